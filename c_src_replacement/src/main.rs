@@ -1,0 +1,2 @@
+//! The port program.
+fn main() {}

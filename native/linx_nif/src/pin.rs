@@ -1,0 +1,25 @@
+//! A process pinned by the VM: the pidfd lives as long as the term.
+
+use linx_sys::Stage;
+use linx_sys::pin::Pin;
+use rustler::{NifResult, Resource, ResourceArc};
+
+use crate::reply::{Reply, Value};
+
+#[derive(Debug)]
+pub struct PinResource(pub Pin);
+
+#[rustler::resource_impl]
+impl Resource for PinResource {}
+
+#[rustler::nif]
+fn pid_pin(pid: i32) -> NifResult<Reply<Value<ResourceArc<PinResource>>>> {
+    Ok(Reply(
+        Pin::new(pid).map(|pin| Value(ResourceArc::new(PinResource(pin)))),
+    ))
+}
+
+#[rustler::nif]
+fn pid_alive(pin: ResourceArc<PinResource>) -> bool {
+    pin.0.check_alive(Stage::Pidfd).is_ok()
+}

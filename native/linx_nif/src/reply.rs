@@ -1,0 +1,47 @@
+//! `:ok`, `{:ok, value}` or `{:error, {stage, errno}}`: the one place where a fault becomes a term.
+
+use linx_sys::Fault;
+use rustler::types::atom;
+use rustler::{Atom, Encoder, Env, Term};
+
+/// The answer of a NIF that makes system calls.
+#[derive(Debug)]
+pub struct Reply<T>(pub Result<T, Fault>);
+
+/// What `Ok(value)` looks like on the Elixir side.
+pub trait Success {
+    fn term<'a>(&self, env: Env<'a>) -> Term<'a>;
+}
+
+impl Success for () {
+    fn term<'a>(&self, env: Env<'a>) -> Term<'a> {
+        atom::ok().encode(env)
+    }
+}
+
+/// A success that carries a value.
+#[derive(Debug)]
+pub struct Value<T>(pub T);
+
+impl<T: Encoder> Success for Value<T> {
+    fn term<'a>(&self, env: Env<'a>) -> Term<'a> {
+        (atom::ok(), &self.0).encode(env)
+    }
+}
+
+impl<T: Success> Encoder for Reply<T> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        match &self.0 {
+            Ok(value) => value.term(env),
+            Err(fault) => (atom::error(), fault_term(env, *fault)).encode(env),
+        }
+    }
+}
+
+/// `{stage, errno}`. Stage names are a fixed table of ours, so the atoms are bounded.
+pub fn fault_term<'a>(env: Env<'a>, fault: Fault) -> Term<'a> {
+    match Atom::from_str(env, fault.stage.name()) {
+        Ok(stage) => (stage, fault.errno).encode(env),
+        Err(_) => (atom::error(), fault.errno).encode(env),
+    }
+}

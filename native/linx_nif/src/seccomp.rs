@@ -1,0 +1,1 @@
+//! NIFs of this subsystem.

@@ -1,0 +1,90 @@
+//! What a failed operation reports: the step and the errno.
+
+use std::io;
+
+/// The step of an operation that failed, and the kernel's errno for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: errno {errno}", .stage.name())]
+pub struct Fault {
+    pub stage: Stage,
+    pub errno: i32,
+}
+
+macro_rules! stages {
+    ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
+        /// A step of an operation; `name` is the documented atom.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Stage { $($(#[$doc])* $variant,)* }
+
+        impl Stage {
+            pub const ALL: &[Stage] = &[$(Stage::$variant,)*];
+
+            pub const fn name(self) -> &'static str {
+                match self { $(Stage::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+stages! {
+    Bind => "bind",
+    Chdir => "chdir",
+    Close => "close",
+    Create => "create",
+    Fork => "fork",
+    Ioctl => "ioctl",
+    Mount => "mount",
+    Open => "open",
+    OpenNs => "open_ns",
+    OpenPidns => "open_pidns",
+    Pidfd => "pidfd",
+    Pipe => "pipe",
+    PivotRoot => "pivot_root",
+    Read => "read",
+    Recv => "recv",
+    Send => "send",
+    Setns => "setns",
+    SetnsPid => "setns_pid",
+    Socket => "socket",
+    Sockopt => "sockopt",
+    Tcgetattr => "tcgetattr",
+    Tcsetattr => "tcsetattr",
+    Thread => "thread",
+    Umount => "umount",
+    Unshare => "unshare",
+    Write => "write",
+}
+
+/// An error of one of the libraries we call, as the kernel's number.
+pub trait Errno {
+    fn raw(&self) -> i32;
+}
+
+impl Errno for rustix::io::Errno {
+    fn raw(&self) -> i32 {
+        self.raw_os_error()
+    }
+}
+
+impl Errno for nix::errno::Errno {
+    fn raw(&self) -> i32 {
+        *self as i32
+    }
+}
+
+impl Errno for io::Error {
+    fn raw(&self) -> i32 {
+        self.raw_os_error().unwrap_or(libc::EIO)
+    }
+}
+
+impl Stage {
+    /// For `map_err`: the library's error, at this step.
+    pub fn errno<E: Errno>(self) -> impl Fn(E) -> Fault {
+        move |error| self.fault(error.raw())
+    }
+
+    pub const fn fault(self, errno: i32) -> Fault {
+        Fault { stage: self, errno }
+    }
+}

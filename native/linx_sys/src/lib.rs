@@ -1,0 +1,10 @@
+//! The system calls that Linx makes from the VM, each as the kernel knows it, with the step that failed and its errno.
+//!
+//! `unsafe` is denied; the few functions that need it say why it is sound.
+#![deny(unsafe_code)]
+
+pub mod fault;
+pub mod ns;
+pub mod pin;
+
+pub use fault::{Fault, Stage};

@@ -1,0 +1,2 @@
+//! Bytes to Rust values and back. No I/O, no clock, no unsafe: everything here can be fuzzed.
+#![forbid(unsafe_code)]

@@ -1,0 +1,127 @@
+defmodule Linx.Test.Host do
+  @moduledoc false
+  # What this host can run. A probe answers nil when it can, or the reason with what to do about it.
+
+  @probes [
+    :root,
+    :userns,
+    :netns,
+    :nftables,
+    :cgroup2,
+    :cgroup_controllers,
+    :tty,
+    :dummy,
+    :vlan,
+    :ipvlan,
+    :shared_spec,
+    :slow
+  ]
+
+  @doc "`[{tag, reason}]` of what cannot run here."
+  @spec exclusions() :: keyword(String.t())
+  def exclusions do
+    for tag <- @probes, reason = probe(tag), do: {tag, reason}
+  end
+
+  defp probe(:root) do
+    if root?(), do: nil, else: "not root; run as root, or in a VM"
+  end
+
+  defp probe(:userns) do
+    unless_ok(
+      ["unshare", "--user", "--map-root-user", "true"],
+      "unprivileged user namespaces are off"
+    )
+  end
+
+  defp probe(:netns),
+    do: unless_ok(["unshare", "--net", "true"], "no network namespace may be made; run as root")
+
+  defp probe(:nftables) do
+    unless_ok(
+      ["unshare", "--net", "nft", "add", "table", "inet", "probe"],
+      "nft cannot add an inet table in a fresh network namespace; install nftables, load nf_tables"
+    )
+  end
+
+  defp probe(:cgroup2) do
+    unless_ok(
+      [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "mount",
+        "-t",
+        "cgroup2",
+        "none",
+        "/mnt"
+      ],
+      "cgroup2 cannot be mounted in a private mount namespace"
+    )
+  end
+
+  # Controllers bound to a v1 hierarchy are absent from v2.
+  defp probe(:cgroup_controllers) do
+    with {:ok, text} <- File.read("/sys/fs/cgroup/cgroup.controllers"),
+         [] <- ["cpu", "memory", "pids"] -- String.split(text) do
+      nil
+    else
+      _ ->
+        "no cgroup v2 hierarchy at /sys/fs/cgroup with cpu, memory and pids (bin/test-kernel runs these)"
+    end
+  end
+
+  defp probe(:tty), do: unless_ok(["test", "-c", "/dev/ptmx"], "no /dev/ptmx")
+  defp probe(:dummy), do: link_kind("dummy")
+  defp probe(:vlan), do: link_kind("vlan", ["link", "lo", "id", "5"])
+  defp probe(:ipvlan), do: link_kind("ipvlan", ["link", "lo"])
+
+  defp probe(:shared_spec) do
+    if File.dir?("../shared/spec"), do: nil, else: "../shared/spec is not beside this checkout"
+  end
+
+  defp probe(:slow) do
+    if System.get_env("LINX_SLOW") in [nil, "", "0"],
+      do: "minutes long; set LINX_SLOW=1 to run them",
+      else: nil
+  end
+
+  # `ip link add link lo type vlan` is refused for lo itself with EOPNOTSUPP only after the kind was found.
+  defp link_kind(kind, options \\ []) do
+    {output, status} = run(["unshare", "--net", "ip", "link", "add"] ++ link_args(kind, options))
+
+    cond do
+      status == 0 ->
+        nil
+
+      output =~ "Unknown device type" ->
+        "this kernel has no #{kind} links (bin/test-kernel runs these)"
+
+      output =~ "not permitted" ->
+        "no #{kind} link may be made; run as root"
+
+      true ->
+        nil
+    end
+  end
+
+  defp link_args(kind, ["link", parent | options]),
+    do: ["link", parent, "name", "probe0", "type", kind] ++ options
+
+  defp link_args(kind, []), do: ["probe0", "type", kind]
+
+  defp unless_ok(command, reason) do
+    if match?({_, 0}, run(command)), do: nil, else: reason
+  end
+
+  defp run([name | args]) do
+    case System.find_executable(name) do
+      nil -> {"#{name} is not installed", 127}
+      path -> System.cmd(path, args, stderr_to_stdout: true)
+    end
+  end
+
+  @spec root?() :: boolean()
+  def root?, do: match?({"0\n", 0}, System.cmd("id", ["-u"]))
+end
