@@ -1,0 +1,274 @@
+defmodule Linx.Reconcile do
+  @moduledoc """
+  A loop that keeps one kernel subsystem in the state you asked for.
+
+  A reconciler such as `Linx.Sysctl.Reconcile` makes the kernel agree with a description once. Then somebody runs
+  `sysctl -w`, and it no longer does. This process repeats the pass: at start, every `:interval`, and soon after the
+  subsystem's monitor says that something changed. A notice is only a reason to look again. What the loop believes comes
+  from reading the kernel, so a lost notice costs time and never correctness.
+
+  Nothing here runs unless you start it, in a supervision tree of yours:
+
+      children = [
+        {Linx.Reconcile,
+         source: Linx.Sysctl.Reconcile.Source,
+         scope: :self,
+         desired: %{"net.ipv4.ip_forward" => 1},
+         name: :host_sysctls}
+      ]
+
+      Supervisor.start_link(children, strategy: :one_for_one)
+
+  One loop drives one `Linx.Reconcile.Source` in one scope. To keep a container's addresses, limits and sysctls, start
+  three, beside the process they belong to, so that they end with it. What spans subsystems is for the application to
+  compose.
+
+  ## Options
+
+    * `:source` (required) - a module with the `Linx.Reconcile.Source` behaviour.
+    * `:scope` (required) - where it acts, in that source's shape.
+    * `:desired` (required) - what should be, in that source's shape.
+    * `:reconcile_opts` - keyword list given to each pass unchanged. Default `[]`.
+    * `:last_applied` - what an earlier reconciler installed, so that this one may remove it. Default `%{}`.
+    * `:interval` - milliseconds from the end of a pass to the next one, or `:infinity` for no timer. Default 5000.
+    * `:monitor` - whether to subscribe to the source's notices. Default `true`. A source without any is driven by the
+      timer alone.
+    * `:debounce` - milliseconds between the first notice (or `put_desired/2`) and the pass that answers it and all
+      that came meanwhile. Default 100.
+    * `:owner` - a pid that is sent `{:linx_reconcile, :report, report}` or `{:linx_reconcile, :error, reason}` after
+      each pass.
+    * `:name` - a name to register under.
+
+  An option that is missing, unknown or of the wrong shape raises `ArgumentError` in `start_link/1`.
+
+  ## When things fail
+
+  A pass that answers `{:error, reason}` changes nothing in the loop: the next one starts from the same
+  `last_applied`. A pass that raises ends the loop, as does the end of its monitor for whatever reason; the supervisor
+  starts both anew, and the first pass reads everything. If the source cannot subscribe, `start_link/1` answers
+  `{:error, {:subscribe, reason}}`.
+  """
+
+  use GenServer
+
+  alias Linx.Reconcile.Source
+
+  @defaults [
+    reconcile_opts: [],
+    last_applied: %{},
+    interval: 5_000,
+    monitor: true,
+    debounce: 100,
+    owner: nil,
+    name: nil
+  ]
+  @required [:source, :scope, :desired]
+
+  @typedoc "An option of `start_link/1`."
+  @type option ::
+          {:source, module()}
+          | {:scope, Source.scope()}
+          | {:desired, Source.desired()}
+          | {:reconcile_opts, keyword()}
+          | {:last_applied, Source.last_applied()}
+          | {:interval, pos_integer() | :infinity}
+          | {:monitor, boolean()}
+          | {:debounce, non_neg_integer()}
+          | {:owner, pid()}
+          | {:name, GenServer.name()}
+
+  @enforce_keys @required ++ [:reconcile_opts, :last_applied, :interval, :debounce, :owner]
+  defstruct @enforce_keys ++ [:report, :monitor, :resync, :soon]
+
+  @doc """
+  A child specification whose id is the loop's `:name`, or its source and scope, so that one supervisor can hold several.
+  """
+  @spec child_spec([option()]) :: Supervisor.child_spec()
+  def child_spec(opts) do
+    %{
+      id: opts[:name] || {__MODULE__, opts[:source], opts[:scope]},
+      start: {__MODULE__, :start_link, [opts]}
+    }
+  end
+
+  @doc """
+  Starts the loop, linked to the caller. The options are in the moduledoc.
+
+  The first pass runs at once, after the subscription, so that no change can fall between the two.
+  """
+  @spec start_link([option()]) :: GenServer.on_start()
+  def start_link(opts) do
+    opts = check!(opts)
+    name = if opts[:name], do: [name: opts[:name]], else: []
+    GenServer.start_link(__MODULE__, opts, name)
+  end
+
+  @doc """
+  Makes one pass now and answers what it answered: `{:ok, report}` or `{:error, reason}`.
+
+  Exits if the pass takes longer than `timeout` milliseconds.
+  """
+  @spec reconcile(GenServer.server(), timeout()) :: {:ok, Source.report()} | {:error, term()}
+  def reconcile(server, timeout \\ 5_000), do: GenServer.call(server, :reconcile, timeout)
+
+  @doc """
+  Replaces the desired state; a pass follows within the debounce time. Returns `:ok` without waiting for it.
+  """
+  @spec put_desired(GenServer.server(), Source.desired()) :: :ok
+  def put_desired(server, desired), do: GenServer.cast(server, {:put_desired, desired})
+
+  @doc """
+  The report of the last pass that ran, or `nil` before there is one.
+  """
+  @spec last_report(GenServer.server()) :: Source.report() | nil
+  def last_report(server), do: GenServer.call(server, :last_report)
+
+  @doc """
+  Ends the loop and its monitor. What the passes installed stays in the kernel.
+  """
+  @spec stop(GenServer.server()) :: :ok
+  def stop(server), do: GenServer.stop(server)
+
+  # -- options -------------------------------------------------------------------------------------------------------
+
+  defp check!(opts) do
+    for key <- @required, not Keyword.has_key?(opts, key) do
+      raise ArgumentError, "Linx.Reconcile needs the option #{inspect(key)}"
+    end
+
+    opts = Keyword.merge(@defaults, opts)
+    Enum.each(opts, &check_option!/1)
+    opts
+  end
+
+  defp check_option!({:source, source}) when is_atom(source) and source != nil, do: :ok
+  defp check_option!({:scope, _}), do: :ok
+  defp check_option!({:desired, _}), do: :ok
+  defp check_option!({:last_applied, _}), do: :ok
+  defp check_option!({:interval, :infinity}), do: :ok
+  defp check_option!({:interval, ms}) when is_integer(ms) and ms > 0, do: :ok
+  defp check_option!({:monitor, flag}) when is_boolean(flag), do: :ok
+  defp check_option!({:debounce, ms}) when is_integer(ms) and ms >= 0, do: :ok
+  defp check_option!({:owner, owner}) when is_pid(owner) or owner == nil, do: :ok
+  defp check_option!({:name, _}), do: :ok
+
+  defp check_option!({:reconcile_opts, opts} = option) do
+    if not Keyword.keyword?(opts), do: bad_option!(option)
+  end
+
+  defp check_option!(option), do: bad_option!(option)
+
+  defp bad_option!({key, value}) do
+    raise ArgumentError, "Linx.Reconcile: bad option #{inspect(key)}: #{inspect(value)}"
+  end
+
+  # -- the process ---------------------------------------------------------------------------------------------------
+
+  @impl true
+  def init(opts) do
+    state = struct!(__MODULE__, Keyword.drop(opts, [:name, :monitor]))
+
+    case if(opts[:monitor], do: state.source.subscribe(state.scope, self()), else: :unsupported) do
+      :unsupported ->
+        {:ok, state, {:continue, :pass}}
+
+      {:ok, pid} ->
+        # The source may have linked already. The link ends the monitor with us; the monitor reference tells us of an
+        # end with reason :normal, which a link does not.
+        Process.link(pid)
+        {:ok, %{state | monitor: {pid, Process.monitor(pid)}}, {:continue, :pass}}
+
+      {:error, reason} ->
+        {:stop, {:subscribe, reason}}
+    end
+  end
+
+  @impl true
+  def handle_continue(:pass, state) do
+    {_result, state} = pass(state)
+    {:noreply, state}
+  end
+
+  @impl true
+  def handle_call(:reconcile, _from, state) do
+    {result, state} = pass(state)
+    {:reply, result, state}
+  end
+
+  def handle_call(:last_report, _from, state), do: {:reply, state.report, state}
+
+  @impl true
+  def handle_cast({:put_desired, desired}, state),
+    do: {:noreply, pass_soon(%{state | desired: desired})}
+
+  @impl true
+  def handle_info({:timeout, ref, :pass}, %{resync: resync, soon: soon} = state)
+      when ref in [resync, soon] do
+    {_result, state} = pass(state)
+    {:noreply, state}
+  end
+
+  # A timer that was cancelled after it had fired.
+  def handle_info({:timeout, _ref, :pass}, state), do: {:noreply, state}
+
+  def handle_info({:DOWN, ref, :process, pid, reason}, %{monitor: {pid, ref}} = state),
+    do: {:stop, {:monitor_down, reason}, %{state | monitor: nil}}
+
+  # Whatever the monitor sends means "look now". Without one there is nobody to listen to.
+  def handle_info(_message, %{monitor: nil} = state), do: {:noreply, state}
+  def handle_info(_hint, state), do: {:noreply, pass_soon(state)}
+
+  # A link does not carry the reason :normal, with which stop/1 ends us.
+  @impl true
+  def terminate(_reason, %{monitor: {pid, ref}}) do
+    Process.unlink(pid)
+    Process.exit(pid, :shutdown)
+
+    receive do
+      {:DOWN, ^ref, :process, ^pid, _} -> :ok
+    after
+      1_000 -> Process.exit(pid, :kill)
+    end
+  end
+
+  def terminate(_reason, _state), do: :ok
+
+  # One pass answers every hint and every put_desired before it, so both timers start anew.
+  defp pass(state) do
+    cancel(state.soon)
+    cancel(state.resync)
+
+    result =
+      state.source.reconcile(
+        state.scope,
+        state.desired,
+        state.last_applied,
+        state.reconcile_opts
+      )
+
+    state = %{state | soon: nil, resync: start_timer(state.interval)}
+
+    case result do
+      {:ok, %{converged?: _, last_applied: last_applied} = report} ->
+        notify(state.owner, :report, report)
+        {result, %{state | report: report, last_applied: last_applied}}
+
+      {:error, reason} ->
+        notify(state.owner, :error, reason)
+        {result, state}
+    end
+  end
+
+  # A running timer is left alone: a steady stream of hints must not put the pass off for ever.
+  defp pass_soon(%{soon: nil} = state), do: %{state | soon: start_timer(state.debounce)}
+  defp pass_soon(state), do: state
+
+  defp start_timer(:infinity), do: nil
+  defp start_timer(ms), do: :erlang.start_timer(ms, self(), :pass)
+
+  defp cancel(nil), do: :ok
+  defp cancel(timer), do: :erlang.cancel_timer(timer, async: true, info: false)
+
+  defp notify(nil, _kind, _term), do: :ok
+  defp notify(owner, kind, term), do: send(owner, {:linx_reconcile, kind, term})
+end

@@ -1,0 +1,222 @@
+defmodule Linx.ReconcileTest do
+  use ExUnit.Case, async: true
+
+  alias Linx.Reconcile
+
+  # Its scope is a pid that is told of every call and says what the source answers.
+  defmodule Source do
+    @behaviour Linx.Reconcile.Source
+
+    @impl true
+    def reconcile(scope, desired, last_applied, opts) do
+      send(scope.test, {:pass, desired, last_applied, opts})
+
+      case desired do
+        {:error, reason} ->
+          {:error, reason}
+
+        {:raise, text} ->
+          raise text
+
+        _ ->
+          {:ok, %{converged?: true, last_applied: %{n: Map.get(last_applied, :n, 0) + 1}}}
+      end
+    end
+
+    @impl true
+    def subscribe(%{subscribe: :unsupported}, _owner), do: :unsupported
+    def subscribe(%{subscribe: {:error, reason}}, _owner), do: {:error, reason}
+
+    def subscribe(%{subscribe: :forward, test: test}, owner) do
+      pid =
+        spawn(fn ->
+          send(test, {:monitor, self()})
+          forward(owner)
+        end)
+
+      {:ok, pid}
+    end
+
+    defp forward(owner) do
+      receive do
+        {:hint, hint} ->
+          send(owner, hint)
+          forward(owner)
+
+        {:sync, pid} ->
+          send(pid, :synced)
+          forward(owner)
+
+        :finish ->
+          :ok
+      end
+    end
+  end
+
+  defp start(subscribe, opts) do
+    scope = %{test: self(), subscribe: subscribe}
+
+    start_supervised(
+      {Reconcile, [source: Source, scope: scope, desired: :d, interval: :infinity] ++ opts},
+      restart: :temporary
+    )
+  end
+
+  defp start!(subscribe, opts \\ []) do
+    {:ok, loop} = start(subscribe, opts)
+    loop
+  end
+
+  test "the first pass runs at start, with the given ownership and options" do
+    start!(:unsupported, last_applied: %{n: 7}, reconcile_opts: [a: 1])
+    assert_receive {:pass, :d, %{n: 7}, [a: 1]}
+  end
+
+  test "each pass is given what the one before reported" do
+    loop = start!(:unsupported)
+    assert {:ok, %{last_applied: %{n: 2}} = report} = Reconcile.reconcile(loop)
+    assert Reconcile.last_report(loop) == report
+    assert_received {:pass, :d, %{}, []}
+    assert_received {:pass, :d, %{n: 1}, []}
+  end
+
+  test "the timer repeats the pass" do
+    start!(:unsupported, interval: 1)
+    for _ <- 1..3, do: assert_receive({:pass, _, _, _})
+  end
+
+  test "a failed pass keeps the ownership and the loop" do
+    loop = start!(:unsupported, owner: self(), debounce: 0)
+    assert_receive {:linx_reconcile, :report, %{last_applied: %{n: 1}}}
+
+    :ok = Reconcile.put_desired(loop, {:error, :boom})
+    assert_receive {:linx_reconcile, :error, :boom}
+    assert Reconcile.reconcile(loop) == {:error, :boom}
+    assert Reconcile.last_report(loop).last_applied == %{n: 1}
+
+    :ok = Reconcile.put_desired(loop, :again)
+    assert_receive {:pass, :again, %{n: 1}, []}
+  end
+
+  test "there is no report before a pass has run" do
+    {:ok, loop} =
+      Reconcile.start_link(
+        source: Source,
+        scope: %{test: self(), subscribe: :unsupported},
+        desired: {:error, :boom},
+        interval: :infinity
+      )
+
+    assert Reconcile.last_report(loop) == nil
+    Reconcile.stop(loop)
+  end
+
+  test "any message of the monitor makes a pass" do
+    start!(:forward, debounce: 1)
+    assert_receive {:monitor, monitor}
+    assert_receive {:pass, _, %{}, _}
+    send(monitor, {:hint, {:anything, 1}})
+    assert_receive {:pass, _, %{n: 1}, _}
+  end
+
+  test "a burst of hints shares one timer, which later ones do not put off" do
+    loop = start!(:forward, debounce: 60_000)
+    assert_receive {:monitor, monitor}
+
+    send(monitor, {:hint, :first})
+    send(monitor, {:sync, self()})
+    assert_receive :synced
+    timer = :sys.get_state(loop).soon
+    assert is_reference(timer)
+
+    for n <- 1..100, do: send(monitor, {:hint, n})
+    send(monitor, {:sync, self()})
+    assert_receive :synced
+    assert :sys.get_state(loop).soon == timer
+  end
+
+  test "a pass on demand answers the hints before it" do
+    loop = start!(:unsupported, debounce: 60_000)
+    assert_receive {:pass, :d, _, _}
+    :ok = Reconcile.put_desired(loop, :e)
+    assert {:ok, _} = Reconcile.reconcile(loop)
+    assert_received {:pass, :e, _, _}
+    assert :sys.get_state(loop).soon == nil
+  end
+
+  test "without a monitor stray messages are ignored" do
+    loop = start!(:unsupported, debounce: 0)
+    assert_receive {:pass, _, _, _}
+    send(loop, :stray)
+    assert :sys.get_state(loop).soon == nil
+    refute_received {:pass, _, _, _}
+  end
+
+  test "monitor: false does not subscribe" do
+    start!({:error, :must_not_be_called}, monitor: false)
+    assert_receive {:pass, _, _, _}
+  end
+
+  test "a source that cannot subscribe fails the start" do
+    assert {:error, {{:subscribe, :enoent}, _child}} = start({:error, :enoent}, [])
+  end
+
+  for message <- [:finish, {:exit, :kill}] do
+    test "the loop ends with its monitor (#{inspect(message)})" do
+      loop = start!(:forward)
+      assert_receive {:monitor, monitor}
+      ref = Process.monitor(loop)
+
+      case unquote(message) do
+        :finish -> send(monitor, :finish)
+        {:exit, reason} -> Process.exit(monitor, reason)
+      end
+
+      assert_receive {:DOWN, ^ref, _, _, _}
+    end
+  end
+
+  test "the monitor ends with the loop, stopped or killed" do
+    for finish <- [&Reconcile.stop/1, &Process.exit(&1, :kill)] do
+      loop = start!(:forward)
+      assert_receive {:monitor, monitor}
+      ref = Process.monitor(monitor)
+      finish.(loop)
+      assert_receive {:DOWN, ^ref, _, _, _}
+      stop_supervised({Reconcile, Source, %{test: self(), subscribe: :forward}})
+    end
+  end
+
+  test "a pass that raises ends the loop" do
+    loop = start!(:unsupported, debounce: 0)
+    ref = Process.monitor(loop)
+    Reconcile.put_desired(loop, {:raise, "boom"})
+    assert_receive {:DOWN, ^ref, _, _, {%RuntimeError{message: "boom"}, _}}
+  end
+
+  test "two loops fit one supervisor, and a name is the child's id" do
+    assert Reconcile.child_spec(source: S, scope: :a, desired: 1).id !=
+             Reconcile.child_spec(source: S, scope: :b, desired: 1).id
+
+    assert Reconcile.child_spec(source: S, scope: :a, desired: 1, name: :n).id == :n
+  end
+
+  test "wrong options raise" do
+    good = [source: Source, scope: :s, desired: :d]
+
+    for bad <- [
+          Keyword.delete(good, :source),
+          Keyword.delete(good, :scope),
+          Keyword.delete(good, :desired),
+          good ++ [interval: 0],
+          good ++ [interval: "5"],
+          good ++ [debounce: -1],
+          good ++ [monitor: :yes],
+          good ++ [owner: :me],
+          good ++ [reconcile_opts: %{}],
+          good ++ [every: 5]
+        ] do
+      assert_raise ArgumentError, fn -> Reconcile.start_link(bad) end
+    end
+  end
+end
