@@ -1,0 +1,56 @@
+//! The architectures that filters are built for.
+
+/// linux/audit.h: the ELF machine number, whether 64 bits, whether little-endian.
+const AUDIT_ARCH_64BIT: u32 = 0x8000_0000;
+const AUDIT_ARCH_LE: u32 = 0x4000_0000;
+
+/// linux/elf-em.h.
+const EM_X86_64: u32 = 62;
+const EM_AARCH64: u32 = 183;
+
+/// An architecture whose system calls a filter judges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arch {
+    X86_64,
+    Aarch64,
+}
+
+impl Arch {
+    pub const ALL: [Arch; 2] = [Arch::X86_64, Arch::Aarch64];
+
+    /// The one that this was compiled for, if it is known here.
+    pub const HOST: Option<Arch> = if cfg!(all(target_arch = "x86_64", target_pointer_width = "64"))
+    {
+        Some(Arch::X86_64)
+    } else if cfg!(all(target_arch = "aarch64", target_endian = "little")) {
+        Some(Arch::Aarch64)
+    } else {
+        None
+    };
+
+    /// What `seccomp_data.arch` holds for it.
+    pub const fn audit(self) -> u32 {
+        AUDIT_ARCH_64BIT
+            | AUDIT_ARCH_LE
+            | match self {
+                Arch::X86_64 => EM_X86_64,
+                Arch::Aarch64 => EM_AARCH64,
+            }
+    }
+
+    /// The number of `execveat(2)`.
+    pub const fn execveat(self) -> u32 {
+        match self {
+            Arch::X86_64 => 322,
+            Arch::Aarch64 => 281,
+        }
+    }
+
+    /// The bit that marks the x32 calls, which share x86_64's arch value (asm/unistd.h, `__X32_SYSCALL_BIT`).
+    pub const fn x32_bit(self) -> Option<u32> {
+        match self {
+            Arch::X86_64 => Some(0x4000_0000),
+            Arch::Aarch64 => None,
+        }
+    }
+}
