@@ -1,0 +1,78 @@
+# shellcheck shell=bash
+# Source this: what bin/setup and bin/test-kernel do with Debian's archive. The caller sets `cache`, the folder that
+# everything fetched lies in.
+
+program=$(basename "$0")
+say() { printf '%s: %s\n' "$program" "$*"; }
+die() { printf '%s: %s\n' "$program" "$*" >&2; exit 1; }
+
+can_apt() { command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; }
+
+apt_install() {
+  say "installing: $*"
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1 && return
+  apt-get update -qq >/dev/null || die "apt-get update failed; the missing packages are: $*"
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
+    die "apt-get install failed for: $*"
+}
+
+# The first URI that the machine's own apt sources give for Debian's main archive (not security, not a third party).
+debian_mirror() {
+  {
+    cat /etc/apt/sources.list.d/*.sources 2>/dev/null | awk '/^URIs:/ {print $2}'
+    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
+      awk '/^deb / {for (i = 2; i <= NF; i++) if ($i ~ /^(https?|mirror|file):/) {print $i; break}}'
+  } | awk '/\/debian\/?$/ && !found {print; found = 1}' || true
+}
+
+# An apt of our own: its lists, its cache and its one source live under $1, so the system's configuration stays as it is.
+private_apt() {
+  local dir=$1 uri=$2
+  mkdir -p "$dir"/{sources,lists/partial,cache/archives/partial}
+  cat >"$dir/sources/testing.sources" <<END
+Types: deb
+URIs: $uri
+Suites: testing
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+END
+  apt_options=(-o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$dir/sources"
+    -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null
+    -o Dir::State::Lists="$dir/lists" -o Dir::Cache="$dir/cache" -o APT::Sandbox::User=root)
+}
+
+# unpack_from_testing PREFIX FOLDER PACKAGE...: the packages of Debian testing, unpacked into PREFIX.new. The programs
+# under FOLDER run on the libc among the packages, not on the machine's. The caller renames PREFIX.new to PREFIX, which
+# is the path written into them.
+unpack_from_testing() {
+  local prefix=$1 folder=$2 uri work deb
+  shift 2
+  uri=$(debian_mirror)
+  [ -n "$uri" ] || die "no Debian archive in apt's sources, so nothing can be had from its testing suite"
+  [ -r /usr/share/keyrings/debian-archive-keyring.gpg ] || apt_install debian-archive-keyring
+  command -v patchelf >/dev/null || apt_install patchelf
+
+  work=$cache/apt
+  private_apt "$work" "$uri"
+  apt-get "${apt_options[@]}" update -qq >/dev/null || die "cannot read Debian's testing suite at the machine's mirror"
+  rm -rf "$work/debs" "$prefix.new"
+  mkdir -p "$work/debs" "$prefix.new"
+  (cd "$work/debs" && apt-get "${apt_options[@]}" download -qq "$@" >/dev/null) ||
+    die "a package could not be fetched from Debian testing (of: $*)"
+  for deb in "$work"/debs/*.deb; do dpkg -x "$deb" "$prefix.new"; done
+  rm -rf "$work/debs"
+  relocate "$prefix" "$folder"
+}
+
+# An RPATH, not a RUNPATH: libraries that a NIF loads must be found through it as well.
+relocate() {
+  local prefix=$1 folder=$2 triplet loader file
+  triplet=$(basename "$(dirname "$(find "$prefix.new/usr/lib" -maxdepth 2 -name 'libc.so.6' | head -n 1)")")
+  loader=$(basename "$(find "$prefix.new/usr/lib/$triplet" -maxdepth 1 -name 'ld-linux*' | head -n 1)")
+  find "$prefix.new/$folder" -type f -perm -u+x | while read -r file; do
+    if patchelf --print-interpreter "$file" >/dev/null 2>&1; then
+      patchelf --set-interpreter "$prefix/usr/lib/$triplet/$loader" --force-rpath \
+        --set-rpath "$prefix/usr/lib/$triplet" "$file"
+    fi
+  done
+}
