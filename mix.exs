@@ -60,7 +60,7 @@ defmodule Linx.MixProject do
       licenses: ["MIT"],
       links: %{},
       files:
-        ~w(lib native c_src_replacement docs examples bin Cargo.toml Cargo.lock .formatter.exs
+        ~w(lib native c_src_replacement docs examples bin Cargo.toml Cargo.lock .formatter.exs clippy.toml
         mix.exs README.md CHANGELOG.md LICENSE),
       exclude_patterns: [~r"/target/"]
     ]
