@@ -1,0 +1,100 @@
+defmodule Linx.DocumentationTest do
+  use ExUnit.Case, async: true
+
+  # Every documented module says what it follows, and every public function has a text and a spec.
+
+  setup_all do
+    modules =
+      for beam <- Path.wildcard(Path.join(Application.app_dir(:linx, "ebin"), "*.beam")),
+          module = beam |> Path.basename(".beam") |> String.to_atom(),
+          String.starts_with?(inspect(module), ["Linx", "Mix.Tasks."]),
+          not String.starts_with?(inspect(module), "Linx.Test."),
+          {:docs_v1, _, _, _, doc, _, entries} <- [Code.fetch_docs(module)],
+          doc != :hidden,
+          do: {module, doc, entries}
+
+    %{modules: modules}
+  end
+
+  defp public(entries) do
+    for {{kind, name, arity}, _, signature, doc, meta} <- entries,
+        kind in [:function, :macro],
+        doc != :hidden,
+        do: {kind, name, arity, signature, doc, meta}
+  end
+
+  defp text(%{"en" => text}), do: text
+  defp text(_), do: ""
+
+  # What a behaviour or a struct brings is documented where it is defined.
+  defp callback?(module, name, arity) do
+    behaviours = for {:behaviour, list} <- module.module_info(:attributes), b <- list, do: b
+
+    Enum.any?(behaviours, fn b ->
+      Code.ensure_loaded?(b) and function_exported?(b, :behaviour_info, 1) and
+        {name, arity} in b.behaviour_info(:callbacks)
+    end)
+  end
+
+  defp generated?(name, arity),
+    do: {name, arity} in [__struct__: 0, __struct__: 1, exception: 1, message: 1, child_spec: 1]
+
+  test "every public module has a moduledoc", %{modules: modules} do
+    assert for({module, doc, _} <- modules, String.trim(text(doc)) == "", do: module) == []
+  end
+
+  test "every public function has a doc", %{modules: modules} do
+    missing =
+      for {module, _, entries} <- modules,
+          {_, name, arity, _, doc, meta} <- public(entries),
+          String.trim(text(doc)) == "" and not Map.has_key?(meta, :delegate_to),
+          not callback?(module, name, arity) and not generated?(name, arity),
+          do: "#{inspect(module)}.#{name}/#{arity}"
+
+    assert missing == []
+  end
+
+  test "every public function has a spec", %{modules: modules} do
+    missing =
+      for {module, _, entries} <- modules,
+          {:ok, specs} = Code.Typespec.fetch_specs(module),
+          specified = MapSet.new(specs, &elem(&1, 0)),
+          {:function, name, arity, _, _, _} <- public(entries),
+          {name, arity} not in specified,
+          not callback?(module, name, arity) and not generated?(name, arity),
+          do: "#{inspect(module)}.#{name}/#{arity}"
+
+    assert missing == []
+  end
+
+  # Functions that answer {:error, _} say which errors are worth matching, themselves or in their module's text.
+  test "functions that can fail say how", %{modules: modules} do
+    missing =
+      for {module, moduledoc, entries} <- modules,
+          {:ok, specs} = Code.Typespec.fetch_specs(module),
+          {:function, name, arity, _, doc, _} <- public(entries),
+          {_, clauses} <- [List.keyfind(specs, {name, arity}, 0)],
+          clauses
+          |> inspect(limit: :infinity)
+          |> String.match?(~r/:tuple, \[\{:atom, [^}]*:error\}/),
+          not (text(doc) <> text(moduledoc) =~ ~r/errno|error|:e[a-z]+/i),
+          do: "#{inspect(module)}.#{name}/#{arity}"
+
+    assert missing == []
+  end
+
+  @sourceless ~r/^Linx($|\.Reconcile|\.Doctor|\.NFT\.(ParseError|Runtime))|Error$|Report$|Source$|^Mix\./
+
+  test "every module with functions names its source", %{modules: modules} do
+    missing =
+      for {module, doc, entries} <- modules,
+          public(entries) != [],
+          not (inspect(module) =~ @sourceless),
+          all = Enum.map_join(public(entries), "\n", &text(elem(&1, 4))) <> text(doc),
+          not (all =~
+                 ~r/\bSources?:|## (References|Sources?)|\w\([1-9]\)|include\/uapi|linux\/\w+\.h|RFC \d+|Documentation\//),
+          do: module
+
+    assert missing == []
+  end
+end
