@@ -1,0 +1,91 @@
+defmodule Linx.DocsTest do
+  # One session a file, in order: Linx.Test.DocExamples says how a block is marked.
+  use ExUnit.Case, async: false
+
+  alias Linx.Test.DocExamples
+
+  for file <- DocExamples.files() do
+    for need <- DocExamples.needs(file), do: @tag([{need, true}])
+    @tag timeout: 120_000
+    test "the examples of #{file} run and give what they say" do
+      case DocExamples.run(unquote(file)) do
+        :ok -> :ok
+        {:error, text} -> flunk(text)
+      end
+    end
+  end
+
+  test "a block that does not run says why" do
+    silent =
+      for file <- DocExamples.files(),
+          block <- DocExamples.blocks(file),
+          block.no_run,
+          String.length(block.no_run) < 8,
+          do: "#{file}:#{block.line}"
+
+    assert silent == []
+  end
+
+  # LINX_DOCS=1 lists them.
+  if System.get_env("LINX_DOCS") do
+    for file <- DocExamples.files(), block <- DocExamples.blocks(file), block.no_run do
+      IO.puts("not run: #{file}:#{block.line}: #{block.no_run}")
+    end
+  end
+
+  describe "the runner" do
+    @describetag :tmp_dir
+
+    test "fails on a result that does not hold", %{tmp_dir: dir} do
+      assert {:error, text} = run(dir, "1 + 1\n# => 3")
+      assert text =~ "gave 2, not 3"
+    end
+
+    test "names the line of the expression that fails", %{tmp_dir: dir} do
+      assert {:error, text} = run(dir, "x = 1\n\nx + 1\n# => 2\n\nx + 2\n# => 4\n")
+      assert text =~ ~r/doc\.md:7: gave 3, not 4/
+    end
+
+    test "matches patterns and texts, and exceptions", %{tmp_dir: dir} do
+      assert :ok = run(dir, "{:ok, 1}\n# => {:ok, n} when n > 0")
+      assert :ok = run(dir, "self()\n# => #PID<...>")
+      assert :ok = run(dir, "%{a: 1,\n  b: 2}\n# => %{b: 2,\n#     a: 1}")
+      assert :ok = run(dir, "raise \"no\"\n# ** (RuntimeError) no")
+      assert {:error, _} = run(dir, "raise \"no\"\n# ** (ArgumentError) no")
+      assert {:error, _} = run(dir, "raise \"no\"")
+      assert :ok = run(dir, "iex> x = 1\n1\niex> x +\n...> 1\n2")
+      assert {:error, _} = run(dir, "iex> 1 + 1\n3")
+    end
+
+    test "a file is one session, and a block may be kept from running", %{tmp_dir: dir} do
+      file = Path.join(dir, "doc.md")
+
+      File.write!(file, """
+      ```elixir
+      alias Linx.Errno
+      x = 1
+      ```
+      <!-- no-run: it would not end -->
+      ```elixir
+      Process.sleep(:infinity)
+      ```
+      ```console
+      $ not elixir
+      ```
+      ```elixir
+      {x, Errno.name(1)}
+      # => {1, :eperm}
+      ```
+      """)
+
+      assert :ok = DocExamples.run(file)
+      assert [nil, "it would not end", nil] = Enum.map(DocExamples.blocks(file), & &1.no_run)
+    end
+
+    defp run(dir, code) do
+      file = Path.join(dir, "doc.md")
+      File.write!(file, "```elixir\n#{code}\n```\n")
+      DocExamples.run(file)
+    end
+  end
+end
