@@ -74,5 +74,46 @@ defmodule Linx.Native do
 
   # -- tty -------------------------------------------------------------------------------------------------------------
 
+  @typedoc "`{rows, cols, xpixel, ypixel}`"
+  @type window_size ::
+          {non_neg_integer(), non_neg_integer(), non_neg_integer(), non_neg_integer()}
+  @opaque terminal :: reference()
+
+  @spec tty_version() :: binary()
+  def tty_version, do: not_loaded()
+
+  @spec tty_open_raw() :: {:ok, {non_neg_integer(), binary()}} | fault()
+  def tty_open_raw, do: not_loaded()
+
+  @spec tty_restore(integer(), binary()) :: :ok | fault()
+  def tty_restore(_fd, _saved), do: not_loaded()
+
+  @spec tty_window_size(integer()) :: {:ok, window_size()} | fault()
+  def tty_window_size(_fd), do: not_loaded()
+
+  @spec tty_set_window_size(integer(), window_size()) :: :ok | fault()
+  def tty_set_window_size(_fd, _size), do: not_loaded()
+
+  @spec terminal_open(:raw | :no_signals) :: {:ok, terminal()} | fault()
+  def terminal_open(_mode), do: not_loaded()
+
+  @spec terminal_start(terminal(), pid(), non_neg_integer()) :: :ok | fault()
+  def terminal_start(_terminal, _pid, _id), do: not_loaded()
+
+  @spec terminal_want(terminal()) :: :ok
+  def terminal_want(_terminal), do: not_loaded()
+
+  @spec terminal_write(terminal(), binary()) :: :ok | fault()
+  def terminal_write(_terminal, _bytes), do: not_loaded()
+
+  @spec terminal_window_size(terminal()) :: {:ok, window_size()} | fault()
+  def terminal_window_size(_terminal), do: not_loaded()
+
+  @spec terminal_reapply(terminal()) :: :ok | fault()
+  def terminal_reapply(_terminal), do: not_loaded()
+
+  @spec terminal_close(terminal()) :: :ok | fault()
+  def terminal_close(_terminal), do: not_loaded()
+
   # -- user ------------------------------------------------------------------------------------------------------------
 end

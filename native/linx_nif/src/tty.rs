@@ -1,1 +1,133 @@
-//! NIFs of this subsystem.
+//! NIFs of Linx.Tty: descriptor numbers for the plain calls, a resource for a terminal that is taken over.
+
+use linx_sys::tty::{self, Input, Mode, Saved, Terminal, WindowSize};
+use rustler::types::atom;
+use rustler::{
+    Binary, Encoder, Env, Error, LocalPid, NewBinary, NifResult, NifUnitEnum, OwnedEnv, Resource,
+    ResourceArc, Term,
+};
+
+use crate::reply::{Reply, Value};
+
+mod atoms {
+    rustler::atoms! { linx_tty, data, eof }
+}
+
+/// `{rows, cols, xpixel, ypixel}`
+type Size = (u16, u16, u16, u16);
+
+fn size_of((rows, cols, xpixel, ypixel): Size) -> WindowSize {
+    WindowSize {
+        rows,
+        cols,
+        xpixel,
+        ypixel,
+    }
+}
+
+fn size_term(size: WindowSize) -> Value<Size> {
+    Value((size.rows, size.cols, size.xpixel, size.ypixel))
+}
+
+struct Bytes(Vec<u8>);
+
+impl Encoder for Bytes {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        binary(env, &self.0)
+    }
+}
+
+fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    let mut binary = NewBinary::new(env, bytes.len());
+    binary.as_mut_slice().copy_from_slice(bytes);
+    binary.into()
+}
+
+#[rustler::nif]
+fn tty_version(env: Env<'_>) -> Term<'_> {
+    binary(env, b"linx_tty")
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn tty_open_raw() -> Reply<Value<(i32, Bytes)>> {
+    Reply(tty::open_raw().map(|(fd, saved)| Value((fd, Bytes(saved.to_bytes())))))
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn tty_restore(fd: i32, saved: Binary) -> NifResult<Reply<()>> {
+    let saved = Saved::from_bytes(saved.as_slice()).ok_or(Error::BadArg)?;
+    Ok(Reply(tty::restore(fd, &saved)))
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn tty_window_size(fd: i32) -> Reply<Value<Size>> {
+    Reply(tty::window_size(fd).map(size_term))
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn tty_set_window_size(fd: i32, size: Size) -> Reply<()> {
+    Reply(tty::set_window_size(fd, size_of(size)))
+}
+
+pub struct TerminalResource(Terminal);
+
+#[rustler::resource_impl]
+impl Resource for TerminalResource {}
+
+#[derive(NifUnitEnum)]
+enum TerminalMode {
+    Raw,
+    NoSignals,
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn terminal_open(mode: TerminalMode) -> Reply<Value<ResourceArc<TerminalResource>>> {
+    let mode = match mode {
+        TerminalMode::Raw => Mode::Raw,
+        TerminalMode::NoSignals => Mode::NoSignals,
+    };
+    Reply(Terminal::open(mode).map(|terminal| Value(ResourceArc::new(TerminalResource(terminal)))))
+}
+
+/// Input goes to `pid` as `{:linx_tty, id, {:data, bytes}}`, one message for each `terminal_want`, and at last
+/// `{:linx_tty, id, :eof}`.
+#[rustler::nif(schedule = "DirtyIo")]
+fn terminal_start(terminal: ResourceArc<TerminalResource>, pid: LocalPid, id: u64) -> Reply<()> {
+    Reply(terminal.0.start(move |input| {
+        OwnedEnv::new()
+            .send_and_clear(&pid, |env| match input {
+                Input::Bytes(bytes) => {
+                    let data = (atoms::data(), binary(env, bytes));
+                    (atoms::linx_tty(), id, data).encode(env)
+                }
+                Input::End => (atoms::linx_tty(), id, atoms::eof()).encode(env),
+            })
+            .is_ok()
+    }))
+}
+
+#[rustler::nif]
+fn terminal_want(terminal: ResourceArc<TerminalResource>) -> rustler::Atom {
+    terminal.0.want();
+    atom::ok()
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn terminal_write(terminal: ResourceArc<TerminalResource>, bytes: Binary) -> Reply<()> {
+    Reply(terminal.0.write(bytes.as_slice()))
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn terminal_window_size(terminal: ResourceArc<TerminalResource>) -> Reply<Value<Size>> {
+    Reply(terminal.0.window_size().map(size_term))
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn terminal_reapply(terminal: ResourceArc<TerminalResource>) -> Reply<()> {
+    Reply(terminal.0.reapply())
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn terminal_close(terminal: ResourceArc<TerminalResource>) -> Reply<()> {
+    Reply(terminal.0.close())
+}

@@ -6,5 +6,6 @@
 pub mod fault;
 pub mod ns;
 pub mod pin;
+pub mod tty;
 
 pub use fault::{Fault, Stage};
