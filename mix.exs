@@ -16,7 +16,8 @@ defmodule Linx.MixProject do
       aliases: aliases(),
       test_ignore_filters: [&String.starts_with?(&1, "test/support/")],
       description: "The Linux kernel's primitives for Elixir",
-      package: package()
+      package: package(),
+      docs: docs()
     ]
   end
 
@@ -54,6 +55,60 @@ defmodule Linx.MixProject do
       ]
     ]
   end
+
+  @subsystems ~w(process tty cgroup mount user capabilities seccomp sysctl netlink netfilter reconcile)
+
+  defp docs do
+    [
+      main: "readme",
+      source_ref: "v#{@version}",
+      extras:
+        ["README.md"] ++
+          Enum.flat_map(@subsystems, &guides/1) ++ cookbook() ++ ["CHANGELOG.md", "LICENSE"],
+      groups_for_extras: [
+        {"Cookbook", ~r"docs/cookbook/"}
+        | for(name <- @subsystems, do: {String.capitalize(name), ~r"docs/#{name}/"})
+      ],
+      groups_for_modules: [
+        "Processes and terminals": ~r/^Linx\.(Process|Tty)/,
+        "Identity and privilege": ~r/^Linx\.(User|Capabilities|Seccomp)/,
+        "Files and limits": ~r/^Linx\.(Mount|Cgroup|Sysctl)(?!\.Reconcile)/,
+        "The nft language": ~r/^Linx\.NFT/,
+        "Packet filtering": ~r/^Linx\.(Netfilter|Netlink\.Nfnl)/,
+        Netlink: ~r/^Linx\.Netlink/,
+        Values: ~r/^Linx\.(IP|MAC)/,
+        Reconciliation: ~r/Reconcile/
+      ],
+      before_closing_body_tag: &mermaid/1
+    ]
+  end
+
+  # The overview first, then the rest by name.
+  defp guides(subsystem) do
+    "docs/#{subsystem}/*.{md,livemd}"
+    |> Path.wildcard()
+    |> Enum.sort_by(&{Path.basename(&1) != "overview.md", &1})
+  end
+
+  defp cookbook, do: "docs/cookbook/*.md" |> Path.wildcard() |> Enum.sort()
+
+  # Diagrams in guides are fenced as mermaid; the script is the reader's browser's to fetch.
+  defp mermaid(:html) do
+    """
+    <script defer src="https://cdn.jsdelivr.net/npm/mermaid@11/dist/mermaid.min.js"></script>
+    <script>
+      window.addEventListener("exdoc:loaded", () => {
+        mermaid.initialize({startOnLoad: false});
+        document.querySelectorAll("pre code.mermaid").forEach(async (code, i) => {
+          const {svg} = await mermaid.render("mermaid-" + i, code.textContent);
+          code.parentElement.outerHTML = svg;
+        });
+      });
+    </script>
+    """
+  end
+
+  defp mermaid(_format), do: ""
 
   defp package do
     [

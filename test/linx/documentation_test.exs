@@ -97,4 +97,49 @@ defmodule Linx.DocumentationTest do
 
     assert missing == []
   end
+
+  describe "the configuration of mix docs" do
+    @docs Mix.Project.config()[:docs]
+
+    test "every file it lists is there, and every guide is listed" do
+      assert for(file <- @docs[:extras], not File.exists?(file), do: file) == []
+      guides = Path.wildcard("docs/**/*.{md,livemd}")
+      assert guides -- @docs[:extras] == []
+    end
+
+    test "every subsystem has its overview, examples and references" do
+      missing =
+        for name <-
+              ~w(process tty cgroup mount user capabilities seccomp sysctl netlink netfilter reconcile),
+            page <- ~w(overview examples references),
+            file = "docs/#{name}/#{page}.md",
+            not File.exists?(file),
+            do: file
+
+      assert missing == []
+    end
+
+    test "every group of modules and of guides holds something", %{modules: modules} do
+      names = for {module, _, _} <- modules, do: inspect(module)
+
+      for {group, pattern} <- @docs[:groups_for_modules] do
+        assert Enum.any?(names, &(&1 =~ pattern)), "no module in #{group}"
+      end
+
+      for {group, pattern} <- @docs[:groups_for_extras] do
+        assert Enum.any?(@docs[:extras], &(&1 =~ pattern)), "no guide in #{group}"
+      end
+    end
+
+    test "links between the guides lead somewhere" do
+      broken =
+        for file <- Enum.filter(@docs[:extras], &String.ends_with?(&1, ".md")),
+            [_, target] <- Regex.scan(~r/\]\(([^)#\s]+)(?:#[^)]*)?\)/, File.read!(file)),
+            not String.contains?(target, "://") and not String.starts_with?(target, "mailto:"),
+            not File.exists?(Path.join(Path.dirname(file), target)),
+            do: "#{file}: #{target}"
+
+      assert broken == []
+    end
+  end
 end
