@@ -1,0 +1,434 @@
+defmodule Linx.Netfilter.Datum do
+  @moduledoc false
+  # Values of nft's datatypes: what a caller may write, the one form that Linx keeps, and the bytes of a register.
+  #
+  #   type                  kept as                     also taken
+  #   :ipv4_addr            {10, 0, 0, 1}               <<10, 0, 0, 1>>, "10.0.0.1", %Linx.IP{}
+  #   :ipv6_addr            {0xfe80, ..., 1}            16 bytes, "fe80::1", %Linx.IP{}
+  #   :ether_addr           <<2, 0, 0, 0, 0, 1>>        "02:00:00:00:00:01", {2, 0, 0, 0, 0, 1}, %Linx.MAC{}
+  #   :ifname, :string      "eth0"
+  #   numbers               22                          "ssh", :ssh, the bytes
+  #   {type, bits}          a number of that width
+  #   {:concat, types}      a tuple of the above        a list
+  #   sizes that are open   bytes
+  #
+  # Of every type also {:prefix, value, bits} ("10.0.0.0/8", %Linx.IP.Subnet{}, "eth*") and {:range, first, last} (1..9).
+
+  alias Linx.Netfilter.Datatype
+
+  @type type :: atom() | {atom(), pos_integer()} | {:concat, [type()]} | {:interval, type()}
+  @type reason :: {:bad_value, term()}
+
+  # -- types -----------------------------------------------------------------------------------------------------------
+
+  @doc "Whether Linx knows the type."
+  @spec type?(term()) :: boolean()
+  def type?({:concat, [_, _ | _] = types}), do: Enum.all?(types, &simple_type?/1)
+  def type?(type), do: simple_type?(type)
+
+  defp simple_type?({name, bits}) when is_atom(name) and is_integer(bits) and bits in 1..512,
+    do: match?({:ok, _}, Datatype.fetch(name))
+
+  defp simple_type?(name) when is_atom(name) and name not in [:verdict, nil],
+    do: match?({:ok, _}, Datatype.fetch(name))
+
+  defp simple_type?(_other), do: false
+
+  @doc "NFTA_SET_KEY_TYPE: nft's number, six bits a component."
+  @spec type_id(type()) :: non_neg_integer()
+  def type_id({:concat, types}),
+    do: Enum.reduce(types, 0, &Bitwise.bor(Bitwise.bsl(&2, 6), type_id(&1)))
+
+  def type_id({:interval, type}), do: type_id(type)
+  def type_id({name, bits}) when is_integer(bits), do: Datatype.type_id(name)
+  def type_id(name), do: Datatype.type_id(name)
+
+  @doc "Bytes of a value, without padding."
+  @spec size(type()) :: non_neg_integer()
+  def size({:concat, types}), do: Enum.reduce(types, 0, &(padded(size(&1)) + &2))
+  def size({:interval, {:concat, _} = type}), do: 2 * size(type)
+  # Both ends stand in registers of their own.
+  def size({:interval, type}), do: 2 * padded(size(type))
+  def size({_name, bits}) when is_integer(bits), do: div(bits + 7, 8)
+  def size(name), do: div(Datatype.fetch!(name).size + 7, 8)
+
+  @doc "nft's `enum byteorder` of the type, as set userdata has it: 0 none, 1 host, 2 big endian."
+  @spec byteorder(type()) :: 0..2
+  def byteorder({:concat, _types}), do: 0
+  def byteorder({:interval, type}), do: byteorder(type)
+  def byteorder(:verdict), do: 0
+
+  def byteorder(type) do
+    case order(type) do
+      :big -> 2
+      :host -> 1
+      nil -> 0
+    end
+  end
+
+  @spec padded(non_neg_integer()) :: non_neg_integer()
+  def padded(size), do: div(size + 3, 4) * 4
+
+  # A typeof integer without an order of its own is big endian, as nft takes header fields.
+  defp order({name, _bits}), do: Datatype.fetch!(name).order || :big
+  defp order(name), do: Datatype.fetch!(name).order
+
+  # -- one form --------------------------------------------------------------------------------------------------------
+
+  @doc "The one form of `value`, or why it is none of this type."
+  @spec normalise(type(), term()) :: {:ok, term()} | {:error, reason()}
+  def normalise(type, value) do
+    {:ok, norm(type, value)}
+  catch
+    {:bad_value, _} = reason -> {:error, reason}
+  end
+
+  @doc "As `normalise/2` for a list, with the first element that does not fit in the error."
+  @spec normalise_all(type(), [term()]) :: {:ok, [term()]} | {:error, {term(), reason()}}
+  def normalise_all(type, values) do
+    {:ok, for(value <- values, do: norm_in(type, value))}
+  catch
+    {:bad_element, value, reason} -> {:error, {value, reason}}
+  end
+
+  # A try around each element would cost more than the work on a plain one.
+  defp norm_in(:ipv4_addr, {a, b, c, d} = value)
+       when a in 0..255 and b in 0..255 and c in 0..255 and d in 0..255,
+       do: value
+
+  defp norm_in(type, value) do
+    case normalise(type, value) do
+      {:ok, value} -> value
+      {:error, reason} -> throw({:bad_element, value, reason})
+    end
+  end
+
+  defp norm(_type, :catch_all), do: :catch_all
+
+  defp norm({:concat, types}, value) when is_list(value),
+    do: norm({:concat, types}, List.to_tuple(value))
+
+  defp norm({:concat, types}, value) when is_tuple(value) and tuple_size(value) == length(types),
+    do: types |> Enum.zip(Tuple.to_list(value)) |> Enum.map(fn {t, v} -> norm(t, v) end) |> List.to_tuple()
+
+  defp norm({:concat, _types}, value), do: bad(value)
+
+  defp norm({:interval, type}, {:range, _, _} = range), do: norm(type, range)
+  defp norm({:interval, type}, {:prefix, _, _} = prefix), do: norm(type, prefix)
+  defp norm({:interval, type}, value), do: norm(type, value)
+
+  defp norm(type, {:range, first, last} = value) do
+    first = norm_point(type, first)
+    last = norm_point(type, last)
+
+    cond do
+      first == last -> first
+      sortable(type, first) > sortable(type, last) -> bad(value)
+      true -> folded(type, first, last)
+    end
+  end
+
+  defp norm(type, {:prefix, base, bits} = value) when is_integer(bits) do
+    width = 8 * size(type)
+
+    cond do
+      type in [:ifname, :string] and is_binary(base) and bits == 8 * byte_size(base) -> value
+      bits == width -> norm_point(type, base)
+      bits in 0..(width - 1)//1 -> masked(type, norm_point(type, base), bits)
+      true -> bad(value)
+    end
+  end
+
+  defp norm(type, %Range{first: first, last: last, step: 1}), do: norm(type, {:range, first, last})
+
+  defp norm(type, %{__struct__: Linx.IP.Subnet} = subnet),
+    do: norm(type, {:prefix, subnet.address, subnet.prefix})
+
+  defp norm(type, text) when is_binary(text) and type in [:ipv4_addr, :ipv6_addr] do
+    with [base, bits] <- String.split(text, "/"), {bits, ""} <- Integer.parse(bits) do
+      norm(type, {:prefix, base, bits})
+    else
+      _ -> norm_point(type, text)
+    end
+  end
+
+  defp norm(type, value), do: norm_point(type, value)
+
+  defp norm_point(:ipv4_addr, {a, b, c, d} = value)
+       when a in 0..255 and b in 0..255 and c in 0..255 and d in 0..255,
+       do: value
+
+  defp norm_point(:ipv4_addr, <<a, b, c, d>>), do: {a, b, c, d}
+  defp norm_point(:ipv4_addr, %{__struct__: Linx.IP, bytes: <<a, b, c, d>>}), do: {a, b, c, d}
+  defp norm_point(:ipv6_addr, %{__struct__: Linx.IP, bytes: <<_::128>> = bytes}), do: words(bytes)
+
+  defp norm_point(:ipv6_addr, value) when is_tuple(value) and tuple_size(value) == 8 do
+    if Enum.all?(Tuple.to_list(value), &(&1 in 0..65535)), do: value, else: bad(value)
+  end
+
+  defp norm_point(:ipv6_addr, <<_::128>> = bytes) do
+    case String.printable?(bytes) && Linx.IP.parse(bytes) do
+      {:ok, %{bytes: <<_::128>> = parsed}} -> words(parsed)
+      _ -> words(bytes)
+    end
+  end
+
+  defp norm_point(type, text) when type in [:ipv4_addr, :ipv6_addr] and is_binary(text) do
+    case Linx.IP.parse(text) do
+      {:ok, ip} when byte_size(ip.bytes) in [4, 16] ->
+        if byte_size(ip.bytes) == size(type), do: norm_point(type, ip), else: bad(text)
+
+      _ ->
+        bad(text)
+    end
+  end
+
+  defp norm_point(type, %{__struct__: Linx.MAC, bytes: bytes}) when type in [:ether_addr, :ll_addr],
+    do: bytes
+
+  defp norm_point(:ether_addr, <<_::48>> = bytes), do: bytes
+
+  defp norm_point(:ether_addr, value) when is_tuple(value) and tuple_size(value) == 6 do
+    parts = Tuple.to_list(value)
+    if Enum.all?(parts, &(&1 in 0..255)), do: :binary.list_to_bin(parts), else: bad(value)
+  end
+
+  defp norm_point(:ether_addr, text) when is_binary(text) do
+    case Linx.MAC.parse(text) do
+      {:ok, mac} -> mac.bytes
+      {:error, _} -> bad(text)
+    end
+  end
+
+  defp norm_point(:ifname, name) when is_binary(name) do
+    cond do
+      String.contains?(name, <<0>>) -> bad(name)
+      String.ends_with?(name, "\\*") -> String.replace_suffix(name, "\\*", "*")
+      String.ends_with?(name, "*") and byte_size(name) in 2..16 -> wildcard(name)
+      byte_size(name) in 1..15 -> name
+      true -> bad(name)
+    end
+  end
+
+  defp norm_point(type, value) when is_integer(value) do
+    bits = bits(type)
+
+    if type not in [:ifname, :string] and value >= 0 and (bits == 0 or Bitwise.bsr(value, bits) == 0),
+      do: value,
+      else: bad(value)
+  end
+
+  defp norm_point(type, value) when is_atom(value) and value not in [nil, true, false],
+    do: symbol(type, Atom.to_string(value), value)
+
+  defp norm_point(:boolean, value) when is_boolean(value), do: if(value, do: 1, else: 0)
+
+  defp norm_point(type, value) when is_binary(value) do
+    case name(type) && Datatype.value(name(type), value) do
+      {:ok, number} -> number
+      _ -> if bits(type) == 0, do: value, else: number(type, value)
+    end
+  end
+
+  defp norm_point(_type, value), do: bad(value)
+
+  defp number(type, bytes) do
+    if byte_size(bytes) == size(type), do: from_bytes(type, bytes), else: bad(bytes)
+  end
+
+  defp symbol(type, text, value) do
+    case name(type) && Datatype.value(name(type), text) do
+      {:ok, number} -> number
+      _ -> bad(value)
+    end
+  end
+
+  defp name({name, _bits}), do: name
+  defp name(name) when is_atom(name), do: name
+
+  defp bits({_name, bits}), do: bits
+  defp bits(name), do: Datatype.fetch!(name).size
+
+  defp wildcard(name) do
+    stem = binary_part(name, 0, byte_size(name) - 1)
+    {:prefix, stem, 8 * byte_size(stem)}
+  end
+
+  defp masked(type, base, bits) do
+    width = 8 * size(type)
+    shift = width - bits
+    low = base |> then(&sortable(type, &1)) |> Bitwise.bsr(shift) |> Bitwise.bsl(shift)
+    value = unsortable(type, low)
+    if type in [:ipv4_addr, :ipv6_addr], do: {:prefix, value, bits}, else: folded(type, value, unsortable(type, low + Bitwise.bsl(1, shift) - 1))
+  end
+
+  # A range of addresses that is a prefix is kept as one, so that equal sets are equal values.
+  defp folded(type, first, last) when type in [:ipv4_addr, :ipv6_addr] do
+    low = sortable(type, first)
+    count = sortable(type, last) - low + 1
+    width = 8 * size(type)
+
+    if Bitwise.band(count, count - 1) == 0 and rem(low, count) == 0,
+      do: {:prefix, first, width - log2(count, 0)},
+      else: {:range, first, last}
+  end
+
+  defp folded(_type, first, last), do: {:range, first, last}
+
+  defp log2(1, n), do: n
+  defp log2(count, n), do: log2(Bitwise.bsr(count, 1), n + 1)
+
+  @spec bad(term()) :: no_return()
+  defp bad(value), do: throw({:bad_value, value})
+
+  # -- bytes -----------------------------------------------------------------------------------------------------------
+
+  @doc "The bytes of one value in its one form; a range or prefix gives its first value."
+  @spec to_bytes(type(), term()) :: binary()
+  def to_bytes(:ipv4_addr, {a, b, c, d}), do: <<a, b, c, d>>
+
+  def to_bytes({:concat, types}, value) do
+    for {type, part} <- Enum.zip(types, Tuple.to_list(value)), into: <<>> do
+      bytes = to_bytes(type, part)
+      <<bytes::binary, 0::size(8 * (padded(byte_size(bytes)) - byte_size(bytes)))>>
+    end
+  end
+
+  def to_bytes({:interval, {:concat, _} = type}, value),
+    do: to_bytes(type, value) <> last_bytes(type, value)
+
+  def to_bytes({:interval, type}, value) do
+    pad = 8 * (padded(size(type)) - size(type))
+    <<to_bytes(type, value)::binary, 0::size(pad), last_bytes(type, value)::binary, 0::size(pad)>>
+  end
+
+  def to_bytes(type, {:range, first, _last}), do: to_bytes(type, first)
+  def to_bytes(type, {:prefix, first, _bits}), do: to_bytes(type, first)
+  def to_bytes(:ipv6_addr, {a, b, c, d, e, f, g, h}), do: <<a::16, b::16, c::16, d::16, e::16, f::16, g::16, h::16>>
+  def to_bytes(:inet_service, value) when is_integer(value), do: <<value::16>>
+  def to_bytes(type, name) when type in [:ifname] and is_binary(name), do: <<name::binary, 0::size(8 * (16 - byte_size(name)))>>
+  def to_bytes(_type, bytes) when is_binary(bytes), do: bytes
+
+  def to_bytes(type, value) when is_integer(value) do
+    size = if bits(type) == 0, do: max(1, byte_size(:binary.encode_unsigned(value))), else: size(type)
+    if order(type) == :host, do: <<value::native-size(8 * size)>>, else: <<value::size(8 * size)>>
+  end
+
+  @doc "The bytes of the last value that a range or prefix takes in."
+  @spec last_bytes(type(), term()) :: binary()
+  def last_bytes({:concat, types}, value) do
+    for {type, part} <- Enum.zip(types, Tuple.to_list(value)), into: <<>> do
+      bytes = last_bytes(type, part)
+      <<bytes::binary, 0::size(8 * (padded(byte_size(bytes)) - byte_size(bytes)))>>
+    end
+  end
+
+  def last_bytes(type, {:range, _first, last}), do: to_bytes(type, last)
+
+  def last_bytes(:ifname, {:prefix, stem, _bits}),
+    do: <<stem::binary, -1::size(8 * (16 - byte_size(stem)))>>
+
+  def last_bytes(type, {:prefix, first, bits}) do
+    span = Bitwise.bsl(1, 8 * size(type) - bits) - 1
+    to_bytes(type, unsortable(type, sortable(type, first) + span))
+  end
+
+  def last_bytes(type, value), do: to_bytes(type, value)
+
+  @doc "The value whose bytes these are; bytes of another length stay bytes."
+  @spec from_bytes(type(), binary()) :: term()
+  def from_bytes(:ipv4_addr, <<a, b, c, d>>), do: {a, b, c, d}
+  def from_bytes(:ipv6_addr, <<_::128>> = bytes), do: words(bytes)
+  def from_bytes(:inet_service, <<value::16>>), do: value
+  def from_bytes(:ether_addr, bytes), do: bytes
+  def from_bytes(type, bytes) when type in [:ifname, :string], do: bytes |> :binary.split(<<0>>) |> hd()
+
+  def from_bytes({:concat, types} = type, bytes) do
+    if byte_size(bytes) == size(type), do: parts(types, bytes, []), else: bytes
+  end
+
+  def from_bytes({:interval, type}, bytes) do
+    half = div(byte_size(bytes), 2)
+    size = size(type)
+
+    if byte_size(bytes) == size({:interval, type}) do
+      <<first::binary-size(^half), last::binary>> = bytes
+      between(type, binary_part(first, 0, size), binary_part(last, 0, size))
+    else
+      bytes
+    end
+  end
+
+  def from_bytes(type, bytes) do
+    size = size(type)
+
+    cond do
+      size == 0 or byte_size(bytes) != size -> bytes
+      order(type) == :host -> :binary.decode_unsigned(bytes, native())
+      true -> :binary.decode_unsigned(bytes)
+    end
+  end
+
+  @doc "The value that stands for everything from `first` to `last`, both bytes."
+  @spec between(type(), binary(), binary()) :: term()
+  def between(type, same, same), do: from_bytes(type, same)
+
+  def between({:concat, types} = type, first, last) do
+    if byte_size(first) == size(type) and byte_size(last) == size(type),
+      do: spans(types, first, last, []),
+      else: {:range, first, last}
+  end
+
+  def between(:ifname, <<_::128>> = first, <<_::128>> = last) do
+    stem = :binary.longest_common_prefix([first, last])
+
+    if binary_part(last, stem, 16 - stem) == :binary.copy(<<255>>, 16 - stem),
+      do: {:prefix, binary_part(first, 0, stem), 8 * stem},
+      else: {:range, from_bytes(:ifname, first), from_bytes(:ifname, last)}
+  end
+
+  def between(type, first, last) when type in [:ipv4_addr, :ipv6_addr],
+    do: folded(type, from_bytes(type, first), from_bytes(type, last))
+
+  def between(type, first, last), do: {:range, from_bytes(type, first), from_bytes(type, last)}
+
+  defp parts([], _rest, acc), do: acc |> Enum.reverse() |> List.to_tuple()
+
+  defp parts([type | types], bytes, acc) do
+    size = size(type)
+    pad = padded(size) - size
+    <<part::binary-size(^size), _::binary-size(^pad), rest::binary>> = bytes
+    parts(types, rest, [from_bytes(type, part) | acc])
+  end
+
+  defp spans([], _first, _last, acc), do: acc |> Enum.reverse() |> List.to_tuple()
+
+  defp spans([type | types], first, last, acc) do
+    size = size(type)
+    pad = padded(size) - size
+    <<a::binary-size(^size), _::binary-size(^pad), first::binary>> = first
+    <<b::binary-size(^size), _::binary-size(^pad), last::binary>> = last
+    spans(types, first, last, [between(type, a, b) | acc])
+  end
+
+  defp words(<<a::16, b::16, c::16, d::16, e::16, f::16, g::16, h::16>>), do: {a, b, c, d, e, f, g, h}
+
+  # The number by which values sort: as nft sorts, not as host-endian bytes would.
+  defp sortable(type, value), do: sort_key(type, to_bytes(type, value))
+
+  @doc "Bytes as the number by which the type's values sort."
+  @spec sort_key(type(), binary()) :: non_neg_integer()
+  def sort_key(type, bytes) when is_atom(type) or is_tuple(type) do
+    if is_tuple(type) and elem(type, 0) == :concat, do: :binary.decode_unsigned(bytes), else: sort_number(order(type), bytes)
+  end
+
+  defp sort_number(:host, bytes), do: :binary.decode_unsigned(bytes, native())
+  defp sort_number(_order, bytes), do: :binary.decode_unsigned(bytes)
+
+  defp unsortable(:ipv4_addr, n), do: from_bytes(:ipv4_addr, <<n::32>>)
+  defp unsortable(:ipv6_addr, n), do: words(<<n::128>>)
+  defp unsortable(type, n) when type in [:ether_addr], do: <<n::48>>
+  defp unsortable(_type, n), do: n
+
+  defp native, do: System.endianness()
+end

@@ -1,0 +1,44 @@
+defmodule Linx.Netfilter.Element do
+  @moduledoc """
+  An element of a set or map that carries more than its key (and value): a timeout, a comment, or expressions.
+
+  A plain element of a set is its key, of a map `{key, value}`; this struct takes their place where there is more to say.
+
+      iex> alias Linx.Netfilter.{Element, Set}
+      iex> {:ok, set} =
+      ...>   Set.new("banned", key_type: :ipv4_addr, flags: [:timeout],
+      ...>     elements: [{192, 0, 2, 1}, %Element{key: {192, 0, 2, 2}, timeout: 60_000, comment: "scanner"}])
+      iex> length(set.elements)
+      2
+
+  The key `:catch_all` matches whatever no other element does (Linux 5.13).
+
+  Source: nft(8), "ELEMENTS"; `enum nft_set_elem_attributes`.
+  """
+
+  alias Linx.Netfilter.Expr
+
+  @enforce_keys [:key]
+  defstruct key: nil, data: nil, timeout: nil, expires: nil, comment: nil, exprs: []
+
+  @typedoc """
+  `:timeout` and `:expires` are milliseconds: the whole life, and what a pull found left of it. `:data` is the value of a map's
+  element. `:exprs` are stateful expressions (a counter, a quota, a limit).
+  """
+  @type t :: %__MODULE__{
+          key: term(),
+          data: term(),
+          timeout: non_neg_integer() | nil,
+          expires: non_neg_integer() | nil,
+          comment: String.t() | nil,
+          exprs: [Expr.t()]
+        }
+
+  @doc false
+  # The short form where nothing would be lost.
+  @spec short(t()) :: term()
+  def short(%__MODULE__{timeout: nil, expires: nil, comment: nil, exprs: [], key: key, data: data}),
+    do: if(data == nil, do: key, else: {key, data})
+
+  def short(%__MODULE__{} = element), do: element
+end
