@@ -187,8 +187,9 @@ defmodule Linx.Netfilter.Chain do
   defp option(:devices, names) when is_list(names),
     do: Enum.find_value(names, :ok, &device_fault/1)
 
-  defp option(key, nil) when key in [:type, :hook, :priority, :policy, :device, :table, :handle, :comment],
-    do: :ok
+  defp option(key, nil)
+       when key in [:type, :hook, :priority, :policy, :device, :table, :handle, :comment],
+       do: :ok
 
   defp option(:type, type), do: member(:type, type, @types)
   defp option(:hook, hook), do: member(:hook, hook, @hooks)
@@ -229,14 +230,16 @@ defmodule Linx.Netfilter.Chain do
   defp priority({name, offset}) when name in @priorities and is_integer(offset), do: :ok
   defp priority(other), do: {:error, {:bad_priority, other}}
 
-  defp complete(%{type: nil, hook: nil, priority: nil, policy: nil, device: nil, devices: []}), do: :ok
+  defp complete(%{type: nil, hook: nil, priority: nil, policy: nil, device: nil, devices: []}),
+    do: :ok
 
   defp complete(%{type: nil, hook: nil, priority: nil, policy: policy}) when policy != nil,
     do: {:error, {:policy_needs_hook, policy}}
 
   defp complete(%{type: nil, hook: nil, priority: nil}), do: {:error, :device_needs_hook}
 
-  defp complete(%{hook: hook, device: nil, devices: []} = chain) when hook in [:ingress, :egress] do
+  defp complete(%{hook: hook, device: nil, devices: []} = chain)
+       when hook in [:ingress, :egress] do
     case missing(chain) do
       [] -> {:error, {:device_required_for_hook, hook}}
       keys -> {:error, {:missing, keys}}
@@ -254,5 +257,6 @@ defmodule Linx.Netfilter.Chain do
     end
   end
 
-  defp missing(chain), do: for(key <- [:type, :hook, :priority], Map.fetch!(chain, key) == nil, do: key)
+  defp missing(chain),
+    do: for(key <- [:type, :hook, :priority], Map.fetch!(chain, key) == nil, do: key)
 end

@@ -109,7 +109,11 @@ defmodule Linx.Netfilter.Datum do
     do: norm({:concat, types}, List.to_tuple(value))
 
   defp norm({:concat, types}, value) when is_tuple(value) and tuple_size(value) == length(types),
-    do: types |> Enum.zip(Tuple.to_list(value)) |> Enum.map(fn {t, v} -> norm(t, v) end) |> List.to_tuple()
+    do:
+      types
+      |> Enum.zip(Tuple.to_list(value))
+      |> Enum.map(fn {t, v} -> norm(t, v) end)
+      |> List.to_tuple()
 
   defp norm({:concat, _types}, value), do: bad(value)
 
@@ -139,7 +143,8 @@ defmodule Linx.Netfilter.Datum do
     end
   end
 
-  defp norm(type, %Range{first: first, last: last, step: 1}), do: norm(type, {:range, first, last})
+  defp norm(type, %Range{first: first, last: last, step: 1}),
+    do: norm(type, {:range, first, last})
 
   defp norm(type, %{__struct__: Linx.IP.Subnet} = subnet),
     do: norm(type, {:prefix, subnet.address, subnet.prefix})
@@ -183,8 +188,9 @@ defmodule Linx.Netfilter.Datum do
     end
   end
 
-  defp norm_point(type, %{__struct__: Linx.MAC, bytes: bytes}) when type in [:ether_addr, :ll_addr],
-    do: bytes
+  defp norm_point(type, %{__struct__: Linx.MAC, bytes: bytes})
+       when type in [:ether_addr, :ll_addr],
+       do: bytes
 
   defp norm_point(:ether_addr, <<_::48>> = bytes), do: bytes
 
@@ -213,9 +219,10 @@ defmodule Linx.Netfilter.Datum do
   defp norm_point(type, value) when is_integer(value) do
     bits = bits(type)
 
-    if type not in [:ifname, :string] and value >= 0 and (bits == 0 or Bitwise.bsr(value, bits) == 0),
-      do: value,
-      else: bad(value)
+    if type not in [:ifname, :string] and value >= 0 and
+         (bits == 0 or Bitwise.bsr(value, bits) == 0),
+       do: value,
+       else: bad(value)
   end
 
   defp norm_point(type, value) when is_atom(value) and value not in [nil, true, false],
@@ -259,7 +266,10 @@ defmodule Linx.Netfilter.Datum do
     shift = width - bits
     low = base |> then(&sortable(type, &1)) |> Bitwise.bsr(shift) |> Bitwise.bsl(shift)
     value = unsortable(type, low)
-    if type in [:ipv4_addr, :ipv6_addr], do: {:prefix, value, bits}, else: folded(type, value, unsortable(type, low + Bitwise.bsl(1, shift) - 1))
+
+    if type in [:ipv4_addr, :ipv6_addr],
+      do: {:prefix, value, bits},
+      else: folded(type, value, unsortable(type, low + Bitwise.bsl(1, shift) - 1))
   end
 
   # A range of addresses that is a prefix is kept as one, so that equal sets are equal values.
@@ -304,13 +314,21 @@ defmodule Linx.Netfilter.Datum do
 
   def to_bytes(type, {:range, first, _last}), do: to_bytes(type, first)
   def to_bytes(type, {:prefix, first, _bits}), do: to_bytes(type, first)
-  def to_bytes(:ipv6_addr, {a, b, c, d, e, f, g, h}), do: <<a::16, b::16, c::16, d::16, e::16, f::16, g::16, h::16>>
+
+  def to_bytes(:ipv6_addr, {a, b, c, d, e, f, g, h}),
+    do: <<a::16, b::16, c::16, d::16, e::16, f::16, g::16, h::16>>
+
   def to_bytes(:inet_service, value) when is_integer(value), do: <<value::16>>
-  def to_bytes(type, name) when type in [:ifname] and is_binary(name), do: <<name::binary, 0::size(8 * (16 - byte_size(name)))>>
+
+  def to_bytes(type, name) when type in [:ifname] and is_binary(name),
+    do: <<name::binary, 0::size(8 * (16 - byte_size(name)))>>
+
   def to_bytes(_type, bytes) when is_binary(bytes), do: bytes
 
   def to_bytes(type, value) when is_integer(value) do
-    size = if bits(type) == 0, do: max(1, byte_size(:binary.encode_unsigned(value))), else: size(type)
+    size =
+      if bits(type) == 0, do: max(1, byte_size(:binary.encode_unsigned(value))), else: size(type)
+
     if order(type) == :host, do: <<value::native-size(8 * size)>>, else: <<value::size(8 * size)>>
   end
 
@@ -341,7 +359,9 @@ defmodule Linx.Netfilter.Datum do
   def from_bytes(:ipv6_addr, <<_::128>> = bytes), do: words(bytes)
   def from_bytes(:inet_service, <<value::16>>), do: value
   def from_bytes(:ether_addr, bytes), do: bytes
-  def from_bytes(type, bytes) when type in [:ifname, :string], do: bytes |> :binary.split(<<0>>) |> hd()
+
+  def from_bytes(type, bytes) when type in [:ifname, :string],
+    do: bytes |> :binary.split(<<0>>) |> hd()
 
   def from_bytes({:concat, types} = type, bytes) do
     if byte_size(bytes) == size(type), do: parts(types, bytes, []), else: bytes
@@ -411,7 +431,8 @@ defmodule Linx.Netfilter.Datum do
     spans(types, first, last, [between(type, a, b) | acc])
   end
 
-  defp words(<<a::16, b::16, c::16, d::16, e::16, f::16, g::16, h::16>>), do: {a, b, c, d, e, f, g, h}
+  defp words(<<a::16, b::16, c::16, d::16, e::16, f::16, g::16, h::16>>),
+    do: {a, b, c, d, e, f, g, h}
 
   # The number by which values sort: as nft sorts, not as host-endian bytes would.
   defp sortable(type, value), do: sort_key(type, to_bytes(type, value))
@@ -419,7 +440,9 @@ defmodule Linx.Netfilter.Datum do
   @doc "Bytes as the number by which the type's values sort."
   @spec sort_key(type(), binary()) :: non_neg_integer()
   def sort_key(type, bytes) when is_atom(type) or is_tuple(type) do
-    if is_tuple(type) and elem(type, 0) == :concat, do: :binary.decode_unsigned(bytes), else: sort_number(order(type), bytes)
+    if is_tuple(type) and elem(type, 0) == :concat,
+      do: :binary.decode_unsigned(bytes),
+      else: sort_number(order(type), bytes)
   end
 
   defp sort_number(:host, bytes), do: :binary.decode_unsigned(bytes, native())

@@ -37,8 +37,15 @@ defmodule Linx.Netfilter.Element do
   @doc false
   # The short form where nothing would be lost.
   @spec short(t()) :: term()
-  def short(%__MODULE__{timeout: nil, expires: nil, comment: nil, exprs: [], key: key, data: data}),
-    do: if(data == nil, do: key, else: {key, data})
+  def short(%__MODULE__{
+        timeout: nil,
+        expires: nil,
+        comment: nil,
+        exprs: [],
+        key: key,
+        data: data
+      }),
+      do: if(data == nil, do: key, else: {key, data})
 
   def short(%__MODULE__{} = element), do: element
 end

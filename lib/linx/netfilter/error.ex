@@ -107,7 +107,9 @@ defmodule Linx.Netfilter.Error do
   end
 
   defp place([]), do: ""
-  defp place(at), do: [" at " | at |> Enum.map(fn {k, v} -> "#{k} #{text(v)}" end) |> Enum.intersperse(", ")]
+
+  defp place(at),
+    do: [" at " | at |> Enum.map(fn {k, v} -> "#{k} #{text(v)}" end) |> Enum.intersperse(", ")]
 
   defp text(value) when is_binary(value), do: inspect(value)
   defp text(value), do: to_string(value)

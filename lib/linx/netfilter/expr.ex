@@ -21,7 +21,7 @@ defmodule Linx.Netfilter.Expr do
   Source: include/uapi/linux/netfilter/nf_tables.h; nft(8), "EXPRESSIONS" and "STATEMENTS".
   """
 
-  alias Linx.Netfilter.Verdict
+  alias Linx.Netfilter.{Field, Verdict}
 
   @enforce_keys [:name]
   defstruct [:name, :data]
@@ -39,21 +39,6 @@ defmodule Linx.Netfilter.Expr do
 
   @typedoc "Number of an `enum nft_registers` register: 1..4 (16 bytes each) or 8..23 (4 bytes each)."
   @type register :: 1..4 | 8..23
-
-  # Until the field table answers: the names that the documentation fixes.
-  @fields %{
-    ip_saddr: {:network, 12, 4},
-    ip_daddr: {:network, 16, 4},
-    ip_protocol: {:network, 9, 1},
-    ip6_saddr: {:network, 8, 16},
-    ip6_daddr: {:network, 24, 16},
-    tcp_sport: {:transport, 0, 2},
-    tcp_dport: {:transport, 2, 2},
-    udp_sport: {:transport, 0, 2},
-    udp_dport: {:transport, 2, 2},
-    icmp_type: {:transport, 0, 1},
-    icmp_code: {:transport, 1, 1}
-  }
 
   @doc "An expression named `name` with `data` as it is: the door to kinds that have no constructor here."
   @spec new(atom() | String.t(), term()) :: t()
@@ -95,9 +80,10 @@ defmodule Linx.Netfilter.Expr do
   """
   @spec payload(atom(), keyword()) :: t()
   def payload(field, opts \\ []) when is_atom(field) do
-    case @fields do
-      %{^field => {base, offset, len}} ->
-        %{data: data} = expr = payload(base, offset, len, opts)
+    case Field.fetch(field) do
+      {:ok, %Field{header: nil} = found} ->
+        {offset, len} = Field.bytes(found)
+        %{data: data} = expr = payload(found.base, offset, len, opts)
         %{expr | data: Map.put(data, :field, field)}
 
       _ ->

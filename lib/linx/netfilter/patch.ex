@@ -19,7 +19,10 @@ defmodule Linx.Netfilter.Patch do
 
   @typedoc "Where a new rule goes. Handles are the kernel's; an index counts the chain's rules from 0."
   @type position ::
-          :append | {:after, pos_integer()} | {:before, pos_integer()} | {:at_index, non_neg_integer()}
+          :append
+          | {:after, pos_integer()}
+          | {:before, pos_integer()}
+          | {:at_index, non_neg_integer()}
 
   @type op ::
           {:create_table, atom(), Table.t()}
@@ -79,7 +82,9 @@ defmodule Linx.Netfilter.Patch do
       counts = Enum.frequencies_by(ops, &kind(elem(&1, 0)))
 
       detail =
-        for kind <- [:create, :replace, :add, :delete], count = counts[kind], do: count(count, kind)
+        for kind <- [:create, :replace, :add, :delete],
+            count = counts[kind],
+            do: count(count, kind)
 
       total = if length(ops) == 1, do: "1 op", else: "#{length(ops)} ops"
       "#Linx.Netfilter.Patch<" <> Enum.join([total | join(detail)], ": ") <> ">"

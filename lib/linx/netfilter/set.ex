@@ -136,7 +136,8 @@ defmodule Linx.Netfilter.Set do
     end
   end
 
-  defp elements(_set, elements) when not is_list(elements), do: {:error, {:bad_elements, elements}}
+  defp elements(_set, elements) when not is_list(elements),
+    do: {:error, {:bad_elements, elements}}
 
   defp elements(set, elements) do
     if Enum.any?(elements, &is_struct(&1, Element)) do
