@@ -66,6 +66,65 @@ defmodule Linx.Native do
 
   # -- netlink ---------------------------------------------------------------------------------------------------------
 
+  @opaque netlink :: reference()
+  @type netlink_form :: :raw | :rtnl
+  @type netlink_failure ::
+          {seq :: non_neg_integer(), errno(), offset :: non_neg_integer() | nil,
+           text :: binary() | nil, missing :: non_neg_integer() | nil}
+
+  @spec netlink_open(non_neg_integer(), target()) :: {:ok, netlink()} | fault()
+  def netlink_open(_protocol, _target), do: not_loaded()
+
+  @spec netlink_close(netlink()) :: :ok
+  def netlink_close(_socket), do: not_loaded()
+
+  @spec netlink_enter(netlink()) :: {:ok | :wait, pos_integer()}
+  def netlink_enter(_socket), do: not_loaded()
+
+  @spec netlink_request(
+          netlink(),
+          pos_integer(),
+          binary(),
+          {pos_integer(), pos_integer()},
+          netlink_form(),
+          boolean()
+        ) :: {:ok, [tuple()], [netlink_failure()], torn :: boolean()} | fault()
+  def netlink_request(_socket, _ticket, _bytes, _seqs, _form, _wait), do: not_loaded()
+
+  @spec netlink_drain(netlink(), netlink_form(), pos_integer()) ::
+          {:ok, [tuple()], :empty | :more | :overrun} | fault()
+  def netlink_drain(_socket, _form, _most), do: not_loaded()
+
+  @spec netlink_port(netlink()) :: {:ok, non_neg_integer()} | fault()
+  def netlink_port(_socket), do: not_loaded()
+
+  @spec netlink_fd(netlink()) :: {:ok, non_neg_integer()} | fault()
+  def netlink_fd(_socket), do: not_loaded()
+
+  @spec netlink_membership(netlink(), pos_integer(), boolean()) :: :ok | fault()
+  def netlink_membership(_socket, _group, _join?), do: not_loaded()
+
+  @spec netlink_set_rcvbuf(netlink(), pos_integer()) :: :ok | fault()
+  def netlink_set_rcvbuf(_socket, _bytes), do: not_loaded()
+
+  @spec netlink_rcvbuf(netlink()) :: {:ok, pos_integer()} | fault()
+  def netlink_rcvbuf(_socket), do: not_loaded()
+
+  @spec netlink_set_buffer(netlink(), pos_integer()) :: :ok
+  def netlink_set_buffer(_socket, _bytes), do: not_loaded()
+
+  @spec netlink_decode(binary(), netlink_form()) :: {:ok | :malformed, [tuple()]}
+  def netlink_decode(_bytes, _form), do: not_loaded()
+
+  @spec netlink_open_fd(target(), non_neg_integer()) :: {:ok, non_neg_integer()} | fault()
+  def netlink_open_fd(_target, _protocol), do: not_loaded()
+
+  @spec netlink_bind_fd(integer(), non_neg_integer()) :: :ok | fault()
+  def netlink_bind_fd(_fd, _groups), do: not_loaded()
+
+  @spec netlink_close_fd(integer()) :: :ok
+  def netlink_close_fd(_fd), do: not_loaded()
+
   # -- process ---------------------------------------------------------------------------------------------------------
 
   # -- seccomp ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,170 @@
+defmodule Linx.Netlink.Request do
+  @moduledoc """
+  One request, and everything the kernel answers to it.
+
+  `talk/4` serves the three shapes of answer alike: an acknowledgement, a single message, and a dump of many. The
+  sequence number is drawn from the socket; answers to other requests and multicast events are passed over.
+
+      # The interface with index 1, as an undecoded RTM_NEWLINK.
+      {:ok, [message]} = Linx.Netlink.Request.talk(socket, 18, 0, <<0::32, 1::native-32, 0::64>>)
+
+  Two things that the kernel leaves to its callers are done here:
+
+    * A dump during which the objects changed is marked by the kernel (`NLM_F_DUMP_INTR`): something may be missing
+      from it or be in it twice. It is read again, up to ten times with growing pauses. If it never comes out whole the
+      error is `errno: :eintr`, and what the last try read is in its `partial`.
+    * An answer longer than the receive buffer is cut by the kernel. The buffer grows and the read is repeated.
+
+  The process that calls waits; no scheduler does.
+  """
+
+  import Bitwise
+  import Linx.Netlink.Constants
+
+  alias Linx.Native
+  alias Linx.Netlink.{Error, Message, Socket}
+
+  @retries 10
+
+  @doc """
+  Sends a message of `type` with the given flags and payload, and collects the answer.
+
+  `NLM_F_REQUEST` and `NLM_F_ACK` are added: with the latter every request has a final answer. Returns the data
+  messages, none for a bare acknowledgement. An error of the kernel or of the socket is a `Linx.Netlink.Error`.
+
+  Source: netlink(7), rtnetlink(7).
+  """
+  @spec talk(Socket.t(), 0..65535, non_neg_integer(), iodata()) ::
+          {:ok, [Message.t()]} | {:error, Error.t()}
+  def talk(%Socket{} = socket, type, flags, payload \\ <<>>)
+      when type in 0..0xFFFF and flags in 0..0xFFFF do
+    case run(socket, type, flags, payload, :raw) do
+      {:ok, messages} -> {:ok, messages(socket, messages)}
+      {:error, %{partial: nil} = error} -> {:error, error}
+      {:error, error} -> {:error, %{error | partial: messages(socket, error.partial)}}
+    end
+  end
+
+  # The same, with rtnetlink's messages as native tuples (Linx.Netlink.Rtnl.Wire). `partial` of an error holds tuples.
+  @doc false
+  @spec run(Socket.t(), 0..65535, non_neg_integer(), iodata(), Native.netlink_form()) ::
+          {:ok, [tuple()]} | {:error, Error.t()}
+  def run(socket, type, flags, payload, form), do: run(socket, type, flags, payload, form, 0)
+
+  defp run(socket, type, flags, payload, form, tries) do
+    seq = Socket.next_seq(socket)
+    flags = flags ||| nlm_f_request() ||| nlm_f_ack()
+    bytes = Message.frame(type, flags, seq, 0, payload)
+
+    case Socket.exchange(socket, bytes, {seq, seq}, form: form) do
+      {:ok, _messages, [failure | _], _torn?} ->
+        {:error, error(failure)}
+
+      {:ok, messages, [], false} ->
+        {:ok, messages}
+
+      {:ok, _messages, [], true} when tries < @retries ->
+        pause(tries)
+        run(socket, type, flags, payload, form, tries + 1)
+
+      {:ok, messages, [], true} ->
+        {:error, torn(messages)}
+
+      {:error, %Error{stage: :recv, errno: :emsgsize} = error} ->
+        if read?(socket, type, flags) and tries < @retries,
+          do: run(socket, type, flags, payload, form, tries + 1),
+          else: {:error, error}
+
+      {:error, error} ->
+        {:error, error}
+    end
+  end
+
+  # Several requests in one send. One result each, in order: `:ok` or `{:error, error}`. The kernel carries them out one
+  # by one, and goes on after one that fails. An error of the socket itself ends the batch: what was sent before it may
+  # have been done.
+  @doc false
+  @spec batch(Socket.t(), [{0..65535, non_neg_integer(), iodata()}]) ::
+          {:ok, [:ok | {:error, Error.t()}]} | {:error, Error.t()}
+  def batch(_socket, []), do: {:ok, []}
+
+  def batch(socket, requests) do
+    requests
+    |> Enum.chunk_every(Socket.batch_size(socket))
+    |> Enum.reduce_while({:ok, []}, fn chunk, {:ok, done} ->
+      case send_chunk(socket, chunk) do
+        {:ok, results} -> {:cont, {:ok, [results | done]}}
+        {:error, error} -> {:halt, {:error, error}}
+      end
+    end)
+    |> case do
+      {:ok, chunks} -> {:ok, chunks |> Enum.reverse() |> Enum.concat()}
+      error -> error
+    end
+  end
+
+  defp send_chunk(socket, requests) do
+    count = length(requests)
+    first = Socket.next_seqs(socket, count)
+    last = first + count - 1
+
+    with {:ok, _messages, failures, _torn?} <-
+           Socket.exchange(socket, frames(requests, first, last), {first, last}, form: :rtnl) do
+      failed = Map.new(failures, &{elem(&1, 0), {:error, error(&1)}})
+      {:ok, results(first, last, failed)}
+    end
+  end
+
+  # Errors come back without being asked for, so the last acknowledgement stands for all.
+  defp frames([{type, flags, payload}], last, last),
+    do: [Message.frame(type, flags ||| nlm_f_request() ||| nlm_f_ack(), last, 0, payload)]
+
+  defp frames([{type, flags, payload} | rest], seq, last) do
+    [
+      Message.frame(type, flags ||| nlm_f_request(), seq, 0, payload)
+      | frames(rest, seq + 1, last)
+    ]
+  end
+
+  defp results(first, last, failed) when map_size(failed) == 0,
+    do: List.duplicate(:ok, last - first + 1)
+
+  defp results(first, last, failed), do: for(seq <- first..last, do: Map.get(failed, seq, :ok))
+
+  # A failure of `Socket.exchange/4` as an error.
+  @doc false
+  @spec error(Socket.failure()) :: Error.t()
+  def error({_seq, errno, offset, text, missing}) do
+    %{Error.from_errno(errno, text || missing_text(missing)) | offset: offset}
+  end
+
+  defp missing_text(nil), do: nil
+  defp missing_text(type), do: "attribute #{type} is missing"
+
+  defp torn(messages) do
+    # EINTR: what the kernel's own libraries report for NLM_F_DUMP_INTR.
+    text = "the objects changed during each of #{@retries + 1} dumps"
+    %{Error.from_errno(4, text) | partial: messages}
+  end
+
+  # 1 ms, 2, 4, ... up to 100: the change that tore it is usually one of a few.
+  defp pause(tries), do: Process.sleep(min(1 <<< tries, 100))
+
+  # Only what reads may be repeated. In rtnetlink the last two bits of the type say what is done, 2 being GET.
+  defp read?(_socket, _type, flags) when (flags &&& nlm_f_dump()) == nlm_f_dump(), do: true
+  defp read?(%Socket{protocol: 0}, type, _flags), do: (type &&& 3) == 2
+  defp read?(_socket, _type, _flags), do: false
+
+  defp messages(_socket, []), do: []
+
+  defp messages(socket, messages) do
+    port =
+      case Native.netlink_port(socket.socket) do
+        {:ok, port} -> port
+        {:error, _} -> 0
+      end
+
+    for {type, flags, seq, payload} <- messages,
+        do: %Message{type: type, flags: flags, seq: seq, pid: port, payload: payload}
+  end
+end

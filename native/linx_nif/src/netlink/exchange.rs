@@ -1,0 +1,221 @@
+//! A request and its answers on one socket, and the reading of a socket that only listens.
+
+use std::time::{Duration, Instant};
+
+use linx_sys::netlink::{EBADF, EBADMSG, EMSGSIZE, ENOBUFS, ETIMEDOUT, Socket};
+use linx_sys::{Fault, Stage};
+use linx_wire::netlink::{Frame, Frames, Verdict};
+use rustler::{Env, Term};
+
+use super::terms::{self, Form};
+
+const NLMSG_NOOP: u16 = 1;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const NLMSG_OVERRUN: u16 = 4;
+const NLM_F_DUMP_INTR: u16 = 0x10;
+
+/// The kernel fills at most 32 KiB of a datagram with a dump; a single link with many virtual functions can be longer.
+const BUFFER: usize = 64 * 1024;
+
+/// Answers are queued before send(2) returns, so silence means that they were lost.
+const SILENCE: Duration = Duration::from_secs(10);
+const SLICE: Duration = Duration::from_millis(100);
+
+/// What the requests on one socket share.
+pub struct Exchange {
+    buffer: usize,
+}
+
+impl Default for Exchange {
+    fn default() -> Self {
+        Self { buffer: BUFFER }
+    }
+}
+
+/// What came back.
+#[derive(Default)]
+pub struct Answer<'a> {
+    pub messages: Vec<Term<'a>>,
+    pub errors: Vec<Term<'a>>,
+    /// NLM_F_DUMP_INTR: the objects changed while they were listed, and some may be missing or twice there.
+    pub torn: bool,
+    done: bool,
+}
+
+/// What a listening socket had to say.
+pub struct Events<'a> {
+    pub messages: Vec<Term<'a>>,
+    pub state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Empty,
+    More,
+    /// ENOBUFS: messages were dropped before this point.
+    Overrun,
+}
+
+impl Exchange {
+    /// `open` says whether the socket is still wanted while we wait for an answer; without it we do not wait.
+    pub fn run<'a>(
+        &mut self,
+        env: Env<'a>,
+        socket: &Socket,
+        bytes: &[u8],
+        seqs: (u32, u32),
+        form: Form,
+        open: Option<&dyn Fn() -> bool>,
+    ) -> Result<Answer<'a>, Fault> {
+        socket.send(bytes)?;
+        let mut answer = Answer::default();
+        let result = self.collect(env, socket, seqs, form, open, &mut answer);
+        if result.is_err() {
+            // The rest of a dump that we gave up would make the kernel refuse the next one (EBUSY).
+            self.discard(socket);
+        }
+        result.map(|()| answer)
+    }
+
+    fn collect<'a>(
+        &mut self,
+        env: Env<'a>,
+        socket: &Socket,
+        seqs: (u32, u32),
+        form: Form,
+        open: Option<&dyn Fn() -> bool>,
+        answer: &mut Answer<'a>,
+    ) -> Result<(), Fault> {
+        let mut buffer = Vec::with_capacity(self.buffer);
+        let mut heard = Instant::now();
+        let mut lost = false;
+        loop {
+            let datagram = match socket.receive(&mut buffer) {
+                // Something was dropped. What is queued still counts, so read on; a final answer that is missing is
+                // then known to be lost.
+                Err(fault) if fault.errno == ENOBUFS => {
+                    lost = true;
+                    continue;
+                }
+                other => other?,
+            };
+            let Some(datagram) = datagram else {
+                match open {
+                    _ if lost => return Err(Stage::Recv.fault(ENOBUFS)),
+                    None => return Ok(()),
+                    Some(open) if !open() => return Err(Stage::Recv.fault(EBADF)),
+                    Some(_) if heard.elapsed() > SILENCE => {
+                        return Err(Stage::Recv.fault(ETIMEDOUT));
+                    }
+                    Some(_) => socket.wait(SLICE)?,
+                };
+                continue;
+            };
+            if !datagram.from_kernel {
+                continue;
+            }
+            if datagram.length > buffer.len() {
+                self.buffer = datagram.length.next_power_of_two();
+                return Err(Stage::Recv.fault(EMSGSIZE));
+            }
+            heard = Instant::now();
+            for frame in Frames::new(&buffer) {
+                let frame = frame.map_err(|_| Stage::Recv.fault(EBADMSG))?;
+                // Multicast, and the late answer to a request that was given up, are not ours.
+                if frame.port == socket.port() && (seqs.0..=seqs.1).contains(&frame.seq) {
+                    answer.take(env, &frame, seqs.1, form, &mut lost);
+                }
+            }
+            // Several requests share one final answer, and a lost error of an earlier one would read as success.
+            if answer.done && open.is_some() {
+                return match lost && seqs.0 != seqs.1 {
+                    true => Err(Stage::Recv.fault(ENOBUFS)),
+                    false => Ok(()),
+                };
+            }
+        }
+    }
+
+    fn discard(&self, socket: &Socket) {
+        let mut buffer = Vec::with_capacity(self.buffer);
+        loop {
+            match socket.receive(&mut buffer) {
+                Ok(Some(_)) => {}
+                Err(fault) if fault.errno == ENOBUFS => {}
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    pub fn set_buffer(&mut self, bytes: usize) {
+        self.buffer = bytes.max(1);
+    }
+
+    /// Reads at most `most` datagrams of a listening socket.
+    pub fn drain<'a>(
+        &mut self,
+        env: Env<'a>,
+        socket: &Socket,
+        form: Form,
+        most: u32,
+    ) -> Result<Events<'a>, Fault> {
+        let mut buffer = Vec::with_capacity(self.buffer);
+        let mut messages = Vec::new();
+        for _ in 0..most {
+            let datagram = match socket.receive(&mut buffer) {
+                Ok(Some(datagram)) => datagram,
+                Ok(None) => {
+                    let state = State::Empty;
+                    return Ok(Events { messages, state });
+                }
+                Err(fault) if fault.errno == ENOBUFS => {
+                    let state = State::Overrun;
+                    return Ok(Events { messages, state });
+                }
+                Err(fault) => return Err(fault),
+            };
+            if !datagram.from_kernel {
+                continue;
+            }
+            let frames: Result<Vec<_>, _> = Frames::new(&buffer).collect();
+            match frames {
+                Ok(frames) if datagram.length <= buffer.len() => {
+                    let wanted = frames.iter().filter(|frame| frame.kind > NLMSG_OVERRUN);
+                    messages.extend(wanted.map(|frame| terms::message(env, frame, form)));
+                }
+                // A datagram that was cut or is malformed is as good as lost.
+                _ => {
+                    self.buffer = self.buffer.max(datagram.length.next_power_of_two());
+                    let state = State::Overrun;
+                    return Ok(Events { messages, state });
+                }
+            }
+        }
+        let state = State::More;
+        Ok(Events { messages, state })
+    }
+}
+
+impl<'a> Answer<'a> {
+    fn take(&mut self, env: Env<'a>, frame: &Frame<'_>, last: u32, form: Form, lost: &mut bool) {
+        self.torn |= frame.flags & NLM_F_DUMP_INTR != 0;
+        let verdict = match frame.kind {
+            NLMSG_NOOP => return,
+            NLMSG_OVERRUN => {
+                *lost = true;
+                return;
+            }
+            NLMSG_ERROR => Verdict::of_error(frame.flags, frame.payload),
+            NLMSG_DONE => Verdict::of_done(frame.flags, frame.payload),
+            _ => {
+                self.messages.push(terms::message(env, frame, form));
+                return;
+            }
+        };
+        if verdict.errno != 0 {
+            self.errors.push(terms::failure(env, frame.seq, &verdict));
+        }
+        self.done |= frame.seq == last;
+    }
+}

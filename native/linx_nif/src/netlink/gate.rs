@@ -1,0 +1,82 @@
+//! Whose turn it is on a socket. Processes queue in order of arrival, and one that dies gives up its place.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustler::{Env, Monitor, Resource, ResourceArc};
+
+use super::lock;
+
+mod atoms {
+    rustler::atoms! { wait, linx_netlink_turn }
+}
+
+struct Turn {
+    pid: rustler::LocalPid,
+    monitor: Monitor,
+    ticket: u64,
+}
+
+#[derive(Default)]
+pub struct Gate {
+    holder: Option<Turn>,
+    queue: VecDeque<Turn>,
+}
+
+/// Takes the turn or queues for it; the caller is monitored until it leaves.
+pub fn enter<R: Resource>(
+    env: Env<'_>,
+    resource: &ResourceArc<R>,
+    gate: &Mutex<Gate>,
+) -> (rustler::Atom, u64) {
+    // Unique in the VM, so that a turn that was given up cannot be taken for another.
+    static TICKETS: AtomicU64 = AtomicU64::new(1);
+
+    let ticket = TICKETS.fetch_add(1, Ordering::Relaxed);
+    let pid = env.pid();
+    let mut gate = lock(gate);
+    // A process that runs this is alive, so there is something to monitor.
+    if let Some(monitor) = resource.monitor(Some(env), &pid) {
+        let turn = Turn {
+            pid,
+            monitor,
+            ticket,
+        };
+        if gate.holder.is_some() {
+            gate.queue.push_back(turn);
+            return (atoms::wait(), ticket);
+        }
+        gate.holder = Some(turn);
+    }
+    (rustler::types::atom::ok(), ticket)
+}
+
+impl Gate {
+    /// Gives the turn back. A ticket that no longer holds it (its process died meanwhile) changes nothing.
+    pub fn leave<R: Resource>(&mut self, env: Env<'_>, resource: &ResourceArc<R>, ticket: u64) {
+        if let Some(turn) = self.holder.take_if(|turn| turn.ticket == ticket) {
+            resource.demonitor(Some(env), &turn.monitor);
+            self.next(env);
+        }
+    }
+
+    pub fn down(&mut self, env: Env<'_>, monitor: &Monitor) {
+        self.queue.retain(|turn| turn.monitor != *monitor);
+        if self
+            .holder
+            .take_if(|turn| turn.monitor == *monitor)
+            .is_some()
+        {
+            self.next(env);
+        }
+    }
+
+    fn next(&mut self, env: Env<'_>) {
+        self.holder = self.queue.pop_front();
+        if let Some(turn) = &self.holder {
+            // One that has died by now is found by its monitor.
+            let _ = env.send(&turn.pid, (atoms::linx_netlink_turn(), turn.ticket));
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `struct nlmsghdr`: splitting a datagram into messages.
+
+use super::{align, u16_at, u32_at};
+
+/// Length of `struct nlmsghdr`.
+pub const HEADER: usize = 16;
+
+/// One message, its payload without padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    pub kind: u16,
+    pub flags: u16,
+    pub seq: u32,
+    pub port: u32,
+    pub payload: &'a [u8],
+}
+
+/// A message whose length is below the header's or beyond the buffer's end. Nothing after it can be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed netlink message: length {length} with {left} bytes left")]
+pub struct Malformed {
+    pub length: u32,
+    pub left: usize,
+}
+
+/// The messages of a datagram, in order. Ends after the first malformed one.
+#[derive(Clone, Debug)]
+pub struct Frames<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Frames<'a> {
+    pub fn new(datagram: &'a [u8]) -> Self {
+        Self { rest: datagram }
+    }
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Result<Frame<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let bytes = self.rest;
+        // Fewer bytes than a header are padding.
+        let (length, kind, flags, seq, port) = (
+            u32_at(bytes, 0)?,
+            u16_at(bytes, 4)?,
+            u16_at(bytes, 6)?,
+            u32_at(bytes, 8)?,
+            u32_at(bytes, 12)?,
+        );
+        let end = length as usize;
+        let Some(payload) = bytes.get(HEADER..end) else {
+            self.rest = &[];
+            let left = bytes.len();
+            return Some(Err(Malformed { length, left }));
+        };
+        self.rest = bytes.get(align(end)..).unwrap_or_default();
+        Some(Ok(Frame {
+            kind,
+            flags,
+            seq,
+            port,
+            payload,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(length: u32, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend(16_u16.to_ne_bytes());
+        bytes.extend(5_u16.to_ne_bytes());
+        bytes.extend(7_u32.to_ne_bytes());
+        bytes.extend(9_u32.to_ne_bytes());
+        bytes.extend(payload);
+        bytes
+    }
+
+    #[test]
+    fn two_messages_with_padding_between() {
+        let mut bytes = message(19, &[1, 2, 3, 0]);
+        bytes.extend(message(16, &[]));
+        let frames: Vec<_> = Frames::new(&bytes).collect();
+        assert_eq!(frames.len(), 2);
+        assert_eq!(frames[0].map(|frame| frame.payload), Ok(&[1, 2, 3][..]));
+        assert_eq!(frames[1].map(|frame| frame.seq), Ok(7));
+    }
+
+    #[test]
+    fn a_short_tail_is_padding() {
+        let mut bytes = message(16, &[]);
+        bytes.extend([0; 15]);
+        assert_eq!(Frames::new(&bytes).count(), 1);
+    }
+
+    #[test]
+    fn a_length_that_overruns_or_undercuts_ends_the_buffer() {
+        for length in [0, 15, 21, 100, u32::MAX] {
+            let mut bytes = message(length, &[1, 2, 3, 4]);
+            bytes.extend(message(16, &[]));
+            bytes.truncate(20 + 16 * usize::from(length < 16));
+            let frames: Vec<_> = Frames::new(&bytes).collect();
+            assert_eq!(frames.len(), 1, "length {length}");
+            assert!(frames[0].is_err());
+        }
+    }
+}

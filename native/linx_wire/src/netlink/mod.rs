@@ -1,0 +1,37 @@
+//! The netlink wire format: framing, attributes, the kernel's verdicts, and rtnetlink's messages.
+//!
+//! ```text
+//! 0       4      6      8            12            16
+//! +-------+------+------+------------+------------+----- ... -----+
+//! |  len  | type | flags|    seq     |    port    |    payload    |   struct nlmsghdr
+//! +-------+------+------+------------+------------+----- ... -----+
+//! ```
+//!
+//! Everything is in native byte order. Nothing here panics or allocates more than what it returns.
+
+pub mod attr;
+pub mod frame;
+pub mod rtnl;
+pub mod schema;
+pub mod verdict;
+
+pub use attr::Attrs;
+pub use frame::{Frame, Frames, Malformed};
+pub use verdict::Verdict;
+
+/// Room is kept to multiples of this (`NLMSG_ALIGNTO`, `NLA_ALIGNTO`).
+const ALIGN: usize = 4;
+
+fn align(length: usize) -> usize {
+    length.next_multiple_of(ALIGN)
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    let field = bytes.get(at..)?.first_chunk()?;
+    Some(u16::from_ne_bytes(*field))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    let field = bytes.get(at..)?.first_chunk()?;
+    Some(u32::from_ne_bytes(*field))
+}

@@ -1,0 +1,226 @@
+defmodule Linx.Netlink.SocketTest do
+  use ExUnit.Case, async: false
+
+  import Bitwise
+  import Linx.Netlink.Constants
+
+  alias Linx.Netlink.{Attr, Error, Message, Request, Socket}
+
+  @rtm_newlink 16
+  @rtm_getlink 18
+
+  setup do
+    {:ok, socket} = Socket.open(0)
+    on_exit(fn -> Socket.close(socket) end)
+    %{socket: socket}
+  end
+
+  defp lo, do: <<0::32, 1::native-32, 0::64>>
+
+  test "a single answer echoes our sequence number and port", %{socket: socket} do
+    assert {:ok, [%Message{type: @rtm_newlink, seq: seq, pid: port}]} =
+             Request.talk(socket, @rtm_getlink, 0, lo())
+
+    assert seq > 0 and port > 0
+  end
+
+  test "a dump, and an acknowledgement without data", %{socket: socket} do
+    assert {:ok, [_ | _] = links} =
+             Request.talk(socket, @rtm_getlink, nlm_f_dump(), <<0::128>>)
+
+    assert Enum.all?(links, &(&1.type == @rtm_newlink))
+  end
+
+  test "the kernel's refusal, with its explanation and place", %{socket: socket} do
+    # IFLA_MTU of two bytes.
+    payload = [lo(), Attr.encode([{4, <<1, 2>>}])]
+
+    assert {:error, %Error{errno: errno, stage: nil}} =
+             Request.talk(socket, @rtm_getlink, 0, payload)
+
+    assert errno in [:erange, :einval]
+  end
+
+  test "a hundred processes on one socket each get their own answer", %{socket: socket} do
+    answers =
+      1..100
+      |> Task.async_stream(
+        fn n ->
+          for _ <- 1..20 do
+            if rem(n, 2) == 0 do
+              {:ok, [link]} = Request.talk(socket, @rtm_getlink, 0, lo())
+              link.type
+            else
+              payload = [<<0::128>>, Attr.encode([{3, "nope#{n}\0"}])]
+              {:error, error} = Request.talk(socket, @rtm_getlink, 0, payload)
+              {error.errno, n}
+            end
+          end
+          |> Enum.uniq()
+        end,
+        max_concurrency: 100,
+        ordered: true
+      )
+      |> Enum.map(fn {:ok, answer} -> answer end)
+
+    assert answers ==
+             for(n <- 1..100, do: if(rem(n, 2) == 0, do: [@rtm_newlink], else: [{:enodev, n}]))
+  end
+
+  test "processes killed while waiting or asking leave the socket usable", %{socket: socket} do
+    for round <- 1..30 do
+      pids =
+        for _ <- 1..20 do
+          spawn(fn -> Request.talk(socket, @rtm_getlink, nlm_f_dump(), <<0::128>>) end)
+        end
+
+      refs = Enum.map(pids, &Process.monitor/1)
+      pids |> Enum.take_every(rem(round, 3) + 1) |> Enum.each(&Process.exit(&1, :kill))
+      for ref <- refs, do: assert_receive({:DOWN, ^ref, _, _, _}, 5_000)
+      assert {:ok, [_]} = Request.talk(socket, @rtm_getlink, 0, lo())
+    end
+  end
+
+  test "a closed socket answers ebadf to everyone, whoever waits", %{socket: socket} do
+    parent = self()
+
+    pids =
+      for _ <- 1..10 do
+        spawn_link(fn -> send(parent, {self(), until_closed(socket)}) end)
+      end
+
+    :ok = Socket.close(socket)
+    :ok = Socket.close(socket)
+
+    for pid <- pids do
+      assert_receive {^pid, {:error, %Error{errno: :ebadf, code: 9}}}, 5_000
+    end
+
+    assert {:error, %Error{errno: :ebadf}} = Socket.add_membership(socket, 1)
+    assert {:error, %Error{errno: :ebadf}} = Socket.set_rcvbuf(socket, 1000)
+  end
+
+  defp until_closed(socket) do
+    case Request.talk(socket, @rtm_getlink, nlm_f_dump(), <<0::128>>) do
+      {:ok, _} -> until_closed(socket)
+      error -> error
+    end
+  end
+
+  test "an answer longer than the buffer is read again with a larger one", %{socket: socket} do
+    {:ok, whole} = Request.talk(socket, @rtm_getlink, nlm_f_dump(), <<0::128>>)
+
+    for size <- [1, 16, 100, 700] do
+      Linx.Native.netlink_set_buffer(socket.socket, size)
+      assert {:ok, again} = Request.talk(socket, @rtm_getlink, nlm_f_dump(), <<0::128>>)
+      assert length(again) == length(whole)
+    end
+  end
+
+  test "sequence numbers start at 1, and skip 0 at the end of their range", %{socket: socket} do
+    assert Socket.next_seq(socket) == 1
+    assert Socket.next_seqs(socket, 3) == 2
+    assert Socket.next_seq(socket) == 5
+
+    :atomics.put(socket.seq, 1, 0xFFFFFFFF - 2)
+    assert Socket.next_seq(socket) == 0xFFFFFFFE
+    assert Socket.next_seqs(socket, 2) in 1..100
+    assert {:ok, [_]} = Request.talk(socket, @rtm_getlink, 0, lo())
+  end
+
+  test "multicast on the same socket is not taken for an answer", %{socket: socket} do
+    :ok = Socket.add_membership(socket, 1)
+    assert {:ok, [_]} = Request.talk(socket, @rtm_getlink, 0, lo())
+    :ok = Socket.drop_membership(socket, 1)
+    assert {:ok, [_]} = Request.talk(socket, @rtm_getlink, 0, lo())
+  end
+
+  test "a namespace that is not there, and one of no known shape" do
+    for netns <- [{:path, "/proc/self/ns/absent"}, {:pid, 0x3FFFFF}] do
+      assert {:error, %Error{errno: :enoent, stage: :open}} = Socket.open(0, netns)
+    end
+
+    assert {:error, %Error{errno: :einval, stage: :setns}} =
+             Socket.open(0, {:path, "/etc/passwd"})
+
+    assert {:error, %Error{stage: :socket}} = Socket.open(250)
+
+    for bad <- [
+          :nowhere,
+          {:pid, 0},
+          {:pid, -1},
+          {:path, ""},
+          {:path, "a\0b"},
+          "/proc/self/ns/net"
+        ] do
+      assert_raise ArgumentError, fn -> Socket.open(0, bad) end
+    end
+  end
+
+  test "a socket that nobody refers to is closed by the collector" do
+    before = descriptors()
+
+    pid =
+      spawn(fn ->
+        sockets = for _ <- 1..50, do: elem(Socket.open(0), 1)
+
+        receive do
+          :stop -> length(sockets)
+        end
+      end)
+
+    ref = Process.monitor(pid)
+    send(pid, :stop)
+    assert_receive {:DOWN, ^ref, _, _, _}, 5_000
+    assert eventually(fn -> descriptors() <= before + 5 end)
+  end
+
+  # Descriptors that are netlink sockets of this VM.
+  defp descriptors do
+    {:ok, names} = File.ls("/proc/self/fd")
+    length(names)
+  end
+
+  defp eventually(check, deadline \\ System.monotonic_time(:millisecond) + 5_000) do
+    cond do
+      check.() ->
+        true
+
+      System.monotonic_time(:millisecond) > deadline ->
+        false
+
+      true ->
+        receive do
+        after
+          10 -> eventually(check, deadline)
+        end
+    end
+  end
+
+  describe "Native" do
+    alias Linx.Netlink.Socket.Native
+
+    test "opens, binds and closes by number" do
+      assert {:ok, fd} = Native.open_in_netns("/proc/self/ns/net", 0)
+      assert :ok = Native.bind_netlink(fd, 0)
+      assert {:error, 22} = Native.bind_netlink(fd, 0)
+      assert :ok = Native.close_fd(fd)
+      assert :ok = Native.close_fd(fd)
+    end
+
+    test "leaves a descriptor that is no netlink socket alone" do
+      {:ok, file} = :file.open("/dev/null", [:read, :raw])
+      before = descriptors()
+      {:ok, names} = File.ls("/proc/self/fd")
+      null = Enum.find(names, &match?({:ok, "/dev/null"}, File.read_link("/proc/self/fd/#{&1}")))
+      assert :ok = Native.close_fd(String.to_integer(null))
+      assert descriptors() == before
+      :ok = :file.close(file)
+    end
+  end
+
+  test "flags of a request may be given twice over", %{socket: socket} do
+    flags = nlm_f_request() ||| nlm_f_ack()
+    assert {:ok, [_]} = Request.talk(socket, @rtm_getlink, flags, lo())
+  end
+end
