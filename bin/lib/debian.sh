@@ -41,35 +41,44 @@ END
     -o Dir::State::Lists="$dir/lists" -o Dir::Cache="$dir/cache" -o APT::Sandbox::User=root)
 }
 
-# unpack_from_testing PREFIX FOLDER PACKAGE...: the packages of Debian testing, unpacked into PREFIX.new. The programs
-# under FOLDER run on the libc among the packages, not on the machine's. The caller renames PREFIX.new to PREFIX, which
-# is the path written into them.
-unpack_from_testing() {
-  local prefix=$1 folder=$2 uri work deb
-  shift 2
+# fetch_from_testing FOLDER PACKAGE...: the packages of Debian testing, unpacked into FOLDER, which is made anew. The
+# names of the package files are listed in FOLDER/packages.
+fetch_from_testing() {
+  local folder=$1 uri work deb
+  shift
   uri=$(debian_mirror)
   [ -n "$uri" ] || die "no Debian archive in apt's sources, so nothing can be had from its testing suite"
   [ -r /usr/share/keyrings/debian-archive-keyring.gpg ] || apt_install debian-archive-keyring
-  command -v patchelf >/dev/null || apt_install patchelf
 
   work=$cache/apt
   private_apt "$work" "$uri"
   apt-get "${apt_options[@]}" update -qq >/dev/null || die "cannot read Debian's testing suite at the machine's mirror"
-  rm -rf "$work/debs" "$prefix.new"
-  mkdir -p "$work/debs" "$prefix.new"
+  rm -rf "$work/debs" "$folder"
+  mkdir -p "$work/debs" "$folder"
   (cd "$work/debs" && apt-get "${apt_options[@]}" download -qq "$@" >/dev/null) ||
     die "a package could not be fetched from Debian testing (of: $*)"
-  for deb in "$work"/debs/*.deb; do dpkg -x "$deb" "$prefix.new"; done
+  for deb in "$work"/debs/*.deb; do dpkg -x "$deb" "$folder"; done
+  (cd "$work/debs" && ls) >"$folder/packages"
   rm -rf "$work/debs"
-  relocate "$prefix" "$folder"
+}
+
+# unpack_from_testing PREFIX SUBFOLDER PACKAGE...: the same into PREFIX.new, with the programs under SUBFOLDER made to
+# run on the libc among the packages, not on the machine's. The caller renames PREFIX.new to PREFIX, which is the path
+# written into them.
+unpack_from_testing() {
+  local prefix=$1 subfolder=$2
+  shift 2
+  command -v patchelf >/dev/null || apt_install patchelf
+  fetch_from_testing "$prefix.new" "$@"
+  relocate "$prefix" "$subfolder"
 }
 
 # An RPATH, not a RUNPATH: libraries that a NIF loads must be found through it as well.
 relocate() {
-  local prefix=$1 folder=$2 triplet loader file
+  local prefix=$1 subfolder=$2 triplet loader file
   triplet=$(basename "$(dirname "$(find "$prefix.new/usr/lib" -maxdepth 2 -name 'libc.so.6' | head -n 1)")")
   loader=$(basename "$(find "$prefix.new/usr/lib/$triplet" -maxdepth 1 -name 'ld-linux*' | head -n 1)")
-  find "$prefix.new/$folder" -type f -perm -u+x | while read -r file; do
+  find "$prefix.new/$subfolder" -type f -perm -u+x | while read -r file; do
     if patchelf --print-interpreter "$file" >/dev/null 2>&1; then
       patchelf --set-interpreter "$prefix/usr/lib/$triplet/$loader" --force-rpath \
         --set-rpath "$prefix/usr/lib/$triplet" "$file"

@@ -1,5 +1,7 @@
 //! The architectures that filters are built for.
 
+use std::ops::Range;
+
 /// linux/audit.h: the ELF machine number, whether 64 bits, whether little-endian.
 const AUDIT_ARCH_64BIT: u32 = 0x8000_0000;
 const AUDIT_ARCH_LE: u32 = 0x4000_0000;
@@ -46,11 +48,19 @@ impl Arch {
         }
     }
 
-    /// The bit that marks the x32 calls, which share x86_64's arch value (asm/unistd.h, `__X32_SYSCALL_BIT`).
-    pub const fn x32_bit(self) -> Option<u32> {
+    /// The architecture with that value.
+    pub fn from_audit(audit: u32) -> Option<Arch> {
+        Arch::ALL.into_iter().find(|arch| arch.audit() == audit)
+    }
+
+    /// The numbers that share the architecture's value but belong to another ABI: on x86_64 those of x32, which sets bit
+    /// 30. Its calls 512 to 547 also worked without the bit before Linux 5.4 (arch/x86/entry/syscalls/syscall_64.tbl). A
+    /// number of -1 is no call at all: the kernel answers ENOSYS.
+    pub const fn foreign_numbers(self) -> &'static [Range<u32>] {
+        const X32_SYSCALL_BIT: u32 = 0x4000_0000;
         match self {
-            Arch::X86_64 => Some(0x4000_0000),
-            Arch::Aarch64 => None,
+            Arch::X86_64 => &[512..548, X32_SYSCALL_BIT..u32::MAX],
+            Arch::Aarch64 => &[],
         }
     }
 }

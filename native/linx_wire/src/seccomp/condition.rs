@@ -1,0 +1,69 @@
+//! Comparisons of 64-bit arguments with a machine that has 32-bit registers: the high half first, the low half where
+//! the high one leaves it open.
+
+use super::assembler::{Assembler, Label};
+use super::insn::{AND, Insn, JEQ, JGE, JGT, LD, offset_arg_high, offset_arg_low};
+use super::policy::{Condition, Op};
+
+impl Condition {
+    /// Puts code in front that goes to `yes` if the condition holds and to `no` otherwise.
+    pub(super) fn emit(self, asm: &mut Assembler, yes: Label, no: Label) -> Label {
+        match self.op {
+            Op::Eq => self.masked(asm, u64::MAX, yes, no),
+            Op::Ne => self.masked(asm, u64::MAX, no, yes),
+            Op::MaskedEq(mask) => self.masked(asm, mask, yes, no),
+            Op::Ge => self.ordered(asm, JGE, yes, no),
+            Op::Gt => self.ordered(asm, JGT, yes, no),
+            Op::Lt => self.ordered(asm, JGE, no, yes),
+            Op::Le => self.ordered(asm, JGT, no, yes),
+        }
+    }
+
+    fn low(self) -> u32 {
+        self.value as u32
+    }
+
+    fn high(self) -> u32 {
+        (self.value >> 32) as u32
+    }
+
+    fn masked(self, asm: &mut Assembler, mask: u64, yes: Label, no: Label) -> Label {
+        let low = half(
+            asm,
+            offset_arg_low(self.arg),
+            mask as u32,
+            self.low(),
+            yes,
+            no,
+        );
+        half(
+            asm,
+            offset_arg_high(self.arg),
+            (mask >> 32) as u32,
+            self.high(),
+            low,
+            no,
+        )
+    }
+
+    /// `code` compares the low halves of two numbers whose high halves are equal.
+    fn ordered(self, asm: &mut Assembler, code: u16, yes: Label, no: Label) -> Label {
+        asm.branch(code, self.low(), yes, no);
+        let low = asm.push(Insn::stmt(LD, offset_arg_low(self.arg)));
+        let equal = asm.branch(JEQ, self.high(), low, no);
+        asm.branch(JGT, self.high(), yes, equal);
+        asm.push(Insn::stmt(LD, offset_arg_high(self.arg)))
+    }
+}
+
+/// One half of a masked comparison. A mask of no bits compares nothing.
+fn half(asm: &mut Assembler, offset: u32, mask: u32, value: u32, yes: Label, no: Label) -> Label {
+    if mask == 0 {
+        return if value == 0 { yes } else { no };
+    }
+    asm.branch(JEQ, value, yes, no);
+    if mask != u32::MAX {
+        asm.push(Insn::stmt(AND, mask));
+    }
+    asm.push(Insn::stmt(LD, offset))
+}
