@@ -129,6 +129,14 @@ defmodule Linx.Native do
 
   # -- seccomp ---------------------------------------------------------------------------------------------------------
 
+  # Numbers throughout: linux/audit.h's architecture, SECCOMP_RET_* with data, {number, action, [{arg, op, mask, value}]}.
+  # At most 4096 rules and conditions: it runs on an ordinary scheduler.
+  @spec seccomp_compile(non_neg_integer(), non_neg_integer(), [
+          {non_neg_integer(), non_neg_integer(),
+           [{0..5, 0..6, non_neg_integer(), non_neg_integer()}]}
+        ]) :: {:ok, binary()} | {:error, :too_long}
+  def seccomp_compile(_arch, _default, _rules), do: not_loaded()
+
   # -- sysctl ----------------------------------------------------------------------------------------------------------
 
   # -- tty -------------------------------------------------------------------------------------------------------------

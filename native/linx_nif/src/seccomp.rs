@@ -1,1 +1,70 @@
-//! NIFs of this subsystem.
+//! Seccomp: a policy in numbers to the bytes of its program.
+
+use linx_wire::seccomp::{Arch, Condition, INSN_SIZE, Op, Policy, Rule, TooLong, compile};
+use rustler::{Binary, Encoder, Env, Error, NewBinary, NifResult, Term, atoms};
+
+atoms! { ok, error, too_long }
+
+/// Argument, operator (the order of `Linx.Seccomp.Compiler`'s table), mask, value.
+type RawCondition = (u8, u8, u64, u64);
+
+/// Number, `SECCOMP_RET_*` with its data, conditions.
+type RawRule = (u32, u32, Vec<RawCondition>);
+
+fn condition((arg, op, mask, value): RawCondition) -> NifResult<Condition> {
+    let op = match op {
+        0 => Op::Eq,
+        1 => Op::Ne,
+        2 => Op::Lt,
+        3 => Op::Le,
+        4 => Op::Gt,
+        5 => Op::Ge,
+        6 => Op::MaskedEq(mask),
+        _ => return Err(Error::BadArg),
+    };
+    if arg > 5 {
+        return Err(Error::BadArg);
+    }
+    Ok(Condition { arg, op, value })
+}
+
+fn rule((number, action, conditions): RawRule) -> NifResult<Rule> {
+    let conditions = conditions
+        .into_iter()
+        .map(condition)
+        .collect::<Result<_, _>>()?;
+    Ok(Rule {
+        number,
+        action,
+        conditions,
+    })
+}
+
+#[rustler::nif]
+fn seccomp_compile<'a>(
+    env: Env<'a>,
+    arch: u32,
+    default: u32,
+    rules: Vec<RawRule>,
+) -> NifResult<Term<'a>> {
+    let arch = Arch::from_audit(arch).ok_or(Error::BadArg)?;
+    let rules = rules.into_iter().map(rule).collect::<Result<_, _>>()?;
+    match compile(&Policy {
+        arch,
+        default,
+        rules,
+    }) {
+        Err(TooLong) => Ok((error(), too_long()).encode(env)),
+        Ok(program) => {
+            let mut bytes = NewBinary::new(env, program.len() * INSN_SIZE);
+            for (slot, insn) in bytes
+                .as_mut_slice()
+                .chunks_exact_mut(INSN_SIZE)
+                .zip(program)
+            {
+                slot.copy_from_slice(&insn.to_bytes());
+            }
+            Ok((ok(), Binary::from(bytes)).encode(env))
+        }
+    }
+}

@@ -1,0 +1,182 @@
+defmodule Linx.Seccomp.Compiler do
+  @moduledoc false
+  # Rules to a program: every mistake is found here, then numbers cross to Rust (native/linx_wire/src/seccomp).
+
+  alias Linx.{Errno, Native}
+  alias Linx.Seccomp.{Error, Filter, Syscalls}
+
+  import Bitwise
+
+  # linux/audit.h: what seccomp_data.arch holds.
+  @audit_archs %{x86_64: 0xC000003E, aarch64: 0xC00000B7}
+
+  # linux/seccomp.h, SECCOMP_RET_*.
+  @kill_process 0x80000000
+  @kill_thread 0x00000000
+  @trap 0x00030000
+  @errno 0x00050000
+  @log 0x7FFC0000
+  @allow 0x7FFF0000
+
+  @actions %{
+    allow: @allow,
+    kill_process: @kill_process,
+    kill_thread: @kill_thread,
+    trap: @trap,
+    log: @log
+  }
+
+  # MAX_ERRNO: the kernel cuts a larger one down to it without a word.
+  @max_errno 4095
+
+  # The order that the native side counts in.
+  @operators %{eq: 0, ne: 1, lt: 2, le: 3, gt: 4, ge: 5}
+  @masked_eq 6
+
+  @u64 0xFFFFFFFFFFFFFFFF
+
+  # BPF_MAXINSNS: no program of more rules or conditions would fit, and no more may cross to Rust.
+  @max_rules 4096
+
+  @type arch :: :x86_64 | :aarch64
+
+  @doc "The architectures there are tables for, with linux/audit.h's numbers."
+  @spec audit_archs() :: %{arch() => non_neg_integer()}
+  def audit_archs, do: @audit_archs
+
+  @doc "The kernel's return values, without data."
+  @spec actions() :: %{atom() => non_neg_integer()}
+  def actions, do: Map.put(@actions, :errno, @errno)
+
+  @doc "Compiles `rules` with `default` for one architecture."
+  @spec compile(atom(), term(), term()) :: {:ok, Filter.t()} | {:error, term()}
+  def compile(arch, rules, default) do
+    with {:ok, audit} <- audit(arch),
+         {:ok, default_number} <- action(default),
+         {:ok, rules} <- rules(rules),
+         {:ok, numbers} <- numbers(rules, arch),
+         :ok <- distinct(rules),
+         {:ok, bpf} <- program(audit, default_number, numbers) do
+      {:ok, %Filter{arch: arch, bpf: bpf, rules: {rules, default}}}
+    end
+  end
+
+  defp audit(arch) do
+    case @audit_archs do
+      %{^arch => audit} -> {:ok, audit}
+      _ -> {:error, {:unsupported_arch, arch}}
+    end
+  end
+
+  defp action(name) when is_map_key(@actions, name), do: {:ok, @actions[name]}
+  defp action({:errno, n}) when is_integer(n) and n in 0..@max_errno, do: {:ok, @errno ||| n}
+
+  defp action({:errno, name} = action) when is_atom(name) do
+    case Errno.code(name) do
+      nil -> {:error, {:bad_action, action}}
+      code -> {:ok, @errno ||| code}
+    end
+  end
+
+  defp action(other), do: {:error, {:bad_action, other}}
+
+  # An empty list of conditions is no condition.
+  defp rules(rules) when is_list(rules) do
+    each(rules, fn
+      {_action, name} = rule when is_atom(name) -> {:ok, rule}
+      {action, name, []} when is_atom(name) -> {:ok, {action, name}}
+      {_action, name, [_ | _]} = rule when is_atom(name) -> {:ok, rule}
+      other -> {:error, {:bad_rule, other}}
+    end)
+  end
+
+  defp rules(other), do: {:error, {:bad_rule, other}}
+
+  defp numbers(rules, arch) do
+    each(rules, fn rule ->
+      with {:ok, action} <- action(elem(rule, 0)),
+           {:ok, number} <- number(elem(rule, 1), arch),
+           {:ok, conditions} <- conditions(rule) do
+        {:ok, {number, action, conditions}}
+      end
+    end)
+  end
+
+  defp number(name, arch) do
+    case Syscalls.to_number(name, arch) do
+      :unknown -> {:error, {:unknown_syscall, name}}
+      number -> {:ok, number}
+    end
+  end
+
+  defp conditions({_action, _name}), do: {:ok, []}
+  defp conditions({_action, _name, conditions}), do: each(conditions, &condition/1)
+
+  defguardp is_arg(arg) when arg in 0..5
+  defguardp is_u64(value) when is_integer(value) and value >= -(1 <<< 63) and value < 1 <<< 64
+
+  defp condition({arg, operator, value})
+       when is_arg(arg) and is_map_key(@operators, operator) and is_u64(value),
+       do: {:ok, {arg, @operators[operator], 0, u64(value)}}
+
+  # Bits of the value outside the mask would make a comparison that never holds: a mistake, always. A negative value has
+  # only sign bits there.
+  defp condition({arg, :masked_eq, mask, value} = condition)
+       when is_arg(arg) and is_u64(mask) and is_u64(value) do
+    outside = bnot(u64(mask)) &&& @u64
+    sign = if value < 0, do: outside, else: 0
+
+    if (u64(value) &&& outside) == sign,
+      do: {:ok, {arg, @masked_eq, u64(mask), u64(value) &&& u64(mask)}},
+      else: {:error, {:bad_condition, condition}}
+  end
+
+  defp condition(other), do: {:error, {:bad_condition, other}}
+
+  defp u64(value), do: value &&& @u64
+
+  # Several rules for one call are several conditions, tried in order, and at last perhaps one without. A rule that can
+  # never be reached is a mistake.
+  defp distinct(rules) do
+    rules
+    |> Enum.reduce_while(%{}, fn rule, seen ->
+      name = elem(rule, 1)
+      conditions = if tuple_size(rule) == 3, do: elem(rule, 2), else: :always
+      before = Map.get(seen, name, [])
+
+      if :always in before or conditions in before,
+        do: {:halt, {:error, {:duplicate_rule, name}}},
+        else: {:cont, Map.put(seen, name, [conditions | before])}
+    end)
+    |> case do
+      {:error, _} = error -> error
+      _ -> :ok
+    end
+  end
+
+  defp program(audit, default, rules) do
+    count = Enum.sum_by(rules, fn {_, _, conditions} -> 1 + length(conditions) end)
+
+    with true <- count <= @max_rules,
+         {:ok, bpf} <- Native.seccomp_compile(audit, default, rules) do
+      {:ok, bpf}
+    else
+      _too_long -> {:error, Error.from_posix(:e2big, :build)}
+    end
+  end
+
+  # Maps until the first error.
+  defp each(list, fun) do
+    list
+    |> Enum.reduce_while([], fn item, done ->
+      case fun.(item) do
+        {:ok, value} -> {:cont, [value | done]}
+        {:error, _} = error -> {:halt, error}
+      end
+    end)
+    |> case do
+      {:error, _} = error -> error
+      done -> {:ok, Enum.reverse(done)}
+    end
+  end
+end
