@@ -127,6 +127,9 @@ defmodule Linx.Native do
 
   # -- process ---------------------------------------------------------------------------------------------------------
 
+  @spec process_image(Path.t()) :: {:ok, {fd :: non_neg_integer(), reference()}} | fault()
+  def process_image(_path), do: not_loaded()
+
   # -- seccomp ---------------------------------------------------------------------------------------------------------
 
   # Numbers throughout: linux/audit.h's architecture, SECCOMP_RET_* with data, {number, action, [{arg, op, mask, value}]}.

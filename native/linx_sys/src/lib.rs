@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 pub mod fault;
+pub mod image;
 pub mod netlink;
 pub mod ns;
 pub mod pin;

@@ -1,0 +1,172 @@
+//! The channel between the program and the parked child: one packet socket, whose end of file is the news of the exec.
+//!
+//! Packets from the program are records of a fixed size that it has checked; a filter's instructions follow theirs in a
+//! packet of their own. The child says one byte: it is parked.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, send, sendmsg,
+    socketpair,
+};
+
+/// What the parked child is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    DropBounding(u64),
+    ThreadSets([u64; 3]),
+    Ambient(u64),
+    /// So many bytes of instructions follow.
+    Filter(u64),
+    /// Take descriptors 0 to 2 from this packet, and go. The flag: 0 is a terminal to make one's own.
+    Go {
+        controlling: bool,
+    },
+}
+
+const SIZE: usize = 32;
+
+impl Record {
+    fn to_bytes(self) -> [u8; SIZE] {
+        let (kind, [a, b, c]) = match self {
+            Record::DropBounding(mask) => (1u64, [mask, 0, 0]),
+            Record::ThreadSets(sets) => (2, sets),
+            Record::Ambient(mask) => (3, [mask, 0, 0]),
+            Record::Filter(length) => (4, [length, 0, 0]),
+            Record::Go { controlling } => (5, [u64::from(controlling), 0, 0]),
+        };
+        let mut bytes = [0; SIZE];
+        for (slot, word) in bytes.chunks_exact_mut(8).zip([kind, a, b, c]) {
+            slot.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; SIZE]) -> Option<Record> {
+        let mut words = [0; 4];
+        for (word, slot) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_ne_bytes(slot.try_into().ok()?);
+        }
+        let [kind, a, b, c] = words;
+        Some(match kind {
+            1 => Record::DropBounding(a),
+            2 => Record::ThreadSets([a, b, c]),
+            3 => Record::Ambient(a),
+            4 => Record::Filter(a),
+            5 => Record::Go {
+                controlling: a != 0,
+            },
+            _ => return None,
+        })
+    }
+}
+
+/// Our end and the child's.
+pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+}
+
+/// Sends without waiting: a child that does not read what it is told is stopped, and a full socket is an error.
+pub fn tell(
+    socket: BorrowedFd<'_>,
+    record: Record,
+    stdio: Option<[BorrowedFd<'_>; 3]>,
+) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if let Some(stdio) = &stdio {
+        ancillary.push(SendAncillaryMessage::ScmRights(stdio));
+    }
+    let bytes = record.to_bytes();
+    sendmsg(
+        socket,
+        &[IoSlice::new(&bytes)],
+        &mut ancillary,
+        SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+    )
+    .map(drop)
+}
+
+pub fn tell_bytes(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno> {
+    send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map(drop)
+}
+
+/// The child's news.
+#[derive(Debug, PartialEq, Eq)]
+pub enum News {
+    Parked,
+    Nothing,
+    /// The child's end is closed: it has executed the workload, or it is dead.
+    Closed,
+}
+
+pub fn news(socket: BorrowedFd<'_>) -> News {
+    let mut byte = [0; 1];
+    match recv(socket, &mut byte[..], RecvFlags::DONTWAIT) {
+        Ok((_, 1)) => News::Parked,
+        Err(Errno::AGAIN | Errno::INTR) => News::Nothing,
+        _ => News::Closed,
+    }
+}
+
+/// Child: says that it is parked.
+pub fn say_parked(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    send(socket, &[1], SendFlags::NOSIGNAL).map(drop)
+}
+
+/// Child: the next record, with the descriptors that came along; None when the program is gone.
+pub fn hear(socket: BorrowedFd<'_>) -> Option<(Record, [Option<OwnedFd>; 3])> {
+    let mut bytes = [0; SIZE];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let parts = &mut [IoSliceMut::new(&mut bytes)];
+        match recvmsg(socket, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            other => break other,
+        }
+    };
+    match received {
+        Ok(message) if message.bytes == SIZE => {}
+        _ => return None,
+    }
+    let mut stdio = [None, None, None];
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            for (slot, fd) in stdio.iter_mut().zip(fds) {
+                *slot = Some(fd);
+            }
+        }
+    }
+    Record::from_bytes(&bytes).map(|record| (record, stdio))
+}
+
+/// Child: fills `buffer` from the packet that follows a record.
+pub fn hear_bytes(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> bool {
+    let wanted = buffer.len();
+    loop {
+        match recv(socket, &mut *buffer, RecvFlags::empty()) {
+            Ok((_, count)) => return count == wanted,
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Child: whether the program has closed its end, which it does only by ending.
+pub fn is_abandoned(socket: &impl AsFd) -> bool {
+    let mut byte = [0; 1];
+    matches!(
+        recv(socket, &mut byte[..], RecvFlags::DONTWAIT | RecvFlags::PEEK),
+        Ok((_, 0))
+    )
+}

@@ -1,0 +1,178 @@
+//! Frames on descriptors 3 and 4: four bytes of length in network order, then the term.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::{Errno, FdFlags, fcntl_setfd, read, write};
+
+/// What a read of the control channel brought.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Perhaps a frame; ask [`FrameReader::next`].
+    Bytes,
+    Nothing,
+    /// The VM has closed its end, or has died.
+    End,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooBig;
+
+/// Collects frames without ever waiting.
+#[derive(Debug)]
+pub struct FrameReader {
+    fd: OwnedFd,
+    buffer: Vec<u8>,
+    limit: usize,
+    broken: bool,
+}
+
+impl FrameReader {
+    pub fn new(fd: OwnedFd, limit: usize) -> Result<Self, Errno> {
+        prepare(fd.as_fd())?;
+        Ok(Self {
+            fd,
+            buffer: Vec::new(),
+            limit,
+            broken: false,
+        })
+    }
+
+    /// From now on frames of at most `limit` bytes.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    pub fn fill(&mut self) -> Input {
+        let mut chunk = [0; 16 * 1024];
+        match read(&self.fd, &mut chunk) {
+            Ok(0) => Input::End,
+            Ok(count) => {
+                if !self.broken {
+                    self.buffer.extend_from_slice(&chunk[..count]);
+                }
+                Input::Bytes
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Input::Nothing,
+            Err(_) => Input::End,
+        }
+    }
+
+    /// Reads, and forgets what it read.
+    pub fn discard(&mut self) -> Input {
+        let input = self.fill();
+        self.buffer = Vec::new();
+        input
+    }
+
+    /// The stream makes no sense any more: from now on there are no frames in it.
+    pub fn ignore(&mut self) {
+        self.broken = true;
+    }
+
+    /// The next whole frame, taken out of the buffer. A length above the limit is refused before it is waited for.
+    pub fn next(&mut self) -> Result<Option<Vec<u8>>, TooBig> {
+        let Some((head, rest)) = self
+            .buffer
+            .split_first_chunk::<4>()
+            .filter(|_| !self.broken)
+        else {
+            return Ok(None);
+        };
+        let length = u32::from_be_bytes(*head) as usize;
+        if length > self.limit {
+            return Err(TooBig);
+        }
+        if rest.len() < length {
+            return Ok(None);
+        }
+        let frame = rest[..length].to_vec();
+        self.buffer.drain(..4 + length);
+        if self.buffer.is_empty() {
+            self.buffer = Vec::new();
+        }
+        Ok(Some(frame))
+    }
+}
+
+impl AsFd for FrameReader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Frames on their way to the VM. Whatever a full pipe does not take stays here.
+#[derive(Debug)]
+pub struct FrameWriter {
+    fd: OwnedFd,
+    pending: Vec<u8>,
+    written: usize,
+    /// The VM does not listen any more.
+    closed: bool,
+}
+
+impl FrameWriter {
+    pub fn new(fd: OwnedFd) -> Result<Self, Errno> {
+        prepare(fd.as_fd())?;
+        Ok(Self {
+            fd,
+            pending: Vec::new(),
+            written: 0,
+            closed: false,
+        })
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Appends one frame whose bytes `build` writes, and sends what the pipe takes.
+    pub fn send(&mut self, build: impl FnOnce(&mut Vec<u8>)) {
+        self.send_if(|frame| {
+            build(frame);
+            true
+        });
+    }
+
+    /// The same, unless `build` says that there is nothing to send after all.
+    pub fn send_if(&mut self, build: impl FnOnce(&mut Vec<u8>) -> bool) {
+        let start = self.pending.len();
+        self.pending.extend([0; 4]);
+        if !build(&mut self.pending) {
+            self.pending.truncate(start);
+            return;
+        }
+        let length = (self.pending.len() - start - 4) as u32;
+        self.pending[start..start + 4].copy_from_slice(&length.to_be_bytes());
+        self.flush();
+    }
+
+    pub fn flush(&mut self) {
+        while self.written < self.pending.len() && !self.closed {
+            match write(&self.fd, &self.pending[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
+                Err(_) => self.closed = true,
+            }
+        }
+        self.pending.clear();
+        self.written = 0;
+    }
+}
+
+impl AsFd for FrameWriter {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A workload that held one of these could speak to the VM in our name.
+fn prepare(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    fcntl_setfd(fd, FdFlags::CLOEXEC)?;
+    fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)
+}

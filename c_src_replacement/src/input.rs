@@ -1,0 +1,66 @@
+//! From the VM to the workload: what its terminal or pipe does not take at once waits here, and the VM is told how much
+//! went through, so that it never sends more than a window.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::{Errno, write};
+
+#[derive(Debug, Default)]
+pub struct InputQueue {
+    target: Option<OwnedFd>,
+    pending: Vec<u8>,
+    written: usize,
+    /// Close once everything is through.
+    closing: bool,
+}
+
+impl InputQueue {
+    pub fn new(target: Option<OwnedFd>) -> Self {
+        Self {
+            target,
+            ..Self::default()
+        }
+    }
+
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+    }
+
+    pub fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// Where to wait for room.
+    pub fn waiting(&self) -> Option<BorrowedFd<'_>> {
+        let waits = self.written < self.pending.len();
+        self.target.as_ref().filter(|_| waits).map(AsFd::as_fd)
+    }
+
+    /// Writes what fits and returns how much is done with. A workload that has closed its end takes nothing more: what
+    /// is left is dropped, as a pipe would.
+    pub fn flush(&mut self) -> usize {
+        let before = self.written;
+        let done = loop {
+            if self.written == self.pending.len() {
+                break self.written - before;
+            }
+            let Some(target) = &self.target else {
+                break self.pending.len() - before;
+            };
+            match write(target, &self.pending[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return self.written - before,
+                Err(_) => {
+                    self.target = None;
+                }
+            }
+        };
+        self.pending = Vec::new();
+        self.written = 0;
+        if self.closing {
+            self.target = None;
+        }
+        done
+    }
+}

@@ -1,0 +1,79 @@
+//! The page that agent and child share until exec: how the child says what failed.
+//!
+//! Memory, because the child may have no system call left to say it with: its filters are on when execve fails.
+
+use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+
+use crate::stage::{Fault, Stage};
+
+#[repr(C)]
+#[derive(Debug)]
+pub struct Page {
+    failed: AtomicU32,
+    stage: AtomicU32,
+    errno: AtomicI32,
+    /// The child's own view of its pid.
+    pub child_pid: AtomicI32,
+    /// Enter mode: the pid and the pidfd's number, as the joining process got them from clone.
+    pub host_pid: AtomicI32,
+    pub pidfd: AtomicI32,
+    /// Init mode: the workload's wait status, and whether it is there.
+    pub workload_status: AtomicI32,
+    pub workload_ended: AtomicU32,
+}
+
+impl Page {
+    /// A fresh mapping that lives as long as the process; a clone shares it, an exec leaves it.
+    pub fn map() -> Result<&'static Page, Errno> {
+        let length = size_of::<Page>();
+        let address = map_shared(length)?;
+        Ok(zeroed(address))
+    }
+
+    pub fn fail(&self, fault: Fault) {
+        self.stage.store(fault.stage as u32, Ordering::Relaxed);
+        self.errno.store(fault.errno, Ordering::Relaxed);
+        self.failed.store(1, Ordering::Release);
+    }
+
+    pub fn fault(&self) -> Option<Fault> {
+        if self.failed.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let stage = Stage::from_number(self.stage.load(Ordering::Relaxed));
+        Some(match stage {
+            Some(stage) => stage.fault(self.errno.load(Ordering::Relaxed)),
+            None => Stage::ExecOutcome.fault(libc::EPROTO),
+        })
+    }
+
+    pub fn workload_status(&self) -> Option<i32> {
+        (self.workload_ended.load(Ordering::Acquire) != 0)
+            .then(|| self.workload_status.load(Ordering::Relaxed))
+    }
+}
+
+#[expect(unsafe_code, reason = "mmap(2) is unsafe in rustix")]
+fn map_shared(length: usize) -> Result<NonNull<Page>, Errno> {
+    // SAFETY: a null hint without MAP_FIXED lets the kernel choose free addresses, so no mapping of ours is replaced.
+    let address = unsafe {
+        mmap_anonymous(
+            null_mut(),
+            length,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::SHARED,
+        )
+    }?;
+    NonNull::new(address.cast()).ok_or(Errno::NOMEM)
+}
+
+#[expect(unsafe_code, reason = "the mapping becomes a reference")]
+fn zeroed(address: NonNull<Page>) -> &'static Page {
+    // SAFETY: the mapping is page aligned, at least a page long, zero filled (valid for every field), never unmapped,
+    // and all access to it goes through atomics, so that another process writing to it is no data race.
+    unsafe { address.as_ref() }
+}

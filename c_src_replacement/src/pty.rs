@@ -1,0 +1,51 @@
+//! A pseudo-terminal for the workload.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{
+    LocalModes, OptionalActions, OutputModes, Winsize, tcgetattr, tcsetattr, tcsetwinsize,
+};
+
+use crate::request::PtyOptions;
+use crate::stage::{Fault, Stage};
+
+/// Opens a pair: the master, which never blocks, and the workload's end.
+///
+/// This program leads a session without a terminal, so whatever it opens without NOCTTY would become its own.
+/// TIOCGPTPEER gives the other end of this very master, whatever is mounted on /dev/pts.
+pub fn open(options: PtyOptions) -> Result<(OwnedFd, OwnedFd), Fault> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = openpt(flags).map_err(Stage::PosixOpenpt.errno())?;
+    unlockpt(&master).map_err(Stage::Ptsetup.errno())?;
+    let slave = ioctl_tiocgptpeer(&master, flags).map_err(Stage::PtsOpen.errno())?;
+    nonblocking(&master).map_err(Stage::Ptsetup.errno())?;
+    if options.no_echo || options.no_onlcr {
+        let mut modes = tcgetattr(&slave).map_err(Stage::Ptsetup.errno())?;
+        modes.local_modes.set(LocalModes::ECHO, !options.no_echo);
+        modes
+            .output_modes
+            .set(OutputModes::ONLCR, !options.no_onlcr);
+        tcsetattr(&slave, OptionalActions::Now, &modes).map_err(Stage::Ptsetup.errno())?;
+    }
+    if let Some(size) = options.size {
+        set_size(&master, size);
+    }
+    Ok((master, slave))
+}
+
+/// TIOCSWINSZ: the foreground group gets SIGWINCH if the size is new.
+pub fn set_size(master: &OwnedFd, [rows, cols, xpixel, ypixel]: [u16; 4]) {
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: cols,
+        ws_xpixel: xpixel,
+        ws_ypixel: ypixel,
+    };
+    let _ = tcsetwinsize(master, size);
+}
+
+pub fn nonblocking(fd: impl AsFd) -> rustix::io::Result<()> {
+    fcntl_setfl(&fd, fcntl_getfl(&fd)? | OFlags::NONBLOCK)
+}

@@ -1,0 +1,248 @@
+//! What the VM asks for, read from its first frame.
+
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+
+use crate::etf::{Malformed, Reader, Result};
+
+/// The first frame: `{spawn, Options}` or `{enter, Pid, Options}`.
+#[derive(Debug)]
+pub struct Request {
+    /// Join this process's namespaces instead of making fresh ones.
+    pub target: Option<i32>,
+    pub options: Options,
+}
+
+#[derive(Debug)]
+pub struct Options {
+    pub argv: Vec<CString>,
+    /// None inherits the VM's environment.
+    pub env: Option<Vec<CString>>,
+    pub cwd: Option<CString>,
+    /// What to execute, where it is not the first of `argv`.
+    pub path: Option<CString>,
+    /// CLONE_NEW* bits: to make, or to join.
+    pub namespaces: u32,
+    pub stdio: Stdio,
+    pub no_new_privs: bool,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub groups: Option<Vec<u32>>,
+    pub rlimits: Vec<Rlimit>,
+    pub umask: Option<u32>,
+    pub init: bool,
+    pub cgroup: Option<CString>,
+}
+
+/// `None` of a limit is RLIM_INFINITY.
+#[derive(Clone, Copy, Debug)]
+pub struct Rlimit {
+    pub resource: u32,
+    pub soft: u64,
+    pub hard: u64,
+}
+
+#[derive(Debug)]
+pub enum Stdio {
+    Pty(PtyOptions),
+    Each([Direction; 3]),
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PtyOptions {
+    pub size: Option<[u16; 4]>,
+    pub no_echo: bool,
+    pub no_onlcr: bool,
+}
+
+/// What becomes of one of the workload's descriptors 0 to 2.
+#[derive(Clone, Debug)]
+pub enum Direction {
+    Inherit,
+    Devnull,
+    Pipe,
+    ConnectUnix(Vec<u8>),
+    File(CString, FileMode),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum FileMode {
+    Read,
+    Write,
+    Append,
+}
+
+impl Request {
+    pub fn decode(frame: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(frame)?;
+        let arity = reader.tuple()?;
+        let target = match (arity, reader.atom()?) {
+            (2, b"spawn") => None,
+            (3, b"enter") => Some(reader.int()?),
+            _ => return Err(Malformed),
+        };
+        let options = Options::decode(&mut reader)?;
+        reader.end()?;
+        Ok(Self { target, options })
+    }
+}
+
+impl Options {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self> {
+        let mut options = Self {
+            argv: Vec::new(),
+            env: None,
+            cwd: None,
+            path: None,
+            namespaces: 0,
+            stdio: Stdio::Each([Direction::Inherit, Direction::Inherit, Direction::Inherit]),
+            no_new_privs: false,
+            uid: None,
+            gid: None,
+            groups: None,
+            rlimits: Vec::new(),
+            umask: None,
+            init: false,
+            cgroup: None,
+        };
+        for _ in 0..reader.map()? {
+            match reader.atom()? {
+                b"argv" => options.argv = strings(reader)?,
+                b"env" => options.env = Some(strings(reader)?),
+                b"cwd" => options.cwd = Some(string(reader)?),
+                b"path" => options.path = Some(string(reader)?),
+                b"namespaces" => options.namespaces = reader.int()?,
+                b"stdio" => options.stdio = Stdio::decode(reader)?,
+                b"no_new_privs" => options.no_new_privs = reader.boolean()?,
+                b"uid" => options.uid = Some(reader.int()?),
+                b"gid" => options.gid = Some(reader.int()?),
+                b"groups" => options.groups = Some(reader.integers()?),
+                b"rlimits" => options.rlimits = rlimits(reader)?,
+                b"umask" => options.umask = Some(reader.int()?),
+                b"init" => options.init = reader.boolean()?,
+                b"cgroup" => options.cgroup = Some(string(reader)?),
+                _ => return Err(Malformed),
+            }
+        }
+        if options.argv.is_empty() {
+            return Err(Malformed);
+        }
+        Ok(options)
+    }
+
+    /// The file to execute.
+    pub fn path(&self) -> &CString {
+        self.path.as_ref().unwrap_or(&self.argv[0])
+    }
+}
+
+impl Stdio {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self> {
+        if !reader.at_tuple() {
+            return Err(Malformed);
+        }
+        match reader.tuple()? {
+            4 => {
+                if reader.atom()? != b"pty" {
+                    return Err(Malformed);
+                }
+                let size = if reader.at_tuple() {
+                    reader.tuple().and_then(|arity| four(arity, reader))?.into()
+                } else {
+                    reader.atom()?;
+                    None
+                };
+                Ok(Stdio::Pty(PtyOptions {
+                    size,
+                    no_echo: !reader.boolean()?,
+                    no_onlcr: !reader.boolean()?,
+                }))
+            }
+            3 => Ok(Stdio::Each([
+                Direction::decode(reader)?,
+                Direction::decode(reader)?,
+                Direction::decode(reader)?,
+            ])),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+/// Rows, columns and the two pixel counts of `struct winsize`.
+pub fn four(arity: usize, reader: &mut Reader<'_>) -> Result<[u16; 4]> {
+    if arity != 4 {
+        return Err(Malformed);
+    }
+    Ok([reader.int()?, reader.int()?, reader.int()?, reader.int()?])
+}
+
+impl Direction {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self> {
+        if !reader.at_tuple() {
+            return match reader.atom()? {
+                b"inherit" => Ok(Direction::Inherit),
+                b"devnull" => Ok(Direction::Devnull),
+                b"pipe" => Ok(Direction::Pipe),
+                _ => Err(Malformed),
+            };
+        }
+        match (reader.tuple()?, reader.atom()?) {
+            (2, b"connect_unix") => Ok(Direction::ConnectUnix(reader.binary()?.to_vec())),
+            (3, b"file") => Ok(Direction::File(string(reader)?, FileMode::decode(reader)?)),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+impl FileMode {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self> {
+        match reader.atom()? {
+            b"read" => Ok(FileMode::Read),
+            b"write" => Ok(FileMode::Write),
+            b"append" => Ok(FileMode::Append),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+fn string(reader: &mut Reader<'_>) -> Result<CString> {
+    CString::new(reader.binary()?).map_err(|_| Malformed)
+}
+
+fn strings(reader: &mut Reader<'_>) -> Result<Vec<CString>> {
+    let mut strings = Vec::new();
+    reader.list(|reader| {
+        strings.push(string(reader)?);
+        Ok(())
+    })?;
+    Ok(strings)
+}
+
+fn rlimits(reader: &mut Reader<'_>) -> Result<Vec<Rlimit>> {
+    let mut limits = Vec::new();
+    reader.list(|reader| {
+        if reader.tuple()? != 3 {
+            return Err(Malformed);
+        }
+        limits.push(Rlimit {
+            resource: reader.int()?,
+            soft: reader.int()?,
+            hard: reader.int()?,
+        });
+        Ok(())
+    })?;
+    Ok(limits)
+}
+
+/// The VM's environment as this program got it, without the one entry that would let the workload join the cluster.
+pub fn inherited_environment() -> Vec<CString> {
+    std::env::vars_os()
+        .filter(|(name, _)| name != OsStr::new("RELEASE_COOKIE"))
+        .filter_map(|(name, value)| {
+            let mut entry = name.as_bytes().to_vec();
+            entry.push(b'=');
+            entry.extend(value.as_bytes());
+            CString::new(entry).ok()
+        })
+        .collect()
+}

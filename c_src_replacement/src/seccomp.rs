@@ -1,0 +1,98 @@
+//! The filters of a parked child: kept until the last step, installed with nothing but exec behind them.
+
+use std::os::fd::BorrowedFd;
+
+use linx_wire::seccomp::{Arch, INSN_SIZE, Insn, MAX_INSNS, PREFIX_LEN, exec_prefix};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::checkpoint;
+use crate::clone::last_errno;
+use crate::stage::{Fault, Stage};
+
+/// The most bytes of instructions that one filter may have, so that the prefix still fits.
+pub const MAX_FILTER: usize = (MAX_INSNS - PREFIX_LEN) * INSN_SIZE;
+
+#[derive(Debug, Default)]
+pub struct Filters {
+    programs: Vec<Vec<Insn>>,
+}
+
+impl Filters {
+    pub fn is_empty(&self) -> bool {
+        self.programs.is_empty()
+    }
+
+    /// Reads one filter from the checkpoint socket, behind room for its prefix.
+    pub fn hear(&mut self, length: u64, socket: BorrowedFd<'_>) -> Result<(), Fault> {
+        let length = length as usize;
+        if length > MAX_FILTER {
+            return Err(Stage::SeccompInstall.fault(libc::EINVAL));
+        }
+        let mut bytes = vec![0; length];
+        if !checkpoint::hear_bytes(socket, &mut bytes) {
+            return Err(Stage::SeccompInstall.fault(libc::EIO));
+        }
+        let mut program = Vec::with_capacity(PREFIX_LEN + length / INSN_SIZE);
+        program.resize(PREFIX_LEN, Insn::stmt(0, 0));
+        let instructions = bytes.chunks_exact(INSN_SIZE);
+        program
+            .extend(instructions.filter_map(|insn| Some(Insn::from_bytes(insn.try_into().ok()?))));
+        self.programs.push(program);
+        Ok(())
+    }
+
+    /// Installs them all and returns the value that execveat must show them. Only this process knows it, and its memory
+    /// ends with the exec.
+    pub fn install(&self) -> Result<u64, Fault> {
+        if self.programs.is_empty() {
+            return Ok(0);
+        }
+        let mut cookie = [0; 8];
+        getrandom(&mut cookie[..], GetRandomFlags::empty())
+            .map_err(Stage::SeccompInstall.errno())?;
+        let cookie = u64::from_ne_bytes(cookie);
+        let prefix = Arch::HOST.map(|arch| exec_prefix(arch, cookie));
+        for program in &self.programs {
+            let mut program = program.clone();
+            let program = match &prefix {
+                Some(prefix) => {
+                    program[..PREFIX_LEN].copy_from_slice(prefix);
+                    &program[..]
+                }
+                // No table for this architecture: the filter stands alone.
+                None => &program[PREFIX_LEN..],
+            };
+            install(program, cookie)?;
+        }
+        Ok(cookie)
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "no crate wraps seccomp(2) with further arguments"
+)]
+fn install(program: &[Insn], cookie: u64) -> Result<(), Fault> {
+    let fprog = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_ptr().cast_mut().cast(),
+    };
+    // SAFETY: `Insn` has the layout of `struct sock_filter`; the kernel copies `len` of them before it returns and
+    // checks every jump and load. What the filter then forbids concerns this process alone, which is about to exec.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const fprog,
+            0,
+            0,
+            cookie,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(Stage::SeccompInstall.errno()(last_errno()))
+    }
+}

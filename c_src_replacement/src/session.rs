@@ -1,0 +1,594 @@
+//! One session, from the request to the terminal report: one loop over the control channel, the child and its streams.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+
+use crate::checkpoint::{self, News, Record};
+use crate::child::{self, Plan};
+use crate::clone::{Side, clone3};
+use crate::command::Command;
+use crate::enter::Target;
+use crate::etf::Writer;
+use crate::frame::{FrameReader, FrameWriter, Input, TooBig};
+use crate::input::InputQueue;
+use crate::kill;
+use crate::output::{Outputs, Stream};
+use crate::page::Page;
+use crate::pty;
+use crate::request::Request;
+use crate::seccomp::MAX_FILTER;
+use crate::stage::{Fault, Stage};
+use crate::stdio::Plumbing;
+use crate::wait::{self, Ended, Outcome, Usage};
+
+/// Linux takes at most three quarters of the 8 MiB stack limit for argv and environment (fs/exec.c); what it would refuse
+/// with E2BIG must still arrive here to be refused by it.
+pub const MOST_REQUEST: usize = 8 * 1024 * 1024;
+
+/// A filter is the largest thing that a command carries.
+const MOST_COMMAND: usize = 256 * 1024;
+
+/// How long a terminal that nobody has open waits to be looked at again.
+const QUIET_PTY: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+
+/// How long the report may wait for what the workload left behind to die.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// On its way to the checkpoint.
+    Setup,
+    Parked,
+    /// Told to go; the exec is not known yet.
+    Going,
+    Running,
+}
+
+/// Why a session ends other than by its workload's own end.
+#[derive(Clone, Copy, Debug)]
+enum Verdict {
+    Aborted,
+    Failed(Fault),
+}
+
+#[derive(Debug)]
+pub struct Session {
+    reader: FrameReader,
+    writer: FrameWriter,
+    page: &'static Page,
+    phase: Phase,
+    verdict: Option<Verdict>,
+    pid: i32,
+    pidfd: OwnedFd,
+    /// Until the child's end is closed.
+    socket: Option<OwnedFd>,
+    plumbing: Option<Plumbing>,
+    controlling: bool,
+    init: bool,
+    devnull: OwnedFd,
+    outputs: Outputs,
+    input: InputQueue,
+    pty: Option<OwnedFd>,
+    cgroup: Option<OwnedFd>,
+    children: OwnedFd,
+}
+
+/// Waits for the request, makes the child, and sees the session through.
+pub fn run(mut reader: FrameReader, mut writer: FrameWriter, devnull: OwnedFd, children: OwnedFd) {
+    let Some(frame) = first_frame(&mut reader, &mut writer) else {
+        return;
+    };
+    let request = match Request::decode(&frame) {
+        Ok(request) => request,
+        Err(_) => {
+            return report_only(
+                &mut reader,
+                &mut writer,
+                Stage::MalformedRequest.fault(libc::EINVAL),
+            );
+        }
+    };
+    drop(frame);
+    match start(request, devnull) {
+        Ok(started) => Session::new(reader, writer, started, children).run(),
+        Err(fault) => report_only(&mut reader, &mut writer, fault),
+    }
+}
+
+fn first_frame(reader: &mut FrameReader, writer: &mut FrameWriter) -> Option<Vec<u8>> {
+    loop {
+        match reader.next() {
+            Ok(Some(frame)) => return Some(frame),
+            Ok(None) => {}
+            Err(TooBig) => {
+                report_only(reader, writer, Stage::RequestTooBig.fault(libc::EMSGSIZE));
+                return None;
+            }
+        }
+        let mut fds = [PollFd::new(&*reader, PollFlags::IN)];
+        let _ = poll(&mut fds, None);
+        if reader.fill() == Input::End {
+            return None;
+        }
+    }
+}
+
+/// There is no child: says why, and waits for the VM to hang up. An end of ours before that would be its EPIPE.
+fn report_only(reader: &mut FrameReader, writer: &mut FrameWriter, fault: Fault) {
+    send_error(writer, fault);
+    linger(reader, writer);
+}
+
+fn linger(reader: &mut FrameReader, writer: &mut FrameWriter) {
+    loop {
+        let wanted = if writer.is_idle() {
+            PollFlags::empty()
+        } else {
+            PollFlags::OUT
+        };
+        let mut fds = [
+            PollFd::new(&*reader, PollFlags::IN),
+            PollFd::new(&*writer, wanted),
+        ];
+        let _ = poll(&mut fds, None);
+        writer.flush();
+        if reader.discard() == Input::End || writer.is_closed() {
+            return;
+        }
+    }
+}
+
+/// A child on its way, with all that belongs to it.
+struct Started {
+    page: &'static Page,
+    pid: i32,
+    pidfd: OwnedFd,
+    socket: OwnedFd,
+    plumbing: Plumbing,
+    ours: crate::stdio::OurEnds,
+    cgroup: Option<OwnedFd>,
+    devnull: OwnedFd,
+    init: bool,
+}
+
+fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
+    let Request { target, options } = request;
+    let target = target
+        .map(|pid| Target::open(pid, options.namespaces))
+        .transpose()?;
+    let cgroup = match &options.cgroup {
+        Some(path) => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            Some(open(path, flags, Mode::empty()).map_err(Stage::Cgroup.errno())?)
+        }
+        None => None,
+    };
+    let (plumbing, ours) = Plumbing::new(&options.stdio, options.uid)?;
+    let page = Page::map().map_err(Stage::Pipe2.errno())?;
+    let (socket, childs) = checkpoint::pair().map_err(Stage::Pipe2.errno())?;
+    let new = u64::from(options.namespaces);
+    let init = options.init;
+    let user_namespace = match &target {
+        Some(target) => target.joins_user(),
+        None => new & libc::CLONE_NEWUSER as u64 != 0,
+    };
+    let plan = Plan::new(options, user_namespace);
+    let side = match &target {
+        Some(target) => target.clone(page, cgroup.as_ref().map(AsFd::as_fd))?,
+        None => clone3(new, cgroup.as_ref().map(AsFd::as_fd)).map_err(Stage::Clone.errno())?,
+    };
+    match side {
+        Side::Child => child::run(&plan, page, childs, &devnull),
+        Side::Parent { pid, pidfd } => Ok(Started {
+            page,
+            pid,
+            pidfd,
+            socket,
+            plumbing,
+            ours,
+            cgroup,
+            devnull,
+            init,
+        }),
+    }
+}
+
+impl Session {
+    fn new(
+        mut reader: FrameReader,
+        writer: FrameWriter,
+        started: Started,
+        children: OwnedFd,
+    ) -> Self {
+        reader.set_limit(MOST_COMMAND);
+        let mut outputs = Outputs::default();
+        let ours = started.ours;
+        let clone = |fd: &OwnedFd| fd.try_clone().ok();
+        outputs.add(Stream::Pty, ours.pty.as_ref().and_then(clone));
+        outputs.add(Stream::Stdout, ours.stdout);
+        outputs.add(Stream::Stderr, ours.stderr);
+        let input = InputQueue::new(ours.pty.as_ref().and_then(clone).or(ours.stdin));
+        Self {
+            reader,
+            writer,
+            page: started.page,
+            phase: Phase::Setup,
+            verdict: None,
+            pid: started.pid,
+            pidfd: started.pidfd,
+            socket: Some(started.socket),
+            controlling: started.plumbing.is_pty,
+            plumbing: Some(started.plumbing),
+            init: started.init,
+            devnull: started.devnull,
+            outputs,
+            input,
+            pty: ours.pty,
+            cgroup: started.cgroup,
+            children,
+        }
+    }
+
+    fn run(mut self) {
+        self.report(
+            |out| {
+                out.tuple(3).atom("status").atom("spawned");
+            },
+            self.pid.into(),
+        );
+        let ended = loop {
+            let ready = self.wait();
+            if ready.control && !self.control() {
+                return self.vanish();
+            }
+            if self.writer.is_closed() {
+                return self.vanish();
+            }
+            if let Some(news) = self.news() {
+                self.heard(&news);
+            }
+            if self.phase == Phase::Running {
+                self.pump();
+            }
+            if ready.children && self.reap_children() {
+                self.last_news();
+                match wait::reap(self.pidfd.as_fd()) {
+                    Ok(ended) => break ended,
+                    Err(_) => return self.vanish(),
+                }
+            }
+        };
+        self.end(ended);
+    }
+
+    fn wait(&mut self) -> Ready {
+        let running = self.phase == Phase::Running;
+        let writer_idle = self.writer.is_idle();
+        let mut fds = Vec::with_capacity(8);
+        fds.push(PollFd::new(&self.reader, PollFlags::IN));
+        fds.push(PollFd::new(&self.children, PollFlags::IN));
+        if !writer_idle {
+            fds.push(PollFd::new(&self.writer, PollFlags::OUT));
+        }
+        if let Some(socket) = &self.socket {
+            fds.push(PollFd::new(socket, PollFlags::IN));
+        }
+        let input = self.input.waiting();
+        if let Some(input) = input.as_ref().filter(|_| running) {
+            fds.push(PollFd::new(input, PollFlags::OUT));
+        }
+        let outputs: Vec<_> = self.outputs.waiting().collect();
+        if running && writer_idle {
+            fds.extend(outputs.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        }
+        let quiet = self.outputs.has_quiet_pty();
+        let timeout = quiet.then_some(&QUIET_PTY);
+        let count = poll(&mut fds, timeout);
+        let ready = Ready {
+            control: !fds[0].revents().is_empty(),
+            children: !fds[1].revents().is_empty(),
+        };
+        if quiet && count == Ok(0) {
+            self.outputs.wake_pty();
+        }
+        ready
+    }
+
+    fn pump(&mut self) {
+        self.writer.flush();
+        let done = self.input.flush();
+        if done > 0 {
+            self.report(
+                |out| {
+                    out.tuple(2).atom("written");
+                },
+                done as i64,
+            );
+        }
+        self.outputs.pump(&mut self.writer);
+    }
+
+    /// False when the VM has hung up.
+    fn control(&mut self) -> bool {
+        let input = self.reader.fill();
+        loop {
+            match self.reader.next() {
+                Ok(None) => break,
+                Ok(Some(frame)) => match Command::decode(&frame) {
+                    Ok(command) => self.obey(command),
+                    Err(_) => self.condemn(Stage::MalformedRequest.fault(libc::EINVAL)),
+                },
+                Err(TooBig) => {
+                    self.reader.ignore();
+                    self.condemn(Stage::CommandTooBig.fault(libc::EMSGSIZE));
+                    break;
+                }
+            }
+        }
+        input != Input::End
+    }
+
+    fn obey(&mut self, command: Command<'_>) {
+        match command {
+            Command::Proceed => self.proceed(),
+            Command::Abort if matches!(self.phase, Phase::Setup | Phase::Parked) => {
+                self.verdict.get_or_insert(Verdict::Aborted);
+                self.kill();
+            }
+            Command::Abort => {}
+            Command::Kill => self.kill(),
+            Command::Signal(signal) => {
+                let _ = kill::signal(self.pidfd.as_fd(), signal);
+            }
+            Command::Write(bytes) => self.input.push(bytes),
+            Command::CloseStdin => self.input.close(),
+            Command::Winsize(size) => {
+                if let Some(pty) = &self.pty {
+                    pty::set_size(pty, size);
+                }
+            }
+            Command::Credit(bytes) => self.outputs.grant(bytes),
+            Command::DropBounding(mask) => {
+                self.tell(Record::DropBounding(mask), Stage::CapDropBounding);
+            }
+            Command::SetThreadSets(sets) => {
+                self.tell(Record::ThreadSets(sets), Stage::CapSetThread);
+            }
+            Command::SetAmbient(mask) => self.tell(Record::Ambient(mask), Stage::CapSetAmbient),
+            Command::Seccomp(program) => self.tell_filter(program),
+        }
+    }
+
+    fn tell(&mut self, record: Record, stage: Stage) {
+        if self.phase != Phase::Parked {
+            return;
+        }
+        let told = |socket: &OwnedFd| checkpoint::tell(socket.as_fd(), record, None);
+        if let Some(Err(errno)) = self.socket.as_ref().map(told) {
+            self.child_gone_or(stage.errno()(errno));
+        }
+    }
+
+    fn tell_filter(&mut self, program: &[u8]) {
+        let stage = Stage::SeccompInstall;
+        if self.phase != Phase::Parked {
+            return;
+        }
+        if program.is_empty() || program.len() % 8 != 0 || program.len() > MAX_FILTER {
+            self.condemn(stage.fault(libc::EINVAL));
+            return;
+        }
+        self.tell(Record::Filter(program.len() as u64), stage);
+        let told = |socket: &OwnedFd| checkpoint::tell_bytes(socket.as_fd(), program);
+        if let Some(Err(errno)) = self.socket.as_ref().map(told) {
+            self.child_gone_or(stage.errno()(errno));
+        }
+    }
+
+    /// A child that is dead already says itself what happened; its death is on its way.
+    fn child_gone_or(&mut self, fault: Fault) {
+        if fault.errno != libc::EPIPE && fault.errno != libc::ECONNRESET {
+            self.condemn(fault);
+        }
+    }
+
+    fn proceed(&mut self) {
+        if self.phase != Phase::Parked {
+            return;
+        }
+        let (Some(plumbing), Some(socket)) = (self.plumbing.take(), &self.socket) else {
+            return;
+        };
+        self.phase = Phase::Going;
+        let go = Record::Go {
+            controlling: self.controlling,
+        };
+        let told = plumbing.finish(&self.devnull).and_then(|stdio| {
+            let [stdin, stdout, stderr] = &stdio;
+            let stdio = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+            checkpoint::tell(socket.as_fd(), go, Some(stdio)).map_err(Stage::ExecOutcome.errno())
+        });
+        if let Err(fault) = told {
+            self.child_gone_or(fault);
+        }
+    }
+
+    fn news(&self) -> Option<News> {
+        self.socket
+            .as_ref()
+            .map(|socket| checkpoint::news(socket.as_fd()))
+    }
+
+    fn heard(&mut self, news: &News) {
+        match news {
+            News::Nothing => {}
+            News::Parked => {
+                self.phase = Phase::Parked;
+                let child_pid = self
+                    .page
+                    .child_pid
+                    .load(std::sync::atomic::Ordering::Acquire);
+                self.report(
+                    |out| {
+                        out.tuple(3).atom("status").atom("ready");
+                    },
+                    child_pid.into(),
+                );
+            }
+            News::Closed => {
+                self.socket = None;
+                if self.phase == Phase::Going && self.has_executed() {
+                    self.running();
+                }
+            }
+        }
+    }
+
+    /// The closed socket alone proves nothing: a child that was killed closes it too, before its death is announced.
+    fn has_executed(&self) -> bool {
+        self.page.fault().is_none() && (self.init || wait::has_executed(self.pid).unwrap_or(true))
+    }
+
+    fn running(&mut self) {
+        self.phase = Phase::Running;
+        self.writer.send(|frame| {
+            Writer::new(frame).tuple(2).atom("status").atom("running");
+        });
+    }
+
+    /// Ends the session for a reason of its own.
+    fn condemn(&mut self, fault: Fault) {
+        self.verdict.get_or_insert(Verdict::Failed(fault));
+        self.kill();
+    }
+
+    fn kill(&mut self) {
+        let _ = kill::signal(self.pidfd.as_fd(), libc::SIGKILL);
+    }
+
+    /// True when the workload itself has ended.
+    fn reap_children(&mut self) -> bool {
+        drain_signals(&self.children);
+        kill::reap_orphans(self.pid)
+    }
+
+    /// The workload has ended: its descendants too, then what it said, then the report.
+    fn end(&mut self, ended: Ended) {
+        if let Some(cgroup) = &self.cgroup {
+            kill::cgroup(cgroup);
+        }
+        let gone = kill::sweep(PATIENCE);
+        self.writer.flush();
+        if self.phase == Phase::Running {
+            self.outputs.drain(&mut self.writer);
+        }
+        self.report_end(ended);
+        if !gone {
+            kill::sweep(Duration::from_secs(10));
+        }
+        linger(&mut self.reader, &mut self.writer);
+    }
+
+    /// The child is dead and not reaped yet, so its entry in /proc still tells whether it got as far as its exec.
+    fn last_news(&mut self) {
+        while let Some(news) = self.news().filter(|news| *news != News::Nothing) {
+            self.heard(&news);
+        }
+    }
+
+    fn report_end(&mut self, ended: Ended) {
+        let fault = match (self.verdict, self.page.fault()) {
+            (Some(Verdict::Aborted), _) => {
+                return self.report_usage("aborted", None, ended.usage);
+            }
+            (Some(Verdict::Failed(fault)), _) | (None, Some(fault)) => Some(fault),
+            (None, None) => match self.phase {
+                Phase::Setup => Some(Stage::ReadyFrame.fault(libc::EIO)),
+                Phase::Parked | Phase::Going => Some(Stage::ExecOutcome.fault(libc::EIO)),
+                Phase::Running => None,
+            },
+        };
+        if let Some(fault) = fault {
+            return send_error(&mut self.writer, fault);
+        }
+        let outcome = match self.page.workload_status() {
+            Some(status) if self.init => wait::outcome_of(status),
+            _ => ended.outcome,
+        };
+        match outcome {
+            Outcome::Exited(code) => self.report_usage("exited", Some(code), ended.usage),
+            Outcome::Signaled(signal) => self.report_usage("signaled", Some(signal), ended.usage),
+        }
+    }
+
+    /// `{status, What, Value, Usage}`, with the fields of [`Usage`] in their order.
+    fn report_usage(&mut self, what: &str, value: Option<i32>, usage: Usage) {
+        self.writer.send(|frame| {
+            let mut out = Writer::new(frame);
+            out.tuple(4).atom("status").atom(what);
+            match value {
+                Some(value) => out.int(value.into()),
+                None => out.atom("nil"),
+            };
+            let fields = usage.fields();
+            out.tuple(fields.len() as u8);
+            for field in fields {
+                out.int(field);
+            }
+        });
+    }
+
+    /// A tuple that `head` begins and `value` ends.
+    fn report(&mut self, head: impl FnOnce(&mut Writer<'_>), value: i64) {
+        self.writer.send(|frame| {
+            let mut out = Writer::new(frame);
+            head(&mut out);
+            out.int(value);
+        });
+    }
+
+    /// The VM is gone: kill, and report to nobody.
+    fn vanish(mut self) {
+        self.kill();
+        if let Some(cgroup) = &self.cgroup {
+            kill::cgroup(cgroup);
+        }
+        kill::sweep(Duration::from_secs(30));
+    }
+}
+
+#[derive(Debug)]
+struct Ready {
+    control: bool,
+    children: bool,
+}
+
+fn send_error(writer: &mut FrameWriter, fault: Fault) {
+    writer.send(|frame| {
+        Writer::new(frame)
+            .tuple(4)
+            .atom("status")
+            .atom("error")
+            .int(fault.errno.into())
+            .atom(fault.stage.name());
+    });
+}
+
+/// One readable event may stand for many signals.
+fn drain_signals(children: &OwnedFd) {
+    let mut buffer = [0; 1024];
+    loop {
+        match rustix::io::read(children, &mut buffer) {
+            Ok(count) if count == buffer.len() => {}
+            Err(Errno::INTR) => {}
+            _ => return,
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The step of a session that failed. The names are the documented atoms; the number crosses the shared page.
+
+macro_rules! stages {
+    ($($variant:ident => $name:literal,)*) => {
+        /// A step of a session.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Stage { $($variant,)* }
+
+        impl Stage {
+            const ALL: &[Stage] = &[$(Stage::$variant,)*];
+
+            pub const fn name(self) -> &'static str {
+                match self { $(Stage::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+stages! {
+    PosixOpenpt => "posix_openpt",
+    Ptsetup => "ptsetup",
+    PtsOpen => "pts_open",
+    Pipe2 => "pipe2",
+    Clone => "clone",
+    Fork => "fork",
+    Cgroup => "cgroup",
+    OpenNsUser => "open_ns_user",
+    OpenNsMnt => "open_ns_mnt",
+    OpenNsUts => "open_ns_uts",
+    OpenNsIpc => "open_ns_ipc",
+    OpenNsCgroup => "open_ns_cgroup",
+    OpenNsNet => "open_ns_net",
+    OpenNsTime => "open_ns_time",
+    OpenNsPid => "open_ns_pid",
+    SetnsUser => "setns_user",
+    SetnsMnt => "setns_mnt",
+    SetnsUts => "setns_uts",
+    SetnsIpc => "setns_ipc",
+    SetnsCgroup => "setns_cgroup",
+    SetnsNet => "setns_net",
+    SetnsTime => "setns_time",
+    SetnsPid => "setns_pid",
+    Stdio => "stdio",
+    Rlimit => "rlimit",
+    Chdir => "chdir",
+    CapDropBounding => "cap_drop_bounding",
+    CapSetThread => "cap_set_thread",
+    CapSetAmbient => "cap_set_ambient",
+    Setgroups => "setgroups",
+    Setgid => "setgid",
+    Setuid => "setuid",
+    SeccompNoNewPrivs => "seccomp_no_new_privs",
+    SeccompInstall => "seccomp_install",
+    Execve => "execve",
+    MalformedRequest => "malformed_request",
+    RequestTooBig => "request_too_big",
+    CommandTooBig => "command_too_big",
+    ReadyFrame => "ready_frame",
+    ExecOutcome => "exec_outcome",
+}
+
+impl Stage {
+    /// None for a number that no stage has: the page can be written by whoever may trace the child.
+    pub fn from_number(number: u32) -> Option<Stage> {
+        Self::ALL.get(number as usize).copied()
+    }
+}
+
+/// A step and the kernel's errno for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub stage: Stage,
+    pub errno: i32,
+}
+
+impl Stage {
+    pub const fn fault(self, errno: i32) -> Fault {
+        Fault { stage: self, errno }
+    }
+
+    /// For `map_err`: the kernel's error, at this step.
+    pub fn errno(self) -> impl Fn(rustix::io::Errno) -> Fault {
+        move |error| self.fault(error.raw_os_error())
+    }
+}

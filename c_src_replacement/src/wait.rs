@@ -1,0 +1,153 @@
+//! `waitid(2)` with the kernel's rusage, which the libraries leave out.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
+
+use crate::clone::last_errno;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Exited(i32),
+    Signaled(i32),
+}
+
+/// What it used, with the descendants it waited for (`getrusage(2)`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    pub user_us: i64,
+    pub system_us: i64,
+    pub max_rss_kb: i64,
+    pub minor_faults: i64,
+    pub major_faults: i64,
+    pub blocks_in: i64,
+    pub blocks_out: i64,
+    pub voluntary_switches: i64,
+    pub involuntary_switches: i64,
+}
+
+impl Usage {
+    pub fn fields(&self) -> [i64; 9] {
+        [
+            self.user_us,
+            self.system_us,
+            self.max_rss_kb,
+            self.minor_faults,
+            self.major_faults,
+            self.blocks_in,
+            self.blocks_out,
+            self.voluntary_switches,
+            self.involuntary_switches,
+        ]
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    pub pid: i32,
+    pub outcome: Outcome,
+    pub usage: Usage,
+}
+
+/// Reaps the process of a pidfd, waiting for its end.
+pub fn reap(pidfd: BorrowedFd<'_>) -> Result<Ended, Errno> {
+    loop {
+        match waitid(libc::P_PIDFD, pidfd.as_raw_fd() as u32, 0) {
+            Err(Errno::INTR) => {}
+            Ok(Some(ended)) => return Ok(ended),
+            Ok(None) => return Err(Errno::CHILD),
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Any child that has ended, left in place. `Ok(None)`: all still run. CHILD: there is none.
+pub fn peek_any() -> Result<Option<i32>, Errno> {
+    waitid(libc::P_ALL, 0, libc::WNOHANG | libc::WNOWAIT).map(|ended| ended.map(|ended| ended.pid))
+}
+
+/// Reaps a child of ours by number: until that its number is its own.
+pub fn reap_pid(pid: i32) {
+    let _ = waitid(libc::P_PID, pid as u32, libc::WNOHANG);
+}
+
+#[expect(unsafe_code, reason = "waitid(2) with its fifth argument")]
+fn waitid(kind: libc::idtype_t, id: u32, flags: i32) -> Result<Option<Ended>, Errno> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the kernel writes one siginfo and one rusage, and both outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_waitid,
+            kind,
+            id,
+            info.as_mut_ptr(),
+            flags | libc::WEXITED,
+            usage.as_mut_ptr(),
+        )
+    };
+    if result != 0 {
+        return Err(last_errno());
+    }
+    // SAFETY: all of it is plain numbers, for which the zeros it was made of are valid.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: as above.
+    let usage = unsafe { usage.assume_init() };
+    // SAFETY: waitid fills the fields of SIGCHLD, or leaves the zeros when no child has ended.
+    let pid = unsafe { info.si_pid() };
+    if pid == 0 {
+        return Ok(None);
+    }
+    // SAFETY: as above.
+    let status = unsafe { info.si_status() };
+    Ok(Some(Ended {
+        pid,
+        outcome: if info.si_code == libc::CLD_EXITED {
+            Outcome::Exited(status)
+        } else {
+            Outcome::Signaled(status)
+        },
+        usage: convert(&usage),
+    }))
+}
+
+fn convert(usage: &libc::rusage) -> Usage {
+    let microseconds = |time: libc::timeval| time.tv_sec * 1_000_000 + time.tv_usec;
+    Usage {
+        user_us: microseconds(usage.ru_utime),
+        system_us: microseconds(usage.ru_stime),
+        max_rss_kb: usage.ru_maxrss,
+        minor_faults: usage.ru_minflt,
+        major_faults: usage.ru_majflt,
+        blocks_in: usage.ru_inblock,
+        blocks_out: usage.ru_oublock,
+        voluntary_switches: usage.ru_nvcsw,
+        involuntary_switches: usage.ru_nivcsw,
+    }
+}
+
+/// A wait status as wait(2) packs it.
+pub fn outcome_of(status: i32) -> Outcome {
+    if libc::WIFSIGNALED(status) {
+        Outcome::Signaled(libc::WTERMSIG(status))
+    } else {
+        Outcome::Exited(libc::WEXITSTATUS(status))
+    }
+}
+
+/// Whether the process has executed a program since its clone: the kernel's own PF_FORKNOEXEC
+/// (linux/sched.h), field 9 of `/proc/<pid>/stat`, which a zombie still shows. None where /proc cannot say.
+pub fn has_executed(pid: i32) -> Option<bool> {
+    const PF_FORKNOEXEC: u64 = 0x40;
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name before may hold spaces and parentheses; the last `)` ends it.
+    let name_end = stat.iter().rposition(|&byte| byte == b')')?;
+    let flags = stat
+        .get(name_end + 2..)?
+        .split(|&byte| byte == b' ')
+        .nth(6)?;
+    let flags: u64 = std::str::from_utf8(flags).ok()?.parse().ok()?;
+    Some(flags & PF_FORKNOEXEC == 0)
+}

@@ -1,0 +1,407 @@
+defmodule Linx.Process do
+  @moduledoc """
+  Linux processes with a checkpoint between their creation and their first instruction.
+
+  `fork` and `exec` in one go leave no moment in which a process exists and its program has not started. `spawn/1` opens
+  that moment: it clones a child, in fresh namespaces if asked to, and parks it. Everything that has to be in place
+  before the workload starts is done then, from outside, by pid or by session: user maps, cgroup, network, mounts,
+  capabilities, seccomp filters. `proceed/1` makes the child execute the workload; `abort/1` drops it.
+
+      {:ok, session} = Linx.Process.spawn(argv: ["/bin/echo", "hello"], namespaces: [:uts])
+      # {:linx_process, :ready, host_pid} has arrived; configure it here
+      :ok = Linx.Process.proceed(session)
+      {:ok, {:exited, 0}} = Linx.Process.wait(session)
+
+  This module does not configure anything itself: that is what the other modules of Linx do at the checkpoint. It is no
+  container engine either: images, networks and restart policies are its users' business.
+
+  ## Sessions
+
+  A session is a process of the VM. Its pid is what every function here takes. Behind it runs one small program of our
+  own, a port (clone and unshare inside the VM would take its threads apart), and behind that the workload:
+
+      VM -- port program -- workload -- whatever it starts
+
+  A crash in one session touches no other. `spawn/1` links the session to its caller and ends with it.
+
+  ## Events
+
+  The owner, by default the caller of `spawn/1`, gets these messages:
+
+    * `{:linx_process, :ready, host_pid}`: parked at the checkpoint. The pid is the host's; the workload's own view is
+      in `info/1`.
+    * `{:linx_process, :running}`: the workload executes.
+    * `{:linx_process, :pty_out, bytes}`: output of a workload with a terminal.
+    * `{:linx_process, :stdout, bytes}`, `{:linx_process, :stderr, bytes}`: output through pipes.
+    * one of four ends, and nothing after it: `{:linx_process, :exited, code}`, `{:linx_process, :signaled, signal}`,
+      `{:linx_process, :aborted}`, `{:linx_process, :error, errno, stage}`.
+
+  The session itself stays after the end, so that `wait/1` and `info/1` answer, until its linked caller ends or, with
+  `linger: false`, stops at once.
+
+  ## Stages of `:error`
+
+  `errno` is the kernel's number, but for the last row.
+
+  | Stage | What failed |
+  |---|---|
+  | `:posix_openpt`, `:ptsetup`, `:pts_open` | making the terminal |
+  | `:pipe2` | pipes and sockets of the session |
+  | `:cgroup` | opening the directory of `:cgroup` |
+  | `:clone` | clone3(2); the parent-death signal |
+  | `:open_ns_<type>`, `:setns_<type>`, `:fork` | `enter/2`: finding, joining, and the clone after it; `<type>` is user, mnt, uts, ipc, cgroup, net, time or pid |
+  | `:stdio` | the workload's descriptors: a socket, a file, the controlling terminal |
+  | `:rlimit`, `:setgroups`, `:setgid`, `:setuid` | the option of that name |
+  | `:chdir` | `:cwd`, or a working directory that lies outside the root |
+  | `:cap_drop_bounding`, `:cap_set_thread`, `:cap_set_ambient` | `Linx.Capabilities` |
+  | `:seccomp_no_new_privs`, `:seccomp_install` | `no_new_privs:`, `Linx.Seccomp` |
+  | `:execve` | the workload's file |
+  | `:malformed_request`, `:request_too_big` (above 8 MiB), `:command_too_big` | the channel to the port program |
+  | `:ready_frame` | the child died before it was parked (EIO) |
+  | `:exec_outcome` | the child was killed between the checkpoint and the exec (EIO) |
+  | `:malformed_ready` | the port program said something that it cannot have said (EPROTO) |
+  | `:agent_died` | the port program ended without a report: the number is its exit status, 128 and the signal if killed |
+
+  ## What a workload inherits
+
+  Descriptors 0 to 2 and no other; every signal at its default and none blocked; umask 0022; the VM's environment
+  without `RELEASE_COOKIE`; the VM's limits and ids; a session of its own without a terminal. Each has an option.
+
+  ## How it ends
+
+  The workload, and all that it started, dies with its session: when the workload itself ends, when the session stops
+  for whatever reason (`Process.exit(session, :kill)` included), and when the VM is killed. Should the port program
+  itself be killed with SIGKILL, the workload dies with it; of its descendants those in a pid namespace or a `:cgroup`
+  of the session do too, while a process that left by a double fork lives on.
+
+  Sources: clone(2), setns(2), execveat(2), pidfd_send_signal(2), prctl(2), cgroups(7), pid_namespaces(7).
+  """
+
+  import Kernel, except: [spawn: 1]
+
+  alias Linx.Native
+  alias Linx.Process.{Error, Info, Options, Session}
+
+  @typedoc "A kind of namespace."
+  @type namespace() :: :net | :mount | :pid | :uts | :ipc | :user | :cgroup | :time
+
+  @typedoc "A session."
+  @type t() :: pid()
+
+  @type outcome() :: {:exited, non_neg_integer()} | {:signaled, pos_integer()} | :aborted
+
+  # Cloning and parking takes milliseconds; a machine that needs longer gets its :ready later.
+  @parked_timeout 10_000
+
+  @child_spec_keys [:id, :restart, :shutdown]
+
+  @doc """
+  Makes a process and parks it before its first instruction.
+
+  Returns when it is parked or has failed; the failure is the session's terminal event, so that the answer is
+  `{:ok, session}` all the same. `{:error, reason}` is for wrong options, found before anything is started, and for a
+  port program that cannot be started.
+
+  ## Options
+
+    * `:argv` (required): the workload and its arguments. The first is the absolute path of the file; `PATH` is not
+      searched.
+    * `:namespaces`: kinds to make fresh, of `t:namespace/0`. Default none. All but `:user` need CAP_SYS_ADMIN, or
+      `:user` beside them.
+    * `:env`: the whole environment as `"KEY=VALUE"` strings. Without it the VM's is inherited, but for
+      `RELEASE_COOKIE`. `{:clean, list}` is the list and a default `PATH` unless it has one.
+    * `:cwd`: the working directory, as the workload's root sees it. Default: the VM's, or `/` where that lies outside
+      the workload's root.
+    * `:arg0`: what the workload sees as its name, instead of the path.
+    * `:stdio`, `:pty`: see below.
+    * `:uid`, `:gid`, `:groups`: numeric ids, set after everything that needs privilege. A uid or gid without `:groups`
+      clears the supplementary groups. In a user namespace they are ids of that namespace; without `:uid` the workload
+      becomes its root where that is mapped and the VM's own user is not.
+    * `:no_new_privs`: true makes exec grant nothing (set-user-ID, file capabilities); default false.
+    * `:rlimits`: such as `[nofile: 1024, core: {0, :infinity}]`, soft and hard or both at once, with the names of
+      setrlimit(2) in lower case. Units are the kernel's.
+    * `:umask`: default `0o022`.
+    * `:init`: true puts a small reaper between the session and the workload. In a pid namespace it is pid 1, hands
+      signals on and reaps, so that SIGTERM ends a workload that has no handler for it. Default false.
+    * `:cgroup`: absolute path of a cgroup v2 directory to start in. When the session ends, every process in it is
+      killed (`cgroup.kill`).
+    * `:owner`: who gets the events. Default: the caller.
+    * `:linger`: true (default) keeps the session after its end; false stops it with the exit reason that `child_spec/1`
+      lists.
+    * `:auto_proceed`: true goes past the checkpoint at once. Default false.
+
+  ## Stdio
+
+  `:stdio` is one word for all three descriptors, or a keyword list with `:stdin`, `:stdout`, `:stderr`:
+
+    * `:inherit` (default): the VM's own. A workload that is handed the terminal of an `iex` may put characters into it.
+    * `:devnull`
+    * `:pipe`: output arrives as `{:linx_process, :stdout | :stderr, bytes}`; input goes through `stdin_write/2` and
+      ends with `stdin_close/1`.
+    * `{:connect_unix, path}`: a stream socket, connected when the workload goes.
+    * `{:file, path, mode}`: `:read` for stdin, `:write` (truncates) or `:append` for the others. New files get 0666
+      less 0022.
+    * `:pty` (only for all three): a terminal of its own, in a session of its own. Output arrives as
+      `{:linx_process, :pty_out, bytes}`, input goes through `pty_write/2`. `:pty` as an option sets it up:
+      `pty: [rows: 24, cols: 80, xpixel: 0, ypixel: 0, echo: true, onlcr: true]`.
+
+  Paths are the VM's, also when the workload's root is another one. Output is read only as fast as the owner takes it:
+  an owner that stops reading stops the workload, not the VM.
+
+      iex> {:ok, session} = Linx.Process.spawn(argv: ["/bin/true"], auto_proceed: true)
+      iex> Linx.Process.wait(session)
+      {:ok, {:exited, 0}}
+
+      iex> Linx.Process.spawn(argv: ["/bin/true"], namespaces: [:typo])
+      {:error, {:bad_namespaces, [:typo]}}
+
+  Sources: clone(2), namespaces(7), execveat(2), setrlimit(2), credentials(7).
+  """
+  @spec spawn(keyword()) :: {:ok, t()} | {:error, term()}
+  def spawn(opts) do
+    with {:ok, options} <- Options.parse(:spawn, opts) do
+      start(:spawn, {:spawn, options.request}, options)
+    end
+  end
+
+  @doc """
+  Makes a process inside the namespaces of another, and parks it like `spawn/1`.
+
+  `target` is a host pid, or a session, which cannot be mistaken for another process that got its number.
+
+  Takes the options of `spawn/1`, where `:namespaces` lists the kinds to join and defaults to all. Kinds that target and
+  VM share are skipped. Without `:uid` the process becomes root of a user namespace that it joins, if that has one.
+
+  A namespace that cannot be joined is named by the stage of the terminal event: `:open_ns_<type>` (a target that does
+  not exist is ENOENT there) or `:setns_<type>`.
+
+  Source: setns(2).
+  """
+  @spec enter(pos_integer() | t(), keyword()) :: {:ok, t()} | {:error, term()}
+  def enter(target, opts) when is_integer(target) and target in 1..0x7FFFFFFF do
+    with {:ok, options} <- Options.parse(:enter, opts) do
+      start(:enter, {:enter, target, options.request}, options)
+    end
+  end
+
+  def enter(target, opts) when is_pid(target) do
+    with {:ok, host_pid} <- host_pid(target),
+         {:ok, pin} <- pin(target),
+         {:ok, session} <- enter(host_pid, opts) do
+      # The port program took the pid after we did; that it is still the target's proves that it was then.
+      if Native.pid_alive(pin), do: {:ok, session}, else: drop(session)
+    end
+  end
+
+  def enter(target, _opts), do: {:error, {:bad_target, target}}
+
+  defp drop(session) do
+    _ = stop(session, 0)
+    {:error, :no_process}
+  end
+
+  defp start(mode, request, options) do
+    with {:ok, session} <- Session.start_link(mode, request, options) do
+      await_parked(session)
+      {:ok, session}
+    end
+  end
+
+  # A session that does not linger may have stopped already; its link says so.
+  defp await_parked(session) do
+    GenServer.call(session, :await_parked, @parked_timeout)
+  catch
+    :exit, _reason -> :ok
+  end
+
+  @doc """
+  A supervisor's child specification that runs `spawn/1`.
+
+  Takes its options, and `:id` (default `Linx.Process`), `:restart` (`:permanent`), `:shutdown` (5000 ms). `:linger` is
+  false unless given, so that the session stops when the workload ends:
+
+  | End | Exit reason | Restarted when `:transient` |
+  |---|---|---|
+  | exit 0 | `:normal` | no |
+  | exit n | `{:exited, n}` | yes |
+  | killed | `{:signaled, signal}` | yes |
+  | aborted | `{:shutdown, :aborted}` | no |
+  | setup failed | `{:error, %Linx.Process.Error{}}` | yes |
+
+  Give `:owner`, or the events go to the supervisor, which drops them; and `auto_proceed: true`, unless that owner
+  proceeds.
+  """
+  @spec child_spec(keyword()) :: Supervisor.child_spec()
+  def child_spec(opts) do
+    {controls, opts} = Keyword.split(opts, @child_spec_keys)
+
+    %{
+      id: Keyword.get(controls, :id, __MODULE__),
+      start: {__MODULE__, :spawn, [Keyword.put_new(opts, :linger, false)]},
+      restart: Keyword.get(controls, :restart, :permanent),
+      shutdown: Keyword.get(controls, :shutdown, 5_000),
+      type: :worker
+    }
+  end
+
+  @doc """
+  Lets the parked child execute its workload.
+
+  `:ok` says that it was told to; `:running` or an error arrives as an event. Before the checkpoint `{:error,
+  :not_ready}`, after it `{:error, :running}`, after the end `{:error, :no_process}`.
+  """
+  @spec proceed(t()) :: :ok | {:error, term()}
+  def proceed(session), do: call(session, :proceed)
+
+  @doc """
+  Ends a session before its workload runs.
+
+  At the checkpoint at once; before it, as soon as it is reached. The end is `{:linx_process, :aborted}` and
+  `{:ok, :aborted}` from `wait/1`. After `proceed/1` `{:error, :running}`, after the end `{:error, :no_process}`.
+  """
+  @spec abort(t()) :: :ok | {:error, :running | :no_process}
+  def abort(session), do: call(session, :abort)
+
+  @doc """
+  Sends signal number `signum` to the workload.
+
+  Signals before `:running` are kept and sent then, in order. After the end `{:error, :no_process}`. `:ok` does not say
+  that the signal did anything: pid 1 of a pid namespace ignores those that it has no handler for (see `:init` of
+  `spawn/1`), SIGKILL and SIGSTOP excepted.
+
+  Sources: pidfd_send_signal(2), signal(7).
+  """
+  @spec signal(t(), pos_integer()) :: :ok | {:error, term()}
+  def signal(session, signum) when is_integer(signum) and signum in 1..64,
+    do: call(session, {:signal, signum})
+
+  def signal(_session, signum), do: {:error, {:bad_signal, signum}}
+
+  @doc """
+  Ends the workload: SIGTERM, and SIGKILL for it and all that it started after `grace` milliseconds.
+
+  A parked session is aborted. Answers like `wait/1`, once it is over.
+  """
+  @spec stop(t(), timeout()) :: {:ok, outcome()} | {:error, Error.t() | :no_process}
+  def stop(session, grace \\ 5_000)
+      when grace == :infinity or (is_integer(grace) and grace >= 0),
+      do: call(session, {:stop, grace})
+
+  @doc """
+  Waits for the end.
+
+    * `{:ok, {:exited, code}}`, `{:ok, {:signaled, signal}}`, `{:ok, :aborted}`;
+    * `{:error, %Linx.Process.Error{}}`: the workload never ran;
+    * `{:error, :timeout}` after `timeout` milliseconds; the session is not touched;
+    * `{:error, :no_process}`: the session itself is gone.
+
+  Any number of processes may wait, before or after the end.
+  """
+  @spec wait(t(), timeout()) :: {:ok, outcome()} | {:error, term()}
+  def wait(session, timeout \\ :infinity)
+      when timeout == :infinity or (is_integer(timeout) and timeout >= 0),
+      do: call(session, {:wait, timeout})
+
+  @doc "The session's state as a `Linx.Process.Info`, at any time."
+  @spec info(t()) :: {:ok, Info.t()} | {:error, term()}
+  def info(session), do: call(session, :info)
+
+  @doc """
+  The workload's pid in the host's pid namespace: what procfs paths and the other modules want.
+
+  `{:error, :not_ready}` while there is none.
+  """
+  @spec host_pid(t()) :: {:ok, pos_integer()} | {:error, :not_ready | :no_process}
+  def host_pid(session), do: call(session, :host_pid)
+
+  @doc """
+  Makes `new_owner` the one that gets the events from now on.
+
+  Nothing is lost or sent twice in between: what was sent before went to the old owner, what comes after goes to the
+  new one. An end that has passed is not repeated; `info/1` has it.
+  """
+  @spec set_owner(t(), pid()) :: :ok | {:error, :no_process}
+  def set_owner(session, new_owner) when is_pid(new_owner),
+    do: call(session, {:set_owner, new_owner})
+
+  @doc "`{:ok, session}` if the workload has a terminal: the session is what reads and writes go through."
+  @spec pty_master(t()) :: {:ok, t()} | {:error, term()}
+  def pty_master(session) do
+    case call(session, :pty?) do
+      true -> {:ok, session}
+      false -> {:error, :no_pty}
+      error -> error
+    end
+  end
+
+  @doc """
+  Types `bytes` into the workload's terminal.
+
+  Never waits: what the terminal does not take at once is kept and follows in order. `{:error, :busy}` above 64 MiB of
+  that, `{:error, :no_pty}` without a terminal, `{:error, :no_process}` after the end. A terminal in line mode drops
+  what goes beyond 4095 bytes of a line (termios(3)).
+  """
+  @spec pty_write(t(), iodata()) :: :ok | {:error, term()}
+  def pty_write(session, bytes), do: call(session, {:write, :pty, IO.iodata_to_binary(bytes)})
+
+  @doc """
+  Sets the terminal's size; the workload gets SIGWINCH if it changed.
+
+  Takes `{rows, cols, xpixel, ypixel}` or a map with these keys, such as `Linx.Tty.WindowSize`.
+  """
+  @spec pty_set_winsize(
+          t(),
+          {non_neg_integer(), non_neg_integer(), non_neg_integer(), non_neg_integer()}
+          | %{
+              :rows => non_neg_integer(),
+              :cols => non_neg_integer(),
+              :xpixel => non_neg_integer(),
+              :ypixel => non_neg_integer(),
+              optional(any()) => any()
+            }
+        ) :: :ok | {:error, term()}
+  def pty_set_winsize(session, {rows, cols, xpixel, ypixel})
+      when rows in 0..0xFFFF and cols in 0..0xFFFF and xpixel in 0..0xFFFF and
+             ypixel in 0..0xFFFF,
+      do: call(session, {:winsize, {:winsize, rows, cols, xpixel, ypixel}})
+
+  def pty_set_winsize(session, %{rows: rows, cols: cols, xpixel: xpixel, ypixel: ypixel}),
+    do: pty_set_winsize(session, {rows, cols, xpixel, ypixel})
+
+  def pty_set_winsize(_session, bad), do: {:error, {:bad_winsize, bad}}
+
+  @doc """
+  Writes to the standard input of a workload with `stdin: :pipe`.
+
+  Never waits, as `pty_write/2`. `{:error, :no_pipe}` without a pipe, `{:error, :closed}` after `stdin_close/1`. What a
+  workload that has closed its input does not take is dropped.
+  """
+  @spec stdin_write(t(), iodata()) :: :ok | {:error, term()}
+  def stdin_write(session, bytes), do: call(session, {:write, :stdin, IO.iodata_to_binary(bytes)})
+
+  @doc "Closes the standard input of a workload with `stdin: :pipe`, once all that was written is through."
+  @spec stdin_close(t()) :: :ok | {:error, term()}
+  def stdin_close(session), do: call(session, :close_stdin)
+
+  # What Linx.Capabilities and Linx.Seccomp have the parked child do to itself:
+  #
+  #   {:drop_bounding, mask}, {:set_thread_sets, effective, permitted, inheritable}, {:set_ambient, mask},
+  #   {:seccomp, sock_filters}
+  #
+  # Bounding drops are carried out at once, the rest on the way to the exec, in the order that each needs.
+  @doc false
+  @spec command(t(), tuple()) :: :ok | {:error, :not_ready | :running | :no_process}
+  def command(session, command), do: call(session, {:command, command})
+
+  # The workload's process, pinned when it was made, for verbs that take a target.
+  @doc false
+  @spec pin(t()) :: {:ok, Native.pin()} | {:error, :not_ready | :no_process}
+  def pin(session), do: call(session, :pin)
+
+  # The session never waits for anything while it handles a call, so neither needs its caller a limit.
+  defp call(session, request) do
+    GenServer.call(session, request, :infinity)
+  catch
+    :exit, _reason -> {:error, :no_process}
+  end
+end

@@ -1,0 +1,42 @@
+defmodule Linx.Process.Error do
+  @moduledoc """
+  Why a `Linx.Process` session ended before its workload ran, or without a word from it.
+
+    * `:stage` is the step that failed, one of the stages listed in `Linx.Process`;
+    * `:errno` is the errno's name, or `:unknown` for a number without one;
+    * `:code` is the number itself. Only for `:agent_died` it is no errno: there it is the port program's exit status,
+      and `:errno` is `:unknown`.
+
+  The owner learns the same as `{:linx_process, :error, code, stage}`.
+  """
+
+  alias Linx.Errno
+
+  @type t() :: %__MODULE__{
+          __exception__: true,
+          stage: atom(),
+          errno: atom(),
+          code: integer() | nil
+        }
+
+  defexception [:stage, :errno, :code]
+
+  @doc """
+  Builds the error of `stage` from the number that the port program reported.
+
+      iex> Linx.Process.Error.from_agent(2, :execve)
+      %Linx.Process.Error{stage: :execve, errno: :enoent, code: 2}
+  """
+  @spec from_agent(integer(), atom()) :: t()
+  def from_agent(code, :agent_died),
+    do: %__MODULE__{stage: :agent_died, errno: :unknown, code: code}
+
+  def from_agent(code, stage), do: %__MODULE__{stage: stage, errno: Errno.name(code), code: code}
+
+  @impl true
+  def message(%__MODULE__{stage: :agent_died, code: code}),
+    do: "the port program ended with status #{code} and without a report"
+
+  def message(%__MODULE__{stage: stage, errno: errno, code: code}),
+    do: "#{stage}: #{errno} (#{code})"
+end

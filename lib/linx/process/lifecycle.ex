@@ -1,0 +1,138 @@
+defmodule Linx.Process.Lifecycle do
+  @moduledoc false
+  # What a session is and what follows from what happens to it, as values. The session process carries out the effects:
+  #
+  #   {:owner, message}   tell the owner
+  #   {:agent, command}   tell the port program
+  #   :ended              the terminal event has been recorded: answer who waits, release the port program
+
+  alias Linx.Process.{Error, Info, Protocol}
+
+  @type effect() :: {:owner, tuple()} | {:agent, term()} | :ended
+  @type t() :: %__MODULE__{}
+
+  defstruct [
+    :mode,
+    :host_pid,
+    :child_pid,
+    :result,
+    :rusage,
+    stage: :starting,
+    pty?: false,
+    auto_proceed: false,
+    # proceed/1 was answered and the exec is not known yet.
+    proceeding?: false,
+    # abort/1 came before the checkpoint.
+    abort?: false,
+    # Newest first.
+    signals: []
+  ]
+
+  defguardp is_ended(life) when life.stage in [:exited, :signaled, :aborted, :errored]
+
+  @spec ended?(t()) :: boolean()
+  def ended?(life) when is_ended(life), do: true
+  def ended?(_life), do: false
+
+  # -- what the port program says --------------------------------------------------------------------------------------
+
+  @spec event(t(), Protocol.event()) :: {t(), [effect()]}
+  def event(life, _event) when is_ended(life), do: {life, []}
+
+  def event(life, {:spawned, pid}), do: {%{life | host_pid: pid, stage: :spawned}, []}
+
+  def event(life, {:ready, child_pid}) do
+    life = %{life | child_pid: child_pid, stage: :ready}
+    ready = {:owner, {:linx_process, :ready, life.host_pid}}
+
+    cond do
+      life.abort? -> {life, [ready, {:agent, :abort}]}
+      life.auto_proceed -> {%{life | proceeding?: true}, [ready, {:agent, :proceed}]}
+      true -> {life, [ready]}
+    end
+  end
+
+  def event(life, :running) do
+    signals = for signal <- Enum.reverse(life.signals), do: {:agent, {:signal, signal}}
+    life = %{life | stage: :running, proceeding?: false, signals: []}
+    {life, [{:owner, {:linx_process, :running}} | signals]}
+  end
+
+  def event(life, {:out, :pty, bytes}), do: {life, [{:owner, {:linx_process, :pty_out, bytes}}]}
+  def event(life, {:out, stream, bytes}), do: {life, [{:owner, {:linx_process, stream, bytes}}]}
+
+  def event(life, {:ended, outcome, rusage}) do
+    life = %{life | stage: stage(outcome), result: result(outcome), rusage: rusage, signals: []}
+    {life, [{:owner, message(outcome)}, :ended]}
+  end
+
+  defp stage({:exited, _code}), do: :exited
+  defp stage({:signaled, _signal}), do: :signaled
+  defp stage(:aborted), do: :aborted
+  defp stage({:error, _errno, _stage}), do: :errored
+
+  defp result({:error, errno, stage}), do: {:error, Error.from_agent(errno, stage)}
+  defp result(outcome), do: outcome
+
+  defp message({:exited, code}), do: {:linx_process, :exited, code}
+  defp message({:signaled, signal}), do: {:linx_process, :signaled, signal}
+  defp message(:aborted), do: {:linx_process, :aborted}
+  defp message({:error, errno, stage}), do: {:linx_process, :error, errno, stage}
+
+  # -- what callers ask ------------------------------------------------------------------------------------------------
+
+  @spec proceed(t()) :: {:ok | {:error, atom()}, t(), [effect()]}
+  def proceed(life) do
+    case checkpoint(life) do
+      :ok -> {:ok, %{life | proceeding?: true}, [{:agent, :proceed}]}
+      error -> {error, life, []}
+    end
+  end
+
+  @doc "A command for the parked child, or why there is none."
+  @spec command(t(), term()) :: {:ok | {:error, atom()}, t(), [effect()]}
+  def command(life, command) do
+    case checkpoint(life) do
+      :ok -> {:ok, life, [{:agent, command}]}
+      error -> {error, life, []}
+    end
+  end
+
+  @spec abort(t()) :: {:ok | {:error, atom()}, t(), [effect()]}
+  def abort(life) when life.stage in [:starting, :spawned], do: {:ok, %{life | abort?: true}, []}
+
+  def abort(life) do
+    case checkpoint(life) do
+      :ok -> {:ok, life, [{:agent, :abort}]}
+      error -> {error, life, []}
+    end
+  end
+
+  @spec signal(t(), pos_integer()) :: {:ok | {:error, atom()}, t(), [effect()]}
+  def signal(life, _signal) when is_ended(life), do: {{:error, :no_process}, life, []}
+  def signal(%{stage: :running} = life, signal), do: {:ok, life, [{:agent, {:signal, signal}}]}
+  def signal(life, signal), do: {:ok, %{life | signals: [signal | life.signals]}, []}
+
+  # Where only the parked state will do.
+  defp checkpoint(life) when is_ended(life), do: {:error, :no_process}
+  defp checkpoint(%{proceeding?: true}), do: {:error, :running}
+  defp checkpoint(%{stage: :ready}), do: :ok
+  defp checkpoint(%{stage: :running}), do: {:error, :running}
+  defp checkpoint(_life), do: {:error, :not_ready}
+
+  @doc "What `wait/1` answers once the session has ended."
+  @spec answer(t()) :: {:ok, term()} | {:error, Error.t()}
+  def answer(%{result: {:error, error}}), do: {:error, error}
+  def answer(%{result: result}), do: {:ok, result}
+
+  @doc "The exit reason of a session that does not linger: what a supervisor's restart strategy judges."
+  @spec exit_reason(t()) :: term()
+  def exit_reason(%{result: {:exited, 0}}), do: :normal
+  def exit_reason(%{result: :aborted}), do: {:shutdown, :aborted}
+  def exit_reason(%{result: result}), do: result
+
+  @spec info(t()) :: Info.t()
+  def info(life) do
+    struct!(Info, Map.take(life, [:mode, :stage, :host_pid, :child_pid, :pty?, :result, :rusage]))
+  end
+end

@@ -1,0 +1,316 @@
+defmodule Linx.Process.Options do
+  @moduledoc false
+  # The options of spawn/1 and enter/2, checked in one place before anything is started. What comes out is the map that
+  # the port program reads, and the settings of the session itself.
+
+  import Bitwise
+
+  # linux/sched.h.
+  @namespaces [
+    net: 0x40000000,
+    mount: 0x00020000,
+    pid: 0x20000000,
+    uts: 0x04000000,
+    ipc: 0x08000000,
+    user: 0x10000000,
+    cgroup: 0x02000000,
+    time: 0x00000080
+  ]
+  @all_namespaces @namespaces |> Keyword.values() |> Enum.sum()
+
+  # asm-generic/resource.h.
+  @rlimits [
+    cpu: 0,
+    fsize: 1,
+    data: 2,
+    stack: 3,
+    core: 4,
+    rss: 5,
+    nproc: 6,
+    nofile: 7,
+    memlock: 8,
+    as: 9,
+    locks: 10,
+    sigpending: 11,
+    msgqueue: 12,
+    nice: 13,
+    rtprio: 14,
+    rttime: 15
+  ]
+
+  # ~0UL; as a limit it means none, as an id it means "leave it", so it is no id.
+  @infinity 0xFFFFFFFFFFFFFFFF
+  @max_id 0xFFFFFFFE
+
+  @default_path "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+  # struct sockaddr_un has 108 bytes for the path and its NUL.
+  @max_socket_path 107
+
+  @type t() :: %{
+          request: map(),
+          owner: pid(),
+          linger: boolean(),
+          auto_proceed: boolean(),
+          pty?: boolean(),
+          stdin?: boolean()
+        }
+
+  @doc "Checks `opts` of `mode`; `{:error, reason}` names the first that is wrong."
+  @spec parse(:spawn | :enter, keyword()) :: {:ok, t()} | {:error, term()}
+  def parse(mode, opts) when is_list(opts) do
+    initial = %{
+      request: initial_request(mode),
+      owner: self(),
+      linger: true,
+      auto_proceed: false,
+      pty: nil,
+      stdio: nil
+    }
+
+    with :ok <- argv_given(opts),
+         {:ok, parsed} <- reduce(opts, initial),
+         {:ok, stdio} <- stdio(parsed.stdio, parsed.pty) do
+      {:ok, finish(parsed, stdio)}
+    end
+  end
+
+  def parse(_mode, opts), do: {:error, {:bad_options, opts}}
+
+  defp initial_request(:spawn), do: %{}
+  defp initial_request(:enter), do: %{namespaces: @all_namespaces}
+
+  defp argv_given(opts) do
+    cond do
+      not Keyword.keyword?(opts) -> {:error, {:bad_options, opts}}
+      Keyword.get(opts, :argv) == nil -> {:error, :argv_required}
+      true -> :ok
+    end
+  end
+
+  # The first of several values counts, as everywhere with keyword lists.
+  defp reduce(opts, initial) do
+    opts
+    |> Enum.uniq_by(&elem(&1, 0))
+    |> Enum.reduce_while({:ok, initial}, fn {key, value}, {:ok, parsed} ->
+      case option(key, value) do
+        {:ok, :session, setting} -> {:cont, {:ok, Map.merge(parsed, setting)}}
+        {:ok, field, value} -> {:cont, {:ok, put_in(parsed, [:request, field], value)}}
+        :default -> {:cont, {:ok, parsed}}
+        {:error, reason} -> {:halt, {:error, reason}}
+      end
+    end)
+  end
+
+  # -- one clause an option -------------------------------------------------------------------------------------------
+
+  defp option(:argv, argv) do
+    with true <- is_list(argv) and argv != [] and Enum.all?(argv, &string?/1),
+         [path | _] when path != "" <- argv do
+      {:ok, :argv, argv}
+    else
+      _ -> {:error, {:bad_argv, argv}}
+    end
+  end
+
+  defp option(:namespaces, names) when is_list(names) do
+    case Enum.reject(names, &is_map_key(namespaces(), &1)) do
+      [] -> {:ok, :namespaces, names |> Enum.map(&namespaces()[&1]) |> Enum.reduce(0, &bor/2)}
+      bad -> {:error, {:bad_namespaces, bad}}
+    end
+  end
+
+  defp option(:namespaces, names), do: {:error, {:bad_namespaces, names}}
+
+  defp option(:env, nil), do: :default
+
+  defp option(:env, {:clean, entries} = env) do
+    if entries?(entries) do
+      path =
+        if Enum.any?(entries, &String.starts_with?(&1, "PATH=")), do: [], else: [@default_path]
+
+      {:ok, :env, path ++ entries}
+    else
+      {:error, {:bad_env, env}}
+    end
+  end
+
+  defp option(:env, entries) do
+    if entries?(entries), do: {:ok, :env, entries}, else: {:error, {:bad_env, entries}}
+  end
+
+  defp option(:cwd, nil), do: :default
+
+  defp option(:cwd, cwd) do
+    if string?(cwd) and cwd != "", do: {:ok, :cwd, cwd}, else: {:error, {:bad_cwd, cwd}}
+  end
+
+  # argv[0] is what the workload sees; what is executed stays the first of argv.
+  defp option(:arg0, nil), do: :default
+
+  defp option(:arg0, arg0) do
+    if string?(arg0), do: {:ok, :session, %{arg0: arg0}}, else: {:error, {:bad_arg0, arg0}}
+  end
+
+  defp option(:owner, nil), do: :default
+  defp option(:owner, owner) when is_pid(owner), do: {:ok, :session, %{owner: owner}}
+  defp option(:owner, owner), do: {:error, {:bad_owner, owner}}
+
+  defp option(flag, value) when flag in [:linger, :auto_proceed] do
+    if is_boolean(value),
+      do: {:ok, :session, %{flag => value}},
+      else: {:error, {:"bad_#{flag}", value}}
+  end
+
+  defp option(flag, value) when flag in [:no_new_privs, :init] do
+    if is_boolean(value), do: {:ok, flag, value}, else: {:error, {:"bad_#{flag}", value}}
+  end
+
+  defp option(:stdio, stdio), do: {:ok, :session, %{stdio: stdio}}
+  defp option(:pty, pty), do: {:ok, :session, %{pty: pty}}
+
+  defp option(id, nil) when id in [:uid, :gid, :groups, :umask, :cgroup, :rlimits], do: :default
+
+  defp option(id, value) when id in [:uid, :gid] do
+    if id?(value), do: {:ok, id, value}, else: {:error, {:"bad_#{id}", value}}
+  end
+
+  # NGROUPS_MAX, linux/limits.h.
+  defp option(:groups, groups) do
+    if is_list(groups) and length(groups) <= 65_536 and Enum.all?(groups, &id?/1),
+      do: {:ok, :groups, groups},
+      else: {:error, {:bad_groups, groups}}
+  end
+
+  defp option(:umask, umask) do
+    if is_integer(umask) and umask in 0..0o777,
+      do: {:ok, :umask, umask},
+      else: {:error, {:bad_umask, umask}}
+  end
+
+  defp option(:cgroup, path) do
+    if string?(path) and Path.type(path) == :absolute,
+      do: {:ok, :cgroup, path},
+      else: {:error, {:bad_cgroup, path}}
+  end
+
+  defp option(:rlimits, limits) do
+    parsed = if Keyword.keyword?(limits), do: Enum.map(limits, &rlimit/1), else: [:error]
+
+    if :error in parsed,
+      do: {:error, {:bad_rlimits, limits}},
+      else: {:ok, :rlimits, parsed}
+  end
+
+  defp option(key, _value), do: {:error, {:bad_option, key}}
+
+  # -- values ---------------------------------------------------------------------------------------------------------
+
+  defp rlimit({name, {soft, hard}}) do
+    with number when number != nil <- @rlimits[name],
+         {:ok, soft} <- limit(soft),
+         {:ok, hard} <- limit(hard),
+         true <- soft <= hard do
+      {number, soft, hard}
+    else
+      _ -> :error
+    end
+  end
+
+  defp rlimit({name, both}), do: rlimit({name, {both, both}})
+
+  defp limit(:infinity), do: {:ok, @infinity}
+  defp limit(value) when is_integer(value) and value in 0..(@infinity - 1)//1, do: {:ok, value}
+  defp limit(_value), do: :error
+
+  defp id?(value), do: is_integer(value) and value in 0..@max_id
+
+  # The kernel's strings end at their first NUL: what follows one would be lost without a word.
+  defp string?(value), do: is_binary(value) and not String.contains?(value, <<0>>)
+
+  defp entries?(entries), do: is_list(entries) and Enum.all?(entries, &entry?/1)
+
+  defp entry?(entry), do: string?(entry) and entry =~ ~r/\A[^=]+=/s
+
+  defp namespaces, do: Map.new(@namespaces)
+
+  # -- stdio ----------------------------------------------------------------------------------------------------------
+
+  defp stdio(stdio, pty) when pty != nil and stdio not in [nil, :pty],
+    do: {:error, {:bad_pty, pty}}
+
+  defp stdio(nil, nil), do: {:ok, {:inherit, :inherit, :inherit}}
+  defp stdio(:pty, pty), do: pty(pty || [])
+  defp stdio(nil, pty), do: pty(pty)
+
+  defp stdio(all, nil) when all in [:inherit, :devnull, :pipe], do: {:ok, {all, all, all}}
+
+  defp stdio(each, nil) do
+    with true <- Keyword.keyword?(each),
+         [] <- Keyword.keys(each) -- [:stdin, :stdout, :stderr],
+         directions = for(fd <- [:stdin, :stdout, :stderr], do: direction(fd, each[fd])),
+         false <- :error in directions do
+      {:ok, List.to_tuple(directions)}
+    else
+      _ -> {:error, {:bad_stdio, each}}
+    end
+  end
+
+  defp direction(_fd, nil), do: :inherit
+  defp direction(_fd, direction) when direction in [:inherit, :devnull, :pipe], do: direction
+
+  defp direction(_fd, {:connect_unix, path})
+       when is_binary(path) and byte_size(path) in 1..@max_socket_path do
+    if string?(path), do: {:connect_unix, path}, else: :error
+  end
+
+  defp direction(fd, {:file, path, mode})
+       when (fd == :stdin and mode == :read) or (fd != :stdin and mode in [:write, :append]) do
+    if string?(path) and path != "", do: {:file, path, mode}, else: :error
+  end
+
+  defp direction(_fd, _direction), do: :error
+
+  defp pty(options) do
+    known = [:rows, :cols, :xpixel, :ypixel, :echo, :onlcr]
+
+    with true <- Keyword.keyword?(options),
+         [] <- Keyword.keys(options) -- known,
+         {numbers, flags} = Keyword.split(options, [:rows, :cols, :xpixel, :ypixel]),
+         true <- Enum.all?(Keyword.values(numbers), &(is_integer(&1) and &1 in 0..0xFFFF)),
+         true <- Enum.all?(Keyword.values(flags), &is_boolean/1) do
+      {:ok,
+       {:pty, size(numbers), Keyword.get(flags, :echo, true), Keyword.get(flags, :onlcr, true)}}
+    else
+      _ -> {:error, {:bad_pty, options}}
+    end
+  end
+
+  defp size([]), do: nil
+
+  defp size(numbers),
+    do:
+      [:rows, :cols, :xpixel, :ypixel]
+      |> Enum.map(&Keyword.get(numbers, &1, 0))
+      |> List.to_tuple()
+
+  # -- the result -----------------------------------------------------------------------------------------------------
+
+  defp finish(parsed, stdio) do
+    request = parsed.request |> Map.put(:stdio, stdio) |> arg0(parsed[:arg0])
+
+    %{
+      request: request,
+      owner: parsed.owner,
+      linger: parsed.linger,
+      auto_proceed: parsed.auto_proceed,
+      pty?: match?({:pty, _, _, _}, stdio),
+      stdin?: match?({:pipe, _, _}, stdio)
+    }
+  end
+
+  defp arg0(request, nil), do: request
+
+  defp arg0(%{argv: [path | rest]} = request, arg0),
+    do: Map.merge(request, %{argv: [arg0 | rest], path: path})
+end

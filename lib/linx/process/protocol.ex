@@ -1,0 +1,83 @@
+defmodule Linx.Process.Protocol do
+  @moduledoc false
+  # What crosses the port: terms in the external term format. From the port program only atoms that exist are taken, so
+  # every name that it may say is listed here.
+
+  @stages ~w(posix_openpt ptsetup pts_open ptsname sigprocmask signalfd pipe2 clone fork cgroup
+    open_ns_user open_ns_mnt open_ns_uts open_ns_ipc open_ns_cgroup open_ns_net open_ns_time open_ns_pid
+    setns_user setns_mnt setns_uts setns_ipc setns_cgroup setns_net setns_time setns_pid
+    stdio rlimit chdir cap_drop_bounding cap_set_thread cap_set_ambient setgroups setgid setuid
+    seccomp_no_new_privs seccomp_install execve malformed_request request_too_big command_too_big
+    ready_frame malformed_ready exec_outcome agent_died)a
+
+  @type outcome() ::
+          {:exited, non_neg_integer()}
+          | {:signaled, pos_integer()}
+          | :aborted
+          | {:error, integer(), atom()}
+  @type event() ::
+          {:spawned, pos_integer()}
+          | {:ready, pos_integer()}
+          | :running
+          | {:out, :pty | :stdout | :stderr, binary()}
+          | {:written, non_neg_integer()}
+          | {:ended, outcome(), map() | nil}
+
+  @doc "A request or command as the port program reads it."
+  @spec encode(term()) :: binary()
+  def encode(term), do: :erlang.term_to_binary(term, minor_version: 2)
+
+  @doc "What the port program said; `:malformed` for anything that it cannot have said."
+  @spec decode(binary()) :: {:ok, event()} | :malformed
+  def decode(frame) do
+    frame |> :erlang.binary_to_term([:safe]) |> event()
+  rescue
+    ArgumentError -> :malformed
+  end
+
+  defp event({:out, stream, bytes}) when stream in [:pty, :stdout, :stderr] and is_binary(bytes),
+    do: {:ok, {:out, stream, bytes}}
+
+  defp event({:written, count}) when is_integer(count) and count >= 0,
+    do: {:ok, {:written, count}}
+
+  defp event({:status, :spawned, pid}) when is_integer(pid) and pid > 0,
+    do: {:ok, {:spawned, pid}}
+
+  defp event({:status, :ready, pid}) when is_integer(pid) and pid > 0, do: {:ok, {:ready, pid}}
+  defp event({:status, :running}), do: {:ok, :running}
+
+  defp event({:status, :error, errno, stage}) when is_integer(errno) and stage in @stages,
+    do: {:ok, {:ended, {:error, errno, stage}, nil}}
+
+  defp event({:status, :exited, code, usage}) when is_integer(code) and code >= 0,
+    do: ended({:exited, code}, usage)
+
+  defp event({:status, :signaled, signal, usage}) when is_integer(signal) and signal > 0,
+    do: ended({:signaled, signal}, usage)
+
+  defp event({:status, :aborted, nil, usage}), do: ended(:aborted, usage)
+  defp event(_term), do: :malformed
+
+  # In the order of c_src_replacement/src/wait.rs.
+  defp ended(
+         outcome,
+         {user, system, rss, minor, major, blocks_in, blocks_out, voluntary, involuntary}
+       ) do
+    usage = %{
+      user_time: user,
+      system_time: system,
+      max_rss: rss * 1024,
+      minor_faults: minor,
+      major_faults: major,
+      blocks_in: blocks_in,
+      blocks_out: blocks_out,
+      voluntary_switches: voluntary,
+      involuntary_switches: involuntary
+    }
+
+    {:ok, {:ended, outcome, usage}}
+  end
+
+  defp ended(_outcome, _usage), do: :malformed
+end

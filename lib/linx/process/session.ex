@@ -1,0 +1,383 @@
+defmodule Linx.Process.Session do
+  @moduledoc false
+  # The process behind a session: it owns the port, carries out what Lifecycle decides, and keeps two flows in bounds
+  # (Credit for what comes, Inlet for what goes).
+
+  use GenServer, restart: :temporary
+
+  alias Linx.Native
+  alias Linx.Process.{Credit, Error, Image, Inlet, Lifecycle, Protocol}
+
+  # terminate/2 runs inside a supervisor's shutdown time, 5 s by default.
+  @reap_timeout 4_000
+
+  # A port whose pipe is full takes no command; it is asked again.
+  @busy_retry 5
+
+  # Signals of stop/2.
+  @sigterm 15
+
+  defstruct [
+    :port,
+    :life,
+    :owner,
+    :linger,
+    :stdin?,
+    :pin,
+    :credit,
+    inlet: Inlet.new(),
+    outbox: :queue.new(),
+    waiters: [],
+    parked: []
+  ]
+
+  @spec start_link(:spawn | :enter, term(), Linx.Process.Options.t()) ::
+          {:ok, pid()} | {:error, term()}
+  def start_link(mode, request, options),
+    do: GenServer.start_link(__MODULE__, {mode, request, options})
+
+  @impl true
+  def init({mode, request, options}) do
+    Process.flag(:trap_exit, true)
+
+    case open_port() do
+      {:ok, port} ->
+        life = %Lifecycle{
+          mode: mode,
+          pty?: options.pty?,
+          auto_proceed: options.auto_proceed
+        }
+
+        state = %__MODULE__{
+          port: port,
+          life: life,
+          owner: options.owner,
+          linger: options.linger,
+          stdin?: options.stdin?,
+          credit: Credit.new()
+        }
+
+        {:ok, state |> to_agent(request) |> to_agent({:credit, Credit.initial()})}
+
+      {:error, error} ->
+        {:error, error}
+    end
+  end
+
+  defp open_port do
+    options = [:binary, :nouse_stdio, :exit_status, packet: 4, arg0: "linx_process"]
+    {:ok, Port.open({:spawn_executable, Image.path()}, options)}
+  rescue
+    error in ErlangError -> {:error, start_error(error.original)}
+    ArgumentError -> {:error, start_error(:einval)}
+  end
+
+  defp start_error(reason) do
+    %Error{stage: :open_port, errno: reason, code: Linx.Errno.code(reason)}
+  end
+
+  # -- calls -----------------------------------------------------------------------------------------------------------
+
+  @impl true
+  def handle_call(:await_parked, from, state) do
+    if state.life.stage in [:starting, :spawned],
+      do: {:noreply, %{state | parked: [from | state.parked]}},
+      else: {:reply, :ok, state}
+  end
+
+  def handle_call(:proceed, _from, state), do: act(Lifecycle.proceed(state.life), state)
+  def handle_call(:abort, _from, state), do: act(Lifecycle.abort(state.life), state)
+
+  def handle_call({:signal, signal}, _from, state),
+    do: act(Lifecycle.signal(state.life, signal), state)
+
+  def handle_call({:command, command}, _from, state),
+    do: act(Lifecycle.command(state.life, command), state)
+
+  def handle_call(:info, _from, state), do: {:reply, {:ok, Lifecycle.info(state.life)}, state}
+
+  def handle_call(:host_pid, _from, %{life: %{host_pid: nil}} = state),
+    do: {:reply, {:error, :not_ready}, state}
+
+  def handle_call(:host_pid, _from, state), do: {:reply, {:ok, state.life.host_pid}, state}
+
+  def handle_call(:pin, _from, state), do: {:reply, pin_answer(state), state}
+
+  def handle_call({:set_owner, owner}, _from, state),
+    do: {:reply, :ok, %{state | owner: owner}}
+
+  def handle_call({:wait, timeout}, from, state) do
+    if Lifecycle.ended?(state.life),
+      do: {:reply, Lifecycle.answer(state.life), state},
+      else: {:noreply, add_waiter(state, from, timeout)}
+  end
+
+  def handle_call({:stop, grace}, from, state) do
+    case Lifecycle.abort(state.life) do
+      {:ok, life, effects} ->
+        {:noreply, %{state | life: life} |> perform(effects) |> add_waiter(from, :infinity)}
+
+      {{:error, :running}, life, []} ->
+        {:ok, life, effects} = Lifecycle.signal(life, @sigterm)
+        if grace != :infinity, do: Process.send_after(self(), :kill, grace)
+        {:noreply, %{state | life: life} |> perform(effects) |> add_waiter(from, :infinity)}
+
+      {{:error, :no_process}, _life, []} ->
+        {:reply, Lifecycle.answer(state.life), state}
+    end
+  end
+
+  def handle_call(:pty?, _from, state), do: {:reply, state.life.pty?, state}
+
+  def handle_call({:write, kind, bytes}, _from, state) do
+    with :ok <- writable(state, kind),
+         {:ok, inlet} <- Inlet.push(state.inlet, bytes) do
+      {:reply, :ok, pour(%{state | inlet: inlet})}
+    else
+      error -> {:reply, error, state}
+    end
+  end
+
+  def handle_call(:close_stdin, _from, state) do
+    case writable(state, :stdin) do
+      :ok -> {:reply, :ok, pour(%{state | inlet: Inlet.close(state.inlet)})}
+      error -> {:reply, error, state}
+    end
+  end
+
+  def handle_call({:winsize, size}, _from, state) do
+    case writable(state, :pty) do
+      :ok -> {:reply, :ok, to_agent(state, size)}
+      error -> {:reply, error, state}
+    end
+  end
+
+  defp act({reply, life, effects}, state),
+    do: {:reply, reply, perform(%{state | life: life}, effects)}
+
+  defp writable(%{life: %{pty?: false}}, :pty), do: {:error, :no_pty}
+  defp writable(%{stdin?: false}, :stdin), do: {:error, :no_pipe}
+
+  defp writable(state, _kind),
+    do: if(Lifecycle.ended?(state.life), do: {:error, :no_process}, else: :ok)
+
+  defp pin_answer(state) do
+    cond do
+      Lifecycle.ended?(state.life) -> {:error, :no_process}
+      state.pin == nil -> {:error, :not_ready}
+      true -> {:ok, state.pin}
+    end
+  end
+
+  # -- messages --------------------------------------------------------------------------------------------------------
+
+  @impl true
+  def handle_info({port, {:data, frame}}, %{port: port} = state) do
+    case Protocol.decode(frame) do
+      {:ok, {:written, count}} ->
+        {:noreply, pour(%{state | inlet: Inlet.done(state.inlet, count)})}
+
+      {:ok, event} ->
+        happened(state, event)
+
+      :malformed ->
+        happened(state, {:ended, {:error, Linx.Errno.code(:eproto), :malformed_ready}, nil})
+    end
+  end
+
+  # Without a report before it. OTP can lose the exit status; then only the port's own end says it.
+  def handle_info({port, {:exit_status, status}}, %{port: port} = state),
+    do: happened(state, {:ended, {:error, status, :agent_died}, nil})
+
+  def handle_info({:EXIT, port, _reason}, %{port: port} = state),
+    do: happened(state, {:ended, {:error, -1, :agent_died}, nil})
+
+  def handle_info({:EXIT, pid, reason}, state) when is_pid(pid) and reason != :normal,
+    do: {:stop, reason, state}
+
+  def handle_info({:wait_timeout, from}, state) do
+    {late, waiters} = Enum.split_with(state.waiters, &(&1 == from))
+    Enum.each(late, &GenServer.reply(&1, {:error, :timeout}))
+    {:noreply, %{state | waiters: waiters}}
+  end
+
+  def handle_info(:kill, state) do
+    if Lifecycle.ended?(state.life),
+      do: {:noreply, state},
+      else: {:noreply, to_agent(state, :kill)}
+  end
+
+  def handle_info(:grant, state), do: {:noreply, grant(state, Credit.woken(state.credit))}
+  def handle_info(:flush, state), do: {:noreply, flush(state)}
+  def handle_info(_message, state), do: {:noreply, state}
+
+  defp happened(state, event) do
+    {life, effects} = Lifecycle.event(state.life, event)
+    state = %{state | life: life} |> pin(event) |> perform(effects) |> account(event)
+
+    cond do
+      Lifecycle.ended?(life) and not state.linger -> {:stop, Lifecycle.exit_reason(life), state}
+      life.stage in [:starting, :spawned] -> {:noreply, state}
+      true -> {:noreply, answer_parked(state)}
+    end
+  end
+
+  # The port program has not reaped the process yet, so the number is still its own.
+  defp pin(state, {:spawned, pid}) do
+    case Native.pid_pin(pid) do
+      {:ok, pin} -> %{state | pin: pin}
+      {:error, _fault} -> state
+    end
+  rescue
+    # No library: everything but race-free targets works without it.
+    ErlangError -> state
+  end
+
+  defp pin(state, _event), do: state
+
+  defp answer_parked(state) do
+    Enum.each(state.parked, &GenServer.reply(&1, :ok))
+    %{state | parked: []}
+  end
+
+  # -- effects ---------------------------------------------------------------------------------------------------------
+
+  defp perform(state, effects), do: Enum.reduce(effects, state, &effect(&2, &1))
+
+  defp effect(state, {:owner, message}) do
+    send(state.owner, message)
+    state
+  end
+
+  defp effect(state, {:agent, command}), do: to_agent(state, command)
+
+  # Closing the port is what lets the port program end: it reads on until then, so that nothing we send meets a closed
+  # pipe.
+  defp effect(state, :ended) do
+    answer = Lifecycle.answer(state.life)
+    Enum.each(state.waiters, &GenServer.reply(&1, answer))
+    close(state.port)
+
+    answer_parked(%{
+      state
+      | port: nil,
+        waiters: [],
+        pin: nil,
+        inlet: Inlet.new(),
+        outbox: :queue.new()
+    })
+  end
+
+  defp add_waiter(state, from, timeout) do
+    if timeout != :infinity, do: Process.send_after(self(), {:wait_timeout, from}, timeout)
+    %{state | waiters: [from | state.waiters]}
+  end
+
+  # -- the port --------------------------------------------------------------------------------------------------------
+
+  defp to_agent(%{port: nil} = state, _command), do: state
+
+  defp to_agent(state, command) do
+    frame = Protocol.encode(command)
+
+    if :queue.is_empty(state.outbox) and deliver(state.port, frame) do
+      state
+    else
+      if :queue.is_empty(state.outbox), do: Process.send_after(self(), :flush, @busy_retry)
+      %{state | outbox: :queue.in(frame, state.outbox)}
+    end
+  end
+
+  # Never waits: a session whose port program is stopped still answers.
+  defp deliver(port, frame) do
+    Port.command(port, frame, [:nosuspend])
+  rescue
+    # The port is closed; its exit message is on the way.
+    ArgumentError -> true
+  end
+
+  defp flush(state) do
+    case :queue.out(state.outbox) do
+      {:empty, _outbox} ->
+        state
+
+      {{:value, frame}, rest} ->
+        if state.port == nil or deliver(state.port, frame) do
+          flush(%{state | outbox: rest})
+        else
+          Process.send_after(self(), :flush, @busy_retry)
+          state
+        end
+    end
+  end
+
+  defp close(port) do
+    Port.close(port)
+  rescue
+    ArgumentError -> true
+  end
+
+  # -- flow ------------------------------------------------------------------------------------------------------------
+
+  defp pour(state) do
+    {commands, inlet} = Inlet.take(state.inlet)
+    Enum.reduce(commands, %{state | inlet: inlet}, &to_agent(&2, &1))
+  end
+
+  defp account(state, {:out, _stream, bytes}),
+    do: grant(state, Credit.spend(state.credit, byte_size(bytes)))
+
+  defp account(state, _event), do: state
+
+  defp grant(state, credit) do
+    case Credit.grant(credit, state.owner) do
+      {:grant, bytes, credit} ->
+        to_agent(%{state | credit: credit}, {:credit, bytes})
+
+      {:ask_again, delay, credit} ->
+        Process.send_after(self(), :grant, delay)
+        %{state | credit: credit}
+
+      {:nothing, credit} ->
+        %{state | credit: credit}
+    end
+  end
+
+  # -- the end ---------------------------------------------------------------------------------------------------------
+
+  @impl true
+  def terminate(_reason, %{port: nil}), do: :ok
+
+  def terminate(_reason, state) do
+    _ = to_agent(state, :kill)
+    timer = Process.send_after(self(), :reap_timeout, @reap_timeout)
+    reap(state)
+    Process.cancel_timer(timer)
+    close(state.port)
+  end
+
+  # The report comes when the workload and all that it left are dead.
+  defp reap(%{port: port} = state) do
+    receive do
+      {^port, {:data, frame}} ->
+        case Protocol.decode(frame) do
+          {:ok, {:ended, _outcome, _usage} = event} ->
+            {life, effects} = Lifecycle.event(state.life, event)
+            for {:owner, message} <- effects, do: send(state.owner, message)
+            for from <- state.waiters, do: GenServer.reply(from, Lifecycle.answer(life))
+
+          _other ->
+            reap(state)
+        end
+
+      {^port, {:exit_status, _status}} ->
+        :ok
+
+      {:EXIT, ^port, _reason} ->
+        :ok
+
+      :reap_timeout ->
+        :ok
+    end
+  end
+end
