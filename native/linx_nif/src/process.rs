@@ -18,8 +18,10 @@ pub struct ImageResource(#[expect(dead_code, reason = "held for its Drop")] Owne
 impl Resource for ImageResource {}
 
 /// The descriptor's number, and what keeps it open.
+type Image = (i32, ResourceArc<ImageResource>);
+
 #[rustler::nif(schedule = "DirtyIo")]
-fn process_image(path: Binary) -> NifResult<Reply<Value<(i32, ResourceArc<ImageResource>)>>> {
+fn process_image(path: Binary) -> NifResult<Reply<Value<Image>>> {
     let path = Path::new(OsStr::from_bytes(path.as_slice()));
     Ok(Reply(image::sealed_copy(path).map(|image| {
         Value((image.as_raw_fd(), ResourceArc::new(ImageResource(image))))
