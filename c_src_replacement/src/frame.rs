@@ -71,7 +71,7 @@ impl FrameReader {
     }
 
     /// The next whole frame, taken out of the buffer. A length above the limit is refused before it is waited for.
-    pub fn next(&mut self) -> Result<Option<Vec<u8>>, TooBig> {
+    pub fn next_frame(&mut self) -> Result<Option<Vec<u8>>, TooBig> {
         let Some((head, rest)) = self
             .buffer
             .split_first_chunk::<4>()

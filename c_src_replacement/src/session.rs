@@ -104,7 +104,7 @@ pub fn run(mut reader: FrameReader, mut writer: FrameWriter, devnull: OwnedFd, c
 
 fn first_frame(reader: &mut FrameReader, writer: &mut FrameWriter) -> Option<Vec<u8>> {
     loop {
-        match reader.next() {
+        match reader.next_frame() {
             Ok(Some(frame)) => return Some(frame),
             Ok(None) => {}
             Err(TooBig) => {
@@ -319,7 +319,7 @@ impl Session {
     fn control(&mut self) -> bool {
         let input = self.reader.fill();
         loop {
-            match self.reader.next() {
+            match self.reader.next_frame() {
                 Ok(None) => break,
                 Ok(Some(frame)) => match Command::decode(&frame) {
                     Ok(command) => self.obey(command),
@@ -381,7 +381,7 @@ impl Session {
         if self.phase != Phase::Parked {
             return;
         }
-        if program.is_empty() || program.len() % 8 != 0 || program.len() > MAX_FILTER {
+        if program.is_empty() || !program.len().is_multiple_of(8) || program.len() > MAX_FILTER {
             self.condemn(stage.fault(libc::EINVAL));
             return;
         }

@@ -1,0 +1,51 @@
+//! The port program: one runs for each session, between the VM and the workload.
+//!
+//! It makes the child, parks it, tells it what to do to itself before its exec, carries its output and reaps it. Descriptor
+//! 3 brings what the VM asks and 4 takes what is to be said, as frames of the external term format; 0 to 2 are the VM's
+//! and meant for the workload. One thread, one loop, no state but the session's. The end of file on 3 is the death of
+//! the VM, and kills all.
+#![deny(unsafe_code)]
+
+pub mod checkpoint;
+pub mod child;
+pub mod clone;
+pub mod command;
+pub mod enter;
+pub mod etf;
+pub mod frame;
+pub mod init;
+pub mod input;
+pub mod kill;
+pub mod output;
+pub mod page;
+pub mod pty;
+pub mod request;
+pub mod seccomp;
+pub mod session;
+pub mod signals;
+pub mod stage;
+pub mod stdio;
+pub mod wait;
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::process::{getpid, set_child_subreaper, umask};
+
+use frame::{FrameReader, FrameWriter};
+
+/// The whole program.
+pub fn run() -> Result<(), Errno> {
+    let devnull = stdio::fill_holes()?;
+    let children: OwnedFd = signals::watch_children()?;
+    // The image has no name of its own: it is a descriptor of the VM's.
+    rustix::thread::set_name(c"linx_process")?;
+    umask(Mode::from_raw_mode(0o022));
+    // What a workload leaves behind becomes our child and ends with the session.
+    set_child_subreaper(Some(getpid()))?;
+    let reader = FrameReader::new(clone::own(3), session::MOST_REQUEST)?;
+    let writer = FrameWriter::new(clone::own(4))?;
+    session::run(reader, writer, devnull, children);
+    Ok(())
+}
