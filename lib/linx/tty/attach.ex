@@ -11,7 +11,7 @@ defmodule Linx.Tty.Attach do
   #                                               :release              stop it
   #                                               :want                 ready for the next {:input, _}
   #   {:ended, outcome}   the session's end       {:stop, result, typed_ahead}
-  #   :closed             the terminal is gone
+  #   {:closed, reason}   the terminal is gone
   #
   # The detach key may come in any number of pieces. What could still become it is held back: a key that is the
   # beginning of the sequence and useful to the workload (ctrl-p) must arrive when the sequence is not completed. So it
@@ -30,7 +30,7 @@ defmodule Linx.Tty.Attach do
           | {:size, size()}
           | {:ended, outcome()}
           | :held_too_long
-          | :closed
+          | {:closed, term()}
   @type result :: {:ok, {:exited, non_neg_integer()} | {:signaled, pos_integer()} | :detached}
   @type effect ::
           {:workload, binary()}
@@ -92,7 +92,8 @@ defmodule Linx.Tty.Attach do
     {%{state | tail: ""}, release(state, unfinished(state) ++ [{:stop, result(outcome), held}])}
   end
 
-  def handle(state, :closed), do: {state, release(state, [{:stop, {:error, :gl_eof}, ""}])}
+  def handle(state, {:closed, reason}),
+    do: {state, release(state, [{:stop, {:error, reason}, ""}])}
 
   defp result({:error, _} = error), do: error
   defp result(:aborted), do: {:error, :aborted}

@@ -156,6 +156,6 @@ defmodule Linx.Tty.AttachTest do
   end
 
   test "a terminal that is gone ends the attach" do
-    assert {_, [{:stop, {:error, :gl_eof}, ""}]} = Attach.handle(new(), :closed)
+    assert {_, [{:stop, {:error, :gl_eof}, ""}]} = Attach.handle(new(), {:closed, :gl_eof})
   end
 end

@@ -1,0 +1,204 @@
+defmodule Linx.Tty.Guard do
+  @moduledoc false
+  # The one process that changes terminals for attaches and puts them back: at the end of the attach, and when the
+  # attaching process dies, of :kill too. Named, so that a terminal has one attach at a time; it runs while there is one.
+  #
+  # A change and its undoing are one entry of a list, undone from the last to the first. If the guard itself is killed,
+  # the attaching process undoes the list; if both are, the terminal's own settings come back with the resource.
+
+  use GenServer
+
+  alias Linx.Tty.{Error, Keyboard, Native, Otp, SigwinchHandler}
+
+  defmodule Bracket do
+    @moduledoc false
+    # One terminal taken over. `id` marks its messages; `terminal` is the resource or nil; `keyboard` a pid or nil.
+    defstruct [:id, :key, :owner, :monitor, :terminal, :keyboard, :driver, undo: []]
+  end
+
+  @doc """
+  Takes a terminal over for the calling process. `:busy` when somebody has it.
+  """
+  @spec acquire(:controlling | {:group_leader, pid()}) ::
+          {:ok, %Bracket{}} | {:error, :busy | Error.t()}
+  def acquire(target), do: acquire(target, 5)
+
+  # The guard ends when its last attach does, which may be now.
+  defp acquire(target, tries) do
+    guard =
+      case GenServer.start(__MODULE__, nil, name: __MODULE__) do
+        {:ok, guard} -> guard
+        {:error, {:already_started, guard}} -> guard
+      end
+
+    GenServer.call(guard, {:acquire, target, self()}, :infinity)
+  catch
+    :exit, {reason, {GenServer, :call, _}} when reason in [:noproc, :normal] and tries > 0 ->
+      acquire(target, tries - 1)
+  end
+
+  @doc "Gives the terminal back. Also when the guard is dead."
+  @spec release(%Bracket{}) :: :ok
+  def release(bracket) do
+    GenServer.call(__MODULE__, {:release, bracket.id}, :infinity)
+  catch
+    :exit, _ -> undo(bracket)
+  end
+
+  @impl true
+  def init(nil) do
+    # Before the shell, which also learns of the attaching process's death and would read a terminal not yet put back.
+    Process.flag(:priority, :high)
+    Process.flag(:trap_exit, true)
+    {:ok, %{}}
+  end
+
+  @impl true
+  def handle_call({:acquire, target, owner}, _from, brackets) do
+    bracket = %Bracket{id: System.unique_integer([:positive]), owner: owner}
+    bracket = identify(bracket, target)
+
+    with false <- Map.has_key?(brackets, bracket.key),
+         {:ok, bracket} <- take(target, bracket) do
+      bracket = %{bracket | monitor: Process.monitor(owner)}
+      {:reply, {:ok, bracket}, Map.put(brackets, bracket.key, bracket)}
+    else
+      true -> reply({:error, :busy}, brackets)
+      {:error, reason} -> reply({:error, reason}, brackets)
+    end
+  end
+
+  def handle_call({:release, id}, _from, brackets) do
+    reply(:ok, drop(brackets, &(&1.id == id)))
+  end
+
+  @impl true
+  def handle_info({:DOWN, ref, _, _, _}, brackets) do
+    case drop(brackets, &(&1.monitor == ref)) do
+      none when none == %{} -> {:stop, :normal, none}
+      brackets -> {:noreply, brackets}
+    end
+  end
+
+  def handle_info(_exit, brackets), do: {:noreply, brackets}
+
+  @impl true
+  def terminate(_reason, brackets), do: Enum.each(brackets, fn {_, bracket} -> undo(bracket) end)
+
+  defp reply(answer, none) when none == %{}, do: {:stop, :normal, answer, none}
+  defp reply(answer, brackets), do: {:reply, answer, brackets}
+
+  defp drop(brackets, which) do
+    {gone, kept} = Map.split_with(brackets, fn {_, bracket} -> which.(bracket) end)
+
+    Enum.each(gone, fn {_, bracket} ->
+      undo(bracket)
+      Process.demonitor(bracket.monitor, [:flush])
+    end)
+
+    kept
+  end
+
+  # The VM's own terminal is one, by whichever way it is reached.
+  defp identify(bracket, :controlling), do: %{bracket | key: :own}
+
+  defp identify(bracket, {:group_leader, leader}) do
+    driver = Otp.driver(leader)
+    key = if Otp.user_drv?(driver), do: :own, else: driver || leader
+    %{bracket | key: key, driver: driver}
+  end
+
+  # -- taking ----------------------------------------------------------------------------------------------------------
+
+  defp take(:controlling, bracket) do
+    with {:ok, terminal} <- Native.terminal_open(:raw) do
+      bracket = did(%{bracket | terminal: terminal}, {:terminal, terminal})
+
+      case Otp.disable_reader() do
+        {:ok, tty} -> {:ok, bracket |> did({:reader, tty}) |> watch_signals()}
+        :none -> {:ok, watch_signals(bracket)}
+        :busy -> refuse(bracket, :busy)
+      end
+    else
+      {:error, {step, errno}} -> {:error, Error.from_nif(step, errno)}
+    end
+  end
+
+  defp take({:group_leader, leader}, bracket) do
+    bracket = if bracket.key == :own, do: quiet_line(bracket), else: bracket
+
+    bracket =
+      case Otp.output(bracket.driver, :raw) do
+        {:ok, before} -> did(bracket, {:output, bracket.driver, before})
+        :none -> bracket
+      end
+
+    bracket =
+      case echo(leader, false) do
+        true -> did(bracket, {:echo, leader})
+        _ -> bracket
+      end
+
+    keyboard = Keyboard.start(leader, bracket.driver, bracket.owner, bracket.id)
+    {:ok, did(%{bracket | keyboard: keyboard}, {:keyboard, keyboard})}
+  end
+
+  # OTP's raw mode leaves the line discipline its signals: ctrl-c would end the shell's job, ctrl-z stop the VM. Without
+  # /dev/tty behind descriptor 0 they stay what they are.
+  defp quiet_line(bracket) do
+    case Native.terminal_open(:no_signals) do
+      {:ok, terminal} ->
+        watch_signals(did(%{bracket | terminal: terminal}, {:terminal, terminal}))
+
+      {:error, _} ->
+        bracket
+    end
+  end
+
+  # OTP's driver handles SIGWINCH where a shell runs; elsewhere nobody has asked for it.
+  defp watch_signals(bracket) do
+    :ok = :os.set_signal(:sigwinch, :handle)
+    :ok = :os.set_signal(:sigcont, :handle)
+    handler = {SigwinchHandler, make_ref()}
+    # Supervised: the handler goes when the guard does.
+    :ok = :gen_event.add_sup_handler(:erl_signal_server, handler, bracket.owner)
+    did(bracket, {:handler, handler})
+  end
+
+  defp refuse(bracket, reason) do
+    undo(bracket)
+    {:error, reason}
+  end
+
+  defp did(bracket, change), do: %{bracket | undo: [change | bracket.undo]}
+
+  # -- putting back ----------------------------------------------------------------------------------------------------
+
+  @doc false
+  def undo(bracket), do: Enum.each(bracket.undo, &put_back/1)
+
+  defp put_back({:terminal, terminal}), do: Native.terminal_close(terminal)
+  defp put_back({:reader, tty}), do: Otp.enable_reader(tty)
+  defp put_back({:output, driver, before}), do: Otp.output(driver, before)
+  defp put_back({:echo, leader}), do: echo(leader, true)
+  defp put_back({:keyboard, keyboard}), do: Keyboard.stop(keyboard)
+
+  defp put_back({:handler, handler}),
+    do: :gen_event.delete_handler(:erl_signal_server, handler, :done)
+
+  # The I/O protocol has no timeouts. Answers how it was before.
+  defp echo(leader, on) do
+    task =
+      Task.async(fn ->
+        with options when is_list(options) <- :io.getopts(leader),
+             before when is_boolean(before) and before != on <- options[:echo],
+             :ok <- :io.setopts(leader, echo: on),
+             do: before
+      end)
+
+    case Task.yield(task, 3_000) || Task.shutdown(task, :brutal_kill) do
+      {:ok, before} -> before
+      _ -> nil
+    end
+  end
+end

@@ -1,0 +1,229 @@
+defmodule Linx.Tty.Keyboard do
+  @moduledoc false
+  # Reads a group leader for an attach: characters as they are typed, ctrl-c, and the terminal's size. Speaks the Erlang
+  # I/O protocol, so the group leader may be another node's.
+  #
+  # To `owner`, each with `id`:
+  #   {:linx_tty, id, {:data, bytes}}   one for each `want/1`, UTF-8
+  #   {:linx_tty, id, :interrupt}       ctrl-c, where the driver makes it a signal (ssh_cli, user_drv)
+  #   {:linx_tty, id, {:size, size}}    at first, and when it has changed
+  #   {:linx_tty, id, :eof}             the group leader is gone, or has no more input
+  #
+  # Several requests for one character each are kept open. OTP answers them in the order of the characters; one alone
+  # would leave a moment between two requests in which ctrl-c reaches the shell process instead, and would make a paste
+  # slow. At the end they must not stay behind to eat what is typed next: as many marks are put into the input as there
+  # are requests, and reading goes on until all marks have come back. Real characters that came before them are put
+  # back.
+
+  alias Linx.Tty.Otp
+
+  @open 8
+  @poll 250
+  @most 65_536
+  # A noncharacter: no keyboard sends it.
+  @mark 0x10FFFE
+
+  defstruct [
+    :leader,
+    :driver,
+    :owner,
+    :id,
+    :size,
+    :asked,
+    pending: %{},
+    typed: [],
+    count: 0,
+    wanted: false,
+    ended: false
+  ]
+
+  @doc "Starts reading. `driver` is nil for a group leader that is not OTP's."
+  @spec start(pid(), pid() | nil, pid(), non_neg_integer()) :: pid()
+  def start(leader, driver, owner, id) do
+    spawn(fn ->
+      Process.monitor(leader)
+      send(self(), :poll)
+
+      loop(read(%__MODULE__{leader: leader, driver: driver, owner: owner, id: id}))
+    end)
+  end
+
+  @spec want(pid()) :: :ok
+  def want(keyboard) do
+    send(keyboard, :want)
+    :ok
+  end
+
+  @doc "Stops reading, leaving no request behind. What was typed and not delivered goes back to the group leader."
+  @spec stop(pid(), timeout()) :: :ok
+  def stop(keyboard, timeout \\ 1_000) do
+    ref = Process.monitor(keyboard)
+    send(keyboard, :stop)
+
+    receive do
+      {:DOWN, ^ref, _, _, _} -> :ok
+    after
+      timeout ->
+        Process.exit(keyboard, :kill)
+        Process.demonitor(ref, [:flush])
+        :ok
+    end
+  end
+
+  defp loop(state) do
+    leader = state.leader
+
+    receive do
+      {:io_reply, ref, reply} when is_map_key(state.pending, ref) ->
+        state = %{state | pending: Map.delete(state.pending, ref)}
+        state |> answered(reply) |> drain() |> deliver() |> read() |> loop()
+
+      {:io_reply, ref, reply} ->
+        loop(measured(state, ref, reply))
+
+      :want ->
+        loop(read(deliver(%{state | wanted: true})))
+
+      :poll ->
+        Process.send_after(self(), :poll, @poll)
+        loop(measure(state))
+
+      :stop ->
+        leave(state)
+
+      {:DOWN, _, _, ^leader, _} ->
+        tell(state, :eof)
+    end
+  end
+
+  # -- characters ------------------------------------------------------------------------------------------------------
+
+  # A group leader that is not OTP's need not answer in the order of the characters.
+  defp most_open(%{driver: nil}), do: 1
+  defp most_open(_state), do: @open
+
+  defp read(%{ended: true} = state), do: state
+
+  defp read(state) do
+    if map_size(state.pending) < most_open(state) and state.count < @most,
+      do: read(request(state)),
+      else: state
+  end
+
+  defp request(state) do
+    ref = make_ref()
+    send(state.leader, {:io_request, self(), ref, {:get_chars, :unicode, "", 1}})
+    %{state | pending: Map.put(state.pending, ref, true)}
+  end
+
+  # More answers may have come with the first: a paste is one message.
+  defp drain(state) do
+    receive do
+      {:io_reply, ref, reply} when is_map_key(state.pending, ref) ->
+        drain(answered(%{state | pending: Map.delete(state.pending, ref)}, reply))
+    after
+      0 -> state
+    end
+  end
+
+  defp answered(state, {:error, :interrupted}) do
+    state = deliver(%{state | wanted: true})
+    tell(state, :interrupt)
+    state
+  end
+
+  # A character that the group leader could not give us: the loss is its.
+  defp answered(state, {:error, {:no_translation, _, _}}), do: state
+
+  defp answered(state, chars) when is_list(chars) or is_binary(chars),
+    do: %{state | typed: [chars | state.typed], count: state.count + 1}
+
+  # eof, {:error, :terminated}, {:error, :enotsup}
+  defp answered(%{ended: true} = state, _end), do: state
+
+  defp answered(state, _end) do
+    tell(state, :eof)
+    %{state | ended: true}
+  end
+
+  defp deliver(%{wanted: true, typed: [_ | _] = typed} = state) do
+    tell(state, {:data, text(typed)})
+    %{state | wanted: false, typed: [], count: 0}
+  end
+
+  defp deliver(state), do: state
+
+  defp text(typed), do: typed |> Enum.reverse() |> IO.chardata_to_string()
+
+  # -- the size --------------------------------------------------------------------------------------------------------
+
+  # Asked again only when the last answer is in: a group leader that waits must not collect questions.
+  defp measure(%{asked: nil} = state) do
+    asked = for what <- [:rows, :columns], into: %{}, do: {ask(state, what), what}
+    %{state | asked: {asked, %{}}}
+  end
+
+  defp measure(state), do: state
+
+  defp ask(state, what) do
+    ref = make_ref()
+    send(state.leader, {:io_request, self(), ref, {:get_geometry, what}})
+    ref
+  end
+
+  defp measured(%{asked: {asked, known}} = state, ref, reply) do
+    case Map.pop(asked, ref) do
+      {nil, _} -> state
+      {what, rest} -> sized(%{state | asked: {rest, Map.put(known, what, reply)}})
+    end
+  end
+
+  defp measured(state, _ref, _reply), do: state
+
+  defp sized(%{asked: {open, %{rows: rows, columns: cols}}} = state) when open == %{} do
+    size = {rows, cols, 0, 0}
+
+    if is_integer(rows) and is_integer(cols) and size != state.size do
+      tell(state, {:size, size})
+      %{state | size: size, asked: nil}
+    else
+      %{state | asked: nil}
+    end
+  end
+
+  defp sized(state), do: state
+
+  # -- the end ---------------------------------------------------------------------------------------------------------
+
+  # Nothing can be put into the input of a group leader that is not OTP's; a request left there is its own affair.
+  defp leave(%{driver: nil}), do: :ok
+  defp leave(%{ended: true}), do: :ok
+
+  defp leave(state) do
+    marks = map_size(state.pending)
+    send(state.leader, {state.driver, {:data, List.to_string(List.duplicate(@mark, marks))}})
+    collect(state, marks)
+  end
+
+  defp collect(state, 0), do: Otp.typed(state.leader, state.driver, text(state.typed))
+  defp collect(%{ended: true}, _marks), do: :ok
+
+  defp collect(state, marks) do
+    leader = state.leader
+
+    receive do
+      {:io_reply, ref, reply} when is_map_key(state.pending, ref) ->
+        state = %{state | pending: Map.delete(state.pending, ref)}
+
+        # An answer that is no mark has used up a request that a mark was meant for.
+        if reply in [[@mark], <<@mark::utf8>>],
+          do: collect(state, marks - 1),
+          else: collect(request(answered(state, reply)), marks)
+
+      {:DOWN, _, _, ^leader, _} ->
+        :ok
+    end
+  end
+
+  defp tell(state, what), do: send(state.owner, {:linx_tty, state.id, what})
+end

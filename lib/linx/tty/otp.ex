@@ -1,0 +1,254 @@
+defmodule Linx.Tty.Otp do
+  @moduledoc false
+  # What attach needs of OTP's terminal processes and no documented function gives. Only this module knows their shapes
+  # (kernel and ssh of OTP 28 and 29), and it looks before it touches: what does not have the known shape is left alone,
+  # and the attach does without.
+  #
+  #   user_drv     the driver of the VM's own terminal, a gen_statem: {:server, data}, or {:switch_loop, _} in the ^G menu.
+  #                data is a record whose first field is prim_tty's state
+  #   ssh_cli      the driver of an ssh session's shell, in a ssh_client_channel: {:state, cm, :ssh_cli, data, ...}.
+  #                data is a record whose last field is prim_tty's state
+  #   prim_tty     {:state, tty, reader, writer, options, ...} with options %{input: _, output: :cooked | :raw}
+  #   group        a group leader with one of these as its driver
+  #
+  # Without it: :controlling shares the terminal's input with iex, and :group_leader's output passes prim_tty's line
+  # editor, which shows control characters as ^X.
+
+  @timeout 2_000
+
+  @doc """
+  Whether the VM's own terminal is not the one behind `group_leader`: it is an ssh session's, or another node's.
+  """
+  @spec elsewhere?(pid()) :: boolean()
+  def elsewhere?(group_leader) when node(group_leader) != node(), do: true
+
+  def elsewhere?(group_leader) do
+    ancestors = dictionary(group_leader)[:"$ancestors"]
+    is_list(ancestors) and Enum.any?(ancestors, &(&1 in [:ssh_sup, :sshd_sup]))
+  end
+
+  @doc "The driver of a group leader that is OTP's, else nil."
+  @spec driver(pid()) :: pid() | nil
+  def driver(group_leader) do
+    if dictionary(group_leader)[:"$initial_call"] == {:group, :init, 1} do
+      # A request of group's own: user_drv and the shells ask it.
+      send(group_leader, {:driver_id, self()})
+
+      receive do
+        {^group_leader, :driver_id, driver} when is_pid(driver) -> driver
+      after
+        @timeout -> nil
+      end
+    end
+  end
+
+  @doc "Whether a driver is the one of this VM's own terminal."
+  @spec user_drv?(pid() | nil) :: boolean()
+  def user_drv?(driver), do: is_pid(driver) and driver == Process.whereis(:user_drv)
+
+  # -- the terminal's reader -------------------------------------------------------------------------------------------
+
+  @doc """
+  Stops iex's reader from taking keys. Gives what `enable_reader/1` needs; `:none` where there is no reader, `:busy`
+  where something else (the ^G menu, an editor opened from the shell) has stopped it.
+  """
+  @spec disable_reader() :: {:ok, tuple()} | :none | :busy
+  def disable_reader do
+    with driver when is_pid(driver) <- Process.whereis(:user_drv),
+         {:ok, {:server, data}} <- state(driver),
+         {:ok, {:state, _tty, {reader, _ref}, _writer, _options} = tty} when is_pid(reader) <-
+           prim_tty(data, 1) do
+      cond do
+        editor?(data) -> :busy
+        bounded(fn -> :prim_tty.disable_reader(elem(data, 1)) end) == {:ok, :ok} -> {:ok, tty}
+        true -> :busy
+      end
+    else
+      {:ok, {:switch_loop, _}} -> :busy
+      _ -> :none
+    end
+  end
+
+  # A disabled reader waits for `enable` and nothing else; enabling one that is not disabled would wait for ever.
+  @doc "Lets iex's reader read again."
+  @spec enable_reader(tuple()) :: :ok
+  def enable_reader({:state, _, {reader, _}, _, _}) do
+    with driver when is_pid(driver) <- Process.whereis(:user_drv),
+         {:ok, {_name, data}} <- state(driver),
+         {:ok, {:state, _, {^reader, _}, _, _}} <- prim_tty(unwrap(data), 1) do
+      bounded(fn -> :prim_tty.enable_reader(elem(unwrap(data), 1)) end)
+    end
+
+    :ok
+  end
+
+  # In the ^G menu the data is beside the menu's own state.
+  defp unwrap({_menu, data}) when is_tuple(data), do: data
+  defp unwrap(data), do: data
+
+  defp editor?(data),
+    do: data |> Tuple.to_list() |> Enum.any?(&(is_tuple(&1) and elem(&1, 0) == :editor))
+
+  # -- output without the line editor ----------------------------------------------------------------------------------
+
+  @doc """
+  Sets how a driver writes, `:raw` (as it comes) or `:cooked`. Gives how it wrote before; `:none` when it is no driver
+  that we know. Only this one option is touched: the rest of the driver's state moves on meanwhile.
+  """
+  @spec output(pid() | nil, :raw | :cooked) :: {:ok, :raw | :cooked} | :none
+  def output(nil, _mode), do: :none
+
+  def output(driver, mode) do
+    with {:ok, state} <- state(driver),
+         {:ok, path} <- path(state),
+         {:state, _, _, _, %{output: before}} <- get(state, path),
+         true <- before in [:raw, :cooked],
+         :ok <- replace(driver, path, mode) do
+      {:ok, before}
+    else
+      _ -> :none
+    end
+  end
+
+  defp replace(driver, path, mode) when node(driver) == node() do
+    attempt(fn ->
+      :sys.replace_state(driver, &put_output(&1, path, mode), @timeout)
+      :ok
+    end)
+  end
+
+  # The other node need not have this module: the function is made there, from text.
+  defp replace(driver, path, mode) do
+    source = ~c"""
+    Set = fun Set(T, []) -> setelement(5, T, maps:put(output, M, element(5, T)));
+              Set(T, [I | P]) -> setelement(I + 1, T, Set(element(I + 1, T), P))
+          end,
+    sys:replace_state(D, fun(S) -> Set(S, Path) end, 2000), ok.
+    """
+
+    attempt(fn ->
+      {:ok, tokens, _} = :erl_scan.string(source)
+      {:ok, forms} = :erl_parse.parse_exprs(tokens)
+      bindings = %{D: driver, Path: path, M: mode}
+      {:value, :ok, _} = :erpc.call(node(driver), :erl_eval, :exprs, [forms, bindings], @timeout)
+      :ok
+    end)
+  end
+
+  # A state that has another shape by now is given back as it is.
+  defp put_output(state, path, mode) do
+    case get(state, path) do
+      {:state, _, _, _, %{output: _}} -> update(state, path, mode)
+      _ -> state
+    end
+  end
+
+  defp update(tty, [], mode), do: put_elem(tty, 4, %{elem(tty, 4) | output: mode})
+
+  defp update(state, [at | path], mode),
+    do: put_elem(state, at, update(elem(state, at), path, mode))
+
+  # Where prim_tty's state is, as tuple indexes from the outside in.
+  defp path({:server, data}), do: path(data, [1, 1])
+  defp path({:switch_loop, {_, data}}), do: path(data, [1, 1, 1])
+
+  defp path({:state, _cm, :ssh_cli, data, _id, _closed}) when is_tuple(data),
+    do: path(data, [3, tuple_size(data) - 1])
+
+  defp path(_), do: :none
+
+  defp path(data, path) do
+    case prim_tty(data, List.last(path)) do
+      {:ok, _} -> {:ok, path}
+      :none -> :none
+    end
+  end
+
+  # The first five fields of the record, which are all that is relied on.
+  defp get(state, path) do
+    tty =
+      Enum.reduce(path, state, fn at, inner ->
+        if is_tuple(inner) and tuple_size(inner) > at, do: elem(inner, at)
+      end)
+
+    case prim_tty({tty}, 0) do
+      {:ok, fields} -> fields
+      :none -> nil
+    end
+  end
+
+  defp prim_tty(data, at) when is_tuple(data) and tuple_size(data) > at do
+    with tty when is_tuple(tty) and tuple_size(tty) >= 5 <- elem(data, at),
+         :state <- elem(tty, 0),
+         %{input: _, output: _} = options <- elem(tty, 4) do
+      {:ok, {:state, elem(tty, 1), elem(tty, 2), elem(tty, 3), options}}
+    else
+      _ -> :none
+    end
+  end
+
+  defp prim_tty(_data, _at), do: :none
+
+  # -- the group leader ------------------------------------------------------------------------------------------------
+
+  @doc """
+  Gives `text` to the group leader as if its driver had read it: the next to read gets it.
+  """
+  @spec typed(pid(), pid() | nil, String.t()) :: :ok
+  def typed(_group_leader, nil, _text), do: :ok
+  def typed(_group_leader, _driver, ""), do: :ok
+
+  def typed(group_leader, driver, text) do
+    send(group_leader, {driver, {:data, text}})
+    :ok
+  end
+
+  @doc "Waits until the VM's driver has acted on the signals that the VM has had."
+  @spec settle() :: :ok
+  def settle do
+    attempt(fn -> :gen_event.which_handlers(:erl_signal_server) end)
+    if driver = Process.whereis(:user_drv), do: state(driver)
+    :ok
+  end
+
+  # -- asking processes that may not answer ----------------------------------------------------------------------------
+
+  defp state(pid), do: attempt(fn -> {:ok, :sys.get_state(pid, @timeout)} end)
+
+  defp attempt(ask) do
+    ask.()
+  catch
+    _, _ -> :none
+  end
+
+  defp dictionary(pid) when node(pid) == node() do
+    case Process.info(pid, :dictionary) do
+      {:dictionary, dictionary} -> dictionary
+      nil -> []
+    end
+  end
+
+  defp dictionary(pid) do
+    case attempt(fn ->
+           :erpc.call(node(pid), :erlang, :process_info, [pid, :dictionary], @timeout)
+         end) do
+      {:dictionary, dictionary} -> dictionary
+      _ -> []
+    end
+  end
+
+  # prim_tty's calls have no timeout.
+  defp bounded(call) do
+    {pid, ref} = spawn_monitor(fn -> exit({:answer, call.()}) end)
+
+    receive do
+      {:DOWN, ^ref, _, _, {:answer, answer}} -> {:ok, answer}
+      {:DOWN, ^ref, _, _, _} -> :none
+    after
+      @timeout ->
+        Process.exit(pid, :kill)
+        Process.demonitor(ref, [:flush])
+        :none
+    end
+  end
+end

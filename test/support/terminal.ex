@@ -1,0 +1,122 @@
+defmodule Linx.Test.Terminal do
+  @moduledoc false
+  # A person at a terminal: a program on a terminal of its own (a Linx.Process session with stdio: :pty), typed at and
+  # looked at by the test process. One at a time for each test process, because output comes to the session's owner.
+
+  import ExUnit.Assertions
+
+  alias Linx.Process, as: Session
+
+  @patience 20_000
+
+  @doc "Starts `argv` on a terminal of `rows: 24, cols: 80`. Killed at the test's end."
+  @spec start([String.t()], keyword()) :: pid()
+  def start(argv, opts \\ []) do
+    {:ok, session} = Session.spawn([argv: argv, stdio: :pty] ++ Keyword.take(opts, [:env, :cwd]))
+    ExUnit.Callbacks.on_exit(fn -> stop(session) end)
+    Process.put(__MODULE__, "")
+    :ok = Session.pty_set_winsize(session, {opts[:rows] || 24, opts[:cols] || 80, 0, 0})
+    :ok = Session.proceed(session)
+    session
+  end
+
+  # The session is linked to the test process and may be gone with it.
+  defp stop(session) do
+    Session.signal(session, 9)
+  catch
+    :exit, _ -> :ok
+  end
+
+  @doc "An iex with this library loaded, ready at its prompt."
+  @spec iex(keyword()) :: pid()
+  def iex(opts \\ []) do
+    ebin = Application.app_dir(:linx, "ebin")
+    home = opts[:home] || System.tmp_dir!()
+    env = [{"HOME", home}, {"TERM", "xterm"} | opts[:env] || []]
+
+    session =
+      start([System.find_executable("iex"), "-pa", ebin] ++ (opts[:args] || []),
+        env: env(env),
+        rows: opts[:rows],
+        cols: opts[:cols]
+      )
+
+    expect("iex(")
+    expect(")> ")
+    # One expression a prompt; no colours, no line editing of long lines.
+    run(session, "IEx.configure(colors: [enabled: false], default_prompt: \"ready>\")")
+    session
+  end
+
+  @doc "The environment of this VM with `changes`, as `spawn/1` takes it."
+  @spec env([{String.t(), String.t()}]) :: [String.t()]
+  def env(changes) do
+    System.get_env()
+    |> Map.merge(Map.new(changes))
+    |> Enum.map(fn {name, value} -> "#{name}=#{value}" end)
+  end
+
+  @spec type(pid(), iodata()) :: :ok
+  def type(session, keys), do: :ok = Session.pty_write(session, keys)
+
+  @doc "Types a line and waits for the prompt after it; the output between."
+  @spec run(pid(), String.t()) :: String.t()
+  def run(session, line) do
+    type(session, line <> "\r")
+    expect("\n")
+    expect(~r/(ready>|iex\(\d+\)>) ?/)
+  end
+
+  @doc "Waits until the screen shows `what`; what came before it, which is then forgotten with it."
+  @spec expect(String.t() | Regex.t(), timeout()) :: String.t()
+  def expect(what, patience \\ @patience),
+    do: look(what, System.monotonic_time(:millisecond) + patience)
+
+  defp look(what, deadline) do
+    seen = Process.get(__MODULE__)
+
+    case find(seen, what) do
+      {at, length} ->
+        Process.put(
+          __MODULE__,
+          binary_part(seen, at + length, byte_size(seen) - at - length)
+        )
+
+        binary_part(seen, 0, at)
+
+      nil ->
+        receive do
+          {:linx_process, :pty_out, bytes} ->
+            Process.put(__MODULE__, seen <> bytes)
+            look(what, deadline)
+
+          {:linx_process, event, detail} when event in [:exited, :signaled] ->
+            flunk("the program #{event} (#{detail}) before #{inspect(what)}; seen: #{inspect(seen)}")
+        after
+          max(deadline - System.monotonic_time(:millisecond), 0) ->
+            flunk("no #{inspect(what)}; seen: #{inspect(seen, limit: :infinity)}")
+        end
+    end
+  end
+
+  defp find(seen, %Regex{} = what) do
+    case Regex.run(what, seen, return: :index) do
+      [found | _] -> found
+      nil -> nil
+    end
+  end
+
+  defp find(seen, what) do
+    case :binary.match(seen, what) do
+      :nomatch -> nil
+      found -> found
+    end
+  end
+
+  @doc "Asserts that `what` is not on the screen."
+  @spec refute_seen(String.t()) :: :ok
+  def refute_seen(what) do
+    refute Process.get(__MODULE__) =~ what
+    :ok
+  end
+end
