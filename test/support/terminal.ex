@@ -91,7 +91,9 @@ defmodule Linx.Test.Terminal do
             look(what, deadline)
 
           {:linx_process, event, detail} when event in [:exited, :signaled] ->
-            flunk("the program #{event} (#{detail}) before #{inspect(what)}; seen: #{inspect(seen)}")
+            flunk(
+              "the program #{event} (#{detail}) before #{inspect(what)}; seen: #{inspect(seen)}"
+            )
         after
           max(deadline - System.monotonic_time(:millisecond), 0) ->
             flunk("no #{inspect(what)}; seen: #{inspect(seen, limit: :infinity)}")
