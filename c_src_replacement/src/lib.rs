@@ -15,6 +15,7 @@ pub mod etf;
 pub mod frame;
 pub mod init;
 pub mod input;
+pub mod job;
 pub mod kill;
 pub mod output;
 pub mod page;

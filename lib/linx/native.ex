@@ -14,6 +14,11 @@ defmodule Linx.Native do
   @opaque pin :: reference()
   @type target :: binary() | pos_integer() | pin()
 
+  # Namespaces by their CLONE_NEW* flags, 0 for whatever a path names; `true` where the target's user namespace may be
+  # joined if the others are refused without it. `program` is the port program, for what a thread may not join.
+  @type places :: [{target(), [non_neg_integer()], boolean()}]
+  @type program :: binary()
+
   @doc false
   def load do
     path = :filename.join(priv_dir(), ~c"linx_nif")
@@ -47,8 +52,16 @@ defmodule Linx.Native do
     end
   end
 
+  @doc "The port program's path."
+  @spec program() :: program()
+  def program, do: priv_dir() |> :filename.join("linx_process") |> IO.chardata_to_string()
+
   defp not_loaded,
     do: :erlang.nif_error({:nif_not_loaded, :persistent_term.get({__MODULE__, :reason}, nil)})
+
+  @doc "The library's name, from the library itself."
+  @spec nif_version() :: binary()
+  def nif_version, do: not_loaded()
 
   # -- pins ------------------------------------------------------------------------------------------------------------
 
@@ -58,9 +71,28 @@ defmodule Linx.Native do
   @spec pid_alive(pin()) :: boolean()
   def pid_alive(_pin), do: not_loaded()
 
-  # -- capabilities ----------------------------------------------------------------------------------------------------
+  @spec pid_of(pin()) :: pos_integer()
+  def pid_of(_pin), do: not_loaded()
 
   # -- mount -----------------------------------------------------------------------------------------------------------
+
+  @type lookup :: {root :: binary(), no_symlinks :: boolean()}
+
+  @spec mount_mount(
+          program(),
+          places(),
+          {source :: binary(), target :: binary(), fstype :: binary(), non_neg_integer(),
+           binary()},
+          create :: boolean(),
+          lookup()
+        ) :: :ok | fault()
+  def mount_mount(_program, _places, _what, _create, _lookup), do: not_loaded()
+
+  @spec mount_umount(program(), places(), binary(), non_neg_integer(), lookup()) :: :ok | fault()
+  def mount_umount(_program, _places, _target, _flags, _lookup), do: not_loaded()
+
+  @spec mount_pivot_root(program(), places(), binary(), binary()) :: :ok | fault()
+  def mount_pivot_root(_program, _places, _new_root, _put_old), do: not_loaded()
 
   # -- netfilter -------------------------------------------------------------------------------------------------------
 
@@ -142,6 +174,15 @@ defmodule Linx.Native do
 
   # -- sysctl ----------------------------------------------------------------------------------------------------------
 
+  @spec sysctl_read(program(), places(), [binary()]) :: {:ok, binary()} | fault()
+  def sysctl_read(_program, _places, _paths), do: not_loaded()
+
+  @spec sysctl_write(program(), places(), [binary()], binary()) :: :ok | fault()
+  def sysctl_write(_program, _places, _paths, _data), do: not_loaded()
+
+  @spec sysctl_list(program(), places(), [binary()]) :: {:ok, [{binary(), binary()}]} | fault()
+  def sysctl_list(_program, _places, _paths), do: not_loaded()
+
   # -- tty -------------------------------------------------------------------------------------------------------------
 
   @typedoc "`{rows, cols, xpixel, ypixel}`"
@@ -185,5 +226,11 @@ defmodule Linx.Native do
   @spec terminal_close(terminal()) :: :ok | fault()
   def terminal_close(_terminal), do: not_loaded()
 
-  # -- user ------------------------------------------------------------------------------------------------------------
+  # -- procfs ----------------------------------------------------------------------------------------------------------
+
+  @spec procfs_read(pos_integer() | pin(), binary()) :: {:ok, binary()} | fault()
+  def procfs_read(_target, _name), do: not_loaded()
+
+  @spec procfs_write(pos_integer() | pin(), binary(), binary()) :: :ok | fault()
+  def procfs_write(_target, _name, _data), do: not_loaded()
 end

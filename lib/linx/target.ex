@@ -9,8 +9,12 @@ defmodule Linx.Target do
 
   @type t :: :self | {:pid, pos_integer()} | {:path, Path.t()} | Linx.Process.t()
 
+  @typedoc "A session's own answers, in place of a target."
+  @type unready :: :not_ready | :no_process
+
   # PID_MAX_LIMIT is 2^22 on 64-bit kernels; pid_t itself is a signed int.
   @pid_t_max 0x7FFFFFFF
+  @esrch 3
 
   @doc """
   The native target that `option` names.
@@ -18,7 +22,7 @@ defmodule Linx.Target do
   `{:bad_in, option}` says that it names nothing; `:not_ready` and `:no_process` are a session's own answers.
   """
   @spec resolve(t() | term()) ::
-          {:ok, Native.target()} | {:error, {:bad_in, term()} | :not_ready | :no_process}
+          {:ok, Native.target()} | {:error, {:bad_in, term()} | unready()}
   def resolve(:self), do: {:ok, ""}
 
   def resolve({:pid, pid}) when is_integer(pid) and pid in 1..@pid_t_max, do: {:ok, pid}
@@ -29,6 +33,16 @@ defmodule Linx.Target do
 
   def resolve(session) when is_pid(session), do: pin(session)
   def resolve(option), do: {:error, {:bad_in, option}}
+
+  @doc "The target's file below `/proc`, or the namespace file that it is."
+  @spec proc_path(Native.target(), String.t()) :: String.t()
+  def proc_path(pid, name) when is_integer(pid), do: "/proc/#{pid}/#{name}"
+  def proc_path(path, _name) when is_binary(path), do: path
+  def proc_path(pin, name), do: "/proc/#{Native.pid_of(pin)}/#{name}"
+
+  @doc "Whether a fault says that the process of a session has ended: its pid may be another's by now."
+  @spec ended?(Native.target(), Linx.Native.errno()) :: boolean()
+  def ended?(target, errno), do: is_reference(target) and errno == @esrch
 
   # Linx.Process may be absent from a build that is only half there.
   defp pin(session), do: apply(Linx.Process, :pin, [session])

@@ -11,7 +11,7 @@ defmodule Linx.ArchitectureTest do
     {~r/^Linx\.(Errno|IP|MAC|NFT)(\.|$)/, :values},
     {~r/^Linx\.Native$/, :kernel},
     {~r/\.Native$/, :kernel},
-    {~r/^Linx\.Target$/, :kernel},
+    {~r/^Linx\.(Target|Procfs)$/, :kernel},
     {~r/^Linx\.Process(\.|$)/, :kernel},
     {~r/\.Reconcile\.(Report|Diff)$/, :values},
     {~r/\.Reconcile\.Source$/, :verbs},

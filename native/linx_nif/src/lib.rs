@@ -1,17 +1,16 @@
 //! The NIF library: terms to `linx_wire` and `linx_sys`, and back. A function here decodes, calls and replies.
 #![forbid(unsafe_code)]
 
-mod capabilities;
 mod mount;
 mod netfilter;
 mod netlink;
 mod pin;
 mod process;
+mod procfs;
 mod reply;
 mod seccomp;
 mod sysctl;
 mod target;
 mod tty;
-mod user;
 
 rustler::init!("Elixir.Linx.Native");

@@ -23,3 +23,8 @@ fn pid_pin(pid: i32) -> NifResult<Reply<Value<ResourceArc<PinResource>>>> {
 fn pid_alive(pin: ResourceArc<PinResource>) -> bool {
     pin.0.check_alive(Stage::Pidfd).is_ok()
 }
+
+#[rustler::nif]
+fn pid_of(pin: ResourceArc<PinResource>) -> i32 {
+    pin.0.pid()
+}

@@ -2,7 +2,7 @@
 
 use linx_sys::Fault;
 use rustler::types::atom;
-use rustler::{Atom, Encoder, Env, Term};
+use rustler::{Atom, Encoder, Env, NewBinary, Term};
 
 /// The answer of a NIF that makes system calls.
 #[derive(Debug)]
@@ -26,6 +26,18 @@ pub struct Value<T>(pub T);
 impl<T: Encoder> Success for Value<T> {
     fn term<'a>(&self, env: Env<'a>) -> Term<'a> {
         (atom::ok(), &self.0).encode(env)
+    }
+}
+
+/// Bytes, as a binary.
+#[derive(Debug)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Encoder for Bytes {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let mut binary = NewBinary::new(env, self.0.len());
+        binary.as_mut_slice().copy_from_slice(&self.0);
+        binary.into()
     }
 }
 

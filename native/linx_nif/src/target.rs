@@ -2,9 +2,11 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use linx_sys::ns;
+use linx_sys::Fault;
+use linx_sys::job::{self, Job, Namespaces, Outcome};
+use linx_sys::ns::{self, Kind, Namespace};
 use rustler::{Binary, Decoder, Error, NifResult, ResourceArc, Term};
 
 use crate::pin::PinResource;
@@ -40,5 +42,56 @@ impl Target {
             Target::Pid(pid) => Some(ns::Target::Pid(*pid)),
             Target::Pin(pin) => Some(ns::Target::Pin(&pin.0)),
         }
+    }
+}
+
+/// `[{target, [clone_flag], owner}]`: the namespaces that a job needs, 0 standing for whatever a path names; with
+/// `owner`, the target's user namespace may be joined where the others are refused without it.
+pub struct Places(Vec<(Target, Vec<u32>, bool)>);
+
+impl<'a> Decoder<'a> for Places {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        term.decode().map(Places)
+    }
+}
+
+impl Places {
+    pub fn are_ours(&self) -> bool {
+        self.0
+            .iter()
+            .all(|(target, _, _)| matches!(target, Target::Ours))
+    }
+
+    fn open(&self) -> Result<Namespaces, Fault> {
+        let mut namespaces = Namespaces::default();
+        for (target, flags, owner) in &self.0 {
+            let Some(target) = target.as_ns() else {
+                continue;
+            };
+            if let (ns::Target::Path(path), [0]) = (&target, flags.as_slice()) {
+                namespaces.needed.push(Namespace::of_any_kind(path)?);
+                continue;
+            }
+            let mut kinds: Vec<_> = flags
+                .iter()
+                .filter_map(|flag| Kind::from_flag(*flag))
+                .collect();
+            if *owner {
+                kinds.push(Kind::User);
+            }
+            let mut opened = target.open_kinds(&kinds)?;
+            if *owner {
+                namespaces.owner = opened.pop();
+            }
+            namespaces.needed.append(&mut opened);
+        }
+        Ok(namespaces)
+    }
+
+    /// Does `job` there; `program` is the port program's path.
+    pub fn run(&self, program: &Binary, job: &Job) -> Result<Outcome, Fault> {
+        let program = Path::new(OsStr::from_bytes(program.as_slice()));
+        self.open()
+            .and_then(|namespaces| job::run(program, namespaces, job))
     }
 }

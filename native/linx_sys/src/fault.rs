@@ -33,6 +33,7 @@ stages! {
     Create => "create",
     Fork => "fork",
     Ioctl => "ioctl",
+    List => "list",
     Mount => "mount",
     Open => "open",
     OpenNs => "open_ns",

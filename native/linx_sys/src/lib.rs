@@ -5,9 +5,14 @@
 
 pub mod fault;
 pub mod image;
+pub mod job;
+pub mod mount;
 pub mod netlink;
 pub mod ns;
 pub mod pin;
+pub mod procfs;
+pub mod sysctl;
 pub mod tty;
+mod wire;
 
 pub use fault::{Fault, Stage};

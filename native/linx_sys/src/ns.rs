@@ -5,18 +5,22 @@
 //! joins, works and ends. No thread is reused and no scheduler thread ever changes.
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use rustix::fs::{Mode, OFlags, fstat, open, stat};
+use rustix::io::retry_on_intr;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use crate::fault::{Fault, Stage};
 use crate::pin::Pin;
 
-/// A namespace type that a thread of the VM can join. `user` and `time` are not among them: `setns(2)` refuses both
-/// to a process with several threads.
+/// `_IO(0xb7, 3)`, linux/nsfs.h.
+const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+
+/// A namespace type, as the `CLONE_NEW*` flag that names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Mnt,
@@ -24,11 +28,26 @@ pub enum Kind {
     Uts,
     Ipc,
     Cgroup,
-    /// Joined for the children of the thread only.
+    /// Joined for the children of the caller only.
     Pid,
+    /// Refused to a process with several threads: only the job program can join it.
+    User,
+    /// Refused to a process with several threads, too.
+    Time,
 }
 
 impl Kind {
+    pub const ALL: [Kind; 8] = [
+        Kind::Mnt,
+        Kind::Net,
+        Kind::Uts,
+        Kind::Ipc,
+        Kind::Cgroup,
+        Kind::Pid,
+        Kind::User,
+        Kind::Time,
+    ];
+
     pub const fn file(self) -> &'static str {
         match self {
             Kind::Mnt => "mnt",
@@ -37,6 +56,8 @@ impl Kind {
             Kind::Ipc => "ipc",
             Kind::Cgroup => "cgroup",
             Kind::Pid => "pid",
+            Kind::User => "user",
+            Kind::Time => "time",
         }
     }
 
@@ -48,6 +69,30 @@ impl Kind {
             Kind::Ipc => LinkNameSpaceType::InterProcessCommunication,
             Kind::Cgroup => LinkNameSpaceType::ControlGroup,
             Kind::Pid => LinkNameSpaceType::ProcessID,
+            Kind::User => LinkNameSpaceType::User,
+            Kind::Time => LinkNameSpaceType::Time,
+        }
+    }
+
+    pub fn flag(self) -> u32 {
+        self.link_type() as u32
+    }
+
+    pub fn from_flag(flag: u32) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.flag() == flag)
+    }
+
+    const fn open_stage(self) -> Stage {
+        match self {
+            Kind::Pid => Stage::OpenPidns,
+            _ => Stage::OpenNs,
+        }
+    }
+
+    const fn join_stage(self) -> Stage {
+        match self {
+            Kind::Pid => Stage::SetnsPid,
+            _ => Stage::Setns,
         }
     }
 }
@@ -61,29 +106,60 @@ pub enum Target<'a> {
 }
 
 impl Target<'_> {
-    /// Opens the namespace file in the caller's view. A missing process is ENOENT, as opening its `/proc` file says.
+    /// Opens the namespace file in the caller's view. A missing process is ENOENT, as opening its `/proc` file says;
+    /// a pinned one that has ended is ESRCH.
     pub fn open(&self, kind: Kind, stage: Stage) -> Result<Namespace, Fault> {
-        let name = format!("ns/{}", kind.file());
-        let file = match self {
-            Target::Path(path) => open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .map_err(stage.errno())?,
-            Target::Pid(pid) => Pin::new(*pid)
-                .and_then(|pin| pin.open(&name, OFlags::RDONLY, stage))
-                .map_err(|fault| match fault {
-                    // A pid that names nobody: pidfd_open says ESRCH (or EINVAL for a thread), /proc says ENOENT.
-                    Fault {
-                        stage: Stage::Pidfd,
-                        ..
-                    } => stage.fault(libc::ENOENT),
-                    Fault {
-                        errno: libc::ESRCH, ..
-                    } => stage.fault(libc::ENOENT),
-                    other => other,
-                })?,
-            Target::Pin(pin) => pin.open(&name, OFlags::RDONLY, stage)?,
-        };
-        Ok(Namespace { kind, file })
+        let mut opened = self.open_all(&[(kind, stage)])?;
+        opened.pop().ok_or(stage.fault(libc::ENOENT))
     }
+
+    /// As `open`, for several namespaces of the same target, at the stages documented for the verbs. A pid is pinned
+    /// once, so that all of them are of one process.
+    pub fn open_kinds(&self, kinds: &[Kind]) -> Result<Vec<Namespace>, Fault> {
+        let wanted: Vec<_> = kinds
+            .iter()
+            .map(|kind| (*kind, kind.open_stage()))
+            .collect();
+        self.open_all(&wanted)
+    }
+
+    fn open_all(&self, wanted: &[(Kind, Stage)]) -> Result<Vec<Namespace>, Fault> {
+        match self {
+            Target::Path(path) => wanted
+                .iter()
+                .map(|(kind, stage)| {
+                    let file = open_file(path, *stage)?;
+                    Ok(Namespace { kind: *kind, file })
+                })
+                .collect(),
+            Target::Pin(pin) => open_pinned(pin, wanted),
+            Target::Pid(pid) => {
+                let stage = wanted.first().map_or(Stage::OpenNs, |(_, stage)| *stage);
+                let pin = Pin::of(*pid, stage)?;
+                open_pinned(&pin, wanted).map_err(|fault| match fault.errno {
+                    libc::ESRCH => fault.stage.fault(libc::ENOENT),
+                    _ => fault,
+                })
+            }
+        }
+    }
+}
+
+fn open_pinned(pin: &Pin, wanted: &[(Kind, Stage)]) -> Result<Vec<Namespace>, Fault> {
+    wanted
+        .iter()
+        .map(|(kind, stage)| {
+            let name = format!("ns/{}", kind.file());
+            let file = pin.open(&name, OFlags::RDONLY, *stage)?;
+            Ok(Namespace { kind: *kind, file })
+        })
+        .collect()
+}
+
+fn open_file(path: &Path, stage: Stage) -> Result<OwnedFd, Fault> {
+    // NONBLOCK: a path that is a FIFO must not hold the caller for ever.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    retry_on_intr(|| open(path, flags, Mode::empty())).map_err(stage.errno())
 }
 
 /// An open namespace file.
@@ -94,24 +170,56 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Whether this is the namespace that the VM itself is in.
-    fn is_ours(&self) -> bool {
-        let path = format!("/proc/self/ns/{}", self.kind.file());
+    /// Opens a namespace file of whatever type it is (`NS_GET_NSTYPE`). A file that is no namespace is what setns(2)
+    /// says it is: EINVAL.
+    pub fn of_any_kind(path: &Path) -> Result<Self, Fault> {
+        let file = open_file(path, Stage::OpenNs)?;
+        Self::from_file(file)
+    }
+
+    pub fn from_file(file: OwnedFd) -> Result<Self, Fault> {
+        let flag = namespace_type(file.as_fd()).map_err(|_| Stage::Setns.fault(libc::EINVAL))?;
+        let kind = Kind::from_flag(flag).ok_or(Stage::Setns.fault(libc::EINVAL))?;
+        Ok(Self { kind, file })
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Whether the calling thread is in this namespace already (for `pid`: whether its children would be).
+    pub fn is_ours(&self) -> bool {
+        let name = match self.kind {
+            Kind::Pid => "pid_for_children",
+            kind => kind.file(),
+        };
+        let path = format!("/proc/thread-self/ns/{name}");
         match (fstat(&self.file), stat(path)) {
             (Ok(theirs), Ok(ours)) => (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino),
             _ => false,
         }
     }
 
-    fn join(&self) -> Result<(), Fault> {
-        let stage = if self.kind == Kind::Pid {
-            Stage::SetnsPid
-        } else {
-            Stage::Setns
-        };
+    /// setns(2) of the calling thread.
+    pub fn join(&self) -> Result<(), Fault> {
         move_into_link_name_space(self.file.as_fd(), Some(self.kind.link_type()))
-            .map_err(stage.errno())
+            .map_err(self.kind.join_stage().errno())
     }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "ioctl(2) is variadic; no wrapper for NS_GET_NSTYPE"
+)]
+fn namespace_type(file: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: NS_GET_NSTYPE takes no argument and returns the type; on a descriptor that is no namespace file the
+    // kernel answers ENOTTY and touches no memory of ours.
+    let answer = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
+    u32::try_from(answer).map_err(|_| io::Error::last_os_error())
 }
 
 /// Runs `job` on a new thread that has joined those of `namespaces` that are not ours already.

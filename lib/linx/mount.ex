@@ -1,0 +1,279 @@
+defmodule Linx.Mount do
+  @moduledoc """
+  Mounts: what a process sees as its file system tree.
+
+  The verbs are the kernel's classic calls, mount(2), umount2(2) and pivot_root(2), and `list/1` reads the mount table.
+  They do not parse `/etc/fstab`, choose no file system type and create no directories.
+
+      {:ok, mounts} = Linx.Mount.list()
+      Enum.find(mounts, &(&1.mount_point == "/"))
+
+  ## Whose mounts: `:in`
+
+  Each verb that changes something takes `:in`:
+
+    * `:self`, the default: the VM's own mount namespace;
+    * `{:pid, n}`: that of process `n`, parked at the checkpoint or running;
+    * `{:path, p}`: the one whose file is `p`, for instance `/proc/<n>/ns/mnt` or a bind mount of that;
+    * a session of `Linx.Process`: that of its workload. A pid is a number that the kernel gives out again; a session
+      cannot be mistaken, so prefer it. Once its process has ended a verb gives `{:error, :no_process}`, before it has
+      one `{:error, :not_ready}`.
+
+  The call is made on a thread that is started for it, joins and ends; what the kernel refuses to a thread (joining a
+  user namespace, for a VM without root; mounting a `proc` for another pid namespace) a small program does. No thread of
+  the VM ever changes its namespace, root or working directory.
+
+  ## Paths that somebody else controls
+
+  Symlinks at the target are somebody else's as soon as a workload has had its hands on the tree. With `:in` a target is
+  therefore looked up once, to a descriptor of what it names, and the call is made on that:
+
+    * after `pivot_root/3`, or in any namespace whose root is not ours, symlinks are followed as the workload itself would
+      follow them: none leads out of its root, and `/proc/<pid>/root` and its like are not followed;
+    * while the namespace's root is still the host's (a child before its `pivot_root/3`) a symlink in the target is
+      refused with `:eloop`, since nothing tells the workload's files from the host's;
+    * `root: dir` draws that line: the target is then a path inside `dir`, and symlinks are followed inside it;
+    * `no_symlinks: true` refuses every symlink, in the source of a bind too.
+
+  A relative path means the namespace's root there, and the VM's working directory with `in: :self`.
+
+  ## Errors
+
+  `{:error, %Linx.Mount.Error{}}` is the kernel's, and says which step failed. Input that no kernel is asked about is
+  `{:error, {:bad_flag, flag}}` or `{:error, {:bad_in, value}}`; an option that is not known, or of the wrong type, raises
+  `ArgumentError`.
+
+  Source: mount(2), umount2(2), pivot_root(2), mount_namespaces(7), path_resolution(7), openat2(2).
+  """
+
+  alias Linx.Mount.{Entry, Error, Flags, Mountinfo, Native}
+  alias Linx.{Procfs, Target}
+
+  @typedoc "Whose mount table: that of a process, of a session's workload, or a file in mountinfo's format."
+  @type list_target() :: {:pid, pos_integer()} | {:path, Path.t()}
+
+  @typedoc "Whose mount namespace; see the module's text."
+  @type in_target() :: :self | {:pid, pos_integer()} | {:path, String.t()} | Linx.Process.t()
+
+  @typedoc "What a verb gives when it did not succeed."
+  @type failure() :: Error.t() | {:bad_flag, atom()} | {:bad_in, term()} | Target.unready()
+
+  @mount_keys [:flags, :data, :create, :in, :root, :no_symlinks]
+
+  @doc """
+  Mounts `source` at `target` as file system type `fstype`.
+
+  `source` is what the file system makes of it: a block device, a name without meaning (`"tmpfs"`), or nothing (`""`).
+
+  Options:
+
+    * `:flags`, a list of `:ro`, `:nosuid`, `:nodev`, `:noexec`, `:sync`, `:dirsync`, `:mandlock`, `:noatime`,
+      `:nodiratime`, `:relatime`, `:strictatime`, `:lazytime`, `:nosymfollow`, `:silent`, `:i_version`, `:posixacl`, `:rec`;
+      of `:remount`, `:bind` and `:move`, which have verbs of their own; and of `:private`, `:shared`, `:slave` and
+      `:unbindable`, which change how mount events travel and are given without any other but `:rec` and `:silent`;
+    * `:data`, the file system's own options, such as `"size=64M,mode=755"`. The kernel takes less than a page: longer is
+      `:e2big`;
+    * `:create`, true to make an empty file at `target` first where there is nothing, the place for a device node to be
+      bound to. It never opens or follows what is there;
+    * `:in`, `:root`, `:no_symlinks`: see the module's text.
+
+  A `proc` shows the processes of the pid namespace that it was mounted from, so with `in: {:pid, n}` or a session it is
+  mounted from that one's; likewise a `sysfs` from its network, an `mqueue` from its IPC and a `cgroup2` from its cgroup
+  namespace. With `{:path, p}` it is from the VM's.
+
+      :ok = Linx.Mount.mount("tmpfs", "/mnt/scratch", "tmpfs", flags: [:nosuid, :nodev], data: "size=16M")
+      :ok = Linx.Mount.mount("proc", "/proc", "proc", in: session)
+
+  Errors worth matching: `:eperm` (no CAP_SYS_ADMIN over that namespace), `:enoent` and `:enotdir` (no such target),
+  `:enodev` (no such file system), `:ebusy`, `:einval`, `:eloop` (a symlink that may not be followed).
+
+  Source: mount(2).
+  """
+  @spec mount(String.t(), String.t(), String.t(), keyword()) :: :ok | {:error, failure()}
+  def mount(source, target, fstype, opts \\ []), do: mount(source, target, fstype, [], opts)
+
+  defp mount(source, target, fstype, implied, opts) do
+    opts = options(opts, @mount_keys)
+
+    with {:ok, flags} <- Flags.mount(implied ++ opts[:flags]),
+         {:ok, place} <- Target.resolve(opts[:in]) do
+      new = if Flags.new?(flags), do: fstype, else: ""
+      what = {path(source), path(target), path(fstype), flags, opts[:data]}
+
+      place
+      |> Native.places(new)
+      |> Native.mount_at(what, opts[:create], lookup(opts))
+      |> answer(place, target)
+    end
+  end
+
+  @doc """
+  Unmounts what is mounted at `target`.
+
+  Options: `:flags`, a list of `:force` (give up on an unreachable server), `:detach` (out of the tree now, and away once
+  nobody uses it), `:expire` (the second call in a row succeeds if nobody used it in between) and `:no_follow` (a symlink
+  at `target` is not followed); `:in`, `:root`, `:no_symlinks`: see the module's text.
+
+      :ok = Linx.Mount.umount("/mnt/scratch")
+      :ok = Linx.Mount.umount("/old_root", flags: [:detach], in: session)
+
+  Errors worth matching: `:ebusy`, `:einval` (not a mount point), `:eagain` (`:expire` marked it), `:eperm`.
+
+  Source: umount2(2).
+  """
+  @spec umount(String.t(), keyword()) :: :ok | {:error, failure()}
+  def umount(target, opts \\ []) do
+    opts = options(opts, [:flags, :in, :root, :no_symlinks])
+
+    with {:ok, flags} <- Flags.umount(opts[:flags]),
+         {:ok, place} <- Target.resolve(opts[:in]) do
+      place
+      |> Native.places()
+      |> Native.umount_at(path(target), flags, lookup(opts))
+      |> answer(place, target)
+    end
+  end
+
+  @doc """
+  Makes the tree at `source` appear at `target` too.
+
+  Takes the options of `mount/4`. `flags: [:rec]` takes the mounts below `source` along. The kernel applies no other
+  flag to a new bind: to make it read-only, follow with `remount/2` and `flags: [:bind, :ro]`.
+
+      :ok = Linx.Mount.bind("/srv/data", "/mnt/data")
+      :ok = Linx.Mount.bind("/dev/null", "/dev/null", root: rootfs, create: true, in: session)
+
+  `source` is a path in the namespace that `:in` names.
+
+  Errors: as `mount/4`; `:enoent` may be either path's. Source: mount(2), "Creating a bind mount".
+  """
+  @spec bind(String.t(), String.t(), keyword()) :: :ok | {:error, failure()}
+  def bind(source, target, opts \\ []), do: mount(source, target, "", [:bind], opts)
+
+  @doc """
+  Gives the mount at `target` new flags.
+
+  Takes `:flags`, `:data`, `:in`, `:root` and `:no_symlinks` of `mount/4`. The flags replace those it had. With `:bind`
+  they are the mount's own, without it the file system's, everywhere that it is mounted. How events travel is not
+  changed here: that is `mount("", target, "", flags: [:private])`.
+
+      :ok = Linx.Mount.remount("/mnt/data", flags: [:bind, :ro])
+
+  Errors: as `mount/4`; `:einval` if nothing is mounted there, `:eperm` also for a flag that is locked, because the mount
+  came from a more privileged namespace. Source: mount(2), "Remounting an existing mount".
+  """
+  @spec remount(String.t(), keyword()) :: :ok | {:error, failure()}
+  def remount(target, opts \\ []), do: mount("", target, "", [:remount], opts)
+
+  @doc """
+  Moves the mount at `source`, with what is mounted below it, to `target`.
+
+  Takes the options of `mount/4`.
+
+      :ok = Linx.Mount.move("/mnt/new", "/mnt/data")
+
+  Errors: as `mount/4`; `:einval` if `source` is no mount point or lies under a shared mount, `:eloop` if `target` lies
+  below it. Source: mount(2), "Moving a mount".
+  """
+  @spec move(String.t(), String.t(), keyword()) :: :ok | {:error, failure()}
+  def move(source, target, opts \\ []), do: mount(source, target, "", [:move], opts)
+
+  @doc """
+  Makes `new_root` the root of the mount namespace, and puts the old root at `put_old`.
+
+  The kernel asks that `new_root` is a mount point and not the root already, that `put_old` is a directory at or below it,
+  and that neither the parent of `new_root` nor that of the old root is shared; otherwise it is `:einval`. Every process
+  of the namespace whose root or working directory is the old root is moved to the new one: with `in: :self` that is the
+  VM, and all that share its namespace.
+
+      :ok = Linx.Mount.mount("", "/", "", flags: [:private, :rec], in: session)
+      :ok = Linx.Mount.bind(rootfs, rootfs, in: session)
+      :ok = Linx.Mount.pivot_root(rootfs, Path.join(rootfs, "old_root"), in: session)
+      :ok = Linx.Mount.umount("/old_root", flags: [:detach], in: session)
+
+  The only option is `:in`.
+
+  Errors: `operation: :chdir` if `new_root` is no directory, `:pivot_root` with `:einval` or `:ebusy` from the call, the
+  stages of the way into another namespace. Source: pivot_root(2).
+  """
+  @spec pivot_root(String.t(), String.t(), keyword()) ::
+          :ok | {:error, Error.t() | {:bad_in, term()} | Target.unready()}
+  def pivot_root(new_root, put_old, opts \\ []) do
+    opts = options(opts, [:in])
+
+    with {:ok, place} <- Target.resolve(opts[:in]) do
+      place
+      |> Native.places()
+      |> Native.pivot_root_at(path(new_root), path(put_old))
+      |> answer(place, new_root)
+    end
+  end
+
+  @doc """
+  The mount table of the VM's own mount namespace.
+
+  Errors: `{:error, posix}`. Source: proc_pid_mountinfo(5).
+  """
+  @spec list() :: {:ok, [Entry.t()]} | {:error, atom()}
+  def list, do: list({:path, "/proc/self/mountinfo"})
+
+  @doc """
+  The mount table of another process's mount namespace, or of a file in mountinfo's format.
+
+  It is read from here, without entering anything. Paths are as that process sees them; mounts out of its root's reach
+  are not shown. A line that is not understood is left out. A session of `Linx.Process` stands for its workload.
+
+  Errors: `{:error, posix}`, among them `:enoent` (no such process or file) and `:eacces`; for a session `:no_process` and
+  `:not_ready`. Source: proc_pid_mountinfo(5).
+  """
+  @spec list(list_target() | Linx.Process.t()) :: {:ok, [Entry.t()]} | {:error, atom()}
+  def list({:pid, pid}) when is_integer(pid) and pid > 0,
+    do: list({:path, "/proc/#{pid}/mountinfo"})
+
+  def list({:path, path}) do
+    with {:ok, text} <- :file.read_file(path, [:raw]), do: {:ok, Mountinfo.parse(text)}
+  end
+
+  def list(session) when is_pid(session) do
+    case Procfs.read(session, "mountinfo") do
+      {:ok, text} -> {:ok, Mountinfo.parse(text)}
+      {:error, {:errno, errno, _code, _path}} -> {:error, errno}
+      {:error, reason} -> {:error, reason}
+    end
+  end
+
+  # -- options and answers -----------------------------------------------------------------------------------------------
+
+  @defaults [flags: [], data: "", create: false, in: :self, root: "", no_symlinks: false]
+
+  defp options(opts, keys) do
+    opts |> Keyword.validate!(Keyword.take(@defaults, keys)) |> Enum.each(&check/1)
+    Keyword.merge(@defaults, opts)
+  end
+
+  defp check({key, value}) when key in [:create, :no_symlinks] and is_boolean(value), do: :ok
+  defp check({key, _value}) when key in [:flags, :in], do: :ok
+  defp check({key, value}) when key in [:data, :root], do: path(value)
+
+  defp check({key, value}),
+    do: raise(ArgumentError, "bad value for #{inspect(key)}: #{inspect(value)}")
+
+  # What crosses to the kernel ends at its first NUL.
+  defp path(text) when is_binary(text) do
+    if String.contains?(text, "\0"),
+      do: raise(ArgumentError, "a NUL in #{inspect(text)}"),
+      else: text
+  end
+
+  defp path(other), do: raise(ArgumentError, "expected a string, got: #{inspect(other)}")
+
+  defp lookup(opts), do: {opts[:root], opts[:no_symlinks]}
+
+  defp answer(:ok, _place, _path), do: :ok
+
+  defp answer({:error, {stage, errno}}, place, path) do
+    if errno == :esrch and Target.ended?(place, 3),
+      do: {:error, :no_process},
+      else: {:error, Error.from_native({stage, errno}, Native.error_path(stage, place, path))}
+  end
+end

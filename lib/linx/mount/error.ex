@@ -1,0 +1,80 @@
+defmodule Linx.Mount.Error do
+  @moduledoc """
+  A mount operation that the kernel refused, or that did not come so far.
+
+    * `:operation` says which step failed. The call itself: `:mount`, `:umount`, `:pivot_root`. On the way into another
+      namespace: `:open_ns` (its file could not be opened), `:thread`, `:unshare` and `:setns` (no thread could be
+      started, freed of the shared working directory, moved in). Before the call: `:create` (the empty file that
+      `create: true` asks for) and `:chdir` (the new root of a `pivot_root`). A `proc` mounted in another pid namespace
+      needs a process of its own, and adds `:open_pidns`, `:setns_pid`, `:pipe` and `:fork`.
+    * `:path` is the target of the operation, or the namespace's file if the way there failed.
+    * `:errno` is the kernel's error as an atom, `:unknown` for a number that Linx has no name for.
+    * `:code` is the kernel's number, `nil` for an atom that is none of the kernel's.
+
+  Match on `:operation` and `:errno`; the text of `message/1` is for people.
+
+      case Linx.Mount.umount("/mnt/data") do
+        :ok -> :unmounted
+        {:error, %Linx.Mount.Error{errno: :ebusy}} -> :in_use
+        {:error, %Linx.Mount.Error{errno: :einval}} -> :not_a_mount_point
+      end
+  """
+
+  alias Linx.Errno
+
+  @typedoc "The step that failed."
+  @type operation() ::
+          :mount
+          | :umount
+          | :pivot_root
+          | :open_ns
+          | :unshare
+          | :setns
+          | :chdir
+          | :thread
+          | :create
+          | :open_pidns
+          | :setns_pid
+          | :pipe
+          | :fork
+
+  @type t() :: %__MODULE__{
+          __exception__: true,
+          path: Path.t(),
+          operation: operation(),
+          errno: atom(),
+          code: pos_integer() | nil
+        }
+
+  defexception [:path, :operation, :errno, :code]
+
+  @doc """
+  An error from an errno atom, the path and the step; `:code` is looked up.
+
+      iex> Linx.Mount.Error.from_posix(:ebusy, "/mnt/x", :umount).code
+      16
+
+  Errors: none; an atom that is no errno keeps `code: nil`. Source: errno(3).
+  """
+  @spec from_posix(atom(), Path.t(), operation()) :: t()
+  def from_posix(errno, path, operation) do
+    %__MODULE__{path: path, operation: operation, errno: errno, code: Errno.code(errno)}
+  end
+
+  @doc false
+  @spec from_native({operation(), atom() | pos_integer()}, Path.t()) :: t()
+  def from_native({operation, errno}, path) when is_atom(errno),
+    do: from_posix(errno, path, operation)
+
+  def from_native({operation, code}, path) do
+    %__MODULE__{path: path, operation: operation, errno: Errno.name(code), code: code}
+  end
+
+  @impl true
+  def message(%__MODULE__{} = error) do
+    "mount #{error.operation} failed on #{error.path}: #{error.errno}#{number(error.code)}"
+  end
+
+  defp number(nil), do: ""
+  defp number(code), do: " (errno #{code})"
+end

@@ -1,0 +1,141 @@
+defmodule Linx.Mount.Native do
+  @moduledoc """
+  The system calls under `Linx.Mount`, with numbers for flags and paths for namespaces.
+
+  Use `Linx.Mount`: it checks its input, knows the flags by name, takes sessions and gives `%Linx.Mount.Error{}`.
+
+  `ns_path` names a mount namespace by its file, `""` standing for the VM's own. In another one the call is made on a
+  thread that is started for it and ends with it; the VM's own threads never leave. Every call that may fail gives
+  `{:error, {stage, errno}}`, `errno` being an atom, or the number where the kernel's error has no name here.
+
+  Source: mount(2), umount2(2), pivot_root(2), setns(2).
+  """
+
+  alias Linx.{Errno, Native, Target}
+
+  @clone_newns 0x00020000
+  @clone_newpid 0x20000000
+
+  @typedoc "The step that failed."
+  @type stage() ::
+          :mount
+          | :umount
+          | :pivot_root
+          | :open_ns
+          | :unshare
+          | :setns
+          | :chdir
+          | :thread
+          | :create
+          | :open_pidns
+          | :setns_pid
+          | :pipe
+          | :fork
+
+  @typedoc "What a call that failed gives."
+  @type error() :: {:error, {stage(), atom() | pos_integer()}}
+
+  @doc """
+  mount(2). Empty `source`, `fstype` and `data` are NULL for the kernel.
+
+  `pidns_path` names a pid namespace that the mount is made from, which is what a `proc` shows; it needs a process of
+  its own. With `create_target` 1 an empty file is made at `target` first, where there is none.
+
+  Errors: `{:error, {stage, errno}}`.
+  """
+  @spec mount(
+          binary(),
+          binary(),
+          binary(),
+          non_neg_integer(),
+          binary(),
+          binary(),
+          binary(),
+          0 | 1
+        ) :: :ok | error()
+  def mount(source, target, fstype, flags, data, ns_path, pidns_path, create_target)
+      when create_target in [0, 1] do
+    places =
+      paths([{ns_path, @clone_newns}, {pidns_path, @clone_newpid}])
+
+    mount_at(places, {source, target, fstype, flags, data}, create_target == 1, {"", false})
+  end
+
+  @doc """
+  umount2(2), `flags` being the sum of its `MNT_*` and `UMOUNT_*`.
+
+  Errors: `{:error, {stage, errno}}`.
+  """
+  @spec umount(binary(), integer(), binary()) :: :ok | error()
+  def umount(target, flags, ns_path) do
+    umount_at(paths([{ns_path, @clone_newns}]), target, flags, {"", false})
+  end
+
+  @doc """
+  pivot_root(2), always on a thread of its own, so that the VM's working directory stays.
+
+  Errors: `{:error, {stage, errno}}`.
+  """
+  @spec pivot_root(binary(), binary(), binary()) :: :ok | error()
+  def pivot_root(new_root, put_old, ns_path) do
+    pivot_root_at(paths([{ns_path, @clone_newns}]), new_root, put_old)
+  end
+
+  @doc "The name of the native library."
+  @spec version() :: charlist()
+  def version, do: String.to_charlist(Native.nif_version())
+
+  @doc false
+  @spec mount_at(Native.places(), tuple(), boolean(), Native.lookup()) :: :ok | error()
+  def mount_at(places, what, create, lookup),
+    do: named(Native.mount_mount(Native.program(), places, what, create, lookup))
+
+  @doc false
+  @spec umount_at(Native.places(), binary(), non_neg_integer(), Native.lookup()) :: :ok | error()
+  def umount_at(places, target, flags, lookup),
+    do: named(Native.mount_umount(Native.program(), places, target, flags, lookup))
+
+  @doc false
+  @spec pivot_root_at(Native.places(), binary(), binary()) :: :ok | error()
+  def pivot_root_at(places, new_root, put_old),
+    do: named(Native.mount_pivot_root(Native.program(), places, new_root, put_old))
+
+  # The namespaces of `target` that a mount of `fstype` depends on. A file system of the kernel's shows the namespace of
+  # who mounts it: a proc the processes of a pid namespace, a sysfs the devices of a network namespace, and so on.
+  @doc false
+  @spec places(Native.target(), String.t()) :: Native.places()
+  def places(target, fstype \\ "")
+  def places("", _fstype), do: []
+  def places(path, _fstype) when is_binary(path), do: [{path, [@clone_newns], false}]
+  def places(target, fstype), do: [{target, [@clone_newns | shown_by(fstype)], true}]
+
+  defp shown_by("proc"), do: [@clone_newpid]
+  defp shown_by("sysfs"), do: [0x40000000]
+  defp shown_by("mqueue"), do: [0x08000000]
+  defp shown_by("cgroup2"), do: [0x02000000]
+  defp shown_by("cgroup"), do: [0x02000000]
+  defp shown_by(_), do: []
+
+  @doc false
+  @spec error_path(stage(), Native.target(), String.t()) :: String.t()
+  def error_path(stage, target, _path)
+      when stage in [:open_ns, :unshare, :setns, :thread] and target != "",
+      do: Target.proc_path(target, "ns/mnt")
+
+  def error_path(stage, target, _path)
+      when stage in [:open_pidns, :setns_pid] and target != "",
+      do: Target.proc_path(target, "ns/pid")
+
+  def error_path(_stage, _target, path), do: path
+
+  defp paths(list), do: for({path, flag} <- list, path != "", do: {path, [flag], false})
+
+  defp named({:error, {stage, code}}) do
+    case Errno.name(code) do
+      :unknown -> {:error, {stage, code}}
+      errno -> {:error, {stage, errno}}
+    end
+  end
+
+  defp named(:ok), do: :ok
+end

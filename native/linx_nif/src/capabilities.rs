@@ -1,1 +1,0 @@
-//! NIFs of this subsystem.

@@ -1,0 +1,529 @@
+//! One job in other namespaces, done by a thread that ends afterwards or, where the kernel refuses threads, by a
+//! process of its own.
+//!
+//! setns(2) into a user or a time namespace is EINVAL for a process with several threads, and a pid namespace is
+//! joined for children only. So for those the port program runs for one job: it has one thread and may join anything.
+//! It is started by posix_spawn (no copy of the VM's page tables) with one end of a socket pair as its standard input;
+//! the job and the namespaces' descriptors come through that, and the answer goes back.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::io::retry_on_intr;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+use crate::fault::{Errno, Fault, Stage};
+use crate::mount::{self, Home, Mount, PivotRoot, Umount};
+use crate::ns::{self, Kind, Namespace};
+use crate::sysctl;
+use crate::wire::{Reader, Writer};
+
+/// The port program's first argument that asks for one job.
+pub const MODE: &str = "job";
+
+/// One of each kind.
+const MAX_NAMESPACES: usize = Kind::ALL.len();
+
+/// What is to be done there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Job {
+    Mount(Mount),
+    Umount(Umount),
+    PivotRoot(PivotRoot),
+    SysctlRead(Vec<CString>),
+    SysctlWrite(Vec<CString>, Vec<u8>),
+    SysctlList(Vec<CString>),
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    Bytes(Vec<u8>),
+    Entries(Vec<sysctl::Entry>),
+}
+
+/// The namespaces that a job is done in.
+#[derive(Debug, Default)]
+pub struct Namespaces {
+    /// Those that make the difference.
+    pub needed: Vec<Namespace>,
+    /// The user namespace that gives the right to join the others, for a caller who has no other right to.
+    pub owner: Option<Namespace>,
+}
+
+/// Does `job`, `program` being the port program.
+pub fn run(program: &Path, namespaces: Namespaces, job: &Job) -> Result<Outcome, Fault> {
+    let Namespaces { mut needed, owner } = namespaces;
+    needed.retain(|namespace| !namespace.is_ours());
+    let owner = owner.filter(|namespace| !namespace.is_ours());
+    if needed.iter().any(is_for_a_process) {
+        return match run_in_process(program, needed.iter(), job) {
+            Err(fault) if is_refusal(fault) && owner.is_some() => {
+                run_in_process(program, owner.iter().chain(&needed), job)
+            }
+            other => other,
+        };
+    }
+    match ns::run_in(&[], || run_here(&needed, job)) {
+        Err(fault) if is_refusal(fault) && owner.is_some() => {
+            run_in_process(program, owner.iter().chain(&needed), job)
+        }
+        other => other,
+    }
+}
+
+fn is_for_a_process(namespace: &Namespace) -> bool {
+    matches!(namespace.kind(), Kind::Pid | Kind::User | Kind::Time)
+}
+
+fn is_refusal(fault: Fault) -> bool {
+    matches!(fault.stage, Stage::Setns | Stage::SetnsPid) && fault.errno == libc::EPERM
+}
+
+/// Joins `namespaces`, the mount namespace last, and does `job`: what must be opened in our own view is opened first.
+/// For a thread or a process of its own; none of this is undone.
+fn run_here<'n>(
+    namespaces: impl IntoIterator<Item = &'n Namespace> + Clone,
+    job: &Job,
+) -> Result<Outcome, Fault> {
+    for namespace in namespaces.clone() {
+        if namespace.kind() != Kind::Mnt {
+            namespace.join()?;
+        }
+    }
+    let join_mount = |home: &mut Home| {
+        for namespace in namespaces.clone() {
+            if namespace.kind() == Kind::Mnt {
+                namespace.join()?;
+                home.away = true;
+            }
+        }
+        Ok(())
+    };
+    match job {
+        Job::Mount(request) => {
+            let mut home = Home::open()?;
+            join_mount(&mut home)?;
+            mount::mount(&home, request).map(|()| Outcome::Done)
+        }
+        Job::Umount(request) => {
+            let mut home = Home::open()?;
+            join_mount(&mut home)?;
+            mount::umount(&home, request).map(|()| Outcome::Done)
+        }
+        Job::PivotRoot(request) => {
+            let mut home = Home::open()?;
+            join_mount(&mut home)?;
+            mount::pivot_root(&home, request).map(|()| Outcome::Done)
+        }
+        Job::SysctlRead(paths) => sysctl::Tree::open()?.read(paths).map(Outcome::Bytes),
+        Job::SysctlWrite(paths, data) => sysctl::Tree::open()?
+            .write(paths, data)
+            .map(|()| Outcome::Done),
+        Job::SysctlList(paths) => sysctl::Tree::open()?.list(paths).map(Outcome::Entries),
+    }
+}
+
+// -- our side: start the program, hand over the job, read the answer ---------------------------------------------------
+
+fn run_in_process<'n>(
+    program: &Path,
+    namespaces: impl Iterator<Item = &'n Namespace>,
+    job: &Job,
+) -> Result<Outcome, Fault> {
+    let namespaces: Vec<_> = namespaces.collect();
+    let (ours, theirs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(Stage::Pipe.errno())?;
+    let mut child = Command::new(program)
+        .arg(MODE)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(Stage::Fork.errno())?;
+    let answer = exchange(ours, &namespaces, job);
+    // It ends once it has answered, and its end is its own report where it did not. ECHILD: the VM was told to ignore
+    // SIGCHLD, and the kernel has reaped it.
+    let _status = child.wait();
+    answer
+}
+
+fn exchange(ours: OwnedFd, namespaces: &[&Namespace], job: &Job) -> Result<Outcome, Fault> {
+    send_job(ours.as_fd(), namespaces, job)?;
+    let mut answer = Vec::new();
+    File::from(ours)
+        .read_to_end(&mut answer)
+        .map_err(Stage::Pipe.errno())?;
+    decode_answer(&answer).unwrap_or(Err(Stage::Fork.fault(libc::EIO)))
+}
+
+fn send_job(socket: BorrowedFd<'_>, namespaces: &[&Namespace], job: &Job) -> Result<(), Fault> {
+    let payload = encode_job(job);
+    let mut message = Writer::default();
+    message.bytes(&payload);
+    let message = message.into_bytes();
+
+    let files: Vec<_> = namespaces
+        .iter()
+        .map(|namespace| namespace.file())
+        .collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_NAMESPACES + 1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&files)) {
+        return Err(Stage::Pipe.fault(libc::E2BIG));
+    }
+    // The child may be gone already: EPIPE, not SIGPIPE.
+    let flags = SendFlags::NOSIGNAL;
+    let mut sent =
+        retry_on_intr(|| sendmsg(socket, &[IoSlice::new(&message)], &mut control, flags))
+            .map_err(Stage::Pipe.errno())?;
+    while let Some(rest @ [_, ..]) = message.get(sent..) {
+        sent += retry_on_intr(|| rustix::net::send(socket, rest, flags))
+            .map_err(Stage::Pipe.errno())?;
+    }
+    Ok(())
+}
+
+// -- the program's side ------------------------------------------------------------------------------------------------
+
+/// The port program's part: takes one job from `socket`, does it and answers. Only for a process with one thread.
+pub fn serve(socket: OwnedFd) -> Result<(), Fault> {
+    // In there it must not be a way back to our own files: without this its /proc/<pid>/exe could be opened for
+    // writing from the namespaces that it joins (CVE-2019-5736).
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stage::Fork.errno())?;
+    let (namespaces, job) = match receive_job(&socket) {
+        Ok(received) => received,
+        Err(fault) => return answer(socket, &Err(fault)),
+    };
+    let outcome = match namespaces
+        .iter()
+        .any(|namespace| namespace.kind() == Kind::Pid)
+    {
+        true => serve_in_child(&namespaces, &job, &socket),
+        false => join_and_run(&namespaces, &job),
+    };
+    match outcome {
+        Served::Here(outcome) => answer(socket, &outcome),
+        Served::InChild => Ok(()),
+    }
+}
+
+enum Served {
+    Here(Result<Outcome, Fault>),
+    InChild,
+}
+
+fn join_and_run(namespaces: &[Namespace], job: &Job) -> Served {
+    Served::Here(join_owner(namespaces).and_then(|()| {
+        run_here(
+            namespaces
+                .iter()
+                .filter(|namespace| !is_for_a_process(namespace)),
+            job,
+        )
+    }))
+}
+
+/// The user namespace first: it gives the right to join the others.
+fn join_owner(namespaces: &[Namespace]) -> Result<(), Fault> {
+    for kind in [Kind::User, Kind::Time] {
+        for namespace in namespaces {
+            if namespace.kind() == kind {
+                namespace.join()?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A pid namespace is entered by the children of who joins it.
+fn serve_in_child(namespaces: &[Namespace], job: &Job, socket: &OwnedFd) -> Served {
+    let joined = join_owner(namespaces).and_then(|()| {
+        namespaces
+            .iter()
+            .filter(|namespace| namespace.kind() == Kind::Pid)
+            .try_for_each(Namespace::join)
+    });
+    if let Err(fault) = joined {
+        return Served::Here(Err(fault));
+    }
+    match fork() {
+        Err(fault) => Served::Here(Err(fault)),
+        Ok(None) => Served::Here(run_here(
+            namespaces
+                .iter()
+                .filter(|namespace| !is_for_a_process(namespace)),
+            job,
+        )),
+        Ok(Some(child)) => {
+            // Its end of the socket must be the last one, so that its death without an answer is the end of file.
+            let _ = socket;
+            wait_for(child);
+            Served::InChild
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "fork(2)")]
+fn fork() -> Result<Option<rustix::process::Pid>, Fault> {
+    // SAFETY: the port program has one thread when it serves a job, so the child holds no lock that nobody will
+    // release.
+    match unsafe { libc::fork() } {
+        -1 => Err(Stage::Fork.errno()(std::io::Error::last_os_error())),
+        pid => Ok(rustix::process::Pid::from_raw(pid)),
+    }
+}
+
+fn wait_for(child: rustix::process::Pid) {
+    let options = rustix::process::WaitOptions::empty();
+    // The child answers for itself; here nothing is left to report.
+    let _status = retry_on_intr(|| rustix::process::waitpid(Some(child), options));
+}
+
+fn receive_job(socket: &OwnedFd) -> Result<(Vec<Namespace>, Job), Fault> {
+    let broken = Stage::Pipe.fault(libc::EPROTO);
+    let mut head = [0_u8; 4];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_NAMESPACES + 1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = retry_on_intr(|| {
+        recvmsg(
+            socket,
+            &mut [std::io::IoSliceMut::new(&mut head)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )
+    })
+    .map_err(Stage::Pipe.errno())?;
+    let mut namespaces = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(files) = message {
+            for file in files {
+                namespaces.push(Namespace::from_file(file)?);
+            }
+        }
+    }
+    let mut stream = UnixStream::from(socket.try_clone().map_err(Stage::Pipe.errno())?);
+    let rest = head.get_mut(received.bytes..).ok_or(broken)?;
+    stream.read_exact(rest).map_err(Stage::Pipe.errno())?;
+    let length = u32::from_le_bytes(head) as usize;
+    let mut payload = Vec::new();
+    stream
+        .take(length as u64)
+        .read_to_end(&mut payload)
+        .map_err(Stage::Pipe.errno())?;
+    let job = decode_job(&payload).ok_or(broken)?;
+    Ok((namespaces, job))
+}
+
+/// Writes what came of a job: also for one that could not even be read.
+pub fn answer(socket: OwnedFd, outcome: &Result<Outcome, Fault>) -> Result<(), Fault> {
+    UnixStream::from(socket)
+        .write_all(&encode_answer(outcome))
+        .map_err(|error| Stage::Pipe.fault(Errno::raw(&error)))
+}
+
+// -- between the two ---------------------------------------------------------------------------------------------------
+
+fn encode_job(job: &Job) -> Vec<u8> {
+    let mut w = Writer::default();
+    match job {
+        Job::Mount(request) => {
+            w.number(0);
+            w.text(&request.source);
+            w.text(&request.target);
+            w.text(&request.fstype);
+            w.number(request.flags);
+            w.text(&request.data);
+            w.number(u32::from(request.create));
+            w.lookup(&request.lookup);
+        }
+        Job::Umount(request) => {
+            w.number(1);
+            w.text(&request.target);
+            w.number(request.flags);
+            w.lookup(&request.lookup);
+        }
+        Job::PivotRoot(request) => {
+            w.number(2);
+            w.text(&request.new_root);
+            w.text(&request.put_old);
+        }
+        Job::SysctlRead(paths) => {
+            w.number(3);
+            w.texts(paths);
+        }
+        Job::SysctlWrite(paths, data) => {
+            w.number(4);
+            w.texts(paths);
+            w.bytes(data);
+        }
+        Job::SysctlList(paths) => {
+            w.number(5);
+            w.texts(paths);
+        }
+    }
+    w.into_bytes()
+}
+
+fn decode_job(bytes: &[u8]) -> Option<Job> {
+    let mut r = Reader::new(bytes);
+    let job = match r.number()? {
+        0 => Job::Mount(Mount {
+            source: r.text()?,
+            target: r.text()?,
+            fstype: r.text()?,
+            flags: r.number()?,
+            data: r.text()?,
+            create: r.number()? != 0,
+            lookup: r.lookup()?,
+        }),
+        1 => Job::Umount(Umount {
+            target: r.text()?,
+            flags: r.number()?,
+            lookup: r.lookup()?,
+        }),
+        2 => Job::PivotRoot(PivotRoot {
+            new_root: r.text()?,
+            put_old: r.text()?,
+        }),
+        3 => Job::SysctlRead(r.texts()?),
+        4 => Job::SysctlWrite(r.texts()?, r.bytes()?.to_vec()),
+        5 => Job::SysctlList(r.texts()?),
+        _ => return None,
+    };
+    r.end().then_some(job)
+}
+
+fn encode_answer(answer: &Result<Outcome, Fault>) -> Vec<u8> {
+    let mut w = Writer::default();
+    match answer {
+        Err(fault) => {
+            let stage = Stage::ALL.iter().position(|stage| *stage == fault.stage);
+            w.number(0);
+            w.number(
+                stage
+                    .and_then(|at| u32::try_from(at).ok())
+                    .unwrap_or(u32::MAX),
+            );
+            w.number(fault.errno.unsigned_abs());
+        }
+        Ok(Outcome::Done) => w.number(1),
+        Ok(Outcome::Bytes(bytes)) => {
+            w.number(2);
+            w.bytes(bytes);
+        }
+        Ok(Outcome::Entries(entries)) => {
+            w.number(3);
+            w.number(u32::try_from(entries.len()).unwrap_or(0));
+            for (path, value) in entries {
+                w.bytes(path);
+                w.bytes(value);
+            }
+        }
+    }
+    w.into_bytes()
+}
+
+fn decode_answer(bytes: &[u8]) -> Option<Result<Outcome, Fault>> {
+    let mut r = Reader::new(bytes);
+    let answer = match r.number()? {
+        0 => {
+            let stage = *Stage::ALL.get(r.number()? as usize)?;
+            Err(stage.fault(i32::try_from(r.number()?).ok()?))
+        }
+        1 => Ok(Outcome::Done),
+        2 => Ok(Outcome::Bytes(r.bytes()?.to_vec())),
+        3 => {
+            let count = r.number()?;
+            let mut entries = Vec::new();
+            for _ in 0..count {
+                entries.push((r.bytes()?.to_vec(), r.bytes()?.to_vec()));
+            }
+            Ok(Outcome::Entries(entries))
+        }
+        _ => return None,
+    };
+    r.end().then_some(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mount::Lookup;
+
+    fn jobs() -> Vec<Job> {
+        let lookup = Lookup {
+            root: c"/srv/root".into(),
+            no_symlinks: true,
+        };
+        vec![
+            Job::Mount(Mount {
+                source: c"tmpfs".into(),
+                target: c"/mnt".into(),
+                fstype: c"tmpfs".into(),
+                flags: 7,
+                data: c"size=1M".into(),
+                create: true,
+                lookup: lookup.clone(),
+            }),
+            Job::Umount(Umount {
+                target: c"/mnt".into(),
+                flags: 2,
+                lookup,
+            }),
+            Job::PivotRoot(PivotRoot {
+                new_root: c"/a".into(),
+                put_old: c"/a/b".into(),
+            }),
+            Job::SysctlRead(vec![c"kernel/ostype".into()]),
+            Job::SysctlWrite(vec![c"a/b".into(), c"a.b".into()], b"1".to_vec()),
+            Job::SysctlList(vec![c"".into()]),
+        ]
+    }
+
+    #[test]
+    fn a_job_survives_the_way_and_none_that_is_cut_does() {
+        for job in jobs() {
+            let bytes = encode_job(&job);
+            assert_eq!(decode_job(&bytes), Some(job));
+            for length in 0..bytes.len() {
+                assert_eq!(decode_job(&bytes[..length]), None);
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_survives_the_way_and_none_that_is_cut_does() {
+        let answers = [
+            Ok(Outcome::Done),
+            Ok(Outcome::Bytes(b"Linux\n".to_vec())),
+            Ok(Outcome::Entries(vec![(b"a/b".to_vec(), b"1".to_vec())])),
+            Err(Stage::Mount.fault(libc::EBUSY)),
+        ];
+        for answer in answers {
+            let bytes = encode_answer(&answer);
+            assert_eq!(decode_answer(&bytes), Some(answer));
+            for length in 0..bytes.len() {
+                assert_eq!(decode_answer(&bytes[..length]), None);
+            }
+        }
+    }
+}

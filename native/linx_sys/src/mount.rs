@@ -1,0 +1,423 @@
+//! mount(2), umount2(2) and pivot_root(2), in our own mount namespace or in one that we have joined.
+//!
+//! A path in somebody else's mount namespace is not to be trusted: whoever runs there plants symlinks, and swaps them
+//! while we look (CVE-2021-30465 and its kin). So there a path is resolved once, by openat2(2), to a descriptor of
+//! what it names, and the call is made on that descriptor, through `/proc/self/fd`, whose directory was opened while
+//! we were still at home: the namespace's own `/proc` may be missing, or false.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr;
+
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2, readlinkat};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::param::page_size;
+use rustix::process::{fchdir, pivot_root as pivot};
+
+use crate::fault::{Fault, Stage};
+use crate::pin::check_procfs;
+
+/// As many symlinks as the kernel follows in one resolution (`MAXSYMLINKS`).
+const MAX_SYMLINKS: usize = 40;
+
+/// openat2(2) gives EAGAIN when a rename raced with a `..` that it may not let escape.
+const MAX_RACES: usize = 256;
+
+/// What mount(2) is asked to do. Empty fields are NULL for the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mount {
+    pub source: CString,
+    pub target: CString,
+    pub fstype: CString,
+    pub flags: u32,
+    pub data: CString,
+    /// Makes an empty file at the target first, where there is none.
+    pub create: bool,
+    pub lookup: Lookup,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Umount {
+    pub target: CString,
+    pub flags: u32,
+    pub lookup: Lookup,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PivotRoot {
+    pub new_root: CString,
+    pub put_old: CString,
+}
+
+/// How the target's path is looked up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lookup {
+    /// The directory that the target may not lead out of; empty for the namespace's root.
+    pub root: CString,
+    pub no_symlinks: bool,
+}
+
+impl Lookup {
+    pub fn is_plain(&self) -> bool {
+        self.root.is_empty() && !self.no_symlinks
+    }
+}
+
+/// What is opened in our own view before a thread leaves it.
+#[derive(Debug)]
+pub struct Home {
+    descriptors: OwnedFd,
+    root: (u64, u64),
+    /// Whether the thread has joined another mount namespace.
+    pub away: bool,
+}
+
+impl Home {
+    pub fn open() -> Result<Self, Fault> {
+        let stage = Stage::OpenNs;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let descriptors = retry_on_intr(|| open(c"/proc/self/fd", flags, Mode::empty()))
+            .map_err(stage.errno())?;
+        check_procfs(descriptors.as_fd(), stage)?;
+        let root = fstat(root_directory(stage)?).map_err(stage.errno())?;
+        Ok(Self {
+            descriptors,
+            root: (root.st_dev, root.st_ino),
+            away: false,
+        })
+    }
+
+    /// Makes the names of descriptors the names that the working directory holds.
+    fn enter_descriptors(&self, stage: Stage) -> Result<(), Fault> {
+        fchdir(&self.descriptors).map_err(stage.errno())
+    }
+}
+
+/// Mounts. The calling thread's working directory may be changed: call it on one of our own.
+pub fn mount(home: &Home, request: &Mount) -> Result<(), Fault> {
+    if !home.away && request.lookup.is_plain() {
+        return mount_plainly(request);
+    }
+    let tree = Tree::new(home, &request.lookup, Stage::Mount)?;
+    let target = match tree.open(&request.target, Stage::Mount) {
+        Err(Fault {
+            errno: libc::ENOENT,
+            ..
+        }) if request.create => tree.create(&request.target)?,
+        other => other?,
+    };
+    let source = tree.source(request)?;
+    let name = source.as_ref().map(|file| name_of(file.as_fd()));
+    home.enter_descriptors(Stage::Mount)?;
+    call_mount(
+        name.as_deref().unwrap_or(&request.source),
+        &name_of(target.as_fd()),
+        request,
+    )
+}
+
+/// Mounts in the calling thread's own namespace, as mount(8) would: symlinks are followed.
+pub fn mount_plainly(request: &Mount) -> Result<(), Fault> {
+    if request.create {
+        match open_new(rustix::fs::CWD, &request.target) {
+            Ok(_) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(Stage::Create.errno()(errno)),
+        }
+    }
+    call_mount(&request.source, &request.target, request)
+}
+
+/// Unmounts.
+pub fn umount(home: &Home, request: &Umount) -> Result<(), Fault> {
+    if !home.away && request.lookup.is_plain() {
+        return umount_plainly(request);
+    }
+    let tree = Tree::new(home, &request.lookup, Stage::Umount)?;
+    let flags = UnmountFlags::from_bits_retain(request.flags);
+    let mut path = request.target.as_bytes().to_vec();
+    for _ in 0..=MAX_SYMLINKS {
+        let (parent, name) = tree.open_parent(&path, Stage::Umount)?;
+        let Some(name) = name else {
+            // "/", "." or "..": the working directory itself keeps it busy, as any process in it would.
+            fchdir(&parent).map_err(Stage::Umount.errno())?;
+            drop(parent);
+            return unmount(c".", flags).map_err(Stage::Umount.errno());
+        };
+        match link_target(parent.as_fd(), &name, Stage::Umount)? {
+            Some(_) if tree.no_symlinks() => return Err(Stage::Umount.fault(libc::ELOOP)),
+            Some(link) if !flags.contains(UnmountFlags::NOFOLLOW) => {
+                path = beside(&path, &link);
+            }
+            _ => {
+                // A descriptor of the mount itself would keep it busy, so it is named from its parent, and a symlink
+                // that took its place meanwhile is not followed.
+                fchdir(&parent).map_err(Stage::Umount.errno())?;
+                return unmount(name.as_c_str(), flags | UnmountFlags::NOFOLLOW)
+                    .map_err(Stage::Umount.errno());
+            }
+        }
+    }
+    Err(Stage::Umount.fault(libc::ELOOP))
+}
+
+/// Unmounts in the calling thread's own namespace, as umount(8) would.
+pub fn umount_plainly(request: &Umount) -> Result<(), Fault> {
+    let flags = UnmountFlags::from_bits_retain(request.flags);
+    unmount(request.target.as_c_str(), flags).map_err(Stage::Umount.errno())
+}
+
+/// Swaps the root of the calling thread's mount namespace. The kernel itself refuses a `put_old` that is not below
+/// `new_root`, so a symlink there leads nowhere else.
+pub fn pivot_root(home: &Home, request: &PivotRoot) -> Result<(), Fault> {
+    let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = match home.away {
+        true => ResolveFlags::NO_MAGICLINKS,
+        false => ResolveFlags::empty(),
+    };
+    let new_root = open_resolved(
+        rustix::fs::CWD,
+        &request.new_root,
+        directory,
+        resolve,
+        Stage::Chdir,
+    )?;
+    let put_old = open_resolved(
+        rustix::fs::CWD,
+        &request.put_old,
+        directory,
+        resolve,
+        Stage::PivotRoot,
+    )?;
+    home.enter_descriptors(Stage::Chdir)?;
+    pivot(
+        name_of(new_root.as_fd()).as_c_str(),
+        name_of(put_old.as_fd()).as_c_str(),
+    )
+    .map_err(Stage::PivotRoot.errno())
+}
+
+/// The tree that a target's path may not lead out of.
+struct Tree {
+    root: OwnedFd,
+    resolve: ResolveFlags,
+}
+
+impl Tree {
+    /// With `root` given, that directory: symlinks below it are followed as a process would that has it as its root.
+    /// Without, the namespace's root; and if that is still the directory that is our own root, then what lies beside
+    /// the workload's files is ours, no boundary can be told, and symlinks are not followed at all.
+    fn new(home: &Home, lookup: &Lookup, stage: Stage) -> Result<Self, Fault> {
+        let mut root = root_directory(stage)?;
+        let mut resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        if !lookup.root.is_empty() {
+            let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let base = match home.away {
+                true => root.as_fd(),
+                false => rustix::fs::CWD,
+            };
+            let within = match home.away {
+                true => resolve,
+                false => ResolveFlags::NO_MAGICLINKS,
+            };
+            root = open_resolved(base, &lookup.root, directory, within, stage)?;
+        } else if home.away {
+            let found = fstat(&root).map_err(stage.errno())?;
+            if (found.st_dev, found.st_ino) == home.root {
+                resolve |= ResolveFlags::NO_SYMLINKS;
+            }
+        }
+        if lookup.no_symlinks {
+            resolve |= ResolveFlags::NO_SYMLINKS;
+        }
+        Ok(Self { root, resolve })
+    }
+
+    fn no_symlinks(&self) -> bool {
+        self.resolve.contains(ResolveFlags::NO_SYMLINKS)
+    }
+
+    fn open(&self, path: &CStr, stage: Stage) -> Result<OwnedFd, Fault> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        open_resolved(self.root.as_fd(), path, flags, self.resolve, stage)
+    }
+
+    /// The directory that holds the last component, and that component; None where it is no name of its own.
+    fn open_parent(&self, path: &[u8], stage: Stage) -> Result<(OwnedFd, Option<CString>), Fault> {
+        let (directory, name) = split(path);
+        let (path, name) = match name {
+            b"" | b"." | b".." => (path, None),
+            name => (directory, Some(c_string(name, stage)?)),
+        };
+        let path = match path {
+            b"" => c"/".to_owned(),
+            path => c_string(path, stage)?,
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent = open_resolved(self.root.as_fd(), &path, flags, self.resolve, stage)?;
+        Ok((parent, name))
+    }
+
+    /// An empty file where there is nothing; what appears meanwhile is used if it is no symlink.
+    fn create(&self, path: &CStr) -> Result<OwnedFd, Fault> {
+        let stage = Stage::Create;
+        let (parent, name) = self.open_parent(path.to_bytes(), stage)?;
+        let name = name.ok_or(stage.fault(libc::EISDIR))?;
+        match open_new(parent.as_fd(), &name) {
+            Ok(_) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(stage.errno()(errno)),
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = open_resolved(parent.as_fd(), &name, flags, ResolveFlags::BENEATH, stage)?;
+        let found = fstat(&file).map_err(stage.errno())?;
+        match FileType::from_raw_mode(found.st_mode) {
+            FileType::Symlink => Err(stage.fault(libc::ELOOP)),
+            _ => Ok(file),
+        }
+    }
+
+    /// What a bind or a move takes its mount from. Other mounts name their source to the file system.
+    fn source(&self, request: &Mount) -> Result<Option<OwnedFd>, Fault> {
+        let kind = request.flags & (libc::MS_BIND | libc::MS_MOVE | libc::MS_REMOUNT) as u32;
+        if kind != libc::MS_BIND as u32 && kind != libc::MS_MOVE as u32 {
+            return Ok(None);
+        }
+        let resolve = match request.lookup.no_symlinks {
+            true => ResolveFlags::NO_SYMLINKS,
+            false => ResolveFlags::empty(),
+        };
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        open_resolved(
+            rustix::fs::CWD,
+            &request.source,
+            flags,
+            resolve,
+            Stage::Mount,
+        )
+        .map(Some)
+    }
+}
+
+fn root_directory(stage: Stage) -> Result<OwnedFd, Fault> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    open(c"/", flags, Mode::empty()).map_err(stage.errno())
+}
+
+fn open_resolved(
+    base: BorrowedFd<'_>,
+    path: &CStr,
+    flags: OFlags,
+    resolve: ResolveFlags,
+    stage: Stage,
+) -> Result<OwnedFd, Fault> {
+    for _ in 0..MAX_RACES {
+        match openat2(base, path, flags, Mode::empty(), resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            other => return other.map_err(stage.errno()),
+        }
+    }
+    Err(stage.fault(libc::EAGAIN))
+}
+
+/// A new empty file and never one that exists: opening a device or a FIFO does things.
+fn open_new(base: BorrowedFd<'_>, path: &CStr) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mode = Mode::from_raw_mode(0o644);
+    retry_on_intr(|| openat(base, path, flags, mode))
+}
+
+/// What the symlink `name` says, or None if it is none.
+fn link_target(
+    parent: BorrowedFd<'_>,
+    name: &CStr,
+    stage: Stage,
+) -> Result<Option<Vec<u8>>, Fault> {
+    match readlinkat(parent, name, Vec::new()) {
+        Ok(link) => Ok(Some(link.into_bytes())),
+        Err(Errno::INVAL) => Ok(None),
+        Err(errno) => Err(stage.errno()(errno)),
+    }
+}
+
+/// Directory part and last component; trailing slashes name the same thing without them.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let end = path
+        .iter()
+        .rposition(|byte| *byte != b'/')
+        .map_or(0, |last| last + 1);
+    let path = path.get(..end).unwrap_or_default();
+    let cut = path
+        .iter()
+        .rposition(|byte| *byte == b'/')
+        .map_or(0, |slash| slash + 1);
+    path.split_at_checked(cut).unwrap_or_default()
+}
+
+/// The path of what a symlink at `path` says: below `path`'s directory, or anew from the root.
+fn beside(path: &[u8], link: &[u8]) -> Vec<u8> {
+    match link {
+        [b'/', ..] => link.to_vec(),
+        _ => [split(path).0, link].concat(),
+    }
+}
+
+fn c_string(bytes: &[u8], stage: Stage) -> Result<CString, Fault> {
+    CString::new(bytes).map_err(|_| stage.fault(libc::EINVAL))
+}
+
+/// The name of a descriptor in `/proc/self/fd`.
+fn name_of(file: BorrowedFd<'_>) -> CString {
+    CString::new(file.as_raw_fd().to_string()).unwrap_or_default()
+}
+
+#[expect(
+    unsafe_code,
+    reason = "rustix takes no NULL for source, type and data, and an empty source is not the same to the kernel"
+)]
+fn call_mount(source: &CStr, target: &CStr, request: &Mount) -> Result<(), Fault> {
+    // The kernel copies one page of data and cuts what is longer without a word (copy_mount_options).
+    if request.data.count_bytes() >= page_size() {
+        return Err(Stage::Mount.fault(libc::E2BIG));
+    }
+    let or_null = |text: &CStr| match text.is_empty() {
+        true => ptr::null(),
+        false => text.as_ptr(),
+    };
+    // SAFETY: each pointer is NULL or a string that ends in NUL and outlives the call; the data is shorter than the
+    // page that the kernel copies, and copying past its end stops at the first page that is not mapped.
+    let result = unsafe {
+        libc::mount(
+            or_null(source),
+            target.as_ptr(),
+            or_null(&request.fstype),
+            libc::c_ulong::from(request.flags),
+            or_null(&request.data).cast(),
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(Stage::Mount.errno()(std::io::Error::last_os_error())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn split_takes_the_last_component() {
+        assert_eq!(split(b"/a/b"), (&b"/a/"[..], &b"b"[..]));
+        assert_eq!(split(b"/a/b///"), (&b"/a/"[..], &b"b"[..]));
+        assert_eq!(split(b"b"), (&b""[..], &b"b"[..]));
+        assert_eq!(split(b"/"), (&b""[..], &b""[..]));
+        assert_eq!(split(b""), (&b""[..], &b""[..]));
+        assert_eq!(split(b"/a/.."), (&b"/a/"[..], &b".."[..]));
+    }
+
+    #[test]
+    fn a_relative_symlink_is_read_beside_itself() {
+        assert_eq!(beside(b"/a/link", b"x/y"), b"/a/x/y");
+        assert_eq!(beside(b"/a/link/", b"../x"), b"/a/../x");
+        assert_eq!(beside(b"/a/link", b"/x"), b"/x");
+    }
+}

@@ -1,0 +1,66 @@
+//! Files of a process below `/proc`, of the process that is meant and no other.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::OFlags;
+use rustix::io::{read, retry_on_intr, write};
+
+use crate::fault::{Fault, Stage};
+use crate::ns::Target;
+use crate::pin::Pin;
+
+/// More than any of these files holds; a reader that never ends is not ours to follow.
+const MAX_FILE: usize = 4 << 20;
+
+/// `/proc/<pid>/<name>`, whole.
+pub fn read_file(target: &Target<'_>, name: &str) -> Result<Vec<u8>, Fault> {
+    of_process(target, Stage::Read, |pin| {
+        let file = pin.open(name, OFlags::RDONLY, Stage::Read)?;
+        read_to_end(&file)
+    })
+}
+
+/// One write(2) to `/proc/<pid>/<name>`: the kernel takes a map whole or not at all.
+pub fn write_file(target: &Target<'_>, name: &str, data: &[u8]) -> Result<(), Fault> {
+    of_process(target, Stage::Write, |pin| {
+        let file = pin.open(name, OFlags::WRONLY, Stage::Write)?;
+        write_once(&file, data)
+    })
+}
+
+/// A pid is pinned for the time of `work`; that it ends meanwhile is what its absence is, ENOENT.
+fn of_process<T>(
+    target: &Target<'_>,
+    stage: Stage,
+    work: impl FnOnce(&Pin) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    match target {
+        Target::Pin(pin) => work(pin),
+        Target::Pid(pid) => work(&Pin::of(*pid, stage)?).map_err(|fault| match fault.errno {
+            libc::ESRCH => stage.fault(libc::ENOENT),
+            _ => fault,
+        }),
+        Target::Path(_) => Err(stage.fault(libc::EINVAL)),
+    }
+}
+
+pub(crate) fn write_once(file: &OwnedFd, data: &[u8]) -> Result<(), Fault> {
+    // A short count is the kernel's way of saying that it has read as much as it has a use for.
+    retry_on_intr(|| write(file, data))
+        .map(|_| ())
+        .map_err(Stage::Write.errno())
+}
+
+pub(crate) fn read_to_end(file: &OwnedFd) -> Result<Vec<u8>, Fault> {
+    let mut content = Vec::new();
+    let mut chunk = [0_u8; 4096];
+    while content.len() < MAX_FILE {
+        let count =
+            retry_on_intr(|| read(file.as_fd(), &mut chunk)).map_err(Stage::Read.errno())?;
+        match chunk.get(..count) {
+            None | Some([]) => break,
+            Some(bytes) => content.extend_from_slice(bytes),
+        }
+    }
+    Ok(content)
+}
