@@ -1,0 +1,46 @@
+defmodule Linx.Sysctl.Entry do
+  @moduledoc """
+  One knob as `Linx.Sysctl.list/1` found it: its `:key` in dot form and its `:value`, without the line end that the kernel
+  puts behind it.
+
+  It is inspected as `#Linx.Sysctl.Entry<net.ipv4.ip_forward = "0">`. Of a value of more than 60 bytes the text shows as
+  many and `...`; the field has it all.
+
+  Source: proc_sys(5).
+  """
+
+  @type t() :: %__MODULE__{key: String.t(), value: binary()}
+
+  @enforce_keys [:key, :value]
+  defstruct [:key, :value]
+
+  defimpl Inspect do
+    @most 60
+
+    def inspect(%{key: key, value: value}, _opts) when is_binary(value) do
+      "#Linx.Sysctl.Entry<#{key} = #{text(value)}>"
+    end
+
+    def inspect(entry, _opts) do
+      "#Linx.Sysctl.Entry<#{Kernel.inspect(entry.key)} = #{Kernel.inspect(entry.value)}>"
+    end
+
+    defp text(value) when byte_size(value) <= @most, do: quoted(value)
+
+    defp text(value) do
+      cut = value |> binary_part(0, @most) |> whole_characters()
+      quoted(cut <> "...")
+    end
+
+    # A character that the cut went through would turn the whole text into a list of bytes.
+    defp whole_characters(bytes) do
+      case :unicode.characters_to_binary(bytes) do
+        {:incomplete, whole, _rest} -> whole
+        _ -> bytes
+      end
+    end
+
+    defp quoted(bytes),
+      do: Kernel.inspect(bytes, binaries: :as_strings, printable_limit: :infinity)
+  end
+end

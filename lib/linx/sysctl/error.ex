@@ -1,0 +1,87 @@
+defmodule Linx.Sysctl.Error do
+  @moduledoc """
+  A knob that could not be read, written or listed.
+
+    * `:operation` says which step failed: `:read`, `:write` or `:list`, the file itself; on the way into other namespaces
+      `:open_ns` (a namespace's file could not be opened), `:thread`, `:unshare`, `:setns`. What a thread may not join
+      (a user namespace) adds `:pipe` and `:fork`.
+    * `:key` is the key as it was given, `:path` its file below `/proc/sys`, whichever step failed.
+    * `:errno` is the kernel's error as an atom, `:unknown` for a number that Linx has no name for.
+    * `:code` is the kernel's number, `nil` for an atom that is none of the kernel's.
+
+  Match on `:operation` and `:errno`:
+
+      case Linx.Sysctl.write("net.ipv4.ip_forward", 1) do
+        :ok -> :forwarding
+        {:error, %Linx.Sysctl.Error{errno: errno}} when errno in [:eacces, :eperm] -> :not_allowed
+        {:error, %Linx.Sysctl.Error{errno: :enoent}} -> :no_such_knob
+      end
+
+  Input that no kernel is asked about is `{:error, {:bad_key, key}}` or `{:error, {:bad_value, reason}}` instead.
+  """
+
+  alias Linx.Errno
+
+  @typedoc "The step that failed."
+  @type operation() ::
+          :read
+          | :write
+          | :list
+          | :open_ns
+          | :unshare
+          | :setns
+          | :chdir
+          | :thread
+          | :open_pidns
+          | :setns_pid
+          | :pipe
+          | :fork
+
+  @type t() :: %__MODULE__{
+          __exception__: true,
+          key: String.t(),
+          path: Path.t(),
+          operation: operation(),
+          errno: atom(),
+          code: pos_integer() | nil
+        }
+
+  defexception [:key, :path, :operation, :errno, :code]
+
+  @doc """
+  An error from an errno atom, the key, its path and the step; `:code` is looked up.
+
+      iex> Linx.Sysctl.Error.from_posix(:eacces, "a.b", "/proc/sys/a/b", :write).code
+      13
+
+  Errors: none; an atom that is no errno keeps `code: nil`. Source: errno(3).
+  """
+  @spec from_posix(atom(), String.t(), Path.t(), operation()) :: t()
+  def from_posix(errno, key, path, operation) do
+    %__MODULE__{
+      key: key,
+      path: path,
+      operation: operation,
+      errno: errno,
+      code: Errno.code(errno)
+    }
+  end
+
+  @doc false
+  @spec from_native({operation(), atom() | pos_integer()}, String.t(), Path.t()) :: t()
+  def from_native({operation, errno}, key, path) when is_atom(errno),
+    do: from_posix(errno, key, path, operation)
+
+  def from_native({operation, code}, key, path) do
+    %{from_posix(Errno.name(code), key, path, operation) | code: code}
+  end
+
+  @impl true
+  def message(%__MODULE__{} = error) do
+    "sysctl #{error.operation} #{inspect(error.key)} failed on #{error.path}: " <>
+      "#{error.errno}#{number(error.code)}"
+  end
+
+  defp number(nil), do: ""
+  defp number(code), do: " (errno #{code})"
+end

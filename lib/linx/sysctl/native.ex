@@ -1,0 +1,111 @@
+defmodule Linx.Sysctl.Native do
+  @moduledoc """
+  Knobs in other namespaces, by path: what `Linx.Sysctl` calls for `:in`.
+
+  Use `Linx.Sysctl`: it checks keys and values, takes pids and sessions and gives `%Linx.Sysctl.Error{}`.
+
+  `ns_paths` is a list of namespace files, of whatever types; `[]` stands for the VM's own. They are opened here, a thread
+  joins them, works and ends. `/proc/sys` is opened before the thread leaves and is always the VM's own: the kernel shows
+  a task the values of the task's namespaces whichever `/proc` it looks through, and one that a container has mounted is
+  not to be trusted.
+
+  Every function gives `{:error, {stage, errno}}` when it fails, `errno` being an atom, or the number where the kernel's
+  error has no name here. A path outside `/proc/sys` is `:einval`.
+
+  Source: proc_sys(5), setns(2).
+  """
+
+  alias Linx.{Errno, Native}
+
+  @clone_newuts 0x04000000
+  @clone_newipc 0x08000000
+  @clone_newuser 0x10000000
+  @clone_newnet 0x40000000
+
+  @typedoc "The step that failed."
+  @type stage() :: :read | :write | :list | :open_ns | :unshare | :setns | :thread
+
+  @typedoc "What a call that failed gives."
+  @type error() :: {:error, {stage(), atom() | pos_integer()}}
+
+  @doc """
+  The bytes of the knob at `path`, line end included.
+
+  Errors: `{:error, {stage, errno}}`.
+  """
+  @spec read_in_ns(binary(), [binary()]) :: {:ok, binary()} | error()
+  def read_in_ns(path, ns_paths) do
+    with {:ok, below} <- below(path, :read), do: read_at(paths(ns_paths), [below])
+  end
+
+  @doc """
+  Writes `data` to the knob at `path`, in one write(2) and as it is.
+
+  Errors: `{:error, {stage, errno}}`.
+  """
+  @spec write_in_ns(binary(), binary(), [binary()]) :: :ok | error()
+  def write_in_ns(path, data, ns_paths) do
+    with {:ok, below} <- below(path, :write), do: write_at(paths(ns_paths), [below], data)
+  end
+
+  @doc """
+  Every knob below `root` that can be read, as `{path, bytes}` in no order.
+
+  Errors: `{:error, {stage, errno}}`, `:list` with `:enoent` or `:enotdir` where `root` is no directory.
+  """
+  @spec list_in_ns(binary(), [binary()]) :: {:ok, [{binary(), binary()}]} | error()
+  def list_in_ns(root, ns_paths) do
+    with {:ok, below} <- below(root, :list),
+         {:ok, entries} <- list_at(paths(ns_paths), [below]) do
+      case entries do
+        [{^below, _}] -> {:error, {:list, :enotdir}}
+        _ -> {:ok, for({path, bytes} <- entries, do: {"/proc/sys/" <> path, bytes})}
+      end
+    end
+  end
+
+  @doc "The name of the native library."
+  @spec version() :: charlist()
+  def version, do: String.to_charlist(Native.nif_version())
+
+  @doc false
+  @spec read_at(Native.places(), [binary()]) :: {:ok, binary()} | error()
+  def read_at(places, paths), do: named(Native.sysctl_read(Native.program(), places, paths))
+
+  @doc false
+  @spec write_at(Native.places(), [binary()], binary()) :: :ok | error()
+  def write_at(places, paths, data),
+    do: named(Native.sysctl_write(Native.program(), places, paths, data))
+
+  @doc false
+  @spec list_at(Native.places(), [binary()]) :: {:ok, [{binary(), binary()}]} | error()
+  def list_at(places, paths), do: named(Native.sysctl_list(Native.program(), places, paths))
+
+  # The namespaces of `target` that values below `path` may depend on. The user namespace is the owner of user.* only, and
+  # costs a process, so it is joined where the path is, or may hold, one of those.
+  @doc false
+  @spec places(Native.target(), String.t()) :: Native.places()
+  def places("", _path), do: []
+  def places(file, _path) when is_binary(file), do: [{file, [0], false}]
+
+  def places(target, path) do
+    flags = [@clone_newnet, @clone_newuts, @clone_newipc]
+    user = if path == "" or path =~ ~r"\Auser(/|\z)", do: [@clone_newuser], else: []
+    [{target, flags ++ user, true}]
+  end
+
+  defp paths(files), do: for(file <- files, do: {file, [0], false})
+
+  defp below("/proc/sys", _stage), do: {:ok, ""}
+  defp below("/proc/sys/" <> path, _stage), do: {:ok, String.trim_trailing(path, "/")}
+  defp below(_path, stage), do: {:error, {stage, :einval}}
+
+  defp named({:error, {stage, code}}) do
+    case Errno.name(code) do
+      :unknown -> {:error, {stage, code}}
+      errno -> {:error, {stage, errno}}
+    end
+  end
+
+  defp named(answer), do: answer
+end
