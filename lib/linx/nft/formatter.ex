@@ -1,0 +1,64 @@
+defmodule Linx.NFT.Formatter do
+  @moduledoc """
+  Writes nft text: from a `%Linx.Netfilter.Ruleset{}` (`format/1`), and as a plugin of `mix format` for `~NFT`
+  sigils and `.nft` files.
+
+  `format/1` reads each rule's expressions back as nft(8) does: it follows the registers, finds the fields,
+  prefixes, flags, ranges, sets and maps that the author wrote, and leaves out what the language implies. The text
+  parses back to an equal ruleset (`Linx.NFT.parse/2`), `nft -f` loads it, and formatting it again changes nothing.
+  Tables come in the order of family and name; within a table objects and flowtables, then chains, sets and maps, each by
+  name.
+
+  A rule with an expression that has no words in nft becomes a comment as a whole,
+  `# <unsupported expression: name> ...`: the part that has words would match more than the rule did.
+
+  ## In `mix format`
+
+      # .formatter.exs
+      [
+        plugins: [Linx.NFT.Formatter],
+        inputs: ["{lib,test}/**/*.{ex,exs}", "**/*.nft"]
+      ]
+
+  The plugin lays the author's own text out again. Comments, `define`, `include`, commands, the order of things and
+  `\#{...}` stay; only white space, line ends and separators change. It needs no native code. A file that does not
+  parse raises `Linx.NFT.ParseError`; a sigil that does not is left as it is, since the compiler reports it.
+
+  Source: nft(8); nft_tables.h for the expressions; `Mix.Tasks.Format` for the plugin.
+  """
+
+  @behaviour Mix.Tasks.Format
+
+  alias Linx.Netfilter.{Ruleset, Table}
+  alias Linx.NFT.Formatter.{Plugin, Tables}
+
+  @doc """
+  The ruleset as nft text, ending in a newline; the empty string for an empty ruleset.
+
+  Never raises: what has no words becomes a comment.
+
+      iex> alias Linx.Netfilter.{Expr, Ruleset}
+      iex> Ruleset.new()
+      ...> |> Ruleset.add_table!(:inet, "fw")
+      ...> |> Ruleset.add_chain!("fw", "in")
+      ...> |> Ruleset.add_rule!("fw", "in", [Expr.payload(:tcp_dport), Expr.cmp(:eq, <<22::16>>), :accept])
+      ...> |> Linx.NFT.Formatter.format()
+      "table inet fw {\\n  chain in {\\n    tcp dport 22 accept\\n  }\\n}\\n"
+  """
+  @spec format(Ruleset.t()) :: String.t()
+  def format(%Ruleset{tables: tables}) do
+    tables
+    |> Enum.sort_by(fn {key, _table} -> key end)
+    |> Enum.map(fn {_key, %Table{} = table} -> Tables.text(table) end)
+    |> Enum.intersperse("\n")
+    |> IO.iodata_to_binary()
+  end
+
+  @doc false
+  @impl Mix.Tasks.Format
+  def features(_opts), do: [sigils: [:NFT], extensions: [".nft"]]
+
+  @doc false
+  @impl Mix.Tasks.Format
+  def format(contents, opts), do: Plugin.format(contents, opts)
+end

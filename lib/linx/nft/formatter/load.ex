@@ -1,0 +1,405 @@
+defmodule Linx.NFT.Formatter.Load do
+  @moduledoc false
+  # Expressions that put something into a register, as terms: the words that load it, its datatype and
+  # its byte order.
+
+  alias Linx.Netfilter.{Expr, Field}
+  alias Linx.NFT.Formatter.Term
+
+  # Keys of the kernel's enum nft_meta_keys: {nft's word, datatype, bytes, byte order}.
+  @meta %{
+    len: {"length", :integer, 4, :host},
+    protocol: {"protocol", :ether_type, 2, :big},
+    priority: {"priority", :classid, 4, :host},
+    mark: {"mark", :mark, 4, :host},
+    iif: {"iif", :iface_index, 4, :host},
+    oif: {"oif", :iface_index, 4, :host},
+    iifname: {"iifname", :ifname, 16, :host},
+    oifname: {"oifname", :ifname, 16, :host},
+    iftype: {"iiftype", :iface_type, 2, :host},
+    iiftype: {"iiftype", :iface_type, 2, :host},
+    oiftype: {"oiftype", :iface_type, 2, :host},
+    skuid: {"skuid", :uid, 4, :host},
+    skgid: {"skgid", :gid, 4, :host},
+    nftrace: {"nftrace", :integer, 1, :host},
+    rtclassid: {"rtclassid", :realm, 4, :host},
+    secmark: {"secmark", :integer, 4, :host},
+    nfproto: {"nfproto", :nf_proto, 1, :host},
+    l4proto: {"l4proto", :inet_proto, 1, :big},
+    bri_iifname: {"ibrname", :ifname, 16, :host},
+    bri_oifname: {"obrname", :ifname, 16, :host},
+    pkttype: {"pkttype", :pkt_type, 1, :host},
+    cpu: {"cpu", :integer, 4, :host},
+    iifgroup: {"iifgroup", :devgroup, 4, :host},
+    oifgroup: {"oifgroup", :devgroup, 4, :host},
+    cgroup: {"cgroup", :integer, 4, :host},
+    prandom: {"random", :integer, 4, :big},
+    secpath: {"ipsec", :boolean, 1, :host},
+    iifkind: {"iifkind", :ifname, 16, :host},
+    oifkind: {"oifkind", :ifname, 16, :host},
+    bri_iifpvid: {"ibrpvid", :integer, 2, :host},
+    bri_iifvproto: {"ibrvproto", :ether_type, 2, :big},
+    time_ns: {"time", :date, 8, :host},
+    time_day: {"day", :day, 1, :host},
+    time_hour: {"hour", :hour, 4, :host},
+    time: {"time", :date, 8, :host},
+    day: {"day", :day, 1, :host},
+    hour: {"hour", :hour, 4, :host},
+    sdif: {"sdif", :iface_index, 4, :host},
+    sdifname: {"sdifname", :ifname, 16, :host},
+    bri_broute: {"broute", :integer, 1, :host},
+    broute: {"broute", :integer, 1, :host},
+    bri_iifhwaddr: {"ibrhwaddr", :ether_addr, 6, :big}
+  }
+
+  # enum nft_ct_keys.
+  @ct %{
+    state: {"state", :ct_state, 4, :host},
+    direction: {"direction", :ct_dir, 1, :host},
+    status: {"status", :ct_status, 4, :host},
+    mark: {"mark", :mark, 4, :host},
+    secmark: {"secmark", :integer, 4, :host},
+    expiration: {"expiration", :time, 4, :host},
+    helper: {"helper", :string, 16, :host},
+    l3protocol: {"l3proto", :nf_proto, 1, :host},
+    src: {"saddr", :ll_addr, 16, :big},
+    dst: {"daddr", :ll_addr, 16, :big},
+    protocol: {"protocol", :inet_proto, 1, :big},
+    proto_src: {"proto-src", :inet_service, 2, :big},
+    proto_dst: {"proto-dst", :inet_service, 2, :big},
+    labels: {"label", :ct_label, 16, :host},
+    pkts: {"packets", :integer, 8, :host},
+    bytes: {"bytes", :integer, 8, :host},
+    avgpkt: {"avgpkt", :integer, 8, :host},
+    zone: {"zone", :integer, 2, :host},
+    eventmask: {"event", :ct_event, 4, :host},
+    src_ip: {"ip saddr", :ipv4_addr, 4, :big},
+    dst_ip: {"ip daddr", :ipv4_addr, 4, :big},
+    src_ip6: {"ip6 saddr", :ipv6_addr, 16, :big},
+    dst_ip6: {"ip6 daddr", :ipv6_addr, 16, :big},
+    id: {"id", :integer, 4, :host}
+  }
+
+  @rt %{
+    classid: {"classid", :realm, 4, :host},
+    nexthop4: {"ip nexthop", :ipv4_addr, 4, :big},
+    nexthop6: {"ip6 nexthop", :ipv6_addr, 16, :big},
+    tcpmss: {"mtu", :integer, 2, :host},
+    xfrm: {"ipsec", :boolean, 1, :host}
+  }
+
+  @socket %{
+    transparent: {"transparent", :integer, 1, :host},
+    mark: {"mark", :mark, 4, :host},
+    wildcard: {"wildcard", :integer, 1, :host},
+    cgroupv2: {"cgroupv2", :cgroupsv2, 8, :host}
+  }
+
+  @xfrm %{
+    daddr_ip4: {"ip daddr", :ipv4_addr, 4, :big},
+    saddr_ip4: {"ip saddr", :ipv4_addr, 4, :big},
+    daddr_ip6: {"ip6 daddr", :ipv6_addr, 16, :big},
+    saddr_ip6: {"ip6 saddr", :ipv6_addr, 16, :big},
+    reqid: {"reqid", :integer, 4, :host},
+    spi: {"spi", :integer, 4, :big}
+  }
+
+  @bases %{link: "ll", network: "nh", transport: "th", inner: "ih"}
+  @tunnels %{1 => "vxlan", 2 => "geneve", 3 => "gre", 4 => "gretap"}
+
+  @doc "The term that a loading expression puts into its `dreg`, or `:error` for one that is not known."
+  @spec term(Expr.t()) :: {:ok, Term.t()} | :error
+  def term(%Expr{name: :payload, data: data}), do: payload(data)
+  def term(%Expr{name: :exthdr, data: data}), do: exthdr(data)
+  def term(%Expr{name: :meta, data: %{key: key}}), do: keyed(@meta, key, "meta ")
+  def term(%Expr{name: :rt, data: %{key: key}}), do: keyed(@rt, key, "rt ")
+
+  def term(%Expr{name: :ct, data: %{key: key} = data}) do
+    words =
+      if direction = data[:direction], do: ["ct ", Atom.to_string(direction), " "], else: "ct "
+
+    keyed(@ct, key, words)
+  end
+
+  def term(%Expr{name: :socket, data: %{key: :cgroupv2} = data}),
+    do:
+      {:ok,
+       %Term{
+         text: ["socket cgroupv2 level ", Integer.to_string(data[:level] || 0)],
+         type: :cgroupsv2,
+         size: 8,
+         order: :host
+       }}
+
+  def term(%Expr{name: :socket, data: %{key: key}}), do: keyed(@socket, key, "socket ")
+
+  def term(%Expr{name: :xfrm, data: %{key: key} = data}) do
+    spnum =
+      if data[:spnum] in [nil, 0], do: "", else: ["spnum ", Integer.to_string(data.spnum), " "]
+
+    keyed(@xfrm, key, ["ipsec ", Atom.to_string(data[:dir] || :in), " ", spnum])
+  end
+
+  def term(%Expr{name: :fib, data: data}), do: {:ok, fib(data)}
+
+  def term(%Expr{name: :numgen, data: %{type: type, modulus: modulus} = data}) do
+    kind = if type == :random, do: "random", else: "inc"
+    {:ok, number(["numgen ", kind, " mod ", Integer.to_string(modulus), offset(data)])}
+  end
+
+  def term(%Expr{name: :hash, data: %{type: :sym, modulus: modulus} = data}),
+    do: {:ok, number(["symhash mod ", Integer.to_string(modulus), offset(data)])}
+
+  def term(%Expr{name: :osf, data: data}) do
+    ttl = if data[:ttl] in [:loose, :skip], do: ["ttl ", Atom.to_string(data.ttl), " "], else: ""
+    what = if :version in List.wrap(data[:flags]), do: "version", else: "name"
+    {:ok, %Term{text: ["osf ", ttl, what], type: :string, size: 16, order: :host}}
+  end
+
+  def term(%Expr{name: :tunnel, data: %{key: :id}}),
+    do: {:ok, %Term{text: "tunnel id", type: :integer, size: 4, order: :host}}
+
+  def term(%Expr{name: :tunnel, data: %{key: :path}}),
+    do: {:ok, %Term{text: "tunnel path", type: :boolean, size: 1, order: :host}}
+
+  def term(%Expr{name: :inner, data: %{expr: %Expr{} = expr} = data}) do
+    with {:ok, term} <- term(expr), {:ok, tunnel} <- tunnel(data) do
+      text = IO.iodata_to_binary(term.text)
+      # `vxlan vni` is the tunnel's own header and names it already.
+      {:ok,
+       if(String.starts_with?(text, tunnel <> " "),
+         do: term,
+         else: %{term | text: [tunnel, " ", inner(text)]}
+       )}
+    end
+  end
+
+  def term(_expr), do: :error
+
+  @doc "A jenkins hash over `inner`, the text of what it hashes."
+  @spec jhash(map(), iodata()) :: Term.t()
+  def jhash(%{modulus: modulus} = data, inner) do
+    seed =
+      if data[:seed] in [nil, 0],
+        do: "",
+        else: [" seed 0x", Integer.to_string(data.seed, 16) |> String.downcase()]
+
+    number(["jhash ", inner, " mod ", Integer.to_string(modulus), seed, offset(data)])
+  end
+
+  @doc "Datatype, size and byte order of a key that is written: `meta mark set`, `ct zone set`."
+  @spec written(:meta | :ct, atom()) :: {:ok, Term.t()} | :error
+  def written(:meta, key), do: keyed(@meta, key, "meta ")
+  def written(:ct, key), do: keyed(@ct, key, "ct ")
+
+  ## Packet headers
+
+  defp payload(%{field: name} = data) when is_atom(name) and name != nil do
+    with {:ok, field} <- Field.fetch(name), do: {:ok, field_term(field, data)}
+  end
+
+  defp payload(%{base: base, offset: offset, len: len} = data) do
+    case @bases do
+      %{^base => word} ->
+        text = ["@", word, ",", Integer.to_string(offset * 8), ",", Integer.to_string(len * 8)]
+        {:ok, %Term{text: text, type: :integer, size: len, source: data}}
+
+      _ ->
+        :error
+    end
+  end
+
+  defp payload(_), do: :error
+
+  # A field that is no whole bytes has to be cut out by a bitwise expression: until then the term is
+  # the bytes around it.
+  defp field_term(field, data) do
+    len = data[:len] || elem(Field.bytes(field), 1)
+    whole = %Term{text: words(field), type: field.type, size: len, source: data}
+    {mask, shift} = Field.mask(field)
+
+    cond do
+      rem(field.length, 8) == 0 and rem(field.offset, 8) == 0 ->
+        whole
+
+      Field.bytes(field) == {data[:offset] || 0, len} ->
+        %{raw(data, len) | mask: {mask, shift, whole}}
+
+      true ->
+        raw(data, len)
+    end
+  end
+
+  defp raw(%{base: base, offset: offset} = data, len) do
+    text = [
+      "@",
+      Map.get(@bases, base, "nh"),
+      ",",
+      Integer.to_string(offset * 8),
+      ",",
+      Integer.to_string(len * 8)
+    ]
+
+    %Term{text: text, type: :integer, size: len, source: data}
+  end
+
+  defp raw(data, len), do: %Term{text: "@nh,0,8", type: :integer, size: len, source: data}
+
+  @doc "The words for a header field: `tcp dport`, `tcp option maxseg size`, `ip option ra value`."
+  @spec words(Field.t()) :: iodata()
+  def words(%{protocol: protocol, field: field}),
+    do: [header(Atom.to_string(protocol)), " ", field]
+
+  defp header("tcpopt_" <> option), do: ["tcp option ", option(option)]
+  defp header("ipopt_" <> option), do: ["ip option ", option]
+  defp header("chunk_" <> chunk), do: ["sctp chunk ", String.replace(chunk, "_", "-")]
+  defp header(protocol), do: protocol
+
+  defp option("sack_perm"), do: "sack-perm"
+  defp option(option), do: option
+
+  ## Extension headers and options
+
+  @ipv6 %{0 => "hbh", 43 => "rt", 44 => "frag", 60 => "dst", 135 => "mh"}
+  @ipv4 %{131 => "lsrr", 148 => "ra", 7 => "rr", 137 => "ssrr"}
+  @tcp %{
+    0 => "eol",
+    1 => "nop",
+    2 => "maxseg",
+    3 => "window",
+    4 => "sack-perm",
+    5 => "sack",
+    8 => "timestamp",
+    19 => "md5sig",
+    30 => "mptcp",
+    34 => "fastopen"
+  }
+
+  defp exthdr(%{op: op, type: type} = data) do
+    if :present in List.wrap(data[:flags]) do
+      with {:ok, words} <- presence(op, type),
+           do: {:ok, %Term{text: words, type: :boolean, size: 1, order: :host, source: data}}
+    else
+      extension(op, type, data)
+    end
+  end
+
+  defp exthdr(_), do: :error
+
+  @doc "The words for a header or option as such: `tcp option maxseg`, `exthdr hbh`."
+  @spec presence(atom(), non_neg_integer()) :: {:ok, iodata()} | :error
+  def presence(:ipv6, type), do: named(@ipv6, type, "exthdr ")
+  def presence(:ipv4, type), do: named(@ipv4, type, "ip option ")
+  def presence(:dccp, type), do: {:ok, ["dccp option ", Integer.to_string(type)]}
+
+  def presence(:tcpopt, type),
+    do: {:ok, ["tcp option ", Map.get(@tcp, type) || Integer.to_string(type)]}
+
+  def presence(:sctp, type) do
+    case Field.at(:sctp, type, 0, 8) do
+      nil -> :error
+      field -> {:ok, header(Atom.to_string(field.protocol))}
+    end
+  end
+
+  def presence(_, _), do: :error
+
+  defp named(table, type, words) do
+    with {:ok, name} <- Map.fetch(table, type), do: {:ok, [words, name]}
+  end
+
+  defp extension(op, type, data) do
+    offset = data[:offset] || 0
+    len = data[:len] || 1
+
+    field =
+      case data do
+        %{field: name} -> with {:ok, field} <- Field.fetch(name), do: field, else: (_ -> nil)
+        _ -> Field.at(op, type, offset * 8, len * 8) || narrow(op, type, offset, len)
+      end
+
+    cond do
+      field != nil ->
+        {:ok, extension_term(field, data, offset, len)}
+
+      op == :tcpopt ->
+        {:ok,
+         %Term{text: option_bytes(type, offset, len), type: :integer, size: len, source: data}}
+
+      true ->
+        :error
+    end
+  end
+
+  # The field that these bytes are loaded for, when it is no whole bytes.
+  defp narrow(op, type, offset, len) do
+    Enum.find(Field.all(), fn field ->
+      field.base == op and field.header == type and Field.bytes(field) == {offset, len} and
+        rem(field.length, 8) != 0
+    end)
+  end
+
+  defp extension_term(field, data, _offset, len) do
+    whole = %Term{text: words(field), type: field.type, size: len, source: data}
+
+    if rem(field.length, 8) == 0 and rem(field.offset, 8) == 0 do
+      whole
+    else
+      {mask, shift} = Field.mask(field)
+      %{whole | mask: {mask, shift, whole}}
+    end
+  end
+
+  defp option_bytes(type, offset, len),
+    do: [
+      "tcp option @",
+      Integer.to_string(type),
+      ",",
+      Integer.to_string(offset * 8),
+      ",",
+      Integer.to_string(len * 8)
+    ]
+
+  ## The rest
+
+  defp fib(data) do
+    flags = List.wrap(data[:flags])
+
+    selectors =
+      for flag <- [:saddr, :daddr, :mark, :iif, :oif], flag in flags, do: Atom.to_string(flag)
+
+    {result, type, size} =
+      case data[:result] do
+        :oif -> {"oif", :iface_index, 4}
+        :oifname -> {"oifname", :ifname, 16}
+        _ -> {"type", :fib_addrtype, 4}
+      end
+
+    {type, size} = if :present in flags, do: {:boolean, size}, else: {type, size}
+
+    %Term{
+      text: ["fib ", Enum.intersperse(selectors, " . "), " ", result],
+      type: type,
+      size: size,
+      order: :host
+    }
+  end
+
+  defp number(text), do: %Term{text: text, type: :integer, size: 4, order: :host}
+
+  defp offset(data) do
+    if data[:offset] in [nil, 0], do: "", else: [" offset ", Integer.to_string(data.offset)]
+  end
+
+  defp keyed(table, key, words) do
+    with {:ok, {word, type, size, order}} <- Map.fetch(table, key),
+         do: {:ok, %Term{text: [words, word], type: type, size: size, order: order}}
+  end
+
+  defp tunnel(%{type: type}) when is_atom(type) and type != nil, do: {:ok, Atom.to_string(type)}
+  defp tunnel(%{type: type}), do: Map.fetch(@tunnels, type)
+  defp tunnel(_), do: :error
+
+  defp inner("meta " <> rest), do: rest
+  defp inner(text), do: text
+end

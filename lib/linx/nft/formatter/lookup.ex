@@ -1,0 +1,176 @@
+defmodule Linx.NFT.Formatter.Lookup do
+  @moduledoc false
+  # Sets, maps and verdict maps in rules: named ones, those of the rule itself, and those that a rule
+  # fills (dynset).
+
+  alias Linx.Netfilter.Expr
+  alias Linx.NFT.Formatter.{Context, Element, Match, Registers, Statement, Term, Value}
+
+  @doc "A lookup: a match, a verdict map, or the load of a map's value."
+  @spec step(Expr.t(), Context.t()) :: {:ok, Context.t()} | :error
+  def step(%Expr{name: :lookup, data: %{set: name} = data}, context) do
+    set = Context.set(context, name)
+
+    with {:ok, key} <- key(context, data[:sreg] || 1, set && set.key_type) do
+      use_set(context, data, key, ["@", name], set && Map.get(set, :data_type), data[:flags])
+    end
+  end
+
+  def step(
+        %Expr{name: :__anon_set, data: %{via: :objref, data_type: {:object, kind}} = data},
+        context
+      ) do
+    with {:ok, key} <- key(context, data[:sreg] || 1, data[:key_type]),
+         {:ok, words} <- Statement.object(kind),
+         do: Context.emit(context, [words, Match.text(key), " map ", braces(data, key)])
+  end
+
+  def step(%Expr{name: :__anon_set, data: data}, context) do
+    with {:ok, key} <- key(context, data[:sreg] || 1, data[:key_type]) do
+      use_set(context, data, key, braces(data, key), data[:data_type], data[:lookup_flags])
+    end
+  end
+
+  def step(_expr, _context), do: :error
+
+  defp braces(data, key) do
+    data.elements |> Element.texts(data[:key_type], data[:data_type], key) |> Element.braces()
+  end
+
+  defp use_set(context, data, key, set, data_type, flags) do
+    text = Match.text(key)
+    inverted? = :inv in List.wrap(flags)
+
+    case data do
+      %{dreg: 0} -> Context.emit(context, [text, " vmap ", set])
+      %{dreg: register} -> {:ok, put(context, register, [text, " map ", set], data_type)}
+      _ when inverted? -> Context.emit(context, [text, " != ", set])
+      _ -> Context.emit(context, [text, " ", set])
+    end
+  end
+
+  defp put(context, register, text, data_type) do
+    term = %Term{
+      text: text,
+      type: data_type || :integer,
+      size: size(data_type),
+      order: order(data_type),
+      source: {:map, data_type}
+    }
+
+    %{context | registers: Registers.put(context.registers, register, term)}
+  end
+
+  @doc "Adds, refreshes or deletes an element."
+  @spec dynset(Expr.t(), Context.t()) :: {:ok, Context.t()} | :error
+  def dynset(%Expr{data: %{op: op, set: name} = data}, context) do
+    set = Context.set(context, name)
+
+    with {:ok, key} <- key(context, data[:sreg_key] || 1, set && set.key_type),
+         {:ok, value} <- value(context, data[:sreg_data], set),
+         {:ok, statements} <- statements(data[:exprs] || []) do
+      timeout =
+        if data[:timeout] in [nil, 0], do: "", else: [" timeout ", Value.duration(data.timeout)]
+
+      Context.emit(context, [
+        Atom.to_string(op),
+        " @",
+        name,
+        " { ",
+        Match.text(key),
+        timeout,
+        statements,
+        value,
+        " }"
+      ])
+    end
+  end
+
+  def dynset(_expr, _context), do: :error
+
+  defp value(_context, nil, _set), do: {:ok, ""}
+
+  defp value(context, register, set) do
+    type = set && Map.get(set, :data_type)
+
+    with {:ok, term} <- key(context, register, type) do
+      text = if term.value, do: constant(term, type), else: Match.text(term)
+      {:ok, [" : ", text]}
+    end
+  end
+
+  defp constant(term, type),
+    do: Value.constant(%{term | type: simple(type), order: order(type)}, term.value)
+
+  defp simple({type, bits}) when is_integer(bits), do: type
+  defp simple(type) when is_atom(type) and type != nil, do: type
+  defp simple(_), do: :integer
+
+  defp statements(exprs) do
+    Enum.reduce_while(exprs, {:ok, []}, fn expr, {:ok, acc} ->
+      case Statement.text(expr) do
+        {:ok, text} -> {:cont, {:ok, [acc, " ", text]}}
+        :error -> {:halt, :error}
+      end
+    end)
+  end
+
+  @doc "An object chosen by a map: `counter name tcp dport map @m`."
+  @spec objref(Expr.t(), Context.t()) :: {:ok, Context.t()} | :error
+  def objref(%Expr{data: %{set_name: name} = data}, context) do
+    set = Context.set(context, name)
+
+    with {:ok, key} <- key(context, data[:set_sreg] || 1, set && set.key_type),
+         {:ok, words} <- kind(set),
+         do: Context.emit(context, [words, Match.text(key), " map @", name])
+  end
+
+  defp kind(%{data_type: {:object, kind}}), do: Statement.object(kind)
+  defp kind(_), do: :error
+
+  @doc "What stands in the register that a lookup reads: one term, or as many as the key's type has parts."
+  @spec key(Context.t(), non_neg_integer(), term()) :: {:ok, Term.t()} | :error
+  def key(context, register, {:concat, types} = type) do
+    with {:ok, terms} <- Registers.run(context.registers, register, length(types)) do
+      terms = for {term, type} <- Enum.zip(terms, types), do: typed(term, type)
+
+      {:ok,
+       %Term{text: joined(terms), type: type, size: terms |> Enum.map(& &1.size) |> Enum.sum()}}
+    end
+  end
+
+  def key(context, register, type) do
+    with {:ok, term} <- Registers.fetch(context.registers, register), do: {:ok, typed(term, type)}
+  end
+
+  # A constant takes its type from where it is used.
+  defp typed(%Term{value: nil} = term, _type), do: term
+  defp typed(%Term{} = term, type), do: %{term | text: constant(term, type)}
+
+  @doc "Terms joined by dots."
+  @spec joined([Term.t()]) :: iodata()
+  def joined([term]), do: Match.text(term)
+  def joined(terms), do: terms |> Enum.map(&Match.text/1) |> Enum.intersperse(" . ")
+
+  defp size({:concat, types}), do: types |> Enum.map(&(div(size(&1) + 3, 4) * 4)) |> Enum.sum()
+  defp size({:interval, type}), do: 2 * size(type)
+  defp size({_type, bits}) when is_integer(bits), do: div(bits + 7, 8)
+
+  defp size(type) do
+    case Linx.Netfilter.Datatype.fetch(type) do
+      {:ok, %{size: bits}} when bits > 0 -> div(bits + 7, 8)
+      _ -> 4
+    end
+  end
+
+  defp order({type, _bits}) when is_atom(type), do: order(type)
+
+  defp order(type) when is_atom(type) do
+    case Linx.Netfilter.Datatype.fetch(type) do
+      {:ok, %{order: :host}} -> :host
+      _ -> :big
+    end
+  end
+
+  defp order(_), do: :big
+end

@@ -1,0 +1,107 @@
+defmodule Linx.NFT.Formatter.Objects do
+  @moduledoc false
+  # Declarations of named objects.
+
+  alias Linx.Netfilter.Object
+  alias Linx.NFT.Formatter.{Statement, Value}
+
+  @words %{
+    counter: "counter",
+    quota: "quota",
+    limit: "limit",
+    ct_helper: "ct helper",
+    ct_timeout: "ct timeout",
+    ct_expectation: "ct expectation",
+    secmark: "secmark",
+    synproxy: "synproxy"
+  }
+
+  @doc "An object as a block of its table; a comment for a kind that nft has no words for."
+  @spec text(Object.t(), atom()) :: iodata()
+  def text(%Object{kind: kind, name: name} = object, family) do
+    data = data(object.data)
+
+    case Map.fetch(@words, kind) do
+      {:ok, word} ->
+        comment =
+          if object.comment, do: line(["comment ", Value.quoted(object.comment)]), else: []
+
+        ["  ", word, " ", name, " {\n", comment, body(kind, data, family), "  }\n"]
+
+      :error ->
+        ["  # <unsupported object: ", to_string(kind), ">\n"]
+    end
+  end
+
+  defp data(nil), do: %{}
+  defp data(data) when is_map(data), do: data
+  defp data(data) when is_list(data), do: Map.new(data)
+
+  defp line(text), do: ["    ", text, "\n"]
+
+  defp body(:counter, data, _family),
+    do: line(["packets ", number(data[:packets] || 0), " bytes ", number(data[:bytes] || 0)])
+
+  defp body(:quota, data, _family), do: line(Statement.quota(data))
+  defp body(:limit, data, _family), do: if(data[:rate], do: line(Statement.limit(data)), else: [])
+
+  defp body(:secmark, data, _family),
+    do: if(data[:context], do: line(Value.quoted(data.context)), else: [])
+
+  defp body(:synproxy, data, _family) do
+    flags = List.wrap(data[:flags])
+
+    words =
+      for {flag, word} <- [timestamp: "timestamp", sack_perm: "sack-perm"],
+          flag in flags,
+          do: word
+
+    [
+      if(data[:mss], do: line(["mss ", number(data.mss)]), else: []),
+      if(data[:wscale], do: line(["wscale ", number(data.wscale)]), else: []),
+      if(words == [], do: [], else: line(Enum.intersperse(words, " ")))
+    ]
+  end
+
+  defp body(:ct_helper, data, family) do
+    protocol = if data[:protocol], do: [" protocol ", protocol(data.protocol)], else: ""
+
+    [
+      if(data[:type], do: line(["type ", Value.quoted(data.type), protocol]), else: []),
+      l3proto(data, family)
+    ]
+  end
+
+  defp body(:ct_timeout, data, family) do
+    policy =
+      for {state, seconds} <- Enum.sort(data[:policy] || %{}),
+          do: [to_string(state), " : ", number(seconds)]
+
+    [
+      if(data[:protocol], do: line(["protocol ", protocol(data.protocol)]), else: []),
+      l3proto(data, family),
+      if(policy == [], do: [], else: line(["policy = { ", Enum.intersperse(policy, ", "), " }"]))
+    ]
+  end
+
+  defp body(:ct_expectation, data, family) do
+    [
+      if(data[:protocol], do: line(["protocol ", protocol(data.protocol)]), else: []),
+      if(data[:dport], do: line(["dport ", number(data.dport)]), else: []),
+      if(data[:timeout], do: line(["timeout ", Value.duration(data.timeout)]), else: []),
+      if(data[:size], do: line(["size ", number(data.size)]), else: []),
+      l3proto(data, family)
+    ]
+  end
+
+  defp protocol(name) when is_atom(name), do: Atom.to_string(name)
+  defp protocol(number) when is_integer(number), do: Value.number(:inet_proto, number, 8)
+  defp protocol(name), do: to_string(name)
+
+  # A table of one family needs no word for it, but takes it.
+  defp l3proto(data, _family) do
+    if data[:l3proto], do: line(["l3proto ", to_string(data.l3proto)]), else: []
+  end
+
+  defp number(n), do: to_string(n)
+end

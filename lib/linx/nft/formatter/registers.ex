@@ -1,0 +1,48 @@
+defmodule Linx.NFT.Formatter.Registers do
+  @moduledoc false
+  # What a rule has loaded so far. Registers 1..4 are 16 bytes wide and lie over the words 8..23 of 4 bytes
+  # (NFT_REG32_00 on), so everything is kept by word: a concatenation is a run of words.
+
+  alias Linx.NFT.Formatter.Term
+
+  @type t :: %{optional(non_neg_integer()) => Term.t()}
+
+  @spec put(t(), non_neg_integer(), Term.t()) :: t()
+  def put(registers, register, term), do: Map.put(registers, word(register), term)
+
+  @spec fetch(t(), non_neg_integer() | nil) :: {:ok, Term.t()} | :error
+  def fetch(_registers, nil), do: :error
+  def fetch(registers, register), do: Map.fetch(registers, word(register))
+
+  @doc "`count` terms in a row from `register` on."
+  @spec run(t(), non_neg_integer(), pos_integer()) :: {:ok, [Term.t()]} | :error
+  def run(registers, register, count), do: run(registers, word(register), count, [])
+
+  defp run(_registers, _word, 0, acc), do: {:ok, Enum.reverse(acc)}
+
+  defp run(registers, word, count, acc) do
+    with {:ok, term} <- Map.fetch(registers, word),
+         do: run(registers, word + words(term), count - 1, [term | acc])
+  end
+
+  @doc "The terms that together fill `bytes` bytes from `register` on."
+  @spec filling(t(), non_neg_integer(), pos_integer()) :: {:ok, [Term.t()]} | :error
+  def filling(registers, register, bytes),
+    do: filling(registers, word(register), div(bytes + 3, 4), [])
+
+  defp filling(_registers, _word, left, acc) when left <= 0, do: {:ok, Enum.reverse(acc)}
+
+  defp filling(registers, word, left, acc) do
+    with {:ok, term} <- Map.fetch(registers, word),
+         do: filling(registers, word + words(term), left - words(term), [term | acc])
+  end
+
+  @doc "The number of the 4-byte word where a register starts."
+  @spec word(non_neg_integer()) :: non_neg_integer()
+  def word(register) when register in 1..4, do: 8 + (register - 1) * 4
+  def word(register), do: register
+
+  @doc "How many words a term takes."
+  @spec words(Term.t()) :: pos_integer()
+  def words(%Term{size: size}), do: max(1, div(size + 3, 4))
+end

@@ -1,0 +1,335 @@
+defmodule Linx.NFT.Formatter.Rule do
+  @moduledoc false
+  # Reads a rule's expressions in the order in which the kernel runs them, keeps what each register
+  # holds, and writes a match or statement whenever an expression consumes registers.
+
+  alias Linx.Netfilter.{Expr, Field, Verdict}
+
+  alias Linx.NFT.Formatter.{
+    Context,
+    Element,
+    Load,
+    Lookup,
+    Match,
+    Nat,
+    Registers,
+    Statement,
+    Term,
+    Value,
+    Write
+  }
+
+  @loads [
+    :payload,
+    :exthdr,
+    :meta,
+    :ct,
+    :rt,
+    :fib,
+    :numgen,
+    :osf,
+    :socket,
+    :xfrm,
+    :tunnel,
+    :inner
+  ]
+
+  @doc "The statements of a rule, or the name of the first expression that has no text."
+  @spec statements([Expr.t()], Context.t()) :: {:ok, [iodata()]} | {:error, String.t()}
+  def statements(exprs, %Context{} = context) do
+    with {:ok, %{out: out}} <- run(exprs, %{context | registers: %{}, out: []}),
+         do: {:ok, Enum.reverse(out)}
+  rescue
+    # A value may hold anything; what does not have the documented shape has no text.
+    _ -> {:error, "malformed"}
+  end
+
+  defp run([], context), do: {:ok, context}
+
+  # Two comparisons of one register, as nft makes of a range.
+  defp run(
+         [
+           %Expr{name: :cmp, data: %{op: :gte} = from},
+           %Expr{name: :cmp, data: %{op: :lte} = to} | rest
+         ],
+         context
+       ) do
+    if from[:sreg] == to[:sreg] and is_binary(from.data) and is_binary(to.data) do
+      range(context, from[:sreg], :eq, from.data, to.data) |> continue(rest, "cmp")
+    else
+      with {:ok, context} <- step(%Expr{name: :cmp, data: from}, context),
+           do: run([%Expr{name: :cmp, data: to} | rest], context)
+    end
+  end
+
+  defp run([expr | rest], context), do: expr |> step(context) |> continue(rest, name(expr))
+
+  defp continue({:ok, context}, rest, _name), do: run(rest, context)
+  defp continue({:error, name}, _rest, _name), do: {:error, name}
+  defp continue(:error, _rest, name), do: {:error, name}
+
+  defp name(%Expr{name: name}), do: to_string(name)
+  defp name(_), do: "malformed"
+
+  ## One expression
+
+  defp step(%Expr{name: :immediate, data: %{dreg: register, data: bytes}}, context)
+       when is_binary(bytes) do
+    load(context, register, %Term{text: nil, type: :integer, size: byte_size(bytes), value: bytes})
+  end
+
+  # An interface by name, until its index is known.
+  defp step(%Expr{name: :immediate, data: %{dreg: register, data: {tag, name} = value}}, context)
+       when is_atom(tag) and is_binary(name) do
+    load(context, register, %Term{text: nil, type: :iface_index, size: 4, value: value})
+  end
+
+  defp step(%Expr{name: name, data: %{dreg: register}} = expr, context) when name in @loads do
+    with {:ok, term} <- Load.term(expr), do: load(context, register, term)
+  end
+
+  # The inner expression has the register.
+  defp step(%Expr{name: :inner, data: %{expr: %Expr{data: %{dreg: register}}}} = expr, context) do
+    with {:ok, term} <- Load.term(expr), do: load(context, register, term)
+  end
+
+  defp step(
+         %Expr{name: :hash, data: %{type: :jenkins, dreg: register, sreg: sreg, len: len} = data},
+         context
+       ) do
+    with {:ok, terms} <- Registers.filling(context.registers, sreg, len),
+         do: load(context, register, Load.jhash(data, Lookup.joined(terms)))
+  end
+
+  defp step(%Expr{name: :hash, data: %{dreg: register}} = expr, context) do
+    with {:ok, term} <- Load.term(expr), do: load(context, register, term)
+  end
+
+  defp step(%Expr{name: :bitwise, data: data}, context), do: bitwise(data, context)
+
+  defp step(%Expr{name: :byteorder, data: %{op: op, sreg: sreg, dreg: dreg}}, context) do
+    with {:ok, term} <- Registers.fetch(context.registers, sreg),
+         do: load(context, dreg, Match.byteorder(term, op))
+  end
+
+  defp step(%Expr{name: :cmp, data: %{op: op, data: data} = cmp}, context),
+    do: compare(context, cmp[:sreg] || 1, op, data)
+
+  defp step(%Expr{name: :range, data: %{op: op, from_data: from, to_data: to} = data}, context),
+    do: range(context, data[:sreg] || 1, op, from, to)
+
+  defp step(%Expr{name: name} = expr, context) when name in [:lookup, :__anon_set],
+    do: Lookup.step(expr, context)
+
+  defp step(%Expr{name: :dynset} = expr, context), do: Lookup.dynset(expr, context)
+
+  defp step(%Expr{name: :objref, data: %{set_name: _}} = expr, context),
+    do: Lookup.objref(expr, context)
+
+  defp step(%Expr{name: name} = expr, context)
+       when name in [:nat, :masq, :redir, :tproxy, :dup, :fwd],
+       do: Nat.step(expr, context)
+
+  defp step(%Expr{name: name, data: %{sreg: _}} = expr, context)
+       when name in [:meta, :ct, :payload, :exthdr],
+       do: Write.step(expr, context)
+
+  defp step(%Expr{name: :queue, data: %{sreg_qnum: register} = data}, context) do
+    with {:ok, term} <- Registers.fetch(context.registers, register),
+         do:
+           Context.emit(context, ["queue ", Statement.queue_flags(data), "to ", Match.text(term)])
+  end
+
+  defp step(%Expr{name: :reject, data: data}, context) do
+    family =
+      if context.family in [:ip, :ip6],
+        do: context.family,
+        else: context.network || context.family
+
+    Context.emit(
+      context,
+      Statement.reject(data || %{}, rejecting(data || %{}, context.family, family))
+    )
+  end
+
+  # A chain that belongs to the rule alone is written where the rule jumps to it.
+  defp step(%Expr{name: :immediate, data: %Verdict{kind: kind, target: target}} = expr, context)
+       when kind in [:jump, :goto] do
+    case Context.bound_chain(context, target) do
+      nil -> plain(expr, context)
+      chain -> Context.emit(context, {:block, Atom.to_string(kind), chain})
+    end
+  end
+
+  defp step(%Expr{} = expr, context), do: plain(expr, context)
+  defp step(_other, _context), do: {:error, "malformed"}
+
+  defp plain(expr, context) do
+    with {:ok, text} <- Statement.text(expr), do: Context.emit(context, text)
+  end
+
+  # In a table of several families an ICMP answer names the one it is for.
+  defp rejecting(%{type: :icmpx_unreach}, family, _network), do: family
+  defp rejecting(_data, family, _network) when family in [:ip, :ip6], do: family
+  defp rejecting(_data, _family, :ip6), do: :ip6_named
+  defp rejecting(_data, _family, _network), do: :named
+
+  defp load(context, register, term),
+    do: {:ok, %{context | registers: Registers.put(context.registers, register, term)}}
+
+  ## Bit operations
+
+  defp bitwise(%{sreg: sreg, dreg: dreg} = data, context) do
+    with {:ok, term} <- Registers.fetch(context.registers, sreg),
+         {:ok, term} <- bitwise(data[:op] || :mask_xor, data, term, context),
+         do: load(context, dreg, term)
+  end
+
+  defp bitwise(_data, _context), do: :error
+
+  # Addresses in a row, masked at once: a concatenation's mask covers each of its parts.
+  defp bitwise(:mask_xor, %{mask: mask, xor: xor}, term, _context)
+       when byte_size(mask) == byte_size(xor),
+       do: {:ok, Match.bitwise(term, mask, xor)}
+
+  defp bitwise(op, %{data: bits}, term, _context) when op in [:lshift, :rshift],
+    do: {:ok, Match.shift(term, op, number(bits))}
+
+  defp bitwise(op, %{sreg2: register}, term, context) when op in [:and, :or, :xor] do
+    with {:ok, other} <- Registers.fetch(context.registers, register),
+         do: {:ok, Match.bool(term, op, Match.text(other, if(op == :or, do: :xor, else: :shift)))}
+  end
+
+  defp bitwise(op, %{data: bytes}, term, _context)
+       when op in [:and, :or, :xor] and is_binary(bytes),
+       do:
+         {:ok,
+          Match.bool(
+            term,
+            op,
+            Value.mask(term.type, Term.number(term, bytes), byte_size(bytes) * 8)
+          )}
+
+  defp bitwise(_op, _data, _term, _context), do: :error
+
+  defp number(bits) when is_integer(bits), do: bits
+  defp number(<<bits::native-32>>), do: bits
+
+  ## Comparisons
+
+  defp compare(context, register, op, data) do
+    with {:ok, term} <- Registers.fetch(context.registers, register) do
+      context = Context.learn(context, term, op, data)
+
+      cond do
+        wide?(term) and op == :eq -> fields(context, term, data)
+        joined?(term, data) -> concatenation(context, register, op, data)
+        short = short(term, op, data) -> Context.emit(context, short)
+        true -> Context.emit(context, Match.relation(term, op, data))
+      end
+    end
+  end
+
+  # nft reads neighbouring fields with one load and compares them at once.
+  defp wide?(%Term{source: %{field: name, len: len}, pending: nil}) when is_atom(name) do
+    match?({:ok, _}, Field.fetch(name)) and len > elem(Field.bytes(elem(Field.fetch(name), 1)), 1)
+  end
+
+  defp wide?(_term), do: false
+
+  defp fields(context, %Term{source: %{field: name, offset: offset, len: len}} = term, data) do
+    {:ok, %{protocol: protocol}} = Field.fetch(name)
+
+    case split(protocol, offset * 8, data, []) do
+      {:ok, matches} ->
+        {:ok, %{context | out: matches ++ context.out}}
+
+      :error ->
+        Context.emit(
+          context,
+          Match.relation(%{term | text: raw(term.source), type: :integer, size: len}, :eq, data)
+        )
+    end
+  end
+
+  defp raw(%{base: base, offset: offset, len: len}) do
+    word = %{link: "ll", network: "nh", transport: "th", inner: "ih"}[base]
+    ["@", word, ",", Integer.to_string(offset * 8), ",", Integer.to_string(len * 8)]
+  end
+
+  defp split(_protocol, _at, "", acc), do: {:ok, acc}
+
+  defp split(protocol, at, data, acc) do
+    fields =
+      for f <- Field.all(),
+          f.protocol == protocol,
+          f.offset == at,
+          rem(f.length, 8) == 0,
+          f.length <= bit_size(data),
+          do: f
+
+    case Enum.max_by(fields, & &1.length, fn -> nil end) do
+      nil ->
+        :error
+
+      field ->
+        size = div(field.length, 8)
+        <<part::binary-size(^size), rest::binary>> = data
+        term = %Term{text: Load.words(field), type: field.type, size: size}
+        split(protocol, at + field.length, rest, [Match.relation(term, :eq, part) | acc])
+    end
+  end
+
+  defp joined?(%Term{size: size, pending: nil, type: type}, data)
+       when is_binary(data) and type not in [:ifname, :string],
+       do: byte_size(data) > max(4, div(size + 3, 4) * 4)
+
+  defp joined?(_term, _data), do: false
+
+  defp concatenation(context, register, op, data) do
+    with {:ok, terms} <- Registers.filling(context.registers, register, byte_size(data)) do
+      sign = if op == :neq, do: " != ", else: " "
+      Context.emit(context, [Lookup.joined(terms), sign, constants(terms, data)])
+    end
+  end
+
+  defp constants(terms, data) do
+    {texts, _rest} =
+      Enum.map_reduce(terms, data, fn term, data ->
+        size = term.size
+        <<part::binary-size(^size), rest::binary>> = data
+        padding = min(byte_size(rest), Registers.words(term) * 4 - term.size)
+        <<_::binary-size(^padding), rest::binary>> = rest
+        {Value.constant(term, part), rest}
+      end)
+
+    Enum.intersperse(texts, " . ")
+  end
+
+  defp short(%Term{source: %{field: name, len: len}, pending: nil} = term, op, data)
+       when is_binary(data) do
+    with {:ok, field} <- Field.fetch(name),
+         true <- len * 8 < field.length and byte_size(data) == len,
+         do: Match.short(term, op, data, div(field.length, 8)),
+         else: (_ -> nil)
+  end
+
+  defp short(_term, _op, _data), do: nil
+
+  defp range(context, register, op, from, to) do
+    with {:ok, term} <- Registers.fetch(context.registers, register || 1),
+         do: Context.emit(context, Match.range(term, op, from, to))
+  end
+
+  @doc "The text of a value in a register for a statement that takes a value of `as`."
+  @spec operand(Term.t(), Term.t()) :: iodata()
+  def operand(%Term{value: nil} = term, _as), do: Match.text(term)
+
+  def operand(%Term{value: value}, %Term{} = as) do
+    Value.constant(as, if(is_binary(value), do: value, else: value))
+  end
+
+  @doc false
+  @spec element(term(), term()) :: iodata()
+  def element(value, type), do: Element.value(value, type, nil)
+end

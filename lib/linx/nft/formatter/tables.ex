@@ -1,0 +1,171 @@
+defmodule Linx.NFT.Formatter.Tables do
+  @moduledoc false
+  # Tables with their chains, sets, maps, objects and flowtables, in an order that depends on names alone.
+
+  alias Linx.Netfilter.{Chain, Flowtable, Rule, Table}
+  alias Linx.NFT.Formatter.{Context, Layout, Objects, Sets, Value}
+  alias Linx.NFT.Formatter.Rule, as: RuleText
+
+  @doc "One table as a block."
+  @spec text(Table.t()) :: iodata()
+  def text(%Table{} = table) do
+    context = Context.new(table)
+
+    # Objects and flowtables before the rules that name them; the page's order for the rest.
+    blocks =
+      [header(table)] ++
+        for({_, object} <- Enum.sort(table.objects), do: Objects.text(object, table.family)) ++
+        for({_, ft} <- Enum.sort(table.flowtables), do: flowtable(ft)) ++
+        for(
+          {_, chain} <- Enum.sort(table.chains),
+          :binding not in chain.flags,
+          do: chain(chain, context)
+        ) ++
+        for({_, set} <- Enum.sort(table.sets), do: Sets.text(set)) ++
+        for {_, map} <- Enum.sort(table.maps), do: Sets.text(map)
+
+    blocks = Enum.reject(blocks, &(&1 == []))
+
+    [
+      "table ",
+      Atom.to_string(table.family),
+      " ",
+      table.name,
+      " {\n",
+      Enum.intersperse(blocks, "\n"),
+      "}\n"
+    ]
+  end
+
+  defp header(table) do
+    flags =
+      for flag <- [:dormant, :owner, :persist], flag in table.flags, do: Atom.to_string(flag)
+
+    [
+      if(flags == [], do: [], else: ["  flags ", Enum.intersperse(flags, ","), "\n"]),
+      comment(table.comment, 1)
+    ]
+    |> Enum.reject(&(&1 == []))
+  end
+
+  defp comment(nil, _depth), do: []
+  defp comment(text, depth), do: [Layout.indent(depth), "comment ", Value.quoted(text), "\n"]
+
+  ## Chains
+
+  defp chain(%Chain{} = chain, context) do
+    head =
+      [base(chain), policy(chain), chain_flags(chain), comment(chain.comment, 2)]
+      |> Enum.reject(&(&1 == []))
+
+    rules = rules(chain.rules, context, 2)
+    gap = if head != [] and rules != [], do: "\n", else: ""
+    ["  chain ", chain.name, " {\n", head, gap, rules, "  }\n"]
+  end
+
+  defp base(%Chain{hook: nil}), do: []
+
+  defp base(%Chain{} = chain) do
+    [
+      "    type ",
+      Atom.to_string(chain.type || :filter),
+      " hook ",
+      Atom.to_string(chain.hook),
+      devices(chain),
+      " priority ",
+      priority(chain.priority || 0),
+      "\n"
+    ]
+  end
+
+  defp devices(%Chain{devices: [_ | _] = names}), do: [" devices = ", devices(names)]
+  defp devices(%Chain{device: name}) when is_binary(name), do: [" device ", Value.quoted(name)]
+  defp devices(%Chain{}), do: ""
+
+  defp devices(names) when is_list(names),
+    do: ["{ ", names |> Enum.map(&Value.quoted/1) |> Enum.intersperse(", "), " }"]
+
+  @doc "A priority as a number, a name, or a name and an offset."
+  @spec priority(Chain.priority()) :: iodata()
+  def priority({name, 0}), do: Atom.to_string(name)
+
+  def priority({name, offset}) when offset < 0,
+    do: [Atom.to_string(name), " - ", Integer.to_string(-offset)]
+
+  def priority({name, offset}), do: [Atom.to_string(name), " + ", Integer.to_string(offset)]
+  def priority(number) when is_integer(number), do: Integer.to_string(number)
+  def priority(name) when is_atom(name), do: Atom.to_string(name)
+
+  defp policy(%Chain{policy: nil}), do: []
+  defp policy(%Chain{policy: policy}), do: ["    policy ", Atom.to_string(policy), "\n"]
+
+  defp chain_flags(%Chain{flags: flags}),
+    do: if(:hw_offload in flags, do: "    flags offload\n", else: [])
+
+  ## Rules
+
+  defp rules(rules, context, depth),
+    do: Enum.map(rules, &[Layout.indent(depth), rule(&1, context, depth), "\n"])
+
+  defp rule(%Rule{} = rule, context, depth) do
+    comment = if rule.comment, do: [" comment ", Value.quoted(rule.comment)], else: ""
+
+    case RuleText.statements(rule.expressions, context) do
+      {:ok, pieces} ->
+        [pieces |> Enum.map(&piece(&1, context, depth)) |> Enum.intersperse(" "), comment]
+
+      {:error, name} ->
+        unsupported(rule, context, name)
+    end
+  end
+
+  # Half a rule would match more than the whole: what cannot be written is a comment altogether, with
+  # what is known of it.
+  defp unsupported(rule, context, name) do
+    known =
+      for expr <- rule.expressions,
+          {:ok, [text]} <- [RuleText.statements([expr], context)],
+          not is_tuple(text),
+          do: [" ", text]
+
+    ["# <unsupported expression: ", printable(name), ">", printable(IO.iodata_to_binary(known))]
+  end
+
+  defp printable(text), do: String.replace(text, ~r/[\r\n]/, " ")
+
+  defp piece({:block, verdict, chain}, context, depth) do
+    [
+      verdict,
+      " {\n",
+      rules(chain.rules, %{context | registers: %{}, out: [], network: nil}, depth + 1),
+      Layout.indent(depth),
+      "}"
+    ]
+  end
+
+  defp piece(text, _context, _depth), do: text
+
+  ## Flowtables
+
+  defp flowtable(%Flowtable{} = ft) do
+    [
+      "  flowtable ",
+      ft.name,
+      " {\n",
+      if(ft.hook || ft.priority,
+        do: [
+          "    hook ",
+          Atom.to_string(ft.hook || :ingress),
+          " priority ",
+          priority(ft.priority || 0),
+          "\n"
+        ],
+        else: []
+      ),
+      if(ft.devices == [], do: [], else: ["    devices = ", devices(ft.devices), "\n"]),
+      if(:hw_offload in ft.flags, do: "    flags offload\n", else: []),
+      if(:counter in ft.flags, do: "    counter\n", else: []),
+      "  }\n"
+    ]
+  end
+end

@@ -1,0 +1,53 @@
+defmodule Linx.NFT.Formatter.Term do
+  @moduledoc false
+  # What a register holds while a rule is read back, as the text that would load it.
+  #
+  # `type` and `order` say how constants that meet it are to be read; `shift` how far their bits stand
+  # above the bottom (a field that is no whole bytes, masked but not shifted down). `mask` is the
+  # field's place in the loaded bytes until a bitwise expression has cut it out. `pending` is a
+  # bitwise expression that waits for its use: a comparison may turn it into a prefix or a flag test.
+
+  @enforce_keys [:text, :type, :size]
+  defstruct [
+    :text,
+    :type,
+    :size,
+    order: :big,
+    shift: 0,
+    mask: nil,
+    pending: nil,
+    binds: :atom,
+    source: nil,
+    value: nil
+  ]
+
+  @typedoc """
+  `binds` is the weakest operator in `text`, for parentheses; `source` the data of the load itself;
+  `value` the bytes of a constant, whose text depends on who takes it.
+  """
+  @type t :: %__MODULE__{
+          text: iodata() | nil,
+          type: atom() | {:concat, [atom()]},
+          size: non_neg_integer(),
+          order: :big | :host,
+          shift: non_neg_integer(),
+          mask: {non_neg_integer(), non_neg_integer(), t()} | nil,
+          pending: {non_neg_integer(), non_neg_integer()} | nil,
+          binds: :atom | :shift | :and | :xor | :or,
+          source: term(),
+          value: binary() | nil
+        }
+
+  @doc "The bytes of a register as a number, in the order that the term has."
+  @spec number(t(), binary()) :: non_neg_integer()
+  def number(%{order: :big}, bytes), do: :binary.decode_unsigned(bytes, :big)
+  def number(%{order: :host}, bytes), do: :binary.decode_unsigned(bytes, endian())
+
+  @doc "Byte order of this machine, as the kernel's host-order registers have it."
+  @spec endian() :: :big | :little
+  def endian, do: if(<<1::native-16>> == <<1::16>>, do: :big, else: :little)
+
+  @doc "A number with the low `bits` set."
+  @spec ones(non_neg_integer()) :: non_neg_integer()
+  def ones(bits), do: Bitwise.bsl(1, bits) - 1
+end

@@ -1,0 +1,42 @@
+defmodule Linx.NFT.Formatter.Typeof do
+  @moduledoc false
+  # Sets declared by an expression instead of a type name.
+
+  alias Linx.Netfilter.Typeof
+  alias Linx.NFT.Formatter.{Load, Match, Term}
+
+  @doc "The expression that a set's key or data was declared by, nil when it was declared by type."
+  @spec text(struct(), :key | :data) :: iodata() | nil
+  def text(set, which) do
+    case terms(set, which) do
+      nil -> nil
+      terms -> terms |> Enum.map(&Match.text/1) |> Enum.intersperse(" . ")
+    end
+  end
+
+  @doc "The only expression of the key: what says how numbers of open size are written."
+  @spec term(struct()) :: Term.t() | nil
+  def term(set) do
+    case terms(set, :key) do
+      [%Term{} = term] -> term
+      _ -> nil
+    end
+  end
+
+  defp terms(%{typeof: %{} = typeof}, which) do
+    with bytes when is_binary(bytes) <- typeof[which],
+         {:ok, exprs} <- Typeof.decode(bytes),
+         terms = for(expr <- exprs, do: Load.term(expr)),
+         true <- Enum.all?(terms, &match?({:ok, _}, &1)) do
+      for {:ok, term} <- terms, do: whole(term)
+    else
+      _ -> nil
+    end
+  end
+
+  defp terms(_set, _which), do: nil
+
+  # A field that is no whole bytes stands for itself here: nothing cuts it out of what surrounds it.
+  defp whole(%Term{mask: {_bits, _shift, whole}}), do: whole
+  defp whole(term), do: term
+end
