@@ -43,11 +43,9 @@ defmodule Linx.Seccomp do
 
   alias Linx.Seccomp.{Builder, Compiler, Disassembler, Filter}
 
-  @compile {:no_warn_undefined, Linx.Process}
-
   # The prefix that lets the start through, in front of each filter, and BPF_MAXINSNS: linx_wire's seccomp module.
   @insn_size 8
-  @max_insns 4096 - 9
+  @max_insns 4096 - 10
 
   @typedoc "An architecture that filters can be built for, or `:unsupported`."
   @type arch :: :x86_64 | :aarch64 | :unsupported

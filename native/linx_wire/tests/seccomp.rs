@@ -243,24 +243,27 @@ proptest! {
     }
 
     #[test]
-    fn behind_the_prefix_only_the_cookies_execveat_is_let_through(
+    fn behind_the_prefix_only_calls_with_the_cookie_are_let_through(
         policy in arb_policy(0..100), cookie: u64, other: u64, args in prop::array::uniform6(arb_value())
     ) {
         let mut program = exec_prefix(policy.arch, cookie).to_vec();
         program.extend(compile(&policy).expect("short enough"));
         let call = |number, arch, last| Call { number, arch, args: [args[0], args[1], args[2], args[3], args[4], last] };
-        let (arch, execveat) = (policy.arch.audit(), policy.arch.execveat());
+        let arch = policy.arch.audit();
+        let starters = [policy.arch.execveat(), policy.arch.seccomp()];
 
-        prop_assert_eq!(run(&program, &call(execveat, arch, cookie)).0, ALLOW);
-        for wrong in [other, cookie ^ 1, cookie ^ (1 << 32), cookie ^ (1 << 63), cookie as u32 as u64, 0] {
-            if wrong != cookie {
-                assert_agrees(&policy, &program, call(execveat, arch, wrong));
+        for number in starters {
+            prop_assert_eq!(run(&program, &call(number, arch, cookie)).0, ALLOW);
+            for wrong in [other, cookie ^ 1, cookie ^ (1 << 32), cookie ^ (1 << 63), u64::from(cookie as u32), 0] {
+                if wrong != cookie {
+                    assert_agrees(&policy, &program, call(number, arch, wrong));
+                }
+            }
+            for foreign in FOREIGN {
+                assert_agrees(&policy, &program, call(number, foreign, cookie));
             }
         }
-        for foreign in FOREIGN {
-            assert_agrees(&policy, &program, call(execveat, foreign, cookie));
-        }
-        for number in all_numbers().filter(|number| *number != execveat) {
+        for number in all_numbers().filter(|number| !starters.contains(number)) {
             assert_agrees(&policy, &program, call(number, arch, cookie));
         }
     }

@@ -48,6 +48,14 @@ impl Arch {
         }
     }
 
+    /// The number of `seccomp(2)`.
+    pub const fn seccomp(self) -> u32 {
+        match self {
+            Arch::X86_64 => 317,
+            Arch::Aarch64 => 277,
+        }
+    }
+
     /// The architecture with that value.
     pub fn from_audit(audit: u32) -> Option<Arch> {
         Arch::ALL.into_iter().find(|arch| arch.audit() == audit)

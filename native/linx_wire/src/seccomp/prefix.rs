@@ -2,22 +2,25 @@
 //!
 //! A filter is installed before the workload's execve, so a list without `execve` would stop the start itself. The
 //! kernel ignores the sixth argument of `execveat(2)`, which takes five, but shows it to the filter. With a random value
-//! there that only the caller knows, one call passes; afterwards the value is gone with the old address space.
+//! there that only the caller knows, one call passes; afterwards the value is gone with the old address space. The same
+//! value lets `seccomp(2)`, which takes three, put the next filter on top.
 
 use super::arch::Arch;
 use super::insn::{Insn, JEQ, LD, OFFSET_ARCH, OFFSET_NR, RET, offset_arg_high, offset_arg_low};
 
 /// The instructions of [`exec_prefix`]: a filter behind it has that many fewer.
-pub const PREFIX_LEN: usize = 9;
+pub const PREFIX_LEN: usize = 10;
 
 const COOKIE_ARG: u8 = 5;
 
-/// Goes in front of a filter: allows `execveat` with `cookie` as its sixth argument, and falls through to the filter
-/// for everything else. Other calls pay for two of these instructions.
+/// Goes in front of a filter: allows `execveat` and `seccomp` with `cookie` as their sixth argument, and falls through to
+/// the filter for everything else. Other calls pay for three of these instructions, which look at nothing but their
+/// number: the kernel goes on remembering which numbers are always allowed.
 pub const fn exec_prefix(arch: Arch, cookie: u64) -> [Insn; PREFIX_LEN] {
     [
         Insn::stmt(LD, OFFSET_NR),
-        Insn::jump(JEQ, arch.execveat(), 0, 7),
+        Insn::jump(JEQ, arch.execveat(), 1, 0),
+        Insn::jump(JEQ, arch.seccomp(), 0, 7),
         Insn::stmt(LD, OFFSET_ARCH),
         Insn::jump(JEQ, arch.audit(), 0, 5),
         Insn::stmt(LD, offset_arg_low(COOKIE_ARG)),
@@ -39,22 +42,22 @@ mod tests {
                 libc::c_long::from(arch.execveat() as i32),
                 libc::SYS_execveat
             );
+            assert_eq!(libc::c_long::from(arch.seccomp() as i32), libc::SYS_seccomp);
         }
     }
 
     #[test]
     fn both_halves_of_the_cookie_are_compared() {
         let prefix = exec_prefix(Arch::X86_64, 0x1122_3344_5566_7788);
-        assert_eq!(prefix[5].k, 0x5566_7788);
-        assert_eq!(prefix[7].k, 0x1122_3344);
+        assert_eq!(prefix[6].k, 0x5566_7788);
+        assert_eq!(prefix[8].k, 0x1122_3344);
     }
 
     // Each miss must land on the first instruction behind the prefix, whatever stands there.
     #[test]
     fn a_miss_falls_through_to_the_filter() {
         for (at, insn) in exec_prefix(Arch::Aarch64, 1).iter().enumerate() {
-            if insn.code == JEQ {
-                assert_eq!(insn.jt, 0);
+            if insn.code == JEQ && insn.jf > 0 {
                 assert_eq!(at + 1 + insn.jf as usize, PREFIX_LEN);
             }
         }
