@@ -1,5 +1,6 @@
 //! The filters of a parked child: kept until the last step, installed with nothing but exec behind them.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::BorrowedFd;
 
 use linx_wire::seccomp::{Arch, INSN_SIZE, Insn, MAX_INSNS, PREFIX_LEN, exec_prefix};
@@ -52,8 +53,9 @@ impl Filters {
             .map_err(Stage::SeccompInstall.errno())?;
         let cookie = u64::from_ne_bytes(cookie);
         let prefix = Arch::HOST.map(|arch| exec_prefix(arch, cookie));
-        for program in &self.programs {
-            let mut program = program.clone();
+        // The first filter may forbid what allocating and freeing take, so all memory is there before it and stays.
+        let mut programs = ManuallyDrop::new(self.programs.clone());
+        for program in programs.iter_mut() {
             let program = match &prefix {
                 Some(prefix) => {
                     program[..PREFIX_LEN].copy_from_slice(prefix);

@@ -13,6 +13,7 @@ defmodule Linx.Test.Host do
     :dummy,
     :vlan,
     :ipvlan,
+    :x86_64,
     :shared_spec,
     :slow
   ]
@@ -76,6 +77,10 @@ defmodule Linx.Test.Host do
   defp probe(:dummy), do: link_kind("dummy")
   defp probe(:vlan), do: link_kind("vlan", ["link", "lo", "id", "5"])
   defp probe(:ipvlan), do: link_kind("ipvlan", ["link", "lo"])
+
+  defp probe(:x86_64) do
+    if Linx.Seccomp.arch() == :x86_64, do: nil, else: "another architecture"
+  end
 
   defp probe(:shared_spec) do
     if File.dir?("../shared/spec"), do: nil, else: "../shared/spec is not beside this checkout"
