@@ -1,0 +1,340 @@
+defmodule Linx.NFT.Parser.Action do
+  @moduledoc false
+  # Statements that act on the packet and are neither matches nor verdicts.
+
+  import Linx.NFT.Parser.Tokens
+
+  alias Linx.NFT.Parser.{Expression, Primary, Statement}
+
+  @doc false
+  def action([{:identifier, "log", meta} | rest]), do: log(rest, [], meta)
+  def action([{:identifier, "reject", meta} | rest]), do: reject(rest, meta)
+  def action([{:identifier, "snat", meta} | rest]), do: nat(:snat, rest, meta)
+  def action([{:identifier, "dnat", meta} | rest]), do: nat(:dnat, rest, meta)
+  def action([{:identifier, "notrack", meta} | rest]), do: {{:notrack, meta}, rest}
+  def action([{:identifier, "queue", meta} | rest]), do: queue(rest, meta)
+
+  def action([{:identifier, "xt", meta} | _]),
+    do: fail(meta, "xtables extensions have no text form that can be loaded")
+
+  def action([{:identifier, "masquerade", meta} | rest]) do
+    {target, rest} = port_target(rest)
+    {flags, rest} = nat_flags(rest)
+    {{:nat, :masquerade, target, [flags: flags], meta}, rest}
+  end
+
+  def action([{:identifier, "redirect", meta} | rest]) do
+    {target, rest} = port_target(rest)
+    {flags, rest} = nat_flags(rest)
+    {{:nat, :redirect, target, [flags: flags], meta}, rest}
+  end
+
+  def action([{:identifier, "dup", meta} | rest]) do
+    {to, rest} = rest |> word("to") |> Expression.operand()
+    {device, rest} = device(rest)
+    {{:dup, [to: to, device: device], meta}, rest}
+  end
+
+  def action([{:identifier, "fwd", meta}, {:identifier, family, _} | rest])
+      when family in ["ip", "ip6"] do
+    {to, rest} = rest |> word("to") |> Expression.operand()
+    {device, rest} = device(rest)
+    {{:fwd, [family: Primary.family(family), to: to, device: device], meta}, rest}
+  end
+
+  def action([{:identifier, "fwd", meta} | rest]) do
+    {to, rest} = rest |> word("to") |> Expression.operand()
+    {{:fwd, [device: to], meta}, rest}
+  end
+
+  def action([{:identifier, "tproxy", meta} | rest]) do
+    {family, rest} = nat_family(rest)
+    {target, rest} = rest |> word("to") |> address_and_port()
+    {{:tproxy, target, [family: family], meta}, rest}
+  end
+
+  def action([{:identifier, "synproxy", meta}, {:identifier, "name", _} | rest]) do
+    {value, rest} = Expression.operand(rest)
+    {{:objref, :synproxy, value, meta}, rest}
+  end
+
+  def action([{:identifier, "synproxy", meta} | rest]) do
+    {opts, rest} = synproxy(rest, [])
+    {{:synproxy, opts, meta}, rest}
+  end
+
+  def action([{:identifier, "flow", meta}, {:identifier, op, _} | rest])
+      when op in ["add", "offload"] do
+    {{:set_ref, name, _}, rest} = Expression.set_ref(rest)
+    {{:flow_offload, name, meta}, rest}
+  end
+
+  def action([{:identifier, "flow", _} | rest]), do: unexpected(rest, "add @flowtable", ["add"])
+
+  def action([
+        {:identifier, "reset", meta},
+        {:identifier, "tcp", _},
+        {:identifier, "option", _} | rest
+      ]) do
+    case rest do
+      [{:integer, n, _} | rest] ->
+        {{:reset, n, meta}, rest}
+
+      [{:identifier, name, _} | more] ->
+        case Map.fetch(Primary.tcp_options(), name) do
+          {:ok, {_header, n}} -> {{:reset, n, meta}, more}
+          :error -> unexpected(rest, "a TCP option", Map.keys(Primary.tcp_options()))
+        end
+
+      rest ->
+        unexpected(rest, "a TCP option")
+    end
+  end
+
+  def action([{:identifier, "reset", _} | rest]), do: unexpected(rest, "tcp option NAME")
+
+  # -- log, reject, queue ----------------------------------------------------------------------------------------------
+
+  @levels ~w(emerg alert crit err warn notice info debug audit)
+  @level_atoms Map.new(@levels, fn
+                 "warn" -> {"warn", :warning}
+                 name -> {name, String.to_atom(name)}
+               end)
+
+  defp log([{:identifier, "prefix", _} | rest], opts, meta) do
+    {text, rest} = string(rest, "a prefix")
+    log(rest, [{:prefix, text} | opts], meta)
+  end
+
+  defp log([{:identifier, "level", _}, {:identifier, level, _} | rest], opts, meta)
+       when level in @levels,
+       do: log(rest, [{:level, Map.fetch!(@level_atoms, level)} | opts], meta)
+
+  defp log([{:identifier, "level", _} | rest], _opts, _meta),
+    do: unexpected(rest, "a log level", @levels)
+
+  defp log([{:identifier, "group", _} | rest], opts, meta) do
+    {n, rest} = integer(rest)
+    log(rest, [{:group, n} | opts], meta)
+  end
+
+  defp log([{:identifier, "snaplen", _} | rest], opts, meta) do
+    {n, rest} = integer(rest)
+    log(rest, [{:snaplen, n} | opts], meta)
+  end
+
+  defp log([{:identifier, "queue-threshold", _} | rest], opts, meta) do
+    {n, rest} = integer(rest)
+    log(rest, [{:qthreshold, n} | opts], meta)
+  end
+
+  defp log([{:identifier, "flags", _} | rest], opts, meta) do
+    {flags, rest} = log_flags(rest)
+    log(rest, [{:flags, flags} | opts], meta)
+  end
+
+  defp log(rest, opts, meta), do: {{:log, Enum.reverse(opts), meta}, rest}
+
+  defp log_flags([{:identifier, "all", _} | rest]),
+    do: {[:tcp_seq, :tcp_opt, :ip_opt, :uid, :macdecode], rest}
+
+  defp log_flags([{:identifier, "skuid", _} | rest]), do: {[:uid], rest}
+  defp log_flags([{:identifier, "ether", _} | rest]), do: {[:macdecode], rest}
+
+  defp log_flags([{:identifier, "ip", _}, {:identifier, "options", _} | rest]),
+    do: {[:ip_opt], rest}
+
+  defp log_flags([{:identifier, "tcp", _} | rest]) do
+    commas(rest, fn
+      [{:identifier, "sequence", _} | rest] -> {:tcp_seq, rest}
+      [{:identifier, "options", _} | rest] -> {:tcp_opt, rest}
+      tokens -> unexpected(tokens, "sequence or options", ~w(sequence options))
+    end)
+  end
+
+  defp log_flags(tokens),
+    do: unexpected(tokens, "tcp, ip, skuid, ether or all", ~w(tcp ip skuid ether all))
+
+  defp reject([{:identifier, "with", _}, {:identifier, "tcp", _} | rest], meta),
+    do: {{:reject, [type: :tcp_reset], meta}, word(rest, "reset")}
+
+  defp reject([{:identifier, "with", _}, {:identifier, kind, _} | rest], meta)
+       when kind in ["icmp", "icmpv6", "icmpx"] do
+    {_, rest} = optional(rest, "type")
+    {code, rest} = Expression.single(rest)
+    {{:reject, [type: known(kind), code: code], meta}, rest}
+  end
+
+  defp reject([{:identifier, "with", _} | rest], _meta),
+    do: unexpected(rest, "icmp, icmpv6, icmpx or tcp reset", ~w(icmp icmpv6 icmpx tcp))
+
+  defp reject(rest, meta), do: {{:reject, [], meta}, rest}
+
+  # queue [flags F] to EXPR; queue num N[-M] [F]
+  defp queue(tokens, meta) do
+    {flags, rest} =
+      case tokens do
+        [{:identifier, "flags", _} | rest] -> commas(rest, &queue_flag/1)
+        [{:identifier, f, _} | _] when f in ["bypass", "fanout"] -> commas(tokens, &queue_flag/1)
+        rest -> {[], rest}
+      end
+
+    {num, rest} =
+      case rest do
+        [{:identifier, word, _} | rest] when word in ["num", "to"] -> Expression.operand(rest)
+        rest -> {nil, rest}
+      end
+
+    {late, rest} =
+      case rest do
+        [{:identifier, "flags", _} | rest] -> commas(rest, &queue_flag/1)
+        [{:identifier, f, _} | _] when f in ["bypass", "fanout"] -> commas(rest, &queue_flag/1)
+        rest -> {[], rest}
+      end
+
+    {{:queue, [num: num, flags: flags ++ late], meta}, rest}
+  end
+
+  defp queue_flag([{:identifier, "bypass", _} | rest]), do: {:bypass, rest}
+  defp queue_flag([{:identifier, "fanout", _} | rest]), do: {:fanout, rest}
+  defp queue_flag(tokens), do: unexpected(tokens, "bypass or fanout", ~w(bypass fanout))
+
+  defp synproxy([{:identifier, "mss", _} | rest], opts) do
+    {n, rest} = integer(rest)
+    synproxy(rest, [{:mss, n} | opts])
+  end
+
+  defp synproxy([{:identifier, "wscale", _} | rest], opts) do
+    {n, rest} = integer(rest)
+    synproxy(rest, [{:wscale, n} | opts])
+  end
+
+  defp synproxy([{:identifier, "timestamp", _} | rest], opts),
+    do: synproxy(rest, [{:timestamp, true} | opts])
+
+  defp synproxy([{:identifier, "sack-perm", _} | rest], opts),
+    do: synproxy(rest, [{:sack_perm, true} | opts])
+
+  defp synproxy(rest, opts), do: {Enum.reverse(opts), rest}
+
+  # -- nat -------------------------------------------------------------------------------------------------------------
+
+  # dnat [ip|ip6] [prefix|interval|addr . port] to TARGET [flags]
+  defp nat(kind, tokens, meta) do
+    {family, rest} = nat_family(tokens)
+    {shape, rest} = nat_shape(rest)
+    {target, rest} = rest |> word("to") |> address_and_port()
+    {flags, rest} = nat_flags(rest)
+    {{:nat, kind, target, [family: family, shape: shape, flags: flags], meta}, rest}
+  end
+
+  defp nat_family([{:identifier, family, _} | rest]) when family in ["ip", "ip6"],
+    do: {Primary.family(family), rest}
+
+  defp nat_family(rest), do: {nil, rest}
+
+  defp nat_shape([{:identifier, "prefix", _} | rest]), do: {:prefix, rest}
+
+  defp nat_shape([{:identifier, "addr", _}, {:dot, _}, {:identifier, "port", _} | rest]),
+    do: {:addr_port, rest}
+
+  defp nat_shape([{:identifier, "interval", _} | rest]), do: {:interval, rest}
+  defp nat_shape(rest), do: {nil, rest}
+
+  defp address_and_port([{:colon, _} | rest]) do
+    {port, rest} = Expression.operand(rest)
+    {[addr: nil, port: port], rest}
+  end
+
+  defp address_and_port(tokens) do
+    {addr, rest} = Expression.operand(tokens)
+
+    case rest do
+      [{:colon, _} | rest] ->
+        {port, rest} = Expression.operand(rest)
+        {[addr: addr, port: port], rest}
+
+      rest ->
+        {[addr: addr, port: nil], rest}
+    end
+  end
+
+  # "to :PORT" of masquerade and redirect; redirect's colon may be left out.
+  defp port_target([{:identifier, "to", _}, {:colon, _} | rest]) do
+    {port, rest} = Expression.operand(rest)
+    {[addr: nil, port: port], rest}
+  end
+
+  defp port_target([{:identifier, "to", _} | rest]) do
+    {port, rest} = Expression.operand(rest)
+    {[addr: nil, port: port], rest}
+  end
+
+  defp port_target(rest), do: {[addr: nil, port: nil], rest}
+
+  @nat_flags %{"random" => :random, "fully-random" => :fully_random, "persistent" => :persistent}
+
+  defp nat_flags([{:identifier, flag, _} | _] = tokens) when is_map_key(@nat_flags, flag),
+    do: commas(tokens, &nat_flag/1)
+
+  defp nat_flags(rest), do: {[], rest}
+
+  defp nat_flag([{:identifier, flag, _} | rest]) when is_map_key(@nat_flags, flag),
+    do: {@nat_flags[flag], rest}
+
+  defp nat_flag(tokens),
+    do: unexpected(tokens, "random, fully-random or persistent", Map.keys(@nat_flags))
+
+  defp device([{:identifier, "device", _} | rest]), do: Expression.operand(rest)
+  defp device(rest), do: {nil, rest}
+
+  # -- dynamic sets ----------------------------------------------------------------------------------------------------
+
+  @doc false
+  # { key [timeout T] [statement] [: data] } -> {key, data, options, rest}
+  def dynamic_element([{:lbrace, _} | rest]) do
+    {key, rest} = rest |> skip_separators() |> Expression.operand()
+    {opts, rest} = dynamic_options(rest)
+
+    {data, more, rest} =
+      case rest do
+        [{:colon, _} | rest] ->
+          {data, rest} = Expression.operand(rest)
+          {more, rest} = dynamic_options(rest)
+          {data, more, rest}
+
+        rest ->
+          {nil, [], rest}
+      end
+
+    {key, data, opts ++ more, rest |> skip_separators() |> expect(:rbrace)}
+  end
+
+  def dynamic_element(tokens), do: unexpected(tokens, "'{'")
+
+  @doc false
+  def dynamic_options(tokens), do: dynamic_options(tokens, [])
+
+  defp dynamic_options([{:identifier, "timeout", _} | rest], acc) do
+    {ms, rest} = duration(rest)
+    dynamic_options(rest, [{:timeout, ms} | acc])
+  end
+
+  defp dynamic_options([{:identifier, "expires", _} | rest], acc) do
+    {ms, rest} = duration(rest)
+    dynamic_options(rest, [{:expires, ms} | acc])
+  end
+
+  defp dynamic_options([{:identifier, "comment", _} | rest], acc) do
+    {text, rest} = string(rest, "a comment")
+    dynamic_options(rest, [{:comment, text} | acc])
+  end
+
+  defp dynamic_options([{:identifier, word, _} | _] = tokens, acc)
+       when word in ~w(counter quota limit last ct) do
+    {statement, rest} = Statement.stateful(tokens)
+    dynamic_options(rest, [{:stmt, statement} | acc])
+  end
+
+  defp dynamic_options(tokens, acc), do: {Enum.reverse(acc), tokens}
+end

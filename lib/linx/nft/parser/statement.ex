@@ -1,0 +1,363 @@
+defmodule Linx.NFT.Parser.Statement do
+  @moduledoc false
+  # The statements of a rule, one after the other up to the end of the line: matches, verdicts, actions.
+
+  import Linx.NFT.Parser.Tokens
+
+  alias Linx.NFT.Parser.{Action, Expression, Primary}
+
+  @verdicts ~w(accept drop continue return)
+  @comparisons %{"eq" => :eq, "ne" => :neq, "lt" => :lt, "gt" => :gt, "le" => :lte, "ge" => :gte}
+  @actions ~w(log reject snat dnat masquerade redirect queue dup fwd tproxy synproxy notrack flow reset xt)
+  @stateful ~w(counter quota limit last)
+
+  @doc false
+  # {:rule, statements, options, meta}, up to but without its separator.
+  def rule(tokens) do
+    meta = meta(tokens)
+    {statements, opts, rest} = statements(tokens, [])
+    {{:rule, statements, opts, meta}, rest}
+  end
+
+  defp statements([{:identifier, "comment", _} | rest], acc) do
+    {text, rest} = string(rest, "a comment")
+    {Enum.reverse(acc), [comment: text], rest}
+  end
+
+  defp statements([{kind, _} | _] = tokens, acc)
+       when kind in [:stmt_sep, :rbrace, :eof] and acc != [],
+       do: {Enum.reverse(acc), [], tokens}
+
+  defp statements(tokens, acc) do
+    {statement, rest} = statement(tokens)
+    statements(rest, [statement | acc])
+  end
+
+  @doc false
+  def statement([{:identifier, word, _} | _] = tokens) when word in @verdicts,
+    do: Primary.verdict(tokens)
+
+  def statement([{:identifier, word, meta}, {:lbrace, _} | rest]) when word in ["jump", "goto"] do
+    {rules, rest} = inner_chain(skip_separators(rest), [])
+    {{:verdict, {known(word), {:block, rules}}, meta}, rest}
+  end
+
+  def statement([{:identifier, word, _} | _] = tokens) when word in ["jump", "goto"],
+    do: Primary.verdict(tokens)
+
+  def statement([{:identifier, word, _} | _] = tokens) when word in @stateful,
+    do: stateful(tokens)
+
+  def statement([{:identifier, "ct", _}, {:identifier, "count", _} | _] = tokens),
+    do: stateful(tokens)
+
+  def statement([{:identifier, word, _} | _] = tokens) when word in @actions,
+    do: Action.action(tokens)
+
+  def statement([{:identifier, op, meta}, {:at, _} | rest])
+      when op in ["add", "update", "delete"] do
+    {name, rest} = name(rest, "set")
+    {key, data, opts, rest} = Action.dynamic_element(rest)
+    {{:dynset, known(op), name, key, data, opts, meta}, rest}
+  end
+
+  # The older form: set add ip saddr @s
+  def statement([{:identifier, kind, meta}, {:identifier, op, _} | rest])
+      when kind in ["set", "map"] and op in ["add", "update", "delete"] do
+    {key, rest} = Expression.operand(rest)
+    {opts, rest} = Action.dynamic_options(rest)
+
+    {data, rest} =
+      case rest do
+        [{:colon, _} | rest] -> Expression.operand(rest)
+        rest -> {nil, rest}
+      end
+
+    {{:set_ref, name, _}, rest} = Expression.set_ref(rest)
+    {{:dynset, known(op), name, key, data, opts, meta}, rest}
+  end
+
+  def statement([{:identifier, "meter", meta} | rest]) do
+    {name, rest} = name(rest, "meter")
+
+    {size, rest} =
+      case rest do
+        [{:identifier, "size", _} | rest] -> integer(rest)
+        rest -> {nil, rest}
+      end
+
+    {key, nil, opts, rest} = Action.dynamic_element(rest)
+    {{:meter, name, size, key, opts, meta}, rest}
+  end
+
+  # References to conntrack objects look like sets of a key.
+  def statement([
+        {:identifier, "ct", meta},
+        {:identifier, kind, _},
+        {:identifier, "set", _} | rest
+      ])
+      when kind in ["helper", "timeout", "expectation"] do
+    {value, rest} = Expression.operand(rest)
+    {{:objref, known("ct_" <> kind), value, meta}, rest}
+  end
+
+  def statement([{:identifier, _, meta} | _] = tokens), do: expression(tokens, meta)
+
+  def statement([{kind, meta} | _] = tokens) when kind in [:at, :lparen],
+    do: expression(tokens, meta)
+
+  def statement([{kind, _, meta} | _] = tokens) when kind in [:integer, :variable],
+    do: expression(tokens, meta)
+
+  def statement(tokens), do: unexpected(tokens, "a statement")
+
+  defp expression(tokens, meta) do
+    {lhs, rest} = Expression.load(tokens)
+    after_load(lhs, rest, tokens, meta)
+  end
+
+  defp after_load({:identifier, word, _}, rest, [token | _], _meta) when is_binary(word) do
+    case rest do
+      # A constant alone is no statement: the word is misspelt, or its field is.
+      _ -> unexpected([token], "a statement", words())
+    end
+  end
+
+  defp after_load(lhs, [{:identifier, "vmap", _} | rest], _tokens, meta) do
+    {map, rest} = Expression.map_target(rest)
+    {{:vmap, lhs, map, meta}, rest}
+  end
+
+  defp after_load(lhs, [{:identifier, "set", _} | rest], _tokens, meta) do
+    {value, rest} = assigned(rest)
+    {set_statement(lhs, value, meta), rest}
+  end
+
+  defp after_load(lhs, [{:identifier, word, _} | rest], _tokens, meta)
+       when is_map_key(@comparisons, word),
+       do: right(lhs, Map.fetch!(@comparisons, word), rest, meta)
+
+  defp after_load(lhs, [{op, _} | rest], _tokens, meta)
+       when op in [:eq, :neq, :lt, :gt, :lte, :gte],
+       do: right(lhs, op, rest, meta)
+
+  defp after_load(lhs, [{:not, _} | rest], _tokens, meta), do: right(lhs, :not, rest, meta)
+  defp after_load(lhs, rest, _tokens, meta), do: right(lhs, :implicit, rest, meta)
+
+  defp right(_lhs, _op, [{kind, _} | _] = tokens, _meta) when kind in [:stmt_sep, :rbrace, :eof],
+    do: unexpected(tokens, "a value to compare with")
+
+  defp right(lhs, op, tokens, meta) do
+    {rhs, rest} = Expression.value(tokens)
+
+    case rest do
+      [{:slash, _} | rest] ->
+        {mask, rest} = Expression.value(rest)
+        {{:match, lhs, op, {:flags, rhs, mask, meta(tokens)}, meta}, rest}
+
+      _ ->
+        {{:match, lhs, op, rhs, meta}, rest}
+    end
+  end
+
+  # What `set` assigns may be a list of flags.
+  defp assigned(tokens) do
+    meta = meta(tokens)
+    {first, rest} = Expression.operand(tokens)
+
+    case rest do
+      [{:comma, _} | more] ->
+        {others, rest} = commas(more, &Expression.operand/1)
+        {{:list, [first | others], meta}, rest}
+
+      _ ->
+        {first, rest}
+    end
+  end
+
+  defp set_statement({:meta, :secmark, _}, value, meta) when elem(value, 0) != :ct,
+    do: {:objref, :secmark, value, meta}
+
+  defp set_statement({:meta, key, _}, value, meta), do: {:meta_set, key, value, meta}
+  defp set_statement({:ct, key, _}, value, meta), do: {:ct_set, key, value, meta}
+  defp set_statement(lhs, value, meta), do: {:assign, lhs, value, meta}
+
+  defp inner_chain([{:rbrace, _} | rest], acc), do: {Enum.reverse(acc), rest}
+
+  defp inner_chain(tokens, acc) do
+    {rule, rest} = rule(tokens)
+    inner_chain(rest |> statement_end() |> skip_separators(), [rule | acc])
+  end
+
+  defp words,
+    do:
+      Primary.words() ++
+        @verdicts ++ @actions ++ @stateful ++ ~w(jump goto add update delete meter)
+
+  # -- statements with a state -----------------------------------------------------------------------------------------
+
+  @doc false
+  def stateful([{:identifier, "counter", meta} | rest]) do
+    case rest do
+      [{:identifier, "name", _} | rest] -> reference(:counter, rest, meta)
+      rest -> counter(rest, [], meta)
+    end
+  end
+
+  def stateful([{:identifier, "quota", meta}, {:identifier, "name", _} | rest]),
+    do: reference(:quota, rest, meta)
+
+  def stateful([{:identifier, "limit", meta}, {:identifier, "name", _} | rest]),
+    do: reference(:limit, rest, meta)
+
+  def stateful([{:identifier, "quota", meta} | rest]) do
+    {opts, rest} = quota(rest)
+    {{:quota, opts, meta}, rest}
+  end
+
+  def stateful([{:identifier, "limit", meta} | rest]) do
+    {rate, opts, rest} = rest |> word("rate") |> limit()
+    {{:limit, rate, opts, meta}, rest}
+  end
+
+  def stateful([{:identifier, "last", meta} | rest]) do
+    case rest do
+      [{:identifier, "used", _}, {:identifier, "never", _} | rest] ->
+        {{:last, [], meta}, rest}
+
+      [{:identifier, "used", _} | rest] ->
+        {ms, rest} = duration(rest)
+        {{:last, [used: ms], meta}, rest}
+
+      rest ->
+        {{:last, [], meta}, rest}
+    end
+  end
+
+  def stateful([{:identifier, "ct", meta}, {:identifier, "count", _} | rest]) do
+    {over, rest} = optional(rest, "over")
+    {count, rest} = integer(rest)
+    {{:connlimit, [count: count, over: over], meta}, rest}
+  end
+
+  defp reference(kind, tokens, meta) do
+    {value, rest} = Expression.operand(tokens)
+    {{:objref, kind, value, meta}, rest}
+  end
+
+  defp counter([{:identifier, word, _} | rest], opts, meta) when word in ["packets", "bytes"] do
+    {n, rest} = integer(rest)
+    counter(rest, [{known(word), n} | opts], meta)
+  end
+
+  defp counter(rest, opts, meta), do: {{:counter, Enum.reverse(opts), meta}, rest}
+
+  @doc false
+  # [over|until] N UNIT [used N UNIT]
+  def quota(tokens) do
+    {over, rest} =
+      case tokens do
+        [{:identifier, "over", _} | rest] -> {true, rest}
+        [{:identifier, "until", _} | rest] -> {false, rest}
+        rest -> {false, rest}
+      end
+
+    {bytes, rest} = bytes(rest)
+
+    case rest do
+      [{:identifier, "used", _} | rest] ->
+        {used, rest} = bytes(rest)
+        {[bytes: bytes, over: over, used: used], rest}
+
+      rest ->
+        {[bytes: bytes, over: over], rest}
+    end
+  end
+
+  @sizes %{"bytes" => 1, "kbytes" => 1024, "mbytes" => 1024 * 1024}
+
+  defp bytes(tokens) do
+    {n, rest} = integer(tokens)
+
+    case rest do
+      [{:identifier, unit, _} | rest] when is_map_key(@sizes, unit) ->
+        {scaled(n, @sizes[unit]), rest}
+
+      rest ->
+        unexpected(rest, "bytes, kbytes or mbytes", Map.keys(@sizes))
+    end
+  end
+
+  defp scaled(n, factor) when is_integer(n), do: n * factor
+  defp scaled(token, 1), do: token
+  defp scaled({kind, value, meta}, factor), do: {kind, {value, factor}, meta}
+
+  @units %{
+    "second" => :second,
+    "minute" => :minute,
+    "hour" => :hour,
+    "day" => :day,
+    "week" => :week
+  }
+
+  @doc false
+  # [over] N/UNIT [burst N packets], or [over] N kbytes/UNIT [burst N kbytes]
+  def limit(tokens) do
+    {over, rest} =
+      case tokens do
+        [{:identifier, "over", _} | rest] -> {true, rest}
+        [{:identifier, "until", _} | rest] -> {false, rest}
+        rest -> {false, rest}
+      end
+
+    {n, rest} = integer(rest)
+    {type, factor, unit, rest} = rate_unit(rest)
+    {burst, rest} = burst(rest)
+    {{scaled(n, factor), unit, type}, [over: over, burst: burst], rest}
+  end
+
+  defp rate_unit([{:slash, _} | rest]) do
+    {unit, rest} = time_unit(rest)
+    {:packets, 1, unit, rest}
+  end
+
+  defp rate_unit([{:identifier, text, meta} | rest]) do
+    case {String.split(text, "/"), rest} do
+      {[size, unit], rest} when is_map_key(@sizes, size) ->
+        {unit, _} = time_unit([{:identifier, unit, meta}])
+        {:bytes, @sizes[size], unit, rest}
+
+      {[size], [{:slash, _} | rest]} when is_map_key(@sizes, size) ->
+        {unit, rest} = time_unit(rest)
+        {:bytes, @sizes[size], unit, rest}
+
+      _ ->
+        unexpected([{:identifier, text, meta}], "a rate such as 10/second or 1 mbytes/second")
+    end
+  end
+
+  defp rate_unit(tokens), do: unexpected(tokens, "'/' and a unit of time")
+
+  defp time_unit([{:identifier, unit, _} | rest]) when is_map_key(@units, unit),
+    do: {@units[unit], rest}
+
+  defp time_unit(tokens),
+    do: unexpected(tokens, "second, minute, hour, day or week", Map.keys(@units))
+
+  defp burst([{:identifier, "burst", _} | rest]) do
+    {n, rest} = integer(rest)
+
+    case rest do
+      [{:identifier, "packets", _} | rest] ->
+        {{n, :packets}, rest}
+
+      [{:identifier, unit, _} | rest] when is_map_key(@sizes, unit) ->
+        {{scaled(n, @sizes[unit]), :bytes}, rest}
+
+      rest ->
+        unexpected(rest, "packets, bytes, kbytes or mbytes", ["packets" | Map.keys(@sizes)])
+    end
+  end
+
+  defp burst(rest), do: {nil, rest}
+end

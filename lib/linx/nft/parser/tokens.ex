@@ -1,0 +1,199 @@
+defmodule Linx.NFT.Parser.Tokens do
+  @moduledoc false
+  # Taking tokens off the front of the list, and what is said when the wrong one is there. A mismatch throws
+  # {:syntax, meta, message}: Linx.NFT.Parser.parse/2 knows the file and turns it into the exception.
+
+  alias Linx.NFT.ParseError
+
+  @text %{
+    eq: "==",
+    neq: "!=",
+    lte: "<=",
+    gte: ">=",
+    lshift: "<<",
+    rshift: ">>",
+    lt: "<",
+    gt: ">",
+    assign: "=",
+    not: "!",
+    amp: "&",
+    pipe: "|",
+    caret: "^",
+    plus: "+",
+    dash: "-",
+    star: "*",
+    slash: "/",
+    lbrace: "{",
+    rbrace: "}",
+    lparen: "(",
+    rparen: ")",
+    lbracket: "[",
+    rbracket: "]",
+    comma: ",",
+    colon: ":",
+    dot: ".",
+    at: "@",
+    stmt_sep: "end of statement"
+  }
+
+  @known ~w(ip ip6 inet arp bridge netdev accept drop continue return jump goto add create insert update delete destroy flush
+            map vmap redefine define packets bytes saddr daddr mark iif oif gre vxlan geneve gretap icmp icmpv6 icmpx tcp udp dccp
+            sctp udplite ct_helper ct_timeout ct_expectation counter quota limit secmark synproxy tunnel set chain flowtable
+            performance memory index handle position mss wscale)a
+  @known_words Map.new(@known, &{Atom.to_string(&1), &1})
+
+  @doc false
+  # The atom of a keyword that a clause has already recognised: none is ever made from the text.
+  @spec known(String.t()) :: atom()
+  def known(word), do: Map.fetch!(@known_words, word)
+
+  @doc false
+  @spec fail(map(), String.t()) :: no_return()
+  def fail(meta, message), do: throw({:syntax, meta, message})
+
+  @doc false
+  def unexpected(tokens, wanted, candidates \\ [])
+
+  def unexpected([{:eof, meta} | _], wanted, _candidates),
+    do: fail(meta, "unexpected end of input, expected #{wanted}")
+
+  def unexpected([{:identifier, word, meta} | _], wanted, candidates) do
+    hint = ParseError.suggestion(word, candidates)
+    fail(meta, "unexpected #{show(word)}, expected #{wanted}#{hint}")
+  end
+
+  def unexpected([token | _], wanted, _candidates),
+    do: fail(meta(token), "unexpected #{describe(token)}, expected #{wanted}")
+
+  @doc false
+  def meta([token | _]), do: meta(token)
+  def meta(token), do: elem(token, tuple_size(token) - 1)
+
+  @doc false
+  def describe({:eof, _}), do: "end of input"
+  def describe({:string, value, _}), do: show(inspect(value))
+  def describe({:elixir_expr, _, _}), do: "interpolation"
+  def describe({:variable, name, _}), do: "$" <> show(name)
+  def describe({_kind, value, _}) when is_binary(value), do: show(value)
+  def describe({_kind, value, _}), do: show(inspect(value))
+  def describe({:stmt_sep, _}), do: "end of statement"
+  def describe({kind, _}), do: "'#{Map.get(@text, kind, kind)}'"
+
+  defp show(word) when byte_size(word) > 60, do: String.slice(word, 0, 57) <> "..."
+  defp show(word), do: word
+
+  @doc false
+  def expect([{kind, _meta} | rest], kind), do: rest
+  def expect(tokens, kind), do: unexpected(tokens, "'#{Map.get(@text, kind, kind)}'")
+
+  @doc false
+  def word([{:identifier, word, _meta} | rest], word), do: rest
+  def word(tokens, word), do: unexpected(tokens, word, [word])
+
+  @doc false
+  # True or false with the rest: an optional word.
+  def optional([{:identifier, word, _meta} | rest], word), do: {true, rest}
+  def optional(tokens, _word), do: {false, tokens}
+
+  @doc false
+  def skip_separators([{:stmt_sep, _} | rest]), do: skip_separators(rest)
+  def skip_separators(tokens), do: tokens
+
+  @doc false
+  # A statement ends at a separator, at the brace that closes its block, or with the input.
+  def statement_end([{:stmt_sep, _} | rest]), do: rest
+  def statement_end([{:rbrace, _} | _] = tokens), do: tokens
+  def statement_end([{:eof, _}] = tokens), do: tokens
+  def statement_end(tokens), do: unexpected(tokens, "end of statement")
+
+  @doc false
+  def integer([{:integer, n, _} | rest]), do: {n, rest}
+  def integer([{:elixir_expr, _, _} = token | rest]), do: {token, rest}
+  def integer([{:variable, _, _} = token | rest]), do: {token, rest}
+  def integer([{:dash, _}, {:integer, n, _} | rest]), do: {-n, rest}
+  def integer(tokens), do: unexpected(tokens, "a number")
+
+  @doc false
+  # The name of a table, chain, set or object; what = its kind, for the message.
+  def name([{:identifier, name, meta} | rest], what) do
+    if String.ends_with?(name, "*"),
+      do: fail(meta, "#{name} is not a name for a #{what}"),
+      else: {name, rest}
+  end
+
+  def name([{:string, name, _} | rest], _what), do: {name, rest}
+
+  def name([{kind, _, _} = token | rest], _what) when kind in [:elixir_expr, :variable],
+    do: {token, rest}
+
+  def name(tokens, what), do: unexpected(tokens, "the name of a #{what}")
+
+  @doc false
+  # "text" or a bare word.
+  def string([{kind, text, _} | rest], _what) when kind in [:string, :identifier],
+    do: {text, rest}
+
+  def string([{kind, _, _} = token | rest], _what) when kind in [:elixir_expr, :variable],
+    do: {token, rest}
+
+  def string(tokens, what), do: unexpected(tokens, what)
+
+  @doc false
+  # A time such as 1d2h30m, 90s or 500ms; a bare number is seconds. In milliseconds.
+  def duration([{:integer, n, _}, {:identifier, unit, _} | rest])
+      when unit in ["s", "m", "h", "d", "ms"],
+      do: {n * unit_ms(unit), rest}
+
+  def duration([{:integer, n, _} | rest]), do: {n * 1000, rest}
+
+  def duration([{kind, _, _} = token | rest]) when kind in [:elixir_expr, :variable],
+    do: {token, rest}
+
+  def duration([{kind, text, _} | rest] = tokens) when kind in [:identifier, :string] do
+    case time(text) do
+      {:ok, ms} -> {ms, rest}
+      :error -> unexpected(tokens, "a time such as 1h30m")
+    end
+  end
+
+  def duration(tokens), do: unexpected(tokens, "a time such as 1h30m")
+
+  @doc false
+  @spec time(String.t()) :: {:ok, non_neg_integer()} | :error
+  def time(text) do
+    case Regex.run(~r/^(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+)s)?(?:(\d+)ms)?$/, text) do
+      [_ | parts] when parts != [] ->
+        units = [86_400_000, 3_600_000, 60_000, 1000, 1]
+
+        {:ok,
+         parts
+         |> Enum.zip(units)
+         |> Enum.reduce(0, fn {n, ms}, sum ->
+           if(n == "", do: 0, else: String.to_integer(n)) * ms + sum
+         end)}
+
+      _ ->
+        :error
+    end
+  end
+
+  defp unit_ms("ms"), do: 1
+  defp unit_ms("s"), do: 1000
+  defp unit_ms("m"), do: 60_000
+  defp unit_ms("h"), do: 3_600_000
+  defp unit_ms("d"), do: 86_400_000
+
+  @doc false
+  # `one` repeated between commas; separators may stand around commas.
+  def commas(tokens, one) do
+    {first, rest} = one.(tokens)
+    commas_rest(rest, one, [first])
+  end
+
+  defp commas_rest([{:comma, _} | rest], one, acc) do
+    {next, rest} = one.(skip_separators(rest))
+    commas_rest(rest, one, [next | acc])
+  end
+
+  defp commas_rest(tokens, _one, acc), do: {Enum.reverse(acc), tokens}
+end

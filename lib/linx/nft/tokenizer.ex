@@ -1,0 +1,228 @@
+defmodule Linx.NFT.Tokenizer do
+  @moduledoc """
+  Cuts nft text into tokens, each with its line and column.
+
+  A token is `{kind, meta}` for punctuation and `{kind, value, meta}` for the rest. Words are `:identifier` whatever
+  they mean: the parser knows the keywords, since most of nft's are only keywords in one place. Numbers
+  (`:integer`, in decimal, `0x` and `0b`), addresses (`:ipv4`, `:ipv6`, `:cidr_v4`, `:cidr_v6`, `:mac`), strings,
+  variables (`$name`: `:variable`) and traffic-control handles (`aabb:1`: `:classid`) have kinds of their own. A word may
+  contain `-`, `.` and `/`, and end in `*`, as nft's do (`echo-request`, `kbytes/second`, `eth*`).
+
+      iex> {:ok, tokens} = Linx.NFT.Tokenizer.tokenize("ip saddr 10.0.0.0/8")
+      iex> Enum.map(tokens, &elem(&1, 0))
+      [:identifier, :identifier, :cidr_v4]
+
+  `;` and runs of newlines are one `:stmt_sep`. Comments (`#` to the end of the line, `/* */` nested) and a backslash
+  before a newline are skipped; `comments: true` keeps the comments as `{:comment, text, meta}` for a formatter.
+
+  Time and memory are linear in the input. Source: nft(8), "INPUT FILE FORMATS", and its scanner.
+  """
+
+  alias Linx.NFT.ParseError
+  alias Linx.NFT.Tokenizer.Literal
+
+  @type token_meta :: %{line: pos_integer(), column: pos_integer()}
+
+  @type token ::
+          {:identifier, String.t(), token_meta()}
+          | {:integer, integer(), token_meta()}
+          | {:string, String.t(), token_meta()}
+          | {:ipv4, String.t(), token_meta()}
+          | {:ipv6, String.t(), token_meta()}
+          | {:mac, String.t(), token_meta()}
+          | {:cidr_v4, String.t(), token_meta()}
+          | {:cidr_v6, String.t(), token_meta()}
+          | {:elixir_expr, String.t(), token_meta()}
+          | {:stmt_sep, token_meta()}
+          | {atom(), term(), token_meta()}
+          | {atom(), token_meta()}
+
+  @punctuation [
+    {"==", :eq},
+    {"!=", :neq},
+    {"<=", :lte},
+    {">=", :gte},
+    {"<<", :lshift},
+    {">>", :rshift},
+    {"<", :lt},
+    {">", :gt},
+    {"=", :assign},
+    {"!", :not},
+    {"&", :amp},
+    {"|", :pipe},
+    {"^", :caret},
+    {"+", :plus},
+    {"-", :dash},
+    {"*", :star},
+    {"/", :slash},
+    {"{", :lbrace},
+    {"}", :rbrace},
+    {"(", :lparen},
+    {")", :rparen},
+    {"[", :lbracket},
+    {"]", :rbracket},
+    {",", :comma},
+    {":", :colon},
+    {".", :dot},
+    {"@", :at}
+  ]
+
+  @doc """
+  Cuts `source` into tokens.
+
+  Options: `:file` for error messages (default `"nofile"`), `:line` and `:column` of the first character (default 1),
+  `:interpolation?` to take `\#{...}` as an `:elixir_expr` token (default false; otherwise it is a comment), and
+  `:comments` to keep comments (default false).
+
+  Returns `{:ok, tokens}`, or `{:error, %Linx.NFT.ParseError{}}` at the first character that cannot begin a token, an
+  unterminated string, comment or interpolation.
+  """
+  @spec tokenize(String.t(), keyword()) :: {:ok, [token()]} | {:error, ParseError.t()}
+  def tokenize(source, opts \\ []) when is_binary(source) do
+    state = %{
+      source: source,
+      file: Keyword.get(opts, :file, "nofile"),
+      first: Keyword.get(opts, :line, 1),
+      interpolation?: Keyword.get(opts, :interpolation?, false),
+      comments?: Keyword.get(opts, :comments, false)
+    }
+
+    if String.valid?(source) do
+      {:ok, scan(source, state.first, Keyword.get(opts, :column, 1), [], state)}
+    else
+      {:error, %ParseError{file: state.file, message: "the text is not valid UTF-8"}}
+    end
+  rescue
+    error in ParseError -> {:error, error}
+  end
+
+  defp scan(<<>>, _line, _column, acc, _state), do: Enum.reverse(acc)
+
+  defp scan(<<c, rest::binary>>, line, column, acc, state) when c in [?\s, ?\t, ?\r],
+    do: scan(rest, line, column + 1, acc, state)
+
+  defp scan("\\\n" <> rest, line, _column, acc, state), do: scan(rest, line + 1, 1, acc, state)
+  defp scan("\\\r\n" <> rest, line, _column, acc, state), do: scan(rest, line + 1, 1, acc, state)
+
+  defp scan("\n" <> rest, line, column, acc, state),
+    do: scan(rest, line + 1, 1, separator(acc, line, column), state)
+
+  defp scan(";" <> rest, line, column, acc, state),
+    do: scan(rest, line, column + 1, separator(acc, line, column), state)
+
+  defp scan("\#{" <> rest, line, column, acc, %{interpolation?: true} = state) do
+    case Literal.elixir(rest) do
+      {raw, rest} ->
+        {line2, column2} = advance(raw, line, column + 2)
+        token = {:elixir_expr, raw, meta(line, column)}
+        scan(rest, line2, column2 + 1, [token | acc], state)
+
+      :error ->
+        fail(state, line, column, "unterminated interpolation: no } for this \#{")
+    end
+  end
+
+  defp scan("#" <> rest, line, column, acc, state) do
+    {text, rest} = line_comment(rest)
+    acc = comment(acc, "#" <> text, line, column, state)
+    scan(rest, line, column + 1 + String.length(text), acc, state)
+  end
+
+  defp scan("/*" <> rest, line, column, acc, state) do
+    case Literal.block_comment(rest) do
+      {text, rest} ->
+        {line2, column2} = advance(text, line, column + 2)
+        scan(rest, line2, column2, comment(acc, "/*" <> text, line, column, state), state)
+
+      :error ->
+        fail(state, line, column, "unterminated comment: no */ for this /*")
+    end
+  end
+
+  defp scan(~S(") <> rest, line, column, acc, state) do
+    case Literal.string(rest) do
+      {:ok, value, raw, rest} ->
+        {line2, column2} = advance(raw, line, column + 2)
+        scan(rest, line2, column2, [{:string, value, meta(line, column)} | acc], state)
+
+      :error ->
+        fail(state, line, column, "unterminated string: no closing quote")
+    end
+  end
+
+  defp scan(<<c, _::binary>> = text, line, column, acc, state)
+       when c in ?0..?9 or c in ?a..?z or c in ?A..?Z or c == ?_ do
+    {token, width, rest} = Literal.word(text, meta(line, column))
+    scan(rest, line, column + width, [token | acc], state)
+  end
+
+  defp scan("::" <> _ = text, line, column, acc, state) do
+    {token, width, rest} = Literal.address(text, meta(line, column))
+    scan(rest, line, column + width, [token | acc], state)
+  end
+
+  defp scan(<<"$", c, _::binary>> = text, line, column, acc, state)
+       when c in ?a..?z or c in ?A..?Z or c == ?_ do
+    "$" <> rest = text
+    {name, rest} = Literal.name(rest)
+    token = {:variable, name, meta(line, column)}
+    scan(rest, line, column + 1 + byte_size(name), [token | acc], state)
+  end
+
+  for {text, kind} <- @punctuation do
+    defp scan(unquote(text) <> rest, line, column, acc, state) do
+      token = {unquote(kind), meta(line, column)}
+      scan(rest, line, column + unquote(byte_size(text)), [token | acc], state)
+    end
+  end
+
+  defp scan(<<c::utf8, _::binary>>, line, column, _acc, state),
+    do: fail(state, line, column, "unexpected character '#{printable(c)}'")
+
+  defp printable(c) when c < 32 or c == 127, do: inspect(<<c>>) |> String.trim("\"")
+  defp printable(c), do: <<c::utf8>>
+
+  defp separator([{:stmt_sep, _} | _] = acc, _line, _column), do: acc
+  defp separator(acc, line, column), do: [{:stmt_sep, meta(line, column)} | acc]
+
+  defp comment(acc, text, line, column, %{comments?: true}),
+    do: [{:comment, text, meta(line, column)} | acc]
+
+  defp comment(acc, _text, _line, _column, _state), do: acc
+
+  defp line_comment(rest) do
+    case :binary.match(rest, "\n") do
+      {at, 1} ->
+        {binary_part(rest, 0, at), binary_part(rest, at, byte_size(rest) - at)}
+
+      :nomatch ->
+        {rest, ""}
+    end
+  end
+
+  defp advance(text, line, column) do
+    case :binary.matches(text, "\n") do
+      [] ->
+        {line, column + String.length(text)}
+
+      newlines ->
+        {at, 1} = List.last(newlines)
+        tail = binary_part(text, at + 1, byte_size(text) - at - 1)
+        {line + length(newlines), String.length(tail) + 1}
+    end
+  end
+
+  defp meta(line, column), do: %{line: line, column: column}
+
+  defp fail(state, line, column, message) do
+    ParseError.raise_syntax_error!(
+      %{
+        file: state.file,
+        line: line,
+        column: column,
+        snippet: ParseError.line(state.source, line, state.first)
+      },
+      message
+    )
+  end
+end
