@@ -1,0 +1,120 @@
+defmodule Linx.Netfilter.Guard do
+  @moduledoc """
+  The tests that a header field implies, and their place in a rule.
+
+  `tcp dport 22` loads two bytes of whatever follows the network header. What makes it TCP is a test before it, which nft
+  adds and does not show. Expressions that name their `field:` leave these tests out too: `expand/2` adds them for the
+  kernel, `fold/2` takes them away again, so that a rule looks the same before a push and after a pull. Where a rule already
+  says the protocol (`ip protocol tcp tcp dport 22`) nothing is added, and nothing that a rule says twice is lost.
+
+  Which test it is depends on the family of the table and on what the rule has tested before: `meta nfproto` in an inet
+  table, `meta protocol` in bridge and netdev, none in ip; `meta l4proto` for transports; `meta iiftype ether` before
+  link-layer fields; the Ethernet type for VLAN and ARP.
+
+  nft also loads neighbouring fields with one instruction (`tcp sport 1 tcp dport 2` compares four bytes). `expand/2` joins
+  them in the same way, `fold/2` takes them apart.
+
+      iex> alias Linx.Netfilter.{Expr, Guard}
+      iex> rule = [Expr.payload(:tcp_dport), Expr.cmp(:eq, <<22::16>>)]
+      iex> full = Guard.expand(rule, :inet)
+      iex> length(full)
+      4
+      iex> Guard.fold(full, :inet) == rule
+      true
+
+  Source: nft(8), "PAYLOAD EXPRESSIONS" (implicit dependencies), checked against `nft --debug=netlink`.
+  """
+
+  alias Linx.Netfilter.{Expr, Field}
+  alias Linx.Netfilter.Guard.{Join, Layers, Segment}
+
+  @type family :: Linx.Netfilter.Table.family()
+
+  @doc """
+  The rule with the tests that its named fields imply, and neighbouring fields joined: what the kernel gets.
+
+  Expressions without `field:` stay as they are. A field that contradicts the rule gets its test all the same: such a rule
+  matches nothing.
+  """
+  @spec expand([Expr.t()], family()) :: [Expr.t()]
+  def expand(exprs, family) do
+    {segments, _layers} =
+      exprs
+      |> Segment.split()
+      |> Enum.flat_map_reduce(Layers.new(family), fn segment, layers ->
+        {guards, layers} = required(segment, layers)
+        {guards ++ [segment], Layers.observe(layers, segment)}
+      end)
+
+    segments |> Join.join(:named) |> Enum.concat()
+  end
+
+  @doc """
+  The rule without the tests that its fields imply, its fields named: what a pull gives and the language compiles to.
+
+  `expand(fold(exprs, family), family)` is `exprs`, the names aside, for all that nft loads.
+  """
+  @spec fold([Expr.t()], family()) :: [Expr.t()]
+  def fold(exprs, family) do
+    {done, _layers} =
+      exprs
+      |> Segment.split()
+      |> Enum.reduce({[], Layers.new(family)}, &fold_segment/2)
+
+    done |> Enum.reverse() |> Enum.flat_map(& &1.named)
+  end
+
+  # An entry keeps what the kernel has (raw) beside what is shown, and the layers as they were before it.
+  defp fold_segment(segment, {done, layers}) do
+    after_all = Layers.observe(layers, segment)
+
+    entries =
+      case Join.parts(segment, layers) do
+        nil -> [segment]
+        parts -> parts
+      end
+
+    {done, _} =
+      Enum.reduce(entries, {done, layers}, fn part, {done, layers} ->
+        named = Layers.name(layers, part)
+        {fold_guards(named, part, done, layers), Layers.observe(layers, part)}
+      end)
+
+    {done, after_all}
+  end
+
+  defp fold_guards(named, raw, done, layers) do
+    if fields(named) == [],
+      do: [%{named: named, raw: [raw], before: layers} | done],
+      else: drop_implied(named, raw, done, layers, min(length(done), 3))
+  end
+
+  defp drop_implied(named, raw, done, layers, 0),
+    do: [%{named: named, raw: [raw], before: layers} | done]
+
+  # The longest run of entries just before that is exactly what the field would ask for.
+  defp drop_implied(named, raw, done, layers, count) do
+    {run, rest} = Enum.split(done, count)
+    start = List.last(run).before
+    before = run |> Enum.reverse() |> Enum.flat_map(& &1.raw)
+    {guards, _} = required(named, start)
+
+    if guards != [] and guards == before,
+      do: [%{named: named, raw: before ++ [raw], before: start} | rest],
+      else: drop_implied(named, raw, done, layers, count - 1)
+  end
+
+  # The guard segments that the fields of a segment need, and the layers after them.
+  defp required(segment, layers) do
+    Enum.reduce(fields(segment), {[], layers}, fn field, {guards, layers} ->
+      case Layers.require(layers, field.protocol, field.base) do
+        {:ok, more, layers} -> {guards ++ more, layers}
+        {:error, _conflict} -> {guards, layers}
+      end
+    end)
+  end
+
+  defp fields(segment) do
+    for %Expr{data: %{field: name}} <- segment, {:ok, field} <- [Field.fetch(name)], do: field
+  end
+end

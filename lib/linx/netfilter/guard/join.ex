@@ -1,0 +1,158 @@
+defmodule Linx.Netfilter.Guard.Join do
+  @moduledoc false
+  # Neighbouring fields compared as one: nft turns [load 2 at 0, == a] and [load 2 at 2, == b] into [load 4 at 0, == ab], wherever
+  # in the rule the two stand.
+
+  alias Linx.Netfilter.{Expr, Field}
+  alias Linx.Netfilter.Guard.Layers
+
+  # The comparison of four bytes is one instruction in the kernel; only link-layer fields are joined beyond.
+  @fast 4
+  @register 16
+
+  @doc false
+  # The segments with those joined that can be. `:named` joins what has a field's name, or is a guard; `:all` also raw loads.
+  @spec join([[Expr.t()]], :named | :all) :: [[Expr.t()]]
+  def join(segments, which) do
+    indexed = Enum.with_index(segments)
+
+    candidates =
+      for {segment, at} <- indexed, joinable?(segment, which), do: {at, segment}
+
+    case candidates do
+      [] ->
+        segments
+
+      [_] ->
+        segments
+
+      _ ->
+        changes = candidates |> Enum.sort_by(&place/1) |> joined(%{})
+
+        for {segment, at} <- indexed,
+            kept = Map.get(changes, at, segment),
+            kept != :gone,
+            do: kept
+    end
+  end
+
+  defp place({_at, [%Expr{data: data} | _]}), do: {rank(data.base), data.offset}
+
+  defp rank(:link), do: 0
+  defp rank(:network), do: 1
+  defp rank(:transport), do: 2
+  defp rank(_other), do: 3
+
+  defp joined([first | rest], changes), do: joined(rest, first, changes)
+
+  defp joined([], _last, changes), do: changes
+
+  defp joined([{at, this} | rest], {last_at, last}, changes) do
+    if adjacent?(last, this) do
+      both = both(last, this)
+      # The test of an upper protocol must stay before what depends on it.
+      {keep, gone} = if protocol_key?(this), do: {at, last_at}, else: {last_at, at}
+      joined(rest, {keep, both}, changes |> Map.put(keep, both) |> Map.put(gone, :gone))
+    else
+      joined(rest, {at, this}, changes)
+    end
+  end
+
+  defp joinable?(
+         [
+           %Expr{name: :payload, data: %{dreg: 1} = load},
+           %Expr{name: :cmp, data: %{op: op, sreg: 1} = cmp}
+         ],
+         which
+       )
+       when op in [:eq, :neq] do
+    byte_size(cmp.data) == load.len and (which == :all or whole?(load) or guard?(load))
+  end
+
+  defp joinable?(_segment, _which), do: false
+
+  # The field itself, not the leading bytes of a prefix.
+  defp whole?(%{field: name, len: len}) do
+    case Field.fetch(name) do
+      {:ok, field} -> field.length == len * 8
+      :error -> false
+    end
+  end
+
+  defp whole?(_load), do: false
+
+  defp guard?(%{base: :link, offset: 12, len: 2}), do: true
+  defp guard?(_load), do: false
+
+  defp adjacent?([%Expr{data: a}, %Expr{data: c}], [%Expr{data: b}, %Expr{data: d}]) do
+    total = a.len + b.len
+    limit = if a.base == :link, do: @register, else: @fast
+    a.base == b.base and a.offset + a.len == b.offset and c.op == d.op and total <= limit
+  end
+
+  defp both([%Expr{data: a} = load, %Expr{data: c} = cmp], [%Expr{data: b}, %Expr{data: d}]) do
+    load = %{load | data: a |> Map.delete(:field) |> Map.put(:len, a.len + b.len)}
+    [load, %{cmp | data: %{c | data: c.data <> d.data}}]
+  end
+
+  defp protocol_key?([%Expr{data: %{base: :link, offset: o, len: 2}} | _]) when o in [12, 16, 20],
+    do: true
+
+  defp protocol_key?([
+         %Expr{data: %{base: :network, offset: 9, len: 1, field: :ip_protocol}} | _
+       ]), do: true
+
+  defp protocol_key?([
+         %Expr{data: %{base: :network, offset: 6, len: 1, field: :ip6_nexthdr}} | _
+       ]), do: true
+
+  defp protocol_key?(_segment), do: false
+
+  @doc false
+  # The fields of a joined comparison, each a segment, or nil where it is none.
+  @spec parts([Expr.t()], Layers.t()) :: [[Expr.t()]] | nil
+  def parts(
+        [
+          %Expr{name: :payload, data: %{base: base, dreg: 1} = load} = expr,
+          %Expr{name: :cmp, data: %{op: op} = c} = cmp
+        ],
+        layers
+      )
+      when op in [:eq, :neq] and base in [:link, :network, :transport] do
+    if byte_size(c.data) == load.len and Layers.field(layers, :payload, load) == nil do
+      cut(expr, cmp, load.offset, c.data, layers, [])
+    end
+  end
+
+  def parts(_segment, _layers), do: nil
+
+  defp cut(_expr, _cmp, _offset, <<>>, _layers, [_, _ | _] = parts), do: Enum.reverse(parts)
+
+  defp cut(expr, cmp, offset, data, layers, parts) do
+    case first(layers, expr.data.base, offset, byte_size(data)) do
+      nil ->
+        nil
+
+      len ->
+        <<head::binary-size(^len), tail::binary>> = data
+        load = %{expr | data: %{expr.data | offset: offset, len: len}}
+        part = [load, %{cmp | data: %{cmp.data | data: head}}]
+        # An Ethernet type in the middle opens the header after it.
+        cut(expr, cmp, offset + len, tail, Layers.observe(layers, part), [part | parts])
+    end
+  end
+
+  # The bytes of the field that begins here.
+  defp first(layers, base, offset, most) do
+    Enum.find([6, 2, 4, 1, 8], fn len ->
+      len <= most and match?(%Field{}, whole_field(layers, base, offset, len))
+    end)
+  end
+
+  defp whole_field(layers, base, offset, len) do
+    case Layers.field(layers, :payload, %{base: base, offset: offset, len: len}) do
+      %Field{length: length} = field when length == len * 8 -> field
+      _ -> nil
+    end
+  end
+end

@@ -1,0 +1,359 @@
+defmodule Linx.Netfilter.Guard.Layers do
+  @moduledoc false
+  # What a rule knows of the packet at one point: the protocol of each layer, from the table's family and the tests so far.
+  #
+  # A layer is nil (nothing known), :inet or :netdev (any link layer), :unknown (tested, but no protocol that has fields),
+  # {:one_of, protocols} after a test against a set, or a protocol. `tags` counts the VLAN headers seen.
+
+  alias Linx.Netfilter.{Expr, Field}
+
+  defstruct family: nil, link: nil, network: nil, transport: nil, tags: 0
+
+  @type t :: %__MODULE__{}
+
+  @ether_types %{0x0800 => :ip, 0x86DD => :ip6, 0x0806 => :arp, 0x8100 => :vlan, 0x88A8 => :vlan}
+  @ether_numbers %{ip: 0x0800, ip6: 0x86DD, arp: 0x0806, vlan: 0x8100}
+  @nf_protos %{ip: 2, ip6: 10}
+  @transports %{
+    icmp: 1,
+    igmp: 2,
+    tcp: 6,
+    udp: 17,
+    dccp: 33,
+    gre: 47,
+    esp: 50,
+    ah: 51,
+    icmpv6: 58,
+    comp: 108,
+    sctp: 132,
+    udplite: 136
+  }
+  @transport_numbers Map.new(@transports, fn {name, n} -> {n, name} end)
+  @ethernet 1
+
+  @doc false
+  @spec new(atom()) :: t()
+  def new(:ip), do: %__MODULE__{family: :ip, network: :ip}
+  def new(:ip6), do: %__MODULE__{family: :ip6, network: :ip6}
+  def new(:arp), do: %__MODULE__{family: :arp, network: :arp}
+  def new(:inet), do: %__MODULE__{family: :inet, link: :inet}
+  def new(:netdev), do: %__MODULE__{family: :netdev, link: :netdev}
+  def new(:bridge), do: %__MODULE__{family: :bridge, link: :ether}
+  # A table of a family that Linx does not know implies nothing.
+  def new(family), do: %__MODULE__{family: family}
+
+  @doc false
+  # The guard segments before a field of `protocol`, and the layers after them; or {:error, {there, wanted}}.
+  @spec require(t(), atom(), atom()) :: {:ok, [[Expr.t()]], t()} | {:error, {term(), atom()}}
+  def require(layers, protocol, base)
+
+  def require(layers, :th, _base), do: {:ok, [], layers}
+
+  def require(layers, protocol, base) when base in [:ipv6, :ipv4],
+    do: exthdr(layers, if(base == :ipv6, do: :ip6, else: :ip), protocol)
+
+  # nft reads TCP options, SCTP and DCCP chunks through instructions that test the transport themselves.
+  def require(layers, _protocol, :tcpopt), do: transport_option(layers, :tcp)
+  def require(layers, _protocol, :sctp), do: transport_option(layers, :sctp)
+  def require(layers, _protocol, :dccp), do: transport_option(layers, :dccp)
+  def require(layers, _protocol, :tunnel), do: {:ok, [], layers}
+  def require(layers, protocol, :link), do: link(layers, protocol)
+  def require(layers, protocol, :network), do: network(layers, protocol)
+  def require(layers, protocol, :transport), do: transport(layers, protocol)
+  def require(layers, _protocol, _base), do: {:ok, [], layers}
+
+  defp link(%{link: protocol} = layers, protocol), do: {:ok, [], layers}
+  defp link(%{link: :vlan} = layers, :ether), do: {:ok, [], layers}
+
+  defp link(%{link: nil} = layers, protocol), do: ethernet(layers, protocol)
+
+  defp link(%{link: dummy} = layers, protocol) when dummy in [:inet, :netdev],
+    do: ethernet(layers, protocol)
+
+  defp link(%{link: :ether, network: nil} = layers, :vlan),
+    do: {:ok, [ether_type(:vlan)], %{layers | link: :vlan, tags: 1}}
+
+  # In ip, ip6 and arp tables the network layer is known from the start, a tag below it all the same possible.
+  defp link(%{link: :ether, family: family} = layers, :vlan) when family in [:ip, :ip6, :arp],
+    do: {:ok, [ether_type(:vlan)], %{layers | link: :vlan, tags: 1}}
+
+  defp link(%{link: there}, protocol), do: {:error, {there, protocol}}
+
+  defp ethernet(layers, protocol) do
+    guard = [Expr.meta(:iiftype), Expr.cmp(:eq, <<@ethernet::native-16>>)]
+
+    case link(%{layers | link: :ether}, protocol) do
+      {:ok, more, layers} -> {:ok, [guard | more], layers}
+      error -> error
+    end
+  end
+
+  defp network(%{network: protocol} = layers, protocol), do: {:ok, [], layers}
+
+  defp network(%{network: nil} = layers, protocol) do
+    case below(layers, protocol) do
+      {:ok, guard} -> {:ok, [guard], %{layers | network: protocol}}
+      error -> error
+    end
+  end
+
+  defp network(%{network: there}, protocol), do: {:error, {there, protocol}}
+
+  # The test that the network protocol is `protocol`, in the terms of the layer below.
+  defp below(%{link: :inet}, protocol) when protocol in [:ip, :ip6], do: {:ok, nf_proto(protocol)}
+  defp below(%{link: :inet}, protocol), do: {:error, {:inet, protocol}}
+  defp below(%{link: :netdev}, protocol), do: {:ok, meta_protocol(protocol)}
+
+  defp below(%{link: :ether, family: :bridge}, protocol) when protocol in [:ip, :ip6],
+    do: {:ok, meta_protocol(protocol)}
+
+  defp below(%{link: :ether}, protocol), do: {:ok, ether_type(protocol)}
+  defp below(%{link: :vlan, tags: tags}, protocol), do: {:ok, vlan_type(protocol, tags)}
+  defp below(%{link: there}, protocol), do: {:error, {there, protocol}}
+
+  defp transport(%{transport: protocol} = layers, protocol), do: {:ok, [], layers}
+
+  defp transport(%{transport: nil, network: nil} = layers, protocol)
+       when protocol in [:icmp, :icmpv6, :igmp] do
+    network = if protocol == :icmpv6, do: :ip6, else: :ip
+
+    case special(layers, network) do
+      {:ok, guard} ->
+        {:ok, [guard, l4_proto(protocol)], %{layers | network: network, transport: protocol}}
+
+      error ->
+        error
+    end
+  end
+
+  defp transport(%{transport: nil, network: network} = layers, protocol)
+       when network in [nil, :ip, :ip6] or (is_tuple(network) and elem(network, 0) == :one_of) do
+    {:ok, [l4_proto(protocol)], %{layers | transport: protocol}}
+  end
+
+  defp transport(%{transport: nil, network: there}, protocol), do: {:error, {there, protocol}}
+  defp transport(%{transport: there}, protocol), do: {:error, {there, protocol}}
+
+  # For ICMP a bridge table asks for the Ethernet type, where for addresses it would ask for meta protocol.
+  defp special(%{link: :ether}, network), do: {:ok, ether_type(network)}
+  defp special(layers, network), do: below(layers, network)
+
+  defp exthdr(%{network: network} = layers, network, _protocol), do: {:ok, [], layers}
+
+  defp exthdr(%{network: nil} = layers, network, _protocol) do
+    case special(layers, network) do
+      {:ok, guard} -> {:ok, [guard], %{layers | network: network}}
+      error -> error
+    end
+  end
+
+  defp exthdr(%{network: there}, _network, protocol), do: {:error, {there, protocol}}
+
+  defp transport_option(%{transport: there} = layers, protocol)
+       when there in [nil, :unknown] or there == protocol,
+       do: {:ok, [], layers}
+
+  defp transport_option(%{transport: {:one_of, protocols}} = layers, protocol) do
+    if protocol in protocols, do: {:ok, [], layers}, else: {:error, {hd(protocols), protocol}}
+  end
+
+  defp transport_option(%{transport: there}, protocol), do: {:error, {there, protocol}}
+
+  defp nf_proto(protocol), do: [Expr.meta(:nfproto), Expr.cmp(:eq, <<@nf_protos[protocol]>>)]
+
+  defp meta_protocol(protocol),
+    do: [Expr.meta(:protocol), Expr.cmp(:eq, <<@ether_numbers[protocol]::16>>)]
+
+  defp l4_proto(protocol), do: [Expr.meta(:l4proto), Expr.cmp(:eq, <<@transports[protocol]>>)]
+
+  defp ether_type(protocol),
+    do: [Expr.payload(:link, 12, 2), Expr.cmp(:eq, <<@ether_numbers[protocol]::16>>)]
+
+  defp vlan_type(protocol, tags),
+    do: [Expr.payload(:link, 12 + 4 * tags, 2), Expr.cmp(:eq, <<@ether_numbers[protocol]::16>>)]
+
+  # -- what a segment says ---------------------------------------------------------------------------------------------
+
+  @doc false
+  # The layers after a segment. Only equality says something: with one value, or with a set of them.
+  @spec observe(t(), [Expr.t()]) :: t()
+  def observe(layers, [load, %Expr{name: :cmp, data: %{op: :eq, data: value}}]) do
+    case Linx.Netfilter.Guard.Join.parts([load, Expr.cmp(:eq, value)], layers) do
+      nil ->
+        tested(layers, load, [value])
+
+      parts ->
+        Enum.reduce(parts, layers, fn [load, cmp], layers ->
+          tested(layers, load, [cmp.data.data])
+        end)
+    end
+  end
+
+  def observe(layers, [load, %Expr{name: :__anon_set, data: data}])
+      when not is_map_key(data, :data_type) and not is_map_key(data, :lookup_flags) do
+    values = for number <- data.elements, is_integer(number), do: number
+    if values == [], do: layers, else: tested(layers, load, Enum.map(values, &{:number, &1}))
+  end
+
+  def observe(layers, _segment), do: layers
+
+  defp tested(layers, %Expr{name: :meta, data: %{key: :l4proto}}, values),
+    do: %{layers | transport: protocols(values, @transport_numbers)}
+
+  defp tested(%{family: family} = layers, %Expr{name: :meta, data: %{key: :nfproto}}, values)
+       when family in [:inet, :netdev, :bridge],
+       do: %{layers | network: protocols(values, %{2 => :ip, 10 => :ip6})}
+
+  defp tested(%{family: family} = layers, %Expr{name: :meta, data: %{key: :protocol}}, values)
+       when family in [:bridge, :netdev],
+       do: ethertype(layers, protocols(values, @ether_types))
+
+  defp tested(layers, %Expr{name: :meta, data: %{key: :iiftype}}, [<<@ethernet::native-16>>]),
+    do: %{layers | link: :ether}
+
+  defp tested(
+         %{link: link} = layers,
+         %Expr{name: :payload, data: %{base: :link, offset: 12, len: 2}},
+         values
+       )
+       when link in [:ether, :vlan],
+       do: ethertype(%{layers | link: :ether, tags: 0}, protocols(values, @ether_types))
+
+  defp tested(
+         %{link: :vlan, tags: tags} = layers,
+         %Expr{name: :payload, data: %{base: :link, offset: o, len: 2}},
+         values
+       )
+       when o == 12 + 4 * tags,
+       do: ethertype(layers, protocols(values, @ether_types))
+
+  defp tested(
+         %{network: :ip} = layers,
+         %Expr{name: :payload, data: %{base: :network, offset: 9, len: 1}},
+         values
+       ),
+       do: %{layers | transport: protocols(values, @transport_numbers)}
+
+  defp tested(
+         %{network: :ip6} = layers,
+         %Expr{name: :payload, data: %{base: :network, offset: 6, len: 1}},
+         values
+       ),
+       do: %{layers | transport: protocols(values, @transport_numbers)}
+
+  defp tested(layers, _load, _values), do: layers
+
+  defp ethertype(layers, :vlan), do: %{layers | link: :vlan, tags: layers.tags + 1}
+
+  defp ethertype(%{family: family} = layers, _network) when family in [:ip, :ip6, :arp],
+    do: layers
+
+  defp ethertype(layers, network), do: %{layers | network: network}
+
+  defp protocols([value], table), do: Map.get(table, number(value), :unknown)
+
+  defp protocols(values, table),
+    do: {:one_of, Enum.map(values, &Map.get(table, number(&1), :unknown))}
+
+  defp number({:number, n}), do: n
+  defp number(bytes), do: :binary.decode_unsigned(bytes)
+
+  # -- names -----------------------------------------------------------------------------------------------------------
+
+  @doc false
+  # The segment with `field:` on each load whose protocol is known and whose bits are a field's.
+  @spec name(t(), [Expr.t()]) :: [Expr.t()]
+  def name(layers, segment), do: name(layers, segment, [])
+
+  defp name(_layers, [], acc), do: Enum.reverse(acc)
+
+  defp name(layers, [%Expr{name: kind, data: data} = expr | rest], acc)
+       when kind in [:payload, :exthdr] do
+    case field(layers, kind, data, rest) do
+      nil -> name(layers, rest, [expr | acc])
+      field -> name(layers, rest, [%{expr | data: Map.put(data, :field, field.name)} | acc])
+    end
+  end
+
+  defp name(layers, [expr | rest], acc), do: name(layers, rest, [expr | acc])
+
+  @doc false
+  def field(layers, kind, data, rest \\ [])
+
+  def field(layers, :payload, %{base: base, offset: offset, len: len}, rest) do
+    with protocol when is_atom(protocol) and protocol not in [nil, :unknown, :inet, :netdev] <-
+           protocol(layers, base, offset) do
+      exact(protocol, offset, len, rest) || prefix(protocol, offset, len)
+    else
+      _ -> nil
+    end
+  end
+
+  def field(_layers, :exthdr, %{op: :tcpopt}, _rest), do: nil
+
+  def field(layers, :exthdr, %{op: op, type: type} = data, rest) when op in [:ipv6, :ipv4] do
+    network = if op == :ipv6, do: :ip6, else: :ip
+
+    if layers.network == network do
+      bits = {Map.get(data, :offset, 0) * 8, Map.get(data, :len, 1) * 8}
+      option(op, type, bits, rest)
+    end
+  end
+
+  def field(_layers, _kind, _data, _rest), do: nil
+
+  defp option(op, type, {offset, length}, rest) do
+    Field.at(op, type, offset, length) ||
+      with {at, width} <- masked(rest, offset, length), do: Field.at(op, type, at, width)
+  end
+
+  defp protocol(%{link: link, tags: tags}, :link, offset) when link in [:ether, :vlan] do
+    cond do
+      offset < 14 -> :ether
+      link == :vlan and tags == 1 and offset < 18 -> :vlan
+      true -> nil
+    end
+  end
+
+  defp protocol(layers, :network, _offset), do: layers.network
+  defp protocol(layers, :transport, _offset), do: layers.transport
+  defp protocol(_layers, _base, _offset), do: nil
+
+  defp exact(protocol, offset, len, rest) do
+    Field.at(protocol, offset * 8, len * 8) ||
+      with {at, width} <- masked(rest, offset * 8, len * 8), do: Field.at(protocol, at, width)
+  end
+
+  # A mask of consecutive bits right after the load picks a field of part of the bytes.
+  defp masked([%Expr{name: :bitwise, data: %{mask: mask}} | _], offset, length)
+       when byte_size(mask) * 8 == length do
+    n = :binary.decode_unsigned(mask)
+
+    if n != 0 do
+      low = trailing_zeros(n, 0)
+      width = bit_length(Bitwise.bsr(n, low), 0)
+
+      if Bitwise.bsr(n, low) == Bitwise.bsl(1, width) - 1,
+        do: {offset + length - low - width, width}
+    end
+  end
+
+  defp masked(_rest, _offset, _length), do: nil
+
+  # A prefix on a byte boundary is compared without a mask, on the bytes that count.
+  defp prefix(protocol, offset, len) do
+    Enum.find_value(Field.fields(protocol), fn text ->
+      {:ok, field} = Field.fetch(protocol, text)
+
+      if field.type in [:ipv4_addr, :ipv6_addr, :ether_addr] and field.offset == offset * 8 and
+           field.length > len * 8,
+         do: field
+    end)
+  end
+
+  defp trailing_zeros(n, acc),
+    do: if(Bitwise.band(n, 1) == 1, do: acc, else: trailing_zeros(Bitwise.bsr(n, 1), acc + 1))
+
+  defp bit_length(0, acc), do: acc
+  defp bit_length(n, acc), do: bit_length(Bitwise.bsr(n, 1), acc + 1)
+end
