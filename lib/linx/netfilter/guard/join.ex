@@ -100,11 +100,13 @@ defmodule Linx.Netfilter.Guard.Join do
 
   defp protocol_key?([
          %Expr{data: %{base: :network, offset: 9, len: 1, field: :ip_protocol}} | _
-       ]), do: true
+       ]),
+       do: true
 
   defp protocol_key?([
          %Expr{data: %{base: :network, offset: 6, len: 1, field: :ip6_nexthdr}} | _
-       ]), do: true
+       ]),
+       do: true
 
   defp protocol_key?(_segment), do: false
 
