@@ -52,10 +52,6 @@ defmodule Linx.Native do
     end
   end
 
-  @doc "The port program's path."
-  @spec program() :: program()
-  def program, do: priv_dir() |> :filename.join("linx_process") |> IO.chardata_to_string()
-
   defp not_loaded,
     do: :erlang.nif_error({:nif_not_loaded, :persistent_term.get({__MODULE__, :reason}, nil)})
 

@@ -31,7 +31,7 @@ defmodule Linx.Target do
     if String.contains?(path, "\0"), do: {:error, {:bad_in, option}}, else: {:ok, path}
   end
 
-  def resolve(session) when is_pid(session), do: pin(session)
+  def resolve(session) when is_pid(session), do: Linx.Process.pin(session)
   def resolve(option), do: {:error, {:bad_in, option}}
 
   @doc "The target's file below `/proc`, or the namespace file that it is."
@@ -43,7 +43,4 @@ defmodule Linx.Target do
   @doc "Whether a fault says that the process of a session has ended: its pid may be another's by now."
   @spec ended?(Native.target(), Linx.Native.errno()) :: boolean()
   def ended?(target, errno), do: is_reference(target) and errno == @esrch
-
-  # Linx.Process may be absent from a build that is only half there.
-  defp pin(session), do: apply(Linx.Process, :pin, [session])
 end

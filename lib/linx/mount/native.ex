@@ -11,7 +11,7 @@ defmodule Linx.Mount.Native do
   Source: mount(2), umount2(2), pivot_root(2), setns(2).
   """
 
-  alias Linx.{Errno, Native, Target}
+  alias Linx.{Errno, Native, Process.Image, Target}
 
   @clone_newns 0x00020000
   @clone_newpid 0x20000000
@@ -88,17 +88,17 @@ defmodule Linx.Mount.Native do
   @doc false
   @spec mount_at(Native.places(), tuple(), boolean(), Native.lookup()) :: :ok | error()
   def mount_at(places, what, create, lookup),
-    do: named(Native.mount_mount(Native.program(), places, what, create, lookup))
+    do: named(Native.mount_mount(program(), places, what, create, lookup))
 
   @doc false
   @spec umount_at(Native.places(), binary(), non_neg_integer(), Native.lookup()) :: :ok | error()
   def umount_at(places, target, flags, lookup),
-    do: named(Native.mount_umount(Native.program(), places, target, flags, lookup))
+    do: named(Native.mount_umount(program(), places, target, flags, lookup))
 
   @doc false
   @spec pivot_root_at(Native.places(), binary(), binary()) :: :ok | error()
   def pivot_root_at(places, new_root, put_old),
-    do: named(Native.mount_pivot_root(Native.program(), places, new_root, put_old))
+    do: named(Native.mount_pivot_root(program(), places, new_root, put_old))
 
   # The namespaces of `target` that a mount of `fstype` depends on. A file system of the kernel's shows the namespace of
   # who mounts it: a proc the processes of a pid namespace, a sysfs the devices of a network namespace, and so on.
@@ -129,6 +129,9 @@ defmodule Linx.Mount.Native do
   def error_path(_stage, _target, path), do: path
 
   defp paths(list), do: for({path, flag} <- list, path != "", do: {path, [flag], false})
+
+  # The job program is the port program, from memory that no container can write to.
+  defp program, do: List.to_string(Image.path())
 
   defp named({:error, {stage, code}}) do
     case Errno.name(code) do

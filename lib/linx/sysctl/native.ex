@@ -15,7 +15,7 @@ defmodule Linx.Sysctl.Native do
   Source: proc_sys(5), setns(2).
   """
 
-  alias Linx.{Errno, Native}
+  alias Linx.{Errno, Native, Process.Image}
 
   @clone_newuts 0x04000000
   @clone_newipc 0x08000000
@@ -70,16 +70,16 @@ defmodule Linx.Sysctl.Native do
 
   @doc false
   @spec read_at(Native.places(), [binary()]) :: {:ok, binary()} | error()
-  def read_at(places, paths), do: named(Native.sysctl_read(Native.program(), places, paths))
+  def read_at(places, paths), do: named(Native.sysctl_read(program(), places, paths))
 
   @doc false
   @spec write_at(Native.places(), [binary()], binary()) :: :ok | error()
   def write_at(places, paths, data),
-    do: named(Native.sysctl_write(Native.program(), places, paths, data))
+    do: named(Native.sysctl_write(program(), places, paths, data))
 
   @doc false
   @spec list_at(Native.places(), [binary()]) :: {:ok, [{binary(), binary()}]} | error()
-  def list_at(places, paths), do: named(Native.sysctl_list(Native.program(), places, paths))
+  def list_at(places, paths), do: named(Native.sysctl_list(program(), places, paths))
 
   # The namespaces of `target` that values below `path` may depend on. The user namespace is the owner of user.* only, and
   # costs a process, so it is joined where the path is, or may hold, one of those.
@@ -99,6 +99,9 @@ defmodule Linx.Sysctl.Native do
   defp below("/proc/sys", _stage), do: {:ok, ""}
   defp below("/proc/sys/" <> path, _stage), do: {:ok, String.trim_trailing(path, "/")}
   defp below(_path, stage), do: {:error, {stage, :einval}}
+
+  # The job program is the port program, from memory that no container can write to.
+  defp program, do: List.to_string(Image.path())
 
   defp named({:error, {stage, code}}) do
     case Errno.name(code) do
