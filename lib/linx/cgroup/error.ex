@@ -1,0 +1,56 @@
+defmodule Linx.Cgroup.Error do
+  @moduledoc """
+  A cgroup operation that the kernel refused.
+
+    * `:operation` is `:create`, `:destroy`, `:read`, `:write`, `:add_process` or `:stats`. The setters, `freeze/1`,
+      `thaw/1`, `kill/1` and `enable_controllers/2` write a file, and so are `:write`; `events/1` is `:read`.
+    * `:path` is the file or directory that was meant.
+    * `:errno` is the kernel's error as an atom.
+    * `:code` is the kernel's number, `nil` for an atom that is none of the kernel's.
+
+  Match on `:operation` and `:errno`:
+
+      case Linx.Cgroup.destroy(cg) do
+        :ok -> :gone
+        {:error, %Linx.Cgroup.Error{errno: :ebusy}} -> :processes_in_it
+      end
+
+  ENOENT of a limit says, more often than not, that the controller is not enabled in the parent's
+  `cgroup.subtree_control`: the file is not there.
+  """
+
+  alias Linx.Errno
+
+  @type operation() :: :create | :destroy | :read | :write | :add_process | :stats
+
+  @type t() :: %__MODULE__{
+          __exception__: true,
+          path: Path.t(),
+          operation: operation(),
+          errno: atom(),
+          code: pos_integer() | nil
+        }
+
+  defexception [:path, :operation, :errno, :code]
+
+  @doc """
+  An error from an errno atom, the path and the operation; `:code` is looked up.
+
+      iex> Linx.Cgroup.Error.from_posix(:ebusy, "/sys/fs/cgroup/x", :destroy).code
+      16
+
+  Errors: none; an atom that is no errno keeps `code: nil`. Source: errno(3).
+  """
+  @spec from_posix(atom(), Path.t(), operation()) :: t()
+  def from_posix(errno, path, operation) do
+    %__MODULE__{path: path, operation: operation, errno: errno, code: Errno.code(errno)}
+  end
+
+  @impl true
+  def message(%__MODULE__{} = error) do
+    "cgroup #{error.operation} failed on #{error.path}: #{error.errno}#{number(error.code)}"
+  end
+
+  defp number(nil), do: ""
+  defp number(code), do: " (errno #{code})"
+end
