@@ -77,6 +77,8 @@ defmodule Linx.Process do
   Sources: clone(2), setns(2), execveat(2), pidfd_send_signal(2), prctl(2), cgroups(7), pid_namespaces(7).
   """
 
+  @behaviour GenServer
+
   import Kernel, except: [spawn: 1]
 
   alias Linx.Native
@@ -201,7 +203,7 @@ defmodule Linx.Process do
   end
 
   defp start(mode, request, options) do
-    with {:ok, session} <- Session.start_link(mode, request, options) do
+    with {:ok, session} <- GenServer.start_link(__MODULE__, {mode, request, options}) do
       await_parked(session)
       {:ok, session}
     end
@@ -397,6 +399,24 @@ defmodule Linx.Process do
   @doc false
   @spec pin(t()) :: {:ok, Native.pin()} | {:error, :not_ready | :no_process}
   def pin(session), do: call(session, :pin)
+
+  # This module is the GenServer; what it does as one is in Linx.Process.Session.
+
+  @doc false
+  @impl GenServer
+  defdelegate init(arguments), to: Session
+
+  @doc false
+  @impl GenServer
+  defdelegate handle_call(request, from, state), to: Session
+
+  @doc false
+  @impl GenServer
+  defdelegate handle_info(message, state), to: Session
+
+  @doc false
+  @impl GenServer
+  defdelegate terminate(reason, state), to: Session
 
   # The session never waits for anything while it handles a call, so neither needs its caller a limit.
   defp call(session, request) do

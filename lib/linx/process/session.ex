@@ -1,9 +1,7 @@
 defmodule Linx.Process.Session do
   @moduledoc false
-  # The process behind a session: it owns the port, carries out what Lifecycle decides, and keeps two flows in bounds
+  # The callbacks of the process behind a session: it owns the port, carries out what Lifecycle decides, and keeps two flows in bounds
   # (Credit for what comes, Inlet for what goes).
-
-  use GenServer, restart: :temporary
 
   alias Linx.Native
   alias Linx.Process.{Credit, Error, Image, Inlet, Lifecycle, Protocol}
@@ -31,12 +29,6 @@ defmodule Linx.Process.Session do
     parked: []
   ]
 
-  @spec start_link(:spawn | :enter, term(), Linx.Process.Options.t()) ::
-          {:ok, pid()} | {:error, term()}
-  def start_link(mode, request, options),
-    do: GenServer.start_link(__MODULE__, {mode, request, options})
-
-  @impl true
   def init({mode, request, options}) do
     Process.flag(:trap_exit, true)
 
@@ -78,7 +70,6 @@ defmodule Linx.Process.Session do
 
   # -- calls -----------------------------------------------------------------------------------------------------------
 
-  @impl true
   def handle_call(:await_parked, from, state) do
     if state.life.stage in [:starting, :spawned],
       do: {:noreply, %{state | parked: [from | state.parked]}},
@@ -171,7 +162,6 @@ defmodule Linx.Process.Session do
 
   # -- messages --------------------------------------------------------------------------------------------------------
 
-  @impl true
   def handle_info({port, {:data, frame}}, %{port: port} = state) do
     case Protocol.decode(frame) do
       {:ok, {:written, count}} ->
@@ -345,7 +335,6 @@ defmodule Linx.Process.Session do
 
   # -- the end ---------------------------------------------------------------------------------------------------------
 
-  @impl true
   def terminate(_reason, %{port: nil}), do: :ok
 
   def terminate(_reason, state) do
