@@ -32,7 +32,7 @@ defmodule Linx.Process.Session do
   def init({mode, request, options}) do
     Process.flag(:trap_exit, true)
 
-    case open_port() do
+    case open_port(Map.get_lazy(options, :image, &Image.path/0)) do
       {:ok, port} ->
         life = %Lifecycle{
           mode: mode,
@@ -56,9 +56,9 @@ defmodule Linx.Process.Session do
     end
   end
 
-  defp open_port do
+  defp open_port(image) do
     options = [:binary, :nouse_stdio, :exit_status, packet: 4, arg0: "linx_process"]
-    {:ok, Port.open({:spawn_executable, Image.path()}, options)}
+    {:ok, Port.open({:spawn_executable, image}, options)}
   rescue
     error in ErlangError -> {:error, start_error(error.original)}
     ArgumentError -> {:error, start_error(:einval)}

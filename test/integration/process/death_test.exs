@@ -1,0 +1,180 @@
+defmodule Linx.Process.DeathTest do
+  # Who dies with whom. Processes are found by an entry in their environment.
+  use ExUnit.Case, async: true
+
+  import Linx.Test.Session
+
+  alias Linx.Process, as: P
+
+  defp rounds(slow), do: if(System.get_env("LINX_SLOW") in [nil, "", "0"], do: div(slow, 25), else: slow)
+
+  defp mark, do: "LINX_TEST_MARK=#{System.pid()}-#{System.unique_integer([:positive])}"
+
+  # A tree whose leaves have left by every way there is.
+  @tree "sleep 300 & setsid sleep 300 & (setsid sh -c 'sleep 300 & sleep 300' &) ; echo up; exec sleep 300"
+
+  defp tree(mark, opts \\ []) do
+    argv = ["/bin/sh", "-c", @tree]
+    {session, pid} = running(opts ++ [argv: argv, env: ["PATH=/usr/bin:/bin", mark], stdio: :pipe])
+    output_until(:stdout, "up")
+    until(fn -> length(with_environment(mark)) >= 5 end)
+    {session, pid}
+  end
+
+  describe "everything that a workload started dies" do
+    test "when the session stops" do
+      mark = mark()
+      {session, _pid} = tree(mark)
+      GenServer.stop(session)
+      until(fn -> with_environment(mark) == [] end, 1_000)
+    end
+
+    test "when the session is killed" do
+      Process.flag(:trap_exit, true)
+      mark = mark()
+      {session, _pid} = tree(mark)
+      Process.exit(session, :kill)
+      until(fn -> with_environment(mark) == [] end, 1_000)
+    end
+
+    test "when the workload ends, before its event" do
+      mark = mark()
+      {session, _pid} = tree(mark)
+      P.signal(session, 9)
+      assert_receive {:linx_process, :signaled, 9}, 5_000
+      assert with_environment(mark) == []
+    end
+
+    test "with a pid namespace, when the port program is killed" do
+      mark = mark()
+      {session, pid} = tree(mark, namespaces: [:user, :pid])
+      System.cmd("kill", ["-9", "#{parent(pid)}"])
+      assert {:error, %{stage: :agent_died}} = P.wait(session, 5_000)
+      until(fn -> with_environment(mark) == [] end, 1_000)
+    end
+  end
+
+  test "orphans are reaped while the session runs" do
+    script = "i=0; while [ $i -lt 200 ]; do (sh -c 'exit 0' &); i=$((i+1)); done; echo done; sleep 300"
+    {session, pid} = running(argv: ["/bin/sh", "-c", script], stdio: :pipe)
+    output_until(:stdout, "done")
+    agent = parent(pid)
+    children = fn -> File.read!("/proc/#{agent}/task/#{agent}/children") |> String.split() end
+    until(fn -> children.() == [to_string(pid)] end)
+    P.stop(session, 0)
+  end
+
+  # A VM of its own that brings sessions to a stage and says so, then waits to be killed.
+  @vm ~S"""
+  [mark, stage] = System.argv()
+  alias Linx.Process, as: P
+  env = ["PATH=/usr/bin:/bin", mark]
+  shell = fn script, opts -> P.spawn(opts ++ [argv: ["/bin/sh", "-c", script], env: env]) end
+  tree = "setsid sleep 300 & (setsid sleep 300 &) ; exec sleep 300"
+  flood = "setsid sleep 300 & while :; do echo 0123456789; done"
+  case stage do
+    "starting" -> spawn(fn -> for _ <- Stream.cycle([1]), do: shell.(tree, stdio: :devnull, auto_proceed: true) end)
+    "parked" -> for _ <- 1..3, do: {:ok, _} = shell.(tree, stdio: :devnull)
+    "running" -> for _ <- 1..3, do: {:ok, _} = shell.(tree, stdio: :devnull, auto_proceed: true)
+    "flooding" -> for stdio <- [:pty, :pipe, :pty], do: {:ok, _} = shell.(flood, stdio: stdio, auto_proceed: true)
+    "ending" -> for _ <- 1..3, do: {:ok, _} = shell.("setsid sleep 300 & sleep 0.05", stdio: :devnull, auto_proceed: true)
+    "namespaces" -> for _ <- 1..3, do: {:ok, _} = shell.(tree, stdio: :devnull, auto_proceed: true, namespaces: [:user, :pid, :mount], init: true)
+  end
+  Process.sleep(50)
+  IO.puts("there")
+  Process.sleep(:infinity)
+  """
+
+  for stage <- ~w(starting parked running flooding ending namespaces) do
+    @tag :userns
+    @tag timeout: 600_000
+    test "kill -9 of the VM while its sessions are #{unquote(stage)} leaves nothing" do
+      for _ <- 1..rounds(100) do
+        mark = mark()
+        args = ["-pa", Application.app_dir(:linx, "ebin"), "-e", @vm, mark, unquote(stage)]
+        elixir = System.find_executable("elixir")
+        port = Port.open({:spawn_executable, elixir}, [:binary, :stderr_to_stdout, :exit_status, args: args])
+        assert_receive {^port, {:data, "there\n"}}, 30_000
+        {:os_pid, vm} = Port.info(port, :os_pid)
+        {_, 0} = System.cmd("kill", ["-9", "#{vm}"])
+        assert_receive {^port, {:exit_status, 137}}, 5_000
+        until(fn -> with_environment(mark) == [] end, 2_000)
+      end
+    end
+  end
+
+  describe "the port program is killed" do
+    @tag timeout: 600_000
+    test "at any moment: the workload never survives, and there is one terminal event" do
+      for round <- 1..rounds(500) do
+        mark = mark()
+        argv = ["/bin/sleep", "300"]
+        {:ok, session} = P.spawn(argv: argv, env: [mark], stdio: Enum.at([:pty, :pipe, :devnull], rem(round, 3)))
+        assert_receive {:linx_process, :ready, pid}, 5_000
+        agent = parent(pid)
+        if rem(round, 2) == 0, do: P.proceed(session)
+        if rem(round, 4) == 0, do: assert_receive({:linx_process, :running}, 5_000)
+        System.cmd("kill", ["-9", "#{agent}"])
+        assert {:error, %{stage: :agent_died}} = P.wait(session, 5_000)
+        assert_receive {:linx_process, :error, 137, :agent_died}, 5_000
+        until(fn -> not alive?(pid) and with_environment(mark) == [] end, 1_000)
+        assert terminal_events() == []
+        flush()
+      end
+    end
+  end
+
+  @tag timeout: 600_000
+  test "a child killed at the moment of proceed: one terminal event, never two" do
+    {:ok, killer} = killer()
+
+    counts =
+      for round <- 1..rounds(1_000) do
+        {session, pid} = parked(argv: ["/bin/true"], stdio: :devnull)
+        # Before, at and after.
+        Port.command(killer, "#{pid}\n")
+        for _ <- 1..(rem(round, 40) * 20)//1, do: :erlang.unique_integer()
+        proceeded = P.proceed(session)
+        outcome = P.wait(session, 5_000)
+        assert [event] = terminal_events()
+
+        case {outcome, event} do
+          {{:ok, {:exited, 0}}, {:linx_process, :exited, 0}} -> assert proceeded == :ok
+          {{:ok, {:signaled, 9}}, {:linx_process, :signaled, 9}} -> assert proceeded == :ok
+          {{:error, %{stage: :exec_outcome, errno: :eio}}, {:linx_process, :error, 5, :exec_outcome}} -> :ok
+        end
+
+        flush()
+        elem(event, 1)
+      end
+
+    # Both ways of the race are met, or the test shows nothing.
+    assert :error in counts
+  after
+    flush()
+  end
+
+  # A shell that kills the pids it reads: a process is not started for each.
+  defp killer do
+    {:ok, Port.open({:spawn_executable, "/bin/sh"}, [:binary, args: ["-c", "while read p; do kill -9 $p; done 2>/dev/null"]])}
+  end
+
+  defp terminal_events do
+    receive do
+      {:linx_process, :exited, _} = event -> [event | terminal_events()]
+      {:linx_process, :signaled, _} = event -> [event | terminal_events()]
+      {:linx_process, :aborted} = event -> [event | terminal_events()]
+      {:linx_process, :error, _, _} = event -> [event | terminal_events()]
+    after
+      0 -> []
+    end
+  end
+
+  defp flush do
+    receive do
+      _ -> flush()
+    after
+      0 -> :ok
+    end
+  end
+end

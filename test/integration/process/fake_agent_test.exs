@@ -1,0 +1,155 @@
+defmodule Linx.Process.FakeAgentTest do
+  # A port program that says what it likes: the session stays in one piece, makes no atom and ends with one event.
+  use ExUnit.Case, async: true
+
+  import Bitwise, only: [<<<: 2]
+  import Linx.Test.Session
+
+  alias Linx.Process, as: P
+  alias Linx.Process.{Options, Protocol}
+
+  @moduletag :tmp_dir
+
+  defp count, do: if(System.get_env("LINX_SLOW") in [nil, "", "0"], do: 500, else: 10_000)
+
+  # Replays a file to descriptor 4, then reads 3 until its end.
+  defp session(dir, frames) do
+    replay = Path.join(dir, "frames-#{System.unique_integer([:positive])}")
+    File.write!(replay, for(frame <- frames, do: [<<byte_size(frame)::32>>, frame]))
+    program = replay <> ".sh"
+    File.write!(program, "#!/bin/sh\ncat '#{replay}' >&4\ncat <&3 >/dev/null\n")
+    File.chmod!(program, 0o755)
+    {:ok, options} = Options.parse(:spawn, argv: ["/bin/true"])
+    options = Map.put(options, :image, program)
+    GenServer.start_link(P, {:spawn, {:spawn, options.request}, options})
+  end
+
+  defp frame(term), do: Protocol.encode(term)
+
+  test "a plausible story is believed", %{tmp_dir: dir} do
+    {:ok, session} =
+      session(dir, [
+        frame({:status, :spawned, 12_345_678}),
+        frame({:status, :ready, 1}),
+        frame({:status, :running}),
+        frame({:status, :exited, 3, {1, 2, 3, 4, 5, 6, 7, 8, 9}})
+      ])
+
+    assert P.wait(session, 5_000) == {:ok, {:exited, 3}}
+    assert {:ok, %{host_pid: 12_345_678, child_pid: 1, rusage: %{max_rss: 3_072}}} = P.info(session)
+  end
+
+  test "what follows the end is not heard", %{tmp_dir: dir} do
+    ended = frame({:status, :signaled, 9, {0, 0, 0, 0, 0, 0, 0, 0, 0}})
+    {:ok, session} = session(dir, [ended, ended, frame({:status, :running}), "garbage"])
+    assert P.wait(session, 5_000) == {:ok, {:signaled, 9}}
+    assert_receive {:linx_process, :signaled, 9}
+    refute_receive {:linx_process, _}, 50
+    refute_received {:linx_process, :signaled, 9}
+  end
+
+  test "new atoms are refused, not made", %{tmp_dir: dir} do
+    atoms = :erlang.system_info(:atom_count)
+
+    for n <- 1..count() do
+      name = "linx_never_#{System.unique_integer([:positive])}_#{n}"
+      assert Protocol.decode(<<131, 104, 2, 119, byte_size(name), name::binary, 97, 1>>) == :malformed
+    end
+
+    # Other tests run beside this one and may load modules; ours would be as many as there were frames.
+    assert :erlang.system_info(:atom_count) - atoms < count()
+    name = "linx_never_made"
+    {:ok, session} = session(dir, [<<131, 119, byte_size(name), name::binary>>])
+    assert {:error, %{stage: :malformed_ready, errno: :eproto}} = P.wait(session, 5_000)
+  end
+
+  test "terms of every kind decode to an event or to nothing" do
+    :rand.seed(:exsss, {1, 2, 3})
+
+    for _ <- 1..count() do
+      decoded = Protocol.decode(:erlang.term_to_binary(term(4)))
+      assert decoded == :malformed or match?({:ok, _}, decoded)
+    end
+
+    valid = [
+      frame({:status, :exited, 3, {1, 2, 3, 4, 5, 6, 7, 8, 9}}),
+      frame({:out, :stdout, "bytes"}),
+      frame({:status, :error, 2, :execve}),
+      frame({:written, 5})
+    ]
+
+    for _ <- 1..count(), bytes <- valid do
+      case Protocol.decode(mutate(bytes)) do
+        :malformed -> :ok
+        {:ok, event} -> assert is_tuple(event) or event == :running
+      end
+    end
+  end
+
+  test "random frames end the session with one event", %{tmp_dir: dir} do
+    :rand.seed(:exsss, {4, 5, 6})
+
+    for _ <- 1..div(count(), 25) do
+      frames = for _ <- 1..20, do: :rand.bytes(:rand.uniform(64))
+      {:ok, session} = session(dir, frames)
+      assert {:error, %{stage: :malformed_ready}} = P.wait(session, 5_000)
+      assert_receive {:linx_process, :error, 71, :malformed_ready}
+      refute_received {:linx_process, :error, _, _}
+      GenServer.stop(session)
+    end
+  end
+
+  test "an end without a report is agent_died", %{tmp_dir: dir} do
+    program = Path.join(dir, "quits")
+    File.write!(program, "#!/bin/sh\nexit 5\n")
+    File.chmod!(program, 0o755)
+    {:ok, options} = Options.parse(:spawn, argv: ["/bin/true"])
+    options = Map.put(options, :image, program)
+    {:ok, session} = GenServer.start_link(P, {:spawn, {:spawn, options.request}, options})
+    assert {:error, %{stage: :agent_died, code: 5}} = P.wait(session, 5_000)
+    assert_receive {:linx_process, :error, 5, :agent_died}
+  end
+
+  test "a program that cannot be started is an error of spawn", %{tmp_dir: dir} do
+    {:ok, options} = Options.parse(:spawn, argv: ["/bin/true"])
+    options = Map.put(options, :image, Path.join(dir, "none"))
+    assert {:error, %{errno: :enoent}} = GenServer.start_link(P, {:spawn, {:spawn, options.request}, options})
+  end
+
+  test "a session whose program says nothing can be stopped", %{tmp_dir: dir} do
+    {:ok, session} = session(dir, [])
+    assert {:ok, %{stage: :starting}} = P.info(session)
+    assert P.host_pid(session) == {:error, :not_ready}
+    assert P.proceed(session) == {:error, :not_ready}
+    assert P.command(session, {:set_ambient, 0}) == {:error, :not_ready}
+    assert P.abort(session) == :ok
+    assert P.pin(session) == {:error, :not_ready}
+    until(fn -> match?({:ok, _}, P.info(session)) end)
+    GenServer.stop(session)
+  end
+
+  defp term(0), do: Enum.random([0, -1, 1.5, :status, :out, "b", [], nil, 1 <<< 70])
+
+  defp term(depth) do
+    case :rand.uniform(5) do
+      1 -> List.to_tuple(for _ <- 1..:rand.uniform(4), do: term(depth - 1))
+      2 -> for _ <- 1..:rand.uniform(4), do: term(depth - 1)
+      3 -> %{term(0) => term(depth - 1)}
+      4 -> {:status, term(0), term(depth - 1)}
+      5 -> term(0)
+    end
+  end
+
+  defp mutate(bytes) do
+    case :rand.uniform(3) do
+      1 -> binary_part(bytes, 0, :rand.uniform(byte_size(bytes)) - 1)
+      2 -> bytes <> :rand.bytes(:rand.uniform(4))
+      3 -> flip(bytes, :rand.uniform(byte_size(bytes)) - 1)
+    end
+  end
+
+  defp flip(bytes, at) do
+    <<before::binary-size(^at), _byte, rest::binary>> = bytes
+    <<before::binary, :rand.uniform(256) - 1, rest::binary>>
+  end
+end

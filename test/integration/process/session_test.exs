@@ -1,0 +1,319 @@
+defmodule Linx.Process.SessionTest do
+  use ExUnit.Case, async: true
+
+  import Linx.Test.Session
+
+  alias Linx.Process, as: P
+  alias Linx.Process.{Error, Info}
+
+  describe "the checkpoint" do
+    test "spawn returns with the child parked" do
+      {:ok, session} = P.spawn(argv: ["/bin/true"])
+      assert {:ok, pid} = P.host_pid(session)
+      assert_received {:linx_process, :ready, ^pid}
+      assert {:ok, %Info{stage: :ready, host_pid: ^pid, child_pid: ^pid}} = P.info(session)
+      assert alive?(pid)
+      assert :ok = P.abort(session)
+    end
+
+    test "a parked child holds /dev/null and its channel, nothing of the VM's" do
+      {session, pid} = parked(argv: ["/bin/true"], stdio: :inherit)
+
+      links =
+        for fd <- File.ls!("/proc/#{pid}/fd"), do: {fd, File.read_link!("/proc/#{pid}/fd/#{fd}")}
+
+      assert [{"0", "/dev/null"}, {"1", "/dev/null"}, {"2", "/dev/null"}, {_, "socket:" <> _}] =
+               Enum.sort(links)
+
+      P.abort(session)
+    end
+
+    test "the image it runs cannot be written" do
+      {session, pid} = parked(argv: ["/bin/true"])
+      assert File.read_link!("/proc/#{pid}/exe") =~ "memfd:linx_process"
+      assert {:error, reason} = File.open("/proc/#{pid}/exe", [:read, :write, :raw])
+      assert reason in [:etxtbsy, :eperm, :eacces]
+      P.abort(session)
+    end
+
+    test "proceed twice is refused" do
+      {session, _pid} = running(argv: ["/bin/sleep", "60"])
+      assert P.proceed(session) == {:error, :running}
+      assert {:ok, {:signaled, 15}} = P.stop(session)
+      assert P.proceed(session) == {:error, :no_process}
+    end
+
+    test "commands are for the parked child only" do
+      {session, _pid} = parked(argv: ["/bin/sleep", "60"])
+      assert P.command(session, {:drop_bounding, 0}) == :ok
+      P.proceed(session)
+      assert P.command(session, {:drop_bounding, 0}) == {:error, :running}
+      P.stop(session, 0)
+      assert P.command(session, {:drop_bounding, 0}) == {:error, :no_process}
+    end
+  end
+
+  describe "the end" do
+    test "an exit code, for everybody who waits" do
+      {session, _pid} = parked(argv: ["/bin/sh", "-c", "exit 7"])
+      tasks = for _ <- 1..10, do: Task.async(fn -> P.wait(session) end)
+      P.proceed(session)
+      assert Enum.uniq(Task.await_many(tasks)) == [{:ok, {:exited, 7}}]
+      assert P.wait(session) == {:ok, {:exited, 7}}
+      assert_receive {:linx_process, :exited, 7}
+    end
+
+    test "every code and signal as it was" do
+      for code <- [0, 1, 127, 255] do
+        assert {{:ok, {:exited, ^code}}, "", ""} = run(["/bin/sh", "-c", "exit #{code}"])
+      end
+
+      for signal <- [1, 9, 11, 34, 64] do
+        {session, _pid} = running(argv: ["/bin/sleep", "60"])
+        :ok = P.signal(session, signal)
+        assert P.wait(session, 5_000) == {:ok, {:signaled, signal}}
+      end
+    end
+
+    test "one terminal event and nothing after it" do
+      {session, _pid} = running(argv: ["/bin/sh", "-c", "echo out; exit 3"], stdio: :pipe)
+      assert {:ok, {:exited, 3}} = P.wait(session)
+      assert_received {:linx_process, :stdout, "out\n"}
+      assert_received {:linx_process, :exited, 3}
+      refute_receive {:linx_process, _, _}, 50
+    end
+
+    test "what was used is in the info" do
+      {session, _pid} =
+        running(argv: ["/bin/sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"])
+
+      assert {:ok, {:exited, 0}} = P.wait(session)
+      {:ok, %Info{rusage: rusage}} = P.info(session)
+      assert rusage.user_time > 0
+      assert rusage.max_rss > 100_000
+    end
+
+    test "stop asks first, then kills" do
+      script = "trap 'echo asked' TERM; echo ready; while :; do sleep 1; done"
+      {session, _pid} = running(argv: ["/bin/sh", "-c", script], stdio: :pipe)
+      output_until(:stdout, "ready")
+      assert {:ok, {:signaled, 9}} = P.stop(session, 1_500)
+      assert output(:stdout) =~ "asked"
+    end
+
+    test "stop of a parked session aborts it" do
+      {session, _pid} = parked(argv: ["/bin/true"])
+      assert P.stop(session) == {:ok, :aborted}
+      assert P.stop(session) == {:ok, :aborted}
+    end
+
+    test "signals before the exec wait for it" do
+      {session, pid} = parked(argv: ["/bin/sleep", "60"])
+      :ok = P.signal(session, 10)
+      assert alive?(pid)
+      :ok = P.proceed(session)
+      assert_receive {:linx_process, :running}
+      assert {:ok, {:signaled, 10}} = P.wait(session, 5_000)
+    end
+
+    test "a signal that does not exist is refused" do
+      {session, _pid} = parked(argv: ["/bin/true"])
+      assert P.signal(session, 0) == {:error, {:bad_signal, 0}}
+      assert P.signal(session, 65) == {:error, {:bad_signal, 65}}
+      P.abort(session)
+    end
+  end
+
+  describe "failures" do
+    for {file, errno, name} <- [
+          {"/nonexistent", 2, :enoent},
+          {"/etc/passwd", 13, :eacces},
+          {"/", 13, :eacces}
+        ] do
+      test "execve of #{file} is #{name}" do
+        {:ok, session} = P.spawn(argv: [unquote(file)], auto_proceed: true)
+
+        assert {:error, %Error{stage: :execve, errno: unquote(name), code: unquote(errno)}} =
+                 P.wait(session, 5_000)
+
+        assert_received {:linx_process, :error, unquote(errno), :execve}
+        refute_received {:linx_process, :running}
+      end
+    end
+
+    test "arguments beyond what execve takes" do
+      {:ok, session} =
+        P.spawn(argv: ["/bin/true", String.duplicate("a", 129 * 1024)], auto_proceed: true)
+
+      assert {:error, %Error{stage: :execve, errno: :e2big}} = P.wait(session, 5_000)
+      many = List.duplicate(String.duplicate("a", 100_000), 30)
+      {:ok, session} = P.spawn(argv: ["/bin/true" | many], auto_proceed: true)
+      assert {:error, %Error{stage: :execve, errno: :e2big}} = P.wait(session, 5_000)
+    end
+
+    test "just below it they arrive" do
+      many = List.duplicate(String.duplicate("a", 100_000), 15)
+      {outcome, out, _} = run(["/bin/sh", "-c", "echo $#; echo ${15} | wc -c", "sh" | many])
+      assert {outcome, out} == {{:ok, {:exited, 0}}, "15\n100001\n"}
+    end
+
+    test "a request above the bound says so" do
+      {:ok, session} = P.spawn(argv: ["/bin/true", String.duplicate("a", 9 * 1024 * 1024)])
+      assert {:error, %Error{stage: :request_too_big, errno: :emsgsize}} = P.wait(session, 5_000)
+      assert_received {:linx_process, :error, 90, :request_too_big}
+    end
+
+    test "a child killed at the checkpoint ends the session" do
+      {session, pid} = parked(argv: ["/bin/true"])
+      {_, 0} = System.cmd("kill", ["-9", "#{pid}"])
+      assert {:error, %Error{stage: :exec_outcome, errno: :eio}} = P.wait(session, 5_000)
+    end
+
+    test "a port program that is killed says agent_died, and its child is gone" do
+      {session, pid} = running(argv: ["/bin/sleep", "60"])
+      {_, 0} = System.cmd("kill", ["-9", "#{parent(pid)}"])
+
+      assert {:error, %Error{stage: :agent_died, errno: :unknown, code: 137}} =
+               P.wait(session, 5_000)
+
+      assert_received {:linx_process, :error, 137, :agent_died}
+      until(fn -> not alive?(pid) end)
+    end
+
+    test "the directory of a cgroup that is not there" do
+      {:ok, session} = P.spawn(argv: ["/bin/true"], cgroup: "/nonexistent")
+      assert {:error, %Error{stage: :cgroup, errno: :enoent}} = P.wait(session, 5_000)
+    end
+  end
+
+  describe "the session's process" do
+    test "without linger it stops with the outcome" do
+      Process.flag(:trap_exit, true)
+
+      for {argv, reason} <- [
+            {["/bin/true"], :normal},
+            {["/bin/sh", "-c", "exit 3"], {:exited, 3}},
+            {["/bin/sh", "-c", "kill -9 $$"], {:signaled, 9}}
+          ] do
+        {:ok, session} = P.spawn(argv: argv, linger: false, auto_proceed: true)
+        assert_receive {:EXIT, ^session, ^reason}, 5_000
+        assert P.wait(session) == {:error, :no_process}
+      end
+
+      {:ok, session} = P.spawn(argv: ["/bin/true"], linger: false)
+      P.abort(session)
+      assert_receive {:EXIT, ^session, {:shutdown, :aborted}}, 5_000
+
+      {:ok, session} = P.spawn(argv: ["/nonexistent"], linger: false, auto_proceed: true)
+      assert_receive {:EXIT, ^session, {:error, %Error{stage: :execve, errno: :enoent}}}, 5_000
+    end
+
+    test "a transient child is restarted after a failure and not after success" do
+      Process.flag(:trap_exit, true)
+      counter = :counters.new(1, [])
+      test = self()
+
+      owner =
+        spawn_link(fn ->
+          forward = fn forward ->
+            receive do
+              {:linx_process, :ready, _} -> :counters.add(counter, 1, 1)
+              {:linx_process, :exited, 0} -> send(test, :succeeded)
+              _ -> :ok
+            end
+
+            forward.(forward)
+          end
+
+          forward.(forward)
+        end)
+
+      mark = Path.join(System.tmp_dir!(), "linx-restart-#{System.unique_integer([:positive])}")
+      on_exit(fn -> File.rm(mark) end)
+      script = "if [ -e #{mark} ]; then exit 0; else touch #{mark}; exit 1; fi"
+
+      child =
+        {P,
+         argv: ["/bin/sh", "-c", script], owner: owner, auto_proceed: true, restart: :transient}
+
+      {:ok, supervisor} = Supervisor.start_link([child], strategy: :one_for_one)
+      assert_receive :succeeded, 5_000
+      until(fn -> Supervisor.count_children(supervisor).active == 0 end)
+      assert :counters.get(counter, 1) == 2
+      Supervisor.stop(supervisor)
+    end
+
+    test "a supervisor's shutdown leaves nothing" do
+      Process.flag(:trap_exit, true)
+      child = {P, argv: ["/bin/sleep", "60"], owner: self(), auto_proceed: true}
+      {:ok, supervisor} = Supervisor.start_link([child], strategy: :one_for_one)
+      assert_receive {:linx_process, :ready, pid}, 5_000
+      assert_receive {:linx_process, :running}, 5_000
+      Supervisor.stop(supervisor)
+      refute alive?(pid)
+    end
+
+    test "it ends with the process that made it" do
+      test = self()
+
+      maker =
+        spawn(fn ->
+          {:ok, session} = P.spawn(argv: ["/bin/sleep", "60"], auto_proceed: true, owner: test)
+          send(test, {:session, session})
+        end)
+
+      assert_receive {:session, session}, 5_000
+      assert_receive {:linx_process, :ready, pid}, 5_000
+      ref = Process.monitor(session)
+      assert_receive {:DOWN, ^ref, _, _, _}, 5_000
+      refute Process.alive?(maker)
+      until(fn -> not alive?(pid) end)
+    end
+
+    test "set_owner moves the events" do
+      test = self()
+      {session, _pid} = parked(argv: ["/bin/true"])
+
+      other =
+        spawn_link(fn ->
+          receive do
+            message -> send(test, {:other, message})
+          end
+        end)
+
+      :ok = P.set_owner(session, other)
+      P.proceed(session)
+      assert_receive {:other, {:linx_process, :running}}, 5_000
+      assert {:ok, {:exited, 0}} = P.wait(session)
+      refute_received {:linx_process, :running}
+    end
+
+    test "the session's own pin names its process and no other" do
+      {session, _pid} = parked(argv: ["/bin/true"])
+      assert {:ok, pin} = P.pin(session)
+      assert Linx.Native.pid_alive(pin)
+      P.abort(session)
+      P.wait(session)
+      refute Linx.Native.pid_alive(pin)
+      assert P.pin(session) == {:error, :no_process}
+    end
+
+    test "no atom, port or process is left" do
+      run(["/bin/true"])
+      ports = length(Port.list())
+      processes = length(Process.list())
+      test = self()
+
+      for _ <- 1..20 do
+        spawn(fn ->
+          {:ok, session} = P.spawn(argv: ["/bin/true"], auto_proceed: true)
+          send(test, P.wait(session))
+        end)
+
+        assert_receive {:ok, {:exited, 0}}, 5_000
+      end
+
+      until(fn -> length(Port.list()) <= ports and length(Process.list()) <= processes end)
+    end
+  end
+end

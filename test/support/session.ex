@@ -1,0 +1,98 @@
+defmodule Linx.Test.Session do
+  @moduledoc false
+  # Sessions in tests: run to the end, collect output, wait with a deadline.
+
+  import ExUnit.Assertions
+
+  alias Linx.Process, as: P
+
+  @doc "Runs `argv` with pipes to its end: the outcome, standard output and standard error."
+  def run(argv, opts \\ []) do
+    {:ok, session} = P.spawn(opts ++ [argv: argv, stdio: :pipe, auto_proceed: true])
+    P.stdin_close(session)
+    outcome = P.wait(session, 30_000)
+    {outcome, output(:stdout), output(:stderr)}
+  end
+
+  @doc "What has arrived of one stream, joined."
+  def output(stream, parts \\ []) do
+    receive do
+      {:linx_process, ^stream, bytes} when is_binary(bytes) -> output(stream, [bytes | parts])
+    after
+      0 -> parts |> Enum.reverse() |> IO.iodata_to_binary()
+    end
+  end
+
+  @doc "Output until it holds `text`."
+  def output_until(stream, text, seen \\ "") do
+    if String.contains?(seen, text) do
+      seen
+    else
+      receive do
+        {:linx_process, ^stream, bytes} when is_binary(bytes) ->
+          output_until(stream, text, seen <> bytes)
+      after
+        10_000 -> flunk("no #{inspect(text)} in #{inspect(seen)}")
+      end
+    end
+  end
+
+  @doc "A session at the checkpoint, and its pid."
+  def parked(opts) do
+    {:ok, session} = P.spawn(opts)
+    assert_receive {:linx_process, :ready, pid}, 10_000
+    {session, pid}
+  end
+
+  @doc "A session whose workload executes, and its pid."
+  def running(opts) do
+    {session, pid} = parked(opts)
+    :ok = P.proceed(session)
+    assert_receive {:linx_process, :running}, 10_000
+    {session, pid}
+  end
+
+  @doc "Waits until `condition` holds."
+  def until(condition, within \\ 5_000) do
+    deadline = System.monotonic_time(:millisecond) + within
+    poll(condition, deadline)
+  end
+
+  defp poll(condition, deadline) do
+    cond do
+      condition.() ->
+        :ok
+
+      System.monotonic_time(:millisecond) > deadline ->
+        flunk("a condition did not come true in time")
+
+      true ->
+        Process.sleep(5)
+        poll(condition, deadline)
+    end
+  end
+
+  @doc "Whether a process runs: not absent, not a zombie."
+  def alive?(pid) do
+    case File.read("/proc/#{pid}/stat") do
+      {:ok, stat} -> not (stat =~ ~r/\) [ZX] /)
+      {:error, _reason} -> false
+    end
+  end
+
+  @doc "Pids of the processes whose environment holds `entry`."
+  def with_environment(entry) do
+    for name <- File.ls!("/proc"),
+        name =~ ~r/^\d+$/,
+        {:ok, environment} <- [File.read("/proc/#{name}/environ")],
+        entry in String.split(environment, <<0>>),
+        do: String.to_integer(name)
+  end
+
+  @doc "The parent of a process."
+  def parent(pid) do
+    {:ok, stat} = File.read("/proc/#{pid}/stat")
+    [_, rest] = Regex.run(~r/.*\) (.*)/s, stat)
+    rest |> String.split(" ") |> Enum.at(1) |> String.to_integer()
+  end
+end
