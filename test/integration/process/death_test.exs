@@ -6,7 +6,8 @@ defmodule Linx.Process.DeathTest do
 
   alias Linx.Process, as: P
 
-  defp rounds(slow), do: if(System.get_env("LINX_SLOW") in [nil, "", "0"], do: div(slow, 25), else: slow)
+  defp rounds(slow),
+    do: if(System.get_env("LINX_SLOW") in [nil, "", "0"], do: div(slow, 25), else: slow)
 
   defp mark, do: "LINX_TEST_MARK=#{System.pid()}-#{System.unique_integer([:positive])}"
 
@@ -15,7 +16,10 @@ defmodule Linx.Process.DeathTest do
 
   defp tree(mark, opts \\ []) do
     argv = ["/bin/sh", "-c", @tree]
-    {session, pid} = running(opts ++ [argv: argv, env: ["PATH=/usr/bin:/bin", mark], stdio: :pipe])
+
+    {session, pid} =
+      running(opts ++ [argv: argv, env: ["PATH=/usr/bin:/bin", mark], stdio: :pipe])
+
     output_until(:stdout, "up")
     until(fn -> length(with_environment(mark)) >= 5 end)
     {session, pid}
@@ -55,7 +59,9 @@ defmodule Linx.Process.DeathTest do
   end
 
   test "orphans are reaped while the session runs" do
-    script = "i=0; while [ $i -lt 200 ]; do (sh -c 'exit 0' &); i=$((i+1)); done; echo done; sleep 300"
+    script =
+      "i=0; while [ $i -lt 200 ]; do (sh -c 'exit 0' &); i=$((i+1)); done; echo done; sleep 300"
+
     {session, pid} = running(argv: ["/bin/sh", "-c", script], stdio: :pipe)
     output_until(:stdout, "done")
     agent = parent(pid)
@@ -93,7 +99,15 @@ defmodule Linx.Process.DeathTest do
         mark = mark()
         args = ["-pa", Application.app_dir(:linx, "ebin"), "-e", @vm, mark, unquote(stage)]
         elixir = System.find_executable("elixir")
-        port = Port.open({:spawn_executable, elixir}, [:binary, :stderr_to_stdout, :exit_status, args: args])
+
+        port =
+          Port.open({:spawn_executable, elixir}, [
+            :binary,
+            :stderr_to_stdout,
+            :exit_status,
+            args: args
+          ])
+
         assert_receive {^port, {:data, "there\n"}}, 30_000
         {:os_pid, vm} = Port.info(port, :os_pid)
         {_, 0} = System.cmd("kill", ["-9", "#{vm}"])
@@ -109,7 +123,10 @@ defmodule Linx.Process.DeathTest do
       for round <- 1..rounds(500) do
         mark = mark()
         argv = ["/bin/sleep", "300"]
-        {:ok, session} = P.spawn(argv: argv, env: [mark], stdio: Enum.at([:pty, :pipe, :devnull], rem(round, 3)))
+
+        {:ok, session} =
+          P.spawn(argv: argv, env: [mark], stdio: Enum.at([:pty, :pipe, :devnull], rem(round, 3)))
+
         assert_receive {:linx_process, :ready, pid}, 5_000
         agent = parent(pid)
         if rem(round, 2) == 0, do: P.proceed(session)
@@ -139,9 +156,15 @@ defmodule Linx.Process.DeathTest do
         assert [event] = terminal_events()
 
         case {outcome, event} do
-          {{:ok, {:exited, 0}}, {:linx_process, :exited, 0}} -> assert proceeded == :ok
-          {{:ok, {:signaled, 9}}, {:linx_process, :signaled, 9}} -> assert proceeded == :ok
-          {{:error, %{stage: :exec_outcome, errno: :eio}}, {:linx_process, :error, 5, :exec_outcome}} -> :ok
+          {{:ok, {:exited, 0}}, {:linx_process, :exited, 0}} ->
+            assert proceeded == :ok
+
+          {{:ok, {:signaled, 9}}, {:linx_process, :signaled, 9}} ->
+            assert proceeded == :ok
+
+          {{:error, %{stage: :exec_outcome, errno: :eio}},
+           {:linx_process, :error, 5, :exec_outcome}} ->
+            :ok
         end
 
         flush()
@@ -156,7 +179,11 @@ defmodule Linx.Process.DeathTest do
 
   # A shell that kills the pids it reads: a process is not started for each.
   defp killer do
-    {:ok, Port.open({:spawn_executable, "/bin/sh"}, [:binary, args: ["-c", "while read p; do kill -9 $p; done 2>/dev/null"]])}
+    {:ok,
+     Port.open({:spawn_executable, "/bin/sh"}, [
+       :binary,
+       args: ["-c", "while read p; do kill -9 $p; done 2>/dev/null"]
+     ])}
   end
 
   defp terminal_events do

@@ -4,6 +4,7 @@ defmodule Linx.Process.EnterTest do
   import Linx.Test.Session
 
   alias Linx.Process, as: P
+  alias Linx.Process.Protocol
 
   @kinds ~w(user mnt uts ipc cgroup net time pid)
 
@@ -158,35 +159,27 @@ defmodule Linx.Process.EnterTest do
 
     @tag :root
     test "a namespace that may not be joined is named" do
-      # A user without rights in the host's namespaces, in a VM of its own.
+      # The port program itself, as a user without rights in the host's namespaces.
       {session, pid} = target([:net])
+      program = Path.join(System.tmp_dir!(), "linx-agent-#{System.unique_integer([:positive])}")
+      File.cp!(Application.app_dir(:linx, "priv/linx_process"), program)
+      on_exit(fn -> File.rm(program) end)
 
-      code = """
-      {:ok, session} = Linx.Process.enter(#{pid}, namespaces: [:net], argv: ["/bin/true"])
-      {:error, %{stage: stage, errno: errno}} = Linx.Process.wait(session, 5_000)
-      IO.puts("\#{stage} \#{errno}")
-      """
+      port =
+        Port.open({:spawn_executable, System.find_executable("setpriv")}, [
+          :binary,
+          :nouse_stdio,
+          packet: 4,
+          args: ~w(--reuid 1234 --regid 1234 --clear-groups) ++ [program]
+        ])
 
-      elixir = [
-        System.find_executable("elixir"),
-        "-pa",
-        Application.app_dir(:linx, "ebin"),
-        "-e",
-        code
-      ]
-
-      args = ~w(--reuid 1234 --regid 1234 --clear-groups) ++ elixir
-
-      {out, status} =
-        System.cmd("setpriv", args, stderr_to_stdout: true, cd: "/", env: [{"HOME", "/"}])
-
+      request = %{argv: ["/bin/true"], namespaces: 0x40000000}
+      Port.command(port, Protocol.encode({:enter, pid, request}))
+      assert_receive {^port, {:data, frame}}, 5_000
+      Port.close(port)
       P.stop(session, 0)
-
-      assert {status, out} in [
-               {0, "open_ns_net eacces\n"},
-               {0, "open_ns_net eperm\n"},
-               {0, "setns_net eperm\n"}
-             ]
+      assert {:ok, {:ended, {:error, errno, stage}, nil}} = Protocol.decode(frame)
+      assert {errno, stage} in [{1, :setns_net}, {1, :open_ns_net}, {13, :open_ns_net}]
     end
   end
 end

@@ -36,7 +36,9 @@ defmodule Linx.Process.FakeAgentTest do
       ])
 
     assert P.wait(session, 5_000) == {:ok, {:exited, 3}}
-    assert {:ok, %{host_pid: 12_345_678, child_pid: 1, rusage: %{max_rss: 3_072}}} = P.info(session)
+
+    assert {:ok, %{host_pid: 12_345_678, child_pid: 1, rusage: %{max_rss: 3_072}}} =
+             P.info(session)
   end
 
   test "what follows the end is not heard", %{tmp_dir: dir} do
@@ -53,7 +55,9 @@ defmodule Linx.Process.FakeAgentTest do
 
     for n <- 1..count() do
       name = "linx_never_#{System.unique_integer([:positive])}_#{n}"
-      assert Protocol.decode(<<131, 104, 2, 119, byte_size(name), name::binary, 97, 1>>) == :malformed
+
+      assert Protocol.decode(<<131, 104, 2, 119, byte_size(name), name::binary, 97, 1>>) ==
+               :malformed
     end
 
     # Other tests run beside this one and may load modules; ours would be as many as there were frames.
@@ -113,7 +117,9 @@ defmodule Linx.Process.FakeAgentTest do
   test "a program that cannot be started is an error of spawn", %{tmp_dir: dir} do
     {:ok, options} = Options.parse(:spawn, argv: ["/bin/true"])
     options = Map.put(options, :image, Path.join(dir, "none"))
-    assert {:error, %{errno: :enoent}} = GenServer.start_link(P, {:spawn, {:spawn, options.request}, options})
+
+    assert {:error, %{errno: :enoent}} =
+             GenServer.start_link(P, {:spawn, {:spawn, options.request}, options})
   end
 
   test "a session whose program says nothing can be stopped", %{tmp_dir: dir} do

@@ -176,7 +176,7 @@ defmodule Linx.Process.OptionsIntegrationTest do
     end
 
     test "the longest that fits" do
-      padding = List.duplicate({0x20, 0, 0, 0}, 4096 - 9 - 1)
+      padding = List.duplicate({0x20, 0, 0, 0}, 4096 - 10 - 1)
       {session, _pid} = parked(argv: [Inheritance.path()], stdio: :pipe)
       :ok = P.command(session, {:seccomp, bpf(padding ++ [{0x06, 0, 0, @allow}])})
       assert %{"Seccomp" => "2"} = finish(session)

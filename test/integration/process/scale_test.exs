@@ -36,7 +36,9 @@ defmodule Linx.Process.ScaleTest do
     until(
       fn ->
         {fds, ports, processes} = before
-        descriptors() <= fds and length(Port.list()) <= ports and length(Process.list()) <= processes
+
+        descriptors() <= fds and length(Port.list()) <= ports and
+          length(Process.list()) <= processes
       end,
       30_000
     )

@@ -137,7 +137,7 @@ defmodule Linx.Process.StdioTest do
       unread = for {:linx_process, :stdout, bytes} <- messages, do: byte_size(bytes)
       assert Enum.sum(unread) <= 2 * 1024 * 1024
       assert length(messages) <= 64
-      assert {:ok, {:signaled, 9}} = P.stop(session, 0)
+      assert {:ok, {:signaled, _}} = P.stop(session, 0)
     end
 
     # Two looks a while apart that see the same.
