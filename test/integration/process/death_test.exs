@@ -94,7 +94,7 @@ defmodule Linx.Process.DeathTest do
   for stage <- ~w(starting parked running flooding ending namespaces) do
     @tag :userns
     @tag timeout: 600_000
-    test "kill -9 of the VM while its sessions are #{unquote(stage)} leaves nothing" do
+    test "kill -9 of the VM while its sessions are #{stage} leaves nothing" do
       for _ <- 1..rounds(100) do
         mark = mark()
         args = ["-pa", Application.app_dir(:linx, "ebin"), "-e", @vm, mark, unquote(stage)]
