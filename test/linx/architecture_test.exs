@@ -15,6 +15,7 @@ defmodule Linx.ArchitectureTest do
     {~r/^Linx\.Process(\.|$)/, :kernel},
     {~r/\.Reconcile\.(Report|Diff)$/, :values},
     {~r/\.Reconcile\.Source$/, :verbs},
+    {~r/^Linx\.Reconcile\.ThreeWay$/, :values},
     {~r/^Linx\.Reconcile(\.|$)/, :loops},
     {~r/^Linx\.\w+(\.\w+)?\.Reconcile(\.|$)/, :verbs},
     {~r/^Linx\.Netfilter\.(Encoder|Decoder)(\.|$)/, :codecs},
