@@ -353,6 +353,39 @@ defmodule Linx.Netfilter.Datum do
 
   def last_bytes(type, value), do: to_bytes(type, value)
 
+  @doc """
+  Turns the bytes of a host-order number round; others stay. The kernel compares the keys of interval sets as `memcmp` does, so nft
+  sends numbers in network order there.
+  """
+  @spec flip(type(), binary()) :: binary()
+  def flip({:concat, types} = type, bytes) do
+    if byte_size(bytes) == size(type), do: flip_parts(types, bytes), else: bytes
+  end
+
+  def flip(type, bytes) when type in [:ifname, :string], do: bytes
+
+  def flip(type, bytes) do
+    if order(type) == :host and native() == :little, do: reverse(bytes), else: bytes
+  end
+
+  defp flip_parts([], _rest), do: <<>>
+
+  defp flip_parts([type | types], bytes) do
+    size = size(type)
+    pad = padded(size) - size
+    <<part::binary-size(^size), zero::binary-size(^pad), rest::binary>> = bytes
+    <<flip(type, part)::binary, zero::binary, flip_parts(types, rest)::binary>>
+  end
+
+  defp reverse(bytes),
+    do:
+      bytes
+      |> :binary.decode_unsigned()
+      |> :binary.encode_unsigned(:little)
+      |> fill(byte_size(bytes))
+
+  defp fill(bytes, size), do: <<bytes::binary, 0::size(8 * (size - byte_size(bytes)))>>
+
   @doc "The value whose bytes these are; bytes of another length stay bytes."
   @spec from_bytes(type(), binary()) :: term()
   def from_bytes(:ipv4_addr, <<a, b, c, d>>), do: {a, b, c, d}
@@ -439,11 +472,9 @@ defmodule Linx.Netfilter.Datum do
 
   @doc "Bytes as the number by which the type's values sort."
   @spec sort_key(type(), binary()) :: non_neg_integer()
-  def sort_key(type, bytes) when is_atom(type) or is_tuple(type) do
-    if is_tuple(type) and elem(type, 0) == :concat,
-      do: :binary.decode_unsigned(bytes),
-      else: sort_number(order(type), bytes)
-  end
+  def sort_key(type, bytes) when type in [:ifname, :string], do: :binary.decode_unsigned(bytes)
+  def sort_key({:concat, _types}, bytes), do: :binary.decode_unsigned(bytes)
+  def sort_key(type, bytes), do: sort_number(order(type), bytes)
 
   defp sort_number(:host, bytes), do: :binary.decode_unsigned(bytes, native())
   defp sort_number(_order, bytes), do: :binary.decode_unsigned(bytes)

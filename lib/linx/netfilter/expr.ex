@@ -21,7 +21,8 @@ defmodule Linx.Netfilter.Expr do
   Source: include/uapi/linux/netfilter/nf_tables.h; nft(8), "EXPRESSIONS" and "STATEMENTS".
   """
 
-  alias Linx.Netfilter.{Field, Verdict}
+  alias Linx.Netfilter.{Field, Set, Verdict}
+  alias Linx.Netfilter.Map, as: NMap
 
   @enforce_keys [:name]
   defstruct [:name, :data]
@@ -206,7 +207,8 @@ defmodule Linx.Netfilter.Expr do
     given = Keyword.get(opts, :flags, [])
     constant = if :dynamic in given, do: [], else: [:constant]
     flags = Enum.uniq([:anonymous | constant] ++ given)
-    data = %{elements: values, key_type: key_type, flags: flags, sreg: 1}
+    elements = literal_elements(values, key_type, opts[:data_type])
+    data = %{elements: elements, key_type: key_type, flags: flags, sreg: 1}
 
     data =
       case Keyword.get(opts, :data_type) do
@@ -224,6 +226,21 @@ defmodule Linx.Netfilter.Expr do
       :via,
       :set
     ])
+  end
+
+  # In their one form, as a named set has them; what does not fit is reported when the rule is encoded.
+  defp literal_elements(values, key_type, nil) do
+    case Set.new("literal", key_type: key_type, elements: values) do
+      {:ok, set} -> set.elements
+      {:error, _} -> values
+    end
+  end
+
+  defp literal_elements(values, key_type, data_type) do
+    case NMap.new("literal", key_type: key_type, data_type: data_type, elements: values) do
+      {:ok, map} -> map.elements
+      {:error, _} -> values
+    end
   end
 
   @doc """

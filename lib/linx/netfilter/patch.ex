@@ -15,7 +15,7 @@ defmodule Linx.Netfilter.Patch do
   alias Linx.Netfilter.{Chain, Flowtable, Object, Rule, Set, Table}
   alias Linx.Netfilter.Map, as: NMap
 
-  defstruct ops: []
+  defstruct ops: [], sets: %{}
 
   @typedoc "Where a new rule goes. Handles are the kernel's; an index counts the chain's rules from 0."
   @type position ::
@@ -41,8 +41,14 @@ defmodule Linx.Netfilter.Patch do
           | {:replace_rule, atom(), String.t(), String.t(), pos_integer(), Rule.t()}
           | {:delete_rule, atom(), String.t(), String.t(), pos_integer()}
 
-  @typedoc "`:types` gives the encoder key and data type of the sets whose elements the ops change."
-  @type t :: %__MODULE__{ops: [op()]}
+  @typedoc """
+  `:sets` holds the declarations, without elements, of the sets whose elements the ops change: elements alone do not say how they
+  are encoded.
+  """
+  @type t :: %__MODULE__{
+          ops: [op()],
+          sets: %{optional({atom(), String.t(), String.t()}) => Set.t() | NMap.t()}
+        }
 
   @order [
            :delete_rule,

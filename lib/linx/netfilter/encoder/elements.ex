@@ -1,0 +1,282 @@
+defmodule Linx.Netfilter.Encoder.Elements do
+  @moduledoc false
+  # The elements of sets and maps as bytes: one NFTA_LIST_ELEM nest each, gathered into lists that fit one message.
+  #
+  # Plain sets send the key. A set of intervals is a tree of points: the start of each interval, and behind its last value a point flagged
+  # INTERVAL_END; an interval up to the type's maximum has no end point. With a concatenation each element has both ends (KEY, KEY_END).
+
+  import Linx.Netfilter.Wire
+  alias Linx.Netfilter.{Datum, Element, Set, Userdata, Verdict}
+  alias Linx.Netfilter.Encoder.Expressions
+  alias Linx.Netfilter.Wire.Writer
+
+  # NFTA_SET_ELEM_LIST_ELEMENTS holds 65 531 bytes; the names and header need room in some kernels' dumps too.
+  @room 60_000
+
+  @type declaration :: Set.t() | Linx.Netfilter.Map.t()
+
+  @doc """
+  The elements' bytes in lists of at most #{@room} bytes. `:initial` marks a set that was empty before.
+
+  Raises ArgumentError for elements that overlap or have no form on the wire.
+  """
+  @spec chunks(declaration(), [term()], keyword()) :: [iodata()]
+  def chunks(set, elements, opts \\ [])
+  def chunks(_set, [], _opts), do: []
+
+  def chunks(set, elements, opts) do
+    if plain?(set, elements) do
+      plain(set.key_type, elements)
+    else
+      set |> each(elements, opts) |> gather(0, [], [])
+    end
+  end
+
+  @doc "How many elements the kernel will count, for the size of an anonymous set."
+  @spec count(declaration(), [term()]) :: non_neg_integer()
+  def count(set, elements) do
+    if plain?(set, elements),
+      do: length(elements),
+      else: set |> each(elements, initial: true) |> length()
+  end
+
+  @doc "One merged, sorted list of the spans of an interval set: `{first, last, element}` as numbers."
+  @spec spans(declaration(), [term()]) :: [{non_neg_integer(), non_neg_integer(), term()}]
+  def spans(set, elements) do
+    spans =
+      for element <- elements, key(set, element) != :catch_all do
+        key = key(set, element)
+        type = set.key_type
+
+        {number(type, Datum.to_bytes(type, key)), number(type, Datum.last_bytes(type, key)),
+         element}
+      end
+
+    spans = Enum.sort_by(spans, &elem(&1, 0))
+    if merge?(set), do: merged(spans), else: disjoint(spans)
+  end
+
+  @doc "The value of a span, in its one form."
+  @spec from_span(Datum.type(), non_neg_integer(), non_neg_integer()) :: term()
+  def from_span(type, first, last) do
+    bits = 8 * max(Datum.size(type), 1)
+
+    Datum.between(
+      type,
+      Datum.flip(type, <<first::size(bits)>>),
+      Datum.flip(type, <<last::size(bits)>>)
+    )
+  end
+
+  # -- plain sets of plain keys: the hot path --------------------------------------------------------------------------
+
+  defp plain?(%Set{flags: flags} = set, elements) do
+    :interval not in flags and Datum.size(set.key_type) > 0 and
+      not Enum.any?(elements, &(&1 == :catch_all or is_struct(&1, Element)))
+  end
+
+  defp plain?(_map, _elements), do: false
+
+  defp plain(type, elements) do
+    size = Datum.size(type)
+    pad = Datum.padded(size) - size
+    # elem { key { value } }
+    head =
+      <<size + pad + 12::native-16, 0x8000 + nfta_list_elem()::native-16,
+        size + pad + 8::native-16, 0x8000 + nfta_set_elem_key()::native-16, size + 4::native-16,
+        nfta_data_value()::native-16>>
+
+    elements
+    |> Enum.chunk_every(div(@room, size + pad + 12))
+    |> Enum.map(&plain_chunk(type, head, 8 * pad, &1))
+  end
+
+  defp plain_chunk(:ipv4_addr, head, 0, elements) do
+    for {a, b, c, d} <- elements, into: <<>>, do: <<head::binary, a, b, c, d>>
+  end
+
+  defp plain_chunk(type, head, pad, elements) do
+    for element <- elements,
+        into: <<>>,
+        do: <<head::binary, Datum.to_bytes(type, element)::binary, 0::size(pad)>>
+  end
+
+  # -- everything else -------------------------------------------------------------------------------------------------
+
+  defp each(%{key_type: {:concat, _}} = set, elements, _opts) do
+    interval? = :interval in set.flags
+    Enum.map(elements, &concatenated(set, &1, interval?))
+  end
+
+  defp each(set, elements, opts) do
+    if :interval in set.flags,
+      do: intervals(set, elements, opts),
+      else: Enum.map(elements, &point(set, &1))
+  end
+
+  defp concatenated(set, element, interval?) do
+    case key(set, element) do
+      :catch_all ->
+        catch_all(set, element)
+
+      key when interval? ->
+        type = set.key_type
+        first = Datum.flip(type, Datum.to_bytes(type, key))
+        last = Datum.flip(type, Datum.last_bytes(type, key))
+
+        elem(
+          set,
+          element,
+          [data(nfta_set_elem_key(), first), data(nfta_set_elem_key_end(), last)],
+          false
+        )
+
+      key ->
+        elem(set, element, data(nfta_set_elem_key(), Datum.to_bytes(set.key_type, key)), false)
+    end
+  end
+
+  defp point(set, element) do
+    case key(set, element) do
+      :catch_all ->
+        catch_all(set, element)
+
+      key ->
+        elem(set, element, data(nfta_set_elem_key(), Datum.to_bytes(set.key_type, key)), false)
+    end
+  end
+
+  defp intervals(set, elements, opts) do
+    {catch_alls, elements} = Enum.split_with(elements, &(key(set, &1) == :catch_all))
+    size = width(set, elements)
+    top = Bitwise.bsl(1, 8 * size) - 1
+    spans = spans(set, elements)
+
+    # nft's first point: what lies before the first interval does not match.
+    zero =
+      case spans do
+        [{first, _, _} | _] when first > 0 -> if opts[:initial], do: [ended(0, size)], else: []
+        _ -> []
+      end
+
+    zero ++
+      Enum.flat_map(spans, fn {first, last, element} ->
+        key = data(nfta_set_elem_key(), <<first::size(8 * size)>>)
+        start = elem(set, element, key, last == top)
+        if last == top, do: [start], else: [start, ended(last + 1, size)]
+      end) ++ Enum.map(catch_alls, &catch_all(set, &1))
+  end
+
+  defp width(set, elements) do
+    case Datum.size(set.key_type) do
+      0 ->
+        elements
+        |> Enum.map(&byte_size(Datum.to_bytes(set.key_type, key(set, &1))))
+        |> Enum.max(fn -> 1 end)
+
+      size ->
+        size
+    end
+  end
+
+  defp ended(number, size) do
+    Writer.nest(nfta_list_elem(), [
+      Writer.u32(nfta_set_elem_flags(), nft_set_elem_interval_end()),
+      data(nfta_set_elem_key(), <<number::size(8 * size)>>)
+    ])
+  end
+
+  defp catch_all(set, element),
+    do: elem(set, element, Writer.u32(nfta_set_elem_flags(), nft_set_elem_catchall()), false)
+
+  # What carries nothing of its own may be merged; maps never are.
+  defp merge?(%Set{flags: flags}), do: :auto_merge in flags or :anonymous in flags
+  defp merge?(_map), do: false
+
+  defp merged([{a, b, x}, {c, d, y} | rest])
+       when c <= b + 1 and not is_struct(x) and not is_struct(y),
+       do: merged([{a, max(b, d), x} | rest])
+
+  defp merged([{_, b, x}, {c, _, y} | _rest]) when c <= b, do: overlap(x, y)
+  defp merged([span | rest]), do: [span | merged(rest)]
+  defp merged([]), do: []
+
+  defp disjoint([{_, b, x}, {c, _, y} | _rest]) when c <= b, do: overlap(x, y)
+  defp disjoint([span | rest]), do: [span | disjoint(rest)]
+  defp disjoint([]), do: []
+
+  @spec overlap(term(), term()) :: no_return()
+  defp overlap(x, y),
+    do: raise(ArgumentError, "elements overlap: #{inspect(x)} and #{inspect(y)}")
+
+  defp elem(set, element, key, open?) do
+    Writer.nest(nfta_list_elem(), [key, value(set, element) | extras(element, open?)])
+  end
+
+  defp extras(%Element{} = element, open?) do
+    [
+      if(element.timeout, do: Writer.u64(nfta_set_elem_timeout(), element.timeout), else: []),
+      if(element.expires, do: Writer.u64(nfta_set_elem_expiration(), element.expires), else: []),
+      userdata(element.comment, open?),
+      exprs(element.exprs)
+    ]
+  end
+
+  defp extras(_plain, open?), do: [userdata(nil, open?)]
+
+  defp userdata(comment, open?) do
+    case Userdata.element(comment, open?) do
+      <<>> -> []
+      bytes -> Writer.attr(nfta_set_elem_userdata(), bytes)
+    end
+  end
+
+  defp exprs([]), do: []
+  defp exprs([expr]), do: Writer.nest(nfta_set_elem_expr(), Expressions.expr(expr))
+  defp exprs(exprs), do: Writer.nest(nfta_set_elem_expressions(), Expressions.list(exprs))
+
+  defp value(%{data_type: {:object, _kind}}, element),
+    do: Writer.text(nfta_set_elem_objref(), data_of(element))
+
+  defp value(%{data_type: type}, element) do
+    case {type, data_of(element)} do
+      {_type, nil} ->
+        []
+
+      {:verdict, %Verdict{} = verdict} ->
+        Writer.nest(nfta_set_elem_data(), Expressions.verdict(verdict))
+
+      {:verdict, input} ->
+        Writer.nest(nfta_set_elem_data(), Expressions.verdict(Verdict.new!(input)))
+
+      {type, value} ->
+        data(nfta_set_elem_data(), Datum.to_bytes(type, value))
+    end
+  end
+
+  defp value(_set, _element), do: []
+
+  defp data(attribute, bytes), do: Writer.nest(attribute, Writer.attr(nfta_data_value(), bytes))
+
+  defp data_of(%Element{data: data}), do: data
+  defp data_of({_key, data}), do: data
+  defp data_of(_key), do: nil
+
+  @doc "The key of an element of this set or map; a bare key of a map is one to delete."
+  @spec key(declaration(), term()) :: term()
+  def key(_set, %Element{key: key}), do: key
+  def key(%Set{}, key), do: key
+  def key(_map, {key, _data}), do: key
+  def key(_map, key), do: key
+
+  defp number(type, bytes), do: Datum.sort_key(type, bytes)
+
+  defp gather([], _size, [], done), do: Enum.reverse(done)
+  defp gather([], _size, open, done), do: Enum.reverse([Enum.reverse(open) | done])
+
+  defp gather([elem | rest], size, open, done) do
+    if size + byte_size(elem) > @room and open != [],
+      do: gather(rest, byte_size(elem), [elem], [Enum.reverse(open) | done]),
+      else: gather(rest, size + byte_size(elem), [elem | open], done)
+  end
+end

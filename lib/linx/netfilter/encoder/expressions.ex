@@ -1,0 +1,165 @@
+defmodule Linx.Netfilter.Encoder.Expressions do
+  @moduledoc false
+  # Expressions to bytes, generated from Wire.Expressions. Raises ArgumentError for data that has no form on the wire.
+
+  import Linx.Netfilter.Wire
+  alias Linx.Netfilter.{Expr, Verdict, Wire}
+  alias Linx.Netfilter.Wire.{Constants, Expressions, Writer}
+
+  @doc "The body of NFTA_RULE_EXPRESSIONS."
+  @spec list([Expr.t()]) :: iodata()
+  def list(exprs), do: Enum.map(exprs, &Writer.nest(nfta_list_elem(), expr(&1)))
+
+  @doc "NFTA_EXPR_NAME and NFTA_EXPR_DATA."
+  @spec expr(Expr.t()) :: iodata()
+  # A queue number in a verdict code is refused since Linux 6.8; nft sends the expression too.
+  def expr(%Expr{name: :immediate, data: %Verdict{kind: :queue, target: num}}),
+    do: expr(Expr.queue(num))
+
+  def expr(%Expr{name: :immediate, data: %Verdict{} = verdict}) do
+    data = [
+      Writer.u32(nfta_immediate_dreg(), 0),
+      Writer.nest(nfta_immediate_data(), verdict(verdict))
+    ]
+
+    named("immediate", data)
+  end
+
+  def expr(%Expr{name: :immediate, data: %{value: value} = data}),
+    do: expr(%Expr{name: :immediate, data: data |> Map.delete(:value) |> Map.put(:data, value)})
+
+  def expr(%Expr{name: :__anon_set}),
+    do:
+      raise(
+        ArgumentError,
+        "a rule with an anonymous set needs Encoder.to_batch/2 or from_patch/1"
+      )
+
+  def expr(%Expr{name: :exthdr, data: %{op: op, type: type} = data})
+      when is_atom(op) and is_integer(type),
+      do: named("exthdr", data(:exthdr, data))
+
+  def expr(%Expr{name: :fwd, data: %{sreg_addr: _} = data}) when not is_map_key(data, :nfproto),
+    do: named("fwd", data(:fwd, data))
+
+  def expr(%Expr{name: :synproxy, data: %{} = data}) do
+    flags = for {key, flag} <- [mss: :mss, wscale: :wscale], is_map_key(data, key), do: flag
+    named("synproxy", data(:synproxy, Map.update(data, :flags, flags, &Enum.uniq(flags ++ &1))))
+  end
+
+  # The kernel wants the attribute, and nft sends it, even when no flag is set.
+  def expr(%Expr{name: :nat, data: %{} = data}) do
+    named("nat", data(:nat, proto_flag(data)))
+  end
+
+  def expr(%Expr{name: :redir, data: %{} = data}),
+    do: named("redir", data(:redir, proto_flag(data)))
+
+  def expr(%Expr{name: :dynset, data: %{exprs: [expr]} = data}) do
+    body = data(:dynset, Map.delete(data, :exprs))
+    named("dynset", [body, Writer.nest(nfta_dynset_expr(), expr(expr))])
+  end
+
+  for {name, kernel, _fields, _defaults} <- Expressions.all() do
+    def expr(%Expr{name: unquote(name), data: data}),
+      do: named(unquote(kernel), data(unquote(name), data || %{}))
+  end
+
+  def expr(%Expr{name: name, data: {:raw, bytes}}) when is_binary(name) and is_binary(bytes),
+    do: named(name, bytes)
+
+  def expr(%Expr{name: name, data: nil}) when is_binary(name), do: named(name, [])
+
+  def expr(other), do: raise(ArgumentError, "no such expression: #{inspect(other)}")
+
+  defp proto_flag(%{reg_proto_min: _} = data) do
+    Map.update(data, :flags, [:proto_specified], fn
+      flags when is_list(flags) -> Enum.uniq([:proto_specified | flags])
+      bits -> Bitwise.bor(bits, 2)
+    end)
+  end
+
+  defp proto_flag(data), do: data
+
+  defp named(name, data),
+    do: [Writer.text(nfta_expr_name(), name), Writer.nest(nfta_expr_data(), data)]
+
+  @doc "The inside of NFTA_EXPR_DATA (and of an object's data, which has the same attributes)."
+  @spec data(atom(), map() | keyword()) :: iodata()
+  def data(kind, list) when is_list(list), do: data(kind, Map.new(list))
+
+  for {name, _kernel, fields, _defaults} <- Expressions.all() do
+    known = [:field | for({_n, key, _type} <- fields, do: key)]
+
+    def data(unquote(name), %{} = data) do
+      checked(unquote(name), data, unquote(known), [
+        unquote_splicing(
+          for {n, key, type} <- fields do
+            quote do
+              case var!(data) do
+                %{unquote(key) => value} -> value(unquote(Macro.escape(type)), unquote(n), value)
+                _ -> []
+              end
+            end
+          end
+        )
+      ])
+    end
+  end
+
+  def data(name, data), do: raise(ArgumentError, "#{name} carries #{inspect(data)}")
+
+  defp checked(name, data, known, attrs) do
+    case Map.keys(data) -- known do
+      [] -> attrs
+      unknown -> raise ArgumentError, "#{name} has no #{Enum.map_join(unknown, ", ", &inspect/1)}"
+    end
+  end
+
+  defp value(:reg, n, v), do: Writer.u32(n, v)
+  defp value(:u32, n, v), do: Writer.u32(n, v)
+  defp value(:u8, n, v), do: Writer.u8(n, v)
+  defp value(:u16, n, v), do: Writer.u16(n, v)
+  defp value(:u64, n, v), do: Writer.u64(n, v)
+  defp value(:text, n, v), do: Writer.text(n, v)
+  defp value(:bytes, n, v), do: Writer.attr(n, v)
+  defp value(:bool32, n, v), do: Writer.u32(n, if(v in [true, 1], do: 1, else: 0))
+  defp value({:enum, kind}, n, v), do: Writer.u32(n, Constants.int!(kind, v))
+  defp value({:enum8, kind}, n, v), do: Writer.u8(n, Constants.int!(kind, v))
+  defp value({:flags, kind}, n, v), do: Writer.u32(n, Constants.bits!(kind, v))
+  defp value({:flags16, kind}, n, v), do: Writer.u16(n, Constants.bits!(kind, v))
+  defp value(:family, n, v) when is_integer(v), do: Writer.u32(n, v)
+  defp value(:family, n, v), do: Writer.u32(n, Wire.family_num(v))
+  defp value(:unit, n, v), do: Writer.u64(n, Expressions.unit_int(v))
+  defp value(:expr, n, v), do: Writer.nest(n, expr(v))
+  defp value(:exprs, n, v), do: Writer.nest(n, list(v))
+  defp value(:verdict_or_data, n, %Verdict{} = v), do: Writer.nest(n, verdict(v))
+  # A shift's count is a number in the host's order.
+  defp value(:shift_or_data, n, v) when is_integer(v), do: value(:data, n, <<v::native-32>>)
+
+  defp value(type, n, v) when type in [:data, :verdict_or_data, :shift_or_data] and is_binary(v),
+    do: Writer.nest(n, Writer.attr(nfta_data_value(), v))
+
+  defp value(_type, n, v),
+    do: raise(ArgumentError, "attribute #{n} takes bytes, not #{inspect(v)}")
+
+  @doc "NFTA_DATA_VERDICT with what is in it."
+  @spec verdict(Verdict.t()) :: binary()
+  def verdict(%Verdict{kind: kind, target: chain}) when kind in [:jump, :goto] do
+    Writer.nest(nfta_data_verdict(), [
+      Writer.attr(nfta_verdict_code(), Wire.s32_be(Wire.verdict_code(kind))),
+      Writer.text(nfta_verdict_chain(), chain)
+    ])
+  end
+
+  def verdict(%Verdict{kind: :queue, target: num}),
+    do:
+      Writer.nest(nfta_data_verdict(), Writer.u32(nfta_verdict_code(), num * 65_536 + nf_queue()))
+
+  def verdict(%Verdict{kind: kind}),
+    do:
+      Writer.nest(
+        nfta_data_verdict(),
+        Writer.attr(nfta_verdict_code(), Wire.s32_be(Wire.verdict_code(kind)))
+      )
+end

@@ -1,0 +1,141 @@
+defmodule Linx.Netfilter.Encoder.Objects do
+  @moduledoc false
+  # The data of named objects: NFTA_OBJ_DATA. Raises ArgumentError for data that has no form on the wire.
+
+  import Linx.Netfilter.Wire
+  alias Linx.Netfilter.Encoder.Expressions
+  alias Linx.Netfilter.Object
+  alias Linx.Netfilter.Wire
+  alias Linx.Netfilter.Wire.{Timeouts, Writer}
+
+  @protocols %{icmp: 1, tcp: 6, udp: 17, dccp: 33, icmpv6: 58, sctp: 132, udplite: 136}
+
+  @spec data(Object.t(), atom()) :: iodata()
+  def data(%Object{kind: kind, data: data}, family), do: body(kind, Map.new(data || %{}), family)
+
+  defp body(:counter, data, _family) do
+    Expressions.data(:counter, Map.merge(%{packets: 0, bytes: 0}, data))
+  end
+
+  defp body(:quota, data, _family) do
+    {used, data} = Map.pop(data, :used, 0)
+    Expressions.data(:quota, Map.merge(%{bytes: 0, consumed: used, flags: []}, data))
+  end
+
+  defp body(:limit, data, _family) do
+    burst = if data[:type] == :bytes, do: 0, else: 5
+
+    Expressions.data(
+      :limit,
+      Map.merge(%{unit: :second, burst: burst, type: :packets, flags: []}, data)
+    )
+  end
+
+  defp body(:connlimit, data, _family), do: Expressions.data(:connlimit, data)
+
+  defp body(:synproxy, data, _family),
+    do: body_of(Expressions.expr(Linx.Netfilter.Expr.new(:synproxy, data)))
+
+  defp body(:ct_helper, data, family) do
+    [
+      Writer.text(nfta_ct_helper_name(), fetch!(data, :type)),
+      l3(nfta_ct_helper_l3proto(), data, family),
+      Writer.u8(nfta_ct_helper_l4proto(), protocol(fetch!(data, :protocol)))
+    ]
+  end
+
+  defp body(:ct_timeout, data, family) do
+    protocol = fetch!(data, :protocol)
+
+    [
+      l3(nfta_ct_timeout_l3proto(), data, family),
+      Writer.u8(nfta_ct_timeout_l4proto(), protocol(protocol)),
+      Writer.nest(
+        nfta_ct_timeout_data(),
+        for(
+          {n, seconds} <- Timeouts.encode(protocol, Map.new(data[:policy] || %{})),
+          do: Writer.u32(n, seconds)
+        )
+      )
+    ]
+  end
+
+  defp body(:ct_expectation, data, family) do
+    [
+      l3(nfta_ct_expect_l3proto(), data, family),
+      Writer.u8(nfta_ct_expect_l4proto(), protocol(fetch!(data, :protocol))),
+      Writer.u16(nfta_ct_expect_dport(), fetch!(data, :dport)),
+      # The one number of nf_tables in host order.
+      Writer.attr(nfta_ct_expect_timeout(), <<fetch!(data, :timeout)::native-32>>),
+      Writer.u8(nfta_ct_expect_size(), fetch!(data, :size))
+    ]
+  end
+
+  defp body(:secmark, data, _family), do: Writer.text(nfta_secmark_ctx(), fetch!(data, :context))
+
+  defp body(:tunnel, data, _family) do
+    [
+      Writer.u32(nfta_tunnel_key_id(), fetch!(data, :id)),
+      tunnel_ends(data),
+      for {key, n} <- [sport: nfta_tunnel_key_sport(), dport: nfta_tunnel_key_dport()],
+          port = data[key] do
+        Writer.u16(n, port)
+      end,
+      for {key, n} <- [tos: nfta_tunnel_key_tos(), ttl: nfta_tunnel_key_ttl()],
+          value = data[key] do
+        Writer.u8(n, value)
+      end,
+      if(data[:opts], do: Writer.attr(0x8000 + nfta_tunnel_key_opts(), data[:opts]), else: [])
+    ]
+  end
+
+  defp tunnel_ends(data) do
+    {size, attribute} =
+      case fetch!(data, :dst) do
+        {_, _, _, _} -> {:ipv4_addr, nfta_tunnel_key_ip()}
+        _ -> {:ipv6_addr, nfta_tunnel_key_ip6()}
+      end
+
+    # src and dst have the same numbers in both nests.
+    Writer.nest(
+      attribute,
+      for {key, n} <- [src: nfta_tunnel_key_ip_src(), dst: nfta_tunnel_key_ip_dst()],
+          addr = data[key] do
+        Writer.attr(n, Linx.Netfilter.Datum.to_bytes(size, addr))
+      end
+    )
+  end
+
+  defp l3(attribute, data, family) do
+    case data[:l3proto] || family do
+      # The kernel wants one of both; nft takes IPv4 too when nothing is said.
+      :inet ->
+        if data[:l3proto] == :inet, do: Writer.u16(attribute, 1), else: Writer.u16(attribute, 2)
+
+      proto ->
+        Writer.u16(attribute, Wire.family_num(proto))
+    end
+  end
+
+  @doc "The number of a transport protocol that objects take by name."
+  @spec protocol(atom() | 0..255) :: 0..255
+  def protocol(n) when is_integer(n), do: n
+
+  def protocol(name),
+    do: Map.get(@protocols, name) || raise(ArgumentError, "unknown protocol #{inspect(name)}")
+
+  @doc "The name, or the number of a protocol without one."
+  @spec protocol_name(0..255) :: atom() | 0..255
+  def protocol_name(n),
+    do: Enum.find_value(@protocols, n, fn {name, m} -> if m == n, do: name end)
+
+  # The nest's inside of an expression: what an object of the same attributes carries.
+  defp body_of([_name, <<_len::native-16, _type::native-16, body::binary>>]), do: body
+
+  defp fetch!(data, key) do
+    case data do
+      %{^key => value} -> value
+      _ -> raise ArgumentError, "object data lacks #{inspect(key)}"
+    end
+  end
+end

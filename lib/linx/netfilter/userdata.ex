@@ -1,0 +1,102 @@
+defmodule Linx.Netfilter.Userdata do
+  @moduledoc false
+  # The opaque bytes of tables, chains, rules, sets, elements and objects, as libnftnl writes them: a list of
+  # {u8 type, u8 length, bytes}. nft(8) reads comments and the byte order of set keys there. Numbers are in host order,
+  # text ends in NUL.
+  #
+  # Types by what carries them (libnftnl include/libnftnl/udata.h):
+  #   table, chain, object: 0 comment
+  #   rule: 0 comment, 1 ebtables policy, and ours: 76 tag
+  #   set: 0 key byte order, 1 data byte order, 2 merge elements, 3 key typeof, 4 data typeof, 5 expr, 6 data interval, 7 comment
+  #   element: 0 comment, 1 flags (1: open interval)
+
+  import Bitwise
+
+  @tag 76
+
+  @spec pairs(binary() | nil) :: [{0..255, binary()}]
+  def pairs(<<type, len, value::binary-size(len), rest::binary>>),
+    do: [{type, :binary.copy(value)} | pairs(rest)]
+
+  def pairs(_tail), do: []
+
+  @spec bytes([{0..255, binary() | nil}]) :: binary()
+  def bytes(pairs) do
+    for {type, value} <- pairs, value != nil, into: <<>> do
+      if byte_size(value) > 255,
+        do: raise(ArgumentError, "userdata of #{byte_size(value)} bytes; at most 255")
+
+      <<type, byte_size(value), value::binary>>
+    end
+  end
+
+  @spec text(String.t() | nil) :: binary() | nil
+  def text(nil), do: nil
+  def text(text), do: <<text::binary, 0>>
+
+  @spec u32(non_neg_integer()) :: binary()
+  def u32(n), do: <<n::native-32>>
+
+  # -- comments --------------------------------------------------------------------------------------------------------
+
+  @doc "The comment of a table, chain, object or element."
+  @spec comment(binary() | nil) :: String.t() | nil
+  def comment(nil), do: nil
+  def comment(bytes), do: bytes |> pairs() |> find_text(0)
+
+  @spec with_comment(String.t() | nil) :: binary()
+  def with_comment(comment), do: bytes([{0, text(comment)}])
+
+  # -- rules -----------------------------------------------------------------------------------------------------------
+
+  @spec rule(Linx.Netfilter.Rule.t()) :: binary()
+  def rule(%{comment: nil, tag: nil, userdata: []}), do: <<>>
+
+  def rule(rule) do
+    tag = if rule.tag, do: Atom.to_string(rule.tag)
+    bytes([{0, text(rule.comment)}, {@tag, text(tag)} | rule.userdata])
+  end
+
+  @doc "`{comment, tag, rest}`. A tag whose atom does not exist here stays in the rest."
+  @spec parse_rule(binary() | nil) :: {String.t() | nil, atom() | nil, [{0..255, binary()}]}
+  def parse_rule(nil), do: {nil, nil, []}
+
+  def parse_rule(bytes) do
+    pairs = pairs(bytes)
+    tag = pairs |> find_text(@tag) |> existing_atom()
+    mine = if tag, do: [0, @tag], else: [0]
+    {find_text(pairs, 0), tag, Enum.reject(pairs, &(elem(&1, 0) in mine))}
+  end
+
+  defp existing_atom(nil), do: nil
+
+  defp existing_atom(text) do
+    String.to_existing_atom(text)
+  rescue
+    # No such atom, or more than 255 characters, or no UTF-8.
+    _ in [ArgumentError, SystemLimitError] -> nil
+  end
+
+  # -- elements --------------------------------------------------------------------------------------------------------
+
+  @doc "An element's userdata; `open?` marks an interval without an end."
+  @spec element(String.t() | nil, boolean()) :: binary()
+  def element(comment, open?),
+    do: bytes([{0, text(comment)}, {1, if(open?, do: u32(1))}])
+
+  @spec find_text([{0..255, binary()}], 0..255) :: String.t() | nil
+  def find_text(pairs, type) do
+    case List.keyfind(pairs, type, 0) do
+      {_, value} -> value |> :binary.split(<<0>>) |> hd()
+      nil -> nil
+    end
+  end
+
+  @spec find_u32([{0..255, binary()}], 0..255) :: non_neg_integer() | nil
+  def find_u32(pairs, type) do
+    case List.keyfind(pairs, type, 0) do
+      {_, <<n::native-32>>} -> band(n, 0xFFFFFFFF)
+      _ -> nil
+    end
+  end
+end

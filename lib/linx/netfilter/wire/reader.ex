@@ -1,0 +1,56 @@
+defmodule Linx.Netfilter.Wire.Reader do
+  @moduledoc false
+  # Attributes of received messages. Total: a broken tail ends the list, an attribute of unexpected length is absent.
+
+  @spec attrs(binary()) :: [{0..0x3FFF, binary()}]
+  def attrs(<<size::native-16, type::native-16, rest::binary>>) when size >= 4 do
+    len = size - 4
+
+    case rest do
+      <<value::binary-size(^len), rest::binary>> ->
+        [{Bitwise.band(type, 0x3FFF), value} | attrs(skip(rest, Bitwise.band(-len, 3)))]
+
+      _short ->
+        []
+    end
+  end
+
+  def attrs(_tail), do: []
+
+  defp skip(rest, 0), do: rest
+  defp skip(<<_, rest::binary>>, 1), do: rest
+  defp skip(<<_::16, rest::binary>>, 2), do: rest
+  defp skip(<<_::24, rest::binary>>, 3), do: rest
+  defp skip(_short, _pad), do: <<>>
+
+  @doc "As a map; of two alike the last counts, as in the kernel."
+  @spec map(binary()) :: %{optional(0..0x3FFF) => binary()}
+  def map(bytes), do: bytes |> attrs() |> :maps.from_list()
+
+  @spec uint(binary() | nil) :: non_neg_integer() | nil
+  def uint(<<v::32>>), do: v
+  def uint(<<v::64>>), do: v
+  def uint(<<v::16>>), do: v
+  def uint(<<v>>), do: v
+  def uint(_other), do: nil
+
+  @doc "Text up to its NUL; bytes that are no UTF-8 stay as they are."
+  @spec text(binary() | nil) :: String.t() | nil
+  def text(nil), do: nil
+
+  def text(bytes) do
+    size = byte_size(bytes) - 1
+
+    case bytes do
+      <<text::binary-size(^size), 0>> when size >= 0 -> cut(text)
+      _ -> cut(bytes)
+    end
+  end
+
+  # A copy: the name must not keep the whole dump alive.
+  defp cut(text) do
+    case :binary.split(text, <<0>>) do
+      [text | _] -> :binary.copy(text)
+    end
+  end
+end

@@ -1,0 +1,80 @@
+defmodule Linx.Netlink.Nfnl do
+  @moduledoc """
+  nfnetlink, the netlink family of netfilter: nf_tables, NFLOG, conntrack, NFQUEUE behind one protocol number.
+
+  A socket from `open/1` belongs to one network namespace for life, and with it everything that is done through it.
+
+      {:ok, nfnl} = Linx.Netlink.Nfnl.open({:pid, container_pid})
+      :ok = Linx.Netfilter.push(nfnl, ruleset)
+
+  This module opens sockets and carries batches; what the messages say is the subsystem's affair (`Linx.Netfilter`). Headers and
+  message types are in `Linx.Netlink.Nfnl.Codec`.
+
+  Source: include/uapi/linux/netfilter/nfnetlink.h, net/netfilter/nfnetlink.c.
+  """
+
+  alias Linx.Netlink.{Error, Message, Request, Socket}
+  alias Linx.Netlink.Nfnl.Codec
+
+  @netlink_netfilter 12
+
+  # nlmsghdr flags, include/uapi/linux/netlink.h.
+  @request 0x1
+
+  @doc """
+  Opens an nfnetlink socket in a network namespace; forms and errors as for `Linx.Netlink.Socket.open/2`.
+
+  Needs no privilege by itself; nearly every request does.
+  """
+  @spec open(Socket.netns()) :: {:ok, Socket.t()} | {:error, term()}
+  def open(netns \\ :host), do: Socket.open(@netlink_netfilter, netns)
+
+  @doc """
+  Sends messages as one transaction: all of them take effect, or none.
+
+  They are wrapped in BATCH_BEGIN and BATCH_END, numbered, and sent in one `sendmsg(2)`. Option `:genid` makes the kernel
+  refuse the batch (`:erestart`) when the ruleset's generation is another one.
+
+  Answers `{:error, {position, %Linx.Netlink.Error{}}}` for the first message that the kernel refused, counted from 1; 0 is the
+  envelope (`:eperm`, `:erestart`, an unsupported subsystem). A failure of the socket itself is `{:error, %Linx.Netlink.Error{}}`.
+  """
+  @spec batch(Socket.t(), [Message.t()], atom() | 0..255, keyword()) ::
+          :ok | {:error, {non_neg_integer(), Error.t()} | term()}
+  def batch(%Socket{} = socket, inner_messages, subsys \\ :nftables, opts \\ []) do
+    case transact(socket, inner_messages, subsys, opts) do
+      {:ok, []} -> :ok
+      {:ok, [first | _]} -> {:error, first}
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  # All refusals of a batch, by position. Messages are not acknowledged one by one: errors come back all the same, and thousands of
+  # acknowledgements would overrun the receive buffer. The kernel has queued every answer when the send returns.
+  @doc false
+  @spec transact(Socket.t(), [Message.t()], atom() | 0..255, keyword()) ::
+          {:ok, [{non_neg_integer(), Error.t()}]} | {:error, Error.t()}
+  def transact(_socket, [], _subsys, _opts), do: {:ok, []}
+
+  def transact(%Socket{} = socket, inner, subsys, opts) do
+    count = length(inner) + 2
+    first = Socket.next_seqs(socket, count)
+    opening = Codec.batch_begin(subsys, Keyword.take(opts, [:genid]))
+    bytes = frames([opening | inner], first, [Codec.batch_end(subsys)])
+
+    with {:ok, _messages, failures, _torn?} <-
+           Socket.exchange(socket, bytes, {first, first + count - 1}, wait: false) do
+      {:ok,
+       failures
+       |> Enum.map(&{elem(&1, 0) - first, Request.error(&1)})
+       |> Enum.sort_by(&elem(&1, 0))}
+    end
+  end
+
+  defp frames([message | rest], seq, last),
+    do: [frame(message, seq) | frames(rest, seq + 1, last)]
+
+  defp frames([], seq, [last]), do: [frame(last, seq)]
+
+  defp frame(message, seq),
+    do: Message.frame(message.type, Bitwise.bor(message.flags, @request), seq, 0, message.payload)
+end
