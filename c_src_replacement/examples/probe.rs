@@ -6,22 +6,28 @@
 //! It has no main of the standard library's, which would ignore SIGPIPE before anything could be seen.
 #![no_main]
 
-use std::ffi::{CStr, CString, c_char, c_int};
-use std::fs;
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStringExt;
+use std::ptr;
+
+use rustix::fs::Mode;
+use rustix::process::{getpgid, getpid, getsid, umask};
+
+/// asm-generic/signal.h.
+const SIGUSR1: u64 = 10;
 
 #[unsafe(no_mangle)]
-pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
-    let arguments: Vec<&CStr> = (0..argc as usize)
-        // SAFETY: the kernel gives argc strings, which live as long as the program.
-        .map(|at| unsafe { CStr::from_ptr(*argv.add(at)) })
+pub extern "C" fn main() -> i32 {
+    let arguments: Vec<Vec<u8>> = std::env::args_os()
+        .map(|argument| argument.into_vec())
         .collect();
-    match arguments.get(1).map(|argument| argument.to_bytes()) {
+    match arguments.get(1).map(Vec::as_slice) {
         Some(b"dirty") => dirty(&arguments[2..]),
         Some(b"hold") => {
             report(&arguments);
             loop {
-                // SAFETY: waits for a signal.
-                unsafe { libc::pause() };
+                std::thread::park();
             }
         }
         _ => {
@@ -31,18 +37,14 @@ pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     }
 }
 
-fn report(arguments: &[&CStr]) {
+fn report(arguments: &[Vec<u8>]) {
     let mut out = String::new();
     let mut say = |key: &str, value: &str| out.push_str(&format!("{key} {value}\n"));
-    // SAFETY: these ask for numbers.
-    let (pid, sid, pgid) = unsafe { (libc::getpid(), libc::getsid(0), libc::getpgid(0)) };
-    say("session_leader", &(pid == sid).to_string());
-    say("group_leader", &(pid == pgid).to_string());
-    // SAFETY: as above.
-    say(
-        "ctty_group",
-        &unsafe { libc::tcgetpgrp(0) == pgid }.to_string(),
-    );
+    let pid = getpid();
+    say("session_leader", &(getsid(None) == Ok(pid)).to_string());
+    say("group_leader", &(getpgid(None) == Ok(pid)).to_string());
+    let foreground = rustix::termios::tcgetpgrp(rustix::stdio::stdin());
+    say("ctty_group", &(foreground == Ok(pid)).to_string());
     for entry in fs::read_dir("/proc/self/fd")
         .into_iter()
         .flatten()
@@ -76,29 +78,62 @@ fn report(arguments: &[&CStr]) {
         say("env", &String::from_utf8_lossy(entry).replace('\n', " "));
     }
     for argument in arguments {
-        say("arg", &argument.to_string_lossy());
+        say("arg", &String::from_utf8_lossy(argument));
     }
-    // SAFETY: writes the bytes of a string that outlives the call.
-    unsafe { libc::write(1, out.as_ptr().cast(), out.len()) };
+    let _ = rustix::io::write(rustix::stdio::stdout(), out.as_bytes());
 }
 
-fn dirty(command: &[&CStr]) -> c_int {
-    // SAFETY: this program has one thread and does nothing else; every call changes only what the exec hands on.
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
-        libc::signal(libc::SIGFPE, libc::SIG_IGN);
-        let mut set = std::mem::zeroed();
-        libc::sigemptyset(&mut set);
-        libc::sigaddset(&mut set, libc::SIGUSR1);
-        libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
-        libc::umask(0o077);
-        libc::dup2(libc::open(c"/etc".as_ptr(), libc::O_RDONLY), 57);
-        libc::dup2(57, 900);
-        libc::setenv(c"RELEASE_COOKIE".as_ptr(), c"secret".as_ptr(), 1);
-        let command: Vec<CString> = command.iter().map(|&argument| argument.into()).collect();
-        let mut pointers: Vec<_> = command.iter().map(|argument| argument.as_ptr()).collect();
-        pointers.push(std::ptr::null());
-        libc::execv(pointers[0], pointers.as_ptr());
+fn dirty(command: &[Vec<u8>]) -> i32 {
+    ignore(libc::SIGPIPE);
+    ignore(libc::SIGFPE);
+    block(SIGUSR1);
+    umask(Mode::from_raw_mode(0o077));
+    if let Ok(etc) = File::open("/etc") {
+        leak(&etc, 57);
+        leak(&etc, 900);
     }
+    execute(command);
     127
+}
+
+fn ignore(signal: i32) {
+    // SAFETY: ignoring runs no code of ours.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+fn block(signal: u64) {
+    let set = 1u64 << (signal - 1);
+    let (how, none, size) = (libc::SIG_BLOCK, 0usize, 8usize);
+    // SAFETY: the kernel reads eight bytes of `set`.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const set, none, size) };
+}
+
+/// Without CLOEXEC, which is what a careless program does.
+fn leak(file: &File, number: i32) {
+    use std::os::fd::AsRawFd;
+    // SAFETY: nothing here has a descriptor of that number.
+    unsafe { libc::dup2(file.as_raw_fd(), number) };
+}
+
+/// Not the standard library's exec, which would unblock the signals.
+fn execute(command: &[Vec<u8>]) {
+    let mut environment = vec![c"RELEASE_COOKIE=secret".to_owned()];
+    for (name, value) in std::env::vars_os() {
+        let entry = [name.into_vec(), value.into_vec()].join(&b'=');
+        environment.extend(CString::new(entry));
+    }
+    let command: Vec<CString> = command
+        .iter()
+        .flat_map(|argument| CString::new(argument.as_slice()))
+        .collect();
+    let pointers = |strings: &[CString]| -> Vec<_> {
+        strings
+            .iter()
+            .map(|string| string.as_ptr())
+            .chain([ptr::null()])
+            .collect()
+    };
+    let (argv, envp) = (pointers(&command), pointers(&environment));
+    // SAFETY: both are null terminated arrays of strings that outlive the call.
+    unsafe { libc::execve(argv[0], argv.as_ptr(), envp.as_ptr()) };
 }

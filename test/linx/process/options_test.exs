@@ -1,0 +1,138 @@
+defmodule Linx.Process.OptionsTest do
+  use ExUnit.Case, async: true
+
+  alias Linx.Process.Options
+
+  defp request(opts) do
+    {:ok, options} = Options.parse(:spawn, [argv: ["/bin/true"]] ++ opts)
+    options.request
+  end
+
+  defp refused(opts) do
+    {:error, reason} = Options.parse(:spawn, [argv: ["/bin/true"]] ++ opts)
+    reason
+  end
+
+  test "argv is required, and a path with strings" do
+    assert Options.parse(:spawn, []) == {:error, :argv_required}
+    assert Options.parse(:enter, namespaces: [:net]) == {:error, :argv_required}
+
+    for argv <- [[], "/bin/true", [1], [""], ["/bin/true", "a\0b"], [~c"/bin/true"], :argv] do
+      assert Options.parse(:spawn, argv: argv) == {:error, {:bad_argv, argv}}
+    end
+  end
+
+  test "what is no option is named" do
+    assert refused(typo: 1) == {:bad_option, :typo}
+    assert Options.parse(:spawn, :none) == {:error, {:bad_options, :none}}
+    assert Options.parse(:spawn, [1]) == {:error, {:bad_options, [1]}}
+  end
+
+  test "namespaces become clone flags; the bad ones are listed" do
+    assert request(namespaces: [:net, :pid]).namespaces == 0x60000000
+    assert request(namespaces: []).namespaces == 0
+    assert refused(namespaces: [:net, :typo, "pid"]) == {:bad_namespaces, [:typo, "pid"]}
+    assert refused(namespaces: :net) == {:bad_namespaces, :net}
+    refute Map.has_key?(request([]), :namespaces)
+    {:ok, options} = Options.parse(:enter, argv: ["/bin/true"])
+    assert options.request.namespaces == 0x7E020080
+  end
+
+  test "an environment is KEY=VALUE strings" do
+    assert request(env: ["A=b", "C="]).env == ["A=b", "C="]
+    assert request(env: []).env == []
+    assert ["PATH=" <> _, "A=b"] = request(env: {:clean, ["A=b"]}).env
+    assert request(env: {:clean, ["PATH=/x"]}).env == ["PATH=/x"]
+    refute Map.has_key?(request(env: nil), :env)
+
+    for bad <- [["A"], ["=b"], [:a], "A=b", ["A=\0"], %{}, {:clean, ["A"]}] do
+      assert refused(env: bad) == {:bad_env, bad}
+    end
+  end
+
+  test "ids are the kernel's range without the one that means none" do
+    assert request(uid: 0, gid: 0xFFFFFFFE, groups: [1, 2]) |> Map.take([:uid, :gid, :groups]) ==
+             %{uid: 0, gid: 0xFFFFFFFE, groups: [1, 2]}
+
+    for bad <- [-1, 0xFFFFFFFF, 0x100000000, "0", 1.0] do
+      assert refused(uid: bad) == {:bad_uid, bad}
+      assert refused(gid: bad) == {:bad_gid, bad}
+      assert refused(groups: [bad]) == {:bad_groups, [bad]}
+    end
+  end
+
+  test "limits by name, one number or two" do
+    assert request(rlimits: [nofile: 5, core: {0, :infinity}]).rlimits ==
+             [{7, 5, 5}, {4, 0, 0xFFFFFFFFFFFFFFFF}]
+
+    for bad <- [[typo: 1], [nofile: {2, 1}], [nofile: -1], [nofile: "1"], [1], :x] do
+      assert refused(rlimits: bad) == {:bad_rlimits, bad}
+    end
+  end
+
+  test "flags are booleans" do
+    assert request(no_new_privs: true, init: false) |> Map.take([:no_new_privs, :init]) ==
+             %{no_new_privs: true, init: false}
+
+    assert refused(no_new_privs: 1) == {:bad_no_new_privs, 1}
+    assert refused(init: nil) == {:bad_init, nil}
+    assert refused(linger: :x) == {:bad_linger, :x}
+    assert refused(auto_proceed: "true") == {:bad_auto_proceed, "true"}
+  end
+
+  test "the rest" do
+    assert request(umask: 0o77).umask == 0o77
+    assert refused(umask: 0o1000) == {:bad_umask, 0o1000}
+    assert request(cwd: "relative").cwd == "relative"
+    assert refused(cwd: "") == {:bad_cwd, ""}
+    assert refused(cgroup: "relative") == {:bad_cgroup, "relative"}
+    assert refused(owner: :name) == {:bad_owner, :name}
+    assert request(arg0: "x") |> Map.take([:argv, :path]) == %{argv: ["x"], path: "/bin/true"}
+    assert refused(arg0: 1) == {:bad_arg0, 1}
+  end
+
+  describe "stdio" do
+    test "one word for all" do
+      assert request([]).stdio == {:inherit, :inherit, :inherit}
+      assert request(stdio: :devnull).stdio == {:devnull, :devnull, :devnull}
+      assert request(stdio: :pipe).stdio == {:pipe, :pipe, :pipe}
+      assert request(stdio: :pty).stdio == {:pty, nil, true, true}
+
+      assert request(pty: [rows: 2, cols: 3, echo: false]).stdio ==
+               {:pty, {2, 3, 0, 0}, false, true}
+    end
+
+    test "each by itself; what is not named is inherited" do
+      assert request(stdio: [stdout: :pipe]).stdio == {:inherit, :pipe, :inherit}
+
+      assert request(stdio: [stdin: {:file, "/a", :read}, stderr: {:connect_unix, "/s"}]).stdio ==
+               {{:file, "/a", :read}, :inherit, {:connect_unix, "/s"}}
+    end
+
+    test "nonsense" do
+      for bad <- [
+            :typo,
+            [stdout: :pty],
+            [other: :pipe],
+            [stdin: {:file, "/a", :write}],
+            [stdout: {:file, "/a", :read}],
+            [stdout: {:file, "", :write}],
+            [stdout: {:connect_unix, String.duplicate("a", 108)}],
+            [stdout: {:connect_unix, ""}],
+            "inherit"
+          ] do
+        assert refused(stdio: bad) == {:bad_stdio, bad}
+      end
+
+      assert refused(pty: [rows: -1]) == {:bad_pty, [rows: -1]}
+      assert refused(pty: [typo: 1]) == {:bad_pty, [typo: 1]}
+      assert refused(stdio: :pipe, pty: [rows: 1]) == {:bad_pty, [rows: 1]}
+    end
+  end
+
+  test "no option makes an atom of what it is given" do
+    atoms = :erlang.system_info(:atom_count)
+    for n <- 1..100, do: refused(cwd: n)
+    assert :erlang.system_info(:atom_count) - atoms < 100
+  end
+end

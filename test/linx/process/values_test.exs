@@ -1,0 +1,91 @@
+defmodule Linx.Process.ValuesTest do
+  use ExUnit.Case, async: true
+
+  doctest Linx.Process.Error
+
+  alias Linx.Process, as: P
+  alias Linx.Process.{Error, Info, Protocol}
+
+  test "errors from the port program's numbers" do
+    assert Error.from_agent(9_999, :clone) == %Error{stage: :clone, errno: :unknown, code: 9_999}
+
+    assert Error.from_agent(137, :agent_died) == %Error{
+             stage: :agent_died,
+             errno: :unknown,
+             code: 137
+           }
+
+    assert Exception.message(Error.from_agent(2, :execve)) == "execve: enoent (2)"
+    assert Exception.message(Error.from_agent(137, :agent_died)) =~ "status 137"
+  end
+
+  test "infos inspect as one line" do
+    for {fields, text} <- [
+          {[mode: :spawn, stage: :starting], "#Linx.Process.Info<spawn :starting>"},
+          {[mode: :spawn, stage: :running, host_pid: 5, pty?: true],
+           "#Linx.Process.Info<spawn :running host=5 pty>"},
+          {[mode: :enter, stage: :exited, host_pid: 5, result: {:exited, 0}],
+           "#Linx.Process.Info<enter :exited(0) host=5>"},
+          {[mode: :spawn, stage: :signaled, host_pid: 5, result: {:signaled, 9}],
+           "#Linx.Process.Info<spawn :signaled(9) host=5>"},
+          {[mode: :spawn, stage: :aborted, host_pid: 5, result: :aborted],
+           "#Linx.Process.Info<spawn :aborted host=5>"},
+          {[mode: :spawn, stage: :errored, result: {:error, Error.from_agent(2, :execve)}],
+           "#Linx.Process.Info<spawn :errored(execve/2)>"}
+        ] do
+      assert inspect(struct!(Info, fields)) == text
+    end
+  end
+
+  test "every stage that the port program names is one that is known here" do
+    # Its names are atoms once it is loaded.
+    Code.ensure_loaded!(Protocol)
+    source = File.read!(Path.expand("../../../c_src_replacement/src/stage.rs", __DIR__))
+    names = Regex.scan(~r/=> "(\w+)",/, source, capture: :all_but_first) |> List.flatten()
+    assert length(names) > 30
+
+    for name <- names do
+      frame = Protocol.encode({:status, :error, 1, String.to_existing_atom(name)})
+      assert {:ok, {:ended, {:error, 1, stage}, nil}} = Protocol.decode(frame)
+      assert to_string(stage) == name
+    end
+  end
+
+  test "child specifications" do
+    spec = P.child_spec(argv: ["/bin/true"])
+    assert %{id: P, restart: :permanent, shutdown: 5_000} = spec
+    assert {P, :spawn, [[linger: false, argv: ["/bin/true"]]]} = spec.start
+
+    spec =
+      P.child_spec(argv: ["/bin/true"], id: :web, restart: :transient, shutdown: 1, linger: true)
+
+    assert %{id: :web, restart: :transient, shutdown: 1} = spec
+    assert {P, :spawn, [[argv: ["/bin/true"], linger: true]]} = spec.start
+  end
+
+  test "verbs of a session that is gone" do
+    {gone, ref} = spawn_monitor(fn -> :ok end)
+    assert_receive {:DOWN, ^ref, _, _, _}
+
+    for answer <- [
+          P.proceed(gone),
+          P.abort(gone),
+          P.signal(gone, 9),
+          P.wait(gone),
+          P.info(gone),
+          P.host_pid(gone),
+          P.set_owner(gone, self()),
+          P.pty_master(gone),
+          P.pty_write(gone, "x"),
+          P.pty_set_winsize(gone, {1, 1, 1, 1}),
+          P.stdin_write(gone, "x"),
+          P.stdin_close(gone),
+          P.stop(gone),
+          P.command(gone, {:set_ambient, 0}),
+          P.pin(gone),
+          P.enter(gone, argv: ["/bin/true"])
+        ] do
+      assert answer == {:error, :no_process}
+    end
+  end
+end
