@@ -68,11 +68,23 @@ defmodule Linx.NFT.Formatter.Source.Printer do
 
   ## One statement
 
+  # Declarations (`elements = { ... }`, `define`) break a list that does not fit; a rule stays on one line
+  # unless its author began a list on a new one.
   defp line(parts, comment, depth, width) do
+    parts = if list?(parts), do: Enum.map(parts, &by_width/1), else: parts
     flat? = not Enum.any?(parts, &opened?/1) and fits?(parts, depth, width)
-    text = parts |> Enum.reject(&(flat? and continuation?(&1))) |> join(nil, flat?, depth, width)
+    parts = if flat?, do: Enum.reject(parts, &continuation?/1), else: parts
+    text = join(parts, nil, flat?, depth, width)
     [Layout.indent(depth), text, comment(comment), "\n"]
   end
+
+  defp list?(parts),
+    do:
+      Enum.any?(parts, &match?({:op, "=", _}, &1)) or
+        match?([_, {:word, "element", _} | _], parts)
+
+  defp by_width({:elements, entries, _broken?}), do: {:elements, entries, :by_width}
+  defp by_width(part), do: part
 
   defp comment(nil), do: ""
   defp comment(text), do: [" ", text]
@@ -82,7 +94,9 @@ defmodule Linx.NFT.Formatter.Source.Printer do
 
   defp opened?({:block, _, _}), do: true
 
-  defp opened?({:elements, entries}) do
+  defp opened?({:elements, _entries, true}), do: true
+
+  defp opened?({:elements, entries, _broken?}) do
     Enum.any?(entries, fn
       {:comment, _} -> true
       {:element, parts, comment} -> comment != nil or Enum.any?(parts, &opened?/1)
@@ -117,23 +131,16 @@ defmodule Linx.NFT.Formatter.Source.Printer do
   defp gap(_, _), do: " "
 
   defp part({:continuation, _, _}, _flat?, depth, _width), do: ["\\\n", Layout.indent(depth + 2)]
-  defp part({:elements, []}, _flat?, _depth, _width), do: "{ }"
+  defp part({:elements, [], _broken?}, _flat?, _depth, _width), do: "{ }"
 
-  defp part({:elements, entries}, true, depth, width),
-    do: ["{ ", entries |> Enum.map(&element(&1, depth, width)) |> Enum.intersperse(", "), " }"]
+  defp part({:elements, entries, _broken?}, true, depth, width), do: flat(entries, depth, width)
 
-  defp part({:elements, entries}, false, depth, width) do
+  defp part({:elements, entries, broken?}, false, depth, width) do
     cond do
-      Enum.any?(entries, &commented?/1) ->
-        commented(entries, depth, width)
-
-      match?([_], entries) ->
-        part({:elements, entries}, true, depth, width)
-
-      true ->
-        style = if Enum.any?(entries, &pair?/1), do: :lines, else: :fill
-        texts = Enum.map(entries, &IO.iodata_to_binary(element(&1, depth + 1, width)))
-        Layout.broken(texts, style, depth, width)
+      Enum.any?(entries, &commented?/1) -> commented(entries, depth, width)
+      broken? == false -> flat(entries, depth, width)
+      broken? == :by_width and match?([_], entries) -> flat(entries, depth, width)
+      true -> broken(entries, depth, width)
     end
   end
 
@@ -141,6 +148,15 @@ defmodule Linx.NFT.Formatter.Source.Printer do
     do: ["{\n", block(items, context, depth + 1, width), Layout.indent(depth), "}"]
 
   defp part({_kind, text, _}, _flat?, _depth, _width), do: text
+
+  defp flat(entries, depth, width),
+    do: ["{ ", entries |> Enum.map(&element(&1, depth, width)) |> Enum.intersperse(", "), " }"]
+
+  defp broken(entries, depth, width) do
+    style = if Enum.any?(entries, &pair?/1), do: :lines, else: :fill
+    texts = Enum.map(entries, &IO.iodata_to_binary(element(&1, depth + 1, width)))
+    Layout.broken(texts, style, depth, width)
+  end
 
   defp element({:element, parts, _comment}, depth, width),
     do: parts |> colons() |> join(nil, true, depth, width)

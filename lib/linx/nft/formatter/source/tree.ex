@@ -3,7 +3,7 @@ defmodule Linx.NFT.Formatter.Source.Tree do
   # Groups scanned tokens into statements, blocks and element lists, comments at their places.
   #
   #     item    = {:statement, parts, comment | nil} | {:comment, text} | :blank
-  #     part    = token | {:block, context, [item]} | {:elements, [entry]}
+  #     part    = token | {:block, context, [item]} | {:elements, [entry], broken?}
   #     entry   = {:element, [part], comment | nil} | {:comment, text}
   #
   # Whether a brace opens a block or a list is decided the way nft's grammar does: by the first
@@ -17,7 +17,7 @@ defmodule Linx.NFT.Formatter.Source.Tree do
   @type part ::
           Linx.NFT.Formatter.Source.Scanner.token()
           | {:block, context(), [item()]}
-          | {:elements, [entry()]}
+          | {:elements, [entry()], boolean()}
   @type entry :: {:element, [part()], String.t() | nil} | {:comment, String.t()}
   @type item :: {:statement, [part()], String.t() | nil} | {:comment, String.t()} | :blank
 
@@ -89,7 +89,11 @@ defmodule Linx.NFT.Formatter.Source.Tree do
   defp braces(rest, context, parts) do
     case opens(context, parts) do
       nil ->
-        with {:ok, entries, rest} <- entries(rest, [], []), do: {:ok, {:elements, entries}, rest}
+        # A line end straight behind the brace is the author's wish to have the list on lines of its own.
+        broken? = match?([{:newline, _, _} | _], rest)
+
+        with {:ok, entries, rest} <- entries(rest, [], []),
+             do: {:ok, {:elements, entries, broken?}, rest}
 
       inner ->
         with {:ok, items, rest} <- items(rest, inner, [], []),
@@ -148,7 +152,7 @@ defmodule Linx.NFT.Formatter.Source.Tree do
 
   defp entries([{:open, _, _} | rest], parts, acc) do
     with {:ok, inner, rest} <- entries(rest, [], []),
-         do: entries(rest, [{:elements, inner} | parts], acc)
+         do: entries(rest, [{:elements, inner, false} | parts], acc)
   end
 
   defp entries([token | rest], parts, acc), do: entries(rest, [token | parts], acc)
