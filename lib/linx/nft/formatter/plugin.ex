@@ -1,8 +1,12 @@
 defmodule Linx.NFT.Formatter.Plugin do
   @moduledoc false
-  # What `mix format` calls for the body of a sigil or a whole file.
+  # What `mix format` calls for the body of a sigil or a whole file. Only text that the parser takes is laid
+  # out: of anything else nobody knows what its lines mean. The grammar is enough for that; included files and
+  # names are not looked up.
 
-  alias Linx.NFT.Formatter.Source
+  alias Linx.NFT.{Formatter.Source, Parser, Tokenizer}
+
+  @heredocs ["\"\"\"", "'''"]
 
   @doc "Formats `contents`; `opts` are those of `c:Mix.Tasks.Format.format/2`."
   @spec format(String.t(), keyword()) :: String.t()
@@ -10,27 +14,38 @@ defmodule Linx.NFT.Formatter.Plugin do
     if opts[:sigil], do: sigil(contents, opts), else: file(contents, opts)
   end
 
+  # The compiler reports a sigil that does not parse, at its line.
   defp sigil(contents, opts) do
-    case source(contents, [interpolation?: true] ++ opts) do
-      {:ok, text} ->
-        if opts[:opening_delimiter] in [~S("""), "'''"],
-          do: text,
-          else: String.trim_trailing(text, "\n")
-
-      _ ->
-        contents
+    case laid_out(contents, "nofile", [interpolation?: true] ++ opts) do
+      {:ok, text} -> if opts[:opening_delimiter] in @heredocs, do: text, else: delimited(text)
+      _ -> contents
     end
   end
 
+  # Between quotes on one line the text stays there; several lines begin below the opening one.
+  defp delimited(text) do
+    text = String.trim_trailing(text, "\n")
+    if String.contains?(text, "\n"), do: "\n" <> text <> "\n", else: text
+  end
+
   defp file(contents, opts) do
-    case source(contents, opts) do
+    case laid_out(contents, opts[:file] || "nofile", opts) do
       {:ok, text} -> text
+      {:error, error} -> raise error
       :error -> contents
     end
   end
 
-  # Only text that the parser takes is laid out: of anything else nobody knows what its lines mean.
-  defp source(contents, opts) do
-    Source.format(contents, opts)
+  defp laid_out(contents, file, opts) do
+    reading = [
+      file: file,
+      source: contents,
+      interpolation?: Keyword.get(opts, :interpolation?, false)
+    ]
+
+    with {:ok, tokens} <- Tokenizer.tokenize(contents, reading),
+         {:ok, _items} <- Parser.parse(tokens, reading) do
+      Source.format(contents, opts)
+    end
   end
 end
