@@ -25,7 +25,7 @@ defmodule Linx.ArchitectureTest do
     {~r/^Linx\.Netfilter\.(Push|Pull|Batch|Transaction|Kernel)(\.|$)/, :verbs},
     {~r/^Linx\.Netfilter\./, :values},
     {~r/^Linx\.Netlink\.(Message|Attr|Codec|Constants|Nfnl\.Codec)(\.|$)/, :codecs},
-    {~r/^Linx\.Netlink\.(Socket|Request|Nfnl)(\.|$)/, :kernel},
+    {~r/^Linx\.Netlink\.(Socket|Inbox|Request|Nfnl)(\.|$)/, :kernel},
     {~r/^Linx\.Netlink\.Rtnl\.Monitor$/, :processes},
     {~r/^Linx\.Netlink\.Rtnl\.Monitor\./, :values},
     {~r/^Linx\.Netlink(\.|$)/, :verbs},
