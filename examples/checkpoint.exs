@@ -79,7 +79,7 @@ keep = MapSet.new([:cap_net_bind_service])
 {:ok, filter} =
   Seccomp.allow_list(
     ~w(accept accept4 access arch_prctl alarm bind brk chdir clone close dup dup2 exit exit_group fcntl fork fstat futex
-       getegid geteuid getgid getpid getrandom getsockname getpeername gettid getuid ioctl kill listen lseek
+       getcwd getegid geteuid getgid getpid getrandom getsockname getpeername gettid getuid ioctl kill listen lseek
        mmap mprotect mremap munmap newfstatat open openat poll prctl prlimit64 read readlink readlinkat recvfrom
        rseq rt_sigaction rt_sigprocmask rt_sigreturn select sendfile sendto set_robust_list set_tid_address
        setitimer setsid setsockopt shutdown socket stat time umask uname vfork wait4 write writev)a,
@@ -164,60 +164,78 @@ defmodule Witness do
   end
 end
 
-import Witness
-
-start()
+Witness.start()
 namespaces = for ns <- ~w(user pid net mnt uts ipc), do: File.read_link!("/proc/#{pid}/ns/#{ns}")
 IO.puts("\nThe workload runs as pid #{pid}. In force, as the host sees it:\n")
 
-page = eventually(fn -> get(80) end, &is_binary/1)
-check("page over the veth, port 80", page == "served from inside", inspect(page))
+page = Witness.eventually(fn -> Witness.get(80) end, &is_binary/1)
+Witness.check("page over the veth, port 80", page == "served from inside", inspect(page))
 
-refused = get(81)
-ruleset = run("nsenter", ["-t", "#{pid}", "-n", "nft", "list", "ruleset"])
-check("port 81", refused == :econnrefused, inspect(refused))
+refused = Witness.get(81)
+ruleset = Witness.run("nsenter", ["-t", "#{pid}", "-n", "nft", "list", "ruleset"])
+Witness.check("port 81", refused == :econnrefused, inspect(refused))
 
-check(
+Witness.check(
   "... by the firewall",
   ruleset =~ ~r/counter packets 1 bytes \d+ reject/,
   "its counter stands at one packet"
 )
 
-check(
+Witness.check(
   "ruleset, as nft sees it",
   ruleset =~ "tcp dport 80 accept",
   "table inet guard, tcp dport 80 accept"
 )
 
-hostname = run("nsenter", ["-t", "#{pid}", "-u", "hostname"])
-check("hostname", hostname == "checkpoint", hostname)
+hostname = Witness.run("nsenter", ["-t", "#{pid}", "-u", "hostname"])
+Witness.check("hostname", hostname == "checkpoint", hostname)
 
-ns_pid = pid |> status("NSpid") |> String.split()
-check("pid inside", ns_pid == ["#{pid}", "1"], Enum.join(ns_pid, " outside, ") <> " inside")
+ns_pid = pid |> Witness.status("NSpid") |> String.split()
+
+Witness.check(
+  "pid inside",
+  ns_pid == ["#{pid}", "1"],
+  Enum.join(ns_pid, " outside, ") <> " inside"
+)
 
 procs = "/proc/#{pid}/root/proc" |> File.ls!() |> Enum.filter(&(&1 =~ ~r/^\d+$/))
-check("its /proc shows itself only", procs == ["1"], "pids #{Enum.join(procs, " ")}")
+Witness.check("its /proc shows itself only", procs == ["1"], "pids #{Enum.join(procs, " ")}")
 
 uid_map = "/proc/#{pid}/uid_map" |> File.read!() |> String.split()
-check("uid map", uid_map == ["0", "100000", "1"], Enum.join(uid_map, " "))
+Witness.check("uid map", uid_map == ["0", "100000", "1"], Enum.join(uid_map, " "))
 
-route = run("nsenter", ["-t", "#{pid}", "-n", "ip", "route", "show", "default"])
-check("default route", route =~ "via 10.77.0.1 dev eth0", route)
+route = Witness.run("nsenter", ["-t", "#{pid}", "-n", "ip", "route", "show", "default"])
+Witness.check("default route", route =~ "via 10.77.0.1 dev eth0", route)
 
 bind = 0x400
-bounding = pid |> status("CapBnd") |> String.to_integer(16)
-effective = pid |> status("CapEff") |> String.to_integer(16)
-check("bounding set", bounding == bind, "#{status(pid, "CapBnd")} (cap_net_bind_service)")
-check("effective set", effective == bind, status(pid, "CapEff"))
+bounding = pid |> Witness.status("CapBnd") |> String.to_integer(16)
+effective = pid |> Witness.status("CapEff") |> String.to_integer(16)
 
-check("seccomp mode", status(pid, "Seccomp") == "2", "#{status(pid, "Seccomp")} (filter)")
-check("no_new_privs", status(pid, "NoNewPrivs") == "1", status(pid, "NoNewPrivs"))
+Witness.check(
+  "bounding set",
+  bounding == bind,
+  "#{Witness.status(pid, "CapBnd")} (cap_net_bind_service)"
+)
 
-fds = fds(pid)
+Witness.check("effective set", effective == bind, Witness.status(pid, "CapEff"))
+
+Witness.check(
+  "seccomp mode",
+  Witness.status(pid, "Seccomp") == "2",
+  "#{Witness.status(pid, "Seccomp")} (filter)"
+)
+
+Witness.check(
+  "no_new_privs",
+  Witness.status(pid, "NoNewPrivs") == "1",
+  Witness.status(pid, "NoNewPrivs")
+)
+
+fds = Witness.fds(pid)
 ours = for {fd, target} <- fds, fd in ~w(0 1 2), do: target
 own = for {fd, target} <- fds, fd not in ~w(0 1 2), do: target
-check("descriptors 0 to 2", ours == List.duplicate("/dev/null", 3), Enum.join(ours, " "))
-check("no other but its own socket", match?(["socket:" <> _], own), Enum.join(own, " "))
+Witness.check("descriptors 0 to 2", ours == List.duplicate("/dev/null", 3), Enum.join(ours, " "))
+Witness.check("no other but its own socket", match?(["socket:" <> _], own), Enum.join(own, " "))
 
 # -- and then nothing of it is left ----------------------------------------------------------------------------------
 
@@ -225,31 +243,37 @@ check("no other but its own socket", match?(["socket:" <> _], own), Enum.join(ow
 {:ok, witness} = Nfnl.open({:pid, pid})
 
 IO.puts("\nThe workload is stopped, the firewall's socket closed:\n")
-:ok = Process.stop(c)
-{:ok, outcome} = Process.wait(c)
-check("workload", not File.exists?("/proc/#{pid}"), inspect(outcome))
+
+# SIGTERM, and SIGKILL 200 ms later: the server is pid 1 in there, and the kernel drops signals that pid 1 ignores.
+{:ok, outcome} = Process.stop(c, 200)
+Witness.check("workload", not File.exists?("/proc/#{pid}"), inspect(outcome))
 
 :ok = Linx.Netlink.Socket.close(nf)
 {:ok, ruleset} = Netfilter.pull(witness)
-check("table", Netfilter.Ruleset.tables(ruleset) == [], "none left in its network namespace")
+
+Witness.check(
+  "table",
+  Netfilter.Ruleset.tables(ruleset) == [],
+  "none left in its network namespace"
+)
 
 for socket <- [witness, inside], do: :ok = Linx.Netlink.Socket.close(socket)
 
-left = eventually(fn -> inhabited(namespaces) end, &(&1 == []))
+left = Witness.eventually(fn -> Witness.inhabited(namespaces) end, &(&1 == []))
 
-check(
+Witness.check(
   "namespaces",
   left == [],
   "#{length(namespaces) - length(left)} of #{length(namespaces)} gone"
 )
 
 links = fn -> with {:ok, links} <- Rtnl.Link.list(host), do: Enum.map(links, & &1.name) end
-names = eventually(links, &("demo0" not in &1))
-check("veth", "demo0" not in names, "links left: #{Enum.join(names, " ")}")
+names = Witness.eventually(links, &("demo0" not in &1))
+Witness.check("veth", "demo0" not in names, "links left: #{Enum.join(names, " ")}")
 
 File.rm_rf!(site)
 
-case failed() do
+case Witness.failed() do
   0 ->
     IO.puts("\nAll of it holds.")
 
