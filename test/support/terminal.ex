@@ -59,12 +59,17 @@ defmodule Linx.Test.Terminal do
   @spec type(pid(), iodata()) :: :ok
   def type(session, keys), do: :ok = Session.pty_write(session, keys)
 
-  @doc "Types a line and waits for the prompt after it; the output between."
+  @doc """
+  Types an expression at iex's prompt and waits for the next prompt. Gives the text of `inspect/1` of its value.
+  """
   @spec run(pid(), String.t()) :: String.t()
-  def run(session, line) do
-    type(session, line <> "\r")
-    expect("\n")
-    expect(~r/(ready>|iex\(\d+\)>) ?/)
+  def run(session, code) do
+    # The marks are not in what is typed, which the terminal shows as well, more than once.
+    type(session, "(#{code}) |> then(&IO.puts([60, \"1>\", inspect(&1), 60, \"2>\"]))\r")
+    expect("<1>")
+    value = expect("<2>")
+    expect(~r/:ok\r\n.*> /s)
+    value
   end
 
   @doc "Waits until the screen shows `what`; what came before it, which is then forgotten with it."
@@ -113,6 +118,14 @@ defmodule Linx.Test.Terminal do
       :nomatch -> nil
       found -> found
     end
+  end
+
+  @doc "The terminal's settings, as stty(1) prints them. A word with a minus is off."
+  @spec settings(pid()) :: [String.t()]
+  def settings(session) do
+    {:ok, pid} = Session.host_pid(session)
+    {text, 0} = System.cmd("stty", ["-a", "-F", "/proc/#{pid}/fd/0"])
+    ~r/-?(?:isig|icanon|echo|opost|ixon|icrnl|iexten)\b/ |> Regex.scan(text) |> Enum.concat()
   end
 
   @doc "Asserts that `what` is not on the screen."

@@ -12,14 +12,26 @@ defmodule Linx.Tty.Guard do
 
   defmodule Bracket do
     @moduledoc false
-    # One terminal taken over. `id` marks its messages; `terminal` is the resource or nil; `keyboard` a pid or nil.
-    defstruct [:id, :key, :owner, :monitor, :terminal, :keyboard, :driver, undo: []]
+    # One terminal taken over. `id` marks its messages; `terminal` is the resource or nil; `keyboard` a pid or nil;
+    # `typed` are keys that came before.
+    defstruct [
+      :id,
+      :key,
+      :owner,
+      :monitor,
+      :leader,
+      :driver,
+      :terminal,
+      :keyboard,
+      typed: "",
+      undo: []
+    ]
   end
 
   @doc """
   Takes a terminal over for the calling process. `:busy` when somebody has it.
   """
-  @spec acquire(:controlling | {:group_leader, pid()}) ::
+  @spec acquire({:controlling | :group_leader, pid()}) ::
           {:ok, %Bracket{}} | {:error, :busy | Error.t()}
   def acquire(target), do: acquire(target, 5)
 
@@ -54,8 +66,8 @@ defmodule Linx.Tty.Guard do
   end
 
   @impl true
-  def handle_call({:acquire, target, owner}, _from, brackets) do
-    bracket = %Bracket{id: System.unique_integer([:positive]), owner: owner}
+  def handle_call({:acquire, {_, leader} = target, owner}, _from, brackets) do
+    bracket = %Bracket{id: System.unique_integer([:positive]), owner: owner, leader: leader}
     bracket = identify(bracket, target)
 
     with false <- Map.has_key?(brackets, bracket.key),
@@ -99,8 +111,11 @@ defmodule Linx.Tty.Guard do
     kept
   end
 
-  # The VM's own terminal is one, by whichever way it is reached.
-  defp identify(bracket, :controlling), do: %{bracket | key: :own}
+  # The VM's own terminal is one, by whichever way it is reached. The driver is that of the shell on it, if there is one.
+  defp identify(bracket, {:controlling, leader}) do
+    driver = Otp.driver(leader)
+    %{bracket | key: :own, driver: if(Otp.user_drv?(driver), do: driver)}
+  end
 
   defp identify(bracket, {:group_leader, leader}) do
     driver = Otp.driver(leader)
@@ -110,17 +125,12 @@ defmodule Linx.Tty.Guard do
 
   # -- taking ----------------------------------------------------------------------------------------------------------
 
-  defp take(:controlling, bracket) do
-    with {:ok, terminal} <- Native.terminal_open(:raw) do
-      bracket = did(%{bracket | terminal: terminal}, {:terminal, terminal})
-
-      case Otp.disable_reader() do
-        {:ok, tty} -> {:ok, bracket |> did({:reader, tty}) |> watch_signals()}
-        :none -> {:ok, watch_signals(bracket)}
-        :busy -> refuse(bracket, :busy)
-      end
-    else
-      {:error, {step, errno}} -> {:error, Error.from_nif(step, errno)}
+  # The reader first: what is typed from now on stays in the kernel until we read it.
+  defp take({:controlling, leader}, bracket) do
+    case Otp.disable_reader() do
+      {:ok, tty} -> bracket |> did({:reader, tty}) |> take_typed(leader) |> take_raw()
+      :none -> take_raw(bracket)
+      :busy -> {:error, :busy}
     end
   end
 
@@ -143,6 +153,29 @@ defmodule Linx.Tty.Guard do
     {:ok, did(%{bracket | keyboard: keyboard}, {:keyboard, keyboard})}
   end
 
+  defp take_raw(bracket) do
+    case Native.terminal_open(:raw) do
+      {:ok, terminal} ->
+        {:ok, %{bracket | terminal: terminal} |> did({:terminal, terminal}) |> watch_signals()}
+
+      {:error, {step, errno}} ->
+        # The keys were iex's after all.
+        Otp.typed(bracket.leader, bracket.driver, bracket.typed)
+        undo(bracket)
+        {:error, Error.from_nif(step, errno)}
+    end
+  end
+
+  # What iex's reader has read of what was typed after the attach's own line.
+  defp take_typed(%{driver: nil} = bracket, _leader), do: bracket
+
+  defp take_typed(bracket, leader) do
+    before = echo(leader, false)
+    typed = Keyboard.typed(leader, bracket.driver)
+    if before, do: echo(leader, true)
+    %{bracket | typed: typed}
+  end
+
   # OTP's raw mode leaves the line discipline its signals: ctrl-c would end the shell's job, ctrl-z stop the VM. Without
   # /dev/tty behind descriptor 0 they stay what they are.
   defp quiet_line(bracket) do
@@ -163,11 +196,6 @@ defmodule Linx.Tty.Guard do
     # Supervised: the handler goes when the guard does.
     :ok = :gen_event.add_sup_handler(:erl_signal_server, handler, bracket.owner)
     did(bracket, {:handler, handler})
-  end
-
-  defp refuse(bracket, reason) do
-    undo(bracket)
-    {:error, reason}
   end
 
   defp did(bracket, change), do: %{bracket | undo: [change | bracket.undo]}

@@ -20,6 +20,7 @@ defmodule Linx.Tty.Keyboard do
   @open 8
   @poll 250
   @most 65_536
+  @patience 2_000
   # A noncharacter: no keyboard sends it.
   @mark 0x10FFFE
 
@@ -46,6 +47,31 @@ defmodule Linx.Tty.Keyboard do
 
       loop(read(%__MODULE__{leader: leader, driver: driver, owner: owner, id: id}))
     end)
+  end
+
+  @doc """
+  What a group leader, whose echo is off, has in store for its next reader.
+  """
+  @spec typed(pid(), pid()) :: String.t()
+  def typed(leader, driver) do
+    state = request(%__MODULE__{leader: leader, driver: driver})
+    send(leader, {driver, {:data, <<@mark::utf8>>}})
+    text(stored(state, System.monotonic_time(:millisecond) + @patience).typed)
+  end
+
+  defp stored(state, deadline) do
+    receive do
+      {:io_reply, ref, reply} when is_map_key(state.pending, ref) ->
+        state = %{state | pending: Map.delete(state.pending, ref)}
+
+        cond do
+          mark?(reply) -> state
+          is_list(reply) or is_binary(reply) -> stored(request(answered(state, reply)), deadline)
+          true -> state
+        end
+    after
+      max(deadline - System.monotonic_time(:millisecond), 0) -> state
+    end
   end
 
   @spec want(pid()) :: :ok
@@ -216,7 +242,7 @@ defmodule Linx.Tty.Keyboard do
         state = %{state | pending: Map.delete(state.pending, ref)}
 
         # An answer that is no mark has used up a request that a mark was meant for.
-        if reply in [[@mark], <<@mark::utf8>>],
+        if mark?(reply),
           do: collect(state, marks - 1),
           else: collect(request(answered(state, reply)), marks)
 
@@ -224,6 +250,8 @@ defmodule Linx.Tty.Keyboard do
         :ok
     end
   end
+
+  defp mark?(reply), do: reply in [[@mark], <<@mark::utf8>>]
 
   defp tell(state, what), do: send(state.owner, {:linx_tty, state.id, what})
 end

@@ -29,9 +29,8 @@ defmodule Linx.Tty.Pump do
           Attach.result() | {:error, term()}
   def run(target, session, key) do
     leader = Process.group_leader()
-    place = if target == :controlling, do: :controlling, else: {:group_leader, leader}
 
-    with {:ok, bracket} <- Guard.acquire(place) do
+    with {:ok, bracket} <- Guard.acquire({target, leader}) do
       pump = start(target, session, key, bracket, leader)
 
       try do
@@ -84,6 +83,8 @@ defmodule Linx.Tty.Pump do
   defp first(:controlling, bracket) do
     with {:ok, size} <- Native.terminal_window_size(bracket.terminal),
          do: send(self(), {:linx_tty, bracket.id, {:size, size}})
+
+    if bracket.typed != "", do: send(self(), {:linx_tty, bracket.id, {:data, bracket.typed}})
 
     with :ok <- Native.terminal_start(bracket.terminal, self(), bracket.id),
          do: Native.terminal_want(bracket.terminal)
@@ -273,16 +274,8 @@ defmodule Linx.Tty.Pump do
   # Keys that arrived and were not used are the shell's.
   defp give_back({result, rest}, bracket, leader) do
     typed = rest <> leftover(bracket.id, "")
-    driver = bracket.driver || own_driver(leader, typed)
-    if String.valid?(typed), do: Otp.typed(leader, driver, typed)
+    if String.valid?(typed), do: Otp.typed(leader, bracket.driver, typed)
     result
-  end
-
-  defp own_driver(_leader, ""), do: nil
-
-  defp own_driver(leader, _typed) do
-    driver = Otp.driver(leader)
-    if Otp.user_drv?(driver), do: driver
   end
 
   defp leftover(id, typed) do

@@ -16,13 +16,15 @@ mod atoms {
 /// `{rows, cols, xpixel, ypixel}`
 type Size = (u16, u16, u16, u16);
 
-fn size_of((rows, cols, xpixel, ypixel): Size) -> WindowSize {
-    WindowSize {
-        rows,
-        cols,
-        xpixel,
-        ypixel,
-    }
+/// rustler's decoder of u16 cuts a larger number off; this refuses it.
+fn size_of((rows, cols, xpixel, ypixel): (u32, u32, u32, u32)) -> NifResult<WindowSize> {
+    let field = |n: u32| u16::try_from(n).map_err(|_| Error::BadArg);
+    Ok(WindowSize {
+        rows: field(rows)?,
+        cols: field(cols)?,
+        xpixel: field(xpixel)?,
+        ypixel: field(ypixel)?,
+    })
 }
 
 fn size_term(size: WindowSize) -> Value<Size> {
@@ -65,8 +67,9 @@ fn tty_window_size(fd: i32) -> Reply<Value<Size>> {
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn tty_set_window_size(fd: i32, size: Size) -> Reply<()> {
-    Reply(tty::set_window_size(fd, size_of(size)))
+fn tty_set_window_size(fd: i32, size: (u32, u32, u32, u32)) -> NifResult<Reply<()>> {
+    let size = size_of(size)?;
+    Ok(Reply(tty::set_window_size(fd, size)))
 }
 
 pub struct TerminalResource(Terminal);

@@ -1,0 +1,315 @@
+defmodule Linx.Integration.TtyAttachTest do
+  # A person at a local iex, on a terminal of ours: both ways of attaching, what passes, and what is left behind.
+  use ExUnit.Case, async: true
+
+  import Linx.Test.Terminal
+
+  @moduletag :tty
+  @moduletag :tmp_dir
+  @moduletag timeout: 120_000
+
+  # A workload in iex's variable `s`. Its prompt is not in what is typed.
+  defp spawned(t, argv \\ ~s(["/bin/sh"]), options \\ "") do
+    env = ~s(["PS1=sh" <> "-> ", "PATH=/usr/bin:/bin", "TERM=xterm", "HISTFILE="])
+    run(t, "{:ok, s} = Linx.Process.spawn(argv: #{argv}, stdio: :pty, env: #{env}#{options})")
+    assert run(t, "Linx.Process.proceed(s)") == ":ok"
+  end
+
+  defp attach(t, mode, opts \\ "[]"),
+    do: type(t, "r = Linx.Tty.attach(#{inspect(mode)}, s, #{opts})\r")
+
+  # What attach changes besides the terminal's settings.
+  @state """
+  {:io.getopts()[:echo], Process.whereis(Linx.Tty.Guard), Process.flag(:trap_exit, false), \
+  :sys.get_state(:user_drv) |> elem(1) |> elem(1) |> elem(4), \
+  :gen_event.which_handlers(:erl_signal_server) |> Enum.filter(&is_tuple/1), \
+  Process.info(self(), :messages) |> elem(1) |> Enum.filter(&match?({:linx_tty, _}, &1)), \
+  Process.info(self(), :messages) |> elem(1) |> Enum.filter(&match?({:linx_tty, _, _}, &1))}
+  """
+
+  for mode <- [:controlling, :group_leader] do
+    describe "#{mode}:" do
+      @mode mode
+
+      test "the workload has the terminal's size, its keys and its signals; iex works on after it" do
+        t = iex(rows: 33, cols: 101)
+        before = {settings(t), run(t, @state)}
+        spawned(t)
+        attach(t, @mode)
+        expect("sh-> ")
+
+        type(t, "stty size\r")
+        expect("33 101\r\n")
+
+        # ctrl-c, ctrl-z and ctrl-d are the workload's.
+        type(
+          t,
+          "sh -c 'trap \"echo caug\"\"ht; exit\" INT; echo rea\"\"dy; while :; do sleep .1; done'\r"
+        )
+
+        expect("ready\r\n")
+        type(t, <<3>>)
+        expect("caught")
+        expect("sh-> ")
+        type(t, "cat; echo co''de $?\r")
+        expect("$?\r\n")
+        type(t, <<3>>)
+        expect("sh-> ")
+        type(t, "cat; echo co''de $?\r")
+        expect("$?\r\n")
+        type(t, <<4>>)
+        expect("code 0\r\n")
+
+        type(t, "exit 7\r")
+        expect("{:ok, {:exited, 7}}\r\n")
+        assert run(t, "r") == "{:ok, {:exited, 7}}"
+        assert {settings(t), run(t, @state)} == before
+      end
+
+      test "a resize reaches the workload while it runs" do
+        t = iex()
+        spawned(t)
+        attach(t, @mode)
+        expect("sh-> ")
+        type(t, "trap 'stty size' WINCH; echo se''t\r")
+        expect("set\r\n")
+        :ok = Linx.Process.pty_set_winsize(t, {50, 132, 0, 0})
+        # dash runs a trap when the command in the foreground has ended.
+        until(fn -> type(t, "\r") end, "50 132\r\n")
+        type(t, "exit\r")
+        expect("{:ok, {:exited, 0}}")
+        # iex's own idea of the size is the new one as well.
+        assert run(t, "{:io.rows(), :io.columns()}") == "{{:ok, 50}, {:ok, 132}}"
+      end
+
+      test "control characters and the alternate screen pass as they are" do
+        t = iex()
+        spawned(t)
+        attach(t, @mode)
+        expect("sh-> ")
+        type(t, "printf '\\033[?1049h\\033[2J\\033[5;10Hx\\b\\b\\a\\t\\033[?1049l\\0en''d'\r")
+        expect("\e[?1049h\e[2J\e[5;10Hx\b\b\a\t\e[?1049l\0end")
+        type(t, "printf 'caf\\303\\251 \\342\\202\\254 en''d'\r")
+        expect("café € end")
+        type(t, "exit\r")
+        expect("{:ok, {:exited, 0}}")
+      end
+
+      test "an editor edits", %{tmp_dir: dir} do
+        file = Path.join(dir, "f")
+        t = iex()
+        spawned(t, ~s(["#{System.find_executable("busybox")}", "vi", "f"]), ~s(, cwd: "#{dir}"))
+        attach(t, @mode)
+        expect("~")
+        type(t, "iline one\rline twx\b")
+        expect("line tw")
+        # A key after escape within 50 ms would be part of an escape sequence.
+        type(t, "o\e")
+        expect("\e[K- ")
+        type(t, ":wq\r")
+        expect("{:ok, {:exited, 0}}")
+        assert File.read!(file) == "line one\nline two\n"
+      end
+
+      test "detach leaves it running, and another attach finds it" do
+        t = iex()
+        spawned(t)
+        attach(t, @mode)
+        expect("sh-> ")
+        type(t, "x=here\r")
+        expect("sh-> ")
+        type(t, <<16>>)
+        type(t, <<17>>)
+        expect("{:ok, :detached}\r\n")
+        assert run(t, "elem(Linx.Process.info(s), 1).stage") == ":running"
+
+        attach(t, @mode, "[detach_key: <<29>>]")
+        type(t, "echo still-$x\r")
+        expect("still-here\r\n")
+        # The other key is nothing now: ctrl-p and ctrl-q are the workload's.
+        type(t, <<16, 17>>)
+        type(t, <<21>>)
+        type(t, "echo no''t\r")
+        expect("not\r\n")
+        type(t, <<29>>)
+        expect("{:ok, :detached}\r\n")
+        assert run(t, "Linx.Process.signal(s, 9)") == ":ok"
+        assert run(t, "Linx.Process.wait(s)") == "{:ok, {:signaled, 9}}"
+      end
+
+      test "a workload killed by a signal says so" do
+        t = iex()
+        spawned(t)
+        attach(t, @mode)
+        expect("sh-> ")
+        type(t, "kill -TERM $$; kill -KILL $$\r")
+        expect("{:ok, {:signaled, 9}}")
+      end
+
+      test "an earlier session's end in the mailbox is not this one's" do
+        t = iex()
+        spawned(t, ~s(["/bin/sh", "-c", "exit 3"]))
+        assert run(t, "Linx.Process.wait(s)") == "{:ok, {:exited, 3}}"
+
+        assert run(t, "{:linx_process, :exited, 3} in elem(Process.info(self(), :messages), 1)") ==
+                 "true"
+
+        spawned(t)
+        attach(t, @mode)
+        expect("sh-> ")
+        type(t, "exit 4\r")
+        expect("{:ok, {:exited, 4}}")
+      end
+
+      test "one terminal has one attach at a time" do
+        t = iex()
+        spawned(t)
+
+        run(t, """
+        me = self(); {:ok, other} = Linx.Process.spawn(argv: ["/bin/cat"], stdio: :pty); \
+        Linx.Process.proceed(other); \
+        second = fn -> send(me, {:second, for(m <- [:controlling, :group_leader], do: Linx.Tty.attach(m, other))}) end\
+        """)
+
+        # The second attach is made when the workload's first output comes through the first one.
+        run(t, """
+        go = spawn(fn -> File.read!("/proc/self/stat"); receive(do: (:go -> second.())) end); \
+        spawn(fn -> r = Process.monitor(go); \
+        Stream.repeatedly(fn -> Process.whereis(Linx.Tty.Guard) end) |> Enum.find(& &1); send(go, :go); \
+        receive(do: ({:DOWN, ^r, _, _, _} -> :ok)) end)\
+        """)
+
+        attach(t, @mode)
+        expect("sh-> ")
+        type(t, "exit\r")
+        expect("{:ok, {:exited, 0}}")
+        assert run(t, "receive(do: ({:second, r} -> r))") == "[error: :busy, error: :busy]"
+      end
+
+      for who <- [:another, :evaluator] do
+        @who who
+        test "the attaching process (#{who}) killed: iex works on", %{tmp_dir: dir} do
+          fifo = Path.join(dir, "fifo")
+          {_, 0} = System.cmd("mkfifo", [fifo])
+          t = iex()
+          before = settings(t)
+
+          body =
+            "{:ok, s} = Linx.Process.spawn(argv: [\"/bin/sh\"], stdio: :pty, env: [\"PS1=sh\" <> \"-> \"]); " <>
+              "Linx.Process.proceed(s); Linx.Tty.attach(#{inspect(@mode)}, s)"
+
+          kill = "spawn(fn -> :file.read_file(\"#{fifo}\", [:raw]); Process.exit(pid, :kill) end)"
+
+          case @who do
+            :another ->
+              type(t, "pid = spawn(fn -> #{body} end); #{kill}; Process.sleep(:infinity)\r")
+
+            :evaluator ->
+              type(t, "pid = self(); #{kill}; #{body}\r")
+          end
+
+          expect("sh-> ")
+          attached = settings(t)
+          assert attached != before
+          type(t, "echo > '#{fifo}'\r")
+
+          # The evaluator sleeps in the first case: iex's own ctrl-c, or a killed evaluator, gives a prompt.
+          poll(fn -> settings(t) == before end)
+          if @who == :another, do: type(t, <<7>>)
+
+          if @who == :another do
+            expect("User switch command")
+            type(t, "i\r")
+            expect("resume")
+            type(t, "c\r")
+          end
+
+          expect(~r/(ready|iex)[^\n]*> /)
+          assert run(t, "1 + 41") == "42"
+          # Echo and the line editor are back: a line is edited before it is read.
+          assert run(t, "1 + 4x\b2") == "43"
+          assert run(t, "Process.whereis(Linx.Tty.Guard)") == "nil"
+          assert settings(t) == before
+        end
+      end
+    end
+  end
+
+  test "controlling: every byte passes" do
+    t = iex()
+    spawned(t)
+    attach(t, :controlling, "[detach_key: nil]")
+    expect("sh-> ")
+    type(t, "printf '\\377\\376\\200x\\303en''d'\r")
+    expect(<<255, 254, 128, "x", 0xC3, "end">>)
+
+    type(
+      t,
+      "stty raw -echo; head -c 256 | od -An -v -tu1 | tr -d '\\n '; stty sane; echo en''d\r"
+    )
+
+    poll(fn -> "-icanon" in workload_settings(t) end)
+    type(t, for(n <- 0..255, into: "", do: <<n>>))
+    expect("252253254255")
+    expect("end")
+    type(t, "exit\r")
+    expect("{:ok, {:exited, 0}}")
+  end
+
+  defp workload_settings(t) do
+    {:ok, iex} = Linx.Process.host_pid(t)
+
+    {shell, 0} =
+      System.cmd("sh", [
+        "-c",
+        "ps -e -o pid=,args= | awk '/head -c 25[6]/ {print $1}'; echo #{iex}"
+      ])
+
+    with [pid, _ | _] <- String.split(shell),
+         {text, 0} <-
+           System.cmd("stty", ["-a", "-F", "/proc/#{pid}/fd/0"], stderr_to_stdout: true) do
+      String.split(text)
+    else
+      _ -> []
+    end
+  end
+
+  test "what was typed before the end and not read is iex's" do
+    t = iex()
+    spawned(t, ~s(["/bin/sh", "-c", "read line; exit 5"]))
+    attach(t, :group_leader)
+    poll(fn -> "-isig" in settings(t) end)
+
+    # The workload is gone when the second line comes; each of its keys must arrive at iex, and once.
+    type(t, "x\r")
+    expect("{:ok, {:exited, 5}}")
+    type(t, "IO.puts([60, \"o\", \"k>\"])\rIO.puts([60, \"o\", \"k2>\"])\r")
+    expect("<ok>")
+    expect("<ok2>")
+  end
+
+  # Types until it is seen: for what needs a key to happen.
+  defp until(press, what, tries \\ 100) do
+    press.()
+
+    try do
+      expect(what, 200)
+    rescue
+      error in ExUnit.AssertionError ->
+        if tries > 0, do: until(press, what, tries - 1), else: reraise(error, __STACKTRACE__)
+    end
+  end
+
+  defp poll(condition, deadline \\ System.monotonic_time(:millisecond) + 20_000) do
+    cond do
+      condition.() ->
+        :ok
+
+      System.monotonic_time(:millisecond) > deadline ->
+        expect(~r/it came to pass/, 0)
+
+      true ->
+        receive after: (20 -> poll(condition, deadline))
+    end
+  end
+end
