@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use linx_sys::job::{Job, Outcome};
 use linx_sys::mount::{Lookup, Mount, PivotRoot, Umount};
-use linx_sys::{Fault, mount};
+use linx_sys::{Fault, mount, ns};
 use rustler::{Binary, Error, NifResult};
 
 use crate::reply::Reply;
@@ -72,6 +72,11 @@ fn mount_pivot_root(
         new_root: text(&new_root)?,
         put_old: text(&put_old)?,
     };
+    if places.are_ours() {
+        return Ok(Reply(ns::run_in(&[], || {
+            mount::pivot_root_plainly(&request)
+        })));
+    }
     Ok(done(places.run(&program, &Job::PivotRoot(request))))
 }
 

@@ -125,7 +125,11 @@ fn run_here<'n>(
         Job::PivotRoot(request) => {
             let mut home = Home::open()?;
             join_mount(&mut home)?;
-            mount::pivot_root(&home, request).map(|()| Outcome::Done)
+            match home.away {
+                true => mount::pivot_root(&home, request),
+                false => mount::pivot_root_plainly(request),
+            }
+            .map(|()| Outcome::Done)
         }
         Job::SysctlRead(paths) => sysctl::Tree::open()?.read(paths).map(Outcome::Bytes),
         Job::SysctlWrite(paths, data) => sysctl::Tree::open()?

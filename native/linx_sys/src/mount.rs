@@ -13,7 +13,7 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat, open
 use rustix::io::{Errno, retry_on_intr};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::param::page_size;
-use rustix::process::{fchdir, pivot_root as pivot};
+use rustix::process::{chdir, fchdir, getcwd, pivot_root as pivot};
 
 use crate::fault::{Fault, Stage};
 use crate::pin::check_procfs;
@@ -144,18 +144,18 @@ pub fn umount(home: &Home, request: &Umount) -> Result<(), Fault> {
             drop(parent);
             return unmount(c".", flags).map_err(Stage::Umount.errno());
         };
+        // A descriptor of the mount itself would keep it busy, so it is named from its parent; a symlink that takes its
+        // place meanwhile is not followed. Nothing looks at the mount before: that would unmark one that is to expire.
+        fchdir(&parent).map_err(Stage::Umount.errno())?;
+        let refused = match unmount(name.as_c_str(), flags | UnmountFlags::NOFOLLOW) {
+            Err(Errno::INVAL) => Stage::Umount.fault(libc::EINVAL),
+            other => return other.map_err(Stage::Umount.errno()),
+        };
+        // EINVAL: no mount point. A symlink is none.
         match link_target(parent.as_fd(), &name, Stage::Umount)? {
             Some(_) if tree.no_symlinks() => return Err(Stage::Umount.fault(libc::ELOOP)),
-            Some(link) if !flags.contains(UnmountFlags::NOFOLLOW) => {
-                path = beside(&path, &link);
-            }
-            _ => {
-                // A descriptor of the mount itself would keep it busy, so it is named from its parent, and a symlink
-                // that took its place meanwhile is not followed.
-                fchdir(&parent).map_err(Stage::Umount.errno())?;
-                return unmount(name.as_c_str(), flags | UnmountFlags::NOFOLLOW)
-                    .map_err(Stage::Umount.errno());
-            }
+            Some(link) if !flags.contains(UnmountFlags::NOFOLLOW) => path = beside(&path, &link),
+            _ => return Err(refused),
         }
     }
     Err(Stage::Umount.fault(libc::ELOOP))
@@ -167,34 +167,36 @@ pub fn umount_plainly(request: &Umount) -> Result<(), Fault> {
     unmount(request.target.as_c_str(), flags).map_err(Stage::Umount.errno())
 }
 
-/// Swaps the root of the calling thread's mount namespace. The kernel itself refuses a `put_old` that is not below
-/// `new_root`, so a symlink there leads nowhere else.
+/// Swaps the root of the mount namespace that the calling thread has joined. The kernel itself refuses a `put_old` that
+/// is not below `new_root`, so a symlink there leads nowhere else.
 pub fn pivot_root(home: &Home, request: &PivotRoot) -> Result<(), Fault> {
-    let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = match home.away {
-        true => ResolveFlags::NO_MAGICLINKS,
-        false => ResolveFlags::empty(),
+    let open = |path: &CStr, stage: Stage| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_MAGICLINKS;
+        open_resolved(rustix::fs::CWD, path, flags, resolve, stage)
     };
-    let new_root = open_resolved(
-        rustix::fs::CWD,
-        &request.new_root,
-        directory,
-        resolve,
-        Stage::Chdir,
-    )?;
-    let put_old = open_resolved(
-        rustix::fs::CWD,
-        &request.put_old,
-        directory,
-        resolve,
-        Stage::PivotRoot,
-    )?;
+    let new_root = open(&request.new_root, Stage::Chdir)?;
+    let put_old = open(&request.put_old, Stage::PivotRoot)?;
     home.enter_descriptors(Stage::Chdir)?;
     pivot(
         name_of(new_root.as_fd()).as_c_str(),
         name_of(put_old.as_fd()).as_c_str(),
     )
     .map_err(Stage::PivotRoot.errno())
+}
+
+/// Swaps the root of the calling thread's own mount namespace. It needs no `/proc`: there may be none where the VM's
+/// root is by then. The thread's working directory is changed: call it on one of our own.
+pub fn pivot_root_plainly(request: &PivotRoot) -> Result<(), Fault> {
+    let mut put_old = request.put_old.clone();
+    if !put_old.as_bytes().starts_with(b"/") {
+        // It was said from where the VM is.
+        let here = getcwd(Vec::new()).map_err(Stage::PivotRoot.errno())?;
+        let path = [here.as_bytes(), b"/", put_old.as_bytes()].concat();
+        put_old = c_string(&path, Stage::PivotRoot)?;
+    }
+    chdir(request.new_root.as_c_str()).map_err(Stage::Chdir.errno())?;
+    pivot(c".", put_old.as_c_str()).map_err(Stage::PivotRoot.errno())
 }
 
 /// The tree that a target's path may not lead out of.
