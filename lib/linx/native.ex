@@ -144,6 +144,12 @@ defmodule Linx.Native do
   @spec netlink_decode(binary(), netlink_form()) :: {:ok | :malformed, [tuple()]}
   def netlink_decode(_bytes, _form), do: not_loaded()
 
+  @spec netns_open(target()) :: {:ok, reference(), non_neg_integer()} | fault()
+  def netns_open(_target), do: not_loaded()
+
+  @spec netns_release(reference()) :: :ok
+  def netns_release(_namespace), do: not_loaded()
+
   @spec netlink_open_fd(target(), non_neg_integer()) :: {:ok, non_neg_integer()} | fault()
   def netlink_open_fd(_target, _protocol), do: not_loaded()
 

@@ -103,6 +103,30 @@ defmodule Linx.Netlink.Request do
     end
   end
 
+  # Several GETs of one object each, in one send: `{:ok, body}` or `{:error, error}` for each, in order.
+  @doc false
+  @spec lookup(Socket.t(), [{0..65535, non_neg_integer(), iodata()}]) ::
+          {:ok, [{:ok, binary()} | {:error, Error.t()}]} | {:error, Error.t()}
+  def lookup(_socket, []), do: {:ok, []}
+
+  def lookup(socket, requests) do
+    # An answer is charged up to ten times what an error is.
+    {now, later} = Enum.split(requests, max(div(Socket.batch_size(socket), 16), 1))
+    count = length(now)
+    first = Socket.next_seqs(socket, count)
+    last = first + count - 1
+
+    with {:ok, messages, failures, _torn?} <-
+           Socket.exchange(socket, frames(now, first, last), {first, last}),
+         {:ok, rest} <- lookup(socket, later) do
+      failed = Map.new(failures, &{elem(&1, 0), {:error, error(&1)}})
+      found = Map.new(messages, fn {_type, _flags, seq, body} -> {seq, {:ok, body}} end)
+      empty = {:error, Error.from_errno(61, "the kernel answered without data")}
+      answers = for seq <- first..last, do: failed[seq] || found[seq] || empty
+      {:ok, answers ++ rest}
+    end
+  end
+
   defp send_chunk(socket, requests) do
     count = length(requests)
     first = Socket.next_seqs(socket, count)

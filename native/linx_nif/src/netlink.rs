@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, IntoRawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use linx_sys::netlink::{self, Socket};
+use linx_sys::ns::{Kind, Namespace};
 use linx_sys::{Fault, Stage};
 use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
 
@@ -190,5 +191,31 @@ fn netlink_bind_fd(fd: i32, groups: u32) -> NifResult<Reply<()>> {
 #[rustler::nif(schedule = "DirtyIo")]
 fn netlink_close_fd(fd: i32) -> rustler::Atom {
     netlink::close_number(fd);
+    rustler::types::atom::ok()
+}
+
+/// A namespace file held open, for a request that names its descriptor.
+struct NamespaceResource(Mutex<Option<Namespace>>);
+
+#[rustler::resource_impl]
+impl Resource for NamespaceResource {}
+
+/// `{:ok, namespace, fd}`: the number is good until the namespace is released or collected.
+#[rustler::nif(schedule = "DirtyIo")]
+fn netns_open<'a>(env: Env<'a>, target: Target) -> NifResult<Term<'a>> {
+    let target = target.as_ns().ok_or(rustler::Error::BadArg)?;
+    Ok(match target.open(Kind::Net, Stage::Open) {
+        Ok(namespace) => {
+            let number = namespace.file().as_raw_fd();
+            let resource = ResourceArc::new(NamespaceResource(Mutex::new(Some(namespace))));
+            (rustler::types::atom::ok(), resource, number).encode(env)
+        }
+        Err(fault) => Reply::<()>(Err(fault)).encode(env),
+    })
+}
+
+#[rustler::nif]
+fn netns_release(namespace: ResourceArc<NamespaceResource>) -> rustler::Atom {
+    drop(lock(&namespace.0).take());
     rustler::types::atom::ok()
 }

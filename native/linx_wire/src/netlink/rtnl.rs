@@ -42,9 +42,9 @@ pub static LINK: Schema = Schema::new(
     ],
     // Statistics, per-family configuration and offload limits: most of a link's bytes, and none of our fields.
     &[
-        7, 8, 9, 11, 12, 14, 15, 17, 21, 22, 23, 24, 25, 26, 28, 29, 30, 31, 32, 34, 35, 36, 38,
-        39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62,
-        63, 64, 65, 66, 67, 68, 69,
+        7, 8, 9, 11, 12, 14, 15, 17, 21, 22, 23, 24, 25, 26, 30, 31, 32, 34, 35, 36, 38, 39, 40,
+        41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65,
+        66, 67, 68, 69,
     ],
 );
 
@@ -53,14 +53,13 @@ pub static ADDRESS: Schema = Schema::new(
     8,
     &[(0, U8), (1, U8), (2, U8), (3, U8), (4, U32)],
     &[
-        (1, Ip),    // ADDRESS
-        (2, Ip),    // LOCAL
-        (3, Text),  // LABEL
-        (4, Ip),    // BROADCAST
-        (6, Bytes), // CACHEINFO
-        (8, U32),   // FLAGS
-        (9, U32),   // RT_PRIORITY
-        (11, U8),   // PROTO
+        (1, Ip),   // ADDRESS
+        (2, Ip),   // LOCAL
+        (3, Text), // LABEL
+        (4, Ip),   // BROADCAST
+        (8, U32),  // FLAGS
+        (9, U32),  // RT_PRIORITY
+        (11, U8),  // PROTO
     ],
     &[],
 );

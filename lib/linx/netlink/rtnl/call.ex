@@ -1,0 +1,114 @@
+defmodule Linx.Netlink.Rtnl.Call do
+  @moduledoc false
+  # rtnetlink requests as the verbs make them: a codec's struct in, structs out.
+  #
+  # A verb that changes something is an `op`, which is a value; it is carried out alone (`change/2`) or in a batch.
+  # Modules with such verbs have `__op__(verb, args, index)`, where `index` turns an interface name into
+  # `{:ok, index}`, and `__names__(verb, args)`, the names it will ask for.
+
+  import Bitwise
+  import Linx.Netlink.Constants
+
+  alias Linx.Netlink.{Codec, Error, Request, Socket}
+  alias Linx.Netlink.Rtnl.Wire
+
+  @typedoc "`explain` says in words what an errno without text means for this request."
+  @type op ::
+          {:ok,
+           {type :: 0..65535, flags :: non_neg_integer(), struct(),
+            explain :: (Error.t() -> Error.t())}}
+          | {:error, term()}
+
+  @spec op(0..65535, non_neg_integer(), struct(), (Error.t() -> Error.t())) :: op()
+  def op(type, flags, message, explain \\ &Function.identity/1),
+    do: {:ok, {type, flags, message, explain}}
+
+  @spec change(Socket.t(), op()) :: :ok | {:error, term()}
+  def change(socket, {:ok, {type, flags, message, explain}}) do
+    body = encode(message)
+
+    case Request.run(socket, type, flags, body, :rtnl) do
+      {:ok, _messages} -> :ok
+      {:error, error} -> {:error, error |> place(message, body) |> explain.()}
+    end
+  end
+
+  def change(_socket, {:error, reason}), do: {:error, reason}
+
+  @spec batch(Socket.t(), [op()]) :: {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
+  def batch(socket, ops) do
+    requests =
+      for {:ok, {type, flags, message, explain}} <- ops,
+          do: {type, flags, encode(message), message, explain}
+
+    with {:ok, results} <- Request.batch(socket, for({t, f, b, _, _} <- requests, do: {t, f, b})) do
+      {:ok, merge(ops, requests, results)}
+    end
+  end
+
+  defp merge([], [], []), do: []
+
+  defp merge([{:error, _} = error | ops], requests, results),
+    do: [error | merge(ops, requests, results)]
+
+  defp merge([_ | ops], [_ | requests], [:ok | results]),
+    do: [:ok | merge(ops, requests, results)]
+
+  defp merge([_ | ops], [{_, _, body, message, explain} | requests], [{:error, error} | results]),
+    do: [{:error, error |> place(message, body) |> explain.()} | merge(ops, requests, results)]
+
+  @doc "The structs that answer a GET of one object."
+  @spec get(Socket.t(), 0..65535, struct(), (Error.t() -> Error.t())) ::
+          {:ok, struct()} | {:error, Error.t()}
+  def get(socket, type, message, explain \\ &Function.identity/1) do
+    body = encode(message)
+
+    case Request.run(socket, type, 0, body, :rtnl) do
+      {:ok, [answer | _]} -> {:ok, Wire.object(answer)}
+      {:ok, []} -> {:error, explain.(Error.from_errno(61, "the kernel answered without data"))}
+      {:error, error} -> {:error, error |> place(message, body) |> explain.()}
+    end
+  end
+
+  @doc "All that a dump gives. A filter on something that does not exist gives nothing."
+  @spec dump(Socket.t(), 0..65535, binary() | struct()) :: {:ok, [struct()]} | {:error, Error.t()}
+  def dump(socket, type, request) do
+    case Request.run(socket, type, nlm_f_dump(), encode(request), :rtnl) do
+      {:ok, answers} -> {:ok, Wire.objects(answers)}
+      {:error, %Error{partial: nil} = error} -> {:error, error}
+      {:error, error} -> {:error, %{error | partial: Wire.objects(error.partial)}}
+    end
+  end
+
+  defp encode(%module{} = message), do: module.encode(message)
+  defp encode(body) when is_binary(body), do: body
+
+  # Offsets count from the start of the request, its 16 bytes of header included.
+  defp place(%Error{offset: offset} = error, %module{}, body) when is_integer(offset) do
+    case Codec.locate(module, body, offset - 16) do
+      [] -> error
+      path -> %{error | at: path}
+    end
+  end
+
+  defp place(error, _message, _body), do: error
+
+  @doc "For `explain`: the kernel's ENODEV says nothing of which name was wrong."
+  @spec no_such(String.t(), String.t() | integer()) :: (Error.t() -> Error.t())
+  def no_such(what, name) do
+    fn
+      %Error{errno: errno, message: nil} = error when errno in [:enodev, :enxio] ->
+        %{error | message: "no such #{what} #{inspect(name)}"}
+
+      error ->
+        error
+    end
+  end
+
+  @doc "Flags of a NEW: strict creation, creation or replacement."
+  @spec create() :: non_neg_integer()
+  def create, do: nlm_f_create() ||| nlm_f_excl()
+
+  @spec replace() :: non_neg_integer()
+  def replace, do: nlm_f_create() ||| nlm_f_replace()
+end

@@ -1,0 +1,413 @@
+defmodule Linx.Netlink.Rtnl.Route do
+  @moduledoc """
+  Routes.
+
+      :ok = Route.add_default(socket, "192.0.2.1")
+      :ok = Route.add(socket, "198.51.100.0", 24, "192.0.2.254", table: 100, protocol: :static, metric: 50)
+      {:ok, route} = Route.get(socket, "198.51.100.7")
+
+  The family follows from destination and gateway, which must be of the same.
+
+  `add/5` insists that the route is new (`errno: :eexist`); `replace/5` makes it or, if there is one to the same
+  destination with the same table, metric and TOS, changes that one, which is the way to give a route another gateway
+  without a moment in which there is none.
+
+  ## Options
+
+    * `:table` - 1..2^32-1; the main table, 254, unless given.
+    * `:protocol` - who made the route: 0..255 or `:kernel`, `:boot` (the default), `:static`, `:ra`, `:dhcp`. The kernel
+      only keeps it; reconcilers know their own routes by it.
+    * `:metric` - smaller is preferred. IPv4 takes none as 0, IPv6 none and 0 as 1024.
+
+  And beyond those:
+
+    * `:oif` - the link to send on, by name or index. With it the gateway may be `nil`: the destination is on the link.
+    * `:type` - `:unicast` (the default), `:local`, `:broadcast`, `:anycast`, `:multicast`, `:blackhole`, `:unreachable`,
+      `:prohibit`, `:throw`; for the last four the gateway is `nil`.
+    * `:scope` - `:universe`, `:site`, `:link`, `:host`; what fits, unless given.
+    * `:prefsrc` - the source address for what is sent this way.
+    * `:metrics` - a keyword of `Linx.Netlink.Rtnl.Route.Metrics`, such as `[mtu: 1400]`.
+    * `:multipath` - several next hops, instead of a gateway: a list of keywords with `:gateway` or `:via`, `:oif`,
+      `:weight` (1..256) and `onlink: true`.
+    * `:via` - a gateway of the other family, instead of a gateway.
+    * `:onlink` - `true`: take it that the gateway is on the link, whatever its address.
+    * `:tos`, `:nh_id` (a nexthop object's id), `:expires` (IPv6, seconds), `:pref` (IPv6: `:low`, `:medium`, `:high`).
+
+  An option that is unknown or makes no sense is `{:error, {:bad_option, option}}`, text that is no address
+  `{:error, {:invalid_ip, text}}`, families that differ `{:error, {:unlike_families, destination, gateway}}`.
+
+  ## Fields
+
+  Those of `struct rtmsg`, then `dst`, `gateway`, `prefsrc` as `Linx.IP`, `oif`, `priority` (the metric), `metrics`,
+  `multipath` (`Linx.Netlink.Rtnl.Route.Nexthop`), and others by their RTA_* names. A default route has no `dst` and a
+  `dst_len` of 0. The header's `table` has eight bits, so `table_ext` holds the whole number; `target_table/1` gives
+  whichever counts. `encap` is as the kernel sent it, and what a newer kernel adds is in `extra`.
+
+  Source: ip-route(8), rtnetlink(7), include/uapi/linux/rtnetlink.h.
+  """
+
+  use Linx.Netlink.Codec
+
+  import Bitwise
+
+  alias Linx.IP
+  alias Linx.Netlink.{Error, Socket}
+  alias Linx.Netlink.Rtnl.{Call, Link}
+  alias Linx.Netlink.Rtnl.Route.{Metrics, Nexthop, Options, Via}
+
+  codec do
+    header do
+      field(:family, :u8)
+      field(:dst_len, :u8)
+      field(:src_len, :u8)
+      field(:tos, :u8)
+      field(:table, :u8)
+      field(:protocol, :u8)
+      field(:scope, :u8)
+      field(:type, :u8)
+      field(:flags, :u32)
+    end
+
+    attr(1, :dst, IP)
+    attr(5, :gateway, IP)
+    attr(4, :oif, :u32)
+    attr(6, :priority, :u32)
+    attr(15, :table_ext, :u32)
+    attr(7, :prefsrc, IP)
+    attr(20, :pref, :u8)
+    attr(2, :src, IP)
+    attr(3, :iif, :u32)
+    attr(8, :metrics, {:nested, Metrics})
+    attr(9, :multipath, Nexthop.List)
+    attr(11, :flow, :u32)
+    attr(16, :mark, :u32)
+    attr(18, :via, Via)
+    attr(21, :encap_type, :u16)
+    attr(22, :encap, :binary)
+    attr(23, :expires, :u32)
+    attr(25, :uid, :u32)
+    attr(30, :nh_id, :u32)
+    rest(:extra, skip: [12])
+  end
+
+  @typedoc "See \"Options\"."
+  @type opts :: keyword()
+
+  @rtm_newroute 24
+  @rtm_delroute 25
+  @rtm_getroute 26
+
+  @families %{inet: 2, inet6: 10}
+  @main 254
+  @lookup_table 0x1000
+  @fib_match 0x2000
+  @nowhere 255
+
+  # -- reading ---------------------------------------------------------------------------------------------------------
+
+  @doc """
+  Every route of the namespace in every table, or those that a filter keeps: `:family`, `:table`, `:protocol`, `:type`,
+  `:oif` (name or index).
+
+  The kernel does the filtering, so the ten routes of one table cost nothing among a hundred thousand.
+  """
+  @spec list(Socket.t(), keyword()) :: {:ok, [t()]} | {:error, Error.t() | term()}
+  def list(socket, filter \\ []) do
+    with {:ok, request} <- filter(socket, filter, %__MODULE__{}),
+         {:ok, routes} <- dump(socket, request) do
+      # A kernel without strict checking dumps them all.
+      {:ok, if(filter == [], do: routes, else: Enum.filter(routes, &keep?(&1, request)))}
+    end
+  end
+
+  # ENOENT: a table that does not exist has no routes.
+  defp dump(socket, request) do
+    case Call.dump(socket, @rtm_getroute, request) do
+      {:error, %Error{errno: :enoent, stage: nil}} -> {:ok, []}
+      other -> other
+    end
+  end
+
+  defp filter(_socket, [], request), do: {:ok, request}
+
+  defp filter(socket, [{:oif, ref} | rest], request) do
+    with {:ok, index} <- Link.index(socket, ref),
+         do: filter(socket, rest, %{request | oif: index})
+  end
+
+  defp filter(socket, [{:family, family} | rest], request) when is_map_key(@families, family),
+    do: filter(socket, rest, %{request | family: @families[family]})
+
+  defp filter(socket, [{:table, table} | rest], request) when table in 1..0xFFFFFFFF,
+    do: filter(socket, rest, %{request | table_ext: table})
+
+  defp filter(socket, [{:protocol, protocol} | rest], request) do
+    with {:ok, n} <- protocol(protocol), do: filter(socket, rest, %{request | protocol: n})
+  end
+
+  defp filter(socket, [{:type, type} | rest], request) do
+    with {:ok, n} <- Options.type(type), do: filter(socket, rest, %{request | type: n})
+  end
+
+  defp filter(_socket, [other | _], _request), do: {:error, {:bad_option, other}}
+
+  defp keep?(route, request) do
+    request.family in [0, route.family] and
+      request.protocol in [0, route.protocol] and
+      request.type in [0, route.type] and
+      request.table_ext in [nil, target_table(route)] and
+      (request.oif in [nil, route.oif] or
+         Enum.any?(route.multipath || [], &(&1.oif == request.oif)))
+  end
+
+  @doc """
+  The route that the kernel would take to `destination`: `ip route get`.
+
+  What comes back is the lookup's result with the destination as its `dst`; `fib_match: true` gives the entry of the
+  table that was found instead. Further: `:from`, `:oif`, `:iif` (name or index), `:mark`. No route is `errno: :enetunreach`
+  (or what the entry says: `:ehostunreach`, `:eacces`, `:einval` for a blackhole).
+  """
+  @spec get(Socket.t(), binary() | IP.t(), keyword()) ::
+          {:ok, t()} | {:error, Error.t() | term()}
+  def get(socket, destination, opts \\ []) do
+    with {:ok, ip} <- IP.cast(destination),
+         request = %__MODULE__{family: @families[ip.family], dst: ip, dst_len: bit_size(ip.bytes)},
+         {:ok, request} <- lookup(socket, opts, lookup_table(request)),
+         do: Call.get(socket, @rtm_getroute, request)
+  end
+
+  # IPv6 always says which table it was, and refuses the flag.
+  defp lookup_table(%{family: 2} = request), do: %{request | flags: @lookup_table}
+  defp lookup_table(request), do: request
+
+  defp lookup(_socket, [], request), do: {:ok, request}
+
+  defp lookup(socket, [{:from, ip} | rest], request) do
+    with {:ok, ip} <- IP.cast(ip),
+         :ok <- same_family(request.dst, ip),
+         do: lookup(socket, rest, %{request | src: ip, src_len: bit_size(ip.bytes)})
+  end
+
+  defp lookup(socket, [{key, ref} | rest], request) when key in [:oif, :iif] do
+    with {:ok, index} <- Link.index(socket, ref),
+         do: lookup(socket, rest, Map.replace!(request, key, index))
+  end
+
+  defp lookup(socket, [{:mark, mark} | rest], request) when mark in 0..0xFFFFFFFF,
+    do: lookup(socket, rest, %{request | mark: mark})
+
+  defp lookup(socket, [{:fib_match, true} | rest], request),
+    do: lookup(socket, rest, %{request | flags: request.flags ||| @fib_match})
+
+  defp lookup(_socket, [other | _], _request), do: {:error, {:bad_option, other}}
+
+  @doc """
+  The table that a route is in, from the attribute if it is there and otherwise from the header.
+  """
+  @spec target_table(t()) :: non_neg_integer()
+  def target_table(%__MODULE__{table_ext: nil, table: table}), do: table
+  def target_table(%__MODULE__{table_ext: table}), do: table
+
+  # -- changing --------------------------------------------------------------------------------------------------------
+
+  @doc """
+  Adds a route to `destination/prefix` by `gateway`. One that is there already is `errno: :eexist`; a gateway that no
+  link reaches is `errno: :enetunreach` (IPv6: `:ehostunreach`).
+  """
+  @spec add(Socket.t(), binary() | IP.t(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
+          :ok | {:error, term()}
+  def add(socket, destination, prefix, gateway, opts \\ []),
+    do: run(socket, :add, [destination, prefix, gateway, opts])
+
+  @doc """
+  Adds the default route of the gateway's family.
+  """
+  @spec add_default(Socket.t(), binary() | IP.t(), opts()) :: :ok | {:error, term()}
+  def add_default(socket, gateway, opts \\ []), do: run(socket, :add_default, [gateway, opts])
+
+  @doc """
+  Adds a route, or changes the one to the same destination with the same table, metric and TOS. Arguments as `add/5`.
+  """
+  @spec replace(Socket.t(), binary() | IP.t(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
+          :ok | {:error, term()}
+  def replace(socket, destination, prefix, gateway, opts \\ []),
+    do: run(socket, :replace, [destination, prefix, gateway, opts])
+
+  @doc """
+  Deletes a route. One that is not there is `errno: :esrch`.
+
+  What is not given is not compared, the protocol too, except that the table is the main one. The first that fits goes.
+  """
+  @spec delete(Socket.t(), binary() | IP.t(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
+          :ok | {:error, term()}
+  def delete(socket, destination, prefix, gateway, opts \\ []),
+    do: run(socket, :delete, [destination, prefix, gateway, opts])
+
+  @doc """
+  Deletes the default route by `gateway`.
+  """
+  @spec delete_default(Socket.t(), binary() | IP.t(), opts()) :: :ok | {:error, term()}
+  def delete_default(socket, gateway, opts \\ []),
+    do: run(socket, :delete_default, [gateway, opts])
+
+  @doc """
+  Adds many routes with one send: `{destination, prefix, gateway}` or `{destination, prefix, gateway, opts}` each. One
+  result each, in order; not a transaction. See `Linx.Netlink.Rtnl.batch/2`.
+  """
+  @spec add_many(Socket.t(), [tuple()]) :: {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
+  def add_many(socket, routes), do: many(socket, :add, routes)
+
+  @doc "Replaces many, as `add_many/2`."
+  @spec replace_many(Socket.t(), [tuple()]) ::
+          {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
+  def replace_many(socket, routes), do: many(socket, :replace, routes)
+
+  @doc "Deletes many, as `add_many/2`."
+  @spec delete_many(Socket.t(), [tuple()]) ::
+          {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
+  def delete_many(socket, routes), do: many(socket, :delete, routes)
+
+  defp many(socket, verb, routes) do
+    routes = Enum.map(routes, &Tuple.to_list/1)
+    names = Enum.flat_map(routes, &__names__(verb, &1))
+
+    with {:ok, index} <- Link.indices(socket, names),
+         do: Call.batch(socket, for(args <- routes, do: __op__(verb, args, index)))
+  end
+
+  defp run(socket, verb, args) do
+    with {:ok, index} <- Link.indices(socket, __names__(verb, args)),
+         do: Call.change(socket, __op__(verb, args, index))
+  end
+
+  @doc """
+  The route as a value, as `add/5` would send it: what `Linx.Netlink.Rtnl.Diff` compares. Links are by index here.
+  """
+  @spec new(binary() | IP.t(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
+          {:ok, t()} | {:error, term()}
+  def new(destination, prefix, gateway, opts \\ []),
+    do: build(:add, destination, prefix, gateway, opts, &index/1)
+
+  defp index(index) when is_integer(index) and index > 0, do: {:ok, index}
+  defp index(name), do: {:error, {:invalid_name, name}}
+
+  @doc false
+  def __names__(_verb, args) do
+    case List.last(args) do
+      opts when is_list(opts) -> Options.names(opts)
+      _ -> []
+    end
+  end
+
+  @doc false
+  def __op__(verb, [gateway | opts], index) when verb in [:add_default, :delete_default] do
+    with {:ok, gateway} <- IP.cast(gateway) do
+      verb = if verb == :add_default, do: :add, else: :delete
+      __op__(verb, [unspecified(gateway), 0, gateway | opts], index)
+    end
+  end
+
+  def __op__(verb, [destination, prefix, gateway], index),
+    do: __op__(verb, [destination, prefix, gateway, []], index)
+
+  def __op__(verb, [destination, prefix, gateway, opts], index)
+      when verb in [:add, :replace, :delete] do
+    with {:ok, route} <- build(verb, destination, prefix, gateway, opts, index),
+         do: change(verb, route)
+  end
+
+  def __op__(verb, args, _index),
+    do: raise(ArgumentError, "no change for a batch: #{inspect({__MODULE__, verb, args})}")
+
+  # A route that is a struct already.
+  @doc false
+  @spec change(:add | :replace | :delete, t()) :: Call.op()
+  def change(:add, route), do: Call.op(@rtm_newroute, Call.create(), route)
+  def change(:replace, route), do: Call.op(@rtm_newroute, Call.replace(), route)
+  def change(:delete, route), do: Call.op(@rtm_delroute, 0, route)
+
+  @doc false
+  @spec unspecified(IP.t()) :: IP.t()
+  def unspecified(%IP{bytes: bytes} = ip), do: %{ip | bytes: <<0::size(bit_size(bytes))>>}
+
+  @protocols %{kernel: 2, boot: 3, static: 4, ra: 9, dhcp: 16}
+
+  # A protocol's number.
+  @doc false
+  @spec protocol(0..255 | atom()) :: {:ok, 0..255} | {:error, term()}
+  def protocol(n) when n in 0..255, do: {:ok, n}
+  def protocol(name) when is_map_key(@protocols, name), do: {:ok, @protocols[name]}
+  def protocol(other), do: {:error, {:bad_option, {:protocol, other}}}
+
+  # -- building ----------------------------------------------------------------------------------------------------------
+
+  defp build(verb, destination, prefix, gateway, opts, index) do
+    with {:ok, dst} <- IP.cast(destination),
+         {:ok, prefix} <- Linx.Netlink.Rtnl.Address.prefix(dst, prefix),
+         {:ok, gateway} <- gateway(dst, gateway),
+         {:ok, route} <- Options.apply(opts, start(verb, dst, prefix, gateway), index),
+         do: whole(verb, route, opts)
+  end
+
+  defp start(:delete, dst, prefix, gateway) do
+    %__MODULE__{
+      family: @families[dst.family],
+      dst: dst,
+      dst_len: prefix,
+      gateway: gateway,
+      table: @main,
+      # RT_SCOPE_NOWHERE: any scope.
+      scope: @nowhere
+    }
+  end
+
+  defp start(_add, dst, prefix, gateway) do
+    %__MODULE__{
+      family: @families[dst.family],
+      dst: dst,
+      dst_len: prefix,
+      gateway: gateway,
+      table: @main,
+      protocol: @protocols.boot,
+      type: 1
+    }
+  end
+
+  defp gateway(_dst, nil), do: {:ok, nil}
+
+  defp gateway(dst, gateway) do
+    with {:ok, gateway} <- IP.cast(gateway), :ok <- same_family(dst, gateway), do: {:ok, gateway}
+  end
+
+  defp same_family(%IP{family: family}, %IP{family: family}), do: :ok
+  defp same_family(a, b), do: {:error, {:unlike_families, a, b}}
+
+  defp whole(:delete, route, _opts), do: {:ok, route}
+
+  defp whole(_add, %{gateway: nil, oif: nil, via: nil, multipath: nil, nh_id: nil, type: type}, _)
+       when type < 6,
+       do: {:error, {:missing, :gateway}}
+
+  defp whole(_add, route, opts) do
+    if Keyword.has_key?(opts, :scope),
+      do: {:ok, route},
+      else: {:ok, %{route | scope: Options.scope(route)}}
+  end
+
+  defimpl Inspect do
+    def inspect(route, _opts) do
+      parts = [
+        destination(route),
+        (route.gateway || route.via) && "via #{route.gateway || route.via}",
+        route.multipath && "via #{length(route.multipath)} hops",
+        route.oif && "oif=#{route.oif}"
+      ]
+
+      "#Linx.Netlink.Rtnl.Route<#{parts |> Enum.filter(& &1) |> Enum.join(" ")}>"
+    end
+
+    defp destination(%{dst_len: 0}), do: "default"
+    defp destination(%{dst: nil, dst_len: length}), do: "?/#{length}"
+    defp destination(%{dst: dst, dst_len: length}), do: "#{dst}/#{length}"
+  end
+end
