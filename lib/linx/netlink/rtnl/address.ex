@@ -171,6 +171,16 @@ defmodule Linx.Netlink.Rtnl.Address do
   def __op__(verb, args, _index),
     do: raise(ArgumentError, "no change for a batch: #{inspect({__MODULE__, verb, args})}")
 
+  # An address that is a struct already.
+  @doc false
+  @spec change(:add | :delete, t()) :: Call.op()
+  def change(:add, address), do: Call.op(@rtm_newaddr, Call.create(), address)
+
+  def change(:delete, address) do
+    kept = Map.take(address, [:family, :prefixlen, :index, :address, :local])
+    Call.op(@rtm_deladdr, 0, struct(__MODULE__, kept))
+  end
+
   defp type(:add), do: {@rtm_newaddr, Call.create()}
   defp type(:replace), do: {@rtm_newaddr, Call.replace()}
   defp type(:delete), do: {@rtm_deladdr, 0}

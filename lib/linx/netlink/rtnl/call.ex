@@ -105,10 +105,13 @@ defmodule Linx.Netlink.Rtnl.Call do
     end
   end
 
-  @doc "Flags of a NEW: strict creation, creation or replacement."
+  @doc "Flags of a NEW: strict creation, creation or replacement, creation beside what is there."
   @spec create() :: non_neg_integer()
   def create, do: nlm_f_create() ||| nlm_f_excl()
 
   @spec replace() :: non_neg_integer()
   def replace, do: nlm_f_create() ||| nlm_f_replace()
+
+  @spec append() :: non_neg_integer()
+  def append, do: nlm_f_create() ||| nlm_f_append()
 end

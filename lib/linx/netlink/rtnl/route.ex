@@ -321,10 +321,23 @@ defmodule Linx.Netlink.Rtnl.Route do
 
   # A route that is a struct already.
   @doc false
-  @spec change(:add | :replace | :delete, t()) :: Call.op()
+  @spec change(:add | :replace | :append | :delete, t()) :: Call.op()
   def change(:add, route), do: Call.op(@rtm_newroute, Call.create(), route)
   def change(:replace, route), do: Call.op(@rtm_newroute, Call.replace(), route)
+  def change(:append, route), do: Call.op(@rtm_newroute, Call.append(), route)
   def change(:delete, route), do: Call.op(@rtm_delroute, 0, route)
+
+  # An observed route as a deletion names it: without what the kernel has added, which it would not take back.
+  @doc false
+  @spec bare(t()) :: t()
+  def bare(route) do
+    kept =
+      [:family, :dst_len, :tos, :table, :protocol, :scope, :type, :dst, :gateway, :oif] ++
+        [:priority, :table_ext, :via, :nh_id]
+
+    hops = route.multipath && Enum.map(route.multipath, &%{&1 | flags: 0})
+    struct(__MODULE__, [{:multipath, hops} | Map.to_list(Map.take(route, kept))])
+  end
 
   @doc false
   @spec unspecified(IP.t()) :: IP.t()

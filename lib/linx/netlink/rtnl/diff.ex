@@ -1,0 +1,211 @@
+defmodule Linx.Netlink.Rtnl.Diff do
+  @moduledoc """
+  What has to change for the kernel's objects to be as desired. Pure: structs in, operations out.
+
+      iex> alias Linx.Netlink.Rtnl.{Diff, Route}
+      iex> {:ok, route} = Route.new("10.1.0.0", 16, "192.0.2.1", protocol: :static)
+      iex> Diff.routes([route], [], :static) == [{:create, route}]
+      true
+
+  An operation is `{:create, desired}`, `{:update, desired}` (it is there, with another value where values may differ) or
+  `{:delete, observed}`.
+
+  ## Whose it is
+
+  Only what is ours may be deleted. Routes carry a mark for that, the protocol: `routes/3` looks at observed routes of one
+  protocol and at no others. Addresses, links, neighbours and rules carry none, so their functions take the keys that an
+  earlier pass has installed, and delete nothing else.
+
+  ## What makes two of them the same
+
+  | | key | value that may be updated |
+  |---|---|---|
+  | route | `{table, family, dst, dst_len, metric}` | gateway |
+  | address | `{index, family, address, prefixlen}` | |
+  | neighbour | `{ifindex, dst}` | lladdr |
+  | rule | `{priority, family, src, src_len, dst, dst_len, fwmark, table}` | |
+  | link | `name` | |
+
+  In a route's key a destination of length 0 is `:default`, host bits are off, and a metric that is absent is the one that
+  the kernel takes for it: 0 on IPv4, 1024 on IPv6. A rule without a priority gets one from the kernel and so is another
+  rule when it is read back: give rules that are to be compared a priority.
+
+  Desired and observed must speak of links in the same way, by index; `Linx.Netlink.Rtnl.Reconcile` turns names into
+  indices first.
+  """
+
+  alias Linx.IP
+  alias Linx.Netlink.Rtnl.{Route, Rule}
+
+  @type op :: {:create, struct()} | {:update, struct()} | {:delete, struct()}
+
+  @scope_universe 0
+  @inet6 10
+  # IP6_RT_PRIO_USER
+  @ipv6_metric 1024
+
+  @doc """
+  Routes. `protocol` says which observed routes are ours, as a number or a name that `Route` knows; an unknown name raises
+  `ArgumentError`.
+  """
+  @spec routes([Route.t()], [Route.t()], 0..255 | atom()) :: [op()]
+  def routes(desired, observed, protocol) do
+    case Route.protocol(protocol) do
+      {:ok, number} ->
+        ours = Enum.filter(observed, &(&1.protocol == number))
+        two_way(desired, ours, &route_key/1, &route_value/1)
+
+      {:error, _} ->
+        raise ArgumentError, "not a route protocol: #{inspect(protocol)}"
+    end
+  end
+
+  @doc """
+  Addresses. Observed ones of a scope other than global are taken for the kernel's own (IPv6 link-local) and passed over,
+  unless they are desired.
+  """
+  @spec addresses([struct()], [struct()], MapSet.t()) :: [op()]
+  def addresses(desired, observed, owned_keys) do
+    wanted = MapSet.new(desired, &address_key/1)
+
+    observed =
+      Enum.filter(observed, fn address ->
+        address.scope == @scope_universe or MapSet.member?(wanted, address_key(address))
+      end)
+
+    three_way(desired, observed, owned_keys, &address_key/1)
+  end
+
+  @doc """
+  Links, by name: whether they are there, not how they are configured.
+  """
+  @spec links([struct()], [struct()], MapSet.t()) :: [op()]
+  def links(desired, observed, owned_keys),
+    do: three_way(desired, observed, owned_keys, &link_key/1)
+
+  @doc """
+  Neighbours.
+  """
+  @spec neighbours([struct()], [struct()], MapSet.t()) :: [op()]
+  def neighbours(desired, observed, owned_keys),
+    do: three_way(desired, observed, owned_keys, &neighbour_key/1, & &1.lladdr)
+
+  @doc """
+  Policy rules.
+  """
+  @spec rules([struct()], [struct()], MapSet.t()) :: [op()]
+  def rules(desired, observed, owned_keys),
+    do: three_way(desired, observed, owned_keys, &rule_key/1)
+
+  @doc """
+  What makes a route that route.
+  """
+  @spec route_key(Route.t()) :: term()
+  def route_key(%{family: family} = route) do
+    {Route.target_table(route), family, destination(route), route.dst_len,
+     metric(family, route.priority)}
+  end
+
+  defp destination(%{dst_len: 0}), do: :default
+  defp destination(%{dst: nil}), do: nil
+
+  defp destination(%{dst: %IP{} = ip, dst_len: length}) when length == bit_size(ip.bytes), do: ip
+
+  defp destination(%{dst: %IP{} = ip, dst_len: length}),
+    do: IP.Subnet.network(%IP.Subnet{address: ip, prefix: length})
+
+  defp metric(@inet6, none) when none in [nil, 0], do: @ipv6_metric
+  defp metric(_family, nil), do: 0
+  defp metric(_family, metric), do: metric
+
+  @doc false
+  def route_value(route), do: route.gateway
+
+  @doc """
+  What makes an address that address.
+  """
+  @spec address_key(struct()) :: term()
+  def address_key(%{index: index, family: family, address: address, prefixlen: prefixlen}),
+    do: {index, family, address, prefixlen}
+
+  @doc """
+  What makes a link that link.
+  """
+  @spec link_key(struct()) :: term()
+  def link_key(%{name: name}), do: name
+
+  @doc """
+  What makes a neighbour that neighbour.
+  """
+  @spec neighbour_key(struct()) :: term()
+  def neighbour_key(%{ifindex: ifindex, dst: dst}), do: {ifindex, dst}
+
+  @doc """
+  What makes a rule that rule.
+  """
+  @spec rule_key(struct()) :: term()
+  def rule_key(rule) do
+    {rule.priority, rule.family, rule.src, rule.src_len, rule.dst, rule.dst_len, rule.fwmark,
+     Rule.target_table(rule)}
+  end
+
+  @doc """
+  The difference where all that was observed is ours: what is not desired is deleted.
+
+  `key` says what an item is, `value` what of it may be updated; without it nothing is. Creations and updates come in the
+  order of `desired`, then deletions in the order of `observed`. Of several observed items with one key, those with
+  another value than the desired one are deleted when one has it.
+  """
+  @spec two_way([struct()], [struct()], (struct() -> term()), (struct() -> term())) :: [op()]
+  def two_way(desired, observed, key, value \\ &no_value/1) do
+    wanted = Map.new(Enum.reverse(desired), &{key.(&1), value.(&1)})
+    seen = seen(observed, key, value)
+
+    changes(desired, seen, key, value) ++
+      for item <- observed, surplus?(item, wanted, seen, key, value), do: {:delete, item}
+  end
+
+  defp surplus?(item, wanted, seen, key, value) do
+    key = key.(item)
+
+    case wanted do
+      %{^key => wanted} -> value.(item) != wanted and wanted in Map.fetch!(seen, key)
+      %{} -> true
+    end
+  end
+
+  @doc """
+  The difference where what was observed may be anybody's: only items whose key is in `owned_keys` are deleted.
+  """
+  @spec three_way(
+          [struct()],
+          [struct()],
+          MapSet.t(),
+          (struct() -> term()),
+          (struct() -> term())
+        ) :: [op()]
+  def three_way(desired, observed, owned_keys, key, value \\ &no_value/1) do
+    wanted = MapSet.new(desired, key)
+    deletable? = &(MapSet.member?(owned_keys, &1) and not MapSet.member?(wanted, &1))
+
+    changes(desired, seen(observed, key, value), key, value) ++
+      for item <- observed, deletable?.(key.(item)), do: {:delete, item}
+  end
+
+  # The values seen for each key.
+  defp seen(observed, key, value), do: Enum.group_by(observed, key, value)
+
+  # Of several desired items with one key the first counts.
+  defp changes(desired, seen, key, value) do
+    desired
+    |> Enum.uniq_by(key)
+    |> Enum.flat_map(fn item ->
+      case Map.fetch(seen, key.(item)) do
+        :error -> [{:create, item}]
+        {:ok, values} -> if value.(item) in values, do: [], else: [{:update, item}]
+      end
+    end)
+  end
+
+  defp no_value(_item), do: nil
+end

@@ -1,0 +1,167 @@
+defmodule Linx.Netlink.Rtnl.Monitor do
+  @moduledoc """
+  A process that listens to rtnetlink's multicast and tells an owner of every change: `ip monitor`.
+
+      {:ok, monitor} = Linx.Netlink.Rtnl.Monitor.subscribe()
+
+      receive do
+        {:linx_rtnl, :event, %Linx.Netlink.Rtnl.Monitor.Event{op: :new_addr, resource: address}} -> address
+        {:linx_rtnl, :resync_needed} -> :look_again
+      end
+
+      :ok = Linx.Netlink.Rtnl.Monitor.unsubscribe(monitor)
+
+  **An event says "look now"**, not what is so. The kernel drops events when the receive buffer is full, and the objects
+  go on changing while an event waits in a mailbox. When some were dropped the owner gets `{:linx_rtnl, :resync_needed}`
+  where they would have stood; reading everything again is then the only way to know. Whoever always reads again, on
+  either message, is always right: `Linx.Netlink.Rtnl.Reconcile` does so.
+
+  The monitor reads what is there in one go, so a burst costs one wake-up. It ends when its owner does, and it is linked
+  to the process that started it.
+
+  Source: rtnetlink(7), include/uapi/linux/rtnetlink.h, `RTNLGRP_*`.
+  """
+
+  use GenServer
+
+  alias Linx.Netlink.{Inbox, Socket}
+  alias Linx.Netlink.Rtnl.Monitor.Event
+  alias Linx.Netlink.Rtnl.Wire
+
+  @netlink_route 0
+
+  # RTNLGRP_LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE
+  @groups [1, 3, 5, 7, 8, 9, 11, 19]
+  @rcvbuf 4 * 1024 * 1024
+
+  @ops %{
+    16 => :new_link,
+    17 => :del_link,
+    20 => :new_addr,
+    21 => :del_addr,
+    24 => :new_route,
+    25 => :del_route,
+    28 => :new_neigh,
+    29 => :del_neigh,
+    32 => :new_rule,
+    33 => :del_rule
+  }
+
+  @typedoc """
+  `:owner` is who is told, `:netns` the namespace (see `Linx.Netlink.Socket`), `:groups` a list of RTNLGRP_* numbers, and
+  `:rcvbuf` the receive buffer in bytes, where an unread event takes about 400.
+  """
+  @type opt ::
+          {:owner, pid()}
+          | {:netns, Socket.netns()}
+          | {:groups, [pos_integer()]}
+          | {:rcvbuf, pos_integer()}
+
+  @doc """
+  Starts a monitor linked to the caller. `:owner` is required; see `t:opt/0` for the rest.
+
+  By default it listens to links, neighbours, and IPv4 and IPv6 addresses, routes and rules, in the VM's own namespace,
+  with a buffer of 4 MiB (as far as net.core.rmem_max lets it, for one without privilege).
+
+  A socket that cannot be opened is `{:error, reason}`, as in `Linx.Netlink.Socket.open/2`.
+  """
+  @spec start_link([opt()]) :: GenServer.on_start()
+  def start_link(opts) do
+    opts =
+      Keyword.validate!(opts, [:owner, netns: :host, groups: @groups, rcvbuf: @rcvbuf])
+
+    unless is_pid(opts[:owner]) and is_list(opts[:groups]) and
+             Enum.all?(opts[:groups], &(is_integer(&1) and &1 > 0)) and
+             opts[:rcvbuf] in 1..0x3FFFFFFF do
+      raise ArgumentError, "not the options of a monitor: #{inspect(opts)}"
+    end
+
+    GenServer.start_link(__MODULE__, opts)
+  end
+
+  @doc """
+  Starts a monitor that tells `owner`, by default the caller.
+  """
+  @spec subscribe(pid(), [opt()]) :: GenServer.on_start()
+  def subscribe(owner \\ self(), opts \\ []), do: start_link([{:owner, owner} | opts])
+
+  @doc """
+  Stops a monitor. What it has sent by then stays in the owner's mailbox.
+  """
+  @spec stop(pid()) :: :ok
+  def stop(monitor), do: GenServer.stop(monitor)
+
+  @doc """
+  The same as `stop/1`.
+  """
+  @spec unsubscribe(pid()) :: :ok
+  def unsubscribe(monitor), do: stop(monitor)
+
+  @impl GenServer
+  def init(opts) do
+    case Inbox.open(@netlink_route, opts[:netns], opts[:groups], opts[:rcvbuf]) do
+      {:ok, inbox} ->
+        state = %{owner: opts[:owner], inbox: inbox, ref: Process.monitor(opts[:owner])}
+        {:ok, state, {:continue, :arm}}
+
+      # Not {:stop, _}: that would take the caller with it.
+      {:error, reason} ->
+        {:error, reason}
+    end
+  end
+
+  @impl GenServer
+  def handle_continue(:arm, state), do: arm(state)
+
+  @impl GenServer
+  def handle_info({:"$socket", _socket, :select, _}, state), do: read(state)
+  def handle_info({:"$socket", _socket, :abort, _}, state), do: {:stop, :normal, state}
+  def handle_info({:DOWN, ref, _, _, _}, %{ref: ref} = state), do: {:stop, :normal, state}
+  def handle_info(_other, state), do: {:noreply, state}
+
+  @impl GenServer
+  def terminate(_reason, state), do: Inbox.close(state.inbox)
+
+  defp read(state) do
+    case Inbox.drain(state.inbox, :rtnl) do
+      {:ok, messages, more} ->
+        Enum.each(messages, &send(state.owner, {:linx_rtnl, :event, event(&1)}))
+        next(more, state)
+
+      {:error, error} ->
+        {:stop, error, state}
+    end
+  end
+
+  defp next(:empty, state), do: arm(state)
+
+  defp next(more, state) do
+    if more == :overrun, do: send(state.owner, {:linx_rtnl, :resync_needed})
+    # By way of the mailbox, so that a flood does not keep a stop waiting.
+    send(self(), {:"$socket", nil, :select, :more})
+    {:noreply, state}
+  end
+
+  defp arm(state) do
+    case Inbox.arm(state.inbox) do
+      :ok ->
+        {:noreply, state}
+
+      :overrun ->
+        send(state.owner, {:linx_rtnl, :resync_needed})
+        {:noreply, state}
+
+      {:error, reason} ->
+        {:stop, reason, state}
+    end
+  end
+
+  defp event(message) do
+    type = elem(message, 0)
+
+    case @ops do
+      %{^type => op} -> %Event{op: op, resource: Wire.object(message)}
+      %{} -> %Event{op: {:unknown, type}}
+    end
+  end
+end

@@ -1,0 +1,50 @@
+defmodule Linx.Netlink.Rtnl.Reconcile.Source do
+  @moduledoc """
+  `Linx.Netlink.Rtnl.Reconcile` for the `Linx.Reconcile` loop.
+
+      {Linx.Reconcile,
+       source: Linx.Netlink.Rtnl.Reconcile.Source,
+       scope: {:pid, container_pid},
+       desired: %{addresses: [{"eth0", "192.0.2.10", 24}], routes: [{:default, "192.0.2.1"}]}}
+
+  The scope is a network namespace, as `Linx.Netlink.Socket.open/2` takes it. Each pass opens a socket there and closes it.
+  The hints come from a `Linx.Netlink.Rtnl.Monitor` that listens to links, addresses and routes.
+  """
+
+  @behaviour Linx.Reconcile.Source
+
+  alias Linx.Netlink.{Rtnl, Socket}
+  alias Linx.Netlink.Rtnl.{Monitor, Reconcile}
+
+  # RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE. Neighbours come and go all the time.
+  @groups [1, 5, 7, 9, 11]
+
+  @doc """
+  One pass in `scope`.
+  """
+  @impl true
+  def reconcile(scope, desired, last_applied, opts),
+    do: within(scope, &Reconcile.reconcile(&1, desired, last_applied, opts))
+
+  @doc """
+  Starts a monitor in `scope` that tells `owner`, linked to the caller.
+  """
+  @impl true
+  def subscribe(scope, owner), do: Monitor.subscribe(owner, netns: scope, groups: @groups)
+
+  @doc """
+  What a pass would look at: `%{addresses: addresses, routes: routes}`, the routes being those of the protocol.
+  """
+  @impl true
+  def observe(scope, opts), do: within(scope, &Reconcile.observe(&1, opts))
+
+  defp within(scope, fun) do
+    with {:ok, socket} <- Rtnl.open(scope) do
+      try do
+        fun.(socket)
+      after
+        Socket.close(socket)
+      end
+    end
+  end
+end
