@@ -414,13 +414,13 @@ defmodule Linx.Netfilter do
              &Decoder.flowtable/1
            ),
          {:ok, rules} <-
-           dump(sock, nft_msg_getrule(), family, only(nfta_rule_table(), name), &Decoder.rule/1),
+           bodies(sock, nft_msg_getrule(), family, only(nfta_rule_table(), name)),
          {:ok, elements} <- elements(sock, sets, name, elements?) do
       {:ok,
        Decoder.assemble(%{
          tables: tables,
          chains: chains,
-         rules: rules,
+         rules: Decoder.rules(rules),
          sets: sets,
          set_elements: elements,
          objects: objects,
@@ -467,12 +467,16 @@ defmodule Linx.Netfilter do
   end
 
   defp dump(sock, type, family, attrs, decode) do
+    with {:ok, bodies} <- bodies(sock, type, family, attrs), do: {:ok, Enum.map(bodies, decode)}
+  end
+
+  defp bodies(sock, type, family, attrs) do
     payload = [Codec.encode_nfgenmsg(family, 0), attrs]
 
     case Request.run(sock, 0x0A00 + type, @dump, payload, :raw) do
-      {:ok, messages} -> {:ok, for({_type, _flags, _seq, body} <- messages, do: decode.(body))}
-      # A subsystem of nf_tables that this kernel lacks has nothing to list.
-      {:error, %{errno: errno}} when errno in [:eopnotsupp] -> {:ok, []}
+      {:ok, messages} -> {:ok, for({_type, _flags, _seq, body} <- messages, do: body)}
+      # A part of nf_tables that this kernel lacks has nothing to list.
+      {:error, %{errno: :eopnotsupp}} -> {:ok, []}
       {:error, error} -> {:error, from_netlink(error, :pull)}
     end
   end

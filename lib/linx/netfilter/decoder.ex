@@ -96,33 +96,48 @@ defmodule Linx.Netfilter.Decoder do
 
   @doc "Family, table, chain and the rule in a NEWRULE payload, with the implied guards folded."
   @spec rule(binary()) :: {Table.family(), String.t(), String.t(), Rule.t()}
-  def rule(body) do
+  def rule(body), do: body |> rule(%{}) |> elem(0)
+
+  # With what was seen in the rules before.
+  @doc false
+  @spec rule(binary(), Expressions.cache()) ::
+          {{Table.family(), String.t(), String.t(), Rule.t()}, Expressions.cache()}
+  def rule(body, cache) do
     {family, attrs} = split_list(body)
-    rule_fields(attrs, family, nil, nil, %Rule{})
+    rule_fields(attrs, family, cache, nil, %Rule{})
   end
 
-  defp rule_fields([], family, table, chain, rule),
-    do: {family, table || "", chain || "", %{rule | chain: chain || ""}}
+  @doc false
+  @spec rules([binary()]) :: [{Table.family(), String.t(), String.t(), Rule.t()}]
+  def rules(bodies) do
+    {rules, _cache} = Enum.map_reduce(bodies, %{}, &rule/2)
+    rules
+  end
 
-  defp rule_fields([{type, bytes} | rest], family, table, chain, rule) do
+  defp rule_fields([], family, cache, table, rule) do
+    chain = rule.chain || ""
+    {{family, table || "", chain, %{rule | chain: chain}}, cache}
+  end
+
+  defp rule_fields([{type, bytes} | rest], family, cache, table, rule) do
     case type do
       nfta_rule_table() ->
-        rule_fields(rest, family, Reader.text(bytes), chain, rule)
+        rule_fields(rest, family, cache, Reader.text(bytes), rule)
 
       nfta_rule_chain() ->
-        rule_fields(rest, family, table, Reader.text(bytes), rule)
+        rule_fields(rest, family, cache, table, %{rule | chain: Reader.text(bytes)})
 
       nfta_rule_handle() ->
-        rule_fields(rest, family, table, chain, %{rule | handle: Reader.uint(bytes)})
+        rule_fields(rest, family, cache, table, %{rule | handle: Reader.uint(bytes)})
 
       nfta_rule_expressions() ->
-        exprs = bytes |> Expressions.list() |> Guard.fold(family)
-        rule_fields(rest, family, table, chain, %{rule | expressions: exprs})
+        {exprs, cache} = Expressions.list(bytes, cache)
+        rule_fields(rest, family, cache, table, %{rule | expressions: Guard.fold(exprs, family)})
 
       nfta_rule_userdata() ->
         {comment, tag, other} = Userdata.parse_rule(bytes)
 
-        rule_fields(rest, family, table, chain, %{
+        rule_fields(rest, family, cache, table, %{
           rule
           | comment: comment,
             tag: tag,
@@ -130,7 +145,7 @@ defmodule Linx.Netfilter.Decoder do
         })
 
       _unknown ->
-        rule_fields(rest, family, table, chain, rule)
+        rule_fields(rest, family, cache, table, rule)
     end
   end
 

@@ -150,14 +150,8 @@ defmodule Linx.Netfilter.Encoder do
   """
   @spec rule(Rule.t(), Table.family(), String.t(), String.t(), keyword()) :: Message.t()
   def rule(%Rule{} = rule, family, table_name, chain_name, opts \\ []) do
-    rule_message(
-      Guard.expand(rule.expressions, family),
-      rule,
-      family,
-      table_name,
-      chain_name,
-      opts
-    )
+    exprs = rule.expressions |> Guard.expand(family) |> Expressions.list()
+    rule_message(exprs, rule, family, table_name, chain_name, opts)
   end
 
   defp rule_message(exprs, rule, family, table_name, chain_name, opts) do
@@ -167,7 +161,7 @@ defmodule Linx.Netfilter.Encoder do
       Writer.text(nfta_rule_table(), table_name),
       Writer.text(nfta_rule_chain(), chain_name),
       place,
-      Writer.nest(nfta_rule_expressions(), Expressions.list(exprs)),
+      Writer.nest(nfta_rule_expressions(), exprs),
       case Userdata.rule(rule) do
         <<>> -> []
         bytes -> Writer.attr(nfta_rule_userdata(), bytes)
@@ -600,8 +594,8 @@ defmodule Linx.Netfilter.Encoder do
   end
 
   defp rules_batch(table, id, at) do
-    {lists, id} =
-      Enum.map_reduce(sorted(table.chains), id, fn chain, id ->
+    {lists, {id, _cache}} =
+      Enum.map_reduce(sorted(table.chains), {id, %{}}, fn chain, id ->
         chain.rules
         |> Enum.with_index()
         |> Enum.map_reduce(id, fn {rule, index}, id ->
@@ -621,22 +615,32 @@ defmodule Linx.Netfilter.Encoder do
     result
   end
 
-  defp rule_messages(rule, family, table_name, chain_name, opts, id, at) do
-    {exprs, {sets, id}} =
-      rule.expressions
-      |> Guard.expand(family)
-      |> Enum.map_reduce({[], id}, fn
-        %Expr{name: :__anon_set, data: data}, {sets, id} ->
-          {set, expr} = anonymous(data, table_name, id)
-          elements = element_messages(set, family, set.elements, id: id, initial: true)
-          {expr, {[Enum.map([set(set, family, id: id) | elements], &{&1, at}) | sets], id + 1}}
-
-        expr, acc ->
-          {expr, acc}
-      end)
-
+  # `seen` is the next set's id and the expressions written before.
+  defp rule_messages(rule, family, table_name, chain_name, opts, {id, cache}, at) do
+    exprs = Guard.expand(rule.expressions, family)
+    {exprs, sets, id} = own_sets(exprs, family, table_name, id, at)
+    {exprs, cache} = Expressions.list(exprs, cache)
     message = rule_message(exprs, rule, family, table_name, chain_name, opts)
-    {[Enum.reverse(sets), {message, at}], id}
+    {[sets, {message, at}], {id, cache}}
+  end
+
+  defp own_sets(exprs, family, table_name, id, at) do
+    if Enum.any?(exprs, &(&1.name == :__anon_set)) do
+      {exprs, {sets, id}} =
+        Enum.map_reduce(exprs, {[], id}, fn
+          %Expr{name: :__anon_set, data: data}, {sets, id} ->
+            {set, expr} = anonymous(data, table_name, id)
+            elements = element_messages(set, family, set.elements, id: id, initial: true)
+            {expr, {[Enum.map([set(set, family, id: id) | elements], &{&1, at}) | sets], id + 1}}
+
+          expr, acc ->
+            {expr, acc}
+        end)
+
+      {exprs, Enum.reverse(sets), id}
+    else
+      {exprs, [], id}
+    end
   end
 
   defp anonymous(%{elements: elements, key_type: key_type} = data, table_name, id) do
@@ -797,7 +801,7 @@ defmodule Linx.Netfilter.Encoder do
 
   defp rule_op(rule, family, table, chain, opts, {id, sets, fresh}) do
     at = at(family, table, [chain: chain] ++ if(rule.tag, do: [tag: rule.tag], else: []))
-    {messages, id} = placed_rule(rule, family, table, chain, opts, id, at)
+    {messages, {id, _cache}} = placed_rule(rule, family, table, chain, opts, {id, %{}}, at)
     {messages, {id, sets, fresh}}
   end
 

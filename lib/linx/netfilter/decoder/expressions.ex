@@ -10,6 +10,35 @@ defmodule Linx.Netfilter.Decoder.Expressions do
   @spec list(binary()) :: [Expr.t()]
   def list(bytes), do: for({1, elem} <- Reader.attrs(bytes), do: expr(elem))
 
+  @typedoc "Expressions already seen, by their bytes: a ruleset repeats few of them often."
+  @type cache :: %{optional(binary()) => Expr.t()}
+
+  # More kinds than a ruleset repeats; a set of unlike ones must not fill memory.
+  @cache_most 512
+
+  @doc "As `list/1`, with a cache that goes from rule to rule."
+  @spec list(binary(), cache()) :: {[Expr.t()], cache()}
+  def list(bytes, cache), do: bytes |> Reader.attrs() |> cached(cache, [])
+
+  defp cached([{1, elem} | rest], cache, acc) do
+    case cache do
+      %{^elem => expr} ->
+        cached(rest, cache, [expr | acc])
+
+      _ ->
+        expr = expr(elem)
+        cached(rest, remember(cache, elem, expr), [expr | acc])
+    end
+  end
+
+  defp cached([_other | rest], cache, acc), do: cached(rest, cache, acc)
+  defp cached([], cache, acc), do: {Enum.reverse(acc), cache}
+
+  # What is compared with differs from rule to rule, and so do counts.
+  defp remember(cache, _elem, %Expr{name: name}) when name in [:cmp, :counter, :lookup], do: cache
+  defp remember(cache, _elem, _expr) when map_size(cache) >= @cache_most, do: cache
+  defp remember(cache, elem, expr), do: Map.put(cache, :binary.copy(elem), expr)
+
   @doc "One expression: NFTA_EXPR_NAME and NFTA_EXPR_DATA."
   @spec expr(binary()) :: Expr.t()
   def expr(bytes) do
@@ -21,6 +50,17 @@ defmodule Linx.Netfilter.Decoder.Expressions do
 
   defp unordered(attrs) do
     build(Map.get(attrs, nfta_expr_name(), <<>>), Map.get(attrs, nfta_expr_data(), <<>>))
+  end
+
+  # The commonest by far: sreg, op, data in the kernel's order.
+  defp build(
+         "cmp\0",
+         <<8::native-16, 1::native-16, reg::32, 8::native-16, 2::native-16, op::32,
+           size::native-16, _::native-16, len::native-16, 1::native-16, rest::binary>>
+       )
+       when size == len + 4 and len - 4 <= byte_size(rest) and op < 6 and reg < 8 do
+    data = :binary.copy(binary_part(rest, 0, len - 4))
+    %Expr{name: :cmp, data: %{sreg: reg, op: Constants.atom(:cmp, op), data: data}}
   end
 
   for {name, kernel, _fields, _defaults} <- Expressions.all(), name != :immediate do

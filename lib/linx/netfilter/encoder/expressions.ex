@@ -10,6 +10,40 @@ defmodule Linx.Netfilter.Encoder.Expressions do
   @spec list([Expr.t()]) :: iodata()
   def list(exprs), do: Enum.map(exprs, &Writer.nest(nfta_list_elem(), expr(&1)))
 
+  @typedoc "Expressions already written, by value: a ruleset repeats few of them often."
+  @type cache :: %{optional(Expr.t()) => binary()}
+
+  # More kinds than a ruleset repeats; a set of unlike ones must not fill memory.
+  @cache_most 512
+
+  @doc "As `list/1`, with a cache that goes from rule to rule."
+  @spec list([Expr.t()], cache()) :: {[binary()], cache()}
+  def list(exprs, cache), do: Enum.map_reduce(exprs, cache, &cached/2)
+
+  # The commonest by far, and never twice the same: NFTA_LIST_ELEM { NAME "cmp", DATA { SREG, OP, DATA { VALUE } } } in one go.
+  defp cached(%Expr{name: :cmp, data: %{op: op, sreg: reg, data: value} = data}, cache)
+       when map_size(data) == 3 and is_binary(value) and byte_size(value) <= 64 and reg in 0..23 do
+    size = byte_size(value)
+    pad = Bitwise.band(-size, 3)
+    op = Constants.int!(:cmp, op)
+
+    {<<size + pad + 40::native-16, 0x8001::native-16, 8::native-16, 1::native-16, "cmp", 0,
+       size + pad + 28::native-16, 0x8002::native-16, 8::native-16, 1::native-16, reg::32,
+       8::native-16, 2::native-16, op::32, size + pad + 8::native-16, 0x8003::native-16,
+       size + 4::native-16, 1::native-16, value::binary, 0::size(8 * pad)>>, cache}
+  end
+
+  defp cached(expr, cache) do
+    case cache do
+      %{^expr => bytes} ->
+        {bytes, cache}
+
+      _ ->
+        bytes = Writer.nest(nfta_list_elem(), expr(expr))
+        {bytes, if(map_size(cache) < @cache_most, do: Map.put(cache, expr, bytes), else: cache)}
+    end
+  end
+
   @doc "NFTA_EXPR_NAME and NFTA_EXPR_DATA."
   @spec expr(Expr.t()) :: iodata()
   # A queue number in a verdict code is refused since Linux 6.8; nft sends the expression too.

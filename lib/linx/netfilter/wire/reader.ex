@@ -3,12 +3,20 @@ defmodule Linx.Netfilter.Wire.Reader do
   # Attributes of received messages. Total: a broken tail ends the list, an attribute of unexpected length is absent.
 
   @spec attrs(binary()) :: [{0..0x3FFF, binary()}]
+  # Most attributes are 32-bit numbers.
+  def attrs(<<8::native-16, type::native-16, value::binary-4, rest::binary>>),
+    do: [{Bitwise.band(type, 0x3FFF), value} | attrs(rest)]
+
   def attrs(<<size::native-16, type::native-16, rest::binary>>) when size >= 4 do
     len = size - 4
+    pad = Bitwise.band(-len, 3)
 
     case rest do
-      <<value::binary-size(^len), rest::binary>> ->
-        [{Bitwise.band(type, 0x3FFF), value} | attrs(skip(rest, Bitwise.band(-len, 3)))]
+      <<value::binary-size(^len), _::binary-size(^pad), rest::binary>> ->
+        [{Bitwise.band(type, 0x3FFF), value} | attrs(rest)]
+
+      <<value::binary-size(^len), _unpadded::binary>> ->
+        [{Bitwise.band(type, 0x3FFF), value}]
 
       _short ->
         []
@@ -16,12 +24,6 @@ defmodule Linx.Netfilter.Wire.Reader do
   end
 
   def attrs(_tail), do: []
-
-  defp skip(rest, 0), do: rest
-  defp skip(<<_, rest::binary>>, 1), do: rest
-  defp skip(<<_::16, rest::binary>>, 2), do: rest
-  defp skip(<<_::24, rest::binary>>, 3), do: rest
-  defp skip(_short, _pad), do: <<>>
 
   @doc "As a map; of two alike the last counts, as in the kernel."
   @spec map(binary()) :: %{optional(0..0x3FFF) => binary()}
