@@ -9,11 +9,14 @@ defmodule Linx.Test.Terminal do
 
   @patience 20_000
 
-  @doc "Starts `argv` on a terminal of `rows: 24, cols: 80`. Killed at the test's end."
+  @doc """
+  Starts `argv` on a terminal of `rows: 24, cols: 80`. Killed at the test's end, or with the calling process if that is
+  not the test's (`linked: true`).
+  """
   @spec start([String.t()], keyword()) :: pid()
   def start(argv, opts \\ []) do
     {:ok, session} = Session.spawn([argv: argv, stdio: :pty] ++ Keyword.take(opts, [:env, :cwd]))
-    ExUnit.Callbacks.on_exit(fn -> stop(session) end)
+    if !opts[:linked], do: ExUnit.Callbacks.on_exit(fn -> stop(session) end)
     Process.put(__MODULE__, "")
     :ok = Session.pty_set_winsize(session, {opts[:rows] || 24, opts[:cols] || 80, 0, 0})
     :ok = Session.proceed(session)
