@@ -42,14 +42,14 @@ defmodule Linx.User do
   Writes the uid map of `pid`'s user namespace, all of it in one write.
 
   `mappings` is a list of up to #{@max_entries} `{inside, outside, length}`, numbers of 32 bits, no range overlapping
-  another on either side. `outside` counts in the parent namespace.
+  another on either side, and less than a page (4096 bytes) when written as text. `outside` counts in the parent namespace.
 
       :ok = Linx.User.set_uid_map(pid, [{0, 1000, 1}])
       :ok = Linx.User.set_uid_map(pid, [{0, 1000, 1}, {1, 100_000, 65_535}])
 
   Errors: `{:bad_map, :empty | :too_many | {:not_a_list, term} | {:bad_entry, entry}}` before anything is written;
   otherwise `%Linx.User.Error{}` with `:eperm` (written already, or more than the caller may map), `:einval` (ranges
-  overlap, or run out of the ids there are), `:enoent` (no such process).
+  overlap or run out of the ids there are, or the text is too long), `:enoent` (no such process).
 
   Source: user_namespaces(7), "Defining user and group ID mappings".
   """

@@ -1,0 +1,122 @@
+defmodule Linx.Integration.CapabilitiesTest do
+  use ExUnit.Case, async: true
+
+  import Linx.Test.Workload
+
+  alias Linx.Capabilities
+  alias Linx.Capabilities.{Constants, State}
+  alias Linx.Process, as: Session
+
+  @moduletag :root
+
+  @net MapSet.new([:cap_net_bind_service])
+  @none MapSet.new()
+
+  # The capability sets that the workload sees itself with.
+  defp sets_of_workload(opts \\ [], configure) do
+    opts = Keyword.merge([argv: ["/bin/cat", "/proc/self/status"], stdio: [stdout: :pipe]], opts)
+    {session, _pid} = parked([], opts)
+    configure.(session)
+    assert {text, {:exited, 0}} = run(session)
+    {:ok, %State{} = state} = Capabilities.parse(text, "status")
+    state
+  end
+
+  test "what leaves the bounding set is gone for root's workload too" do
+    {:ok, %State{bounding: ours}} = Capabilities.read(:self)
+
+    state =
+      sets_of_workload(fn session ->
+        :ok = Capabilities.drop_bounding(session, MapSet.difference(Constants.all(), @net))
+      end)
+
+    assert MapSet.member?(ours, :cap_kill)
+    assert %State{bounding: @net, permitted: @net, effective: @net} = state
+  end
+
+  test "the parked child shows what it has dropped" do
+    {session, pid} = parked([])
+    {:ok, before} = Capabilities.read(session)
+    :ok = Capabilities.drop_bounding(session, [:cap_sys_module, :cap_sys_boot])
+    dropped = MapSet.new([:cap_sys_module, :cap_sys_boot])
+
+    # The verb hands it over; the child does it a moment later.
+    eventually(fn ->
+      {:ok, state} = Capabilities.read(pid)
+      MapSet.difference(before.bounding, state.bounding) == dropped
+    end)
+
+    # Once more is no error.
+    assert :ok = Capabilities.drop_bounding(session, MapSet.new([:cap_sys_boot]))
+  end
+
+  test "for another user the ambient set is what is left after execve" do
+    state =
+      sets_of_workload([uid: 65_534, gid: 65_534, groups: []], fn session ->
+        sets = [effective: @net, permitted: @net, inheritable: @net]
+        :ok = Capabilities.set_thread_sets(session, sets)
+        :ok = Capabilities.set_ambient(session, @net)
+      end)
+
+    assert %State{ambient: @net, effective: @net, permitted: @net, inheritable: @net} = state
+  end
+
+  test "without it another user has nothing" do
+    state =
+      sets_of_workload([uid: 65_534, gid: 65_534, groups: []], fn session ->
+        sets = [effective: @net, permitted: @net, inheritable: []]
+        :ok = Capabilities.set_thread_sets(session, sets)
+      end)
+
+    assert %State{ambient: @none, effective: @none, permitted: @none, inheritable: @none} = state
+  end
+
+  test "an ambient set that is not inheritable comes back as an event, and ends the session" do
+    {session, _pid} = parked([], argv: ["/bin/true"])
+    :ok = Capabilities.set_thread_sets(session, effective: [], permitted: @net, inheritable: [])
+    :ok = Capabilities.set_ambient(session, @net)
+    :ok = Session.proceed(session)
+    assert_receive {:linx_process, :error, 1, :cap_set_ambient}, 5000
+    refute_received {:linx_process, :running}
+    assert Capabilities.drop_bounding(session, [:cap_kill]) == {:error, :no_process}
+  end
+
+  test "an effective set that is not permitted comes back as an event" do
+    {session, _pid} = parked([], argv: ["/bin/true"])
+    :ok = Capabilities.set_thread_sets(session, effective: @net, permitted: [], inheritable: [])
+    :ok = Session.proceed(session)
+    assert_receive {:linx_process, :error, 1, :cap_set_thread}, 5000
+  end
+
+  test "verbs say in which state the session is" do
+    {session, pid} = parked([])
+    :ok = Session.proceed(session)
+    assert_receive {:linx_process, :running}, 5000
+    sets = [effective: [], permitted: [], inheritable: []]
+    assert Capabilities.drop_bounding(session, [:cap_kill]) == {:error, :running}
+    assert Capabilities.set_thread_sets(session, sets) == {:error, :running}
+    assert Capabilities.set_ambient(session, []) == {:error, :running}
+    assert {:ok, %State{}} = Capabilities.read(session)
+    assert Capabilities.read(session) == Capabilities.read(pid)
+
+    :ok = Session.signal(session, 9)
+    {:ok, {:signaled, 9}} = Session.wait(session)
+    assert Capabilities.drop_bounding(session, [:cap_kill]) == {:error, :no_process}
+    assert Capabilities.read(session) == {:error, :no_process}
+  end
+
+  test "bad input reaches nobody" do
+    {session, pid} = parked([])
+    {:ok, before} = Capabilities.read(pid)
+    bad = {:error, {:bad_capability, :cap_no_such}}
+    assert Capabilities.drop_bounding(session, [:cap_kill, :cap_no_such]) == bad
+    assert Capabilities.set_ambient(session, [:cap_no_such]) == bad
+    sets = [effective: [], permitted: [:cap_no_such], inheritable: []]
+    assert Capabilities.set_thread_sets(session, sets) == bad
+
+    assert Capabilities.set_thread_sets(session, effective: [], permitted: []) ==
+             {:error, {:bad_thread_sets, {:missing, :inheritable}}}
+
+    assert Capabilities.read(pid) == {:ok, before}
+  end
+end
