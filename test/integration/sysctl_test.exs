@@ -88,9 +88,12 @@ defmodule Linx.Integration.SysctlTest do
     test "a list of here and of our own pid agree" do
       {:ok, here} = Sysctl.list("net.ipv4")
       {:ok, there} = Sysctl.list("net.ipv4", in: {:pid, String.to_integer(System.pid())})
-      assert Enum.map(here, & &1.key) == Enum.map(there, & &1.key)
-      assert length(here) > 50
+      assert lasting(here) == lasting(there)
+      assert length(lasting(here)) > 50
     end
+
+    # Interfaces come and go.
+    defp lasting(entries), do: for(e <- entries, not (e.key =~ ~r/\.(conf|neigh)\./), do: e.key)
 
     test "an interface with dots in its name is found" do
       {session, pid} = parked([:net])
