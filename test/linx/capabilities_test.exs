@@ -55,7 +55,9 @@ defmodule Linx.CapabilitiesTest do
       text = String.replace(@status, line, "CapXyz")
       error = %Error{path: "/x", operation: :read, errno: :bad_status, code: nil}
       assert Capabilities.parse(text, "/x") == {:error, error}
-      assert Capabilities.parse(String.replace(@status, "#{line}:\t", "#{line}:\tz"), "/x") == {:error, error}
+
+      assert Capabilities.parse(String.replace(@status, "#{line}:\t", "#{line}:\tz"), "/x") ==
+               {:error, error}
     end
   end
 

@@ -39,7 +39,12 @@ defmodule Linx.UserTest do
         pid <- [@absent, 5_000_000_000] do
       assert verb.(pid) ==
                {:error,
-                %Error{path: "/proc/#{pid}/#{file}", operation: operation, errno: :enoent, code: 2}}
+                %Error{
+                  path: "/proc/#{pid}/#{file}",
+                  operation: operation,
+                  errno: :enoent,
+                  code: 2
+                }}
     end
   end
 

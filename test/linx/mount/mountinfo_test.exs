@@ -76,7 +76,10 @@ defmodule Linx.Mount.MountinfoTest do
           "1 0 0:1 / /a rw shared:-1 - tmpfs t rw",
           "1 0 0:1 / /a rw future:9 - tmpfs t rw"
         ] do
-      assert {bad, [%Entry{mount_point: "/a"}]} == {bad, Mountinfo.parse("#{bad}\n#{good}\n#{bad}\n") |> Enum.map(&%Entry{mount_point: &1.mount_point})}
+      assert {bad, [%Entry{mount_point: "/a"}]} ==
+               {bad,
+                Mountinfo.parse("#{bad}\n#{good}\n#{bad}\n")
+                |> Enum.map(&%Entry{mount_point: &1.mount_point})}
     end
   end
 
