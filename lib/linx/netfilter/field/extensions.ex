@@ -29,11 +29,11 @@ defmodule Linx.Netfilter.Field.Extensions do
   @ipv6 [
     {:hbh, :ipv6, 0, [{"nexthdr", 0, 8, :inet_proto}, {"hdrlength", 8, 8, :integer}]},
     {:rt, :ipv6, 43, @routing},
-    {:rt0, :ipv6, 43, for(n <- 0..15, do: {"addr[#{n}]", 64 + 128 * n, 128, :ipv6_addr})},
+    {:rt0, :ipv6, 43, for(n <- 0..15, do: {"addr[#{n + 1}]", 64 + 128 * n, 128, :ipv6_addr})},
     {:rt2, :ipv6, 43, [{"addr", 64, 128, :ipv6_addr}]},
     {:srh, :ipv6, 43,
      [{"last-entry", 32, 8, :integer}, {"flags", 40, 8, :integer}, {"tag", 48, 16, :integer}] ++
-       for(n <- 0..15, do: {"sid[#{n}]", 64 + 128 * n, 128, :ipv6_addr})},
+       for(n <- 0..15, do: {"sid[#{n + 1}]", 64 + 128 * n, 128, :ipv6_addr})},
     {:frag, :ipv6, 44,
      [
        {"nexthdr", 0, 8, :inet_proto},

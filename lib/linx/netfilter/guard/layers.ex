@@ -7,7 +7,8 @@ defmodule Linx.Netfilter.Guard.Layers do
 
   alias Linx.Netfilter.{Expr, Field}
 
-  defstruct family: nil, link: nil, network: nil, transport: nil, tags: 0
+  # `icmp` holds the ICMP types tested for: the words behind them have a name per type.
+  defstruct family: nil, link: nil, network: nil, transport: nil, tags: 0, icmp: []
 
   @type t :: %__MODULE__{}
 
@@ -241,6 +242,14 @@ defmodule Linx.Netfilter.Guard.Layers do
        ),
        do: %{layers | transport: protocols(values, @transport_numbers)}
 
+  defp tested(
+         %{transport: protocol} = layers,
+         %Expr{name: :payload, data: %{base: :transport, offset: 0, len: 1}},
+         values
+       )
+       when protocol in [:icmp, :icmpv6],
+       do: %{layers | icmp: Enum.map(values, &number/1)}
+
   defp tested(layers, _load, _values), do: layers
 
   defp ethertype(layers, :vlan), do: %{layers | link: :vlan, tags: layers.tags + 1}
@@ -283,7 +292,7 @@ defmodule Linx.Netfilter.Guard.Layers do
   def field(layers, :payload, %{base: base, offset: offset, len: len}, rest) do
     with protocol when is_atom(protocol) and protocol not in [nil, :unknown, :inet, :netdev] <-
            protocol(layers, base, offset) do
-      exact(protocol, offset, len, rest) || prefix(protocol, offset, len)
+      of_type(exact(protocol, offset, len, rest) || prefix(protocol, offset, len), layers.icmp)
     else
       _ -> nil
     end
@@ -318,6 +327,22 @@ defmodule Linx.Netfilter.Guard.Layers do
   defp protocol(layers, :network, _offset), do: layers.network
   defp protocol(layers, :transport, _offset), do: layers.transport
   defp protocol(_layers, _base, _offset), do: nil
+
+  # Words of an ICMP header that mean something else in messages of this type.
+  @by_type %{
+    {:icmp_sequence, [3]} => :icmp_mtu,
+    {:icmpv6_parameter_problem, [2]} => :icmpv6_mtu,
+    {:icmpv6_id, [130]} => :icmpv6_max_delay
+  }
+
+  defp of_type(%Field{name: name} = field, types) when types != [] do
+    case @by_type do
+      %{{^name, ^types} => other} -> elem(Field.fetch(other), 1)
+      _ -> field
+    end
+  end
+
+  defp of_type(field, _types), do: field
 
   defp exact(protocol, offset, len, rest) do
     Field.at(protocol, offset * 8, len * 8) ||

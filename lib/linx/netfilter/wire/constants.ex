@@ -96,7 +96,7 @@ defmodule Linx.Netfilter.Wire.Constants do
     osf_ttl: [:strict, :loose, :skip],
     ng: [:incremental, :random],
     xfrm_key: [:_, :daddr_ip4, :daddr_ip6, :saddr_ip4, :saddr_ip6, :reqid, :spi],
-    xfrm_dir: [:in, :_, :out],
+    xfrm_dir: [:in, :out],
     tunnel: [:path, :id],
     tunnel_mode: [:none, :rx, :tx],
     object: [

@@ -48,7 +48,7 @@ defmodule Linx.NFT.Formatter.Context do
       type == :ether_type ->
         %{context | network: ethertype(data)}
 
-      is_map(source) and is_atom(source[:field]) ->
+      is_map(source) and is_map_key(source, :field) ->
         field(context, source.field)
 
       text == nil ->

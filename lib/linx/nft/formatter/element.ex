@@ -6,13 +6,14 @@ defmodule Linx.NFT.Formatter.Element do
   alias Linx.NFT.Formatter.{Statement, Term, Value}
 
   @doc """
-  The text of each element. `data_type` is nil for a set; `term` the expression that is looked up, for what
-  the type alone does not say (the byte order of plain integers, the shift of a field).
+  The text of each element. `data_type` is nil for a set; `term` the expression that is looked up and `data`
+  the one that the map's values were declared by, for what a type alone does not say (the byte order of plain
+  integers, the shift of a field).
   """
-  @spec texts([term()], term(), term(), Term.t() | nil) :: [String.t()]
-  def texts(elements, key_type, data_type, term \\ nil) do
-    for element <- elements,
-        do: element |> text(key_type, data_type, term) |> IO.iodata_to_binary()
+  @spec texts([term()], term(), term(), Term.t() | nil, Term.t() | nil) :: [String.t()]
+  def texts(elements, key_type, data_type, term \\ nil, data \\ nil) do
+    types = {key_type, data_type, term, data}
+    for element <- elements, do: element |> text(types) |> IO.iodata_to_binary()
   end
 
   @doc "`{ a, b }` on one line."
@@ -20,83 +21,115 @@ defmodule Linx.NFT.Formatter.Element do
   def braces([]), do: "{ }"
   def braces(texts), do: ["{ ", Enum.intersperse(texts, ", "), " }"]
 
-  defp text(%Element{} = element, key_type, data_type, term) do
+  defp text(%Element{} = element, {key_type, data_type, term, data}) do
     [
       value(element.key, key_type, term),
       for(expr <- element.exprs || [], {:ok, text} <- [Statement.text(expr)], do: [" ", text]),
       if(element.timeout, do: [" timeout ", Value.duration(element.timeout)], else: ""),
       if(element.expires, do: [" expires ", Value.duration(element.expires)], else: ""),
       if(element.comment, do: [" comment ", Value.quoted(element.comment)], else: ""),
-      if(element.data == nil, do: "", else: [" : ", data(element.data, data_type)])
+      if(element.data == nil, do: "", else: [" : ", data(element.data, data_type, data)])
     ]
   end
 
-  defp text(key, key_type, nil, term), do: value(key, key_type, term)
+  defp text(key, {key_type, nil, term, _}), do: value(key, key_type, term)
 
-  defp text({key, data}, key_type, data_type, term),
-    do: [value(key, key_type, term), " : ", data(data, data_type)]
+  defp text({key, data}, {key_type, data_type, term, as}),
+    do: [value(key, key_type, term), " : ", data(data, data_type, as)]
 
-  defp text(key, key_type, _data_type, term), do: value(key, key_type, term)
+  defp text(key, {key_type, _data_type, term, _}), do: value(key, key_type, term)
 
   @doc "A map's value: a verdict, an object's name, or a value of the data type."
-  @spec data(term(), term()) :: iodata()
-  def data(%Verdict{} = verdict, _type), do: Statement.verdict(verdict)
-  def data(name, {:object, _kind}) when is_binary(name), do: Value.quoted(name)
-  def data(verdict, :verdict), do: verdict |> Verdict.new!() |> Statement.verdict()
-  def data(value, type), do: value(value, type, nil)
+  @spec data(term(), term(), Term.t() | nil) :: iodata()
+  def data(%Verdict{} = verdict, _type, _term), do: Statement.verdict(verdict)
+  def data(name, {:object, _kind}, _term) when is_binary(name), do: Value.quoted(name)
+  def data(verdict, :verdict, _term), do: verdict |> Verdict.new!() |> Statement.verdict()
+  def data(value, type, term), do: value(value, type, term)
 
   @doc "A value of a type, with `term` as in `texts/4`."
   @spec value(term(), term(), Term.t() | nil) :: iodata()
-  def value(:catch_all, _type, _term), do: "*"
+  def value(value, type, term), do: value(value, type, term, :named)
 
-  def value(tuple, {:concat, types}, _term) when is_tuple(tuple) do
-    for({part, type} <- Enum.zip(Tuple.to_list(tuple), types), do: value(part, type, nil))
+  # A name may hold a dash, so the ends of a range are numbers.
+  defp value(:catch_all, _type, _term, _form), do: "*"
+
+  defp value(tuple, {:concat, types}, term, form)
+       when is_tuple(tuple) and tuple_size(tuple) == length(types) do
+    parts = Tuple.to_list(tuple)
+    terms = (term && term.parts) || List.duplicate(nil, length(types))
+
+    for({part, type, term} <- Enum.zip([parts, types, terms]), do: value(part, type, term, form))
     |> Enum.intersperse(" . ")
   end
 
-  def value(value, {:interval, type}, term), do: value(value, type, term)
+  defp value(value, {:interval, type}, term, form), do: value(value, type, term, form)
 
-  def value({:range, first, last}, type, term),
-    do: [value(first, type, term), "-", value(last, type, term)]
+  defp value({:range, first, last}, type, term, _form),
+    do: [value(first, type, term, :plain), "-", value(last, type, term, :plain)]
 
-  def value({:prefix, stem, _bits}, type, _term) when type in [:ifname, :string],
+  defp value({:prefix, stem, _bits}, type, _term, _form) when type in [:ifname, :string],
     do: Value.quoted(stem <> "*")
 
-  def value({:prefix, base, bits}, type, term),
-    do: [value(base, type, term), "/", Integer.to_string(bits)]
+  defp value({:prefix, base, bits}, type, term, _form),
+    do: [value(base, type, term, :plain), "/", Integer.to_string(bits)]
 
-  def value({a, b, c, d}, _type, _term), do: Value.address(<<a, b, c, d>>)
+  defp value({a, b, c, d}, _type, _term, _form), do: Value.address(<<a, b, c, d>>)
 
-  def value({a, b, c, d, e, f, g, h}, _type, _term),
+  defp value({a, b, c, d, e, f, g, h}, _type, _term, _form),
     do: Value.address(<<a::16, b::16, c::16, d::16, e::16, f::16, g::16, h::16>>)
 
-  def value(bytes, type, _term) when type in [:ether_addr, :ll_addr] and is_binary(bytes),
+  defp value(bytes, type, _term, _form) when type in [:ether_addr, :ll_addr] and is_binary(bytes),
     do: Value.ether(bytes)
 
-  def value(name, type, _term) when type in [:ifname, :string] and is_binary(name),
+  defp value(name, type, _term, _form) when type in [:ifname, :string] and is_binary(name),
     do: Value.quoted(String.replace_suffix(name, "*", "\\*"))
 
+  # A name that has no number yet.
+  defp value({tag, name}, _type, _term, _form) when is_atom(tag) and is_binary(name),
+    do: Value.quoted(name)
+
   # Bytes of a type of open size: a number in the order of what is looked up.
-  def value(bytes, type, term) when is_binary(bytes) do
-    order = if term, do: term.order, else: :big
-    number = Term.number(%Term{text: nil, type: nil, size: byte_size(bytes), order: order}, bytes)
-    number(number, type, byte_size(bytes) * 8, term)
+  defp value(bytes, type, term, form) when is_binary(bytes),
+    do: sized(bytes, type, term || %Term{text: nil, type: :integer, size: byte_size(bytes)}, form)
+
+  # The number stands for its bytes, most significant first, whatever order the register has.
+  defp value(number, {type, bits}, term, form) when is_integer(number) do
+    size = div(bits + 7, 8)
+
+    sized(
+      <<number::size(size * 8)>>,
+      {type, bits},
+      term || %Term{text: nil, type: type, size: size},
+      form
+    )
   end
 
-  def value(number, {type, bits}, term) when is_integer(number),
-    do: number(number, type, bits, term)
+  defp value(number, type, nil, form) when is_integer(number), do: number(form, type, number, 0)
 
-  def value(number, type, term) when is_integer(number), do: number(number, type, 0, term)
+  defp value(number, type, term, form) when is_integer(number),
+    do: number(form, type, Bitwise.bsr(number, term.shift), 0)
 
-  defp number(number, type, bits, nil), do: Value.number(base(type), number, bits)
+  defp sized(bytes, type, _term, _form) when elem(type, 0) in [:string, :ifname],
+    do: Value.string(bytes, byte_size(bytes))
 
-  defp number(number, type, bits, term),
-    do: Value.number(named(base(type), term.type), Bitwise.bsr(number, term.shift), bits)
+  # A part of a key fills its words; the value stands at their start.
+  defp sized(bytes, type, term, form) do
+    bytes =
+      if byte_size(bytes) > term.size and term.size > 0,
+        do: binary_part(bytes, 0, term.size),
+        else: bytes
+
+    number = term |> Term.number(bytes) |> Bitwise.bsr(term.shift)
+    number(form, named(base(type), term.type), number, byte_size(bytes) * 8)
+  end
+
+  defp number(:named, type, number, bits), do: Value.number(type, number, bits)
+  defp number(:plain, type, number, bits), do: Value.plain(type, number, bits)
 
   defp base({type, _bits}), do: type
   defp base(type), do: type
 
   # A set whose type says no more than its size takes the names of what is looked up.
-  defp named(:integer, type) when is_atom(type) and type not in [:ifname, :string], do: type
+  defp named(:integer, type) when is_atom(type) and type not in [:ifname, :string, nil], do: type
   defp named(type, _), do: type
 end

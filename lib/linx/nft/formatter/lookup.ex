@@ -134,8 +134,7 @@ defmodule Linx.NFT.Formatter.Lookup do
     with {:ok, terms} <- Registers.run(context.registers, register, length(types)) do
       terms = for {term, type} <- Enum.zip(terms, types), do: typed(term, type)
 
-      {:ok,
-       %Term{text: joined(terms), type: type, size: terms |> Enum.map(& &1.size) |> Enum.sum()}}
+      {:ok, concat(terms, type)}
     end
   end
 
@@ -146,6 +145,13 @@ defmodule Linx.NFT.Formatter.Lookup do
   # A constant takes its type from where it is used.
   defp typed(%Term{value: nil} = term, _type), do: term
   defp typed(%Term{} = term, type), do: %{term | text: constant(term, type)}
+
+  @doc "One term for a concatenation."
+  @spec concat([Term.t()], term()) :: Term.t()
+  def concat(terms, type) do
+    size = terms |> Enum.map(& &1.size) |> Enum.sum()
+    %Term{text: joined(terms), type: type, size: size, parts: terms}
+  end
 
   @doc "Terms joined by dots."
   @spec joined([Term.t()]) :: iodata()

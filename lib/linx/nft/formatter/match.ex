@@ -153,9 +153,9 @@ defmodule Linx.NFT.Formatter.Match do
     [
       text(term, :or),
       word(op, explicit?),
-      Value.constant(term, from),
+      Value.plain_constant(term, from),
       "-",
-      Value.constant(term, to)
+      Value.plain_constant(term, to)
     ]
   end
 

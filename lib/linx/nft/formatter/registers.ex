@@ -8,7 +8,11 @@ defmodule Linx.NFT.Formatter.Registers do
   @type t :: %{optional(non_neg_integer()) => Term.t()}
 
   @spec put(t(), non_neg_integer(), Term.t()) :: t()
-  def put(registers, register, term), do: Map.put(registers, word(register), term)
+  def put(registers, register, term) do
+    word = word(register)
+    covered = Enum.to_list((word + 1)..(word + words(term) - 1)//1)
+    registers |> Map.drop(covered) |> Map.put(word, term)
+  end
 
   @spec fetch(t(), non_neg_integer() | nil) :: {:ok, Term.t()} | :error
   def fetch(_registers, nil), do: :error

@@ -306,6 +306,7 @@ defmodule Linx.NFT.Formatter.Rule do
     Enum.intersperse(texts, " . ")
   end
 
+  # A prefix of whole bytes is compared without a mask: the field is read, or looked at, only that far.
   defp short(%Term{source: %{field: name, len: len}, pending: nil} = term, op, data)
        when is_binary(data) do
     with {:ok, field} <- Field.fetch(name),
@@ -313,6 +314,10 @@ defmodule Linx.NFT.Formatter.Rule do
          do: Match.short(term, op, data, div(field.length, 8)),
          else: (_ -> nil)
   end
+
+  defp short(%Term{size: size, pending: nil, type: type} = term, op, data)
+       when type in [:ipv4_addr, :ipv6_addr] and byte_size(data) < size,
+       do: Match.short(term, op, data, size)
 
   defp short(_term, _op, _data), do: nil
 

@@ -52,7 +52,15 @@ defmodule Linx.NFT.Formatter.Sets do
   defp elements(%{elements: []}, _data_type), do: []
 
   defp elements(set, data_type) do
-    texts = Element.texts(set.elements, set.key_type, data_type, Typeof.term(set))
+    texts =
+      Element.texts(
+        set.elements,
+        set.key_type,
+        data_type,
+        Typeof.term(set, :key),
+        Typeof.term(set, :data)
+      )
+
     flat = ["elements = ", Element.braces(texts)]
 
     if IO.iodata_length(flat) + 4 <= Layout.width() do

@@ -137,8 +137,11 @@ defmodule Linx.NFT.Formatter.Statement do
     flags = List.wrap(data[:flags])
 
     [
-      if(mss = data[:mss], do: [separator, "mss ", Integer.to_string(mss)], else: ""),
-      if(wscale = data[:wscale], do: [separator, "wscale ", Integer.to_string(wscale)], else: ""),
+      if(data[:mss] in [nil, 0], do: "", else: [separator, "mss ", Integer.to_string(data.mss)]),
+      if(data[:wscale] in [nil, 0],
+        do: "",
+        else: [separator, "wscale ", Integer.to_string(data.wscale)]
+      ),
       if(:timestamp in flags, do: " timestamp", else: ""),
       if(:sack_perm in flags, do: " sack-perm", else: "")
     ]
@@ -223,6 +226,9 @@ defmodule Linx.NFT.Formatter.Statement do
 
       {:icmpx_unreach, family} when family in [:inet, :bridge, :netdev] and code in [nil, 1] ->
         "reject"
+
+      {:icmp_unreach, :ip6_named} ->
+        ["reject with icmpv6 ", symbol(:icmpv6_code, code || 4)]
 
       {:icmp_unreach, :ip6} ->
         ["reject with icmpv6 ", symbol(:icmpv6_code, code || 4)]

@@ -18,12 +18,13 @@ defmodule Linx.NFT.Formatter.Term do
     pending: nil,
     binds: :atom,
     source: nil,
-    value: nil
+    value: nil,
+    parts: nil
   ]
 
   @typedoc """
   `binds` is the weakest operator in `text`, for parentheses; `source` the data of the load itself;
-  `value` the bytes of a constant, whose text depends on who takes it.
+  `value` the bytes of a constant, whose text depends on who takes it; `parts` the terms of a concatenation.
   """
   @type t :: %__MODULE__{
           text: iodata() | nil,
@@ -35,7 +36,8 @@ defmodule Linx.NFT.Formatter.Term do
           pending: {non_neg_integer(), non_neg_integer()} | nil,
           binds: :atom | :shift | :and | :xor | :or,
           source: term(),
-          value: binary() | nil
+          value: binary() | nil,
+          parts: [t()] | nil
         }
 
   @doc "The bytes of a register as a number, in the order that the term has."

@@ -3,7 +3,7 @@ defmodule Linx.NFT.Formatter.Typeof do
   # Sets declared by an expression instead of a type name.
 
   alias Linx.Netfilter.Typeof
-  alias Linx.NFT.Formatter.{Load, Match, Term}
+  alias Linx.NFT.Formatter.{Load, Lookup, Match, Term}
 
   @doc "The expression that a set's key or data was declared by, nil when it was declared by type."
   @spec text(struct(), :key | :data) :: iodata() | nil
@@ -14,12 +14,13 @@ defmodule Linx.NFT.Formatter.Typeof do
     end
   end
 
-  @doc "The only expression of the key: what says how numbers of open size are written."
-  @spec term(struct()) :: Term.t() | nil
-  def term(set) do
-    case terms(set, :key) do
-      [%Term{} = term] -> term
-      _ -> nil
+  @doc "What the expression says about numbers of open size."
+  @spec term(struct(), :key | :data) :: Term.t() | nil
+  def term(set, which) do
+    case terms(set, which) do
+      [term] -> term
+      [_ | _] = terms -> Lookup.concat(terms, {:concat, Enum.map(terms, & &1.type)})
+      nil -> nil
     end
   end
 

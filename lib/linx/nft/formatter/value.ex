@@ -73,6 +73,26 @@ defmodule Linx.NFT.Formatter.Value do
     end
   end
 
+  @doc "As `number/3`, but never a name: what stands beside a dash."
+  @spec plain(atom(), non_neg_integer(), non_neg_integer()) :: iodata()
+  def plain(type, n, _bits) when type in @named or type in [:inet_proto, :day, :classid, :time],
+    do: Integer.to_string(n)
+
+  def plain(type, n, bits), do: number(type, n, bits)
+
+  @doc "As `constant/2`, without names."
+  @spec plain_constant(Term.t(), binary()) :: iodata()
+  def plain_constant(%Term{type: type, size: size}, bytes) when type in [:ifname, :string],
+    do: string(bytes, size)
+
+  def plain_constant(%Term{} = term, bytes),
+    do:
+      plain(
+        term.type,
+        term |> Term.number(bytes) |> Bitwise.bsr(term.shift),
+        byte_size(bytes) * 8
+      )
+
   @doc "A mask for `&`: names joined by `|` for flags, an address for addresses, else hexadecimal."
   @spec mask(atom(), non_neg_integer(), non_neg_integer()) :: iodata()
   def mask(type, n, bits) when type in [:ipv4_addr, :ipv6_addr, :ether_addr, :ll_addr],
