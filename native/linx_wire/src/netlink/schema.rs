@@ -34,6 +34,7 @@ pub enum Value<'a> {
 /// Slots a schema may have, and the greatest attribute type that the index holds.
 pub const MAX_SLOTS: usize = 32;
 const INDEXED: usize = 128;
+const MAX_HEADER: usize = 64;
 
 const UNKNOWN: u8 = 0xff;
 const SKIPPED: u8 = 0xfe;
@@ -57,6 +58,7 @@ impl Schema {
         skip: &'static [u16],
     ) -> Self {
         assert!(header.len() + attrs.len() <= MAX_SLOTS);
+        assert!(header_length <= MAX_HEADER);
         let mut index = [UNKNOWN; INDEXED];
         let mut at = 0;
         while at < attrs.len() {
@@ -80,19 +82,18 @@ impl Schema {
         self.header.len() + self.attrs.len()
     }
 
-    /// Reads `payload`. A header field beyond its end is 0; of an attribute that comes twice the last counts.
+    /// Reads `payload`. A header cut short is filled with zeros; of an attribute that comes twice the last counts.
     pub fn walk<'a>(
         &self,
         payload: &'a [u8],
         rest: &mut Vec<(u16, &'a [u8])>,
     ) -> [Value<'a>; MAX_SLOTS] {
         let mut slots = [Value::Absent; MAX_SLOTS];
+        let mut header = [0; MAX_HEADER];
+        let present = payload.len().min(self.header_length);
+        header[..present].copy_from_slice(&payload[..present]);
         for (slot, (at, shape)) in slots.iter_mut().zip(self.header) {
-            *slot = match payload.get(*at..).and_then(|bytes| read(*shape, bytes)) {
-                Some(value) => value,
-                None if *shape == Shape::S32 => Value::Signed(0),
-                None => Value::Unsigned(0),
-            };
+            *slot = number(*shape, &header[*at..]).unwrap_or_default();
         }
         let attrs = payload.get(self.header_length..).unwrap_or_default();
         for (kind, bytes) in Attrs::new(attrs) {
@@ -116,15 +117,21 @@ impl Schema {
 }
 
 fn read(shape: Shape, bytes: &[u8]) -> Option<Value<'_>> {
+    match shape {
+        Shape::Text => bytes.split(|byte| *byte == 0).next().map(Value::Bytes),
+        Shape::Bytes => Some(Value::Bytes(bytes)),
+        Shape::Ip => matches!(bytes.len(), 4 | 16).then_some(Value::Bytes(bytes)),
+        _ => number(shape, bytes),
+    }
+}
+
+fn number<'a>(shape: Shape, bytes: &[u8]) -> Option<Value<'a>> {
     Some(match shape {
         Shape::U8 => Value::Unsigned(u32::from(*bytes.first()?)),
         Shape::U16 => Value::Unsigned(u32::from(u16::from_ne_bytes(*bytes.first_chunk()?))),
         Shape::U32 => Value::Unsigned(u32::from_ne_bytes(*bytes.first_chunk()?)),
         Shape::S32 => Value::Signed(i32::from_ne_bytes(*bytes.first_chunk()?)),
-        Shape::Text => Value::Bytes(bytes.split(|byte| *byte == 0).next()?),
-        Shape::Bytes => Value::Bytes(bytes),
-        Shape::Ip if matches!(bytes.len(), 4 | 16) => Value::Bytes(bytes),
-        Shape::Ip => return None,
+        Shape::Text | Shape::Bytes | Shape::Ip => return None,
     })
 }
 
