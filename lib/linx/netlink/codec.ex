@@ -429,37 +429,37 @@ defmodule Linx.Netlink.Codec do
     cond do
       offset >= next -> find(module, body, next, offset)
       at + length > byte_size(body) or length < 4 -> []
-      true -> name(module, type, binary_part(body, at + 4, length - 4), offset - at - 4)
+      true -> name(module, type, body, binary_part(body, at + 4, length - 4), offset - at - 4)
     end
   end
 
   defp find(_module, _body, _at, _offset), do: []
 
-  defp name(module, type, payload, offset) do
+  defp name(module, type, body, payload, offset) do
     attrs = if codec?(module), do: module.__codec__().attrs, else: []
 
     case List.keyfind(attrs, Bitwise.band(type, 0x3FFF), 0) do
-      {_, name, {:nested, inner}} -> [name | inner(inner, payload, offset)]
-      {_, name, {:dispatch, _, table}} -> [name | dispatched(table, payload, offset)]
-      {_, name, inner} -> [name | inner(inner, payload, offset)]
-      nil -> []
+      {_, name, {:nested, inner}} ->
+        [name | inner(inner, payload, offset)]
+
+      {_, name, {:dispatch, field, table}} ->
+        kind = Map.get(module.decode(body), field)
+        [name | inner(Map.get(table, kind), payload, offset)]
+
+      {_, name, inner} ->
+        [name | inner(inner, payload, offset)]
+
+      nil ->
+        []
     end
   end
-
-  # The kind stands in another attribute; the first codec that has a field there will do for a message.
-  defp dispatched(table, payload, offset) do
-    table |> Map.values() |> Enum.find_value([], &nonempty(inner(&1, payload, offset)))
-  end
-
-  defp nonempty([]), do: nil
-  defp nonempty(path), do: path
 
   defp inner(module, payload, offset) when offset >= 0,
     do: if(codec?(module), do: locate(module, payload, offset), else: [])
 
   defp inner(_module, _payload, _offset), do: []
 
-  defp codec?(module) when is_atom(module) and module not in [:string, :binary, :flag],
+  defp codec?(module) when is_atom(module) and module not in [nil, :string, :binary, :flag],
     do: Code.ensure_loaded?(module) and function_exported?(module, :__codec__, 0)
 
   defp codec?(_module), do: false

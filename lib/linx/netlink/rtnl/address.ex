@@ -50,7 +50,7 @@ defmodule Linx.Netlink.Rtnl.Address do
 
   @typedoc """
   Options of `add/5` and `replace/5`: `:peer` (the far end's address), `:label`, `:broadcast`, `:scope` (a number),
-  `:preferred` and `:valid` (seconds or `:forever`), `:flags` (`:nodad`, `:noprefixroute`, `:home`, `:mngtmpaddr`,
+  `:valid` and `:preferred` (seconds or `:forever`; preferred as long as valid unless given), `:flags` (`:nodad`, `:noprefixroute`, `:home`, `:mngtmpaddr`,
   `:optimistic`, `:autojoin`), `:priority` (the metric of the prefix route), `:proto`.
   """
   @type opts :: keyword()
@@ -162,7 +162,8 @@ defmodule Linx.Netlink.Rtnl.Address do
   def __op__(verb, [link, ip, prefix, opts], index) when verb in [:add, :replace, :delete] do
     with {:ok, index} <- index.(link),
          {:ok, address} <- build(index, ip, prefix),
-         {:ok, address} <- options(opts, address) do
+         {:ok, address} <- options(opts, address),
+         address = preferred(address, opts) do
       {type, flags} = type(verb)
       Call.op(type, flags, address, Call.no_such("interface", link))
     end
@@ -256,6 +257,15 @@ defmodule Linx.Netlink.Rtnl.Address do
          %{address | lifetime: put_elem(address.lifetime || {:forever, :forever}, place, seconds)}},
       else: :error
   end
+
+  # An address cannot be preferred for longer than it is valid.
+  defp preferred(%{lifetime: {_, valid}} = address, opts) do
+    if Keyword.has_key?(opts, :preferred),
+      do: address,
+      else: %{address | lifetime: {valid, valid}}
+  end
+
+  defp preferred(address, _opts), do: address
 
   defp same_family(ip, address) do
     with {:ok, ip} <- IP.cast(ip) do
