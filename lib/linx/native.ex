@@ -207,8 +207,8 @@ defmodule Linx.Native do
   @spec tty_set_window_size(integer(), window_size()) :: :ok | fault()
   def tty_set_window_size(_fd, _size), do: not_loaded()
 
-  @spec terminal_open(:raw | :no_signals) :: {:ok, terminal()} | fault()
-  def terminal_open(_mode), do: not_loaded()
+  @spec terminal_open(boolean()) :: {:ok, terminal()} | fault()
+  def terminal_open(_standard), do: not_loaded()
 
   @spec terminal_start(terminal(), pid(), non_neg_integer()) :: :ok | fault()
   def terminal_start(_terminal, _pid, _id), do: not_loaded()

@@ -48,15 +48,16 @@ defmodule Linx.Tty do
   `target` says how the caller's terminal is reached:
 
     * `:controlling` - `/dev/tty`, byte for byte. iex's own reader is stopped meanwhile; resizes come by SIGWINCH.
-    * `:group_leader` - the caller's group leader, by the Erlang I/O protocol: over ssh, with `--remsh`, and on a local
-      terminal too. Text passes as UTF-8 (a byte of output that is part of no character is shown as U+FFFD); the size is
-      asked for four times a second. On a local terminal ctrl-g stays the Erlang shell's.
+    * `:group_leader` - whatever terminal the caller's group leader has, by the Erlang I/O protocol: over ssh, with
+      `--remsh`, any other. Text passes as UTF-8 (a byte of output that is part of no character is shown as U+FFFD); the
+      size is asked for four times a second. Where the group leader turns out to be the shell on the VM's own terminal,
+      this is the same as `:controlling`.
 
   The workload's terminal gets the size of the caller's at once and follows it. Ctrl-c, ctrl-z and the like are the
   workload's.
 
   Call it from the process that owns the session, which is where the output goes (`Linx.Process.set_owner/2`). It
-  takes `:pty_out` and the session's last event out of the mailbox. In the `:group_leader` mode the caller traps exits
+  takes `:pty_out` and the session's last event out of the mailbox. Over a group leader the caller traps exits
   meanwhile, and still exits on a signal that would have ended it.
 
   ## Options

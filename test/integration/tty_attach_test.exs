@@ -51,8 +51,9 @@ defmodule Linx.Integration.TtyAttachTest do
         type(t, <<3>>)
         expect("caught")
         expect("sh-> ")
-        type(t, "cat; echo co''de $?\r")
-        expect("$?\r\n")
+        type(t, "cat\r")
+        type(t, "line\r")
+        expect("line\r\nline\r\n")
         type(t, <<3>>)
         expect("sh-> ")
         type(t, "cat; echo co''de $?\r")
@@ -186,6 +187,30 @@ defmodule Linx.Integration.TtyAttachTest do
         assert run(t, "receive(do: ({:second, r} -> r))") == "[error: :busy, error: :busy]"
       end
 
+      test "the guard killed: the attach ends and puts everything back", %{tmp_dir: dir} do
+        fifo = Path.join(dir, "fifo")
+        {_, 0} = System.cmd("mkfifo", [fifo])
+        t = iex()
+        before = {settings(t), run(t, @state)}
+        spawned(t)
+
+        type(
+          t,
+          "spawn(fn -> :file.read_file(\"#{fifo}\", [:raw]); Process.exit(Process.whereis(Linx.Tty.Guard), :kill) end); " <>
+            "r = Linx.Tty.attach(#{inspect(@mode)}, s)\r"
+        )
+
+        expect("sh-> ")
+        type(t, "echo > '#{fifo}'\r")
+        expect("{:error, :guard_died}\r\n")
+        assert {settings(t), run(t, @state)} == before
+        assert run(t, "1 + 4x\b2") == "43"
+        # And the next attach is as any.
+        attach(t, @mode)
+        type(t, "exit 9\r")
+        expect("{:ok, {:exited, 9}}")
+      end
+
       for who <- [:another, :evaluator] do
         @who who
         test "the attaching process (#{who}) killed: iex works on", %{tmp_dir: dir} do
@@ -235,25 +260,29 @@ defmodule Linx.Integration.TtyAttachTest do
     end
   end
 
-  test "controlling: every byte passes" do
-    t = iex()
-    spawned(t)
-    attach(t, :controlling, "[detach_key: nil]")
-    expect("sh-> ")
-    type(t, "printf '\\377\\376\\200x\\303en''d'\r")
-    expect(<<255, 254, 128, "x", 0xC3, "end">>)
+  # ctrl-g is the shell's menu otherwise, and ctrl-c takes what came with it along.
+  for mode <- [:controlling, :group_leader] do
+    @mode mode
+    test "#{mode}: every byte passes" do
+      t = iex()
+      spawned(t)
+      attach(t, @mode, "[detach_key: nil]")
+      expect("sh-> ")
+      type(t, "printf '\\377\\376\\200x\\303en''d'\r")
+      expect(<<255, 254, 128, "x", 0xC3, "end">>)
 
-    type(
-      t,
-      "stty raw -echo; head -c 256 | od -An -v -tu1 | tr -d '\\n '; stty sane; echo en''d\r"
-    )
+      type(
+        t,
+        "stty raw -echo; head -c 256 | od -An -v -tu1 | tr -d '\\n '; stty sane; echo en''d\r"
+      )
 
-    poll(fn -> "-icanon" in workload_settings(t) end)
-    type(t, for(n <- 0..255, into: "", do: <<n>>))
-    expect("252253254255")
-    expect("end")
-    type(t, "exit\r")
-    expect("{:ok, {:exited, 0}}")
+      poll(fn -> "-icanon" in workload_settings(t) end)
+      type(t, for(n <- 0..255, into: "", do: <<n>>))
+      expect("252253254255")
+      expect("end")
+      type(t, "exit\r")
+      expect("{:ok, {:exited, 0}}")
+    end
   end
 
   defp workload_settings(t) do
@@ -286,30 +315,5 @@ defmodule Linx.Integration.TtyAttachTest do
     type(t, "IO.puts([60, \"o\", \"k>\"])\rIO.puts([60, \"o\", \"k2>\"])\r")
     expect("<ok>")
     expect("<ok2>")
-  end
-
-  # Types until it is seen: for what needs a key to happen.
-  defp until(press, what, tries \\ 100) do
-    press.()
-
-    try do
-      expect(what, 200)
-    rescue
-      error in ExUnit.AssertionError ->
-        if tries > 0, do: until(press, what, tries - 1), else: reraise(error, __STACKTRACE__)
-    end
-  end
-
-  defp poll(condition, deadline \\ System.monotonic_time(:millisecond) + 20_000) do
-    cond do
-      condition.() ->
-        :ok
-
-      System.monotonic_time(:millisecond) > deadline ->
-        expect(~r/it came to pass/, 0)
-
-      true ->
-        receive after: (20 -> poll(condition, deadline))
-    end
   end
 end

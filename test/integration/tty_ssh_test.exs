@@ -245,23 +245,4 @@ defmodule Linx.Integration.TtySshTest do
     :ok = Linx.Process.signal(session, 9)
     assert {:ok, {:signaled, 9}} = Linx.Process.wait(session)
   end
-
-  defp until(press, what, tries \\ 100) do
-    press.()
-
-    try do
-      expect(what, 200)
-    rescue
-      error in ExUnit.AssertionError ->
-        if tries > 0, do: until(press, what, tries - 1), else: reraise(error, __STACKTRACE__)
-    end
-  end
-
-  defp poll(condition, deadline \\ System.monotonic_time(:millisecond) + 20_000) do
-    cond do
-      condition.() -> :ok
-      System.monotonic_time(:millisecond) > deadline -> expect(~r/it came to pass/, 0)
-      true -> receive after: (20 -> poll(condition, deadline))
-    end
-  end
 end

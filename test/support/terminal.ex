@@ -44,8 +44,7 @@ defmodule Linx.Test.Terminal do
         cols: opts[:cols]
       )
 
-    expect("iex(")
-    expect(")> ")
+    expect(~r/iex\([^\n]*> /)
     # One expression a prompt; no colours, no line editing of long lines.
     run(session, "IEx.configure(colors: [enabled: false], default_prompt: \"ready>\")")
     session
@@ -120,6 +119,34 @@ defmodule Linx.Test.Terminal do
     case :binary.match(seen, what) do
       :nomatch -> nil
       found -> found
+    end
+  end
+
+  @doc "Presses keys until it is seen: for what a shell may miss while it is between two commands."
+  @spec until((-> term()), String.t(), non_neg_integer()) :: String.t()
+  def until(press, what, tries \\ 100) do
+    press.()
+
+    try do
+      expect(what, 200)
+    rescue
+      error in ExUnit.AssertionError ->
+        if tries > 0, do: until(press, what, tries - 1), else: reraise(error, __STACKTRACE__)
+    end
+  end
+
+  @doc "Waits until `condition` holds."
+  @spec poll((-> boolean()), integer()) :: :ok
+  def poll(condition, deadline \\ System.monotonic_time(:millisecond) + @patience) do
+    cond do
+      condition.() ->
+        :ok
+
+      System.monotonic_time(:millisecond) > deadline ->
+        flunk("it did not come to pass; seen: #{inspect(Process.get(__MODULE__))}")
+
+      true ->
+        receive after: (20 -> poll(condition, deadline))
     end
   end
 

@@ -12,8 +12,8 @@ defmodule Linx.Tty.Guard do
 
   defmodule Bracket do
     @moduledoc false
-    # One terminal taken over. `id` marks its messages; `terminal` is the resource or nil; `keyboard` a pid or nil;
-    # `typed` are keys that came before.
+    # One terminal taken over, by its resource (`terminal`) or by the process that reads its group leader (`keyboard`).
+    # `id` marks its messages; `typed` are keys that came before.
     defstruct [
       :id,
       :key,
@@ -125,18 +125,51 @@ defmodule Linx.Tty.Guard do
 
   # -- taking ----------------------------------------------------------------------------------------------------------
 
+  defp take({:controlling, _leader}, bracket), do: take_raw(bracket, false)
+
+  # The shell on the VM's own terminal: the same terminal is behind /dev/tty, where no key is the Erlang shell's
+  # (ctrl-g, and ctrl-c with all that came with it) and every byte passes.
+  defp take({:group_leader, leader}, %{key: :own} = bracket) do
+    case take_raw(bracket, true) do
+      {:error, %Error{operation: :open}} -> take_leader(leader, bracket)
+      taken -> taken
+    end
+  end
+
+  defp take({:group_leader, leader}, bracket), do: take_leader(leader, bracket)
+
   # The reader first: what is typed from now on stays in the kernel until we read it.
-  defp take({:controlling, leader}, bracket) do
+  defp take_raw(bracket, standard) do
     case Otp.disable_reader() do
-      {:ok, tty} -> bracket |> did({:reader, tty}) |> take_typed(leader) |> take_raw()
-      :none -> take_raw(bracket)
+      {:ok, tty} -> bracket |> did({:reader, tty}) |> open(standard)
+      :none -> open(bracket, standard)
       :busy -> {:error, :busy}
     end
   end
 
-  defp take({:group_leader, leader}, bracket) do
-    bracket = if bracket.key == :own, do: quiet_line(bracket), else: bracket
+  defp open(bracket, standard) do
+    case Native.terminal_open(standard) do
+      {:ok, terminal} ->
+        bracket = did(%{bracket | terminal: terminal}, {:terminal, terminal})
+        {:ok, bracket |> take_typed() |> watch_signals()}
 
+      {:error, {step, errno}} ->
+        undo(bracket)
+        {:error, Error.from_nif(step, errno)}
+    end
+  end
+
+  # What iex's reader has read already of what was typed behind the attach's own line.
+  defp take_typed(%{driver: nil} = bracket), do: bracket
+
+  defp take_typed(%{leader: leader} = bracket) do
+    before = echo(leader, false)
+    typed = Keyboard.typed(leader, bracket.driver)
+    if before, do: echo(leader, true)
+    %{bracket | typed: typed}
+  end
+
+  defp take_leader(leader, bracket) do
     bracket =
       case Otp.output(bracket.driver, :raw) do
         {:ok, before} -> did(bracket, {:output, bracket.driver, before})
@@ -151,41 +184,6 @@ defmodule Linx.Tty.Guard do
 
     keyboard = Keyboard.start(leader, bracket.driver, bracket.owner, bracket.id)
     {:ok, did(%{bracket | keyboard: keyboard}, {:keyboard, keyboard})}
-  end
-
-  defp take_raw(bracket) do
-    case Native.terminal_open(:raw) do
-      {:ok, terminal} ->
-        {:ok, %{bracket | terminal: terminal} |> did({:terminal, terminal}) |> watch_signals()}
-
-      {:error, {step, errno}} ->
-        # The keys were iex's after all.
-        Otp.typed(bracket.leader, bracket.driver, bracket.typed)
-        undo(bracket)
-        {:error, Error.from_nif(step, errno)}
-    end
-  end
-
-  # What iex's reader has read of what was typed after the attach's own line.
-  defp take_typed(%{driver: nil} = bracket, _leader), do: bracket
-
-  defp take_typed(bracket, leader) do
-    before = echo(leader, false)
-    typed = Keyboard.typed(leader, bracket.driver)
-    if before, do: echo(leader, true)
-    %{bracket | typed: typed}
-  end
-
-  # OTP's raw mode leaves the line discipline its signals: ctrl-c would end the shell's job, ctrl-z stop the VM. Without
-  # /dev/tty behind descriptor 0 they stay what they are.
-  defp quiet_line(bracket) do
-    case Native.terminal_open(:no_signals) do
-      {:ok, terminal} ->
-        watch_signals(did(%{bracket | terminal: terminal}, {:terminal, terminal}))
-
-      {:error, _} ->
-        bracket
-    end
   end
 
   # OTP's driver handles SIGWINCH where a shell runs; elsewhere nobody has asked for it.

@@ -168,6 +168,7 @@ defmodule Linx.Tty.Keyboard do
   defp answered(%{ended: true} = state, _end), do: state
 
   defp answered(state, _end) do
+    state = deliver(%{state | wanted: true})
     tell(state, :eof)
     %{state | ended: true}
   end

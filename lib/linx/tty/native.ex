@@ -60,7 +60,7 @@ defmodule Linx.Tty.Native do
   # A terminal taken over: a resource that reads on a thread of its own and restores the terminal when it is collected.
 
   @doc false
-  def terminal_open(mode), do: named(Native.terminal_open(mode))
+  def terminal_open(standard), do: named(Native.terminal_open(standard))
 
   @doc false
   def terminal_start(terminal, pid, id), do: named(Native.terminal_start(terminal, pid, id))

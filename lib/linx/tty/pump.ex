@@ -20,6 +20,7 @@ defmodule Linx.Tty.Pump do
     :monitor,
     :guard,
     :waiter,
+    :closed,
     :timer,
     trap: false,
     unsent: ""
@@ -34,7 +35,7 @@ defmodule Linx.Tty.Pump do
       pump = start(target, session, key, bracket, leader)
 
       try do
-        :ok = first(target, bracket)
+        :ok = first(bracket)
         loop(pump)
       after
         finish(pump)
@@ -44,18 +45,19 @@ defmodule Linx.Tty.Pump do
   end
 
   defp start(target, session, key, bracket, leader) do
-    output = if target == :controlling, do: :bytes, else: :characters
+    bytes? = bracket.keyboard == nil
 
     %__MODULE__{
       session: session,
       bracket: bracket,
       leader: leader,
-      attach: Attach.new(key, output),
+      attach: Attach.new(key, if(bytes?, do: :bytes, else: :characters)),
       monitor: Process.monitor(session),
       guard: Process.monitor(Guard),
       waiter: wait_for(session, bracket.id),
+      closed: if(target == :controlling, do: :hangup, else: :gl_eof),
       # ssh_cli and user_drv end a shell's read with ctrl-c; between two reads they signal the shell process instead.
-      trap: target == :group_leader and not Process.flag(:trap_exit, true)
+      trap: not bytes? and not Process.flag(:trap_exit, true)
     }
   end
 
@@ -80,7 +82,7 @@ defmodule Linx.Tty.Pump do
     end)
   end
 
-  defp first(:controlling, bracket) do
+  defp first(%{keyboard: nil} = bracket) do
     with {:ok, size} <- Native.terminal_window_size(bracket.terminal),
          do: send(self(), {:linx_tty, bracket.id, {:size, size}})
 
@@ -90,7 +92,7 @@ defmodule Linx.Tty.Pump do
          do: Native.terminal_want(bracket.terminal)
   end
 
-  defp first(:group_leader, bracket), do: Keyboard.want(bracket.keyboard)
+  defp first(bracket), do: Keyboard.want(bracket.keyboard)
 
   defp loop({:stop, result, rest}), do: {result, rest}
   defp loop(pump), do: pump |> next() |> loop()
@@ -110,7 +112,7 @@ defmodule Linx.Tty.Pump do
       {:linx_tty, ^id, :held} -> handle(pump, :held_too_long)
       {:linx_tty, ^id, :again} -> unsent(pump)
       {:linx_tty, ^id, {:ended, outcome}} -> handle(pump, {:ended, outcome})
-      {:linx_tty, ^id, :eof} -> handle(pump, {:closed, closed(pump)})
+      {:linx_tty, ^id, :eof} -> handle(pump, {:closed, pump.closed})
       {:linx_tty, :sigwinch} -> resized(pump)
       {:linx_tty, :sigcont} -> continued(pump)
       {:EXIT, ^leader, :interrupt} -> handle(pump, {:input, <<3>>})
@@ -119,9 +121,6 @@ defmodule Linx.Tty.Pump do
       {:DOWN, ^guard, _, _, _} -> handle(pump, {:closed, :guard_died})
     end
   end
-
-  defp closed(%{attach: %{output: :bytes}}), do: :hangup
-  defp closed(_pump), do: :gl_eof
 
   # An event of another session of ours that ended earlier is not this one's end.
   defp ended(pump, event) do

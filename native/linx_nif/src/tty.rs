@@ -1,10 +1,10 @@
 //! NIFs of Linx.Tty: descriptor numbers for the plain calls, a resource for a terminal that is taken over.
 
-use linx_sys::tty::{self, Input, Mode, Saved, Terminal, WindowSize};
+use linx_sys::tty::{self, Input, Saved, Terminal, WindowSize};
 use rustler::types::atom;
 use rustler::{
-    Binary, Encoder, Env, Error, LocalPid, NewBinary, NifResult, NifUnitEnum, OwnedEnv, Resource,
-    ResourceArc, Term,
+    Binary, Encoder, Env, Error, LocalPid, NewBinary, NifResult, OwnedEnv, Resource, ResourceArc,
+    Term,
 };
 
 use crate::reply::{Reply, Value};
@@ -77,19 +77,13 @@ pub struct TerminalResource(Terminal);
 #[rustler::resource_impl]
 impl Resource for TerminalResource {}
 
-#[derive(NifUnitEnum)]
-enum TerminalMode {
-    Raw,
-    NoSignals,
-}
-
+/// `standard`: only where the VM's standard input and output are this terminal.
 #[rustler::nif(schedule = "DirtyIo")]
-fn terminal_open(mode: TerminalMode) -> Reply<Value<ResourceArc<TerminalResource>>> {
-    let mode = match mode {
-        TerminalMode::Raw => Mode::Raw,
-        TerminalMode::NoSignals => Mode::NoSignals,
-    };
-    Reply(Terminal::open(mode).map(|terminal| Value(ResourceArc::new(TerminalResource(terminal)))))
+fn terminal_open(standard: bool) -> Reply<Value<ResourceArc<TerminalResource>>> {
+    Reply(
+        Terminal::open(standard)
+            .map(|terminal| Value(ResourceArc::new(TerminalResource(terminal)))),
+    )
 }
 
 /// Input goes to `pid` as `{:linx_tty, id, {:data, bytes}}`, one message for each `terminal_want`, and at last

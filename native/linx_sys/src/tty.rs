@@ -188,16 +188,6 @@ pub fn restore(fd: RawFd, saved: &Saved) -> Result<(), Fault> {
     }
 }
 
-/// How a [`Terminal`] changes the terminal it takes over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Every byte passes, both ways (`cfmakeraw(3)`).
-    Raw,
-    /// Somebody else reads: only stop the line discipline from eating ctrl-c, ctrl-z, ctrl-s, ctrl-q and ctrl-v.
-    /// ENOTTY when descriptor 0 is not this terminal.
-    NoSignals,
-}
-
 /// What a terminal's reader thread found.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -206,7 +196,7 @@ pub enum Input<'a> {
     End,
 }
 
-/// The controlling terminal, changed as [`Mode`] says until closed or dropped.
+/// The controlling terminal, raw until closed or dropped: every byte passes, both ways.
 #[derive(Debug)]
 pub struct Terminal {
     shared: Arc<Shared>,
@@ -216,7 +206,6 @@ pub struct Terminal {
 #[derive(Debug)]
 struct Shared {
     tty: OwnedFd,
-    mode: Mode,
     saved: Saved,
     restored: AtomicBool,
     /// The reader may read once more.
@@ -228,10 +217,12 @@ struct Shared {
 }
 
 impl Terminal {
-    pub fn open(mode: Mode) -> Result<Self, Fault> {
+    /// With `standard`, only where descriptors 0 and 1 are this terminal; ENOTTY elsewhere.
+    pub fn open(standard: bool) -> Result<Self, Fault> {
         // An open file description of our own: O_NONBLOCK does not reach the VM's standard descriptors.
         let tty = open_controlling(OFlags::NONBLOCK)?;
-        if mode == Mode::NoSignals && !is_controlling(std::io::stdin().as_fd()) {
+        let (input, output) = (std::io::stdin(), std::io::stdout());
+        if standard && !(is_controlling(input.as_fd()) && is_controlling(output.as_fd())) {
             return Err(Stage::Open.fault(libc::ENOTTY));
         }
         let saved = Saved::of(tty.as_raw_fd())?;
@@ -241,7 +232,6 @@ impl Terminal {
         let terminal = Self {
             shared: Arc::new(Shared {
                 tty,
-                mode,
                 saved,
                 restored: AtomicBool::new(false),
                 wanted: AtomicBool::new(false),
@@ -254,14 +244,9 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// Sets the mode again, after somebody else (a shell that continued us) has set another.
+    /// Makes it raw again, after somebody else (a shell that continued us) has set other modes.
     pub fn reapply(&self) -> Result<(), Fault> {
-        let saved = self.shared.saved.termios;
-        let termios = match self.shared.mode {
-            Mode::Raw => raw(saved),
-            Mode::NoSignals => no_signals(attributes(self.shared.tty.as_raw_fd())?),
-        };
-        apply(self.shared.tty.as_fd(), termios)
+        apply(self.shared.tty.as_fd(), raw(self.shared.saved.termios))
     }
 
     /// Starts the thread that reads: once for each [`Terminal::want`]. It ends at close, at the terminal's end, or
@@ -443,12 +428,6 @@ fn raw(mut t: libc::termios2) -> libc::termios2 {
     t.c_cflag = t.c_cflag & !(libc::CSIZE | libc::PARENB) | libc::CS8;
     t.c_cc[libc::VMIN] = 1;
     t.c_cc[libc::VTIME] = 0;
-    t
-}
-
-fn no_signals(mut t: libc::termios2) -> libc::termios2 {
-    t.c_iflag &= !libc::IXON;
-    t.c_lflag &= !(libc::ISIG | libc::IEXTEN);
     t
 }
 
