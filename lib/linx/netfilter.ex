@@ -513,7 +513,7 @@ defmodule Linx.Netfilter do
   @doc """
   Starts a listener for the packets that rules log to an NFLOG group; see `Linx.Netfilter.Log` for the options, of which `:group` is required.
 
-  The listener is not linked to the caller and ends with its owner. `{:error, %Linx.Netfilter.Error{errno: :ebusy}}` when the group has a listener.
+  The listener is not linked to the caller and ends with its owner. `{:error, %Linx.Netfilter.Error{errno: :eperm}}` when the group has a listener or CAP_NET_ADMIN is missing.
   """
   @spec log_listen(pid(), keyword()) :: {:ok, pid()} | {:error, term()}
   def log_listen(owner_pid \\ self(), opts \\ []), do: Log.start([owner: owner_pid] ++ opts)

@@ -84,6 +84,8 @@ defmodule Linx.Netfilter.Canonical do
 
   defp set(set, family) do
     exprs = Enum.map(set.exprs, &stateless/1)
+    # The size of a constant set follows from its elements.
+    set = if :constant in set.flags, do: %{set | size: nil}, else: set
 
     Encoder.set(
       %{set | table: "t", typeof: nil, userdata: [], elements: [], exprs: exprs},

@@ -85,7 +85,7 @@ defmodule Linx.Netfilter.Diff do
       {_, family, table, name, _} = op
 
       {{family, table, name},
-       declared(to, family, table, name) || declared(from, family, table, name)}
+       declared(from, family, table, name) || declared(to, family, table, name)}
     end
   end
 
@@ -136,6 +136,8 @@ defmodule Linx.Netfilter.Diff do
         do: {:add_set_elements, family, name, set.name, set.elements}
       ),
       for({a, b} <- set_changes.kept, do: element_ops(family, name, a, b, lost)),
+      # A map that goes is deleted after the chains its elements jump to.
+      for(set <- set_changes.delete, do: lost_elements(family, name, elem(sets, 0)[set], lost)),
       for(chain <- chains.create, do: new_rules(family, name, chain.name, chain.rules)),
       for({a, b} <- chains.kept, do: rule_ops(family, name, a, b, lost)),
       # Rules of a chain that goes may hold other things that go.
@@ -184,6 +186,16 @@ defmodule Linx.Netfilter.Diff do
     end
   end
 
+  defp lost_elements(family, table, set, lost) do
+    case Enum.filter(set.elements, &refers?(set, &1, lost)) do
+      [] -> []
+      elements -> {:delete_set_elements, family, table, set.name, elements}
+    end
+  end
+
+  defp refers?(set, element, lost),
+    do: set |> Canonical.element_references(element) |> Enum.any?(&(&1 in lost))
+
   defp element_changes(from, to, lost) do
     old = Canonical.elements(from, from.elements)
     new = Canonical.elements(to, to.elements)
@@ -193,13 +205,7 @@ defmodule Linx.Netfilter.Diff do
     touched =
       if MapSet.size(lost) == 0,
         do: MapSet.new(),
-        else:
-          for(
-            e <- old,
-            Enum.any?(Canonical.element_references(from, e), &(&1 in lost)),
-            into: MapSet.new(),
-            do: e
-          )
+        else: MapSet.new(Enum.filter(old, &refers?(from, &1, lost)))
 
     add = Enum.filter(new, &(&1 not in old_set or &1 in touched))
 

@@ -267,7 +267,8 @@ defmodule Linx.Netfilter.Encoder do
   defp set_data(%Set{}), do: []
 
   defp set_desc(set) do
-    size = if set.size, do: Writer.u32(nfta_set_desc_size(), set.size), else: []
+    size = set.size || constant_size(set)
+    size = if size, do: Writer.u32(nfta_set_desc_size(), size), else: []
 
     fields =
       case set do
@@ -282,6 +283,13 @@ defmodule Linx.Netfilter.Encoder do
 
     if size == [] and fields == [], do: [], else: Writer.nest(nfta_set_desc(), [size, fields])
   end
+
+  # A set that nothing can be added to has the size of what is in it; the kernel chooses a better structure for it.
+  defp constant_size(%{elements: [_ | _] = elements} = set) do
+    if :constant in set.flags and :anonymous not in set.flags, do: Elements.count(set, elements)
+  end
+
+  defp constant_size(_set), do: nil
 
   defp field(type),
     do: Writer.nest(nfta_list_elem(), Writer.u32(nfta_set_field_len(), Datum.size(type)))

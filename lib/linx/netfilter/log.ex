@@ -7,7 +7,7 @@ defmodule Linx.Netfilter.Log do
       # {:linx_netfilter, :resync_needed}                      some were lost
       :ok = Linx.Netfilter.unlog_listen(listener)
 
-  `Linx.Netfilter.Expr.log/1` makes the rules' side. A group has one listener in a namespace, a second is refused with `:ebusy`.
+  `Linx.Netfilter.Expr.log/1` makes the rules' side. A group has one listener in a namespace, a second is refused with `:eperm`.
 
   Packets that come faster than they are read are dropped by the kernel; the owner is then told. With `flags: [:seq]` the gap in `:seq` says how many
   were lost; the listener watches it too and tells the owner of gaps that the socket did not report.
@@ -53,8 +53,8 @@ defmodule Linx.Netfilter.Log do
   beginning); `:qthresh` (packets per message) to 1; `:timeout_ms` (how long fewer than that may wait, in steps of 10 ms) to 0, which leaves the kernel's own; `:flags` to `[]`;
   `:families` to `[:ipv4, :ipv6]`; `:rcvbuf` to 4 MiB.
 
-  A bad option raises `ArgumentError`. The kernel's refusal is `{:error, %Linx.Netfilter.Error{operation: :log_listen}}`: `:ebusy` for a group that has a
-  listener, `:eperm` without CAP_NET_ADMIN.
+  A bad option raises `ArgumentError`. The kernel's refusal is `{:error, %Linx.Netfilter.Error{operation: :log_listen}}`: `:eperm` for a group that has a
+  listener and without CAP_NET_ADMIN.
   """
   @spec start_link([opt()]) :: GenServer.on_start()
   def start_link(opts), do: GenServer.start_link(__MODULE__, checked(opts))
