@@ -325,6 +325,11 @@ defmodule Linx.Netfilter.Guard.Layers do
   end
 
   defp protocol(layers, :network, _offset), do: layers.network
+  # After `meta l4proto { tcp, udp }` the ports are where all of these have them.
+  @with_ports [:tcp, :udp, :udplite, :sctp, :dccp]
+  defp protocol(%{transport: {:one_of, protocols}}, :transport, offset) when offset in [0, 2],
+    do: if(Enum.all?(protocols, &(&1 in @with_ports)), do: :th)
+
   defp protocol(layers, :transport, _offset), do: layers.transport
   defp protocol(_layers, _base, _offset), do: nil
 

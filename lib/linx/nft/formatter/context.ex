@@ -5,7 +5,7 @@ defmodule Linx.NFT.Formatter.Context do
   alias Linx.Netfilter.{Field, Table}
   alias Linx.NFT.Formatter.{Registers, Term}
 
-  defstruct family: nil, table: nil, registers: %{}, out: [], network: nil
+  defstruct family: nil, table: nil, registers: %{}, out: [], network: nil, transport: nil
 
   @type piece :: iodata() | {:block, String.t(), term()}
   @type t :: %__MODULE__{
@@ -13,7 +13,8 @@ defmodule Linx.NFT.Formatter.Context do
           table: Table.t() | nil,
           registers: Registers.t(),
           out: [piece()],
-          network: :ip | :ip6 | nil
+          network: :ip | :ip6 | nil,
+          transport: atom()
         }
 
   @spec new(Table.t()) :: t()
@@ -37,44 +38,77 @@ defmodule Linx.NFT.Formatter.Context do
     if chain != nil and :binding in chain.flags, do: chain
   end
 
-  @doc "Notes what a comparison says about the packet's network protocol."
+  @doc "Notes what a comparison says about the packet's protocols."
   @spec learn(t(), Term.t(), atom(), term()) :: t()
-  def learn(context, %Term{text: text, source: source, type: type}, :eq, data)
-      when is_binary(data) do
-    cond do
-      type == :nf_proto ->
-        %{context | network: family(:binary.decode_unsigned(data, Term.endian()))}
-
-      type == :ether_type ->
-        %{context | network: ethertype(data)}
-
-      is_map(source) and is_map_key(source, :field) ->
-        field(context, source.field)
-
-      text == nil ->
-        context
-
-      true ->
-        context
-    end
+  def learn(context, %Term{type: type} = term, :eq, data)
+      when is_binary(data) and type in [:nf_proto, :ether_type, :inet_proto] do
+    # What conntrack says of a connection says nothing of the packet.
+    if String.starts_with?(IO.iodata_to_binary(term.text), "ct "),
+      do: context,
+      else: learned(context, type, data)
   end
 
   def learn(context, _term, _op, _data), do: context
 
-  @doc "Notes the protocol of a field that was loaded."
-  @spec field(t(), atom()) :: t()
-  def field(context, name) do
-    case Field.fetch(name) do
-      {:ok, %{protocol: protocol}} when protocol in [:ip, :icmp, :igmp] ->
-        %{context | network: :ip}
+  defp learned(context, type, data) do
+    case type do
+      :nf_proto -> %{context | network: family(:binary.decode_unsigned(data))}
+      :ether_type -> %{context | network: ethertype(data)}
+      :inet_proto -> %{context | transport: transport(:binary.decode_unsigned(data))}
+    end
+  end
 
-      {:ok, %{protocol: protocol}} when protocol in [:ip6, :icmpv6] ->
+  @doc "Notes the protocol of a field that was loaded."
+  @spec field(t(), Term.t()) :: t()
+  def field(context, %Term{source: %{field: name}}) do
+    case Field.fetch(name) do
+      {:ok, %{protocol: protocol}} when protocol in [:icmp, :igmp] ->
+        %{context | network: :ip, transport: protocol}
+
+      {:ok, %{protocol: :icmpv6}} ->
+        %{context | network: :ip6, transport: :icmpv6}
+
+      {:ok, %{protocol: protocol}} when protocol in [:ip, :ip6] ->
+        %{context | network: protocol}
+
+      {:ok, %{protocol: protocol, base: :transport}} when protocol != :th ->
+        %{context | transport: protocol}
+
+      {:ok, %{base: :ipv6}} ->
         %{context | network: :ip6}
+
+      {:ok, %{base: :ipv4}} ->
+        %{context | network: :ip}
 
       _ ->
         context
     end
   end
+
+  def field(context, _term), do: context
+
+  @doc "The protocol whose header a payload's base is, as far as the rule says."
+  @spec protocol(t(), atom()) :: atom()
+  def protocol(%{family: family}, :network) when family in [:ip, :ip6, :arp], do: family
+  def protocol(context, :network), do: context.network
+  def protocol(context, :transport), do: context.transport
+  def protocol(_context, :link), do: :ether
+  def protocol(_context, _base), do: nil
+
+  @transports %{
+    1 => :icmp,
+    6 => :tcp,
+    17 => :udp,
+    33 => :dccp,
+    50 => :esp,
+    51 => :ah,
+    58 => :icmpv6,
+    108 => :comp,
+    132 => :sctp,
+    136 => :udplite
+  }
+
+  defp transport(number), do: @transports[number]
 
   defp family(2), do: :ip
   defp family(10), do: :ip6

@@ -16,7 +16,6 @@ defmodule Linx.NFT.Formatter.Load do
     oif: {"oif", :iface_index, 4, :host},
     iifname: {"iifname", :ifname, 16, :host},
     oifname: {"oifname", :ifname, 16, :host},
-    iftype: {"iiftype", :iface_type, 2, :host},
     iiftype: {"iiftype", :iface_type, 2, :host},
     oiftype: {"oiftype", :iface_type, 2, :host},
     skuid: {"skuid", :uid, 4, :host},
@@ -42,13 +41,9 @@ defmodule Linx.NFT.Formatter.Load do
     time_ns: {"time", :date, 8, :host},
     time_day: {"day", :day, 1, :host},
     time_hour: {"hour", :hour, 4, :host},
-    time: {"time", :date, 8, :host},
-    day: {"day", :day, 1, :host},
-    hour: {"hour", :hour, 4, :host},
     sdif: {"sdif", :iface_index, 4, :host},
     sdifname: {"sdifname", :ifname, 16, :host},
     bri_broute: {"broute", :integer, 1, :host},
-    broute: {"broute", :integer, 1, :host},
     bri_iifhwaddr: {"ibrhwaddr", :ether_addr, 6, :big}
   }
 
@@ -61,7 +56,7 @@ defmodule Linx.NFT.Formatter.Load do
     secmark: {"secmark", :integer, 4, :host},
     expiration: {"expiration", :time, 4, :host},
     helper: {"helper", :string, 16, :host},
-    l3protocol: {"l3proto", :nf_proto, 1, :host},
+    l3proto: {"l3proto", :nf_proto, 1, :host},
     src: {"saddr", :ll_addr, 16, :big},
     dst: {"daddr", :ll_addr, 16, :big},
     protocol: {"protocol", :inet_proto, 1, :big},

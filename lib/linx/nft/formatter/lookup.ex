@@ -72,10 +72,10 @@ defmodule Linx.NFT.Formatter.Lookup do
       timeout =
         if data[:timeout] in [nil, 0], do: "", else: [" timeout ", Value.duration(data.timeout)]
 
+      head = if meter?(set), do: meter(set), else: [Atom.to_string(op), " @", name]
+
       Context.emit(context, [
-        Atom.to_string(op),
-        " @",
-        name,
+        head,
         " { ",
         Match.text(key),
         timeout,
@@ -87,6 +87,15 @@ defmodule Linx.NFT.Formatter.Lookup do
   end
 
   def dynset(_expr, _context), do: :error
+
+  # A set that a rule made for itself by `meter` has the rule's flag of anonymous sets, but a name.
+  defp meter?(nil), do: false
+  defp meter?(set), do: :anonymous in set.flags
+
+  defp meter(set) do
+    size = if set.size, do: [" size ", Integer.to_string(set.size)], else: ""
+    ["meter ", set.name, size]
+  end
 
   defp value(_context, nil, _set), do: {:ok, ""}
 

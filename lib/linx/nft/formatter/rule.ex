@@ -174,8 +174,10 @@ defmodule Linx.NFT.Formatter.Rule do
   defp rejecting(_data, _family, :ip6), do: :ip6_named
   defp rejecting(_data, _family, _network), do: :named
 
-  defp load(context, register, term),
-    do: {:ok, %{context | registers: Registers.put(context.registers, register, term)}}
+  defp load(context, register, term) do
+    context = Context.field(context, term)
+    {:ok, %{context | registers: Registers.put(context.registers, register, term)}}
+  end
 
   ## Bit operations
 

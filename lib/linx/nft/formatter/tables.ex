@@ -21,7 +21,7 @@ defmodule Linx.NFT.Formatter.Tables do
           :binding not in chain.flags,
           do: chain(chain, context)
         ) ++
-        for({_, set} <- Enum.sort(table.sets), do: Sets.text(set)) ++
+        for({_, set} <- Enum.sort(table.sets), :anonymous not in set.flags, do: Sets.text(set)) ++
         for {_, map} <- Enum.sort(table.maps), do: Sets.text(map)
 
     blocks = Enum.reject(blocks, &(&1 == []))

@@ -55,6 +55,9 @@ defmodule Linx.NFT.Formatter.Value do
 
   def number(:time, n, _bits), do: duration(n)
 
+  # The kernel counts nanoseconds, nft's language seconds.
+  def number(:date, n, _bits), do: Integer.to_string(div(n, 1_000_000_000))
+
   def number(:day, n, _bits),
     do: if(name = Datatype.symbol(:day, n), do: quoted(name), else: Integer.to_string(n))
 
@@ -75,7 +78,7 @@ defmodule Linx.NFT.Formatter.Value do
 
   @doc "As `number/3`, but never a name: what stands beside a dash."
   @spec plain(atom(), non_neg_integer(), non_neg_integer()) :: iodata()
-  def plain(type, n, _bits) when type in @named or type in [:inet_proto, :day, :classid, :time],
+  def plain(type, n, _bits) when type in @named or type in [:inet_proto, :day, :classid],
     do: Integer.to_string(n)
 
   def plain(type, n, bits), do: number(type, n, bits)

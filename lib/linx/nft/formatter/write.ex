@@ -46,25 +46,18 @@ defmodule Linx.NFT.Formatter.Write do
   # The kernel's copy of an 8 or 16 bit key may come in a wider register.
   defp value(term, target), do: Rule.operand(term, target)
 
-  # A field that is no whole bytes is written together with the bits around it, which are read first.
+  # A field that is no whole words is written together with the bits around it, which are read first.
   defp payload(
-         data,
+         %{base: base, offset: offset, len: len} = data,
          %Term{pending: {mask, xor}, source: %{base: base, offset: offset, len: len}} = term,
          context
-       )
-       when base == :erlang.map_get(:base, data) and offset == :erlang.map_get(:offset, data) and
-              len == :erlang.map_get(:len, data) do
+       ) do
     written = bnot(mask) &&& Term.ones(len * 8)
 
-    case partial(data, written) do
+    case partial(data, written, Context.protocol(context, base)) do
       {field, shift} when (xor &&& mask) == 0 ->
-        target = %Term{text: nil, type: field.type, size: len}
-
-        Context.emit(context, [
-          Load.words(field),
-          " set ",
-          Value.number(target.type, bsr(xor, shift), field.length)
-        ])
+        value = Value.number(field.type, bsr(xor, shift), field.length)
+        Context.emit(context, [Load.words(field), " set ", value])
 
       _ ->
         whole(data, term, context)
@@ -78,18 +71,23 @@ defmodule Linx.NFT.Formatter.Write do
          do: Context.emit(context, [target.text, " set ", Rule.operand(term, target)])
   end
 
-  # The field whose bits these are: the one named, or a neighbour of it in the same bytes.
-  defp partial(%{field: name, offset: offset, len: len}, written) do
-    with {:ok, %{protocol: protocol, base: base}} <- Field.fetch(name) do
-      Enum.find_value(Field.all(), fn field ->
-        shift = (offset + len) * 8 - field.offset - field.length
+  # The field whose bits these are: the one named, or one of the protocol that the rule is about.
+  defp partial(%{base: base, offset: offset, len: len} = data, written, known) do
+    protocol =
+      case data do
+        %{field: name} ->
+          with {:ok, field} <- Field.fetch(name), do: field.protocol, else: (_ -> known)
 
-        if field.protocol == protocol and field.base == base and shift >= 0 and
-             bsl(Term.ones(field.length), shift) == written,
-           do: {field, shift}
-      end)
-    end
+        _ ->
+          known
+      end
+
+    Enum.find_value(Field.all(), fn field ->
+      shift = (offset + len) * 8 - field.offset - field.length
+
+      if field.protocol == protocol and field.base == base and shift >= 0 and
+           bsl(Term.ones(field.length), shift) == written,
+         do: {field, shift}
+    end)
   end
-
-  defp partial(_data, _written), do: nil
 end
