@@ -33,7 +33,7 @@ defmodule Linx.ArchitectureTest do
     {~r/^Linx\.Seccomp\.(Filter|Syscalls|Rule)/, :values},
     {~r/^Linx\.Mount\.(Entry|Mountinfo)$/, :codecs},
     {~r/^Linx\.Capabilities\.(Constants|State)$/, :values},
-    {~r/^Linx\.(Cgroup|Sysctl|User)\.(Stats|Entry|Map|Events|Pressure|Key)$/, :values},
+    {~r/^Linx\.(Cgroup|Sysctl|User)\.(Stats|Entry|Map|Events|Pressure|Keyed|Key)$/, :values},
     {~r/^Linx\.Tty\.(WindowSize|Saved)$/, :values},
     {~r/^Linx\.Tty(\.|$)/, :processes},
     {~r/^Linx\.(Cgroup|Mount|User|Capabilities|Seccomp|Sysctl)(\.|$)/, :verbs},

@@ -39,6 +39,48 @@ defmodule Linx.Test.Vm do
       ["-e", "Linx.Test.Vm.main(#{inspect(folder)})"]
   end
 
+  @doc """
+  The command that gives a VM uid and gid 1000 and none of root's powers but to write what it is to answer.
+
+  The VM finds its own files with access(2), which does not ask for capabilities, so where they lie in a home that is closed
+  to others they are mounted in an open one.
+  """
+  @spec ordinary_user() :: [String.t()]
+  def ordinary_user do
+    home = System.user_home!()
+    needed = [to_string(:code.root_dir()), System.find_executable("elixir"), File.cwd!()]
+
+    # What of the home they lie in.
+    closed =
+      for(
+        path <- needed,
+        String.starts_with?(path, home <> "/"),
+        do: Path.relative_to(path, home)
+      )
+      |> Enum.map(&Path.join(home, hd(Path.split(&1))))
+      |> Enum.uniq()
+      |> Enum.with_index()
+
+    script =
+      ["mount -t tmpfs none /mnt"] ++
+        for({path, n} <- closed, do: "mkdir /mnt/#{n} && mount --rbind '#{path}' /mnt/#{n}") ++
+        if(closed == [], do: [], else: ["mount -t tmpfs -o mode=755 none '#{home}'"]) ++
+        for({path, n} <- closed, do: "mkdir -p '#{path}' && mount --rbind /mnt/#{n} '#{path}'") ++
+        [
+          "umount -l /mnt",
+          "cd '#{File.cwd!()}'",
+          "exec setpriv #{Enum.join(powers(), " ")} \"$@\""
+        ]
+
+    ["unshare", "--mount", "--propagation", "private", "sh", "-ec", Enum.join(script, "\n"), "sh"]
+  end
+
+  defp powers do
+    ["--reuid=1000", "--regid=1000", "--clear-groups"] ++
+      for set <- ["--inh-caps=", "--ambient-caps=", "--bounding-set=-all,"],
+          do: set <> "+dac_read_search,+dac_override"
+  end
+
   @doc "What the other VM runs."
   @spec main(String.t()) :: :ok
   def main(folder) do

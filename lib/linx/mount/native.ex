@@ -88,17 +88,17 @@ defmodule Linx.Mount.Native do
   @doc false
   @spec mount_at(Native.places(), tuple(), boolean(), Native.lookup()) :: :ok | error()
   def mount_at(places, what, create, lookup),
-    do: named(Native.mount_mount(program(), places, what, create, lookup))
+    do: named(Native.mount_mount(program(places), places, what, create, lookup))
 
   @doc false
   @spec umount_at(Native.places(), binary(), non_neg_integer(), Native.lookup()) :: :ok | error()
   def umount_at(places, target, flags, lookup),
-    do: named(Native.mount_umount(program(), places, target, flags, lookup))
+    do: named(Native.mount_umount(program(places), places, target, flags, lookup))
 
   @doc false
   @spec pivot_root_at(Native.places(), binary(), binary()) :: :ok | error()
   def pivot_root_at(places, new_root, put_old),
-    do: named(Native.mount_pivot_root(program(), places, new_root, put_old))
+    do: named(Native.mount_pivot_root(program(places), places, new_root, put_old))
 
   # The namespaces of `target` that a mount of `fstype` depends on. A file system of the kernel's shows the namespace of
   # who mounts it: a proc the processes of a pid namespace, a sysfs the devices of a network namespace, and so on.
@@ -131,7 +131,8 @@ defmodule Linx.Mount.Native do
   defp paths(list), do: for({path, flag} <- list, path != "", do: {path, [flag], false})
 
   # The job program is the port program, from memory that no container can write to.
-  defp program, do: List.to_string(Image.path())
+  defp program([]), do: ""
+  defp program(_places), do: List.to_string(Image.path())
 
   defp named({:error, {stage, code}}) do
     case Errno.name(code) do

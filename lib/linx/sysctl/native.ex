@@ -70,16 +70,16 @@ defmodule Linx.Sysctl.Native do
 
   @doc false
   @spec read_at(Native.places(), [binary()]) :: {:ok, binary()} | error()
-  def read_at(places, paths), do: named(Native.sysctl_read(program(), places, paths))
+  def read_at(places, paths), do: named(Native.sysctl_read(program(places), places, paths))
 
   @doc false
   @spec write_at(Native.places(), [binary()], binary()) :: :ok | error()
   def write_at(places, paths, data),
-    do: named(Native.sysctl_write(program(), places, paths, data))
+    do: named(Native.sysctl_write(program(places), places, paths, data))
 
   @doc false
   @spec list_at(Native.places(), [binary()]) :: {:ok, [{binary(), binary()}]} | error()
-  def list_at(places, paths), do: named(Native.sysctl_list(program(), places, paths))
+  def list_at(places, paths), do: named(Native.sysctl_list(program(places), places, paths))
 
   # The namespaces of `target` that values below `path` may depend on. The user namespace is the owner of user.* only, and
   # costs a process, so it is joined where the path is, or may hold, one of those.
@@ -101,7 +101,8 @@ defmodule Linx.Sysctl.Native do
   defp below(_path, stage), do: {:error, {stage, :einval}}
 
   # The job program is the port program, from memory that no container can write to.
-  defp program, do: List.to_string(Image.path())
+  defp program([]), do: ""
+  defp program(_places), do: List.to_string(Image.path())
 
   defp named({:error, {stage, code}}) do
     case Errno.name(code) do

@@ -34,9 +34,9 @@ fn mount_mount(
         flags,
         data: text(&data)?,
         create,
-        lookup: decode_lookup(lookup)?,
+        lookup: decode_lookup(&places, lookup)?,
     };
-    if places.are_ours() && request.lookup.is_plain() {
+    if request.lookup.is_plain() {
         return Ok(Reply(mount::mount_plainly(&request)));
     }
     Ok(done(places.run(&program, &Job::Mount(request))))
@@ -53,9 +53,9 @@ fn mount_umount(
     let request = Umount {
         target: text(&target)?,
         flags,
-        lookup: decode_lookup(lookup)?,
+        lookup: decode_lookup(&places, lookup)?,
     };
-    if places.are_ours() && request.lookup.is_plain() {
+    if request.lookup.is_plain() {
         return Ok(Reply(mount::umount_plainly(&request)));
     }
     Ok(done(places.run(&program, &Job::Umount(request))))
@@ -84,10 +84,11 @@ fn done(outcome: Result<Outcome, Fault>) -> Reply<()> {
     Reply(outcome.map(|_| ()))
 }
 
-fn decode_lookup((root, no_symlinks): LookupTerm) -> NifResult<Lookup> {
+fn decode_lookup(places: &Places, (root, no_symlinks): LookupTerm) -> NifResult<Lookup> {
     Ok(Lookup {
         root: text(&root)?,
         no_symlinks,
+        foreign: !places.are_ours(),
     })
 }
 

@@ -102,34 +102,18 @@ fn run_here<'n>(
             namespace.join()?;
         }
     }
-    let join_mount = |home: &mut Home| {
-        for namespace in namespaces.clone() {
-            if namespace.kind() == Kind::Mnt {
-                namespace.join()?;
-                home.away = true;
-            }
-        }
-        Ok(())
-    };
     match job {
         Job::Mount(request) => {
-            let mut home = Home::open()?;
-            join_mount(&mut home)?;
+            let home = leave(namespaces)?;
             mount::mount(&home, request).map(|()| Outcome::Done)
         }
         Job::Umount(request) => {
-            let mut home = Home::open()?;
-            join_mount(&mut home)?;
+            let home = leave(namespaces)?;
             mount::umount(&home, request).map(|()| Outcome::Done)
         }
         Job::PivotRoot(request) => {
-            let mut home = Home::open()?;
-            join_mount(&mut home)?;
-            match home.away {
-                true => mount::pivot_root(&home, request),
-                false => mount::pivot_root_plainly(request),
-            }
-            .map(|()| Outcome::Done)
+            let home = leave(namespaces)?;
+            mount::pivot_root(&home, request).map(|()| Outcome::Done)
         }
         Job::SysctlRead(paths) => sysctl::Tree::open()?.read(paths).map(Outcome::Bytes),
         Job::SysctlWrite(paths, data) => sysctl::Tree::open()?
@@ -137,6 +121,17 @@ fn run_here<'n>(
             .map(|()| Outcome::Done),
         Job::SysctlList(paths) => sysctl::Tree::open()?.list(paths).map(Outcome::Entries),
     }
+}
+
+/// Opens what has to be opened in our own view, then joins the mount namespace.
+fn leave<'n>(namespaces: impl IntoIterator<Item = &'n Namespace>) -> Result<Home, Fault> {
+    let home = Home::open()?;
+    for namespace in namespaces {
+        if namespace.kind() == Kind::Mnt {
+            namespace.join()?;
+        }
+    }
+    Ok(home)
 }
 
 // -- our side: start the program, hand over the job, read the answer ---------------------------------------------------
@@ -157,7 +152,6 @@ fn run_in_process<'n>(
     let mut child = Command::new(program)
         .arg(MODE)
         .env_clear()
-        .current_dir("/")
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -477,6 +471,7 @@ mod tests {
         let lookup = Lookup {
             root: c"/srv/root".into(),
             no_symlinks: true,
+            foreign: true,
         };
         vec![
             Job::Mount(Mount {

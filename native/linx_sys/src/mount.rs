@@ -56,11 +56,13 @@ pub struct Lookup {
     /// The directory that the target may not lead out of; empty for the namespace's root.
     pub root: CString,
     pub no_symlinks: bool,
+    /// Whether somebody else's mount namespace is meant, even if it turns out to be ours as well.
+    pub foreign: bool,
 }
 
 impl Lookup {
     pub fn is_plain(&self) -> bool {
-        self.root.is_empty() && !self.no_symlinks
+        !self.foreign && self.root.is_empty() && !self.no_symlinks
     }
 }
 
@@ -69,8 +71,6 @@ impl Lookup {
 pub struct Home {
     descriptors: OwnedFd,
     root: (u64, u64),
-    /// Whether the thread has joined another mount namespace.
-    pub away: bool,
 }
 
 impl Home {
@@ -84,7 +84,6 @@ impl Home {
         Ok(Self {
             descriptors,
             root: (root.st_dev, root.st_ino),
-            away: false,
         })
     }
 
@@ -96,7 +95,7 @@ impl Home {
 
 /// Mounts. The calling thread's working directory may be changed: call it on one of our own.
 pub fn mount(home: &Home, request: &Mount) -> Result<(), Fault> {
-    if !home.away && request.lookup.is_plain() {
+    if request.lookup.is_plain() {
         return mount_plainly(request);
     }
     let tree = Tree::new(home, &request.lookup, Stage::Mount)?;
@@ -130,7 +129,7 @@ pub fn mount_plainly(request: &Mount) -> Result<(), Fault> {
 
 /// Unmounts.
 pub fn umount(home: &Home, request: &Umount) -> Result<(), Fault> {
-    if !home.away && request.lookup.is_plain() {
+    if request.lookup.is_plain() {
         return umount_plainly(request);
     }
     let tree = Tree::new(home, &request.lookup, Stage::Umount)?;
@@ -214,16 +213,12 @@ impl Tree {
         let mut resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         if !lookup.root.is_empty() {
             let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let base = match home.away {
-                true => root.as_fd(),
-                false => rustix::fs::CWD,
-            };
-            let within = match home.away {
-                true => resolve,
-                false => ResolveFlags::NO_MAGICLINKS,
+            let (base, within) = match lookup.foreign {
+                true => (root.as_fd(), resolve),
+                false => (rustix::fs::CWD, ResolveFlags::NO_MAGICLINKS),
             };
             root = open_resolved(base, &lookup.root, directory, within, stage)?;
-        } else if home.away {
+        } else if lookup.foreign {
             let found = fstat(&root).map_err(stage.errno())?;
             if (found.st_dev, found.st_ino) == home.root {
                 resolve |= ResolveFlags::NO_SYMLINKS;

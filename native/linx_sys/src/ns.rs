@@ -259,3 +259,87 @@ fn unshare_fs() -> Result<(), Fault> {
 pub fn path_of(pid: i32, kind: Kind) -> OsString {
     format!("/proc/{pid}/ns/{}", kind.file()).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(kind: Kind) -> Namespace {
+        let path = PathBuf::from(format!("/proc/self/ns/{}", kind.file()));
+        Namespace::of_any_kind(&path).unwrap()
+    }
+
+    #[test]
+    fn a_namespace_file_tells_its_kind() {
+        for kind in Kind::ALL {
+            assert_eq!(own(kind).kind(), kind);
+            assert_eq!(Kind::from_flag(kind.flag()), Some(kind));
+            assert!(own(kind).is_ours());
+        }
+        assert_eq!(Kind::from_flag(0), None);
+        assert_eq!(Kind::from_flag(3), None);
+    }
+
+    #[test]
+    fn what_is_no_namespace_is_einval_as_setns_says() {
+        let opened = Namespace::of_any_kind(Path::new("/proc/self/status"));
+        assert_eq!(opened.map(drop), Err(Stage::Setns.fault(libc::EINVAL)));
+        let opened = Namespace::of_any_kind(Path::new("/no/such"));
+        assert_eq!(opened.map(drop), Err(Stage::OpenNs.fault(libc::ENOENT)));
+    }
+
+    #[test]
+    fn an_absent_pid_is_enoent_at_the_stage_of_the_namespace() {
+        let target = Target::Pid(i32::MAX);
+        let opened = target.open_kinds(&[Kind::Pid, Kind::Mnt]);
+        assert_eq!(opened.map(drop), Err(Stage::OpenPidns.fault(libc::ENOENT)));
+        let opened = target.open(Kind::Net, Stage::Open);
+        assert_eq!(opened.map(drop), Err(Stage::Open.fault(libc::ENOENT)));
+    }
+
+    #[test]
+    fn the_job_has_a_working_directory_of_its_own() {
+        let before = std::env::current_dir().unwrap();
+        let there = run_in(&[], || {
+            std::env::set_current_dir("/").map_err(Stage::Chdir.errno())?;
+            std::env::current_dir().map_err(Stage::Chdir.errno())
+        });
+        assert_eq!(there, Ok(PathBuf::from("/")));
+        assert_eq!(std::env::current_dir().unwrap(), before);
+    }
+
+    #[test]
+    fn a_panic_of_the_job_is_a_fault() {
+        let answer: Result<(), _> = run_in(&[], || panic!("a job that panics, on purpose"));
+        assert_eq!(answer, Err(Stage::Thread.fault(libc::EIO)));
+    }
+
+    #[test]
+    #[ignore = "needs CAP_SYS_ADMIN"]
+    fn the_thread_leaves_and_nobody_else_does() {
+        let mut child = std::process::Command::new("unshare")
+            .args(["--uts", "cat"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let theirs = || std::fs::read_link(format!("/proc/{pid}/ns/uts"));
+        let ours = std::fs::read_link("/proc/thread-self/ns/uts").unwrap();
+        while theirs().is_ok_and(|link| link == ours) {
+            thread::yield_now();
+        }
+        let namespace = Target::Pid(pid).open(Kind::Uts, Stage::OpenNs).unwrap();
+        assert!(!namespace.is_ours());
+        let there = run_in(std::slice::from_ref(&namespace), || {
+            std::fs::read_link("/proc/thread-self/ns/uts").map_err(Stage::Read.errno())
+        });
+        assert_eq!(there.unwrap(), theirs().unwrap());
+        assert_eq!(
+            std::fs::read_link("/proc/thread-self/ns/uts").unwrap(),
+            ours
+        );
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

@@ -99,3 +99,86 @@ pub fn check_procfs(file: BorrowedFd<'_>, stage: Stage) -> Result<(), Fault> {
         Err(stage.fault(libc::EXDEV))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    fn sleeper() -> Child {
+        Command::new("sleep").arg("1000").spawn().unwrap()
+    }
+
+    fn pin(child: &Child) -> Pin {
+        Pin::new(i32::try_from(child.id()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_live_process_gives_its_files() {
+        let mut child = sleeper();
+        let pin = pin(&child);
+        assert_eq!(pin.check_alive(Stage::Read), Ok(()));
+        assert!(pin.open("status", OFlags::RDONLY, Stage::Read).is_ok());
+        let absent = pin.open("no_such", OFlags::RDONLY, Stage::Read);
+        assert_eq!(absent.map(drop), Err(Stage::Read.fault(libc::ENOENT)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn one_that_dies_between_pin_and_use_is_esrch_as_a_zombie_and_after() {
+        let mut child = sleeper();
+        let pin = pin(&child);
+        child.kill().unwrap();
+        while pin.check_alive(Stage::Read).is_ok() {
+            std::thread::yield_now();
+        }
+        for _ in 0..2 {
+            for name in ["uid_map", "ns/net", "status"] {
+                let opened = pin.open(name, OFlags::RDONLY, Stage::Open);
+                assert_eq!(opened.map(drop), Err(Stage::Open.fault(libc::ESRCH)));
+            }
+            child.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_file_opened_in_time_dies_with_its_process() {
+        let mut child = sleeper();
+        let pin = pin(&child);
+        let directory = pin.directory(Stage::Open).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Whoever has the number by now, the directory is not theirs.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let opened = openat(&directory, "uid_map", flags, Mode::empty());
+        assert!(opened.is_err());
+    }
+
+    #[test]
+    fn numbers_that_are_nobodys_are_told() {
+        for pid in [0, -1, i32::MIN, i32::MAX] {
+            assert_eq!(
+                Pin::new(pid).map(drop),
+                Err(Stage::Pidfd.fault(libc::ESRCH))
+            );
+            assert_eq!(
+                Pin::of(pid, Stage::OpenNs).map(drop),
+                Err(Stage::OpenNs.fault(libc::ENOENT))
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_procfs_is_told() {
+        let procfs = File::open("/proc/self/status").unwrap();
+        assert_eq!(check_procfs(procfs.as_fd(), Stage::Read), Ok(()));
+        let other = File::open("/").unwrap();
+        assert_eq!(
+            check_procfs(other.as_fd(), Stage::Read),
+            Err(Stage::Read.fault(libc::EXDEV))
+        );
+    }
+}

@@ -32,6 +32,7 @@ impl Writer {
     pub fn lookup(&mut self, lookup: &Lookup) {
         self.text(&lookup.root);
         self.number(u32::from(lookup.no_symlinks));
+        self.number(u32::from(lookup.foreign));
     }
 
     pub fn into_bytes(self) -> Vec<u8> {
@@ -78,6 +79,7 @@ impl<'b> Reader<'b> {
         Some(Lookup {
             root: self.text()?,
             no_symlinks: self.number()? != 0,
+            foreign: self.number()? != 0,
         })
     }
 
