@@ -80,6 +80,21 @@ defmodule Linx.NFT.Parser do
   end
 
   @doc false
+  # The items of a file that is included inside a table.
+  def parse_table_items(tokens, opts) do
+    tokens = Enum.reject(tokens, &match?({:comment, _, _}, &1))
+    check_depth(tokens, 0)
+    place = end_of(tokens)
+
+    case Block.table([{:lbrace, place}] ++ tokens ++ [{:rbrace, place}, {:eof, place}]) do
+      {items, _opts, [{:eof, _}]} -> {:ok, items}
+      {_items, _opts, rest} -> unexpected(rest, "end of file")
+    end
+  catch
+    {:syntax, meta, message} -> {:error, error(meta, message, opts)}
+  end
+
+  @doc false
   @spec error(map(), String.t(), keyword()) :: ParseError.t()
   def error(meta, message, opts) do
     %ParseError{

@@ -1,0 +1,150 @@
+defmodule Linx.NFT.Compiler.Assign do
+  @moduledoc false
+  # `... set VALUE`: packet metadata, conntrack, header fields and TCP options.
+
+  alias Linx.Netfilter.{Expr, Field}
+  alias Linx.NFT.Compiler.{Fault, Generate, Keys, Load, Operand, Term}
+
+  @meta_writable [:mark, :priority, :pkttype, :nftrace, :secmark, :bri_broute]
+  @ct_writable [:mark, :secmark, :labels, :eventmask, :zone, :helper]
+
+  @doc false
+  def assign({:meta_set, key, value, meta}, scope) do
+    unless key in @meta_writable,
+      do:
+        Fault.fail(
+          meta,
+          "meta #{key} cannot be set: only mark, priority, pkttype, nftrace and secmark can"
+        )
+
+    {type, len, order} = Keys.meta(key)
+    like = %Term{kind: :const, type: type, len: len, order: order}
+    {term, scope} = Operand.operand(value, like, scope)
+    single!(term, meta)
+    {[{:fixed, Generate.load(term, 0) ++ [Expr.new(:meta, %{key: key, sreg: 1})]}], scope}
+  end
+
+  def assign({:ct_set, key, value, meta}, scope) do
+    {key, direction} = if is_tuple(key), do: key, else: {key, nil}
+
+    unless key in @ct_writable,
+      do:
+        Fault.fail(
+          meta,
+          "this ct key cannot be set: only mark, label, event, zone and secmark can"
+        )
+
+    if direction && key != :zone, do: Fault.fail(meta, "only the zone is set for one direction")
+    {type, len, order} = Keys.ct(key)
+    like = %Term{kind: :const, type: type, len: len, order: order}
+    {term, scope} = Operand.operand(value, like, scope)
+    single!(term, meta)
+
+    data =
+      if direction, do: %{key: key, sreg: 1, direction: direction}, else: %{key: key, sreg: 1}
+
+    {[{:fixed, Generate.load(term, 0) ++ [Expr.new(:ct, data)]}], scope}
+  end
+
+  def assign({:assign, lhs, value, meta}, scope) do
+    {target, scope} = Load.load(lhs, scope)
+    payload(target, lhs, value, meta, scope)
+  end
+
+  defp payload(%Term{data: {:exthdr, data}} = target, _lhs, value, meta, scope) do
+    unless data.op == :tcpopt and target.kind == :load,
+      do: Fault.fail(meta, "only whole fields of TCP options can be set")
+
+    {term, scope} = Operand.operand(value, const(target), scope)
+    single!(term, meta)
+    {[{:fixed, Generate.load(term, 0) ++ [Expr.new(:exthdr, Map.put(data, :sreg, 1))]}], scope}
+  end
+
+  defp payload(%Term{kind: :load, data: {:payload, data}} = target, lhs, value, meta, scope) do
+    {term, scope} = Operand.operand(value, const(target), scope)
+    single!(term, meta)
+    write(target, data, 0, lhs, term, meta, scope)
+  end
+
+  defp payload(
+         %Term{kind: :part, data: {{:payload, data}, _, _}, shift: shift} = target,
+         lhs,
+         value,
+         meta,
+         scope
+       ) do
+    {term, scope} = Operand.operand(value, const(target), scope)
+
+    unless term.kind == :const,
+      do: Fault.fail(meta, "a field of part of a byte can only be set to a constant")
+
+    write(target, data, shift, lhs, term, meta, scope)
+  end
+
+  defp payload(_target, _lhs, _value, meta, _scope),
+    do: Fault.fail(meta, "only header fields, TCP options, meta and ct can be set")
+
+  # The kernel's checksum code works on 16-bit words: a field of one byte is written with its neighbour.
+  defp write(target, data, shift, lhs, term, meta, scope) do
+    checksum = checksum(lhs)
+
+    {offset, len, shift} =
+      if checksum, do: words(data.offset, data.len, shift), else: {data.offset, data.len, shift}
+
+    write = Map.merge(%{base: data.base, offset: offset, len: len, sreg: 1}, csum(checksum, lhs))
+
+    cond do
+      {offset, len, target.kind} == {data.offset, data.len, :load} ->
+        {[{:fixed, Generate.load(term, 0) ++ [Expr.new(:payload, write)]}], scope}
+
+      term.kind == :const and is_integer(term.data) ->
+        keep =
+          Bitwise.bxor(
+            Bitwise.bsl(1, 8 * len) - 1,
+            Bitwise.bsl(Bitwise.bsl(1, target.len) - 1, shift)
+          )
+
+        load = Expr.payload(data.base, offset, len)
+
+        mask =
+          Generate.bitwise(
+            1,
+            Term.number(keep, len, :big),
+            Term.number(Bitwise.bsl(term.data, shift), len, :big)
+          )
+
+        {[{:fixed, [load, mask, Expr.new(:payload, write)]}], scope}
+
+      true ->
+        Fault.fail(meta, "this field can only be set to a constant")
+    end
+  end
+
+  defp words(offset, len, shift) do
+    {offset, len} = if rem(offset, 2) == 1, do: {offset - 1, len + 1}, else: {offset, len}
+    if rem(len, 2) == 1, do: {offset, len + 1, shift + 8}, else: {offset, len, shift}
+  end
+
+  @checksums %{ip: 10, tcp: 16, udp: 6, icmp: 2, icmpv6: 2, igmp: 2, udplite: 6}
+
+  defp checksum({:payload, protocol, _field, _}), do: Map.get(@checksums, protocol)
+  defp checksum(_raw), do: nil
+
+  # Addresses are part of the transport's checksum too.
+  defp csum(offset, {:payload, protocol, field, _})
+       when protocol in [:ip, :ip6] and field in ["saddr", "daddr"],
+       do: Map.merge(csum(offset, nil), %{csum_flags: [:pseudohdr]})
+
+  defp csum(nil, _lhs), do: %{}
+  defp csum(offset, _lhs), do: %{csum_type: :inet, csum_offset: offset}
+
+  defp const(%Term{} = target), do: %{target | kind: :const, shift: 0}
+
+  defp single!(%Term{kind: kind}, meta) when kind in [:range, :prefix, :wildcard, :concat],
+    do: Fault.fail(meta, "one value is needed, not several")
+
+  defp single!(_term, _meta), do: :ok
+
+  @doc false
+  def field?(name), do: match?({:ok, _}, Field.fetch(name))
+end

@@ -1,0 +1,98 @@
+defmodule Linx.NFT.Compiler.Build do
+  @moduledoc false
+  # The plan of a text to the ruleset: all sets first, since rules look at what they hold, then the chains.
+
+  alias Linx.Netfilter.{Ruleset, Set, Table}
+  alias Linx.NFT.Compiler.{Chains, Declare, Fault, Objects}
+
+  @doc false
+  def ruleset(plan) do
+    plan.order
+    |> Enum.reverse()
+    |> Enum.reduce(Ruleset.new(), fn key, ruleset ->
+      Ruleset.put_table(ruleset, table(key, plan.tables[key]))
+    end)
+  end
+
+  defp table({family, name}, plan) do
+    opts = [flags: plan.flags] ++ if(plan.comment, do: [comment: plan.comment], else: [])
+    table = checked(Table.new(family, name, opts), plan.meta)
+    signatures = Map.new(plan.sets, fn {name, set} -> {name, set.signature} end)
+
+    table
+    |> add_sets(plan)
+    |> add_objects(plan)
+    |> add_flowtables(plan)
+    |> add_chains(plan, signatures)
+  end
+
+  defp add_sets(table, plan) do
+    plan.sets
+    |> Enum.sort()
+    |> Enum.reduce(table, fn {name, set}, table ->
+      case Declare.build(name, set.signature, set.elements, set.scope) do
+        {:set, value} -> checked(Table.add_set(table, value), set.signature.meta)
+        {:map, value} -> checked(Table.add_map(table, value), set.signature.meta)
+      end
+    end)
+  end
+
+  defp add_objects(table, plan) do
+    Enum.reduce(Enum.sort_by(plan.objects, &elem(&1, 0)), table, fn {{_kind, name}, {node, scope}},
+                                                                    table ->
+      checked(Table.add_object(table, Objects.object(node, name, scope)), Fault.meta(node))
+    end)
+  end
+
+  defp add_flowtables(table, plan) do
+    Enum.reduce(plan.flowtables, table, fn {name, {node, scope}}, table ->
+      checked(Table.add_flowtable(table, Objects.flowtable(node, name, scope)), Fault.meta(node))
+    end)
+  end
+
+  defp add_chains(table, plan, signatures) do
+    plan.chains
+    |> Enum.sort_by(&elem(&1, 0))
+    |> Enum.reduce(table, fn {name, chain}, table ->
+      opts = Chains.options(chain.opts, chain.meta, chain.scope)
+
+      {rules, meters} =
+        chain.rules
+        |> Enum.reverse()
+        |> Enum.map_reduce([], fn {rule, variables}, meters ->
+          scope = %{chain.scope | variables: variables, sets: signatures, chain: opts}
+          {rule, more} = Chains.rule(rule, name, scope)
+          {rule, more ++ meters}
+        end)
+
+      table = Enum.reduce(meters, table, &add_meter/2)
+      checked(Table.add_chain(table, Chains.chain(name, opts, rules, chain.meta)), chain.meta)
+    end)
+  end
+
+  defp add_meter({name, set, meta}, table) do
+    opts = set |> Map.drop([:name, :elements]) |> Keyword.new()
+    checked(Table.add_set(table, checked(Set.new(name, opts), meta)), meta)
+  end
+
+  defp checked({:ok, value}, _meta), do: value
+
+  defp checked({:error, {:bad_table, {:duplicate, what}}}, meta),
+    do: Fault.fail(meta, "#{inspect(what)} is there already")
+
+  defp checked({:error, {_kind, reason}}, meta),
+    do: Fault.fail(meta, "not accepted: #{describe(reason)}")
+
+  defp checked({:error, reason}, meta), do: Fault.fail(meta, "not accepted: #{describe(reason)}")
+
+  defp describe({:hook_not_valid_for_family, %{hook: hook, family: family}}),
+    do: "hook #{hook} does not exist in family #{family}"
+
+  defp describe({:type_not_valid_for_family, %{type: type, family: family}}),
+    do: "chains of type #{type} do not exist in family #{family}"
+
+  defp describe({:hook_not_valid_for_type, %{hook: hook, type: type}}),
+    do: "a chain of type #{type} has no hook #{hook}"
+
+  defp describe(reason), do: inspect(reason)
+end

@@ -1,0 +1,194 @@
+defmodule Linx.NFT.Compiler.Chains do
+  @moduledoc false
+  # Chains and their rules to value structs.
+
+  alias Linx.Netfilter.{Chain, Guard, Rule}
+  alias Linx.Netfilter.Guard.Join
+  alias Linx.NFT.Compiler.{Fault, Scope, Statement, Value}
+  alias Linx.NFT.ParseError
+
+  @types %{"filter" => :filter, "nat" => :nat, "route" => :route}
+  @hooks Map.new(
+           ~w(prerouting input forward output postrouting ingress egress)a,
+           &{Atom.to_string(&1), &1}
+         )
+
+  # Source: nft(8), "CHAINS", the tables of priority names.
+  @priorities %{
+    "raw" => -300,
+    "mangle" => -150,
+    "dstnat" => -100,
+    "filter" => 0,
+    "security" => 50,
+    "srcnat" => 100
+  }
+  @bridge_priorities %{"dstnat" => -300, "filter" => -200, "out" => 100, "srcnat" => 300}
+
+  @doc false
+  # The options of Chain.new/2 that the head of a chain gives.
+  def options(opts, meta, scope) do
+    base = Enum.find(opts, &(elem(&1, 0) == :base))
+    extra = for entry <- opts, option <- List.wrap(extra(entry, scope)), do: option
+
+    if base == nil and Keyword.has_key?(extra, :policy),
+      do: Fault.fail(meta, "only a chain with type and hook has a policy")
+
+    if(base, do: base(base, scope), else: []) ++ extra
+  end
+
+  defp base({:base, {type, entries}, meta}, scope) do
+    {:hook, hook, hook_meta} = Enum.find(entries, &(elem(&1, 0) == :hook))
+    hook = known(@hooks, text(hook, scope), "hook", hook_meta)
+
+    priority =
+      Enum.find(entries, &(elem(&1, 0) == :priority)) ||
+        Fault.fail(meta, "a chain at a hook needs a priority")
+
+    {:priority, value, priority_meta} = priority
+    device = for {:device, name} <- entries, do: Value.text_of(name, scope)
+    devices = for {:devices, list} <- entries, name <- devices(list, scope), do: name
+
+    [
+      type: known(@types, type, "chain type", meta),
+      hook: hook,
+      priority: priority(value, hook, priority_meta, scope)
+    ] ++ device_option(device ++ devices)
+  end
+
+  defp device_option([]), do: []
+  defp device_option([device]), do: [device: device]
+  defp device_option(devices), do: [devices: devices]
+
+  defp extra({:policy, policy, _}, _scope) when is_atom(policy), do: {:policy, policy}
+
+  defp extra({:policy, node, meta}, scope),
+    do:
+      {:policy,
+       known(%{"accept" => :accept, "drop" => :drop}, Value.text_of(node, scope), "policy", meta)}
+
+  defp extra({:flags, flags, _}, _scope), do: {:flags, flags}
+  defp extra({:comment, text, _}, scope), do: {:comment, Value.text_of(text, scope)}
+  defp extra({:devices, list, _}, scope), do: device_option(devices(list, scope))
+  defp extra(_entry, _scope), do: []
+
+  defp text(word, scope), do: Value.text_of(word, scope)
+
+  @doc false
+  def devices(list, scope) when is_list(list), do: Enum.flat_map(list, &device(&1, scope))
+  def devices(node, scope), do: device(node, scope)
+
+  # A variable may hold one device or a set of them.
+  defp device(name, _scope) when is_binary(name), do: [name]
+
+  defp device({:elixir_value, value, _}, _scope) when is_list(value),
+    do: Enum.map(value, &Linx.NFT.Compiler.Interpolated.text!/1)
+
+  defp device({:elixir_value, value, _}, _scope),
+    do: [Linx.NFT.Compiler.Interpolated.text!(value)]
+
+  defp device({:variable, _, _} = node, scope), do: scope |> Scope.resolve(node) |> device(scope)
+  defp device({:set_inline, nodes, _}, scope), do: Enum.flat_map(nodes, &device(&1, scope))
+  defp device({:list, nodes, _}, scope), do: Enum.flat_map(nodes, &device(&1, scope))
+  defp device({kind, text, _}, _scope) when kind in [:string, :identifier], do: [text]
+  defp device(node, _scope), do: Fault.fail(node, "expected the name of a device")
+
+  defp known(table, word, what, meta) do
+    case Map.fetch(table, word) do
+      {:ok, value} ->
+        value
+
+      :error ->
+        Fault.fail(meta, "unknown #{what} #{word}#{ParseError.suggestion(word, Map.keys(table))}")
+    end
+  end
+
+  @doc false
+  # A priority as the kernel's number.
+  def priority(n, _hook, _meta, _scope) when is_integer(n), do: n
+
+  def priority({name, offset, meta}, hook, _meta, scope) when is_binary(name),
+    do: named(name, hook, meta, scope) + offset
+
+  def priority({:plus, node, offset}, hook, meta, scope),
+    do: priority(node, hook, meta, scope) + offset
+
+  def priority({:variable, _, meta} = node, hook, _meta, scope) do
+    case Scope.resolve(scope, node) do
+      {:integer, n, _} -> n
+      {kind, name, _} when kind in [:identifier, :string] -> named(name, hook, meta, scope)
+      {:elixir_value, _, _} = value -> priority(value, hook, meta, scope)
+      _ -> Fault.fail(meta, "expected a priority: a number or a name")
+    end
+  end
+
+  def priority({:elixir_value, n, _}, _hook, _meta, _scope) when is_integer(n), do: n
+
+  def priority({:elixir_value, value, meta}, hook, _meta, scope),
+    do: named(Linx.NFT.Compiler.Interpolated.text!(value), hook, meta, scope)
+
+  defp named(name, hook, meta, %{family: :bridge}) do
+    priority = known(@bridge_priorities, name, "priority", meta)
+    # dstnat before routing, srcnat after it, out at output.
+    at = %{"dstnat" => [:prerouting], "out" => [:output], "srcnat" => [:postrouting]}
+
+    if at[name] && hook not in at[name],
+      do: Fault.fail(meta, "priority #{name} does not exist at hook #{hook}")
+
+    priority
+  end
+
+  defp named(name, _hook, meta, %{family: family}) when family in [:arp, :netdev],
+    do: known(%{"filter" => 0}, name, "priority", meta)
+
+  defp named(name, hook, meta, _scope) do
+    priority = known(@priorities, name, "priority", meta)
+    at = %{"dstnat" => [:prerouting], "srcnat" => [:postrouting]}
+
+    if at[name] && hook not in at[name],
+      do: Fault.fail(meta, "priority #{name} does not exist at hook #{hook}")
+
+    priority
+  end
+
+  # -- rules -----------------------------------------------------------------------------------------------------------
+
+  @doc false
+  # {rule, meters that it made}
+  def rule({:rule, statements, opts, meta}, chain, scope) do
+    {segments, scope} =
+      Enum.flat_map_reduce(statements, Scope.rule(scope), &Statement.statement/2)
+
+    exprs =
+      segments
+      |> Join.join(:all)
+      |> Enum.flat_map(fn
+        {:fixed, segment} -> segment
+        segment -> segment
+      end)
+      |> Guard.fold(scope.family)
+
+    comment = opts[:comment] && Value.text_of(opts[:comment], scope)
+
+    case Rule.build(
+           exprs,
+           if(comment, do: [chain: chain, comment: comment], else: [chain: chain])
+         ) do
+      {:ok, rule} -> {rule, scope.meters}
+      {:error, reason} -> Fault.fail(meta, "not accepted: #{inspect(reason)}")
+    end
+  end
+
+  @doc false
+  def chain(name, opts, rules, meta) do
+    case Chain.new(name, opts ++ [rules: rules]) do
+      {:ok, chain} ->
+        chain
+
+      {:error, {:bad_chain, {:device_required_for_hook, hook}}} ->
+        Fault.fail(meta, "a chain at hook #{hook} needs a device")
+
+      {:error, reason} ->
+        Fault.fail(meta, "not accepted: #{inspect(reason)}")
+    end
+  end
+end

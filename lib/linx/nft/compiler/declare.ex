@@ -1,0 +1,186 @@
+defmodule Linx.NFT.Compiler.Declare do
+  @moduledoc false
+  # Sets and maps that have names: what they hold, and their value structs.
+
+  alias Linx.Netfilter.{Datatype, Element, Set}
+  alias Linx.Netfilter.Map, as: NMap
+  alias Linx.NFT.Compiler.{Elements, Fault, Load, MapTerm, Scope, Stateful, Term, Typeof, Value}
+  alias Linx.NFT.ParseError
+
+  @doc false
+  # What rules need to know of a set before any is compiled: %{key:, data:, interval?:, data_interval?:}.
+  def signature(kind, opts, meta, scope) do
+    {key, data} = types(opts, meta, scope)
+    map? = kind in [:map, :vmap]
+
+    if map? and data == nil and kind == :map,
+      do: Fault.fail(meta, "a map needs a type for its values: type KEY : VALUE")
+
+    if not map? and data != nil, do: Fault.fail(meta, "a set has no values: declare a map")
+    data = if kind == :vmap, do: data || :verdict, else: data
+
+    {data, data_interval?} =
+      if match?({:interval, _}, data), do: {elem(data, 1), true}, else: {data, false}
+
+    flags = Keyword.get_values(opts, :flags) |> List.flatten()
+
+    %{
+      kind: kind,
+      key: key,
+      data: data,
+      interval?: :interval in flags,
+      data_interval?: data_interval?,
+      opts: opts,
+      meta: meta
+    }
+  end
+
+  defp types(opts, meta, scope) do
+    found = for entry <- opts, elem(entry, 0) in [:type, :typeof], do: entry
+
+    case found do
+      [{:type, key, data, _}] -> {concat(Enum.map(key, &named/1)), data_named(data)}
+      [{:typeof, key, data, _}] -> {typeof(key, scope), data_typeof(data, scope)}
+      [] -> Fault.fail(meta, "a set needs a type: type NAME or typeof EXPRESSION")
+      [_, second | _] -> Fault.fail(elem(second, 3), "the type is given twice")
+    end
+  end
+
+  defp data_named({:interval, types}), do: {:interval, concat(Enum.map(types, &named/1))}
+  defp data_named(types) when is_list(types), do: concat(Enum.map(types, &named/1))
+  defp data_named(other), do: other
+
+  defp data_typeof({:interval, node}, scope), do: {:interval, typeof(node, scope)}
+  defp data_typeof({:object, _} = object, _scope), do: object
+  defp data_typeof(other, _scope) when other in [nil, :verdict], do: other
+  defp data_typeof(node, scope), do: typeof(node, scope)
+
+  defp named({name, meta}) do
+    with {:ok, type} <- Datatype.by_text(name),
+         %{size: size} = found when size > 0 <- Datatype.fetch!(type) do
+      %Term{kind: :const, type: type, len: size, order: found.order || :host, meta: meta}
+    else
+      %{name: :verdict} ->
+        Fault.fail(meta, "a verdict is a value of a map, not a key")
+
+      %{} ->
+        Fault.fail(meta, "#{name} has no size of its own: use typeof")
+
+      :error ->
+        Fault.fail(
+          meta,
+          "unknown datatype #{name}#{ParseError.suggestion(name, Datatype.names())}"
+        )
+    end
+  end
+
+  defp concat([one]), do: one
+
+  defp concat(parts) do
+    len = Enum.reduce(parts, 0, &(&2 + 32 * div(&1.len + 31, 32)))
+    if len > 512, do: Fault.fail(hd(parts).meta, "a concatenation has at most 64 bytes")
+    %Term{kind: :concat, type: :concat, len: len, data: parts}
+  end
+
+  # Only the type of the expression counts: no rule is there to guard.
+  defp typeof(node, scope) do
+    {term, _} = Load.load(node, %{Scope.rule(scope) | expect: nil})
+
+    if term.type in [nil, :verdict],
+      do: Fault.fail(node, "this expression has no type of its own")
+
+    strip(term)
+  end
+
+  defp strip(%Term{kind: :concat, data: parts} = term),
+    do: %{term | data: Enum.map(parts, &strip/1)}
+
+  defp strip(term),
+    do: %Term{
+      kind: :const,
+      type: term.type,
+      len: term.len,
+      order: term.order,
+      data: {:typeof, term},
+      meta: term.meta
+    }
+
+  @doc false
+  # The struct, with the elements of its declaration and of later commands: [{nodes, scope}].
+  def build(name, signature, elements, scope) do
+    %{key: key, data: data, opts: opts, meta: meta} = signature
+
+    found =
+      Enum.map(elements, fn {nodes, scope} ->
+        Elements.elements(nodes, clean(key), clean(data), scope)
+      end)
+
+    list = Enum.flat_map(found, & &1.list)
+    flags = flags(opts)
+
+    if Enum.any?(found, & &1.interval?) and :interval not in flags,
+      do: Fault.fail(meta, "set #{name} has ranges or prefixes: add flags interval to it")
+
+    if Enum.any?(list, &timed?/1) and :timeout not in flags,
+      do: Fault.fail(meta, "elements of #{name} have a timeout: add flags timeout to it")
+
+    key_type = Term.key_type(clean(key))
+    # In one table an element may be written twice: the kernel keeps one.
+    list = MapTerm.normalised(list, key_type, data != nil, meta)
+
+    list =
+      if :auto_merge in flags and data == nil and key.kind != :concat,
+        do: Elements.merge(list, key_type),
+        else: unique(list)
+
+    common =
+      [
+        key_type: key_type,
+        flags: flags,
+        elements: list,
+        timeout: Elements.duration(opts[:timeout], scope),
+        gc_interval: Elements.duration(opts[:gc_interval], scope),
+        size: opts[:size] && Value.number_of(opts[:size], scope),
+        comment: opts[:comment] && Value.text_of(opts[:comment], scope),
+        policy: if(opts[:policy] == :memory, do: :memory),
+        exprs: for({:stmt, node} <- opts, expr <- Stateful.exprs(node, scope), do: expr),
+        typeof: Typeof.record(opts, key, data)
+      ]
+      |> Enum.reject(fn {_, value} -> value in [nil, []] end)
+
+    if data == nil,
+      do: {:set, checked(Set.new(name, common), meta)},
+      else:
+        {:map,
+         checked(
+           NMap.new(
+             name,
+             [data_type: MapTerm.data_type(clean(data), signature.data_interval?)] ++ common
+           ),
+           meta
+         )}
+  end
+
+  defp clean(%Term{kind: :concat, data: parts} = term),
+    do: %{term | data: Enum.map(parts, &clean/1)}
+
+  defp clean(%Term{} = term), do: %{term | data: nil}
+  defp clean(other), do: other
+
+  defp unique(list), do: Enum.uniq(list)
+
+  @set_flags [:constant, :interval, :timeout, :dynamic, :auto_merge]
+
+  defp flags(opts) do
+    given = Keyword.get_values(opts, :flags) |> List.flatten()
+    given = if opts[:timeout], do: [:timeout | given], else: given
+    given = if opts[:auto_merge], do: [:auto_merge | given], else: given
+    Enum.filter(@set_flags, &(&1 in given))
+  end
+
+  defp timed?(%Element{timeout: timeout}), do: timeout != nil
+  defp timed?(_element), do: false
+
+  defp checked({:ok, set}, _meta), do: set
+  defp checked({:error, reason}, meta), do: Fault.fail(meta, "not accepted: #{inspect(reason)}")
+end

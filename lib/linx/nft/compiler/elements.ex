@@ -1,0 +1,237 @@
+defmodule Linx.NFT.Compiler.Elements do
+  @moduledoc false
+  # The elements of sets and maps, as Linx.Netfilter.Set keeps them.
+
+  alias Linx.Netfilter.{Datum, Element, Verdict}
+  alias Linx.NFT.Compiler.{Fault, Interpolated, Scope, Stateful, Term, Value}
+
+  defstruct list: [], interval?: false, data_interval?: false
+
+  @doc false
+  # Elements of a set with keys like `key`, and in a map values like `data` (:verdict, {:object, kind}, or a term).
+  @spec elements([tuple()] | tuple(), Term.t(), Term.t() | atom() | tuple() | nil, Scope.t()) ::
+          %__MODULE__{}
+  def elements(nodes, key, data, scope) do
+    nodes = nodes |> List.wrap() |> Enum.flat_map(&flatten(&1, scope, key))
+
+    {list, {interval?, data_interval?}} =
+      Enum.map_reduce(nodes, {false, false}, fn node, {interval?, data_interval?} ->
+        {element, keyed, valued} = element(node, key, data, scope)
+        {element, {interval? or spans?(keyed), data_interval? or spans?(valued)}}
+      end)
+
+    %__MODULE__{list: list, interval?: interval?, data_interval?: data_interval?}
+  end
+
+  # Variables that hold sets, sets in sets, and interpolated lists stand for their elements.
+  defp flatten({:variable, _, _} = node, scope, key),
+    do: scope |> Scope.resolve(node) |> flatten(scope, key)
+
+  defp flatten({:set_inline, nodes, _}, scope, key),
+    do: Enum.flat_map(nodes, &flatten(&1, scope, key))
+
+  defp flatten({:list, nodes, _}, scope, key), do: Enum.flat_map(nodes, &flatten(&1, scope, key))
+
+  defp flatten({:elixir_value, value, meta}, _scope, key),
+    do: Interpolated.elements(value, key, meta)
+
+  defp flatten(node, _scope, _key), do: [node]
+
+  # {element, key term, value term}
+  defp element({:mapping, key_node, data_node, meta}, key, data, scope) do
+    if data == nil, do: Fault.fail(meta, "a set has no values: this is an element of a map")
+    {key_term, opts} = key(key_node, key, scope)
+    {value, value_term} = value(data_node, data, scope)
+    {build(datum(key_term, key), value, opts, scope), key_term, value_term}
+  end
+
+  defp element(node, key, data, scope) do
+    {key_term, opts} = key(node, key, scope)
+    if data != nil, do: Fault.fail(node, "an element of a map needs a value: key : value")
+    {build(datum(key_term, key), nil, opts, scope), key_term, nil}
+  end
+
+  defp key({:element, node, opts, _}, like, scope), do: {Value.constant(node, like, scope), opts}
+  defp key(node, like, scope), do: {Value.constant(node, like, scope), []}
+
+  defp value({:verdict, kind, _}, :verdict, scope), do: {verdict(kind, scope), nil}
+  defp value(node, :verdict, scope), do: value_verdict(resolve(node, scope))
+  defp value(node, {:object, _kind}, scope), do: {name(resolve(node, scope), scope), nil}
+
+  defp value(node, %Term{} = like, scope) do
+    term = Value.constant(node, like, scope)
+    {datum(term, like), term}
+  end
+
+  defp value_verdict({:verdict, kind, _}), do: {Verdict.new!(kind), nil}
+
+  defp value_verdict({:identifier, word, _}) when word in ~w(accept drop continue return),
+    do: {Verdict.new!(known(word)), nil}
+
+  defp value_verdict({:elixir_value, value, _}), do: {Interpolated.verdict!(value), nil}
+
+  defp value_verdict(node),
+    do: Fault.fail(node, "expected a verdict: accept, drop, jump CHAIN, ...")
+
+  defp known("accept"), do: :accept
+  defp known("drop"), do: :drop
+  defp known("continue"), do: :continue
+  defp known("return"), do: :return
+
+  @doc false
+  def verdict({kind, target}, scope) when kind in [:jump, :goto],
+    do: Verdict.new!({kind, Value.text_of(target, scope)})
+
+  def verdict(kind, _scope), do: Verdict.new!(kind)
+
+  defp name({kind, text, _}, _scope) when kind in [:string, :identifier], do: text
+  defp name({:elixir_value, value, _}, _scope), do: Interpolated.text!(value)
+  defp name({:integer, n, _}, _scope), do: Integer.to_string(n)
+  defp name({kind, text, _}, _scope) when kind in [:ipv4] and is_binary(text), do: text
+  defp name(node, _scope), do: Fault.fail(node, "expected the name of an object")
+
+  defp resolve({:variable, _, _} = node, scope), do: Scope.resolve(scope, node)
+  defp resolve(node, _scope), do: node
+
+  defp build(key, value, [], _scope), do: if(value == nil, do: key, else: {key, value})
+
+  defp build(key, value, opts, scope) do
+    exprs = for {:stmt, node} <- opts, expr <- Stateful.exprs(node, scope), do: expr
+
+    Element.short(%Element{
+      key: key,
+      data: value,
+      timeout: duration(opts[:timeout], scope),
+      expires: duration(opts[:expires], scope),
+      comment: opts[:comment] && Value.text_of(opts[:comment], scope),
+      exprs: exprs
+    })
+  end
+
+  @doc false
+  def duration(nil, _scope), do: nil
+  def duration(ms, _scope) when is_integer(ms), do: ms
+
+  def duration(node, scope) do
+    case node do
+      {:variable, _, meta} ->
+        case Scope.resolve(scope, node) do
+          {:integer, n, _} -> n * 1000
+          {kind, text, _} when kind in [:identifier, :string] -> parse_time(text, meta)
+          _ -> Fault.fail(meta, "expected a time such as 1h30m")
+        end
+
+      {:elixir_value, value, meta} ->
+        if is_binary(value),
+          do: parse_time(value, meta),
+          else: Interpolated.integer!(value) * 1000
+    end
+  end
+
+  defp parse_time(text, meta) do
+    case Linx.NFT.Parser.Tokens.time(text) do
+      {:ok, ms} -> ms
+      :error -> Fault.fail(meta, "#{inspect(text)} is no time such as 1h30m")
+    end
+  end
+
+  # -- one form --------------------------------------------------------------------------------------------------------
+
+  @doc false
+  # The element's key or value as the value types write it. A field of part of the bytes is compared where it stands.
+  def datum(%Term{kind: :wildcard}, _like), do: :catch_all
+
+  def datum(%Term{kind: :concat, data: parts}, %Term{data: likes}),
+    do: parts |> Enum.zip_with(likes, &part/2) |> List.to_tuple()
+
+  def datum(%Term{kind: :concat, data: parts}, _like),
+    do: parts |> Enum.map(&datum(&1, nil)) |> List.to_tuple()
+
+  def datum(%Term{kind: :range, data: {low, high}}, like),
+    do: {:range, datum(low, like), datum(high, like)}
+
+  def datum(%Term{kind: :prefix, data: {stem, bits}}, _like) when is_binary(stem),
+    do: {:prefix, stem, bits}
+
+  def datum(%Term{kind: :prefix, type: type, data: {n, bits}, len: len}, like)
+      when type in [:ipv4_addr, :ipv6_addr, :ether_addr] do
+    _ = {like, len}
+    {:prefix, scalar(type, n), bits}
+  end
+
+  def datum(%Term{kind: :prefix, data: {n, bits}, len: len} = term, like) do
+    last = n + Bitwise.bsl(1, len - bits) - 1
+
+    {:range, datum(%{term | kind: :const, data: n}, like),
+     datum(%{term | kind: :const, data: last}, like)}
+  end
+
+  def datum(%Term{kind: :const, data: text}, _like) when is_binary(text), do: text
+  def datum(%Term{kind: :const, data: {:iface, _} = name}, _like), do: name
+
+  def datum(%Term{kind: :const, data: n}, %Term{kind: :part, shift: shift}),
+    do: Bitwise.bsl(n, shift)
+
+  def datum(%Term{kind: :const, type: type, data: n}, _like), do: scalar(type, n)
+
+  # In a concatenation a part is shifted into place, and everything is a range.
+  defp part(%Term{kind: :wildcard, type: type, len: len}, _like),
+    do: {:range, scalar(type, 0), scalar(type, Bitwise.bsl(1, len) - 1)}
+
+  defp part(term, _like), do: datum(term, nil)
+
+  defp scalar(:ipv4_addr, n), do: Datum.from_bytes(:ipv4_addr, <<n::32>>)
+  defp scalar(:ipv6_addr, n), do: Datum.from_bytes(:ipv6_addr, <<n::128>>)
+  defp scalar(:ether_addr, n), do: <<n::48>>
+  defp scalar(_type, n), do: n
+
+  defp spans?(nil), do: false
+  defp spans?(%Term{kind: kind}) when kind in [:range, :prefix], do: true
+
+  defp spans?(%Term{kind: :concat, data: parts}),
+    do: Enum.any?(parts, &(spans?(&1) or &1.kind == :wildcard))
+
+  defp spans?(_term), do: false
+
+  # -- intervals -------------------------------------------------------------------------------------------------------
+
+  @doc false
+  # Overlapping and adjacent intervals of one set as one, in order: what nft does for anonymous sets and auto-merge.
+  @spec merge([term()], term()) :: [term()]
+  def merge(elements, type) do
+    {plain, other} = Enum.split_with(elements, &(not is_struct(&1, Element) and &1 != :catch_all))
+
+    merged =
+      plain
+      |> Enum.map(&bounds(&1, type))
+      |> Enum.sort()
+      |> join([])
+      |> Enum.map(fn {first, last} -> Datum.between(type, low(first, type), low(last, type)) end)
+
+    merged ++ other
+  end
+
+  defp bounds(element, type) do
+    {number(Datum.to_bytes(type, element), type), number(Datum.last_bytes(type, element), type)}
+  end
+
+  defp number(bytes, type),
+    do: if(text?(type), do: :binary.decode_unsigned(bytes), else: Datum.sort_key(type, bytes))
+
+  defp low(n, type) do
+    size = Datum.size(type)
+
+    if not text?(type) and Datum.byteorder(type) == 1,
+      do: <<n::native-size(8 * size)>>,
+      else: <<n::size(8 * size)>>
+  end
+
+  defp text?(type), do: type in [:ifname, :string] or match?({:string, _}, type)
+
+  defp join([], acc), do: Enum.reverse(acc)
+
+  defp join([{a, b} | rest], [{c, d} | acc]) when a <= d + 1,
+    do: join(rest, [{c, max(b, d)} | acc])
+
+  defp join([span | rest], acc), do: join(rest, [span | acc])
+end

@@ -1,0 +1,314 @@
+defmodule Linx.NFT.Compiler.Load do
+  @moduledoc false
+  # What is loaded from the packet and its context: a node of the tree to a typed term. On the way the guards that header fields
+  # need are collected in the scope, in the order of evaluation.
+
+  alias Linx.Netfilter.{Expr, Field}
+  alias Linx.Netfilter.Guard.Layers
+  alias Linx.NFT.Compiler.{Fault, Interpolated, Keys, MapTerm, Scope, Term, Value}
+
+  @doc false
+  # {term, scope}; the scope's `pending` has the guards.
+  @spec load(tuple(), Scope.t()) :: {Term.t(), Scope.t()}
+  def load({:payload, protocol, text, meta}, scope) do
+    {:ok, field} = Field.fetch(protocol, text)
+    scope = scope |> guard(protocol, field.base, meta) |> icmp_guard(field, meta)
+    {offset, len} = Field.bytes(field)
+    offset = if protocol == :vlan, do: offset + 4 * max(scope.layers.tags - 1, 0), else: offset
+    data = {:payload, %{base: field.base, offset: offset, len: len}}
+    {field_term(field, data, meta), scope}
+  end
+
+  def load({:raw_payload, base, offset, len, meta}, scope) do
+    offset = Value.number_of(offset, scope)
+    len = Value.number_of(len, scope)
+
+    if len < 1 or len > 512 or offset < 0 or offset + len > 0xFFFF * 8,
+      do: Fault.fail(meta, "raw payload must be 1 to 512 bits within the packet")
+
+    field = %Field{offset: offset, length: len, type: :integer}
+    {first, count} = Field.bytes(field)
+    {field_term(field, {:payload, %{base: base, offset: first, len: count}}, meta), scope}
+  end
+
+  def load({:exthdr, header, text, meta}, scope) do
+    {:ok, field} = Field.fetch(header, text)
+    scope = guard(scope, header, field.base, meta)
+    {offset, len} = Field.bytes(field)
+    data = {:exthdr, %{op: field.base, type: field.header, offset: offset, len: len}}
+    {field_term(field, data, meta), scope}
+  end
+
+  def load({:raw_option, op, type, offset, len, meta}, scope) do
+    if len < 1 or len > 512 or type not in 0..255,
+      do: Fault.fail(meta, "an option has a kind of 8 bits and 1 to 512 bits")
+
+    field = %Field{offset: offset, length: len, type: :integer}
+    {first, count} = Field.bytes(field)
+    {field_term(field, {:exthdr, %{op: op, type: type, offset: first, len: count}}, meta), scope}
+  end
+
+  def load({:option_exists, op, type, meta}, scope) do
+    scope = guard(scope, op, op, meta)
+    data = {:exthdr, %{op: op, type: type, offset: 0, len: 1, flags: [:present]}}
+    {%Term{kind: :load, type: :boolean, len: 8, order: :host, data: data, meta: meta}, scope}
+  end
+
+  def load({:meta, key, meta}, scope) do
+    {keyed({:meta, %{key: key}}, Keys.meta(key), meta), scope}
+  end
+
+  def load({:ct, {key, direction}, meta}, scope) do
+    unless Keys.takes_direction?(key), do: Fault.fail(meta, "this ct key has no direction")
+    {keyed({:ct, %{key: key, direction: direction}}, ct_type(key, scope, meta), meta), scope}
+  end
+
+  def load({:ct, key, meta}, scope) do
+    if Keys.needs_direction?(key),
+      do: Fault.fail(meta, "this ct key needs a direction: ct original or ct reply")
+
+    {keyed({:ct, %{key: key}}, ct_type(key, scope, meta), meta), scope}
+  end
+
+  def load({:fib, result, flags, meta}, scope) do
+    if Enum.count(flags, &(&1 in [:saddr, :daddr])) != 1,
+      do: Fault.fail(meta, "fib looks up either saddr or daddr")
+
+    if :iif in flags and :oif in flags, do: Fault.fail(meta, "fib takes iif or oif, not both")
+    if Enum.uniq(flags) != flags, do: Fault.fail(meta, "the same word twice")
+
+    flags = Enum.filter([:saddr, :daddr, :mark, :iif, :oif], &(&1 in flags))
+    {result, flags} = if result == :check, do: {:oif, flags ++ [:present]}, else: {result, flags}
+    {keyed({:fib, %{result: result, flags: flags}}, Keys.other(:fib, result), meta), scope}
+  end
+
+  def load({:rt, :nexthop, family, meta}, scope) do
+    key =
+      case family || scope.layers.network do
+        :ip -> :nexthop4
+        :ip6 -> :nexthop6
+        _ -> Fault.fail(meta, "which protocol? write rt ip nexthop or rt ip6 nexthop")
+      end
+
+    {keyed({:rt, %{key: key}}, Keys.other(:rt, key), meta), scope}
+  end
+
+  def load({:rt, key, _family, meta}, scope),
+    do: {keyed({:rt, %{key: key}}, Keys.other(:rt, key), meta), scope}
+
+  def load({:socket, key, level, meta}, scope) do
+    data = if level, do: %{key: key, level: Value.number_of(level, scope)}, else: %{key: key}
+    {keyed({:socket, data}, Keys.other(:socket, key), meta), scope}
+  end
+
+  def load({:osf, what, ttl, meta}, scope) do
+    data = %{ttl: ttl}
+    data = if what == :version, do: Map.put(data, :flags, [:version]), else: data
+    {keyed({:osf, data}, {:string, 128, nil}, meta), scope}
+  end
+
+  def load({:numgen, type, modulus, offset, meta}, scope) do
+    modulus = positive(Value.number_of(modulus, scope), "the modulus", meta)
+    offset = Value.number_of(offset, scope)
+    check_sum(modulus, offset, meta)
+    data = Map.merge(%{type: type, modulus: modulus}, nonzero(:offset, offset))
+    {keyed({:numgen, data}, {:integer, 32, :host}, meta), scope}
+  end
+
+  def load({:jhash, key, modulus, seed, offset, meta}, scope) do
+    {key, scope} = load(key, scope)
+    modulus = positive(Value.number_of(modulus, scope), "the modulus", meta)
+    offset = Value.number_of(offset, scope)
+    check_sum(modulus, offset, meta)
+    data = Map.merge(%{type: :jenkins, modulus: modulus}, nonzero(:offset, offset))
+    data = if seed, do: Map.put(data, :seed, Value.number_of(seed, scope)), else: data
+
+    {%{keyed({:hash, data}, {:integer, 32, :host}, meta) | kind: :hash, data: {data, key}},
+     scope}
+  end
+
+  def load({:symhash, modulus, offset, meta}, scope) do
+    modulus = positive(Value.number_of(modulus, scope), "the modulus", meta)
+
+    data =
+      Map.merge(%{type: :sym, modulus: modulus}, nonzero(:offset, Value.number_of(offset, scope)))
+
+    {keyed({:hash, data}, {:integer, 32, :host}, meta), scope}
+  end
+
+  def load({:xfrm, key, direction, spnum, meta}, scope) do
+    spnum = Value.number_of(spnum, scope)
+    if spnum > 255, do: Fault.fail(meta, "spnum is a number from 0 to 255")
+    data = Map.merge(%{key: key, dir: direction}, nonzero(:spnum, spnum))
+    {keyed({:xfrm, data}, Keys.other(:xfrm, key), meta), scope}
+  end
+
+  def load({:tunnel, key, meta}, scope),
+    do: {keyed({:tunnel, %{key: key}}, Keys.other(:tunnel, key), meta), scope}
+
+  def load({:concat, nodes, meta}, scope) do
+    {parts, scope} = Enum.map_reduce(nodes, scope, &load/2)
+
+    for part <- parts,
+        part.type == nil or part.len == 0,
+        do: Fault.fail(part.meta, "a part of a concatenation needs a type")
+
+    len = Enum.reduce(parts, 0, &(&2 + 32 * div(&1.len + 31, 32)))
+
+    if len > 512,
+      do: Fault.fail(meta, "a concatenation has at most 64 bytes, this one #{div(len, 8)}")
+
+    {%Term{kind: :concat, type: :concat, len: len, data: parts, meta: meta}, scope}
+  end
+
+  def load({:binop, op, left, right, meta}, scope) do
+    {term, scope} = load(left, scope)
+    {bits(op, term, right, scope, meta), scope}
+  end
+
+  def load({:map, key, map, meta}, scope), do: MapTerm.load(key, map, meta, scope)
+
+  def load({:variable, _, meta} = node, scope) do
+    case Scope.resolve(scope, node) do
+      {kind, _, _} = value when kind in [:integer, :string, :identifier] ->
+        Fault.fail(meta, "#{inspect(elem(value, 1))} is a constant: nothing is loaded")
+
+      value ->
+        load(value, scope)
+    end
+  end
+
+  def load({:elixir_value, value, meta}, _scope), do: Interpolated.no_load!(value, meta)
+
+  def load({:inner, _tunnel, _expr, meta}, _scope),
+    do: Fault.fail(meta, "matching inside a tunnel is not supported")
+
+  def load(node, _scope), do: Fault.fail(node, "a constant stands where something must be loaded")
+
+  @doc false
+  def keyed(data, {type, len, order}, meta),
+    do: %Term{kind: :load, type: type, len: len, order: order, data: data, meta: meta}
+
+  defp field_term(%Field{length: length, type: type} = field, data, meta) do
+    {mask, shift} = Field.mask(field)
+    {_offset, count} = Field.bytes(field)
+    order = if type == :tcp_flag, do: :big, else: :big
+    whole? = length == count * 8
+    term = %Term{kind: :load, type: type, len: length, order: order, data: data, meta: meta}
+    if whole?, do: term, else: %{term | kind: :part, data: {data, mask, count}, shift: shift}
+  end
+
+  # -- guards ----------------------------------------------------------------------------------------------------------
+
+  defp guard(scope, protocol, base, meta) do
+    case Layers.require(scope.layers, protocol, base) do
+      {:ok, guards, layers} ->
+        %{scope | layers: layers, pending: scope.pending ++ guards}
+
+      {:error, {there, wanted}} ->
+        Fault.fail(meta, "conflicting protocols: #{layer(there)} before, #{wanted} here")
+    end
+  end
+
+  defp layer({:one_of, protocols}), do: Enum.map_join(protocols, " or ", &layer/1)
+  defp layer(nil), do: "nothing"
+  defp layer(:unknown), do: "another protocol"
+  defp layer(name), do: Atom.to_string(name)
+
+  # Some ICMP fields exist in some types only.
+  @icmp_types %{
+    icmp_id: [8, 0],
+    icmp_sequence: [8, 0],
+    icmp_mtu: [3],
+    icmp_gateway: [5],
+    icmpv6_id: [128, 129],
+    icmpv6_sequence: [128, 129],
+    icmpv6_mtu: [2],
+    icmpv6_parameter_problem: [4],
+    icmpv6_max_delay: [130]
+  }
+
+  defp icmp_guard(scope, %Field{name: name} = field, meta) when is_map_key(@icmp_types, name) do
+    types = Map.fetch!(@icmp_types, name)
+
+    cond do
+      scope.icmp == nil ->
+        guard = [Expr.payload(:transport, 0, 1), icmp_test(field.protocol, types)]
+        %{scope | icmp: hd(types), pending: scope.pending ++ [guard]}
+
+      scope.icmp in types ->
+        scope
+
+      true ->
+        Fault.fail(
+          meta,
+          "#{field.protocol} #{field.field} does not exist in #{field.protocol} type #{scope.icmp}"
+        )
+    end
+  end
+
+  defp icmp_guard(scope, _field, _meta), do: scope
+
+  defp icmp_test(_protocol, [type]), do: Expr.cmp(:eq, <<type>>)
+
+  defp icmp_test(protocol, types),
+    do: Expr.set_literal(types, if(protocol == :icmp, do: :icmp_type, else: :icmpv6_type))
+
+  # -- conntrack -------------------------------------------------------------------------------------------------------
+
+  defp ct_type(key, scope, meta) when key in [:src, :dst] do
+    case scope.layers.network do
+      :ip -> {:ipv4_addr, 32, :big}
+      :ip6 -> {:ipv6_addr, 128, :big}
+      _ -> Fault.fail(meta, "which protocol? write ip saddr or ip6 saddr after the direction")
+    end
+  end
+
+  defp ct_type(key, scope, _meta) when key in [:proto_src, :proto_dst] do
+    # Ports, if it is a transport that has them.
+    if scope.layers.transport in [nil, :unknown],
+      do: {:inet_service, 16, :big},
+      else: {:inet_service, 16, :big}
+  end
+
+  defp ct_type(key, _scope, _meta), do: Keys.ct(key)
+
+  # -- bitwise ---------------------------------------------------------------------------------------------------------
+
+  defp bits(op, %Term{type: type} = term, right, scope, meta) do
+    if term.kind == :concat or type in [:ifname, :string, nil],
+      do: Fault.fail(meta, "only numbers can be combined")
+
+    operand =
+      if op in [:lshift, :rshift],
+        do: Value.constant(right, %Term{type: :integer, len: 32, order: :host}, scope),
+        else: Value.constant(right, %{term | kind: :const, shift: 0}, scope)
+
+    unless operand.kind == :const and is_integer(operand.data),
+      do: Fault.fail(meta, "only a constant can stand right of an operator")
+
+    if op in [:lshift, :rshift] and operand.data >= max(term.len, 32),
+      do: Fault.fail(meta, "shifted too far")
+
+    # What comes out of arithmetic on flags or marks is still one; a field of a header is a number then.
+    %Term{
+      term
+      | kind: :bits,
+        data: {op, term, operand.data},
+        shift: 0,
+        meta: meta,
+        type: type
+    }
+  end
+
+
+  defp positive(n, _what, _meta) when is_integer(n) and n > 0 and n <= 0xFFFFFFFF, do: n
+  defp positive(n, what, meta), do: Fault.fail(meta, "#{what} must be 1 to 4294967295, not #{n}")
+
+  defp check_sum(modulus, offset, meta) do
+    if modulus + offset > 0xFFFFFFFF, do: Fault.fail(meta, "modulus and offset exceed 32 bits")
+  end
+
+  defp nonzero(_key, 0), do: %{}
+  defp nonzero(key, n), do: %{key => n}
+end

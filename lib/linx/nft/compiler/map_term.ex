@@ -1,0 +1,153 @@
+defmodule Linx.NFT.Compiler.MapTerm do
+  @moduledoc false
+  # `key map { ... }` and `key map @m`: a load through a set. What the values are comes from the place where they are used.
+
+  alias Linx.Netfilter.{Datum, Expr}
+  alias Linx.NFT.Compiler.{Elements, Fault, Load, Scope, Term}
+
+  @doc false
+  # `scope.expect` is the term that the value is used as.
+  def load(key, map, meta, scope) do
+    expect = scope.expect || Fault.fail(meta, "a map cannot stand here")
+    {key_term, scope} = Load.load(key, scope)
+    {key_term, lookup, data} = lookup(key_term, Scope.resolve(scope, map), expect, meta, scope)
+
+    {%Term{
+       kind: :map,
+       type: data.type,
+       len: data.len,
+       order: data.order,
+       data: {key_term, lookup},
+       meta: meta
+     }, scope}
+  end
+
+  @doc false
+  # {key term, lookup expression without registers, what the values are like}
+  def lookup(key, {:set_inline, nodes, node_meta}, data, _meta, scope) do
+    {type, elements, flags, data_type} = literal(key, nodes, data, node_meta, scope)
+
+    expr =
+      Expr.new(:__anon_set, %{
+        elements: elements,
+        key_type: type,
+        data_type: data_type,
+        flags: flags
+      })
+
+    {ordered(key, :interval in flags), expr, value_of(data, data_type)}
+  end
+
+  def lookup(key, {:set_ref, name, _}, data, meta, scope) do
+    name = Linx.NFT.Compiler.Value.text_of(name, scope)
+    declared = Map.get(scope.sets, name)
+
+    if declared && declared.data == nil, do: Fault.fail(meta, "#{name} is a set, not a map")
+    check_key(key, declared, name, meta)
+    interval? = declared != nil and declared.interval?
+    {ordered(key, interval?), Expr.new(:lookup, %{set: name}), value_type(declared, data)}
+  end
+
+  def lookup(_key, node, _data, _meta, _scope),
+    do: Fault.fail(node, "expected a map: { key : value } or @name")
+
+  defp value_of(%Term{} = data, _type), do: data
+  defp value_of(other, _type), do: %Term{type: other}
+
+  defp value_type(%{data: %Term{} = data}, _expected), do: data
+  defp value_type(_declared, %Term{} = expected), do: expected
+  defp value_type(_declared, expected), do: %Term{type: expected}
+
+  @doc false
+  # {key type, elements, flags, data type} of a set or map in braces.
+  def literal(key, nodes, data, meta, scope) do
+    if nodes == [], do: Fault.fail(meta, "a set needs an element")
+    found = Elements.elements(nodes, key, data, scope)
+    type = key_type(key)
+    interval? = found.interval?
+    list = normalised(found.list, type, data != nil, meta)
+
+    list =
+      cond do
+        interval? and data == nil and key.kind != :concat -> Elements.merge(list, type)
+        true -> Enum.uniq(list)
+      end
+
+    flags = [:anonymous, :constant] ++ if(interval?, do: [:interval], else: [])
+    {type, list, flags, data_type(data, found.data_interval?)}
+  end
+
+  @doc false
+  def key_type(%Term{kind: :part, type: type, data: {_, _, count}}),
+    do: Term.key_type(%Term{type: type, len: 8 * count, order: :big})
+
+  def key_type(term), do: Term.key_type(term)
+
+  @doc false
+  def data_type(nil, _interval?), do: nil
+  def data_type(:verdict, _interval?), do: :verdict
+  def data_type({:object, _} = object, _interval?), do: object
+  def data_type(%Term{} = term, true), do: {:interval, Term.key_type(term)}
+  def data_type(%Term{} = term, false), do: Term.key_type(term)
+
+  @doc false
+  def normalised(list, type, map?, meta) do
+    Enum.map(list, fn
+      %{__struct__: Linx.Netfilter.Element, key: key} = element ->
+        %{element | key: norm(key, type, meta)}
+
+      {key, value} when map? ->
+        {norm(key, type, meta), value}
+
+      key ->
+        norm(key, type, meta)
+    end)
+  end
+
+  defp norm(key, type, meta) do
+    case Datum.normalise(type, key) do
+      {:ok, key} -> key
+      {:error, _reason} -> Fault.fail(meta, "an element does not fit the type of the set")
+    end
+  end
+
+  @doc false
+  # Intervals are looked up as big-endian numbers.
+  def ordered(key, false), do: key
+
+  def ordered(%Term{kind: :concat, data: parts} = key, true),
+    do: %{key | data: Enum.map(parts, &big/1)}
+
+  def ordered(key, true), do: big(key)
+
+  @doc false
+  def big(%Term{order: :host, len: len, type: type} = term)
+      when len > 8 and type not in [:ifname, :string, :ct_label],
+      do: %{term | kind: :order, data: term, order: :big}
+
+  def big(term), do: term
+
+  @doc false
+  # The key must be what the set was declared for.
+  def check_key(_key, nil, _name, _meta), do: :ok
+
+  def check_key(key, %{key: declared}, name, meta) do
+    if compatible?(key, declared),
+      do: :ok,
+      else:
+        Fault.fail(
+          meta,
+          "@#{name} holds #{Linx.NFT.Compiler.Value.describe(declared)}, not #{Linx.NFT.Compiler.Value.describe(key)}"
+        )
+  end
+
+  defp compatible?(%Term{kind: :concat, data: a}, %Term{kind: :concat, data: b}),
+    do: length(a) == length(b) and Enum.all?(Enum.zip(a, b), fn {x, y} -> compatible?(x, y) end)
+
+  defp compatible?(%Term{kind: :concat}, _declared), do: false
+  defp compatible?(_key, %Term{kind: :concat}), do: false
+  defp compatible?(%Term{type: type}, %Term{type: type}), do: true
+  defp compatible?(%Term{type: :string}, %Term{type: :ifname}), do: true
+  defp compatible?(%Term{type: :ifname}, %Term{type: :string}), do: true
+  defp compatible?(_key, _declared), do: false
+end

@@ -1,0 +1,268 @@
+defmodule Linx.NFT.Compiler.Match do
+  @moduledoc false
+  # Comparisons. One statement becomes one or two segments: the load with its operations, and what decides.
+  #
+  # A segment wrapped in {:fixed, _} is none that nft would join with a neighbouring field.
+
+  alias Linx.Netfilter.{Datatype, Expr}
+  alias Linx.NFT.Compiler.{Fault, Generate, Load, MapTerm, Scope, Term, Value}
+
+  @doc false
+  # {segments, scope}
+  def match({:match, lhs, op, rhs, meta}, scope) do
+    rhs = Scope.resolve(scope, rhs)
+    {term, scope} = Load.load(lhs, scope)
+    term = presence(term, rhs)
+    {compare(term, op, rhs, meta, scope), note_icmp(scope, lhs, op, rhs)}
+  end
+
+  # "exists" and "missing" ask a fib lookup for existence alone.
+  defp presence(%Term{kind: :load, data: {:fib, data}} = term, {:identifier, word, _})
+       when word in ["exists", "missing"] do
+    flags = Enum.uniq(data.flags ++ [:present])
+    %{term | type: :boolean, len: 8, order: :host, data: {:fib, %{data | flags: flags}}}
+  end
+
+  defp presence(term, _rhs), do: term
+
+  # -- sets ------------------------------------------------------------------------------------------------------------
+
+  defp compare(term, op, {:set_ref, name, _}, meta, scope) do
+    equality!(op, meta)
+    name = Value.text_of(name, scope)
+    declared = Map.get(scope.sets, name)
+    MapTerm.check_key(term, declared, name, meta)
+    key = MapTerm.ordered(term, declared != nil and declared.interval?)
+    lookup = Expr.lookup(name, flags: inverted(op))
+    [{:fixed, Generate.load(key, 0) ++ [lookup]}]
+  end
+
+  defp compare(term, op, {:set_inline, nodes, node_meta} = node, meta, scope) do
+    equality!(op, meta)
+
+    case alone(term, nodes, scope) do
+      nil ->
+        set(term, op, nodes, node_meta, scope)
+
+      single ->
+        _ = node
+        compare(term, op, single, meta, scope)
+    end
+  end
+
+  defp compare(term, op, {:elixir_value, list, value_meta}, meta, scope)
+       when is_list(list) or is_struct(list, MapSet),
+       do:
+         compare(
+           term,
+           op,
+           {:set_inline, [{:elixir_value, Enum.to_list(list), value_meta}], value_meta},
+           meta,
+           scope
+         )
+
+  # flags / mask
+  defp compare(term, op, {:flags, value, mask, _}, meta, scope) do
+    unless op in [:implicit, :eq, :neq],
+      do: Fault.fail(meta, "flags / mask takes no operator but == and !=")
+
+    unless Datatype.bitmask?(term.type),
+      do: Fault.fail(meta, "flags / mask needs a field of flags")
+
+    value = Value.constant(value, plain(term), scope)
+    mask = Value.constant(mask, plain(term), scope)
+    bits = %{term | kind: :bits, data: {:amp, term, mask.data}}
+    [{:fixed, Generate.load(bits, 0) ++ [Expr.cmp(equal(op), Term.bytes(value))]}]
+  end
+
+  defp compare(%Term{kind: :concat}, _op, rhs, meta, _scope) when elem(rhs, 0) != :concat,
+    do: Fault.fail(meta, "a concatenation is compared with a set, a concatenation or @name")
+
+  defp compare(term, op, rhs, meta, scope) do
+    value = Value.constant(rhs, plain(term), scope)
+    decide(term, op, value, meta)
+  end
+
+  # A set of one element is that element, unless it is more than a value. Flags and concatenations stay sets.
+  defp alone(%Term{kind: :concat}, _nodes, _scope), do: nil
+
+  defp alone(%Term{type: type}, [node], scope) do
+    case Scope.resolve(scope, node) do
+      {kind, _, _} when kind in [:set_inline, :list, :elixir_value] -> nil
+      {:element, _, _, _} -> nil
+      {:mapping, _, _, _} -> nil
+      {:wildcard, _} -> nil
+      single -> if Datatype.bitmask?(type), do: nil, else: single
+    end
+  end
+
+  defp alone(_term, _nodes, _scope), do: nil
+
+  defp set(term, op, nodes, meta, scope) do
+    {type, elements, flags, nil} = MapTerm.literal(term, nodes, nil, meta, scope)
+    key = MapTerm.ordered(term, :interval in flags)
+    data = %{elements: elements, key_type: type, flags: flags, sreg: 1}
+    data = if op == :neq, do: Map.put(data, :lookup_flags, [:inv]), else: data
+    # A field of part of the bytes is compared in place, in a concatenation moved to the right.
+    [{:fixed, Generate.load(key, 0, false) ++ [Expr.new(:__anon_set, data)]}]
+  end
+
+  # -- one value -------------------------------------------------------------------------------------------------------
+
+  defp decide(term, op, %Term{kind: :range, data: {low, high}}, meta) do
+    equality!(op, meta)
+    key = MapTerm.big(term)
+    low = place(key, low)
+    high = place(key, high)
+    load = Generate.load(key, 0, false)
+
+    if op == :neq,
+      do: [{:fixed, load ++ [Expr.range(:neq, low, high)]}],
+      else: [{:fixed, load ++ [Expr.cmp(:gte, low)]}, {:fixed, [Expr.cmp(:lte, high)]}]
+  end
+
+  defp decide(term, op, %Term{kind: :prefix, data: {stem, _bits}}, meta) when is_binary(stem) do
+    equality!(op, meta)
+    [{:fixed, Generate.load(term, 0) ++ [Expr.cmp(equal(op), stem)]}]
+  end
+
+  defp decide(term, op, %Term{kind: :prefix, data: {n, bits}, len: len}, meta) do
+    equality!(op, meta)
+    prefix(term, op, n, bits, len)
+  end
+
+  defp decide(_term, _op, %Term{kind: :wildcard}, meta),
+    do: Fault.fail(meta, "* stands in sets only")
+
+  defp decide(term, op, %Term{kind: :concat, data: parts}, meta) do
+    equality!(op, meta)
+
+    bytes =
+      for part <- parts,
+          into: <<>>,
+          do: padded(Term.bytes(%{part | len: 8 * div(part.len + 7, 8)}))
+
+    [{:fixed, Generate.load(term, 0) ++ [Expr.cmp(equal(op), bytes)]}]
+  end
+
+  # Flags without an operator: any of them.
+  defp decide(%Term{type: type} = term, op, value, meta) when op in [:implicit, :not] do
+    if Datatype.bitmask?(type) do
+      mask = %{term | kind: :bits, data: {:amp, term, value.data}}
+      zero = Term.bytes(%{value | data: 0})
+      [{:fixed, Generate.load(mask, 0) ++ [Expr.cmp(if(op == :not, do: :eq, else: :neq), zero)]}]
+    else
+      if op == :not, do: Fault.fail(meta, "! needs a field of flags")
+      decide(term, :eq, value, meta)
+    end
+  end
+
+  defp decide(term, op, value, meta) when op in [:lt, :gt, :lte, :gte] do
+    if term.type in [:ifname, :string], do: Fault.fail(meta, "text has no order")
+
+    if Datatype.bitmask?(term.type) and term.kind == :load,
+      do: Fault.fail(meta, "flags have no order")
+
+    key = MapTerm.big(term)
+    [{:fixed, Generate.load(key, 0, false) ++ [Expr.cmp(op, place(key, value))]}]
+  end
+
+  defp decide(term, op, value, _meta) do
+    segment = Generate.load(term, 0, false) ++ [Expr.cmp(op, place(term, value))]
+
+    if term.kind == :load and match?({:payload, _}, term.data),
+      do: [segment],
+      else: [{:fixed, segment}]
+  end
+
+  # On a byte boundary only the bytes that count are compared, and of the packet only they are loaded.
+  defp prefix(%Term{kind: :load, data: {name, data}} = term, op, n, bits, len)
+       when rem(bits, 8) == 0 and bits > 0 do
+    bytes = binary_part(Term.number(n, div(len, 8), term.order), 0, div(bits, 8))
+    big? = term.order != :host
+
+    cond do
+      not big? ->
+        masked_prefix(term, op, n, bits, len)
+
+      name == :payload ->
+        [
+          {:fixed,
+           Generate.load(%{term | data: {name, %{data | len: div(bits, 8)}}}, 0) ++
+             [Expr.cmp(equal(op), bytes)]}
+        ]
+
+      true ->
+        [{:fixed, Generate.load(term, 0) ++ [Expr.cmp(equal(op), bytes)]}]
+    end
+  end
+
+  defp prefix(term, op, n, bits, len), do: masked_prefix(term, op, n, bits, len)
+
+  defp masked_prefix(term, op, n, bits, len) do
+    mask = Bitwise.bsl(1, len) - Bitwise.bsl(1, len - bits)
+    size = div(len + 7, 8)
+    zero = Term.number(0, size, term.order)
+    mask = Generate.bitwise(1, Term.number(mask, size, term.order), zero)
+
+    [
+      {:fixed,
+       Generate.load(term, 0) ++ [mask, Expr.cmp(equal(op), Term.number(n, size, term.order))]}
+    ]
+  end
+
+  @doc false
+  # The constant as bytes, moved to where a field of part of the bytes stands.
+  def place(%Term{kind: :part} = term, value), do: place_part(term, value)
+
+  def place(%Term{kind: :order, data: %Term{kind: :part} = term}, value),
+    do: place_part(term, value)
+
+  def place(%Term{order: order}, %Term{data: n} = value) when is_integer(n),
+    do: Term.bytes(%{value | order: order})
+
+  def place(_term, value), do: Term.bytes(value)
+
+  defp place_part(%Term{data: {_, _, count}, shift: shift}, %Term{data: n}),
+    do: Term.number(Bitwise.bsl(n, shift), count, :big)
+
+  @doc false
+  def plain(%Term{kind: :concat} = term), do: term
+  def plain(%Term{} = term), do: %{term | kind: :const, shift: 0}
+
+  defp equality!(op, _meta) when op in [:implicit, :eq, :neq], do: :ok
+
+  defp equality!(_op, meta),
+    do: Fault.fail(meta, "only == and != compare with a set, a range or a prefix")
+
+  defp equal(:neq), do: :neq
+  defp equal(_op), do: :eq
+
+  defp inverted(:neq), do: [:inv]
+  defp inverted(_op), do: []
+
+  defp padded(bytes), do: <<bytes::binary, 0::size(8 * rem(4 - rem(byte_size(bytes), 4), 4))>>
+
+  # "icmp type echo-request" tells which of its fields exist.
+  defp note_icmp(scope, {:payload, protocol, "type", _}, op, rhs)
+       when protocol in [:icmp, :icmpv6] and op in [:implicit, :eq] do
+    type = if protocol == :icmp, do: :icmp_type, else: :icmpv6_type
+    like = %Term{kind: :const, type: type, len: 8, order: :big}
+
+    node =
+      case rhs do
+        {:set_inline, nodes, _} -> List.last(nodes)
+        node -> node
+      end
+
+    case node do
+      {kind, _, _} when kind in [:identifier, :integer, :string] ->
+        %{scope | icmp: Value.constant(node, like, scope).data}
+
+      _ ->
+        scope
+    end
+  end
+
+  defp note_icmp(scope, _lhs, _op, _rhs), do: scope
+end

@@ -1,0 +1,80 @@
+defmodule Linx.NFT.Compiler.Operand do
+  @moduledoc false
+  # The value of a statement: a constant of the type that is wanted, or something loaded that fits it.
+
+  alias Linx.Netfilter.Datatype
+  alias Linx.NFT.Compiler.{Fault, Load, Scope, Term, Value}
+
+  @loads [
+           :payload,
+           :raw_payload,
+           :exthdr,
+           :raw_option,
+           :meta,
+           :ct,
+           :fib,
+           :rt,
+           :socket,
+           :osf,
+           :numgen,
+           :jhash,
+           :symhash,
+           :xfrm
+         ] ++
+           [:tunnel, :inner, :map, :option_exists]
+
+  @doc false
+  # {term, scope}; the term's bytes are in the order of `like`.
+  def operand(node, like, scope) do
+    node = Scope.resolve(scope, node)
+
+    if load?(node, scope) do
+      {term, scope} = Load.load(node, %{scope | expect: like})
+      {fit(term, like, node), %{scope | expect: nil}}
+    else
+      {Value.constant(node, like, scope), scope}
+    end
+  end
+
+  @doc false
+  def load?(node, scope) do
+    case Scope.resolve(scope, node) do
+      # A word that names a key of its own is a constant where a constant is wanted.
+      {:binop, _, left, right, _} -> load?(left, scope) or load?(right, scope)
+      {:concat, nodes, _} -> Enum.any?(nodes, &load?(&1, scope))
+      node -> elem(node, 0) in @loads
+    end
+  end
+
+  defp fit(%Term{kind: :map} = term, _like, _node), do: term
+
+  defp fit(%Term{} = term, %Term{} = like, node) do
+    cond do
+      term.type == like.type ->
+        order(term, like)
+
+      term.type in [:integer, :mark] and numeric?(like.type) and term.len <= max(like.len, 32) ->
+        order(term, like)
+
+      numeric?(term.type) and like.type in [:integer, :mark] and term.len <= like.len ->
+        order(term, like)
+
+      true ->
+        Fault.fail(node, "expected #{Value.describe(like)}, this is #{Value.describe(term)}")
+    end
+  end
+
+  defp numeric?(type)
+       when type in [:ipv4_addr, :ipv6_addr, :ether_addr, :ifname, :string, :verdict, nil],
+       do: false
+
+  defp numeric?(type), do: match?({:ok, _}, Datatype.fetch(type))
+
+  defp order(%Term{order: same} = term, %Term{order: same}), do: term
+  defp order(%Term{len: len} = term, _like) when len <= 8, do: term
+
+  defp order(%Term{} = term, %Term{order: order}) when order in [:big, :host],
+    do: %{term | kind: :order, data: term, order: order}
+
+  defp order(term, _like), do: term
+end

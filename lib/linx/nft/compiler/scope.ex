@@ -1,0 +1,46 @@
+defmodule Linx.NFT.Compiler.Scope do
+  @moduledoc false
+  # What is in reach of a statement: the table and its family, the sets declared so far, the variables, and what the rule has said
+  # about the packet's protocols.
+
+  alias Linx.Netfilter.Guard.Layers
+
+  defstruct family: nil,
+            table: nil,
+            chain: nil,
+            variables: %{},
+            sets: %{},
+            layers: nil,
+            icmp: nil,
+            pending: [],
+            expect: nil,
+            meters: [],
+            file: "nofile"
+
+  @type t :: %__MODULE__{}
+
+  @doc false
+  # A rule begins: nothing is known but the family.
+  def rule(%__MODULE__{} = scope),
+    do: %{scope | layers: Layers.new(scope.family), icmp: nil, pending: []}
+
+  @doc false
+  # The value of a variable, and of the variables in it: a node of the tree.
+  def resolve(%__MODULE__{} = scope, node), do: resolve(scope, node, 0)
+
+  defp resolve(scope, {:variable, name, meta}, depth) do
+    case scope.variables do
+      %{^name => _} when depth > 32 ->
+        Linx.NFT.Compiler.Fault.fail(meta, "$#{name} refers to itself")
+
+      %{^name => value} ->
+        resolve(scope, value, depth + 1)
+
+      variables ->
+        hint = Linx.NFT.ParseError.suggestion(name, Map.keys(variables))
+        Linx.NFT.Compiler.Fault.fail(meta, "unknown variable $#{name}#{hint}")
+    end
+  end
+
+  defp resolve(_scope, node, _depth), do: node
+end

@@ -1,0 +1,347 @@
+defmodule Linx.NFT.Compiler.Script do
+  @moduledoc false
+  # The items and commands of a text in their order, to a plan: what each table holds, with nothing compiled yet. Rules and elements
+  # keep the variables that were in reach where they stand.
+
+  alias Linx.NFT.Compiler.{Declare, Fault, Include, Interpolated, Scope, Value}
+
+  defstruct tables: %{}, order: [], variables: %{}, file: "nofile", including: []
+
+  @families ~w(ip ip6 inet arp bridge netdev)a
+
+  @doc false
+  def run(items, opts) do
+    file = Keyword.get(opts, :file, "nofile")
+    Enum.reduce(items, %__MODULE__{file: file, including: [Path.expand(file)]}, &item/2)
+  end
+
+  defp item({:table, family, name, items, meta}, plan), do: table(family, name, items, meta, plan)
+
+  defp item({:include, path, meta}, plan),
+    do:
+      Include.include(
+        path,
+        meta,
+        plan,
+        &Enum.reduce(&1, &2, fn item, plan -> item(item, plan) end)
+      )
+
+  defp item({:define, name, value, meta}, plan) do
+    if Map.has_key?(plan.variables, name),
+      do: Fault.fail(meta, "$#{name} is defined already: use redefine")
+
+    put_variable(plan, name, value)
+  end
+
+  defp item({:redefine, name, value, _meta}, plan), do: put_variable(plan, name, value)
+
+  defp item({:undefine, name, meta}, plan) do
+    unless Map.has_key?(plan.variables, name), do: Fault.fail(meta, "unknown variable $#{name}")
+    %{plan | variables: Map.delete(plan.variables, name)}
+  end
+
+  defp item({:command, verb, object, meta}, plan), do: command(verb, object, meta, plan)
+
+  # A value may use the variables before it, the one that it redefines among them.
+  defp put_variable(plan, name, value),
+    do: %{plan | variables: Map.put(plan.variables, name, substitute(value, plan.variables))}
+
+  defp substitute({:variable, name, meta}, variables) do
+    case Map.fetch(variables, name) do
+      {:ok, value} ->
+        value
+
+      :error ->
+        Fault.fail(
+          meta,
+          "unknown variable $#{name}#{Linx.NFT.ParseError.suggestion(name, Map.keys(variables))}"
+        )
+    end
+  end
+
+  defp substitute(%{} = map, _variables), do: map
+
+  defp substitute(list, variables) when is_list(list),
+    do: Enum.map(list, &substitute(&1, variables))
+
+  defp substitute(node, variables) when is_tuple(node),
+    do: node |> Tuple.to_list() |> Enum.map(&substitute(&1, variables)) |> List.to_tuple()
+
+  defp substitute(other, _variables), do: other
+
+  # -- tables ----------------------------------------------------------------------------------------------------------
+
+  defp table(family, name, items, meta, plan) do
+    family = family(family, meta)
+    key = {family, name(name, "table", plan)}
+    plan = ensure_table(plan, key, meta)
+    outer = plan.variables
+    plan = Enum.reduce(items, plan, &in_table(&1, key, &2))
+    # Variables of a table end with it.
+    %{plan | variables: outer}
+  end
+
+  defp family(family, _meta) when family in @families, do: family
+
+  defp family({:elixir_value, value, _}, _meta) do
+    if value in @families,
+      do: value,
+      else: raise(ArgumentError, "expected a family in ~NFT, got: #{inspect(value)}")
+  end
+
+  defp family(_node, meta), do: Fault.fail(meta, "expected a family")
+
+  defp ensure_table(plan, key, meta) do
+    if Map.has_key?(plan.tables, key) do
+      plan
+    else
+      table = %{
+        flags: [],
+        comment: nil,
+        chains: %{},
+        sets: %{},
+        objects: %{},
+        flowtables: %{},
+        meta: meta
+      }
+
+      %{plan | tables: Map.put(plan.tables, key, table), order: [key | plan.order]}
+    end
+  end
+
+  defp in_table({:options, opts, _meta}, key, plan) do
+    flags = Keyword.get_values(opts, :flags) |> List.flatten()
+    comment = opts[:comment] && Value.text_of(opts[:comment], scope(plan, key))
+
+    update(
+      plan,
+      key,
+      &%{&1 | flags: Enum.uniq(&1.flags ++ flags), comment: comment || &1.comment}
+    )
+  end
+
+  defp in_table({:chain, node, opts, rules, meta}, key, plan) do
+    name = name(node, "chain", plan)
+    plan = add_chain(plan, key, name, opts, meta)
+
+    {rules, plan} =
+      Enum.flat_map_reduce(rules, plan, fn
+        {:rule, _, _, _} = rule, plan -> {[{rule, plan.variables}], plan}
+        definition, plan -> {[], item(definition, plan)}
+      end)
+
+    update_in_table(plan, key, :chains, name, &%{&1 | rules: Enum.reverse(rules, &1.rules)})
+  end
+
+  defp in_table({kind, node, opts, meta}, key, plan) when kind in [:set, :map, :vmap] do
+    name = name(node, "set", plan)
+    scope = scope(plan, key)
+    signature = Declare.signature(kind, opts, meta, scope)
+    nodes = for {:elements, nodes} <- opts, do: {nodes, scope}
+
+    set =
+      case plan.tables[key].sets[name] do
+        nil -> %{signature: signature, elements: nodes, scope: scope}
+        set -> %{set | elements: set.elements ++ nodes}
+      end
+
+    update(plan, key, &%{&1 | sets: Map.put(&1.sets, name, set)})
+  end
+
+  defp in_table({:object, kind, node, _opts, _meta} = object, key, plan) do
+    name = name(node, "object", plan)
+
+    update(
+      plan,
+      key,
+      &%{&1 | objects: Map.put(&1.objects, {kind, name}, {object, scope(plan, key)})}
+    )
+  end
+
+  defp in_table({:flowtable, node, _opts, _meta} = flowtable, key, plan) do
+    name = name(node, "flowtable", plan)
+
+    update(
+      plan,
+      key,
+      &%{&1 | flowtables: Map.put(&1.flowtables, name, {flowtable, scope(plan, key)})}
+    )
+  end
+
+  defp in_table({:include, path, meta}, key, plan) do
+    Include.include_in_table(
+      path,
+      meta,
+      plan,
+      &Enum.reduce(&1, &2, fn item, plan -> in_table(item, key, plan) end)
+    )
+  end
+
+  defp in_table(definition, _key, plan), do: item(definition, plan)
+
+  defp add_chain(plan, key, name, opts, meta) do
+    scope = scope(plan, key)
+
+    update(plan, key, fn table ->
+      chain = Map.get(table.chains, name) || %{opts: [], rules: [], meta: meta, scope: scope}
+      chain = if opts == [], do: chain, else: %{chain | opts: opts, meta: meta, scope: scope}
+      %{table | chains: Map.put(table.chains, name, chain)}
+    end)
+  end
+
+  @doc false
+  def scope(plan, {family, name}),
+    do: %Scope{family: family, table: name, variables: plan.variables, file: plan.file}
+
+  @doc false
+  def name(name, _what, _plan) when is_binary(name), do: name
+  def name({:elixir_value, value, _}, what, _plan), do: Interpolated.name!(value, what)
+
+  def name({:variable, _, _} = node, _what, plan),
+    do: Value.text_of(node, %Scope{variables: plan.variables})
+
+  def name({:elixir_expr, _, meta}, _what, _plan),
+    do: Fault.fail(meta, "an interpolation has a value in ~NFT only")
+
+  defp update(plan, key, fun), do: %{plan | tables: Map.update!(plan.tables, key, fun)}
+
+  defp update_in_table(plan, key, field, name, fun),
+    do: update(plan, key, fn table -> Map.update!(table, field, &Map.update!(&1, name, fun)) end)
+
+  # -- commands --------------------------------------------------------------------------------------------------------
+
+  defp command(_verb, {:table, family, name, items, meta}, _meta, plan),
+    do: table(family, name, items, meta, plan)
+
+  defp command(_verb, {:in_table, family, name, item, meta}, _meta, plan) do
+    key = existing(plan, family, name, meta)
+    in_table(item, key, plan)
+  end
+
+  defp command(verb, {:elements, family, table, name, nodes, meta}, _meta, plan)
+       when verb in [:add, :create] do
+    key = existing(plan, family, table, meta)
+    name = existing_item(plan, key, :sets, name, "set", meta)
+    scope = scope(plan, key)
+    update_in_table(plan, key, :sets, name, &%{&1 | elements: &1.elements ++ [{nodes, scope}]})
+  end
+
+  defp command(verb, {:rule, family, table, chain, place, rule, meta}, _meta, plan) do
+    key = existing(plan, family, table, meta)
+    chain = existing_item(plan, key, :chains, chain, "chain", meta)
+    entry = {rule, plan.variables}
+
+    update_in_table(
+      plan,
+      key,
+      :chains,
+      chain,
+      &%{&1 | rules: placed(verb, place, entry, &1.rules, meta)}
+    )
+  end
+
+  defp command(:flush, {:ruleset, nil, _}, _meta, plan), do: %{plan | tables: %{}, order: []}
+
+  defp command(:flush, {:ruleset, family, _}, _meta, plan) do
+    {gone, kept} = Enum.split_with(plan.order, fn {f, _} -> f == family end)
+    %{plan | tables: Map.drop(plan.tables, gone), order: kept}
+  end
+
+  # A table that the text does not describe may be there in the kernel: deleting it first is how scripts begin.
+  defp command(verb, {:table, family, name, meta}, _meta, plan) do
+    key = {family, name(name, "table", plan)}
+
+    case {verb, Map.has_key?(plan.tables, key)} do
+      {:flush, true} ->
+        update(plan, key, fn table ->
+          %{table | chains: Map.new(table.chains, fn {n, c} -> {n, %{c | rules: []}} end)}
+        end)
+
+      {verb, true} when verb in [:delete, :destroy] ->
+        %{plan | tables: Map.delete(plan.tables, key), order: List.delete(plan.order, key)}
+
+      {:delete, false} ->
+        Fault.fail(meta, "no such table in this text: #{elem(key, 0)} #{elem(key, 1)}")
+
+      {_, false} ->
+        plan
+    end
+  end
+
+  defp command(:flush, {:chain, family, table, name, meta}, _meta, plan) do
+    key = existing(plan, family, table, meta)
+    chain = existing_item(plan, key, :chains, name, "chain", meta)
+    update_in_table(plan, key, :chains, chain, &%{&1 | rules: []})
+  end
+
+  defp command(:flush, {kind, family, table, name, meta}, _meta, plan)
+       when kind in [:set, :map] do
+    key = existing(plan, family, table, meta)
+    set = existing_item(plan, key, :sets, name, "set", meta)
+    update_in_table(plan, key, :sets, set, &%{&1 | elements: []})
+  end
+
+  defp command(verb, {kind, family, table, node, meta}, _meta, plan)
+       when verb in [:delete, :destroy] do
+    key = existing(plan, family, table, meta)
+    name = name(node, "object", plan)
+
+    {field, item} =
+      case kind do
+        :chain -> {:chains, name}
+        kind when kind in [:set, :map] -> {:sets, name}
+        :flowtable -> {:flowtables, name}
+        kind -> {:objects, {kind, name}}
+      end
+
+    if verb == :delete and not Map.has_key?(Map.fetch!(plan.tables[key], field), item),
+      do: Fault.fail(meta, "no such #{kind} in this text: #{name}")
+
+    update(plan, key, fn table -> Map.update!(table, field, &Map.delete(&1, item)) end)
+  end
+
+  defp command(verb, _object, meta, _plan),
+    do: Fault.fail(meta, "#{verb} of this does not describe a ruleset")
+
+  # Rules are kept with the last one first.
+  defp placed(:insert, nil, entry, rules, _meta), do: rules ++ [entry]
+  defp placed(:insert, {:index, n}, entry, rules, meta), do: at(rules, n, entry, 0, meta)
+  defp placed(_add, nil, entry, rules, _meta), do: [entry | rules]
+  defp placed(_add, {:index, n}, entry, rules, meta), do: at(rules, n, entry, 1, meta)
+
+  defp placed(_verb, {kind, _}, _entry, _rules, meta),
+    do: Fault.fail(meta, "a rule has no #{kind} before it is loaded: use index")
+
+  defp at(rules, n, entry, after?, meta) do
+    if n >= length(rules), do: Fault.fail(meta, "no rule has the index #{n} yet")
+    List.insert_at(rules, length(rules) - n - after?, entry)
+  end
+
+  defp existing(plan, family, name, meta) do
+    key = {family(family, meta), name(name, "table", plan)}
+
+    if Map.has_key?(plan.tables, key) do
+      key
+    else
+      names = for {_, table} <- plan.order, do: table
+
+      Fault.fail(
+        meta,
+        "no such table in this text: #{elem(key, 0)} #{elem(key, 1)}#{Linx.NFT.ParseError.suggestion(elem(key, 1), names)}"
+      )
+    end
+  end
+
+  defp existing_item(plan, key, field, node, what, meta) do
+    name = name(node, what, plan)
+    there = Map.fetch!(plan.tables[key], field)
+
+    if Map.has_key?(there, name),
+      do: name,
+      else:
+        Fault.fail(
+          meta,
+          "no such #{what}: #{name}#{Linx.NFT.ParseError.suggestion(name, Map.keys(there))}"
+        )
+  end
+end

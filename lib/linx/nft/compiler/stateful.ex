@@ -1,0 +1,63 @@
+defmodule Linx.NFT.Compiler.Stateful do
+  @moduledoc false
+  # counter, quota, limit, last, ct count: in rules, in elements and in sets.
+
+  alias Linx.Netfilter.Expr
+  alias Linx.NFT.Compiler.{Fault, Value}
+
+  @doc false
+  def exprs({:counter, opts, _meta}, scope) do
+    [
+      Expr.counter(
+        packets: number(opts[:packets] || 0, scope),
+        bytes: number(opts[:bytes] || 0, scope)
+      )
+    ]
+  end
+
+  def exprs({:quota, opts, _meta}, scope) do
+    flags = if opts[:over], do: [:inv], else: []
+
+    [
+      Expr.quota(number(opts[:bytes], scope),
+        consumed: number(opts[:used] || 0, scope),
+        flags: flags
+      )
+    ]
+  end
+
+  def exprs({:limit, {rate, unit, type}, opts, meta}, scope) do
+    rate = number(rate, scope)
+    if rate == 0, do: Fault.fail(meta, "a rate must be above 0")
+    burst = burst(opts[:burst], type, rate, scope, meta)
+    flags = if opts[:over], do: [:inv], else: []
+    [Expr.limit(rate, unit: unit, type: type, burst: burst, flags: flags)]
+  end
+
+  def exprs({:connlimit, opts, _meta}, scope),
+    do: [
+      Expr.connlimit(number(opts[:count], scope), flags: if(opts[:over], do: [:inv], else: []))
+    ]
+
+  # When it was used last is the kernel's to say.
+  def exprs({:last, _opts, _meta}, _scope), do: [Expr.last()]
+
+  def exprs({:objref, _kind, _value, meta}, _scope),
+    do: Fault.fail(meta, "an object by name cannot stand here")
+
+  @doc false
+  # Packets have a burst of 5 unless another is given, bytes none.
+  def burst(nil, :packets, _rate, _scope, _meta), do: 5
+  def burst(nil, :bytes, _rate, _scope, _meta), do: 0
+
+  def burst({n, type}, type, _rate, scope, meta) do
+    burst = number(n, scope)
+    if type == :packets and burst > 0xFFFFFFFF, do: Fault.fail(meta, "a burst has 32 bits")
+    burst
+  end
+
+  def burst({_n, type}, rate_type, _rate, _scope, meta),
+    do: Fault.fail(meta, "the rate counts #{rate_type}, the burst #{type}")
+
+  defp number(n, scope), do: Value.number_of(n, scope)
+end

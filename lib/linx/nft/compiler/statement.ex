@@ -1,0 +1,121 @@
+defmodule Linx.NFT.Compiler.Statement do
+  @moduledoc false
+  # One statement of a rule to its segments: what the kernel runs for it, with the guards before it.
+
+  alias Linx.Netfilter.{Expr, Verdict}
+  alias Linx.Netfilter.Guard.Layers
+
+  alias Linx.NFT.Compiler.{
+    Action,
+    Assign,
+    Dynamic,
+    Elements,
+    Fault,
+    Generate,
+    Load,
+    MapTerm,
+    Match,
+    Nat,
+    Scope,
+    Stateful,
+    Term
+  }
+
+  alias Linx.NFT.Compiler.{Operand, Value}
+
+  @doc false
+  # {segments, scope}. A segment in {:fixed, _} is never joined with another.
+  def statement(node, scope) do
+    {segments, scope} = compile(node, %{scope | pending: []})
+    layers = Enum.reduce(segments, scope.layers, &Layers.observe(&2, plain(&1)))
+    {scope.pending ++ segments, %{scope | pending: [], layers: layers}}
+  end
+
+  defp plain({:fixed, segment}), do: segment
+  defp plain(segment), do: segment
+
+  defp compile({:match, _, _, _, _} = node, scope), do: Match.match(node, scope)
+
+  defp compile({:verdict, kind, meta}, scope),
+    do: {[{:fixed, [verdict(kind, scope, meta)]}], scope}
+
+  defp compile({:vmap, key, map, meta}, scope) do
+    {key, scope} = Load.load(key, scope)
+    {key, lookup, _} = MapTerm.lookup(key, Scope.resolve(scope, map), :verdict, meta, scope)
+    lookup = %{lookup | data: Map.merge(lookup.data, %{sreg: 1, dreg: 0})}
+
+    {[
+       {:fixed,
+        Generate.load(key, 0, not Generate.transferred?(lookup, key_part(key))) ++ [lookup]}
+     ], scope}
+  end
+
+  defp compile({:objref, kind, value, meta}, scope),
+    do: objref(kind, Scope.resolve(scope, value), meta, scope)
+
+  defp compile({kind, _, _} = node, scope) when kind in [:counter, :quota, :last, :connlimit],
+    do: {[{:fixed, Stateful.exprs(node, scope)}], scope}
+
+  defp compile({:limit, _, _, _} = node, scope),
+    do: {[{:fixed, Stateful.exprs(node, scope)}], scope}
+
+  defp compile({:nat, _, _, _, _} = node, scope), do: Nat.nat(node, scope)
+  defp compile({:tproxy, _, _, _} = node, scope), do: Nat.tproxy(node, scope)
+
+  defp compile({kind, _, _, _} = node, scope) when kind in [:meta_set, :ct_set, :assign],
+    do: Assign.assign(node, scope)
+
+  defp compile({:dynset, _, _, _, _, _, _} = node, scope), do: Dynamic.dynset(node, scope)
+  defp compile({:meter, _, _, _, _, _} = node, scope), do: Dynamic.meter(node, scope)
+  defp compile(node, scope), do: Action.action(node, scope)
+
+  defp key_part(%Term{kind: :order, data: term}), do: term
+  defp key_part(term), do: term
+
+  defp verdict({kind, {:block, rules}}, scope, meta) do
+    _ = {kind, rules, scope}
+    Fault.fail(meta, "a chain in braces is not supported: give it a name")
+  end
+
+  defp verdict({kind, target}, scope, _meta) when kind in [:jump, :goto],
+    do: Expr.new(:immediate, Verdict.new!({kind, Value.text_of(target, scope)}))
+
+  defp verdict(kind, _scope, _meta), do: Expr.new(:immediate, Verdict.new!(kind))
+
+  # counter name "c", counter name tcp dport map { 22 : "c" }
+  defp objref(kind, {word, name, _}, _meta, scope) when word in [:string, :identifier],
+    do: {[{:fixed, [Expr.objref(kind, name)]}], scope}
+
+  defp objref(kind, {:elixir_value, name, _}, _meta, scope),
+    do: {[{:fixed, [Expr.objref(kind, Linx.NFT.Compiler.Interpolated.text!(name))]}], scope}
+
+  defp objref(kind, {:map, key, map, _}, meta, scope) do
+    {key, scope} = Load.load(key, scope)
+
+    {key, lookup, _} =
+      MapTerm.lookup(key, Scope.resolve(scope, map), {:object, kind}, meta, scope)
+
+    expr =
+      case lookup do
+        %Expr{name: :lookup, data: %{set: name}} ->
+          Expr.objref_map(name)
+
+        %Expr{data: data} = anonymous ->
+          %{anonymous | data: Map.merge(data, %{sreg: 1, via: :objref})}
+      end
+
+    {[{:fixed, Generate.load(key, 0) ++ [expr]}], scope}
+  end
+
+  defp objref(_kind, node, _meta, _scope),
+    do: Fault.fail(node, "expected the name of an object, or a map to names")
+
+  @doc false
+  def rule_scope(scope), do: Scope.rule(scope)
+
+  @doc false
+  def datum(term), do: Elements.datum(term, nil)
+
+  @doc false
+  def operand(node, like, scope), do: Operand.operand(node, like, scope)
+end

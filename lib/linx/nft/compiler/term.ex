@@ -1,0 +1,44 @@
+defmodule Linx.NFT.Compiler.Term do
+  @moduledoc false
+  # Typed expressions, between the tree and the kernel's expressions.
+  #
+  # `kind` is :load (a kernel expression that fills a register), :const, :bits (bitwise operations on another term), :concat, :map, :range,
+  # :prefix, :wildcard. `type` is nft's datatype, `len` its bits, `order` the byte order in the register. A load of part of some bytes
+  # has `shift`, the bits to its right, and the whole bytes in the load.
+
+  defstruct kind: nil, type: nil, len: 0, order: nil, data: nil, shift: 0, meta: nil
+
+  @type t :: %__MODULE__{}
+
+  @doc false
+  # The bytes of a constant as a register holds them.
+  @spec bytes(t()) :: binary()
+  def bytes(%__MODULE__{kind: :const, data: text, len: len}) when is_binary(text) do
+    size = max(div(len, 8), byte_size(text))
+    <<text::binary, 0::size(8 * (size - byte_size(text)))>>
+  end
+
+  def bytes(%__MODULE__{kind: :const, data: n, len: len, order: order}) when is_integer(n),
+    do: number(n, div(len + 7, 8), order)
+
+  def bytes(%__MODULE__{kind: :const, data: {:iface, _} = name}), do: name
+
+  @doc false
+  @spec number(non_neg_integer(), non_neg_integer(), :big | :host | nil) :: binary()
+  def number(n, size, :host), do: <<n::native-size(8 * size)>>
+  def number(n, size, _order), do: <<n::size(8 * size)>>
+
+  @doc false
+  # The name that a set has for the type: sized where the type leaves the size open.
+  def key_type(%__MODULE__{kind: :concat, data: parts}),
+    do: {:concat, Enum.map(parts, &key_type/1)}
+
+  def key_type(%__MODULE__{type: type, len: len, order: order}) do
+    case Linx.Netfilter.Datatype.fetch(type) do
+      {:ok, %{size: size}} when size != 0 and div(size + 7, 8) == div(len + 7, 8) -> type
+      {:ok, %{name: :ifname}} -> :ifname
+      _ when order == :host and len > 8 -> {type, len, :host}
+      _ -> {type, len}
+    end
+  end
+end
