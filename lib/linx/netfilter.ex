@@ -27,7 +27,19 @@ defmodule Linx.Netfilter do
 
   import Linx.Netfilter.Wire
 
-  alias Linx.Netfilter.{Decoder, Diff, Encoder, Error, Log, Monitor, Patch, Ruleset, Table}
+  alias Linx.Netfilter.{
+    Decoder,
+    Diff,
+    Encoder,
+    Error,
+    Interfaces,
+    Log,
+    Monitor,
+    Patch,
+    Ruleset,
+    Table
+  }
+
   alias Linx.Netfilter.Wire.{Constants, Reader, Writer}
   alias Linx.Netlink.{Nfnl, Request, Socket}
   alias Linx.Netlink.Nfnl.Codec
@@ -123,10 +135,13 @@ defmodule Linx.Netfilter do
   def push(%Socket{} = sock, %Ruleset{} = ruleset, opts \\ []) do
     case Keyword.get(opts, :mode, :replace) do
       :replace ->
-        replace(sock, ruleset, :destroy)
+        with {:ok, ruleset} <- Interfaces.resolve(ruleset, sock),
+             do: replace(sock, ruleset, :destroy)
 
       :reconcile ->
-        with :ok <- Diff.validate_for_reconcile(ruleset), do: reconcile(sock, ruleset, 0)
+        with :ok <- Diff.validate_for_reconcile(ruleset),
+             {:ok, ruleset} <- Interfaces.resolve(ruleset, sock),
+             do: reconcile(sock, ruleset, 0)
 
       other ->
         raise ArgumentError, "unknown mode #{inspect(other)}; :replace or :reconcile"

@@ -83,7 +83,8 @@ defmodule Linx.NFT do
   Without interpolation it is computed when the module is compiled. Raises `Linx.NFT.ParseError` there for a mistake in
   the text. Takes no modifiers.
   """
-  defmacro sigil_NFT({:<<>>, meta, [source]}, modifiers) when is_binary(source) and is_list(modifiers) do
+  defmacro sigil_NFT({:<<>>, meta, [source]}, modifiers)
+           when is_binary(source) and is_list(modifiers) do
     caller = __CALLER__
     # The text of a heredoc begins on the line after its quotes.
     heredoc? = Keyword.has_key?(meta, :indentation)

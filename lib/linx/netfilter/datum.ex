@@ -26,6 +26,9 @@ defmodule Linx.Netfilter.Datum do
   def type?({:concat, [_, _ | _] = types}), do: Enum.all?(types, &simple_type?/1)
   def type?(type), do: simple_type?(type)
 
+  # The registers of meta, ct and the like are in the host's order: {:integer, 32, :host}.
+  defp simple_type?({name, bits, :host}), do: simple_type?({name, bits})
+
   defp simple_type?({name, bits}) when is_atom(name) and is_integer(bits) and bits in 1..512,
     do: match?({:ok, _}, Datatype.fetch(name))
 
@@ -41,6 +44,7 @@ defmodule Linx.Netfilter.Datum do
 
   def type_id({:interval, type}), do: type_id(type)
   def type_id({name, bits}) when is_integer(bits), do: Datatype.type_id(name)
+  def type_id({name, _bits, :host}), do: Datatype.type_id(name)
   def type_id(name), do: Datatype.type_id(name)
 
   @doc "Bytes of a value, without padding."
@@ -50,6 +54,7 @@ defmodule Linx.Netfilter.Datum do
   # Both ends stand in registers of their own.
   def size({:interval, type}), do: 2 * padded(size(type))
   def size({_name, bits}) when is_integer(bits), do: div(bits + 7, 8)
+  def size({_name, bits, :host}), do: div(bits + 7, 8)
   def size(name), do: div(Datatype.fetch!(name).size + 7, 8)
 
   @doc "nft's `enum byteorder` of the type, as set userdata has it: 0 none, 1 host, 2 big endian."
@@ -70,6 +75,7 @@ defmodule Linx.Netfilter.Datum do
   def padded(size), do: div(size + 3, 4) * 4
 
   # A typeof integer without an order of its own is big endian, as nft takes header fields.
+  defp order({_name, _bits, :host}), do: :host
   defp order({name, _bits}), do: Datatype.fetch!(name).order || :big
   defp order(name), do: Datatype.fetch!(name).order
 
@@ -216,6 +222,15 @@ defmodule Linx.Netfilter.Datum do
     end
   end
 
+  # Text of a fixed width, as osf and ct helper have it.
+  defp norm_point({:string, bits} = type, text) when is_binary(text) and bits > 0 do
+    text = String.trim_trailing(text, <<0>>)
+    if byte_size(text) <= size(type), do: text, else: bad(text)
+  end
+
+  # The index of an interface by its name, looked up in the namespace of the push.
+  defp norm_point(:iface_index, {:iface, name} = value) when is_binary(name), do: value
+
   defp norm_point(type, value) when is_integer(value) do
     bits = bits(type)
 
@@ -251,10 +266,13 @@ defmodule Linx.Netfilter.Datum do
   end
 
   defp name({name, _bits}), do: name
+  defp name({name, _bits, :host}), do: name
   defp name(name) when is_atom(name), do: name
 
-  defp bits({_name, bits}), do: bits
-  defp bits(name), do: Datatype.fetch!(name).size
+  # A field of part of a byte is compared where it stands: its values take the whole byte.
+  defp bits({_name, bits}), do: 8 * div(bits + 7, 8)
+  defp bits({_name, bits, :host}), do: 8 * div(bits + 7, 8)
+  defp bits(name), do: 8 * div(Datatype.fetch!(name).size + 7, 8)
 
   defp wildcard(name) do
     stem = binary_part(name, 0, byte_size(name) - 1)
@@ -322,6 +340,9 @@ defmodule Linx.Netfilter.Datum do
 
   def to_bytes(type, name) when type in [:ifname] and is_binary(name),
     do: <<name::binary, 0::size(8 * (16 - byte_size(name)))>>
+
+  def to_bytes({:string, bits}, text) when is_binary(text),
+    do: <<text::binary, 0::size(bits - 8 * byte_size(text))>>
 
   def to_bytes(_type, bytes) when is_binary(bytes), do: bytes
 
@@ -392,6 +413,8 @@ defmodule Linx.Netfilter.Datum do
   def from_bytes(:ipv6_addr, <<_::128>> = bytes), do: words(bytes)
   def from_bytes(:inet_service, <<value::16>>), do: value
   def from_bytes(:ether_addr, bytes), do: bytes
+
+  def from_bytes({:string, _bits}, bytes), do: from_bytes(:string, bytes)
 
   def from_bytes(type, bytes) when type in [:ifname, :string],
     do: bytes |> :binary.split(<<0>>) |> hd()

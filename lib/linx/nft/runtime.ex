@@ -41,14 +41,18 @@ defmodule Linx.NFT.Runtime do
   @doc "A non-negative integer as `width` bytes, big endian; raises `ArgumentError` when it does not fit."
   @spec encode_int!(integer(), 1 | 2 | 4 | 8) :: binary()
   def encode_int!(n, width) when is_integer(n) and n >= 0 do
-    if Bitwise.bsr(n, 8 * width) == 0, do: <<n::size(8 * width)>>, else: mismatch("an integer of #{width} bytes", n)
+    if Bitwise.bsr(n, 8 * width) == 0,
+      do: <<n::size(8 * width)>>,
+      else: mismatch("an integer of #{width} bytes", n)
   end
 
   def encode_int!(value, width), do: mismatch("a non-negative integer of #{width} bytes", value)
 
   @doc "An IPv4 address, in any of its forms, as 4 bytes; raises `ArgumentError` for anything else."
   @spec encode_ipv4!(term()) :: <<_::32>>
-  def encode_ipv4!({a, b, c, d}) when a in 0..255 and b in 0..255 and c in 0..255 and d in 0..255, do: <<a, b, c, d>>
+  def encode_ipv4!({a, b, c, d}) when a in 0..255 and b in 0..255 and c in 0..255 and d in 0..255,
+    do: <<a, b, c, d>>
+
   def encode_ipv4!(%IP{bytes: <<_::32>> = bytes}), do: bytes
   def encode_ipv4!(<<_::32>> = bytes), do: bytes
   def encode_ipv4!(value), do: parsed(value, 4, "an IPv4 address")
@@ -59,7 +63,10 @@ defmodule Linx.NFT.Runtime do
 
   def encode_ipv6!(words) when is_tuple(words) and tuple_size(words) == 8 do
     list = Tuple.to_list(words)
-    if Enum.all?(list, &(&1 in 0..0xFFFF)), do: for(w <- list, into: <<>>, do: <<w::16>>), else: mismatch("an IPv6 address", words)
+
+    if Enum.all?(list, &(&1 in 0..0xFFFF)),
+      do: for(w <- list, into: <<>>, do: <<w::16>>),
+      else: mismatch("an IPv6 address", words)
   end
 
   # Sixteen bytes may be the address or text of that length.

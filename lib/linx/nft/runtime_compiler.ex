@@ -50,6 +50,7 @@ defmodule Linx.NFT.RuntimeCompiler do
     do: {{:elixir_value, {:slot, n}, meta}, {n + 1, [{source, meta} | sources]}}
 
   defp slots(%{} = map, acc), do: {map, acc}
+
   defp slots([head | tail], acc) do
     {head, acc} = slots(head, acc)
     {tail, acc} = slots(tail, acc)
@@ -68,19 +69,29 @@ defmodule Linx.NFT.RuntimeCompiler do
     options = [file: Keyword.get(opts, :file, "nofile"), line: meta.line, column: meta.column + 2]
 
     case Code.string_to_quoted(source, options) do
-      {:ok, {:__block__, _, []}} -> throw({:syntax, meta, "the interpolation is empty"})
-      {:ok, quoted} -> quoted
-      {:error, {_place, message, token}} -> throw({:syntax, meta, "in the interpolation: #{text(message)}#{text(token)}"})
+      {:ok, {:__block__, _, []}} ->
+        throw({:syntax, meta, "the interpolation is empty"})
+
+      {:ok, quoted} ->
+        quoted
+
+      {:error, {_place, message, token}} ->
+        throw({:syntax, meta, "in the interpolation: #{text(message)}#{text(token)}"})
     end
   end
 
   defp text({a, b}), do: "#{a}#{b}"
   defp text(text), do: to_string(text)
 
-  defp fill({:elixir_value, {{:slot, n}, factor}, meta}, values), do: {:elixir_value, {elem(values, n), factor}, meta}
+  defp fill({:elixir_value, {{:slot, n}, factor}, meta}, values),
+    do: {:elixir_value, {elem(values, n), factor}, meta}
+
   defp fill({:elixir_value, {:slot, n}, meta}, values), do: {:elixir_value, elem(values, n), meta}
   defp fill(%{} = map, _values), do: map
   defp fill([head | tail], values), do: [fill(head, values) | fill(tail, values)]
-  defp fill(tuple, values) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> Enum.map(&fill(&1, values)) |> List.to_tuple()
+
+  defp fill(tuple, values) when is_tuple(tuple),
+    do: tuple |> Tuple.to_list() |> Enum.map(&fill(&1, values)) |> List.to_tuple()
+
   defp fill(other, _values), do: other
 end

@@ -66,7 +66,8 @@ defmodule Linx.Netfilter.Guard.Join do
          which
        )
        when op in [:eq, :neq] do
-    byte_size(cmp.data) == load.len and (which == :all or whole?(load) or guard?(load))
+    is_binary(cmp.data) and byte_size(cmp.data) == load.len and
+      (which == :all or whole?(load) or guard?(load))
   end
 
   defp joinable?(_segment, _which), do: false
@@ -121,7 +122,8 @@ defmodule Linx.Netfilter.Guard.Join do
         layers
       )
       when op in [:eq, :neq] and base in [:link, :network, :transport] do
-    if byte_size(c.data) == load.len and Layers.field(layers, :payload, load) == nil do
+    if is_binary(c.data) and byte_size(c.data) == load.len and
+         Layers.field(layers, :payload, load) == nil do
       cut(expr, cmp, load.offset, c.data, layers, [])
     end
   end

@@ -178,7 +178,8 @@ defmodule Linx.Netfilter.Guard.Layers do
   @doc false
   # The layers after a segment. Only equality says something: with one value, or with a set of them.
   @spec observe(t(), [Expr.t()]) :: t()
-  def observe(layers, [load, %Expr{name: :cmp, data: %{op: :eq, data: value}}]) do
+  def observe(layers, [load, %Expr{name: :cmp, data: %{op: :eq, data: value}}])
+      when is_binary(value) do
     case Linx.Netfilter.Guard.Join.parts([load, Expr.cmp(:eq, value)], layers) do
       nil ->
         tested(layers, load, [value])

@@ -39,10 +39,10 @@ defmodule Linx.NFT.Compiler.Declare do
     found = for entry <- opts, elem(entry, 0) in [:type, :typeof], do: entry
 
     case found do
-      [{:type, key, data, _}] -> {concat(Enum.map(key, &named/1)), data_named(data)}
-      [{:typeof, key, data, _}] -> {typeof(key, scope), data_typeof(data, scope)}
+      [{:type, {key, data, _}}] -> {concat(Enum.map(key, &named/1)), data_named(data)}
+      [{:typeof, {key, data, _}}] -> {typeof(key, scope), data_typeof(data, scope)}
       [] -> Fault.fail(meta, "a set needs a type: type NAME or typeof EXPRESSION")
-      [_, second | _] -> Fault.fail(elem(second, 3), "the type is given twice")
+      [_, {_, {_, _, second}} | _] -> Fault.fail(second, "the type is given twice")
     end
   end
 
@@ -84,7 +84,7 @@ defmodule Linx.NFT.Compiler.Declare do
 
   # Only the type of the expression counts: no rule is there to guard.
   defp typeof(node, scope) do
-    {term, _} = Load.load(node, %{Scope.rule(scope) | expect: nil})
+    {term, _} = Load.load(node, %{Scope.rule(scope) | typeof?: true})
 
     if term.type in [nil, :verdict],
       do: Fault.fail(node, "this expression has no type of its own")

@@ -38,6 +38,7 @@ defmodule Linx.NFT.Compiler.Dynamic do
   # A constant key takes its type from the set.
   defp key(node, declared, meta, scope) do
     cond do
+      declared && match?({:concat, _, _}, node) -> Operand.operand(node, declared.key, scope)
       Operand.load?(node, scope) -> Load.load(node, scope)
       declared -> {Value.constant(node, declared.key, scope), scope}
       true -> Fault.fail(meta, "a constant key needs a set declared before it")

@@ -66,7 +66,7 @@ defmodule Linx.NFT.Compiler.Generate do
   end
 
   def load(%Term{kind: :const} = term, word, _shifted?),
-    do: [Expr.load(Term.bytes(term), register(word))]
+    do: [Expr.new(:immediate, %{dreg: register(word), data: Term.bytes(term)})]
 
   defp key_bits(%Term{kind: :concat, len: len}), do: len
   defp key_bits(%Term{len: len}), do: 8 * div(len + 7, 8)
@@ -113,6 +113,10 @@ defmodule Linx.NFT.Compiler.Generate do
        when op in [:amp, :pipe, :caret], do: collect(inner)
 
   defp collect_inner(inner, len), do: {inner, Bitwise.bsl(1, len) - 1, 0}
+
+  @doc false
+  # A comparison whose value may be an interface that the push looks up.
+  def cmp(op, value), do: Expr.new(:cmp, %{op: op, data: value, sreg: 1})
 
   @doc false
   def bitwise(reg, mask, xor), do: Expr.bitwise(mask, xor, sreg: reg, dreg: reg)

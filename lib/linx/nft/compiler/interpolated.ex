@@ -57,7 +57,8 @@ defmodule Linx.NFT.Compiler.Interpolated do
 
   def node(n, like, meta) when is_integer(n) do
     if like.type in [:ifname, :string] or n < 0 or
-         (like.len > 0 and Bitwise.bsr(n, like.len) != 0), do: mismatch(n, like)
+         (like.len > 0 and Bitwise.bsr(n, like.len) != 0),
+       do: mismatch(n, like)
 
     {:integer, n, meta}
   end

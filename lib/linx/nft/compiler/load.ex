@@ -123,8 +123,7 @@ defmodule Linx.NFT.Compiler.Load do
     data = Map.merge(%{type: :jenkins, modulus: modulus}, nonzero(:offset, offset))
     data = if seed, do: Map.put(data, :seed, Value.number_of(seed, scope)), else: data
 
-    {%{keyed({:hash, data}, {:integer, 32, :host}, meta) | kind: :hash, data: {data, key}},
-     scope}
+    {%{keyed({:hash, data}, {:integer, 32, :host}, meta) | kind: :hash, data: {data, key}}, scope}
   end
 
   def load({:symhash, modulus, offset, meta}, scope) do
@@ -200,6 +199,9 @@ defmodule Linx.NFT.Compiler.Load do
 
   # -- guards ----------------------------------------------------------------------------------------------------------
 
+  # A type asks nothing of the packet.
+  defp guard(%Scope{typeof?: true} = scope, _protocol, _base, _meta), do: scope
+
   defp guard(scope, protocol, base, meta) do
     case Layers.require(scope.layers, protocol, base) do
       {:ok, guards, layers} ->
@@ -227,6 +229,8 @@ defmodule Linx.NFT.Compiler.Load do
     icmpv6_parameter_problem: [4],
     icmpv6_max_delay: [130]
   }
+
+  defp icmp_guard(%Scope{typeof?: true} = scope, _field, _meta), do: scope
 
   defp icmp_guard(scope, %Field{name: name} = field, meta) when is_map_key(@icmp_types, name) do
     types = Map.fetch!(@icmp_types, name)
@@ -300,7 +304,6 @@ defmodule Linx.NFT.Compiler.Load do
         type: type
     }
   end
-
 
   defp positive(n, _what, _meta) when is_integer(n) and n > 0 and n <= 0xFFFFFFFF, do: n
   defp positive(n, what, meta), do: Fault.fail(meta, "#{what} must be 1 to 4294967295, not #{n}")

@@ -168,7 +168,7 @@ defmodule Linx.NFT.Compiler.Match do
   end
 
   defp decide(term, op, value, _meta) do
-    segment = Generate.load(term, 0, false) ++ [Expr.cmp(op, place(term, value))]
+    segment = Generate.load(term, 0, false) ++ [Generate.cmp(op, place(term, value))]
 
     if term.kind == :load and match?({:payload, _}, term.data),
       do: [segment],

@@ -28,6 +28,27 @@ defmodule Linx.NFT.Compiler.Operand do
   def operand(node, like, scope) do
     node = Scope.resolve(scope, node)
 
+    if mixed?(node, like, scope), do: concat(node, like, scope), else: whole(node, like, scope)
+  end
+
+  # A concatenation may have constants among what it loads.
+  defp mixed?({:concat, nodes, _}, %Term{kind: :concat, data: parts}, scope),
+    do: length(nodes) == length(parts) and Enum.any?(nodes, &load?(&1, scope))
+
+  defp mixed?(_node, _like, _scope), do: false
+
+  defp concat({:concat, nodes, meta}, %Term{data: likes} = like, scope) do
+    {parts, scope} =
+      nodes
+      |> Enum.zip(likes)
+      |> Enum.map_reduce(scope, fn {node, like}, scope ->
+        operand(node, %{like | kind: :const, data: nil}, scope)
+      end)
+
+    {%{like | data: parts, meta: meta}, scope}
+  end
+
+  defp whole(node, like, scope) do
     if load?(node, scope) do
       {term, scope} = Load.load(node, %{scope | expect: like})
       {fit(term, like, node), %{scope | expect: nil}}
@@ -50,6 +71,10 @@ defmodule Linx.NFT.Compiler.Operand do
 
   defp fit(%Term{} = term, %Term{} = like, node) do
     cond do
+      # A generated number has whatever order it is used in.
+      generated?(term) and like.len == 32 and like.type != :ifname ->
+        term
+
       term.type == like.type ->
         order(term, like)
 
@@ -63,6 +88,10 @@ defmodule Linx.NFT.Compiler.Operand do
         Fault.fail(node, "expected #{Value.describe(like)}, this is #{Value.describe(term)}")
     end
   end
+
+  defp generated?(%Term{kind: :hash}), do: true
+  defp generated?(%Term{kind: :load, data: {name, _}}), do: name in [:numgen, :hash]
+  defp generated?(_term), do: false
 
   defp numeric?(type)
        when type in [:ipv4_addr, :ipv6_addr, :ether_addr, :ifname, :string, :verdict, nil],

@@ -14,6 +14,7 @@ defmodule Linx.NFT.Compiler.Scope do
             icmp: nil,
             pending: [],
             expect: nil,
+            typeof?: false,
             meters: [],
             file: "nofile"
 

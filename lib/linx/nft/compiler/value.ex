@@ -217,7 +217,7 @@ defmodule Linx.NFT.Compiler.Value do
         base
 
       true ->
-        %Term{
+        %{
           like
           | kind: :prefix,
             data: {masked(data, bits, like.len), bits},

@@ -254,13 +254,13 @@ defmodule Linx.NFT.Parser.Block do
   defp set_body([{:identifier, "type", meta} | rest], opts) do
     {key, rest} = type(rest)
     {data, rest} = map_data(rest, &type/1)
-    set_next(rest, [{:type, key, data, meta} | opts])
+    set_next(rest, [{:type, {key, data, meta}} | opts])
   end
 
   defp set_body([{:identifier, "typeof", meta} | rest], opts) do
     {key, rest} = Expression.load(rest)
     {data, rest} = map_data(rest, &Expression.load/1)
-    set_next(rest, [{:typeof, key, data, meta} | opts])
+    set_next(rest, [{:typeof, {key, data, meta}} | opts])
   end
 
   defp set_body([{:identifier, "flags", _} | rest], opts) do

@@ -244,7 +244,8 @@ defmodule Linx.NFT.Parser.Expression do
     end
   end
 
-  defp element_key([{:lbrace, meta} | _]), do: fail(meta, "a set cannot be an element of a set")
+  # A set in a set is its elements.
+  defp element_key([{:lbrace, _} | _] = tokens), do: set(tokens)
   defp element_key(tokens), do: concat_multi(tokens, :value)
 
   @verdicts ~w(accept drop continue return jump goto queue)

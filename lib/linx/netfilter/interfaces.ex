@@ -1,0 +1,136 @@
+defmodule Linx.Netfilter.Interfaces do
+  @moduledoc false
+  # `iif "eth0"` compares the interface's index, which only the namespace that the ruleset goes to knows. Until the push the index
+  # stands as {:iface, name}, in comparisons, loads and elements of sets; here the names become numbers, with one request.
+
+  alias Linx.Netfilter.{Element, Error, Expr, Ruleset}
+  alias Linx.Netfilter.Map, as: NMap
+  alias Linx.Netfilter.Set, as: NSet
+  alias Linx.Netlink.{Rtnl, Socket}
+  alias Linx.Netlink.Rtnl.Link
+
+  @doc false
+  # The ruleset with the indices of the namespace of `sock`. A name that is not there is `errno: :enodev`.
+  @spec resolve(Ruleset.t(), Socket.t()) :: {:ok, Ruleset.t()} | {:error, Error.t() | term()}
+  def resolve(%Ruleset{} = ruleset, %Socket{netns: netns}) do
+    case names(ruleset) do
+      [] -> {:ok, ruleset}
+      names -> with {:ok, indices} <- indices(netns, names), do: {:ok, ruleset(ruleset, indices)}
+    end
+  end
+
+  defp indices(netns, names) do
+    with {:ok, socket} <- Rtnl.open(netns) do
+      try do
+        with {:ok, index} <- Link.indices(socket, names), do: all(names, index, %{})
+      after
+        Socket.close(socket)
+      end
+    end
+  end
+
+  defp all([], _index, found), do: {:ok, found}
+
+  defp all([name | names], index, found) do
+    case index.(name) do
+      {:ok, number} ->
+        all(names, index, Map.put(found, name, number))
+
+      {:error, _} ->
+        {:error, Error.from_posix(:enodev, :push, message: "no interface #{inspect(name)}")}
+    end
+  end
+
+  # -- which names -----------------------------------------------------------------------------------------------------
+
+  defp names(ruleset) do
+    found =
+      for {_key, table} <- ruleset.tables,
+          part <- parts(table),
+          name <- find(part),
+          uniq: true,
+          do: name
+
+    Enum.sort(found)
+  end
+
+  defp parts(table) do
+    rules =
+      for {_, chain} <- table.chains, rule <- chain.rules, expr <- rule.expressions, do: expr
+
+    sets = for {_, set} <- table.sets, iface?(set.key_type), do: set.elements
+
+    maps =
+      for {_, map} <- table.maps, iface?(map.key_type) or iface?(map.data_type), do: map.elements
+
+    rules ++ sets ++ maps
+  end
+
+  defp iface?(:iface_index), do: true
+  defp iface?({:concat, types}), do: :iface_index in types
+  defp iface?({:interval, type}), do: iface?(type)
+  defp iface?(_type), do: false
+
+  defp find(%Expr{name: name, data: %{data: {:iface, iface}}}) when name in [:cmp, :immediate],
+    do: [iface]
+
+  defp find(%Expr{name: :__anon_set, data: %{elements: elements}}), do: find(elements)
+  defp find(%Expr{}), do: []
+  defp find(elements) when is_list(elements), do: Enum.flat_map(elements, &find/1)
+  defp find({:iface, name}) when is_binary(name), do: [name]
+  defp find(%Element{key: key, data: data}), do: find(key) ++ find(data)
+  defp find(tuple) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> find()
+  defp find(_other), do: []
+
+  # -- in their place --------------------------------------------------------------------------------------------------
+
+  defp ruleset(ruleset, indices) do
+    tables = Map.new(ruleset.tables, fn {key, table} -> {key, table(table, indices)} end)
+    %{ruleset | tables: tables}
+  end
+
+  defp table(table, indices) do
+    chains =
+      Map.new(table.chains, fn {name, chain} ->
+        rules =
+          for rule <- chain.rules,
+              do: %{rule | expressions: Enum.map(rule.expressions, &put(&1, indices))}
+
+        {name, %{chain | rules: rules}}
+      end)
+
+    sets =
+      Map.new(table.sets, fn {name, %NSet{} = set} ->
+        {name, elements(set, iface?(set.key_type), indices)}
+      end)
+
+    maps =
+      Map.new(table.maps, fn {name, %NMap{} = map} ->
+        {name, elements(map, iface?(map.key_type) or iface?(map.data_type), indices)}
+      end)
+
+    %{table | chains: chains, sets: sets, maps: maps}
+  end
+
+  defp elements(set, false, _indices), do: set
+  defp elements(set, true, indices), do: %{set | elements: put(set.elements, indices)}
+
+  defp put(%Expr{name: name, data: %{data: {:iface, iface}} = data} = expr, indices)
+       when name in [:cmp, :immediate],
+       do: %{expr | data: %{data | data: <<Map.fetch!(indices, iface)::native-32>>}}
+
+  defp put(%Expr{name: :__anon_set, data: data} = expr, indices),
+    do: %{expr | data: %{data | elements: put(data.elements, indices)}}
+
+  defp put(%Expr{} = expr, _indices), do: expr
+  defp put(list, indices) when is_list(list), do: Enum.map(list, &put(&1, indices))
+  defp put({:iface, name}, indices) when is_binary(name), do: Map.fetch!(indices, name)
+
+  defp put(%Element{} = element, indices),
+    do: %{element | key: put(element.key, indices), data: put(element.data, indices)}
+
+  defp put(tuple, indices) when is_tuple(tuple),
+    do: tuple |> Tuple.to_list() |> put(indices) |> List.to_tuple()
+
+  defp put(other, _indices), do: other
+end
