@@ -51,7 +51,7 @@ defmodule Linx.NFT.Compiler.Keys do
     secmark: {:integer, 32, :host},
     expiration: {:time, 32, :host},
     helper: {:string, 128, nil},
-    l3protocol: {:nf_proto, 8, :host},
+    l3proto: {:nf_proto, 8, :host},
     protocol: {:inet_proto, 8, :big},
     src: {nil, 0, :big},
     dst: {nil, 0, :big},
@@ -72,7 +72,7 @@ defmodule Linx.NFT.Compiler.Keys do
 
   # Which side of the connection: required, allowed, or neither.
   @needs_direction [:src, :dst, :src_ip, :dst_ip, :src_ip6, :dst_ip6, :proto_src, :proto_dst]
-  @may_have_direction [:pkts, :bytes, :avgpkt, :zone, :l3protocol, :protocol]
+  @may_have_direction [:pkts, :bytes, :avgpkt, :zone, :l3proto, :protocol]
 
   @other %{
     {:fib, :oif} => {:iface_index, 32, :host},

@@ -96,10 +96,7 @@ defmodule Linx.NFT.Parser.Action do
   # -- log, reject, queue ----------------------------------------------------------------------------------------------
 
   @levels ~w(emerg alert crit err warn notice info debug audit)
-  @level_atoms Map.new(@levels, fn
-                 "warn" -> {"warn", :warning}
-                 name -> {name, String.to_atom(name)}
-               end)
+  @level_atoms Map.new(@levels, &{&1, String.to_atom(&1)})
 
   defp log([{:identifier, "prefix", _} | rest], opts, meta) do
     {text, rest} = string(rest, "a prefix")

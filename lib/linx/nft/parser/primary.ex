@@ -67,7 +67,7 @@ defmodule Linx.NFT.Parser.Primary do
     "secmark" => :secmark,
     "expiration" => :expiration,
     "helper" => :helper,
-    "l3proto" => :l3protocol,
+    "l3proto" => :l3proto,
     "saddr" => :src,
     "daddr" => :dst,
     "protocol" => :protocol,
