@@ -4,17 +4,17 @@
 //! checkpoint is fixed by what each needs: privileges go before the identity that could not give them up any more, the
 //! parent-death signal comes after the identity change that clears it, and nothing but exec follows the filters.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, c_char};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr;
 
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::Errno;
 use rustix::process::{Gid, Resource, Rlimit, Signal, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use rustix::{process, stdio, thread};
 
 use crate::checkpoint::{self, Record};
 use crate::clone::last_errno;
+use crate::environment;
 use crate::page::Page;
 use crate::request::Options;
 use crate::seccomp::Filters;
@@ -28,23 +28,8 @@ const OVERFLOW_ID: u32 = 65534;
 #[derive(Debug)]
 pub struct Plan {
     pub options: Options,
-    environment: Vec<CString>,
     /// It owns or joins a user namespace.
     pub user_namespace: bool,
-}
-
-impl Plan {
-    pub fn new(mut options: Options, user_namespace: bool) -> Self {
-        let environment = options
-            .env
-            .take()
-            .unwrap_or_else(crate::request::inherited_environment);
-        Self {
-            options,
-            environment,
-            user_namespace,
-        }
-    }
 }
 
 /// What the parked child was told to do to itself.
@@ -58,11 +43,10 @@ struct Orders {
 /// Runs the child. `devnull` stands in for 0 to 2 until exec: a parked process in a container holds nothing of ours.
 pub fn run(plan: &Plan, page: &Page, socket: OwnedFd, devnull: &OwnedFd) -> ! {
     let _ = process::setsid();
-    let socket = match hold_only(socket, devnull) {
-        Ok(socket) => socket,
-        Err(errno) => fail(page, Stage::Stdio.errno()(errno)),
-    };
-    signals::reset();
+    if let Err(errno) = hold_only(&socket, devnull) {
+        fail(page, Stage::Stdio.errno()(errno));
+    }
+    signals::undo();
     page.child_pid.store(
         process::getpid().as_raw_nonzero().get(),
         std::sync::atomic::Ordering::Release,
@@ -91,15 +75,13 @@ pub fn run(plan: &Plan, page: &Page, socket: OwnedFd, devnull: &OwnedFd) -> ! {
     )
 }
 
-/// Keeps the socket as descriptor 3 and /dev/null as 0 to 2, and closes the rest.
-fn hold_only(socket: OwnedFd, devnull: &OwnedFd) -> Result<OwnedFd, Errno> {
-    // Above 3, so that the next three lines cannot overwrite it.
-    let socket = fcntl_dupfd_cloexec(&socket, 4)?;
+/// Keeps the socket, puts /dev/null in the place of 0 to 2, and closes the rest.
+fn hold_only(socket: &OwnedFd, devnull: &OwnedFd) -> Result<(), Errno> {
     stdio::dup2_stdin(devnull)?;
     stdio::dup2_stdout(devnull)?;
     stdio::dup2_stderr(devnull)?;
     signals::close_above(3, Some(socket.as_fd()));
-    Ok(socket)
+    Ok(())
 }
 
 impl Orders {
@@ -157,8 +139,8 @@ fn become_workload(
     if let Err(fault) = steps() {
         return fault;
     }
-    let argv = pointers(&options.argv);
-    let envp = pointers(&plan.environment);
+    let argv = environment::pointers(Some(&options.argv));
+    let envp = environment::pointers(options.env.as_deref());
     let cookie = match orders.filters.install() {
         Ok(cookie) => cookie,
         Err(fault) => return fault,
@@ -351,14 +333,6 @@ fn set_capabilities(orders: &Orders) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    strings
-        .iter()
-        .map(|string| string.as_ptr())
-        .chain([ptr::null()])
-        .collect()
 }
 
 /// The sixth argument means nothing to the kernel; the filters look at it.

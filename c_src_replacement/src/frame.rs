@@ -2,8 +2,15 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, FdFlags, fcntl_setfd, read, write};
+
+/// A parked session keeps no more than this, and most frames fit.
+const LEAST_READ: usize = 256;
+
+/// Never more at once, whatever length a frame announces.
+const MOST_READ: usize = 64 * 1024;
 
 /// What a read of the control channel brought.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,13 +50,18 @@ impl FrameReader {
         self.limit = limit;
     }
 
+    /// Reads what is there, at most what the frame at hand still lacks or a little more.
     pub fn fill(&mut self) -> Input {
-        let mut chunk = [0; 16 * 1024];
-        match read(&self.fd, &mut chunk) {
+        let lacking = match self.buffer.split_first_chunk::<4>() {
+            Some((head, rest)) => (u32::from_be_bytes(*head) as usize).saturating_sub(rest.len()),
+            None => 0,
+        };
+        self.buffer.reserve(lacking.clamp(LEAST_READ, MOST_READ));
+        match read(&self.fd, spare_capacity(&mut self.buffer)) {
             Ok(0) => Input::End,
-            Ok(count) => {
-                if !self.broken {
-                    self.buffer.extend_from_slice(&chunk[..count]);
+            Ok(_) => {
+                if self.broken {
+                    self.buffer.clear();
                 }
                 Input::Bytes
             }

@@ -28,7 +28,7 @@ pub fn split(page: &Page, socket: &OwnedFd) {
     block_all();
     match clone3(0, None) {
         Ok(Side::Child) => {
-            signals::reset();
+            signals::undo();
             let _ = rustix::process::setsid();
         }
         Ok(Side::Parent { pid, .. }) => reap(page, pid),

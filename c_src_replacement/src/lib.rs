@@ -11,6 +11,7 @@ pub mod child;
 pub mod clone;
 pub mod command;
 pub mod enter;
+pub mod environment;
 pub mod etf;
 pub mod frame;
 pub mod init;

@@ -1,7 +1,6 @@
 //! What the VM asks for, read from its first frame.
 
-use std::ffi::{CString, OsStr};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::CString;
 
 use crate::etf::{Malformed, Reader, Result};
 
@@ -31,6 +30,8 @@ pub struct Options {
     pub rlimits: Vec<Rlimit>,
     pub umask: Option<u32>,
     pub init: bool,
+    /// Do not stop at the checkpoint.
+    pub auto_proceed: bool,
     pub cgroup: Option<CString>,
 }
 
@@ -103,6 +104,7 @@ impl Options {
             rlimits: Vec::new(),
             umask: None,
             init: false,
+            auto_proceed: false,
             cgroup: None,
         };
         for _ in 0..reader.map()? {
@@ -119,6 +121,7 @@ impl Options {
                 b"groups" => options.groups = Some(reader.integers()?),
                 b"rlimits" => options.rlimits = rlimits(reader)?,
                 b"umask" => options.umask = Some(reader.int()?),
+                b"auto_proceed" => options.auto_proceed = reader.boolean()?,
                 b"init" => options.init = reader.boolean()?,
                 b"cgroup" => options.cgroup = Some(string(reader)?),
                 _ => return Err(Malformed),
@@ -232,17 +235,4 @@ fn rlimits(reader: &mut Reader<'_>) -> Result<Vec<Rlimit>> {
         Ok(())
     })?;
     Ok(limits)
-}
-
-/// The VM's environment as this program got it, without the one entry that would let the workload join the cluster.
-pub fn inherited_environment() -> Vec<CString> {
-    std::env::vars_os()
-        .filter(|(name, _)| name != OsStr::new("RELEASE_COOKIE"))
-        .filter_map(|(name, value)| {
-            let mut entry = name.as_bytes().to_vec();
-            entry.push(b'=');
-            entry.extend(value.as_bytes());
-            CString::new(entry).ok()
-        })
-        .collect()
 }

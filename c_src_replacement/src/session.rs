@@ -1,5 +1,6 @@
 //! One session, from the request to the terminal report: one loop over the control channel, the child and its streams.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ pub struct Session {
     writer: FrameWriter,
     page: &'static Page,
     phase: Phase,
+    /// The child has said so. With auto_proceed that may come after it was told to go.
+    was_parked: bool,
     verdict: Option<Verdict>,
     pid: i32,
     pidfd: OwnedFd,
@@ -97,7 +100,15 @@ pub fn run(mut reader: FrameReader, mut writer: FrameWriter, devnull: OwnedFd, c
     };
     drop(frame);
     match start(request, devnull) {
-        Ok(started) => Session::new(reader, writer, started, children).run(),
+        Ok(started) => {
+            let auto_proceed = started.auto_proceed;
+            let mut session = Session::new(reader, writer, started, children);
+            // Without a wait for the checkpoint: the child finds the word to go when it gets there.
+            if auto_proceed {
+                session.proceed();
+            }
+            session.run();
+        }
         Err(fault) => report_only(&mut reader, &mut writer, fault),
     }
 }
@@ -156,6 +167,7 @@ struct Started {
     cgroup: Option<OwnedFd>,
     devnull: OwnedFd,
     init: bool,
+    auto_proceed: bool,
 }
 
 fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
@@ -179,7 +191,12 @@ fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
         Some(target) => target.joins_user(),
         None => new & libc::CLONE_NEWUSER as u64 != 0,
     };
-    let plan = Plan::new(options, user_namespace);
+    let auto_proceed = options.auto_proceed;
+    // Never dropped here: the child reads it, and freeing it would make every page of it a copy.
+    let plan = ManuallyDrop::new(Plan {
+        options,
+        user_namespace,
+    });
     let side = match &target {
         Some(target) => target.clone(page, cgroup.as_ref().map(AsFd::as_fd))?,
         None => clone3(new, cgroup.as_ref().map(AsFd::as_fd)).map_err(Stage::Clone.errno())?,
@@ -196,6 +213,7 @@ fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
             cgroup,
             devnull,
             init,
+            auto_proceed,
         }),
     }
 }
@@ -220,6 +238,7 @@ impl Session {
             writer,
             page: started.page,
             phase: Phase::Setup,
+            was_parked: false,
             verdict: None,
             pid: started.pid,
             pidfd: started.pidfd,
@@ -243,6 +262,8 @@ impl Session {
             },
             self.pid.into(),
         );
+        // Some may have come with the request.
+        self.commands();
         let ended = loop {
             let ready = self.wait();
             if ready.control && !self.control() {
@@ -251,14 +272,14 @@ impl Session {
             if self.writer.is_closed() {
                 return self.vanish();
             }
-            if let Some(news) = self.news() {
-                self.heard(&news);
+            if ready.socket {
+                self.hear();
             }
             if self.phase == Phase::Running {
                 self.pump();
             }
             if ready.children && self.reap_children() {
-                self.last_news();
+                self.hear();
                 match wait::reap(self.pidfd.as_fd()) {
                     Ok(ended) => break ended,
                     Err(_) => return self.vanish(),
@@ -277,6 +298,7 @@ impl Session {
         if !writer_idle {
             fds.push(PollFd::new(&self.writer, PollFlags::OUT));
         }
+        let socket_at = fds.len();
         if let Some(socket) = &self.socket {
             fds.push(PollFd::new(socket, PollFlags::IN));
         }
@@ -294,6 +316,7 @@ impl Session {
         let ready = Ready {
             control: !fds[0].revents().is_empty(),
             children: !fds[1].revents().is_empty(),
+            socket: self.socket.is_some() && !fds[socket_at].revents().is_empty(),
         };
         if quiet && count == Ok(0) {
             self.outputs.wake_pty();
@@ -318,6 +341,12 @@ impl Session {
     /// False when the VM has hung up.
     fn control(&mut self) -> bool {
         let input = self.reader.fill();
+        self.commands();
+        input != Input::End
+    }
+
+    /// Obeys what has arrived whole.
+    fn commands(&mut self) {
         loop {
             match self.reader.next_frame() {
                 Ok(None) => break,
@@ -332,13 +361,12 @@ impl Session {
                 }
             }
         }
-        input != Input::End
     }
 
     fn obey(&mut self, command: Command<'_>) {
         match command {
             Command::Proceed => self.proceed(),
-            Command::Abort if matches!(self.phase, Phase::Setup | Phase::Parked) => {
+            Command::Abort if self.phase != Phase::Running => {
                 self.verdict.get_or_insert(Verdict::Aborted);
                 self.kill();
             }
@@ -400,7 +428,7 @@ impl Session {
     }
 
     fn proceed(&mut self) {
-        if self.phase != Phase::Parked {
+        if !matches!(self.phase, Phase::Setup | Phase::Parked) {
             return;
         }
         let (Some(plumbing), Some(socket)) = (self.plumbing.take(), &self.socket) else {
@@ -426,11 +454,22 @@ impl Session {
             .map(|socket| checkpoint::news(socket.as_fd()))
     }
 
+    /// All that the child has said. Also at its death: until it is reaped its entry in /proc still tells whether it got
+    /// as far as its exec.
+    fn hear(&mut self) {
+        while let Some(news) = self.news().filter(|news| *news != News::Nothing) {
+            self.heard(&news);
+        }
+    }
+
     fn heard(&mut self, news: &News) {
         match news {
             News::Nothing => {}
             News::Parked => {
-                self.phase = Phase::Parked;
+                if self.phase == Phase::Setup {
+                    self.phase = Phase::Parked;
+                }
+                self.was_parked = true;
                 let child_pid = self
                     .page
                     .child_pid
@@ -496,13 +535,6 @@ impl Session {
         linger(&mut self.reader, &mut self.writer);
     }
 
-    /// The child is dead and not reaped yet, so its entry in /proc still tells whether it got as far as its exec.
-    fn last_news(&mut self) {
-        while let Some(news) = self.news().filter(|news| *news != News::Nothing) {
-            self.heard(&news);
-        }
-    }
-
     fn report_end(&mut self, ended: Ended) {
         let fault = match (self.verdict, self.page.fault()) {
             (Some(Verdict::Aborted), _) => {
@@ -510,8 +542,10 @@ impl Session {
             }
             (Some(Verdict::Failed(fault)), _) | (None, Some(fault)) => Some(fault),
             (None, None) => match self.phase {
-                Phase::Setup => Some(Stage::ReadyFrame.fault(libc::EIO)),
-                Phase::Parked | Phase::Going => Some(Stage::ExecOutcome.fault(libc::EIO)),
+                _ if !self.was_parked => Some(Stage::ReadyFrame.fault(libc::EIO)),
+                Phase::Setup | Phase::Parked | Phase::Going => {
+                    Some(Stage::ExecOutcome.fault(libc::EIO))
+                }
                 Phase::Running => None,
             },
         };
@@ -568,6 +602,7 @@ impl Session {
 struct Ready {
     control: bool,
     children: bool,
+    socket: bool,
 }
 
 fn send_error(writer: &mut FrameWriter, fault: Fault) {

@@ -11,32 +11,46 @@ const LAST: i32 = 64;
 
 /// Every disposition default and nothing blocked. The VM leaves SIGPIPE and SIGFPE ignored, and an exec keeps that:
 /// `yes | head` would hang for ever.
+fn reset() {
+    (1..=LAST).for_each(set_default);
+    unblock();
+}
+
+/// In the child: what this program changed for itself after [`reset`].
+pub fn undo() {
+    set_default(libc::SIGPIPE);
+    unblock();
+}
+
 #[expect(
     unsafe_code,
     reason = "the C library refuses to touch its own two signals"
 )]
-pub fn reset() {
-    // A `struct sigaction` of the kernel that says SIG_DFL, and an empty mask, are zeros on every architecture.
+fn set_default(signal: i32) {
+    // A `struct sigaction` of the kernel that says SIG_DFL is zeros on every architecture.
     let zeros = [0u64; 8];
-    for signal in 1..=LAST {
-        // SAFETY: the kernel reads a struct no longer than `zeros`; a default handler runs no code of ours. KILL and
-        // STOP answer EINVAL, which is right.
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                zeros.as_ptr(),
-                0usize,
-                8usize,
-            )
-        };
-    }
-    // SAFETY: the kernel reads eight bytes of `zeros`.
+    // SAFETY: the kernel reads a struct no longer than `zeros`; a default handler runs no code of ours. KILL and STOP
+    // answer EINVAL, which is right.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            zeros.as_ptr(),
+            0usize,
+            8usize,
+        )
+    };
+}
+
+#[expect(unsafe_code, reason = "sigprocmask(2)")]
+fn unblock() {
+    let none = 0u64;
+    // SAFETY: the kernel reads eight bytes.
     unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
-            zeros.as_ptr(),
+            &raw const none,
             0usize,
             8usize,
         )

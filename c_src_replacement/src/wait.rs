@@ -1,5 +1,6 @@
 //! `waitid(2)` with the kernel's rusage, which the libraries leave out.
 
+use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -141,7 +142,11 @@ pub fn outcome_of(status: i32) -> Outcome {
 /// (linux/sched.h), field 9 of `/proc/<pid>/stat`, which a zombie still shows. None where /proc cannot say.
 pub fn has_executed(pid: i32) -> Option<bool> {
     const PF_FORKNOEXEC: u64 = 0x40;
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let file = File::open(format!("/proc/{pid}/stat")).ok()?;
+    // The field lies well within; the kernel hands it out in one read.
+    let mut buffer = [0; 256];
+    let length = rustix::io::read(&file, &mut buffer).ok()?;
+    let stat = &buffer[..length];
     // The name before may hold spaces and parentheses; the last `)` ends it.
     let name_end = stat.iter().rposition(|&byte| byte == b')')?;
     let flags = stat

@@ -60,7 +60,7 @@ defmodule Linx.Process do
   | `:ready_frame` | the child died before it was parked (EIO) |
   | `:exec_outcome` | the child was killed between the checkpoint and the exec (EIO) |
   | `:malformed_ready` | the port program said something that it cannot have said (EPROTO) |
-  | `:agent_died` | the port program ended without a report: the number is its exit status, 128 and the signal if killed |
+  | `:agent_died` | the port program ended without a report: the number is its exit status, 128 and the signal if killed, -1 if OTP did not get it |
 
   ## What a workload inherits
 

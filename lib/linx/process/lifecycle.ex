@@ -47,7 +47,8 @@ defmodule Linx.Process.Lifecycle do
 
     cond do
       life.abort? -> {life, [ready, {:agent, :abort}]}
-      life.auto_proceed -> {%{life | proceeding?: true}, [ready, {:agent, :proceed}]}
+      # The port program has gone on by itself.
+      life.auto_proceed -> {%{life | proceeding?: true}, [ready]}
       true -> {life, [ready]}
     end
   end
@@ -99,6 +100,9 @@ defmodule Linx.Process.Lifecycle do
   end
 
   @spec abort(t()) :: {:ok | {:error, atom()}, t(), [effect()]}
+  def abort(%{auto_proceed: true} = life) when life.stage in [:starting, :spawned],
+    do: {{:error, :running}, life, []}
+
   def abort(life) when life.stage in [:starting, :spawned], do: {:ok, %{life | abort?: true}, []}
 
   def abort(life) do

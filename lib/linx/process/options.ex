@@ -297,7 +297,10 @@ defmodule Linx.Process.Options do
   # -- the result -----------------------------------------------------------------------------------------------------
 
   defp finish(parsed, stdio) do
-    request = parsed.request |> Map.put(:stdio, stdio) |> arg0(parsed[:arg0])
+    request =
+      parsed.request
+      |> Map.merge(%{stdio: stdio, auto_proceed: parsed.auto_proceed})
+      |> arg0(parsed[:arg0])
 
     %{
       request: request,

@@ -298,22 +298,26 @@ defmodule Linx.Process.SessionTest do
       assert P.pin(session) == {:error, :no_process}
     end
 
-    test "no atom, port or process is left" do
-      run(["/bin/true"])
-      ports = length(Port.list())
-      processes = length(Process.list())
+    test "no port or process is left" do
       test = self()
 
-      for _ <- 1..20 do
-        spawn(fn ->
-          {:ok, session} = P.spawn(argv: ["/bin/true"], auto_proceed: true)
-          send(test, P.wait(session))
-        end)
+      sessions =
+        for _ <- 1..20 do
+          spawn(fn ->
+            {:ok, session} = P.spawn(argv: ["/bin/true"], auto_proceed: true)
+            send(test, {session, P.wait(session)})
+          end)
 
-        assert_receive {:ok, {:exited, 0}}, 5_000
-      end
+          assert_receive {session, {:ok, {:exited, 0}}} when is_pid(session), 5_000
+          session
+        end
 
-      until(fn -> length(Port.list()) <= ports and length(Process.list()) <= processes end)
+      until(fn -> not Enum.any?(sessions, &Process.alive?/1) end)
+
+      owners =
+        for port <- Port.list(), {:connected, pid} <- [Port.info(port, :connected)], do: pid
+
+      assert owners -- sessions == owners
     end
   end
 end

@@ -50,16 +50,14 @@ defmodule Linx.Process.LifecycleTest do
     assert effects == [{:owner, {:linx_process, :ready, 7}}, {:agent, :abort}]
   end
 
-  test "abort wins over auto_proceed" do
-    {:ok, life, []} = Lifecycle.abort(life([], auto_proceed: true))
-    {_life, effects} = Lifecycle.event(life, {:ready, 1})
-    refute {:agent, :proceed} in effects
-  end
-
-  test "auto_proceed goes on by itself" do
-    {life, effects} = Lifecycle.event(life([{:spawned, 7}], auto_proceed: true), {:ready, 1})
-    assert effects == [{:owner, {:linx_process, :ready, 7}}, {:agent, :proceed}]
+  test "with auto_proceed there is no checkpoint to act at" do
+    life = life([{:spawned, 7}], auto_proceed: true)
+    assert {{:error, :running}, ^life, []} = Lifecycle.abort(life)
+    {life, effects} = Lifecycle.event(life, {:ready, 1})
+    assert effects == [{:owner, {:linx_process, :ready, 7}}]
     assert {{:error, :running}, _, []} = Lifecycle.proceed(life)
+    assert {{:error, :running}, _, []} = Lifecycle.command(life, {:set_ambient, 0})
+    assert {:ok, _, []} = Lifecycle.signal(life, 9)
   end
 
   test "each verb in each state" do

@@ -69,7 +69,13 @@ defmodule Mix.Tasks.Compile.LinxNative do
   defp build_agent(target) do
     args = ["-p", "linx_process", "--profile", "agent"]
 
-    with :ok <- cargo(args, "agent", target, "-C target-feature=+crt-static") do
+    with :ok <-
+           cargo(
+             args,
+             "agent",
+             target,
+             "-C target-feature=+crt-static -C relocation-model=static"
+           ) do
       install(target, "agent", "agent/linx_process", agent_path())
     end
   end

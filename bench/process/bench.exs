@@ -1,0 +1,201 @@
+# Sessions beside the least that the kernel's own work costs, and beside other programs. Run by bench/process/run.
+#
+# Every round measures each row once, one after the other, so that a busy machine is busy for all of them; a row's time
+# is the median over all its starts. Ratios are to posix_spawn where no namespace is made, and to a bare parked clone3
+# with the same five where five are.
+
+defmodule Bench do
+  alias Linx.Process, as: P
+
+  # linux/sched.h: mnt, pid, uts, ipc; with net.
+  @four 0x2C020000
+  @five 0x6C020000
+  @starts 10
+
+  def run(floor, rounds) do
+    rows = [
+      {"posix_spawn (floor)", :plain, fn -> floor(floor, ["posix_spawn", "#{@starts}"]) end},
+      {"bare parked clone3", :plain, fn -> floor(floor, ["clone3", "#{@starts}", "0"]) end},
+      {"System.cmd", :plain, fn -> times(fn -> System.cmd("/bin/true", []) end) end},
+      {"Linx.Process", :plain, fn -> times(fn -> session([]) end) end},
+      {"bare parked clone3, 4 namespaces", :five,
+       fn -> floor(floor, ["clone3", "#{@starts}", "#{@four}"]) end},
+      {"Linx.Process, 4 namespaces", :five,
+       fn -> times(fn -> session(~w(mount pid uts ipc)a) end) end},
+      {"bare parked clone3, 5 namespaces (floor)", :five,
+       fn -> floor(floor, ["clone3", "#{@starts}", "#{@five}"]) end},
+      {"Linx.Process, 5 namespaces", :five,
+       fn -> times(fn -> session(~w(mount pid uts ipc net)a) end) end},
+      command("unshare -nmpui -f", :five, ~w(unshare -n -m -p -u -i -f /bin/true)),
+      command(
+        "bwrap --unshare-all --ro-bind / /",
+        :five,
+        ~w(bwrap --unshare-all --ro-bind / / /bin/true)
+      )
+    ]
+
+    rows = Enum.reject(rows, &is_nil/1)
+
+    samples =
+      for _ <- 1..rounds, {name, _kind, measure} <- rows, sample <- measure.(), do: {name, sample}
+
+    times = Enum.group_by(samples, &elem(&1, 0), &elem(&1, 1))
+    medians = Map.new(times, fn {name, samples} -> {name, median(samples)} end)
+    plain = medians["posix_spawn (floor)"]
+    five = medians["bare parked clone3, 5 namespaces (floor)"]
+
+    IO.puts("#{kernel()}, #{rounds} rounds of #{@starts} starts\n")
+    line(["start of /bin/true to its end", "median us", "best us", "x floor"])
+
+    for {name, kind, _measure} <- rows do
+      floor = if kind == :plain, do: plain, else: five
+
+      line([
+        name,
+        round(medians[name]),
+        round(Enum.min(times[name])),
+        ratio(medians[name] / floor)
+      ])
+    end
+
+    IO.puts("")
+    pty(floor, rounds)
+    IO.puts("")
+    memory(100)
+  end
+
+  defp command(name, kind, [program | args]) do
+    case System.find_executable(program) do
+      nil -> nil
+      path -> {name, kind, fn -> times(fn -> {_, 0} = System.cmd(path, args) end) end}
+    end
+  end
+
+  defp floor(program, args) do
+    {out, 0} = System.cmd(program, args)
+    for line <- String.split(out), do: line |> Float.parse() |> elem(0)
+  end
+
+  # The rest of a session, which lives until it is told to go, is not part of the time.
+  defp times(start) do
+    for _ <- 1..@starts do
+      {time, result} = :timer.tc(start)
+      if is_pid(result), do: GenServer.stop(result)
+      time * 1.0
+    end
+  end
+
+  defp session(namespaces) do
+    {:ok, session} = P.spawn(argv: ["/bin/true"], namespaces: namespaces, auto_proceed: true)
+    {:ok, {:exited, 0}} = P.wait(session)
+    flush()
+    session
+  end
+
+  # -- output ---------------------------------------------------------------------------------------------------------
+
+  @megabytes 64
+
+  defp pty(program, rounds) do
+    rates =
+      for _ <- 1..max(div(rounds, 3), 3) do
+        [plain] = floor(program, ["pty", "#{@megabytes}"])
+        {plain, stream(stdio: :pty), stream(stdio: [stdout: :pipe])}
+      end
+
+    plain = rates |> Enum.map(&elem(&1, 0)) |> median()
+    pty = rates |> Enum.map(&elem(&1, 1)) |> median()
+    pipe = rates |> Enum.map(&elem(&1, 2)) |> median()
+    line(["output to the owner, #{@megabytes} MB", "median MB/s", "", "x plain"])
+    line(["plain read loop on a terminal", round(plain), "", "1.00"])
+    line(["Linx.Process, pty", round(pty), "", ratio(pty / plain)])
+    line(["Linx.Process, pipe", round(pipe), "", ratio(pipe / plain)])
+  end
+
+  defp stream(opts) do
+    argv = ["/bin/dd", "if=/dev/zero", "bs=65536", "count=#{@megabytes * 16}", "status=none"]
+    {:ok, session} = P.spawn(opts ++ [argv: argv])
+    before = System.monotonic_time(:microsecond)
+    :ok = P.proceed(session)
+    total = count(0)
+    time = System.monotonic_time(:microsecond) - before
+    ^total = @megabytes * 1024 * 1024
+    GenServer.stop(session)
+    @megabytes * 1_000_000 / time
+  end
+
+  defp count(total) do
+    receive do
+      {:linx_process, stream, bytes} when stream in [:pty_out, :stdout] ->
+        count(total + byte_size(bytes))
+
+      {:linx_process, :exited, 0} ->
+        total
+    end
+  end
+
+  # -- memory ---------------------------------------------------------------------------------------------------------
+
+  defp memory(sessions) do
+    parked = for _ <- 1..sessions, do: elem(P.spawn(argv: ["/bin/true"], stdio: :devnull), 1)
+
+    {agents, children} =
+      parked
+      |> Enum.map(fn session ->
+        {:ok, pid} = P.host_pid(session)
+        {pss(parent(pid)), pss(pid)}
+      end)
+      |> Enum.unzip()
+
+    line(["#{sessions} parked sessions, PSS of each", "median KB", "", ""])
+    line(["port program", round(median(agents)), "", ""])
+    line(["child", round(median(children)), "", ""])
+    line(["session", round(median(agents) + median(children)), "", ""])
+    Enum.each(parked, &GenServer.stop/1)
+  end
+
+  defp pss(pid) do
+    [_, kilobytes] = Regex.run(~r/^Pss: +(\d+) kB$/m, File.read!("/proc/#{pid}/smaps_rollup"))
+    String.to_integer(kilobytes)
+  end
+
+  defp parent(pid) do
+    [_, rest] = Regex.run(~r/.*\) (.*)/s, File.read!("/proc/#{pid}/stat"))
+    rest |> String.split(" ") |> Enum.at(1)
+  end
+
+  # -- print ----------------------------------------------------------------------------------------------------------
+
+  defp flush do
+    receive do
+      _ -> flush()
+    after
+      0 -> :ok
+    end
+  end
+
+  defp median(samples) do
+    sorted = Enum.sort(samples)
+    Enum.at(sorted, div(length(sorted), 2))
+  end
+
+  defp ratio(value), do: :erlang.float_to_binary(value, decimals: 2)
+  defp kernel, do: "Linux " <> String.trim(File.read!("/proc/sys/kernel/osrelease"))
+
+  defp line([name | values]) do
+    IO.puts(
+      String.pad_trailing(name, 46) <>
+        Enum.map_join(values, &String.pad_leading(to_string(&1), 13))
+    )
+  end
+end
+
+[floor | rest] = System.argv()
+
+rounds =
+  case rest do
+    [] -> 20
+    [rounds] -> String.to_integer(rounds)
+  end
+
+Bench.run(Path.expand(floor), rounds)

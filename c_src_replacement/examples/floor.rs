@@ -1,0 +1,131 @@
+//! What the kernel's own work costs, for bench/process: the least that any program could do for the same result.
+//!
+//!     floor posix_spawn COUNT        posix_spawn(3) of /bin/true, and its end
+//!     floor clone3 COUNT NAMESPACES  clone3 with CLONE_NEW* bits, parked on a pipe, let go, exec of /bin/true, its end
+//!     floor pty MEGABYTES            a plain loop that reads what dd writes to a terminal
+//!
+//! Prints microseconds, one line a start, or megabytes a second.
+
+use std::error::Error;
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Command, Stdio};
+use std::ptr;
+use std::time::Instant;
+
+use linx_agent::clone::{Side, clone3};
+use linx_agent::request::PtyOptions;
+use linx_agent::{pty, wait};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+const TRUE: &CStr = c"/bin/true";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let number = |at: usize| {
+        arguments
+            .get(at)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(1)
+    };
+    match arguments.get(1).map(String::as_str) {
+        Some("posix_spawn") => repeat(number(2), posix_spawn),
+        Some("clone3") => {
+            let namespaces = number(3);
+            repeat(number(2), || clone_and_park(namespaces))
+        }
+        Some("pty") => plain_read(number(2)),
+        _ => Err("posix_spawn, clone3 or pty".into()),
+    }
+}
+
+fn repeat(
+    count: u64,
+    mut start: impl FnMut() -> Result<(), Box<dyn Error>>,
+) -> Result<(), Box<dyn Error>> {
+    for _ in 0..count {
+        let before = Instant::now();
+        start()?;
+        println!("{}", before.elapsed().as_nanos() as f64 / 1000.0);
+    }
+    Ok(())
+}
+
+fn posix_spawn() -> Result<(), Box<dyn Error>> {
+    let argv = [TRUE.as_ptr().cast_mut(), ptr::null_mut()];
+    let envp = [ptr::null_mut()];
+    let mut pid = 0;
+    // SAFETY: null terminated arrays of strings that outlive the call; no attributes and no file actions.
+    let result = unsafe {
+        libc::posix_spawn(
+            &mut pid,
+            TRUE.as_ptr(),
+            ptr::null(),
+            ptr::null(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+        )
+    };
+    if result != 0 {
+        return Err("posix_spawn".into());
+    }
+    // SAFETY: no status is asked for.
+    unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
+    Ok(())
+}
+
+fn clone_and_park(namespaces: u64) -> Result<(), Box<dyn Error>> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    match clone3(namespaces, None)? {
+        Side::Child => {
+            drop(write);
+            let _ = rustix::io::read(&read, &mut [0; 1]);
+            let argv = [TRUE.as_ptr(), ptr::null()];
+            // SAFETY: null terminated arrays of strings that outlive the call.
+            unsafe { libc::execve(TRUE.as_ptr(), argv.as_ptr(), argv[1..].as_ptr()) };
+            linx_agent::child::leave(127)
+        }
+        Side::Parent { pidfd, .. } => {
+            drop(read);
+            rustix::io::write(&write, &[1])?;
+            wait::reap(pidfd.as_fd())?;
+            Ok(())
+        }
+    }
+}
+
+fn plain_read(megabytes: u64) -> Result<(), Box<dyn Error>> {
+    let (master, slave) = pty::open(PtyOptions::default()).map_err(|fault| fault.stage.name())?;
+    let flags = rustix::fs::fcntl_getfl(&master)? - rustix::fs::OFlags::NONBLOCK;
+    rustix::fs::fcntl_setfl(&master, flags)?;
+    let mut writer = dd(megabytes, slave)?;
+    let mut master = File::from(master);
+    let mut buffer = vec![0; 65_536];
+    let (mut total, before) = (0, Instant::now());
+    loop {
+        match master.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => total += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    let seconds = before.elapsed().as_secs_f64();
+    writer.wait()?;
+    if total as u64 != megabytes << 20 {
+        return Err(format!("{total} bytes").into());
+    }
+    writeln!(std::io::stdout(), "{}", megabytes as f64 / seconds)?;
+    Ok(())
+}
+
+fn dd(megabytes: u64, terminal: OwnedFd) -> Result<std::process::Child, Box<dyn Error>> {
+    Ok(Command::new("/bin/dd")
+        .args(["if=/dev/zero", "bs=65536", "status=none"])
+        .arg(format!("count={}", megabytes * 16))
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(terminal))
+        .spawn()?)
+}
