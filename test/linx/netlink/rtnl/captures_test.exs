@@ -165,7 +165,9 @@ defmodule Linx.Netlink.Rtnl.CapturesTest do
   defp mutate(count) do
     :rand.seed(:exsss, {7, 8, 9})
     messages = List.to_tuple(@messages)
-    # A module's atoms come with its code, which is loaded on first use.
+
+    # A module's atoms come with its code, which is loaded on first use, and the library's with its first call.
+    {:malformed, []} = Native.netlink_decode(<<0::128>>, :rtnl)
     {:ok, modules} = :application.get_key(:linx, :modules)
     :ok = Code.ensure_all_loaded(modules)
     atoms = :erlang.system_info(:atom_count)
