@@ -86,7 +86,7 @@ defmodule Linx.Netfilter.Datum do
   def normalise(type, value) do
     {:ok, norm(type, value)}
   catch
-    {:bad_value, _} = reason -> {:error, reason}
+    {:bad_value, _part} -> {:error, {:bad_value, value}}
   end
 
   @doc "As `normalise/2` for a list, with the first element that does not fit in the error."
@@ -234,7 +234,7 @@ defmodule Linx.Netfilter.Datum do
   defp norm_point(type, value) when is_integer(value) do
     bits = bits(type)
 
-    if type not in [:ifname, :string] and value >= 0 and
+    if type not in [:ifname, :string, :ipv4_addr, :ipv6_addr, :ether_addr] and value >= 0 and
          (bits == 0 or Bitwise.bsr(value, bits) == 0),
        do: value,
        else: bad(value)

@@ -12,9 +12,10 @@ defmodule Linx.Netfilter.Expr do
   `payload(:tcp_dport)` matches TCP alone, since the encoder adds the guard that nft(8) adds, while
   `payload(:transport, 2, 2)` reads these bytes of whatever follows the network header.
 
-      iex> alias Linx.Netfilter.Expr
-      iex> [Expr.payload(:tcp_dport), Expr.cmp(:eq, <<22::16>>), Expr.immediate(:accept)]
-      [#Linx.Netfilter.Expr<payload>, #Linx.Netfilter.Expr<cmp>, #Linx.Netfilter.Expr<immediate accept>]
+      iex> Linx.Netfilter.Expr.payload(:tcp_dport).data
+      %{base: :transport, offset: 2, len: 2, dreg: 1, field: :tcp_dport}
+      iex> Linx.Netfilter.Expr.immediate(:accept)
+      #Linx.Netfilter.Expr<immediate accept>
 
   An expression is only a value: nothing here checks whether the kernel knows it.
 

@@ -6,8 +6,8 @@ defmodule Linx.Netfilter.Rule do
   a `:reconcile` push recognises a rule by. A tag read from the kernel becomes an atom only if that atom exists in this VM;
   otherwise `:tag` is nil and the text stays in `:userdata`, so that pushing the rule again loses nothing.
 
-      iex> Linx.Netfilter.Rule.build([:drop], tag: :default_deny)
-      {:ok, #Linx.Netfilter.Rule<:default_deny [immediate drop]>}
+      iex> Linx.Netfilter.Rule.build!([:drop], tag: :default_deny)
+      #Linx.Netfilter.Rule<:default_deny [immediate drop]>
 
   Expressions are not checked against the kernel here; `Linx.Netfilter.push/3` reports what it refuses.
 

@@ -1,0 +1,267 @@
+defmodule Linx.Netfilter.ValuesTest do
+  use ExUnit.Case, async: true
+
+  alias Linx.Netfilter.{
+    Chain,
+    Datum,
+    Element,
+    Expr,
+    Flowtable,
+    Object,
+    Patch,
+    Rule,
+    Ruleset,
+    Set,
+    Table,
+    Verdict,
+    Vmap
+  }
+
+  alias Linx.Netfilter.Map, as: NMap
+
+  doctest Linx.Netfilter.Chain
+  doctest Linx.Netfilter.Diff
+  doctest Linx.Netfilter.Element
+  doctest Linx.Netfilter.Encoder
+  doctest Linx.Netfilter.Decoder
+  doctest Linx.Netfilter.Error
+  doctest Linx.Netfilter.Expr
+  doctest Linx.Netfilter.Flowtable
+  doctest Linx.Netfilter.Map
+  doctest Linx.Netfilter.Object
+  doctest Linx.Netfilter.Patch
+  doctest Linx.Netfilter.Rule
+  doctest Linx.Netfilter.Ruleset
+  doctest Linx.Netfilter.Set
+  doctest Linx.Netfilter.Table
+  doctest Linx.Netfilter.Verdict
+  doctest Linx.Netfilter.Vmap
+  doctest Linx.Netfilter.Wire
+
+  describe "names" do
+    test "that the kernel cannot hold are refused" do
+      for name <- ["", String.duplicate("x", 256), "a\0b", :atom, nil] do
+        assert {:error, {:bad_table, {:bad_name, ^name}}} = Table.new(:inet, name)
+        assert {:error, {:bad_chain, {:bad_name, ^name}}} = Chain.new(name)
+        assert {:error, {:bad_set, {:bad_name, ^name}}} = Set.new(name, key_type: :mark)
+        assert {:error, {:bad_object, {:bad_name, ^name}}} = Object.new(:counter, name)
+        assert {:error, {:bad_flowtable, {:bad_name, ^name}}} = Flowtable.new(name)
+        refute Verdict.valid?(%Verdict{kind: :jump, target: name})
+      end
+
+      assert {:ok, _} = Table.new(:inet, String.duplicate("x", 255))
+    end
+
+    test "an unknown hook comes with a suggestion" do
+      assert {:error, {:bad_chain, {:bad_hook, :imput, {:did_you_mean, :input}}}} =
+               Chain.new("c", type: :filter, hook: :imput, priority: 0)
+    end
+  end
+
+  describe "elements" do
+    test "come in many forms and stay in one" do
+      forms = [
+        {:ipv4_addr, {10, 0, 0, 1}, [<<10, 0, 0, 1>>, "10.0.0.1"]},
+        {:ipv6_addr, {0xFE80, 0, 0, 0, 0, 0, 0, 1}, [<<0xFE80::16, 0::96, 1::16>>, "fe80::1"]},
+        {:ether_addr, <<2, 0, 0, 0, 0, 1>>, ["02:00:00:00:00:01", {2, 0, 0, 0, 0, 1}]},
+        {:inet_service, 22, ["ssh", :ssh, <<0, 22>>]},
+        {:inet_proto, 6, ["tcp", :tcp]},
+        {:mark, 5, [<<5::native-32>>]},
+        {:ipv4_addr, {:prefix, {10, 0, 0, 0}, 8},
+         [
+           "10.0.0.0/8",
+           "10.1.2.3/8",
+           {:prefix, "10.0.0.0", 8},
+           {:range, "10.0.0.0", "10.255.255.255"}
+         ]},
+        {:inet_service, {:range, 1, 9}, [1..9, {:range, 1, 9}]},
+        {:ipv4_addr, {10, 0, 0, 1}, ["10.0.0.1/32", {:range, "10.0.0.1", "10.0.0.1"}]},
+        {:ifname, {:prefix, "eth", 24}, ["eth*"]},
+        {{:concat, [:ipv4_addr, :inet_service]}, {{10, 0, 0, 1}, 22},
+         [["10.0.0.1", "ssh"], {"10.0.0.1", 22}]}
+      ]
+
+      for {type, kept, given} <- forms, value <- [kept | given] do
+        assert {type, {:ok, kept}} == {type, Datum.normalise(type, value)}
+      end
+    end
+
+    test "that do not fit are named" do
+      bad = [
+        {:ipv4_addr, {256, 0, 0, 1}},
+        {:ipv4_addr, "10.0.0"},
+        {:ipv4_addr, "fe80::1"},
+        {:ipv4_addr, "10.0.0.0/33"},
+        {:ipv4_addr, "10.0.0.0/-1"},
+        {:inet_service, 65_536},
+        {:inet_service, -1},
+        {:inet_service, "no-such-service"},
+        {:inet_service, 9..1//-1},
+        {:ifname, "sixteen-and-more-"},
+        {:ifname, ""},
+        {:ether_addr, "02:00"},
+        {:mark, 0x100000000},
+        {{:concat, [:ipv4_addr, :mark]}, {"10.0.0.1"}},
+        {:ipv4_addr, {:range, "10.0.0.9", "10.0.0.1"}},
+        {:ipv4_addr, nil},
+        {:ipv4_addr, 5}
+      ]
+
+      for {type, value} <- bad do
+        assert {type, {:error, {:bad_value, value}}} == {type, Datum.normalise(type, value)}
+
+        assert {:error, {:bad_set, {:bad_element, ^value, _}}} =
+                 Set.new("s", key_type: type, elements: [value])
+      end
+    end
+
+    test "every value that is kept goes to bytes and back" do
+      for {type, value} <- [
+            {:ipv4_addr, {1, 2, 3, 4}},
+            {:ipv6_addr, {1, 2, 3, 4, 5, 6, 7, 8}},
+            {:mark, 0xDEADBEEF},
+            {:inet_proto, 17},
+            {:ct_state, 8},
+            {:ifname, "eth0"},
+            {:ether_addr, <<1, 2, 3, 4, 5, 6>>},
+            {{:concat, [:ifname, :mark, :inet_service, :ipv6_addr]},
+             {"lo", 7, 80, {0, 0, 0, 0, 0, 0, 0, 1}}}
+          ] do
+        bytes = Datum.to_bytes(type, value)
+        assert byte_size(bytes) == Datum.size(type)
+        assert Datum.from_bytes(type, bytes) == value
+        assert Datum.flip(type, Datum.flip(type, bytes)) == bytes
+      end
+    end
+
+    test "an element that carries more is kept whole, and deleted by its key" do
+      set =
+        Set.new!("s",
+          key_type: :ipv4_addr,
+          elements: [%Element{key: "10.0.0.1", comment: "x"}, %Element{key: "10.0.0.2"}]
+        )
+
+      assert [%Element{key: {10, 0, 0, 1}, comment: "x"}, {10, 0, 0, 2}] = set.elements
+      assert {:ok, %{elements: [{10, 0, 0, 2}]}} = Set.delete_elements(set, ["10.0.0.1"])
+
+      map =
+        NMap.new!("m",
+          key_type: {:concat, [:mark, :mark]},
+          data_type: :mark,
+          elements: [{{1, 2}, 3}]
+        )
+
+      assert {:ok, %{elements: []}} = NMap.delete_elements(map, [{1, 2}])
+      assert {:ok, %{elements: []}} = NMap.delete_elements(map, [{{1, 2}, 3}])
+    end
+
+    test "of a map are checked on both sides" do
+      assert {:error, {:bad_map, {:bad_element, {1, :x}, _}}} =
+               NMap.new("m", key_type: :mark, data_type: :ipv4_addr, elements: [{1, :x}])
+
+      assert {:error, {:bad_map, {:bad_element, 1, :not_a_pair}}} =
+               NMap.new("m", key_type: :mark, data_type: :mark, elements: [1])
+
+      assert {:ok, %NMap{elements: [{1, "cnt"}]}} =
+               NMap.new("m",
+                 key_type: :mark,
+                 data_type: {:object, :counter},
+                 elements: [{1, "cnt"}]
+               )
+
+      assert %NMap{elements: [{22, %Verdict{kind: :drop}}]} =
+               Vmap.new!("v", key_type: :inet_service, elements: [{"ssh", :drop}])
+    end
+  end
+
+  describe "expressions" do
+    test "leave defaults out, so that equal ones are equal" do
+      assert Expr.limit(5, type: :packets, flags: []) == Expr.limit(5)
+      assert Expr.queue(3, total: 1) == Expr.queue(3)
+      assert Expr.quota(5, consumed: 0) == Expr.quota(5)
+    end
+
+    test "take no option they do not have" do
+      for bad <- [
+            fn -> Expr.cmp(:eq, <<1>>, nope: 1) end,
+            fn -> Expr.meta(:mark, direction: :original) end,
+            fn -> Expr.payload(:nope) end,
+            fn -> Expr.payload(:frag_id) end,
+            fn -> Expr.nat(:dnat, reg_addr_min: 1) end,
+            fn -> Expr.dnat_to("nowhere") end,
+            fn -> Expr.dnat_to({1, 2, 3, 400}) end,
+            fn -> Expr.dnat_to("10.0.0.1", 70_000) end,
+            fn -> Expr.log(prefix: String.duplicate("x", 128)) end,
+            fn -> Expr.immediate(:nope) end
+          ] do
+        assert_raise ArgumentError, bad
+      end
+    end
+
+    test "NAT to ranges" do
+      assert [
+               %{data: %{dreg: 1}},
+               %{data: %{dreg: 3}},
+               %{data: %{dreg: 2}},
+               %{data: %{dreg: 4}},
+               nat
+             ] =
+               Expr.dnat_to("10.0.0.1", 80, addr_max: "10.0.0.9", port_max: 90, flags: [:random])
+
+      assert nat.data == %{
+               type: :dnat,
+               family: :ip,
+               reg_addr_min: 1,
+               reg_addr_max: 3,
+               reg_proto_min: 2,
+               reg_proto_max: 4,
+               flags: [:random]
+             }
+
+      assert [_, _, %{data: %{reg_proto_min: 1, reg_proto_max: 2}}] =
+               Expr.masquerade(port_min: 1, port_max: 2)
+    end
+
+    test "a literal set keeps its elements as a named set does" do
+      assert Expr.set_literal(["10.0.0.0/8", "10.0.0.1"], :ipv4_addr).data.elements == [
+               {:prefix, {10, 0, 0, 0}, 8},
+               {10, 0, 0, 1}
+             ]
+    end
+  end
+
+  describe "rules" do
+    test "say what is wrong" do
+      assert {:error, {:bad_rule, {:bad_expression, :nope}}} = Rule.build([:accept, :nope])
+      assert {:error, {:bad_rule, {:bad_tag, "text"}}} = Rule.build([:accept], tag: "text")
+
+      assert {:error, {:bad_rule, {:bad_comment, _}}} =
+               Rule.build([:accept], comment: String.duplicate("x", 129))
+
+      assert {:error, {:bad_rule, {:unknown_option, :nope}}} = Rule.build([:accept], nope: 1)
+      assert {:error, {:bad_rule, {:not_a_list, :accept}}} = Rule.build(:accept)
+    end
+  end
+
+  test "a patch counts what it holds" do
+    assert inspect(Patch.new()) == "#Linx.Netfilter.Patch<0 ops>"
+
+    assert inspect(
+             Patch.new([
+               {:add_set_elements, :inet, "t", "s", [1]},
+               {:delete_chain, :inet, "t", "c"}
+             ])
+           ) ==
+             "#Linx.Netfilter.Patch<2 ops: 1 add, 1 delete>"
+  end
+
+  test "rulesets refuse what is there already and what is not" do
+    rs = Ruleset.new() |> Ruleset.add_table!(:inet, "t") |> Ruleset.add_chain!("t", "c")
+    assert {:error, {:bad_table, {:duplicate_chain, "c"}}} = Ruleset.add_chain(rs, "t", "c")
+    assert {:error, {:bad_rule, {:not_a_rule, :x}}} = Ruleset.add_rule(rs, "t", "c", :x)
+    ft = Flowtable.new!("f", hook: :ingress, priority: 0, devices: ["lo"])
+
+    assert {:error, {:bad_table, {:duplicate_flowtable, "f"}}} =
+             rs |> Ruleset.add_flowtable!("t", ft) |> Ruleset.add_flowtable("t", ft)
+  end
+end
