@@ -47,7 +47,7 @@ defmodule Linx.Mount do
   """
 
   alias Linx.Mount.{Entry, Error, Flags, Mountinfo, Native}
-  alias Linx.{Procfs, Target}
+  alias Linx.{Errno, Procfs, Target}
 
   @typedoc "Whose mount table: that of a process, of a session's workload, or a file in mountinfo's format."
   @type list_target() :: {:pid, pos_integer()} | {:path, Path.t()}
@@ -272,7 +272,7 @@ defmodule Linx.Mount do
   defp answer(:ok, _place, _path), do: :ok
 
   defp answer({:error, {stage, errno}}, place, path) do
-    if errno == :esrch and Target.ended?(place, 3),
+    if is_atom(errno) and Target.ended?(place, Errno.code(errno)),
       do: {:error, :no_process},
       else: {:error, Error.from_native({stage, errno}, Native.error_path(stage, place, path))}
   end

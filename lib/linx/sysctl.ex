@@ -44,7 +44,7 @@ defmodule Linx.Sysctl do
   """
 
   alias Linx.Sysctl.{Entry, Error, Key, Native, Tree}
-  alias Linx.Target
+  alias Linx.{Errno, Target}
 
   @typedoc "Whose value; see the module's text."
   @type in_target() :: :self | {:pid, pos_integer()} | {:path, String.t()} | Linx.Process.t()
@@ -220,12 +220,11 @@ defmodule Linx.Sysctl do
     end
   end
 
-  defp answer({:error, {_stage, :esrch}}, _operation, _key, _paths, target)
-       when is_reference(target),
-       do: {:error, :no_process}
-
-  defp answer({:error, {stage, errno}}, _operation, key, paths, _target),
-    do: {:error, Error.from_native({stage, errno}, key, Key.absolute(hd(paths)))}
+  defp answer({:error, {stage, errno}}, _operation, key, paths, target) do
+    if is_atom(errno) and Target.ended?(target, Errno.code(errno)),
+      do: {:error, :no_process},
+      else: {:error, Error.from_native({stage, errno}, key, Key.absolute(hd(paths)))}
+  end
 
   defp answer({:error, errno}, operation, key, paths, _target) when is_atom(errno),
     do: {:error, Error.from_posix(errno, key, Key.absolute(hd(paths)), operation)}

@@ -42,5 +42,6 @@ defmodule Linx.Target do
 
   @doc "Whether a fault says that the process of a session has ended: its pid may be another's by now."
   @spec ended?(Native.target(), Linx.Native.errno()) :: boolean()
-  def ended?(target, errno), do: is_reference(target) and errno == @esrch
+  def ended?(target, errno),
+    do: errno == @esrch and not is_integer(target) and not is_binary(target)
 end

@@ -179,6 +179,13 @@ defmodule Linx.Integration.MountTest do
       assert {:error, %Error{operation: :setns, errno: :einval, path: "/etc/passwd"}} =
                Mount.mount("x", folder, "tmpfs", in: {:path, "/etc/passwd"})
 
+      # A FIFO that nobody writes to holds nobody up.
+      fifo = Path.join(folder, "fifo")
+      {_, 0} = System.cmd("mkfifo", [fifo])
+
+      assert {:error, %Error{operation: :setns, errno: :einval, path: ^fifo}} =
+               Mount.mount("x", folder, "tmpfs", in: {:path, fifo})
+
       wrong = "/proc/#{pid}/ns/uts"
 
       assert {:error, %Error{operation: :setns, errno: :einval, path: ^wrong}} =

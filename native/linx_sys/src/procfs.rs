@@ -9,8 +9,8 @@ use crate::fault::{Fault, Stage};
 use crate::ns::Target;
 use crate::pin::Pin;
 
-/// More than any of these files holds; a reader that never ends is not ours to follow.
-const MAX_FILE: usize = 4 << 20;
+/// More than any of these files holds: a mount table of a million lines. What goes on for ever is EFBIG.
+const MAX_FILE: usize = 256 << 20;
 
 /// `/proc/<pid>/<name>`, whole.
 pub fn read_file(target: &Target<'_>, name: &str) -> Result<Vec<u8>, Fault> {
@@ -58,9 +58,9 @@ pub(crate) fn read_to_end(file: &OwnedFd) -> Result<Vec<u8>, Fault> {
         let count =
             retry_on_intr(|| read(file.as_fd(), &mut chunk)).map_err(Stage::Read.errno())?;
         match chunk.get(..count) {
-            None | Some([]) => break,
+            None | Some([]) => return Ok(content),
             Some(bytes) => content.extend_from_slice(bytes),
         }
     }
-    Ok(content)
+    Err(Stage::Read.fault(libc::EFBIG))
 }
