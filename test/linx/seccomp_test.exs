@@ -181,7 +181,16 @@ defmodule Linx.SeccompTest do
     assert Seccomp.from_rules(:rules) == {:error, {:bad_rule, :rules}}
     assert Seccomp.from_rules({:rules, :allow}) == {:error, {:bad_rule, :rules}}
 
-    for rule <- [:read, {:allow, "read"}, {:allow}, {:allow, :read, :always}] do
+    assert Seccomp.from_rules({[{:allow, :read} | :x], :allow}) ==
+             {:error, {:bad_rule, [{:allow, :read} | :x]}}
+
+    for rule <- [
+          :read,
+          {:allow, "read"},
+          {:allow},
+          {:allow, :read, :always},
+          {:allow, :read, [{0, :eq, 1} | :x]}
+        ] do
       assert Seccomp.from_rules({[rule], :allow}) == {:error, {:bad_rule, rule}}
     end
 

@@ -8,6 +8,8 @@ defmodule Linx.Seccomp.Builder do
         |> Linx.Seccomp.Builder.allow_if(:socket, [{0, :eq, 1}])
         |> Linx.Seccomp.Builder.deny(:ptrace, errno: :eperm)
         |> Linx.Seccomp.Builder.build(default: :kill_process)
+
+  Source: seccomp(2).
   """
 
   alias Linx.Seccomp

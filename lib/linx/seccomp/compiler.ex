@@ -82,15 +82,23 @@ defmodule Linx.Seccomp.Compiler do
 
   # An empty list of conditions is no condition.
   defp rules(rules) when is_list(rules) do
+    if List.improper?(rules), do: {:error, {:bad_rule, rules}}, else: each_rule(rules)
+  end
+
+  defp rules(other), do: {:error, {:bad_rule, other}}
+
+  defp each_rule(rules) do
     each(rules, fn
       {_action, name} = rule when is_atom(name) -> {:ok, rule}
       {action, name, []} when is_atom(name) -> {:ok, {action, name}}
-      {_action, name, [_ | _]} = rule when is_atom(name) -> {:ok, rule}
+      {_action, name, [_ | _] = list} = rule when is_atom(name) -> proper(rule, list)
       other -> {:error, {:bad_rule, other}}
     end)
   end
 
-  defp rules(other), do: {:error, {:bad_rule, other}}
+  defp proper(rule, conditions) do
+    if List.improper?(conditions), do: {:error, {:bad_rule, rule}}, else: {:ok, rule}
+  end
 
   defp numbers(rules, arch) do
     each(rules, fn rule ->
@@ -139,14 +147,13 @@ defmodule Linx.Seccomp.Compiler do
   # never be reached is a mistake.
   defp distinct(rules) do
     rules
-    |> Enum.reduce_while(%{}, fn rule, seen ->
+    |> Enum.reduce_while(MapSet.new(), fn rule, seen ->
       name = elem(rule, 1)
-      conditions = if tuple_size(rule) == 3, do: elem(rule, 2), else: :always
-      before = Map.get(seen, name, [])
+      this = if tuple_size(rule) == 3, do: {name, elem(rule, 2)}, else: {name, :always}
 
-      if :always in before or conditions in before,
+      if {name, :always} in seen or this in seen,
         do: {:halt, {:error, {:duplicate_rule, name}}},
-        else: {:cont, Map.put(seen, name, [conditions | before])}
+        else: {:cont, MapSet.put(seen, this)}
     end)
     |> case do
       {:error, _} = error -> error
