@@ -72,7 +72,7 @@ defmodule Linx.NFT.Formatter.Load do
     dst_ip: {"ip daddr", :ipv4_addr, 4, :big},
     src_ip6: {"ip6 saddr", :ipv6_addr, 16, :big},
     dst_ip6: {"ip6 daddr", :ipv6_addr, 16, :big},
-    id: {"id", :integer, 4, :host}
+    id: {"id", :integer, 4, :big}
   }
 
   @rt %{
