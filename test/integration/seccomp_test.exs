@@ -166,6 +166,19 @@ defmodule Linx.Integration.SeccompTest do
     end
   end
 
+  # CVE-2019-10063: the kernel reads ioctl's second argument as 32 bits, so the upper half is the caller's to choose.
+  test "a mask closes what a comparison of all 64 bits leaves open", %{probe: probe} do
+    tiocsti = 0x5412
+    calls = for command <- [tiocsti, tiocsti + 0x1_0000_0000], do: native(:ioctl, [-1, command])
+    line = &"n:#{nr(:ioctl)}=#{&1}"
+
+    naive = rules!([{{:errno, :eperm}, :ioctl, [{1, :eq, tiocsti}]}], :allow)
+    assert Probe.run(probe, calls, [naive]) == {[line.(-1), line.(-9)], {:exited, 0}}
+
+    masked = rules!([{{:errno, :eperm}, :ioctl, [{1, :masked_eq, 0xFFFFFFFF, tiocsti}]}], :allow)
+    assert Probe.run(probe, calls, [masked]) == {[line.(-1), line.(-1)], {:exited, 0}}
+  end
+
   describe "stacked filters" do
     test "all count, and the strictest answer wins", %{probe: probe} do
       filters = [
@@ -202,6 +215,31 @@ defmodule Linx.Integration.SeccompTest do
         {:error, %Seccomp.Error{errno: :e2big}} -> {:cont, nil}
       end
     end)
+  end
+
+  @tag :root
+  test "a workload without capabilities gets its filter all the same", %{probe: probe} do
+    {:ok, session} =
+      Linx.Process.spawn(
+        argv: [probe, native(:getppid), "e:"],
+        stdio: [stdin: :devnull, stdout: :pipe, stderr: :devnull]
+      )
+
+    none = MapSet.new()
+
+    :ok =
+      Linx.Capabilities.set_thread_sets(session,
+        effective: none,
+        permitted: none,
+        inheritable: none
+      )
+
+    :ok = Linx.Capabilities.drop_bounding(session, Linx.Capabilities.Constants.all())
+    :ok = Seccomp.install(session, allow!(@nginx ++ [:getppid], {:errno, :eperm}))
+    :ok = Linx.Process.proceed(session)
+    assert_receive {:linx_process, :exited, 0}, 10_000
+    assert_received {:linx_process, :stdout, output}
+    assert output =~ "e:=#{@eperm}"
   end
 
   test "the kernel shows filters and no_new_privs on the workload" do
