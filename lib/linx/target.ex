@@ -44,4 +44,22 @@ defmodule Linx.Target do
   @spec ended?(Native.target(), Linx.Native.errno()) :: boolean()
   def ended?(target, errno),
     do: errno == @esrch and not is_integer(target) and not is_binary(target)
+
+  @doc """
+  Calls `fun` with a descriptor of the target's network namespace, which is closed afterwards.
+
+  For requests that name a namespace by descriptor: the kernel looks it up while it handles the request, and until
+  `fun` returns it is open and its number is not another's.
+  """
+  @spec with_netns(Native.target(), (non_neg_integer() -> result)) :: result | Native.fault()
+        when result: term()
+  def with_netns(target, fun) do
+    with {:ok, namespace, fd} <- Native.netns_open(target) do
+      try do
+        fun.(fd)
+      after
+        Native.netns_release(namespace)
+      end
+    end
+  end
 end

@@ -14,17 +14,19 @@ defmodule Linx.ArchitectureTest do
     {~r/^Linx\.(Target|Procfs)$/, :kernel},
     {~r/^Linx\.Process(\.|$)/, :kernel},
     {~r/\.Reconcile\.(Report|Diff)$/, :values},
-    {~r/\.Reconcile\.Source$/, :verbs},
+    {~r/^Linx\.Reconcile\.Source$/, :values},
+    {~r/\.Reconcile\.Source$/, :loops},
     {~r/^Linx\.Reconcile\.ThreeWay$/, :values},
     {~r/^Linx\.Reconcile(\.|$)/, :loops},
     {~r/^Linx\.\w+(\.\w+)?\.Reconcile(\.|$)/, :verbs},
-    {~r/^Linx\.Netfilter\.(Encoder|Decoder)(\.|$)/, :codecs},
+    {~r/^Linx\.Netfilter\.(Encoder|Decoder|Canonical|Diff)(\.|$)/, :codecs},
     {~r/^Linx\.Netfilter\.(Monitor|Log)$/, :processes},
     {~r/^Linx\.Netfilter\.(Monitor|Log)\./, :values},
-    {~r/^Linx\.Netfilter$/, :verbs},
+    # The face of the subsystem, monitor and log included.
+    {~r/^Linx\.Netfilter$/, :processes},
     {~r/^Linx\.Netfilter\.(Push|Pull|Batch|Transaction|Kernel)(\.|$)/, :verbs},
     {~r/^Linx\.Netfilter\./, :values},
-    {~r/^Linx\.Netlink\.(Message|Attr|Codec|Constants|Nfnl\.Codec)(\.|$)/, :codecs},
+    {~r/^Linx\.Netlink\.(Message|Attr|Codec|Constants|Nfnl\.Header)(\.|$)/, :codecs},
     {~r/^Linx\.Netlink\.(Socket|Inbox|Request|Nfnl)(\.|$)/, :kernel},
     {~r/^Linx\.Netlink\.Rtnl\.Monitor$/, :processes},
     {~r/^Linx\.Netlink\.Rtnl\.Monitor\./, :values},
@@ -33,13 +35,13 @@ defmodule Linx.ArchitectureTest do
     {~r/^Linx\.Seccomp\.(Filter|Syscalls|Rule)/, :values},
     {~r/^Linx\.Mount\.(Entry|Mountinfo)$/, :codecs},
     {~r/^Linx\.Capabilities\.(Constants|State)$/, :values},
-    {~r/^Linx\.(Cgroup|Sysctl|User)\.(Stats|Entry|Map|Events|Pressure|Keyed|Key)$/, :values},
+    {~r/^Linx\.Cgroup\.(Stats|Events|Pressure|Keyed)$/, :codecs},
+    {~r/^Linx\.(Sysctl|User)\.(Entry|Map|Key)$/, :values},
     {~r/^Linx\.Tty\.(WindowSize|Saved)$/, :values},
     {~r/^Linx\.Tty(\.|$)/, :processes},
     {~r/^Linx\.(Cgroup|Mount|User|Capabilities|Seccomp|Sysctl)(\.|$)/, :verbs},
     {~r/^Linx\.Doctor(\.|$)/, :processes},
-    {~r/^Mix\.Tasks\./, :loops},
-    {~r/^(Inspect|String\.Chars|Enumerable|Collectable|JSON\.Encoder)\.Linx\./, :values}
+    {~r/^Mix\.Tasks\./, :loops}
   ]
 
   setup_all do
@@ -59,8 +61,13 @@ defmodule Linx.ArchitectureTest do
   # Modules of test/support are compiled into the same application in the test environment.
   defp test_support?(module), do: String.starts_with?(inspect(module), "Linx.Test.")
 
+  # The implementation of a protocol belongs to the module it is for.
   defp room(module) do
-    name = inspect(module)
+    name =
+      module
+      |> inspect()
+      |> String.replace(~r/^(Inspect|String\.Chars|JSON\.Encoder)\.(?=Linx\.)/, "")
+
     Enum.find_value(@placement, fn {pattern, room} -> if name =~ pattern, do: room end)
   end
 

@@ -40,7 +40,7 @@ defmodule Linx.Netfilter.Encoder do
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netfilter.Wire.{Constants, Writer}
   alias Linx.Netlink.Message
-  alias Linx.Netlink.Nfnl.Codec
+  alias Linx.Netlink.Nfnl.Header
 
   # nlmsghdr flags, include/uapi/linux/netlink.h.
   @dump 0x300
@@ -839,7 +839,7 @@ defmodule Linx.Netfilter.Encoder do
   defp comment(attribute, text), do: Writer.attr(attribute, Userdata.with_comment(text))
 
   defp message(type, flags, family, attrs) do
-    payload = IO.iodata_to_binary([Codec.encode_nfgenmsg(family, 0) | List.wrap(attrs)])
+    payload = IO.iodata_to_binary([Header.encode(family, 0) | List.wrap(attrs)])
     %Message{type: 0x0A00 + type, flags: flags, payload: payload}
   end
 end

@@ -15,8 +15,8 @@ defmodule Linx.Netlink.Nfnl.Codec do
   """
 
   alias Linx.Netlink.{Message, Request, Socket}
+  alias Linx.Netlink.Nfnl.Header
 
-  @families %{unspec: 0, inet: 1, ipv4: 2, ip: 2, arp: 3, netdev: 5, bridge: 7, ipv6: 10, ip6: 10}
   @subsystems %{ctnetlink: 1, queue: 3, ulog: 4, nftables: 10}
   @batch_begin 0x10
   @batch_end 0x11
@@ -26,33 +26,15 @@ defmodule Linx.Netlink.Nfnl.Codec do
 
   @doc "The four bytes of a header. Raises `ArgumentError` for an unknown family and for a resource id that is no 16-bit number."
   @spec encode_nfgenmsg(atom() | 0..255, 0..65535) :: <<_::32>>
-  def encode_nfgenmsg(family \\ :unspec, res_id \\ 0)
-
-  def encode_nfgenmsg(family, res_id) when family in 0..255 and res_id in 0..65535,
-    do: <<family, 0, res_id::16>>
-
-  def encode_nfgenmsg(family, res_id) when is_atom(family) and res_id in 0..65535,
-    do: <<nfproto(family), 0, res_id::16>>
-
-  def encode_nfgenmsg(family, res_id),
-    do: raise(ArgumentError, "not a header: family #{inspect(family)}, res_id #{inspect(res_id)}")
+  defdelegate encode_nfgenmsg(family \\ :unspec, res_id \\ 0), to: Header, as: :encode
 
   @doc "`{family, version, res_id, rest}` of a message body. Raises `ArgumentError` for fewer than four bytes."
   @spec decode_nfgenmsg(binary()) :: {0..255, 0..255, 0..65535, binary()}
-  def decode_nfgenmsg(<<family, version, res_id::16, rest::binary>>),
-    do: {family, version, res_id, rest}
-
-  def decode_nfgenmsg(other),
-    do: raise(ArgumentError, "an nfgenmsg header has 4 bytes, not #{byte_size(other)}")
+  defdelegate decode_nfgenmsg(body), to: Header, as: :decode
 
   @doc "The `NFPROTO_*` number of a family. Raises `ArgumentError` for an unknown one."
   @spec nfproto(atom()) :: 0..255
-  def nfproto(family) do
-    case @families do
-      %{^family => n} -> n
-      _ -> raise ArgumentError, "unknown family #{inspect(family)}"
-    end
-  end
+  defdelegate nfproto(family), to: Header
 
   @doc "The message type of an operation of a subsystem, both numbers."
   @spec nlmsg_type(0..255, 0..255) :: 0..65535

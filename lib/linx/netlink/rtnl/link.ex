@@ -33,7 +33,7 @@ defmodule Linx.Netlink.Rtnl.Link do
 
   import Bitwise
 
-  alias Linx.{MAC, Native, Target}
+  alias Linx.{MAC, Target}
   alias Linx.Netlink.{Error, Request, Socket}
   alias Linx.Netlink.Rtnl.{AltNames, Call, HardwareAddress, LinkInfo}
 
@@ -432,12 +432,11 @@ defmodule Linx.Netlink.Rtnl.Link do
 
   def move_to_netns(socket, ref, netns) do
     with {:ok, request} <- identify(ref),
-         {:ok, target} <- target(netns),
-         {:ok, namespace, fd} <- open(target) do
-      # The kernel looks the descriptor up while it handles the request; until then the term keeps it open.
-      result = change(socket, %{request | net_ns_fd: fd}, ref)
-      Native.netns_release(namespace)
-      result
+         {:ok, target} <- target(netns) do
+      case Target.with_netns(target, &change(socket, %{request | net_ns_fd: &1}, ref)) do
+        {:error, {stage, errno}} when is_atom(stage) -> {:error, Error.from_fault({stage, errno})}
+        other -> other
+      end
     end
   end
 
@@ -447,10 +446,6 @@ defmodule Linx.Netlink.Rtnl.Link do
   defp target(netns) do
     with {:error, {:bad_in, _}} <- Target.resolve(netns),
          do: raise(ArgumentError, "not a network namespace: #{inspect(netns)}")
-  end
-
-  defp open(target) do
-    with {:error, fault} <- Native.netns_open(target), do: {:error, Error.from_fault(fault)}
   end
 
   @doc """
