@@ -1,6 +1,7 @@
 //! The NIF library: terms to `linx_wire` and `linx_sys`, and back. A function here decodes, calls and replies.
 #![forbid(unsafe_code)]
 
+mod list;
 mod mount;
 mod netfilter;
 mod netlink;

@@ -3,13 +3,15 @@
 use linx_wire::seccomp::{Arch, Condition, INSN_SIZE, Op, Policy, Rule, TooLong, compile};
 use rustler::{Binary, Encoder, Env, Error, NewBinary, NifResult, Term, atoms};
 
+use crate::list::List;
+
 atoms! { ok, error, too_long }
 
 /// Argument, operator (the order of `Linx.Seccomp.Compiler`'s table), mask, value.
 type RawCondition = (u8, u8, u64, u64);
 
 /// Number, `SECCOMP_RET_*` with its data, conditions.
-type RawRule = (u32, u32, Vec<RawCondition>);
+type RawRule = (u32, u32, List<RawCondition>);
 
 fn condition((arg, op, mask, value): RawCondition) -> NifResult<Condition> {
     let op = match op {
@@ -30,6 +32,7 @@ fn condition((arg, op, mask, value): RawCondition) -> NifResult<Condition> {
 
 fn rule((number, action, conditions): RawRule) -> NifResult<Rule> {
     let conditions = conditions
+        .0
         .into_iter()
         .map(condition)
         .collect::<Result<_, _>>()?;
@@ -45,10 +48,10 @@ fn seccomp_compile<'a>(
     env: Env<'a>,
     arch: u32,
     default: u32,
-    rules: Vec<RawRule>,
+    rules: List<RawRule>,
 ) -> NifResult<Term<'a>> {
     let arch = Arch::from_audit(arch).ok_or(Error::BadArg)?;
-    let rules = rules.into_iter().map(rule).collect::<Result<_, _>>()?;
+    let rules = rules.0.into_iter().map(rule).collect::<Result<_, _>>()?;
     match compile(&Policy {
         arch,
         default,

@@ -6,18 +6,19 @@ use linx_sys::job::{Job, Outcome};
 use linx_sys::{Fault, Stage};
 use rustler::{Binary, Error, NifResult};
 
+use crate::list::List;
 use crate::reply::{Bytes, Reply, Value};
 use crate::target::Places;
 
 /// The paths below `/proc/sys` that a key may mean, the likeliest first.
-type Paths<'a> = Vec<Binary<'a>>;
+type Paths<'a> = List<Binary<'a>>;
 
 /// Path below `/proc/sys`, and content.
 type Entries = Vec<(Bytes, Bytes)>;
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn sysctl_read(program: Binary, places: Places, paths: Paths) -> NifResult<Reply<Value<Bytes>>> {
-    let job = Job::SysctlRead(texts(&paths)?);
+    let job = Job::SysctlRead(texts(&paths.0)?);
     Ok(Reply(match places.run(&program, &job) {
         Ok(Outcome::Bytes(bytes)) => Ok(Value(Bytes(bytes))),
         other => Err(fault_of(other, Stage::Read)),
@@ -31,13 +32,13 @@ fn sysctl_write(
     paths: Paths,
     data: Binary,
 ) -> NifResult<Reply<()>> {
-    let job = Job::SysctlWrite(texts(&paths)?, data.as_slice().to_vec());
+    let job = Job::SysctlWrite(texts(&paths.0)?, data.as_slice().to_vec());
     Ok(Reply(places.run(&program, &job).map(|_| ())))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn sysctl_list(program: Binary, places: Places, paths: Paths) -> NifResult<Reply<Value<Entries>>> {
-    let job = Job::SysctlList(texts(&paths)?);
+    let job = Job::SysctlList(texts(&paths.0)?);
     Ok(Reply(match places.run(&program, &job) {
         Ok(Outcome::Entries(entries)) => Ok(Value(
             entries

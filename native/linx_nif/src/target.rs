@@ -9,6 +9,7 @@ use linx_sys::job::{self, Job, Namespaces, Outcome};
 use linx_sys::ns::{self, Kind, Namespace};
 use rustler::{Binary, Decoder, Error, NifResult, ResourceArc, Term};
 
+use crate::list::List;
 use crate::pin::PinResource;
 
 pub enum Target {
@@ -47,11 +48,11 @@ impl Target {
 
 /// `[{target, [clone_flag], owner}]`: the namespaces that a job needs, 0 standing for whatever a path names; with
 /// `owner`, the target's user namespace may be joined where the others are refused without it.
-pub struct Places(Vec<(Target, Vec<u32>, bool)>);
+pub struct Places(Vec<(Target, List<u32>, bool)>);
 
 impl<'a> Decoder<'a> for Places {
     fn decode(term: Term<'a>) -> NifResult<Self> {
-        term.decode().map(Places)
+        term.decode().map(|List(places)| Places(places))
     }
 }
 
@@ -68,11 +69,12 @@ impl Places {
             let Some(target) = target.as_ns() else {
                 continue;
             };
-            if let (ns::Target::Path(path), [0]) = (&target, flags.as_slice()) {
+            if let (ns::Target::Path(path), [0]) = (&target, flags.0.as_slice()) {
                 namespaces.needed.push(Namespace::of_any_kind(path)?);
                 continue;
             }
             let mut kinds: Vec<_> = flags
+                .0
                 .iter()
                 .filter_map(|flag| Kind::from_flag(*flag))
                 .collect();

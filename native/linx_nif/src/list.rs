@@ -1,0 +1,14 @@
+//! Lists from the Elixir side.
+
+use rustler::{Decoder, NifResult, Term};
+
+/// A proper list of `T`; rustler's own `Vec` panics at an improper one's tail.
+#[derive(Debug)]
+pub struct List<T>(pub Vec<T>);
+
+impl<'a, T: Decoder<'a>> Decoder<'a> for List<T> {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        term.list_length()?;
+        term.decode().map(List)
+    }
+}
