@@ -149,7 +149,9 @@ defmodule Linx.Netfilter do
   end
 
   defp replace(sock, ruleset, destroy) do
-    with {:ok, placed} <- Encoder.batch(ruleset, destroy: destroy) do
+    encoded = roomy(size(ruleset), fn -> Encoder.batch(ruleset, destroy: destroy) end)
+
+    with {:ok, placed} <- encoded do
       case send_placed(sock, placed, []) do
         # Linux before 6.3 does not know DESTROYTABLE.
         {:error, %Error{operation: :destroytable, errno: errno}}
@@ -159,6 +161,27 @@ defmodule Linx.Netfilter do
         result ->
           result
       end
+    end
+  end
+
+  # About as many entities as will be written.
+  defp size(%Ruleset{tables: tables}) do
+    for {_key, table} <- tables, {_name, chain} <- table.chains, reduce: 0 do
+      sum -> sum + length(chain.rules)
+    end
+  end
+
+  # Most of what decoding thousands of rules costs is the collector copying those already decoded, again and again while the heap grows.
+  # For that time the heap may be as large as it is going to be: some 1 000 words a rule, at most 128 MB.
+  defp roomy(rules, fun) when rules < 500, do: fun.()
+
+  defp roomy(rules, fun) do
+    before = Process.flag(:min_heap_size, min(rules * 1_000, 16_000_000))
+
+    try do
+      fun.()
+    after
+      Process.flag(:min_heap_size, before)
     end
   end
 
@@ -431,16 +454,18 @@ defmodule Linx.Netfilter do
          {:ok, rules} <-
            bodies(sock, nft_msg_getrule(), family, only(nfta_rule_table(), name)),
          {:ok, elements} <- elements(sock, sets, name, elements?) do
-      {:ok,
-       Decoder.assemble(%{
-         tables: tables,
-         chains: chains,
-         rules: Decoder.rules(rules),
-         sets: sets,
-         set_elements: elements,
-         objects: objects,
-         flowtables: flowtables
-       })}
+      roomy(length(rules), fn ->
+        {:ok,
+         Decoder.assemble(%{
+           tables: tables,
+           chains: chains,
+           rules: Decoder.rules(rules),
+           sets: sets,
+           set_elements: elements,
+           objects: objects,
+           flowtables: flowtables
+         })}
+      end)
     end
   end
 

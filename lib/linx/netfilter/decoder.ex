@@ -104,7 +104,7 @@ defmodule Linx.Netfilter.Decoder do
           {{Table.family(), String.t(), String.t(), Rule.t()}, Expressions.cache()}
   def rule(body, cache) do
     {family, attrs} = split_list(body)
-    rule_fields(attrs, family, cache, nil, %Rule{})
+    rule_fields(attrs, family, cache, "", "", nil, [], {nil, nil, []})
   end
 
   @doc false
@@ -114,38 +114,58 @@ defmodule Linx.Netfilter.Decoder do
     rules
   end
 
-  defp rule_fields([], family, cache, table, rule) do
-    chain = rule.chain || ""
-    {{family, table || "", chain, %{rule | chain: chain}}, cache}
+  # One struct at the end: thousands of rules are read here.
+  defp rule_fields([], family, cache, table, chain, handle, exprs, {comment, tag, other}) do
+    rule = %Rule{
+      expressions: exprs,
+      chain: chain,
+      handle: handle,
+      tag: tag,
+      comment: comment,
+      userdata: other
+    }
+
+    {{family, table, chain, rule}, cache}
   end
 
-  defp rule_fields([{type, bytes} | rest], family, cache, table, rule) do
+  defp rule_fields([{type, bytes} | rest], family, cache, table, chain, handle, exprs, userdata) do
     case type do
       nfta_rule_table() ->
-        rule_fields(rest, family, cache, Reader.text(bytes), rule)
+        {table, cache} = name(bytes, cache)
+        rule_fields(rest, family, cache, table, chain, handle, exprs, userdata)
 
       nfta_rule_chain() ->
-        rule_fields(rest, family, cache, table, %{rule | chain: Reader.text(bytes)})
+        {chain, cache} = name(bytes, cache)
+        rule_fields(rest, family, cache, table, chain, handle, exprs, userdata)
 
       nfta_rule_handle() ->
-        rule_fields(rest, family, cache, table, %{rule | handle: Reader.uint(bytes)})
+        rule_fields(rest, family, cache, table, chain, Reader.uint(bytes), exprs, userdata)
 
       nfta_rule_expressions() ->
         {exprs, cache} = Expressions.list(bytes, cache)
-        rule_fields(rest, family, cache, table, %{rule | expressions: Guard.fold(exprs, family)})
+        exprs = Guard.fold(exprs, family)
+        rule_fields(rest, family, cache, table, chain, handle, exprs, userdata)
 
       nfta_rule_userdata() ->
-        {comment, tag, other} = Userdata.parse_rule(bytes)
-
-        rule_fields(rest, family, cache, table, %{
-          rule
-          | comment: comment,
-            tag: tag,
-            userdata: other
-        })
+        userdata = Userdata.parse_rule(bytes)
+        rule_fields(rest, family, cache, table, chain, handle, exprs, userdata)
 
       _unknown ->
-        rule_fields(rest, family, cache, table, rule)
+        rule_fields(rest, family, cache, table, chain, handle, exprs, userdata)
+    end
+  end
+
+  # The names of tables and chains repeat from rule to rule.
+  defp name(bytes, cache) do
+    key = {:name, bytes}
+
+    case cache do
+      %{^key => name} ->
+        {name, cache}
+
+      _ ->
+        name = Reader.text(bytes)
+        {name, Map.put(cache, {:name, :binary.copy(bytes)}, name)}
     end
   end
 

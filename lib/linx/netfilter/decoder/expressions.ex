@@ -11,7 +11,7 @@ defmodule Linx.Netfilter.Decoder.Expressions do
   def list(bytes), do: for({1, elem} <- Reader.attrs(bytes), do: expr(elem))
 
   @typedoc "Expressions already seen, by their bytes: a ruleset repeats few of them often."
-  @type cache :: %{optional(binary()) => Expr.t()}
+  @type cache :: %{optional(term()) => term()}
 
   # More kinds than a ruleset repeats; a set of unlike ones must not fill memory.
   @cache_most 512
