@@ -7,7 +7,7 @@
 #   argument   a listed call, allowed only if its first argument is 0: runs it
 #   refused    calls that are not listed, the mean over many of them: runs it
 #
-# Ours has the ten instructions in front with which Linx installs it. Nanoseconds are the best of sixty passes.
+# Ours has the ten instructions in front with which Linx installs it. Nanoseconds are CPU time, the best of sixty passes.
 
 defmodule Bench do
   alias Linx.Seccomp

@@ -26,9 +26,10 @@ static void fail(const char *what) {
   exit(1);
 }
 
+/* CPU time of this process: what others do on the machine counts less. */
 static double now(void) {
   struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
   return t.tv_sec * 1e9 + t.tv_nsec;
 }
 
