@@ -525,7 +525,13 @@ defmodule Linx.Netfilter.Decoder do
       %{{^family, ^table, ^name} => set} ->
         %Expr{data: data_of_set} = literal = literal(set, %{})
         via = {:dynset, Map.delete(data, :set)}
-        %{literal | data: data_of_set |> Map.delete(:sreg) |> Map.put(:via, via)}
+        data_of_set = data_of_set |> Map.delete(:sreg) |> Map.put(:via, via)
+        # A meter was given its name by whoever made it.
+        %{
+          literal
+          | data:
+              if(name =~ ~r/^__\w+\d+$/, do: data_of_set, else: Map.put(data_of_set, :name, name))
+        }
 
       _ ->
         expr

@@ -13,7 +13,7 @@ defmodule Linx.NFT.Compiler.Action do
     do: one(Expr.flow_offload(Value.text_of(name, scope)), scope)
 
   def action({:reset, option, _meta}, scope),
-    do: one(Expr.new(:exthdr, %{op: :tcpopt, type: option, offset: 0, len: 0}), scope)
+    do: one(Expr.new(:exthdr, %{op: :tcpopt, type: option}), scope)
 
   def action({:log, opts, meta}, scope), do: log(opts, meta, scope)
   def action({:reject, opts, meta}, scope), do: reject(opts, meta, scope)

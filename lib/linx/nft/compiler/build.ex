@@ -2,7 +2,7 @@ defmodule Linx.NFT.Compiler.Build do
   @moduledoc false
   # The plan of a text to the ruleset: all sets first, since rules look at what they hold, then the chains.
 
-  alias Linx.Netfilter.{Ruleset, Set, Table}
+  alias Linx.Netfilter.{Ruleset, Table}
   alias Linx.NFT.Compiler.{Chains, Declare, Fault, Objects}
 
   @doc false
@@ -56,23 +56,18 @@ defmodule Linx.NFT.Compiler.Build do
     |> Enum.reduce(table, fn {name, chain}, table ->
       opts = Chains.options(chain.opts, chain.meta, chain.scope)
 
-      {rules, meters} =
-        chain.rules
-        |> Enum.reverse()
-        |> Enum.map_reduce([], fn {rule, variables}, meters ->
-          scope = %{chain.scope | variables: variables, sets: signatures, chain: opts}
-          {rule, more} = Chains.rule(rule, name, scope)
-          {rule, more ++ meters}
-        end)
+      rules =
+        for {rule, variables} <- Enum.reverse(chain.rules) do
+          Chains.rule(rule, name, %{
+            chain.scope
+            | variables: variables,
+              sets: signatures,
+              chain: opts
+          })
+        end
 
-      table = Enum.reduce(meters, table, &add_meter/2)
       checked(Table.add_chain(table, Chains.chain(name, opts, rules, chain.meta)), chain.meta)
     end)
-  end
-
-  defp add_meter({name, set, meta}, table) do
-    opts = set |> Map.drop([:name, :elements]) |> Keyword.new()
-    checked(Table.add_set(table, checked(Set.new(name, opts), meta)), meta)
   end
 
   defp checked({:ok, value}, _meta), do: value
