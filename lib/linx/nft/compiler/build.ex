@@ -3,7 +3,7 @@ defmodule Linx.NFT.Compiler.Build do
   # The plan of a text to the ruleset: all sets first, since rules look at what they hold, then the chains.
 
   alias Linx.Netfilter.{Ruleset, Table}
-  alias Linx.NFT.Compiler.{Chains, Declare, Fault, Objects}
+  alias Linx.NFT.Compiler.{Chains, Declare, Fault, Include, Objects}
 
   @doc false
   def ruleset(plan) do
@@ -30,7 +30,9 @@ defmodule Linx.NFT.Compiler.Build do
     plan.sets
     |> Enum.sort()
     |> Enum.reduce(table, fn {name, set}, table ->
-      case Declare.build(name, set.signature, set.elements, set.scope) do
+      case Include.at(set.scope.origin, fn ->
+             Declare.build(name, set.signature, set.elements, set.scope)
+           end) do
         {:set, value} -> checked(Table.add_set(table, value), set.signature.meta)
         {:map, value} -> checked(Table.add_map(table, value), set.signature.meta)
       end
@@ -54,16 +56,15 @@ defmodule Linx.NFT.Compiler.Build do
     plan.chains
     |> Enum.sort_by(&elem(&1, 0))
     |> Enum.reduce(table, fn {name, chain}, table ->
-      opts = Chains.options(chain.opts, chain.meta, chain.scope)
+      opts =
+        Include.at(chain.scope.origin, fn ->
+          Chains.options(chain.opts, chain.meta, chain.scope)
+        end)
 
       rules =
-        for {rule, variables} <- Enum.reverse(chain.rules) do
-          Chains.rule(rule, name, %{
-            chain.scope
-            | variables: variables,
-              sets: signatures,
-              chain: opts
-          })
+        for {rule, variables, origin} <- Enum.reverse(chain.rules) do
+          scope = %{chain.scope | variables: variables, sets: signatures, chain: opts}
+          Include.at(origin, fn -> Chains.rule(rule, name, scope) end)
         end
 
       checked(Table.add_chain(table, Chains.chain(name, opts, rules, chain.meta)), chain.meta)

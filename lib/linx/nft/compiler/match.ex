@@ -50,16 +50,20 @@ defmodule Linx.NFT.Compiler.Match do
     end
   end
 
-  defp compare(term, op, {:elixir_value, list, value_meta}, meta, scope)
-       when is_list(list) or is_struct(list, MapSet),
-       do:
-         compare(
-           term,
-           op,
-           {:set_inline, [{:elixir_value, Enum.to_list(list), value_meta}], value_meta},
-           meta,
-           scope
-         )
+  # A list from Elixir is a set, or where flags are expected their union.
+  defp compare(term, op, {:elixir_value, list, value_meta} = node, meta, scope)
+       when is_list(list) or is_struct(list, MapSet) do
+    if Datatype.bitmask?(term.type),
+      do: decide(term, op, Value.constant(node, plain(term), scope), meta),
+      else:
+        compare(
+          term,
+          op,
+          {:set_inline, [{:elixir_value, Enum.to_list(list), value_meta}], value_meta},
+          meta,
+          scope
+        )
+  end
 
   # flags / mask
   defp compare(term, op, {:flags, value, mask, _}, meta, scope) do

@@ -16,6 +16,7 @@ defmodule Linx.NFT.Compiler.Scope do
             expect: nil,
             typeof?: false,
             head: [],
+            origin: nil,
             file: "nofile"
 
   @type t :: %__MODULE__{}
