@@ -37,7 +37,11 @@ defmodule Ours do
   defp apart(fun), do: fun |> Task.async() |> Task.await(:infinity)
 
   def route(n, ifindex) do
-    dst = %Linx.IP{bytes: <<21 + Bitwise.bsr(n, 16), Bitwise.bsr(n, 8)::8, n::8, 0>>, family: :inet}
+    dst = %Linx.IP{
+      bytes: <<21 + Bitwise.bsr(n, 16), Bitwise.bsr(n, 8)::8, n::8, 0>>,
+      family: :inet
+    }
+
     {dst, 24, nil, oif: ifindex, table: 201, protocol: :static}
   end
 end
@@ -64,17 +68,21 @@ case System.argv() do
     end
 
   ["add", name, ifindex, count] ->
-    routes = for n <- 0..(String.to_integer(count) - 1), do: Ours.route(n, String.to_integer(ifindex))
+    routes =
+      for n <- 0..(String.to_integer(count) - 1), do: Ours.route(n, String.to_integer(ifindex))
 
     Ours.measured(name, "Linx", fn ->
-      for {dst, prefix, gateway, opts} <- routes, do: :ok = Route.add(socket, dst, prefix, gateway, opts)
+      for {dst, prefix, gateway, opts} <- routes,
+          do: :ok = Route.add(socket, dst, prefix, gateway, opts)
+
       length(routes)
     end)
 
     {:ok, _} = Route.delete_many(socket, routes)
 
   ["batch", name, ifindex, count] ->
-    routes = for n <- 0..(String.to_integer(count) - 1), do: Ours.route(n, String.to_integer(ifindex))
+    routes =
+      for n <- 0..(String.to_integer(count) - 1), do: Ours.route(n, String.to_integer(ifindex))
 
     Ours.measured(name, "Linx", fn ->
       {:ok, results} = Route.add_many(socket, routes)

@@ -1,7 +1,6 @@
 """pyroute2: peers.py dump-routes CASE N | dump-links CASE N | add CASE IFINDEX COUNT"""
 
 import resource
-import socket
 import sys
 import time
 
@@ -39,4 +38,3 @@ with IPRoute() as ip:
     elif what == "add":
         ifindex, count = int(sys.argv[3]), int(sys.argv[4])
         measured(case, lambda: routes(ip, "add", ifindex, count))
-        ip.flush_routes(table=201, family=socket.AF_INET)
