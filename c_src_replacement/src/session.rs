@@ -39,6 +39,13 @@ const QUIET_PTY: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
+/// How long the news of the clone waits to go with that of the checkpoint, which is microseconds away unless the child
+/// was cloned into a frozen cgroup.
+const HOLD: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 2_000_000,
+};
+
 /// How long the report may wait for what the workload left behind to die.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -168,6 +175,7 @@ struct Started {
     devnull: OwnedFd,
     init: bool,
     auto_proceed: bool,
+    credit: u64,
 }
 
 fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
@@ -192,6 +200,7 @@ fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
         None => new & libc::CLONE_NEWUSER as u64 != 0,
     };
     let auto_proceed = options.auto_proceed;
+    let credit = options.credit;
     // Never dropped here: the child reads it, and freeing it would make every page of it a copy.
     let plan = ManuallyDrop::new(Plan {
         options,
@@ -214,6 +223,7 @@ fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
             devnull,
             init,
             auto_proceed,
+            credit,
         }),
     }
 }
@@ -227,6 +237,7 @@ impl Session {
     ) -> Self {
         reader.set_limit(MOST_COMMAND);
         let mut outputs = Outputs::default();
+        outputs.grant(started.credit);
         let ours = started.ours;
         let clone = |fd: &OwnedFd| fd.try_clone().ok();
         outputs.add(Stream::Pty, ours.pty.as_ref().and_then(clone));
@@ -256,12 +267,13 @@ impl Session {
     }
 
     fn run(mut self) {
-        self.report(
-            |out| {
-                out.tuple(3).atom("status").atom("spawned");
-            },
-            self.pid.into(),
-        );
+        self.writer.hold(|frame| {
+            Writer::new(frame)
+                .tuple(3)
+                .atom("status")
+                .atom("spawned")
+                .int(self.pid.into());
+        });
         // Some may have come with the request.
         self.commands();
         let ended = loop {
@@ -291,7 +303,7 @@ impl Session {
 
     fn wait(&mut self) -> Ready {
         let running = self.phase == Phase::Running;
-        let writer_idle = self.writer.is_idle();
+        let writer_idle = self.writer.is_idle() || self.writer.is_holding();
         let mut fds = Vec::with_capacity(8);
         fds.push(PollFd::new(&self.reader, PollFlags::IN));
         fds.push(PollFd::new(&self.children, PollFlags::IN));
@@ -311,15 +323,24 @@ impl Session {
             fds.extend(outputs.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         }
         let quiet = self.outputs.has_quiet_pty();
-        let timeout = quiet.then_some(&QUIET_PTY);
+        let holding = self.writer.is_holding();
+        let timeout = match (holding, quiet) {
+            (true, _) => Some(&HOLD),
+            (false, true) => Some(&QUIET_PTY),
+            (false, false) => None,
+        };
         let count = poll(&mut fds, timeout);
         let ready = Ready {
             control: !fds[0].revents().is_empty(),
             children: !fds[1].revents().is_empty(),
             socket: self.socket.is_some() && !fds[socket_at].revents().is_empty(),
         };
-        if quiet && count == Ok(0) {
-            self.outputs.wake_pty();
+        if count == Ok(0) {
+            if holding {
+                self.writer.flush();
+            } else if quiet {
+                self.outputs.wake_pty();
+            }
         }
         ready
     }
