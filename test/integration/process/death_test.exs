@@ -58,15 +58,20 @@ defmodule Linx.Process.DeathTest do
     end
   end
 
-  @tag :root
   test "a workload that forks as fast as it can, and leaves its session each time, dies all the same" do
     mark = mark()
-    bomb = ~S'f() { setsid sh -c "$0" "$0" & setsid sh -c "$0" "$0" & }; f 2>/dev/null; wait'
-    # A user of its own, whom the limit counts.
-    uid = 100_000 + :rand.uniform(100_000)
-    opts = [uid: uid, rlimits: [nproc: 150], env: ["PATH=/usr/bin:/bin", mark], stdio: :devnull]
-    {session, _pid} = running(opts ++ [argv: ["/bin/sh", "-c", bomb, bomb]])
-    until(fn -> length(with_environment(mark)) > 50 end)
+    churn = "while :; do setsid sh -c 'setsid true & sleep 0.01' & wait $!; done"
+
+    script = """
+    i=0; while [ $i -lt 60 ]; do setsid sleep 300 & i=$((i+1)); done
+    for i in 1 2 3; do setsid sh -c "#{churn}" & done
+    echo up; wait
+    """
+
+    opts = [argv: ["/bin/sh", "-c", script], env: ["PATH=/usr/bin:/bin", mark], stdio: :pipe]
+    {session, _pid} = running(opts)
+    output_until(:stdout, "up")
+    until(fn -> length(with_environment(mark)) > 60 end)
     assert {:ok, {:signaled, _}} = P.stop(session, 0)
     until(fn -> with_environment(mark) == [] end, 3_000)
   end
