@@ -69,19 +69,16 @@ defmodule Linx.Netfilter.Encoder.Expressions do
         "a rule with an anonymous set needs Encoder.to_batch/2 or from_patch/1"
       )
 
-  def expr(%Expr{name: :exthdr, data: %{op: op, type: type} = data})
-      when is_atom(op) and is_integer(type),
-      do: named("exthdr", data(:exthdr, data))
-
-  def expr(%Expr{name: :fwd, data: %{sreg_addr: _} = data}) when not is_map_key(data, :nfproto),
-    do: named("fwd", data(:fwd, data))
+  # `reset tcp option` has no register, and the kernel takes no place then (nft_exthdr_tcp_strip_init), though it dumps one.
+  def expr(%Expr{name: :exthdr, data: %{op: _, type: _} = data})
+      when not is_map_key(data, :dreg) and not is_map_key(data, :sreg),
+      do: named("exthdr", data(:exthdr, Map.take(data, [:op, :type])))
 
   def expr(%Expr{name: :synproxy, data: %{} = data}) do
     flags = for {key, flag} <- [mss: :mss, wscale: :wscale], is_map_key(data, key), do: flag
     named("synproxy", data(:synproxy, Map.update(data, :flags, flags, &Enum.uniq(flags ++ &1))))
   end
 
-  # The kernel wants the attribute, and nft sends it, even when no flag is set.
   def expr(%Expr{name: :nat, data: %{} = data}) do
     named("nat", data(:nat, proto_flag(data)))
   end
