@@ -353,7 +353,8 @@ impl Session {
 
     /// The closed socket alone proves nothing: a child that was killed closes it too, before its death is announced.
     fn has_executed(&self) -> bool {
-        self.page.fault().is_none() && (self.init || wait::has_executed(self.pid).unwrap_or(true))
+        self.page.fault().is_none()
+            && (self.init || wait::has_executed(self.pidfd.as_fd()).unwrap_or(true))
     }
 
     fn running(&mut self) {
