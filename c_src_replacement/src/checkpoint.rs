@@ -7,6 +7,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -75,29 +76,55 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     )
 }
 
-/// Sends without waiting: a child that does not read what it is told is stopped, and a full socket is an error.
+/// How long a full socket may take to have room again.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 500_000_000,
+};
+
+/// Sends, and where the socket is full waits a moment first: many filters come faster than the child is scheduled. One
+/// that still does not read what it is told is stopped, and that is an error.
+fn patiently(
+    socket: BorrowedFd<'_>,
+    mut send: impl FnMut() -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    match send() {
+        Err(Errno::AGAIN) => {
+            let mut room = [PollFd::from_borrowed_fd(socket, PollFlags::OUT)];
+            poll(&mut room, Some(&PATIENCE))?;
+            send()
+        }
+        answer => answer,
+    }
+}
+
+/// Tells the child one thing, with the descriptors that go with it.
 pub fn tell(
     socket: BorrowedFd<'_>,
     record: Record,
     stdio: Option<[BorrowedFd<'_>; 3]>,
 ) -> Result<(), Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if let Some(stdio) = &stdio {
-        ancillary.push(SendAncillaryMessage::ScmRights(stdio));
-    }
     let bytes = record.to_bytes();
-    sendmsg(
-        socket,
-        &[IoSlice::new(&bytes)],
-        &mut ancillary,
-        SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-    )
-    .map(drop)
+    patiently(socket, || {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if let Some(stdio) = &stdio {
+            ancillary.push(SendAncillaryMessage::ScmRights(stdio));
+        }
+        sendmsg(
+            socket,
+            &[IoSlice::new(&bytes)],
+            &mut ancillary,
+            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+        )
+        .map(drop)
+    })
 }
 
 pub fn tell_bytes(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno> {
-    send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map(drop)
+    patiently(socket, || {
+        send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map(drop)
+    })
 }
 
 /// The child's news.

@@ -200,6 +200,16 @@ defmodule Linx.Integration.SeccompTest do
       assert {["n:" <> _], {:exited, 0}} = Probe.run(probe, [native(:write, [-1])], filters)
     end
 
+    test "may come faster than the parked child reads them", %{probe: probe} do
+      filters = List.duplicate(allow!([:write, :exit_group], :kill_process), 300)
+      assert {["n:" <> _], {:exited, 0}} = Probe.run(probe, [native(:write, [-1])], filters)
+    end
+
+    test "beyond what the kernel takes for one thread are its error", %{probe: probe} do
+      assert Probe.run(probe, [], List.duplicate(longest(), 12)) ==
+               {[], {:error, 12, :seccomp_install}}
+    end
+
     test "may be as long as the kernel takes", %{probe: probe} do
       filters = for _ <- 1..2, do: longest()
       assert div(byte_size(hd(filters).bpf), 8) in 4070..4086
@@ -214,7 +224,7 @@ defmodule Linx.Integration.SeccompTest do
         [{:allow, :write}, {:allow, :exit_group}]
     end
 
-    Enum.reduce_while(1100..800//-1, nil, fn count, _ ->
+    Enum.reduce_while(1024..800//-1, nil, fn count, _ ->
       case Seccomp.from_rules({rules.(count), :kill_process}) do
         {:ok, filter} -> {:halt, filter}
         {:error, %Seccomp.Error{errno: :e2big}} -> {:cont, nil}
