@@ -145,14 +145,14 @@ for n <- [1_000, 10_000] do
   counter = :counters.new(1, [])
 
   Bench.rows("reconcile 1 changed rule of #{n}", rounds, [
-    # nft has no such thing: it would load all rules again.
     {"floor (pull)", fn -> Bench.floor("dump", "#{dir}/getrule") end},
     {"linx",
      fn ->
        :counters.add(counter, 1, 1)
        wanted = changed.(:counters.get(counter, 1))
        Bench.ours(fn -> {Netfilter.push(sock, wanted, mode: :reconcile), nil} end)
-     end}
+     end},
+    {"nft -f (all)", fn -> Bench.nft(["-f", "#{dir}/rules.nft"]) end}
   ])
 
   System.cmd("nft", ["flush", "ruleset"])

@@ -665,8 +665,7 @@ defmodule Linx.Netfilter.Encoder do
       struct!(
         module,
         Map.merge(fields, %{
-          # nft's meters are sets of a rule's own with a name.
-          name: data[:name] || prefix,
+          name: prefix,
           table: table_name,
           key_type: key_type,
           flags: Enum.uniq([:anonymous | Map.get(data, :flags, [:constant])]),

@@ -5,8 +5,6 @@ defmodule Linx.Process.Options do
 
   import Bitwise
 
-  alias Linx.Process.Credit
-
   # linux/sched.h.
   @namespaces [
     net: 0x40000000,
@@ -301,7 +299,7 @@ defmodule Linx.Process.Options do
   defp finish(parsed, stdio) do
     request =
       parsed.request
-      |> Map.merge(%{stdio: stdio, auto_proceed: parsed.auto_proceed, credit: Credit.initial()})
+      |> Map.merge(%{stdio: stdio, auto_proceed: parsed.auto_proceed})
       |> arg0(parsed[:arg0])
 
     %{

@@ -49,7 +49,7 @@ defmodule Linx.Process.Session do
           credit: Credit.new()
         }
 
-        {:ok, to_agent(state, request)}
+        {:ok, state |> to_agent(request) |> to_agent({:credit, Credit.initial()})}
 
       {:error, error} ->
         {:error, error}

@@ -92,6 +92,10 @@ defmodule Linx.NFT.Formatter.Element do
   defp value(bytes, type, term, form) when is_binary(bytes),
     do: sized(bytes, type, term || %Term{text: nil, type: :integer, size: byte_size(bytes)}, form)
 
+  # Of a type with an order of its own the number is the value.
+  defp value(number, {type, bits, :host}, term, form) when is_integer(number),
+    do: number(form, if(term, do: named(type, term.type), else: type), number, bits)
+
   # The number stands for its bytes, most significant first, whatever order the register has.
   defp value(number, {type, bits}, term, form) when is_integer(number) do
     size = div(bits + 7, 8)
@@ -127,6 +131,7 @@ defmodule Linx.NFT.Formatter.Element do
   defp number(:plain, type, number, bits), do: Value.plain(type, number, bits)
 
   defp base({type, _bits}), do: type
+  defp base({type, _bits, _order}), do: type
   defp base(type), do: type
 
   # A set whose type says no more than its size takes the names of what is looked up.

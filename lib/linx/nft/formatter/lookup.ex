@@ -17,7 +17,7 @@ defmodule Linx.NFT.Formatter.Lookup do
   end
 
   def step(
-        %Expr{name: :__anon_set, data: %{via: :objref, data_type: {:object, kind}} = data},
+        %Expr{name: :__anon_set, data: %{data_type: {:object, kind}} = data},
         context
       ) do
     with {:ok, key} <- key(context, data[:sreg] || 1, data[:key_type]),
@@ -150,6 +150,14 @@ defmodule Linx.NFT.Formatter.Lookup do
   def key(context, register, type) do
     with {:ok, term} <- Registers.fetch(context.registers, register), do: {:ok, typed(term, type)}
   end
+
+  # Ports of whatever transport it is: the set's type tells them from other two bytes.
+  defp typed(
+         %Term{source: %{base: :transport, offset: offset, len: 2} = source} = term,
+         :inet_service
+       )
+       when not is_map_key(source, :field) and offset in [0, 2],
+       do: %{term | text: if(offset == 0, do: "th sport", else: "th dport"), type: :inet_service}
 
   # A constant takes its type from where it is used.
   defp typed(%Term{value: nil} = term, _type), do: term

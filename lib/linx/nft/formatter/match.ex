@@ -133,7 +133,7 @@ defmodule Linx.NFT.Formatter.Match do
     bits = term.size * 8
     length = bits - trailing_zeros(mask, bits)
 
-    if mask == bsl(Term.ones(length), bits - length) and length < bits and
+    if length < bits and mask == bsl(Term.ones(length), bits - length) and
          (number &&& mask) == number,
        do: [Value.number(type, number, bits), "/", Integer.to_string(length)]
   end

@@ -221,6 +221,7 @@ defmodule Linx.NFT.Formatter.Rule do
 
   defp compare(context, register, op, data) do
     with {:ok, term} <- Registers.fetch(context.registers, register) do
+      term = port(term, context)
       context = Context.learn(context, term, op, data)
 
       cond do
@@ -231,6 +232,21 @@ defmodule Linx.NFT.Formatter.Rule do
       end
     end
   end
+
+  # Two bytes where all transports have their ports, as long as the rule does not speak of another one.
+  @with_ports [nil, :tcp, :udp, :udplite, :sctp, :dccp]
+
+  defp port(
+         %Term{source: %{base: :transport, offset: offset, len: 2} = source, pending: nil} = term,
+         context
+       )
+       when not is_map_key(source, :field) and offset in [0, 2] do
+    if context.transport in @with_ports,
+      do: %{term | text: if(offset == 0, do: "th sport", else: "th dport"), type: :inet_service},
+      else: term
+  end
+
+  defp port(term, _context), do: term
 
   # nft reads neighbouring fields with one load and compares them at once.
   defp wide?(%Term{source: %{field: name, len: len}, pending: nil}) when is_atom(name) do
@@ -325,7 +341,7 @@ defmodule Linx.NFT.Formatter.Rule do
 
   defp range(context, register, op, from, to) do
     with {:ok, term} <- Registers.fetch(context.registers, register || 1),
-         do: Context.emit(context, Match.range(term, op, from, to))
+         do: Context.emit(context, Match.range(port(term, context), op, from, to))
   end
 
   @doc "The text of a value in a register for a statement that takes a value of `as`."

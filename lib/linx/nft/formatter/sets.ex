@@ -2,6 +2,7 @@ defmodule Linx.NFT.Formatter.Sets do
   @moduledoc false
   # Declarations of sets and maps.
 
+  alias Linx.Netfilter.Datatype
   alias Linx.NFT.Formatter.{Element, Layout, Statement, Typeof, Value}
 
   @flags [:constant, :dynamic, :interval, :timeout]
@@ -87,15 +88,65 @@ defmodule Linx.NFT.Formatter.Sets do
 
   # nft wants an expression for a key that no type name describes.
   defp declared(type),
-    do: if(sized?(type), do: ["typeof ", names(type)], else: ["type ", names(type)])
+    do: if(sized?(type), do: ["typeof ", expressions(type)], else: ["type ", names(type)])
 
   defp sized?({:concat, types}), do: Enum.any?(types, &sized?/1)
-  defp sized?({_type, bits}) when is_integer(bits), do: true
+  defp sized?(type) when is_tuple(type), do: name(type) == nil
   defp sized?(_type), do: false
 
   defp names({:concat, types}), do: types |> Enum.map(&names/1) |> Enum.intersperse(" . ")
   defp names({:interval, type}), do: ["interval ", names(type)]
   defp names({:object, kind}), do: Map.get(@objects, kind) || to_string(kind)
-  defp names({_type, bits}) when is_integer(bits), do: ["@nh,0,", Integer.to_string(bits)]
+  defp names(type) when is_tuple(type), do: name(type) || expression(type)
   defp names(type), do: Atom.to_string(type)
+
+  # A type with a size of its own needs no other said.
+  defp name(type) do
+    with {:ok, %{size: size}} when size > 0 <- Datatype.fetch(elem(type, 0)),
+         true <- div(size + 7, 8) == div(elem(type, 1) + 7, 8),
+         do: Atom.to_string(elem(type, 0)),
+         else: (_ -> nil)
+  end
+
+  defp expressions({:concat, types}),
+    do: types |> Enum.map(&expression/1) |> Enum.intersperse(" . ")
+
+  defp expressions(type), do: expression(type)
+
+  # Expressions whose values have these types.
+  @expressions %{
+    ipv4_addr: "ip saddr",
+    ipv6_addr: "ip6 saddr",
+    ether_addr: "ether saddr",
+    ether_type: "ether type",
+    inet_proto: "meta l4proto",
+    inet_service: "th dport",
+    nf_proto: "meta nfproto",
+    mark: "meta mark",
+    ifname: "meta iifname",
+    iface_index: "meta iif",
+    iface_type: "meta iiftype",
+    uid: "meta skuid",
+    gid: "meta skgid",
+    classid: "meta priority",
+    devgroup: "meta iifgroup",
+    pkt_type: "meta pkttype",
+    ct_state: "ct state",
+    ct_status: "ct status",
+    ct_dir: "ct direction",
+    icmp_type: "icmp type",
+    icmp_code: "icmp code",
+    icmpv6_type: "icmpv6 type",
+    icmpv6_code: "icmpv6 code",
+    tcp_flag: "tcp flags",
+    dscp: "ip dscp",
+    ecn: "ip ecn",
+    string: "osf name"
+  }
+  @host %{8 => "socket transparent", 16 => "ct zone", 32 => "meta length", 64 => "ct bytes"}
+
+  defp expression({:integer, bits, :host}) when is_map_key(@host, bits), do: @host[bits]
+  defp expression({:integer, bits}), do: ["@nh,0,", Integer.to_string(bits)]
+  defp expression(type) when is_tuple(type), do: expression(elem(type, 0))
+  defp expression(type), do: Map.get(@expressions, type) || Atom.to_string(type)
 end

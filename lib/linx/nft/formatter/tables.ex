@@ -14,15 +14,22 @@ defmodule Linx.NFT.Formatter.Tables do
     # Objects and flowtables before the rules that name them; the page's order for the rest.
     blocks =
       [header(table)] ++
-        for({_, object} <- Enum.sort(table.objects), do: Objects.text(object, table.family)) ++
-        for({_, ft} <- Enum.sort(table.flowtables), do: flowtable(ft)) ++
+        for(
+          {_, object} <- Enum.sort(table.objects),
+          do: block(object, &Objects.text(&1, table.family))
+        ) ++
+        for({_, ft} <- Enum.sort(table.flowtables), do: block(ft, &flowtable/1)) ++
         for(
           {_, chain} <- Enum.sort(table.chains),
           :binding not in chain.flags,
-          do: chain(chain, context)
+          do: block(chain, &chain(&1, context))
         ) ++
-        for({_, set} <- Enum.sort(table.sets), :anonymous not in set.flags, do: Sets.text(set)) ++
-        for {_, map} <- Enum.sort(table.maps), do: Sets.text(map)
+        for(
+          {_, set} <- Enum.sort(table.sets),
+          :anonymous not in set.flags,
+          do: block(set, &Sets.text/1)
+        ) ++
+        for {_, map} <- Enum.sort(table.maps), do: block(map, &Sets.text/1)
 
     blocks = Enum.reject(blocks, &(&1 == []))
 
@@ -35,6 +42,20 @@ defmodule Linx.NFT.Formatter.Tables do
       Enum.intersperse(blocks, "\n"),
       "}\n"
     ]
+  end
+
+  # A value may hold anything; what does not have the documented shape is named and left out.
+  defp block(entity, text) do
+    text.(entity)
+  rescue
+    _ ->
+      [
+        "  # <unsupported ",
+        entity.__struct__ |> Module.split() |> List.last() |> String.downcase(),
+        ": ",
+        printable(inspect(entity.name)),
+        ">\n"
+      ]
   end
 
   defp header(table) do
