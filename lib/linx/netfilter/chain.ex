@@ -108,7 +108,11 @@ defmodule Linx.Netfilter.Chain do
   def base?(%__MODULE__{type: type, hook: hook, priority: priority}),
     do: type != nil and hook != nil and priority != nil
 
-  @doc "The chain with `rule` at its end; the rule's `:chain` becomes this chain's name."
+  @doc """
+  The chain with `rule` at its end; the rule's `:chain` becomes this chain's name.
+
+  What is no rule is `{:error, {:bad_chain, {:not_a_rule, term}}}`.
+  """
   @spec add_rule(t(), Rule.t()) :: {:ok, t()} | {:error, {:bad_chain, term()}}
   def add_rule(%__MODULE__{} = chain, %Rule{} = rule),
     do: {:ok, %{chain | rules: chain.rules ++ [%{rule | chain: chain.name}]}}
@@ -118,7 +122,7 @@ defmodule Linx.Netfilter.Chain do
   @doc """
   Checks type and hook against `family`: what the kernel would refuse with EOPNOTSUPP or EINVAL.
 
-  Reasons: `{:type_not_valid_for_family, %{type:, family:}}`, `{:hook_not_valid_for_family, %{hook:, family:}}`,
+  Answers `{:error, {:bad_chain, reason}}` with `{:type_not_valid_for_family, %{type:, family:}}`, `{:hook_not_valid_for_family, %{hook:, family:}}`,
   `{:hook_not_valid_for_type, %{hook:, type:}}`, `{:unknown_family, family}`.
   """
   @spec validate_for_family(t(), atom()) :: :ok | {:error, {:bad_chain, term()}}

@@ -19,6 +19,8 @@ defmodule Linx.Netfilter.Diff do
       [:create_table]
 
   Nothing is sent here; `Linx.Netfilter.push/3` does that.
+
+  Source: net/netfilter/nf_tables_api.c, for what may be replaced and what is busy.
   """
 
   alias Linx.Netfilter.{Canonical, Patch, Rule, Ruleset, Set, Table}

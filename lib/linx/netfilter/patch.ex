@@ -10,6 +10,8 @@ defmodule Linx.Netfilter.Patch do
 
       iex> Linx.Netfilter.Patch.new([{:delete_table, :inet, "old"}])
       #Linx.Netfilter.Patch<1 op: 1 delete>
+
+  Source: net/netfilter/nf_tables_api.c, for what depends on what.
   """
 
   alias Linx.Netfilter.{Chain, Flowtable, Object, Rule, Set, Table}

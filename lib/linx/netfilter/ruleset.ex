@@ -16,6 +16,8 @@ defmodule Linx.Netfilter.Ruleset do
       1
 
   A table is named by its name alone, while that is unambiguous, or by `{family, name}`.
+
+  Source: nft(8), "RULESET", "TABLES".
   """
 
   alias Linx.Netfilter.{Chain, Flowtable, Object, Rule, Set, Table}

@@ -96,7 +96,7 @@ defmodule Linx.Netfilter.Table do
   def put_chain(%__MODULE__{}, %Chain{name: name}),
     do: {:error, {:bad_table, {:no_such_chain, name}}}
 
-  @doc "The chain called `name`."
+  @doc "The chain called `name`, or `{:error, :no_such_chain}`."
   @spec fetch_chain(t(), String.t()) :: {:ok, Chain.t()} | {:error, :no_such_chain}
   def fetch_chain(%__MODULE__{chains: chains}, name) do
     with :error <- Map.fetch(chains, name), do: {:error, :no_such_chain}
@@ -110,7 +110,7 @@ defmodule Linx.Netfilter.Table do
          do: {:ok, put_in(table.sets[name], placed(set, table))}
   end
 
-  @doc "The table with `map`, a verdict map too; names are shared with sets."
+  @doc "The table with `map`, a verdict map too. Names are shared with sets: a second one is `{:bad_table, {:duplicate_set, name}}`."
   @spec add_map(t(), NMap.t()) :: {:ok, t()} | {:error, {:bad_table, term()}}
   def add_map(%__MODULE__{} = table, %NMap{name: name} = map) do
     with :ok <- free(table.maps, name, {:duplicate_set, name}),
