@@ -500,3 +500,95 @@ fn borrow<'fd>(fd: RawFd) -> Result<BorrowedFd<'fd>, Fault> {
     // reused meanwhile they answer EBADF or are about the other file, whose identity is compared before any change.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+
+    /// Both ends of a terminal that controls nobody.
+    fn pair() -> (OwnedFd, OwnedFd) {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let slave = ioctl_tiocgptpeer(&master, flags).unwrap();
+        (master, slave)
+    }
+
+    #[test]
+    fn a_size_is_read_as_it_was_set() {
+        let (master, slave) = pair();
+        let size = WindowSize {
+            rows: 42,
+            cols: 132,
+            xpixel: 7,
+            ypixel: u16::MAX,
+        };
+        set_window_size(master.as_raw_fd(), size).unwrap();
+        assert_eq!(window_size(slave.as_raw_fd()), Ok(size));
+        assert_eq!(window_size(-1), Err(Stage::Ioctl.fault(libc::EBADF)));
+    }
+
+    #[test]
+    fn saved_settings_survive_the_way_through_bytes() {
+        let (_master, slave) = pair();
+        let saved = Saved::of(slave.as_raw_fd()).unwrap();
+        let bytes = saved.to_bytes();
+        assert_eq!(bytes.len(), Saved::LEN);
+        let again = Saved::from_bytes(&bytes).unwrap();
+        assert_eq!(again.to_bytes(), bytes);
+        for n in (0..Saved::LEN).chain([Saved::LEN + 1]) {
+            assert!(Saved::from_bytes(&vec![0xA5; n]).is_none());
+        }
+    }
+
+    #[test]
+    fn raw_is_what_cfmakeraw_makes() {
+        let (_master, slave) = pair();
+        let mut expected = rustix::termios::tcgetattr(&slave).unwrap();
+        expected.make_raw();
+        apply(slave.as_fd(), raw(attributes(slave.as_raw_fd()).unwrap())).unwrap();
+        let made = rustix::termios::tcgetattr(&slave).unwrap();
+        assert_eq!(made.input_modes, expected.input_modes);
+        assert_eq!(made.output_modes, expected.output_modes);
+        assert_eq!(made.local_modes, expected.local_modes);
+        assert_eq!(made.control_modes, expected.control_modes);
+    }
+
+    #[test]
+    fn restore_touches_the_terminal_it_was_saved_from_and_no_other_file() {
+        let (_master, slave) = pair();
+        let saved = Saved::of(slave.as_raw_fd()).unwrap();
+        apply(slave.as_fd(), raw(saved.termios)).unwrap();
+
+        let (_other_master, other) = pair();
+        restore(other.as_raw_fd(), &saved).unwrap();
+        assert!(rustix::io::fcntl_getfd(&other).is_ok());
+        let file = open("/dev/null", OFlags::RDONLY, FileMode::empty()).unwrap();
+        restore(file.as_raw_fd(), &saved).unwrap();
+        assert!(rustix::io::fcntl_getfd(&file).is_ok());
+
+        // A number that no other test's open gets when it is free again.
+        let fd = rustix::io::fcntl_dupfd_cloexec(&slave, 700)
+            .unwrap()
+            .into_raw_fd();
+        restore(fd, &saved).unwrap();
+        assert_eq!(window_size(fd), Err(Stage::Ioctl.fault(libc::EBADF)));
+        let again = Saved::of(slave.as_raw_fd()).unwrap();
+        assert_eq!(again.to_bytes(), saved.to_bytes());
+        restore(fd, &saved).unwrap();
+    }
+
+    #[test]
+    fn a_terminal_that_was_hung_up_is_closed_all_the_same() {
+        let (master, slave) = pair();
+        let saved = Saved::of(slave.as_raw_fd()).unwrap();
+        let fd = rustix::io::fcntl_dupfd_cloexec(&slave, 800)
+            .unwrap()
+            .into_raw_fd();
+        drop(master);
+        restore(fd, &saved).unwrap();
+        assert_eq!(window_size(fd), Err(Stage::Ioctl.fault(libc::EBADF)));
+    }
+}
