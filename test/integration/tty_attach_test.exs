@@ -260,6 +260,105 @@ defmodule Linx.Integration.TtyAttachTest do
     end
   end
 
+  for mode <- [:controlling, :group_leader] do
+    @mode mode
+
+    test "#{mode}: a hundred attaches leave no descriptor, thread, process or atom behind" do
+      t = iex()
+
+      attaches = fn count ->
+        """
+        for _ <- 1..#{count} do \
+        {:ok, s} = Linx.Process.spawn(argv: ["/bin/true"], stdio: :pty, linger: false); Process.unlink(s); m = Process.monitor(s); \
+        Linx.Process.proceed(s); \
+        r = Linx.Tty.attach(#{inspect(@mode)}, s); receive(do: ({:DOWN, ^m, _, _, _} -> :ok)); r end |> Enum.reject(&(&1 in [{:ok, {:exited, 0}}, {:error, :no_process}]))\
+        """
+      end
+
+      count = """
+      (:erlang.garbage_collect(); {length(File.ls!("/proc/self/fd")), length(File.ls!("/proc/self/task")), \
+      length(Process.list()), :erlang.system_info(:atom_count), length(elem(Process.info(self(), :messages), 1))})\
+      """
+
+      # Ended before it was attached to, or while: both are right.
+      assert run(t, attaches.(5)) == "[]"
+      run(t, "flush()")
+      run(t, count)
+      before = run(t, count)
+      assert run(t, attaches.(100)) == "[]"
+      run(t, "flush()")
+      poll(fn -> run(t, count) == before end)
+    end
+
+    test "#{mode}: 10 MB of output arrive whole" do
+      t = iex()
+      spawned(t)
+      attach(t, @mode)
+      expect("sh-> ")
+      type(t, "stty -onlcr; echo sta''rt; seq -f %09.0f 1 1000000; echo en''d\r")
+      expect("start\n")
+      output = expect("end\n", 60_000)
+      assert byte_size(output) == 10_000_000
+      numbers = output |> String.split("\n", trim: true) |> Enum.map(&String.to_integer/1)
+      assert numbers == Enum.to_list(1..1_000_000)
+      type(t, "exit\r")
+      expect("{:ok, {:exited, 0}}")
+    end
+  end
+
+  test "the VM stopped and continued by a shell: the terminal is raw again" do
+    t = iex()
+    spawned(t)
+    attach(t, :controlling)
+    expect("sh-> ")
+    raw = settings(t)
+    {:ok, pid} = Linx.Process.host_pid(t)
+    {_, 0} = System.cmd("kill", ["-STOP", "#{pid}"])
+    # What a shell does before it continues a job.
+    {_, 0} = System.cmd("stty", ["-F", "/proc/#{pid}/fd/0", "sane"])
+    {_, 0} = System.cmd("kill", ["-CONT", "#{pid}"])
+    poll(fn -> settings(t) == raw end)
+    type(t, "echo a''live\r")
+    expect("alive\r\n")
+    type(t, "exit\r")
+    expect("{:ok, {:exited, 0}}")
+    assert run(t, "1 + 4x\b2") == "43"
+  end
+
+  test "a terminal that takes no output stops neither the kill nor iex", %{tmp_dir: dir} do
+    fifo = Path.join(dir, "fifo")
+    {_, 0} = System.cmd("mkfifo", [fifo, fifo <> ".kill"])
+    t = iex()
+
+    type(
+      t,
+      "{pid, m} = spawn_monitor(fn -> {:ok, s} = Linx.Process.spawn(argv: [\"/bin/sh\", \"-c\", " <>
+        "\"echo go > '#{fifo}'; exec yes\"], stdio: :pty, auto_proceed: true); Linx.Tty.attach(:controlling, s) end); " <>
+        "spawn(fn -> :file.read_file(\"#{fifo}.kill\", [:raw]); Process.exit(pid, :kill) end); " <>
+        "receive(do: ({:DOWN, ^m, _, _, reason} -> reason))\r"
+    )
+
+    {"go\n", 0} = System.cmd("timeout", ["20", "cat", fifo])
+
+    # This process takes no message now: the outer session's credit runs out, and the terminal is full.
+    {:ok, pid} = Linx.Process.host_pid(t)
+    poll(fn -> stuck?(pid) end)
+    {_, 0} = System.cmd("timeout", ["20", "sh", "-c", "echo now > '#{fifo}.kill'"])
+    expect(":killed\r\n", 60_000)
+    assert run(t, "1 + 4x\b2") == "43"
+  end
+
+  # Whether a thread of the VM waits for the terminal to take output.
+  defp stuck?(pid) do
+    for thread <- File.ls!("/proc/#{pid}/task"),
+        {:ok, call} <- [File.read("/proc/#{pid}/task/#{thread}/syscall")],
+        {:ok, name} <- [File.read("/proc/#{pid}/task/#{thread}/comm")],
+        name =~ "dirty_io" or name =~ "erts_dios",
+        String.starts_with?(call, "7 ") or String.starts_with?(call, "271 "),
+        reduce: false,
+        do: (_ -> true)
+  end
+
   # ctrl-g is the shell's menu otherwise, and ctrl-c takes what came with it along.
   for mode <- [:controlling, :group_leader] do
     @mode mode

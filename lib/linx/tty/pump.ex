@@ -22,6 +22,7 @@ defmodule Linx.Tty.Pump do
     :waiter,
     :closed,
     :timer,
+    :retry,
     trap: false,
     unsent: ""
   ]
@@ -63,23 +64,27 @@ defmodule Linx.Tty.Pump do
 
   # The owner's event is the end. It cannot be told from one of an earlier session, and goes elsewhere when somebody
   # else is the owner: so the session is asked as well.
+  # What it sends after the attach is over goes nowhere: the alias is gone.
   defp wait_for(session, id) do
     pump = self()
+    address = Process.alias()
 
     spawn(fn ->
-      pump_ref = Process.monitor(pump)
+      Process.monitor(pump)
 
-      waiter =
-        spawn(fn ->
+      {waiter, _} =
+        spawn_monitor(fn ->
           outcome = with {:ok, outcome} <- Session.wait(session, :infinity), do: outcome
-          Process.send_after(pump, {:linx_tty, id, {:ended, outcome}}, @last_events)
+          receive after: (@last_events -> send(address, {:linx_tty, id, {:ended, outcome}}))
         end)
 
       receive do
-        {:DOWN, ^pump_ref, _, _, _} -> Process.exit(waiter, :kill)
-        :stop -> Process.exit(waiter, :kill)
+        {:DOWN, _, _, ^pump, _} -> Process.exit(waiter, :kill)
+        {:DOWN, _, _, ^waiter, _} -> :ok
+        {:stop, ^address} -> Process.exit(waiter, :kill)
       end
     end)
+    |> then(&{&1, address})
   end
 
   defp first(%{keyboard: nil} = bracket) do
@@ -176,14 +181,14 @@ defmodule Linx.Tty.Pump do
   defp act({:terminal, bytes}, %{attach: %{output: :bytes}} = pump) do
     case Native.terminal_write(pump.bracket.terminal, bytes) do
       :ok -> pump
-      {:error, {step, errno}} -> {:stop, {:error, Error.from_nif(step, errno)}, ""}
+      {:error, {step, errno}} -> stop(pump, {:error, Error.from_nif(step, errno)}, "")
     end
   end
 
   defp act({:terminal, characters}, pump) do
     case :io.request(pump.leader, {:put_chars, :unicode, characters}) do
       :ok -> pump
-      {:error, _} -> {:stop, {:error, :gl_eof}, ""}
+      {:error, _} -> stop(pump, {:error, :gl_eof}, "")
     end
   end
 
@@ -220,13 +225,17 @@ defmodule Linx.Tty.Pump do
     pump
   end
 
-  defp act({:stop, _result, _rest} = stop, _pump), do: stop
+  defp act({:stop, result, rest}, pump), do: stop(pump, result, rest)
+
+  defp stop(pump, result, rest) do
+    for timer <- [pump.timer, pump.retry], timer, do: Process.cancel_timer(timer)
+    {:stop, result, rest}
+  end
 
   defp unsent(pump) do
     case write(pump.session, pump.unsent) do
       {:error, :busy} ->
-        Process.send_after(self(), {:linx_tty, pump.bracket.id, :again}, @retry)
-        pump
+        %{pump | retry: Process.send_after(self(), {:linx_tty, pump.bracket.id, :again}, @retry)}
 
       # An error here is the session's end, whose event is on the way.
       _ ->
@@ -250,10 +259,11 @@ defmodule Linx.Tty.Pump do
 
   defp finish(pump) do
     Guard.release(pump.bracket)
-    send(pump.waiter, :stop)
+    {waiter, address} = pump.waiter
+    Process.unalias(address)
+    send(waiter, {:stop, address})
     Process.demonitor(pump.monitor, [:flush])
     Process.demonitor(pump.guard, [:flush])
-    if pump.timer, do: Process.cancel_timer(pump.timer)
     if pump.trap, do: untrap(pump.leader)
   end
 
