@@ -78,8 +78,8 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 
 /// How long a full socket may take to have room again.
 const PATIENCE: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 500_000_000,
+    tv_sec: 2,
+    tv_nsec: 0,
 };
 
 /// Sends, and where the socket is full waits a moment first: many filters come faster than the child is scheduled. One

@@ -101,8 +101,8 @@ defmodule Linx.Process do
   Makes a process and parks it before its first instruction.
 
   Returns when it is parked or has failed; the failure is the session's terminal event, so that the answer is
-  `{:ok, session}` all the same. `{:error, reason}` is for wrong options, found before anything is started, and for a
-  port program that cannot be started.
+  `{:ok, session}` all the same. `{:error, reason}` is for wrong options, found before anything is started, and, as a
+  `Linx.Process.Error` of the stage `:open_port`, for a port program that cannot be started (`:emfile`).
 
   ## Options
 
@@ -286,7 +286,7 @@ defmodule Linx.Process do
   """
   @spec stop(t(), timeout()) :: {:ok, outcome()} | {:error, Error.t() | :no_process}
   def stop(session, grace \\ 5_000)
-      when grace == :infinity or (is_integer(grace) and grace >= 0),
+      when grace == :infinity or grace in 0..0xFFFFFFFF,
       do: call(session, {:stop, grace})
 
   @doc """
@@ -301,7 +301,7 @@ defmodule Linx.Process do
   """
   @spec wait(t(), timeout()) :: {:ok, outcome()} | {:error, term()}
   def wait(session, timeout \\ :infinity)
-      when timeout == :infinity or (is_integer(timeout) and timeout >= 0),
+      when timeout == :infinity or timeout in 0..0xFFFFFFFF,
       do: call(session, {:wait, timeout})
 
   @doc "The session's state as a `Linx.Process.Info`, at any time."

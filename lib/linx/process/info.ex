@@ -10,8 +10,8 @@ defmodule Linx.Process.Info do
     * `:child_pid` is the pid as the workload itself sees it, 1 in a fresh pid namespace; nil before `:ready`.
     * `:pty?` says whether the workload has a terminal of its own.
     * `:result` is the end: what `Linx.Process.wait/1` gives under `:ok`, or `{:error, error}`; nil before.
-    * `:rusage` is what the workload used, with the descendants that it waited for; nil before the end and where no
-      workload ran. Times are microseconds, `:max_rss` is bytes, the rest are counts (getrusage(2)).
+    * `:rusage` is what the process used, with the descendants that it waited for; nil before the end and after an
+      error. Times are microseconds, `:max_rss` is bytes, the rest are counts (getrusage(2)).
 
   It inspects as one short line:
 

@@ -49,6 +49,7 @@ defmodule Linx.Process.DeathTest do
       assert with_environment(mark) == []
     end
 
+    @tag :userns
     test "with a pid namespace, when the port program is killed" do
       mark = mark()
       {session, pid} = tree(mark, namespaces: [:user, :pid])

@@ -166,6 +166,15 @@ defmodule Linx.Process.OptionsIntegrationTest do
       assert %{"Seccomp_filters" => "2"} = finish(session)
     end
 
+    test "more than the channel holds waits for the child" do
+      {session, pid} = parked(argv: [Inheritance.path()], stdio: :pipe)
+      long = bpf(List.duplicate({0x20, 0, 0, 0}, 4_000) ++ [{0x06, 0, 0, @allow}])
+      {_, 0} = System.cmd("kill", ["-STOP", "#{pid}"])
+      for _ <- 1..7, do: :ok = P.command(session, {:seccomp, long})
+      {_, 0} = System.cmd("kill", ["-CONT", "#{pid}"])
+      assert %{"Seccomp_filters" => "7"} = finish(session)
+    end
+
     test "nonsense is EINVAL" do
       for program <- [bpf([{0xFFFF, 0, 0, 0}]), bpf([{0x05, 0, 0, 500}]), "seven..", ""] do
         {session, _pid} = parked(argv: ["/bin/true"])

@@ -63,6 +63,12 @@ defmodule Linx.Process.ValuesTest do
     assert {P, :spawn, [[argv: ["/bin/true"], linger: true]]} = spec.start
   end
 
+  test "times beyond what a timer takes are refused in the caller" do
+    assert_raise FunctionClauseError, fn -> P.wait(self(), 0x100000000) end
+    assert_raise FunctionClauseError, fn -> P.wait(self(), -1) end
+    assert_raise FunctionClauseError, fn -> P.stop(self(), 0x100000000) end
+  end
+
   test "verbs of a session that is gone" do
     {gone, ref} = spawn_monitor(fn -> :ok end)
     assert_receive {:DOWN, ^ref, _, _, _}
