@@ -175,4 +175,25 @@ defmodule Linx.Integration.CgroupTest do
 
     assert in_cgroup(code)
   end
+
+  test "what left its session by a double fork dies in its cgroup when the port program is killed" do
+    code =
+      quote do
+        argv = ["/bin/sh", "-c", "setsid sleep 600 & exec sleep 600"]
+        {session, pid} = Linx.Test.Workload.parked([], cgroup: var!(cg), argv: argv)
+        :ok = Linx.Process.proceed(session)
+
+        procs = fn ->
+          var!(cg) |> Linx.Cgroup.read("cgroup.procs") |> elem(1) |> String.split()
+        end
+
+        Linx.Test.Workload.eventually(fn -> length(procs.()) == 2 end)
+        [_, agent] = Regex.run(~r/^PPid:\s+(\d+)$/m, File.read!("/proc/#{pid}/status"))
+        {_, 0} = System.cmd("kill", ["-9", agent])
+        {:error, %{stage: :agent_died}} = Linx.Process.wait(session, 5000)
+        Linx.Test.Workload.eventually(fn -> procs.() == [] end)
+      end
+
+    assert in_cgroup(code)
+  end
 end

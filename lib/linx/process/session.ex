@@ -21,6 +21,7 @@ defmodule Linx.Process.Session do
     :owner,
     :linger,
     :stdin?,
+    :cgroup,
     :pin,
     :credit,
     inlet: Inlet.new(),
@@ -46,6 +47,7 @@ defmodule Linx.Process.Session do
           owner: options.owner,
           linger: options.linger,
           stdin?: options.stdin?,
+          cgroup: options.request[:cgroup],
           credit: Credit.new()
         }
 
@@ -176,11 +178,15 @@ defmodule Linx.Process.Session do
   end
 
   # Without a report before it. OTP can lose the exit status; then only the port's own end says it.
-  def handle_info({port, {:exit_status, status}}, %{port: port} = state),
-    do: happened(state, {:ended, {:error, status, :agent_died}, nil})
+  def handle_info({port, {:exit_status, status}}, %{port: port} = state) do
+    kill_cgroup(state)
+    happened(state, {:ended, {:error, status, :agent_died}, nil})
+  end
 
-  def handle_info({:EXIT, port, _reason}, %{port: port} = state),
-    do: happened(state, {:ended, {:error, -1, :agent_died}, nil})
+  def handle_info({:EXIT, port, _reason}, %{port: port} = state) do
+    kill_cgroup(state)
+    happened(state, {:ended, {:error, -1, :agent_died}, nil})
+  end
 
   def handle_info({:EXIT, pid, reason}, state) when is_pid(pid) and reason != :normal,
     do: {:stop, reason, state}
@@ -200,6 +206,10 @@ defmodule Linx.Process.Session do
   def handle_info(:grant, state), do: {:noreply, grant(state, Credit.woken(state.credit))}
   def handle_info(:flush, state), do: {:noreply, flush(state)}
   def handle_info(_message, state), do: {:noreply, state}
+
+  # What the port program did not live to do. Writing never waits: the kernel marks the processes and returns.
+  defp kill_cgroup(%{cgroup: nil}), do: :ok
+  defp kill_cgroup(%{cgroup: path}), do: File.write(Path.join(path, "cgroup.kill"), "1")
 
   defp happened(state, event) do
     {life, effects} = Lifecycle.event(state.life, event)
@@ -360,10 +370,10 @@ defmodule Linx.Process.Session do
         end
 
       {^port, {:exit_status, _status}} ->
-        :ok
+        kill_cgroup(state)
 
       {:EXIT, ^port, _reason} ->
-        :ok
+        kill_cgroup(state)
 
       :reap_timeout ->
         :ok
