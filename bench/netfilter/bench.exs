@@ -151,8 +151,7 @@ for n <- [1_000, 10_000] do
        :counters.add(counter, 1, 1)
        wanted = changed.(:counters.get(counter, 1))
        Bench.ours(fn -> {Netfilter.push(sock, wanted, mode: :reconcile), nil} end)
-     end},
-    {"nft -f (all)", fn -> Bench.nft(["-f", "#{dir}/rules.nft"]) end}
+     end}
   ])
 
   System.cmd("nft", ["flush", "ruleset"])
