@@ -105,7 +105,7 @@ defmodule Linx.Process.Options do
   # -- one clause an option -------------------------------------------------------------------------------------------
 
   defp option(:argv, argv) do
-    with true <- is_list(argv) and argv != [] and Enum.all?(argv, &string?/1),
+    with true <- proper?(argv) and argv != [] and Enum.all?(argv, &string?/1),
          [path | _] when path != "" <- argv do
       {:ok, :argv, argv}
     else
@@ -113,14 +113,13 @@ defmodule Linx.Process.Options do
     end
   end
 
-  defp option(:namespaces, names) when is_list(names) do
-    case Enum.reject(names, &is_map_key(namespaces(), &1)) do
+  defp option(:namespaces, names) do
+    case proper?(names) && Enum.reject(names, &is_map_key(namespaces(), &1)) do
+      false -> {:error, {:bad_namespaces, names}}
       [] -> {:ok, :namespaces, names |> Enum.map(&namespaces()[&1]) |> Enum.reduce(0, &bor/2)}
       bad -> {:error, {:bad_namespaces, bad}}
     end
   end
-
-  defp option(:namespaces, names), do: {:error, {:bad_namespaces, names}}
 
   defp option(:env, nil), do: :default
 
@@ -177,7 +176,7 @@ defmodule Linx.Process.Options do
 
   # NGROUPS_MAX, linux/limits.h.
   defp option(:groups, groups) do
-    if is_list(groups) and length(groups) <= 65_536 and Enum.all?(groups, &id?/1),
+    if proper?(groups) and length(groups) <= 65_536 and Enum.all?(groups, &id?/1),
       do: {:ok, :groups, groups},
       else: {:error, {:bad_groups, groups}}
   end
@@ -228,7 +227,9 @@ defmodule Linx.Process.Options do
   # The kernel's strings end at their first NUL: what follows one would be lost without a word.
   defp string?(value), do: is_binary(value) and not String.contains?(value, <<0>>)
 
-  defp entries?(entries), do: is_list(entries) and Enum.all?(entries, &entry?/1)
+  defp entries?(entries), do: proper?(entries) and Enum.all?(entries, &entry?/1)
+
+  defp proper?(list), do: is_list(list) and not List.improper?(list)
 
   defp entry?(entry), do: string?(entry) and entry =~ ~r/\A[^=]+=/s
 

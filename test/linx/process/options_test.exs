@@ -22,6 +22,15 @@ defmodule Linx.Process.OptionsTest do
     end
   end
 
+  test "an improper list is refused like any other bad value" do
+    assert Options.parse(:spawn, argv: ["/bin/true" | "x"]) ==
+             {:error, {:bad_argv, ["/bin/true" | "x"]}}
+
+    assert refused(env: ["A=1" | "x"]) == {:bad_env, ["A=1" | "x"]}
+    assert refused(groups: [1 | 2]) == {:bad_groups, [1 | 2]}
+    assert refused(namespaces: [:uts | :pid]) == {:bad_namespaces, [:uts | :pid]}
+  end
+
   test "what is no option is named" do
     assert refused(typo: 1) == {:bad_option, :typo}
     assert Options.parse(:spawn, :none) == {:error, {:bad_options, :none}}
