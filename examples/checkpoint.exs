@@ -65,7 +65,7 @@ File.write!(Path.join(site, "index.html"), "served from inside\n")
       iifname "lo" accept
       ct state established,related accept
       tcp dport 80 accept
-      counter reject with tcp reset
+      meta l4proto tcp counter reject with tcp reset
     }
   }
   """)

@@ -145,6 +145,7 @@ for n <- [1_000, 10_000] do
   counter = :counters.new(1, [])
 
   Bench.rows("reconcile 1 changed rule of #{n}", rounds, [
+    # nft has no such thing: it would load all rules again.
     {"floor (pull)", fn -> Bench.floor("dump", "#{dir}/getrule") end},
     {"linx",
      fn ->

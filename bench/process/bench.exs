@@ -41,21 +41,19 @@ defmodule Bench do
 
     times = Enum.group_by(samples, &elem(&1, 0), &elem(&1, 1))
     medians = Map.new(times, fn {name, samples} -> {name, median(samples)} end)
-    plain = medians["posix_spawn (floor)"]
-    five = medians["bare parked clone3, 5 namespaces (floor)"]
+    bests = Map.new(times, fn {name, samples} -> {name, Enum.min(samples)} end)
+    floors = %{plain: "posix_spawn (floor)", five: "bare parked clone3, 5 namespaces (floor)"}
 
     IO.puts("#{kernel()}, #{rounds} rounds of #{@starts} starts\n")
-    line(["start of /bin/true to its end", "median us", "best us", "x floor"])
+    line(["start of /bin/true to its end", "median us", "x floor", "best us", "x floor"])
 
     for {name, kind, _measure} <- rows do
-      floor = if kind == :plain, do: plain, else: five
+      columns =
+        for values <- [medians, bests],
+            column <- [round(values[name]), ratio(values[name] / values[floors[kind]])],
+            do: column
 
-      line([
-        name,
-        round(medians[name]),
-        round(Enum.min(times[name])),
-        ratio(medians[name] / floor)
-      ])
+      line([name | columns])
     end
 
     IO.puts("")

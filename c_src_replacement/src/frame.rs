@@ -121,6 +121,8 @@ pub struct FrameWriter {
     written: usize,
     /// The VM does not listen any more.
     closed: bool,
+    /// What is pending goes with the next frame.
+    holding: bool,
 }
 
 impl FrameWriter {
@@ -131,6 +133,7 @@ impl FrameWriter {
             pending: Vec::new(),
             written: 0,
             closed: false,
+            holding: false,
         })
     }
 
@@ -150,20 +153,40 @@ impl FrameWriter {
         });
     }
 
+    /// Appends one frame that goes with the next.
+    pub fn hold(&mut self, build: impl FnOnce(&mut Vec<u8>)) {
+        self.holding = true;
+        self.append(|frame| {
+            build(frame);
+            true
+        });
+    }
+
+    pub fn is_holding(&self) -> bool {
+        self.holding
+    }
+
     /// The same, unless `build` says that there is nothing to send after all.
     pub fn send_if(&mut self, build: impl FnOnce(&mut Vec<u8>) -> bool) {
+        if self.append(build) {
+            self.flush();
+        }
+    }
+
+    fn append(&mut self, build: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
         let start = self.pending.len();
         self.pending.extend([0; 4]);
         if !build(&mut self.pending) {
             self.pending.truncate(start);
-            return;
+            return false;
         }
         let length = (self.pending.len() - start - 4) as u32;
         self.pending[start..start + 4].copy_from_slice(&length.to_be_bytes());
-        self.flush();
+        true
     }
 
     pub fn flush(&mut self) {
+        self.holding = false;
         while self.written < self.pending.len() && !self.closed {
             match write(&self.fd, &self.pending[self.written..]) {
                 Ok(count) => self.written += count,

@@ -1,12 +1,11 @@
 //! Ending a session's processes: the workload by its pidfd, what it left behind by being its reaper, and its cgroup.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, poll};
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::io::{Errno, write};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clone::last_errno;
 use crate::wait;
@@ -77,15 +76,18 @@ pub fn sweep(patience: Duration) -> bool {
     }
 }
 
-/// Our own children that are not reaped: their numbers cannot name anybody else.
+/// Our own children that are not reaped.
+///
+/// The numbers are those of the pid namespace of `/proc`, which need not be ours: a VM in a pid namespace may still see
+/// the host's. So each is signalled through its directory there, which pidfd_send_signal(2) takes, and never by number.
 fn kill_children() {
-    let pid = rustix::process::getpid().as_raw_nonzero();
-    let Ok(list) = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")) else {
+    let Ok(list) = std::fs::read_to_string("/proc/thread-self/children") else {
         return;
     };
     for child in list.split_ascii_whitespace() {
-        if let Some(child) = child.parse().ok().and_then(Pid::from_raw) {
-            let _ = kill_process(child, Signal::KILL);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        if let Ok(child) = open(format!("/proc/{child}"), flags, Mode::empty()) {
+            let _ = signal(child.as_fd(), libc::SIGKILL);
         }
     }
 }

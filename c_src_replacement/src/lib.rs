@@ -21,11 +21,14 @@ pub mod kill;
 pub mod output;
 pub mod page;
 pub mod pty;
+pub mod report;
 pub mod request;
 pub mod seccomp;
+pub mod serve;
 pub mod session;
 pub mod signals;
 pub mod stage;
+pub mod start;
 pub mod stdio;
 pub mod wait;
 
@@ -46,8 +49,8 @@ pub fn run() -> Result<(), Errno> {
     umask(Mode::from_raw_mode(0o022));
     // What a workload leaves behind becomes our child and ends with the session.
     set_child_subreaper(Some(getpid()))?;
-    let reader = FrameReader::new(clone::own(3), session::MOST_REQUEST)?;
+    let reader = FrameReader::new(clone::own(3), serve::MOST_REQUEST)?;
     let writer = FrameWriter::new(clone::own(4))?;
-    session::run(reader, writer, devnull, children);
+    serve::run(reader, writer, devnull, children);
     Ok(())
 }

@@ -33,6 +33,8 @@ pub struct Options {
     /// Do not stop at the checkpoint.
     pub auto_proceed: bool,
     pub cgroup: Option<CString>,
+    /// So much output may be sent before more is granted.
+    pub credit: u64,
 }
 
 /// `None` of a limit is RLIM_INFINITY.
@@ -106,6 +108,7 @@ impl Options {
             init: false,
             auto_proceed: false,
             cgroup: None,
+            credit: 0,
         };
         for _ in 0..reader.map()? {
             match reader.atom()? {
@@ -123,6 +126,7 @@ impl Options {
                 b"umask" => options.umask = Some(reader.int()?),
                 b"auto_proceed" => options.auto_proceed = reader.boolean()?,
                 b"init" => options.init = reader.boolean()?,
+                b"credit" => options.credit = reader.int()?,
                 b"cgroup" => options.cgroup = Some(string(reader)?),
                 _ => return Err(Malformed),
             }

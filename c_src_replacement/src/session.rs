@@ -1,34 +1,26 @@
-//! One session, from the request to the terminal report: one loop over the control channel, the child and its streams.
+//! One session, from the clone to the terminal report: one loop over the control channel, the child and its streams.
 
-use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
 use crate::checkpoint::{self, News, Record};
-use crate::child::{self, Plan};
-use crate::clone::{Side, clone3};
 use crate::command::Command;
-use crate::enter::Target;
-use crate::etf::Writer;
 use crate::frame::{FrameReader, FrameWriter, Input, TooBig};
 use crate::input::InputQueue;
 use crate::kill;
 use crate::output::{Outputs, Stream};
 use crate::page::Page;
 use crate::pty;
-use crate::request::Request;
+use crate::report;
 use crate::seccomp::MAX_FILTER;
+use crate::serve::linger;
 use crate::stage::{Fault, Stage};
+use crate::start::Started;
 use crate::stdio::Plumbing;
-use crate::wait::{self, Ended, Outcome, Usage};
-
-/// Linux takes at most three quarters of the 8 MiB stack limit for argv and environment (fs/exec.c); what it would refuse
-/// with E2BIG must still arrive here to be refused by it.
-pub const MOST_REQUEST: usize = 8 * 1024 * 1024;
+use crate::wait::{self, Ended};
 
 /// A filter is the largest thing that a command carries.
 const MOST_COMMAND: usize = 256 * 1024;
@@ -37,6 +29,13 @@ const MOST_COMMAND: usize = 256 * 1024;
 const QUIET_PTY: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
+};
+
+/// How long the news of the clone waits to go with that of the checkpoint, which is microseconds away unless the child
+/// was cloned into a frozen cgroup.
+const HOLD: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 2_000_000,
 };
 
 /// How long the report may wait for what the workload left behind to die.
@@ -83,143 +82,8 @@ pub struct Session {
     children: OwnedFd,
 }
 
-/// Waits for the request, makes the child, and sees the session through.
-pub fn run(mut reader: FrameReader, mut writer: FrameWriter, devnull: OwnedFd, children: OwnedFd) {
-    let Some(frame) = first_frame(&mut reader, &mut writer) else {
-        return;
-    };
-    let request = match Request::decode(&frame) {
-        Ok(request) => request,
-        Err(_) => {
-            return report_only(
-                &mut reader,
-                &mut writer,
-                Stage::MalformedRequest.fault(libc::EINVAL),
-            );
-        }
-    };
-    drop(frame);
-    match start(request, devnull) {
-        Ok(started) => {
-            let auto_proceed = started.auto_proceed;
-            let mut session = Session::new(reader, writer, started, children);
-            // Without a wait for the checkpoint: the child finds the word to go when it gets there.
-            if auto_proceed {
-                session.proceed();
-            }
-            session.run();
-        }
-        Err(fault) => report_only(&mut reader, &mut writer, fault),
-    }
-}
-
-fn first_frame(reader: &mut FrameReader, writer: &mut FrameWriter) -> Option<Vec<u8>> {
-    loop {
-        match reader.next_frame() {
-            Ok(Some(frame)) => return Some(frame),
-            Ok(None) => {}
-            Err(TooBig) => {
-                report_only(reader, writer, Stage::RequestTooBig.fault(libc::EMSGSIZE));
-                return None;
-            }
-        }
-        let mut fds = [PollFd::new(&*reader, PollFlags::IN)];
-        let _ = poll(&mut fds, None);
-        if reader.fill() == Input::End {
-            return None;
-        }
-    }
-}
-
-/// There is no child: says why, and waits for the VM to hang up. An end of ours before that would be its EPIPE.
-fn report_only(reader: &mut FrameReader, writer: &mut FrameWriter, fault: Fault) {
-    send_error(writer, fault);
-    linger(reader, writer);
-}
-
-fn linger(reader: &mut FrameReader, writer: &mut FrameWriter) {
-    loop {
-        let wanted = if writer.is_idle() {
-            PollFlags::empty()
-        } else {
-            PollFlags::OUT
-        };
-        let mut fds = [
-            PollFd::new(&*reader, PollFlags::IN),
-            PollFd::new(&*writer, wanted),
-        ];
-        let _ = poll(&mut fds, None);
-        writer.flush();
-        if reader.discard() == Input::End || writer.is_closed() {
-            return;
-        }
-    }
-}
-
-/// A child on its way, with all that belongs to it.
-struct Started {
-    page: &'static Page,
-    pid: i32,
-    pidfd: OwnedFd,
-    socket: OwnedFd,
-    plumbing: Plumbing,
-    ours: crate::stdio::OurEnds,
-    cgroup: Option<OwnedFd>,
-    devnull: OwnedFd,
-    init: bool,
-    auto_proceed: bool,
-}
-
-fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
-    let Request { target, options } = request;
-    let target = target
-        .map(|pid| Target::open(pid, options.namespaces))
-        .transpose()?;
-    let cgroup = match &options.cgroup {
-        Some(path) => {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            Some(open(path, flags, Mode::empty()).map_err(Stage::Cgroup.errno())?)
-        }
-        None => None,
-    };
-    let (plumbing, ours) = Plumbing::new(&options.stdio, options.uid)?;
-    let page = Page::map().map_err(Stage::Pipe2.errno())?;
-    let (socket, childs) = checkpoint::pair().map_err(Stage::Pipe2.errno())?;
-    let new = u64::from(options.namespaces);
-    let init = options.init;
-    let user_namespace = match &target {
-        Some(target) => target.joins_user(),
-        None => new & libc::CLONE_NEWUSER as u64 != 0,
-    };
-    let auto_proceed = options.auto_proceed;
-    // Never dropped here: the child reads it, and freeing it would make every page of it a copy.
-    let plan = ManuallyDrop::new(Plan {
-        options,
-        user_namespace,
-    });
-    let side = match &target {
-        Some(target) => target.clone(page, cgroup.as_ref().map(AsFd::as_fd))?,
-        None => clone3(new, cgroup.as_ref().map(AsFd::as_fd)).map_err(Stage::Clone.errno())?,
-    };
-    match side {
-        Side::Child => child::run(&plan, page, childs, &devnull),
-        Side::Parent { pid, pidfd } => Ok(Started {
-            page,
-            pid,
-            pidfd,
-            socket,
-            plumbing,
-            ours,
-            cgroup,
-            devnull,
-            init,
-            auto_proceed,
-        }),
-    }
-}
-
 impl Session {
-    fn new(
+    pub fn new(
         mut reader: FrameReader,
         writer: FrameWriter,
         started: Started,
@@ -227,6 +91,7 @@ impl Session {
     ) -> Self {
         reader.set_limit(MOST_COMMAND);
         let mut outputs = Outputs::default();
+        outputs.grant(started.credit);
         let ours = started.ours;
         let clone = |fd: &OwnedFd| fd.try_clone().ok();
         outputs.add(Stream::Pty, ours.pty.as_ref().and_then(clone));
@@ -255,13 +120,8 @@ impl Session {
         }
     }
 
-    fn run(mut self) {
-        self.report(
-            |out| {
-                out.tuple(3).atom("status").atom("spawned");
-            },
-            self.pid.into(),
-        );
+    pub fn run(mut self) {
+        report::spawned(&mut self.writer, self.pid);
         // Some may have come with the request.
         self.commands();
         let ended = loop {
@@ -271,6 +131,9 @@ impl Session {
             }
             if self.writer.is_closed() {
                 return self.vanish();
+            }
+            if !self.writer.is_holding() {
+                self.writer.flush();
             }
             if ready.socket {
                 self.hear();
@@ -291,7 +154,7 @@ impl Session {
 
     fn wait(&mut self) -> Ready {
         let running = self.phase == Phase::Running;
-        let writer_idle = self.writer.is_idle();
+        let writer_idle = self.writer.is_idle() || self.writer.is_holding();
         let mut fds = Vec::with_capacity(8);
         fds.push(PollFd::new(&self.reader, PollFlags::IN));
         fds.push(PollFd::new(&self.children, PollFlags::IN));
@@ -311,29 +174,32 @@ impl Session {
             fds.extend(outputs.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         }
         let quiet = self.outputs.has_quiet_pty();
-        let timeout = quiet.then_some(&QUIET_PTY);
+        let holding = self.writer.is_holding();
+        let timeout = match (holding, quiet) {
+            (true, _) => Some(&HOLD),
+            (false, true) => Some(&QUIET_PTY),
+            (false, false) => None,
+        };
         let count = poll(&mut fds, timeout);
         let ready = Ready {
             control: !fds[0].revents().is_empty(),
             children: !fds[1].revents().is_empty(),
             socket: self.socket.is_some() && !fds[socket_at].revents().is_empty(),
         };
-        if quiet && count == Ok(0) {
-            self.outputs.wake_pty();
+        if count == Ok(0) {
+            if holding {
+                self.writer.flush();
+            } else if quiet {
+                self.outputs.wake_pty();
+            }
         }
         ready
     }
 
     fn pump(&mut self) {
-        self.writer.flush();
         let done = self.input.flush();
         if done > 0 {
-            self.report(
-                |out| {
-                    out.tuple(2).atom("written");
-                },
-                done as i64,
-            );
+            report::written(&mut self.writer, done);
         }
         self.outputs.pump(&mut self.writer);
     }
@@ -427,7 +293,7 @@ impl Session {
         }
     }
 
-    fn proceed(&mut self) {
+    pub fn proceed(&mut self) {
         if !matches!(self.phase, Phase::Setup | Phase::Parked) {
             return;
         }
@@ -474,12 +340,7 @@ impl Session {
                     .page
                     .child_pid
                     .load(std::sync::atomic::Ordering::Acquire);
-                self.report(
-                    |out| {
-                        out.tuple(3).atom("status").atom("ready");
-                    },
-                    child_pid.into(),
-                );
+                report::ready(&mut self.writer, child_pid);
             }
             News::Closed => {
                 self.socket = None;
@@ -492,14 +353,13 @@ impl Session {
 
     /// The closed socket alone proves nothing: a child that was killed closes it too, before its death is announced.
     fn has_executed(&self) -> bool {
-        self.page.fault().is_none() && (self.init || wait::has_executed(self.pid).unwrap_or(true))
+        self.page.fault().is_none()
+            && (self.init || wait::has_executed(self.pidfd.as_fd()).unwrap_or(true))
     }
 
     fn running(&mut self) {
         self.phase = Phase::Running;
-        self.writer.send(|frame| {
-            Writer::new(frame).tuple(2).atom("status").atom("running");
-        });
+        report::running(&mut self.writer);
     }
 
     /// Ends the session for a reason of its own.
@@ -537,55 +397,24 @@ impl Session {
 
     fn report_end(&mut self, ended: Ended) {
         let fault = match (self.verdict, self.page.fault()) {
-            (Some(Verdict::Aborted), _) => {
-                return self.report_usage("aborted", None, ended.usage);
-            }
+            (Some(Verdict::Aborted), _) => return report::aborted(&mut self.writer, ended.usage),
             (Some(Verdict::Failed(fault)), _) | (None, Some(fault)) => Some(fault),
             (None, None) => match self.phase {
+                Phase::Running => None,
                 _ if !self.was_parked => Some(Stage::ReadyFrame.fault(libc::EIO)),
                 Phase::Setup | Phase::Parked | Phase::Going => {
                     Some(Stage::ExecOutcome.fault(libc::EIO))
                 }
-                Phase::Running => None,
             },
         };
         if let Some(fault) = fault {
-            return send_error(&mut self.writer, fault);
+            return report::error(&mut self.writer, fault);
         }
         let outcome = match self.page.workload_status() {
             Some(status) if self.init => wait::outcome_of(status),
             _ => ended.outcome,
         };
-        match outcome {
-            Outcome::Exited(code) => self.report_usage("exited", Some(code), ended.usage),
-            Outcome::Signaled(signal) => self.report_usage("signaled", Some(signal), ended.usage),
-        }
-    }
-
-    /// `{status, What, Value, Usage}`, with the fields of [`Usage`] in their order.
-    fn report_usage(&mut self, what: &str, value: Option<i32>, usage: Usage) {
-        self.writer.send(|frame| {
-            let mut out = Writer::new(frame);
-            out.tuple(4).atom("status").atom(what);
-            match value {
-                Some(value) => out.int(value.into()),
-                None => out.atom("nil"),
-            };
-            let fields = usage.fields();
-            out.tuple(fields.len() as u8);
-            for field in fields {
-                out.int(field);
-            }
-        });
-    }
-
-    /// A tuple that `head` begins and `value` ends.
-    fn report(&mut self, head: impl FnOnce(&mut Writer<'_>), value: i64) {
-        self.writer.send(|frame| {
-            let mut out = Writer::new(frame);
-            head(&mut out);
-            out.int(value);
-        });
+        report::ended(&mut self.writer, outcome, ended.usage);
     }
 
     /// The VM is gone: kill, and report to nobody.
@@ -603,17 +432,6 @@ struct Ready {
     control: bool,
     children: bool,
     socket: bool,
-}
-
-fn send_error(writer: &mut FrameWriter, fault: Fault) {
-    writer.send(|frame| {
-        Writer::new(frame)
-            .tuple(4)
-            .atom("status")
-            .atom("error")
-            .int(fault.errno.into())
-            .atom(fault.stage.name());
-    });
 }
 
 /// One readable event may stand for many signals.

@@ -140,8 +140,16 @@ pub fn outcome_of(status: i32) -> Outcome {
 
 /// Whether the process has executed a program since its clone: the kernel's own PF_FORKNOEXEC
 /// (linux/sched.h), field 9 of `/proc/<pid>/stat`, which a zombie still shows. None where /proc cannot say.
-pub fn has_executed(pid: i32) -> Option<bool> {
+///
+/// The pid is the one that this /proc knows the process by, which is not ours where the VM is in a pid namespace and
+/// /proc is the host's.
+pub fn has_executed(pidfd: BorrowedFd<'_>) -> Option<bool> {
     const PF_FORKNOEXEC: u64 = 0x40;
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    let pid = info
+        .lines()
+        .find_map(|line| line.strip_prefix("Pid:"))?
+        .trim();
     let file = File::open(format!("/proc/{pid}/stat")).ok()?;
     // The field lies well within; the kernel hands it out in one read.
     let mut buffer = [0; 256];

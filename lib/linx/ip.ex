@@ -18,6 +18,9 @@ defmodule Linx.IP do
       24
 
   `inspect/1` gives the sigil back; `to_string/1` and interpolation give the bare text.
+
+  A plain `import Linx.IP` brings `parse/1` and `to_string/1` along, and the latter then hides Kernel's. Where that is in the
+  way, `import Linx.IP, only: [sigil_IP: 2]`.
   """
 
   import Kernel, except: [to_string: 1]

@@ -8,6 +8,8 @@ defmodule Linx.MAC do
       iex> ~MAC"02:00:5E:10:00:FF"
       ~MAC"02:00:5e:10:00:ff"
 
+  As with `Linx.IP`, `import Linx.MAC, only: [sigil_MAC: 2]` leaves Kernel's `to_string/1` alone.
+
   Links whose link-layer address has another length (an IPv4 tunnel's 4 bytes, InfiniBand's 20) are not MAC addresses:
   rtnetlink reads give those as plain binaries.
   """

@@ -3,6 +3,7 @@
  *   probe CALL...      CALL is n:NUMBER,ARG,...   the native call; prints "n:NUMBER=RESULT"
  *                              x:NUMBER,ARG,...   the same number as an x32 call (x86_64)
  *                              i:NUMBER,ARG,...   through int 0x80, as i386's call (x86_64)
+ *                              r:                 what the register of a call's sixth argument held at the start
  *                              e:                 execve of itself, without arguments; prints "e:=RESULT" if it fails
  *                              m:NUMBER           the native calls 0 to NUMBER-1, but for those that end or block a
  *                                                 process that may make them; prints those that are not ENODATA
@@ -32,7 +33,7 @@ static word call_i386(word n, word *a) {
   return r;
 }
 static word call_x32(word n, word *a) { return call(n | 0x40000000, a); }
-__asm__(".globl _start\n_start:\n xor %ebp,%ebp\n mov %rsp,%rdi\n and $-16,%rsp\n call start\n");
+__asm__(".globl _start\n_start:\n xor %ebp,%ebp\n mov %rsp,%rdi\n mov %r9,%rsi\n and $-16,%rsp\n call start\n");
 #elif defined(__aarch64__)
 #define WRITE 64
 #define EXECVE 221
@@ -52,7 +53,7 @@ static word call(word n, word *a) {
 }
 static word call_i386(word n, word *a) { return (void)n, (void)a, -38; }
 static word call_x32(word n, word *a) { return (void)n, (void)a, -38; }
-__asm__(".globl _start\n_start:\n mov x29,#0\n mov x0,sp\n bl start\n");
+__asm__(".globl _start\n_start:\n mov x29,#0\n mov x0,sp\n mov x1,x5\n bl start\n");
 #endif
 
 #define ENODATA 61
@@ -93,7 +94,7 @@ static word number(const char **text) {
   return sign * n;
 }
 
-__attribute__((used)) void start(word *stack) {
+__attribute__((used)) void start(word *stack, word sixth) {
   int argc = (int)stack[0];
   char **argv = (char **)(stack + 1);
   word a[6];
@@ -109,6 +110,7 @@ __attribute__((used)) void start(word *stack) {
     if (kind == 'n') report(kind, n, 1, call(n, a));
     if (kind == 'x') report(kind, n, 1, call_x32(n, a));
     if (kind == 'i') report(kind, n, 1, call_i386(n, a));
+    if (kind == 'r') report(kind, 0, 0, sixth);
     if (kind == 'e') {
       char *none[] = {argv[0], 0};
       word exec[6] = {(word)argv[0], (word)none, (word)(none + 1), 0, 0, 0};

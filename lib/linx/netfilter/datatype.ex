@@ -38,7 +38,7 @@ defmodule Linx.Netfilter.Datatype do
     {:nf_proto, 2, 8, :host, :integer},
     {:bitmask, 3, 0, nil, :integer},
     {:integer, 4, 0, nil, nil},
-    {:string, 5, 0, nil, nil},
+    {:string, 5, 0, :host, nil},
     {:ll_addr, 6, 0, :big, :integer},
     {:ipv4_addr, 7, 32, :big, :integer},
     {:ipv6_addr, 8, 128, :big, :integer},

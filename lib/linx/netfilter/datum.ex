@@ -62,6 +62,8 @@ defmodule Linx.Netfilter.Datum do
   def byteorder({:concat, _types}), do: 0
   def byteorder({:interval, type}), do: byteorder(type)
   def byteorder(:verdict), do: 0
+  # nft's string type is in host order.
+  def byteorder({:string, _bits}), do: 1
 
   def byteorder(type) do
     case order(type) do
@@ -234,7 +236,8 @@ defmodule Linx.Netfilter.Datum do
   defp norm_point(type, value) when is_integer(value) do
     bits = bits(type)
 
-    if type not in [:ifname, :string, :ipv4_addr, :ipv6_addr, :ether_addr] and value >= 0 and
+    if type not in [:ifname, :string, :ipv4_addr, :ipv6_addr, :ether_addr] and
+         not match?({:string, _}, type) and value >= 0 and
          (bits == 0 or Bitwise.bsr(value, bits) == 0),
        do: value,
        else: bad(value)
@@ -384,6 +387,7 @@ defmodule Linx.Netfilter.Datum do
   end
 
   def flip(type, bytes) when type in [:ifname, :string], do: bytes
+  def flip({:string, _bits}, bytes), do: bytes
 
   def flip(type, bytes) do
     if order(type) == :host and native() == :little, do: reverse(bytes), else: bytes
@@ -496,6 +500,7 @@ defmodule Linx.Netfilter.Datum do
   @doc "Bytes as the number by which the type's values sort."
   @spec sort_key(type(), binary()) :: non_neg_integer()
   def sort_key(type, bytes) when type in [:ifname, :string], do: :binary.decode_unsigned(bytes)
+  def sort_key({:string, _bits}, bytes), do: :binary.decode_unsigned(bytes)
   def sort_key({:concat, _types}, bytes), do: :binary.decode_unsigned(bytes)
   def sort_key(type, bytes), do: sort_number(order(type), bytes)
 

@@ -665,7 +665,8 @@ defmodule Linx.Netfilter.Encoder do
       struct!(
         module,
         Map.merge(fields, %{
-          name: prefix,
+          # nft's meters are sets of a rule's own with a name.
+          name: data[:name] || prefix,
           table: table_name,
           key_type: key_type,
           flags: Enum.uniq([:anonymous | Map.get(data, :flags, [:constant])]),

@@ -5,6 +5,8 @@ defmodule Linx.Process.Options do
 
   import Bitwise
 
+  alias Linx.Process.Credit
+
   # linux/sched.h.
   @namespaces [
     net: 0x40000000,
@@ -300,7 +302,7 @@ defmodule Linx.Process.Options do
   defp finish(parsed, stdio) do
     request =
       parsed.request
-      |> Map.merge(%{stdio: stdio, auto_proceed: parsed.auto_proceed})
+      |> Map.merge(%{stdio: stdio, auto_proceed: parsed.auto_proceed, credit: Credit.initial()})
       |> arg0(parsed[:arg0])
 
     %{

@@ -24,7 +24,7 @@ use gate::Gate;
 /// Owns the descriptor. It is closed once, when the last request that uses it has ended.
 struct SocketResource {
     socket: Mutex<Option<Arc<Socket>>>,
-    exchange: Mutex<Exchange>,
+    exchange: Exchange,
     gate: Mutex<Gate>,
 }
 
@@ -41,7 +41,7 @@ impl SocketResource {
     fn new(socket: Socket) -> Self {
         Self {
             socket: Mutex::new(Some(Arc::new(socket))),
-            exchange: Mutex::default(),
+            exchange: Exchange::default(),
             gate: Mutex::default(),
         }
     }
@@ -97,7 +97,9 @@ fn netlink_request<'a>(
 ) -> NifResult<Term<'a>> {
     let answer = resource.get(Stage::Send).and_then(|socket| {
         let open = || lock(&resource.socket).is_some();
-        lock(&resource.exchange).run(env, &socket, &bytes, seqs, form, wait.then_some(&open))
+        resource
+            .exchange
+            .run(env, &socket, &bytes, seqs, form, wait.then_some(&open))
     });
     lock(&resource.gate).leave(env, &resource, ticket);
     Ok(terms::answer(env, answer))
@@ -113,7 +115,7 @@ fn netlink_drain<'a>(
 ) -> NifResult<Term<'a>> {
     let events = resource
         .get(Stage::Recv)
-        .and_then(|socket| lock(&resource.exchange).drain(env, &socket, form, most.min(64)));
+        .and_then(|socket| resource.exchange.drain(env, &socket, form, most.min(64)));
     Ok(terms::events(env, events))
 }
 
@@ -167,7 +169,7 @@ fn netlink_rcvbuf(resource: ResourceArc<SocketResource>) -> NifResult<Reply<Valu
 /// How much of a datagram is taken before it counts as truncated.
 #[rustler::nif]
 fn netlink_set_buffer(resource: ResourceArc<SocketResource>, bytes: u32) -> rustler::Atom {
-    lock(&resource.exchange).set_buffer(bytes as usize);
+    resource.exchange.set_buffer(bytes as usize);
     rustler::types::atom::ok()
 }
 

@@ -7,20 +7,22 @@
 //! the job and the namespaces' descriptors come through that, and the answer goes back.
 
 use std::ffi::CString;
-use std::fs::File;
-use std::io::{IoSlice, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::io::retry_on_intr;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{
+    DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal,
+};
 
 use crate::fault::{Errno, Fault, Stage};
 use crate::mount::{self, Home, Mount, PivotRoot, Umount};
@@ -33,6 +35,10 @@ pub const MODE: &str = "job";
 
 /// One of each kind.
 const MAX_NAMESPACES: usize = Kind::ALL.len();
+
+/// How long an answer from inside another pid namespace may take. Whoever is root there can stop the process that is to
+/// give it, and must not hold a thread of the VM with that. All that is done there is the mount of a `proc`.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is to be done there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +148,18 @@ fn run_in_process<'n>(
     job: &Job,
 ) -> Result<Outcome, Fault> {
     let namespaces: Vec<_> = namespaces.collect();
+    let inside = namespaces
+        .iter()
+        .any(|namespace| namespace.kind() == Kind::Pid);
+    run_program(program, &namespaces, job, inside.then_some(PATIENCE))
+}
+
+fn run_program(
+    program: &Path,
+    namespaces: &[&Namespace],
+    job: &Job,
+    limit: Option<Duration>,
+) -> Result<Outcome, Fault> {
     let (ours, theirs) = socketpair(
         AddressFamily::UNIX,
         SocketType::STREAM,
@@ -157,19 +175,35 @@ fn run_in_process<'n>(
         .stderr(Stdio::null())
         .spawn()
         .map_err(Stage::Fork.errno())?;
-    let answer = exchange(ours, &namespaces, job);
+    let answer = exchange(ours, namespaces, job, limit);
+    if answer.is_err() {
+        // It may be stopped, or never have read its job. If it has ended there is nothing to kill.
+        let _gone = child.kill();
+    }
     // It ends once it has answered, and its end is its own report where it did not. ECHILD: the VM was told to ignore
     // SIGCHLD, and the kernel has reaped it.
     let _status = child.wait();
     answer
 }
 
-fn exchange(ours: OwnedFd, namespaces: &[&Namespace], job: &Job) -> Result<Outcome, Fault> {
+fn exchange(
+    ours: OwnedFd,
+    namespaces: &[&Namespace],
+    job: &Job,
+    limit: Option<Duration>,
+) -> Result<Outcome, Fault> {
     send_job(ours.as_fd(), namespaces, job)?;
-    let mut answer = Vec::new();
-    File::from(ours)
-        .read_to_end(&mut answer)
+    let mut socket = UnixStream::from(ours);
+    socket
+        .set_read_timeout(limit)
         .map_err(Stage::Pipe.errno())?;
+    let mut answer = Vec::new();
+    socket
+        .read_to_end(&mut answer)
+        .map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => Stage::Fork.fault(libc::ETIMEDOUT),
+            _ => Stage::Pipe.fault(Errno::raw(&error)),
+        })?;
     decode_answer(&answer).unwrap_or(Err(Stage::Fork.fault(libc::EIO)))
 }
 
@@ -265,12 +299,14 @@ fn serve_in_child(namespaces: &[Namespace], job: &Job, socket: &OwnedFd) -> Serv
     }
     match fork() {
         Err(fault) => Served::Here(Err(fault)),
-        Ok(None) => Served::Here(run_here(
-            namespaces
-                .iter()
-                .filter(|namespace| !is_for_a_process(namespace)),
-            job,
-        )),
+        Ok(None) => Served::Here(end_with_parent().and_then(|()| {
+            run_here(
+                namespaces
+                    .iter()
+                    .filter(|namespace| !is_for_a_process(namespace)),
+                job,
+            )
+        })),
         Ok(Some(child)) => {
             // Its end of the socket must be the last one, so that its death without an answer is the end of file.
             let _ = socket;
@@ -288,6 +324,11 @@ fn fork() -> Result<Option<rustix::process::Pid>, Fault> {
         -1 => Err(Stage::Fork.errno()(std::io::Error::last_os_error())),
         pid => Ok(rustix::process::Pid::from_raw(pid)),
     }
+}
+
+/// Stopped in there, it must go with the one that waits for it out here.
+fn end_with_parent() -> Result<(), Fault> {
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(Stage::Fork.errno())
 }
 
 fn wait_for(child: rustix::process::Pid) {
@@ -507,6 +548,48 @@ mod tests {
                 assert_eq!(decode_job(&bytes[..length]), None);
             }
         }
+    }
+
+    fn read_ostype(program: &Path, limit: Option<Duration>) -> Result<Outcome, Fault> {
+        let job = Job::SysctlRead(vec![c"kernel/ostype".into()]);
+        run_program(program, &[], &job, limit)
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_told() {
+        let answer = read_ostype(Path::new("/no/such/program"), None);
+        assert_eq!(answer, Err(Stage::Fork.fault(libc::ENOENT)));
+    }
+
+    #[test]
+    fn a_program_that_ends_without_an_answer_is_told() {
+        let answer = read_ostype(Path::new("/bin/false"), None).unwrap_err();
+        // Whether it ended before the job was sent or after.
+        assert!(matches!(answer.stage, Stage::Fork | Stage::Pipe));
+        assert!(matches!(
+            answer.errno,
+            libc::EIO | libc::EPIPE | libc::ECONNRESET
+        ));
+    }
+
+    #[test]
+    fn a_program_that_never_answers_is_given_up_and_killed() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = std::env::temp_dir().join(format!("linx-job-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let program = folder.join("mute");
+        std::fs::write(
+            &program,
+            "#!/bin/sh\necho $$ > \"${0%/*}/pid\"\nexec sleep 1000\n",
+        )
+        .unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let answer = read_ostype(&program, Some(Duration::from_secs(3)));
+        assert_eq!(answer, Err(Stage::Fork.fault(libc::ETIMEDOUT)));
+        let pid = std::fs::read_to_string(folder.join("pid")).unwrap();
+        assert!(!Path::new(&format!("/proc/{}", pid.trim())).exists());
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -115,6 +115,23 @@ defmodule Linx.Netfilter.CodecTest do
     end
   end
 
+  test "expressions that are written in one go are written as the others are" do
+    alias Linx.Netfilter.Encoder.Expressions
+    alias Linx.Netfilter.Wire.Writer
+
+    for expr <-
+          exprs() ++
+            [
+              Expr.payload(:tcp_dport),
+              Expr.cmp(:eq, <<1, 2, 3, 4, 5>>),
+              Expr.immediate(:return),
+              Expr.meta(:l4proto)
+            ] do
+      {[bytes], _cache} = Expressions.list([expr], %{})
+      assert {expr, bytes} == {expr, Writer.nest(1, Expressions.expr(expr))}
+    end
+  end
+
   test "what the kernel says in its own words is one with what we say" do
     # The same register by two names; a maximum that equals its minimum; flags that follow from registers; the default log level.
     assert {_, _, _, %{expressions: [%{data: %{dreg: 1}}]}} =

@@ -63,6 +63,12 @@ defmodule Linx.Netfilter.Decoder.Expressions do
     %Expr{name: :cmp, data: %{sreg: reg, op: Constants.atom(:cmp, op), data: data}}
   end
 
+  defp build(
+         "counter\0",
+         <<12::native-16, 1::native-16, bytes::64, 12::native-16, 2::native-16, packets::64>>
+       ),
+       do: %Expr{name: :counter, data: %{bytes: bytes, packets: packets}}
+
   for {name, kernel, _fields, _defaults} <- Expressions.all(), name != :immediate do
     defp build(unquote(kernel <> "\0"), bytes),
       do: %Expr{name: unquote(name), data: unquote(:"data_#{name}")(bytes)}

@@ -33,6 +33,49 @@ defmodule Linx.Netfilter.Encoder.Expressions do
        size + 4::native-16, 1::native-16, value::binary, 0::size(8 * pad)>>, cache}
   end
 
+  # The next commonest, in one go too: a nest within a nest is copied once for each.
+  defp cached(
+         %Expr{name: :payload, data: %{base: base, offset: offset, len: len, dreg: reg} = data},
+         cache
+       )
+       when (map_size(data) == 4 or (map_size(data) == 5 and is_map_key(data, :field))) and
+              is_integer(offset) and offset in 0..0xFFFF and is_integer(len) and len in 0..0xFFFF and
+              reg in 0..23 do
+    base = Constants.int!(:payload_base, base)
+
+    {<<52::native-16, 0x8001::native-16, 12::native-16, 1::native-16, "payload", 0, 36::native-16,
+       0x8002::native-16, 8::native-16, 1::native-16, reg::32, 8::native-16, 2::native-16,
+       base::32, 8::native-16, 3::native-16, offset::32, 8::native-16, 4::native-16, len::32>>,
+     cache}
+  end
+
+  defp cached(%Expr{name: :meta, data: %{key: key, dreg: reg} = data}, cache)
+       when map_size(data) == 2 and reg in 0..23 do
+    key = Constants.int!(:meta, key)
+
+    {<<36::native-16, 0x8001::native-16, 9::native-16, 1::native-16, "meta", 0::32, 20::native-16,
+       0x8002::native-16, 8::native-16, 1::native-16, reg::32, 8::native-16, 2::native-16,
+       key::32>>, cache}
+  end
+
+  defp cached(%Expr{name: :counter, data: %{packets: packets, bytes: bytes} = data}, cache)
+       when map_size(data) == 2 and is_integer(packets) and packets in 0..0xFFFFFFFFFFFFFFFF and
+              is_integer(bytes) and bytes in 0..0xFFFFFFFFFFFFFFFF do
+    {<<44::native-16, 0x8001::native-16, 12::native-16, 1::native-16, "counter", 0, 28::native-16,
+       0x8002::native-16, 12::native-16, 1::native-16, bytes::64, 12::native-16, 2::native-16,
+       packets::64>>, cache}
+  end
+
+  defp cached(%Expr{name: :immediate, data: %Verdict{kind: kind, target: nil}}, cache)
+       when kind in [:accept, :drop, :continue, :return] do
+    code = Wire.verdict_code(kind)
+
+    {<<48::native-16, 0x8001::native-16, 14::native-16, 1::native-16, "immediate", 0, 0::16,
+       28::native-16, 0x8002::native-16, 8::native-16, 1::native-16, 0::32, 16::native-16,
+       0x8002::native-16, 12::native-16, 0x8002::native-16, 8::native-16, 1::native-16,
+       code::signed-32>>, cache}
+  end
+
   defp cached(expr, cache) do
     case cache do
       %{^expr => bytes} ->
@@ -69,19 +112,16 @@ defmodule Linx.Netfilter.Encoder.Expressions do
         "a rule with an anonymous set needs Encoder.to_batch/2 or from_patch/1"
       )
 
-  def expr(%Expr{name: :exthdr, data: %{op: op, type: type} = data})
-      when is_atom(op) and is_integer(type),
-      do: named("exthdr", data(:exthdr, data))
-
-  def expr(%Expr{name: :fwd, data: %{sreg_addr: _} = data}) when not is_map_key(data, :nfproto),
-    do: named("fwd", data(:fwd, data))
+  # `reset tcp option` has no register, and the kernel takes no place then (nft_exthdr_tcp_strip_init), though it dumps one.
+  def expr(%Expr{name: :exthdr, data: %{op: _, type: _} = data})
+      when not is_map_key(data, :dreg) and not is_map_key(data, :sreg),
+      do: named("exthdr", data(:exthdr, Map.take(data, [:op, :type])))
 
   def expr(%Expr{name: :synproxy, data: %{} = data}) do
     flags = for {key, flag} <- [mss: :mss, wscale: :wscale], is_map_key(data, key), do: flag
     named("synproxy", data(:synproxy, Map.update(data, :flags, flags, &Enum.uniq(flags ++ &1))))
   end
 
-  # The kernel wants the attribute, and nft sends it, even when no flag is set.
   def expr(%Expr{name: :nat, data: %{} = data}) do
     named("nat", data(:nat, proto_flag(data)))
   end

@@ -1,5 +1,8 @@
 //! A request and its answers on one socket, and the reading of a socket that only listens.
 
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use linx_sys::netlink::{EBADF, EBADMSG, EMSGSIZE, ENOBUFS, ETIMEDOUT, Socket};
@@ -7,6 +10,7 @@ use linx_sys::{Fault, Stage};
 use linx_wire::netlink::{Frame, Frames, Verdict};
 use rustler::{Env, Term};
 
+use super::lock;
 use super::terms::{self, Form};
 
 const NLMSG_NOOP: u16 = 1;
@@ -22,14 +26,21 @@ const BUFFER: usize = 64 * 1024;
 const SILENCE: Duration = Duration::from_secs(10);
 const SLICE: Duration = Duration::from_millis(100);
 
+/// A burst of large events is read in several calls: this much is copied in well under a millisecond.
+const DRAIN: usize = 256 * 1024;
+
 /// What the requests on one socket share.
 pub struct Exchange {
-    buffer: usize,
+    buffer: AtomicUsize,
+    running: Mutex<()>,
 }
 
 impl Default for Exchange {
     fn default() -> Self {
-        Self { buffer: BUFFER }
+        Self {
+            buffer: AtomicUsize::new(BUFFER),
+            running: Mutex::default(),
+        }
     }
 }
 
@@ -60,7 +71,7 @@ pub enum State {
 impl Exchange {
     /// `open` says whether the socket is still wanted while we wait for an answer; without it we do not wait.
     pub fn run<'a>(
-        &mut self,
+        &self,
         env: Env<'a>,
         socket: &Socket,
         bytes: &[u8],
@@ -68,6 +79,8 @@ impl Exchange {
         form: Form,
         open: Option<&dyn Fn() -> bool>,
     ) -> Result<Answer<'a>, Fault> {
+        // Taken in turn already, except while the request of a process that was killed still runs.
+        let _running = lock(&self.running);
         socket.send(bytes)?;
         let mut answer = Answer::default();
         let result = self.collect(env, socket, seqs, form, open, &mut answer);
@@ -79,7 +92,7 @@ impl Exchange {
     }
 
     fn collect<'a>(
-        &mut self,
+        &self,
         env: Env<'a>,
         socket: &Socket,
         seqs: (u32, u32),
@@ -87,7 +100,7 @@ impl Exchange {
         open: Option<&dyn Fn() -> bool>,
         answer: &mut Answer<'a>,
     ) -> Result<(), Fault> {
-        let mut buffer = Vec::with_capacity(self.buffer);
+        let mut buffer = Vec::with_capacity(self.buffer.load(Relaxed));
         let mut heard = Instant::now();
         let mut lost = false;
         loop {
@@ -116,7 +129,7 @@ impl Exchange {
                 continue;
             }
             if datagram.length > buffer.len() {
-                self.buffer = datagram.length.next_power_of_two();
+                self.set_buffer(datagram.length.next_power_of_two());
                 return Err(Stage::Recv.fault(EMSGSIZE));
             }
             heard = Instant::now();
@@ -138,7 +151,7 @@ impl Exchange {
     }
 
     fn discard(&self, socket: &Socket) {
-        let mut buffer = Vec::with_capacity(self.buffer);
+        let mut buffer = Vec::with_capacity(self.buffer.load(Relaxed));
         loop {
             match socket.receive(&mut buffer) {
                 Ok(Some(_)) => {}
@@ -148,21 +161,25 @@ impl Exchange {
         }
     }
 
-    pub fn set_buffer(&mut self, bytes: usize) {
-        self.buffer = bytes.max(1);
+    pub fn set_buffer(&self, bytes: usize) {
+        self.buffer.store(bytes.max(1), Relaxed);
     }
 
     /// Reads at most `most` datagrams of a listening socket.
     pub fn drain<'a>(
-        &mut self,
+        &self,
         env: Env<'a>,
         socket: &Socket,
         form: Form,
         most: u32,
     ) -> Result<Events<'a>, Fault> {
-        let mut buffer = Vec::with_capacity(self.buffer);
+        let mut buffer = Vec::with_capacity(self.buffer.load(Relaxed));
         let mut messages = Vec::new();
+        let mut taken = 0;
         for _ in 0..most {
+            if taken > DRAIN {
+                break;
+            }
             let datagram = match socket.receive(&mut buffer) {
                 Ok(Some(datagram)) => datagram,
                 Ok(None) => {
@@ -178,6 +195,7 @@ impl Exchange {
             if !datagram.from_kernel {
                 continue;
             }
+            taken += buffer.len();
             let frames: Result<Vec<_>, _> = Frames::new(&buffer).collect();
             match frames {
                 Ok(frames) if datagram.length <= buffer.len() => {
@@ -186,7 +204,8 @@ impl Exchange {
                 }
                 // A datagram that was cut or is malformed is as good as lost.
                 _ => {
-                    self.buffer = self.buffer.max(datagram.length.next_power_of_two());
+                    let longer = datagram.length.next_power_of_two();
+                    self.buffer.fetch_max(longer, Relaxed);
                     let state = State::Overrun;
                     return Ok(Events { messages, state });
                 }

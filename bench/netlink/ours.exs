@@ -1,0 +1,98 @@
+# Ours, and JSON.decode! for what ip(8) printed.
+#
+#     ours.exs dump-routes CASE N | dump-links CASE N | add CASE IFINDEX COUNT | batch CASE IFINDEX COUNT | json CASE FILE
+
+alias Linx.Netlink.Rtnl
+alias Linx.Netlink.Rtnl.{Link, Route}
+
+defmodule Ours do
+  # In a process of its own each time, so that one measurement's heap is not the next one's work.
+  def measured(case, who, fun) do
+    task =
+      Task.async(fn ->
+        :erlang.statistics(:runtime)
+        {wall, count} = :timer.tc(fun)
+        {_, cpu} = :erlang.statistics(:runtime)
+        {cpu, wall, count}
+      end)
+
+    {cpu, wall, count} = Task.await(task, :infinity)
+    IO.puts("#{case}\t#{who}\t#{cpu * 1000}\t#{wall}\t#{count}")
+  end
+
+  # statistics(:runtime) counts in milliseconds, so something short is done several times and divided.
+  def repeated(case, who, times, fun) do
+    task =
+      Task.async(fn ->
+        :erlang.statistics(:runtime)
+        {wall, count} = :timer.tc(fn -> Enum.reduce(1..times, 0, fn _, _ -> apart(fun) end) end)
+        {_, cpu} = :erlang.statistics(:runtime)
+        {cpu, wall, count}
+      end)
+
+    {cpu, wall, count} = Task.await(task, :infinity)
+    IO.puts("#{case}\t#{who}\t#{div(cpu * 1000, times)}\t#{div(wall, times)}\t#{count}")
+  end
+
+  defp apart(fun), do: fun |> Task.async() |> Task.await(:infinity)
+
+  def route(n, ifindex) do
+    dst = %Linx.IP{
+      bytes: <<21 + Bitwise.bsr(n, 16), Bitwise.bsr(n, 8)::8, n::8, 0>>,
+      family: :inet
+    }
+
+    {dst, 24, nil, oif: ifindex, table: 201, protocol: :static}
+  end
+end
+
+{:ok, socket} = Rtnl.open()
+
+case System.argv() do
+  ["dump-routes", name, n] ->
+    times = if name =~ "100 000", do: 1, else: 10
+
+    for _ <- 1..String.to_integer(n) do
+      Ours.repeated(name, "Linx", times, fn ->
+        {:ok, routes} = Route.list(socket)
+        length(routes)
+      end)
+    end
+
+  ["dump-links", name, n] ->
+    for _ <- 1..String.to_integer(n) do
+      Ours.repeated(name, "Linx", 10, fn ->
+        {:ok, links} = Link.list(socket)
+        length(links)
+      end)
+    end
+
+  ["add", name, ifindex, count] ->
+    routes =
+      for n <- 0..(String.to_integer(count) - 1), do: Ours.route(n, String.to_integer(ifindex))
+
+    Ours.measured(name, "Linx", fn ->
+      for {dst, prefix, gateway, opts} <- routes,
+          do: :ok = Route.add(socket, dst, prefix, gateway, opts)
+
+      length(routes)
+    end)
+
+    {:ok, _} = Route.delete_many(socket, routes)
+
+  ["batch", name, ifindex, count] ->
+    routes =
+      for n <- 0..(String.to_integer(count) - 1), do: Ours.route(n, String.to_integer(ifindex))
+
+    Ours.measured(name, "Linx", fn ->
+      {:ok, results} = Route.add_many(socket, routes)
+      Enum.count(results, &(&1 == :ok))
+    end)
+
+    {:ok, _} = Route.delete_many(socket, routes)
+
+  ["json", name, file] ->
+    json = File.read!(file)
+
+    Ours.repeated(name, "decode", 3, fn -> json |> JSON.decode!() |> length() end)
+end

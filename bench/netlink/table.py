@@ -1,0 +1,28 @@
+"""Makes the table out of `case contender cpu_us wall_us count` lines: the least CPU of all rounds, and its ratio."""
+
+import sys
+
+best = {}
+for line in open(sys.argv[1]):
+    case, who, cpu, wall, count = line.rstrip("\n").split("\t")
+    row = (float(cpu), float(wall), int(count))
+    cases = best.setdefault(case, {})
+    if who not in cases or row[:2] < cases[who][:2]:
+        cases[who] = row
+
+for case, rows in best.items():
+    # What ip prints has to be read as well.
+    if "decode" in rows:
+        decode = rows.pop("decode")
+        ip = rows.pop("ip -j", None)
+        if ip:
+            total = (ip[0] + decode[0], ip[1] + decode[1], decode[2])
+            rows["ip -j and JSON.decode!"] = total
+    floor = rows["floor"]
+    print(f"\n| {case} | CPU ms | x floor | wall ms | x floor | us each |\n|---|---|---|---|---|---|")
+    for who, (cpu, wall, count) in sorted(rows.items(), key=lambda item: item[1][0]):
+        each = cpu / max(count, 1)
+        print(
+            f"| {who} | {cpu / 1000:.1f} | {cpu / floor[0]:.2f} | {wall / 1000:.1f} "
+            f"| {wall / floor[1]:.2f} | {each:.2f} |"
+        )

@@ -1,0 +1,83 @@
+//! What the VM is told, but for output: `{status, What, ...}` and `{written, Count}`. `Linx.Process.Protocol` reads it.
+
+use crate::etf::Writer;
+use crate::frame::FrameWriter;
+use crate::stage::Fault;
+use crate::wait::{Outcome, Usage};
+
+/// The child exists. Goes with the next frame: the checkpoint is microseconds away.
+pub fn spawned(writer: &mut FrameWriter, pid: i32) {
+    writer.hold(|frame| {
+        Writer::new(frame)
+            .tuple(3)
+            .atom("status")
+            .atom("spawned")
+            .int(pid.into());
+    });
+}
+
+/// It is parked; `child_pid` is its own view of its pid.
+pub fn ready(writer: &mut FrameWriter, child_pid: i32) {
+    writer.send(|frame| {
+        Writer::new(frame)
+            .tuple(3)
+            .atom("status")
+            .atom("ready")
+            .int(child_pid.into());
+    });
+}
+
+pub fn running(writer: &mut FrameWriter) {
+    writer.send(|frame| {
+        Writer::new(frame).tuple(2).atom("status").atom("running");
+    });
+}
+
+/// So many bytes of input are through.
+pub fn written(writer: &mut FrameWriter, count: usize) {
+    writer.send(|frame| {
+        Writer::new(frame)
+            .tuple(2)
+            .atom("written")
+            .int(count as i64);
+    });
+}
+
+pub fn error(writer: &mut FrameWriter, fault: Fault) {
+    writer.send(|frame| {
+        Writer::new(frame)
+            .tuple(4)
+            .atom("status")
+            .atom("error")
+            .int(fault.errno.into())
+            .atom(fault.stage.name());
+    });
+}
+
+pub fn aborted(writer: &mut FrameWriter, usage: Usage) {
+    end(writer, "aborted", None, usage);
+}
+
+pub fn ended(writer: &mut FrameWriter, outcome: Outcome, usage: Usage) {
+    match outcome {
+        Outcome::Exited(code) => end(writer, "exited", Some(code), usage),
+        Outcome::Signaled(signal) => end(writer, "signaled", Some(signal), usage),
+    }
+}
+
+/// `{status, What, Value, Usage}`, with the fields of [`Usage`] in their order.
+fn end(writer: &mut FrameWriter, what: &str, value: Option<i32>, usage: Usage) {
+    writer.send(|frame| {
+        let mut out = Writer::new(frame);
+        out.tuple(4).atom("status").atom(what);
+        match value {
+            Some(value) => out.int(value.into()),
+            None => out.atom("nil"),
+        };
+        let fields = usage.fields();
+        out.tuple(fields.len() as u8);
+        for field in fields {
+            out.int(field);
+        }
+    });
+}

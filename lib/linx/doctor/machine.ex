@@ -1,0 +1,203 @@
+defmodule Linx.Doctor.Machine do
+  @moduledoc false
+  # The kernel, the native parts, privilege, namespaces, cgroups, seccomp, terminals.
+
+  import Linx.Doctor.Finding, only: [new: 3]
+
+  @least_kernel [6, 6]
+  @namespaces [:user, :mount, :pid, :uts, :ipc, :net, :cgroup, :time]
+
+  # What most verbs ask for, and what each is for.
+  @privileges [
+    cap_sys_admin: "namespaces, mounts, sysctls of other namespaces",
+    cap_net_admin: "links, routes, firewalls",
+    cap_setpcap: "dropping capabilities of a workload",
+    cap_setuid: "uid maps, uid: of a workload",
+    cap_kill: "signals to workloads of other users",
+    cap_sys_resource: "raising hard limits"
+  ]
+
+  def findings do
+    [kernel(), library(), agent()] ++
+      privileges() ++
+      Enum.map(@namespaces, &namespace/1) ++
+      cgroups() ++ [seccomp(), terminal()] ++ Enum.map(~w(nft ip strace), &tool/1)
+  end
+
+  defp kernel do
+    release = read("/proc/sys/kernel/osrelease") || "unknown"
+
+    version =
+      ~r/\d+/
+      |> Regex.scan(release)
+      |> List.flatten()
+      |> Enum.take(2)
+      |> Enum.map(&String.to_integer/1)
+
+    result =
+      if version >= @least_kernel,
+        do: {:ok, release},
+        else:
+          {:missing, release,
+           "Linux 6.6 or newer is what Linx is written for; older ones lack calls it makes."}
+
+    new(:kernel, "release", result)
+  end
+
+  defp library do
+    new(:library, "linx_nif", {:ok, "#{Linx.Mount.Native.version()}, loaded"})
+  rescue
+    error in ErlangError ->
+      advice = "Run mix compile here; a library built for another CPU does not load."
+      new(:library, "linx_nif", {:missing, Exception.message(error), advice})
+  end
+
+  defp agent do
+    result =
+      with {:ok, session} <- Linx.Process.spawn(argv: ["/proc/self/exe"]),
+           {:ok, _pid} <- Linx.Process.host_pid(session),
+           {:ok, :aborted} <- Linx.Process.stop(session) do
+        {:ok, "parks and drops a child"}
+      else
+        other ->
+          {:missing, inspect(other),
+           "priv/linx_process must be there, executable, and for this CPU."}
+      end
+
+    new(:library, "linx_process", result)
+  end
+
+  defp privileges do
+    case Linx.Capabilities.read(String.to_integer(System.pid())) do
+      {:ok, %{effective: effective}} ->
+        for {name, purpose} <- @privileges do
+          result =
+            if name in effective,
+              do: {:ok, "held: " <> purpose},
+              else: {:missing, "not held: " <> purpose, "Run as root, or give the VM #{name}."}
+
+          new(:privilege, to_string(name), result)
+        end
+
+      {:error, error} ->
+        [
+          new(
+            :privilege,
+            "capabilities",
+            {:missing, Exception.message(error), "Is /proc mounted?"}
+          )
+        ]
+    end
+  end
+
+  # In a user namespace of its own too, where the VM is not privileged: that is how a workload gets one without root.
+  defp namespace(kind) do
+    result =
+      case clone([kind]) do
+        :ok ->
+          {:ok, "can be made"}
+
+        {:error, _} when kind != :user ->
+          case clone([:user, kind]) do
+            :ok -> {:ok, "can be made inside a user namespace"}
+            {:error, reason} -> {:missing, reason, namespace_advice(kind)}
+          end
+
+        {:error, reason} ->
+          {:missing, reason,
+           "Set kernel.unprivileged_userns_clone and user.max_user_namespaces, or run as root."}
+      end
+
+    new(:namespaces, to_string(kind), result)
+  end
+
+  defp namespace_advice(kind),
+    do: "The kernel may be built without it, or user.max_#{kind}_namespaces is 0."
+
+  defp clone(kinds) do
+    with {:ok, session} <- Linx.Process.spawn(argv: ["/proc/self/exe"], namespaces: kinds) do
+      case Linx.Process.stop(session) do
+        {:ok, :aborted} -> :ok
+        {:error, error} -> {:error, Exception.message(error)}
+        other -> {:error, inspect(other)}
+      end
+    end
+  end
+
+  defp cgroups do
+    case cgroup2_mount() do
+      nil ->
+        [
+          new(
+            :cgroup,
+            "cgroup v2",
+            {:missing, "no cgroup2 mount",
+             "mount -t cgroup2 none /sys/fs/cgroup, or boot with the unified hierarchy."}
+          )
+        ]
+
+      path ->
+        present = (read(Path.join(path, "cgroup.controllers")) || "") |> String.split()
+        mount = new(:cgroup, "cgroup v2", {:ok, path})
+        [mount | for(name <- ~w(cpu memory pids io), do: controller(name, name in present))]
+    end
+  end
+
+  defp controller(name, true), do: new(:cgroup, name, {:ok, "controller available"})
+
+  defp controller(name, false) do
+    advice =
+      "A cgroup v1 hierarchy may hold it: boot with systemd.unified_cgroup_hierarchy=1 (cgroup_no_v1=all)."
+
+    new(:cgroup, name, {:missing, "controller absent from the v2 hierarchy", advice})
+  end
+
+  defp cgroup2_mount do
+    case Linx.Mount.list() do
+      {:ok, entries} -> Enum.find_value(entries, &(&1.fstype == "cgroup2" && &1.mount_point))
+      {:error, _} -> nil
+    end
+  end
+
+  defp seccomp do
+    result =
+      case {Linx.Seccomp.supported?(), read("/proc/sys/kernel/seccomp/actions_avail")} do
+        {true, actions} when is_binary(actions) ->
+          {:ok, actions}
+
+        _ ->
+          {:missing, "no seccomp filters", "The kernel is built without CONFIG_SECCOMP_FILTER."}
+      end
+
+    new(:seccomp, "actions", result)
+  end
+
+  defp terminal do
+    result =
+      with {:ok, session} <- Linx.Process.spawn(argv: ["/proc/self/exe"], stdio: :pty),
+           {:ok, :aborted} <- Linx.Process.stop(session) do
+        {:ok, "a pty can be opened"}
+      else
+        other -> {:missing, inspect(other), "Mount devpts on /dev/pts, with /dev/ptmx."}
+      end
+
+    new(:terminal, "pty", result)
+  end
+
+  defp tool(name) do
+    result =
+      case System.find_executable(name) do
+        nil -> {:missing, "not installed", "Only Linx's own tests call it."}
+        path -> {:ok, path}
+      end
+
+    new(:tools, name, result)
+  end
+
+  defp read(path) do
+    case File.read(path) do
+      {:ok, text} -> String.trim(text)
+      {:error, _} -> nil
+    end
+  end
+end

@@ -1,0 +1,150 @@
+defmodule Linx.Doctor.Network do
+  @moduledoc false
+  # Link kinds and nf_tables, tried in the network namespace of a parked child.
+
+  import Linx.Doctor.Finding, only: [new: 3]
+
+  alias Linx.{Netfilter, NFT}
+  alias Linx.Netlink.{Nfnl, Rtnl, Socket}
+
+  @families ~w(ip ip6 inet arp bridge netdev)
+
+  # A rule that loads if the kernel has the expression, and the chain that it may stand in.
+  @expressions [
+    {"ct state", "filter hook input priority 0", "ct state new"},
+    {"limit", "filter hook input priority 0", "limit rate 1/second"},
+    {"quota", "filter hook input priority 0", "quota 1 mbytes"},
+    {"connlimit", "filter hook input priority 0", "ct count 10"},
+    {"log", "filter hook input priority 0", "log group 5"},
+    {"reject", "filter hook input priority 0", "reject"},
+    {"nat", "nat hook postrouting priority 100", "meta nfproto ipv4 snat ip to 192.0.2.1"},
+    {"masquerade", "nat hook postrouting priority 100", "masquerade"},
+    {"redirect", "nat hook prerouting priority -100", "redirect"},
+    {"queue", "filter hook input priority 0", "queue num 1"},
+    {"fib", "filter hook prerouting priority 0", "fib daddr type local"},
+    {"socket", "filter hook prerouting priority 0", "socket transparent 1"},
+    {"tproxy", "filter hook prerouting priority 0",
+     "meta nfproto ipv4 meta l4proto tcp tproxy ip to :1"},
+    {"synproxy", "filter hook input priority 0", "tcp dport 80 synproxy mss 1460 wscale 7"},
+    {"osf", "filter hook input priority 0", ~s(osf name "Linux")},
+    {"hash", "filter hook input priority 0", "meta mark set jhash ip saddr mod 2"},
+    {"numgen", "filter hook input priority 0", "meta mark set numgen inc mod 2"},
+    {"rt", "filter hook output priority 0", "rt classid 1"},
+    {"notrack", "filter hook prerouting priority -300", "notrack"}
+  ]
+
+  def findings do
+    with {:ok, session} <- Linx.Process.spawn(argv: ["/proc/self/exe"], namespaces: [:net]),
+         {:ok, pid} <- Linx.Process.host_pid(session) do
+      try do
+        links({:pid, pid}) ++ netfilter({:pid, pid})
+      after
+        Linx.Process.stop(session)
+      end
+    else
+      _ -> [new(:links, "network namespace", {:missing, "none can be made", "Run as root."})]
+    end
+  end
+
+  # -- links ---------------------------------------------------------------------------------------------------------
+
+  defp links(netns) do
+    with_socket(:links, &Rtnl.open/1, netns, fn socket ->
+      for {kind, create} <- kinds() do
+        result =
+          case create.(socket) do
+            :ok ->
+              {:ok, "can be made"}
+
+            {:error, error} ->
+              {:missing, text(error),
+               "The kernel is built without it, or modprobe #{module(kind)}."}
+          end
+
+        new(:links, kind, result)
+      end
+    end)
+  end
+
+  # A veth first: the kinds that sit on another link sit on it.
+  defp kinds do
+    [
+      {"veth", &Rtnl.Link.create_veth(&1, "doctor0", "doctor1")},
+      {"bridge", &Rtnl.Link.create_bridge(&1, "doctor2")},
+      {"dummy", &Rtnl.Link.create_dummy(&1, "doctor3")},
+      {"vlan", &Rtnl.Link.create_vlan(&1, "doctor4", "doctor0", 5)},
+      {"macvlan", &Rtnl.Link.create_macvlan(&1, "doctor5", "doctor0")},
+      {"ipvlan", &Rtnl.Link.create_ipvlan(&1, "doctor6", "doctor1")}
+    ]
+  end
+
+  defp module("vlan"), do: "8021q"
+  defp module(kind), do: kind
+
+  # -- nf_tables -----------------------------------------------------------------------------------------------------
+
+  defp netfilter(netns) do
+    with_socket(:netfilter, &Nfnl.open/1, netns, fn socket ->
+      families =
+        for family <- @families,
+            do: load(socket, "family " <> family, "table #{family} doctor { }")
+
+      expressions =
+        for {name, hook, rule} <- @expressions do
+          load(socket, name, "table inet doctor { chain c { type #{hook}; #{rule}; } }")
+        end
+
+      sets = [
+        load(
+          socket,
+          "interval set",
+          "table inet doctor { set s { type ipv4_addr; flags interval; elements = { 192.0.2.0/24 } } }"
+        ),
+        load(
+          socket,
+          "concatenated ranges",
+          "table inet doctor { set s { type ipv4_addr . inet_service; flags interval; elements = { 192.0.2.0/24 . 1-2 } } }"
+        ),
+        load(
+          socket,
+          "flowtable",
+          ~s(table inet doctor { flowtable f { hook ingress priority 0; devices = { lo }; } })
+        )
+      ]
+
+      families ++ expressions ++ sets
+    end)
+  end
+
+  defp load(socket, item, source) do
+    result =
+      with {:ok, ruleset} <- NFT.parse(source),
+           :ok <- Netfilter.push(socket, ruleset) do
+        {:ok, "loads"}
+      else
+        {:error, error} ->
+          {:missing, text(error), "The kernel is built without it, or its module is not there."}
+      end
+
+    new(:netfilter, item, result)
+  end
+
+  # -- both ----------------------------------------------------------------------------------------------------------
+
+  defp with_socket(area, open, netns, probe) do
+    case open.(netns) do
+      {:ok, socket} ->
+        try do
+          probe.(socket)
+        after
+          Socket.close(socket)
+        end
+
+      {:error, error} ->
+        [new(area, "socket", {:missing, text(error), "Run as root."})]
+    end
+  end
+
+  defp text(error) when is_exception(error), do: Exception.message(error)
+  defp text(other), do: inspect(other)
+end
