@@ -7,31 +7,24 @@ alias Linx.Netlink.Rtnl.{Link, Route}
 
 defmodule Ours do
   # In a process of its own each time, so that one measurement's heap is not the next one's work.
-  def measured(case, who, fun) do
-    task =
-      Task.async(fn ->
-        :erlang.statistics(:runtime)
-        {wall, count} = :timer.tc(fun)
-        {_, cpu} = :erlang.statistics(:runtime)
-        {cpu, wall, count}
-      end)
+  def measured(case, who, fun), do: repeated(case, who, 1, fun)
 
-    {cpu, wall, count} = Task.await(task, :infinity)
-    IO.puts("#{case}\t#{who}\t#{cpu * 1000}\t#{wall}\t#{count}")
+  # What is short is done several times and divided.
+  def repeated(case, who, times, fun) do
+    apart(fn -> :ok end)
+    before = cpu()
+    {wall, count} = :timer.tc(fn -> Enum.reduce(1..times, 0, fn _, _ -> apart(fun) end) end)
+    cpu = cpu() - before
+    IO.puts("#{case}\t#{who}\t#{div(cpu, 1000 * times)}\t#{div(wall, times)}\t#{count}")
   end
 
-  # statistics(:runtime) counts in milliseconds, so something short is done several times and divided.
-  def repeated(case, who, times, fun) do
-    task =
-      Task.async(fn ->
-        :erlang.statistics(:runtime)
-        {wall, count} = :timer.tc(fn -> Enum.reduce(1..times, 0, fn _, _ -> apart(fun) end) end)
-        {_, cpu} = :erlang.statistics(:runtime)
-        {cpu, wall, count}
-      end)
-
-    {cpu, wall, count} = Task.await(task, :infinity)
-    IO.puts("#{case}\t#{who}\t#{div(cpu * 1000, times)}\t#{div(wall, times)}\t#{count}")
+  # Nanoseconds that all threads of the VM have run. statistics(:runtime) counts in hundredths of a second.
+  defp cpu do
+    for task <- File.ls!("/proc/self/task"), reduce: 0 do
+      sum ->
+        [ran | _] = "/proc/self/task/#{task}/schedstat" |> File.read!() |> String.split()
+        sum + String.to_integer(ran)
+    end
   end
 
   defp apart(fun), do: fun |> Task.async() |> Task.await(:infinity)
