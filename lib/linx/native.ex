@@ -111,12 +111,12 @@ defmodule Linx.Native do
 
   @spec netlink_request(
           netlink(),
-          pos_integer(),
+          non_neg_integer(),
           binary(),
           {pos_integer(), pos_integer()},
           netlink_form(),
           boolean()
-        ) :: {:ok, [tuple()], [netlink_failure()], torn :: boolean()} | fault()
+        ) :: {:ok, [tuple()], [netlink_failure()], torn :: boolean()} | :busy | fault()
   def netlink_request(_socket, _ticket, _bytes, _seqs, _form, _wait), do: not_loaded()
 
   @spec netlink_drain(netlink(), netlink_form(), pos_integer()) ::

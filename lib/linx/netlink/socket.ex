@@ -157,8 +157,11 @@ defmodule Linx.Netlink.Socket do
     form = Keyword.get(opts, :form, :raw)
     wait? = Keyword.get(opts, :wait, true)
     bytes = IO.iodata_to_binary(bytes)
-    ticket = enter(socket)
-    native(Native.netlink_request(socket, ticket, bytes, seqs, form, wait?))
+
+    case Native.netlink_request(socket, 0, bytes, seqs, form, wait?) do
+      :busy -> native(Native.netlink_request(socket, enter(socket), bytes, seqs, form, wait?))
+      answer -> native(answer)
+    end
   end
 
   # How many messages of one send may fail without their errors overrunning the receive buffer: an error with text is

@@ -1,8 +1,9 @@
 //! Netlink sockets as resources, and the request that runs on them.
 //!
-//! A request is `netlink_enter`, then `netlink_request` with the ticket that the first gave; the second leaves. A
-//! socket takes one request at a time (the kernel refuses a second dump), and the turn is waited for in the caller's
-//! mailbox, not on one of the few dirty threads.
+//! A request is `netlink_request` with the ticket 0, which takes the turn if it is free and otherwise answers `:busy`;
+//! then `netlink_enter` queues, and `netlink_request` with its ticket runs and leaves. A socket takes one request at a
+//! time (the kernel refuses a second dump), and the turn is waited for in the caller's mailbox, not on one of the few
+//! dirty threads.
 
 mod exchange;
 mod gate;
@@ -19,7 +20,7 @@ use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, Reso
 use crate::reply::{Reply, Value};
 use crate::target::Target;
 use exchange::Exchange;
-use gate::Gate;
+use gate::{Gate, PASSING};
 
 /// Owns the descriptor. It is closed once, when the last request that uses it has ended.
 struct SocketResource {
@@ -95,14 +96,26 @@ fn netlink_request<'a>(
     form: terms::Form,
     wait: bool,
 ) -> NifResult<Term<'a>> {
+    if ticket == PASSING && !lock(&resource.gate).pass() {
+        return Ok(terms::busy(env));
+    }
+    // Also when something below panics: nobody else would ever have a turn.
+    let _leaving = Leaving(env, &resource, ticket);
     let answer = resource.get(Stage::Send).and_then(|socket| {
         let open = || lock(&resource.socket).is_some();
         resource
             .exchange
             .run(env, &socket, &bytes, seqs, form, wait.then_some(&open))
     });
-    lock(&resource.gate).leave(env, &resource, ticket);
     Ok(terms::answer(env, answer))
+}
+
+struct Leaving<'env, 'a>(Env<'env>, &'a ResourceArc<SocketResource>, u64);
+
+impl Drop for Leaving<'_, '_> {
+    fn drop(&mut self) {
+        lock(&self.1.gate).leave(self.0, self.1, self.2);
+    }
 }
 
 /// Receives what is there, at most `most` datagrams.

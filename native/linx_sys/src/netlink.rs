@@ -6,6 +6,8 @@
 use std::mem::size_of;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -31,6 +33,8 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 pub struct Socket {
     fd: OwnedFd,
     port: u32,
+    /// Up to this the send buffer is known to be large enough.
+    room: AtomicUsize,
 }
 
 /// One datagram as `receive` found it.
@@ -64,7 +68,8 @@ impl Socket {
             .and_then(SocketAddrNetlink::try_from)
             .map_err(Stage::Bind.errno())?
             .pid();
-        Ok(Self { fd, port })
+        let room = AtomicUsize::new(0);
+        Ok(Self { fd, port, room })
     }
 
     /// The address by which the kernel answers: `nlmsg_pid` of a reply to us.
@@ -109,8 +114,11 @@ impl Socket {
     // A message longer than sk_sndbuf less 32 is EMSGSIZE (netlink_sendmsg); where growing is refused, so is sending.
     fn make_room(&self, bytes: usize) {
         let wanted = bytes + 4096;
+        if wanted <= self.room.load(Relaxed) {
+            return;
+        }
         match sockopt::socket_send_buffer_size(&self.fd) {
-            Ok(size) if size >= wanted => {}
+            Ok(size) if size >= wanted => self.room.store(size, Relaxed),
             _ => {
                 let _ = sockopt::set_socket_send_buffer_size_force(&self.fd, wanted)
                     .or_else(|_| sockopt::set_socket_send_buffer_size(&self.fd, wanted));

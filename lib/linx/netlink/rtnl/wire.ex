@@ -18,7 +18,25 @@ defmodule Linx.Netlink.Rtnl.Wire do
   }
 
   @spec objects([tuple()]) :: [struct()]
-  def objects(tuples), do: for(tuple <- tuples, do: object(tuple))
+  def objects(tuples),
+    do: tuples |> length() |> roomy(fn -> for tuple <- tuples, do: object(tuple) end)
+
+  # A hundred thousand structs would have the heap grown, and all of them copied, five times over. The collector shrinks
+  # it again when it finds it too large.
+  @many 10_000
+  @words 60
+
+  defp roomy(count, fun) when count < @many, do: fun.()
+
+  defp roomy(count, fun) do
+    size = Process.flag(:min_heap_size, count * @words)
+
+    try do
+      fun.()
+    after
+      Process.flag(:min_heap_size, size)
+    end
+  end
 
   @spec object(tuple()) :: struct() | nil
   def object(

@@ -18,8 +18,12 @@ struct Turn {
     ticket: u64,
 }
 
+/// The ticket of a call that takes a turn which is free, and gives it back before it returns. Nobody need be watched.
+pub const PASSING: u64 = 0;
+
 #[derive(Default)]
 pub struct Gate {
+    passing: bool,
     holder: Option<Turn>,
     queue: VecDeque<Turn>,
 }
@@ -43,7 +47,7 @@ pub fn enter<R: Resource>(
             monitor,
             ticket,
         };
-        if gate.holder.is_some() {
+        if gate.passing || gate.holder.is_some() {
             gate.queue.push_back(turn);
             return (atoms::wait(), ticket);
         }
@@ -53,9 +57,19 @@ pub fn enter<R: Resource>(
 }
 
 impl Gate {
+    /// Takes the turn for a call, if it is free.
+    pub fn pass(&mut self) -> bool {
+        let free = !self.passing && self.holder.is_none();
+        self.passing |= free;
+        free
+    }
+
     /// Gives the turn back. A ticket that no longer holds it (its process died meanwhile) changes nothing.
     pub fn leave<R: Resource>(&mut self, env: Env<'_>, resource: &ResourceArc<R>, ticket: u64) {
-        if let Some(turn) = self.holder.take_if(|turn| turn.ticket == ticket) {
+        if ticket == PASSING {
+            self.passing = false;
+            self.next(env);
+        } else if let Some(turn) = self.holder.take_if(|turn| turn.ticket == ticket) {
             resource.demonitor(Some(env), &turn.monitor);
             self.next(env);
         }

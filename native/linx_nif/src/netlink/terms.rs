@@ -13,7 +13,7 @@ use super::exchange::{Answer, Events, State};
 use crate::reply::fault_term;
 
 mod atoms {
-    rustler::atoms! { raw, rtnl, empty, more, overrun, malformed }
+    rustler::atoms! { raw, rtnl, empty, more, overrun, malformed, busy }
 }
 
 /// How messages go up.
@@ -88,6 +88,11 @@ fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
 pub fn failure<'a>(env: Env<'a>, seq: u32, verdict: &Verdict<'_>) -> Term<'a> {
     let text = verdict.text.map(|text| binary(env, text));
     (seq, verdict.errno, verdict.offset, text, verdict.missing).encode(env)
+}
+
+/// `:busy`: somebody else has the turn.
+pub fn busy(env: Env<'_>) -> Term<'_> {
+    atoms::busy().encode(env)
 }
 
 /// `{:ok, messages, errors, torn}` or `{:error, {stage, errno}}`.
