@@ -51,7 +51,7 @@ defmodule Linx.Process.Session do
           credit: Credit.new()
         }
 
-        {:ok, state |> to_agent(request) |> to_agent({:credit, Credit.initial()})}
+        {:ok, to_agent(state, request)}
 
       {:error, error} ->
         {:error, error}

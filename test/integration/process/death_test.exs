@@ -59,6 +59,24 @@ defmodule Linx.Process.DeathTest do
     end
   end
 
+  test "a workload that forks as fast as it can, and leaves its session each time, dies all the same" do
+    mark = mark()
+    churn = "while :; do setsid sh -c 'setsid true & sleep 0.01' & wait $!; done"
+
+    script = """
+    i=0; while [ $i -lt 60 ]; do setsid sleep 300 & i=$((i+1)); done
+    for i in 1 2 3; do setsid sh -c "#{churn}" & done
+    echo up; wait
+    """
+
+    opts = [argv: ["/bin/sh", "-c", script], env: ["PATH=/usr/bin:/bin", mark], stdio: :pipe]
+    {session, _pid} = running(opts)
+    output_until(:stdout, "up")
+    until(fn -> length(with_environment(mark)) > 60 end)
+    assert {:ok, {:signaled, _}} = P.stop(session, 0)
+    until(fn -> with_environment(mark) == [] end, 3_000)
+  end
+
   test "orphans are reaped while the session runs" do
     script =
       "i=0; while [ $i -lt 200 ]; do (sh -c 'exit 0' &); i=$((i+1)); done; echo done; sleep 300"
