@@ -59,6 +59,11 @@ defmodule Linx.Integration.SeccompTest do
       end
     end
 
+    test "leaves the workload nothing of the value that started it", %{probe: probe} do
+      filter = allow!([:write, :exit_group], {:errno, :eperm})
+      assert Probe.run(probe, ["r:"], [filter]) == {["r:=0"], {:exited, 0}}
+    end
+
     test "says so when the workload's file is missing", %{tmp_dir: folder} do
       filter = allow!([], :kill_process)
       assert Probe.run(Path.join(folder, "gone"), [], [filter]) == {[], {:error, 2, :execve}}

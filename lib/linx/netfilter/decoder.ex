@@ -453,10 +453,7 @@ defmodule Linx.Netfilter.Decoder do
       |> Enum.map(fn {family, set} ->
         {family, filled(set, Map.get(elements, {family, set.table, set.name}, []))}
       end)
-      # A meter's set has a name that the rule tells: it stays beside the rule, as the language compiles it.
-      |> Enum.split_with(fn {_family, set} ->
-        :anonymous in set.flags and :dynamic not in set.flags
-      end)
+      |> Enum.split_with(fn {_family, set} -> :anonymous in set.flags end)
 
     anonymous = Map.new(anonymous, fn {family, set} -> {{family, set.table, set.name}, set} end)
     rules = Enum.group_by(parts.rules, fn {f, t, c, _} -> {f, t, c} end, &placed(&1, anonymous))
@@ -528,7 +525,13 @@ defmodule Linx.Netfilter.Decoder do
       %{{^family, ^table, ^name} => set} ->
         %Expr{data: data_of_set} = literal = literal(set, %{})
         via = {:dynset, Map.delete(data, :set)}
-        %{literal | data: data_of_set |> Map.delete(:sreg) |> Map.put(:via, via)}
+        data_of_set = data_of_set |> Map.delete(:sreg) |> Map.put(:via, via)
+        # A meter was given its name by whoever made it.
+        %{
+          literal
+          | data:
+              if(name =~ ~r/^__\w+\d+$/, do: data_of_set, else: Map.put(data_of_set, :name, name))
+        }
 
       _ ->
         expr

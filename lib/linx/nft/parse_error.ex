@@ -97,14 +97,18 @@ defmodule Linx.NFT.ParseError do
   def suggestion(word, candidates) do
     word = String.slice(word, 0, 64)
 
-    case Enum.max_by(candidates, &String.jaro_distance(word, &1), fn -> nil end) do
-      nil ->
-        ""
-
-      best ->
-        if best != word and String.jaro_distance(word, best) > 0.77,
-          do: ", did you mean #{best}?",
-          else: ""
+    case Enum.max_by(candidates, &nearness(word, &1), fn -> nil end) do
+      nil -> ""
+      ^word -> ""
+      best -> if nearness(word, best) > 0.77, do: ", did you mean #{best}?", else: ""
     end
+  end
+
+  # Two letters in the wrong order are the commonest slip, and far apart by distance in a short word.
+  defp nearness(word, candidate) do
+    if byte_size(word) == byte_size(candidate) and
+         Enum.sort(String.to_charlist(word)) == Enum.sort(String.to_charlist(candidate)),
+       do: 0.99,
+       else: String.jaro_distance(word, candidate)
   end
 end

@@ -13,7 +13,7 @@ defmodule Linx.NFT.Compiler.Action do
     do: one(Expr.flow_offload(Value.text_of(name, scope)), scope)
 
   def action({:reset, option, _meta}, scope),
-    do: one(Expr.new(:exthdr, %{op: :tcpopt, type: option, offset: 0, len: 0}), scope)
+    do: one(Expr.new(:exthdr, %{op: :tcpopt, type: option}), scope)
 
   def action({:log, opts, meta}, scope), do: log(opts, meta, scope)
   def action({:reject, opts, meta}, scope), do: reject(opts, meta, scope)
@@ -149,8 +149,12 @@ defmodule Linx.NFT.Compiler.Action do
 
   defp guard(scope, protocol, base, meta) do
     case Layers.require(scope.layers, protocol, base) do
-      {:ok, guards, layers} -> %{scope | layers: layers, pending: scope.pending ++ guards}
-      {:error, _} -> Fault.fail(meta, "the rule has tested for another protocol before")
+      # nft puts it before the whole rule: what is not refused is not to be logged or counted either.
+      {:ok, guards, layers} ->
+        %{scope | layers: layers, head: scope.head ++ Enum.map(guards, &{:fixed, &1})}
+
+      {:error, _} ->
+        Fault.fail(meta, "the rule has tested for another protocol before")
     end
   end
 

@@ -2,8 +2,8 @@ defmodule Linx.NFT.Compiler.Build do
   @moduledoc false
   # The plan of a text to the ruleset: all sets first, since rules look at what they hold, then the chains.
 
-  alias Linx.Netfilter.{Ruleset, Set, Table}
-  alias Linx.NFT.Compiler.{Chains, Declare, Fault, Objects}
+  alias Linx.Netfilter.{Ruleset, Table}
+  alias Linx.NFT.Compiler.{Chains, Declare, Fault, Include, Objects}
 
   @doc false
   def ruleset(plan) do
@@ -30,7 +30,9 @@ defmodule Linx.NFT.Compiler.Build do
     plan.sets
     |> Enum.sort()
     |> Enum.reduce(table, fn {name, set}, table ->
-      case Declare.build(name, set.signature, set.elements, set.scope) do
+      case Include.at(set.scope.origin, fn ->
+             Declare.build(name, set.signature, set.elements, set.scope)
+           end) do
         {:set, value} -> checked(Table.add_set(table, value), set.signature.meta)
         {:map, value} -> checked(Table.add_map(table, value), set.signature.meta)
       end
@@ -54,25 +56,19 @@ defmodule Linx.NFT.Compiler.Build do
     plan.chains
     |> Enum.sort_by(&elem(&1, 0))
     |> Enum.reduce(table, fn {name, chain}, table ->
-      opts = Chains.options(chain.opts, chain.meta, chain.scope)
-
-      {rules, meters} =
-        chain.rules
-        |> Enum.reverse()
-        |> Enum.map_reduce([], fn {rule, variables}, meters ->
-          scope = %{chain.scope | variables: variables, sets: signatures, chain: opts}
-          {rule, more} = Chains.rule(rule, name, scope)
-          {rule, more ++ meters}
+      opts =
+        Include.at(chain.scope.origin, fn ->
+          Chains.options(chain.opts, chain.meta, chain.scope)
         end)
 
-      table = Enum.reduce(meters, table, &add_meter/2)
+      rules =
+        for {rule, variables, origin} <- Enum.reverse(chain.rules) do
+          scope = %{chain.scope | variables: variables, sets: signatures, chain: opts}
+          Include.at(origin, fn -> Chains.rule(rule, name, scope) end)
+        end
+
       checked(Table.add_chain(table, Chains.chain(name, opts, rules, chain.meta)), chain.meta)
     end)
-  end
-
-  defp add_meter({name, set, meta}, table) do
-    opts = set |> Map.drop([:name, :elements]) |> Keyword.new()
-    checked(Table.add_set(table, checked(Set.new(name, opts), meta)), meta)
   end
 
   defp checked({:ok, value}, _meta), do: value

@@ -153,13 +153,14 @@ defmodule Linx.NFT.Compiler.Chains do
   # -- rules -----------------------------------------------------------------------------------------------------------
 
   @doc false
-  # {rule, meters that it made}
   def rule({:rule, statements, opts, meta}, chain, scope) do
+    terminal!(statements)
+
     {segments, scope} =
       Enum.flat_map_reduce(statements, Scope.rule(scope), &Statement.statement/2)
 
     exprs =
-      segments
+      (scope.head ++ segments)
       |> Join.join(:all)
       |> Enum.flat_map(fn
         {:fixed, segment} -> segment
@@ -173,10 +174,24 @@ defmodule Linx.NFT.Compiler.Chains do
            exprs,
            if(comment, do: [chain: chain, comment: comment], else: [chain: chain])
          ) do
-      {:ok, rule} -> {rule, scope.meters}
+      {:ok, rule} -> rule
       {:error, reason} -> Fault.fail(meta, "not accepted: #{inspect(reason)}")
     end
   end
+
+  # Nothing can come after a verdict that ends the rule.
+  defp terminal!([statement, next | rest]) do
+    if terminal?(statement),
+      do: Fault.fail(next, "nothing is reached after the statement before: it ends the rule"),
+      else: terminal!([next | rest])
+  end
+
+  defp terminal!(_last), do: :ok
+
+  defp terminal?({:verdict, kind, _}), do: kind != :continue
+  defp terminal?({:reject, _, _}), do: true
+  defp terminal?({:nat, _, _, _, _}), do: true
+  defp terminal?(_statement), do: false
 
   @doc false
   def chain(name, opts, rules, meta) do

@@ -101,7 +101,7 @@ defmodule Linx.NFT.Compiler.Declare do
       type: term.type,
       len: term.len,
       order: term.order,
-      data: {:typeof, term},
+      source: if(term.kind in [:load, :part], do: term.source),
       meta: term.meta
     }
 
@@ -144,7 +144,7 @@ defmodule Linx.NFT.Compiler.Declare do
         comment: opts[:comment] && Value.text_of(opts[:comment], scope),
         policy: if(opts[:policy] == :memory, do: :memory),
         exprs: for({:stmt, node} <- opts, expr <- Stateful.exprs(node, scope), do: expr),
-        typeof: Typeof.record(opts, key, data)
+        typeof: if(Enum.any?(opts, &(elem(&1, 0) == :typeof)), do: Typeof.record(key, data))
       ]
       |> Enum.reject(fn {_, value} -> value in [nil, []] end)
 

@@ -13,6 +13,7 @@ defmodule Linx.NFT.Compiler.Dynamic do
     Operand,
     Stateful,
     Term,
+    Typeof,
     Value
   }
 
@@ -74,24 +75,24 @@ defmodule Linx.NFT.Compiler.Dynamic do
     timeout = Elements.duration(opts[:timeout], scope)
     op = if timeout, do: :update, else: :add
     flags = [:anonymous] ++ if(timeout, do: [:timeout], else: []) ++ [:dynamic]
+    flags = Enum.filter([:anonymous, :constant, :dynamic, :timeout], &(&1 in flags))
     size = size && Value.number_of(size, scope)
-
-    set =
-      %{elements: [], key_type: MapTerm.key_type(key), flags: flags, name: name}
-      |> put(:size, size)
+    exprs = exprs(opts, scope)
+    if exprs == [], do: Fault.fail(meta, "a meter needs a statement: limit, counter, ...")
+    dynset = %{op: op, sreg_key: 1} |> put(:timeout, timeout) |> put(:exprs, exprs)
 
     fields =
-      %{op: op, set: name, sreg_key: 1}
-      |> put(:timeout, timeout)
-      |> put(:exprs, exprs(opts, scope))
+      %{
+        elements: [],
+        key_type: MapTerm.key_type(key),
+        flags: flags,
+        name: name,
+        via: {:dynset, dynset}
+      }
+      |> put(:size, size)
+      |> put(:typeof, Typeof.record(key, nil))
 
-    if exprs(opts, scope) == [],
-      do: Fault.fail(meta, "a meter needs a statement: limit, counter, ...")
-
-    expr = Expr.new(:dynset, fields)
-
-    {[{:fixed, Generate.load(key, 0) ++ [expr]}],
-     Map.update!(scope, :meters, &[{name, set, meta} | &1])}
+    {[{:fixed, Generate.load(key, 0) ++ [Expr.new(:__anon_set, fields)]}], scope}
   end
 
   defp exprs(opts, scope),

@@ -27,19 +27,22 @@ defmodule Linx.NFT.Compiler.Include do
     |> Enum.reduce(plan, fn file, plan ->
       if file in plan.including, do: Fault.fail(meta, "#{path} includes itself")
       {items, source} = read(file, path, meta, parse)
-      inner = %{plan | including: [file | plan.including], file: file}
+      inner = %{plan | including: [file | plan.including], file: file, origin: {file, source}}
 
-      # What is wrong in there is wrong in that file, at its line.
-      result =
-        try do
-          run.(items, inner)
-        catch
-          {:syntax, meta, message} ->
-            throw({:included, Parser.error(meta, message, file: file, source: source)})
-        end
-
-      %{result | including: plan.including, file: plan.file}
+      result = at(inner.origin, fn -> run.(items, inner) end)
+      %{result | including: plan.including, file: plan.file, origin: plan.origin}
     end)
+  end
+
+  @doc false
+  # What is wrong in an included file is wrong in that file, at its line.
+  def at(nil, fun), do: fun.()
+
+  def at({file, source}, fun) do
+    fun.()
+  catch
+    {:syntax, meta, message} ->
+      throw({:included, Parser.error(meta, message, file: file, source: source)})
   end
 
   defp files(path, meta, plan) do

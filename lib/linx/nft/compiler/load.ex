@@ -148,6 +148,8 @@ defmodule Linx.NFT.Compiler.Load do
   def load({:concat, nodes, meta}, scope) do
     {parts, scope} = Enum.map_reduce(nodes, scope, &load/2)
 
+    for part <- parts, do: named_address!(part)
+
     for part <- parts,
         part.type == nil or part.len == 0,
         do: Fault.fail(part.meta, "a part of a concatenation needs a type")
@@ -185,15 +187,54 @@ defmodule Linx.NFT.Compiler.Load do
   def load(node, _scope), do: Fault.fail(node, "a constant stands where something must be loaded")
 
   @doc false
-  def keyed(data, {type, len, order}, meta),
-    do: %Term{kind: :load, type: type, len: len, order: order, data: data, meta: meta}
+  # The bare ct addresses have no type that a set could have: their protocol shows only in the rule.
+  def named_address!(%Term{data: {:ct, %{key: key}}, meta: meta}) when key in [:src, :dst],
+    do: Fault.fail(meta, "write ip saddr or ip6 saddr (daddr) after the direction here")
+
+  def named_address!(term), do: term
+
+  @doc false
+  def keyed(data, {type, len, order}, meta) do
+    %Term{
+      kind: :load,
+      type: type,
+      len: len,
+      order: order,
+      data: data,
+      max: max(data),
+      source: source(data, nil),
+      meta: meta
+    }
+  end
+
+  # What `typeof` and nft's record of a set remember.
+  defp source({name, data}, field) do
+    data = Map.put(data, :dreg, 1)
+    Expr.new(name, if(field, do: Map.put(data, :field, field), else: data))
+  end
+
+  # The highest value that there can be, where the type has room for more.
+  defp max({:socket, %{key: key}}) when key in [:transparent, :wildcard], do: 1
+  defp max({:numgen, data}), do: data.modulus + Map.get(data, :offset, 0) - 1
+  defp max({:hash, data}), do: data.modulus + Map.get(data, :offset, 0) - 1
+  defp max({:meta, %{key: :nftrace}}), do: 1
+  defp max(_data), do: nil
 
   defp field_term(%Field{length: length, type: type} = field, data, meta) do
     {mask, shift} = Field.mask(field)
     {_offset, count} = Field.bytes(field)
-    order = if type == :tcp_flag, do: :big, else: :big
     whole? = length == count * 8
-    term = %Term{kind: :load, type: type, len: length, order: order, data: data, meta: meta}
+
+    term = %Term{
+      kind: :load,
+      type: type,
+      len: length,
+      order: :big,
+      data: data,
+      source: source(data, field.name),
+      meta: meta
+    }
+
     if whole?, do: term, else: %{term | kind: :part, data: {data, mask, count}, shift: shift}
   end
 

@@ -3,13 +3,14 @@ defmodule Linx.NFT.Compiler.MapTerm do
   # `key map { ... }` and `key map @m`: a load through a set. What the values are comes from the place where they are used.
 
   alias Linx.Netfilter.{Datum, Expr}
-  alias Linx.NFT.Compiler.{Elements, Fault, Load, Scope, Term}
+  alias Linx.NFT.Compiler.{Elements, Fault, Load, Scope, Term, Typeof}
 
   @doc false
   # `scope.expect` is the term that the value is used as.
   def load(key, map, meta, scope) do
     expect = scope.expect || Fault.fail(meta, "a map cannot stand here")
     {key_term, scope} = Load.load(key, scope)
+    Load.named_address!(key_term)
     {key_term, lookup, data} = lookup(key_term, Scope.resolve(scope, map), expect, meta, scope)
 
     {%Term{
@@ -25,17 +26,8 @@ defmodule Linx.NFT.Compiler.MapTerm do
   @doc false
   # {key term, lookup expression without registers, what the values are like}
   def lookup(key, {:set_inline, nodes, node_meta}, data, _meta, scope) do
-    {type, elements, flags, data_type} = literal(key, nodes, data, node_meta, scope)
-
-    expr =
-      Expr.new(:__anon_set, %{
-        elements: elements,
-        key_type: type,
-        data_type: data_type,
-        flags: flags
-      })
-
-    {ordered(key, :interval in flags), expr, value_of(data, data_type)}
+    {fields, interval?} = literal(key, nodes, data, node_meta, scope)
+    {ordered(key, interval?), Expr.new(:__anon_set, fields), value_of(data, fields.data_type)}
   end
 
   def lookup(key, {:set_ref, name, _}, data, meta, scope) do
@@ -59,7 +51,8 @@ defmodule Linx.NFT.Compiler.MapTerm do
   defp value_type(_declared, expected), do: %Term{type: expected}
 
   @doc false
-  # {key type, elements, flags, data type} of a set or map in braces.
+  # What a set or map in braces is as an expression, and whether it holds intervals: the flag goes without saying where an
+  # element is one.
   def literal(key, nodes, data, meta, scope) do
     if nodes == [], do: Fault.fail(meta, "a set needs an element")
     found = Elements.elements(nodes, key, data, scope)
@@ -73,8 +66,17 @@ defmodule Linx.NFT.Compiler.MapTerm do
         true -> Enum.uniq(list)
       end
 
-    flags = [:anonymous, :constant] ++ if(interval?, do: [:interval], else: [])
-    {type, list, flags, data_type(data, found.data_interval?)}
+    fields = %{elements: list, key_type: type, flags: [:anonymous, :constant]}
+
+    fields =
+      if data,
+        do: Map.put(fields, :data_type, data_type(data, found.data_interval?)),
+        else: fields
+
+    case Typeof.record(key, data) do
+      nil -> {fields, interval?}
+      record -> {Map.put(fields, :typeof, record), interval?}
+    end
   end
 
   @doc false

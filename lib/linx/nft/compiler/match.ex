@@ -20,7 +20,7 @@ defmodule Linx.NFT.Compiler.Match do
   defp presence(%Term{kind: :load, data: {:fib, data}} = term, {:identifier, word, _})
        when word in ["exists", "missing"] do
     flags = Enum.uniq(data.flags ++ [:present])
-    %{term | type: :boolean, len: 8, order: :host, data: {:fib, %{data | flags: flags}}}
+    %{term | type: :boolean, len: 32, order: :host, data: {:fib, %{data | flags: flags}}}
   end
 
   defp presence(term, _rhs), do: term
@@ -37,29 +37,33 @@ defmodule Linx.NFT.Compiler.Match do
     [{:fixed, Generate.load(key, 0) ++ [lookup]}]
   end
 
-  defp compare(term, op, {:set_inline, nodes, node_meta} = node, meta, scope) do
+  defp compare(term, op, {:set_inline, nodes, node_meta}, meta, scope) do
     equality!(op, meta)
+    Linx.NFT.Compiler.Load.named_address!(term)
 
     case alone(term, nodes, scope) do
       nil ->
         set(term, op, nodes, node_meta, scope)
 
       single ->
-        _ = node
         compare(term, op, single, meta, scope)
     end
   end
 
-  defp compare(term, op, {:elixir_value, list, value_meta}, meta, scope)
-       when is_list(list) or is_struct(list, MapSet),
-       do:
-         compare(
-           term,
-           op,
-           {:set_inline, [{:elixir_value, Enum.to_list(list), value_meta}], value_meta},
-           meta,
-           scope
-         )
+  # A list from Elixir is a set, or where flags are expected their union.
+  defp compare(term, op, {:elixir_value, list, value_meta} = node, meta, scope)
+       when is_list(list) or is_struct(list, MapSet) do
+    if Datatype.bitmask?(term.type),
+      do: decide(term, op, Value.constant(node, plain(term), scope), meta),
+      else:
+        compare(
+          term,
+          op,
+          {:set_inline, [{:elixir_value, Enum.to_list(list), value_meta}], value_meta},
+          meta,
+          scope
+        )
+  end
 
   # flags / mask
   defp compare(term, op, {:flags, value, mask, _}, meta, scope) do
@@ -77,6 +81,23 @@ defmodule Linx.NFT.Compiler.Match do
 
   defp compare(%Term{kind: :concat}, _op, rhs, meta, _scope) when elem(rhs, 0) != :concat,
     do: Fault.fail(meta, "a concatenation is compared with a set, a concatenation or @name")
+
+  # (x ^ c) == v is x == (v ^ c): nft moves the constant over.
+  defp compare(%Term{kind: :bits, data: {:caret, inner, n}} = term, op, rhs, meta, scope)
+       when op in [:implicit, :eq, :neq] do
+    case Value.constant(rhs, plain(term), scope) do
+      %Term{kind: :const, data: m} = value when is_integer(m) ->
+        decide(
+          inner,
+          if(op == :implicit, do: :eq, else: op),
+          %{value | data: Bitwise.bxor(m, n)},
+          meta
+        )
+
+      value ->
+        decide(term, op, value, meta)
+    end
+  end
 
   defp compare(term, op, rhs, meta, scope) do
     value = Value.constant(rhs, plain(term), scope)
@@ -99,9 +120,9 @@ defmodule Linx.NFT.Compiler.Match do
   defp alone(_term, _nodes, _scope), do: nil
 
   defp set(term, op, nodes, meta, scope) do
-    {type, elements, flags, nil} = MapTerm.literal(term, nodes, nil, meta, scope)
-    key = MapTerm.ordered(term, :interval in flags)
-    data = %{elements: elements, key_type: type, flags: flags, sreg: 1}
+    {data, interval?} = MapTerm.literal(term, nodes, nil, meta, scope)
+    key = MapTerm.ordered(term, interval?)
+    data = Map.put(data, :sreg, 1)
     data = if op == :neq, do: Map.put(data, :lookup_flags, [:inv]), else: data
     # A field of part of the bytes is compared in place, in a concatenation moved to the right.
     [{:fixed, Generate.load(key, 0, false) ++ [Expr.new(:__anon_set, data)]}]

@@ -15,7 +15,8 @@ defmodule Linx.NFT.Compiler.Scope do
             pending: [],
             expect: nil,
             typeof?: false,
-            meters: [],
+            head: [],
+            origin: nil,
             file: "nofile"
 
   @type t :: %__MODULE__{}
@@ -23,7 +24,7 @@ defmodule Linx.NFT.Compiler.Scope do
   @doc false
   # A rule begins: nothing is known but the family.
   def rule(%__MODULE__{} = scope),
-    do: %{scope | layers: Layers.new(scope.family), icmp: nil, pending: []}
+    do: %{scope | layers: Layers.new(scope.family), icmp: nil, pending: [], head: []}
 
   @doc false
   # The value of a variable, and of the variables in it: a node of the tree.

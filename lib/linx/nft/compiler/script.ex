@@ -5,7 +5,7 @@ defmodule Linx.NFT.Compiler.Script do
 
   alias Linx.NFT.Compiler.{Declare, Fault, Include, Interpolated, Scope, Value}
 
-  defstruct tables: %{}, order: [], variables: %{}, file: "nofile", including: []
+  defstruct tables: %{}, order: [], variables: %{}, file: "nofile", including: [], origin: nil
 
   @families ~w(ip ip6 inet arp bridge netdev)a
 
@@ -126,7 +126,7 @@ defmodule Linx.NFT.Compiler.Script do
 
     {rules, plan} =
       Enum.flat_map_reduce(rules, plan, fn
-        {:rule, _, _, _} = rule, plan -> {[{rule, plan.variables}], plan}
+        {:rule, _, _, _} = rule, plan -> {[{rule, plan.variables, plan.origin}], plan}
         definition, plan -> {[], item(definition, plan)}
       end)
 
@@ -191,7 +191,13 @@ defmodule Linx.NFT.Compiler.Script do
 
   @doc false
   def scope(plan, {family, name}),
-    do: %Scope{family: family, table: name, variables: plan.variables, file: plan.file}
+    do: %Scope{
+      family: family,
+      table: name,
+      variables: plan.variables,
+      file: plan.file,
+      origin: plan.origin
+    }
 
   @doc false
   def name(name, _what, _plan) when is_binary(name), do: name
@@ -229,7 +235,7 @@ defmodule Linx.NFT.Compiler.Script do
   defp command(verb, {:rule, family, table, chain, place, rule, meta}, _meta, plan) do
     key = existing(plan, family, table, meta)
     chain = existing_item(plan, key, :chains, chain, "chain", meta)
-    entry = {rule, plan.variables}
+    entry = {rule, plan.variables, plan.origin}
 
     update_in_table(
       plan,

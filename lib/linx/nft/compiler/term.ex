@@ -6,7 +6,15 @@ defmodule Linx.NFT.Compiler.Term do
   # :prefix, :wildcard. `type` is nft's datatype, `len` its bits, `order` the byte order in the register. A load of part of some bytes
   # has `shift`, the bits to its right, and the whole bytes in the load.
 
-  defstruct kind: nil, type: nil, len: 0, order: nil, data: nil, shift: 0, meta: nil
+  defstruct kind: nil,
+            type: nil,
+            len: 0,
+            order: nil,
+            data: nil,
+            shift: 0,
+            max: nil,
+            source: nil,
+            meta: nil
 
   @type t :: %__MODULE__{}
 

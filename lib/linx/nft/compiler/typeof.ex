@@ -1,55 +1,39 @@
 defmodule Linx.NFT.Compiler.Typeof do
   @moduledoc false
-  # What nft remembers of `typeof EXPRESSION` in a set's userdata: which expression it was, so that it can be listed again.
+  # What nft remembers of the expression that a set was made for (`typeof ip saddr`, or the left side of `ip saddr { ... }`): it is
+  # kept in the set's userdata, so that a listing can name it and knows the sizes of numbers.
 
-  alias Linx.Netfilter.{Expr, Field, Typeof}
+  alias Linx.Netfilter.{Expr, Typeof}
   alias Linx.NFT.Compiler.Term
 
   @doc false
-  # The record of the key's and the value's expression, nil when neither was declared by one.
-  @spec record(keyword(), Term.t(), term()) :: %{optional(:key | :data) => binary()} | nil
-  def record(_opts, key, data) do
-    records =
+  # %{key: bytes, data: bytes} as far as there is a record, or nil.
+  @spec record(Term.t(), Term.t() | term()) :: %{optional(:key | :data) => binary()} | nil
+  def record(key, data) do
+    found =
       for {which, term} <- [key: key, data: data],
-          {:ok, bytes} <- [encoded(term)],
+          bytes = bytes(term),
           into: %{},
           do: {which, bytes}
 
-    if records != %{}, do: records
+    if found == %{}, do: nil, else: found
   end
 
-  defp encoded(%Term{kind: :concat, data: parts}) do
-    loads = Enum.map(parts, &load/1)
-    if nil in loads, do: :error, else: Typeof.encode(loads)
+  defp bytes(%Term{} = term) do
+    with [%Expr{} | _] = exprs <- sources(term),
+         {:ok, bytes} <- Typeof.encode(exprs),
+         do: bytes,
+         else: (_ -> nil)
   end
 
-  defp encoded(%Term{} = term), do: with(%Expr{} = load <- load(term), do: Typeof.encode([load]))
-  defp encoded(_other), do: nil
+  defp bytes(_other), do: nil
 
-  defp load(%Term{data: {:typeof, %Term{kind: :load, data: {name, data}} = term}}),
-    do: Expr.new(name, named(name, data, term))
-
-  defp load(%Term{
-         data: {:typeof, %Term{kind: :part, data: {{name, data}, _mask, _count}} = term}
-       }),
-       do: Expr.new(name, named(name, data, term))
-
-  defp load(_declared_by_type), do: nil
-
-  # No rule tells the protocol here: the field is the one with that place and that type.
-  defp named(:payload, %{base: base, offset: offset, len: len} = data, %Term{
-         type: type,
-         len: bits
-       })
-       when not is_map_key(data, :field) do
-    found =
-      Enum.find(Field.all(), fn field ->
-        field.base == base and field.type == type and field.length == bits and
-          Field.bytes(field) == {offset, len}
-      end)
-
-    if found != nil and type != :integer, do: Map.put(data, :field, found.name), else: data
+  defp sources(%Term{kind: :concat, data: parts}) do
+    sources = Enum.map(parts, & &1.source)
+    if Enum.all?(sources, & &1), do: sources
   end
 
-  defp named(_name, data, _term), do: data
+  defp sources(%Term{kind: kind}) when kind in [:bits, :map], do: nil
+  defp sources(%Term{source: nil}), do: nil
+  defp sources(%Term{source: source}), do: [source]
 end

@@ -166,6 +166,9 @@ defmodule Linx.NFT.Compiler.Value do
 
   @doc false
   def const(n, %Term{len: len} = like, meta) do
+    if is_integer(like.max) and n > like.max,
+      do: Fault.fail(meta, "#{n} is out of range: 0 to #{like.max}")
+
     if n < 0 or Bitwise.bsr(n, len) != 0,
       do:
         Fault.fail(
