@@ -172,5 +172,5 @@ defmodule Linx.Netfilter.Datatype do
 
   @doc "Whether a value of the type is a set of flags, so that a list of symbols is their union."
   @spec bitmask?(name()) :: boolean()
-  def bitmask?(type), do: match?(%{base: :bitmask}, Map.get(@by_name, type)) or type == :bitmask
+  def bitmask?(type), do: match?(%{base: :bitmask}, Map.get(@by_name, type))
 end

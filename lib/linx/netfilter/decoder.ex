@@ -34,7 +34,7 @@ defmodule Linx.Netfilter.Decoder do
     Table
   }
 
-  alias Linx.Netfilter.{Userdata, Wire}
+  alias Linx.Netfilter.{Typeof, Userdata, Wire}
   alias Linx.Netfilter.Decoder.{Elements, Expressions, Objects}
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netfilter.Wire.{Constants, Reader}
@@ -181,7 +181,10 @@ defmodule Linx.Netfilter.Decoder do
     fields = %{
       name: text(attrs[nfta_set_name()]),
       table: text(attrs[nfta_set_table()]),
-      key_type: type(uint(attrs[nfta_set_key_type()]), key_len, field_sizes(desc)),
+      key_type:
+        uint(attrs[nfta_set_key_type()])
+        |> type(key_len, field_sizes(desc))
+        |> host_order(Userdata.find_u32(userdata, 0), typeof(userdata)[:key]),
       flags: set_flags(bits, userdata),
       handle: Reader.uint(attrs[nfta_set_handle()]),
       timeout: positive(Reader.uint(attrs[nfta_set_timeout()])),
@@ -221,9 +224,39 @@ defmodule Linx.Netfilter.Decoder do
       id ->
         if Userdata.find_u32(userdata, 6) == 1,
           do: {:interval, type(id, div(len, 2), [])},
-          else: type(id, len, [])
+          else:
+            id
+            |> type(len, [])
+            |> host_order(Userdata.find_u32(userdata, 1), typeof(userdata)[:data])
     end
   end
+
+  # Numbers have the order of what they were made for: nft's record of it tells.
+  defp host_order({:integer, bits}, 1, _record) when bits > 8, do: {:integer, bits, :host}
+
+  defp host_order({:concat, types}, _order, record) when is_binary(record) do
+    case Typeof.decode(record) do
+      {:ok, exprs} when length(exprs) == length(types) ->
+        {:concat, Enum.zip_with(types, exprs, &host_part/2)}
+
+      _ ->
+        {:concat, types}
+    end
+  end
+
+  defp host_order(type, _order, _record), do: type
+
+  defp host_part({:integer, bits} = type, expr) when bits > 8 do
+    if big?(expr), do: type, else: {:integer, bits, :host}
+  end
+
+  defp host_part(type, _expr), do: type
+
+  defp big?(%Expr{name: name}) when name in [:payload, :exthdr], do: true
+  defp big?(%Expr{name: :meta, data: %{key: :prandom}}), do: true
+  defp big?(%Expr{name: :ct, data: %{key: :id}}), do: true
+  defp big?(%Expr{name: :xfrm, data: %{key: :spi}}), do: true
+  defp big?(_expr), do: false
 
   defp field_sizes(desc) do
     for {_elem, field} <- Reader.attrs(desc[nfta_set_desc_concat()] || <<>>),

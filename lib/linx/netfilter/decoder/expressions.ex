@@ -138,6 +138,8 @@ defmodule Linx.Netfilter.Decoder.Expressions do
   end
 
   defp tidy(%{flags: flags} = data, :synproxy) do
+    data = Map.drop(data, [:mss, :wscale] -- flags)
+
     case flags -- [:mss, :wscale] do
       [] -> Map.delete(data, :flags)
       flags -> %{data | flags: flags}
@@ -150,6 +152,18 @@ defmodule Linx.Netfilter.Decoder.Expressions do
 
   defp tidy(%{set_id: _} = data, kind) when kind in [:lookup, :objref, :dynset],
     do: Map.delete(data, :set_id)
+
+  # Said to the kernel with a list of expressions, not by it.
+  defp tidy(%{flags: flags} = data, :dynset) when is_list(flags) do
+    case flags -- [:expr] do
+      [] -> data |> Map.delete(:flags) |> tidy(:dynset)
+      ^flags when is_map_key(data, :set_id) -> Map.delete(data, :set_id)
+      flags -> %{data | flags: flags}
+    end
+  end
+
+  # An option that is taken out has a number, no place.
+  defp tidy(%{offset: 0, len: 0} = data, :exthdr), do: Map.drop(data, [:offset, :len])
 
   defp tidy(%{num: 0, sreg_qnum: _} = data, :queue), do: Map.delete(data, :num)
 

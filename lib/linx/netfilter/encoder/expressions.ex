@@ -134,6 +134,11 @@ defmodule Linx.Netfilter.Encoder.Expressions do
     named("dynset", [body, Writer.nest(nfta_dynset_expr(), expr(expr))])
   end
 
+  # Several are a list, which has to be announced (NFT_DYNSET_F_EXPR).
+  def expr(%Expr{name: :dynset, data: %{exprs: [_, _ | _]} = data}),
+    do:
+      named("dynset", data(:dynset, Map.update(data, :flags, [:expr], &Enum.uniq([:expr | &1]))))
+
   for {name, kernel, _fields, _defaults} <- Expressions.all() do
     def expr(%Expr{name: unquote(name), data: data}),
       do: named(unquote(kernel), data(unquote(name), data || %{}))

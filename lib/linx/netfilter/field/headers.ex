@@ -123,7 +123,7 @@ defmodule Linx.Netfilter.Field.Headers do
     {:comp, :transport, nil,
      [
        {"nexthdr", 0, 8, :inet_proto},
-       {"flags", 8, 8, :integer},
+       {"flags", 8, 8, :bitmask},
        {"cpi", 16, 16, :integer}
      ]},
     {:gre, :transport, nil,

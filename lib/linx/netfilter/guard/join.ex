@@ -155,8 +155,12 @@ defmodule Linx.Netfilter.Guard.Join do
 
   defp whole_field(layers, base, offset, len) do
     case Layers.field(layers, :payload, %{base: base, offset: offset, len: len}) do
-      %Field{length: length} = field when length == len * 8 -> field
-      _ -> nil
+      %Field{length: length, protocol: protocol} = field
+      when length == len * 8 and protocol != :th ->
+        field
+
+      _ ->
+        nil
     end
   end
 end

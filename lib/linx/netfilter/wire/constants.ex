@@ -132,7 +132,7 @@ defmodule Linx.Netfilter.Wire.Constants do
       expr: 0x100
     ],
     lookup: [inv: 1],
-    dynset: [inv: 1],
+    dynset: [inv: 1, expr: 2],
     exthdr: [present: 1],
     csum: [pseudohdr: 1],
     limit: [inv: 1],

@@ -2,7 +2,7 @@ defmodule Linx.NFT.Compiler.Build do
   @moduledoc false
   # The plan of a text to the ruleset: all sets first, since rules look at what they hold, then the chains.
 
-  alias Linx.Netfilter.{Ruleset, Table}
+  alias Linx.Netfilter.{Expr, Ruleset, Table}
   alias Linx.NFT.Compiler.{Chains, Declare, Fault, Include, Objects}
 
   @doc false
@@ -24,7 +24,35 @@ defmodule Linx.NFT.Compiler.Build do
     |> add_objects(plan)
     |> add_flowtables(plan)
     |> add_chains(plan, signatures)
+    |> filled_by_rules()
   end
+
+  # What nft assumes of a set that a rule fills.
+  @dynamic_size 65_535
+
+  defp filled_by_rules(table) do
+    names =
+      for {_, chain} <- table.chains,
+          rule <- chain.rules,
+          %Expr{name: :dynset, data: %{set: name}} <- rule.expressions,
+          uniq: true,
+          do: name
+
+    Enum.reduce(names, table, fn name, table ->
+      %{table | sets: dynamic(table.sets, name), maps: dynamic(table.maps, name)}
+    end)
+  end
+
+  @flag_order [:constant, :interval, :timeout, :dynamic, :auto_merge]
+
+  defp dynamic(sets, name) when is_map_key(sets, name) do
+    Map.update!(sets, name, fn set ->
+      flags = Enum.filter(@flag_order, &(&1 in [:dynamic | set.flags]))
+      %{set | flags: flags, size: set.size || @dynamic_size}
+    end)
+  end
+
+  defp dynamic(sets, _name), do: sets
 
   defp add_sets(table, plan) do
     plan.sets

@@ -5,7 +5,7 @@ defmodule Linx.NFT.Compiler.Load do
 
   alias Linx.Netfilter.{Expr, Field}
   alias Linx.Netfilter.Guard.Layers
-  alias Linx.NFT.Compiler.{Fault, Interpolated, Keys, MapTerm, Scope, Term, Value}
+  alias Linx.NFT.Compiler.{Fault, Interpolated, Keys, MapTerm, Scope, Term, Typeof, Value}
 
   @doc false
   # {term, scope}; the scope's `pending` has the guards.
@@ -296,8 +296,13 @@ defmodule Linx.NFT.Compiler.Load do
 
   defp icmp_test(_protocol, [type]), do: Expr.cmp(:eq, <<type>>)
 
-  defp icmp_test(protocol, types),
-    do: Expr.set_literal(types, if(protocol == :icmp, do: :icmp_type, else: :icmpv6_type))
+  defp icmp_test(protocol, types) do
+    {:ok, field} = Field.fetch(protocol, "type")
+    source = source({:payload, %{base: :transport, offset: 0, len: 1}}, field.name)
+    term = %Term{kind: :load, type: field.type, len: 8, source: source}
+    %{data: data} = literal = Expr.set_literal(types, field.type)
+    %{literal | data: Map.put(data, :typeof, Typeof.record(term, nil))}
+  end
 
   # -- conntrack -------------------------------------------------------------------------------------------------------
 

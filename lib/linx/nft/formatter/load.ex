@@ -193,6 +193,12 @@ defmodule Linx.NFT.Formatter.Load do
     with {:ok, field} <- Field.fetch(name), do: {:ok, field_term(field, data)}
   end
 
+  # The ports of whatever transport it is.
+  defp payload(%{base: :transport, offset: offset, len: 2} = data) when offset in [0, 2] do
+    with {:ok, field} <- Field.fetch(if(offset == 0, do: :th_sport, else: :th_dport)),
+         do: {:ok, field_term(field, data)}
+  end
+
   defp payload(%{base: base, offset: offset, len: len} = data) do
     case @bases do
       %{^base => word} ->

@@ -25,6 +25,18 @@ defmodule Linx.NFT.Formatter.Lookup do
          do: Context.emit(context, [words, Match.text(key), " map ", braces(data, key)])
   end
 
+  # A meter: the set is the rule's own, and the rule fills it.
+  def step(%Expr{name: :__anon_set, data: %{via: {:dynset, dynset}} = data}, context) do
+    set = %{
+      name: data[:name] || "m",
+      flags: data.flags,
+      size: data[:size],
+      key_type: data.key_type
+    }
+
+    element(dynset, set, context)
+  end
+
   def step(%Expr{name: :__anon_set, data: data}, context) do
     with {:ok, key} <- key(context, data[:sreg] || 1, data[:key_type]) do
       use_set(context, data, key, braces(data, key), data[:data_type], data[:lookup_flags])
@@ -63,16 +75,20 @@ defmodule Linx.NFT.Formatter.Lookup do
 
   @doc "Adds, refreshes or deletes an element."
   @spec dynset(Expr.t(), Context.t()) :: {:ok, Context.t()} | :error
-  def dynset(%Expr{data: %{op: op, set: name} = data}, context) do
-    set = Context.set(context, name)
+  def dynset(%Expr{data: %{set: name} = data}, context) do
+    element(data, Context.set(context, name) || %{name: name, flags: [], key_type: nil}, context)
+  end
 
+  def dynset(_expr, _context), do: :error
+
+  defp element(%{op: op} = data, set, context) do
     with {:ok, key} <- key(context, data[:sreg_key] || 1, set && set.key_type),
          {:ok, value} <- value(context, data[:sreg_data], set),
          {:ok, statements} <- statements(data[:exprs] || []) do
       timeout =
         if data[:timeout] in [nil, 0], do: "", else: [" timeout ", Value.duration(data.timeout)]
 
-      head = if meter?(set), do: meter(set), else: [Atom.to_string(op), " @", name]
+      head = if meter?(set), do: meter(set), else: [Atom.to_string(op), " @", set.name]
 
       Context.emit(context, [
         head,
@@ -86,10 +102,7 @@ defmodule Linx.NFT.Formatter.Lookup do
     end
   end
 
-  def dynset(_expr, _context), do: :error
-
   # A set that a rule made for itself by `meter` has the rule's flag of anonymous sets, but a name.
-  defp meter?(nil), do: false
   defp meter?(set), do: :anonymous in set.flags
 
   defp meter(set) do
