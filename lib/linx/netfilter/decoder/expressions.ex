@@ -154,13 +154,10 @@ defmodule Linx.Netfilter.Decoder.Expressions do
     do: Map.delete(data, :set_id)
 
   # Said to the kernel with a list of expressions, not by it.
-  defp tidy(%{flags: flags} = data, :dynset) when is_list(flags) do
-    case flags -- [:expr] do
-      [] -> data |> Map.delete(:flags) |> tidy(:dynset)
-      ^flags when is_map_key(data, :set_id) -> Map.delete(data, :set_id)
-      flags -> %{data | flags: flags}
-    end
-  end
+  defp tidy(%{flags: [:expr]} = data, :dynset), do: data |> Map.delete(:flags) |> tidy(:dynset)
+
+  defp tidy(%{flags: [:inv, :expr]} = data, :dynset),
+    do: tidy(%{data | flags: [:inv]}, :dynset)
 
   # An option that is taken out has a number, no place.
   defp tidy(%{offset: 0, len: 0} = data, :exthdr), do: Map.drop(data, [:offset, :len])
