@@ -22,8 +22,8 @@ defmodule Soak do
     tag = "LINX_SOAK=#{System.pid()}"
     places = prepare()
 
-    # Once through everything, so that code is loaded and atoms are made before the first count.
-    for scenario <- scenarios(places), do: attempt(scenario, tag)
+    # Through everything a few times, so that code is loaded and atoms are made before the first count.
+    for _ <- 1..6, scenario <- scenarios(places), do: attempt(scenario, tag)
     settle()
     before = account(tag, places)
 
@@ -215,11 +215,16 @@ defmodule Soak do
     finish(session)
   end
 
-  defp drain(milliseconds) do
+  # Takes what comes for so long.
+  defp drain(milliseconds), do: drain_until(System.monotonic_time(:millisecond) + milliseconds)
+
+  defp drain_until(deadline) do
+    left = deadline - System.monotonic_time(:millisecond)
+
     receive do
-      {:linx_process, _, _} -> drain(milliseconds)
+      {:linx_process, _, _} when left > 0 -> drain_until(deadline)
     after
-      milliseconds -> :ok
+      max(left, 0) -> :ok
     end
   end
 
