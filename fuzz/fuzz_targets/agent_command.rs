@@ -1,0 +1,9 @@
+//! Any later frame.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use linx_agent::command::Command;
+
+fuzz_target!(|frame: &[u8]| {
+    let _ = Command::decode(frame);
+});

@@ -1,0 +1,9 @@
+//! The first frame that the port program gets.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use linx_agent::request::Request;
+
+fuzz_target!(|frame: &[u8]| {
+    let _ = Request::decode(frame);
+});
