@@ -12,6 +12,8 @@ defmodule Linx.MAC do
 
   Links whose link-layer address has another length (an IPv4 tunnel's 4 bytes, InfiniBand's 20) are not MAC addresses:
   rtnetlink reads give those as plain binaries.
+
+  Source: IEEE 802, `struct ethhdr` in linux/if_ether.h.
   """
 
   import Kernel, except: [to_string: 1]

@@ -10,6 +10,8 @@ defmodule Linx.IP.Subnet do
       ~IP"192.0.2.0"
       iex> Linx.IP.Subnet.contains?(~IP"2001:db8::/32", ~IP"2001:db8:5::1")
       true
+
+  Source: RFC 4632 (prefixes), RFC 4291.
   """
 
   import Bitwise

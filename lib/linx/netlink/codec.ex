@@ -50,6 +50,8 @@ defmodule Linx.Netlink.Codec do
   ## The schema as data
 
   `__codec__/0` returns `%{header: [...], attrs: [...], rest: ...}`, in the words of the declaration.
+
+  Source: netlink(7), `struct nlattr` in linux/netlink.h.
   """
 
   alias Linx.Netlink.Attr

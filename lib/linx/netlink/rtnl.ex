@@ -27,6 +27,13 @@ defmodule Linx.Netlink.Rtnl do
 
   **A batch is not a transaction.** The kernel carries the changes out one by one and goes on after one that fails; other
   programs see the states between. What a batch saves is time.
+
+  ## Errors
+
+  `{:error, %Linx.Netlink.Error{}}`, with the kernel's `errno`: `:eperm` when the namespace may not be entered, `:enoent`
+  when its process or file is not there.
+
+  Source: rtnetlink(7).
   """
 
   alias Linx.Netlink.{Error, Socket}

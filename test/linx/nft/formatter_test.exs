@@ -302,6 +302,20 @@ defmodule Linx.NFT.FormatterTest do
       [Enum.random([:accept, :drop, :return])]
   end
 
+  # A rule's text says from which field its anonymous set's key comes, and the parser notes it as nft does. A literal
+  # that was built from values does not know.
+  defp untold(ruleset) do
+    expr = fn
+      %Expr{name: :__anon_set} = expr -> %{expr | data: Map.delete(expr.data, :typeof)}
+      expr -> expr
+    end
+
+    rule = fn rule -> Map.update!(rule, :expressions, &Enum.map(&1, expr)) end
+    chain = fn {name, chain} -> {name, Map.update!(chain, :rules, &Enum.map(&1, rule))} end
+    table = fn {key, table} -> {key, Map.update!(table, :chains, &Map.new(&1, chain))} end
+    Map.update!(ruleset, :tables, &Map.new(&1, table))
+  end
+
   test "what is formatted parses back to the same value, formats to the same text, and is laid out already" do
     for seed <- 1..150 do
       :rand.seed(:exsss, {seed, 5, 9})
@@ -312,7 +326,8 @@ defmodule Linx.NFT.FormatterTest do
         )
 
       text = Formatter.format(value)
-      assert Linx.NFT.parse(text) == {:ok, value}, text
+      assert {:ok, parsed} = Linx.NFT.parse(text)
+      assert untold(parsed) == value, text
       assert Source.format(text) == {:ok, text}
     end
   end

@@ -32,6 +32,8 @@ defmodule Linx.Netlink.Rtnl.Diff do
 
   Desired and observed must speak of links in the same way, by index; `Linx.Netlink.Rtnl.Reconcile` turns names into
   indices first.
+
+  Source: the identity that the kernel itself gives: ip-address(8), ip-route(8); RTM_NEWADDR and RTM_NEWROUTE in rtnetlink(7).
   """
 
   alias Linx.IP

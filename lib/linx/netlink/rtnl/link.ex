@@ -27,6 +27,13 @@ defmodule Linx.Netlink.Rtnl.Link do
   a newer kernel sends, or that are not as expected, are in `extra` as `{type, bytes}`.
 
   Source: rtnetlink(7), include/uapi/linux/if_link.h, `struct ifinfomsg`.
+
+  ## Errors
+
+  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm` without CAP_NET_ADMIN over
+  the namespace, `:enodev` for a link that is not there, `:eexist` for a name that is taken, `:eopnotsupp`
+  for a kind that the kernel does not have. What could not be put into a request (a text that is no address, an unknown option) is refused
+  before anything is sent.
   """
 
   use Linx.Netlink.Codec

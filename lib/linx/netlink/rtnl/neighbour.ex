@@ -14,6 +14,13 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
   (RTN_*). Beyond those `protocol`, `master`, `vlan`, and `extra` for what a newer kernel adds.
 
   Source: rtnetlink(7), include/uapi/linux/neighbour.h, `struct ndmsg`.
+
+  ## Errors
+
+  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm` without CAP_NET_ADMIN over
+  the namespace, `:enodev` for a link that is not there, `:eexist` for an entry that is, `:enoent` for the
+  deletion of one that is not. What could not be put into a request (a text that is no address, an unknown option) is refused
+  before anything is sent.
   """
 
   use Linx.Netlink.Codec

@@ -31,6 +31,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
   New addresses, new and changed routes, then deleted routes, then deleted addresses: a gateway is reachable before a
   route needs it. The first operation that fails ends the pass, and the report tells which were left; the next pass starts
   from what is then there. A deletion of what is already gone counts as done.
+
+  Source: rtnetlink(7); `enum rtm_protocol` in linux/rtnetlink.h.
   """
 
   alias Linx.Netlink.{Error, Socket}

@@ -29,6 +29,12 @@ defmodule Linx.Netlink.Rtnl.Rule do
   `target_table/1` gives whichever counts.
 
   Source: ip-rule(8), include/uapi/linux/fib_rules.h.
+
+  ## Errors
+
+  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm` without CAP_NET_ADMIN over
+  the namespace, `:eexist` for a rule that is there, `:enoent` for the deletion of one that is not. What could not be put into a request (a text that is no address, an unknown option) is refused
+  before anything is sent.
   """
 
   use Linx.Netlink.Codec
