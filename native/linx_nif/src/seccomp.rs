@@ -7,8 +7,9 @@ use crate::list::List;
 
 atoms! { ok, error, too_long }
 
-/// Argument, operator (the order of `Linx.Seccomp.Compiler`'s table), mask, value.
-type RawCondition = (u8, u8, u64, u64);
+/// Argument, operator (the order of `Linx.Seccomp.Compiler`'s table), mask, value. The first two are 32 bits wide because
+/// rustler cuts a larger number down to a narrow type without a word.
+type RawCondition = (u32, u32, u64, u64);
 
 /// Number, `SECCOMP_RET_*` with its data, conditions.
 type RawRule = (u32, u32, List<RawCondition>);
@@ -24,9 +25,10 @@ fn condition((arg, op, mask, value): RawCondition) -> NifResult<Condition> {
         6 => Op::MaskedEq(mask),
         _ => return Err(Error::BadArg),
     };
-    if arg > 5 {
-        return Err(Error::BadArg);
-    }
+    let arg = match u8::try_from(arg) {
+        Ok(arg @ 0..=5) => arg,
+        _ => return Err(Error::BadArg),
+    };
     Ok(Condition { arg, op, value })
 }
 
@@ -43,7 +45,8 @@ fn rule((number, action, conditions): RawRule) -> NifResult<Rule> {
     })
 }
 
-#[rustler::nif]
+// Dirty: that a policy is too long is known only once all its rules have been read.
+#[rustler::nif(schedule = "DirtyCpu")]
 fn seccomp_compile<'a>(
     env: Env<'a>,
     arch: u32,
