@@ -6,7 +6,11 @@ defmodule Linx.ExamplesTest do
   @moduletag :root
   @moduletag timeout: 120_000
 
-  defp unshared(command), do: System.cmd("unshare", ["--net" | command], stderr_to_stdout: true)
+  # With what these tests were built with: a plain `mix test` does not put MIX_ENV into the environment.
+  defp unshared(command) do
+    env = [{"MIX_ENV", to_string(Mix.env())}]
+    System.cmd("unshare", ["--net" | command], env: env, stderr_to_stdout: true)
+  end
 
   @tag :nftables
   test "checkpoint: every line holds" do
