@@ -27,14 +27,14 @@ defmodule Linx.Test.Firewall do
   def run(pid, command),
     do: System.cmd("nsenter", ["--target", "#{pid}", "--net" | command], stderr_to_stdout: true)
 
-  @doc "Loads text with `nft -f`."
-  @spec load!(pos_integer(), String.t()) :: :ok
-  def load!(pid, text) do
+  @doc "Loads text with `nft -f`; `nft` names another nft(8) than the one on PATH."
+  @spec load!(pos_integer(), String.t(), String.t()) :: :ok
+  def load!(pid, text, nft \\ "nft") do
     path = Path.join(System.tmp_dir!(), "linx-#{System.unique_integer([:positive])}.nft")
     File.write!(path, text)
 
     try do
-      run!(pid, ["nft", "-f", path])
+      run!(pid, [nft, "-f", path])
       :ok
     after
       File.rm(path)
@@ -42,11 +42,11 @@ defmodule Linx.Test.Firewall do
   end
 
   @doc "`nft -j list ruleset` without handles and versions, sorted where the kernel's order says nothing."
-  @spec json(pos_integer()) :: [term()]
-  def json(pid) do
+  @spec json(pos_integer(), String.t()) :: [term()]
+  def json(pid, nft \\ "nft") do
     # nft warns on its error stream.
     {text, 0} =
-      System.cmd("sh", ["-c", "nsenter --target #{pid} --net nft -j list ruleset 2>/dev/null"])
+      System.cmd("sh", ["-c", "nsenter --target #{pid} --net #{nft} -j list ruleset 2>/dev/null"])
 
     %{"nftables" => list} = JSON.decode!(text)
 

@@ -7,6 +7,7 @@ defmodule Linx.Test.Host do
     :userns,
     :netns,
     :nftables,
+    :newer_nft,
     :cgroup2,
     :cgroup_controllers,
     :tty,
@@ -43,6 +44,13 @@ defmodule Linx.Test.Host do
       ["unshare", "--net", "nft", "add", "table", "inet", "probe"],
       "nft cannot add an inet table in a fresh network namespace; install nftables, load nf_tables"
     )
+  end
+
+  defp probe(:newer_nft) do
+    case Linx.Test.NewerNft.find() do
+      {:ok, _path} -> nil
+      {:error, reason} -> reason
+    end
   end
 
   defp probe(:cgroup2) do
