@@ -25,30 +25,9 @@ defmodule Linx.Netfilter do
   Source: nft(8); Documentation/networking/netlink_spec/nftables; net/netfilter/nf_tables_api.c.
   """
 
-  import Linx.Netfilter.Wire
-
-  alias Linx.Netfilter.{
-    Decoder,
-    Diff,
-    Encoder,
-    Error,
-    Interfaces,
-    Log,
-    Monitor,
-    Patch,
-    Ruleset,
-    Table
-  }
-
-  alias Linx.Netfilter.Wire.{Constants, Reader, Writer}
-  alias Linx.Netlink.{Nfnl, Request, Socket}
-  alias Linx.Netlink.Nfnl.Codec
-
-  @dump 0x300
-
-  # A push that lost the race is computed anew this often, after 1, 2, 4, ... ms.
-  @reconcile_retries 3
-  @pull_retries 10
+  alias Linx.Netfilter.{Diff, Encoder, Error, Log, Monitor, Patch, Pull, Push, Ruleset}
+  alias Linx.Netfilter.{Table, Transaction}
+  alias Linx.Netlink.{Nfnl, Socket}
 
   @doc """
   Whether this VM can open an nfnetlink socket, that is whether the kernel has nfnetlink.
@@ -94,11 +73,9 @@ defmodule Linx.Netfilter do
   end
 
   defp make_table(sock, table) do
-    case send_placed(
-           sock,
-           [{Encoder.table(table, excl: true), [family: table.family, table: table.name]}],
-           []
-         ) do
+    at = [family: table.family, table: table.name]
+
+    case Transaction.commit(sock, [{Encoder.table(table, excl: true), at}], []) do
       :ok -> {:ok, table}
       {:error, %Error{errno: errno} = error} -> older_kernel(sock, table, errno, error)
       {:error, error} -> {:error, error}
@@ -134,214 +111,11 @@ defmodule Linx.Netfilter do
   @spec push(Socket.t(), Ruleset.t(), keyword()) :: :ok | {:error, Error.t() | term()}
   def push(%Socket{} = sock, %Ruleset{} = ruleset, opts \\ []) do
     case Keyword.get(opts, :mode, :replace) do
-      :replace ->
-        with {:ok, ruleset} <- Interfaces.resolve(ruleset, sock),
-             do: replace(sock, ruleset, :destroy)
-
-      :reconcile ->
-        with :ok <- Diff.validate_for_reconcile(ruleset),
-             {:ok, ruleset} <- Interfaces.resolve(ruleset, sock),
-             do: reconcile(sock, ruleset, 0)
-
-      other ->
-        raise ArgumentError, "unknown mode #{inspect(other)}; :replace or :reconcile"
+      :replace -> Push.replace(sock, ruleset)
+      :reconcile -> Push.reconcile(sock, ruleset)
+      other -> raise ArgumentError, "unknown mode #{inspect(other)}; :replace or :reconcile"
     end
   end
-
-  defp replace(sock, ruleset, destroy) do
-    encoded = roomy(size(ruleset), fn -> Encoder.batch(ruleset, destroy: destroy) end)
-
-    with {:ok, placed} <- encoded do
-      case send_placed(sock, placed, []) do
-        # Linux before 6.3 does not know DESTROYTABLE.
-        {:error, %Error{operation: :destroytable, errno: errno}}
-        when errno in [:einval, :eopnotsupp] and destroy == :destroy ->
-          replace(sock, ruleset, :delete)
-
-        result ->
-          result
-      end
-    end
-  end
-
-  # About as many entities as will be written.
-  defp size(%Ruleset{tables: tables}) do
-    for {_key, table} <- tables, {_name, chain} <- table.chains, reduce: 0 do
-      sum -> sum + length(chain.rules)
-    end
-  end
-
-  # Most of what decoding thousands of rules costs is the collector copying those already decoded, again and again while the heap grows.
-  # For that time the heap may be as large as it is going to be: some 1 000 words a rule, at most 128 MB.
-  defp roomy(rules, fun) when rules < 500, do: fun.()
-
-  defp roomy(rules, fun) do
-    before = Process.flag(:min_heap_size, min(rules * 1_000, 16_000_000))
-
-    try do
-      fun.()
-    after
-      Process.flag(:min_heap_size, before)
-    end
-  end
-
-  defp reconcile(sock, ruleset, tries) do
-    with {:ok, gen, current} <- current(sock, ruleset),
-         {:ok, patch} <- patch(current, ruleset),
-         {:ok, placed} <- Encoder.patch_batch(patch) do
-      case send_placed(sock, placed, genid: gen) do
-        # ERESTART: another writer moved the generation since we read it (nfnetlink_rcv_batch); the diff is stale.
-        {:error, %Error{errno: :erestart}} when tries < @reconcile_retries ->
-          Process.sleep(Bitwise.bsl(1, tries))
-          reconcile(sock, ruleset, tries + 1)
-
-        {:error, %Error{errno: :erestart} = error} ->
-          {:error, %{error | operation: :push, ruleset_gen: latest_gen(sock, gen)}}
-
-        result ->
-          result
-      end
-    end
-  end
-
-  defp patch(current, ruleset) do
-    {:ok, Diff.diff(current, ruleset)}
-  rescue
-    error in ArgumentError -> {:error, {:bad_ruleset, Exception.message(error)}}
-  end
-
-  defp latest_gen(sock, known) do
-    case Codec.get_gen(sock) do
-      {:ok, gen} -> gen.id
-      {:error, _} -> known
-    end
-  end
-
-  # The tables that the ruleset names, as they are, and the generation they were read in.
-  defp current(sock, ruleset) do
-    scopes = for {family, name, _table} <- Ruleset.tables(ruleset), do: {family, name}
-
-    with {:ok, gen} <- generation(sock),
-         {:ok, parts} <- each(scopes, &scoped(sock, &1, true)) do
-      tables =
-        for {:ok, %Ruleset{tables: tables}} <- parts,
-            {key, table} <- tables,
-            into: %{},
-            do: {key, table}
-
-      {:ok, gen.id, %Ruleset{tables: tables}}
-    end
-  end
-
-  defp each(items, fun) do
-    Enum.reduce_while(items, {:ok, []}, fn item, {:ok, done} ->
-      case fun.(item) do
-        {:error, %Error{errno: :enoent}} -> {:cont, {:ok, done}}
-        {:error, error} -> {:halt, {:error, error}}
-        ok -> {:cont, {:ok, [ok | done]}}
-      end
-    end)
-  end
-
-  defp send_placed(_sock, [], _opts), do: :ok
-
-  defp send_placed(sock, placed, opts) do
-    case Nfnl.transact(sock, for({message, _at} <- placed, do: message), :nftables, opts) do
-      {:ok, []} -> :ok
-      {:ok, failures} -> {:error, refusal(failures, placed)}
-      {:error, error} -> {:error, from_netlink(error, :push)}
-    end
-  end
-
-  defp refusal(failures, placed) do
-    placed = List.to_tuple(placed)
-    [first | others] = Enum.map(failures, &refused(&1, placed))
-    %{first | others: others}
-  end
-
-  defp refused({0, error}, _placed), do: from_netlink(error, :batch_begin)
-
-  defp refused({position, error}, placed) when position > tuple_size(placed),
-    do: from_netlink(error, :batch_end)
-
-  defp refused({position, error}, placed) do
-    {message, at} = elem(placed, position - 1)
-    type = Bitwise.band(message.type, 0xFF)
-
-    %{
-      from_netlink(error, Constants.atom(:message, type))
-      | msg_type: type,
-        batch_seq: position,
-        at: at ++ expression(message, error.offset)
-    }
-  end
-
-  # The offset counts from the header; which expression of the rule does it lie in?
-  defp expression(%{type: 0x0A06, payload: <<_header::32, attrs::binary>>}, offset)
-       when is_integer(offset) do
-    case within(attrs, offset - 20) do
-      {nfta_rule_expressions(), list, inside} ->
-        case nth(list, inside, 0) do
-          nil -> []
-          index -> [expr: index]
-        end
-
-      _ ->
-        []
-    end
-  end
-
-  defp expression(_message, _offset), do: []
-
-  # The attribute that holds a byte, its inside, and the byte's place in there.
-  defp within(<<size::native-16, type::native-16, _::binary>> = attrs, offset)
-       when size >= 4 and offset >= 0 do
-    padded = Bitwise.band(size + 3, 0xFFFC)
-
-    cond do
-      offset < padded and size <= byte_size(attrs) ->
-        {Bitwise.band(type, 0x3FFF), binary_part(attrs, 4, size - 4), offset - 4}
-
-      padded < byte_size(attrs) ->
-        within(binary_part(attrs, padded, byte_size(attrs) - padded), offset - padded)
-
-      true ->
-        nil
-    end
-  end
-
-  defp within(_attrs, _offset), do: nil
-
-  defp nth(<<size::native-16, _type::native-16, _::binary>> = list, offset, index)
-       when size >= 4 and offset >= 0 do
-    padded = Bitwise.band(size + 3, 0xFFFC)
-
-    cond do
-      offset < padded ->
-        index
-
-      padded < byte_size(list) ->
-        nth(binary_part(list, padded, byte_size(list) - padded), offset - padded, index + 1)
-
-      true ->
-        nil
-    end
-  end
-
-  defp nth(_list, _offset, _index), do: nil
-
-  defp from_netlink(%Linx.Netlink.Error{} = error, operation) do
-    %Error{
-      operation: operation,
-      errno: error.errno,
-      code: error.code,
-      message: error.message,
-      subsys: :nftables,
-      attr_offset: error.offset
-    }
-  end
-
-  defp from_netlink(other, _operation), do: other
 
   # -- pull ------------------------------------------------------------------------------------------------------------
 
@@ -367,8 +141,7 @@ defmodule Linx.Netfilter do
   def pull(%Socket{} = sock, {_family, _name} = scope), do: pull(sock, scope, [])
 
   def pull(%Socket{} = sock, opts) when is_list(opts) do
-    with :ok <- hold_back(sock, opts[:subscribe_first]),
-         do: whole(sock, Keyword.get(opts, :elements, true), 0)
+    with :ok <- hold_back(sock, opts[:subscribe_first]), do: Pull.whole(sock, opts)
   end
 
   @doc "As `pull/2` for the table `{family, name}`, with options. Errors as there."
@@ -376,149 +149,13 @@ defmodule Linx.Netfilter do
           {:ok, Ruleset.t()} | {:error, Error.t() | term()}
   def pull(%Socket{} = sock, {family, name} = scope, opts)
       when is_atom(family) and is_binary(name) do
-    with :ok <- hold_back(sock, opts[:subscribe_first]),
-         do: steady(sock, &scoped(sock, scope, &1), Keyword.get(opts, :elements, true), 0)
+    with :ok <- hold_back(sock, opts[:subscribe_first]), do: Pull.table(sock, scope, opts)
   end
 
   defp hold_back(_sock, nil), do: :ok
 
   defp hold_back(sock, monitor) do
-    with {:ok, gen} <- generation(sock), do: Monitor.set_min_gen(monitor, gen.id)
-  end
-
-  defp generation(sock) do
-    with {:error, error} <- Codec.get_gen(sock), do: {:error, from_netlink(error, :get_gen)}
-  end
-
-  defp whole(sock, elements?, tries), do: steady(sock, &all(sock, &1), elements?, tries)
-
-  # A dump of set elements is never marked as torn, so the generation decides.
-  defp steady(sock, read, elements?, tries) do
-    with {:ok, before} <- generation(sock) do
-      result = read.(elements?)
-
-      case generation(sock) do
-        {:error, error} ->
-          {:error, error}
-
-        {:ok, %{id: id}} when id == before.id ->
-          result
-
-        {:ok, _moved} when tries < @pull_retries ->
-          Process.sleep(min(Bitwise.bsl(1, tries), 100))
-          steady(sock, read, elements?, tries + 1)
-
-        {:ok, moved} ->
-          text = "the ruleset changed during each of #{tries + 1} reads"
-
-          {:error,
-           Error.from_posix(:eintr, :pull,
-             message: text,
-             ruleset_gen: moved.id,
-             subsys: :nftables
-           )}
-      end
-    end
-  end
-
-  defp all(sock, elements?) do
-    with {:ok, tables} <- dump(sock, nft_msg_gettable(), :unspec, [], &Decoder.table/1),
-         do: parts(sock, tables, :unspec, nil, elements?)
-  end
-
-  defp scoped(sock, {family, name}, elements?) do
-    message = Encoder.gettable(family, name)
-
-    case Request.talk(sock, message.type, 0, message.payload) do
-      {:ok, [answer | _]} -> parts(sock, [Decoder.table(answer.payload)], family, name, elements?)
-      {:ok, []} -> {:error, Error.from_posix(:enoent, :pull, subsys: :nftables)}
-      {:error, error} -> {:error, from_netlink(error, :pull)}
-    end
-  end
-
-  # The kernel filters what it dumps by the table's name, chains excepted.
-  defp parts(sock, tables, family, name, elements?) do
-    with {:ok, chains} <- dump(sock, nft_msg_getchain(), family, [], &Decoder.chain/1),
-         {:ok, sets} <-
-           dump(sock, nft_msg_getset(), family, only(nfta_set_table(), name), &Decoder.set/1),
-         {:ok, objects} <-
-           dump(sock, nft_msg_getobj(), family, only(nfta_obj_table(), name), &Decoder.object/1),
-         {:ok, flowtables} <-
-           dump(
-             sock,
-             nft_msg_getflowtable(),
-             family,
-             only(nfta_flowtable_table(), name),
-             &Decoder.flowtable/1
-           ),
-         {:ok, rules} <-
-           bodies(sock, nft_msg_getrule(), family, only(nfta_rule_table(), name)),
-         {:ok, elements} <- elements(sock, sets, name, elements?) do
-      roomy(length(rules), fn ->
-        {:ok,
-         Decoder.assemble(%{
-           tables: tables,
-           chains: chains,
-           rules: Decoder.rules(rules),
-           sets: sets,
-           set_elements: elements,
-           objects: objects,
-           flowtables: flowtables
-         })}
-      end)
-    end
-  end
-
-  defp only(_attribute, nil), do: []
-  defp only(attribute, name), do: Writer.text(attribute, name)
-
-  defp elements(sock, sets, name, elements?) do
-    wanted =
-      for {family, set} <- sets,
-          name == nil or set.table == name,
-          elements? or :anonymous in set.flags,
-          do: {family, set.table, set.name}
-
-    each_list(wanted, fn {family, table, set} ->
-      attrs = [
-        Writer.text(nfta_set_elem_list_table(), table),
-        Writer.text(nfta_set_elem_list_set(), set)
-      ]
-
-      dump(sock, nft_msg_getsetelem(), family, attrs, &Decoder.set_elements/1)
-    end)
-  end
-
-  defp each_list(items, fun) do
-    result =
-      Enum.reduce_while(items, [], fn item, done ->
-        case fun.(item) do
-          {:ok, list} -> {:cont, [list | done]}
-          # The set went away since it was listed: the generation moved, and all is read again.
-          {:error, %Error{errno: :enoent}} -> {:cont, done}
-          {:error, error} -> {:halt, {:error, error}}
-        end
-      end)
-
-    case result do
-      {:error, error} -> {:error, error}
-      lists -> {:ok, lists |> Enum.reverse() |> Enum.concat()}
-    end
-  end
-
-  defp dump(sock, type, family, attrs, decode) do
-    with {:ok, bodies} <- bodies(sock, type, family, attrs), do: {:ok, Enum.map(bodies, decode)}
-  end
-
-  defp bodies(sock, type, family, attrs) do
-    payload = [Codec.encode_nfgenmsg(family, 0), attrs]
-
-    case Request.run(sock, 0x0A00 + type, @dump, payload, :raw) do
-      {:ok, messages} -> {:ok, for({_type, _flags, _seq, body} <- messages, do: body)}
-      # A part of nf_tables that this kernel lacks has nothing to list.
-      {:error, %{errno: :eopnotsupp}} -> {:ok, []}
-      {:error, error} -> {:error, from_netlink(error, :pull)}
-    end
+    with {:ok, gen} <- Pull.generation(sock), do: Monitor.set_min_gen(monitor, gen.id)
   end
 
   # -- values ----------------------------------------------------------------------------------------------------------
@@ -561,9 +198,4 @@ defmodule Linx.Netfilter do
   @doc "Stops a listener; its group is unbound first."
   @spec unlog_listen(pid()) :: :ok
   def unlog_listen(listener), do: Log.stop(listener)
-
-  # For tests: the attributes of a payload.
-  @doc false
-  @spec attributes(binary()) :: [{non_neg_integer(), binary()}]
-  def attributes(<<_header::32, attrs::binary>>), do: Reader.attrs(attrs)
 end

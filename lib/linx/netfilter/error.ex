@@ -95,6 +95,21 @@ defmodule Linx.Netfilter.Error do
     struct!(error, opts)
   end
 
+  @doc false
+  @spec from_netlink(Linx.Netlink.Error.t() | term(), operation()) :: t() | term()
+  def from_netlink(%Linx.Netlink.Error{} = error, operation) do
+    %__MODULE__{
+      operation: operation,
+      errno: error.errno,
+      code: error.code,
+      message: error.message,
+      subsys: :nftables,
+      attr_offset: error.offset
+    }
+  end
+
+  def from_netlink(other, _operation), do: other
+
   @impl true
   def message(%__MODULE__{} = error) do
     IO.iodata_to_binary([

@@ -2,6 +2,8 @@ defmodule Linx.Netfilter.Wire.Reader do
   @moduledoc false
   # Attributes of received messages. Total: a broken tail ends the list, an attribute of unexpected length is absent.
 
+  alias Linx.Netfilter.Wire
+
   @spec attrs(binary()) :: [{0..0x3FFF, binary()}]
   # Most attributes are 32-bit numbers.
   def attrs(<<8::native-16, type::native-16, value::binary-4, rest::binary>>),
@@ -55,4 +57,39 @@ defmodule Linx.Netfilter.Wire.Reader do
       [text | _] -> :binary.copy(text)
     end
   end
+
+  @doc "The family and the attributes, as a map, behind a message's nfgenmsg header."
+  @spec message(binary()) :: {atom(), %{optional(0..0x3FFF) => binary()}}
+  def message(body) do
+    {family, attrs} = message_list(body)
+    {family, :maps.from_list(attrs)}
+  end
+
+  @doc "The same with the attributes in their order."
+  @spec message_list(binary()) :: {atom(), [{0..0x3FFF, binary()}]}
+  def message_list(<<family, _version, _res_id::16, attrs::binary>>),
+    do: {Wire.family_atom(family), attrs(attrs)}
+
+  def message_list(_short), do: {:unknown, []}
+
+  @doc "As `uint/1`, 0 when absent."
+  @spec number(binary() | nil) :: non_neg_integer()
+  def number(bytes), do: uint(bytes) || 0
+
+  @doc "A number that stands for nothing when it is 0."
+  @spec positive(binary() | nil) :: pos_integer() | nil
+  def positive(bytes) do
+    case uint(bytes) do
+      0 -> nil
+      n -> n
+    end
+  end
+
+  @spec s32(binary() | nil) :: integer() | nil
+  def s32(<<n::signed-32>>), do: n
+  def s32(_other), do: nil
+
+  @doc "As `text/1`, empty when absent."
+  @spec name(binary() | nil) :: String.t()
+  def name(bytes), do: text(bytes) || ""
 end

@@ -1,0 +1,98 @@
+defmodule Linx.Netfilter.Encoder.Anonymous do
+  @moduledoc false
+  # The sets and maps that a rule brings with it: `:__anon_set` expressions become sets of the batch and lookups of their ids.
+
+  alias Linx.Netfilter.Encoder.{Elements, Sets}
+  alias Linx.Netfilter.{Expr, Set, Table}
+  alias Linx.Netfilter.Map, as: NMap
+
+  @doc "The expressions with lookups for the sets, the sets' messages placed at `at`, and the next free id."
+  @spec sets([Expr.t()], Table.family(), String.t(), pos_integer(), keyword()) ::
+          {[Expr.t()], list(), pos_integer()}
+  def sets(exprs, family, table_name, id, at) do
+    if Enum.any?(exprs, &(&1.name == :__anon_set)) do
+      {exprs, {sets, id}} =
+        Enum.map_reduce(exprs, {[], id}, fn
+          %Expr{name: :__anon_set, data: data}, {sets, id} ->
+            {set, expr} = anonymous(data, table_name, id)
+            elements = Sets.elements(set, family, set.elements, id: id, initial: true)
+
+            {expr,
+             {[Enum.map([Sets.declaration(set, family, id: id) | elements], &{&1, at}) | sets],
+              id + 1}}
+
+          expr, acc ->
+            {expr, acc}
+        end)
+
+      {exprs, Enum.reverse(sets), id}
+    else
+      {exprs, [], id}
+    end
+  end
+
+  defp anonymous(%{elements: elements, key_type: key_type} = data, table_name, id) do
+    {prefix, fields} =
+      case data do
+        %{data_type: {:object, _} = type} -> {"__objmap%d", %{data_type: type}}
+        %{data_type: type} -> {"__map%d", %{data_type: type}}
+        _ -> {"__set%d", %{}}
+      end
+
+    module = if fields == %{}, do: Set, else: NMap
+
+    set =
+      struct!(
+        module,
+        Map.merge(fields, %{
+          # nft's meters are sets of a rule's own with a name.
+          name: data[:name] || prefix,
+          table: table_name,
+          key_type: key_type,
+          flags: Enum.uniq([:anonymous | Map.get(data, :flags, [:constant])]),
+          timeout: data[:timeout],
+          typeof: data[:typeof],
+          exprs: Map.get(data, :exprs, [])
+        })
+      )
+
+    {:ok, elements} = normalised(module, set, elements)
+    set = %{set | flags: interval(set.flags, set, elements), elements: elements}
+    # A set that rules fill has the size it was given, a constant one that of its elements.
+    size = data[:size] || if(:dynamic in set.flags, do: nil, else: Elements.count(set, elements))
+    {%{set | size: size}, anonymous_use(data, prefix, id)}
+  end
+
+  defp normalised(module, set, elements) do
+    case module.add_elements(%{set | elements: []}, elements) do
+      {:ok, %{elements: elements}} -> {:ok, elements}
+      {:error, reason} -> raise ArgumentError, "anonymous set: #{inspect(reason)}"
+    end
+  end
+
+  defp interval(flags, set, elements) do
+    if :interval not in flags and Enum.any?(elements, &spans?(Elements.key(set, &1))),
+      do: [:interval | flags],
+      else: flags
+  end
+
+  defp spans?({kind, _, _}) when kind in [:range, :prefix], do: true
+  defp spans?(key) when is_tuple(key), do: key |> Tuple.to_list() |> Enum.any?(&spans?/1)
+  defp spans?(_key), do: false
+
+  defp anonymous_use(%{via: :objref} = data, name, id),
+    do: Expr.new(:objref, %{set_sreg: data.sreg, set_name: name, set_id: id})
+
+  defp anonymous_use(%{data_type: {:object, _}} = data, name, id),
+    do: Expr.new(:objref, %{set_sreg: data.sreg, set_name: name, set_id: id})
+
+  defp anonymous_use(%{via: {:dynset, dynset}}, name, id),
+    do: Expr.new(:dynset, Map.merge(dynset, %{set: name, set_id: id}))
+
+  defp anonymous_use(data, name, id) do
+    lookup = %{set: name, set_id: id, sreg: Map.get(data, :sreg, 1)}
+    lookup = if data[:lookup_flags], do: Map.put(lookup, :flags, data.lookup_flags), else: lookup
+    lookup = if is_map_key(data, :dreg), do: Map.put(lookup, :dreg, data.dreg), else: lookup
+    Expr.new(:lookup, lookup)
+  end
+end

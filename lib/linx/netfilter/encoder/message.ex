@@ -1,0 +1,32 @@
+defmodule Linx.Netfilter.Encoder.Message do
+  @moduledoc false
+  # What the messages of all entities share: the nfgenmsg header, the flags of a creating request, comments in userdata.
+
+  alias Linx.Netfilter.{Table, Userdata}
+  alias Linx.Netfilter.Wire.Writer
+  alias Linx.Netlink.Message
+  alias Linx.Netlink.Nfnl.Header
+
+  # nlmsghdr flags, include/uapi/linux/netlink.h.
+  @excl 0x200
+  @create 0x400
+
+  @spec message(byte(), non_neg_integer(), Table.family(), iodata()) :: Message.t()
+  def message(type, flags, family, attrs) do
+    payload = IO.iodata_to_binary([Header.encode(family, 0) | List.wrap(attrs)])
+    %Message{type: 0x0A00 + type, flags: flags, payload: payload}
+  end
+
+  @doc "NLM_F_CREATE, and with `excl: true` NLM_F_EXCL."
+  @spec create(keyword()) :: non_neg_integer()
+  def create(opts), do: if(opts[:excl], do: Bitwise.bor(@create, @excl), else: @create)
+
+  @doc "Flags that are left out when none is set."
+  @spec flags(byte(), non_neg_integer()) :: iodata()
+  def flags(_attribute, 0), do: []
+  def flags(attribute, bits), do: Writer.u32(attribute, bits)
+
+  @spec comment(byte(), String.t() | nil) :: iodata()
+  def comment(_attribute, nil), do: []
+  def comment(attribute, text), do: Writer.attr(attribute, Userdata.with_comment(text))
+end

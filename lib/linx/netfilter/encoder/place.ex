@@ -1,0 +1,33 @@
+defmodule Linx.Netfilter.Encoder.Place do
+  @moduledoc false
+  # Where in a ruleset a message comes from, for the errors of values that have no form on the wire.
+
+  @doc """
+  What `fun` gives, with the place. A value that the validators let pass and that has no form on the wire is thrown as
+  `{:unencodable, at, text}`.
+  """
+  @spec at(keyword(), (-> result)) :: {result, keyword()} when result: var
+  def at(at, fun) do
+    {fun.(), at}
+  rescue
+    error in [ArgumentError, KeyError, FunctionClauseError, Protocol.UndefinedError] ->
+      throw({:unencodable, at, Exception.message(error)})
+  end
+
+  @doc "What push answers for it."
+  @spec unencodable(keyword(), String.t()) :: Linx.Netfilter.Encoder.unencodable()
+  def unencodable(at, text) do
+    kind =
+      cond do
+        at[:rule] || at[:tag] || at[:handle] -> :bad_rule
+        at[:elements] -> :bad_set_element
+        at[:set] -> :bad_set
+        at[:object] -> :bad_object
+        at[:flowtable] -> :bad_flowtable
+        at[:chain] -> :bad_chain
+        true -> :bad_table
+      end
+
+    {kind, {at, text}}
+  end
+end

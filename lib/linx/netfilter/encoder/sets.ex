@@ -1,0 +1,179 @@
+defmodule Linx.Netfilter.Encoder.Sets do
+  @moduledoc false
+  # NEWSET, and NEWSETELEM and DELSETELEM in messages that an attribute's 64 KiB hold.
+
+  import Linx.Netfilter.Wire
+  import Linx.Netfilter.Encoder.Message
+
+  alias Linx.Netfilter.Encoder.{Elements, Expressions}
+  alias Linx.Netfilter.{Datum, Set, Table, Userdata, Wire}
+  alias Linx.Netfilter.Map, as: NMap
+  alias Linx.Netfilter.Wire.{Constants, Writer}
+  alias Linx.Netlink.Message
+
+  @doc "NEWSET. Options: `:id`, `:excl`."
+  @spec declaration(Set.t() | NMap.t(), Table.family(), keyword()) :: Message.t()
+  def declaration(set, family, opts) do
+    message(nft_msg_newset(), create(opts), family, [
+      Writer.text(nfta_set_table(), set.table),
+      Writer.text(nfta_set_name(), set.name),
+      Writer.u32(nfta_set_flags(), set_flags(set)),
+      Writer.u32(nfta_set_key_type(), Datum.type_id(set.key_type)),
+      Writer.u32(nfta_set_key_len(), Datum.size(set.key_type)),
+      set_data(set),
+      if(set.policy,
+        do: Writer.u32(nfta_set_policy(), Constants.int!(:set_policy, set.policy)),
+        else: []
+      ),
+      Writer.u32(nfta_set_id(), Keyword.get(opts, :id, 1)),
+      set_desc(set),
+      if(set.timeout, do: Writer.u64(nfta_set_timeout(), set.timeout), else: []),
+      if(set.gc_interval, do: Writer.u32(nfta_set_gc_interval(), set.gc_interval), else: []),
+      Writer.attr(nfta_set_userdata(), set_userdata(set)),
+      set_exprs(set.exprs)
+    ])
+  end
+
+  defp set_flags(set) do
+    derived =
+      [
+        if(set.timeout, do: :timeout),
+        if(concat?(set) and :interval in set.flags, do: :concat),
+        if(length(set.exprs) > 1, do: :expr),
+        case set do
+          %NMap{data_type: {:object, _}} -> :object
+          %NMap{} -> :map
+          %Set{} -> nil
+        end
+      ]
+      |> Enum.reject(&is_nil/1)
+
+    Wire.set_flags_int(Enum.uniq(set.flags ++ derived))
+  end
+
+  defp concat?(set), do: match?({:concat, _}, set.key_type)
+
+  # NFT_DATA_VERDICT stands for the type; its length is the kernel's own.
+  defp set_data(%NMap{data_type: :verdict}),
+    do: [Writer.u32(nfta_set_data_type(), 0xFFFFFF00), Writer.u32(nfta_set_data_len(), 0)]
+
+  defp set_data(%NMap{data_type: {:object, kind}}),
+    do: Writer.u32(nfta_set_obj_type(), Constants.int!(:object, kind))
+
+  defp set_data(%NMap{data_type: type}) do
+    [
+      Writer.u32(nfta_set_data_type(), Datum.type_id(type)),
+      Writer.u32(nfta_set_data_len(), Datum.size(type))
+    ]
+  end
+
+  defp set_data(%Set{}), do: []
+
+  defp set_desc(set) do
+    size = set.size || constant_size(set)
+    size = if size, do: Writer.u32(nfta_set_desc_size(), size), else: []
+
+    fields =
+      case set do
+        %{key_type: {:concat, types}} ->
+          if :interval in set.flags,
+            do: Writer.nest(nfta_set_desc_concat(), Enum.map(types, &field/1)),
+            else: []
+
+        _ ->
+          []
+      end
+
+    if size == [] and fields == [], do: [], else: Writer.nest(nfta_set_desc(), [size, fields])
+  end
+
+  # A set that nothing can be added to has the size of what is in it; the kernel chooses a better structure for it.
+  defp constant_size(%{elements: [_ | _] = elements} = set) do
+    if :constant in set.flags and :anonymous not in set.flags, do: Elements.count(set, elements)
+  end
+
+  defp constant_size(_set), do: nil
+
+  defp field(type),
+    do: Writer.nest(nfta_list_elem(), Writer.u32(nfta_set_field_len(), Datum.size(type)))
+
+  # nft reads the byte order of keys and values here, and what a concatenation was declared by (13 is its EXPR_CONCAT).
+  @typeof_concat <<0, 4, 13::native-32, 1, 0>>
+
+  defp set_userdata(set) do
+    typeof = set.typeof || %{}
+
+    data =
+      case set do
+        %NMap{data_type: {:object, _}} ->
+          [{6, Userdata.u32(0)}]
+
+        %NMap{data_type: type} ->
+          [
+            {1, Userdata.u32(Datum.byteorder(type))},
+            {4, Map.get(typeof, :data, typeof_default(type))},
+            {6, Userdata.u32(if(match?({:interval, _}, type), do: 1, else: 0))}
+          ]
+
+        %Set{} ->
+          []
+      end
+
+    order = %{0 => 0, 1 => 1, 2 => 2, 7 => 3, 3 => 4, 4 => 5, 6 => 6}
+
+    ([
+       {0, Userdata.u32(Datum.byteorder(set.key_type))},
+       {2, if(:auto_merge in set.flags, do: Userdata.u32(1))},
+       {7, Userdata.text(set.comment)},
+       {3, Map.get(typeof, :key, typeof_default(set.key_type))}
+     ] ++ data)
+    |> Enum.sort_by(&Map.fetch!(order, elem(&1, 0)))
+    |> Kernel.++(set.userdata)
+    |> Userdata.bytes()
+  end
+
+  defp typeof_default({:concat, _}), do: @typeof_concat
+  defp typeof_default({:interval, type}), do: typeof_default(type)
+  defp typeof_default(_type), do: nil
+
+  defp set_exprs([]), do: []
+  defp set_exprs([expr]), do: Writer.nest(nfta_set_expr(), Expressions.expr(expr))
+  defp set_exprs(exprs), do: Writer.nest(nfta_set_expressions(), Expressions.list(exprs))
+
+  @doc "NEWSETELEM, as many as it takes. Options: `:id`, and `:initial` for a set that was empty before."
+  @spec elements(Set.t() | NMap.t(), Table.family(), [term()], keyword()) :: [Message.t()]
+  def elements(set, family, elements, opts) do
+    id = if opts[:id], do: Writer.u32(nfta_set_elem_list_set_id(), opts[:id]), else: []
+
+    for chunk <- Elements.chunks(set, elements, opts) do
+      message(nft_msg_newsetelem(), create([]), family, [
+        element_head(set.table, set.name),
+        id,
+        element_list(chunk)
+      ])
+    end
+  end
+
+  defp element_head(table_name, set_name) do
+    [
+      Writer.text(nfta_set_elem_list_table(), table_name),
+      Writer.text(nfta_set_elem_list_set(), set_name)
+    ]
+  end
+
+  defp element_list(chunk), do: Writer.nest(nfta_set_elem_list_elements(), chunk)
+
+  @doc "DELSETELEM, as many as it takes. An element is deleted by its key alone."
+  @spec deletions(Set.t() | NMap.t(), Table.family(), [term()]) :: [Message.t()]
+  def deletions(set, family, elements) do
+    keys = Enum.map(elements, &Elements.key(set, &1))
+    bare = %Set{name: set.name, table: set.table, key_type: set.key_type, flags: set.flags}
+
+    for chunk <- Elements.chunks(bare, keys) do
+      message(nft_msg_delsetelem(), 0, family, [
+        element_head(set.table, set.name),
+        element_list(chunk)
+      ])
+    end
+  end
+end

@@ -1,0 +1,188 @@
+defmodule Linx.Netfilter.Pull do
+  @moduledoc false
+  # Reads rulesets: a dump for each kind of entity, and everything again when the generation moved meanwhile.
+
+  import Linx.Netfilter.Wire
+
+  alias Linx.Netfilter.Decoder.Assembly
+  alias Linx.Netfilter.{Decoder, Encoder, Error, Heap, Ruleset}
+  alias Linx.Netfilter.Wire.Writer
+  alias Linx.Netlink.{Request, Socket}
+  alias Linx.Netlink.Nfnl.Codec
+
+  @dump 0x300
+  @retries 10
+
+  @doc "The namespace's ruleset."
+  @spec whole(Socket.t(), keyword()) :: {:ok, Ruleset.t()} | {:error, Error.t() | term()}
+  def whole(sock, opts), do: steady(sock, &all(sock, &1), Keyword.get(opts, :elements, true), 0)
+
+  @doc "One table, in a ruleset of its own."
+  @spec table(Socket.t(), {atom(), String.t()}, keyword()) ::
+          {:ok, Ruleset.t()} | {:error, Error.t() | term()}
+  def table(sock, scope, opts),
+    do: steady(sock, &scoped(sock, scope, &1), Keyword.get(opts, :elements, true), 0)
+
+  @doc "The tables that `ruleset` names, as they are, and the generation they were read in."
+  @spec named(Socket.t(), Ruleset.t()) ::
+          {:ok, non_neg_integer(), Ruleset.t()} | {:error, Error.t() | term()}
+  def named(sock, ruleset) do
+    scopes = for {family, name, _table} <- Ruleset.tables(ruleset), do: {family, name}
+
+    with {:ok, gen} <- generation(sock),
+         {:ok, parts} <- each(scopes, &scoped(sock, &1, true)) do
+      tables =
+        for {:ok, %Ruleset{tables: tables}} <- parts,
+            {key, table} <- tables,
+            into: %{},
+            do: {key, table}
+
+      {:ok, gen.id, %Ruleset{tables: tables}}
+    end
+  end
+
+  defp each(items, fun) do
+    Enum.reduce_while(items, {:ok, []}, fn item, {:ok, done} ->
+      case fun.(item) do
+        {:error, %Error{errno: :enoent}} -> {:cont, {:ok, done}}
+        {:error, error} -> {:halt, {:error, error}}
+        ok -> {:cont, {:ok, [ok | done]}}
+      end
+    end)
+  end
+
+  # A dump of set elements is never marked as torn, so the generation decides.
+  defp steady(sock, read, elements?, tries) do
+    with {:ok, before} <- generation(sock) do
+      result = read.(elements?)
+
+      case generation(sock) do
+        {:error, error} ->
+          {:error, error}
+
+        {:ok, %{id: id}} when id == before.id ->
+          result
+
+        {:ok, _moved} when tries < @retries ->
+          Process.sleep(min(Bitwise.bsl(1, tries), 100))
+          steady(sock, read, elements?, tries + 1)
+
+        {:ok, moved} ->
+          text = "the ruleset changed during each of #{tries + 1} reads"
+
+          {:error,
+           Error.from_posix(:eintr, :pull,
+             message: text,
+             ruleset_gen: moved.id,
+             subsys: :nftables
+           )}
+      end
+    end
+  end
+
+  @doc "The ruleset's generation: the number of commits so far."
+  @spec generation(Socket.t()) :: {:ok, map()} | {:error, Error.t() | term()}
+  def generation(sock) do
+    with {:error, error} <- Codec.get_gen(sock), do: {:error, Error.from_netlink(error, :get_gen)}
+  end
+
+  defp all(sock, elements?) do
+    with {:ok, tables} <- dump(sock, nft_msg_gettable(), :unspec, [], &Decoder.table/1),
+         do: parts(sock, tables, :unspec, nil, elements?)
+  end
+
+  defp scoped(sock, {family, name}, elements?) do
+    message = Encoder.gettable(family, name)
+
+    case Request.talk(sock, message.type, 0, message.payload) do
+      {:ok, [answer | _]} -> parts(sock, [Decoder.table(answer.payload)], family, name, elements?)
+      {:ok, []} -> {:error, Error.from_posix(:enoent, :pull, subsys: :nftables)}
+      {:error, error} -> {:error, Error.from_netlink(error, :pull)}
+    end
+  end
+
+  # The kernel filters what it dumps by the table's name, chains excepted.
+  defp parts(sock, tables, family, name, elements?) do
+    with {:ok, chains} <- dump(sock, nft_msg_getchain(), family, [], &Decoder.chain/1),
+         {:ok, sets} <-
+           dump(sock, nft_msg_getset(), family, only(nfta_set_table(), name), &Decoder.set/1),
+         {:ok, objects} <-
+           dump(sock, nft_msg_getobj(), family, only(nfta_obj_table(), name), &Decoder.object/1),
+         {:ok, flowtables} <-
+           dump(
+             sock,
+             nft_msg_getflowtable(),
+             family,
+             only(nfta_flowtable_table(), name),
+             &Decoder.flowtable/1
+           ),
+         {:ok, rules} <-
+           bodies(sock, nft_msg_getrule(), family, only(nfta_rule_table(), name)),
+         {:ok, elements} <- elements(sock, sets, name, elements?) do
+      Heap.roomy(length(rules), fn ->
+        {:ok,
+         Assembly.ruleset(%{
+           tables: tables,
+           chains: chains,
+           rules: Decoder.Rule.rules(rules),
+           sets: sets,
+           set_elements: elements,
+           objects: objects,
+           flowtables: flowtables
+         })}
+      end)
+    end
+  end
+
+  defp only(_attribute, nil), do: []
+  defp only(attribute, name), do: Writer.text(attribute, name)
+
+  defp elements(sock, sets, name, elements?) do
+    wanted =
+      for {family, set} <- sets,
+          name == nil or set.table == name,
+          elements? or :anonymous in set.flags,
+          do: {family, set.table, set.name}
+
+    each_list(wanted, fn {family, table, set} ->
+      attrs = [
+        Writer.text(nfta_set_elem_list_table(), table),
+        Writer.text(nfta_set_elem_list_set(), set)
+      ]
+
+      dump(sock, nft_msg_getsetelem(), family, attrs, &Decoder.set_elements/1)
+    end)
+  end
+
+  defp each_list(items, fun) do
+    result =
+      Enum.reduce_while(items, [], fn item, done ->
+        case fun.(item) do
+          {:ok, list} -> {:cont, [list | done]}
+          # The set went away since it was listed: the generation moved, and all is read again.
+          {:error, %Error{errno: :enoent}} -> {:cont, done}
+          {:error, error} -> {:halt, {:error, error}}
+        end
+      end)
+
+    case result do
+      {:error, error} -> {:error, error}
+      lists -> {:ok, lists |> Enum.reverse() |> Enum.concat()}
+    end
+  end
+
+  defp dump(sock, type, family, attrs, decode) do
+    with {:ok, bodies} <- bodies(sock, type, family, attrs), do: {:ok, Enum.map(bodies, decode)}
+  end
+
+  defp bodies(sock, type, family, attrs) do
+    payload = [Codec.encode_nfgenmsg(family, 0), attrs]
+
+    case Request.run(sock, 0x0A00 + type, @dump, payload, :raw) do
+      {:ok, messages} -> {:ok, for({_type, _flags, _seq, body} <- messages, do: body)}
+      # A part of nf_tables that this kernel lacks has nothing to list.
+      {:error, %{errno: :eopnotsupp}} -> {:ok, []}
+      {:error, error} -> {:error, Error.from_netlink(error, :pull)}
+    end
+  end
+end

@@ -1,0 +1,81 @@
+defmodule Linx.Netfilter.Push do
+  @moduledoc false
+  # The ways a ruleset reaches the kernel: whole tables anew, or what differs and only if nobody else has committed meanwhile.
+
+  alias Linx.Netfilter.Encoder.{Batch, Patches}
+  alias Linx.Netfilter.{Diff, Error, Heap, Interfaces, Pull, Ruleset, Transaction}
+  alias Linx.Netlink.Nfnl.Codec
+  alias Linx.Netlink.Socket
+
+  # A push that lost the race is computed anew this often, after 1, 2, 4, ... ms.
+  @reconcile_retries 3
+
+  @doc "Deletes each table that the ruleset names, if it is there, and makes it anew."
+  @spec replace(Socket.t(), Ruleset.t()) :: :ok | {:error, Error.t() | term()}
+  def replace(sock, ruleset) do
+    with {:ok, ruleset} <- Interfaces.resolve(ruleset, sock), do: replace(sock, ruleset, :destroy)
+  end
+
+  defp replace(sock, ruleset, destroy) do
+    encoded = Heap.roomy(size(ruleset), fn -> Batch.messages(ruleset, destroy: destroy) end)
+
+    with {:ok, placed} <- encoded do
+      case Transaction.commit(sock, placed, []) do
+        # Linux before 6.3 does not know DESTROYTABLE.
+        {:error, %Error{operation: :destroytable, errno: errno}}
+        when errno in [:einval, :eopnotsupp] and destroy == :destroy ->
+          replace(sock, ruleset, :delete)
+
+        result ->
+          result
+      end
+    end
+  end
+
+  # About as many entities as will be written.
+  defp size(%Ruleset{tables: tables}) do
+    for {_key, table} <- tables, {_name, chain} <- table.chains, reduce: 0 do
+      sum -> sum + length(chain.rules)
+    end
+  end
+
+  @doc "Sends what differs from the tables as they are."
+  @spec reconcile(Socket.t(), Ruleset.t()) :: :ok | {:error, Error.t() | term()}
+  def reconcile(sock, ruleset) do
+    with :ok <- Diff.validate_for_reconcile(ruleset),
+         {:ok, ruleset} <- Interfaces.resolve(ruleset, sock),
+         do: reconcile(sock, ruleset, 0)
+  end
+
+  defp reconcile(sock, ruleset, tries) do
+    with {:ok, gen, current} <- Pull.named(sock, ruleset),
+         {:ok, patch} <- patch(current, ruleset),
+         {:ok, placed} <- Patches.messages(patch) do
+      case Transaction.commit(sock, placed, genid: gen) do
+        # ERESTART: another writer moved the generation since we read it (nfnetlink_rcv_batch); the diff is stale.
+        {:error, %Error{errno: :erestart}} when tries < @reconcile_retries ->
+          Process.sleep(Bitwise.bsl(1, tries))
+          reconcile(sock, ruleset, tries + 1)
+
+        {:error, %Error{errno: :erestart} = error} ->
+          {:error, %{error | operation: :push, ruleset_gen: latest_gen(sock, gen)}}
+
+        result ->
+          result
+      end
+    end
+  end
+
+  defp patch(current, ruleset) do
+    {:ok, Diff.diff(current, ruleset)}
+  rescue
+    error in ArgumentError -> {:error, {:bad_ruleset, Exception.message(error)}}
+  end
+
+  defp latest_gen(sock, known) do
+    case Codec.get_gen(sock) do
+      {:ok, gen} -> gen.id
+      {:error, _} -> known
+    end
+  end
+end

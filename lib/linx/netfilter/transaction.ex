@@ -1,0 +1,99 @@
+defmodule Linx.Netfilter.Transaction do
+  @moduledoc false
+  # One nf_tables batch: all of it takes effect or none. What the kernel refused becomes an error that names the place in the ruleset.
+
+  import Linx.Netfilter.Wire
+
+  alias Linx.Netfilter.{Encoder, Error}
+  alias Linx.Netfilter.Wire.Constants
+  alias Linx.Netlink.{Nfnl, Socket}
+
+  @doc "Commits the messages. Option `:genid`: only if nobody has committed since that generation."
+  @spec commit(Socket.t(), [Encoder.placed()], keyword()) :: :ok | {:error, Error.t() | term()}
+  def commit(_sock, [], _opts), do: :ok
+
+  def commit(sock, placed, opts) do
+    case Nfnl.transact(sock, for({message, _at} <- placed, do: message), :nftables, opts) do
+      {:ok, []} -> :ok
+      {:ok, failures} -> {:error, refusal(failures, placed)}
+      {:error, error} -> {:error, Error.from_netlink(error, :push)}
+    end
+  end
+
+  defp refusal(failures, placed) do
+    placed = List.to_tuple(placed)
+    [first | others] = Enum.map(failures, &refused(&1, placed))
+    %{first | others: others}
+  end
+
+  defp refused({0, error}, _placed), do: Error.from_netlink(error, :batch_begin)
+
+  defp refused({position, error}, placed) when position > tuple_size(placed),
+    do: Error.from_netlink(error, :batch_end)
+
+  defp refused({position, error}, placed) do
+    {message, at} = elem(placed, position - 1)
+    type = Bitwise.band(message.type, 0xFF)
+
+    %{
+      Error.from_netlink(error, Constants.atom(:message, type))
+      | msg_type: type,
+        batch_seq: position,
+        at: at ++ expression(message, error.offset)
+    }
+  end
+
+  # The offset counts from the header; which expression of the rule does it lie in?
+  defp expression(%{type: 0x0A06, payload: <<_header::32, attrs::binary>>}, offset)
+       when is_integer(offset) do
+    case within(attrs, offset - 20) do
+      {nfta_rule_expressions(), list, inside} ->
+        case nth(list, inside, 0) do
+          nil -> []
+          index -> [expr: index]
+        end
+
+      _ ->
+        []
+    end
+  end
+
+  defp expression(_message, _offset), do: []
+
+  # The attribute that holds a byte, its inside, and the byte's place in there.
+  defp within(<<size::native-16, type::native-16, _::binary>> = attrs, offset)
+       when size >= 4 and offset >= 0 do
+    padded = Bitwise.band(size + 3, 0xFFFC)
+
+    cond do
+      offset < padded and size <= byte_size(attrs) ->
+        {Bitwise.band(type, 0x3FFF), binary_part(attrs, 4, size - 4), offset - 4}
+
+      padded < byte_size(attrs) ->
+        within(binary_part(attrs, padded, byte_size(attrs) - padded), offset - padded)
+
+      true ->
+        nil
+    end
+  end
+
+  defp within(_attrs, _offset), do: nil
+
+  defp nth(<<size::native-16, _type::native-16, _::binary>> = list, offset, index)
+       when size >= 4 and offset >= 0 do
+    padded = Bitwise.band(size + 3, 0xFFFC)
+
+    cond do
+      offset < padded ->
+        index
+
+      padded < byte_size(list) ->
+        nth(binary_part(list, padded, byte_size(list) - padded), offset - padded, index + 1)
+
+      true ->
+        nil
+    end
+  end
+
+  defp nth(_list, _offset, _index), do: nil
+end
