@@ -68,7 +68,7 @@ pub enum Direction {
     File(CString, FileMode),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileMode {
     Read,
     Write,

@@ -38,6 +38,12 @@ const HOLD: Timespec = Timespec {
     tv_nsec: 2_000_000,
 };
 
+/// How long a file or socket whose other end is not there yet waits to be tried again.
+const RETRY: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 10_000_000,
+};
+
 /// How long the report may wait for what the workload left behind to die.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -46,6 +52,8 @@ enum Phase {
     /// On its way to the checkpoint.
     Setup,
     Parked,
+    /// To go once its descriptors are open.
+    Opening,
     /// Told to go; the exec is not known yet.
     Going,
     Running,
@@ -55,6 +63,8 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 enum Verdict {
     Aborted,
+    /// By the VM's order: what it was before decides what that is called.
+    Killed,
     Failed(Fault),
 }
 
@@ -138,6 +148,9 @@ impl Session {
             if ready.socket {
                 self.hear();
             }
+            if self.phase == Phase::Opening && self.verdict.is_none() {
+                self.go();
+            }
             if self.phase == Phase::Running {
                 self.pump();
             }
@@ -175,10 +188,12 @@ impl Session {
         }
         let quiet = self.outputs.has_quiet_pty();
         let holding = self.writer.is_holding();
-        let timeout = match (holding, quiet) {
-            (true, _) => Some(&HOLD),
-            (false, true) => Some(&QUIET_PTY),
-            (false, false) => None,
+        let opening = self.phase == Phase::Opening;
+        let timeout = match (holding, opening, quiet) {
+            (true, _, _) => Some(&HOLD),
+            (false, true, _) => Some(&RETRY),
+            (false, false, true) => Some(&QUIET_PTY),
+            (false, false, false) => None,
         };
         let count = poll(&mut fds, timeout);
         let ready = Ready {
@@ -237,7 +252,10 @@ impl Session {
                 self.kill();
             }
             Command::Abort => {}
-            Command::Kill => self.kill(),
+            Command::Kill => {
+                self.verdict.get_or_insert(Verdict::Killed);
+                self.kill();
+            }
             Command::Signal(signal) => {
                 let _ = kill::signal(self.pidfd.as_fd(), signal);
             }
@@ -294,23 +312,32 @@ impl Session {
     }
 
     pub fn proceed(&mut self) {
-        if !matches!(self.phase, Phase::Setup | Phase::Parked) {
-            return;
+        if matches!(self.phase, Phase::Setup | Phase::Parked) {
+            self.phase = Phase::Opening;
+            self.go();
         }
-        let (Some(plumbing), Some(socket)) = (self.plumbing.take(), &self.socket) else {
+    }
+
+    /// Lets the child go, unless one of its descriptors has to wait for somebody else.
+    fn go(&mut self) {
+        let Some(mut plumbing) = self.plumbing.take() else {
             return;
         };
+        match plumbing.open(&self.devnull) {
+            Err(fault) if fault.errno == libc::EAGAIN => self.plumbing = Some(plumbing),
+            Err(fault) => self.condemn(fault),
+            Ok(()) => self.hand_over(&plumbing),
+        }
+    }
+
+    fn hand_over(&mut self, plumbing: &Plumbing) {
         self.phase = Phase::Going;
         let go = Record::Go {
             controlling: self.controlling,
         };
-        let told = plumbing.finish(&self.devnull).and_then(|stdio| {
-            let [stdin, stdout, stderr] = &stdio;
-            let stdio = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-            checkpoint::tell(socket.as_fd(), go, Some(stdio)).map_err(Stage::ExecOutcome.errno())
-        });
-        if let Err(fault) = told {
-            self.child_gone_or(fault);
+        let told = |socket: &OwnedFd| checkpoint::tell(socket.as_fd(), go, plumbing.descriptors());
+        if let Some(Err(errno)) = self.socket.as_ref().map(told) {
+            self.child_gone_or(Stage::ExecOutcome.errno()(errno));
         }
     }
 
@@ -398,13 +425,15 @@ impl Session {
     fn report_end(&mut self, ended: Ended) {
         let fault = match (self.verdict, self.page.fault()) {
             (Some(Verdict::Aborted), _) => return report::aborted(&mut self.writer, ended.usage),
-            (Some(Verdict::Failed(fault)), _) | (None, Some(fault)) => Some(fault),
-            (None, None) => match self.phase {
+            (Some(Verdict::Failed(fault)), _) | (_, Some(fault)) => Some(fault),
+            (killed, None) => match self.phase {
                 Phase::Running => None,
-                _ if !self.was_parked => Some(Stage::ReadyFrame.fault(libc::EIO)),
-                Phase::Setup | Phase::Parked | Phase::Going => {
-                    Some(Stage::ExecOutcome.fault(libc::EIO))
+                Phase::Setup | Phase::Parked if killed.is_some() => {
+                    return report::aborted(&mut self.writer, ended.usage);
                 }
+                Phase::Opening | Phase::Going if killed.is_some() => None,
+                _ if !self.was_parked => Some(Stage::ReadyFrame.fault(libc::EIO)),
+                _ => Some(Stage::ExecOutcome.fault(libc::EIO)),
             },
         };
         if let Some(fault) = fault {

@@ -1,13 +1,13 @@
 //! The workload's descriptors 0 to 2, and our ends of them.
 
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, fchown, open};
+use rustix::fs::{FileType, Mode, OFlags, fchown, fcntl_getfl, fcntl_setfl, fstat, open, stat};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, tee};
 use rustix::process::Uid;
 
 use crate::pty;
@@ -107,45 +107,94 @@ impl Plumbing {
         ))
     }
 
-    /// The three descriptors, opened.
-    pub fn finish(self, devnull: &OwnedFd) -> Result<[OwnedFd; 3], Fault> {
-        let [stdin, stdout, stderr] = self.sources;
-        Ok([
-            stdin.finish(rustix::stdio::stdin(), devnull)?,
-            stdout.finish(rustix::stdio::stdout(), devnull)?,
-            stderr.finish(rustix::stdio::stderr(), devnull)?,
-        ])
+    /// Opens what is still to be opened. WOULDBLOCK of the fault: another program has to open its end first, ask again.
+    pub fn open(&mut self, devnull: &OwnedFd) -> Result<(), Fault> {
+        let inherited = [
+            rustix::stdio::stdin(),
+            rustix::stdio::stdout(),
+            rustix::stdio::stderr(),
+        ];
+        for (source, inherited) in self.sources.iter_mut().zip(inherited) {
+            source.open(inherited, devnull)?;
+        }
+        Ok(())
+    }
+
+    /// The three descriptors; None before they are open.
+    pub fn descriptors(&self) -> Option<[BorrowedFd<'_>; 3]> {
+        let [stdin, stdout, stderr] = &self.sources;
+        Some([stdin.opened()?, stdout.opened()?, stderr.opened()?])
     }
 }
 
 impl Source {
-    fn finish(self, inherited: BorrowedFd<'_>, devnull: &OwnedFd) -> Result<OwnedFd, Fault> {
-        let stdio = Stage::Stdio;
+    fn opened(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Source::Ready(fd) => Ok(fd),
-            Source::Inherit => inherited.try_clone_to_owned().map_err(fault(stdio)),
-            Source::Devnull => devnull.try_clone().map_err(fault(stdio)),
-            Source::Later(Direction::ConnectUnix(path)) => connect(&path),
-            Source::Later(Direction::File(path, mode)) => {
-                let flags = match mode {
-                    FileMode::Read => OFlags::RDONLY,
-                    FileMode::Write => OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC,
-                    FileMode::Append => OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND,
-                };
-                let flags = flags | OFlags::NOCTTY | OFlags::CLOEXEC;
-                open(&path, flags, Mode::from_raw_mode(0o666)).map_err(stdio.errno())
-            }
-            Source::Later(_) => Err(stdio.fault(libc::EINVAL)),
+            Source::Ready(fd) => Some(fd.as_fd()),
+            _ => None,
         }
+    }
+
+    fn open(&mut self, inherited: BorrowedFd<'_>, devnull: &OwnedFd) -> Result<(), Fault> {
+        let stdio = Stage::Stdio;
+        let fd = match self {
+            Source::Ready(_) => return Ok(()),
+            Source::Inherit => inherited.try_clone_to_owned().map_err(fault(stdio))?,
+            Source::Devnull => devnull.try_clone().map_err(fault(stdio))?,
+            Source::Later(Direction::ConnectUnix(path)) => connect(path).map_err(stdio.errno())?,
+            Source::Later(Direction::File(path, mode)) => {
+                file(path, *mode).map_err(stdio.errno())?
+            }
+            Source::Later(_) => return Err(stdio.fault(libc::EINVAL)),
+        };
+        *self = Source::Ready(fd);
+        Ok(())
     }
 }
 
-fn connect(path: &[u8]) -> Result<OwnedFd, Fault> {
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
-    UnixStream::connect(Path::new(OsStr::from_bytes(path)))
-        .map(OwnedFd::from)
-        .map_err(fault(Stage::Stdio))
+/// Never waits, as this program must hear its VM at all times: a fifo without its other end is AGAIN, as is a socket
+/// whose listener does not keep up.
+fn file(path: &CStr, mode: FileMode) -> Result<OwnedFd, Errno> {
+    let flags = match mode {
+        FileMode::Read => OFlags::RDONLY,
+        FileMode::Write => OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC,
+        FileMode::Append => OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND,
+    };
+    let flags = flags | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match open(path, flags, Mode::from_raw_mode(0o666)) {
+        Err(Errno::NXIO) if is_fifo(stat(path)?.st_mode) => return Err(Errno::AGAIN),
+        other => other?,
+    };
+    if mode == FileMode::Read && is_fifo(fstat(&file)?.st_mode) && !has_writer(&file)? {
+        return Err(Errno::AGAIN);
+    }
+    let flags = fcntl_getfl(&file)?;
+    fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+    Ok(file)
+}
+
+fn is_fifo(mode: u32) -> bool {
+    FileType::from_raw_mode(mode) == FileType::Fifo
+}
+
+/// An empty fifo is at its end without a writer, and has nothing yet with one; tee(2) tells, and takes nothing out.
+fn has_writer(fifo: &OwnedFd) -> Result<bool, Errno> {
+    let (_read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    match tee(fifo, &write, 1, SpliceFlags::NONBLOCK) {
+        Ok(count) => Ok(count > 0),
+        Err(Errno::AGAIN) => Ok(true),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn connect(path: &[u8]) -> Result<OwnedFd, Errno> {
+    let address = SocketAddrUnix::new(path)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &address)?;
+    let flags = fcntl_getfl(&socket)?;
+    fcntl_setfl(&socket, flags - OFlags::NONBLOCK)?;
+    Ok(socket)
 }
 
 /// So that the workload may open its `/dev/stdout`, and its terminal is its own. Best effort: an id that our user

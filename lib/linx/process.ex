@@ -58,7 +58,7 @@ defmodule Linx.Process do
   | `:execve` | the workload's file |
   | `:malformed_request`, `:request_too_big` (above 8 MiB), `:command_too_big` | the channel to the port program |
   | `:ready_frame` | the child died before it was parked (EIO) |
-  | `:exec_outcome` | the child was killed between the checkpoint and the exec (EIO) |
+  | `:exec_outcome` | the child was killed from outside between the checkpoint and the exec (EIO) |
   | `:malformed_ready` | the port program said something that it cannot have said (EPROTO) |
   | `:agent_died` | the port program ended without a report: the number is its exit status, 128 and the signal if killed, -1 if OTP did not get it |
 
@@ -147,7 +147,8 @@ defmodule Linx.Process do
       `{:linx_process, :pty_out, bytes}`, input goes through `pty_write/2`. `:pty` as an option sets it up:
       `pty: [rows: 24, cols: 80, xpixel: 0, ypixel: 0, echo: true, onlcr: true]`.
 
-  Paths are the VM's, also when the workload's root is another one. Output is read only as fast as the owner takes it:
+  Paths are the VM's, also when the workload's root is another one. A fifo whose other end is not open, or a socket whose
+  listener is behind, keeps the workload waiting for it, before its exec, and the session's verbs not. Output is read only as fast as the owner takes it:
   an owner that stops reading stops the workload, not the VM.
 
       iex> {:ok, session} = Linx.Process.spawn(argv: ["/bin/true"], auto_proceed: true)
@@ -282,7 +283,8 @@ defmodule Linx.Process do
   @doc """
   Ends the workload: SIGTERM, and SIGKILL for it and all that it started after `grace` milliseconds.
 
-  A parked session is aborted. Answers like `wait/1`, once it is over.
+  A parked session is aborted; one that was told to go and has not executed its workload yet is killed, which is
+  `{:ok, {:signaled, 9}}` too. Answers like `wait/1`, once it is over.
   """
   @spec stop(t(), timeout()) :: {:ok, outcome()} | {:error, Error.t() | :no_process}
   def stop(session, grace \\ 5_000)

@@ -107,6 +107,23 @@ defmodule Linx.Process.SessionTest do
       assert P.stop(session) == {:ok, :aborted}
     end
 
+    test "stop between proceed and the exec is a kill, not a failure" do
+      for round <- 1..100 do
+        options = [argv: ["/bin/cat"], stdio: Enum.at([:pty, :pipe], rem(round, 2))]
+        {:ok, session} = P.spawn([auto_proceed: true] ++ options)
+        assert {:ok, {:signaled, signal}} = P.stop(session, 0)
+        assert signal in [9, 15]
+        GenServer.stop(session)
+      end
+    end
+
+    test "a parked session that is stopped as a process tells its owner that it was aborted" do
+      {session, pid} = parked(argv: ["/bin/true"])
+      GenServer.stop(session)
+      assert_receive {:linx_process, :aborted}
+      refute alive?(pid)
+    end
+
     test "signals before the exec wait for it" do
       {session, pid} = parked(argv: ["/bin/sleep", "60"])
       :ok = P.signal(session, 10)

@@ -289,6 +289,68 @@ defmodule Linx.Process.StdioTest do
       assert {:error, %{stage: :stdio, errno: :enoent}} = P.wait(session, 5_000)
     end
 
+    test "a fifo keeps the workload waiting for its other end, and nobody else", %{tmp_dir: dir} do
+      fifo = Path.join(dir, "fifo")
+      {_, 0} = System.cmd("mkfifo", [fifo])
+
+      {reader, _pid} =
+        parked(argv: ["/bin/cat"], stdio: [stdin: {:file, fifo, :read}, stdout: :pipe])
+
+      :ok = P.proceed(reader)
+      assert {:ok, %{stage: :ready}} = P.info(reader)
+      assert P.proceed(reader) == {:error, :running}
+      assert P.wait(reader, 100) == {:error, :timeout}
+      # It opens when it is opened for writing, and takes nothing out of what was written first.
+      {out, 0} = System.cmd("sh", ["-c", "echo first >\"$1\"", "sh", fifo])
+      assert out == ""
+      assert {:ok, {:exited, 0}} = P.wait(reader, 5_000)
+      assert output(:stdout) == "first\n"
+
+      {writer, _pid} =
+        parked(argv: ["/bin/echo", "second"], stdio: [stdout: {:file, fifo, :write}])
+
+      :ok = P.proceed(writer)
+      assert System.cmd("cat", [fifo]) == {"second\n", 0}
+      assert {:ok, {:exited, 0}} = P.wait(writer, 5_000)
+    end
+
+    test "a fifo that nobody opens does not keep a session from its end", %{tmp_dir: dir} do
+      fifo = Path.join(dir, "fifo")
+      {_, 0} = System.cmd("mkfifo", [fifo])
+      stdio = [stdin: {:file, fifo, :read}]
+
+      {session, pid} = parked(argv: ["/bin/cat"], stdio: stdio)
+      :ok = P.proceed(session)
+      assert P.stop(session, 0) == {:ok, {:signaled, 9}}
+      refute alive?(pid)
+
+      Process.flag(:trap_exit, true)
+      {session, pid} = parked(argv: ["/bin/cat"], stdio: stdio)
+      agent = parent(pid)
+      :ok = P.proceed(session)
+      Process.exit(session, :kill)
+      until(fn -> not alive?(pid) and not alive?(agent) end, 1_000)
+    end
+
+    test "a socket whose listener is behind keeps the workload waiting" do
+      # The directory of the test is too long for a socket's address.
+      path = Path.join(System.tmp_dir!(), "linx-#{System.unique_integer([:positive])}.socket")
+      on_exit(fn -> File.rm(path) end)
+      {:ok, listener} = :gen_tcp.listen(0, [:binary, :local, ifaddr: {:local, path}, backlog: 1])
+      address = {:local, path}
+      first = for _ <- 1..2, do: elem(:gen_tcp.connect(address, 0, [:binary, :local]), 1)
+
+      {session, _pid} =
+        parked(argv: ["/bin/echo", "late"], stdio: [stdout: {:connect_unix, path}])
+
+      :ok = P.proceed(session)
+      assert P.wait(session, 50) == {:error, :timeout}
+      for _ <- first, do: {:ok, _} = :gen_tcp.accept(listener, 5_000)
+      {:ok, socket} = :gen_tcp.accept(listener, 5_000)
+      assert_receive {:tcp, ^socket, "late\n"}, 5_000
+      assert {:ok, {:exited, 0}} = P.wait(session, 5_000)
+    end
+
     test "a socket nobody listens on is a failure of stdio" do
       {session, _pid} =
         parked(argv: ["/bin/true"], stdio: [stdout: {:connect_unix, "/nonexistent/socket"}])
