@@ -3,7 +3,8 @@ defmodule Linx.NFT.Compiler.Assign do
   # `... set VALUE`: packet metadata, conntrack, header fields and TCP options.
 
   alias Linx.Netfilter.{Expr, Field}
-  alias Linx.NFT.Compiler.{Fault, Generate, Keys, Load, Operand, Term}
+  alias Linx.NFT.Compiler.{Fault, Generate, Load, Operand, Term}
+  alias Linx.NFT.Keys
 
   @meta_writable [:mark, :priority, :pkttype, :nftrace, :secmark, :bri_broute]
   @ct_writable [:mark, :secmark, :labels, :eventmask, :zone, :helper]
@@ -17,7 +18,7 @@ defmodule Linx.NFT.Compiler.Assign do
           "meta #{key} cannot be set: only mark, priority, pkttype, nftrace and secmark can"
         )
 
-    {type, len, order} = Keys.meta(key)
+    {type, len, order} = Keys.type(:meta, key)
     like = %Term{kind: :const, type: type, len: len, order: order}
     {term, scope} = Operand.operand(value, like, scope)
     single!(term, meta)
@@ -35,7 +36,7 @@ defmodule Linx.NFT.Compiler.Assign do
         )
 
     if direction && key != :zone, do: Fault.fail(meta, "only the zone is set for one direction")
-    {type, len, order} = Keys.ct(key)
+    {type, len, order} = Keys.type(:ct, key)
     like = %Term{kind: :const, type: type, len: len, order: order}
     {term, scope} = Operand.operand(value, like, scope)
     single!(term, meta)

@@ -5,7 +5,8 @@ defmodule Linx.NFT.Compiler.Load do
 
   alias Linx.Netfilter.{Expr, Field}
   alias Linx.Netfilter.Guard.Layers
-  alias Linx.NFT.Compiler.{Fault, Interpolated, Keys, MapTerm, Scope, Term, Typeof, Value}
+  alias Linx.NFT.Compiler.{Fault, Interpolated, MapTerm, Scope, Term, Typeof, Value}
+  alias Linx.NFT.Keys
 
   @doc false
   # {term, scope}; the scope's `pending` has the guards.
@@ -55,7 +56,7 @@ defmodule Linx.NFT.Compiler.Load do
   end
 
   def load({:meta, key, meta}, scope) do
-    {keyed({:meta, %{key: key}}, Keys.meta(key), meta), scope}
+    {keyed({:meta, %{key: key}}, Keys.type(:meta, key), meta), scope}
   end
 
   def load({:ct, {key, direction}, meta}, scope) do
@@ -79,7 +80,7 @@ defmodule Linx.NFT.Compiler.Load do
 
     flags = Enum.filter([:saddr, :daddr, :mark, :iif, :oif], &(&1 in flags))
     {result, flags} = if result == :check, do: {:oif, flags ++ [:present]}, else: {result, flags}
-    {keyed({:fib, %{result: result, flags: flags}}, Keys.other(:fib, result), meta), scope}
+    {keyed({:fib, %{result: result, flags: flags}}, Keys.type(:fib, result), meta), scope}
   end
 
   def load({:rt, :nexthop, family, meta}, scope) do
@@ -90,15 +91,15 @@ defmodule Linx.NFT.Compiler.Load do
         _ -> Fault.fail(meta, "which protocol? write rt ip nexthop or rt ip6 nexthop")
       end
 
-    {keyed({:rt, %{key: key}}, Keys.other(:rt, key), meta), scope}
+    {keyed({:rt, %{key: key}}, Keys.type(:rt, key), meta), scope}
   end
 
   def load({:rt, key, _family, meta}, scope),
-    do: {keyed({:rt, %{key: key}}, Keys.other(:rt, key), meta), scope}
+    do: {keyed({:rt, %{key: key}}, Keys.type(:rt, key), meta), scope}
 
   def load({:socket, key, level, meta}, scope) do
     data = if level, do: %{key: key, level: Value.number_of(level, scope)}, else: %{key: key}
-    {keyed({:socket, data}, Keys.other(:socket, key), meta), scope}
+    {keyed({:socket, data}, Keys.type(:socket, key), meta), scope}
   end
 
   def load({:osf, what, ttl, meta}, scope) do
@@ -139,11 +140,11 @@ defmodule Linx.NFT.Compiler.Load do
     spnum = Value.number_of(spnum, scope)
     if spnum > 255, do: Fault.fail(meta, "spnum is a number from 0 to 255")
     data = Map.merge(%{key: key, dir: direction}, nonzero(:spnum, spnum))
-    {keyed({:xfrm, data}, Keys.other(:xfrm, key), meta), scope}
+    {keyed({:xfrm, data}, Keys.type(:xfrm, key), meta), scope}
   end
 
   def load({:tunnel, key, meta}, scope),
-    do: {keyed({:tunnel, %{key: key}}, Keys.other(:tunnel, key), meta), scope}
+    do: {keyed({:tunnel, %{key: key}}, Keys.type(:tunnel, key), meta), scope}
 
   def load({:concat, nodes, meta}, scope) do
     {parts, scope} = Enum.map_reduce(nodes, scope, &load/2)
@@ -321,7 +322,7 @@ defmodule Linx.NFT.Compiler.Load do
       else: {:inet_service, 16, :big}
   end
 
-  defp ct_type(key, _scope, _meta), do: Keys.ct(key)
+  defp ct_type(key, _scope, _meta), do: Keys.type(:ct, key)
 
   # -- bitwise ---------------------------------------------------------------------------------------------------------
 

@@ -5,99 +5,7 @@ defmodule Linx.NFT.Formatter.Load do
 
   alias Linx.Netfilter.{Expr, Field}
   alias Linx.NFT.Formatter.Term
-
-  # Keys of the kernel's enum nft_meta_keys: {nft's word, datatype, bytes, byte order}.
-  @meta %{
-    len: {"length", :integer, 4, :host},
-    protocol: {"protocol", :ether_type, 2, :big},
-    priority: {"priority", :classid, 4, :host},
-    mark: {"mark", :mark, 4, :host},
-    iif: {"iif", :iface_index, 4, :host},
-    oif: {"oif", :iface_index, 4, :host},
-    iifname: {"iifname", :ifname, 16, :host},
-    oifname: {"oifname", :ifname, 16, :host},
-    iiftype: {"iiftype", :iface_type, 2, :host},
-    oiftype: {"oiftype", :iface_type, 2, :host},
-    skuid: {"skuid", :uid, 4, :host},
-    skgid: {"skgid", :gid, 4, :host},
-    nftrace: {"nftrace", :integer, 1, :host},
-    rtclassid: {"rtclassid", :realm, 4, :host},
-    secmark: {"secmark", :integer, 4, :host},
-    nfproto: {"nfproto", :nf_proto, 1, :host},
-    l4proto: {"l4proto", :inet_proto, 1, :big},
-    bri_iifname: {"ibrname", :ifname, 16, :host},
-    bri_oifname: {"obrname", :ifname, 16, :host},
-    pkttype: {"pkttype", :pkt_type, 1, :host},
-    cpu: {"cpu", :integer, 4, :host},
-    iifgroup: {"iifgroup", :devgroup, 4, :host},
-    oifgroup: {"oifgroup", :devgroup, 4, :host},
-    cgroup: {"cgroup", :integer, 4, :host},
-    prandom: {"random", :integer, 4, :big},
-    secpath: {"ipsec", :boolean, 1, :host},
-    iifkind: {"iifkind", :ifname, 16, :host},
-    oifkind: {"oifkind", :ifname, 16, :host},
-    bri_iifpvid: {"ibrpvid", :integer, 2, :host},
-    bri_iifvproto: {"ibrvproto", :ether_type, 2, :big},
-    time_ns: {"time", :date, 8, :host},
-    time_day: {"day", :day, 1, :host},
-    time_hour: {"hour", :hour, 4, :host},
-    sdif: {"sdif", :iface_index, 4, :host},
-    sdifname: {"sdifname", :ifname, 16, :host},
-    bri_broute: {"broute", :integer, 1, :host},
-    bri_iifhwaddr: {"ibrhwaddr", :ether_addr, 6, :big}
-  }
-
-  # enum nft_ct_keys.
-  @ct %{
-    state: {"state", :ct_state, 4, :host},
-    direction: {"direction", :ct_dir, 1, :host},
-    status: {"status", :ct_status, 4, :host},
-    mark: {"mark", :mark, 4, :host},
-    secmark: {"secmark", :integer, 4, :host},
-    expiration: {"expiration", :time, 4, :host},
-    helper: {"helper", :string, 16, :host},
-    l3proto: {"l3proto", :nf_proto, 1, :host},
-    src: {"saddr", :ll_addr, 16, :big},
-    dst: {"daddr", :ll_addr, 16, :big},
-    protocol: {"protocol", :inet_proto, 1, :big},
-    proto_src: {"proto-src", :inet_service, 2, :big},
-    proto_dst: {"proto-dst", :inet_service, 2, :big},
-    labels: {"label", :ct_label, 16, :host},
-    pkts: {"packets", :integer, 8, :host},
-    bytes: {"bytes", :integer, 8, :host},
-    avgpkt: {"avgpkt", :integer, 8, :host},
-    zone: {"zone", :integer, 2, :host},
-    eventmask: {"event", :ct_event, 4, :host},
-    src_ip: {"ip saddr", :ipv4_addr, 4, :big},
-    dst_ip: {"ip daddr", :ipv4_addr, 4, :big},
-    src_ip6: {"ip6 saddr", :ipv6_addr, 16, :big},
-    dst_ip6: {"ip6 daddr", :ipv6_addr, 16, :big},
-    id: {"id", :integer, 4, :big}
-  }
-
-  @rt %{
-    classid: {"classid", :realm, 4, :host},
-    nexthop4: {"ip nexthop", :ipv4_addr, 4, :big},
-    nexthop6: {"ip6 nexthop", :ipv6_addr, 16, :big},
-    tcpmss: {"mtu", :integer, 2, :host},
-    xfrm: {"ipsec", :boolean, 1, :host}
-  }
-
-  @socket %{
-    transparent: {"transparent", :integer, 1, :host},
-    mark: {"mark", :mark, 4, :host},
-    wildcard: {"wildcard", :integer, 1, :host},
-    cgroupv2: {"cgroupv2", :cgroupsv2, 8, :host}
-  }
-
-  @xfrm %{
-    daddr_ip4: {"ip daddr", :ipv4_addr, 4, :big},
-    saddr_ip4: {"ip saddr", :ipv4_addr, 4, :big},
-    daddr_ip6: {"ip6 daddr", :ipv6_addr, 16, :big},
-    saddr_ip6: {"ip6 saddr", :ipv6_addr, 16, :big},
-    reqid: {"reqid", :integer, 4, :host},
-    spi: {"spi", :integer, 4, :big}
-  }
+  alias Linx.NFT.Keys
 
   @bases %{link: "ll", network: "nh", transport: "th", inner: "ih"}
   @tunnels %{1 => "vxlan", 2 => "geneve", 3 => "gre", 4 => "gretap"}
@@ -106,14 +14,14 @@ defmodule Linx.NFT.Formatter.Load do
   @spec term(Expr.t()) :: {:ok, Term.t()} | :error
   def term(%Expr{name: :payload, data: data}), do: payload(data)
   def term(%Expr{name: :exthdr, data: data}), do: exthdr(data)
-  def term(%Expr{name: :meta, data: %{key: key}}), do: keyed(@meta, key, "meta ")
-  def term(%Expr{name: :rt, data: %{key: key}}), do: keyed(@rt, key, "rt ")
+  def term(%Expr{name: :meta, data: %{key: key}}), do: keyed(:meta, key, "meta ")
+  def term(%Expr{name: :rt, data: %{key: key}}), do: keyed(:rt, key, "rt ")
 
   def term(%Expr{name: :ct, data: %{key: key} = data}) do
     words =
       if direction = data[:direction], do: ["ct ", Atom.to_string(direction), " "], else: "ct "
 
-    keyed(@ct, key, words)
+    keyed(:ct, key, words)
   end
 
   def term(%Expr{name: :socket, data: %{key: :cgroupv2} = data}),
@@ -126,13 +34,13 @@ defmodule Linx.NFT.Formatter.Load do
          order: :host
        }}
 
-  def term(%Expr{name: :socket, data: %{key: key}}), do: keyed(@socket, key, "socket ")
+  def term(%Expr{name: :socket, data: %{key: key}}), do: keyed(:socket, key, "socket ")
 
   def term(%Expr{name: :xfrm, data: %{key: key} = data}) do
     spnum =
       if data[:spnum] in [nil, 0], do: "", else: ["spnum ", Integer.to_string(data.spnum), " "]
 
-    keyed(@xfrm, key, ["ipsec ", Atom.to_string(data[:dir] || :in), " ", spnum])
+    keyed(:xfrm, key, ["ipsec ", Atom.to_string(data[:dir] || :in), " ", spnum])
   end
 
   def term(%Expr{name: :fib, data: data}), do: {:ok, fib(data)}
@@ -151,11 +59,7 @@ defmodule Linx.NFT.Formatter.Load do
     {:ok, %Term{text: ["osf ", ttl, what], type: :string, size: 16, order: :host}}
   end
 
-  def term(%Expr{name: :tunnel, data: %{key: :id}}),
-    do: {:ok, %Term{text: "tunnel id", type: :integer, size: 4, order: :host}}
-
-  def term(%Expr{name: :tunnel, data: %{key: :path}}),
-    do: {:ok, %Term{text: "tunnel path", type: :boolean, size: 1, order: :host}}
+  def term(%Expr{name: :tunnel, data: %{key: key}}), do: keyed(:tunnel, key, "tunnel ")
 
   def term(%Expr{name: :inner, data: %{expr: %Expr{} = expr} = data}) do
     with {:ok, term} <- term(expr), {:ok, tunnel} <- tunnel(data) do
@@ -184,8 +88,8 @@ defmodule Linx.NFT.Formatter.Load do
 
   @doc "Datatype, size and byte order of a key that is written: `meta mark set`, `ct zone set`."
   @spec written(:meta | :ct, atom()) :: {:ok, Term.t()} | :error
-  def written(:meta, key), do: keyed(@meta, key, "meta ")
-  def written(:ct, key), do: keyed(@ct, key, "ct ")
+  def written(:meta, key), do: keyed(:meta, key, "meta ")
+  def written(:ct, key), do: keyed(:ct, key, "ct ")
 
   ## Packet headers
 
@@ -392,9 +296,11 @@ defmodule Linx.NFT.Formatter.Load do
     if data[:offset] in [nil, 0], do: "", else: [" offset ", Integer.to_string(data.offset)]
   end
 
-  defp keyed(table, key, words) do
-    with {:ok, {word, type, size, order}} <- Map.fetch(table, key),
-         do: {:ok, %Term{text: [words, word], type: type, size: size, order: order}}
+  defp keyed(kind, key, words) do
+    with {:ok, {word, type, bits, order}} <- Keys.fetch(kind, key) do
+      size = div(bits + 7, 8)
+      {:ok, %Term{text: [words, word], type: type, size: size, order: order || :host}}
+    end
   end
 
   defp tunnel(%{type: type}) when is_atom(type) and type != nil, do: {:ok, Atom.to_string(type)}

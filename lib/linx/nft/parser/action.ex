@@ -4,7 +4,7 @@ defmodule Linx.NFT.Parser.Action do
 
   import Linx.NFT.Parser.Tokens
 
-  alias Linx.NFT.Parser.{Expression, Primary, Statement}
+  alias Linx.NFT.Parser.{Expression, Header, Primary, Statement}
 
   @doc false
   def action([{:identifier, "log", meta} | rest]), do: log(rest, [], meta)
@@ -81,9 +81,9 @@ defmodule Linx.NFT.Parser.Action do
         {{:reset, n, meta}, rest}
 
       [{:identifier, name, _} | more] ->
-        case Map.fetch(Primary.tcp_options(), name) do
+        case Map.fetch(Header.tcp_options(), name) do
           {:ok, {_header, n}} -> {{:reset, n, meta}, more}
-          :error -> unexpected(rest, "a TCP option", Map.keys(Primary.tcp_options()))
+          :error -> unexpected(rest, "a TCP option", Map.keys(Header.tcp_options()))
         end
 
       rest ->

@@ -6,7 +6,7 @@ defmodule Linx.NFT.Parser.Command do
   import Linx.NFT.Parser.Tokens
 
   alias Linx.NFT.Parser
-  alias Linx.NFT.Parser.{Block, Expression, Objects, Statement}
+  alias Linx.NFT.Parser.{Block, Chain, Expression, Objects, Set, Statement}
 
   @verbs ~w(add create insert delete destroy flush)
   @others ~w(list reset monitor describe export import rename replace get)
@@ -80,7 +80,7 @@ defmodule Linx.NFT.Parser.Command do
 
     {opts, rules, rest} =
       case rest do
-        [{:lbrace, _} | _] -> Block.chain(rest)
+        [{:lbrace, _} | _] -> Chain.body(rest)
         rest -> {[], [], rest}
       end
 
@@ -90,7 +90,7 @@ defmodule Linx.NFT.Parser.Command do
   defp described([{:identifier, kind, meta} | rest]) when kind in ["set", "map", "vmap"] do
     {family, table, rest} = table_of(rest)
     {name, rest} = name(rest, kind)
-    {opts, rest} = Block.set(rest)
+    {opts, rest} = Set.body(rest)
     {{:in_table, family, table, {known(kind), name, opts, meta}, meta}, rest}
   end
 

@@ -196,4 +196,19 @@ defmodule Linx.NFT.Parser.Tokens do
   end
 
   defp commas_rest(tokens, _one, acc), do: {Enum.reverse(acc), tokens}
+
+  @flag_atoms Map.new(
+                ~w(constant interval timeout dynamic dormant owner persist),
+                &{&1, String.to_atom(&1)}
+              )
+
+  @doc false
+  # One of the flags that may stand here.
+  def flag([{:identifier, word, _} | rest] = tokens, allowed) do
+    if word in allowed,
+      do: {Map.fetch!(@flag_atoms, word), rest},
+      else: unexpected(tokens, Enum.join(allowed, ", "), allowed)
+  end
+
+  def flag(tokens, allowed), do: unexpected(tokens, Enum.join(allowed, ", "), allowed)
 end

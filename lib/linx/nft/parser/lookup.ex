@@ -1,0 +1,151 @@
+defmodule Linx.NFT.Parser.Lookup do
+  @moduledoc false
+  # What the kernel looks up or makes for a packet: routes, sockets, fingerprints, numbers, hashes, IPsec states, tunnels.
+
+  import Linx.NFT.Parser.Tokens
+
+  alias Linx.NFT.Parser.Expression
+
+  @doc false
+  # {node, rest}, or nil where the tokens begin nothing of these.
+  def load([{:identifier, "fib", meta} | rest]), do: fib(rest, meta)
+  def load([{:identifier, "socket", meta} | rest]), do: socket(rest, meta)
+  def load([{:identifier, "osf", meta} | rest]), do: osf(rest, meta)
+  def load([{:identifier, "numgen", meta} | rest]), do: numgen(rest, meta)
+  def load([{:identifier, "jhash", meta} | rest]), do: jhash(rest, meta)
+  def load([{:identifier, "symhash", meta} | rest]), do: symhash(rest, meta)
+
+  def load([{:identifier, "ipsec", meta}, {:identifier, dir, _} | rest])
+      when dir in ["in", "out"], do: ipsec(dir, rest, meta)
+
+  def load([{:identifier, "tunnel", meta} | rest]), do: tunnel(rest, meta)
+  def load(_tokens), do: nil
+
+  @fib_flags ~w(saddr daddr mark iif oif)
+
+  defp fib(tokens, meta) do
+    {flags, rest} = fib_flags(tokens, [])
+
+    case rest do
+      [{:identifier, "oifname", _} | rest] -> {{:fib, :oifname, flags, meta}, rest}
+      [{:identifier, "oif", _} | rest] -> {{:fib, :oif, flags, meta}, rest}
+      [{:identifier, "type", _} | rest] -> {{:fib, :addrtype, flags, meta}, rest}
+      [{:identifier, "check", _} | rest] -> {{:fib, :check, flags, meta}, rest}
+      tokens -> unexpected(tokens, "oif, oifname or type", ~w(oif oifname type))
+    end
+  end
+
+  defp fib_flags([{:identifier, flag, _}, {:dot, _} | rest], acc) when flag in @fib_flags,
+    do: fib_flags(rest, [known(flag) | acc])
+
+  defp fib_flags([{:identifier, flag, _} | rest], acc) when flag in @fib_flags,
+    do: {Enum.reverse([known(flag) | acc]), rest}
+
+  defp fib_flags(tokens, _acc),
+    do: unexpected(tokens, "what to look up: saddr, daddr, mark, iif or oif", @fib_flags)
+
+  defp socket([{:identifier, "transparent", _} | rest], meta),
+    do: {{:socket, :transparent, nil, meta}, rest}
+
+  defp socket([{:identifier, "mark", _} | rest], meta), do: {{:socket, :mark, nil, meta}, rest}
+
+  defp socket([{:identifier, "wildcard", _} | rest], meta),
+    do: {{:socket, :wildcard, nil, meta}, rest}
+
+  defp socket([{:identifier, "cgroupv2", _}, {:identifier, "level", _} | rest], meta) do
+    {level, rest} = integer(rest)
+    {{:socket, :cgroupv2, level, meta}, rest}
+  end
+
+  defp socket(tokens, _meta),
+    do:
+      unexpected(
+        tokens,
+        "transparent, mark, wildcard or cgroupv2 level",
+        ~w(transparent mark wildcard cgroupv2)
+      )
+
+  defp osf([{:identifier, "ttl", _}, {:identifier, ttl, _} | rest], meta)
+       when ttl in ["loose", "skip"],
+       do: osf_key(rest, if(ttl == "loose", do: :loose, else: :skip), meta)
+
+  defp osf(rest, meta), do: osf_key(rest, :strict, meta)
+
+  defp osf_key([{:identifier, "name", _} | rest], ttl, meta), do: {{:osf, :name, ttl, meta}, rest}
+
+  defp osf_key([{:identifier, "version", _} | rest], ttl, meta),
+    do: {{:osf, :version, ttl, meta}, rest}
+
+  defp osf_key(tokens, _ttl, _meta),
+    do: unexpected(tokens, "name or version", ~w(name version ttl))
+
+  defp numgen([{:identifier, type, _}, {:identifier, "mod", _} | rest], meta)
+       when type in ["inc", "random"] do
+    {modulus, rest} = integer(rest)
+    {offset, rest} = offset(rest)
+    {{:numgen, if(type == "inc", do: :incremental, else: :random), modulus, offset, meta}, rest}
+  end
+
+  defp numgen(tokens, _meta), do: unexpected(tokens, "inc mod N or random mod N", ~w(inc random))
+
+  defp jhash(tokens, meta) do
+    {key, rest} = Expression.load(tokens)
+    rest = word(rest, "mod")
+    {modulus, rest} = integer(rest)
+
+    {seed, rest} =
+      case rest do
+        [{:identifier, "seed", _} | rest] -> integer(rest)
+        rest -> {nil, rest}
+      end
+
+    {offset, rest} = offset(rest)
+    {{:jhash, key, modulus, seed, offset, meta}, rest}
+  end
+
+  defp symhash(tokens, meta) do
+    {modulus, rest} = tokens |> word("mod") |> integer()
+    {offset, rest} = offset(rest)
+    {{:symhash, modulus, offset, meta}, rest}
+  end
+
+  defp offset([{:identifier, "offset", _} | rest]), do: integer(rest)
+  defp offset(rest), do: {0, rest}
+
+  defp ipsec(dir, tokens, meta) do
+    dir = if dir == "in", do: :in, else: :out
+
+    {spnum, rest} =
+      case tokens do
+        [{:identifier, "spnum", _} | rest] -> integer(rest)
+        rest -> {0, rest}
+      end
+
+    case rest do
+      [{:identifier, "reqid", _} | rest] ->
+        {{:xfrm, :reqid, dir, spnum, meta}, rest}
+
+      [{:identifier, "spi", _} | rest] ->
+        {{:xfrm, :spi, dir, spnum, meta}, rest}
+
+      [{:identifier, "ip", _}, {:identifier, "saddr", _} | rest] ->
+        {{:xfrm, :saddr_ip4, dir, spnum, meta}, rest}
+
+      [{:identifier, "ip", _}, {:identifier, "daddr", _} | rest] ->
+        {{:xfrm, :daddr_ip4, dir, spnum, meta}, rest}
+
+      [{:identifier, "ip6", _}, {:identifier, "saddr", _} | rest] ->
+        {{:xfrm, :saddr_ip6, dir, spnum, meta}, rest}
+
+      [{:identifier, "ip6", _}, {:identifier, "daddr", _} | rest] ->
+        {{:xfrm, :daddr_ip6, dir, spnum, meta}, rest}
+
+      tokens ->
+        unexpected(tokens, "reqid, spi, or ip|ip6 saddr|daddr", ~w(reqid spi ip ip6))
+    end
+  end
+
+  defp tunnel([{:identifier, "id", _} | rest], meta), do: {{:tunnel, :id, meta}, rest}
+  defp tunnel([{:identifier, "path", _} | rest], meta), do: {{:tunnel, :path, meta}, rest}
+  defp tunnel(tokens, _meta), do: unexpected(tokens, "id or path", ~w(id path))
+end
