@@ -22,8 +22,8 @@ defmodule Linx.Netfilter.Expr do
   Source: include/uapi/linux/netfilter/nf_tables.h; nft(8), "EXPRESSIONS" and "STATEMENTS".
   """
 
-  alias Linx.Netfilter.{Field, Set, Verdict}
-  alias Linx.Netfilter.Map, as: NMap
+  alias Linx.Netfilter.Expr.{Literal, Nat}
+  alias Linx.Netfilter.{Field, Verdict}
 
   @enforce_keys [:name]
   defstruct [:name, :data]
@@ -205,19 +205,7 @@ defmodule Linx.Netfilter.Expr do
   """
   @spec set_literal([term()], atom() | tuple(), keyword()) :: t()
   def set_literal(values, key_type, opts \\ []) when is_list(values) do
-    given = Keyword.get(opts, :flags, [])
-    constant = if :dynamic in given, do: [], else: [:constant]
-    flags = Enum.uniq([:anonymous | constant] ++ given)
-    elements = literal_elements(values, key_type, opts[:data_type])
-    data = %{elements: elements, key_type: key_type, flags: flags, sreg: 1}
-
-    data =
-      case Keyword.get(opts, :data_type) do
-        nil -> data
-        :verdict -> Map.put(data, :dreg, 0)
-        {:object, _kind} -> data
-        _type -> Map.put(data, :dreg, 1)
-      end
+    data = Literal.data(values, key_type, opts)
 
     keyed(:__anon_set, data, Keyword.delete(opts, :flags), [
       :data_type,
@@ -227,21 +215,6 @@ defmodule Linx.Netfilter.Expr do
       :via,
       :set
     ])
-  end
-
-  # In their one form, as a named set has them; what does not fit is reported when the rule is encoded.
-  defp literal_elements(values, key_type, nil) do
-    case Set.new("literal", key_type: key_type, elements: values) do
-      {:ok, set} -> set.elements
-      {:error, _} -> values
-    end
-  end
-
-  defp literal_elements(values, key_type, data_type) do
-    case NMap.new("literal", key_type: key_type, data_type: data_type, elements: values) do
-      {:ok, map} -> map.elements
-      {:error, _} -> values
-    end
   end
 
   @doc """
@@ -342,11 +315,11 @@ defmodule Linx.Netfilter.Expr do
   Raises `ArgumentError` for what is no address. Source: nft(8), "NAT STATEMENTS".
   """
   @spec dnat_to(addr_input(), pos_integer() | nil, keyword()) :: [t()]
-  def dnat_to(addr, port \\ nil, opts \\ []), do: nat_to(:dnat, addr, port, opts)
+  def dnat_to(addr, port \\ nil, opts \\ []), do: Nat.to(:dnat, addr, port, opts)
 
   @doc "Rewrites the source to `addr` and `port`, as `dnat_to/3` does the destination. For postrouting and input chains."
   @spec snat_to(addr_input(), pos_integer() | nil, keyword()) :: [t()]
-  def snat_to(addr, port \\ nil, opts \\ []), do: nat_to(:snat, addr, port, opts)
+  def snat_to(addr, port \\ nil, opts \\ []), do: Nat.to(:snat, addr, port, opts)
 
   @doc """
   Rewrites the source to the address of the outgoing interface, chosen per packet. For postrouting chains.
@@ -357,7 +330,7 @@ defmodule Linx.Netfilter.Expr do
   @spec masquerade(keyword()) :: t() | [t()]
   def masquerade(opts \\ []) do
     {ports, opts} = Keyword.split(opts, [:port_min, :port_max])
-    ports(:masq, ports[:port_min], ports[:port_max], opts)
+    Nat.ports(:masq, ports[:port_min], ports[:port_max], opts)
   end
 
   @doc """
@@ -369,7 +342,7 @@ defmodule Linx.Netfilter.Expr do
   @spec redirect(keyword()) :: t() | [t()]
   def redirect(opts \\ []) do
     {ports, opts} = Keyword.split(opts, [:port, :port_max])
-    ports(:redir, ports[:port], ports[:port_max], opts)
+    Nat.ports(:redir, ports[:port], ports[:port_max], opts)
   end
 
   @doc "Hands the packet to a local transparent socket; address and port come from registers (`:reg_addr`, `:reg_port`)."
@@ -481,83 +454,14 @@ defmodule Linx.Netfilter.Expr do
   @spec tunnel(atom(), keyword()) :: t()
   def tunnel(key, opts \\ []), do: keyed(:tunnel, %{key: key, dreg: 1}, opts, [:mode, :dreg])
 
-  defp nat_to(type, addr, port, opts) do
-    {own, opts} = Keyword.split(opts, [:reg_addr, :reg_port, :addr_max, :port_max])
-    {family, bytes} = address(addr)
-    addr_reg = Keyword.get(own, :reg_addr, 1)
-    port_reg = Keyword.get(own, :reg_port, 2)
-
-    {addr_max, addr_opts} =
-      case own[:addr_max] && address(own[:addr_max]) do
-        nil -> {[], []}
-        {^family, max} -> {[load(max, 3)], [reg_addr_max: 3]}
-        {_other, _} -> raise ArgumentError, "both ends of a range need the same family"
-      end
-
-    {port_loads, port_opts} = port_loads(port, own[:port_max], port_reg, 4)
-    base = [family: family, reg_addr_min: addr_reg] ++ addr_opts ++ port_opts
-
-    [load(bytes, addr_reg)] ++ addr_max ++ port_loads ++ [nat(type, base ++ opts)]
-  end
-
-  defp ports(name, min, max, opts) do
-    {loads, registers} = port_loads(min, max, 1, 2)
-    expr = keyed(name, Map.new(registers), opts, [:flags])
-    if loads == [], do: expr, else: loads ++ [expr]
-  end
-
-  defp port_loads(nil, nil, _min_reg, _max_reg), do: {[], []}
-
-  defp port_loads(min, nil, min_reg, _max_reg),
-    do: {[load(port!(min), min_reg)], [reg_proto_min: min_reg]}
-
-  defp port_loads(min, max, min_reg, max_reg) do
-    {[load(port!(min), min_reg), load(port!(max), max_reg)],
-     [reg_proto_min: min_reg, reg_proto_max: max_reg]}
-  end
-
-  defp port!(port) when is_integer(port) and port in 0..65535, do: <<port::16>>
-  defp port!(port), do: raise(ArgumentError, "not a port: #{inspect(port)}")
-
-  # A four-byte string is taken as text first only when it parses: "::1" has three bytes, and no IPv4 text is shorter
-  # than seven, so four raw bytes that happen to read "::ab" are the one clash; raw bytes win.
-  defp address(<<_::32>> = bytes), do: {:ip, bytes}
-  defp address(<<_::128>> = text), do: sixteen(text)
-  defp address({a, b, c, d}), do: {:ip, bytes!([a, b, c, d], 8)}
-
-  defp address(words) when is_tuple(words) and tuple_size(words) == 8,
-    do: {:ip6, bytes!(Tuple.to_list(words), 16)}
-
-  defp address(text) when is_binary(text), do: parsed(text) || not_an_address(text)
-  defp address(%Linx.IP{bytes: <<_::32>> = bytes}), do: {:ip, bytes}
-  defp address(%Linx.IP{bytes: <<_::128>> = bytes}), do: {:ip6, bytes}
-  defp address(other), do: not_an_address(other)
-
-  # Sixteen bytes may be an address or text such as "2001:db8:0:1::22".
-  defp sixteen(text), do: (String.printable?(text) && parsed(text)) || {:ip6, text}
-
-  defp parsed(text) do
-    case Linx.IP.parse(text) do
-      {:ok, ip} -> address(ip)
-      {:error, _reason} -> nil
-    end
-  end
-
-  defp bytes!(parts, bits) do
-    if Enum.all?(parts, &(is_integer(&1) and &1 >= 0 and &1 < Bitwise.bsl(1, bits))),
-      do: for(part <- parts, into: <<>>, do: <<part::size(bits)>>),
-      else: not_an_address(List.to_tuple(parts))
-  end
-
-  @spec not_an_address(term()) :: no_return()
-  defp not_an_address(term), do: raise(ArgumentError, "not an address: #{inspect(term)}")
-
   # A kind that can read or write does the one whose register is given.
   defp direction(data, opts),
     do: if(Keyword.has_key?(opts, :sreg), do: data, else: Map.put(data, :dreg, 1))
 
+  @doc false
   # Empty lists, nils and the kernel's own defaults are left out, so that equal expressions are equal values.
-  defp keyed(name, data, opts, allowed, defaults \\ []) do
+  @spec keyed(atom(), map(), keyword(), [atom()], keyword()) :: t()
+  def keyed(name, data, opts, allowed, defaults \\ []) do
     data =
       Enum.reduce(opts, data, fn {key, value}, data ->
         unless key in allowed,
@@ -569,20 +473,5 @@ defmodule Linx.Netfilter.Expr do
       end)
 
     new(name, data)
-  end
-
-  defimpl Inspect do
-    alias Linx.Netfilter.Verdict
-
-    def inspect(%{name: :immediate, data: data}, _opts),
-      do: "#Linx.Netfilter.Expr<immediate#{value(data)}>"
-
-    def inspect(%{name: name}, _opts), do: "#Linx.Netfilter.Expr<#{name}>"
-
-    defp value(%Verdict{kind: kind, target: nil}), do: " #{kind}"
-    defp value(%Verdict{kind: kind, target: target}), do: " #{kind} #{Kernel.inspect(target)}"
-    defp value(%{data: %Verdict{} = verdict}), do: value(verdict)
-    defp value(%{value: %Verdict{} = verdict}), do: value(verdict)
-    defp value(_constant), do: ""
   end
 end
