@@ -116,7 +116,7 @@ defmodule Linx.Netfilter.Map do
   defp keys(type, key), do: normal(type, key)
 
   defp normal(type, value) do
-    case Datum.normalise(type, value) do
+    case Datum.Form.normalise(type, value) do
       {:ok, value} -> [value]
       {:error, _} -> []
     end
@@ -143,7 +143,7 @@ defmodule Linx.Netfilter.Map do
 
   # Maps that only dynset fills have keys without a value nowhere but here.
   defp element(map, {key, value}) do
-    with {:ok, key} <- Datum.normalise(map.key_type, key),
+    with {:ok, key} <- Datum.Form.normalise(map.key_type, key),
          {:ok, value} <- data(map.data_type, value),
          do: {:ok, {key, value}}
   end
@@ -156,7 +156,7 @@ defmodule Linx.Netfilter.Map do
     with :ok <- Name.check(name), do: {:ok, name}
   end
 
-  defp data(type, value), do: Datum.normalise(type, value)
+  defp data(type, value), do: Datum.Form.normalise(type, value)
 
   defp data_type?(:verdict), do: true
   defp data_type?({:object, kind}), do: is_atom(kind)

@@ -130,7 +130,7 @@ defmodule Linx.Netfilter.Set do
   defp key(type, %Element{key: key}), do: key(type, key)
 
   defp key(type, value) do
-    case Datum.normalise(type, value) do
+    case Datum.Form.normalise(type, value) do
       {:ok, value} -> value
       {:error, _} -> value
     end
@@ -143,7 +143,7 @@ defmodule Linx.Netfilter.Set do
     if Enum.any?(elements, &is_struct(&1, Element)) do
       each(elements, &element(set, &1), [])
     else
-      case Datum.normalise_all(set.key_type, elements) do
+      case Datum.Form.normalise_all(set.key_type, elements) do
         {:ok, elements} -> {:ok, elements}
         {:error, {element, reason}} -> {:error, {:bad_element, element, reason}}
       end
@@ -151,11 +151,11 @@ defmodule Linx.Netfilter.Set do
   end
 
   defp element(set, %Element{} = element) do
-    with {:ok, key} <- Datum.normalise(set.key_type, element.key),
+    with {:ok, key} <- Datum.Form.normalise(set.key_type, element.key),
          do: {:ok, Element.short(%{element | key: key})}
   end
 
-  defp element(set, value), do: Datum.normalise(set.key_type, value)
+  defp element(set, value), do: Datum.Form.normalise(set.key_type, value)
 
   defp each([], _fun, acc), do: {:ok, Enum.reverse(acc)}
 

@@ -82,7 +82,7 @@ defmodule Linx.Netfilter.ValuesTest do
       ]
 
       for {type, kept, given} <- forms, value <- [kept | given] do
-        assert {type, {:ok, kept}} == {type, Datum.normalise(type, value)}
+        assert {type, {:ok, kept}} == {type, Datum.Form.normalise(type, value)}
       end
     end
 
@@ -108,7 +108,7 @@ defmodule Linx.Netfilter.ValuesTest do
       ]
 
       for {type, value} <- bad do
-        assert {type, {:error, {:bad_value, value}}} == {type, Datum.normalise(type, value)}
+        assert {type, {:error, {:bad_value, value}}} == {type, Datum.Form.normalise(type, value)}
 
         assert {:error, {:bad_set, {:bad_element, ^value, _}}} =
                  Set.new("s", key_type: type, elements: [value])

@@ -107,7 +107,7 @@ defmodule Linx.NFT.Compiler.MapTerm do
   end
 
   defp norm(key, type, meta) do
-    case Datum.normalise(type, key) do
+    case Datum.Form.normalise(type, key) do
       {:ok, key} -> key
       {:error, _reason} -> Fault.fail(meta, "an element does not fit the type of the set")
     end
