@@ -8,6 +8,11 @@ if [ -x "$_linx_toolchain/elixir" ]; then
   esac
   export PATH
 fi
+# Debian keeps ip, nft and sysctl where not every user's PATH looks.
+case ":$PATH:" in
+*:/usr/sbin:*) ;;
+*) export PATH="$PATH:/usr/sbin:/sbin" ;;
+esac
 # Elixir warns under a latin1 locale; C.UTF-8 is in every glibc and in musl.
 case "${LC_ALL:-${LC_CTYPE:-${LANG:-}}}" in
 *[Uu][Tt][Ff]*) ;;

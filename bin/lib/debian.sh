@@ -1,12 +1,14 @@
 # shellcheck shell=bash
-# Source this: what bin/setup and bin/test-kernel do with Debian's archive. The caller sets `cache`, the folder that
-# everything fetched lies in.
+# Source this: what bin/setup, bin/cross and bin/test-kernel do with Debian's archive. The caller sets `cache`, the folder
+# that everything fetched lies in.
 
 program=$(basename "$0")
 say() { printf '%s: %s\n' "$program" "$*"; }
 die() { printf '%s: %s\n' "$program" "$*" >&2; exit 1; }
 
+# Installing takes root. Unpacking into the cache takes apt's and dpkg's programs alone.
 can_apt() { command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; }
+can_unpack() { command -v apt-get >/dev/null && command -v dpkg >/dev/null && [ -n "$(debian_mirror)" ]; }
 
 apt_install() {
   say "installing: $*"
@@ -28,7 +30,8 @@ debian_mirror() {
 # An apt of our own: its lists, its cache and its one source live under $1, so the system's configuration stays as it is.
 private_apt() {
   local dir=$1 uri=$2
-  mkdir -p "$dir"/{sources,lists/partial,cache/archives/partial}
+  mkdir -p "$dir"/{sources,lists/partial,cache/archives/partial} 2>/dev/null ||
+    die "cannot write to $cache: set XDG_CACHE_HOME to a folder that can be written"
   cat >"$dir/sources/testing.sources" <<END
 Types: deb
 URIs: $uri
@@ -36,7 +39,9 @@ Suites: testing
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 END
-  apt_options=(-o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$dir/sources"
+  # What container images hook on to apt cleans the system's cache, which is not the one used here.
+  echo '#clear APT::Update::Post-Invoke;' >"$dir/apt.conf"
+  apt_options=(-c "$dir/apt.conf" -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$dir/sources"
     -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null
     -o Dir::State::Lists="$dir/lists" -o Dir::Cache="$dir/cache" -o APT::Sandbox::User=root)
 }
@@ -68,19 +73,22 @@ fetch_from_testing() {
 unpack_from_testing() {
   local prefix=$1 subfolder=$2
   shift 2
-  command -v patchelf >/dev/null || apt_install patchelf
+  command -v patchelf >/dev/null || set -- "$@" patchelf libstdc++6 libgcc-s1
   fetch_from_testing "$prefix.new" "$@"
   relocate "$prefix" "$subfolder"
 }
 
 # An RPATH, not a RUNPATH: libraries that a NIF loads must be found through it as well.
 relocate() {
-  local prefix=$1 subfolder=$2 triplet loader file
+  local prefix=$1 subfolder=$2 triplet loader file patchelf=(patchelf)
   triplet=$(basename "$(dirname "$(find "$prefix.new/usr/lib" -maxdepth 2 -name 'libc.so.6' | head -n 1)")")
   loader=$(basename "$(find "$prefix.new/usr/lib/$triplet" -maxdepth 1 -name 'ld-linux*' | head -n 1)")
+  # One that was unpacked with the rest runs on the libc it came with.
+  command -v patchelf >/dev/null ||
+    patchelf=("$prefix.new/usr/lib/$triplet/$loader" --library-path "$prefix.new/usr/lib/$triplet" "$prefix.new/usr/bin/patchelf")
   find "$prefix.new/$subfolder" -type f -perm -u+x | while read -r file; do
-    if patchelf --print-interpreter "$file" >/dev/null 2>&1; then
-      patchelf --set-interpreter "$prefix/usr/lib/$triplet/$loader" --force-rpath \
+    if "${patchelf[@]}" --print-interpreter "$file" >/dev/null 2>&1; then
+      "${patchelf[@]}" --set-interpreter "$prefix/usr/lib/$triplet/$loader" --force-rpath \
         --set-rpath "$prefix/usr/lib/$triplet" "$file"
     fi
   done

@@ -18,6 +18,13 @@ defmodule Linx.Test.Inheritance do
     end)
   end
 
+  @doc "For `setup_all`: a test that is the first to build the program would have to do it within its own time."
+  @spec prepare(map()) :: :ok
+  def prepare(_context) do
+    _ = path()
+    :ok
+  end
+
   defp build do
     target = Path.expand("../linx_native/probe", Mix.Project.build_path())
     args = ~w(build --quiet --locked -p linx_process --example probe --target-dir) ++ [target]

@@ -7,6 +7,8 @@ defmodule Linx.Process.HostileTest do
   alias Linx.Process, as: P
   alias Linx.Test.Inheritance
 
+  setup_all {Inheritance, :prepare}
+
   defp count(normal, slow),
     do: if(System.get_env("LINX_SLOW") in [nil, "", "0"], do: normal, else: slow)
 

@@ -4,6 +4,8 @@ defmodule Linx.Process.InheritPageTest do
 
   alias Linx.Test.Inheritance
 
+  setup_all {Inheritance, :prepare}
+
   @page "docs/process/inheritance.md"
   @mark "<!-- made by test/integration/process/inherit_page_test.exs -->"
 

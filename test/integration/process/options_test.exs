@@ -7,6 +7,8 @@ defmodule Linx.Process.OptionsIntegrationTest do
   alias Linx.Process, as: P
   alias Linx.Test.Inheritance
 
+  setup_all {Inheritance, :prepare}
+
   # cap_net_bind_service and cap_net_raw, linux/capability.h.
   @net_bind 0x400
   @all 0x1FF_FFFF_FFFF
