@@ -28,10 +28,11 @@ defmodule Linx.Netfilter.Field do
   @typedoc "The header that a payload offset counts from, or the operation of an `exthdr` expression."
   @type base :: :link | :network | :transport | :inner | :ipv6 | :tcpopt | :ipv4 | :sctp | :dccp
 
+  @typedoc "A row of the table; bits that nft has no name for (raw payload, raw options) lack `name`, `protocol` and `field`."
   @type t :: %__MODULE__{
-          name: atom(),
-          protocol: atom(),
-          field: String.t(),
+          name: atom() | nil,
+          protocol: atom() | nil,
+          field: String.t() | nil,
           base: base(),
           header: 0..255 | nil,
           offset: non_neg_integer(),

@@ -49,7 +49,7 @@ defmodule Linx.Netlink.Attr do
             "netlink attribute #{type} of #{size} bytes; a 16-bit length holds #{@longest}"
     end
 
-    [<<@header + size::native-16, type::native-16>>, value | padding(size)]
+    [<<@header + size::native-16, type::native-16>>, value, padding(size)]
   end
 
   def put(type, _value),

@@ -49,7 +49,8 @@ defmodule Linx.Netlink.Message do
     [
       <<@header + size::native-32, type::native-16, flags::native-16, seq::native-32,
         pid::native-32>>,
-      payload | padding(size)
+      payload,
+      padding(size)
     ]
   end
 

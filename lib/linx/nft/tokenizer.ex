@@ -214,6 +214,7 @@ defmodule Linx.NFT.Tokenizer do
 
   defp meta(line, column), do: %{line: line, column: column}
 
+  @spec fail(map(), pos_integer(), pos_integer(), String.t()) :: no_return()
   defp fail(state, line, column, message) do
     ParseError.raise_syntax_error!(
       %{

@@ -117,7 +117,7 @@ defmodule Linx.Tty.Attach do
         typed = slice(key, 0, matched) <> <<byte>>
         free = byte_size(typed) - n
         now = slice(typed, passed, max(free, passed))
-        type(rest, %{state | matched: n, passed: max(passed - free, 0)}, [given | now])
+        type(rest, %{state | matched: n, passed: max(passed - free, 0)}, [given, now])
     end
   end
 
@@ -162,12 +162,12 @@ defmodule Linx.Tty.Attach do
     if String.valid?(bytes), do: {bytes, ""}, else: scan(bytes, [])
   end
 
-  defp scan(<<char::utf8, rest::binary>>, given), do: scan(rest, [given | <<char::utf8>>])
+  defp scan(<<char::utf8, rest::binary>>, given), do: scan(rest, [given, <<char::utf8>>])
   defp scan("", given), do: {IO.iodata_to_binary(given), ""}
 
   defp scan(<<_, rest::binary>> = bytes, given) do
     if byte_size(bytes) < 4 and match?({:incomplete, "", _}, :unicode.characters_to_binary(bytes)),
       do: {IO.iodata_to_binary(given), bytes},
-      else: scan(rest, [given | "\uFFFD"])
+      else: scan(rest, [given, "\uFFFD"])
   end
 end

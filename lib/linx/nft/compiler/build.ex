@@ -101,13 +101,8 @@ defmodule Linx.NFT.Compiler.Build do
 
   defp checked({:ok, value}, _meta), do: value
 
-  defp checked({:error, {:bad_table, {:duplicate, what}}}, meta),
-    do: Fault.fail(meta, "#{inspect(what)} is there already")
-
   defp checked({:error, {_kind, reason}}, meta),
     do: Fault.fail(meta, "not accepted: #{describe(reason)}")
-
-  defp checked({:error, reason}, meta), do: Fault.fail(meta, "not accepted: #{describe(reason)}")
 
   defp describe({:hook_not_valid_for_family, %{hook: hook, family: family}}),
     do: "hook #{hook} does not exist in family #{family}"

@@ -27,7 +27,7 @@ defmodule Linx.NFT.Compiler.Load do
     if len < 1 or len > 512 or offset < 0 or offset + len > 0xFFFF * 8,
       do: Fault.fail(meta, "raw payload must be 1 to 512 bits within the packet")
 
-    field = %Field{offset: offset, length: len, type: :integer}
+    field = %Field{base: base, offset: offset, length: len, type: :integer}
     {first, count} = Field.bytes(field)
     {field_term(field, {:payload, %{base: base, offset: first, len: count}}, meta), scope}
   end
@@ -44,7 +44,7 @@ defmodule Linx.NFT.Compiler.Load do
     if len < 1 or len > 512 or type not in 0..255,
       do: Fault.fail(meta, "an option has a kind of 8 bits and 1 to 512 bits")
 
-    field = %Field{offset: offset, length: len, type: :integer}
+    field = %Field{base: op, offset: offset, length: len, type: :integer}
     {first, count} = Field.bytes(field)
     {field_term(field, {:exthdr, %{op: op, type: type, offset: first, len: count}}, meta), scope}
   end

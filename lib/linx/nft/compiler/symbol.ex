@@ -7,8 +7,7 @@ defmodule Linx.NFT.Compiler.Symbol do
   alias Linx.NFT.Parser.Tokens
 
   @doc false
-  @spec parse(atom(), String.t(), Term.t()) ::
-          {:ok, non_neg_integer()} | {:error, String.t()} | :error
+  @spec parse(atom(), String.t(), Term.t()) :: {:ok, non_neg_integer()} | :error
   def parse(:classid, "none", _like), do: {:ok, 0}
   def parse(:classid, "root", _like), do: {:ok, 0xFFFFFFFF}
 

@@ -8,7 +8,7 @@ defmodule Linx.NFT.Compiler.Value do
 
   @doc false
   # `like` is the term it is compared with or assigned to: it gives type, length and order.
-  @spec constant(tuple(), Term.t(), Scope.t()) :: Term.t()
+  @spec constant(tuple(), Term.t(), Scope.t() | nil) :: Term.t()
   def constant(node, like, scope)
 
   def constant({:variable, _, _} = node, like, scope),
@@ -256,7 +256,6 @@ defmodule Linx.NFT.Compiler.Value do
   defp text(text, like, meta) do
     case Symbol.parse(like.type, text, like) do
       {:ok, n} -> const(n, like, meta)
-      {:error, message} -> Fault.fail(meta, message)
       :error -> unknown(text, like, meta)
     end
   end
@@ -293,11 +292,13 @@ defmodule Linx.NFT.Compiler.Value do
     end
   end
 
+  @spec unknown(String.t(), Term.t(), map()) :: no_return()
   defp unknown(text, like, meta) do
     hint = ParseError.suggestion(text, Datatype.symbols(like.type) ++ Host.symbols(like.type))
     Fault.fail(meta, "#{inspect(text)} is not #{describe(like)}#{hint}")
   end
 
+  @spec mismatch(String.t(), Term.t(), map()) :: no_return()
   defp mismatch(raw, like, meta), do: Fault.fail(meta, "#{raw} is not #{describe(like)}")
 
   # -- arithmetic of constants -----------------------------------------------------------------------------------------

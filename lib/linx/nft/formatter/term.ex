@@ -36,9 +36,12 @@ defmodule Linx.NFT.Formatter.Term do
           pending: {non_neg_integer(), non_neg_integer()} | nil,
           binds: :atom | :shift | :and | :xor | :or,
           source: term(),
-          value: binary() | nil,
+          value: value() | nil,
           parts: [t()] | nil
         }
+
+  @typedoc "The bytes of a constant, or what stands for them until a push: an interface by its name."
+  @type value :: binary() | {atom(), String.t()}
 
   @doc "The bytes of a register as a number, in the order that the term has."
   @spec number(t(), binary()) :: non_neg_integer()

@@ -27,9 +27,8 @@ defmodule Linx.NFT.Formatter.Value do
             mh_type ct_dir pkt_type dscp ecn fib_addrtype boolean)a
 
   @doc "A constant as it stands in a register, for a comparison with `term`."
-  @spec constant(Term.t(), term()) :: iodata()
-  def constant(%Term{type: type}, {tag, name}) when is_atom(tag) and is_binary(name),
-    do: if(type == :iface_index, do: quoted(name), else: quoted(name))
+  @spec constant(Term.t(), Term.value()) :: iodata()
+  def constant(_term, {tag, name}) when is_atom(tag) and is_binary(name), do: quoted(name)
 
   def constant(%Term{type: type, size: size}, bytes) when type in [:ifname, :string],
     do: string(bytes, size)

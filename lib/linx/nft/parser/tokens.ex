@@ -52,6 +52,8 @@ defmodule Linx.NFT.Parser.Tokens do
   def fail(meta, message), do: throw({:syntax, meta, message})
 
   @doc false
+  @spec unexpected([tuple()], String.t()) :: no_return()
+  @spec unexpected([tuple()], String.t(), [String.t()]) :: no_return()
   def unexpected(tokens, wanted, candidates \\ [])
 
   def unexpected([{:eof, meta} | _], wanted, _candidates),
