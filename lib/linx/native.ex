@@ -74,6 +74,10 @@ defmodule Linx.Native do
 
   @type lookup :: {root :: binary(), no_symlinks :: boolean()}
 
+  # `{:pending, reference}`: the kernel has not answered yet, and a thread waits for it. `{reference, answer}` is sent to
+  # the caller when it has.
+  @type answer :: :ok | fault()
+
   @spec mount_mount(
           program(),
           places(),
@@ -81,13 +85,15 @@ defmodule Linx.Native do
            binary()},
           create :: boolean(),
           lookup()
-        ) :: :ok | fault()
+        ) :: answer() | {:pending, reference()}
   def mount_mount(_program, _places, _what, _create, _lookup), do: not_loaded()
 
-  @spec mount_umount(program(), places(), binary(), non_neg_integer(), lookup()) :: :ok | fault()
+  @spec mount_umount(program(), places(), binary(), non_neg_integer(), lookup()) ::
+          answer() | {:pending, reference()}
   def mount_umount(_program, _places, _target, _flags, _lookup), do: not_loaded()
 
-  @spec mount_pivot_root(program(), places(), binary(), binary()) :: :ok | fault()
+  @spec mount_pivot_root(program(), places(), binary(), binary()) ::
+          answer() | {:pending, reference()}
   def mount_pivot_root(_program, _places, _new_root, _put_old), do: not_loaded()
 
   # -- netfilter -------------------------------------------------------------------------------------------------------

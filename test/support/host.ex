@@ -11,6 +11,7 @@ defmodule Linx.Test.Host do
     :cgroup2,
     :cgroup_controllers,
     :tty,
+    :fuse,
     :dummy,
     :vlan,
     :ipvlan,
@@ -82,6 +83,16 @@ defmodule Linx.Test.Host do
   end
 
   defp probe(:tty), do: unless_ok(["test", "-c", "/dev/ptmx"], "no /dev/ptmx")
+
+  defp probe(:fuse) do
+    with {:ok, device} <- :file.open("/dev/fuse", [:read, :raw]),
+         :ok <- :file.close(device) do
+      nil
+    else
+      {:error, _} -> "no /dev/fuse that may be opened; modprobe fuse, or run as root"
+    end
+  end
+
   defp probe(:dummy), do: link_kind("dummy")
   defp probe(:vlan), do: link_kind("vlan", ["link", "lo", "id", "5"])
   defp probe(:ipvlan), do: link_kind("ipvlan", ["link", "lo"])

@@ -142,4 +142,11 @@ defmodule Linx.Mount.Native do
   end
 
   defp named(:ok), do: :ok
+
+  # The kernel takes its time. Whoever ends meanwhile is not waited for.
+  defp named({:pending, reference}) do
+    receive do
+      {^reference, answer} -> named(answer)
+    end
+  end
 end

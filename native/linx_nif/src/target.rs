@@ -24,7 +24,7 @@ impl<'a> Decoder<'a> for Target {
         if let Ok(path) = term.decode::<Binary>() {
             return Ok(match path.as_slice() {
                 [] => Target::Ours,
-                bytes => Target::Path(OsStr::from_bytes(bytes).into()),
+                _ => Target::Path(self::path(&path)),
             });
         }
         if let Ok(pid) = term.decode::<i32>() {
@@ -32,6 +32,11 @@ impl<'a> Decoder<'a> for Target {
         }
         term.decode().map(Target::Pin).map_err(|_| Error::BadArg)
     }
+}
+
+/// A path from the Elixir side.
+pub fn path(bytes: &Binary) -> PathBuf {
+    OsStr::from_bytes(bytes.as_slice()).into()
 }
 
 impl Target {
@@ -92,8 +97,13 @@ impl Places {
 
     /// Does `job` there; `program` is the port program's path.
     pub fn run(&self, program: &Binary, job: &Job) -> Result<Outcome, Fault> {
-        let program = Path::new(OsStr::from_bytes(program.as_slice()));
         self.open()
-            .and_then(|namespaces| job::run(program, namespaces, job))
+            .and_then(|namespaces| job::run(&path(program), namespaces, job))
+    }
+
+    /// As `run`, on the calling thread, which is of no other use afterwards.
+    pub fn run_on_this_thread(&self, program: &Path, job: &Job) -> Result<Outcome, Fault> {
+        self.open()
+            .and_then(|namespaces| job::run_on_this_thread(program, namespaces, job))
     }
 }

@@ -36,8 +36,9 @@ pub const MODE: &str = "job";
 /// One of each kind.
 const MAX_NAMESPACES: usize = Kind::ALL.len();
 
-/// How long an answer from inside another pid namespace may take. Whoever is root there can stop the process that is to
-/// give it, and must not hold a thread of the VM with that. All that is done there is the mount of a `proc`.
+/// How long an answer of the program may take. Whoever is root in the namespaces that it joins can stop it, and must not
+/// hold a thread of the VM with that. All that is mounted there are the kernel's own file systems and what a user
+/// namespace may mount, and none of these takes its time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is to be done there.
@@ -68,22 +69,37 @@ pub struct Namespaces {
     pub owner: Option<Namespace>,
 }
 
-/// Does `job`, `program` being the port program.
+/// Does `job` on a thread that ends before this returns, `program` being the port program.
 pub fn run(program: &Path, namespaces: Namespaces, job: &Job) -> Result<Outcome, Fault> {
+    ns::run_in(&[], || attempt(program, namespaces, job))
+}
+
+/// As `run`, on the calling thread, which is of no other use afterwards: it may have changed its namespaces, root and
+/// working directory.
+pub fn run_on_this_thread(
+    program: &Path,
+    namespaces: Namespaces,
+    job: &Job,
+) -> Result<Outcome, Fault> {
+    ns::unshare_fs()?;
+    attempt(program, namespaces, job)
+}
+
+fn attempt(program: &Path, namespaces: Namespaces, job: &Job) -> Result<Outcome, Fault> {
     let Namespaces { mut needed, owner } = namespaces;
     needed.retain(|namespace| !namespace.is_ours());
     let owner = owner.filter(|namespace| !namespace.is_ours());
     if needed.iter().any(is_for_a_process) {
-        return match run_in_process(program, needed.iter(), job) {
+        return match run_program(program, needed.iter(), job, PATIENCE) {
             Err(fault) if is_refusal(fault) && owner.is_some() => {
-                run_in_process(program, owner.iter().chain(&needed), job)
+                run_program(program, owner.iter().chain(&needed), job, PATIENCE)
             }
             other => other,
         };
     }
-    match ns::run_in(&[], || run_here(&needed, job)) {
+    match run_here(&needed, job) {
         Err(fault) if is_refusal(fault) && owner.is_some() => {
-            run_in_process(program, owner.iter().chain(&needed), job)
+            run_program(program, owner.iter().chain(&needed), job, PATIENCE)
         }
         other => other,
     }
@@ -142,24 +158,13 @@ fn leave<'n>(namespaces: impl IntoIterator<Item = &'n Namespace>) -> Result<Home
 
 // -- our side: start the program, hand over the job, read the answer ---------------------------------------------------
 
-fn run_in_process<'n>(
+fn run_program<'n>(
     program: &Path,
     namespaces: impl Iterator<Item = &'n Namespace>,
     job: &Job,
+    limit: Duration,
 ) -> Result<Outcome, Fault> {
     let namespaces: Vec<_> = namespaces.collect();
-    let inside = namespaces
-        .iter()
-        .any(|namespace| namespace.kind() == Kind::Pid);
-    run_program(program, &namespaces, job, inside.then_some(PATIENCE))
-}
-
-fn run_program(
-    program: &Path,
-    namespaces: &[&Namespace],
-    job: &Job,
-    limit: Option<Duration>,
-) -> Result<Outcome, Fault> {
     let (ours, theirs) = socketpair(
         AddressFamily::UNIX,
         SocketType::STREAM,
@@ -175,7 +180,7 @@ fn run_program(
         .stderr(Stdio::null())
         .spawn()
         .map_err(Stage::Fork.errno())?;
-    let answer = exchange(ours, namespaces, job, limit);
+    let answer = exchange(ours, &namespaces, job, limit);
     if answer.is_err() {
         // It may be stopped, or never have read its job. If it has ended there is nothing to kill.
         let _gone = child.kill();
@@ -190,12 +195,12 @@ fn exchange(
     ours: OwnedFd,
     namespaces: &[&Namespace],
     job: &Job,
-    limit: Option<Duration>,
+    limit: Duration,
 ) -> Result<Outcome, Fault> {
     send_job(ours.as_fd(), namespaces, job)?;
     let mut socket = UnixStream::from(ours);
     socket
-        .set_read_timeout(limit)
+        .set_read_timeout(Some(limit))
         .map_err(Stage::Pipe.errno())?;
     let mut answer = Vec::new();
     socket
@@ -550,20 +555,20 @@ mod tests {
         }
     }
 
-    fn read_ostype(program: &Path, limit: Option<Duration>) -> Result<Outcome, Fault> {
+    fn read_ostype(program: &Path, limit: Duration) -> Result<Outcome, Fault> {
         let job = Job::SysctlRead(vec![c"kernel/ostype".into()]);
-        run_program(program, &[], &job, limit)
+        run_program(program, [].iter(), &job, limit)
     }
 
     #[test]
     fn a_program_that_is_not_there_is_told() {
-        let answer = read_ostype(Path::new("/no/such/program"), None);
+        let answer = read_ostype(Path::new("/no/such/program"), PATIENCE);
         assert_eq!(answer, Err(Stage::Fork.fault(libc::ENOENT)));
     }
 
     #[test]
     fn a_program_that_ends_without_an_answer_is_told() {
-        let answer = read_ostype(Path::new("/bin/false"), None).unwrap_err();
+        let answer = read_ostype(Path::new("/bin/false"), PATIENCE).unwrap_err();
         // Whether it ended before the job was sent or after.
         assert!(matches!(answer.stage, Stage::Fork | Stage::Pipe));
         assert!(matches!(
@@ -585,7 +590,7 @@ mod tests {
         )
         .unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let answer = read_ostype(&program, Some(Duration::from_secs(3)));
+        let answer = read_ostype(&program, Duration::from_secs(3));
         assert_eq!(answer, Err(Stage::Fork.fault(libc::ETIMEDOUT)));
         let pid = std::fs::read_to_string(folder.join("pid")).unwrap();
         assert!(!Path::new(&format!("/proc/{}", pid.trim())).exists());

@@ -14,5 +14,6 @@ pub mod procfs;
 pub mod sysctl;
 pub mod tty;
 mod wire;
+pub mod work;
 
 pub use fault::{Fault, Stage};

@@ -249,7 +249,7 @@ pub fn run_in<T: Send>(
     unsafe_code,
     reason = "unshare(2) is unsafe in rustix for the sake of CLONE_FILES"
 )]
-fn unshare_fs() -> Result<(), Fault> {
+pub(crate) fn unshare_fs() -> Result<(), Fault> {
     // SAFETY: CLONE_FS gives this thread its own cwd, root and umask; the fd table stays shared, so no descriptor
     // changes meaning.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) }.map_err(Stage::Unshare.errno())
