@@ -24,11 +24,19 @@ defmodule Linx.Native do
     path = :filename.join(priv_dir(), ~c"linx_nif")
 
     case :erlang.load_nif(path, 0) do
-      :ok -> :persistent_term.erase({__MODULE__, :reason})
-      {:error, reason} -> :persistent_term.put({__MODULE__, :reason}, reason)
-    end
+      :ok ->
+        :persistent_term.erase({__MODULE__, :reason})
+        :ok
 
-    :ok
+      # The module is loaded a second time, and the library that its first version holds cannot be handed on (it has
+      # no upgrade function). The first version stays: anything else than :ok refuses the second.
+      {:error, {:upgrade, _}} = refusal ->
+        refusal
+
+      {:error, reason} ->
+        :persistent_term.put({__MODULE__, :reason}, reason)
+        :ok
+    end
   end
 
   @doc "Whether the library is loaded, and if not why: `:ok | {:error, {atom, text}}`."
