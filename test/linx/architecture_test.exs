@@ -61,14 +61,16 @@ defmodule Linx.ArchitectureTest do
   # Modules of test/support are compiled into the same application in the test environment.
   defp test_support?(module), do: String.starts_with?(inspect(module), "Linx.Test.")
 
-  # The implementation of a protocol belongs to the module it is for.
   defp room(module) do
-    name =
-      module
-      |> inspect()
-      |> String.replace(~r/^(Inspect|String\.Chars|JSON\.Encoder)\.(?=Linx\.)/, "")
-
+    name = name(module)
     Enum.find_value(@placement, fn {pattern, room} -> if name =~ pattern, do: room end)
+  end
+
+  # The implementation of a protocol belongs to the module it is for.
+  defp name(module) do
+    module
+    |> inspect()
+    |> String.replace(~r/^(Inspect|String\.Chars|JSON\.Encoder)\.(?=Linx\.)/, "")
   end
 
   test "every module has a room", %{imports: imports} do
@@ -88,6 +90,16 @@ defmodule Linx.ArchitectureTest do
           do: "#{inspect(module)} (#{room(module)}) calls #{inspect(target)} (#{room(target)})"
 
     assert upward == []
+  end
+
+  # The NIF library counts as a room of its own: codecs reach it as well, and it calls nobody.
+  test "the rooms call each other in no cycle", %{imports: imports} do
+    assert cycles(imports, &if(&1 == Linx.Native, do: :library, else: room(&1))) == []
+  end
+
+  # Linx.Mount, Linx.Netlink and so on, each with all the modules below its name.
+  test "the subsystems call each other in no cycle", %{imports: imports} do
+    assert cycles(imports, &subsystem/1) == []
   end
 
   # Sigils and the nft language run in other people's compilers, where the library is for another CPU.
@@ -119,6 +131,23 @@ defmodule Linx.ArchitectureTest do
 
   test "nothing starts at boot" do
     assert Application.spec(:linx, :mod) in [nil, []]
+  end
+
+  defp subsystem(module), do: module |> name() |> String.split(".") |> Enum.take(2)
+
+  # The groups of `group_of` that call each other in a circle.
+  defp cycles(imports, group_of) do
+    graph = :digraph.new()
+
+    for {module, called} <- imports, target <- called, Map.has_key?(imports, target) do
+      {from, to} = {group_of.(module), group_of.(target)}
+      for group <- [from, to], do: :digraph.add_vertex(graph, group)
+      if from != to, do: :digraph.add_edge(graph, from, to)
+    end
+
+    cycles = :digraph_utils.cyclic_strong_components(graph)
+    :digraph.delete(graph)
+    cycles
   end
 
   # Breadth first; the path of modules from one to the other, or nil.
