@@ -144,18 +144,25 @@ pub fn outcome_of(status: i32) -> Outcome {
 /// The pid is the one that this /proc knows the process by, which is not ours where the VM is in a pid namespace and
 /// /proc is the host's.
 pub fn has_executed(pidfd: BorrowedFd<'_>) -> Option<bool> {
-    const PF_FORKNOEXEC: u64 = 0x40;
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
-    let pid = info
-        .lines()
-        .find_map(|line| line.strip_prefix("Pid:"))?
-        .trim();
-    let file = File::open(format!("/proc/{pid}/stat")).ok()?;
+    let info = std::fs::read(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    let file = File::open(format!("/proc/{}/stat", pid_of(&info)?)).ok()?;
     // The field lies well within; the kernel hands it out in one read.
     let mut buffer = [0; 256];
     let length = rustix::io::read(&file, &mut buffer).ok()?;
-    let stat = &buffer[..length];
-    // The name before may hold spaces and parentheses; the last `)` ends it.
+    executed(&buffer[..length])
+}
+
+/// The pid in the fdinfo of a pidfd; none once the process is reaped.
+pub fn pid_of(fdinfo: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(fdinfo).ok()?;
+    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    pid.trim().parse().ok()
+}
+
+/// What `/proc/<pid>/stat` says; the process chooses the name in it.
+pub fn executed(stat: &[u8]) -> Option<bool> {
+    const PF_FORKNOEXEC: u64 = 0x40;
+    // The name may hold spaces and parentheses; the last `)` ends it.
     let name_end = stat.iter().rposition(|&byte| byte == b')')?;
     let flags = stat
         .get(name_end + 2..)?
@@ -163,4 +170,29 @@ pub fn has_executed(pidfd: BorrowedFd<'_>) -> Option<bool> {
         .nth(6)?;
     let flags: u64 = std::str::from_utf8(flags).ok()?.parse().ok()?;
     Some(flags & PF_FORKNOEXEC == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_process_does_not_move_the_field_behind_it() {
+        let stat = |name: &str, flags: u64| {
+            executed(format!("7 ({name}) S 1 7 7 0 -1 {flags} 104 0").as_bytes())
+        };
+        for name in ["sh", ") S 1 7 7 0 -1 64 ", "a b", ""] {
+            assert_eq!(stat(name, 0x0040_0000), Some(true));
+            assert_eq!(stat(name, 0x0040_0040), Some(false));
+        }
+        assert_eq!(executed(b"7 (sh) S 1 7 7 0 -1"), None);
+        assert_eq!(executed(b"7 (sh)"), None);
+    }
+
+    #[test]
+    fn a_reaped_process_has_no_pid() {
+        assert_eq!(pid_of(b"pos:\t0\nPid:\t12\nNSpid:\t12\n"), Some(12));
+        assert_eq!(pid_of(b"pos:\t0\nPid:\t-1\n"), None);
+        assert_eq!(pid_of(b"pos:\t0\n"), None);
+    }
 }

@@ -41,6 +41,9 @@ const MAX_NAMESPACES: usize = Kind::ALL.len();
 /// namespace may mount, and none of these takes its time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Far more than all of /proc/sys holds; what does not end there is no answer.
+const MOST_ANSWER: u64 = 64 * 1024 * 1024;
+
 /// What is to be done there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Job {
@@ -198,12 +201,13 @@ fn exchange(
     limit: Duration,
 ) -> Result<Outcome, Fault> {
     send_job(ours.as_fd(), namespaces, job)?;
-    let mut socket = UnixStream::from(ours);
+    let socket = UnixStream::from(ours);
     socket
         .set_read_timeout(Some(limit))
         .map_err(Stage::Pipe.errno())?;
     let mut answer = Vec::new();
     socket
+        .take(MOST_ANSWER)
         .read_to_end(&mut answer)
         .map_err(|error| match error.kind() {
             ErrorKind::WouldBlock => Stage::Fork.fault(libc::ETIMEDOUT),
@@ -386,7 +390,7 @@ pub fn answer(socket: OwnedFd, outcome: &Result<Outcome, Fault>) -> Result<(), F
 
 // -- between the two ---------------------------------------------------------------------------------------------------
 
-fn encode_job(job: &Job) -> Vec<u8> {
+pub fn encode_job(job: &Job) -> Vec<u8> {
     let mut w = Writer::default();
     match job {
         Job::Mount(request) => {
@@ -427,7 +431,8 @@ fn encode_job(job: &Job) -> Vec<u8> {
     w.into_bytes()
 }
 
-fn decode_job(bytes: &[u8]) -> Option<Job> {
+/// None for anything that [`encode_job`] does not write.
+pub fn decode_job(bytes: &[u8]) -> Option<Job> {
     let mut r = Reader::new(bytes);
     let job = match r.number()? {
         0 => Job::Mount(Mount {
@@ -456,7 +461,7 @@ fn decode_job(bytes: &[u8]) -> Option<Job> {
     r.end().then_some(job)
 }
 
-fn encode_answer(answer: &Result<Outcome, Fault>) -> Vec<u8> {
+pub fn encode_answer(answer: &Result<Outcome, Fault>) -> Vec<u8> {
     let mut w = Writer::default();
     match answer {
         Err(fault) => {
@@ -486,7 +491,8 @@ fn encode_answer(answer: &Result<Outcome, Fault>) -> Vec<u8> {
     w.into_bytes()
 }
 
-fn decode_answer(bytes: &[u8]) -> Option<Result<Outcome, Fault>> {
+/// None for anything that [`encode_answer`] does not write: it comes from other namespaces.
+pub fn decode_answer(bytes: &[u8]) -> Option<Result<Outcome, Fault>> {
     let mut r = Reader::new(bytes);
     let answer = match r.number()? {
         0 => {

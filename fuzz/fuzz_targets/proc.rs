@@ -1,0 +1,10 @@
+//! The two files of /proc that the port program reads about its child, which chooses its own name in one of them.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use linx_agent::wait::{executed, pid_of};
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = executed(bytes);
+    let _ = pid_of(bytes);
+});
