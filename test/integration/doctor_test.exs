@@ -3,15 +3,102 @@ defmodule Linx.DoctorTest do
 
   alias Linx.Doctor
   alias Linx.Doctor.Finding
+  alias Linx.Test.Vm
 
-  test "every finding says what was seen, and what is missing says what to do" do
-    for finding <- Doctor.report() do
+  @areas [
+    :kernel,
+    :library,
+    :privilege,
+    :namespaces,
+    :cgroup,
+    :seccomp,
+    :terminal,
+    :links,
+    :netfilter,
+    :tools
+  ]
+
+  # Whatever is missing, in whichever VM.
+  defp assert_whole(findings) do
+    for finding <- findings do
       assert %Finding{status: status, detail: detail} = finding
       assert status in [:ok, :missing]
       assert is_binary(detail) and detail != ""
       if status == :missing, do: assert(is_binary(finding.advice))
       if status == :ok, do: assert(finding.advice == nil)
     end
+
+    areas = findings |> Enum.map(& &1.area) |> Enum.uniq()
+    assert Enum.sort(areas) == Enum.sort(@areas)
+  end
+
+  defp finding(findings, area, item),
+    do: Enum.find(findings, &(&1.area == area and &1.item == item))
+
+  defp report_under(command), do: Vm.eval(command, quote(do: Linx.Doctor.report()))
+
+  test "every finding says what was seen, and what is missing says what to do" do
+    assert_whole(Doctor.report())
+  end
+
+  @tag :root
+  @tag :userns
+  test "a VM of an ordinary user is told of its user namespaces and of what root could do" do
+    findings = report_under(Vm.ordinary_user())
+    assert_whole(findings)
+    assert %{status: :ok} = finding(findings, :library, "linx_process")
+
+    assert %{status: :missing, advice: "Run as root, or" <> _} =
+             finding(findings, :privilege, "cap_sys_admin")
+
+    assert %{status: :ok, detail: "can be made"} = finding(findings, :namespaces, "user")
+
+    assert %{status: :ok, detail: "can be made inside a user namespace"} =
+             finding(findings, :namespaces, "mount")
+
+    assert %{status: :missing, detail: detail} = finding(findings, :links, "network namespace")
+    assert detail =~ "clone: eperm"
+  end
+
+  @tag :userns
+  test "root of a user namespace is told where its powers end" do
+    findings = report_under(["unshare", "--user", "--map-root-user"])
+    assert_whole(findings)
+
+    assert %{status: :ok, detail: "held inside this user namespace: " <> _} =
+             finding(findings, :privilege, "cap_sys_admin")
+
+    assert %{status: :ok} = finding(findings, :links, "veth")
+  end
+
+  @tag :root
+  test "root without a power is told who keeps it back" do
+    findings =
+      report_under(["setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource"])
+
+    assert %{status: :missing, advice: advice} =
+             finding(findings, :privilege, "cap_sys_resource")
+
+    assert advice =~ "keeps it back"
+  end
+
+  @tag :tmp_dir
+  test "without the native parts it says so, and all the rest", %{tmp_dir: folder} do
+    ebin = Path.join(folder, "linx/ebin")
+    File.mkdir_p!(Path.dirname(ebin))
+    File.cp_r!(Application.app_dir(:linx, "ebin"), ebin)
+
+    code = """
+    findings = Linx.Doctor.report()
+    IO.puts(Base.encode64(:erlang.term_to_binary(findings)))
+    """
+
+    {output, 0} = System.cmd(System.find_executable("elixir"), ["-pa", ebin, "-e", code])
+    findings = output |> String.trim() |> Base.decode64!() |> :erlang.binary_to_term()
+    assert_whole(findings)
+
+    for item <- ["linx_nif", "linx_process"],
+        do: assert(%{status: :missing} = finding(findings, :library, item))
   end
 
   @tag :root
@@ -33,16 +120,29 @@ defmodule Linx.DoctorTest do
   end
 
   @tag :root
-  test "it leaves no link, table or process behind" do
-    before = traces()
+  test "it leaves no link, table, process, descriptor or message behind" do
+    # What is loaded and kept once.
     Doctor.report()
+    before = traces()
+    for _ <- 1..3, do: Doctor.report()
     assert traces() == before
+    refute_received _
   end
 
   defp traces do
     {links, 0} = System.cmd("ip", ["-o", "link"])
     {tables, _} = System.cmd("nft", ["list", "tables"], stderr_to_stdout: true)
-    {links |> String.split("\n") |> length(), tables, length(Port.list())}
+    {:links, linked} = Process.info(self(), :links)
+
+    %{
+      links: links |> String.split("\n") |> length(),
+      tables: tables,
+      ports: length(Port.list()),
+      processes: length(Process.list()),
+      linked: linked,
+      descriptors: length(File.ls!("/proc/self/fd")),
+      mounts: Linx.Mount.list()
+    }
   end
 
   test "the task prints a line for each finding" do

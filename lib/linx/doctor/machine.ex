@@ -3,6 +3,7 @@ defmodule Linx.Doctor.Machine do
   # The kernel, the native parts, privilege, namespaces, cgroups, seccomp, terminals.
 
   import Linx.Doctor.Finding, only: [new: 3]
+  import Linx.Doctor.Probe, only: [parks: 1]
 
   @least_kernel [6, 6]
   @namespaces [:user, :mount, :pid, :uts, :ipc, :net, :cgroup, :time]
@@ -54,14 +55,12 @@ defmodule Linx.Doctor.Machine do
 
   defp agent do
     result =
-      with {:ok, session} <- Linx.Process.spawn(argv: ["/proc/self/exe"]),
-           {:ok, _pid} <- Linx.Process.host_pid(session),
-           {:ok, :aborted} <- Linx.Process.stop(session) do
-        {:ok, "parks and drops a child"}
-      else
-        other ->
-          {:missing, inspect(other),
-           "priv/linx_process must be there, executable, and for this CPU."}
+      case parks([]) do
+        :ok ->
+          {:ok, "parks and drops a child"}
+
+        {:error, reason} ->
+          {:missing, reason, "priv/linx_process must be there, executable, and for this CPU."}
       end
 
     new(:library, "linx_process", result)
@@ -73,8 +72,8 @@ defmodule Linx.Doctor.Machine do
         for {name, purpose} <- @privileges do
           result =
             if name in effective,
-              do: {:ok, "held: " <> purpose},
-              else: {:missing, "not held: " <> purpose, "Run as root, or give the VM #{name}."}
+              do: {:ok, held() <> purpose},
+              else: {:missing, "not held: " <> purpose, privilege_advice(name)}
 
           new(:privilege, to_string(name), result)
         end
@@ -90,15 +89,32 @@ defmodule Linx.Doctor.Machine do
     end
   end
 
+  # The first user namespace maps every id to itself; in another one powers end at its border.
+  defp held do
+    case Linx.User.read_uid_map(String.to_integer(System.pid())) do
+      {:ok, [%{inside: 0, outside: 0, length: 0xFFFFFFFF}]} -> "held: "
+      _ -> "held inside this user namespace: "
+    end
+  rescue
+    # No library to read it with.
+    ErlangError -> "held: "
+  end
+
+  defp privilege_advice(name) do
+    if File.stat!("/proc/self").uid == 0,
+      do: "Give the VM #{name}: the service or the container that it runs in keeps it back.",
+      else: "Run as root, or give the VM #{name}."
+  end
+
   # In a user namespace of its own too, where the VM is not privileged: that is how a workload gets one without root.
   defp namespace(kind) do
     result =
-      case clone([kind]) do
+      case parks(namespaces: [kind]) do
         :ok ->
           {:ok, "can be made"}
 
         {:error, _} when kind != :user ->
-          case clone([:user, kind]) do
+          case parks(namespaces: [:user, kind]) do
             :ok -> {:ok, "can be made inside a user namespace"}
             {:error, reason} -> {:missing, reason, namespace_advice(kind)}
           end
@@ -113,16 +129,6 @@ defmodule Linx.Doctor.Machine do
 
   defp namespace_advice(kind),
     do: "The kernel may be built without it, or user.max_#{kind}_namespaces is 0."
-
-  defp clone(kinds) do
-    with {:ok, session} <- Linx.Process.spawn(argv: ["/proc/self/exe"], namespaces: kinds) do
-      case Linx.Process.stop(session) do
-        {:ok, :aborted} -> :ok
-        {:error, error} -> {:error, Exception.message(error)}
-        other -> {:error, inspect(other)}
-      end
-    end
-  end
 
   defp cgroups do
     case cgroup2_mount() do
@@ -174,11 +180,9 @@ defmodule Linx.Doctor.Machine do
 
   defp terminal do
     result =
-      with {:ok, session} <- Linx.Process.spawn(argv: ["/proc/self/exe"], stdio: :pty),
-           {:ok, :aborted} <- Linx.Process.stop(session) do
-        {:ok, "a pty can be opened"}
-      else
-        other -> {:missing, inspect(other), "Mount devpts on /dev/pts, with /dev/ptmx."}
+      case parks(stdio: :pty) do
+        :ok -> {:ok, "a pty can be opened"}
+        {:error, reason} -> {:missing, reason, "Mount devpts on /dev/pts, with /dev/ptmx."}
       end
 
     new(:terminal, "pty", result)

@@ -3,6 +3,7 @@ defmodule Linx.Doctor.Network do
   # Link kinds and nf_tables, tried in the network namespace of a parked child.
 
   import Linx.Doctor.Finding, only: [new: 3]
+  import Linx.Doctor.Probe, only: [text: 1, with_child: 2]
 
   alias Linx.{Netfilter, NFT}
   alias Linx.Netlink.{Nfnl, Rtnl, Socket}
@@ -34,16 +35,18 @@ defmodule Linx.Doctor.Network do
   ]
 
   def findings do
-    with {:ok, session} <- Linx.Process.spawn(argv: ["/proc/self/exe"], namespaces: [:net]),
-         {:ok, pid} <- Linx.Process.host_pid(session) do
-      try do
-        links({:pid, pid}) ++ netfilter({:pid, pid})
-      after
-        Linx.Process.stop(session)
-      end
-    else
-      _ -> [new(:links, "network namespace", {:missing, "none can be made", "Run as root."})]
+    found =
+      with_child([namespaces: [:net]], &(links({:pid, &1}) ++ netfilter({:pid, &1})))
+
+    case found do
+      findings when is_list(findings) -> findings
+      {:error, reason} -> for area <- [:links, :netfilter], do: none(area, reason)
     end
+  end
+
+  defp none(area, reason) do
+    advice = "Run as root, or give the VM cap_sys_admin and cap_net_admin."
+    new(area, "network namespace", {:missing, "none to try in: #{text(reason)}", advice})
   end
 
   # -- links ---------------------------------------------------------------------------------------------------------
@@ -144,7 +147,4 @@ defmodule Linx.Doctor.Network do
         [new(area, "socket", {:missing, text(error), "Run as root."})]
     end
   end
-
-  defp text(error) when is_exception(error), do: Exception.message(error)
-  defp text(other), do: inspect(other)
 end
