@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use linx_wire::netlink::schema::{Found, MAX_HEADER};
 use linx_wire::netlink::{Attrs, Frames, Verdict, rtnl};
 
 fuzz_target!(|datagram: &[u8]| {
@@ -9,10 +10,12 @@ fuzz_target!(|datagram: &[u8]| {
         let Ok(frame) = frame else { break };
         let _ = Verdict::of_error(frame.flags, frame.payload);
         let _ = Verdict::of_done(frame.flags, frame.payload);
-        let mut rest = Vec::new();
         if let Some(schema) = rtnl::schema(frame.kind) {
-            let slots = schema.walk(frame.payload, &mut rest);
-            assert!(schema.slots() <= slots.len());
+            let mut room = [0; MAX_HEADER];
+            assert_eq!(schema.header(frame.payload, &mut room).len(), schema.header);
+            for found in schema.walk(frame.payload) {
+                assert!(!matches!(found, Found::Field(slot, _) if slot >= schema.attrs.len()));
+            }
         }
         for (_, nested) in Attrs::new(frame.payload) {
             assert!(nested.len() <= frame.payload.len());

@@ -109,7 +109,11 @@ defmodule Linx.Native do
   # -- netlink ---------------------------------------------------------------------------------------------------------
 
   @opaque netlink :: reference()
+  @opaque netlink_dump :: reference()
   @type netlink_form :: :raw | :rtnl
+  @type netlink_answer ::
+          {:ok, [tuple()] | {netlink_dump(), count :: pos_integer()}, [netlink_failure()],
+           torn :: boolean()}
   @type netlink_failure ::
           {seq :: non_neg_integer(), errno(), offset :: non_neg_integer() | nil,
            text :: binary() | nil, missing :: non_neg_integer() | nil}
@@ -130,8 +134,20 @@ defmodule Linx.Native do
           {pos_integer(), pos_integer()},
           netlink_form(),
           boolean()
-        ) :: {:ok, [tuple()], [netlink_failure()], torn :: boolean()} | :busy | fault()
+        ) :: netlink_answer() | :busy | fault()
   def netlink_request(_socket, _ticket, _bytes, _seqs, _form, _wait), do: not_loaded()
+
+  @spec netlink_call(
+          netlink(),
+          non_neg_integer(),
+          [{type :: 0..65535, flags :: 0..65535, payload :: binary()}],
+          pos_integer(),
+          netlink_form()
+        ) :: netlink_answer() | :busy | fault()
+  def netlink_call(_socket, _ticket, _requests, _first, _form), do: not_loaded()
+
+  @spec netlink_take(netlink_dump()) :: [tuple()]
+  def netlink_take(_dump), do: not_loaded()
 
   @spec netlink_drain(netlink(), netlink_form(), pos_integer()) ::
           {:ok, [tuple()], :empty | :more | :overrun} | fault()

@@ -35,24 +35,32 @@ defmodule Linx.Netlink.Attr do
   """
   @spec encode([{0..65535, iodata()}]) :: binary()
   def encode(attrs) when is_list(attrs) do
-    IO.iodata_to_binary(for {type, value} <- attrs, do: put(type, value))
+    IO.iodata_to_binary(for {type, value} <- attrs, do: put(type, value, []))
   end
 
-  # One attribute. Every length that we write passes here.
+  # One attribute before `tail`. Every length that is not known beforehand passes here.
   @doc false
-  @spec put(0..65535, iodata()) :: iodata()
-  def put(type, value) when type in 0..0xFFFF do
-    size = IO.iodata_length(value)
+  @spec put(0..65535, iodata(), iodata()) :: iodata()
+  def put(type, value, tail) when type in 0..0xFFFF and is_binary(value) do
+    size = byte_size(value)
 
     if size > @longest do
       raise ArgumentError,
             "netlink attribute #{type} of #{size} bytes; a 16-bit length holds #{@longest}"
     end
 
-    [<<@header + size::native-16, type::native-16>>, value, padding(size)]
+    head = <<@header + size::native-16, type::native-16>>
+
+    case Bitwise.band(size, 3) do
+      0 -> [head, value | tail]
+      _ -> [head, value, padding(size) | tail]
+    end
   end
 
-  def put(type, _value),
+  def put(type, value, tail) when type in 0..0xFFFF,
+    do: put(type, IO.iodata_to_binary(value), tail)
+
+  def put(type, _value, _tail),
     do: raise(ArgumentError, "not a netlink attribute type: #{inspect(type)}")
 
   @doc """

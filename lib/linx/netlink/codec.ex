@@ -54,20 +54,9 @@ defmodule Linx.Netlink.Codec do
   Source: netlink(7), `struct nlattr` in linux/netlink.h.
   """
 
-  alias Linx.Netlink.Attr
+  import Linx.Netlink.Codec.Scalar, only: [is_scalar: 1]
 
-  @sizes %{
-    u8: 8,
-    u16: 16,
-    u32: 32,
-    u64: 64,
-    s8: 8,
-    s16: 16,
-    s32: 32,
-    u16_be: 16,
-    u32_be: 32
-  }
-  @scalars Map.keys(@sizes)
+  alias Linx.Netlink.Codec.{Decoder, Encoder}
 
   @doc """
   `use Linx.Netlink.Codec` makes `codec/1` available.
@@ -96,6 +85,9 @@ defmodule Linx.Netlink.Codec do
       for({:field, name, _} <- schema.header, do: {name, 0}) ++
         for({_, name, _} <- schema.attrs, do: {name, nil}) ++ rest_fields
 
+    variables = for {name, _default} <- fields, do: {name, Encoder.var(name)}
+    rest_name = if schema.rest, do: elem(schema.rest, 0)
+
     quote do
       defstruct unquote(fields)
 
@@ -107,11 +99,8 @@ defmodule Linx.Netlink.Codec do
       The message body of a struct. Raises `ArgumentError` for a value that its field cannot hold.
       """
       @spec encode(t()) :: binary()
-      def encode(%__MODULE__{} = message) do
-        IO.iodata_to_binary([
-          unquote(header_encoder(schema.header)),
-          unquote_splicing(attr_encoders(schema))
-        ])
+      def encode(%__MODULE__{unquote_splicing(variables)}) do
+        unquote(Encoder.body(schema))
       end
 
       @doc """
@@ -119,16 +108,15 @@ defmodule Linx.Netlink.Codec do
       """
       @spec decode(binary()) :: t()
       def decode(body) when is_binary(body) do
-        unquote(header_decoder(schema.header))
+        unquote(Decoder.body(schema.header, quote(do: body)))
       end
 
       # Applies attributes that were read elsewhere.
       @doc false
       def __attrs__(message, attrs),
-        do:
-          Linx.Netlink.Codec.decode_attrs(message, attrs, &__attr__/1, unquote(rest_name(schema)))
+        do: unquote(Decoder).attrs(message, attrs, &__attr__/1, unquote(rest_name))
 
-      unquote(attr_lookup(schema))
+      unquote(Decoder.lookup(schema))
 
       @doc false
       def __codec__ do
@@ -165,7 +153,7 @@ defmodule Linx.Netlink.Codec do
   defp lines({:__block__, _, lines}), do: lines
   defp lines(line), do: [line]
 
-  defp header_line({:field, _, [name, type]}) when is_atom(name) and type in @scalars,
+  defp header_line({:field, _, [name, type]}) when is_atom(name) and is_scalar(type),
     do: {:field, name, type}
 
   defp header_line({:pad, _, [bytes]}) when is_integer(bytes) and bytes > 0, do: {:pad, bytes}
@@ -182,287 +170,4 @@ defmodule Linx.Netlink.Codec do
         raise ArgumentError, "#{inspect(caller.module)} declares #{inspect(name)} twice"
     end
   end
-
-  # -- generating ------------------------------------------------------------------------------------------------------
-
-  defp header_encoder([]), do: ""
-
-  defp header_encoder(header) do
-    segments =
-      Enum.map(header, fn
-        {:pad, bytes} ->
-          quote(do: 0 :: size(unquote(bytes * 8)))
-
-        {:field, name, type} ->
-          quote do
-            Linx.Netlink.Codec.scalar(
-              unquote(type),
-              message.unquote(name),
-              unquote(name)
-            ) :: binary
-          end
-      end)
-
-    {:<<>>, [], segments}
-  end
-
-  defp attr_encoders(%{attrs: attrs, rest: rest}) do
-    declared =
-      for {number, name, type} <- attrs do
-        quote do
-          Linx.Netlink.Codec.attr(
-            unquote(number),
-            unquote(type),
-            message.unquote(name),
-            unquote(name),
-            message
-          )
-        end
-      end
-
-    case rest do
-      nil -> declared
-      {name, _skip} -> declared ++ [quote(do: Linx.Netlink.Codec.rest(message.unquote(name)))]
-    end
-  end
-
-  defp header_decoder([]) do
-    quote do
-      __attrs__(%__MODULE__{}, Linx.Netlink.Attr.scan(body))
-    end
-  end
-
-  defp header_decoder(header) do
-    size = header_size(header)
-
-    segments =
-      Enum.map(header, fn
-        {:pad, bytes} -> quote(do: _ :: size(unquote(bytes * 8)))
-        {:field, name, type} -> segment(Macro.var(name, __MODULE__), type)
-      end)
-
-    pairs = for {:field, name, _} <- header, do: {name, Macro.var(name, __MODULE__)}
-
-    quote do
-      unquote({:<<>>, [], segments ++ [quote(do: attrs :: binary)]}) =
-        Linx.Netlink.Codec.fill(body, unquote(size))
-
-      __attrs__(%__MODULE__{unquote_splicing(pairs)}, Linx.Netlink.Attr.scan(attrs))
-    end
-  end
-
-  defp segment(var, type) do
-    size = Map.fetch!(@sizes, type)
-
-    case type do
-      type when type in [:s8, :s16, :s32] ->
-        quote(do: unquote(var) :: native - signed - size(unquote(size)))
-
-      type when type in [:u16_be, :u32_be] ->
-        quote(do: unquote(var) :: size(unquote(size)))
-
-      _ ->
-        quote(do: unquote(var) :: native - size(unquote(size)))
-    end
-  end
-
-  defp header_size(header) do
-    Enum.sum_by(header, fn
-      {:pad, bytes} -> bytes
-      {:field, _, type} -> div(Map.fetch!(@sizes, type), 8)
-    end)
-  end
-
-  # `__attr__/1`: a number's `{name, type}`, :skip, or nil.
-  defp attr_lookup(%{attrs: attrs, rest: rest}) do
-    skipped = if rest, do: elem(rest, 1), else: []
-
-    declared =
-      for {number, name, type} <- attrs do
-        quote do
-          defp __attr__(unquote(number)), do: {unquote(name), unquote(type)}
-        end
-      end
-
-    skips =
-      for number <- skipped do
-        quote(do: defp(__attr__(unquote(number)), do: :skip))
-      end
-
-    {:__block__, [], declared ++ skips ++ [quote(do: defp(__attr__(_), do: nil))]}
-  end
-
-  defp rest_name(%{rest: nil}), do: nil
-  defp rest_name(%{rest: {name, _}}), do: name
-
-  # -- what the generated functions call ---------------------------------------------------------------------------------
-
-  @doc false
-  def scalar(:u8, n, _) when n in 0..0xFF, do: <<n>>
-  def scalar(:u16, n, _) when n in 0..0xFFFF, do: <<n::native-16>>
-  def scalar(:u32, n, _) when n in 0..0xFFFFFFFF, do: <<n::native-32>>
-  def scalar(:u64, n, _) when n in 0..0xFFFFFFFFFFFFFFFF, do: <<n::native-64>>
-  def scalar(:s8, n, _) when n in -0x80..0x7F, do: <<n>>
-  def scalar(:s16, n, _) when n in -0x8000..0x7FFF, do: <<n::native-16>>
-  def scalar(:s32, n, _) when n in -0x80000000..0x7FFFFFFF, do: <<n::native-32>>
-  def scalar(:u16_be, n, _) when n in 0..0xFFFF, do: <<n::16>>
-  def scalar(:u32_be, n, _) when n in 0..0xFFFFFFFF, do: <<n::32>>
-  def scalar(type, value, name), do: bad_value(type, value, name)
-
-  @doc false
-  def attr(_number, _type, nil, _name, _message), do: []
-  def attr(_number, :flag, false, _name, _message), do: []
-
-  def attr(number, {:nested, module}, value, name, message),
-    do: attr(Bitwise.bor(number, 0x8000), module, value, name, message)
-
-  def attr(number, type, value, name, message),
-    do: Attr.put(number, payload(type, value, name, message))
-
-  defp payload(type, value, name, _message) when type in @scalars, do: scalar(type, value, name)
-
-  defp payload(:string, value, name, _message) do
-    if is_binary(value) and not :lists.member(0, :binary.bin_to_list(value)),
-      do: [value, 0],
-      else: bad_value(:string, value, name)
-  end
-
-  defp payload(:binary, value, _name, _message) when is_binary(value), do: value
-  defp payload(:flag, true, _name, _message), do: <<>>
-
-  # A value of an unknown kind was read as bytes and is written as such.
-  defp payload({:dispatch, _, _}, value, _name, _message) when is_binary(value), do: value
-
-  defp payload({:dispatch, field, table}, value, name, message),
-    do: dispatch(Map.get(table, Map.get(message, field)), value, name)
-
-  defp payload(type, value, name, _message) when type in [:binary, :flag],
-    do: bad_value(type, value, name)
-
-  defp payload(module, value, _name, _message), do: module.encode(value)
-
-  defp dispatch(nil, value, name), do: bad_value(:dispatch, value, name)
-  defp dispatch(module, value, _name), do: module.encode(value)
-
-  @doc false
-  def rest(attrs), do: for({number, bytes} <- attrs, do: Attr.put(number, bytes))
-
-  @spec bad_value(atom(), term(), atom()) :: no_return()
-  defp bad_value(type, value, name) do
-    raise ArgumentError, "#{inspect(value)} is no #{type}, which field #{inspect(name)} holds"
-  end
-
-  @doc false
-  def fill(body, size) when byte_size(body) >= size, do: body
-  def fill(body, size), do: body <> <<0::size((size - byte_size(body)) * 8)>>
-
-  @doc false
-  def decode_attrs(message, [], _lookup, _rest), do: message
-
-  def decode_attrs(message, attrs, lookup, rest) do
-    {message, late, extra} = first_pass(attrs, message, [], [], lookup)
-
-    # A dispatched payload may stand before the field that says what it is.
-    {message, extra} =
-      Enum.reduce(late, {message, extra}, fn {number, name, type, bytes}, {message, extra} ->
-        {:dispatch, field, table} = type
-
-        case Map.get(table, Map.get(message, field)) do
-          nil -> {Map.replace!(message, name, bytes), extra}
-          module -> keep(message, name, read(module, bytes), {number, bytes}, extra)
-        end
-      end)
-
-    if rest == nil or extra == [],
-      do: message,
-      else: Map.replace!(message, rest, Map.fetch!(message, rest) ++ Enum.reverse(extra))
-  end
-
-  defp first_pass([], message, late, extra, _lookup), do: {message, Enum.reverse(late), extra}
-
-  defp first_pass([{number, bytes} = attr | attrs], message, late, extra, lookup) do
-    case lookup.(number) do
-      {name, {:dispatch, _, _} = type} ->
-        first_pass(attrs, message, [{number, name, type, bytes} | late], extra, lookup)
-
-      {name, type} ->
-        {message, extra} = keep(message, name, read(type, bytes), attr, extra)
-        first_pass(attrs, message, late, extra, lookup)
-
-      :skip ->
-        first_pass(attrs, message, late, extra, lookup)
-
-      nil ->
-        first_pass(attrs, message, late, [attr | extra], lookup)
-    end
-  end
-
-  defp keep(message, _name, nil, attr, extra), do: {message, [attr | extra]}
-  defp keep(message, name, value, _attr, extra), do: {Map.replace!(message, name, value), extra}
-
-  defp read(:u8, <<n, _::binary>>), do: n
-  defp read(:u16, <<n::native-16, _::binary>>), do: n
-  defp read(:u32, <<n::native-32, _::binary>>), do: n
-  defp read(:u64, <<n::native-64, _::binary>>), do: n
-  defp read(:s8, <<n::signed, _::binary>>), do: n
-  defp read(:s16, <<n::native-signed-16, _::binary>>), do: n
-  defp read(:s32, <<n::native-signed-32, _::binary>>), do: n
-  defp read(:u16_be, <<n::16, _::binary>>), do: n
-  defp read(:u32_be, <<n::32, _::binary>>), do: n
-  defp read(type, _short) when type in @scalars, do: nil
-  defp read(:string, bytes), do: bytes |> :binary.split(<<0>>) |> hd()
-  defp read(:binary, bytes), do: bytes
-  defp read(:flag, _bytes), do: true
-  defp read({:nested, module}, bytes), do: module.decode(bytes)
-  defp read(module, bytes), do: module.decode(bytes)
-
-  # The field that stands at `offset` of a body, as a path of names: where the kernel's extended acknowledgement points.
-  @doc false
-  @spec locate(module(), binary(), integer()) :: [atom()]
-  def locate(module, body, offset) do
-    header = if codec?(module), do: header_size(module.__codec__().header), else: 0
-    find(module, body, header, offset)
-  end
-
-  defp find(module, body, at, offset) when offset >= at and at + 4 <= byte_size(body) do
-    <<length::native-16, type::native-16>> = binary_part(body, at, 4)
-    next = at + max(Bitwise.band(length + 3, Bitwise.bnot(3)), 4)
-
-    cond do
-      offset >= next -> find(module, body, next, offset)
-      at + length > byte_size(body) or length < 4 -> []
-      true -> name(module, type, body, binary_part(body, at + 4, length - 4), offset - at - 4)
-    end
-  end
-
-  defp find(_module, _body, _at, _offset), do: []
-
-  defp name(module, type, body, payload, offset) do
-    attrs = if codec?(module), do: module.__codec__().attrs, else: []
-
-    case List.keyfind(attrs, Bitwise.band(type, 0x3FFF), 0) do
-      {_, name, {:nested, inner}} ->
-        [name | inner(inner, payload, offset)]
-
-      {_, name, {:dispatch, field, table}} ->
-        kind = Map.get(module.decode(body), field)
-        [name | inner(Map.get(table, kind), payload, offset)]
-
-      {_, name, inner} ->
-        [name | inner(inner, payload, offset)]
-
-      nil ->
-        []
-    end
-  end
-
-  defp inner(module, payload, offset) when offset >= 0,
-    do: if(codec?(module), do: locate(module, payload, offset), else: [])
-
-  defp inner(_module, _payload, _offset), do: []
-
-  defp codec?(module) when is_atom(module) and module not in [nil, :string, :binary, :flag],
-    do: Code.ensure_loaded?(module) and function_exported?(module, :__codec__, 0)
-
-  defp codec?(_module), do: false
 end

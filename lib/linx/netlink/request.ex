@@ -38,30 +38,27 @@ defmodule Linx.Netlink.Request do
           {:ok, [Message.t()]} | {:error, Error.t()}
   def talk(%Socket{} = socket, type, flags, payload \\ <<>>)
       when type in 0..0xFFFF and flags in 0..0xFFFF do
-    case run(socket, type, flags, payload, :raw) do
+    case run(socket, type, flags, IO.iodata_to_binary(payload), :raw) do
       {:ok, messages} -> {:ok, messages(socket, messages)}
       {:error, %{partial: nil} = error} -> {:error, error}
       {:error, error} -> {:error, %{error | partial: messages(socket, error.partial)}}
     end
   end
 
-  # The same, with rtnetlink's messages as native tuples (Linx.Netlink.Rtnl.Wire). `partial` of an error holds tuples.
+  # The same, with rtnetlink's messages as native tuples (Linx.Netlink.Rtnl.Wire), or where to take them from. `partial` of
+  # an error holds the like.
   @doc false
-  @spec run(Socket.t(), 0..65535, non_neg_integer(), iodata(), Native.netlink_form()) ::
-          {:ok, [tuple()]} | {:error, Error.t()}
+  @spec run(Socket.t(), 0..65535, non_neg_integer(), binary(), Native.netlink_form()) ::
+          {:ok, [tuple()] | {Native.netlink_dump(), pos_integer()}} | {:error, Error.t()}
   def run(socket, type, flags, payload, form), do: run(socket, type, flags, payload, form, 0)
 
   defp run(socket, type, flags, payload, form, tries) do
-    seq = Socket.next_seq(socket)
-    flags = flags ||| nlm_f_request() ||| nlm_f_ack()
-    bytes = Message.frame(type, flags, seq, 0, payload)
-
-    case Socket.exchange(socket, bytes, {seq, seq}, form: form) do
-      {:ok, _messages, [failure | _], _torn?} ->
-        {:error, error(failure)}
-
+    case Socket.call(socket, [{type, flags, payload}], Socket.next_seq(socket), form) do
       {:ok, messages, [], false} ->
         {:ok, messages}
+
+      {:ok, _messages, [failure | _], _torn?} ->
+        {:error, error(failure)}
 
       {:ok, _messages, [], true} when tries < @retries ->
         pause(tries)
@@ -80,32 +77,33 @@ defmodule Linx.Netlink.Request do
     end
   end
 
+  # The next messages of a long dump; none at the end.
+  @doc false
+  @spec take(Native.netlink_dump()) :: [tuple()]
+  def take(dump), do: Native.netlink_take(dump)
+
   # Several requests in one send. One result each, in order: `:ok` or `{:error, error}`. The kernel carries them out one
   # by one, and goes on after one that fails. An error of the socket itself ends the batch: what was sent before it may
   # have been done.
   @doc false
-  @spec batch(Socket.t(), [{0..65535, non_neg_integer(), iodata()}]) ::
+  @spec batch(Socket.t(), [{0..65535, non_neg_integer(), binary()}]) ::
           {:ok, [:ok | {:error, Error.t()}]} | {:error, Error.t()}
   def batch(_socket, []), do: {:ok, []}
+  def batch(socket, requests), do: chunks(socket, requests, Socket.batch_size(socket))
 
-  def batch(socket, requests) do
-    requests
-    |> Enum.chunk_every(Socket.batch_size(socket))
-    |> Enum.reduce_while({:ok, []}, fn chunk, {:ok, done} ->
-      case send_chunk(socket, chunk) do
-        {:ok, results} -> {:cont, {:ok, [results | done]}}
-        {:error, error} -> {:halt, {:error, error}}
-      end
-    end)
-    |> case do
-      {:ok, chunks} -> {:ok, chunks |> Enum.reverse() |> Enum.concat()}
-      error -> error
-    end
+  defp chunks(_socket, [], _size), do: {:ok, []}
+
+  defp chunks(socket, requests, size) do
+    {now, later} = Enum.split(requests, size)
+
+    with {:ok, results} <- send_chunk(socket, now, length(now)),
+         {:ok, rest} <- chunks(socket, later, size),
+         do: {:ok, results ++ rest}
   end
 
   # Several GETs of one object each, in one send: `{:ok, body}` or `{:error, error}` for each, in order.
   @doc false
-  @spec lookup(Socket.t(), [{0..65535, non_neg_integer(), iodata()}]) ::
+  @spec lookup(Socket.t(), [{0..65535, non_neg_integer(), binary()}]) ::
           {:ok, [{:ok, binary()} | {:error, Error.t()}]} | {:error, Error.t()}
   def lookup(_socket, []), do: {:ok, []}
 
@@ -117,7 +115,7 @@ defmodule Linx.Netlink.Request do
     last = first + count - 1
 
     with {:ok, messages, failures, _torn?} <-
-           Socket.exchange(socket, frames(now, first, last), {first, last}),
+           Socket.call(socket, now, first, :raw),
          {:ok, rest} <- lookup(socket, later) do
       failed = Map.new(failures, &{elem(&1, 0), {:error, error(&1)}})
       found = Map.new(messages, fn {_type, _flags, seq, body} -> {seq, {:ok, body}} end)
@@ -127,27 +125,14 @@ defmodule Linx.Netlink.Request do
     end
   end
 
-  defp send_chunk(socket, requests) do
-    count = length(requests)
-    first = Socket.next_seqs(socket, count)
-    last = first + count - 1
-
-    with {:ok, _messages, failures, _torn?} <-
-           Socket.exchange(socket, frames(requests, first, last), {first, last}, form: :rtnl) do
-      failed = Map.new(failures, &{elem(&1, 0), {:error, error(&1)}})
-      {:ok, results(first, last, failed)}
-    end
-  end
-
   # Errors come back without being asked for, so the last acknowledgement stands for all.
-  defp frames([{type, flags, payload}], last, last),
-    do: [Message.frame(type, flags ||| nlm_f_request() ||| nlm_f_ack(), last, 0, payload)]
+  defp send_chunk(socket, requests, count) do
+    first = Socket.next_seqs(socket, count)
 
-  defp frames([{type, flags, payload} | rest], seq, last) do
-    [
-      Message.frame(type, flags ||| nlm_f_request(), seq, 0, payload)
-      | frames(rest, seq + 1, last)
-    ]
+    with {:ok, _messages, failures, _torn?} <- Socket.call(socket, requests, first, :raw) do
+      failed = Map.new(failures, &{elem(&1, 0), {:error, error(&1)}})
+      {:ok, results(first, first + count - 1, failed)}
+    end
   end
 
   defp results(first, last, failed) when map_size(failed) == 0,

@@ -32,7 +32,7 @@ defmodule Linx.Netlink.Socket do
   # work and queues all answers before that call returns. Answers are taken by sequence number, our port and sender 0.
   #
   #   * `messages` are the data messages: with `form: :raw` (the default) `{type, flags, seq, payload}`, with
-  #     `form: :rtnl` flat tuples by the native schemas (Linx.Netlink.Rtnl.Wire).
+  #     `form: :rtnl` flat tuples by the native schemas (Linx.Netlink.Rtnl.Wire), or `{dump, count}` if there are many.
   #   * `failures` are `{seq, errno, offset, text, missing}`; the offset counts from the start of that message's header.
   #     An acknowledgement is not listed.
   #   * `wait: true` (the default) reads until the final answer of the last sequence number: NLMSG_ERROR or NLMSG_DONE.
@@ -160,6 +160,18 @@ defmodule Linx.Netlink.Socket do
 
     case Native.netlink_request(socket, 0, bytes, seqs, form, wait?) do
       :busy -> native(Native.netlink_request(socket, enter(socket), bytes, seqs, form, wait?))
+      answer -> native(answer)
+    end
+  end
+
+  # The same for messages that are framed natively: NLM_F_REQUEST on each, NLM_F_ACK on the last, numbered from `first`.
+  # The data of a long dump come as `{dump, count}`, for Native.netlink_take/1.
+  @doc false
+  @spec call(t(), [{0..65535, 0..65535, binary()}], pos_integer(), Native.netlink_form()) ::
+          Native.netlink_answer() | {:error, Error.t()}
+  def call(%__MODULE__{socket: socket}, requests, first, form) do
+    case Native.netlink_call(socket, 0, requests, first, form) do
+      :busy -> native(Native.netlink_call(socket, enter(socket), requests, first, form))
       answer -> native(answer)
     end
   end

@@ -5,6 +5,7 @@
 //! time (the kernel refuses a second dump), and the turn is waited for in the caller's mailbox, not on one of the few
 //! dirty threads.
 
+mod dump;
 mod exchange;
 mod gate;
 mod terms;
@@ -15,10 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use linx_sys::netlink::{self, Socket};
 use linx_sys::ns::{Kind, Namespace};
 use linx_sys::{Fault, Stage};
-use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
+use rustler::{
+    Binary, Encoder, Env, ListIterator, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term,
+};
 
 use crate::reply::{Reply, Value};
 use crate::target::Target;
+use dump::DumpResource;
 use exchange::Exchange;
 use gate::{Gate, PASSING};
 
@@ -96,18 +100,60 @@ fn netlink_request<'a>(
     form: terms::Form,
     wait: bool,
 ) -> NifResult<Term<'a>> {
+    Ok(request(env, &resource, ticket, &bytes, seqs, form, wait))
+}
+
+/// The same for `[{type, flags, payload}]`, which are framed here and numbered from `first`.
+#[rustler::nif(schedule = "DirtyIo")]
+fn netlink_call<'a>(
+    env: Env<'a>,
+    resource: ResourceArc<SocketResource>,
+    ticket: u64,
+    requests: ListIterator<'a>,
+    first: u32,
+    form: terms::Form,
+) -> NifResult<Term<'a>> {
+    let (bytes, last) = terms::frames(requests, first)?;
+    Ok(request(
+        env,
+        &resource,
+        ticket,
+        &bytes,
+        (first, last),
+        form,
+        true,
+    ))
+}
+
+fn request<'a>(
+    env: Env<'a>,
+    resource: &ResourceArc<SocketResource>,
+    ticket: u64,
+    bytes: &[u8],
+    seqs: (u32, u32),
+    form: terms::Form,
+    wait: bool,
+) -> Term<'a> {
     if ticket == PASSING && !lock(&resource.gate).pass() {
-        return Ok(terms::busy(env));
+        return terms::busy(env);
     }
     // Also when something below panics: nobody else would ever have a turn.
-    let _leaving = Leaving(env, &resource, ticket);
+    let _leaving = Leaving(env, resource, ticket);
     let answer = resource.get(Stage::Send).and_then(|socket| {
         let open = || lock(&resource.socket).is_some();
         resource
             .exchange
-            .run(env, &socket, &bytes, seqs, form, wait.then_some(&open))
+            .run(env, &socket, bytes, seqs, form, wait.then_some(&open))
     });
-    Ok(terms::answer(env, answer))
+    terms::answer(env, answer)
+}
+
+/// The next messages of a long answer; none at the end.
+#[rustler::nif]
+fn netlink_take<'a>(env: Env<'a>, dump: ResourceArc<DumpResource>) -> Vec<Term<'a>> {
+    // A portion takes about a tenth of the time that a process has before others are due.
+    rustler::schedule::consume_timeslice(env, 10);
+    dump.take(env)
 }
 
 struct Leaving<'env, 'a>(Env<'env>, &'a ResourceArc<SocketResource>, u64);

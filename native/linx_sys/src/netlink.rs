@@ -126,9 +126,10 @@ impl Socket {
         }
     }
 
-    /// `recvfrom(2)` of one datagram that is there already, into the empty `buffer`; None if none is.
-    pub fn receive(&self, buffer: &mut Vec<u8>) -> Result<Option<Datagram>, Fault> {
-        buffer.clear();
+    /// `recvfrom(2)` of one datagram that is there already, at most `most` bytes of it, to the end of `buffer`; None if
+    /// none is.
+    pub fn receive(&self, buffer: &mut Vec<u8>, most: usize) -> Result<Option<Datagram>, Fault> {
+        buffer.reserve(most);
         loop {
             let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
             let spare = rustix::buffer::spare_capacity(buffer);

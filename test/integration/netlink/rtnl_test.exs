@@ -260,6 +260,13 @@ defmodule Linx.Netlink.RtnlTest do
       veth(socket)
       :ok = Address.add(socket, "v0", "192.0.2.1", 24)
       :ok = Address.add(socket, "v0", "2001:db8::1", 64, flags: [:nodad])
+      # The kernel makes the address's own route from a work queue.
+      true =
+        Netns.eventually(fn ->
+          {:ok, routes} = Route.list(socket, type: :local)
+          Enum.any?(routes, &(&1.dst == ~IP"2001:db8::1"))
+        end)
+
       :ok
     end
 

@@ -1,7 +1,8 @@
 defmodule Linx.Netlink.CodecTest do
   use ExUnit.Case, async: true
 
-  alias Linx.Netlink.{Attr, Codec}
+  alias Linx.Netlink.Attr
+  alias Linx.Netlink.Codec.Place
 
   defmodule Pair do
     # A value that no type can say: two bytes as {a, b}.
@@ -170,12 +171,12 @@ defmodule Linx.Netlink.CodecTest do
 
     at = fn bytes -> elem(:binary.match(body, bytes), 0) end
 
-    assert Codec.locate(All, body, 8) == [:u8]
-    assert Codec.locate(All, body, at.(<<0x800E::native-16>>) - 2) == [:plum]
-    assert Codec.locate(All, body, at.(<<5::native-16, 1::native-16, 3>>)) == [:plum, :stones]
-    assert Codec.locate(All, body, 2) == []
-    assert Codec.locate(All, body, 4000) == []
-    assert Codec.locate(Linx.IP, body, 4000) == []
+    assert Place.locate(All, body, 8) == [:u8]
+    assert Place.locate(All, body, at.(<<0x800E::native-16>>) - 2) == [:plum]
+    assert Place.locate(All, body, at.(<<5::native-16, 1::native-16, 3>>)) == [:plum, :stones]
+    assert Place.locate(All, body, 2) == []
+    assert Place.locate(All, body, 4000) == []
+    assert Place.locate(Linx.IP, body, 4000) == []
   end
 
   test "a declaration that makes no sense does not compile" do

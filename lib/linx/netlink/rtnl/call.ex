@@ -9,7 +9,8 @@ defmodule Linx.Netlink.Rtnl.Call do
   import Bitwise
   import Linx.Netlink.Constants
 
-  alias Linx.Netlink.{Codec, Error, Request, Socket}
+  alias Linx.Netlink.Codec.Place
+  alias Linx.Netlink.{Error, Request, Socket}
   alias Linx.Netlink.Rtnl.Wire
 
   @typedoc "`explain` says in words what an errno without text means for this request."
@@ -37,25 +38,24 @@ defmodule Linx.Netlink.Rtnl.Call do
 
   @spec batch(Socket.t(), [op()]) :: {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
   def batch(socket, ops) do
-    requests =
-      for {:ok, {type, flags, message, explain}} <- ops,
-          do: {type, flags, encode(message), message, explain}
+    requests = for {:ok, {type, flags, message, _}} <- ops, do: {type, flags, encode(message)}
 
-    with {:ok, results} <- Request.batch(socket, for({t, f, b, _, _} <- requests, do: {t, f, b})) do
-      {:ok, merge(ops, requests, results)}
-    end
+    with {:ok, results} <- Request.batch(socket, requests),
+         do: {:ok, merge(ops, requests, results)}
   end
 
   defp merge([], [], []), do: []
 
-  defp merge([{:error, _} = error | ops], requests, results),
-    do: [error | merge(ops, requests, results)]
-
-  defp merge([_ | ops], [_ | requests], [:ok | results]),
+  defp merge([{:ok, _} | ops], [_ | requests], [:ok | results]),
     do: [:ok | merge(ops, requests, results)]
 
-  defp merge([_ | ops], [{_, _, body, message, explain} | requests], [{:error, error} | results]),
-    do: [{:error, error |> place(message, body) |> explain.()} | merge(ops, requests, results)]
+  defp merge([{:ok, op} | ops], [{_, _, body} | requests], [{:error, error} | results]) do
+    {_, _, message, explain} = op
+    [{:error, error |> place(message, body) |> explain.()} | merge(ops, requests, results)]
+  end
+
+  defp merge([{:error, _} = error | ops], requests, results),
+    do: [error | merge(ops, requests, results)]
 
   @doc "The structs that answer a GET of one object."
   @spec get(Socket.t(), 0..65535, struct(), (Error.t() -> Error.t())) ::
@@ -85,7 +85,7 @@ defmodule Linx.Netlink.Rtnl.Call do
 
   # Offsets count from the start of the request, its 16 bytes of header included.
   defp place(%Error{offset: offset} = error, %module{}, body) when is_integer(offset) do
-    case Codec.locate(module, body, offset - 16) do
+    case Place.locate(module, body, offset - 16) do
       [] -> error
       path -> %{error | at: path}
     end

@@ -1,9 +1,10 @@
 defmodule Linx.Netlink.Rtnl.Wire do
   @moduledoc false
-  # What the native walk gives as structs. A tuple is the message type, the header's fields, the attributes in the order
-  # of native/linx_wire/src/netlink/rtnl.rs, and the attributes that the walk left: those go through the codec.
+  # What the native walk gives as structs. A tuple is the message type, the header, the attributes in the order of
+  # native/linx_wire/src/netlink/rtnl.rs, and the attributes that the walk left: those go through the codec.
 
   alias Linx.{IP, MAC}
+  alias Linx.Netlink.Request
 
   alias Linx.Netlink.Rtnl.{
     Address,
@@ -17,16 +18,22 @@ defmodule Linx.Netlink.Rtnl.Wire do
     Stats
   }
 
-  @spec objects([tuple()]) :: [struct()]
-  def objects(tuples),
-    do: tuples |> length() |> roomy(fn -> for tuple <- tuples, do: object(tuple) end)
+  @spec objects([tuple()] | {reference(), pos_integer()}) :: [struct()]
+  def objects(tuples) when is_list(tuples), do: for(tuple <- tuples, do: object(tuple))
+  def objects({dump, count}), do: roomy(count, fn -> taken([], dump) end)
+
+  defp taken([tuple | tuples], dump), do: [object(tuple) | taken(tuples, dump)]
+
+  defp taken([], dump) do
+    case Request.take(dump) do
+      [] -> []
+      tuples -> taken(tuples, dump)
+    end
+  end
 
   # A hundred thousand structs would have the heap grown, and all of them copied, five times over. The collector shrinks
-  # it again when it finds it too large.
-  @many 10_000
-  @words 60
-
-  defp roomy(count, fun) when count < @many, do: fun.()
+  # it again when it finds it too large. A route and its tuple are 70 words.
+  @words 80
 
   defp roomy(count, fun) do
     size = Process.flag(:min_heap_size, count * @words)
@@ -40,8 +47,8 @@ defmodule Linx.Netlink.Rtnl.Wire do
 
   @spec object(tuple()) :: struct() | nil
   def object(
-        {type, family, dst_len, src_len, tos, table, protocol, scope, kind, flags, dst, gateway,
-         oif, priority, table_ext, prefsrc, pref, rest}
+        {type, <<family, dst_len, src_len, tos, table, protocol, scope, kind, flags::native-32>>,
+         dst, gateway, oif, priority, table_ext, prefsrc, pref, rest}
       )
       when type in 24..26 do
     route = %Route{
@@ -67,9 +74,10 @@ defmodule Linx.Netlink.Rtnl.Wire do
   end
 
   def object(
-        {type, family, arp, index, flags, change, address, name, mtu, link, master, linkinfo,
-         net_ns_pid, broadcast, qdisc, txqlen, operstate, ifalias, group, carrier, link_netnsid,
-         prop_list, rest}
+        {type,
+         <<family, _, arp::native-16, index::native-signed-32, flags::native-32,
+           change::native-32>>, address, name, mtu, link, master, linkinfo, net_ns_pid, broadcast,
+         qdisc, txqlen, operstate, ifalias, group, carrier, link_netnsid, prop_list, rest}
       )
       when type in 16..19 do
     link = %Link{
@@ -100,8 +108,8 @@ defmodule Linx.Netlink.Rtnl.Wire do
   end
 
   def object(
-        {type, family, prefixlen, flags, scope, index, address, local, label, broadcast,
-         flags_ext, priority, proto, rest}
+        {type, <<family, prefixlen, flags, scope, index::native-32>>, address, local, label,
+         broadcast, flags_ext, priority, proto, rest}
       )
       when type in 20..22 do
     address = %Address{
@@ -123,7 +131,8 @@ defmodule Linx.Netlink.Rtnl.Wire do
   end
 
   def object(
-        {type, family, ifindex, state, flags, kind, dst, lladdr, protocol, master, vlan, rest}
+        {type, <<family, _::24, ifindex::native-signed-32, state::native-16, flags, kind>>, dst,
+         lladdr, protocol, master, vlan, rest}
       )
       when type in 28..30 do
     neighbour = %Neighbour{
@@ -143,8 +152,8 @@ defmodule Linx.Netlink.Rtnl.Wire do
   end
 
   def object(
-        {type, family, dst_len, src_len, tos, table, res1, res2, action, flags, dst, src,
-         priority, fwmark, table_ext, rest}
+        {type, <<family, dst_len, src_len, tos, table, res1, res2, action, flags::native-32>>,
+         dst, src, priority, fwmark, table_ext, rest}
       )
       when type in 32..34 do
     rule = %Rule{
@@ -167,7 +176,8 @@ defmodule Linx.Netlink.Rtnl.Wire do
     if rest == [], do: rule, else: Rule.__attrs__(rule, rest)
   end
 
-  def object({type, family, ifindex, filter_mask, link, rest}) when type in [92, 94] do
+  def object({type, <<family, _::24, ifindex::native-32, filter_mask::native-32>>, link, rest})
+      when type in [92, 94] do
     stats = %Stats{
       family: family,
       ifindex: ifindex,

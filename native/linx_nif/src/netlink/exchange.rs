@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use linx_sys::netlink::{EBADF, EBADMSG, EMSGSIZE, ENOBUFS, ETIMEDOUT, Socket};
 use linx_sys::{Fault, Stage};
-use linx_wire::netlink::{Frame, Frames, Verdict};
+use linx_wire::netlink::{Frames, Verdict};
 use rustler::{Env, Term};
 
+use super::dump::{Dump, Wanted};
 use super::lock;
 use super::terms::{self, Form};
 
@@ -45,13 +46,18 @@ impl Default for Exchange {
 }
 
 /// What came back.
-#[derive(Default)]
 pub struct Answer<'a> {
-    pub messages: Vec<Term<'a>>,
+    pub data: Dump,
     pub errors: Vec<Term<'a>>,
     /// NLM_F_DUMP_INTR: the objects changed while they were listed, and some may be missing or twice there.
     pub torn: bool,
+}
+
+/// How an answer stands.
+#[derive(Default)]
+struct Progress {
     done: bool,
+    lost: bool,
 }
 
 /// What a listening socket had to say.
@@ -82,43 +88,47 @@ impl Exchange {
         // Taken in turn already, except while the request of a process that was killed still runs.
         let _running = lock(&self.running);
         socket.send(bytes)?;
-        let mut answer = Answer::default();
-        let result = self.collect(env, socket, seqs, form, open, &mut answer);
-        if result.is_err() {
+        let port = socket.port();
+        let answer = self.collect(env, socket, Wanted { port, seqs, form }, open);
+        if answer.is_err() {
             // The rest of a dump that we gave up would make the kernel refuse the next one (EBUSY).
             self.discard(socket);
         }
-        result.map(|()| answer)
+        answer
     }
 
     fn collect<'a>(
         &self,
         env: Env<'a>,
         socket: &Socket,
-        seqs: (u32, u32),
-        form: Form,
+        wanted: Wanted,
         open: Option<&dyn Fn() -> bool>,
-        answer: &mut Answer<'a>,
-    ) -> Result<(), Fault> {
-        let mut buffer = Vec::with_capacity(self.buffer.load(Relaxed));
-        let mut heard = Instant::now();
-        let mut lost = false;
+    ) -> Result<Answer<'a>, Fault> {
+        let most = self.buffer.load(Relaxed);
+        let mut answer = Answer {
+            data: Dump::new(Vec::with_capacity(most), wanted),
+            errors: Vec::new(),
+            torn: false,
+        };
+        let mut progress = Progress::default();
+        let mut silent = None;
         loop {
-            let datagram = match socket.receive(&mut buffer) {
+            let start = answer.data.bytes.len();
+            let datagram = match socket.receive(&mut answer.data.bytes, most) {
                 // Something was dropped. What is queued still counts, so read on; a final answer that is missing is
                 // then known to be lost.
                 Err(fault) if fault.errno == ENOBUFS => {
-                    lost = true;
+                    progress.lost = true;
                     continue;
                 }
                 other => other?,
             };
             let Some(datagram) = datagram else {
                 match open {
-                    _ if lost => return Err(Stage::Recv.fault(ENOBUFS)),
-                    None => return Ok(()),
+                    _ if progress.lost => return Err(Stage::Recv.fault(ENOBUFS)),
+                    None => return Ok(answer),
                     Some(open) if !open() => return Err(Stage::Recv.fault(EBADF)),
-                    Some(_) if heard.elapsed() > SILENCE => {
+                    Some(_) if silent.get_or_insert_with(Instant::now).elapsed() > SILENCE => {
                         return Err(Stage::Recv.fault(ETIMEDOUT));
                     }
                     Some(_) => socket.wait(SLICE)?,
@@ -126,35 +136,31 @@ impl Exchange {
                 continue;
             };
             if !datagram.from_kernel {
+                answer.data.bytes.truncate(start);
                 continue;
             }
-            if datagram.length > buffer.len() {
+            if datagram.length > answer.data.bytes.len() - start {
                 self.set_buffer(datagram.length.next_power_of_two());
                 return Err(Stage::Recv.fault(EMSGSIZE));
             }
-            heard = Instant::now();
-            for frame in Frames::new(&buffer) {
-                let frame = frame.map_err(|_| Stage::Recv.fault(EBADMSG))?;
-                // Multicast, and the late answer to a request that was given up, are not ours.
-                if frame.port == socket.port() && (seqs.0..=seqs.1).contains(&frame.seq) {
-                    answer.take(env, &frame, seqs.1, form, &mut lost);
-                }
-            }
+            silent = None;
+            answer.read(env, start, &mut progress)?;
             // Several requests share one final answer, and a lost error of an earlier one would read as success.
-            if answer.done && open.is_some() {
-                return match lost && seqs.0 != seqs.1 {
+            if progress.done && open.is_some() {
+                return match progress.lost && wanted.seqs.0 != wanted.seqs.1 {
                     true => Err(Stage::Recv.fault(ENOBUFS)),
-                    false => Ok(()),
+                    false => Ok(answer),
                 };
             }
         }
     }
 
     fn discard(&self, socket: &Socket) {
-        let mut buffer = Vec::with_capacity(self.buffer.load(Relaxed));
+        let most = self.buffer.load(Relaxed);
+        let mut buffer = Vec::with_capacity(most);
         loop {
-            match socket.receive(&mut buffer) {
-                Ok(Some(_)) => {}
+            match socket.receive(&mut buffer, most) {
+                Ok(Some(_)) => buffer.clear(),
                 Err(fault) if fault.errno == ENOBUFS => {}
                 Ok(None) | Err(_) => return,
             }
@@ -173,14 +179,16 @@ impl Exchange {
         form: Form,
         most: u32,
     ) -> Result<Events<'a>, Fault> {
-        let mut buffer = Vec::with_capacity(self.buffer.load(Relaxed));
+        let room = self.buffer.load(Relaxed);
+        let mut buffer = Vec::with_capacity(room);
         let mut messages = Vec::new();
         let mut taken = 0;
         for _ in 0..most {
             if taken > DRAIN {
                 break;
             }
-            let datagram = match socket.receive(&mut buffer) {
+            buffer.clear();
+            let datagram = match socket.receive(&mut buffer, room) {
                 Ok(Some(datagram)) => datagram,
                 Ok(None) => {
                     let state = State::Empty;
@@ -217,24 +225,36 @@ impl Exchange {
 }
 
 impl<'a> Answer<'a> {
-    fn take(&mut self, env: Env<'a>, frame: &Frame<'_>, last: u32, form: Form, lost: &mut bool) {
-        self.torn |= frame.flags & NLM_F_DUMP_INTR != 0;
-        let verdict = match frame.kind {
-            NLMSG_NOOP => return,
-            NLMSG_OVERRUN => {
-                *lost = true;
-                return;
+    /// Reads the datagram that stands from `start` on.
+    fn read(&mut self, env: Env<'a>, start: usize, progress: &mut Progress) -> Result<(), Fault> {
+        let mut frames = Frames::new(self.data.bytes.get(start..).unwrap_or_default());
+        for frame in frames.by_ref() {
+            let frame = frame.map_err(|_| Stage::Recv.fault(EBADMSG))?;
+            if !self.data.wanted.has(&frame) {
+                continue;
             }
-            NLMSG_ERROR => Verdict::of_error(frame.flags, frame.payload),
-            NLMSG_DONE => Verdict::of_done(frame.flags, frame.payload),
-            _ => {
-                self.messages.push(terms::message(env, frame, form));
-                return;
+            self.torn |= frame.flags & NLM_F_DUMP_INTR != 0;
+            let verdict = match frame.kind {
+                NLMSG_NOOP => continue,
+                NLMSG_OVERRUN => {
+                    progress.lost = true;
+                    continue;
+                }
+                NLMSG_ERROR => Verdict::of_error(frame.flags, frame.payload),
+                NLMSG_DONE => Verdict::of_done(frame.flags, frame.payload),
+                _ => {
+                    self.data.count += 1;
+                    continue;
+                }
+            };
+            if verdict.errno != 0 {
+                self.errors.push(terms::failure(env, frame.seq, &verdict));
             }
-        };
-        if verdict.errno != 0 {
-            self.errors.push(terms::failure(env, frame.seq, &verdict));
+            progress.done |= frame.seq == self.data.wanted.seqs.1;
         }
-        self.done |= frame.seq == last;
+        // The next datagram follows at once, so what was padding here must not be in its way.
+        let padding = frames.left();
+        self.data.end_datagram(padding);
+        Ok(())
     }
 }

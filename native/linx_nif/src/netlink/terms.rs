@@ -4,13 +4,21 @@
 //! what building maps here costs, and with 40 % less memory, since structs that Elixir makes share their keys.
 
 use linx_sys::Fault;
-use linx_wire::netlink::schema::Value;
-use linx_wire::netlink::{Frame, Frames, Verdict, rtnl};
+use linx_wire::netlink::schema::{Found, MAX_HEADER, MAX_SLOTS, Value};
+use linx_wire::netlink::{Frame, Frames, Verdict, frame, rtnl};
 use rustler::types::atom::{error, nil, ok};
-use rustler::{Atom, Decoder, Encoder, Env, Error, NewBinary, NifResult, Term};
+use rustler::types::tuple::make_tuple;
+use rustler::{
+    Atom, Binary, Decoder, Encoder, Env, Error, ListIterator, NewBinary, NifResult, ResourceArc,
+    Term,
+};
 
+use super::dump::DumpResource;
 use super::exchange::{Answer, Events, State};
 use crate::reply::fault_term;
+
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
 
 mod atoms {
     rustler::atoms! { raw, rtnl, empty, more, overrun, malformed, busy }
@@ -21,7 +29,7 @@ mod atoms {
 pub enum Form {
     /// `{type, flags, seq, payload}`.
     Raw,
-    /// `{type, field, ..., rest}` by rtnetlink's schemas; `{type}` for a type that has none.
+    /// `{type, header, attribute, ..., rest}` by rtnetlink's schemas; `{type}` for a type that has none.
     Rtnl,
 }
 
@@ -49,28 +57,24 @@ fn object<'a>(env: Env<'a>, frame: &Frame<'_>) -> Term<'a> {
     let Some(schema) = rtnl::schema(frame.kind) else {
         return (frame.kind,).encode(env);
     };
-    let mut rest = Vec::new();
-    let slots = schema.walk(frame.payload, &mut rest);
-    let mut terms = [nil().encode(env); linx_wire::netlink::schema::MAX_SLOTS + 2];
-    let used = schema.slots() + 2;
-    let values = slots.iter().map(|value| field(env, value));
-    let rest = rest
-        .iter()
-        .map(|(kind, bytes)| (kind, binary(env, bytes)).encode(env))
-        .collect::<Vec<_>>()
-        .encode(env);
-    let all = std::iter::once(frame.kind.encode(env))
-        .chain(values.take(schema.slots()))
-        .chain(std::iter::once(rest));
-    for (place, term) in terms.iter_mut().zip(all) {
-        *place = term;
+    let mut header = [0; MAX_HEADER];
+    let mut terms = [nil().encode(env); MAX_SLOTS + 3];
+    let mut others = Vec::new();
+    terms[0] = frame.kind.encode(env);
+    terms[1] = binary(env, schema.header(frame.payload, &mut header));
+    for found in schema.walk(frame.payload) {
+        match found {
+            Found::Field(slot, value) => terms[slot + 2] = field(env, value),
+            Found::Other(kind, bytes) => others.push((kind, binary(env, bytes))),
+        }
     }
-    rustler::types::tuple::make_tuple(env, &terms[..used])
+    let size = schema.attrs.len() + 3;
+    terms[size - 1] = others.encode(env);
+    make_tuple(env, &terms[..size])
 }
 
-fn field<'a>(env: Env<'a>, value: &Value<'_>) -> Term<'a> {
+fn field<'a>(env: Env<'a>, value: Value<'_>) -> Term<'a> {
     match value {
-        Value::Absent => nil().encode(env),
         Value::Unsigned(number) => number.encode(env),
         Value::Signed(number) => number.encode(env),
         Value::Bytes(bytes) => binary(env, bytes),
@@ -95,12 +99,45 @@ pub fn busy(env: Env<'_>) -> Term<'_> {
     atoms::busy().encode(env)
 }
 
-/// `{:ok, messages, errors, torn}` or `{:error, {stage, errno}}`.
+/// `{:ok, messages, errors, torn}` or `{:error, {stage, errno}}`. A long dump is `{dump, count}` for its messages.
 pub fn answer<'a>(env: Env<'a>, answer: Result<Answer<'a>, Fault>) -> Term<'a> {
     match answer {
-        Ok(answer) => (ok(), answer.messages, answer.errors, answer.torn).encode(env),
+        Ok(Answer {
+            mut data,
+            errors,
+            torn,
+        }) => {
+            let messages = match data.is_long() {
+                true => {
+                    let count = data.count;
+                    (ResourceArc::new(DumpResource::new(data)), count).encode(env)
+                }
+                false => data.terms(env).encode(env),
+            };
+            (ok(), messages, errors, torn).encode(env)
+        }
         Err(fault) => (error(), fault_term(env, fault)).encode(env),
     }
+}
+
+/// The messages that a call asks to have sent, `[{type, flags, payload}]`, numbered from `first`: their bytes and the
+/// last number. Errors come back without being asked for, so the last one's acknowledgement stands for all.
+pub fn frames(requests: ListIterator<'_>, first: u32) -> NifResult<(Vec<u8>, u32)> {
+    let mut bytes = Vec::with_capacity(256);
+    let mut seq = first;
+    let mut requests = requests.peekable();
+    while let Some(request) = requests.next() {
+        let (kind, flags, payload) = request.decode::<(u16, u16, Binary<'_>)>()?;
+        let flags = match requests.peek() {
+            Some(_) => flags | NLM_F_REQUEST,
+            None => flags | NLM_F_REQUEST | NLM_F_ACK,
+        };
+        if !frame::push(&mut bytes, kind, flags, seq, &payload) {
+            return Err(Error::BadArg);
+        }
+        seq += u32::from(requests.peek().is_some());
+    }
+    Ok((bytes, seq))
 }
 
 /// `{:ok, messages, :empty | :more | :overrun}` or `{:error, {stage, errno}}`.

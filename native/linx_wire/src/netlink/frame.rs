@@ -33,6 +33,26 @@ impl<'a> Frames<'a> {
     pub fn new(datagram: &'a [u8]) -> Self {
         Self { rest: datagram }
     }
+
+    /// How many bytes are still to be split.
+    pub fn left(&self) -> usize {
+        self.rest.len()
+    }
+}
+
+/// Appends a message with the port 0, which the kernel fills in; false if no 32-bit length can say how long it is.
+pub fn push(buffer: &mut Vec<u8>, kind: u16, flags: u16, seq: u32, payload: &[u8]) -> bool {
+    let Ok(length) = u32::try_from(HEADER + payload.len()) else {
+        return false;
+    };
+    buffer.extend_from_slice(&length.to_ne_bytes());
+    buffer.extend_from_slice(&kind.to_ne_bytes());
+    buffer.extend_from_slice(&flags.to_ne_bytes());
+    buffer.extend_from_slice(&seq.to_ne_bytes());
+    buffer.extend_from_slice(&[0; 4]);
+    buffer.extend_from_slice(payload);
+    buffer.resize(align(buffer.len()), 0);
+    true
 }
 
 impl<'a> Iterator for Frames<'a> {
@@ -87,6 +107,30 @@ mod tests {
         assert_eq!(frames.len(), 2);
         assert_eq!(frames[0].map(|frame| frame.payload), Ok(&[1, 2, 3][..]));
         assert_eq!(frames[1].map(|frame| frame.seq), Ok(7));
+    }
+
+    #[test]
+    fn what_is_pushed_is_split_again() {
+        let mut bytes = Vec::new();
+        assert!(push(&mut bytes, 24, 5, 7, &[1, 2, 3]));
+        assert!(push(&mut bytes, 25, 1, 8, &[]));
+        assert_eq!(bytes.len(), 20 + 16);
+        let mut frames = Frames::new(&bytes);
+        let first = frames.next().unwrap().unwrap();
+        let (kind, flags, seq, port) = (24, 5, 7, 0);
+        let payload = &[1, 2, 3][..];
+        assert_eq!(
+            first,
+            Frame {
+                kind,
+                flags,
+                seq,
+                port,
+                payload
+            }
+        );
+        assert_eq!(frames.left(), 16);
+        assert_eq!(frames.next().unwrap().unwrap().seq, 8);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! rtnetlink's messages, as tables in the order in which the Elixir side takes the fields.
+//! rtnetlink's messages, as tables in the order in which the Elixir side takes the attributes.
 //!
 //! Numbers from linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/neighbour.h and linux/fib_rules.h at 6.18.
 
@@ -21,7 +21,6 @@ pub fn schema(message: u16) -> Option<&'static Schema> {
 /// `struct ifinfomsg` and IFLA_*.
 pub static LINK: Schema = Schema::new(
     16,
-    &[(0, U8), (2, U16), (4, S32), (8, U32), (12, U32)],
     &[
         (1, Bytes),  // ADDRESS
         (3, Text),   // IFNAME
@@ -51,7 +50,6 @@ pub static LINK: Schema = Schema::new(
 /// `struct ifaddrmsg` and IFA_*.
 pub static ADDRESS: Schema = Schema::new(
     8,
-    &[(0, U8), (1, U8), (2, U8), (3, U8), (4, U32)],
     &[
         (1, Ip),   // ADDRESS
         (2, Ip),   // LOCAL
@@ -68,17 +66,6 @@ pub static ADDRESS: Schema = Schema::new(
 pub static ROUTE: Schema = Schema::new(
     12,
     &[
-        (0, U8),
-        (1, U8),
-        (2, U8),
-        (3, U8),
-        (4, U8),
-        (5, U8),
-        (6, U8),
-        (7, U8),
-        (8, U32),
-    ],
-    &[
         (1, Ip),   // DST
         (5, Ip),   // GATEWAY
         (4, U32),  // OIF
@@ -93,7 +80,6 @@ pub static ROUTE: Schema = Schema::new(
 /// `struct ndmsg` and NDA_*.
 pub static NEIGHBOUR: Schema = Schema::new(
     12,
-    &[(0, U8), (4, S32), (8, U16), (10, U8), (11, U8)],
     &[
         (1, Ip),    // DST
         (2, Bytes), // LLADDR
@@ -108,17 +94,6 @@ pub static NEIGHBOUR: Schema = Schema::new(
 pub static RULE: Schema = Schema::new(
     12,
     &[
-        (0, U8),
-        (1, U8),
-        (2, U8),
-        (3, U8),
-        (4, U8),
-        (5, U8),
-        (6, U8),
-        (7, U8),
-        (8, U32),
-    ],
-    &[
         (1, Ip),   // DST
         (2, Ip),   // SRC
         (6, U32),  // PRIORITY
@@ -131,7 +106,6 @@ pub static RULE: Schema = Schema::new(
 /// `struct if_stats_msg` and IFLA_STATS_*.
 pub static STATS: Schema = Schema::new(
     12,
-    &[(0, U8), (4, U32), (8, U32)],
     &[(1, Bytes)], // LINK_64
     &[],
 );

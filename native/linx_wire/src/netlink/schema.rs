@@ -1,8 +1,8 @@
 //! A message kind as a table, and the walk that reads a message by it.
 //!
-//! The walk keeps the fields that the table names and passes over those it says to skip. Everything else, and a known
-//! attribute that is too short for its shape, goes to `rest` with its bytes, so that nothing a newer kernel sends is
-//! fatal or lost.
+//! The walk gives the fields that the table names and passes over those it says to skip. Everything else, and a known
+//! attribute that is too short for its shape, comes with its type and bytes, so that nothing a newer kernel sends is fatal
+//! or lost.
 
 use super::Attrs;
 
@@ -22,43 +22,47 @@ pub enum Shape {
 }
 
 /// A field that was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
-    #[default]
-    Absent,
     Unsigned(u32),
     Signed(i32),
     Bytes(&'a [u8]),
 }
 
-/// Slots a schema may have, and the greatest attribute type that the index holds.
-pub const MAX_SLOTS: usize = 32;
+/// Slots a schema may have, and the longest header.
+pub const MAX_SLOTS: usize = 20;
+pub const MAX_HEADER: usize = 16;
+
+/// The greatest attribute type that the index holds, and one.
 const INDEXED: usize = 128;
-const MAX_HEADER: usize = 64;
 
 const UNKNOWN: u8 = 0xff;
 const SKIPPED: u8 = 0xfe;
 
-/// One kind of message. Slots are the header's fields in order, then the attributes in order.
+/// One kind of message: a fixed header, and attributes of which some are wanted. An attribute's place in `attrs` is its
+/// slot.
 #[derive(Debug)]
 pub struct Schema {
-    pub header: &'static [(usize, Shape)],
     /// Length of the fixed header, padding included.
-    pub header_length: usize,
+    pub header: usize,
     pub attrs: &'static [(u16, Shape)],
     index: [u8; INDEXED],
 }
 
+/// What a walk finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// The attribute of a slot.
+    Field(usize, Value<'a>),
+    /// An attribute that the table does not have, or that is too short for its shape.
+    Other(u16, &'a [u8]),
+}
+
 impl Schema {
     /// `skip` lists attributes that are known and not wanted.
-    pub const fn new(
-        header_length: usize,
-        header: &'static [(usize, Shape)],
-        attrs: &'static [(u16, Shape)],
-        skip: &'static [u16],
-    ) -> Self {
-        assert!(header.len() + attrs.len() <= MAX_SLOTS);
-        assert!(header_length <= MAX_HEADER);
+    pub const fn new(header: usize, attrs: &'static [(u16, Shape)], skip: &'static [u16]) -> Self {
+        assert!(attrs.len() <= MAX_SLOTS);
+        assert!(header <= MAX_HEADER);
         let mut index = [UNKNOWN; INDEXED];
         let mut at = 0;
         while at < attrs.len() {
@@ -72,47 +76,36 @@ impl Schema {
         }
         Self {
             header,
-            header_length,
             attrs,
             index,
         }
     }
 
-    pub const fn slots(&self) -> usize {
-        self.header.len() + self.attrs.len()
+    /// The header of `payload`; one that is cut short is filled with zeros, which is what `room` is for.
+    pub fn header<'a>(&self, payload: &'a [u8], room: &'a mut [u8; MAX_HEADER]) -> &'a [u8] {
+        if let Some(header) = payload.get(..self.header) {
+            return header;
+        }
+        room[..payload.len()].copy_from_slice(payload);
+        &room[..self.header]
     }
 
-    /// Reads `payload`. A header cut short is filled with zeros; of an attribute that comes twice the last counts.
-    pub fn walk<'a>(
-        &self,
-        payload: &'a [u8],
-        rest: &mut Vec<(u16, &'a [u8])>,
-    ) -> [Value<'a>; MAX_SLOTS] {
-        let mut slots = [Value::Absent; MAX_SLOTS];
-        let mut header = [0; MAX_HEADER];
-        let present = payload.len().min(self.header_length);
-        header[..present].copy_from_slice(&payload[..present]);
-        for (slot, (at, shape)) in slots.iter_mut().zip(self.header) {
-            *slot = number(*shape, &header[*at..]).unwrap_or_default();
-        }
-        let attrs = payload.get(self.header_length..).unwrap_or_default();
-        for (kind, bytes) in Attrs::new(attrs) {
-            let at = self
-                .index
-                .get(usize::from(kind))
-                .copied()
-                .unwrap_or(UNKNOWN);
-            if at == SKIPPED {
-                continue;
+    /// The attributes of `payload` in order. Of one that comes twice the last counts.
+    pub fn walk<'a>(&self, payload: &'a [u8]) -> impl Iterator<Item = Found<'a>> {
+        let attrs = payload.get(self.header..).unwrap_or_default();
+        Attrs::new(attrs).filter_map(|(kind, bytes)| {
+            let slot = self.index.get(usize::from(kind)).copied();
+            let slot = slot.unwrap_or(UNKNOWN);
+            if slot == SKIPPED {
+                return None;
             }
-            let known = self.attrs.get(usize::from(at));
-            let slot = slots.get_mut(self.header.len() + usize::from(at));
-            match (known.and_then(|(_, shape)| read(*shape, bytes)), slot) {
-                (Some(value), Some(slot)) => *slot = value,
-                _ => rest.push((kind, bytes)),
-            }
-        }
-        slots
+            let slot = usize::from(slot);
+            let shape = self.attrs.get(slot).map(|(_, shape)| *shape);
+            Some(match shape.and_then(|shape| read(shape, bytes)) {
+                Some(value) => Found::Field(slot, value),
+                None => Found::Other(kind, bytes),
+            })
+        })
     }
 }
 
@@ -142,7 +135,6 @@ mod tests {
 
     static SCHEMA: Schema = Schema::new(
         8,
-        &[(0, Shape::U8), (4, Shape::S32)],
         &[(1, Shape::Text), (2, Shape::U32), (3, Shape::Ip)],
         &[9],
     );
@@ -156,8 +148,7 @@ mod tests {
     }
 
     fn message(attrs: &[(u16, &[u8])]) -> Vec<u8> {
-        let mut bytes = vec![2, 0, 0, 0];
-        bytes.extend((-3_i32).to_ne_bytes());
+        let mut bytes = vec![2, 0, 0, 0, 5, 6, 7, 8];
         for (kind, payload) in attrs {
             bytes.extend(attribute(*kind, payload));
         }
@@ -173,49 +164,40 @@ mod tests {
             (3, &[1, 2, 3]),
             (300, b"new"),
         ]);
-        let mut rest = Vec::new();
-        let slots = SCHEMA.walk(&bytes, &mut rest);
+        let found: Vec<_> = SCHEMA.walk(&bytes).collect();
         assert_eq!(
-            slots[..5],
+            found,
             [
-                Value::Unsigned(2),
-                Value::Signed(-3),
-                Value::Bytes(b"eth0"),
-                Value::Absent,
-                Value::Absent
+                Found::Field(0, Value::Bytes(b"eth0")),
+                Found::Other(2, &[1, 0]),
+                Found::Other(3, &[1, 2, 3]),
+                Found::Other(300, b"new"),
             ]
         );
-        assert_eq!(
-            rest,
-            [(2, &[1, 0][..]), (3, &[1, 2, 3][..]), (300, &b"new"[..])]
-        );
     }
 
     #[test]
-    fn longer_numbers_are_read_as_their_prefix_and_the_last_one_counts() {
-        let bytes = message(&[(2, &[1, 0, 0, 0]), (2, &[5, 0, 0, 0, 9, 9, 9, 9])]);
-        let mut rest = Vec::new();
-        assert_eq!(
-            SCHEMA.walk(&bytes, &mut rest)[3],
-            Value::Unsigned(u32::from_le(5).to_le())
-        );
-        assert!(rest.is_empty());
+    fn longer_numbers_are_read_as_their_prefix() {
+        let bytes = message(&[(2, &[5, 0, 0, 0, 9, 9, 9, 9])]);
+        let found: Vec<_> = SCHEMA.walk(&bytes).collect();
+        let five = u32::from_ne_bytes([5, 0, 0, 0]);
+        assert_eq!(found, [Found::Field(1, Value::Unsigned(five))]);
     }
 
     #[test]
-    fn a_header_cut_short_reads_as_zero() {
-        let mut rest = Vec::new();
-        assert_eq!(
-            SCHEMA.walk(&[], &mut rest)[..2],
-            [Value::Unsigned(0), Value::Signed(0)]
-        );
+    fn a_header_cut_short_is_filled_with_zeros() {
+        let mut room = [0; MAX_HEADER];
+        assert_eq!(SCHEMA.header(&[1, 2], &mut room), [1, 2, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(SCHEMA.header(&message(&[]), &mut room)[4..], [5, 6, 7, 8]);
+        assert_eq!(SCHEMA.walk(&[1, 2]).count(), 0);
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let mut rest = Vec::new();
-            SCHEMA.walk(&bytes, &mut rest);
+            let mut room = [0; MAX_HEADER];
+            prop_assert_eq!(SCHEMA.header(&bytes, &mut room).len(), 8);
+            SCHEMA.walk(&bytes).count();
         }
     }
 }

@@ -1,0 +1,130 @@
+defmodule Linx.Netlink.Codec.Decoder do
+  @moduledoc false
+  # The code of a codec's decode/1, and what it calls.
+
+  import Linx.Netlink.Codec.Scalar, only: [is_scalar: 1]
+
+  alias Linx.Netlink.Attr
+  alias Linx.Netlink.Codec.{Encoder, Scalar}
+
+  @doc "The body of `decode/1`, where `bytes` is code for its argument."
+  @spec body(list(), Macro.t()) :: Macro.t()
+  def body([], bytes) do
+    quote do
+      __attrs__(%__MODULE__{}, unquote(Attr).scan(unquote(bytes)))
+    end
+  end
+
+  def body(header, bytes) do
+    size = header_size(header)
+
+    segments =
+      Enum.map(header, fn
+        {:pad, bytes} -> quote(do: _ :: size(unquote(bytes * 8)))
+        {:field, name, type} -> Scalar.segment(Encoder.var(name), type)
+      end)
+
+    pairs = for {:field, name, _} <- header, do: {name, Encoder.var(name)}
+
+    quote do
+      unquote({:<<>>, [], segments ++ [quote(do: attrs :: binary)]}) =
+        unquote(__MODULE__).fill(unquote(bytes), unquote(size))
+
+      __attrs__(%__MODULE__{unquote_splicing(pairs)}, unquote(Attr).scan(attrs))
+    end
+  end
+
+  @spec header_size(list()) :: non_neg_integer()
+  def header_size(header) do
+    Enum.sum_by(header, fn
+      {:pad, bytes} -> bytes
+      {:field, _, type} -> Scalar.bytes(type)
+    end)
+  end
+
+  @doc "`__attr__/1`: a number's `{name, type}`, `:skip`, or `nil`."
+  @spec lookup(map()) :: Macro.t()
+  def lookup(%{attrs: attrs, rest: rest}) do
+    skipped = if rest, do: elem(rest, 1), else: []
+
+    declared =
+      for {number, name, type} <- attrs do
+        quote do
+          defp __attr__(unquote(number)), do: {unquote(name), unquote(type)}
+        end
+      end
+
+    skips =
+      for number <- skipped do
+        quote(do: defp(__attr__(unquote(number)), do: :skip))
+      end
+
+    {:__block__, [], declared ++ skips ++ [quote(do: defp(__attr__(_), do: nil))]}
+  end
+
+  # -- what the code calls ---------------------------------------------------------------------------------------------
+
+  @spec fill(binary(), non_neg_integer()) :: binary()
+  def fill(body, size) when byte_size(body) >= size, do: body
+  def fill(body, size), do: body <> <<0::size((size - byte_size(body)) * 8)>>
+
+  @spec attrs(struct(), [Attr.attr()], (non_neg_integer() -> term()), atom()) :: struct()
+  def attrs(message, [], _lookup, _rest), do: message
+
+  def attrs(message, attrs, lookup, rest) do
+    {message, late, extra} = first_pass(attrs, message, [], [], lookup)
+
+    # A dispatched payload may stand before the field that says what it is.
+    {message, extra} =
+      Enum.reduce(late, {message, extra}, fn {number, name, type, bytes}, {message, extra} ->
+        {:dispatch, field, table} = type
+
+        case Map.get(table, Map.get(message, field)) do
+          nil -> {Map.replace!(message, name, bytes), extra}
+          module -> keep(message, name, read(module, bytes), {number, bytes}, extra)
+        end
+      end)
+
+    if rest == nil or extra == [],
+      do: message,
+      else: Map.replace!(message, rest, Map.fetch!(message, rest) ++ Enum.reverse(extra))
+  end
+
+  defp first_pass([], message, late, extra, _lookup), do: {message, Enum.reverse(late), extra}
+
+  defp first_pass([{number, bytes} = attr | attrs], message, late, extra, lookup) do
+    case lookup.(number) do
+      {name, {:dispatch, _, _} = type} ->
+        first_pass(attrs, message, [{number, name, type, bytes} | late], extra, lookup)
+
+      {name, type} ->
+        {message, extra} = keep(message, name, read(type, bytes), attr, extra)
+        first_pass(attrs, message, late, extra, lookup)
+
+      :skip ->
+        first_pass(attrs, message, late, extra, lookup)
+
+      nil ->
+        first_pass(attrs, message, late, [attr | extra], lookup)
+    end
+  end
+
+  defp keep(message, _name, nil, attr, extra), do: {message, [attr | extra]}
+  defp keep(message, name, value, _attr, extra), do: {Map.replace!(message, name, value), extra}
+
+  defp read(:u8, <<n, _::binary>>), do: n
+  defp read(:u16, <<n::native-16, _::binary>>), do: n
+  defp read(:u32, <<n::native-32, _::binary>>), do: n
+  defp read(:u64, <<n::native-64, _::binary>>), do: n
+  defp read(:s8, <<n::signed, _::binary>>), do: n
+  defp read(:s16, <<n::native-signed-16, _::binary>>), do: n
+  defp read(:s32, <<n::native-signed-32, _::binary>>), do: n
+  defp read(:u16_be, <<n::16, _::binary>>), do: n
+  defp read(:u32_be, <<n::32, _::binary>>), do: n
+  defp read(type, _short) when is_scalar(type), do: nil
+  defp read(:string, bytes), do: bytes |> :binary.split(<<0>>) |> hd()
+  defp read(:binary, bytes), do: bytes
+  defp read(:flag, _bytes), do: true
+  defp read({:nested, module}, bytes), do: module.decode(bytes)
+  defp read(module, bytes), do: module.decode(bytes)
+end
