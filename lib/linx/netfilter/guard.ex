@@ -26,7 +26,7 @@ defmodule Linx.Netfilter.Guard do
   """
 
   alias Linx.Netfilter.{Expr, Field}
-  alias Linx.Netfilter.Guard.{Join, Layers, Segment}
+  alias Linx.Netfilter.Guard.{Join, Layers, Segment, Tunnel}
 
   @type family :: Linx.Netfilter.Table.family()
 
@@ -84,9 +84,9 @@ defmodule Linx.Netfilter.Guard do
   end
 
   defp fold_guards(named, raw, done, layers) do
-    if fields(named) == [],
-      do: [%{named: named, raw: [raw], before: layers} | done],
-      else: drop_implied(named, raw, done, layers, min(length(done), 3))
+    if Enum.any?(named, &field?/1),
+      do: drop_implied(named, raw, done, layers, done |> Enum.take(3) |> length()),
+      else: [%{named: named, raw: [raw], before: layers} | done]
   end
 
   defp drop_implied(named, raw, done, layers, 0),
@@ -106,15 +106,48 @@ defmodule Linx.Netfilter.Guard do
 
   # The guard segments that the fields of a segment need, and the layers after them.
   defp required(segment, layers) do
-    Enum.reduce(fields(segment), {[], layers}, fn field, {guards, layers} ->
-      case Layers.require(layers, field.protocol, field.base) do
-        {:ok, more, layers} -> {guards ++ more, layers}
-        {:error, _conflict} -> {guards, layers}
-      end
+    Enum.reduce(segment, {[], layers}, fn expr, {guards, layers} ->
+      {more, layers} = asked(expr, layers)
+      {guards ++ more, layers}
     end)
   end
 
-  defp fields(segment) do
-    for %Expr{data: %{field: name}} <- segment, {:ok, field} <- [Field.fetch(name)], do: field
+  defp asked(
+         %Expr{name: :inner, data: %{type: tunnel, expr: %Expr{data: %{field: name}}}},
+         layers
+       )
+       when is_atom(tunnel) do
+    {outer, layers} = ask(layers, Tunnel.protocol(tunnel), :transport)
+
+    with {:ok, field} <- Field.fetch(name) do
+      {inner, inside} = layers |> Layers.inner(tunnel) |> ask(field.protocol, field.base)
+
+      {outer ++ Enum.map(inner, &Tunnel.wrap(&1, tunnel)),
+       Layers.put_inner(layers, tunnel, inside)}
+    else
+      :error -> {outer, layers}
+    end
   end
+
+  defp asked(%Expr{data: %{field: name}}, layers) do
+    case Field.fetch(name) do
+      {:ok, field} -> ask(layers, field.protocol, field.base)
+      :error -> {[], layers}
+    end
+  end
+
+  defp asked(_expr, layers), do: {[], layers}
+
+  defp ask(layers, nil, _base), do: {[], layers}
+
+  defp ask(layers, protocol, base) do
+    case Layers.require(layers, protocol, base) do
+      {:ok, guards, layers} -> {guards, layers}
+      {:error, _conflict} -> {[], layers}
+    end
+  end
+
+  defp field?(%Expr{name: :inner, data: %{expr: %Expr{data: %{field: _}}}}), do: true
+  defp field?(%Expr{data: %{field: _}}), do: true
+  defp field?(_expr), do: false
 end

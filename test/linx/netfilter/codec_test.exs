@@ -92,7 +92,7 @@ defmodule Linx.Netfilter.CodecTest do
       Expr.objref(:quota, "q"),
       Expr.objref_map("om"),
       Expr.flow_offload("ft"),
-      Expr.inner(Expr.payload(:network, 12, 4), type: 1, flags: [:nh], hdrsize: 8),
+      Expr.inner(Expr.payload(:network, 12, 4), type: :geneve, flags: [:nh], hdrsize: 8),
       Expr.xfrm(:reqid, dir: :out, spnum: 1),
       Expr.tunnel(:id, mode: :rx),
       Expr.new(:match, %{name: "comment", rev: 0, info: <<1, 2, 3>>}),

@@ -6,9 +6,11 @@ defmodule Linx.Netfilter.Guard.Layers do
   # {:one_of, protocols} after a test against a set, or a protocol. `tags` counts the VLAN headers seen.
 
   alias Linx.Netfilter.{Expr, Field}
+  alias Linx.Netfilter.Guard.Tunnel
 
   # `icmp` holds the ICMP types tested for: the words behind them have a name per type.
-  defstruct family: nil, link: nil, network: nil, transport: nil, tags: 0, icmp: []
+  # `inner` has the layers of the packet inside a tunnel, by tunnel.
+  defstruct family: nil, link: nil, network: nil, transport: nil, tags: 0, icmp: [], inner: %{}
 
   @type t :: %__MODULE__{}
 
@@ -42,6 +44,22 @@ defmodule Linx.Netfilter.Guard.Layers do
   def new(:bridge), do: %__MODULE__{family: :bridge, link: :ether}
   # A table of a family that Linx does not know implies nothing.
   def new(family), do: %__MODULE__{family: family}
+
+  @doc false
+  # What is known of the packet inside a tunnel. Nothing at first: it may be Ethernet, or in plain GRE a network packet at once.
+  @spec inner(t(), atom()) :: t()
+  def inner(%__MODULE__{inner: inner}, tunnel) do
+    case inner do
+      %{^tunnel => layers} -> layers
+      _ when tunnel == :gre -> new(:netdev)
+      _ -> new(:bridge)
+    end
+  end
+
+  @doc false
+  @spec put_inner(t(), atom(), t()) :: t()
+  def put_inner(%__MODULE__{} = layers, tunnel, inside),
+    do: %{layers | inner: Map.put(layers.inner, tunnel, inside)}
 
   @doc false
   # The guard segments before a field of `protocol`, and the layers after them; or {:error, {there, wanted}}.
@@ -178,8 +196,8 @@ defmodule Linx.Netfilter.Guard.Layers do
   @doc false
   # The layers after a segment. Only equality says something: with one value, or with a set of them.
   @spec observe(t(), [Expr.t()]) :: t()
-  def observe(layers, [load, %Expr{name: :cmp, data: %{op: :eq, data: value}}])
-      when is_binary(value) do
+  def observe(layers, [%Expr{name: name} = load, %Expr{name: :cmp, data: %{op: :eq, data: value}}])
+      when is_binary(value) and name != :inner do
     case Linx.Netfilter.Guard.Join.parts([load, Expr.cmp(:eq, value)], layers) do
       nil ->
         tested(layers, load, [value])
@@ -191,10 +209,18 @@ defmodule Linx.Netfilter.Guard.Layers do
     end
   end
 
-  def observe(layers, [load, %Expr{name: :__anon_set, data: data}])
-      when not is_map_key(data, :data_type) and not is_map_key(data, :lookup_flags) do
+  def observe(layers, [%Expr{name: name} = load, %Expr{name: :__anon_set, data: data}])
+      when name != :inner and not is_map_key(data, :data_type) and
+             not is_map_key(data, :lookup_flags) do
     values = for number <- data.elements, is_integer(number), do: number
     if values == [], do: layers, else: tested(layers, load, Enum.map(values, &{:number, &1}))
+  end
+
+  def observe(layers, [%Expr{name: :inner} | _] = segment) do
+    case Tunnel.unwrap(segment) do
+      {tunnel, bare} -> put_inner(layers, tunnel, layers |> inner(tunnel) |> observe(bare))
+      nil -> layers
+    end
   end
 
   def observe(layers, _segment), do: layers
@@ -285,7 +311,25 @@ defmodule Linx.Netfilter.Guard.Layers do
     end
   end
 
+  defp name(layers, [%Expr{name: :inner, data: %{type: tunnel, expr: load}} = expr | rest], acc)
+       when is_atom(tunnel) and is_struct(load, Expr) do
+    case field(inside(layers, load, tunnel), load.name, load.data, rest) do
+      nil ->
+        name(layers, rest, [expr | acc])
+
+      field ->
+        load = %{load | data: Map.put(load.data, :field, field.name)}
+        name(layers, rest, [%{expr | data: %{expr.data | expr: load}} | acc])
+    end
+  end
+
   defp name(layers, [expr | rest], acc), do: name(layers, rest, [expr | acc])
+
+  # The tunnel's own header has no layer: it is named by the tunnel.
+  defp inside(layers, %Expr{data: %{base: :tunnel}}, tunnel),
+    do: %{inner(layers, tunnel) | link: tunnel}
+
+  defp inside(layers, _load, tunnel), do: inner(layers, tunnel)
 
   @doc false
   def field(layers, kind, data, rest \\ [])
@@ -325,6 +369,7 @@ defmodule Linx.Netfilter.Guard.Layers do
     end
   end
 
+  defp protocol(%{link: tunnel}, :tunnel, _offset) when tunnel in [:vxlan, :geneve], do: tunnel
   defp protocol(layers, :network, _offset), do: layers.network
   # After `meta l4proto { tcp, udp }` the ports are where all of these have them.
   @with_ports [:tcp, :udp, :udplite, :sctp, :dccp]

@@ -97,6 +97,8 @@ defmodule Linx.Netfilter.Wire.Constants do
     ng: [:incremental, :random],
     xfrm_key: [:_, :daddr_ip4, :daddr_ip6, :saddr_ip4, :saddr_ip6, :reqid, :spi],
     xfrm_dir: [:in, :out],
+    # enum nft_inner_type, and nft's own numbers after it.
+    inner_type: [:_, :vxlan, :geneve, :gre, :gretap],
     tunnel: [:path, :id],
     tunnel_mode: [:none, :rx, :tx],
     object: [

@@ -75,10 +75,6 @@ defmodule Linx.NFT.Compiler.Assign do
          scope
        ) do
     {term, scope} = Operand.operand(value, const(target), scope)
-
-    unless term.kind == :const,
-      do: Fault.fail(meta, "a field of part of a byte can only be set to a constant")
-
     write(target, data, shift, lhs, term, meta, scope)
   end
 
@@ -98,28 +94,38 @@ defmodule Linx.NFT.Compiler.Assign do
       {offset, len, target.kind} == {data.offset, data.len, :load} ->
         {[{:fixed, Generate.load(term, 0) ++ [Expr.new(:payload, write)]}], scope}
 
-      term.kind == :const and is_integer(term.data) ->
-        keep =
-          Bitwise.bxor(
-            Bitwise.bsl(1, 8 * len) - 1,
-            Bitwise.bsl(Bitwise.bsl(1, target.len) - 1, shift)
-          )
-
+      bits = bits(term, target) ->
+        {mask, xor} = bits
+        field = Bitwise.bsl(Bitwise.bsl(1, target.len) - 1, shift)
+        beside = Bitwise.bxor(Bitwise.bsl(1, 8 * len) - 1, field)
+        mask = Term.number(Bitwise.bor(beside, Bitwise.bsl(mask, shift)), len, :big)
+        xor = Term.number(Bitwise.bsl(xor, shift), len, :big)
         load = Expr.payload(data.base, offset, len)
-
-        mask =
-          Generate.bitwise(
-            1,
-            Term.number(keep, len, :big),
-            Term.number(Bitwise.bsl(term.data, shift), len, :big)
-          )
-
-        {[{:fixed, [load, mask, Expr.new(:payload, write)]}], scope}
+        {[{:fixed, [load, Generate.bitwise(1, mask, xor), Expr.new(:payload, write)]}], scope}
 
       true ->
-        Fault.fail(meta, "this field can only be set to a constant")
+        Fault.fail(
+          meta,
+          "this field can only be set to a constant, or to itself combined with one"
+        )
     end
   end
+
+  # What is written as (what is there & mask) ^ xor: a constant, or bits of the field itself set, cleared or flipped.
+  defp bits(%Term{kind: :const, data: n}, _target) when is_integer(n), do: {0, n}
+
+  defp bits(%Term{kind: :bits} = term, target) do
+    case Generate.masked(term) do
+      {%Term{data: data, shift: shift}, mask, xor}
+      when data == target.data and shift == target.shift ->
+        {mask, xor}
+
+      _ ->
+        nil
+    end
+  end
+
+  defp bits(_term, _target), do: nil
 
   defp words(offset, len, shift) do
     {offset, len} = if rem(offset, 2) == 1, do: {offset - 1, len + 1}, else: {offset, len}

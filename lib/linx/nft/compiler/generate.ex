@@ -18,20 +18,25 @@ defmodule Linx.NFT.Compiler.Generate do
   @spec load(Term.t(), 0..15, boolean()) :: [Expr.t()]
   def load(term, word, shifted? \\ true)
 
-  def load(%Term{kind: :load, data: {name, data}}, word, _shifted?),
-    do: [Expr.new(name, Map.put(data, :dreg, register(word)))]
+  def load(%Term{kind: :load, data: source}, word, _shifted?),
+    do: [into(source, register(word))]
 
-  def load(%Term{kind: :part, data: {{name, data}, mask, count}, shift: shift}, word, shifted?) do
-    reg = register(word)
-    masked = bitwise(reg, <<mask::size(8 * count)>>, <<0::size(8 * count)>>)
-    load = Expr.new(name, Map.put(data, :dreg, reg))
-
+  def load(%Term{kind: :part, data: {_, _, count}, shift: shift} = term, word, shifted?) do
     if shifted? and shift > 0,
-      do: [load, masked, shift(reg, :rshift, shift, count)],
-      else: [load, masked]
+      do: in_place(term, word) ++ [shift(register(word), :rshift, shift, count)],
+      else: in_place(term, word)
   end
 
   def load(%Term{kind: :bits} = term, word, _shifted?), do: bits(term, word)
+
+  def load(%Term{kind: :bool, data: {op, left, right}, len: len}, word, _shifted?) do
+    {reg, other} = {register(word), register(word + 4)}
+    op = Map.fetch!(%{amp: :and, pipe: :or, caret: :xor}, op)
+
+    load(left, word) ++
+      load(right, word + 4) ++
+      [Expr.bool(op, len: div(len + 7, 8), sreg: reg, sreg2: other, dreg: reg)]
+  end
 
   def load(%Term{kind: :concat, data: parts}, word, _shifted?) do
     {exprs, _} =
@@ -49,7 +54,26 @@ defmodule Linx.NFT.Compiler.Generate do
     load(key, source) ++ [Expr.new(:hash, hash)]
   end
 
-  def load(%Term{kind: :order, data: term, len: len}, word, shifted?) do
+  # The kernel shifts numbers of the host's order: a field that lies in two bytes is turned before it is moved down.
+  def load(
+        %Term{kind: :order, order: :host, data: %Term{kind: :part, data: {_, _, count}} = part},
+        word,
+        true
+      )
+      when part.shift > 0 do
+    reg = register(word)
+    size = if rem(count, 8) == 0, do: 8, else: if(rem(count, 4) == 0, do: 4, else: 2)
+
+    in_place(part, word) ++
+      [
+        Expr.byteorder(:ntoh, len: count, size: size, sreg: reg, dreg: reg),
+        shift(reg, :rshift, part.shift, count)
+      ]
+  end
+
+  def load(%Term{kind: :order, data: term} = ordered, word, shifted?) do
+    # Widened to what it is assigned to, only the bytes that were loaded are turned.
+    len = 8 * div(min(ordered.len, term.len) + 7, 8)
     bytes = div(len, 8)
     size = if rem(len, 64) == 0, do: 8, else: if(rem(len, 32) == 0, do: 4, else: 2)
     op = if term.order == :host, do: :hton, else: :ntoh
@@ -67,6 +91,18 @@ defmodule Linx.NFT.Compiler.Generate do
 
   def load(%Term{kind: :const} = term, word, _shifted?),
     do: [Expr.new(:immediate, %{dreg: register(word), data: Term.bytes(term)})]
+
+  # The field where it stands in its bytes, what is beside it masked away.
+  defp in_place(%Term{kind: :part, data: {source, mask, count}}, word) do
+    reg = register(word)
+    [into(source, reg), bitwise(reg, <<mask::size(8 * count)>>, <<0::size(8 * count)>>)]
+  end
+
+  # The register is that of the inner load, where a tunnel is looked into.
+  defp into({:inner, %{expr: %Expr{data: inner} = expr} = data}, reg),
+    do: Expr.new(:inner, %{data | expr: %{expr | data: Map.put(inner, :dreg, reg)}})
+
+  defp into({name, data}, reg), do: Expr.new(name, Map.put(data, :dreg, reg))
 
   defp key_bits(%Term{kind: :concat, len: len}), do: len
   defp key_bits(%Term{len: len}), do: 8 * div(len + 7, 8)
@@ -90,6 +126,14 @@ defmodule Linx.NFT.Compiler.Generate do
 
   defp bits(%Term{kind: :bits, data: {op, inner, n}, len: len}, word),
     do: load(inner, word) ++ [shift(register(word), op, n, div(len + 7, 8))]
+
+  @doc false
+  # `{term, mask, xor}` of operations with constants that are one mask and one xor; nil with a shift among them.
+  @spec masked(Term.t()) :: {Term.t(), non_neg_integer(), non_neg_integer()} | nil
+  def masked(%Term{kind: :bits, data: {op, _, _}} = term) when op in [:amp, :pipe, :caret],
+    do: collect(term)
+
+  def masked(_term), do: nil
 
   defp collect(%Term{kind: :bits, data: {op, inner, n}, len: len})
        when op in [:amp, :pipe, :caret] do

@@ -5,7 +5,19 @@ defmodule Linx.NFT.Compiler.Load do
 
   alias Linx.Netfilter.{Expr, Field}
   alias Linx.Netfilter.Guard.Layers
-  alias Linx.NFT.Compiler.{Fault, Interpolated, MapTerm, Scope, Term, Typeof, Value}
+
+  alias Linx.NFT.Compiler.{
+    Fault,
+    Inner,
+    Interpolated,
+    MapTerm,
+    Operand,
+    Scope,
+    Term,
+    Typeof,
+    Value
+  }
+
   alias Linx.NFT.Keys
 
   @doc false
@@ -79,8 +91,7 @@ defmodule Linx.NFT.Compiler.Load do
     if Enum.uniq(flags) != flags, do: Fault.fail(meta, "the same word twice")
 
     flags = Enum.filter([:saddr, :daddr, :mark, :iif, :oif], &(&1 in flags))
-    {result, flags} = if result == :check, do: {:oif, flags ++ [:present]}, else: {result, flags}
-    {keyed({:fib, %{result: result, flags: flags}}, Keys.type(:fib, result), meta), scope}
+    fib(result, flags, meta, scope)
   end
 
   def load({:rt, :nexthop, family, meta}, scope) do
@@ -117,7 +128,7 @@ defmodule Linx.NFT.Compiler.Load do
   end
 
   def load({:jhash, key, modulus, seed, offset, meta}, scope) do
-    {key, scope} = load(key, scope)
+    {key, scope} = load(key, %{scope | expect: nil})
     modulus = positive(Value.number_of(modulus, scope), "the modulus", meta)
     offset = Value.number_of(offset, scope)
     check_sum(modulus, offset, meta)
@@ -165,7 +176,7 @@ defmodule Linx.NFT.Compiler.Load do
 
   def load({:binop, op, left, right, meta}, scope) do
     {term, scope} = load(left, scope)
-    {bits(op, term, right, scope, meta), scope}
+    combine(op, widened(term, scope.expect), Scope.resolve(scope, right), scope, meta)
   end
 
   def load({:map, key, map, meta}, scope), do: MapTerm.load(key, map, meta, scope)
@@ -182,8 +193,7 @@ defmodule Linx.NFT.Compiler.Load do
 
   def load({:elixir_value, value, meta}, _scope), do: Interpolated.no_load!(value, meta)
 
-  def load({:inner, _tunnel, _expr, meta}, _scope),
-    do: Fault.fail(meta, "matching inside a tunnel is not supported")
+  def load({:inner, tunnel, node, meta}, scope), do: Inner.load(tunnel, node, meta, scope)
 
   def load(node, _scope), do: Fault.fail(node, "a constant stands where something must be loaded")
 
@@ -241,10 +251,12 @@ defmodule Linx.NFT.Compiler.Load do
 
   # -- guards ----------------------------------------------------------------------------------------------------------
 
-  # A type asks nothing of the packet.
-  defp guard(%Scope{typeof?: true} = scope, _protocol, _base, _meta), do: scope
+  @doc false
+  # The scope with the guards before a field of this protocol. A type asks nothing of the packet.
+  @spec guard(Scope.t(), atom(), atom(), map()) :: Scope.t()
+  def guard(%Scope{typeof?: true} = scope, _protocol, _base, _meta), do: scope
 
-  defp guard(scope, protocol, base, meta) do
+  def guard(scope, protocol, base, meta) do
     case Layers.require(scope.layers, protocol, base) do
       {:ok, guards, layers} ->
         %{scope | layers: layers, pending: scope.pending ++ guards}
@@ -305,6 +317,18 @@ defmodule Linx.NFT.Compiler.Load do
     %{literal | data: Map.put(data, :typeof, Typeof.record(term, nil))}
   end
 
+  # -- routes ----------------------------------------------------------------------------------------------------------
+
+  # nft 1.0 compares what `fib ... oif exists` finds as the four bytes of an index, and what came with `check` in 1.1 as the one
+  # byte that the kernel writes. Each nft lists the other's as something else: so each form has its own here too.
+  defp fib(:check, flags, meta, scope) do
+    data = %{result: :oif, flags: flags ++ [:present]}
+    {keyed({:fib, data}, {:boolean, 8, :host}, meta), scope}
+  end
+
+  defp fib(result, flags, meta, scope),
+    do: {keyed({:fib, %{result: result, flags: flags}}, Keys.type(:fib, result), meta), scope}
+
   # -- conntrack -------------------------------------------------------------------------------------------------------
 
   defp ct_type(key, scope, meta) when key in [:src, :dst] do
@@ -326,9 +350,46 @@ defmodule Linx.NFT.Compiler.Load do
 
   # -- bitwise ---------------------------------------------------------------------------------------------------------
 
-  defp bits(op, %Term{type: type} = term, right, scope, meta) do
+  # Two loads are combined where a statement takes the result (Linux 6.13); a comparison has a constant on the right.
+  defp combine(op, term, right, %Scope{expect: %Term{} = like} = scope, meta)
+       when op in [:amp, :pipe, :caret] and elem(right, 0) != :list do
+    if Operand.load?(right, scope) do
+      numbers!(term, meta)
+      {other, scope} = load(right, scope)
+      other = widened(other, like)
+      numbers!(other, meta)
+
+      if other.len > max(term.len, like.len),
+        do: Fault.fail(meta, "#{Value.describe(other)} is wider than #{Value.describe(term)}")
+
+      other = Operand.order(other, term)
+      {%Term{term | kind: :bool, data: {op, term, other}, shift: 0, meta: meta}, scope}
+    else
+      {bits(op, term, right, scope, meta), scope}
+    end
+  end
+
+  defp combine(op, term, right, scope, meta), do: {bits(op, term, right, scope, meta), scope}
+
+  # A statement computes in the width of what it sets: a narrower field becomes a number of the host's order first.
+  defp widened(%Term{kind: kind} = term, %Term{kind: :const} = like)
+       when kind in [:load, :part, :order] do
+    if is_integer(like.len) and term.len < like.len and like.order == :host and number?(term),
+      do: %{Operand.order(term, like) | len: like.len, order: like.order},
+      else: term
+  end
+
+  defp widened(term, _expect), do: term
+
+  defp number?(%Term{type: type}), do: type not in [:ifname, :string, nil]
+
+  defp numbers!(%Term{type: type} = term, meta) do
     if term.kind == :concat or type in [:ifname, :string, nil],
       do: Fault.fail(meta, "only numbers can be combined")
+  end
+
+  defp bits(op, %Term{type: type} = term, right, scope, meta) do
+    numbers!(term, meta)
 
     operand =
       if op in [:lshift, :rshift],

@@ -17,8 +17,8 @@ defmodule Linx.NFT.Compiler.Match do
   end
 
   # "exists" and "missing" ask a fib lookup for existence alone.
-  defp presence(%Term{kind: :load, data: {:fib, data}} = term, {:identifier, word, _})
-       when word in ["exists", "missing"] do
+  defp presence(%Term{kind: :load, type: type, data: {:fib, data}} = term, {:identifier, word, _})
+       when type != :boolean and word in ["exists", "missing"] do
     flags = Enum.uniq(data.flags ++ [:present])
     %{term | type: :boolean, len: 32, order: :host, data: {:fib, %{data | flags: flags}}}
   end
@@ -206,12 +206,9 @@ defmodule Linx.NFT.Compiler.Match do
       not big? ->
         masked_prefix(term, op, n, bits, len)
 
-      name == :payload ->
-        [
-          {:fixed,
-           Generate.load(%{term | data: {name, %{data | len: div(bits, 8)}}}, 0) ++
-             [Expr.cmp(equal(op), bytes)]}
-        ]
+      name in [:payload, :inner] ->
+        short = %{term | data: {name, shortened(data, div(bits, 8))}}
+        [{:fixed, Generate.load(short, 0) ++ [Expr.cmp(equal(op), bytes)]}]
 
       true ->
         [{:fixed, Generate.load(term, 0) ++ [Expr.cmp(equal(op), bytes)]}]
@@ -219,6 +216,11 @@ defmodule Linx.NFT.Compiler.Match do
   end
 
   defp prefix(term, op, n, bits, len), do: masked_prefix(term, op, n, bits, len)
+
+  defp shortened(%{expr: %Expr{data: inner} = expr} = data, len),
+    do: %{data | expr: %{expr | data: %{inner | len: len}}}
+
+  defp shortened(data, len), do: %{data | len: len}
 
   defp masked_prefix(term, op, n, bits, len) do
     mask = Bitwise.bsl(1, len) - Bitwise.bsl(1, len - bits)

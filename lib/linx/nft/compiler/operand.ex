@@ -75,6 +75,9 @@ defmodule Linx.NFT.Compiler.Operand do
       generated?(term) and like.len == 32 and like.type != :ifname ->
         term
 
+      term.kind == :bool and like.type not in [:ifname, :string] and term.len <= like.len ->
+        order(term, like)
+
       term.type == like.type ->
         order(term, like)
 
@@ -99,11 +102,19 @@ defmodule Linx.NFT.Compiler.Operand do
 
   defp numeric?(type), do: match?({:ok, _}, Datatype.fetch(type))
 
-  defp order(%Term{order: same} = term, %Term{order: same}), do: term
-  defp order(%Term{len: len} = term, _like) when len <= 8, do: term
+  @doc false
+  # The term in the byte order of `like`.
+  @spec order(Term.t(), Term.t()) :: Term.t()
+  def order(%Term{order: same} = term, %Term{order: same}), do: term
 
-  defp order(%Term{} = term, %Term{order: order}) when order in [:big, :host],
+  # Six bits of a field may lie in two bytes.
+  def order(%Term{kind: :part, data: {_, _, count}} = term, %Term{order: :host}) when count > 1,
+    do: %{term | kind: :order, data: term, order: :host}
+
+  def order(%Term{len: len} = term, _like) when len <= 8, do: term
+
+  def order(%Term{} = term, %Term{order: order}) when order in [:big, :host],
     do: %{term | kind: :order, data: term, order: order}
 
-  defp order(term, _like), do: term
+  def order(term, _like), do: term
 end

@@ -40,6 +40,8 @@ defmodule Linx.NFT.Formatter.Context do
 
   @doc "Notes what a comparison says about the packet's protocols."
   @spec learn(t(), Term.t(), atom(), term()) :: t()
+  def learn(context, %Term{source: %{inside: _tunnel}}, _op, _data), do: context
+
   def learn(context, %Term{type: type} = term, :eq, data)
       when is_binary(data) and type in [:nf_proto, :ether_type, :inet_proto] do
     # What conntrack says of a connection says nothing of the packet.
@@ -60,6 +62,8 @@ defmodule Linx.NFT.Formatter.Context do
 
   @doc "Notes the protocol of a field that was loaded."
   @spec field(t(), Term.t()) :: t()
+  def field(context, %Term{source: %{inside: _tunnel}}), do: context
+
   def field(context, %Term{source: %{field: name}}) do
     case Field.fetch(name) do
       {:ok, %{protocol: protocol}} when protocol in [:icmp, :igmp] ->

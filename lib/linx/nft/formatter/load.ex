@@ -8,7 +8,6 @@ defmodule Linx.NFT.Formatter.Load do
   alias Linx.NFT.Keys
 
   @bases %{link: "ll", network: "nh", transport: "th", inner: "ih"}
-  @tunnels %{1 => "vxlan", 2 => "geneve", 3 => "gre", 4 => "gretap"}
 
   @doc "The term that a loading expression puts into its `dreg`, or `:error` for one that is not known."
   @spec term(Expr.t()) :: {:ok, Term.t()} | :error
@@ -61,16 +60,9 @@ defmodule Linx.NFT.Formatter.Load do
 
   def term(%Expr{name: :tunnel, data: %{key: key}}), do: keyed(:tunnel, key, "tunnel ")
 
-  def term(%Expr{name: :inner, data: %{expr: %Expr{} = expr} = data}) do
-    with {:ok, term} <- term(expr), {:ok, tunnel} <- tunnel(data) do
-      text = IO.iodata_to_binary(term.text)
-      # `vxlan vni` is the tunnel's own header and names it already.
-      {:ok,
-       if(String.starts_with?(text, tunnel <> " "),
-         do: term,
-         else: %{term | text: [tunnel, " ", inner(text)]}
-       )}
-    end
+  def term(%Expr{name: :inner, data: %{expr: %Expr{} = expr, type: tunnel}})
+      when is_atom(tunnel) do
+    with {:ok, term} <- term(expr), do: {:ok, inside(term, Atom.to_string(tunnel))}
   end
 
   def term(_expr), do: :error
@@ -286,7 +278,8 @@ defmodule Linx.NFT.Formatter.Load do
       text: ["fib ", Enum.intersperse(selectors, " . "), " ", result],
       type: type,
       size: size,
-      order: :host
+      order: :host,
+      source: %{fib: selectors}
     }
   end
 
@@ -303,10 +296,21 @@ defmodule Linx.NFT.Formatter.Load do
     end
   end
 
-  defp tunnel(%{type: type}) when is_atom(type) and type != nil, do: {:ok, Atom.to_string(type)}
-  defp tunnel(%{type: type}), do: Map.fetch(@tunnels, type)
-  defp tunnel(_), do: :error
+  # `vxlan tcp dport`; `vxlan vni` is the tunnel's own header and names it already. What is known of the packet itself says nothing of the
+  # one inside, nor the other way round: the source says which it is.
+  defp inside(%Term{text: text} = term, tunnel) do
+    text = IO.iodata_to_binary(text)
 
-  defp inner("meta " <> rest), do: rest
-  defp inner(text), do: text
+    own? = String.starts_with?(text, tunnel <> " ")
+
+    mask =
+      with {bits, shift, whole} <- term.mask, do: {bits, shift, inside(whole, tunnel)}
+
+    %{
+      term
+      | text: if(own?, do: text, else: [tunnel, " ", text]),
+        source: Map.put(term.source || %{}, :inside, tunnel),
+        mask: mask
+    }
+  end
 end

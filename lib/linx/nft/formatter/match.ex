@@ -29,9 +29,15 @@ defmodule Linx.NFT.Formatter.Match do
   end
 
   def bitwise(%Term{} = term, mask, xor) do
-    term = flush(term)
+    term = term |> flush() |> widened(byte_size(mask))
     %{term | pending: {Term.number(term, mask), Term.number(term, xor)}}
   end
+
+  # Computed with more bytes than were loaded: a number of the host's order by then.
+  defp widened(%Term{size: size, parts: nil} = term, bytes) when size < bytes,
+    do: %{term | size: bytes, order: :host}
+
+  defp widened(term, _bytes), do: term
 
   @doc "`term` moved by `bits`. Shifting a masked field down to the bottom leaves the field itself."
   @spec shift(Term.t(), :lshift | :rshift, non_neg_integer()) :: Term.t()

@@ -221,7 +221,7 @@ defmodule Linx.NFT.Formatter.Rule do
 
   defp compare(context, register, op, data) do
     with {:ok, term} <- Registers.fetch(context.registers, register) do
-      term = port(term, context)
+      term = term |> port(context) |> check(data)
       context = Context.learn(context, term, op, data)
 
       cond do
@@ -240,13 +240,20 @@ defmodule Linx.NFT.Formatter.Rule do
          %Term{source: %{base: :transport, offset: offset, len: 2} = source, pending: nil} = term,
          context
        )
-       when not is_map_key(source, :field) and offset in [0, 2] do
+       when not is_map_key(source, :field) and not is_map_key(source, :inside) and
+              offset in [0, 2] do
     if context.transport in @with_ports,
       do: %{term | text: if(offset == 0, do: "th sport", else: "th dport"), type: :inet_service},
       else: term
   end
 
   defp port(term, _context), do: term
+
+  # `check` asks for one byte, where `oif exists` compares four.
+  defp check(%Term{source: %{fib: selectors}, type: :boolean} = term, <<_>>),
+    do: %{term | text: ["fib ", Enum.intersperse(selectors, " . "), " check"]}
+
+  defp check(term, _data), do: term
 
   # nft reads neighbouring fields with one load and compares them at once.
   defp wide?(%Term{source: %{field: name, len: len}, pending: nil}) when is_atom(name) do

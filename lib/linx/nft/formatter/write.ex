@@ -54,13 +54,13 @@ defmodule Linx.NFT.Formatter.Write do
        ) do
     written = bnot(mask) &&& Term.ones(len * 8)
 
-    case partial(data, written, Context.protocol(context, base)) do
+    case partial(data, context, &(&1 == written)) do
       {field, shift} when (xor &&& mask) == 0 ->
         value = Value.number(field.type, bsr(xor, shift), field.length)
         Context.emit(context, [Load.words(field), " set ", value])
 
       _ ->
-        whole(data, term, context)
+        changed(data, term, mask, xor, context)
     end
   end
 
@@ -71,8 +71,40 @@ defmodule Linx.NFT.Formatter.Write do
          do: Context.emit(context, [target.text, " set ", Rule.operand(term, target)])
   end
 
-  # The field whose bits these are: the one named, or one of the protocol that the rule is about.
-  defp partial(%{base: base, offset: offset, len: len} = data, written, known) do
+  # A field that is set to itself, with bits of it set, cleared or flipped.
+  defp changed(%{len: len} = data, term, mask, xor, context) do
+    changed = (bnot(mask) ||| xor) &&& Term.ones(len * 8)
+
+    case partial(data, context, &((changed &&& bnot(&1)) == 0)) do
+      {field, shift} ->
+        ones = Term.ones(field.length)
+        words = Load.words(field)
+        now = combined(field, bsr(mask, shift) &&& ones, bsr(xor, shift) &&& ones)
+        Context.emit(context, [words, " set ", words, now])
+
+      nil ->
+        whole(data, term, context)
+    end
+  end
+
+  defp combined(field, mask, xor) do
+    set = xor &&& bnot(mask)
+    flipped = xor &&& mask
+    kept = mask ||| set
+
+    for {word, n, shown?} <- [
+          {" & ", kept, kept != Term.ones(field.length) or (set == 0 and flipped == 0)},
+          {" ^ ", flipped, flipped != 0},
+          {" | ", set, set != 0}
+        ],
+        shown?,
+        do: [word, Value.mask(field.type, n, field.length)]
+  end
+
+  # The narrowest field whose bits are the ones wanted: of the protocol that is named, or that the rule is about.
+  defp partial(%{base: base, offset: offset, len: len} = data, context, wanted?) do
+    known = Context.protocol(context, base)
+
     protocol =
       case data do
         %{field: name} ->
@@ -82,12 +114,13 @@ defmodule Linx.NFT.Formatter.Write do
           known
       end
 
-    Enum.find_value(Field.all(), fn field ->
-      shift = (offset + len) * 8 - field.offset - field.length
+    places =
+      for field <- Field.all(),
+          field.protocol == protocol and field.base == base,
+          shift = (offset + len) * 8 - field.offset - field.length,
+          shift >= 0 and wanted?.(bsl(Term.ones(field.length), shift)),
+          do: {field, shift}
 
-      if field.protocol == protocol and field.base == base and shift >= 0 and
-           bsl(Term.ones(field.length), shift) == written,
-         do: {field, shift}
-    end)
+    Enum.min_by(places, fn {field, _shift} -> field.length end, fn -> nil end)
   end
 end

@@ -39,18 +39,19 @@ defmodule Linx.NFT.Parser.Primary do
       when family in ["ip", "ip6"],
       do: {{:rt, :nexthop, family(family), meta}, rest}
 
-  # A tunnel's inner packet: "vxlan tcp dport". Its own fields come first.
+  # In a tunnel's packet: "vxlan tcp dport", or its own header: "vxlan vni". GRE's own header is one of the packet.
   def load([{:identifier, tunnel, meta}, {:identifier, inner, _} | _] = tokens)
       when tunnel in @tunnels do
-    if inner in @inner do
-      {expr, rest} = Header.load(tl(tokens))
-      {{:inner, known(tunnel), expr, meta}, rest}
-    else
-      word(tokens)
+    cond do
+      inner in @inner -> inner(tunnel, Header.load(tl(tokens)), meta)
+      tunnel in ["vxlan", "geneve"] -> inner(tunnel, Header.load(tokens), meta)
+      true -> word(tokens)
     end
   end
 
   def load(tokens), do: word(tokens)
+
+  defp inner(tunnel, {expr, rest}, meta), do: {{:inner, known(tunnel), expr, meta}, rest}
 
   defp word(tokens), do: Header.load(tokens) || Lookup.load(tokens) || plain(tokens)
 

@@ -1,0 +1,53 @@
+defmodule Linx.Netfilter.Guard.Tunnel do
+  @moduledoc false
+  # Loads inside a tunnel: the kernel's `inner` expression around the load, with what it has to know of the tunnel's header.
+  #
+  # Source: nft's descriptions of VXLAN, GENEVE, GRE and GRETAP; enum nft_inner_type, enum nft_inner_flags.
+
+  alias Linx.Netfilter.Expr
+
+  # The kernel takes UDP's header as the tunnel's beginning, so hdrsize counts what follows it.
+  @tunnels %{
+    vxlan: %{hdrsize: 8, flags: [:hdrsize, :ll, :nh, :th]},
+    geneve: %{hdrsize: 8, flags: [:hdrsize, :ll, :nh, :th]},
+    gre: %{hdrsize: 4, flags: [:nh, :th]},
+    gretap: %{hdrsize: 4, flags: [:ll, :nh, :th]}
+  }
+
+  @doc "The data of an `inner` expression around `expr`."
+  @spec data(atom(), Expr.t()) :: map()
+  def data(tunnel, %Expr{} = expr),
+    do: Map.merge(Map.fetch!(@tunnels, tunnel), %{num: 0, type: tunnel, expr: expr})
+
+  @spec inner(Expr.t(), atom()) :: Expr.t()
+  def inner(%Expr{} = expr, tunnel), do: %Expr{name: :inner, data: data(tunnel, expr)}
+
+  @doc "A guard of the inner packet: its load wrapped, what decides as it is."
+  @spec wrap([Expr.t()], atom()) :: [Expr.t()]
+  def wrap(segment, tunnel) do
+    Enum.map(segment, fn
+      %Expr{name: name} = load when name in [:payload, :meta, :exthdr] -> inner(load, tunnel)
+      expr -> expr
+    end)
+  end
+
+  @doc "The tunnel whose packet a segment reads, with its loads laid bare; nil for one that reads the packet itself."
+  @spec unwrap([Expr.t()]) :: {atom(), [Expr.t()]} | nil
+  def unwrap([%Expr{name: :inner, data: %{type: tunnel, expr: %Expr{name: name}}} | _] = segment)
+      when is_map_key(@tunnels, tunnel) and name != :inner do
+    bare =
+      Enum.map(segment, fn
+        %Expr{name: :inner, data: %{expr: %Expr{} = expr}} -> expr
+        expr -> expr
+      end)
+
+    {tunnel, bare}
+  end
+
+  def unwrap(_segment), do: nil
+
+  @doc "Whether the rule must have found the tunnel's own protocol before: GRE is one, the others are UDP at some port."
+  @spec protocol(atom()) :: atom() | nil
+  def protocol(tunnel) when tunnel in [:gre, :gretap], do: :gre
+  def protocol(_tunnel), do: nil
+end
