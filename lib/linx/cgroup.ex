@@ -49,7 +49,7 @@ defmodule Linx.Cgroup do
   """
   @spec create(Path.t()) :: {:ok, cgroup()} | {:error, Error.t()}
   def create(path) do
-    path = IO.chardata_to_string(path)
+    path = path |> IO.chardata_to_string() |> whole()
 
     case File.mkdir(path) do
       :ok ->
@@ -70,7 +70,7 @@ defmodule Linx.Cgroup do
   cgroup-v2.rst.
   """
   @spec destroy(cgroup()) :: :ok | {:error, Error.t()}
-  def destroy(path), do: path |> File.rmdir() |> result(path, :destroy)
+  def destroy(path), do: path |> whole() |> File.rmdir() |> result(path, :destroy)
 
   @doc """
   Moves a process, with all its threads, to `cg`. What it starts from then on is born there.
@@ -101,7 +101,8 @@ defmodule Linx.Cgroup do
   Enables controllers for the children of `cg`, one write each, so that one that is refused does not take the others down.
 
   Controllers are atoms: `:cpu`, `:cpuset`, `:io`, `:memory`, `:pids`, `:hugetlb`, `:rdma`, `:misc`, and whatever else the
-  kernel has. `cgroup.controllers` lists those that `cg` itself was given.
+  kernel has. `cgroup.controllers` lists those that `cg` itself was given. What is no name of one controller (the kernel
+  takes several words, and `-` before one takes it away) raises `ArgumentError` before anything is written.
 
       :ok = Linx.Cgroup.enable_controllers(cg, [:cpu, :memory, :pids])
 
@@ -111,6 +112,10 @@ defmodule Linx.Cgroup do
   """
   @spec enable_controllers(cgroup(), [atom()]) :: :ok | {:partial, [{atom(), Error.t()}]}
   def enable_controllers(cg, controllers) do
+    for controller <- controllers, not (to_string(controller) =~ ~r/\A[a-z0-9_]+\z/) do
+      raise ArgumentError, "no controller is called #{inspect(controller)}"
+    end
+
     failures =
       for controller <- controllers,
           {:error, error} <- [write(cg, "cgroup.subtree_control", "+#{controller}")],
@@ -134,14 +139,19 @@ defmodule Linx.Cgroup do
   end
 
   @doc """
-  Writes `value`, as `to_string/1` has it, to the interface file `file` of `cg`, in one write(2).
+  Writes `value`, as `to_string/1` has it, to the interface file `file` of `cg`, in one write(2). `""` empties a file that
+  holds a list, such as `cpuset.cpus`.
 
       :ok = Linx.Cgroup.write(cg, "memory.swap.max", 0)
 
   Errors worth matching: `:enoent`, `:einval`, `:erange`, `:ebusy`, `:eacces`. Source: cgroup-v2.rst.
   """
   @spec write(cgroup(), String.t(), term()) :: :ok | {:error, Error.t()}
-  def write(cg, file, value), do: put(cg, file, to_string(value), :write)
+  def write(cg, file, value), do: put(cg, file, text(to_string(value)), :write)
+
+  # A write of nothing is none, and would be answered with :ok all the same; a line end alone is the empty text.
+  defp text(""), do: "\n"
+  defp text(value), do: value
 
   # -- limits ------------------------------------------------------------------------------------------------------------
 
@@ -367,7 +377,7 @@ defmodule Linx.Cgroup do
   end
 
   defp directory(cg) do
-    case :file.list_dir(cg) do
+    case :file.list_dir(whole(cg)) do
       {:ok, _} -> :ok
       {:error, errno} -> error(errno, cg, :stats)
     end
@@ -376,7 +386,14 @@ defmodule Linx.Cgroup do
   defp path(cg, file) do
     if file in ["", ".", ".."] or String.contains?(file, ["/", "\0"]),
       do: raise(ArgumentError, "no interface file is called #{inspect(file)}"),
-      else: Path.join(cg, file)
+      else: Path.join(whole(cg), file)
+  end
+
+  # What crosses to the kernel ends at its first NUL.
+  defp whole(path) do
+    if String.contains?(path, "\0"),
+      do: raise(ArgumentError, "a NUL in #{inspect(path)}"),
+      else: path
   end
 
   defp amount(:max, _unit), do: "max"

@@ -54,12 +54,26 @@ defmodule Linx.CgroupTest do
           fn -> Cgroup.add_process(cg, 0) end,
           fn -> Cgroup.add_process(cg, -1) end,
           fn -> Cgroup.read(cg, "../secret") end,
-          fn -> Cgroup.write(cg, "", 1) end
+          fn -> Cgroup.write(cg, "", 1) end,
+          fn -> Cgroup.write(cg, "a\0b", 1) end,
+          fn -> Cgroup.read(cg <> "\0", "memory.max") end,
+          fn -> Cgroup.create(cg <> "/a\0b") end,
+          fn -> Cgroup.destroy(cg <> "/a\0b") end,
+          fn -> Cgroup.stats(cg <> "\0") end,
+          fn -> Cgroup.enable_controllers(cg, [:cpu, :"memory -cpu"]) end,
+          fn -> Cgroup.enable_controllers(cg, [:cpu, :"+memory"]) end,
+          fn -> Cgroup.enable_controllers(cg, [:""]) end
         ] do
       assert_raise ArgumentError, call
     end
 
     assert File.ls!(cg) == []
+  end
+
+  test "an empty text is written, not left out", %{tmp_dir: cg} do
+    put(cg, "cpuset.cpus", "0-3")
+    assert :ok = Cgroup.write(cg, "cpuset.cpus", "")
+    assert get(cg, "cpuset.cpus") == "\n"
   end
 
   test "a cgroup is made once and may be made twice; a file is not one", %{tmp_dir: dir} do
