@@ -32,6 +32,8 @@ defmodule Linx.Capabilities do
 
   require Logger
 
+  import Bitwise
+
   alias Linx.Capabilities.{Constants, Error, State}
   alias Linx.Procfs
 
@@ -200,7 +202,7 @@ defmodule Linx.Capabilities do
   end
 
   defp warn(masks, path) do
-    unknown = masks |> Enum.map(fn {_, mask} -> Constants.unknown(mask) end) |> Enum.max()
+    unknown = for {_, mask} <- masks, reduce: 0, do: (all -> all ||| Constants.unknown(mask))
 
     if unknown != 0 do
       Logger.warning(

@@ -75,6 +75,16 @@ defmodule Linx.CapabilitiesTest do
     assert capture_log(fn -> Capabilities.parse(@status, "/x") end) == ""
   end
 
+  test "the warning names those of all sets" do
+    text =
+      @status
+      |> String.replace(~r/^CapBnd:\t.*$/m, "CapBnd:\t0000020000000000")
+      |> String.replace(~r/^CapInh:\t.*$/m, "CapInh:\t0000040000000001")
+
+    log = capture_log(fn -> assert {:ok, _} = Capabilities.parse(text, "/x") end)
+    assert log =~ "0x60000000000"
+  end
+
   test "a process that is not there is enoent" do
     assert Capabilities.read(1_234_567_890) ==
              {:error,
