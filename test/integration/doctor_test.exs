@@ -82,6 +82,24 @@ defmodule Linx.DoctorTest do
     assert advice =~ "keeps it back"
   end
 
+  @tag :root
+  @tag :cgroup_controllers
+  test "controllers of the unified hierarchy are found" do
+    findings = Doctor.report()
+    assert %{status: :ok, detail: "/sys/fs/cgroup"} = finding(findings, :cgroup, "cgroup v2")
+
+    for item <- ~w(cpu memory pids),
+        do: assert(%{status: :ok} = finding(findings, :cgroup, item))
+  end
+
+  for kind <- [:dummy, :vlan, :ipvlan] do
+    @tag :root
+    @tag kind
+    test "links of kind #{kind} are found" do
+      assert %{status: :ok} = finding(Doctor.report(), :links, unquote(to_string(kind)))
+    end
+  end
+
   @tag :tmp_dir
   test "without the native parts it says so, and all the rest", %{tmp_dir: folder} do
     ebin = Path.join(folder, "linx/ebin")
