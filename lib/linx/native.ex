@@ -19,8 +19,7 @@ defmodule Linx.Native do
   @type places :: [{target(), [non_neg_integer()], boolean()}]
   @type program :: binary()
 
-  @doc false
-  def load do
+  defp load do
     path = :filename.join(priv_dir(), ~c"linx_nif")
 
     case :erlang.load_nif(path, 0) do

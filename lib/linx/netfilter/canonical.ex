@@ -18,7 +18,7 @@ defmodule Linx.Netfilter.Canonical do
   end
 
   @spec exprs([Expr.t()], atom()) :: [term()]
-  def exprs(exprs, family), do: exprs |> Guard.expand(family) |> Enum.map(&expr/1)
+  defp exprs(exprs, family), do: exprs |> Guard.expand(family) |> Enum.map(&expr/1)
 
   defp expr(%Expr{name: :__anon_set, data: data}) do
     base = %{
@@ -48,12 +48,12 @@ defmodule Linx.Netfilter.Canonical do
     end
   end
 
-  @doc "An expression with its state reset."
+  # An expression with its state reset.
   @spec stateless(Expr.t()) :: Expr.t()
-  def stateless(%Expr{name: :counter}), do: %Expr{name: :counter, data: %{packets: 0, bytes: 0}}
-  def stateless(%Expr{name: :last}), do: %Expr{name: :last, data: %{}}
+  defp stateless(%Expr{name: :counter}), do: %Expr{name: :counter, data: %{packets: 0, bytes: 0}}
+  defp stateless(%Expr{name: :last}), do: %Expr{name: :last, data: %{}}
 
-  def stateless(%Expr{name: :quota, data: %{} = data} = expr) do
+  defp stateless(%Expr{name: :quota, data: %{} = data} = expr) do
     data = Map.delete(data, :consumed)
 
     case List.wrap(data[:flags]) -- [:depleted] do
@@ -62,10 +62,10 @@ defmodule Linx.Netfilter.Canonical do
     end
   end
 
-  def stateless(%Expr{name: :dynset, data: %{exprs: exprs} = data} = expr),
+  defp stateless(%Expr{name: :dynset, data: %{exprs: exprs} = data} = expr),
     do: %{expr | data: %{data | exprs: Enum.map(exprs, &stateless/1)}}
 
-  def stateless(%Expr{} = expr), do: expr
+  defp stateless(%Expr{} = expr), do: expr
 
   @doc "Two chains, rules aside."
   @spec same_chain?(Chain.t(), Chain.t(), atom()) :: boolean()

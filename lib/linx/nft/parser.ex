@@ -130,8 +130,7 @@ defmodule Linx.NFT.Parser do
     items(statement_end(rest), [item | acc])
   end
 
-  @doc false
-  def table(tokens, meta) do
+  defp table(tokens, meta) do
     {family, rest} = family(tokens)
     {name, rest} = name(rest, "table")
 

@@ -200,8 +200,7 @@ defmodule Linx.Tty.Guard do
 
   # -- putting back ----------------------------------------------------------------------------------------------------
 
-  @doc false
-  def undo(bracket), do: Enum.each(bracket.undo, &put_back/1)
+  defp undo(bracket), do: Enum.each(bracket.undo, &put_back/1)
 
   defp put_back({:terminal, terminal}), do: Native.terminal_close(terminal)
   defp put_back({:reader, tty}), do: Otp.enable_reader(tty)

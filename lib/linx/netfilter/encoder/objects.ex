@@ -117,11 +117,11 @@ defmodule Linx.Netfilter.Encoder.Objects do
     end
   end
 
-  @doc "The number of a transport protocol that objects take by name."
+  # The number of a transport protocol that objects take by name.
   @spec protocol(atom() | 0..255) :: 0..255
-  def protocol(n) when is_integer(n), do: n
+  defp protocol(n) when is_integer(n), do: n
 
-  def protocol(name),
+  defp protocol(name),
     do: Map.get(@protocols, name) || raise(ArgumentError, "unknown protocol #{inspect(name)}")
 
   @doc "The name, or the number of a protocol without one."

@@ -98,8 +98,4 @@ defmodule Linx.Netfilter.Wire.Attributes do
   @doc "The number of `NFTA_<SET>_<NAME>`."
   @spec nfta(atom(), atom()) :: pos_integer()
   def nfta(set, name), do: Map.fetch!(@numbers, {:nfta, set, name})
-
-  @doc "The names of a set in the kernel's order."
-  @spec names(atom()) :: [atom()]
-  def names(set), do: Keyword.fetch!(@nfta, set)
 end

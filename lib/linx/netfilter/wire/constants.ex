@@ -181,9 +181,6 @@ defmodule Linx.Netfilter.Wire.Constants do
   # Atoms of an enum by number; its unnamed places stay numbers.
   @atoms Map.new(@enums, fn {kind, names} -> {kind, List.to_tuple(names)} end)
 
-  @spec enum(atom()) :: %{atom() => non_neg_integer()}
-  def enum(kind), do: Map.fetch!(@ints, kind)
-
   @doc "The number of a name; a number stands for itself."
   @spec int!(atom(), atom() | integer()) :: integer()
   def int!(_kind, n) when is_integer(n), do: n
@@ -208,7 +205,7 @@ defmodule Linx.Netfilter.Wire.Constants do
   end
 
   @spec flags(atom()) :: keyword(pos_integer())
-  def flags(kind), do: Map.fetch!(@flags, kind)
+  defp flags(kind), do: Map.fetch!(@flags, kind)
 
   @doc "Flags as bits; a number stands for itself."
   @spec bits!(atom(), [atom()] | integer()) :: non_neg_integer()

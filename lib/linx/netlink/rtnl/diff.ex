@@ -55,7 +55,7 @@ defmodule Linx.Netlink.Rtnl.Diff do
     case Route.protocol(protocol) do
       {:ok, number} ->
         ours = Enum.filter(observed, &(&1.protocol == number))
-        two_way(desired, ours, &route_key/1, &route_value/1)
+        two_way(desired, ours, &route_key/1, & &1.gateway)
 
       {:error, _} ->
         raise ArgumentError, "not a route protocol: #{inspect(protocol)}"
@@ -119,9 +119,6 @@ defmodule Linx.Netlink.Rtnl.Diff do
   defp metric(@inet6, none) when none in [nil, 0], do: @ipv6_metric
   defp metric(_family, nil), do: 0
   defp metric(_family, metric), do: metric
-
-  @doc false
-  def route_value(route), do: route.gateway
 
   @doc """
   What makes an address that address.

@@ -2,7 +2,7 @@ defmodule Linx.NFT.Compiler.Assign do
   @moduledoc false
   # `... set VALUE`: packet metadata, conntrack, header fields and TCP options.
 
-  alias Linx.Netfilter.{Expr, Field}
+  alias Linx.Netfilter.Expr
   alias Linx.NFT.Compiler.{Fault, Generate, Load, Operand, Term}
   alias Linx.NFT.Keys
 
@@ -151,7 +151,4 @@ defmodule Linx.NFT.Compiler.Assign do
     do: Fault.fail(meta, "one value is needed, not several")
 
   defp single!(_term, _meta), do: :ok
-
-  @doc false
-  def field?(name), do: match?({:ok, _}, Field.fetch(name))
 end

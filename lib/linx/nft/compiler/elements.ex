@@ -78,11 +78,10 @@ defmodule Linx.NFT.Compiler.Elements do
   defp known("continue"), do: :continue
   defp known("return"), do: :return
 
-  @doc false
-  def verdict({kind, target}, scope) when kind in [:jump, :goto],
+  defp verdict({kind, target}, scope) when kind in [:jump, :goto],
     do: Verdict.new!({kind, Value.text_of(target, scope)})
 
-  def verdict(kind, _scope), do: Verdict.new!(kind)
+  defp verdict(kind, _scope), do: Verdict.new!(kind)
 
   defp name({kind, text, _}, _scope) when kind in [:string, :identifier], do: text
   defp name({:elixir_value, value, _}, _scope), do: Interpolated.text!(value)
@@ -137,42 +136,41 @@ defmodule Linx.NFT.Compiler.Elements do
 
   # -- one form --------------------------------------------------------------------------------------------------------
 
-  @doc false
   # The element's key or value as the value types write it. A field of part of the bytes is compared where it stands.
-  def datum(%Term{kind: :wildcard}, _like), do: :catch_all
+  defp datum(%Term{kind: :wildcard}, _like), do: :catch_all
 
-  def datum(%Term{kind: :concat, data: parts}, %Term{data: likes}),
+  defp datum(%Term{kind: :concat, data: parts}, %Term{data: likes}),
     do: parts |> Enum.zip_with(likes, &part/2) |> List.to_tuple()
 
-  def datum(%Term{kind: :concat, data: parts}, _like),
+  defp datum(%Term{kind: :concat, data: parts}, _like),
     do: parts |> Enum.map(&datum(&1, nil)) |> List.to_tuple()
 
-  def datum(%Term{kind: :range, data: {low, high}}, like),
+  defp datum(%Term{kind: :range, data: {low, high}}, like),
     do: {:range, datum(low, like), datum(high, like)}
 
-  def datum(%Term{kind: :prefix, data: {stem, bits}}, _like) when is_binary(stem),
+  defp datum(%Term{kind: :prefix, data: {stem, bits}}, _like) when is_binary(stem),
     do: {:prefix, stem, bits}
 
-  def datum(%Term{kind: :prefix, type: type, data: {n, bits}, len: len}, like)
-      when type in [:ipv4_addr, :ipv6_addr, :ether_addr] do
+  defp datum(%Term{kind: :prefix, type: type, data: {n, bits}, len: len}, like)
+       when type in [:ipv4_addr, :ipv6_addr, :ether_addr] do
     _ = {like, len}
     {:prefix, scalar(type, n), bits}
   end
 
-  def datum(%Term{kind: :prefix, data: {n, bits}, len: len} = term, like) do
+  defp datum(%Term{kind: :prefix, data: {n, bits}, len: len} = term, like) do
     last = n + Bitwise.bsl(1, len - bits) - 1
 
     {:range, datum(%{term | kind: :const, data: n}, like),
      datum(%{term | kind: :const, data: last}, like)}
   end
 
-  def datum(%Term{kind: :const, data: text}, _like) when is_binary(text), do: text
-  def datum(%Term{kind: :const, data: {:iface, _} = name}, _like), do: name
+  defp datum(%Term{kind: :const, data: text}, _like) when is_binary(text), do: text
+  defp datum(%Term{kind: :const, data: {:iface, _} = name}, _like), do: name
 
-  def datum(%Term{kind: :const, data: n}, %Term{kind: :part, shift: shift}),
+  defp datum(%Term{kind: :const, data: n}, %Term{kind: :part, shift: shift}),
     do: Bitwise.bsl(n, shift)
 
-  def datum(%Term{kind: :const, type: type, data: n}, _like), do: scalar(type, n)
+  defp datum(%Term{kind: :const, type: type, data: n}, _like), do: scalar(type, n)
 
   # In a concatenation a part is shifted into place, and everything is a range.
   defp part(%Term{kind: :wildcard, type: type, len: len}, _like),

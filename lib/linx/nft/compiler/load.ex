@@ -204,8 +204,7 @@ defmodule Linx.NFT.Compiler.Load do
 
   def named_address!(term), do: term
 
-  @doc false
-  def keyed(data, {type, len, order}, meta) do
+  defp keyed(data, {type, len, order}, meta) do
     %Term{
       kind: :load,
       type: type,

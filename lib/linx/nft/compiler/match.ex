@@ -234,24 +234,22 @@ defmodule Linx.NFT.Compiler.Match do
     ]
   end
 
-  @doc false
   # The constant as bytes, moved to where a field of part of the bytes stands.
-  def place(%Term{kind: :part} = term, value), do: place_part(term, value)
+  defp place(%Term{kind: :part} = term, value), do: place_part(term, value)
 
-  def place(%Term{kind: :order, data: %Term{kind: :part} = term}, value),
+  defp place(%Term{kind: :order, data: %Term{kind: :part} = term}, value),
     do: place_part(term, value)
 
-  def place(%Term{order: order}, %Term{data: n} = value) when is_integer(n),
+  defp place(%Term{order: order}, %Term{data: n} = value) when is_integer(n),
     do: Term.bytes(%{value | order: order})
 
-  def place(_term, value), do: Term.bytes(value)
+  defp place(_term, value), do: Term.bytes(value)
 
   defp place_part(%Term{data: {_, _, count}, shift: shift}, %Term{data: n}),
     do: Term.number(Bitwise.bsl(n, shift), count, :big)
 
-  @doc false
-  def plain(%Term{kind: :concat} = term), do: term
-  def plain(%Term{} = term), do: %{term | kind: :const, shift: 0}
+  defp plain(%Term{kind: :concat} = term), do: term
+  defp plain(%Term{} = term), do: %{term | kind: :const, shift: 0}
 
   defp equality!(op, _meta) when op in [:implicit, :eq, :neq], do: :ok
 

@@ -189,8 +189,7 @@ defmodule Linx.NFT.Compiler.Script do
     end)
   end
 
-  @doc false
-  def scope(plan, {family, name}),
+  defp scope(plan, {family, name}),
     do: %Scope{
       family: family,
       table: name,
@@ -199,14 +198,13 @@ defmodule Linx.NFT.Compiler.Script do
       origin: plan.origin
     }
 
-  @doc false
-  def name(name, _what, _plan) when is_binary(name), do: name
-  def name({:elixir_value, value, _}, what, _plan), do: Interpolated.name!(value, what)
+  defp name(name, _what, _plan) when is_binary(name), do: name
+  defp name({:elixir_value, value, _}, what, _plan), do: Interpolated.name!(value, what)
 
-  def name({:variable, _, _} = node, _what, plan),
+  defp name({:variable, _, _} = node, _what, plan),
     do: Value.text_of(node, %Scope{variables: plan.variables})
 
-  def name({:elixir_expr, _, meta}, _what, _plan),
+  defp name({:elixir_expr, _, meta}, _what, _plan),
     do: Fault.fail(meta, "an interpolation has a value in ~NFT only")
 
   defp update(plan, key, fun), do: %{plan | tables: Map.update!(plan.tables, key, fun)}

@@ -9,7 +9,6 @@ defmodule Linx.NFT.Compiler.Statement do
     Action,
     Assign,
     Dynamic,
-    Elements,
     Fault,
     Generate,
     Load,
@@ -18,10 +17,9 @@ defmodule Linx.NFT.Compiler.Statement do
     Nat,
     Scope,
     Stateful,
-    Term
+    Term,
+    Value
   }
-
-  alias Linx.NFT.Compiler.{Operand, Value}
 
   @doc false
   # {segments, scope}. A segment in {:fixed, _} is never joined with another.
@@ -109,13 +107,4 @@ defmodule Linx.NFT.Compiler.Statement do
 
   defp objref(_kind, node, _meta, _scope),
     do: Fault.fail(node, "expected the name of an object, or a map to names")
-
-  @doc false
-  def rule_scope(scope), do: Scope.rule(scope)
-
-  @doc false
-  def datum(term), do: Elements.datum(term, nil)
-
-  @doc false
-  def operand(node, like, scope), do: Operand.operand(node, like, scope)
 end

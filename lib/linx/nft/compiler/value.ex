@@ -164,8 +164,7 @@ defmodule Linx.NFT.Compiler.Value do
   defp number(n, %Term{type: :hour} = like, meta), do: const(n, like, meta)
   defp number(n, like, meta), do: const(n, like, meta)
 
-  @doc false
-  def const(n, %Term{len: len} = like, meta) do
+  defp const(n, %Term{len: len} = like, meta) do
     if is_integer(like.max) and n > like.max,
       do: Fault.fail(meta, "#{n} is out of range: 0 to #{like.max}")
 

@@ -39,16 +39,16 @@ defmodule Linx.NFT.Formatter.Element do
 
   defp text(key, {key_type, _data_type, term, _}), do: value(key, key_type, term)
 
-  @doc "A map's value: a verdict, an object's name, or a value of the data type."
+  # A map's value: a verdict, an object's name, or a value of the data type.
   @spec data(term(), term(), Term.t() | nil) :: iodata()
-  def data(%Verdict{} = verdict, _type, _term), do: Statement.verdict(verdict)
-  def data(name, {:object, _kind}, _term) when is_binary(name), do: Value.quoted(name)
-  def data(verdict, :verdict, _term), do: verdict |> Verdict.new!() |> Statement.verdict()
-  def data(value, type, term), do: value(value, type, term)
+  defp data(%Verdict{} = verdict, _type, _term), do: Statement.verdict(verdict)
+  defp data(name, {:object, _kind}, _term) when is_binary(name), do: Value.quoted(name)
+  defp data(verdict, :verdict, _term), do: verdict |> Verdict.new!() |> Statement.verdict()
+  defp data(value, type, term), do: value(value, type, term)
 
-  @doc "A value of a type, with `term` as in `texts/4`."
+  # A value of a type, with term as in texts/4.
   @spec value(term(), term(), Term.t() | nil) :: iodata()
-  def value(value, type, term), do: value(value, type, term, :named)
+  defp value(value, type, term), do: value(value, type, term, :named)
 
   # A name may hold a dash, so the ends of a range are numbers.
   defp value(:catch_all, _type, _term, _form), do: "*"

@@ -150,9 +150,9 @@ defmodule Linx.NFT.Formatter.Lookup do
   defp kind(%{data_type: {:object, kind}}), do: Statement.object(kind)
   defp kind(_), do: :error
 
-  @doc "What stands in the register that a lookup reads: one term, or as many as the key's type has parts."
+  # What stands in the register that a lookup reads: one term, or as many as the key's type has parts.
   @spec key(Context.t(), non_neg_integer(), term()) :: {:ok, Term.t()} | :error
-  def key(context, register, {:concat, types} = type) do
+  defp key(context, register, {:concat, types} = type) do
     with {:ok, terms} <- Registers.run(context.registers, register, length(types)) do
       terms = for {term, type} <- Enum.zip(terms, types), do: typed(term, type)
 
@@ -160,7 +160,7 @@ defmodule Linx.NFT.Formatter.Lookup do
     end
   end
 
-  def key(context, register, type) do
+  defp key(context, register, type) do
     with {:ok, term} <- Registers.fetch(context.registers, register), do: {:ok, typed(term, type)}
   end
 

@@ -65,12 +65,12 @@ defmodule Linx.NFT.Formatter.Match do
     %{term | order: if(op == :hton, do: :big, else: :host)}
   end
 
-  @doc "`term` with its bit operations written out."
+  # term with its bit operations written out.
   @spec flush(Term.t()) :: Term.t()
-  def flush(%Term{pending: nil} = term), do: term
+  defp flush(%Term{pending: nil} = term), do: term
 
   # (x & m) ^ v is and, xor, or: the bits of v outside m are set whatever x holds.
-  def flush(%Term{pending: {mask, xor}} = term) do
+  defp flush(%Term{pending: {mask, xor}} = term) do
     bits = term.size * 8
     set = xor &&& bnot(mask) &&& Term.ones(bits)
     kept = mask ||| set

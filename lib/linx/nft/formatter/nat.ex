@@ -6,7 +6,7 @@ defmodule Linx.NFT.Formatter.Nat do
   import Bitwise
 
   alias Linx.Netfilter.Expr
-  alias Linx.NFT.Formatter.{Context, Match, Registers, Rule, Term, Value}
+  alias Linx.NFT.Formatter.{Context, Registers, Rule, Term, Value}
 
   @flags [random: "random", fully_random: "fully-random", persistent: "persistent"]
   @port %Term{text: nil, type: :inet_service, size: 2}
@@ -211,7 +211,4 @@ defmodule Linx.NFT.Formatter.Nat do
       words -> [" ", Enum.intersperse(words, ",")]
     end
   end
-
-  @doc false
-  def text(term), do: Match.text(term)
 end

@@ -41,10 +41,10 @@ defmodule Linx.NFT.Formatter.Registers do
          do: filling(registers, word + words(term), left - words(term), [term | acc])
   end
 
-  @doc "The number of the 4-byte word where a register starts."
+  # The number of the 4-byte word where a register starts.
   @spec word(non_neg_integer()) :: non_neg_integer()
-  def word(register) when register in 1..4, do: 8 + (register - 1) * 4
-  def word(register), do: register
+  defp word(register) when register in 1..4, do: 8 + (register - 1) * 4
+  defp word(register), do: register
 
   @doc "How many words a term takes."
   @spec words(Term.t()) :: pos_integer()

@@ -7,7 +7,6 @@ defmodule Linx.NFT.Formatter.Rule do
 
   alias Linx.NFT.Formatter.{
     Context,
-    Element,
     Load,
     Lookup,
     Match,
@@ -358,8 +357,4 @@ defmodule Linx.NFT.Formatter.Rule do
   def operand(%Term{value: value}, %Term{} = as) do
     Value.constant(as, if(is_binary(value), do: value, else: value))
   end
-
-  @doc false
-  @spec element(term(), term()) :: iodata()
-  def element(value, type), do: Element.value(value, type, nil)
 end

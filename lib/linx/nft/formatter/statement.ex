@@ -88,7 +88,7 @@ defmodule Linx.NFT.Formatter.Statement do
   def verdict(%Verdict{kind: kind}), do: Atom.to_string(kind)
 
   @spec counter(map() | nil) :: iodata()
-  def counter(%{} = data) do
+  defp counter(%{} = data) do
     case {data[:packets] || 0, data[:bytes] || 0} do
       {0, 0} ->
         "counter"
@@ -98,7 +98,7 @@ defmodule Linx.NFT.Formatter.Statement do
     end
   end
 
-  def counter(_), do: "counter"
+  defp counter(_), do: "counter"
 
   @doc "`rate over 10/second burst 5 packets`"
   @spec limit(map()) :: iodata()
@@ -133,7 +133,7 @@ defmodule Linx.NFT.Formatter.Statement do
   end
 
   @spec synproxy(map(), String.t()) :: iodata()
-  def synproxy(data, separator) do
+  defp synproxy(data, separator) do
     flags = List.wrap(data[:flags])
 
     [
@@ -149,9 +149,9 @@ defmodule Linx.NFT.Formatter.Statement do
 
   defp over(data), do: if(:inv in List.wrap(data[:flags]), do: "over ", else: "")
 
-  @doc "Bytes in the largest unit that divides them."
+  # Bytes in the largest unit that divides them.
   @spec amount(non_neg_integer()) :: iodata()
-  def amount(bytes) do
+  defp amount(bytes) do
     {unit, size} =
       Enum.find(@units, fn {_, size} -> rem(bytes, size) == 0 and (bytes > 0 or size == 1) end)
 

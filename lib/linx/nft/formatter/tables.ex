@@ -106,16 +106,16 @@ defmodule Linx.NFT.Formatter.Tables do
   defp devices(names) when is_list(names),
     do: ["{ ", names |> Enum.map(&Value.quoted/1) |> Enum.intersperse(", "), " }"]
 
-  @doc "A priority as a number, a name, or a name and an offset."
+  # A priority as a number, a name, or a name and an offset.
   @spec priority(Chain.priority()) :: iodata()
-  def priority({name, 0}), do: Atom.to_string(name)
+  defp priority({name, 0}), do: Atom.to_string(name)
 
-  def priority({name, offset}) when offset < 0,
+  defp priority({name, offset}) when offset < 0,
     do: [Atom.to_string(name), " - ", Integer.to_string(-offset)]
 
-  def priority({name, offset}), do: [Atom.to_string(name), " + ", Integer.to_string(offset)]
-  def priority(number) when is_integer(number), do: Integer.to_string(number)
-  def priority(name) when is_atom(name), do: Atom.to_string(name)
+  defp priority({name, offset}), do: [Atom.to_string(name), " + ", Integer.to_string(offset)]
+  defp priority(number) when is_integer(number), do: Integer.to_string(number)
+  defp priority(name) when is_atom(name), do: Atom.to_string(name)
 
   defp policy(%Chain{policy: nil}), do: []
   defp policy(%Chain{policy: policy}), do: ["    policy ", Atom.to_string(policy), "\n"]

@@ -48,9 +48,9 @@ defmodule Linx.NFT.Formatter.Term do
   def number(%{order: :big}, bytes), do: :binary.decode_unsigned(bytes, :big)
   def number(%{order: :host}, bytes), do: :binary.decode_unsigned(bytes, endian())
 
-  @doc "Byte order of this machine, as the kernel's host-order registers have it."
+  # Byte order of this machine, as the kernel's host-order registers have it.
   @spec endian() :: :big | :little
-  def endian, do: if(<<1::native-16>> == <<1::16>>, do: :big, else: :little)
+  defp endian, do: if(<<1::native-16>> == <<1::16>>, do: :big, else: :little)
 
   @doc "A number with the low `bits` set."
   @spec ones(non_neg_integer()) :: non_neg_integer()

@@ -39,40 +39,39 @@ defmodule Linx.NFT.Parser.Block do
     items(statement_end(rest), [item | items], opts)
   end
 
-  @doc false
-  def item([{:identifier, "chain", meta} | rest]) do
+  defp item([{:identifier, "chain", meta} | rest]) do
     {name, rest} = name(rest, "chain")
     {opts, rules, rest} = Chain.body(rest)
     {{:chain, name, opts, rules, meta}, rest}
   end
 
-  def item([{:identifier, "set", meta} | rest]) do
+  defp item([{:identifier, "set", meta} | rest]) do
     {name, rest} = name(rest, "set")
     {opts, rest} = Set.body(rest)
     {{:set, name, opts, meta}, rest}
   end
 
-  def item([{:identifier, kind, meta} | rest]) when kind in ["map", "vmap"] do
+  defp item([{:identifier, kind, meta} | rest]) when kind in ["map", "vmap"] do
     {name, rest} = name(rest, "map")
     {opts, rest} = Set.body(rest)
     {{known(kind), name, opts, meta}, rest}
   end
 
-  def item([{:identifier, "flowtable", meta} | rest]) do
+  defp item([{:identifier, "flowtable", meta} | rest]) do
     {name, rest} = name(rest, "flowtable")
     {opts, rest} = flowtable(rest)
     {{:flowtable, name, opts, meta}, rest}
   end
 
-  def item([{:identifier, "ct", meta}, {:identifier, kind, _} | rest])
-      when kind in ["helper", "timeout", "expectation"],
-      do: object(known("ct_" <> kind), rest, meta)
+  defp item([{:identifier, "ct", meta}, {:identifier, kind, _} | rest])
+       when kind in ["helper", "timeout", "expectation"],
+       do: object(known("ct_" <> kind), rest, meta)
 
-  def item([{:identifier, kind, meta} | rest])
-      when kind in ~w(counter quota limit secmark synproxy tunnel),
-      do: object(known(kind), rest, meta)
+  defp item([{:identifier, kind, meta} | rest])
+       when kind in ~w(counter quota limit secmark synproxy tunnel),
+       do: object(known(kind), rest, meta)
 
-  def item(tokens), do: unexpected(tokens, "chain, set, map, an object or '}'", @items)
+  defp item(tokens), do: unexpected(tokens, "chain, set, map, an object or '}'", @items)
 
   @doc false
   # {:include, path, meta}, {:define, name, value, meta}, ...

@@ -28,14 +28,13 @@ defmodule Linx.NFT.Parser.Expression do
     mapped(expr, rest)
   end
 
-  @doc false
   # `key map { ... }` or `key map @m`.
-  def mapped(expr, [{:identifier, "map", meta} | rest]) do
+  defp mapped(expr, [{:identifier, "map", meta} | rest]) do
     {map, rest} = map_target(rest)
     {{:map, expr, map, meta}, rest}
   end
 
-  def mapped(expr, rest), do: {expr, rest}
+  defp mapped(expr, rest), do: {expr, rest}
 
   @doc false
   def map_target([{:lbrace, _} | _] = tokens), do: set(tokens)

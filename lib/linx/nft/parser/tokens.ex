@@ -71,15 +71,14 @@ defmodule Linx.NFT.Parser.Tokens do
   def meta([token | _]), do: meta(token)
   def meta(token), do: elem(token, tuple_size(token) - 1)
 
-  @doc false
-  def describe({:eof, _}), do: "end of input"
-  def describe({:string, value, _}), do: show(inspect(value))
-  def describe({:elixir_expr, _, _}), do: "interpolation"
-  def describe({:variable, name, _}), do: "$" <> show(name)
-  def describe({_kind, value, _}) when is_binary(value), do: show(value)
-  def describe({_kind, value, _}), do: show(inspect(value))
-  def describe({:stmt_sep, _}), do: "end of statement"
-  def describe({kind, _}), do: "'#{Map.get(@text, kind, kind)}'"
+  defp describe({:eof, _}), do: "end of input"
+  defp describe({:string, value, _}), do: show(inspect(value))
+  defp describe({:elixir_expr, _, _}), do: "interpolation"
+  defp describe({:variable, name, _}), do: "$" <> show(name)
+  defp describe({_kind, value, _}) when is_binary(value), do: show(value)
+  defp describe({_kind, value, _}), do: show(inspect(value))
+  defp describe({:stmt_sep, _}), do: "end of statement"
+  defp describe({kind, _}), do: "'#{Map.get(@text, kind, kind)}'"
 
   defp show(word) when byte_size(word) > 60, do: String.slice(word, 0, 57) <> "..."
   defp show(word), do: word
