@@ -114,8 +114,9 @@ defmodule Linx.MixProject do
     [
       licenses: ["MIT"],
       links: %{},
+      # The tests too: what a kernel does is best asked on the machine that will run it.
       files:
-        ~w(lib native c_src_replacement docs examples bin Cargo.toml Cargo.lock .formatter.exs clippy.toml
+        ~w(lib native c_src_replacement test docs examples bin Cargo.toml Cargo.lock .formatter.exs clippy.toml
         mix.exs README.md CHANGELOG.md LICENSE),
       exclude_patterns: [~r"/target/"]
     ]

@@ -202,14 +202,12 @@ defmodule Mix.Tasks.Compile.LinxNative do
   defp rust_arch(_arch, _cpu), do: nil
 
   defp host do
-    with {output, 0} <- System.cmd("rustc", ["-vV"], stderr_to_stdout: true),
+    with {output, 0} <- System.cmd(cargo_path(), ["-vV"], stderr_to_stdout: true),
          [_, triple] <- Regex.run(~r/^host: (\S+)$/m, output) do
       {:ok, %{triple: triple, cross?: false}}
     else
-      _ -> {:error, "rustc does not say its host; is the Rust installation complete?"}
+      _ -> {:error, "#{cargo_path()} does not say its host; is the Rust installation complete?"}
     end
-  rescue
-    ErlangError -> {:error, "no rustc on PATH. Install Rust (https://rustup.rs)."}
   end
 
   defp linker(%{cross?: false}), do: []
