@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Source this: what bin/setup, bin/cross and bin/test-kernel do with Debian's archive. The caller sets `cache`, the folder
-# that everything fetched lies in.
+# that everything fetched lies in, and may set `architecture`, Debian's name of the one to fetch for.
 
 program=$(basename "$0")
 say() { printf '%s: %s\n' "$program" "$*"; }
@@ -37,13 +37,14 @@ Types: deb
 URIs: $uri
 Suites: testing
 Components: main
+Architectures: $architecture
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 END
   # What container images hook on to apt cleans the system's cache, which is not the one used here.
   echo '#clear APT::Update::Post-Invoke;' >"$dir/apt.conf"
   apt_options=(-c "$dir/apt.conf" -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$dir/sources"
     -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null
-    -o Dir::State::Lists="$dir/lists" -o Dir::Cache="$dir/cache" -o APT::Sandbox::User=root)
+    -o APT::Architecture="$architecture" -o APT::Architectures="$architecture" -o Dir::State::Lists="$dir/lists" -o Dir::Cache="$dir/cache" -o APT::Sandbox::User=root)
 }
 
 # fetch_from_testing FOLDER PACKAGE...: the packages of Debian testing, unpacked into FOLDER, which is made anew. The
@@ -55,7 +56,8 @@ fetch_from_testing() {
   [ -n "$uri" ] || die "no Debian archive in apt's sources, so nothing can be had from its testing suite"
   [ -r /usr/share/keyrings/debian-archive-keyring.gpg ] || apt_install debian-archive-keyring
 
-  work=$cache/apt
+  architecture=${architecture:-$(dpkg --print-architecture)}
+  work=$cache/apt-$architecture
   private_apt "$work" "$uri"
   apt-get "${apt_options[@]}" update -qq >/dev/null || die "cannot read Debian's testing suite at the machine's mirror"
   rm -rf "$work/debs" "$folder"
