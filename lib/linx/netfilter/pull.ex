@@ -176,7 +176,7 @@ defmodule Linx.Netfilter.Pull do
   end
 
   defp bodies(sock, type, family, attrs) do
-    payload = [Codec.encode_nfgenmsg(family, 0), attrs]
+    payload = IO.iodata_to_binary([Codec.encode_nfgenmsg(family, 0), attrs])
 
     case Request.run(sock, 0x0A00 + type, @dump, payload, :raw) do
       {:ok, messages} -> {:ok, for({_type, _flags, _seq, body} <- messages, do: body)}
