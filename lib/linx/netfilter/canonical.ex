@@ -18,9 +18,9 @@ defmodule Linx.Netfilter.Canonical do
   end
 
   @spec exprs([Expr.t()], atom()) :: [term()]
-  defp exprs(exprs, family), do: exprs |> Guard.expand(family) |> Enum.map(&expr/1)
+  defp exprs(exprs, family), do: exprs |> Guard.expand(family) |> Enum.map(&expr(&1, family))
 
-  defp expr(%Expr{name: :__anon_set, data: data}) do
+  defp expr(%Expr{name: :__anon_set, data: data}, _family) do
     base = %{
       name: "set",
       key_type: data.key_type,
@@ -37,7 +37,12 @@ defmodule Linx.Netfilter.Canonical do
     {:anonymous, use, elements(set, normalised(set, data.elements)), :dynamic in set.flags}
   end
 
-  defp expr(%Expr{} = expr) do
+  defp expr(%Expr{name: :immediate, data: %Verdict{kind: kind, target: rules}}, family)
+       when is_list(rules) do
+    {kind, for(rule <- rules, do: {rule.comment, rule.tag, exprs(rule.expressions, family)})}
+  end
+
+  defp expr(%Expr{} = expr, _family) do
     [expr] |> Encode.list() |> IO.iodata_to_binary() |> Decode.list() |> Enum.map(&stateless/1)
   end
 
@@ -183,6 +188,9 @@ defmodule Linx.Netfilter.Canonical do
     do: [{:object, {kind, value(element)}}]
 
   def element_references(_set, _element), do: []
+
+  defp verdict_refs(%Verdict{target: rules}) when is_list(rules),
+    do: Enum.flat_map(rules, &references/1)
 
   defp verdict_refs(%Verdict{kind: kind, target: chain}) when kind in [:jump, :goto],
     do: [{:chain, chain}]

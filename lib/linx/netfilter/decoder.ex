@@ -51,8 +51,7 @@ defmodule Linx.Netfilter.Decoder do
       name: Reader.name(attrs[nfta_chain_name()]),
       table: Reader.name(attrs[nfta_chain_table()]),
       handle: Reader.uint(attrs[nfta_chain_handle()]),
-      flags:
-        Wire.chain_flags_atoms(Reader.number(attrs[nfta_chain_flags()])) -- [:base, :binding],
+      flags: Wire.chain_flags_atoms(Reader.number(attrs[nfta_chain_flags()])) -- [:base],
       comment: Userdata.comment(attrs[nfta_chain_userdata()])
     }
 
@@ -222,7 +221,7 @@ defmodule Linx.Netfilter.Decoder do
   A ruleset from decoded pieces, as `table/1`, `chain/1`, `rule/1`, `set/1` and `set_elements/1` give them.
 
   Pieces whose parent is not among them are dropped: a dump of one type may be newer than that of another. Anonymous sets become part of
-  the rules that look them up.
+  the rules that look them up, and chains that belong to a rule part of its verdict.
   """
   @spec from_msgs(
           [Table.t()],

@@ -3,7 +3,7 @@ defmodule Linx.Netfilter.Interfaces do
   # `iif "eth0"` compares the interface's index, which only the namespace that the ruleset goes to knows. Until the push the index
   # stands as {:iface, name}, in comparisons, loads and elements of sets; here the names become numbers, with one request.
 
-  alias Linx.Netfilter.{Element, Error, Expr, Ruleset}
+  alias Linx.Netfilter.{Element, Error, Expr, Ruleset, Verdict}
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netfilter.Set, as: NSet
   alias Linx.Netlink.{Rtnl, Socket}
@@ -75,6 +75,10 @@ defmodule Linx.Netfilter.Interfaces do
     do: [iface]
 
   defp find(%Expr{name: :__anon_set, data: %{elements: elements}}), do: find(elements)
+
+  defp find(%Expr{name: :immediate, data: %Verdict{target: rules}}) when is_list(rules),
+    do: Enum.flat_map(rules, &find(&1.expressions))
+
   defp find(%Expr{}), do: []
   defp find(elements) when is_list(elements), do: Enum.flat_map(elements, &find/1)
   defp find({:iface, name}) when is_binary(name), do: [name]
@@ -121,6 +125,12 @@ defmodule Linx.Netfilter.Interfaces do
 
   defp put(%Expr{name: :__anon_set, data: data} = expr, indices),
     do: %{expr | data: %{data | elements: put(data.elements, indices)}}
+
+  defp put(%Expr{name: :immediate, data: %Verdict{target: rules} = verdict} = expr, indices)
+       when is_list(rules) do
+    rules = for rule <- rules, do: %{rule | expressions: put(rule.expressions, indices)}
+    %{expr | data: %{verdict | target: rules}}
+  end
 
   defp put(%Expr{} = expr, _indices), do: expr
   defp put(list, indices) when is_list(list), do: Enum.map(list, &put(&1, indices))

@@ -150,7 +150,13 @@ defmodule Linx.Netfilter.Map do
 
   defp element(_map, _other), do: {:error, :not_a_pair}
 
-  defp data(:verdict, value), do: Verdict.new(value)
+  # A chain of its own belongs to a rule; an element cannot have one.
+  defp data(:verdict, value) do
+    case Verdict.new(value) do
+      {:ok, %Verdict{target: rules}} when is_list(rules) -> {:error, {:bad_verdict, value}}
+      result -> result
+    end
+  end
 
   defp data({:object, _kind}, name) do
     with :ok <- Name.check(name), do: {:ok, name}

@@ -2,8 +2,8 @@ defmodule Linx.Netfilter.Verdict do
   @moduledoc """
   What a rule decides about a packet: the kernel's `enum nft_verdicts` as a value.
 
-  `:accept`, `:drop`, `:continue` and `:return` stand alone; `:jump` and `:goto` name a chain of the same table, and
-  `:queue` a userspace queue number. `reject` is no verdict but a statement, `Linx.Netfilter.Expr.reject/2`.
+  `:accept`, `:drop`, `:continue` and `:return` stand alone; `:jump` and `:goto` name a chain of the same table, or have the rules of
+  a chain that belongs to this verdict alone (nft's `jump { ... }`); `:queue` has a userspace queue number. `reject` is no verdict but a statement, `Linx.Netfilter.Expr.reject/2`.
 
       iex> Linx.Netfilter.Verdict.jump("ssh_in")
       #Linx.Netfilter.Verdict<jump "ssh_in">
@@ -17,7 +17,7 @@ defmodule Linx.Netfilter.Verdict do
   defstruct [:kind, :target]
 
   @type kind :: :accept | :drop | :continue | :return | :jump | :goto | :queue
-  @type target :: nil | String.t() | non_neg_integer()
+  @type target :: nil | String.t() | [Linx.Netfilter.Rule.t()] | non_neg_integer()
   @type t :: %__MODULE__{kind: kind(), target: target()}
 
   @typedoc "What `new/1` accepts."
@@ -26,8 +26,8 @@ defmodule Linx.Netfilter.Verdict do
           | :drop
           | :continue
           | :return
-          | {:jump, String.t()}
-          | {:goto, String.t()}
+          | {:jump, String.t() | [Linx.Netfilter.Rule.t()]}
+          | {:goto, String.t() | [Linx.Netfilter.Rule.t()]}
           | {:queue, non_neg_integer()}
           | t()
 
@@ -98,6 +98,10 @@ defmodule Linx.Netfilter.Verdict do
     byte_size(chain) in 1..255 and not String.contains?(chain, <<0>>)
   end
 
+  def valid?(%__MODULE__{kind: kind, target: rules})
+      when kind in [:jump, :goto] and is_list(rules),
+      do: Enum.all?(rules, &is_struct(&1, Linx.Netfilter.Rule))
+
   def valid?(%__MODULE__{kind: :queue, target: num}) when is_integer(num), do: num in 0..0xFFFF
   def valid?(_other), do: false
 
@@ -109,6 +113,10 @@ defmodule Linx.Netfilter.Verdict do
     def inspect(verdict, _opts), do: "#Linx.Netfilter.Verdict<#{text(verdict)}>"
 
     defp text(%{kind: kind, target: nil}), do: to_string(kind)
+
+    defp text(%{kind: kind, target: rules}) when is_list(rules),
+      do: "#{kind} { #{Enum.map_join(rules, "; ", &Kernel.inspect/1)} }"
+
     defp text(%{kind: kind, target: target}), do: "#{kind} #{Kernel.inspect(target)}"
   end
 end

@@ -1,9 +1,10 @@
 defmodule Linx.Netfilter.Decoder.Assembly do
   @moduledoc false
-  # A ruleset from the pieces of its dumps. Anonymous sets become part of the rules that look them up.
+  # A ruleset from the pieces of its dumps. Anonymous sets and bound chains become part of the
+  # rules that use them.
 
   alias Linx.Netfilter.Decoder.Elements
-  alias Linx.Netfilter.{Encoder, Expr, Ruleset, Set}
+  alias Linx.Netfilter.{Encoder, Expr, Ruleset, Set, Verdict}
   alias Linx.Netfilter.Map, as: NMap
 
   @doc "Pieces whose parent is not among them are left out."
@@ -23,15 +24,54 @@ defmodule Linx.Netfilter.Decoder.Assembly do
 
     anonymous = Map.new(anonymous, fn {family, set} -> {{family, set.table, set.name}, set} end)
     rules = Enum.group_by(parts.rules, fn {f, t, c, _} -> {f, t, c} end, &placed(&1, anonymous))
+    {bound, chains} = Enum.split_with(parts.chains, fn {_, chain} -> :binding in chain.flags end)
+    rules = owned(rules, bound)
 
     Map.new(parts.tables, fn table -> {{table.family, table.name}, table} end)
-    |> put_all(parts.chains, &chain_in(&1, &2, &3, rules))
+    |> put_all(chains, &chain_in(&1, &2, &3, rules))
     |> put_all(named, &set_in/3)
     |> put_all(parts.objects, fn table, _family, o ->
       put_in(table.objects[{o.kind, o.name}], o)
     end)
     |> put_all(parts.flowtables, fn table, _family, f -> put_in(table.flowtables[f.name], f) end)
     |> then(&%Ruleset{tables: &1})
+  end
+
+  # A chain that belongs to a rule stands in its verdict, where the kernel has a name that it made up.
+  defp owned(rules, []), do: rules
+
+  defp owned(rules, bound) do
+    names = MapSet.new(bound, fn {family, chain} -> {family, chain.table, chain.name} end)
+
+    Map.new(Map.drop(rules, MapSet.to_list(names)), fn {{family, table, _} = key, list} ->
+      {key, Enum.map(list, &own(&1, {family, table}, rules, names))}
+    end)
+  end
+
+  defp own(rule, {family, table} = place, rules, names) do
+    exprs =
+      Enum.map(rule.expressions, fn
+        %Expr{name: :immediate, data: %Verdict{kind: kind, target: name} = verdict} = expr
+        when kind in [:jump, :goto] ->
+          key = {family, table, name}
+
+          # Taken out on the way down: what a broken dump says must end.
+          if key in names do
+            names = MapSet.delete(names, key)
+
+            inside =
+              for r <- Map.get(rules, key, []), do: own(%{r | chain: nil}, place, rules, names)
+
+            %{expr | data: %{verdict | target: inside}}
+          else
+            expr
+          end
+
+        expr ->
+          expr
+      end)
+
+    %{rule | expressions: exprs}
   end
 
   defp put_all(tables, entities, fun) do

@@ -224,6 +224,20 @@ defmodule Linx.Netfilter.Encoder.Expressions do
 
   @doc "NFTA_DATA_VERDICT with what is in it."
   @spec verdict(Verdict.t()) :: binary()
+  def verdict(%Verdict{kind: kind, target: {:id, id}}) when kind in [:jump, :goto] do
+    Writer.nest(nfta_data_verdict(), [
+      Writer.attr(nfta_verdict_code(), Wire.s32_be(Wire.verdict_code(kind))),
+      Writer.u32(nfta_verdict_chain_id(), id)
+    ])
+  end
+
+  def verdict(%Verdict{target: rules}) when is_list(rules),
+    do:
+      raise(
+        ArgumentError,
+        "a verdict with a chain of its own stands in rules of Encoder.to_batch/2 or from_patch/1"
+      )
+
   def verdict(%Verdict{kind: kind, target: chain}) when kind in [:jump, :goto] do
     Writer.nest(nfta_data_verdict(), [
       Writer.attr(nfta_verdict_code(), Wire.s32_be(Wire.verdict_code(kind))),

@@ -2,7 +2,7 @@ defmodule Linx.NFT.Compiler.Build do
   @moduledoc false
   # The plan of a text to the ruleset: all sets first, since rules look at what they hold, then the chains.
 
-  alias Linx.Netfilter.{Expr, Ruleset, Table}
+  alias Linx.Netfilter.{Expr, Ruleset, Table, Verdict}
   alias Linx.NFT.Compiler.{Chains, Declare, Fault, Include, Objects}
 
   @doc false
@@ -34,12 +34,20 @@ defmodule Linx.NFT.Compiler.Build do
     names =
       for {_, chain} <- table.chains,
           rule <- chain.rules,
-          %Expr{name: :dynset, data: %{set: name}} <- rule.expressions,
+          name <- filled(rule),
           uniq: true,
           do: name
 
     Enum.reduce(names, table, fn name, table ->
       %{table | sets: dynamic(table.sets, name), maps: dynamic(table.maps, name)}
+    end)
+  end
+
+  defp filled(rule) do
+    Enum.flat_map(rule.expressions, fn
+      %Expr{name: :dynset, data: %{set: name}} -> [name]
+      %Expr{data: %Verdict{target: rules}} when is_list(rules) -> Enum.flat_map(rules, &filled/1)
+      _ -> []
     end)
   end
 

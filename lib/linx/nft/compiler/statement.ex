@@ -8,6 +8,7 @@ defmodule Linx.NFT.Compiler.Statement do
   alias Linx.NFT.Compiler.{
     Action,
     Assign,
+    Chains,
     Dynamic,
     Fault,
     Generate,
@@ -70,9 +71,15 @@ defmodule Linx.NFT.Compiler.Statement do
   defp key_part(%Term{kind: :order, data: term}), do: term
   defp key_part(term), do: term
 
-  defp verdict({kind, {:block, rules}}, scope, meta) do
-    _ = {kind, rules, scope}
-    Fault.fail(meta, "a chain in braces is not supported: give it a name")
+  # A chain of the rule's own; what the rule has found of the packet is not known in it. The kernel binds none to a rule that is in
+  # one already (nf_tables_bind_chain).
+  defp verdict({kind, {:block, rules}}, scope, _meta) do
+    for {:rule, statements, _, _} <- rules, {:verdict, {_, {:block, _}}, meta} <- statements do
+      Fault.fail(meta, "a chain in braces cannot hold another: give it a name")
+    end
+
+    rules = for rule <- rules, do: Chains.rule(rule, nil, scope)
+    Expr.new(:immediate, Verdict.new!({kind, rules}))
   end
 
   defp verdict({kind, target}, scope, _meta) when kind in [:jump, :goto],

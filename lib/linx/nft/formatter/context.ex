@@ -2,12 +2,12 @@ defmodule Linx.NFT.Formatter.Context do
   @moduledoc false
   # Where a rule stands (its family, its table's sets and chains) and what reading it has brought so far.
 
-  alias Linx.Netfilter.{Field, Table}
+  alias Linx.Netfilter.{Field, Rule, Table}
   alias Linx.NFT.Formatter.{Registers, Term}
 
   defstruct family: nil, table: nil, registers: %{}, out: [], network: nil, transport: nil
 
-  @type piece :: iodata() | {:block, String.t(), term()}
+  @type piece :: iodata() | {:block, String.t(), [Rule.t()]}
   @type t :: %__MODULE__{
           family: Table.family() | nil,
           table: Table.t() | nil,
@@ -28,15 +28,6 @@ defmodule Linx.NFT.Formatter.Context do
   @spec set(t(), String.t()) :: struct() | nil
   def set(%{table: nil}, _name), do: nil
   def set(%{table: table}, name), do: table.sets[name] || table.maps[name]
-
-  @doc "The chain of that name when it was made for one rule only."
-  @spec bound_chain(t(), String.t()) :: struct() | nil
-  def bound_chain(%{table: nil}, _name), do: nil
-
-  def bound_chain(%{table: table}, name) do
-    chain = table.chains[name]
-    if chain != nil and :binding in chain.flags, do: chain
-  end
 
   @doc "Notes what a comparison says about the packet's protocols."
   @spec learn(t(), Term.t(), atom(), term()) :: t()

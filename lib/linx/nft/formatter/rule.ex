@@ -152,13 +152,9 @@ defmodule Linx.NFT.Formatter.Rule do
   end
 
   # A chain that belongs to the rule alone is written where the rule jumps to it.
-  defp step(%Expr{name: :immediate, data: %Verdict{kind: kind, target: target}} = expr, context)
-       when kind in [:jump, :goto] do
-    case Context.bound_chain(context, target) do
-      nil -> plain(expr, context)
-      chain -> Context.emit(context, {:block, Atom.to_string(kind), chain})
-    end
-  end
+  defp step(%Expr{name: :immediate, data: %Verdict{kind: kind, target: rules}}, context)
+       when is_list(rules),
+       do: Context.emit(context, {:block, Atom.to_string(kind), rules})
 
   defp step(%Expr{} = expr, context), do: plain(expr, context)
   defp step(_other, _context), do: {:error, "malformed"}

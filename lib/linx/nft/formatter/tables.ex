@@ -21,7 +21,6 @@ defmodule Linx.NFT.Formatter.Tables do
         for({_, ft} <- Enum.sort(table.flowtables), do: block(ft, &flowtable/1)) ++
         for(
           {_, chain} <- Enum.sort(table.chains),
-          :binding not in chain.flags,
           do: block(chain, &chain(&1, context))
         ) ++
         for(
@@ -154,11 +153,11 @@ defmodule Linx.NFT.Formatter.Tables do
 
   defp printable(text), do: String.replace(text, ~r/[\r\n]/, " ")
 
-  defp piece({:block, verdict, chain}, context, depth) do
+  defp piece({:block, verdict, rules}, context, depth) do
     [
       verdict,
       " {\n",
-      rules(chain.rules, %{context | registers: %{}, out: [], network: nil}, depth + 1),
+      rules(rules, Context.new(context.table), depth + 1),
       Layout.indent(depth),
       "}"
     ]
