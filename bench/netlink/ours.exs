@@ -2,12 +2,25 @@
 #
 #     ours.exs dump-routes CASE N | dump-links CASE N | add CASE IFINDEX COUNT | batch CASE IFINDEX COUNT | json CASE FILE
 
+Code.require_file("../long_schedule.exs", __DIR__)
+LongSchedule.watch()
+
 alias Linx.Netlink.Rtnl
 alias Linx.Netlink.Rtnl.{Link, Route}
 
 defmodule Ours do
-  # In a process of its own each time, so that one measurement's heap is not the next one's work.
-  def measured(case, who, fun), do: repeated(case, who, 1, fun)
+  # In a process of its own each time, so that one measurement's heap is not the next one's work. The first is not
+  # counted: under mix it has the code loaded, which a release does at its start. `undo` is not counted either.
+  def measured(case, who, fun, undo) do
+    apart(fun)
+
+    for _ <- 1..3 do
+      undo.()
+      repeated(case, who, 1, fun)
+    end
+
+    undo.()
+  end
 
   # What is short is done several times and divided.
   def repeated(case, who, times, fun) do
@@ -64,25 +77,31 @@ case System.argv() do
     routes =
       for n <- 0..(String.to_integer(count) - 1), do: Ours.route(n, String.to_integer(ifindex))
 
-    Ours.measured(name, "Linx", fn ->
-      for {dst, prefix, gateway, opts} <- routes,
-          do: :ok = Route.add(socket, dst, prefix, gateway, opts)
+    Ours.measured(
+      name,
+      "Linx",
+      fn ->
+        for {dst, prefix, gateway, opts} <- routes,
+            do: :ok = Route.add(socket, dst, prefix, gateway, opts)
 
-      length(routes)
-    end)
-
-    {:ok, _} = Route.delete_many(socket, routes)
+        length(routes)
+      end,
+      fn -> {:ok, _} = Route.delete_many(socket, routes) end
+    )
 
   ["batch", name, ifindex, count] ->
     routes =
       for n <- 0..(String.to_integer(count) - 1), do: Ours.route(n, String.to_integer(ifindex))
 
-    Ours.measured(name, "Linx", fn ->
-      {:ok, results} = Route.add_many(socket, routes)
-      Enum.count(results, &(&1 == :ok))
-    end)
-
-    {:ok, _} = Route.delete_many(socket, routes)
+    Ours.measured(
+      name,
+      "Linx",
+      fn ->
+        {:ok, results} = Route.add_many(socket, routes)
+        Enum.count(results, &(&1 == :ok))
+      end,
+      fn -> {:ok, _} = Route.delete_many(socket, routes) end
+    )
 
   ["json", name, file] ->
     json = File.read!(file)

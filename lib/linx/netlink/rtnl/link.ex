@@ -208,6 +208,8 @@ defmodule Linx.Netlink.Rtnl.Link do
   @doc false
   @spec indices(Socket.t(), [ref()]) ::
           {:ok, (ref() -> {:ok, pos_integer()} | {:error, term()})} | {:error, Error.t()}
+  def indices(_socket, []), do: {:ok, &numbered/1}
+
   def indices(socket, refs) do
     known =
       for ref <- Enum.uniq(refs), not is_integer(ref), do: {ref, identify(ref)}
@@ -223,13 +225,12 @@ defmodule Linx.Netlink.Rtnl.Link do
 
       map = Map.new(found)
 
-      {:ok,
-       fn
-         index when is_integer(index) and index > 0 -> {:ok, index}
-         ref -> Map.get(map, ref, {:error, {:invalid_name, ref}})
-       end}
+      {:ok, &Map.get_lazy(map, &1, fn -> numbered(&1) end)}
     end
   end
+
+  defp numbered(index) when is_integer(index) and index > 0, do: {:ok, index}
+  defp numbered(ref), do: {:error, {:invalid_name, ref}}
 
   defp found(_ref, {:ok, body}), do: {:ok, decode(body).index}
   defp found(ref, {:error, error}), do: {:error, Call.no_such("interface", ref).(error)}

@@ -358,7 +358,7 @@ defmodule Linx.Netlink.Rtnl.Route do
     with {:ok, dst} <- IP.cast(destination),
          {:ok, prefix} <- Linx.Netlink.Rtnl.Address.prefix(dst, prefix),
          {:ok, gateway} <- gateway(dst, gateway),
-         {:ok, route} <- Options.apply(opts, start(verb, dst, prefix, gateway), index),
+         {:ok, route} <- Options.set(opts, start(verb, dst, prefix, gateway), index),
          do: whole(verb, route, opts)
   end
 

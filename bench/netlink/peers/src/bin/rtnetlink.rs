@@ -34,12 +34,14 @@ async fn main() {
         }
         "add" => {
             let (ifindex, count) = (number(3), number(4));
-            let clock = Clock::start();
-            for n in 0..count {
-                handle.route().add(message(n, ifindex)).execute().await.unwrap();
+            for _ in 0..3 {
+                let clock = Clock::start();
+                for n in 0..count {
+                    handle.route().add(message(n, ifindex)).execute().await.unwrap();
+                }
+                clock.report(case, "rtnetlink (Rust)", count as usize);
+                remove(&handle, ifindex, count).await;
             }
-            clock.report(case, "rtnetlink (Rust)", count as usize);
-            remove(&handle, ifindex, count).await;
         }
         _ => panic!("{what}?"),
     }

@@ -27,26 +27,29 @@ defmodule Linx.Netlink.Rtnl.Route.Options do
   @metrics Metrics.__struct__() |> Map.keys() |> List.delete(:__struct__)
 
   @spec names(keyword()) :: [term()]
-  def names(opts) do
-    hops =
-      for {:multipath, hops} when is_list(hops) <- opts, hop when is_list(hop) <- hops, do: hop
+  def names(opts), do: names(opts, [])
 
-    for list <- [opts | hops], {:oif, ref} when is_binary(ref) <- list, do: ref
-  end
+  defp names([{:oif, ref} | opts], found) when is_binary(ref), do: names(opts, [ref | found])
 
-  @spec apply(keyword(), Route.t(), (term() -> {:ok, pos_integer()} | {:error, term()})) ::
+  defp names([{:multipath, hops} | opts], found) when is_list(hops),
+    do: names(opts, Enum.reduce(hops, found, &if(is_list(&1), do: names(&1, &2), else: &2)))
+
+  defp names([_ | opts], found), do: names(opts, found)
+  defp names(_end, found), do: found
+
+  @spec set(keyword(), Route.t(), (term() -> {:ok, pos_integer()} | {:error, term()})) ::
           {:ok, Route.t()} | {:error, term()}
-  def apply(opts, route, index) when is_list(opts) do
-    Enum.reduce_while(opts, {:ok, route}, fn option, {:ok, route} ->
-      case option(option, route, index) do
-        {:ok, route} -> {:cont, {:ok, route}}
-        :error -> {:halt, {:error, {:bad_option, option}}}
-        error -> {:halt, error}
-      end
-    end)
+  def set([], route, _index), do: {:ok, route}
+
+  def set([option | opts], route, index) do
+    case option(option, route, index) do
+      {:ok, route} -> set(opts, route, index)
+      :error -> {:error, {:bad_option, option}}
+      error -> error
+    end
   end
 
-  def apply(opts, _route, _index), do: {:error, {:bad_option, opts}}
+  def set(opts, _route, _index), do: {:error, {:bad_option, opts}}
 
   @spec type(atom()) :: {:ok, 1..9} | {:error, term()}
   def type(name) when is_map_key(@types, name), do: {:ok, @types[name]}
