@@ -45,8 +45,13 @@ defmodule Linx.Reconcile do
 
   A pass that answers `{:error, reason}` changes nothing in the loop: the next one starts from the same
   `last_applied`. A pass that raises ends the loop, as does the end of its monitor for whatever reason; the supervisor
-  starts both anew, and the first pass reads everything. If the source cannot subscribe, `start_link/1` answers
+  starts both anew, and the first pass reads everything. What the loop had installed it has forgotten then, and what
+  `put_desired/2` had told it: who needs that across a restart keeps the `last_applied` of the reports that an `:owner`
+  gets, and gives both to the next start. If the source cannot subscribe, `start_link/1` answers
   `{:error, {:subscribe, reason}}`.
+
+  A pass runs in the loop's own process. While one hangs, `last_report/1` and `reconcile/2` exit with their timeouts and
+  `stop/1` waits; a supervisor's shutdown ends the loop and its monitor all the same.
   """
 
   use GenServer

@@ -18,6 +18,9 @@ defmodule Linx.ReconcileTest do
         {:raise, text} ->
           raise text
 
+        :hang ->
+          Process.sleep(:infinity)
+
         _ ->
           {:ok, %{converged?: true, last_applied: %{n: Map.get(last_applied, :n, 0) + 1}}}
       end
@@ -192,6 +195,64 @@ defmodule Linx.ReconcileTest do
     ref = Process.monitor(loop)
     Reconcile.put_desired(loop, {:raise, "boom"})
     assert_receive {:DOWN, ^ref, _, _, {%RuntimeError{message: "boom"}, _}}
+  end
+
+  test "a pass that hangs does not keep a supervisor from ending the loop and its monitor" do
+    loop = start!(:forward, desired: :hang)
+    assert_receive {:monitor, monitor}
+    assert_receive {:pass, :hang, _, _}
+    refs = for pid <- [loop, monitor], do: Process.monitor(pid)
+    assert catch_exit(Reconcile.reconcile(loop, 10))
+    :ok = Reconcile.put_desired(loop, :d)
+    :ok = stop_supervised({Reconcile, Source, %{test: self(), subscribe: :forward}})
+    for ref <- refs, do: assert_receive({:DOWN, ^ref, _, _, reason} when reason != :killed)
+  end
+
+  test "a storm of hints costs one pass a debounce time, and none is lost" do
+    loop = start!(:forward, debounce: 20)
+    assert_receive {:monitor, monitor}
+    assert_receive {:pass, :d, _, _}
+    for n <- 1..50_000, do: send(monitor, {:hint, n})
+    send(monitor, {:sync, self()})
+    assert_receive :synced, 10_000
+    # The last hint is answered.
+    assert_receive {:pass, :d, _, _}
+    {:ok, %{last_applied: %{n: passes}}} = Reconcile.reconcile(loop)
+    assert passes < 1_000
+  end
+
+  test "killed at any moment it starts anew from what it was given" do
+    scope = %{test: self(), subscribe: :unsupported}
+
+    {:ok, supervisor} =
+      Supervisor.start_link(
+        [
+          {Reconcile,
+           [source: Source, scope: scope, desired: :d, interval: 1, name: :killed_loop]}
+        ],
+        strategy: :one_for_one,
+        max_restarts: 1_000
+      )
+
+    for _ <- 1..50 do
+      assert_receive {:pass, :d, %{} = first, _} when first == %{}
+      loop = Process.whereis(:killed_loop)
+      ref = Process.monitor(loop)
+      Process.exit(loop, :kill)
+      assert_receive {:DOWN, ^ref, _, _, _}
+      flush_passes()
+    end
+
+    Supervisor.stop(supervisor)
+  end
+
+  # Those of a loop that has ended; the first of the next one may be among them.
+  defp flush_passes do
+    receive do
+      {:pass, _, last_applied, _} when last_applied != %{} -> flush_passes()
+    after
+      0 -> :ok
+    end
   end
 
   test "two loops fit one supervisor, and a name is the child's id" do

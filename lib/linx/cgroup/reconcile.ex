@@ -109,10 +109,25 @@ defmodule Linx.Cgroup.Reconcile do
 
   # A value of no known shape is the caller's mistake, found before any file is touched.
   defp check!(desired) do
-    for {file, value} <- desired, not (is_binary(file) and value?(value)) do
-      raise ArgumentError, "not a cgroup limit: #{inspect(file)} => #{inspect(value)}"
+    with {:error, error} <- check(desired), do: raise(error)
+  end
+
+  @doc false
+  @spec check(term()) :: :ok | {:error, Exception.t()}
+  def check(desired) when is_map(desired) do
+    case Enum.find(desired, fn {file, value} -> not (file?(file) and value?(value)) end) do
+      nil -> :ok
+      {file, value} -> bad("not a cgroup limit: #{inspect(file)} => #{inspect(value)}")
     end
   end
+
+  def check(other), do: bad("not a map of cgroup limits: #{inspect(other)}")
+
+  defp bad(text), do: {:error, %ArgumentError{message: text}}
+
+  defp file?(file),
+    do:
+      is_binary(file) and file not in ["", ".", ".."] and not String.contains?(file, ["/", "\0"])
 
   defp value?(:max), do: true
   defp value?(number) when is_integer(number), do: number >= 0

@@ -70,6 +70,25 @@ defmodule Linx.Cgroup.ReconcileTest do
     assert File.read!(Path.join(cg, "pids.max")) == "max"
   end
 
+  test "to the loop such a value is a pass that could not be made", %{tmp_dir: cg} do
+    File.write!(Path.join(cg, "pids.max"), "max")
+
+    for bad <- [%{"pids.max" => nil}, [:no_map], %{"../x" => 1}, %{pids: 1}] do
+      assert {:error, %ArgumentError{}} = Source.reconcile(cg, bad, %{}, [])
+    end
+
+    loop =
+      start_supervised!(
+        {Linx.Reconcile,
+         source: Source, scope: cg, desired: %{"pids.max" => nil}, owner: self(), debounce: 0}
+      )
+
+    assert_receive {:linx_reconcile, :error, %ArgumentError{}}
+    :ok = Linx.Reconcile.put_desired(loop, %{"pids.max" => 7})
+    assert_receive {:linx_reconcile, :report, %{converged?: true}}
+    assert File.read!(Path.join(cg, "pids.max")) == "7"
+  end
+
   test "the source reads too", %{tmp_dir: cg} do
     File.write!(Path.join(cg, "pids.max"), "max\n")
     assert Source.observe(cg, files: ["pids.max", "memory.max"]) == {:ok, %{"pids.max" => "max"}}

@@ -58,6 +58,10 @@ defmodule Linx.Sysctl.ReconcileTest do
     end
   end
 
+  test "to the loop a description that is none is a pass that could not be made" do
+    assert {:error, %ArgumentError{}} = Source.reconcile(:self, [:no_map], %{}, [])
+  end
+
   test "the source reads too" do
     assert Source.observe(:self, keys: ["kernel.ostype", "no.such.key"]) ==
              {:ok, %{"kernel.ostype" => "Linux"}}

@@ -4,7 +4,7 @@ defmodule Linx.Cgroup.Reconcile.Source do
 
   The scope is the cgroup's path; the options are those of `Linx.Cgroup.Reconcile.reconcile/4`. The kernel gives no notice
   of a changed limit, so the loop goes by its timer. A loop may be started before its cgroup exists: the writes fail until
-  somebody makes it.
+  somebody makes it. Limits that `reconcile/4` would raise for are a pass's `{:error, exception}`.
 
       {Linx.Reconcile,
        source: Linx.Cgroup.Reconcile.Source,
@@ -17,8 +17,11 @@ defmodule Linx.Cgroup.Reconcile.Source do
   alias Linx.Cgroup.Reconcile
 
   @impl true
-  def reconcile(scope, desired, last_applied, opts),
-    do: Reconcile.reconcile(scope, desired, last_applied, opts)
+  def reconcile(scope, desired, last_applied, opts) do
+    # The loop's last description is to be corrected, not to be died of.
+    with :ok <- Reconcile.check(desired),
+         do: Reconcile.reconcile(scope, desired, last_applied, opts)
+  end
 
   @impl true
   def subscribe(_scope, _owner), do: :unsupported

@@ -17,8 +17,13 @@ defmodule Linx.Sysctl.Reconcile.Source do
   alias Linx.Sysctl.Reconcile
 
   @impl true
-  def reconcile(scope, desired, last_applied, opts),
+  def reconcile(scope, desired, last_applied, opts) when is_map(desired),
     do: Reconcile.reconcile(desired, last_applied, Keyword.put(opts, :in, scope))
+
+  # The loop's last description is to be corrected, not to be died of.
+  def reconcile(_scope, desired, _last_applied, _opts) do
+    {:error, %ArgumentError{message: "not a map of sysctls: #{inspect(desired)}"}}
+  end
 
   @impl true
   def subscribe(_scope, _owner), do: :unsupported
