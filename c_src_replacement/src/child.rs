@@ -5,6 +5,7 @@
 //! parent-death signal comes after the identity change that clears it, and nothing but exec follows the filters.
 
 use std::ffi::{CStr, c_char};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -139,8 +140,9 @@ fn become_workload(
     if let Err(fault) = steps() {
         return fault;
     }
-    let argv = environment::pointers(Some(&options.argv));
-    let envp = environment::pointers(options.env.as_deref());
+    // Never freed: behind the filters even that system call may be forbidden, and what follows is exec or the end.
+    let argv = ManuallyDrop::new(environment::pointers(Some(&options.argv)));
+    let envp = ManuallyDrop::new(environment::pointers(options.env.as_deref()));
     let cookie = match orders.filters.install() {
         Ok(cookie) => cookie,
         Err(fault) => return fault,

@@ -4,7 +4,6 @@
 //! inherits orphans that it does not expect. The reaper stands there instead: it hands signals on, reaps, and ends with
 //! the workload's status.
 
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
@@ -59,23 +58,38 @@ fn reap(page: &Page, workload: i32) -> ! {
     }
 }
 
-/// Blocked signals wait for us even where pid 1 would ignore them, so `sigtimedwait` sees them all.
-#[expect(unsafe_code, reason = "sigprocmask(2)")]
+/// Every signal there is; the C libraries leave out those that they use themselves.
+static ALL: u64 = u64::MAX;
+
+/// Blocked signals wait for us even where pid 1 would ignore them, so `rt_sigtimedwait` sees them all.
+#[expect(unsafe_code, reason = "rt_sigprocmask(2)")]
 fn block_all() {
-    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigfillset writes the whole set.
-    unsafe { libc::sigfillset(set.as_mut_ptr()) };
-    // SAFETY: the set was filled above; the mask concerns this process alone, which has one thread.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut()) };
+    // SAFETY: the kernel reads eight bytes; the mask concerns this process alone, which has one thread.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const ALL,
+            0usize,
+            8usize,
+        )
+    };
 }
 
-#[expect(unsafe_code, reason = "sigwaitinfo(2)")]
+/// Waits for one; -1 when interrupted.
+#[expect(unsafe_code, reason = "rt_sigtimedwait(2)")]
 fn next_signal() -> i32 {
-    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigfillset writes the whole set.
-    unsafe { libc::sigfillset(set.as_mut_ptr()) };
-    // SAFETY: the set was filled above; no siginfo is asked for.
-    unsafe { libc::sigwaitinfo(set.as_ptr(), std::ptr::null_mut()) }
+    // SAFETY: the kernel reads eight bytes; neither a siginfo nor a time is asked for.
+    let signal = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigtimedwait,
+            &raw const ALL,
+            0usize,
+            0usize,
+            8usize,
+        )
+    };
+    signal as i32
 }
 
 #[expect(unsafe_code, reason = "waitpid(2) of any child")]

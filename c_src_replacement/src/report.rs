@@ -16,15 +16,21 @@ pub fn spawned(writer: &mut FrameWriter, pid: i32) {
     });
 }
 
-/// It is parked; `child_pid` is its own view of its pid.
-pub fn ready(writer: &mut FrameWriter, child_pid: i32) {
-    writer.send(|frame| {
+/// It is parked; `child_pid` is its own view of its pid. Where it has been told to go the news goes with that of its exec:
+/// one wake-up of the VM less.
+pub fn ready(writer: &mut FrameWriter, child_pid: i32, going: bool) {
+    let ready = |frame: &mut Vec<u8>| {
         Writer::new(frame)
             .tuple(3)
             .atom("status")
             .atom("ready")
             .int(child_pid.into());
-    });
+    };
+    if going {
+        writer.hold(ready);
+    } else {
+        writer.send(ready);
+    }
 }
 
 pub fn running(writer: &mut FrameWriter) {

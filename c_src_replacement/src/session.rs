@@ -31,8 +31,8 @@ const QUIET_PTY: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
-/// How long the news of the clone waits to go with that of the checkpoint, which is microseconds away unless the child
-/// was cloned into a frozen cgroup.
+/// How long the news of the clone waits to go with that of the checkpoint, and that, when the child need not wait, with
+/// that of its exec. Each is a fraction of this away, unless the child was cloned into a frozen cgroup.
 const HOLD: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 2_000_000,
@@ -367,7 +367,7 @@ impl Session {
                     .page
                     .child_pid
                     .load(std::sync::atomic::Ordering::Acquire);
-                report::ready(&mut self.writer, child_pid);
+                report::ready(&mut self.writer, child_pid, self.phase == Phase::Going);
             }
             News::Closed => {
                 self.socket = None;

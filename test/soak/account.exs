@@ -8,6 +8,11 @@ defmodule Soak.Account do
     Elixir.Process.sleep(200)
   end
 
+  def quiet(tag, tries) do
+    settle()
+    if workloads(tag) > 0 and tries > 0, do: quiet(tag, tries - 1)
+  end
+
   def take(tag, places) do
     {:ok, rtnl} = Rtnl.open()
     {:ok, links} = Rtnl.Link.list(rtnl)

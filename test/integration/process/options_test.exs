@@ -135,10 +135,13 @@ defmodule Linx.Process.OptionsIntegrationTest do
     end
 
     test "one that kills for anything still lets a missing file say so" do
-      {session, _pid} = parked(argv: ["/nonexistent"])
-      :ok = P.command(session, {:seccomp, bpf([{0x06, 0, 0, @kill}])})
-      P.proceed(session)
-      assert {:error, %{stage: :execve, errno: :enoent}} = P.wait(session, 5_000)
+      # With many arguments freeing what was made for the exec would be a system call.
+      for arguments <- [[], List.duplicate("x", 50_000)] do
+        {session, _pid} = parked(argv: ["/nonexistent" | arguments])
+        :ok = P.command(session, {:seccomp, bpf([{0x06, 0, 0, @kill}])})
+        P.proceed(session)
+        assert {:error, %{stage: :execve, errno: :enoent}} = P.wait(session, 5_000)
+      end
     end
 
     test "one that forbids everything kills the workload at its first call" do
@@ -268,6 +271,14 @@ defmodule Linx.Process.OptionsIntegrationTest do
       links = for fd <- File.ls!("/proc/#{pid}/fd"), do: File.read_link!("/proc/#{pid}/fd/#{fd}")
       assert Enum.uniq(links) == ["/dev/null"]
       assert {:ok, {:exited, 5}} = P.wait(session, 5_000)
+    end
+
+    test "hands on every signal, those that C libraries keep for themselves too" do
+      for signal <- [32, 33, 34, 35, 64] do
+        {session, _pid} = running(argv: ["/bin/sleep", "60"], init: true)
+        :ok = P.signal(session, signal)
+        assert {:ok, {:signaled, ^signal}} = P.wait(session, 5_000)
+      end
     end
 
     test "a missing file is still an error of execve" do

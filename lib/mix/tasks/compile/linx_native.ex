@@ -19,6 +19,14 @@ defmodule Mix.Tasks.Compile.LinxNative do
     * `TARGET_ARCH`, `TARGET_OS`, `TARGET_ABI` and `TARGET_CPU`, as Nerves sets them.
 
   `CC` is taken as the linker when a target is set. `CARGO` names the cargo to use.
+
+  ## A faster start of sessions
+
+  For the host the port program is linked with musl where Rust has a standard library for it, and with the host's C library
+  elsewhere. With musl it is less than half the size and a session starts sooner:
+
+      rustup target add x86_64-unknown-linux-musl
+      mix compile --force
   """
 
   use Mix.Task.Compiler
@@ -26,6 +34,7 @@ defmodule Mix.Tasks.Compile.LinxNative do
   @recursive true
   @manifest "compile.linx_native"
   @sources ["native", "c_src_replacement", "Cargo.toml", "Cargo.lock"]
+  @with_musl ~w(x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu)
   @environment ~w(CARGO CARGO_BUILD_TARGET RUSTFLAGS TARGET_ARCH TARGET_OS TARGET_ABI TARGET_CPU CC)
 
   @impl true
@@ -66,19 +75,45 @@ defmodule Mix.Tasks.Compile.LinxNative do
     end
   end
 
-  defp build_agent(target) do
-    args = ["-p", "linx_process", "--profile", "agent"]
+  # A process of its own may have a C library of its own. musl's starts in half the time of glibc's, whose start asks the
+  # CPU for all its features: each such question is a trap to the hypervisor where there is one.
+  defp build_agent(%{cross?: false, triple: triple} = target) when triple in @with_musl do
+    musl = %{target | triple: String.replace_suffix(triple, "-gnu", "-musl")}
 
-    with :ok <-
-           cargo(
-             args,
-             "agent",
-             target,
-             "-C target-feature=+crt-static -C relocation-model=static"
-           ) do
+    with true <- std?(musl.triple),
+         {:error, message} <- build_agent_for(musl) do
+      Mix.shell().info("#{message}\nFor #{triple} instead.")
+      build_agent_for(target)
+    else
+      false -> build_agent_for(target)
+      :ok -> :ok
+    end
+  end
+
+  defp build_agent(target), do: build_agent_for(target)
+
+  defp build_agent_for(target) do
+    args = ["-p", "linx_process", "--profile", "agent"]
+    flags = "-C target-feature=+crt-static -C relocation-model=static"
+
+    with :ok <- cargo(args, "agent", target, flags) do
       install(target, "agent", "agent/linx_process", agent_path())
     end
   end
+
+  defp std?(triple) do
+    case System.cmd("rustc", ["--print", "target-libdir", "--target", triple],
+           stderr_to_stdout: true
+         ) do
+      {directory, 0} -> directory |> String.trim() |> Path.join("libstd-*.rlib") |> any_file?()
+      _no_such_target -> false
+    end
+  rescue
+    # cargo without a rustc of that name.
+    ErlangError -> false
+  end
+
+  defp any_file?(pattern), do: Path.wildcard(pattern) != []
 
   # musl's Rust targets link statically unless told otherwise, which rules a shared library out.
   defp nif_flags(target) do
