@@ -78,28 +78,45 @@ defmodule Linx.Netfilter.Encoder.Elements do
   defp plain?(_map, _elements), do: false
 
   defp plain(type, elements) do
-    size = Datum.size(type)
-    pad = Datum.padded(size) - size
+    size = Datum.padded(Datum.size(type))
     # elem { key { value } }
     head =
-      <<size + pad + 12::native-16, 0x8000 + nfta_list_elem()::native-16,
-        size + pad + 8::native-16, 0x8000 + nfta_set_elem_key()::native-16, size + 4::native-16,
+      <<size + 12::native-16, 0x8000 + nfta_list_elem()::native-16, size + 8::native-16,
+        0x8000 + nfta_set_elem_key()::native-16, Datum.size(type) + 4::native-16,
         nfta_data_value()::native-16>>
 
-    elements
-    |> Enum.chunk_every(div(@room, size + pad + 12))
-    |> Enum.map(&plain_chunk(type, head, 8 * pad, &1))
+    each = div(@room, size + 12)
+
+    if type == :ipv4_addr,
+      do: addresses(elements, each, each, head, <<>>),
+      else: plain(elements, each, each, {type, head, size}, <<>>)
   end
 
-  defp plain_chunk(:ipv4_addr, head, 0, elements) do
-    for {a, b, c, d} <- elements, into: <<>>, do: <<head::binary, a, b, c, d>>
+  # Appending to one binary is the fastest that the VM does: each element is written in its place, once.
+  defp addresses([{a, b, c, d} | rest], left, each, head, done) when left > 0 do
+    addresses(rest, left - 1, each, head, <<done::binary, head::binary-12, a, b, c, d>>)
   end
 
-  defp plain_chunk(type, head, pad, elements) do
-    for element <- elements,
-        into: <<>>,
-        do: <<head::binary, Datum.to_bytes(type, element)::binary, 0::size(pad)>>
+  defp addresses([], _left, _each, _head, done), do: [done]
+
+  defp addresses(rest, 0, each, head, done),
+    do: [done | addresses(rest, each, each, head, <<>>)]
+
+  defp plain([element | rest], left, each, {type, head, size} = how, done) when left > 0 do
+    bytes = Datum.to_bytes(type, element)
+    pad = 8 * (size - byte_size(bytes))
+
+    plain(
+      rest,
+      left - 1,
+      each,
+      how,
+      <<done::binary, head::binary-12, bytes::binary, 0::size(pad)>>
+    )
   end
+
+  defp plain([], _left, _each, _how, done), do: [done]
+  defp plain(rest, 0, each, how, done), do: [done | plain(rest, each, each, how, <<>>)]
 
   # -- everything else -------------------------------------------------------------------------------------------------
 
