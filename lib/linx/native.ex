@@ -105,6 +105,19 @@ defmodule Linx.Native do
 
   # -- netfilter -------------------------------------------------------------------------------------------------------
 
+  @typedoc "A pattern's number; where it comes first with its bytes and the places of its blanks; nil for one that is not remembered."
+  @type nft_pattern ::
+          non_neg_integer()
+          | {non_neg_integer() | nil, binary(),
+             [{expression :: non_neg_integer(), attribute :: 1..0x3FFF}]}
+
+  @spec netfilter_rules([binary()]) :: [
+          {family :: byte() | nil, table :: binary(), chain :: binary(),
+           handle :: non_neg_integer() | nil, userdata :: binary() | nil, nft_pattern(),
+           blanks :: tuple()}
+        ]
+  def netfilter_rules(_bodies), do: not_loaded()
+
   # -- netlink ---------------------------------------------------------------------------------------------------------
 
   @opaque netlink :: reference()

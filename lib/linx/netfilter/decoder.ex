@@ -81,7 +81,7 @@ defmodule Linx.Netfilter.Decoder do
 
   @doc "Family, table, chain and the rule in a NEWRULE payload, with the implied guards folded."
   @spec rule(binary()) :: {Table.family(), String.t(), String.t(), Rule.t()}
-  def rule(body), do: body |> Decoder.Rule.rule(%{}) |> elem(0)
+  def rule(body), do: Decoder.Rule.rule(body)
 
   @doc "The family and the set or map in a NEWSET payload, without elements."
   @spec set(binary()) :: {Table.family(), Set.t() | NMap.t()}

@@ -64,6 +64,11 @@ defmodule Linx.Netfilter.Guard do
     done |> Enum.reverse() |> Enum.flat_map(& &1.named)
   end
 
+  @doc false
+  # Whether a comparison with what `load` loads can change what `fold/2` makes of a rule. If none does, only its size counts.
+  @spec telling?(Expr.t()) :: boolean()
+  defdelegate telling?(load), to: Layers
+
   # An entry keeps what the kernel has (raw) beside what is shown, and the layers as they were before it.
   defp fold_segment(segment, {done, layers}) do
     after_all = Layers.observe(layers, segment)

@@ -124,7 +124,7 @@ defmodule Linx.Netfilter.Pull do
          Assembly.ruleset(%{
            tables: tables,
            chains: chains,
-           rules: Decoder.Rule.rules(rules),
+           rules: Decoder.Rules.decode(rules),
            sets: sets,
            set_elements: elements,
            objects: objects,

@@ -10,34 +10,13 @@ defmodule Linx.Netfilter.Decoder.Expressions do
   @spec list(binary()) :: [Expr.t()]
   def list(bytes), do: for({1, elem} <- Reader.attrs(bytes), do: expr(elem))
 
-  @typedoc "Expressions already seen, by their bytes: a ruleset repeats few of them often."
-  @type cache :: %{optional(term()) => term()}
-
-  # More kinds than a ruleset repeats; a set of unlike ones must not fill memory.
-  @cache_most 512
-
-  @doc "As `list/1`, with a cache that goes from rule to rule."
-  @spec list(binary(), cache()) :: {[Expr.t()], cache()}
-  def list(bytes, cache), do: bytes |> Reader.attrs() |> cached(cache, [])
-
-  defp cached([{1, elem} | rest], cache, acc) do
-    case cache do
-      %{^elem => expr} ->
-        cached(rest, cache, [expr | acc])
-
-      _ ->
-        expr = expr(elem)
-        cached(rest, remember(cache, elem, expr), [expr | acc])
-    end
+  @doc "The key of `data` for an attribute of a kind."
+  @spec key(atom(), non_neg_integer()) :: atom() | nil
+  for {name, _kernel, fields, _defaults} <- Expressions.all(), {n, key, _type} <- fields do
+    def key(unquote(name), unquote(n)), do: unquote(key)
   end
 
-  defp cached([_other | rest], cache, acc), do: cached(rest, cache, acc)
-  defp cached([], cache, acc), do: {Enum.reverse(acc), cache}
-
-  # What is compared with differs from rule to rule, and so do counts.
-  defp remember(cache, _elem, %Expr{name: name}) when name in [:cmp, :counter, :lookup], do: cache
-  defp remember(cache, _elem, _expr) when map_size(cache) >= @cache_most, do: cache
-  defp remember(cache, elem, expr), do: Map.put(cache, :binary.copy(elem), expr)
+  def key(_name, _attribute), do: nil
 
   @doc "One expression: NFTA_EXPR_NAME and NFTA_EXPR_DATA."
   @spec expr(binary()) :: Expr.t()
@@ -51,23 +30,6 @@ defmodule Linx.Netfilter.Decoder.Expressions do
   defp unordered(attrs) do
     build(Map.get(attrs, nfta_expr_name(), <<>>), Map.get(attrs, nfta_expr_data(), <<>>))
   end
-
-  # The commonest by far: sreg, op, data in the kernel's order.
-  defp build(
-         "cmp\0",
-         <<8::native-16, 1::native-16, reg::32, 8::native-16, 2::native-16, op::32,
-           size::native-16, _::native-16, len::native-16, 1::native-16, rest::binary>>
-       )
-       when size == len + 4 and len - 4 <= byte_size(rest) and op < 6 and reg < 8 do
-    data = :binary.copy(binary_part(rest, 0, len - 4))
-    %Expr{name: :cmp, data: %{sreg: reg, op: Constants.atom(:cmp, op), data: data}}
-  end
-
-  defp build(
-         "counter\0",
-         <<12::native-16, 1::native-16, bytes::64, 12::native-16, 2::native-16, packets::64>>
-       ),
-       do: %Expr{name: :counter, data: %{bytes: bytes, packets: packets}}
 
   for {name, kernel, _fields, _defaults} <- Expressions.all(), name != :immediate do
     defp build(unquote(kernel <> "\0"), bytes),
@@ -92,9 +54,7 @@ defmodule Linx.Netfilter.Decoder.Expressions do
 
   for {name, _kernel, fields, defaults} <- Expressions.all() do
     defp unquote(:"data_#{name}")(bytes) do
-      unquote(:"fields_#{name}")(Reader.attrs(bytes), [])
-      |> :maps.from_list()
-      |> tidy(unquote(name))
+      unquote(:"fields_#{name}")(Reader.attrs(bytes), %{}) |> tidy(unquote(name))
     end
 
     defp unquote(:"fields_#{name}")([], acc), do: acc
@@ -107,7 +67,8 @@ defmodule Linx.Netfilter.Decoder.Expressions do
         case value(unquote(Macro.escape(type)), bytes) do
           nil -> unquote(:"fields_#{name}")(rest, acc)
           unquote(default) -> unquote(:"fields_#{name}")(rest, acc)
-          value -> unquote(:"fields_#{name}")(rest, [{unquote(key), value} | acc])
+          # Of two alike the last counts, as in the kernel.
+          value -> unquote(:"fields_#{name}")(rest, Map.put(acc, unquote(key), value))
         end
       end
     end
@@ -115,7 +76,7 @@ defmodule Linx.Netfilter.Decoder.Expressions do
     # Linux before 5.12 dumps one expression as NFTA_DYNSET_EXPR.
     if name == :dynset do
       defp fields_dynset([{nfta_dynset_expr(), bytes} | rest], acc),
-        do: fields_dynset(rest, [{:exprs, [expr(bytes)]} | acc])
+        do: fields_dynset(rest, Map.put(acc, :exprs, [expr(bytes)]))
     end
 
     defp unquote(:"fields_#{name}")([_unknown | rest], acc),

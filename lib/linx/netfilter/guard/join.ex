@@ -116,15 +116,16 @@ defmodule Linx.Netfilter.Guard.Join do
   @spec parts([Expr.t()], Layers.t()) :: [[Expr.t()]] | nil
   def parts(
         [
-          %Expr{name: :payload, data: %{base: base, dreg: 1} = load} = expr,
-          %Expr{name: :cmp, data: %{op: op} = c} = cmp
+          %Expr{name: :payload, data: %{base: base, offset: offset, len: len, dreg: 1} = load} =
+            expr,
+          %Expr{name: :cmp, data: %{op: op, data: value}} = cmp
         ],
         layers
       )
       when op in [:eq, :neq] and base in [:link, :network, :transport] do
-    if is_binary(c.data) and byte_size(c.data) == load.len and
+    if is_binary(value) and byte_size(value) == len and
          Layers.field(layers, :payload, load) == nil do
-      cut(expr, cmp, load.offset, c.data, layers, [])
+      cut(expr, cmp, offset, value, layers, [])
     end
   end
 

@@ -225,6 +225,23 @@ defmodule Linx.Netfilter.Guard.Layers do
 
   def observe(layers, _segment), do: layers
 
+  @doc false
+  # Whether `tested/3` may read a value of this load, or of a part of it: Ethernet types, the network header's protocol, the ICMP type.
+  @spec telling?(Expr.t()) :: boolean()
+  def telling?(%Expr{name: :meta, data: %{key: key}}),
+    do: key in [:l4proto, :nfproto, :protocol, :iiftype]
+
+  def telling?(%Expr{name: :payload, data: %{base: base, offset: offset, len: len}}) do
+    case base do
+      :link -> offset + len > 12
+      :network -> offset <= 9 and offset + len > 6
+      :transport -> offset == 0
+      _other -> false
+    end
+  end
+
+  def telling?(_load), do: false
+
   defp tested(layers, %Expr{name: :meta, data: %{key: :l4proto}}, values),
     do: %{layers | transport: protocols(values, @transport_numbers)}
 

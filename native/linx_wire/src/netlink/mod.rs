@@ -11,6 +11,7 @@
 
 pub mod attr;
 pub mod frame;
+pub mod pattern;
 pub mod rtnl;
 pub mod schema;
 pub mod verdict;

@@ -1,0 +1,140 @@
+defmodule Linx.Netfilter.RulesTest do
+  use ExUnit.Case, async: true
+
+  # A dump is decoded by patterns (Decoder.Rules), an event rule by rule (Decoder.rule/1): two ways to one result.
+  alias Linx.Netfilter.{Decoder, Encoder, Expr, Field, Rule}
+  alias Linx.Netfilter.Decoder.Rules
+
+  @families [:ip, :ip6, :inet, :arp, :bridge, :netdev]
+
+  defp payload(exprs, family, chain \\ "c", opts \\ []),
+    do: Encoder.rule(Rule.build!(exprs, opts), family, "t", chain).payload
+
+  defp assert_alike(payloads),
+    do: assert(Rules.decode(payloads) == Enum.map(payloads, &Decoder.rule/1))
+
+  defp whole_fields(protocol) do
+    for text <- Field.fields(protocol),
+        {:ok, %{offset: offset, length: length} = field} = Field.fetch(protocol, text),
+        rem(offset, 8) == 0 and rem(length, 8) == 0 and field.header == nil,
+        do: field.name
+  end
+
+  defp comparison(name, op) do
+    %Expr{data: %{len: len}} = load = Expr.payload(name)
+    [load, Expr.cmp(op, :rand.bytes(len))]
+  end
+
+  defp statement do
+    n = :rand.uniform(3)
+
+    Enum.random([
+      [],
+      Expr.counter(packets: n, bytes: 60 * n),
+      [Expr.meta(:l4proto), Expr.cmp(:eq, <<Enum.random([1, 6, 17, 58])>>)],
+      [Expr.meta(:nfproto), Expr.cmp(Enum.random([:eq, :neq]), <<Enum.random([2, 10])>>)],
+      [Expr.meta(:iifname), Expr.cmp(:eq, "eth#{n}\0")],
+      [Expr.payload(:link, 12, 2), Expr.cmp(:eq, <<Enum.random([0x0800, 0x8100, 0x1234])::16>>)],
+      [Expr.payload(:network, 8, 2), Expr.cmp(:eq, <<64, Enum.random([6, 17])>>)],
+      [Expr.payload(:transport, 0, 2), Expr.cmp(:eq, <<Enum.random([3, 8]), n>>)],
+      [Expr.payload(:transport, 0, 4), Expr.cmp(:neq, <<n::16, 80::16>>)],
+      [Expr.payload(:transport, 2, 2), Expr.range(:eq, <<n::16>>, <<n + 9::16>>)],
+      [Expr.payload(:network, 12, 4), Expr.lookup("__set#{n}")],
+      [Expr.payload(:network, 12, 4), Expr.dynset(:add, "d#{n}", exprs: [Expr.counter()])],
+      [Expr.load(<<10, 0, 0, n>>), Expr.nat(:dnat, family: :ip, reg_addr_min: 1)],
+      Expr.objref(:quota, "q#{n}"),
+      Expr.objref_map("m#{n}"),
+      Expr.log(prefix: "p#{n}", group: n),
+      Expr.immediate({:jump, "c#{n}"}),
+      Expr.immediate({:queue, n}),
+      Expr.quota(10, consumed: n),
+      Expr.new("newer", {:raw, <<8::native-16, 1::native-16, n::32>>}),
+      :accept
+    ])
+  end
+
+  defp rules(count) do
+    for _ <- 1..count do
+      family = Enum.random(@families)
+      protocols = Enum.take_random([:ether, :ip, :ip6, :tcp, :udp, :icmp, :icmpv6], 2)
+      names = protocols |> Enum.flat_map(&whole_fields/1) |> Enum.take_random(:rand.uniform(3))
+      fields = Enum.map(names, &comparison(&1, Enum.random([:eq, :eq, :neq])))
+      parts = Enum.shuffle(fields ++ for(_ <- 1..3, do: statement()))
+      comment = Enum.random([nil, "why", "because"])
+      payload(parts, family, Enum.random(["c", "d"]), comment: comment)
+    end
+  end
+
+  test "rules of a dump are read as they are one by one" do
+    :rand.seed(:exsss, {4, 6, 8})
+    for _ <- 1..40, do: assert_alike(rules(50))
+  end
+
+  test "what a protocol is compared with decides, what an address is does not" do
+    rule = fn address, port, protocol ->
+      payload(
+        [
+          Expr.meta(:l4proto),
+          Expr.cmp(:eq, <<protocol>>),
+          Expr.payload(:network, 12, 4),
+          Expr.cmp(:eq, address),
+          Expr.payload(:transport, 2, 2),
+          Expr.cmp(:eq, <<port::16>>)
+        ],
+        :ip
+      )
+    end
+
+    payloads =
+      for protocol <- [6, 17, 1, 6, 99], n <- 1..5, do: rule.(<<10, 0, 0, n>>, n, protocol)
+
+    assert_alike(payloads)
+
+    assert [{:ip, "t", "c", %Rule{expressions: expressions}} | _] = Rules.decode(payloads)
+    assert %Expr{data: %{field: :tcp_dport}} = Enum.at(expressions, 4)
+  end
+
+  test "more patterns, and more protocols of one, than are remembered" do
+    # Names of other lengths make other patterns.
+    unlike = for a <- 1..30, b <- 1..40, do: [Expr.lookup(pad(a)), Expr.log(prefix: pad(b))]
+    assert_alike(Enum.map(unlike ++ unlike, &payload(&1, :inet)))
+
+    types = for n <- 0..600, do: [Expr.meta(:protocol), Expr.cmp(:eq, <<n::16>>), Expr.counter()]
+    assert_alike(Enum.map(types, &payload(&1, :bridge)))
+  end
+
+  defp pad(n), do: String.duplicate("x", n)
+
+  test "cut and mutated rules are read alike" do
+    :rand.seed(:exsss, {3, 5, 7})
+    good = rules(20)
+
+    for payload <- Enum.take(good, 3),
+        size <- 0..byte_size(payload),
+        do: assert_alike([binary_part(payload, 0, size)])
+
+    for _ <- 1..2_000 do
+      payload = Enum.random(good)
+      assert_alike([mutated(payload, :rand.uniform(5)), payload | Enum.take_random(good, 2)])
+    end
+  end
+
+  defp mutated(bytes, 0), do: bytes
+
+  defp mutated(bytes, n) do
+    at = :rand.uniform(byte_size(bytes)) - 1
+    <<before::binary-size(^at), byte, rest::binary>> = bytes
+    other = Enum.random([:rand.uniform(256) - 1, Bitwise.bxor(byte, 1), 0, 255])
+    mutated(<<before::binary, other, rest::binary>>, n - 1)
+  end
+
+  test "noise is read alike" do
+    :rand.seed(:exsss, {9, 9, 9})
+    assert_alike(for _ <- 1..2_000, do: :rand.bytes(:rand.uniform(200) - 1))
+  end
+
+  test "what is no list of payloads is refused" do
+    for bad <- [:rules, [1], [<<>> | <<>>]],
+        do: assert_raise(ArgumentError, fn -> Linx.Native.netfilter_rules(bad) end)
+  end
+end
