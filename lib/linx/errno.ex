@@ -163,6 +163,28 @@ defmodule Linx.Errno do
 
   def code(name) when is_atom(name), do: nil
 
+  @doc false
+  # A number that has no name stays what it is.
+  @spec name_or_code(pos_integer()) :: name() | pos_integer()
+  def name_or_code(code) do
+    case name(code) do
+      :unknown -> code
+      name -> name
+    end
+  end
+
+  @doc false
+  # The `:errno` and `:code` of an error struct, from either.
+  @spec pair(name() | pos_integer()) :: {name(), pos_integer() | nil}
+  def pair(name) when is_atom(name), do: {name, code(name)}
+  def pair(code) when is_integer(code), do: {name(code), code}
+
+  @doc false
+  # How the two read in a message: "ebusy (errno 16)".
+  @spec text(name(), pos_integer() | nil) :: String.t()
+  def text(name, nil), do: Atom.to_string(name)
+  def text(name, code), do: "#{name} (errno #{code})"
+
   @doc "Every `{name, code}`, in the kernel's order."
   @spec all() :: [{name(), pos_integer()}]
   def all, do: @table

@@ -47,9 +47,6 @@ defmodule Linx.Capabilities.Error do
 
   @impl true
   def message(%__MODULE__{} = error) do
-    "capabilities #{error.operation} failed on #{error.path}: #{error.errno}#{number(error.code)}"
+    "capabilities #{error.operation} failed on #{error.path}: #{Errno.text(error.errno, error.code)}"
   end
-
-  defp number(nil), do: ""
-  defp number(code), do: " (errno #{code})"
 end

@@ -48,9 +48,6 @@ defmodule Linx.Cgroup.Error do
 
   @impl true
   def message(%__MODULE__{} = error) do
-    "cgroup #{error.operation} failed on #{error.path}: #{error.errno}#{number(error.code)}"
+    "cgroup #{error.operation} failed on #{error.path}: #{Errno.text(error.errno, error.code)}"
   end
-
-  defp number(nil), do: ""
-  defp number(code), do: " (errno #{code})"
 end

@@ -63,18 +63,13 @@ defmodule Linx.Mount.Error do
 
   @doc false
   @spec from_native({operation(), atom() | pos_integer()}, Path.t()) :: t()
-  def from_native({operation, errno}, path) when is_atom(errno),
-    do: from_posix(errno, path, operation)
-
-  def from_native({operation, code}, path) do
-    %__MODULE__{path: path, operation: operation, errno: Errno.name(code), code: code}
+  def from_native({operation, errno}, path) do
+    {errno, code} = Errno.pair(errno)
+    %__MODULE__{path: path, operation: operation, errno: errno, code: code}
   end
 
   @impl true
   def message(%__MODULE__{} = error) do
-    "mount #{error.operation} failed on #{error.path}: #{error.errno}#{number(error.code)}"
+    "mount #{error.operation} failed on #{error.path}: #{Errno.text(error.errno, error.code)}"
   end
-
-  defp number(nil), do: ""
-  defp number(code), do: " (errno #{code})"
 end

@@ -17,20 +17,7 @@ defmodule Linx.Mount.Native do
   @clone_newpid 0x20000000
 
   @typedoc "The step that failed."
-  @type stage() ::
-          :mount
-          | :umount
-          | :pivot_root
-          | :open_ns
-          | :unshare
-          | :setns
-          | :chdir
-          | :thread
-          | :create
-          | :open_pidns
-          | :setns_pid
-          | :pipe
-          | :fork
+  @type stage() :: Linx.Mount.Error.operation()
 
   @typedoc "What a call that failed gives."
   @type error() :: {:error, {stage(), atom() | pos_integer()}}
@@ -134,12 +121,7 @@ defmodule Linx.Mount.Native do
   defp program([]), do: ""
   defp program(_places), do: List.to_string(Image.path())
 
-  defp named({:error, {stage, code}}) do
-    case Errno.name(code) do
-      :unknown -> {:error, {stage, code}}
-      errno -> {:error, {stage, errno}}
-    end
-  end
+  defp named({:error, {stage, code}}), do: {:error, {stage, Errno.name_or_code(code)}}
 
   defp named(:ok), do: :ok
 

@@ -69,19 +69,14 @@ defmodule Linx.Sysctl.Error do
 
   @doc false
   @spec from_native({operation(), atom() | pos_integer()}, String.t(), Path.t()) :: t()
-  def from_native({operation, errno}, key, path) when is_atom(errno),
-    do: from_posix(errno, key, path, operation)
-
-  def from_native({operation, code}, key, path) do
-    %{from_posix(Errno.name(code), key, path, operation) | code: code}
+  def from_native({operation, errno}, key, path) do
+    {errno, code} = Errno.pair(errno)
+    %__MODULE__{key: key, path: path, operation: operation, errno: errno, code: code}
   end
 
   @impl true
   def message(%__MODULE__{} = error) do
     "sysctl #{error.operation} #{inspect(error.key)} failed on #{error.path}: " <>
-      "#{error.errno}#{number(error.code)}"
+      "#{Errno.text(error.errno, error.code)}"
   end
-
-  defp number(nil), do: ""
-  defp number(code), do: " (errno #{code})"
 end

@@ -104,12 +104,7 @@ defmodule Linx.Sysctl.Native do
   defp program([]), do: ""
   defp program(_places), do: List.to_string(Image.path())
 
-  defp named({:error, {stage, code}}) do
-    case Errno.name(code) do
-      :unknown -> {:error, {stage, code}}
-      errno -> {:error, {stage, errno}}
-    end
-  end
+  defp named({:error, {stage, code}}), do: {:error, {stage, Errno.name_or_code(code)}}
 
   defp named(answer), do: answer
 end

@@ -37,11 +37,10 @@ defmodule Linx.Tty.Error do
       %Linx.Tty.Error{operation: :ioctl, errno: :unknown, code: 9999}
   """
   @spec from_nif(atom(), atom() | integer()) :: t()
-  def from_nif(stage, errno) when is_atom(stage) and is_atom(errno),
-    do: %__MODULE__{operation: stage, errno: errno, code: Errno.code(errno)}
-
-  def from_nif(stage, code) when is_atom(stage) and is_integer(code),
-    do: %__MODULE__{operation: stage, errno: Errno.name(code), code: code}
+  def from_nif(stage, errno) when is_atom(stage) do
+    {errno, code} = Errno.pair(errno)
+    %__MODULE__{operation: stage, errno: errno, code: code}
+  end
 
   @impl true
   def message(%__MODULE__{operation: operation, errno: errno, code: nil}),

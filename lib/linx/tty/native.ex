@@ -80,12 +80,6 @@ defmodule Linx.Tty.Native do
   @doc false
   def terminal_close(terminal), do: named(Native.terminal_close(terminal))
 
-  defp named({:error, {step, code}}) do
-    case Errno.name(code) do
-      :unknown -> {:error, {step, code}}
-      errno -> {:error, {step, errno}}
-    end
-  end
-
+  defp named({:error, {step, code}}), do: {:error, {step, Errno.name_or_code(code)}}
   defp named(ok), do: ok
 end

@@ -48,9 +48,6 @@ defmodule Linx.User.Error do
 
   @impl true
   def message(%__MODULE__{} = error) do
-    "user #{error.operation} failed on #{error.path}: #{error.errno}#{number(error.code)}"
+    "user #{error.operation} failed on #{error.path}: #{Errno.text(error.errno, error.code)}"
   end
-
-  defp number(nil), do: ""
-  defp number(code), do: " (errno #{code})"
 end
