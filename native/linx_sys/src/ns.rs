@@ -4,7 +4,6 @@
 //! others may not join a mount namespace. So each job gets a thread of its own, which gives up the shared fs struct,
 //! joins, works and ends. No thread is reused and no scheduler thread ever changes.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -253,11 +252,6 @@ pub(crate) fn unshare_fs() -> Result<(), Fault> {
     // SAFETY: CLONE_FS gives this thread its own cwd, root and umask; the fd table stays shared, so no descriptor
     // changes meaning.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) }.map_err(Stage::Unshare.errno())
-}
-
-/// The path of a namespace file, for messages.
-pub fn path_of(pid: i32, kind: Kind) -> OsString {
-    format!("/proc/{pid}/ns/{}", kind.file()).into()
 }
 
 #[cfg(test)]
