@@ -148,14 +148,27 @@ defmodule Linx.Process.HostileTest do
     refute alive?(pid)
   end
 
-  test "a port program without memory to spare ends, and its workload with it" do
-    {session, pid} = running(argv: ["/bin/cat"], stdio: :pipe)
-    {_, 0} = System.cmd("prlimit", ["--pid", "#{parent(pid)}", "--as=1"])
-    # Its queue has to grow for what cat does not take yet.
-    {_, 0} = System.cmd("kill", ["-STOP", "#{pid}"])
-    for _ <- 1..8, do: P.stdin_write(session, :binary.copy("x", 1_000_000))
-    assert {:error, %{stage: :agent_died}} = P.wait(session, 10_000)
-    until(fn -> not alive?(pid) end, 1_000)
+  # Its last words go to the VM's standard error, so the VM is another one.
+  @without_memory ~S"""
+  alias Linx.Process, as: P
+  {:ok, session} = P.spawn(argv: ["/bin/cat"], stdio: :pipe, auto_proceed: true)
+  receive do {:linx_process, :running} -> :ok end
+  {:ok, pid} = P.host_pid(session)
+  [_, agent] = Regex.run(~r/^PPid:\s+(\d+)$/m, File.read!("/proc/#{pid}/status"))
+  {_, 0} = System.cmd("prlimit", ["--pid", agent, "--as=1"])
+  # Its queue has to grow for what cat does not take yet.
+  {_, 0} = System.cmd("kill", ["-STOP", "#{pid}"])
+  for _ <- 1..8, do: P.stdin_write(session, :binary.copy("x", 1_000_000))
+  {:error, %{stage: stage}} = P.wait(session, 10_000)
+  IO.puts("#{stage} of #{pid}")
+  """
+
+  test "a port program without memory to spare says so and ends, and its workload with it" do
+    args = ["-pa", Application.app_dir(:linx, "ebin"), "-e", @without_memory]
+    {output, 0} = System.cmd("elixir", args, stderr_to_stdout: true)
+    assert output =~ ~r/memory allocation of \d+ bytes failed/
+    assert [_, pid] = Regex.run(~r/^agent_died of (\d+)$/m, output)
+    until(fn -> not alive?(String.to_integer(pid)) end, 1_000)
   end
 
   @tag timeout: 120_000

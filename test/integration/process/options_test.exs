@@ -320,6 +320,31 @@ defmodule Linx.Process.OptionsIntegrationTest do
       P.abort(session)
     end
 
+    test "ids that the map lacks, and groups that it may not set, are errors of their step" do
+      for {options, stage, errno} <- [
+            {[uid: 7], :setuid, :einval},
+            {[gid: 7, groups: []], :setgroups, :eperm},
+            {[groups: [0]], :setgroups, :eperm}
+          ] do
+        opts = [argv: ["/bin/true"], namespaces: [:user], stdio: :devnull]
+        {session, pid} = parked(opts ++ options)
+        if stage == :setgroups, do: File.write!("/proc/#{pid}/setgroups", "deny")
+        File.write!("/proc/#{pid}/uid_map", "0 100000 1")
+        File.write!("/proc/#{pid}/gid_map", "0 100000 1")
+        P.proceed(session)
+        assert {:error, %{stage: ^stage, errno: ^errno}} = P.wait(session, 5_000)
+      end
+
+      # A gid that the map lacks, where groups may be set.
+      {session, pid} =
+        parked(argv: ["/bin/true"], namespaces: [:user], gid: 7, stdio: :devnull)
+
+      File.write!("/proc/#{pid}/uid_map", "0 100000 1")
+      File.write!("/proc/#{pid}/gid_map", "0 100000 1")
+      P.proceed(session)
+      assert {:error, %{stage: :setgid, errno: :einval}} = P.wait(session, 5_000)
+    end
+
     test "without maps the workload is nobody; with them it is root inside" do
       {session, _pid} =
         running(argv: ["/bin/sh", "-c", "id -u"], namespaces: [:user], stdio: :pipe)

@@ -158,6 +158,55 @@ defmodule Linx.Process.SessionTest do
       end
     end
 
+    @tag :tmp_dir
+    test "files that are no program, or are being written", %{tmp_dir: dir} do
+      file = fn name, content, mode ->
+        path = Path.join(dir, name)
+        File.write!(path, content)
+        File.chmod!(path, mode)
+        path
+      end
+
+      text = file.("text", "echo no interpreter named\n", 0o755)
+      lost = file.("lost", "#!/nonexistent/interpreter\n", 0o755)
+      plain = file.("plain", "#!/bin/sh\n", 0o644)
+      {:ok, busy} = "busy" |> file.(File.read!("/bin/true"), 0o755) |> File.open([:append, :raw])
+      loop = Path.join(dir, "loop")
+      File.ln_s!(loop, loop)
+
+      for {path, errno} <- [
+            {text, :enoexec},
+            {lost, :enoent},
+            {plain, :eacces},
+            {Path.join(dir, "busy"), :etxtbsy},
+            {loop, :eloop},
+            {text <> "/below", :enotdir},
+            {"/" <> String.duplicate("n", 256), :enametoolong}
+          ] do
+        {:ok, session} = P.spawn(argv: [path], stdio: :devnull, auto_proceed: true)
+        assert {:error, %Error{stage: :execve, errno: found}} = P.wait(session, 5_000)
+        assert {path, found} == {path, errno}
+      end
+
+      File.close(busy)
+    end
+
+    @tag :tmp_dir
+    test "a script gets its path and arguments, whatever its name", %{tmp_dir: dir} do
+      path = Path.join(dir, "script")
+      File.write!(path, "#!/bin/sh\necho \"$0\" \"$@\"\n")
+      File.chmod!(path, 0o755)
+      assert {{:ok, {:exited, 0}}, out, ""} = run([path, "a b"], arg0: "other")
+      assert out == "#{path} a b\n"
+    end
+
+    test "an environment of a megabyte arrives" do
+      env = for n <- 1..16, do: "V#{n}=" <> String.duplicate("x", 65_000)
+
+      assert {{:ok, {:exited, 0}}, "65000\n", _} =
+               run(["/bin/sh", "-c", "echo ${#V16}"], env: env)
+    end
+
     test "arguments beyond what execve takes" do
       {:ok, session} =
         P.spawn(argv: ["/bin/true", String.duplicate("a", 129 * 1024)], auto_proceed: true)
