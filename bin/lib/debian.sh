@@ -75,7 +75,14 @@ fetch_from_testing() {
 unpack_from_testing() {
   local prefix=$1 subfolder=$2
   shift 2
-  command -v patchelf >/dev/null || set -- "$@" patchelf libstdc++6 libgcc-s1
+  if ! command -v patchelf >/dev/null; then
+    if [ "${architecture:-$(dpkg --print-architecture)}" = "$(dpkg --print-architecture)" ]; then
+      set -- "$@" patchelf libstdc++6 libgcc-s1
+    else
+      can_apt || die "patchelf is needed: install it"
+      apt_install patchelf
+    fi
+  fi
   fetch_from_testing "$prefix.new" "$@"
   relocate "$prefix" "$subfolder"
 }

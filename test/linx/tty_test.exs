@@ -1,6 +1,8 @@
 defmodule Linx.TtyTest do
   use ExUnit.Case, async: true
 
+  @moduletag :clone3
+
   import Linx.Test.Terminal, only: [poll: 1]
 
   alias Linx.Process, as: Session

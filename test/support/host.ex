@@ -4,6 +4,7 @@ defmodule Linx.Test.Host do
 
   @probes [
     :root,
+    :clone3,
     :userns,
     :netns,
     :nftables,
@@ -28,6 +29,20 @@ defmodule Linx.Test.Host do
 
   defp probe(:root) do
     if root?(), do: nil, else: "not root; run as root, or in a VM"
+  end
+
+  # An emulated processor: QEMU's user mode answers ENOSYS.
+  defp probe(:clone3) do
+    {:ok, session} = Linx.Process.spawn(argv: ["/bin/true"], stdio: :devnull)
+
+    case Linx.Process.host_pid(session) do
+      {:ok, _pid} ->
+        Linx.Process.abort(session)
+        nil
+
+      {:error, _reason} ->
+        "no session can be made: no clone3 here"
+    end
   end
 
   defp probe(:userns) do
