@@ -39,11 +39,10 @@ defmodule Bench do
     medians = for {label, _} <- contenders, do: {label, median(for({^label, t} <- times, do: t))}
     {_, floor} = hd(medians)
 
-    cells =
-      for {label, t} <- medians,
-          do: "#{label} #{Float.round(t / 1000, 1)} ms (#{Float.round(t / floor, 2)})"
+    IO.puts("\n| #{job} | CPU ms | x floor |\n|---|---|---|")
 
-    IO.puts("| #{job} | #{Enum.join(cells, " | ")} |")
+    for {label, t} <- medians,
+        do: IO.puts("| #{label} | #{Float.round(t / 1000, 1)} | #{Float.round(t / floor, 2)} |")
   end
 
   def batch_file(path, ruleset) do
@@ -93,11 +92,7 @@ push = fn ruleset, opts -> Bench.ours(fn -> {Netfilter.push(sock, ruleset, opts)
 {kernel, 0} = System.cmd("uname", ["-r"])
 {nft, 0} = System.cmd("nft", ["--version"])
 
-IO.puts(
-  "kernel #{String.trim(kernel)}, #{String.trim(nft)}, #{rounds} rounds, CPU time (ratio to the floor)\n"
-)
-
-IO.puts("| job | floor | linx | nft | |\n|---|---|---|---|---|")
+IO.puts("kernel #{String.trim(kernel)}, #{String.trim(nft)}, #{rounds} rounds, the median")
 
 for n <- [1_000, 10_000] do
   chain = Chain.new!("input", type: :filter, hook: :input, priority: 0, rules: rules.(n))
@@ -117,7 +112,7 @@ for n <- [1_000, 10_000] do
 
   Bench.rows("load #{n} rules", rounds, [
     {"floor", fn -> Bench.floor("send", "#{dir}/rules") end},
-    {"linx", fn -> push.(ruleset, []) end},
+    {"Linx", fn -> push.(ruleset, []) end},
     {"nft -f", fn -> Bench.nft(["-f", "#{dir}/rules.nft"]) end}
   ])
 
@@ -125,7 +120,7 @@ for n <- [1_000, 10_000] do
 
   Bench.rows("pull #{n} rules", rounds, [
     {"floor", fn -> Bench.floor("dump", "#{dir}/getrule") end},
-    {"linx", fn -> Bench.ours(fn -> Netfilter.pull(sock, {:inet, "fw"}) end) end},
+    {"Linx", fn -> Bench.ours(fn -> Netfilter.pull(sock, {:inet, "fw"}) end) end},
     {"nft list", fn -> Bench.nft(["list", "table", "inet", "fw"]) end},
     {"nft -j", fn -> Bench.nft(["-j", "list", "table", "inet", "fw"]) end}
   ])
@@ -147,7 +142,7 @@ for n <- [1_000, 10_000] do
   Bench.rows("reconcile 1 changed rule of #{n}", rounds, [
     # nft has no such thing: it would load all rules again.
     {"floor (pull)", fn -> Bench.floor("dump", "#{dir}/getrule") end},
-    {"linx",
+    {"Linx",
      fn ->
        :counters.add(counter, 1, 1)
        wanted = changed.(:counters.get(counter, 1))
@@ -178,13 +173,13 @@ for n <- [10_000, 100_000] do
 
   Bench.rows("load a set of #{n}", rounds, [
     {"floor", fn -> Bench.floor("send", "#{dir}/set") end},
-    {"linx", fn -> push.(ruleset, []) end},
+    {"Linx", fn -> push.(ruleset, []) end},
     {"nft -f", fn -> Bench.nft(["-f", "#{dir}/set.nft"]) end}
   ])
 
   Bench.rows("pull a set of #{n}", rounds, [
     {"floor", fn -> Bench.floor("dump", "#{dir}/getset") end},
-    {"linx", fn -> Bench.ours(fn -> Netfilter.pull(sock, {:inet, "st"}) end) end},
+    {"Linx", fn -> Bench.ours(fn -> Netfilter.pull(sock, {:inet, "st"}) end) end},
     {"nft list", fn -> Bench.nft(["list", "set", "inet", "st", "s"]) end},
     {"nft -j", fn -> Bench.nft(["-j", "list", "set", "inet", "st", "s"]) end}
   ])

@@ -6,7 +6,20 @@ best = fn fun ->
   Enum.min(for _ <- 1..5, do: elem(:timer.tc(fun), 0)) / 1000
 end
 
-IO.puts("rules\ttokenize\tparse\tcompile\tformat\tall\tnft -c -f")
+IO.puts("wall time, the best of five\n")
+
+titles = [
+  "rules",
+  "tokenize",
+  "parse",
+  "compile",
+  "format",
+  "text to ruleset",
+  "nft -c -f",
+  "x nft"
+]
+
+IO.puts("| #{Enum.join(titles, " | ")} |\n|#{String.duplicate("---|", length(titles))}")
 
 for n <- [1_000, 10_000] do
   rules =
@@ -43,5 +56,8 @@ for n <- [1_000, 10_000] do
   ]
 
   File.rm(path)
-  IO.puts(Enum.join([n | Enum.map(times, &:erlang.float_to_binary(&1, decimals: 1))], "\t"))
+  [all, nft] = Enum.take(times, -2)
+  cells = Enum.map(times, &"#{:erlang.float_to_binary(&1, decimals: 1)} ms")
+  ratio = :erlang.float_to_binary(all / nft, decimals: 2)
+  IO.puts("| #{Enum.join([n | cells] ++ [ratio], " | ")} |")
 end

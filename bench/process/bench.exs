@@ -45,7 +45,7 @@ defmodule Bench do
     floors = %{plain: "posix_spawn (floor)", five: "bare parked clone3, 5 namespaces (floor)"}
 
     IO.puts("#{kernel()}, #{rounds} rounds of #{@starts} starts\n")
-    line(["start of /bin/true to its end", "median us", "x floor", "best us", "x floor"])
+    head(["start of /bin/true to its end", "median us", "x floor", "best us", "best x floor"])
 
     for {name, kind, _measure} <- rows do
       columns =
@@ -104,10 +104,10 @@ defmodule Bench do
     plain = rates |> Enum.map(&elem(&1, 0)) |> median()
     pty = rates |> Enum.map(&elem(&1, 1)) |> median()
     pipe = rates |> Enum.map(&elem(&1, 2)) |> median()
-    line(["output to the owner, #{@megabytes} MB", "median MB/s", "", "x plain"])
-    line(["plain read loop on a terminal", round(plain), "", "1.00"])
-    line(["Linx.Process, pty", round(pty), "", ratio(pty / plain)])
-    line(["Linx.Process, pipe", round(pipe), "", ratio(pipe / plain)])
+    head(["output to the owner, #{@megabytes} MB", "median MB/s", "x plain"])
+    line(["plain read loop on a terminal", round(plain), "1.00"])
+    line(["Linx.Process, pty", round(pty), ratio(pty / plain)])
+    line(["Linx.Process, pipe", round(pipe), ratio(pipe / plain)])
   end
 
   defp stream(opts) do
@@ -145,10 +145,10 @@ defmodule Bench do
       end)
       |> Enum.unzip()
 
-    line(["#{sessions} parked sessions, PSS of each", "median KB", "", ""])
-    line(["port program", round(median(agents)), "", ""])
-    line(["child", round(median(children)), "", ""])
-    line(["session", round(median(agents) + median(children)), "", ""])
+    head(["#{sessions} parked sessions, PSS of each", "median KB"])
+    line(["port program", round(median(agents))])
+    line(["child", round(median(children))])
+    line(["session", round(median(agents) + median(children))])
     Enum.each(parked, &GenServer.stop/1)
   end
 
@@ -180,12 +180,12 @@ defmodule Bench do
   defp ratio(value), do: :erlang.float_to_binary(value, decimals: 2)
   defp kernel, do: "Linux " <> String.trim(File.read!("/proc/sys/kernel/osrelease"))
 
-  defp line([name | values]) do
-    IO.puts(
-      String.pad_trailing(name, 46) <>
-        Enum.map_join(values, &String.pad_leading(to_string(&1), 13))
-    )
+  defp head(titles) do
+    line(titles)
+    line(Enum.map(titles, fn _ -> "---" end))
   end
+
+  defp line(cells), do: IO.puts("| #{Enum.join(cells, " | ")} |")
 end
 
 [floor | rest] = System.argv()

@@ -25,7 +25,7 @@ defmodule Bench do
     names = names()
     {version, 0} = System.cmd(peer, ["version"])
     IO.puts("libseccomp #{String.trim(version)}, #{kernel()}, BPF JIT #{jit()}\n")
-    row(["rules", "filter", "insns", "compile us", "allowed ns", "argument ns", "refused ns"])
+    head(["rules", "filter", "insns", "compile us", "allowed ns", "argument ns", "refused ns"])
 
     bare = measure(peer, "-", [number("getppid")])
     refuse = write(folder, "refuse", refuse_all())
@@ -160,17 +160,12 @@ defmodule Bench do
     end
   end
 
-  defp row(cells) do
-    [5, 22, 6, 11, 11, 12, 11]
-    |> Enum.zip(cells)
-    |> Enum.with_index()
-    |> Enum.map_join("  ", fn
-      {{width, cell}, 1} -> String.pad_trailing("#{cell}", width)
-      {{width, cell}, _} -> String.pad_leading("#{cell}", width)
-    end)
-    |> String.trim_trailing()
-    |> IO.puts()
+  defp head(titles) do
+    row(titles)
+    row(Enum.map(titles, fn _ -> "---" end))
   end
+
+  defp row(cells), do: IO.puts("| #{Enum.join(cells, " | ")} |")
 end
 
 [peer, folder] = System.argv()
