@@ -107,9 +107,13 @@ defmodule Linx.NFT.Parser do
           meta.line,
           Keyword.get(opts, :first_line, 1)
         ),
-      message: message
+      message: clipped(message)
     }
   end
+
+  # A message quotes what is wrong, which may be a megabyte.
+  defp clipped(message) when byte_size(message) > 1000, do: String.slice(message, 0, 400) <> "..."
+  defp clipped(message), do: message
 
   defp items([{:eof, _}], acc), do: Enum.reverse(acc)
   defp items([{:stmt_sep, _} | rest], acc), do: items(rest, acc)

@@ -3,7 +3,7 @@ defmodule Linx.NFT.Compiler.Build do
   # The plan of a text to the ruleset: all sets first, since rules look at what they hold, then the chains.
 
   alias Linx.Netfilter.{Expr, Ruleset, Table, Verdict}
-  alias Linx.NFT.Compiler.{Chains, Declare, Fault, Include, Objects}
+  alias Linx.NFT.Compiler.{Chains, Declare, Fault, Include, Objects, Script}
 
   @doc false
   def ruleset(plan) do
@@ -67,7 +67,7 @@ defmodule Linx.NFT.Compiler.Build do
     |> Enum.sort()
     |> Enum.reduce(table, fn {name, set}, table ->
       case Include.at(set.scope.origin, fn ->
-             Declare.build(name, set.signature, set.elements, set.scope)
+             Declare.build(name, set.signature, Enum.reverse(set.elements), set.scope)
            end) do
         {:set, value} -> checked(Table.add_set(table, value), set.signature.meta)
         {:map, value} -> checked(Table.add_map(table, value), set.signature.meta)
@@ -98,7 +98,7 @@ defmodule Linx.NFT.Compiler.Build do
         end)
 
       rules =
-        for {rule, variables, origin} <- Enum.reverse(chain.rules) do
+        for {rule, variables, origin} <- Script.rules(chain) do
           scope = %{chain.scope | variables: variables, sets: signatures, chain: opts}
           Include.at(origin, fn -> Chains.rule(rule, name, scope) end)
         end

@@ -5,7 +5,15 @@ defmodule Linx.NFT.Compiler.Script do
 
   alias Linx.NFT.Compiler.{Declare, Fault, Include, Interpolated, Scope, Value}
 
-  defstruct tables: %{}, order: [], variables: %{}, file: "nofile", including: [], origin: nil
+  # A chain has its rules in two lists, each with the latest first: `inserted` before the first rule, `rules` after it. The elements of a set
+  # have the latest first too. `weights` counts what the variables hold, the variables in them followed.
+  defstruct tables: %{},
+            order: [],
+            variables: %{},
+            weights: %{},
+            file: "nofile",
+            including: [],
+            origin: nil
 
   @families ~w(ip ip6 inet arp bridge netdev)a
 
@@ -42,9 +50,33 @@ defmodule Linx.NFT.Compiler.Script do
 
   defp item({:command, verb, object, meta}, plan), do: command(verb, object, meta, plan)
 
+  # Sixty variables, each of them the one before twice, are a line of text each and more than fits any memory.
+  @heaviest 4_000_000
+
   # A value may use the variables before it, the one that it redefines among them.
-  defp put_variable(plan, name, value),
-    do: %{plan | variables: Map.put(plan.variables, name, substitute(value, plan.variables))}
+  defp put_variable(plan, name, value) do
+    weight = weight(value, plan.weights)
+
+    if weight > @heaviest do
+      Fault.fail(value, "$#{name} holds more than #{@heaviest} values by way of other variables")
+    end
+
+    variables = Map.put(plan.variables, name, substitute(value, plan.variables))
+    %{plan | variables: variables, weights: Map.put(plan.weights, name, weight)}
+  end
+
+  defp weight({:variable, name, _meta}, weights), do: Map.get(weights, name, 1)
+  defp weight(%{}, _weights), do: 0
+  defp weight([], _weights), do: 0
+  defp weight([head | tail], weights), do: weight(head, weights) + weight(tail, weights)
+
+  defp weight({kind, nodes, _meta}, weights) when kind in [:set_inline, :list, :concat],
+    do: weight(nodes, weights)
+
+  defp weight(node, weights) when is_tuple(node),
+    do: max(1, node |> Tuple.to_list() |> Enum.filter(&is_tuple/1) |> weight(weights))
+
+  defp weight(_leaf, _weights), do: 0
 
   defp substitute({:variable, name, meta}, variables) do
     case Map.fetch(variables, name) do
@@ -75,10 +107,10 @@ defmodule Linx.NFT.Compiler.Script do
     family = family(family, meta)
     key = {family, name(name, "table", plan)}
     plan = ensure_table(plan, key, meta)
-    outer = plan.variables
+    outer = Map.take(plan, [:variables, :weights])
     plan = Enum.reduce(items, plan, &in_table(&1, key, &2))
     # Variables of a table end with it.
-    %{plan | variables: outer}
+    Map.merge(plan, outer)
   end
 
   defp family(family, _meta) when family in @families, do: family
@@ -141,8 +173,8 @@ defmodule Linx.NFT.Compiler.Script do
 
     set =
       case plan.tables[key].sets[name] do
-        nil -> %{signature: signature, elements: nodes, scope: scope}
-        set -> %{set | elements: set.elements ++ nodes}
+        nil -> %{signature: signature, elements: Enum.reverse(nodes), scope: scope}
+        set -> %{set | elements: Enum.reverse(nodes, set.elements)}
       end
 
     update(plan, key, &%{&1 | sets: Map.put(&1.sets, name, set)})
@@ -183,7 +215,10 @@ defmodule Linx.NFT.Compiler.Script do
     scope = scope(plan, key)
 
     update(plan, key, fn table ->
-      chain = Map.get(table.chains, name) || %{opts: [], rules: [], meta: meta, scope: scope}
+      chain =
+        Map.get(table.chains, name) ||
+          %{opts: [], inserted: [], rules: [], meta: meta, scope: scope}
+
       chain = if opts == [], do: chain, else: %{chain | opts: opts, meta: meta, scope: scope}
       %{table | chains: Map.put(table.chains, name, chain)}
     end)
@@ -227,7 +262,7 @@ defmodule Linx.NFT.Compiler.Script do
     key = existing(plan, family, table, meta)
     name = existing_item(plan, key, :sets, name, "set", meta)
     scope = scope(plan, key)
-    update_in_table(plan, key, :sets, name, &%{&1 | elements: &1.elements ++ [{nodes, scope}]})
+    update_in_table(plan, key, :sets, name, &%{&1 | elements: [{nodes, scope} | &1.elements]})
   end
 
   defp command(verb, {:rule, family, table, chain, place, rule, meta}, _meta, plan) do
@@ -240,7 +275,7 @@ defmodule Linx.NFT.Compiler.Script do
       key,
       :chains,
       chain,
-      &%{&1 | rules: placed(verb, place, entry, &1.rules, meta)}
+      &placed(verb, place, entry, &1, meta)
     )
   end
 
@@ -258,7 +293,7 @@ defmodule Linx.NFT.Compiler.Script do
     case {verb, Map.has_key?(plan.tables, key)} do
       {:flush, true} ->
         update(plan, key, fn table ->
-          %{table | chains: Map.new(table.chains, fn {n, c} -> {n, %{c | rules: []}} end)}
+          %{table | chains: Map.new(table.chains, fn {n, c} -> {n, flushed(c)} end)}
         end)
 
       {verb, true} when verb in [:delete, :destroy] ->
@@ -275,7 +310,7 @@ defmodule Linx.NFT.Compiler.Script do
   defp command(:flush, {:chain, family, table, name, meta}, _meta, plan) do
     key = existing(plan, family, table, meta)
     chain = existing_item(plan, key, :chains, name, "chain", meta)
-    update_in_table(plan, key, :chains, chain, &%{&1 | rules: []})
+    update_in_table(plan, key, :chains, chain, &flushed/1)
   end
 
   defp command(:flush, {kind, family, table, name, meta}, _meta, plan)
@@ -307,18 +342,26 @@ defmodule Linx.NFT.Compiler.Script do
   defp command(verb, _object, meta, _plan),
     do: Fault.fail(meta, "#{verb} of this does not describe a ruleset")
 
-  # Rules are kept with the last one first.
-  defp placed(:insert, nil, entry, rules, _meta), do: rules ++ [entry]
-  defp placed(:insert, {:index, n}, entry, rules, meta), do: at(rules, n, entry, 0, meta)
-  defp placed(_add, nil, entry, rules, _meta), do: [entry | rules]
-  defp placed(_add, {:index, n}, entry, rules, meta), do: at(rules, n, entry, 1, meta)
+  defp flushed(chain), do: %{chain | inserted: [], rules: []}
 
-  defp placed(_verb, {kind, _}, _entry, _rules, meta),
+  @doc false
+  # The rules of a chain of the plan, in their order.
+  def rules(%{inserted: inserted, rules: rules}), do: inserted ++ Enum.reverse(rules)
+
+  defp placed(:insert, nil, entry, chain, _meta),
+    do: %{chain | inserted: [entry | chain.inserted]}
+
+  defp placed(:insert, {:index, n}, entry, chain, meta), do: at(chain, n, entry, 0, meta)
+  defp placed(_add, nil, entry, chain, _meta), do: %{chain | rules: [entry | chain.rules]}
+  defp placed(_add, {:index, n}, entry, chain, meta), do: at(chain, n, entry, 1, meta)
+
+  defp placed(_verb, {kind, _}, _entry, _chain, meta),
     do: Fault.fail(meta, "a rule has no #{kind} before it is loaded: use index")
 
-  defp at(rules, n, entry, after?, meta) do
+  defp at(chain, n, entry, after?, meta) do
+    rules = rules(chain)
     if n >= length(rules), do: Fault.fail(meta, "no rule has the index #{n} yet")
-    List.insert_at(rules, length(rules) - n - after?, entry)
+    %{chain | inserted: List.insert_at(rules, n + after?, entry), rules: []}
   end
 
   defp existing(plan, family, name, meta) do

@@ -32,6 +32,8 @@ defmodule Linx.NFT.Compiler.Symbol do
   defp numeric(type, _text) when type in [:ipv4_addr, :ipv6_addr, :ether_addr, :verdict],
     do: :error
 
+  defp numeric(_type, text) when byte_size(text) > 512, do: :error
+
   defp numeric(_type, text) do
     case Integer.parse(text) do
       {n, ""} when n >= 0 -> {:ok, n}

@@ -141,26 +141,32 @@ defmodule Linx.NFT.Parser.Tokens do
 
   @doc false
   # A time such as 1d2h30m, 90s or 500ms; a bare number is seconds. In milliseconds.
-  def duration([{:integer, n, _}, {:identifier, unit, _} | rest])
+  def duration([{:integer, n, _}, {:identifier, unit, _} | rest] = tokens)
       when unit in ["s", "m", "h", "d", "ms"],
-      do: {n * unit_ms(unit), rest}
+      do: {bounded(n * unit_ms(unit), tokens), rest}
 
-  def duration([{:integer, n, _} | rest]), do: {n * 1000, rest}
+  def duration([{:integer, n, _} | rest] = tokens), do: {bounded(n * 1000, tokens), rest}
 
   def duration([{kind, _, _} = token | rest]) when kind in [:elixir_expr, :variable],
     do: {token, rest}
 
   def duration([{kind, text, _} | rest] = tokens) when kind in [:identifier, :string] do
     case time(text) do
-      {:ok, ms} -> {ms, rest}
+      {:ok, ms} -> {bounded(ms, tokens), rest}
       :error -> unexpected(tokens, "a time such as 1h30m")
     end
   end
 
   def duration(tokens), do: unexpected(tokens, "a time such as 1h30m")
 
+  # The kernel counts milliseconds in 64 bits.
+  defp bounded(ms, _tokens) when ms <= 0xFFFFFFFFFFFFFFFF, do: ms
+  defp bounded(_ms, tokens), do: fail(meta(tokens), "a time longer than the kernel can count")
+
   @doc false
   @spec time(String.t()) :: {:ok, non_neg_integer()} | :error
+  def time(text) when byte_size(text) > 64, do: :error
+
   def time(text) do
     case Regex.run(~r/^(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+)s)?(?:(\d+)ms)?$/, text) do
       [_ | parts] when parts != [] ->

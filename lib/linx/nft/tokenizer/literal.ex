@@ -87,7 +87,8 @@ defmodule Linx.NFT.Tokenizer.Literal do
     run = binary_part(text, 0, size)
     rest = binary_part(text, size, byte_size(text) - size)
 
-    case number(run) do
+    # No value has more than 512 bits. What is longer is a word that fits nowhere, and is not made a number at all.
+    case if(size <= 514, do: number(run), else: :error) do
       {:ok, n} -> {{:integer, n, meta}, size, rest}
       :error -> {{:identifier, run, meta}, size, rest}
     end
