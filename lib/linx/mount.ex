@@ -35,6 +35,10 @@ defmodule Linx.Mount do
     * `root: dir` draws that line: the target is then a path inside `dir`, and symlinks are followed inside it;
     * `no_symlinks: true` refuses every symlink, in the source of a bind too.
 
+  The source of a bind or a move is looked up by the same thread in the same namespace, its symlinks followed. But the
+  magic links of `/proc` lead a thread of the VM back to the host, so none is followed on the way (`:eloop`), except the
+  last one of a path that has no other symlink: `/proc/<pid>/ns/net` can be bound.
+
   A relative path means the namespace's root there, and the VM's working directory with `in: :self`.
 
   ## File systems that do not answer

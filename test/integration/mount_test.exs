@@ -340,6 +340,33 @@ defmodule Linx.Integration.MountTest do
       assert :ok = Mount.bind(Path.join(rootfs, "absolute"), target, in: session)
     end
 
+    test "does not lead a bind's source through a magic link to the host", context do
+      %{session: session, pid: pid, folder: folder, rootfs: rootfs} = planted(context)
+      target = Path.join(rootfs, "within")
+      # What the child has mounted over the folder is not seen through the VM's root.
+      :ok = Mount.mount("tmpfs", Path.join(folder, "outside"), "tmpfs", in: session)
+      File.ln_s!("/proc/#{System.pid()}/root/etc", Path.join(rootfs, "by-pid"))
+
+      for source <- ["magic", "by-pid", "magic/x"], verb <- [&Mount.bind/3, &Mount.move/3] do
+        assert {:error, %Error{operation: :mount, errno: :eloop}} =
+                 verb.(Path.join(rootfs, source), target, in: session)
+      end
+
+      for source <- ["/proc/self/root/etc", "/proc/#{pid}/root/etc", "/proc/self/ns/net"] do
+        assert {:error, %Error{errno: :eloop}} = Mount.bind(source, target, in: session)
+      end
+
+      assert entry(session, target) == nil
+
+      # Named in full it is what the caller means.
+      place = Path.join(rootfs, "netns")
+      assert :ok = Mount.bind("/proc/#{pid}/ns/net", place, create: true, in: session)
+      assert %Entry{fstype: "nsfs"} = entry(session, place)
+
+      assert {:error, %Error{errno: :eloop}} =
+               Mount.bind("/proc/#{pid}/ns/net", place, no_symlinks: true, in: session)
+    end
+
     test "after pivot_root is followed inside the new root only", context do
       %{session: session, rootfs: rootfs} = context = planted(context)
       old = Path.join(rootfs, "old")

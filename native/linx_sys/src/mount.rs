@@ -279,20 +279,41 @@ impl Tree {
         if kind != libc::MS_BIND as u32 && kind != libc::MS_MOVE as u32 {
             return Ok(None);
         }
-        let resolve = match request.lookup.no_symlinks {
-            true => ResolveFlags::NO_SYMLINKS,
-            false => ResolveFlags::empty(),
+        let path = &request.source;
+        let resolve = match &request.lookup {
+            lookup if lookup.no_symlinks => ResolveFlags::NO_SYMLINKS,
+            lookup if lookup.foreign => ResolveFlags::NO_MAGICLINKS,
+            _ => ResolveFlags::empty(),
         };
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        open_resolved(
-            rustix::fs::CWD,
-            &request.source,
-            flags,
-            resolve,
-            Stage::Mount,
-        )
+        match open_resolved(rustix::fs::CWD, path, flags, resolve, Stage::Mount) {
+            Err(fault) if fault.errno == libc::ELOOP && resolve == ResolveFlags::NO_MAGICLINKS => {
+                open_magic(path).ok_or(fault)
+            }
+            other => other,
+        }
         .map(Some)
     }
+}
+
+/// A magic link that the caller named in full, such as `/proc/<pid>/ns/net`, and no symlink led to. For a thread of ours
+/// the magic links that a planted symlink leads to, `/proc/self/root`, are the way out of the namespace it has joined.
+fn open_magic(path: &CStr) -> Option<OwnedFd> {
+    let (directory, name) = split(path.to_bytes());
+    let stage = Stage::Mount;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_SYMLINKS;
+    let directory = c_string(directory, stage).ok()?;
+    let parent = open_resolved(rustix::fs::CWD, &directory, flags, resolve, stage).ok()?;
+    check_procfs(parent.as_fd(), stage).ok()?;
+    let name = c_string(name, stage).ok()?;
+    openat(
+        &parent,
+        &name,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .ok()
 }
 
 fn root_directory(stage: Stage) -> Result<OwnedFd, Fault> {
