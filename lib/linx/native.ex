@@ -130,8 +130,8 @@ defmodule Linx.Native do
           {seq :: non_neg_integer(), errno(), offset :: non_neg_integer() | nil,
            text :: binary() | nil, missing :: non_neg_integer() | nil}
 
-  @spec netlink_open(non_neg_integer(), target()) :: {:ok, netlink()} | fault()
-  def netlink_open(_protocol, _target), do: not_loaded()
+  @spec netlink_open(program(), non_neg_integer(), target()) :: {:ok, netlink()} | fault()
+  def netlink_open(_program, _protocol, _target), do: not_loaded()
 
   @spec netlink_close(netlink()) :: :ok
   def netlink_close(_socket), do: not_loaded()

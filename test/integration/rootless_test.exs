@@ -2,6 +2,8 @@ defmodule Linx.Integration.RootlessTest do
   # The checkpoint of a VM that belongs to an ordinary user, its child having a user namespace of its own.
   use ExUnit.Case, async: true
 
+  alias Linx.Netlink.{Nfnl, Rtnl, Socket}
+  alias Linx.Netlink.Rtnl.{Address, Link, Route}
   alias Linx.Test.Vm
 
   @moduletag :root
@@ -78,5 +80,47 @@ defmodule Linx.Integration.RootlessTest do
     assert eperm.(:set_gid_map).(early_gid)
     assert eperm.(:set_uid_map).(root)
     assert eperm.(:set_uid_map).(two)
+  end
+
+  test "links, addresses, routes and a firewall of its own child's network", _context do
+    code =
+      quote do
+        {session, pid} = Linx.Test.Workload.parked([:user, :net])
+        before = length(File.ls!("/proc/self/fd"))
+
+        made =
+          for target <- [session, {:pid, pid}] do
+            {:ok, net} = Rtnl.open(target)
+            up = [Link.set_up(net, "lo"), Link.create_bridge(net, "br0"), Link.set_up(net, "br0")]
+            address = Address.add(net, "br0", "192.0.2.1", 24)
+            route = Route.add_default(net, "192.0.2.254")
+            {:ok, links} = Link.list(net)
+            gone = Link.delete(net, "br0")
+            :ok = Socket.close(net)
+            {up, address, route, Enum.map(links, & &1.name), gone}
+          end
+
+        {:ok, nfnl} = Nfnl.open(session)
+
+        {:ok, ruleset} =
+          Linx.NFT.parse("table inet t { chain c { type filter hook input priority 0; } }")
+
+        pushed = Linx.Netfilter.push(nfnl, ruleset)
+        :ok = Socket.close(nfnl)
+        left = length(File.ls!("/proc/self/fd")) - before
+
+        {:ok, _} = Linx.Process.stop(session)
+        ended = Rtnl.open(session)
+        {:error, host} = Rtnl.open({:pid, 1})
+        {made, pushed, left, ended, {host.stage, host.errno}}
+      end
+
+    assert {made, pushed, left, ended, host} = Vm.eval(Vm.ordinary_user(), code)
+    one = {[:ok, :ok, :ok], :ok, :ok, ["lo", "br0"], :ok}
+    assert made == [one, one]
+    assert pushed == :ok
+    assert left == 0
+    assert ended == {:error, :no_process}
+    assert host in [{:open, :eacces}, {:setns, :eperm}]
   end
 end

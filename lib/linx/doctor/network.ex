@@ -35,8 +35,12 @@ defmodule Linx.Doctor.Network do
   ]
 
   def findings do
+    probe = &(links({:pid, &1}) ++ netfilter({:pid, &1}))
+
+    # Without root, in a user namespace of its own too: there its owner may do all that root may.
     found =
-      with_child([namespaces: [:net]], &(links({:pid, &1}) ++ netfilter({:pid, &1})))
+      with {:error, _} <- with_child([namespaces: [:net]], probe),
+           do: with_child([namespaces: [:user, :net]], probe)
 
     case found do
       findings when is_list(findings) -> findings
@@ -45,7 +49,7 @@ defmodule Linx.Doctor.Network do
   end
 
   defp none(area, reason) do
-    advice = "Run as root, or give the VM cap_sys_admin and cap_net_admin."
+    advice = "Run as root, or allow user namespaces (see above)."
     new(area, "network namespace", {:missing, "none to try in: #{text(reason)}", advice})
   end
 

@@ -46,6 +46,7 @@ defmodule Linx.Netlink.Socket do
 
   alias Linx.Native
   alias Linx.Netlink.Error
+  alias Linx.Process.Image
   alias Linx.Target
 
   @type netns :: :host | :self | {:pid, pos_integer()} | {:path, binary()} | Linx.Process.t()
@@ -70,6 +71,10 @@ defmodule Linx.Netlink.Socket do
   The socket is bound, asks for extended acknowledgements and strict checking where the kernel has them, and has a
   receive buffer of 1 MiB where the caller may exceed net.core.rmem_max.
 
+  A VM without root gets one in the network namespace of its own child, named by pid or session, that has a user
+  namespace too: the port program joins both and hands the socket out. Who made a user namespace may do all that root may
+  in there.
+
   A namespace or socket that cannot be had is `{:error, %Linx.Netlink.Error{}}` with the failing step in `stage`. A
   session that is not up yet or is over is `{:error, :not_ready}` or `{:error, :no_process}`. A `netns` of another
   shape raises `ArgumentError`.
@@ -79,11 +84,15 @@ defmodule Linx.Netlink.Socket do
   @spec open(non_neg_integer(), netns()) :: {:ok, t()} | {:error, Error.t() | atom()}
   def open(protocol, netns \\ :host) when protocol in 0..0xFFFF do
     with {:ok, target} <- target(netns),
-         {:ok, socket} <- native(Native.netlink_open(protocol, target)) do
+         {:ok, socket} <- native(Native.netlink_open(program(target), protocol, target)) do
       seq = :atomics.new(1, signed: false)
       {:ok, %__MODULE__{netns: netns, protocol: protocol, seq: seq, socket: socket}}
     end
   end
+
+  # The port program, for a namespace that a thread of ours may not join.
+  defp program(""), do: ""
+  defp program(_target), do: List.to_string(Image.path())
 
   defp target(:host), do: {:ok, ""}
 

@@ -21,7 +21,7 @@ use rustler::{
 };
 
 use crate::reply::{Reply, Value};
-use crate::target::Target;
+use crate::target::{self, Target};
 use dump::DumpResource;
 use exchange::Exchange;
 use gate::{Gate, PASSING};
@@ -66,10 +66,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn netlink_open(
+    program: Binary,
     protocol: u32,
     target: Target,
 ) -> NifResult<Reply<Value<ResourceArc<SocketResource>>>> {
-    let socket = Socket::open(protocol, target.as_ns().as_ref());
+    let program = target::path(&program);
+    let socket = Socket::open(protocol, target.as_ns().as_ref(), &program);
     Ok(Reply(socket.map(|socket| {
         Value(ResourceArc::new(SocketResource::new(socket)))
     })))

@@ -26,7 +26,8 @@ use rustix::process::{
 
 use crate::fault::{Errno, Fault, Stage};
 use crate::mount::{self, Home, Mount, PivotRoot, Umount};
-use crate::ns::{self, Kind, Namespace};
+use crate::netlink;
+use crate::ns::{self, Kind, Namespace, Target};
 use crate::sysctl;
 use crate::wire::{Reader, Writer};
 
@@ -53,6 +54,8 @@ pub enum Job {
     SysctlRead(Vec<CString>),
     SysctlWrite(Vec<CString>, Vec<u8>),
     SysctlList(Vec<CString>),
+    /// A socket of that protocol, which comes back as a descriptor.
+    NetlinkSocket(u32),
 }
 
 /// What came of it.
@@ -145,6 +148,8 @@ fn run_here<'n>(
             .write(paths, data)
             .map(|()| Outcome::Done),
         Job::SysctlList(paths) => sysctl::Tree::open()?.list(paths).map(Outcome::Entries),
+        // Only the program's to do (`netlink_socket`).
+        Job::NetlinkSocket(_) => Err(Stage::Socket.fault(libc::EINVAL)),
     }
 }
 
@@ -161,12 +166,43 @@ fn leave<'n>(namespaces: impl IntoIterator<Item = &'n Namespace>) -> Result<Home
 
 // -- our side: start the program, hand over the job, read the answer ---------------------------------------------------
 
+/// A netlink socket in `target`'s network namespace by way of its user namespace. None if that is ours: it gives no
+/// right that we have not.
+pub fn netlink_socket(
+    program: &Path,
+    target: &Target<'_>,
+    protocol: u32,
+) -> Result<Option<OwnedFd>, Fault> {
+    if matches!(target, Target::Path(_)) {
+        return Ok(None);
+    }
+    let stage = Stage::Open;
+    let namespaces = target.open_all(&[(Kind::User, stage), (Kind::Net, stage)])?;
+    if namespaces.first().is_none_or(Namespace::is_ours) {
+        return Ok(None);
+    }
+    let job = Job::NetlinkSocket(protocol);
+    talk_to_program(program, namespaces.iter(), &job, PATIENCE).map(|(_, file)| file)
+}
+
 fn run_program<'n>(
     program: &Path,
     namespaces: impl Iterator<Item = &'n Namespace>,
     job: &Job,
     limit: Duration,
 ) -> Result<Outcome, Fault> {
+    talk_to_program(program, namespaces, job, limit).map(|(outcome, _)| outcome)
+}
+
+/// What came of the job, and the descriptor that came with it.
+type Answer = (Outcome, Option<OwnedFd>);
+
+fn talk_to_program<'n>(
+    program: &Path,
+    namespaces: impl Iterator<Item = &'n Namespace>,
+    job: &Job,
+    limit: Duration,
+) -> Result<Answer, Fault> {
     let namespaces: Vec<_> = namespaces.collect();
     let (ours, theirs) = socketpair(
         AddressFamily::UNIX,
@@ -199,21 +235,28 @@ fn exchange(
     namespaces: &[&Namespace],
     job: &Job,
     limit: Duration,
-) -> Result<Outcome, Fault> {
+) -> Result<Answer, Fault> {
     send_job(ours.as_fd(), namespaces, job)?;
     let socket = UnixStream::from(ours);
     socket
         .set_read_timeout(Some(limit))
         .map_err(Stage::Pipe.errno())?;
-    let mut answer = Vec::new();
+    let late = |error: std::io::Error| match error.kind() {
+        ErrorKind::WouldBlock => Stage::Fork.fault(libc::ETIMEDOUT),
+        _ => Stage::Pipe.fault(Errno::raw(&error)),
+    };
+    // A descriptor comes with the first byte.
+    let mut answer = vec![0];
+    let (count, mut files) =
+        receive(socket.as_fd(), &mut answer).map_err(|errno| late(errno.into()))?;
+    answer.truncate(count);
     socket
         .take(MOST_ANSWER)
         .read_to_end(&mut answer)
-        .map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock => Stage::Fork.fault(libc::ETIMEDOUT),
-            _ => Stage::Pipe.fault(Errno::raw(&error)),
-        })?;
-    decode_answer(&answer).unwrap_or(Err(Stage::Fork.fault(libc::EIO)))
+        .map_err(late)?;
+    decode_answer(&answer)
+        .unwrap_or(Err(Stage::Fork.fault(libc::EIO)))
+        .map(|outcome| (outcome, files.pop()))
 }
 
 fn send_job(socket: BorrowedFd<'_>, namespaces: &[&Namespace], job: &Job) -> Result<(), Fault> {
@@ -254,6 +297,12 @@ pub fn serve(socket: OwnedFd) -> Result<(), Fault> {
         Ok(received) => received,
         Err(fault) => return answer(socket, &Err(fault)),
     };
+    if let Job::NetlinkSocket(protocol) = job {
+        return match join_and_open(&namespaces, protocol) {
+            Ok(file) => hand_over(&socket, &file),
+            Err(fault) => answer(socket, &Err(fault)),
+        };
+    }
     let outcome = match namespaces
         .iter()
         .any(|namespace| namespace.kind() == Kind::Pid)
@@ -281,6 +330,15 @@ fn join_and_run(namespaces: &[Namespace], job: &Job) -> Served {
             job,
         )
     }))
+}
+
+fn join_and_open(namespaces: &[Namespace], protocol: u32) -> Result<OwnedFd, Fault> {
+    join_owner(namespaces)?;
+    namespaces
+        .iter()
+        .filter(|namespace| !is_for_a_process(namespace))
+        .try_for_each(Namespace::join)?;
+    netlink::create(protocol)
 }
 
 /// The user namespace first: it gives the right to join the others.
@@ -349,27 +407,13 @@ fn wait_for(child: rustix::process::Pid) {
 fn receive_job(socket: &OwnedFd) -> Result<(Vec<Namespace>, Job), Fault> {
     let broken = Stage::Pipe.fault(libc::EPROTO);
     let mut head = [0_u8; 4];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_NAMESPACES + 1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = retry_on_intr(|| {
-        recvmsg(
-            socket,
-            &mut [std::io::IoSliceMut::new(&mut head)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        )
-    })
-    .map_err(Stage::Pipe.errno())?;
-    let mut namespaces = Vec::new();
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(files) = message {
-            for file in files {
-                namespaces.push(Namespace::from_file(file)?);
-            }
-        }
-    }
+    let (count, files) = receive(socket.as_fd(), &mut head).map_err(Stage::Pipe.errno())?;
+    let namespaces = files
+        .into_iter()
+        .map(Namespace::from_file)
+        .collect::<Result<_, _>>()?;
     let mut stream = UnixStream::from(socket.try_clone().map_err(Stage::Pipe.errno())?);
-    let rest = head.get_mut(received.bytes..).ok_or(broken)?;
+    let rest = head.get_mut(count..).ok_or(broken)?;
     stream.read_exact(rest).map_err(Stage::Pipe.errno())?;
     let length = u32::from_le_bytes(head) as usize;
     let mut payload = Vec::new();
@@ -379,6 +423,44 @@ fn receive_job(socket: &OwnedFd) -> Result<(Vec<Namespace>, Job), Fault> {
         .map_err(Stage::Pipe.errno())?;
     let job = decode_job(&payload).ok_or(broken)?;
     Ok((namespaces, job))
+}
+
+/// Bytes, as many as come at once, and the descriptors that came with them.
+fn receive(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+) -> Result<(usize, Vec<OwnedFd>), rustix::io::Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_NAMESPACES + 1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = retry_on_intr(|| {
+        let mut parts = [std::io::IoSliceMut::new(bytes)];
+        recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    let mut files = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            files.extend(rights);
+        }
+    }
+    Ok((received.bytes, files))
+}
+
+/// Answers with a descriptor.
+fn hand_over(socket: &OwnedFd, file: &OwnedFd) -> Result<(), Fault> {
+    let message = encode_answer(&Ok(Outcome::Done));
+    let files = [file.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(&files)) {
+        return Err(Stage::Pipe.fault(libc::E2BIG));
+    }
+    // A few bytes: the socket takes them at once.
+    retry_on_intr(|| {
+        let parts = [IoSlice::new(&message)];
+        sendmsg(socket, &parts, &mut control, SendFlags::NOSIGNAL)
+    })
+    .map(|_| ())
+    .map_err(Stage::Pipe.errno())
 }
 
 /// Writes what came of a job: also for one that could not even be read.
@@ -427,6 +509,10 @@ pub fn encode_job(job: &Job) -> Vec<u8> {
             w.number(5);
             w.texts(paths);
         }
+        Job::NetlinkSocket(protocol) => {
+            w.number(6);
+            w.number(*protocol);
+        }
     }
     w.into_bytes()
 }
@@ -456,6 +542,7 @@ pub fn decode_job(bytes: &[u8]) -> Option<Job> {
         3 => Job::SysctlRead(r.texts()?),
         4 => Job::SysctlWrite(r.texts()?, r.bytes()?.to_vec()),
         5 => Job::SysctlList(r.texts()?),
+        6 => Job::NetlinkSocket(r.number()?),
         _ => return None,
     };
     r.end().then_some(job)
@@ -547,6 +634,7 @@ mod tests {
             Job::SysctlRead(vec![c"kernel/ostype".into()]),
             Job::SysctlWrite(vec![c"a/b".into(), c"a.b".into()], b"1".to_vec()),
             Job::SysctlList(vec![c"".into()]),
+            Job::NetlinkSocket(16),
         ]
     }
 

@@ -6,6 +6,7 @@
 use std::mem::size_of;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use rustix::net::{
 };
 
 use crate::fault::{Fault, Stage};
+use crate::job;
 use crate::ns::{self, Kind, Target};
 
 // What the answers of a request are told apart by.
@@ -48,8 +50,17 @@ pub struct Datagram {
 
 impl Socket {
     /// `socket(2)` and `bind(2)` in `target`'s network namespace, ours if none is given.
-    pub fn open(protocol: u32, target: Option<&Target<'_>>) -> Result<Self, Fault> {
-        Self::adopt(open(protocol, target)?)
+    ///
+    /// To join it takes CAP_SYS_ADMIN in our own user namespace as well. Without that the owner of a child's user
+    /// namespace has every right in there and no way in: then the port program joins both, and hands the socket out.
+    pub fn open(protocol: u32, target: Option<&Target<'_>>, program: &Path) -> Result<Self, Fault> {
+        let refused = |fault: &Fault| fault.stage == Stage::Setns && fault.errno == libc::EPERM;
+        match (open(protocol, target), target) {
+            (Err(fault), Some(target)) if refused(&fault) => {
+                Self::adopt(job::netlink_socket(program, target, protocol)?.ok_or(fault)?)
+            }
+            (opened, _) => Self::adopt(opened?),
+        }
     }
 
     fn adopt(fd: OwnedFd) -> Result<Self, Fault> {
@@ -174,7 +185,7 @@ pub fn open(protocol: u32, target: Option<&Target<'_>>) -> Result<OwnedFd, Fault
     }
 }
 
-fn create(protocol: u32) -> Result<OwnedFd, Fault> {
+pub(crate) fn create(protocol: u32) -> Result<OwnedFd, Fault> {
     socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,

@@ -122,7 +122,7 @@ impl Target<'_> {
         self.open_all(&wanted)
     }
 
-    fn open_all(&self, wanted: &[(Kind, Stage)]) -> Result<Vec<Namespace>, Fault> {
+    pub(crate) fn open_all(&self, wanted: &[(Kind, Stage)]) -> Result<Vec<Namespace>, Fault> {
         match self {
             Target::Path(path) => wanted
                 .iter()
