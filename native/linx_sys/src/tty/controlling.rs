@@ -1,0 +1,27 @@
+//! The terminal that controls the VM's session.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::getsid;
+use rustix::termios::tcgetsid;
+
+use crate::fault::{Fault, Stage};
+
+/// Opens it. ENXIO: there is none.
+pub(super) fn open_controlling(flags: OFlags) -> Result<OwnedFd, Fault> {
+    open(
+        "/dev/tty",
+        OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | flags,
+        Mode::empty(),
+    )
+    .map_err(Stage::Open.errno())
+}
+
+/// Whether `fd` is the controlling terminal of our session, which is what `/dev/tty` opens.
+pub(super) fn is_controlling(fd: BorrowedFd<'_>) -> bool {
+    match (tcgetsid(fd), getsid(None)) {
+        (Ok(theirs), Ok(ours)) => theirs == ours,
+        _ => false,
+    }
+}
