@@ -60,17 +60,10 @@ defmodule Linx.Netfilter.Wire.Reader do
 
   @doc "The family and the attributes, as a map, behind a message's nfgenmsg header."
   @spec message(binary()) :: {atom(), %{optional(0..0x3FFF) => binary()}}
-  def message(body) do
-    {family, attrs} = message_list(body)
-    {family, :maps.from_list(attrs)}
-  end
+  def message(<<family, _version, _res_id::16, attrs::binary>>),
+    do: {Wire.family_atom(family), attrs |> attrs() |> :maps.from_list()}
 
-  @doc "The same with the attributes in their order."
-  @spec message_list(binary()) :: {atom(), [{0..0x3FFF, binary()}]}
-  def message_list(<<family, _version, _res_id::16, attrs::binary>>),
-    do: {Wire.family_atom(family), attrs(attrs)}
-
-  def message_list(_short), do: {:unknown, []}
+  def message(_short), do: {:unknown, %{}}
 
   @doc "As `uint/1`, 0 when absent."
   @spec number(binary() | nil) :: non_neg_integer()
