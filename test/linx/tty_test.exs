@@ -168,7 +168,8 @@ defmodule Linx.TtyTest do
       assert {{:ok, :detached}, shown} =
                at_keyboard("abc\n" <> <<16, 17>>, fn -> Tty.attach(:group_leader, session) end)
 
-      assert shown == "" or shown =~ "a"
+      # How much of the echo came before the detach is up to the terminal; the next attach shows the rest.
+      assert shown =~ ~r/\A[abc\r\n]*\z/
     end
   end
 
