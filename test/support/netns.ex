@@ -72,25 +72,6 @@ defmodule Linx.Test.Netns do
     end
   end
 
-  @doc "Calls `check` until it is true; false after the deadline."
-  def eventually(check, timeout \\ 5_000) do
-    deadline = System.monotonic_time(:millisecond) + timeout
-    poll(check, deadline)
-  end
-
-  defp poll(check, deadline) do
-    cond do
-      check.() ->
-        true
-
-      System.monotonic_time(:millisecond) > deadline ->
-        false
-
-      true ->
-        receive do
-        after
-          5 -> poll(check, deadline)
-        end
-    end
-  end
+  @doc "As `Linx.Test.Poll.holds?/2`."
+  defdelegate eventually(check, within \\ 5_000), to: Linx.Test.Poll, as: :holds?
 end

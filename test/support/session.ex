@@ -52,23 +52,15 @@ defmodule Linx.Test.Session do
     {session, pid}
   end
 
-  @doc "Waits until `condition` holds."
-  def until(condition, within \\ 5_000) do
-    deadline = System.monotonic_time(:millisecond) + within
-    poll(condition, deadline)
-  end
+  @doc "As `Linx.Test.Poll.until/2`."
+  defdelegate until(condition, within \\ 5_000), to: Linx.Test.Poll
 
-  defp poll(condition, deadline) do
-    cond do
-      condition.() ->
-        :ok
-
-      System.monotonic_time(:millisecond) > deadline ->
-        flunk("a condition did not come true in time")
-
-      true ->
-        Process.sleep(5)
-        poll(condition, deadline)
+  @doc "Takes every message out of the mailbox."
+  def flush do
+    receive do
+      _ -> flush()
+    after
+      0 -> :ok
     end
   end
 

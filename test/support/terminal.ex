@@ -136,18 +136,12 @@ defmodule Linx.Test.Terminal do
   end
 
   @doc "Waits until `condition` holds."
-  @spec poll((-> boolean()), integer()) :: :ok
-  def poll(condition, deadline \\ System.monotonic_time(:millisecond) + @patience) do
-    cond do
-      condition.() ->
-        :ok
+  @spec poll((-> boolean())) :: :ok
+  def poll(condition) do
+    unless Linx.Test.Poll.holds?(condition, @patience),
+      do: flunk("it did not come to pass; seen: #{inspect(Process.get(__MODULE__))}")
 
-      System.monotonic_time(:millisecond) > deadline ->
-        flunk("it did not come to pass; seen: #{inspect(Process.get(__MODULE__))}")
-
-      true ->
-        receive after: (20 -> poll(condition, deadline))
-    end
+    :ok
   end
 
   @doc "The terminal's settings, as stty(1) prints them. A word with a minus is off."

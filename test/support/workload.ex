@@ -45,25 +45,6 @@ defmodule Linx.Test.Workload do
     output
   end
 
-  @doc "Waits until `check` is true, and fails after `milliseconds`."
-  @spec eventually((-> boolean()), non_neg_integer()) :: :ok
-  def eventually(check, milliseconds \\ 10_000) do
-    deadline = System.monotonic_time(:millisecond) + milliseconds
-    poll(check, deadline)
-  end
-
-  defp poll(check, deadline) do
-    cond do
-      check.() -> :ok
-      System.monotonic_time(:millisecond) > deadline -> raise "it did not come true"
-      true -> pause(check, deadline)
-    end
-  end
-
-  defp pause(check, deadline) do
-    receive do
-    after
-      10 -> poll(check, deadline)
-    end
-  end
+  @doc "As `Linx.Test.Poll.until/2`."
+  defdelegate eventually(check, within \\ 10_000), to: Linx.Test.Poll, as: :until
 end

@@ -172,29 +172,13 @@ defmodule Linx.Netlink.SocketTest do
     ref = Process.monitor(pid)
     send(pid, :stop)
     assert_receive {:DOWN, ^ref, _, _, _}, 5_000
-    assert eventually(fn -> descriptors() <= before + 5 end)
+    assert Linx.Test.Poll.holds?(fn -> descriptors() <= before + 5 end)
   end
 
   # Descriptors that are netlink sockets of this VM.
   defp descriptors do
     {:ok, names} = File.ls("/proc/self/fd")
     length(names)
-  end
-
-  defp eventually(check, deadline \\ System.monotonic_time(:millisecond) + 5_000) do
-    cond do
-      check.() ->
-        true
-
-      System.monotonic_time(:millisecond) > deadline ->
-        false
-
-      true ->
-        receive do
-        after
-          10 -> eventually(check, deadline)
-        end
-    end
   end
 
   describe "Native" do

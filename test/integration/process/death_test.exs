@@ -215,12 +215,4 @@ defmodule Linx.Process.DeathTest do
       0 -> []
     end
   end
-
-  defp flush do
-    receive do
-      _ -> flush()
-    after
-      0 -> :ok
-    end
-  end
 end

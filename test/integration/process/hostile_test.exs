@@ -90,14 +90,6 @@ defmodule Linx.Process.HostileTest do
     end
   end
 
-  defp flush do
-    receive do
-      _ -> flush()
-    after
-      0 -> :ok
-    end
-  end
-
   @tag :root
   test "a root that was changed at the checkpoint leaves no way out" do
     probe = Inheritance.path()
