@@ -86,7 +86,8 @@ defmodule Soak do
       {:DOWN, ^monitor, :process, ^pid, reason} when reason in [:normal, :killed, :shutdown] -> []
       {:DOWN, ^monitor, :process, ^pid, reason} -> [Exception.format_exit(reason)]
     after
-      60_000 ->
+      # A machine that is out of memory stands still for a minute; what hangs does so for ever.
+      300_000 ->
         stack = Elixir.Process.info(pid, :current_stacktrace)
         Elixir.Process.exit(pid, :kill)
         ["#{name} hangs: #{inspect(stack)}"]

@@ -98,7 +98,7 @@ defmodule Linx.Process.DeathTest do
   tree = "setsid sleep 300 & (setsid sleep 300 &) ; exec sleep 300"
   flood = "setsid sleep 300 & while :; do echo 0123456789; done"
   case stage do
-    "starting" -> spawn(fn -> for _ <- Stream.cycle([1]), do: shell.(tree, stdio: :devnull, auto_proceed: true) end)
+    "starting" -> spawn(fn -> for _ <- 1..500, do: shell.(tree, stdio: :devnull, auto_proceed: true) end)
     "parked" -> for _ <- 1..3, do: {:ok, _} = shell.(tree, stdio: :devnull)
     "running" -> for _ <- 1..3, do: {:ok, _} = shell.(tree, stdio: :devnull, auto_proceed: true)
     "flooding" -> for stdio <- [:pty, :pipe, :pty], do: {:ok, _} = shell.(flood, stdio: stdio, auto_proceed: true)
@@ -127,7 +127,7 @@ defmodule Linx.Process.DeathTest do
             args: args
           ])
 
-        assert_receive {^port, {:data, "there\n"}}, 30_000
+        assert_receive {^port, {:data, "there\n"}}, 60_000
         {:os_pid, vm} = Port.info(port, :os_pid)
         {_, 0} = System.cmd("kill", ["-9", "#{vm}"])
         assert_receive {^port, {:exit_status, 137}}, 5_000

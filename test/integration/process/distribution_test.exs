@@ -40,12 +40,13 @@ defmodule Linx.Process.DistributionTest do
     paths = ["-pa", Application.app_dir(:linx, "ebin")]
     [theirs, ours] = for _ <- 1..2, do: Distribution.free_port()
     args = Distribution.arguments(theirs) ++ paths ++ ["-e", @other]
-    port = Port.open({:spawn_executable, elixir}, [:binary, :stderr_to_stdout, args: args])
+    options = [:binary, :stderr_to_stdout, :exit_status, args: args]
+    port = Port.open({:spawn_executable, elixir}, options)
     assert_receive {^port, {:data, "there\n"}}, 30_000
     args = Distribution.arguments(ours) ++ paths ++ ["-e", @code, "linx-#{theirs}@127.0.0.1"]
     assert {"1 fine\n2 fine\n3 fine\n", 0} = System.cmd(elixir, args, stderr_to_stdout: true)
     {:os_pid, pid} = Port.info(port, :os_pid)
-    {_, 0} = System.cmd("kill", ["#{pid}"])
-    Port.close(port)
+    {_, 0} = System.cmd("kill", ["-9", "#{pid}"])
+    assert_receive {^port, {:exit_status, 137}}, 30_000
   end
 end
