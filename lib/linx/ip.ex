@@ -136,28 +136,29 @@ defmodule Linx.IP do
     end
   end
 
-  defp quad(string) do
-    case String.split(string, ".") do
-      [_, _, _, _] = parts -> pack(parts, &octet/1)
+  defp quad(string), do: quad(string, <<>>)
+
+  defp quad(string, done) do
+    case octet(string) do
+      {n, ""} when byte_size(done) == 3 -> <<done::binary, n>>
+      {n, <<?., rest::binary>>} when byte_size(done) < 3 -> quad(rest, <<done::binary, n>>)
       _ -> nil
     end
   end
 
   # Octal and hexadecimal forms mean different addresses to different programs; inet_pton refuses them all.
-  defp octet("0"), do: <<0>>
-  defp octet(<<?0, _::binary>>), do: nil
+  defp octet(<<?0, rest::binary>>), do: {0, rest}
 
-  defp octet(digits) when byte_size(digits) in 1..3 do
-    with true <- digits?(digits), n when n < 256 <- String.to_integer(digits) do
-      <<n>>
-    else
-      _ -> nil
-    end
+  defp octet(<<a, b, c, rest::binary>>) when a in ?1..?9 and b in ?0..?9 and c in ?0..?9 do
+    n = (a - ?0) * 100 + (b - ?0) * 10 + c - ?0
+    if n < 256, do: {n, rest}
   end
 
-  defp octet(_), do: nil
+  defp octet(<<a, b, rest::binary>>) when a in ?1..?9 and b in ?0..?9,
+    do: {(a - ?0) * 10 + b - ?0, rest}
 
-  defp digits?(digits), do: for(<<c <- digits>>, c not in ?0..?9, do: c) == []
+  defp octet(<<a, rest::binary>>) when a in ?1..?9, do: {a - ?0, rest}
+  defp octet(_), do: nil
 
   defp inet6(string) do
     case String.split(string, "::") do

@@ -94,7 +94,17 @@ defmodule Linx.Netlink.Codec.Encoder do
     end
   end
 
-  defp attr({number, name, type}) when type in [:string, :binary, :flag] do
+  defp attr({number, name, :flag}) do
+    quote do
+      case unquote(var(name)) do
+        off when off in [nil, false] -> tail
+        true -> [<<4::native-16, unquote(number)::native-16>> | tail]
+        value -> unquote(__MODULE__).bad_value(:flag, value, unquote(name))
+      end
+    end
+  end
+
+  defp attr({number, name, type}) when type in [:string, :binary] do
     quote(
       do:
         unquote(__MODULE__).unquote(type)(
@@ -134,11 +144,6 @@ defmodule Linx.Netlink.Codec.Encoder do
   def binary(_number, nil, _name, tail), do: tail
   def binary(number, value, _name, tail) when is_binary(value), do: Attr.put(number, value, tail)
   def binary(_number, value, name, _tail), do: bad_value(:binary, value, name)
-
-  @spec flag(0..65535, term(), atom(), iodata()) :: iodata()
-  def flag(_number, off, _name, tail) when off in [nil, false], do: tail
-  def flag(number, true, _name, tail), do: Attr.put(number, <<>>, tail)
-  def flag(_number, value, name, _tail), do: bad_value(:flag, value, name)
 
   # A value of an unknown kind was read as bytes and is written as such.
   @spec dispatched(0..65535, term(), %{term() => module()}, term(), atom(), iodata()) :: iodata()

@@ -113,8 +113,14 @@ defmodule Linx.Netlink.Rtnl.Diff do
 
   defp destination(%{dst: %IP{} = ip, dst_len: length}) when length == bit_size(ip.bytes), do: ip
 
-  defp destination(%{dst: %IP{} = ip, dst_len: length}),
-    do: IP.Subnet.network(%IP.Subnet{address: ip, prefix: length})
+  defp destination(%{dst: %IP{bytes: bytes} = ip, dst_len: length}) do
+    host = bit_size(bytes) - length
+
+    case bytes do
+      <<_::bits-size(^length), 0::size(^host)>> -> ip
+      _ -> IP.Subnet.network(%IP.Subnet{address: ip, prefix: length})
+    end
+  end
 
   defp metric(@inet6, none) when none in [nil, 0], do: @ipv6_metric
   defp metric(_family, nil), do: 0
@@ -157,16 +163,16 @@ defmodule Linx.Netlink.Rtnl.Diff do
   """
   @spec two_way([struct()], [struct()], (struct() -> term()), (struct() -> term())) :: [op()]
   def two_way(desired, observed, key, value \\ &no_value/1) do
-    wanted = Map.new(Enum.reverse(desired), &{key.(&1), value.(&1)})
-    seen = seen(observed, key, value)
+    desired = keyed(desired, key)
+    observed = keyed(observed, key)
+    seen = seen(observed, value)
+    {changes, wanted} = changes(desired, seen, value)
 
-    changes(desired, seen, key, value) ++
-      for item <- observed, surplus?(item, wanted, seen, key, value), do: {:delete, item}
+    changes ++
+      for {key, item} <- observed, surplus?(key, item, wanted, seen, value), do: {:delete, item}
   end
 
-  defp surplus?(item, wanted, seen, key, value) do
-    key = key.(item)
-
+  defp surplus?(key, item, wanted, seen, value) do
     case wanted do
       %{^key => wanted} -> value.(item) != wanted and wanted in Map.fetch!(seen, key)
       %{} -> true
@@ -184,26 +190,39 @@ defmodule Linx.Netlink.Rtnl.Diff do
           (struct() -> term())
         ) :: [op()]
   def three_way(desired, observed, owned_keys, key, value \\ &no_value/1) do
-    wanted = MapSet.new(desired, key)
-    deletable? = &(MapSet.member?(owned_keys, &1) and not MapSet.member?(wanted, &1))
+    observed = keyed(observed, key)
+    {changes, wanted} = desired |> keyed(key) |> changes(seen(observed, value), value)
+    deletable? = &(MapSet.member?(owned_keys, &1) and not is_map_key(wanted, &1))
 
-    changes(desired, seen(observed, key, value), key, value) ++
-      for item <- observed, deletable?.(key.(item)), do: {:delete, item}
+    changes ++ for {key, item} <- observed, deletable?.(key), do: {:delete, item}
   end
 
-  # The values seen for each key.
-  defp seen(observed, key, value), do: Enum.group_by(observed, key, value)
+  # A key is worked out once: there are thousands, and some are computed.
+  defp keyed(items, key), do: for(item <- items, do: {key.(item), item})
 
-  # Of several desired items with one key the first counts.
-  defp changes(desired, seen, key, value) do
-    desired
-    |> Enum.uniq_by(key)
-    |> Enum.flat_map(fn item ->
-      case Map.fetch(seen, key.(item)) do
-        :error -> [{:create, item}]
-        {:ok, values} -> if value.(item) in values, do: [], else: [{:update, item}]
+  # The values seen for each key.
+  defp seen(observed, value),
+    do: Enum.group_by(observed, &elem(&1, 0), fn {_key, item} -> value.(item) end)
+
+  # What to create and update, and the value wanted for each key. Of several desired items with one key the first counts.
+  defp changes(desired, seen, value), do: changes(desired, seen, value, [], %{})
+
+  defp changes([], _seen, _value, ops, wanted), do: {Enum.reverse(ops), wanted}
+
+  defp changes([{key, _item} | desired], seen, value, ops, wanted)
+       when is_map_key(wanted, key),
+       do: changes(desired, seen, value, ops, wanted)
+
+  defp changes([{key, item} | desired], seen, value, ops, wanted) do
+    value_wanted = value.(item)
+
+    ops =
+      case seen do
+        %{^key => values} -> if value_wanted in values, do: ops, else: [{:update, item} | ops]
+        %{} -> [{:create, item} | ops]
       end
-    end)
+
+    changes(desired, seen, value, ops, Map.put(wanted, key, value_wanted))
   end
 
   defp no_value(_item), do: nil

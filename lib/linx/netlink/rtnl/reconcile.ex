@@ -177,8 +177,9 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
     specs
     |> Enum.reduce_while({[], MapSet.new()}, fn spec, {done, keys} ->
       with {:ok, item} <- build.(spec),
-           false <- MapSet.member?(keys, key.(item)) do
-        {:cont, {[item | done], MapSet.put(keys, key.(item))}}
+           key = key.(item),
+           false <- MapSet.member?(keys, key) do
+        {:cont, {[item | done], MapSet.put(keys, key)}}
       else
         true -> {:halt, {:error, {:normalize, {:duplicate, shown(spec)}}}}
         {:error, reason} -> {:halt, {:error, {:normalize, {shown(spec), reason}}}}
@@ -224,7 +225,12 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
 
   # For each route that is to be updated, ours that it takes the place of.
   defp old_routes(ops, observed) do
-    keys = for {:update, route} <- ops, into: MapSet.new(), do: Diff.route_key(route)
+    updated = for {:update, route} <- ops, do: route
+    if updated == [], do: %{}, else: old_routes_of(updated, observed)
+  end
+
+  defp old_routes_of(updated, observed) do
+    keys = MapSet.new(updated, &Diff.route_key/1)
 
     observed
     |> Enum.filter(&MapSet.member?(keys, Diff.route_key(&1)))
