@@ -17,6 +17,7 @@ defmodule Linx.Test.Host do
     :vlan,
     :ipvlan,
     :x86_64,
+    :strace,
     :shared_spec,
     :slow
   ]
@@ -95,6 +96,10 @@ defmodule Linx.Test.Host do
       _ ->
         "no cgroup v2 hierarchy at /sys/fs/cgroup with cpu, memory and pids (bin/test-kernel runs these)"
     end
+  end
+
+  defp probe(:strace) do
+    unless_ok(["strace", "--output=/dev/null", "true"], "strace cannot trace; apt install strace")
   end
 
   defp probe(:tty), do: unless_ok(["test", "-c", "/dev/ptmx"], "no /dev/ptmx")
