@@ -71,6 +71,76 @@ defmodule Linx.Integration.CapabilitiesTest do
     assert %State{ambient: @none, effective: @none, permitted: @none, inheritable: @none} = state
   end
 
+  # capabilities(7), "Programmatically adjusting capability sets", "Ambient" and "Transformation of capabilities during
+  # execve()", for a thread that has given up uid 0 and so its effective set.
+  defp expected(held, effective, permitted, inheritable, ambient) do
+    cond do
+      not MapSet.subset?(permitted, held.permitted) or not MapSet.subset?(effective, permitted) ->
+        {:error, 1, :cap_set_thread}
+
+      not MapSet.subset?(inheritable, MapSet.union(held.inheritable, held.permitted)) ->
+        {:error, 1, :cap_set_thread}
+
+      not MapSet.subset?(ambient, MapSet.intersection(permitted, inheritable)) ->
+        {:error, 1, :cap_set_ambient}
+
+      true ->
+        {:sets, ambient, inheritable}
+    end
+  end
+
+  defp outcome(effective, permitted, inheritable, ambient) do
+    {session, _pid} =
+      parked([],
+        argv: ["/bin/cat", "/proc/self/status"],
+        stdio: [stdout: :pipe],
+        uid: 65_534,
+        gid: 65_534,
+        groups: []
+      )
+
+    sets = [effective: effective, permitted: permitted, inheritable: inheritable]
+    :ok = Capabilities.set_thread_sets(session, sets)
+    :ok = Capabilities.set_ambient(session, ambient)
+
+    :ok = Session.proceed(session)
+
+    case Session.wait(session) do
+      {:ok, {:exited, 0}} ->
+        assert_receive {:linx_process, :stdout, text}
+        {:ok, state} = Capabilities.parse(text, "status")
+        assert state.effective == state.ambient and state.permitted == state.ambient
+        {:sets, state.ambient, state.inheritable}
+
+      {:error, %{code: code, stage: stage}} ->
+        assert_receive {:linx_process, :error, ^code, ^stage}
+        {:error, code, stage}
+    end
+  end
+
+  test "each capability alone, and sets of any sort, come out as the rules say" do
+    {:ok, held} = Capabilities.read(:self)
+    # The child's inheritable set is empty, whatever the VM's is.
+    held = %{held | inheritable: @none}
+    :rand.seed(:exsss, {7, 7, 7})
+    all = Enum.sort(Constants.all())
+    some = fn from -> MapSet.new(Enum.take_random(from, :rand.uniform(4) - 1)) end
+
+    single = for cap <- all, set = MapSet.new([cap]), do: {set, set, set, set}
+
+    mixed =
+      for _ <- 1..40 do
+        permitted = MapSet.union(some.(all), some.(held.permitted))
+        inheritable = MapSet.union(some.(permitted), some.(all))
+        {some.(permitted), permitted, inheritable, some.(Enum.random([permitted, inheritable]))}
+      end
+
+    for {effective, permitted, inheritable, ambient} = sets <- single ++ mixed do
+      assert {sets, outcome(effective, permitted, inheritable, ambient)} ==
+               {sets, expected(held, effective, permitted, inheritable, ambient)}
+    end
+  end
+
   test "an ambient set that is not inheritable comes back as an event, and ends the session" do
     {session, _pid} = parked([], argv: ["/bin/true"])
     :ok = Capabilities.set_thread_sets(session, effective: [], permitted: @net, inheritable: [])
