@@ -60,6 +60,27 @@ defmodule Linx.DoctorTest do
   end
 
   @tag :userns
+  test "a VM that may make no namespace at all is told so" do
+    hardened = """
+    echo 0 >/proc/sys/user/max_user_namespaces
+    exec setpriv --bounding-set=-all --inh-caps=-all "$@"
+    """
+
+    findings = report_under(["unshare", "--user", "--map-root-user", "sh", "-ec", hardened, "sh"])
+    assert_whole(findings)
+
+    for item <- ~w(user net),
+        do: assert(%{status: :missing} = finding(findings, :namespaces, item))
+
+    for area <- [:links, :netfilter] do
+      assert %{status: :missing, detail: "none to try in: clone: " <> _, advice: advice} =
+               finding(findings, area, "network namespace")
+
+      assert advice =~ "user namespaces"
+    end
+  end
+
+  @tag :userns
   test "root of a user namespace is told where its powers end" do
     findings = report_under(["unshare", "--user", "--map-root-user"])
     assert_whole(findings)
