@@ -64,7 +64,8 @@ defmodule Linx.MixProject do
       source_ref: "v#{@version}",
       extras:
         ["README.md"] ++
-          Enum.flat_map(@subsystems, &guides/1) ++ cookbook() ++ ["CHANGELOG.md", "LICENSE"],
+          Enum.flat_map(@subsystems, &guides/1) ++
+          cookbook() ++ Path.wildcard("docs/*.md") ++ ["CHANGELOG.md", "LICENSE"],
       groups_for_extras: [
         {"Cookbook", ~r"docs/cookbook/"}
         | for(name <- @subsystems, do: {String.capitalize(name), ~r"docs/#{name}/"})
@@ -79,6 +80,8 @@ defmodule Linx.MixProject do
         Values: ~r/^Linx\.(IP|MAC)/,
         Reconciliation: ~r/Reconcile/
       ],
+      # Its handle is the library's own business.
+      skip_undefined_reference_warnings_on: ["lib/linx/netlink/socket.ex"],
       before_closing_body_tag: &mermaid/1
     ]
   end

@@ -67,7 +67,8 @@ defmodule Linx.Mount do
   @type in_target() :: :self | {:pid, pos_integer()} | {:path, String.t()} | Linx.Process.t()
 
   @typedoc "What a verb gives when it did not succeed."
-  @type failure() :: Error.t() | {:bad_flag, atom()} | {:bad_in, term()} | Target.unready()
+  @type failure() ::
+          Error.t() | {:bad_flag, atom()} | {:bad_in, term()} | :not_ready | :no_process
 
   @mount_keys [:flags, :data, :create, :in, :root, :no_symlinks]
 
@@ -208,7 +209,7 @@ defmodule Linx.Mount do
   stages of the way into another namespace. Source: pivot_root(2).
   """
   @spec pivot_root(String.t(), String.t(), keyword()) ::
-          :ok | {:error, Error.t() | {:bad_in, term()} | Target.unready()}
+          :ok | {:error, Error.t() | {:bad_in, term()} | :not_ready | :no_process}
   def pivot_root(new_root, put_old, opts \\ []) do
     opts = options(opts, [:in])
 

@@ -62,7 +62,7 @@ defmodule Linx.Sysctl do
   @type value() :: integer() | binary() | [integer()]
 
   @typedoc "What a verb gives when it did not succeed."
-  @type failure() :: Error.t() | {:bad_key, term()} | {:bad_in, term()} | Target.unready()
+  @type failure() :: Error.t() | {:bad_key, term()} | {:bad_in, term()} | :not_ready | :no_process
 
   @doc """
   The value of `key`, without the white space behind it.

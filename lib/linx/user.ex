@@ -24,7 +24,7 @@ defmodule Linx.User do
   Source: user_namespaces(7), proc_pid_uid_map(5), proc_pid_setgroups(5).
   """
 
-  alias Linx.{Procfs, Target}
+  alias Linx.Procfs
   alias Linx.User.Error
 
   @typedoc "`{inside, outside, length}`: `length` ids from `inside` on stand for those from `outside` on."
@@ -54,7 +54,7 @@ defmodule Linx.User do
   Source: user_namespaces(7), "Defining user and group ID mappings".
   """
   @spec set_uid_map(pid_target(), [mapping()]) ::
-          :ok | {:error, Error.t() | {:bad_map, term()} | Target.unready()}
+          :ok | {:error, Error.t() | {:bad_map, term()} | :not_ready | :no_process}
   def set_uid_map(pid, mappings), do: set_map(pid, "uid_map", mappings, :set_uid_map)
 
   @doc """
@@ -65,7 +65,7 @@ defmodule Linx.User do
   Errors: as `set_uid_map/2`. Source: user_namespaces(7).
   """
   @spec set_gid_map(pid_target(), [mapping()]) ::
-          :ok | {:error, Error.t() | {:bad_map, term()} | Target.unready()}
+          :ok | {:error, Error.t() | {:bad_map, term()} | :not_ready | :no_process}
   def set_gid_map(pid, mappings), do: set_map(pid, "gid_map", mappings, :set_gid_map)
 
   @doc """
@@ -77,7 +77,7 @@ defmodule Linx.User do
   Errors: `%Linx.User.Error{}` with `:enoent` (no such process) or `:eperm` (the gid map is there). Source:
   proc_pid_setgroups(5).
   """
-  @spec deny_setgroups(pid_target()) :: :ok | {:error, Error.t() | Target.unready()}
+  @spec deny_setgroups(pid_target()) :: :ok | {:error, Error.t() | :not_ready | :no_process}
   def deny_setgroups(pid) do
     pid |> Procfs.write("setgroups", "deny") |> answer(:deny_setgroups, "setgroups")
   end
@@ -90,7 +90,7 @@ defmodule Linx.User do
   Errors: `%Linx.User.Error{}` with `:enoent` (no such process) or `:eacces`. Source: proc_pid_uid_map(5).
   """
   @spec read_uid_map(pid_target()) ::
-          {:ok, [Linx.User.Map.t()]} | {:error, Error.t() | Target.unready()}
+          {:ok, [Linx.User.Map.t()]} | {:error, Error.t() | :not_ready | :no_process}
   def read_uid_map(pid), do: read_map(pid, "uid_map", :read_uid_map)
 
   @doc """
@@ -99,7 +99,7 @@ defmodule Linx.User do
   Errors: as `read_uid_map/1`. Source: proc_pid_uid_map(5).
   """
   @spec read_gid_map(pid_target()) ::
-          {:ok, [Linx.User.Map.t()]} | {:error, Error.t() | Target.unready()}
+          {:ok, [Linx.User.Map.t()]} | {:error, Error.t() | :not_ready | :no_process}
   def read_gid_map(pid), do: read_map(pid, "gid_map", :read_gid_map)
 
   @doc """
@@ -123,7 +123,8 @@ defmodule Linx.User do
              | {:bad_map, term()}
              | {:bad_setgroups, term()}
              | {:bad_setup, {:missing, :uid | :gid}}
-             | Target.unready()}
+             | :not_ready
+             | :no_process}
   def setup_maps(pid, opts) do
     opts = Keyword.validate!(opts, [:uid, :gid, setgroups: :deny])
 

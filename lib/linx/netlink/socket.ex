@@ -58,6 +58,7 @@ defmodule Linx.Netlink.Socket do
           socket: Native.netlink()
         }
 
+  @typedoc false
   @type failure :: Native.netlink_failure()
 
   @enforce_keys [:netns, :protocol, :seq, :socket]
