@@ -1,5 +1,8 @@
 # CPU time, user and system, of the same job done in three ways, in rounds that alternate; the median of each is shown, and its ratio to the
 # floor: the same bytes sent by a program that does nothing else (bench/netfilter/floor.c). The VM's time includes its own threads.
+Code.require_file("../long_schedule.exs", __DIR__)
+LongSchedule.watch()
+
 alias Linx.Netfilter
 alias Linx.Netfilter.{Chain, Encoder, Expr, Rule, Ruleset, Set, Table}
 alias Linx.Netlink.{Message, Nfnl}

@@ -45,7 +45,7 @@ defmodule Linx.Netlink.Codec do
   ## Keeping what is not declared
 
   `rest :extra` declares a field that collects, as `[{type, bytes}]`, every attribute that is undeclared or could not be
-  read. Encoding writes them back. `rest :extra, skip: [7, 23]` leaves out those that are known and not wanted.
+  read. Encoding writes them back. `rest :extra, skip: [7, 23..26]` leaves out those that are known and not wanted.
 
   ## The schema as data
 
@@ -143,12 +143,15 @@ defmodule Linx.Netlink.Codec do
         %{schema | rest: {name, []}}
 
       {:rest, _, [name, [skip: skip]]}, schema when is_atom(name) and is_list(skip) ->
-        %{schema | rest: {name, skip}}
+        %{schema | rest: {name, Enum.flat_map(skip, &numbers/1)}}
 
       other, _schema ->
         raise ArgumentError, "not part of a codec: #{Macro.to_string(other)}"
     end)
   end
+
+  defp numbers({:.., _, [first, last]}), do: Enum.to_list(first..last//1)
+  defp numbers(number), do: [number]
 
   defp lines({:__block__, _, lines}), do: lines
   defp lines(line), do: [line]

@@ -43,6 +43,7 @@ defmodule Linx.Netlink.Rtnl.Link do
   alias Linx.{MAC, Target}
   alias Linx.Netlink.{Error, Request, Socket}
   alias Linx.Netlink.Rtnl.{AltNames, Call, HardwareAddress, LinkInfo}
+  alias Linx.Netlink.Rtnl.Link.Options
 
   codec do
     header do
@@ -75,60 +76,7 @@ defmodule Linx.Netlink.Rtnl.Link do
     attr(53, :altname, :string)
 
     # Statistics, per-family configuration and offload limits: most of a link's bytes, and known not to be wanted.
-    rest(:extra,
-      skip: [
-        7,
-        8,
-        9,
-        11,
-        12,
-        14,
-        15,
-        17,
-        21,
-        22,
-        23,
-        24,
-        25,
-        26,
-        30,
-        31,
-        32,
-        34,
-        35,
-        36,
-        38,
-        39,
-        40,
-        41,
-        42,
-        43,
-        44,
-        45,
-        46,
-        47,
-        48,
-        49,
-        50,
-        51,
-        54,
-        55,
-        56,
-        57,
-        58,
-        59,
-        60,
-        61,
-        62,
-        63,
-        64,
-        65,
-        66,
-        67,
-        68,
-        69
-      ]
-    )
+    rest(:extra, skip: [7..9, 11..12, 14..15, 17, 21..26, 30..32, 34..36, 38..51, 54..69])
   end
 
   @typedoc "How a verb names a link: name, alternative name, or index."
@@ -188,7 +136,7 @@ defmodule Linx.Netlink.Rtnl.Link do
   def get(socket, ref), do: get(socket, ref, "interface")
 
   defp get(socket, ref, what) do
-    with {:ok, request} <- identify(ref) do
+    with {:ok, request} <- Options.identify(ref) do
       request = %{request | ext_mask: @skip_stats}
       Call.get(socket, @rtm_getlink, request, Call.no_such(what, ref))
     end
@@ -212,7 +160,7 @@ defmodule Linx.Netlink.Rtnl.Link do
 
   def indices(socket, refs) do
     known =
-      for ref <- Enum.uniq(refs), not is_integer(ref), do: {ref, identify(ref)}
+      for ref <- Enum.uniq(refs), not is_integer(ref), do: {ref, Options.identify(ref)}
 
     requests = for {_, {:ok, request}} <- known, do: {@rtm_getlink, 0, encode(request)}
 
@@ -419,7 +367,7 @@ defmodule Linx.Netlink.Rtnl.Link do
   """
   @spec set_name(Socket.t(), ref(), binary()) :: :ok | {:error, term()}
   def set_name(socket, ref, new_name) do
-    with {:ok, new_name} <- new_name(new_name),
+    with {:ok, new_name} <- Options.new_name(new_name),
          # Looked up first: a name in the request is the new one, not the one to look for.
          {:ok, index} <- index(socket, ref) do
       Call.change(socket, Call.op(@rtm_setlink, 0, %__MODULE__{index: index, name: new_name}))
@@ -434,12 +382,12 @@ defmodule Linx.Netlink.Rtnl.Link do
   """
   @spec move_to_netns(Socket.t(), ref(), pos_integer() | Socket.netns()) :: :ok | {:error, term()}
   def move_to_netns(socket, ref, pid) when is_integer(pid) and pid in 1..0x7FFFFFFF do
-    with {:ok, request} <- identify(ref),
+    with {:ok, request} <- Options.identify(ref),
          do: change(socket, %{request | net_ns_pid: pid}, ref)
   end
 
   def move_to_netns(socket, ref, netns) do
-    with {:ok, request} <- identify(ref),
+    with {:ok, request} <- Options.identify(ref),
          {:ok, target} <- target(netns) do
       case Target.with_netns(target, &change(socket, %{request | net_ns_fd: &1}, ref)) do
         {:error, {stage, errno}} when is_atom(stage) -> {:error, Error.from_fault({stage, errno})}
@@ -468,7 +416,7 @@ defmodule Linx.Netlink.Rtnl.Link do
 
   defp altname(socket, type, ref, name) do
     with {:ok, index} <- index(socket, ref),
-         {:ok, _} <- identify(name) do
+         {:ok, _} <- Options.identify(name) do
       flags = if type == @rtm_newlinkprop, do: Call.create(), else: 0
       Call.change(socket, Call.op(type, flags, %__MODULE__{index: index, altnames: [name]}))
     end
@@ -500,9 +448,9 @@ defmodule Linx.Netlink.Rtnl.Link do
   def __op__(:create, [name, kind], index), do: __op__(:create, [name, kind, []], index)
 
   def __op__(:create, [name, kind, opts], index) do
-    with {:ok, name} <- new_name(name),
-         {:ok, kind} <- kind(kind),
-         {:ok, link, own} <- options(opts, %__MODULE__{name: name}, index),
+    with {:ok, name} <- Options.new_name(name),
+         {:ok, kind} <- Options.kind(kind),
+         {:ok, link, own} <- Options.set(opts, %__MODULE__{name: name}, index),
          {:ok, data} <- LinkInfo.data(kind, own) do
       link = %{link | linkinfo: %LinkInfo{kind: kind, info_data: data}}
       Call.op(@rtm_newlink, Call.create(), link, Call.no_such("parent interface", link.link))
@@ -526,13 +474,13 @@ defmodule Linx.Netlink.Rtnl.Link do
   def __op__(:create_dummy, [name], index), do: __op__(:create, [name, :dummy, []], index)
 
   def __op__(:delete, [ref], _index) do
-    with {:ok, request} <- identify(ref),
+    with {:ok, request} <- Options.identify(ref),
          do: Call.op(@rtm_dellink, 0, request, Call.no_such("interface", ref))
   end
 
   def __op__(:set, [ref, opts], index) do
-    with {:ok, request} <- identify(ref),
-         {:ok, request, []} <- options(opts, request, index) do
+    with {:ok, request} <- Options.identify(ref),
+         {:ok, request, []} <- Options.set(opts, request, index) do
       Call.op(@rtm_setlink, 0, request, Call.no_such("interface", ref))
     else
       {:ok, _request, [option | _]} -> {:error, {:bad_option, option}}
@@ -548,95 +496,6 @@ defmodule Linx.Netlink.Rtnl.Link do
 
   def __op__(verb, args, _index),
     do: raise(ArgumentError, "no change for a batch: #{inspect({__MODULE__, verb, args})}")
-
-  # -- checking ----------------------------------------------------------------------------------------------------------
-
-  # `{:ok, link, own}` with the options that are not for links in general.
-  defp options(opts, link, index) when is_list(opts) do
-    Enum.reduce_while(opts, {:ok, link, []}, fn option, {:ok, link, own} ->
-      case option(option, link, index) do
-        {:ok, link} -> {:cont, {:ok, link, own}}
-        :own -> {:cont, {:ok, link, own ++ [option]}}
-        error -> {:halt, error}
-      end
-    end)
-  end
-
-  defp options(opts, _link, _index), do: {:error, {:bad_option, opts}}
-
-  defp option({:link, ref}, link, index) do
-    with {:ok, parent} <- index.(ref), do: {:ok, %{link | link: parent}}
-  end
-
-  defp option({:master, nil}, link, _index), do: {:ok, %{link | master: 0}}
-
-  defp option({:master, ref}, link, index) do
-    with {:ok, master} <- index.(ref), do: {:ok, %{link | master: master}}
-  end
-
-  defp option({:mtu, mtu}, link, _index) when mtu in 1..0xFFFFFFFF, do: {:ok, %{link | mtu: mtu}}
-
-  defp option({:address, mac}, link, _index) do
-    with {:ok, mac} <- MAC.cast(mac), do: {:ok, %{link | address: mac}}
-  end
-
-  defp option({:txqlen, n}, link, _index) when n in 0..0xFFFFFFFF, do: {:ok, %{link | txqlen: n}}
-  defp option({:group, n}, link, _index) when n in 0..0xFFFFFFFF, do: {:ok, %{link | group: n}}
-  defp option({:index, n}, link, _index) when n in 1..0x7FFFFFFF, do: {:ok, %{link | index: n}}
-
-  defp option({:alias, text}, link, _index) when is_binary(text) and byte_size(text) < 256 do
-    if String.contains?(text, "\0"),
-      do: {:error, {:bad_option, {:alias, text}}},
-      else: {:ok, %{link | alias: text}}
-  end
-
-  defp option({:netns, pid}, link, _index) when pid in 1..0x7FFFFFFF,
-    do: {:ok, %{link | net_ns_pid: pid}}
-
-  defp option({:up, true}, link, _index),
-    do: {:ok, %{link | flags: link.flags ||| @iff_up, change: link.change ||| @iff_up}}
-
-  defp option({:up, false}, link, _index), do: {:ok, %{link | change: link.change ||| @iff_up}}
-
-  defp option({key, _value} = option, _link, _index)
-       when key in [:mtu, :txqlen, :group, :index, :alias, :netns, :up],
-       do: {:error, {:bad_option, option}}
-
-  defp option({key, _value}, _link, _index) when is_atom(key), do: :own
-  defp option(option, _link, _index), do: {:error, {:bad_option, option}}
-
-  defp kind(kind) when is_atom(kind) and kind != nil, do: {:ok, Atom.to_string(kind)}
-
-  defp kind(kind) when is_binary(kind) and byte_size(kind) in 1..31 do
-    if String.contains?(kind, "\0"), do: {:error, {:invalid_kind, kind}}, else: {:ok, kind}
-  end
-
-  defp kind(kind), do: {:error, {:invalid_kind, kind}}
-
-  # The kernel finds a link by either sort of name in IFLA_IFNAME, which holds 15 bytes.
-  defp identify(index) when is_integer(index) and index in 1..0x7FFFFFFF,
-    do: {:ok, %__MODULE__{index: index}}
-
-  defp identify(name) when is_binary(name) and byte_size(name) in 1..127 do
-    cond do
-      String.contains?(name, "\0") -> {:error, {:invalid_name, name}}
-      byte_size(name) <= 15 -> {:ok, %__MODULE__{name: name}}
-      true -> {:ok, %__MODULE__{altname: name}}
-    end
-  end
-
-  defp identify(name), do: {:error, {:invalid_name, name}}
-
-  # What dev_valid_name() takes.
-  @doc false
-  def new_name(name)
-      when is_binary(name) and byte_size(name) in 1..15 and name not in [".", ".."] do
-    if for(<<c <- name>>, c in [0, ?/, ?:, ?\s] or c in 9..13 or c == 0xA0, do: c) == [],
-      do: {:ok, name},
-      else: {:error, {:invalid_name, name}}
-  end
-
-  def new_name(name), do: {:error, {:invalid_name, name}}
 
   defimpl Inspect do
     def inspect(link, _opts) do

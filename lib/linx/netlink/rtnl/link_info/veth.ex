@@ -19,7 +19,7 @@ defmodule Linx.Netlink.Rtnl.LinkInfo.Veth do
   def __option__(:peer, %Link{} = peer, data), do: {:ok, %{data | peer: peer}}
 
   def __option__(:peer, name, data) do
-    with {:ok, name} <- Link.new_name(name), do: {:ok, %{data | peer: %Link{name: name}}}
+    with {:ok, name} <- Link.Options.new_name(name), do: {:ok, %{data | peer: %Link{name: name}}}
   end
 
   def __option__(_key, _value, _data), do: :error

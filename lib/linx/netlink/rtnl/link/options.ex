@@ -1,0 +1,102 @@
+defmodule Linx.Netlink.Rtnl.Link.Options do
+  @moduledoc false
+  # What a caller says of a link, onto the struct: which one it is, its name, kind and options. Values only.
+
+  import Bitwise
+
+  alias Linx.MAC
+  alias Linx.Netlink.Rtnl.Link
+
+  @iff_up 1
+
+  # `{:ok, link, own}` with the options that are not for links in general. `index` turns a link's name into `{:ok, index}`.
+  @spec set(term(), struct(), (term() -> {:ok, pos_integer()} | {:error, term()})) ::
+          {:ok, struct(), keyword()} | {:error, term()}
+  def set(opts, link, index) when is_list(opts) do
+    Enum.reduce_while(opts, {:ok, link, []}, fn option, {:ok, link, own} ->
+      case option(option, link, index) do
+        {:ok, link} -> {:cont, {:ok, link, own}}
+        :own -> {:cont, {:ok, link, own ++ [option]}}
+        error -> {:halt, error}
+      end
+    end)
+  end
+
+  def set(opts, _link, _index), do: {:error, {:bad_option, opts}}
+
+  defp option({:link, ref}, link, index) do
+    with {:ok, parent} <- index.(ref), do: {:ok, %{link | link: parent}}
+  end
+
+  defp option({:master, nil}, link, _index), do: {:ok, %{link | master: 0}}
+
+  defp option({:master, ref}, link, index) do
+    with {:ok, master} <- index.(ref), do: {:ok, %{link | master: master}}
+  end
+
+  defp option({:mtu, mtu}, link, _index) when mtu in 1..0xFFFFFFFF, do: {:ok, %{link | mtu: mtu}}
+
+  defp option({:address, mac}, link, _index) do
+    with {:ok, mac} <- MAC.cast(mac), do: {:ok, %{link | address: mac}}
+  end
+
+  defp option({:txqlen, n}, link, _index) when n in 0..0xFFFFFFFF, do: {:ok, %{link | txqlen: n}}
+  defp option({:group, n}, link, _index) when n in 0..0xFFFFFFFF, do: {:ok, %{link | group: n}}
+  defp option({:index, n}, link, _index) when n in 1..0x7FFFFFFF, do: {:ok, %{link | index: n}}
+
+  defp option({:alias, text}, link, _index) when is_binary(text) and byte_size(text) < 256 do
+    if String.contains?(text, "\0"),
+      do: {:error, {:bad_option, {:alias, text}}},
+      else: {:ok, %{link | alias: text}}
+  end
+
+  defp option({:netns, pid}, link, _index) when pid in 1..0x7FFFFFFF,
+    do: {:ok, %{link | net_ns_pid: pid}}
+
+  defp option({:up, true}, link, _index),
+    do: {:ok, %{link | flags: link.flags ||| @iff_up, change: link.change ||| @iff_up}}
+
+  defp option({:up, false}, link, _index), do: {:ok, %{link | change: link.change ||| @iff_up}}
+
+  defp option({key, _value} = option, _link, _index)
+       when key in [:mtu, :txqlen, :group, :index, :alias, :netns, :up],
+       do: {:error, {:bad_option, option}}
+
+  defp option({key, _value}, _link, _index) when is_atom(key), do: :own
+  defp option(option, _link, _index), do: {:error, {:bad_option, option}}
+
+  @spec kind(term()) :: {:ok, String.t()} | {:error, term()}
+  def kind(kind) when is_atom(kind) and kind != nil, do: {:ok, Atom.to_string(kind)}
+
+  def kind(kind) when is_binary(kind) and byte_size(kind) in 1..31 do
+    if String.contains?(kind, "\0"), do: {:error, {:invalid_kind, kind}}, else: {:ok, kind}
+  end
+
+  def kind(kind), do: {:error, {:invalid_kind, kind}}
+
+  # A request that names a link. The kernel finds it by either sort of name in IFLA_IFNAME, which holds 15 bytes.
+  @spec identify(term()) :: {:ok, struct()} | {:error, term()}
+  def identify(index) when is_integer(index) and index in 1..0x7FFFFFFF,
+    do: {:ok, %Link{index: index}}
+
+  def identify(name) when is_binary(name) and byte_size(name) in 1..127 do
+    cond do
+      String.contains?(name, "\0") -> {:error, {:invalid_name, name}}
+      byte_size(name) <= 15 -> {:ok, %Link{name: name}}
+      true -> {:ok, %Link{altname: name}}
+    end
+  end
+
+  def identify(name), do: {:error, {:invalid_name, name}}
+
+  # What dev_valid_name() takes.
+  @spec new_name(term()) :: {:ok, String.t()} | {:error, term()}
+  def new_name(name)
+      when is_binary(name) and byte_size(name) in 1..15 and name not in [".", ".."] do
+    if for(<<c <- name>>, c in [0, ?/, ?:, ?\s] or c in 9..13 or c == 0xA0, do: c) == [],
+      do: {:ok, name},
+      else: {:error, {:invalid_name, name}}
+  end
+
+  def new_name(name), do: {:error, {:invalid_name, name}}
+end
