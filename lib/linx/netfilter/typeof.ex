@@ -8,9 +8,10 @@ defmodule Linx.Netfilter.Typeof do
   # what that kind needs, in entries again. A concatenation's are its parts, each under its index.
 
   alias Linx.Netfilter.{Expr, Field, Wire}
+  alias Linx.Netfilter.Guard.Tunnel
   alias Linx.Netfilter.Wire.Constants
 
-  # nft's enum expr_types.
+  # nft's enum expr_types as of 1.0. In 1.1 what comes after rt has a number one higher: fib is 27 there, xfrm 28.
   @kinds %{
     7 => :payload,
     8 => :exthdr,
@@ -27,7 +28,7 @@ defmodule Linx.Netfilter.Typeof do
   }
   @kind_numbers Map.new(@kinds, fn {number, kind} -> {kind, number} end)
 
-  # nft's enum proto_desc_id and the fields of each in the order of its own enum, which is that of the table but for ARP.
+  # nft's enum proto_desc_id and the fields of each in the order of its own enum, which is that of the table but for ARP and the tunnels.
   @protocols [
     :ah,
     :esp,
@@ -48,7 +49,8 @@ defmodule Linx.Netfilter.Typeof do
     :ether,
     :vxlan,
     :geneve,
-    :gre
+    :gre,
+    :gretap
   ]
   @arp [
     "htype",
@@ -83,10 +85,17 @@ defmodule Linx.Netfilter.Typeof do
   defp entry(bytes) do
     pairs = pairs(bytes)
 
-    with kind when kind != nil <- @kinds[find_u32(pairs, 0)] do
-      {kind, pairs(with {_, data} <- List.keyfind(pairs, 1, 0), do: data)}
+    with {_, data} <- List.keyfind(pairs, 1, 0),
+         data = pairs(data),
+         kind when kind != nil <- kind_of(find_u32(pairs, 0), data) do
+      {kind, data}
     end
   end
+
+  # Only xfrm has three entries.
+  defp kind_of(27, data), do: if(find_u32(data, 2), do: :xfrm, else: :fib)
+  defp kind_of(28, _data), do: :xfrm
+  defp kind_of(number, _data), do: @kinds[number]
 
   defp all(results) do
     if results != [] and Enum.all?(results, &match?(%Expr{}, &1)),
@@ -94,20 +103,15 @@ defmodule Linx.Netfilter.Typeof do
       else: :error
   end
 
+  # What lies in a tunnel says which.
   defp expression({:payload, pairs}) do
-    [desc, type, base, offset, len] = numbers(pairs, 0..4)
+    case Enum.at([nil | @protocols], find_u32(pairs, 5) || 0) do
+      tunnel when tunnel in [:vxlan, :geneve, :gre, :gretap] ->
+        with %Expr{} = expr <- payload(List.keydelete(pairs, 5, 0)),
+             do: Tunnel.inner(expr, tunnel)
 
-    with protocol when protocol != nil and desc > 0 <- Enum.at(@protocols, (desc || 0) - 1),
-         text when text != nil <- Enum.at(fields(protocol), (type || 0) - 1),
-         {:ok, field} <- Field.fetch(protocol, text) do
-      {offset, len} = Field.bytes(field)
-
-      %Expr{
-        name: :payload,
-        data: %{field: field.name, base: field.base, offset: offset, len: len, dreg: 1}
-      }
-    else
-      _ -> raw(base, offset, len)
+      _ ->
+        payload(pairs)
     end
   end
 
@@ -186,6 +190,23 @@ defmodule Linx.Netfilter.Typeof do
 
   defp expression(_other), do: nil
 
+  defp payload(pairs) do
+    [desc, type, base, offset, len] = numbers(pairs, 0..4)
+
+    with protocol when protocol != nil and desc > 0 <- Enum.at(@protocols, (desc || 0) - 1),
+         text when text != nil <- Enum.at(fields(protocol), (type || 0) - 1),
+         {:ok, field} <- Field.fetch(protocol, text) do
+      {offset, len} = Field.bytes(field)
+
+      %Expr{
+        name: :payload,
+        data: %{field: field.name, base: field.base, offset: offset, len: len, dreg: 1}
+      }
+    else
+      _ -> raw(base, offset, len)
+    end
+  end
+
   defp named(name, %{key: key} = data) when is_atom(key) and key != :_,
     do: %Expr{name: name, data: data}
 
@@ -202,6 +223,9 @@ defmodule Linx.Netfilter.Typeof do
   defp numbers(pairs, range), do: Enum.map(range, &find_u32(pairs, &1))
 
   defp fields(:arp), do: @arp
+  defp fields(:vxlan), do: ["vni", "flags"]
+  defp fields(:geneve), do: ["vni", "type"]
+  defp fields(:gre), do: ["version", "flags", "protocol"]
   defp fields(protocol), do: Field.fields(protocol)
 
   # IPv6 headers and IP options count their fields from 1, TCP options and SCTP chunks from 0.
@@ -229,6 +253,10 @@ defmodule Linx.Netfilter.Typeof do
 
   defp field(_protocol, _index), do: nil
 
+  @doc "nft's record of the values of a verdict map."
+  @spec verdict() :: binary()
+  def verdict, do: bytes([{0, u32(1)}, {1, <<>>}])
+
   @doc "nft's record of the expressions; `:error` for one that has none."
   @spec encode([Expr.t(), ...]) :: {:ok, binary()} | :error
   def encode(exprs) do
@@ -247,6 +275,16 @@ defmodule Linx.Netfilter.Typeof do
          type when type != nil <- index(fields(protocol), field.field) do
       size = if field.type == :integer, do: [{4, u32(field.length)}], else: []
       kind(:payload, [{0, u32(desc + 1)}, {1, u32(type + 1)} | size])
+    else
+      _ -> :error
+    end
+  end
+
+  defp record(%Expr{name: :inner, data: %{type: tunnel, expr: %Expr{name: :payload} = expr}}) do
+    with bytes when bytes != :error <- record(expr),
+         index when index != nil <- index(@protocols, tunnel) do
+      [kind, {1, data}] = pairs(bytes)
+      bytes([kind, {1, data <> bytes([{5, u32(index + 1)}])}])
     else
       _ -> :error
     end

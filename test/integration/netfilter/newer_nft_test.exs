@@ -30,6 +30,8 @@ defmodule Linx.Netfilter.NewerNftTest do
     {"bridge", "input", "udp dport 6081 geneve ether saddr 02:00:00:00:00:01"},
     {"ip", "input", "gre ip dscp 5 gre tcp flags syn"},
     {"ip6", "input", "gretap arp operation request"},
+    {"ip", "input", "ip saddr & 255.255.0.0 == 10.0.0.0"},
+    {"ip", "output", "oif \"lo\" @th,16,16 { 1-7281, 65535 } accept"},
     {"ip", "input", "meta mark set meta mark | ct mark"},
     {"ip", "input", "ct mark set ct mark & 0xffff0000 | meta mark & 0xffff"},
     {"ip", "input", "meta mark set (ct mark | ip dscp) << 8"},
@@ -69,5 +71,34 @@ defmodule Linx.Netfilter.NewerNftTest do
       assert Firewall.json(ours, nft) == Firewall.json(theirs, nft), formatted
       assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
     end
+  end
+
+  test "sets that say what they were made for are listed so", %{
+    ours: ours,
+    sock: sock,
+    theirs: theirs,
+    nft: nft
+  } do
+    text = """
+    table ip t {
+      map cooked { typeof ip saddr . @ih,32,32 : verdict; elements = { 192.0.2.1 . 0x14 : accept } }
+      map plain { typeof ip saddr : verdict; elements = { 192.0.2.1 : accept } }
+      set carried { typeof vxlan ip saddr . vxlan ip daddr; elements = { 192.0.2.1 . 192.0.2.2 } }
+      set header { typeof vxlan vni; elements = { 3 } }
+      set bits { typeof gre flags; elements = { 1 } }
+      set pairs { typeof ip saddr . tcp dport; elements = { 192.0.2.1 . 22 } }
+    }
+    """
+
+    Firewall.load!(theirs, text, nft)
+    assert {:ok, ruleset} = NFT.parse(text)
+    assert :ok == Netfilter.push(sock, ruleset)
+    assert Firewall.json(ours, nft) == Firewall.json(theirs, nft)
+    {:ok, other} = Linx.Netlink.Nfnl.open({:pid, theirs})
+    assert {:ok, pulled} = Netfilter.pull(other)
+    Linx.Netlink.Socket.close(other)
+    assert Netfilter.diff(pulled, ruleset).ops == []
+    assert NFT.format(pulled) == NFT.format(ruleset)
+    assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
   end
 end

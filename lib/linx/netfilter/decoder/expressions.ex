@@ -120,6 +120,9 @@ defmodule Linx.Netfilter.Decoder.Expressions do
   defp tidy(%{flags: [:inv, :expr]} = data, :dynset),
     do: tidy(%{data | flags: [:inv]}, :dynset)
 
+  # nft sends a code with it all the same.
+  defp tidy(%{type: :tcp_reset, icmp_code: _} = data, :reject), do: Map.delete(data, :icmp_code)
+
   # An option that is taken out has a number, no place.
   defp tidy(%{offset: 0, len: 0} = data, :exthdr), do: Map.drop(data, [:offset, :len])
 

@@ -240,6 +240,9 @@ defmodule Linx.Netfilter.Guard.Layers do
     end
   end
 
+  def telling?(%Expr{name: :inner, data: %{expr: %Expr{name: name} = load}}) when name != :inner,
+    do: telling?(load)
+
   def telling?(_load), do: false
 
   defp tested(layers, %Expr{name: :meta, data: %{key: :l4proto}}, values),

@@ -144,7 +144,8 @@ defmodule Linx.NFT.Compiler.Declare do
         comment: opts[:comment] && Value.text_of(opts[:comment], scope),
         policy: if(opts[:policy] == :memory, do: :memory),
         exprs: for({:stmt, node} <- opts, expr <- Stateful.exprs(node, scope), do: expr),
-        typeof: if(Enum.any?(opts, &(elem(&1, 0) == :typeof)), do: Typeof.record(key, data))
+        typeof:
+          if(Enum.any?(opts, &(elem(&1, 0) == :typeof)), do: Typeof.record(key, {:named, data}))
       ]
       |> Enum.reject(fn {_, value} -> value in [nil, []] end)
 

@@ -188,10 +188,12 @@ defmodule Linx.NFT.Compiler.Nat do
   defp port(nil, word, _meta, scope), do: {[], [], word, scope}
 
   defp port(node, word, meta, scope) do
-    if scope.layers.transport == nil and not ports?(node, scope),
+    {term, scope} = Operand.operand(node, @port, scope)
+
+    # A port that is looked up by a port has told which transport it is.
+    if scope.layers.transport == nil,
       do: Fault.fail(meta, "a port needs a match of the transport protocol before it")
 
-    {term, scope} = Operand.operand(node, @port, scope)
     {low, high} = ends(term, meta)
 
     if high,
@@ -201,8 +203,6 @@ defmodule Linx.NFT.Compiler.Nat do
          word + 8, scope},
       else: {Generate.load(low, word), [reg_proto_min: Generate.register(word)], word + 4, scope}
   end
-
-  defp ports?(_node, _scope), do: false
 
   defp ends(%Term{kind: :range, data: {low, high}}, _meta), do: {low, high}
 

@@ -9,6 +9,14 @@ defmodule Linx.NFT.Compiler.Typeof do
   @doc false
   # %{key: bytes, data: bytes} as far as there is a record, or nil.
   @spec record(Term.t(), Term.t() | term()) :: %{optional(:key | :data) => binary()} | nil
+  def record(key, data)
+
+  # A named map says of its verdicts that they are some.
+  def record(key, {:named, :verdict}),
+    do: key |> record(nil) |> then(&(&1 && Map.put(&1, :data, Typeof.verdict())))
+
+  def record(key, {:named, data}), do: record(key, data)
+
   def record(key, data) do
     found =
       for {which, term} <- [key: key, data: data],

@@ -172,6 +172,13 @@ defmodule Linx.NFT.Formatter.Lookup do
        when not is_map_key(source, :field) and offset in [0, 2],
        do: %{term | text: if(offset == 0, do: "th sport", else: "th dport"), type: :inet_service}
 
+  defp typed(%Term{source: %{base: :transport, offset: offset, len: 2} = source} = term, {
+         :integer,
+         16
+       })
+       when not is_map_key(source, :field) and offset in [0, 2],
+       do: %{term | text: ["@th,", Integer.to_string(offset * 8), ",16"], type: :integer}
+
   # A constant takes its type from where it is used.
   defp typed(%Term{value: nil} = term, _type), do: term
   defp typed(%Term{} = term, type), do: %{term | text: constant(term, type)}

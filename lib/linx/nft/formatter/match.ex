@@ -139,7 +139,9 @@ defmodule Linx.NFT.Formatter.Match do
     bits = term.size * 8
     length = bits - trailing_zeros(mask, bits)
 
-    if length < bits and mask == bsl(Term.ones(length), bits - length) and
+    # One of whole bytes is compared without a mask: whoever wrote this mask wrote no prefix.
+    if (rem(length, 8) != 0 or length == 0) and length < bits and
+         mask == bsl(Term.ones(length), bits - length) and
          (number &&& mask) == number,
        do: [Value.number(type, number, bits), "/", Integer.to_string(length)]
   end
