@@ -4,6 +4,7 @@ defmodule Linx.Netfilter.Canonical do
   # (counters, used quota, what is left of a timeout) is no part of it.
 
   alias Linx.Netfilter.{Chain, Element, Encoder, Expr, Guard, Object, Rule, Set, Verdict, Wire}
+  alias Linx.Netfilter.TunnelOptions
   alias Linx.Netfilter.Decoder.Expressions, as: Decode
   alias Linx.Netfilter.Encoder.Elements
   alias Linx.Netfilter.Encoder.Expressions, as: Encode
@@ -110,11 +111,26 @@ defmodule Linx.Netfilter.Canonical do
         :quota ->
           data |> Map.new() |> Map.delete(:used) |> Map.update(:flags, [], &(&1 -- [:depleted]))
 
+        :tunnel ->
+          tunnel(Map.new(data))
+
         _ ->
           data
       end
 
     Encoder.object(%{object | table: "t", data: data}, family).payload
+  end
+
+  # What the kernel writes where nothing was said.
+  @unsaid [sport: 0, dport: 0, tos: 0, ttl: 255]
+
+  defp tunnel(data) do
+    data = Map.reject(data, &(&1 in @unsaid))
+
+    with %{opts: bytes} when is_binary(bytes) <- data,
+         options when options != nil <- TunnelOptions.decode(bytes),
+         do: %{data | opts: TunnelOptions.encode(options)},
+         else: (_ -> data)
   end
 
   @spec same_flowtable?(Linx.Netfilter.Flowtable.t(), Linx.Netfilter.Flowtable.t()) :: boolean()

@@ -7,7 +7,7 @@ defmodule Linx.NFT.Compiler do
   protocol tests left to `Linx.Netfilter.Guard`. Commands of a script are carried out in order on the ruleset that the
   text describes so far, variables are replaced where they stand, included files are read.
 
-  What is not accepted: tunnel objects, deleting or placing rules by handle (nothing has one yet), and everything that lists, monitors or renames. Each says so at its place.
+  What is not accepted: deleting or placing rules by handle (nothing has one yet), and everything that lists, monitors or renames. Each says so at its place.
 
       iex> {:ok, tokens} = Linx.NFT.Tokenizer.tokenize("table ip t { chain c { tcp dport 22 accept; }; }")
       iex> {:ok, items} = Linx.NFT.Parser.parse(tokens)

@@ -101,4 +101,80 @@ defmodule Linx.Netfilter.NewerNftTest do
     assert NFT.format(pulled) == NFT.format(ruleset)
     assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
   end
+
+  test "tunnel objects", %{ours: ours, sock: sock, theirs: theirs, nft: nft} do
+    text = """
+    table netdev t {
+      tunnel t1 {
+        id 10
+        ip saddr 192.0.2.1
+        ip daddr 192.0.2.2
+        sport 10
+        dport 20
+        ttl 10
+        vxlan {
+          gbp 200
+        }
+      }
+      tunnel t2 {
+        id 11
+        ip6 saddr 2001:db8::1
+        ip6 daddr 2001:db8::2
+        tos 10
+        erspan {
+          version 1
+          index 2
+        }
+      }
+      tunnel t3 {
+        id 12
+        ip saddr 192.0.2.1
+        ip daddr 192.0.2.2
+        erspan {
+          version 2
+          direction egress
+          id 9
+        }
+      }
+      tunnel t4 {
+        id 13
+        ip saddr 192.0.2.1
+        ip daddr 192.0.2.2
+        geneve {
+          class 0x1 opt-type 0x1 data "0x12345678"
+          class 0x1010 opt-type 0x2 data "0x87654321"
+        }
+      }
+      chain c {
+        tunnel name "t1"
+      }
+    }
+    """
+
+    Firewall.load!(theirs, text, nft)
+    assert {:ok, ruleset} = NFT.parse(text)
+    assert :ok == Netfilter.push(sock, ruleset)
+    assert Firewall.json(ours, nft) == Firewall.json(theirs, nft)
+    assert {:ok, pulled} = Netfilter.pull(sock)
+    assert Netfilter.diff(pulled, ruleset).ops == []
+    Firewall.run!(theirs, [nft, "flush", "ruleset"])
+    Firewall.load!(theirs, NFT.format(pulled), nft)
+    assert Firewall.json(ours, nft) == Firewall.json(theirs, nft)
+    assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
+  end
+
+  test "tunnel objects that say too little, or both families" do
+    for body <- ["ip daddr 192.0.2.2", "id 5", "id 5\nip saddr 192.0.2.1\nip6 daddr 2001:db8::1"] do
+      assert {:error, %NFT.ParseError{}} = NFT.parse("table ip t { tunnel x {\n#{body}\n}\n}")
+    end
+
+    for options <- [
+          "erspan { version 3 }",
+          "geneve { class 1 opt-type 1 data \"0x1\" }",
+          "vxlan { }"
+        ] do
+      text = "table ip t { tunnel x {\nid 5\nip daddr 192.0.2.2\n#{options}\n}\n}"
+      assert {:error, %NFT.ParseError{}} = NFT.parse(text)
+    end
+  end
 end

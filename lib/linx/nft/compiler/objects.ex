@@ -3,7 +3,7 @@ defmodule Linx.NFT.Compiler.Objects do
   # Named objects and flowtables to their value structs.
 
   alias Linx.Netfilter.{Flowtable, Object}
-  alias Linx.NFT.Compiler.{Chains, Elements, Fault, Stateful, Value}
+  alias Linx.NFT.Compiler.{Chains, Elements, Fault, Stateful, Tunnel, Value}
   alias Linx.NFT.ParseError
 
   @doc false
@@ -75,7 +75,7 @@ defmodule Linx.NFT.Compiler.Objects do
     |> put(:flags, if(flags != [], do: flags))
   end
 
-  defp data(kind, _opts, meta, _scope), do: Fault.fail(meta, "#{kind} objects are not supported")
+  defp data(:tunnel, opts, meta, scope), do: Tunnel.data(opts, meta, scope)
 
   @states %{
     tcp:

@@ -2,7 +2,7 @@ defmodule Linx.NFT.Formatter.Objects do
   @moduledoc false
   # Declarations of named objects.
 
-  alias Linx.Netfilter.Object
+  alias Linx.Netfilter.{Datum, Object, TunnelOptions}
   alias Linx.NFT.Formatter.{Statement, Value}
 
   @words %{
@@ -13,7 +13,8 @@ defmodule Linx.NFT.Formatter.Objects do
     ct_timeout: "ct timeout",
     ct_expectation: "ct expectation",
     secmark: "secmark",
-    synproxy: "synproxy"
+    synproxy: "synproxy",
+    tunnel: "tunnel"
   }
 
   @doc "An object as a block of its table; a comment for a kind that nft has no words for."
@@ -93,6 +94,43 @@ defmodule Linx.NFT.Formatter.Objects do
       l3proto(data, family)
     ]
   end
+
+  defp body(:tunnel, data, _family) do
+    [
+      line(["id ", number(data.id)]),
+      for({side, word} <- [src: "saddr ", dst: "daddr "], data[side], do: ends(word, data[side])),
+      for(
+        key <- [:sport, :dport, :tos, :ttl],
+        data[key],
+        do: line([to_string(key), " ", number(data[key])])
+      ),
+      if(data[:opts], do: options(TunnelOptions.decode(data.opts)), else: [])
+    ]
+  end
+
+  defp ends(word, address) when tuple_size(address) == 4,
+    do: line(["ip ", word, Value.address(Datum.to_bytes(:ipv4_addr, address))])
+
+  defp ends(word, address),
+    do: line(["ip6 ", word, Value.address(Datum.to_bytes(:ipv6_addr, address))])
+
+  defp options({:vxlan, opts}), do: options("vxlan", [["gbp ", number(opts[:gbp])]])
+
+  defp options({:erspan, opts}),
+    do: options("erspan", for({key, value} <- opts, do: [to_string(key), " ", to_string(value)]))
+
+  defp options({:geneve, options}) do
+    options(
+      "geneve",
+      for {class, type, data} <- options do
+        hex = Base.encode16(data, case: :lower)
+        ["class ", number(class), " opt-type ", number(type), " data \"0x", hex, "\""]
+      end
+    )
+  end
+
+  defp options(word, lines),
+    do: [line([word, " {"]), Enum.map(lines, &line(["  ", &1])), line("}")]
 
   defp protocol(name) when is_atom(name), do: Atom.to_string(name)
   defp protocol(number) when is_integer(number), do: Value.number(:inet_proto, number, 8)

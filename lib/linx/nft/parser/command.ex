@@ -211,7 +211,7 @@ defmodule Linx.NFT.Parser.Command do
   end
 
   defp named([{:identifier, kind, meta} | rest])
-       when kind in ~w(chain set map flowtable counter quota limit secmark synproxy) do
+       when kind in ~w(chain set map flowtable counter quota limit secmark synproxy tunnel) do
     {family, table, rest} = table_of(rest)
     {name, rest} = name(rest, kind)
     {{known(kind), family, table, name, meta}, rest}

@@ -4,7 +4,7 @@ defmodule Linx.NFT.Parser.Objects do
 
   import Linx.NFT.Parser.Tokens
 
-  alias Linx.NFT.Parser.Statement
+  alias Linx.NFT.Parser.{Statement, Tunnel}
 
   @doc false
   def body(kind, [{:lbrace, _} | rest]), do: entries(kind, rest, [])
@@ -83,6 +83,8 @@ defmodule Linx.NFT.Parser.Objects do
     {context, rest} = string(tokens, "a security context in quotes")
     {{:context, context}, rest}
   end
+
+  defp entry(:tunnel, tokens), do: Tunnel.entry(tokens)
 
   defp entry(:synproxy, [{:identifier, word, _} | rest]) when word in ["mss", "wscale"] do
     {n, rest} = integer(rest)

@@ -90,6 +90,9 @@ defmodule Linx.NFT.Parser.Statement do
     {{:meter, name, size, key, opts, meta}, rest}
   end
 
+  def statement([{:identifier, "tunnel", meta}, {:identifier, "name", _} | rest]),
+    do: reference(:tunnel, rest, meta)
+
   # References to conntrack objects look like sets of a key.
   def statement([
         {:identifier, "ct", meta},
