@@ -175,7 +175,7 @@ defmodule Linx.ReconcileTest do
         {:exit, reason} -> Process.exit(monitor, reason)
       end
 
-      assert_receive {:DOWN, ^ref, _, _, _}
+      assert_receive {:DOWN, ^ref, _, _, _}, 10_000
     end
   end
 
