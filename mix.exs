@@ -14,7 +14,7 @@ defmodule Linx.MixProject do
       start_permanent: Mix.env() == :prod,
       deps: deps(),
       aliases: aliases(),
-      test_ignore_filters: [&String.starts_with?(&1, "test/support/")],
+      test_ignore_filters: [&String.starts_with?(&1, ~w(test/support/ test/soak/ test/fixtures/))],
       description: "The Linux kernel's primitives for Elixir",
       package: package(),
       docs: docs()
