@@ -117,6 +117,30 @@ defmodule Linx.Netlink.SocketTest do
     end
   end
 
+  test "a long dump is whole however it is taken, and outlives its socket" do
+    {:ok, socket} = Linx.Netlink.Rtnl.open(Linx.Test.Netns.target(Linx.Test.Netns.start()))
+    :ok = Linx.Netlink.Rtnl.Link.set_up(socket, "lo")
+    routes = for n <- 1..3_000, do: {"20.#{div(n, 250)}.#{rem(n, 250)}.0", 24, nil, oif: 1}
+    {:ok, _} = Linx.Netlink.Rtnl.Route.add_many(socket, routes)
+    {:ok, {dump, count}} = Request.run(socket, 26, nlm_f_dump(), <<2, 0::88>>, :rtnl)
+    Socket.close(socket)
+
+    # Ten processes take portions of the same one: no message twice, none lost.
+    taken = fn take -> fn -> take.(take, []) end end
+
+    take = fn take, all ->
+      case Request.take(dump) do
+        [] -> all
+        some -> take.(take, some ++ all)
+      end
+    end
+
+    messages = 1..10 |> Enum.map(fn _ -> Task.async(taken.(take)) end) |> Task.await_many()
+    assert count > 3_000
+    assert messages |> Enum.concat() |> Enum.uniq() |> length() == count
+    assert Request.take(dump) == []
+  end
+
   test "sequence numbers start at 1, and skip 0 at the end of their range", %{socket: socket} do
     assert Socket.next_seq(socket) == 1
     assert Socket.next_seqs(socket, 3) == 2

@@ -54,7 +54,7 @@ defmodule Linx.Netlink.CodecTest do
       attr(14, :plum, {:nested, Plum})
       attr(15, :kind, :string)
       attr(16, :data, {:dispatch, :kind, %{"plum" => Plum, "apple" => Apple}})
-      rest(:extra, skip: [20])
+      rest(:extra, skip: [20, 22..24])
     end
   end
 
@@ -109,6 +109,8 @@ defmodule Linx.Netlink.CodecTest do
         Attr.encode([
           {3, <<1, 2>>},
           {20, "x"},
+          {22, "x"},
+          {24, "x"},
           {13, <<1, 2, 3>>},
           {1, <<5>>},
           {1, <<6, 0, 0, 0>>}
@@ -162,7 +164,7 @@ defmodule Linx.Netlink.CodecTest do
     assert {:field, :a, :u8} = hd(schema.header)
     assert {13, :pair, Pair} in schema.attrs
     assert {16, :data, {:dispatch, :kind, %{"plum" => Plum, "apple" => Apple}}} in schema.attrs
-    assert schema.rest == {:extra, [20]}
+    assert schema.rest == {:extra, [20, 22, 23, 24]}
   end
 
   test "an offset is found as the name of a field" do
