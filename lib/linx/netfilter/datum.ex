@@ -81,10 +81,9 @@ defmodule Linx.Netfilter.Datum do
   def to_bytes(:ipv4_addr, {a, b, c, d}), do: <<a, b, c, d>>
 
   def to_bytes({:concat, types}, value) do
-    for {type, part} <- Enum.zip(types, Tuple.to_list(value)), into: <<>> do
-      bytes = to_bytes(type, part)
-      <<bytes::binary, 0::size(8 * (padded(byte_size(bytes)) - byte_size(bytes)))>>
-    end
+    types
+    |> Enum.zip_with(Tuple.to_list(value), &fill_up(to_bytes(&1, &2)))
+    |> IO.iodata_to_binary()
   end
 
   def to_bytes({:interval, {:concat, _} = type}, value),
@@ -118,13 +117,16 @@ defmodule Linx.Netfilter.Datum do
     if order(type) == :host, do: <<value::native-size(8 * size)>>, else: <<value::size(8 * size)>>
   end
 
+  # Each part of a concatenation has registers of its own.
+  defp fill_up(bytes) when rem(byte_size(bytes), 4) == 0, do: bytes
+  defp fill_up(bytes), do: fill(bytes, padded(byte_size(bytes)))
+
   @doc "The bytes of the last value that a range or prefix takes in."
   @spec last_bytes(type(), term()) :: binary()
   def last_bytes({:concat, types}, value) do
-    for {type, part} <- Enum.zip(types, Tuple.to_list(value)), into: <<>> do
-      bytes = last_bytes(type, part)
-      <<bytes::binary, 0::size(8 * (padded(byte_size(bytes)) - byte_size(bytes)))>>
-    end
+    types
+    |> Enum.zip_with(Tuple.to_list(value), &fill_up(last_bytes(&1, &2)))
+    |> IO.iodata_to_binary()
   end
 
   def last_bytes(type, {:range, _first, last}), do: to_bytes(type, last)

@@ -36,7 +36,9 @@ defmodule Linx.Netfilter.Encoder do
   @typedoc "What push answers for a value without a form on the wire: the kind, where it is, and why."
   @type unencodable :: {atom(), {keyword(), String.t()}}
 
-  @typedoc "A message, and where in the ruleset it comes from: `[family:, table:, chain:, rule:, ...]`."
+  @typedoc """
+  A message, and where in the ruleset it comes from: `[family:, table:, chain:, rule:, ...]`. Until it is sent its payload may be iodata.
+  """
   @type placed :: {Message.t(), keyword()}
 
   # -- tables ----------------------------------------------------------------------------------------------------------
@@ -278,7 +280,7 @@ defmodule Linx.Netfilter.Encoder do
   @spec to_batch(Ruleset.t(), keyword()) :: [Message.t()]
   def to_batch(%Ruleset{} = ruleset, opts \\ []), do: messages!(Batch.messages(ruleset, opts))
 
-  defp messages!({:ok, placed}), do: for({message, _at} <- placed, do: message)
+  defp messages!({:ok, placed}), do: for({message, _at} <- placed, do: whole(message))
 
   defp messages!({:error, {_kind, {at, text}}}),
     do: raise(ArgumentError, "#{inspect(at)}: #{text}")

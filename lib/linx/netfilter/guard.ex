@@ -65,9 +65,14 @@ defmodule Linx.Netfilter.Guard do
   end
 
   @doc false
-  # Whether a comparison with what `load` loads can change what `fold/2` makes of a rule. If none does, only its size counts.
-  @spec telling?(Expr.t()) :: boolean()
-  defdelegate telling?(load), to: Layers
+  # What of a comparison with `load` can change what becomes of the rule: its value (`:whole`), in a fold the ICMP type in it
+  # (`:icmp`), or nothing but its size.
+  @spec telling(Expr.t()) :: :whole | :icmp | nil
+  defdelegate telling(load), to: Layers
+
+  @doc false
+  @spec icmp_type(binary()) :: byte() | nil
+  defdelegate icmp_type(value), to: Layers
 
   # An entry keeps what the kernel has (raw) beside what is shown, and the layers as they were before it.
   defp fold_segment(segment, {done, layers}) do

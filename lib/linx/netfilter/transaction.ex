@@ -39,7 +39,7 @@ defmodule Linx.Netfilter.Transaction do
       Error.from_netlink(error, Constants.atom(:message, type))
       | msg_type: type,
         batch_seq: position,
-        at: at ++ expression(message, error.offset)
+        at: at ++ expression(Encoder.Message.whole(message), error.offset)
     }
   end
 

@@ -21,14 +21,14 @@ defmodule Linx.Netfilter.Userdata do
   def pairs(_tail), do: []
 
   @spec bytes([{0..255, binary() | nil}]) :: binary()
-  def bytes(pairs) do
-    for {type, value} <- pairs, value != nil, into: <<>> do
-      if byte_size(value) > 255,
-        do: raise(ArgumentError, "userdata of #{byte_size(value)} bytes; at most 255")
+  def bytes(pairs),
+    do: IO.iodata_to_binary(for {_type, value} = pair <- pairs, value != nil, do: pair(pair))
 
-      <<type, byte_size(value), value::binary>>
-    end
-  end
+  defp pair({type, value}) when byte_size(value) <= 255,
+    do: <<type, byte_size(value), value::binary>>
+
+  defp pair({_type, value}),
+    do: raise(ArgumentError, "userdata of #{byte_size(value)} bytes; at most 255")
 
   @spec text(String.t() | nil) :: binary() | nil
   def text(nil), do: nil

@@ -127,8 +127,7 @@ defmodule Linx.Netfilter.CodecTest do
               Expr.immediate(:return),
               Expr.meta(:l4proto)
             ] do
-      {[bytes], _cache} = Expressions.list([expr], %{})
-      assert {expr, bytes} == {expr, Writer.nest(1, Expressions.expr(expr))}
+      assert {expr, Expressions.element(expr)} == {expr, Writer.nest(1, Expressions.expr(expr))}
     end
   end
 

@@ -1,9 +1,10 @@
 defmodule Linx.Netfilter.RulesTest do
   use ExUnit.Case, async: true
 
-  # A dump is decoded by patterns (Decoder.Rules), an event rule by rule (Decoder.rule/1): two ways to one result.
-  alias Linx.Netfilter.{Decoder, Encoder, Expr, Field, Rule}
+  # Dumps and pushes of rules go by patterns (Decoder.Rules, Encoder.Pattern), single ones do not: two ways to one result.
+  alias Linx.Netfilter.{Decoder, Encoder, Expr, Field, Guard, Rule}
   alias Linx.Netfilter.Decoder.Rules
+  alias Linx.Netfilter.Encoder.{Expressions, Pattern}
 
   @families [:ip, :ip6, :inet, :arp, :bridge, :netdev]
 
@@ -42,6 +43,9 @@ defmodule Linx.Netfilter.RulesTest do
       [Expr.payload(:network, 12, 4), Expr.lookup("__set#{n}")],
       [Expr.payload(:network, 12, 4), Expr.dynset(:add, "d#{n}", exprs: [Expr.counter()])],
       [Expr.load(<<10, 0, 0, n>>), Expr.nat(:dnat, family: :ip, reg_addr_min: 1)],
+      [inner(Expr.meta(:l4proto)), Expr.cmp(:eq, <<Enum.random([6, 17])>>)],
+      [inner(Expr.payload(:link, 12, 2)), Expr.cmp(:eq, <<0x0800::16>>)],
+      [inner(Expr.payload(:transport, 2, 2)), Expr.cmp(:eq, <<n::16>>)],
       Expr.objref(:quota, "q#{n}"),
       Expr.objref_map("m#{n}"),
       Expr.log(prefix: "p#{n}", group: n),
@@ -53,21 +57,60 @@ defmodule Linx.Netfilter.RulesTest do
     ])
   end
 
+  defp inner(expr),
+    do: Expr.inner(expr, type: :vxlan, flags: [:hdrsize, :ll, :nh, :th], hdrsize: 8)
+
   defp rules(count) do
     for _ <- 1..count do
-      family = Enum.random(@families)
-      protocols = Enum.take_random([:ether, :ip, :ip6, :tcp, :udp, :icmp, :icmpv6], 2)
-      names = protocols |> Enum.flat_map(&whole_fields/1) |> Enum.take_random(:rand.uniform(3))
-      fields = Enum.map(names, &comparison(&1, Enum.random([:eq, :eq, :neq])))
-      parts = Enum.shuffle(fields ++ for(_ <- 1..3, do: statement()))
       comment = Enum.random([nil, "why", "because"])
-      payload(parts, family, Enum.random(["c", "d"]), comment: comment)
+      payload(parts(), Enum.random(@families), Enum.random(["c", "d"]), comment: comment)
     end
+  end
+
+  # A few header fields, and a few statements, in any order.
+  defp parts do
+    protocols = Enum.take_random([:ether, :ip, :ip6, :tcp, :udp, :icmp, :icmpv6], 2)
+    names = protocols |> Enum.flat_map(&whole_fields/1) |> Enum.take_random(:rand.uniform(3))
+    fields = Enum.map(names, &comparison(&1, Enum.random([:eq, :eq, :neq])))
+    Enum.shuffle(fields ++ for(_ <- 1..3, do: statement()))
   end
 
   test "rules of a dump are read as they are one by one" do
     :rand.seed(:exsss, {4, 6, 8})
     for _ <- 1..40, do: assert_alike(rules(50))
+  end
+
+  test "rules of a push are written as they are one by one" do
+    :rand.seed(:exsss, {2, 4, 6})
+    rules = for _ <- 1..2_000, do: {Rule.build!(parts()).expressions, Enum.random(@families)}
+
+    Enum.reduce(rules ++ rules, Pattern.new(), fn {exprs, family}, memory ->
+      {bytes, memory} = Pattern.write(exprs, family, memory)
+      alone = exprs |> Guard.expand(family) |> Expressions.list()
+      assert {exprs, IO.iodata_to_binary(bytes)} == {exprs, IO.iodata_to_binary(alone)}
+      memory
+    end)
+  end
+
+  test "rules that differ in their values are one pattern, neighbouring fields joined" do
+    rule = fn n ->
+      [
+        Expr.payload(:tcp_sport),
+        Expr.cmp(:eq, <<n::16>>),
+        Expr.payload(:tcp_dport),
+        Expr.cmp(:eq, <<n + 1::16>>)
+      ]
+    end
+
+    Enum.reduce(1..50, Pattern.new(), fn n, memory ->
+      {bytes, memory} = Pattern.write(rule.(n), :ip, memory)
+
+      assert [_, _, %Expr{data: %{len: 4}}, %Expr{data: %{data: <<^n::16, _::16>>}}] =
+               bytes |> IO.iodata_to_binary() |> Decoder.Expressions.list()
+
+      assert elem(memory, 0) == 1
+      memory
+    end)
   end
 
   test "what a protocol is compared with decides, what an address is does not" do

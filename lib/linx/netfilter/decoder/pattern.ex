@@ -7,8 +7,8 @@ defmodule Linx.Netfilter.Decoder.Pattern do
   #   fold/3   the implied guards folded: a template
   #   fill/2   a rule's expressions
   #
-  # Guards are implied by what a rule tests before: a blank that such a test fills is telling. Templates are good for all rules with
-  # the same contents/2 of the telling blanks, and have them in place.
+  # Guards are implied by what a rule tests before: a blank that such a test fills is telling. Templates are good for all rules whose
+  # contents/2 of the telling blanks are the same. Protocols are in place in them already.
 
   alias Linx.Netfilter.Decoder.Expressions
   alias Linx.Netfilter.{Expr, Guard, Table, Verdict}
@@ -22,7 +22,7 @@ defmodule Linx.Netfilter.Decoder.Pattern do
   @type t :: %__MODULE__{
           expressions: tuple(),
           fields: [{non_neg_integer(), atom()} | nil],
-          telling: [non_neg_integer()]
+          telling: [{non_neg_integer(), :whole | :icmp}]
         }
 
   @type template :: [Expr.t() | tuple()]
@@ -34,8 +34,8 @@ defmodule Linx.Netfilter.Decoder.Pattern do
 
     telling =
       for {{index, :data}, number} <- Enum.with_index(fields),
-          telling?(expressions, index),
-          do: number
+          how = telling(expressions, index),
+          do: {number, how}
 
     %__MODULE__{expressions: expressions, fields: fields, telling: telling}
   end
@@ -48,17 +48,23 @@ defmodule Linx.Netfilter.Decoder.Pattern do
     if is_map_key(data, key) and :erlang.map_get(key, data) != nil, do: {index, key}
   end
 
-  defp telling?(_expressions, 0), do: false
+  defp telling(_expressions, 0), do: nil
 
-  defp telling?(expressions, index) do
-    match?(%Expr{name: :cmp, data: %{op: :eq}}, elem(expressions, index)) and
-      Guard.telling?(elem(expressions, index - 1))
+  defp telling(expressions, index) do
+    if match?(%Expr{name: :cmp, data: %{op: :eq}}, elem(expressions, index)),
+      do: Guard.telling(elem(expressions, index - 1))
   end
 
-  @doc "What the telling blanks hold."
-  @spec contents(t(), tuple()) :: [blank()]
-  def contents(%__MODULE__{telling: telling}, blanks),
-    do: for(number <- telling, do: elem(blanks, number))
+  @doc "What the telling blanks say."
+  @spec contents(t(), tuple()) :: [blank() | nil]
+  def contents(%__MODULE__{telling: telling}, blanks) do
+    for {number, how} <- telling do
+      case how do
+        :whole -> elem(blanks, number)
+        :icmp -> blanks |> elem(number) |> Guard.icmp_type()
+      end
+    end
+  end
 
   @doc "The template for this family and these contents; of the other blanks only the sizes are looked at."
   @spec fold(t(), tuple(), Table.family()) :: template()
@@ -75,17 +81,23 @@ defmodule Linx.Netfilter.Decoder.Pattern do
     |> elem(0)
   end
 
-  # The fold moves expressions and cuts joined comparisons in two: the mark goes with what a blank fills.
+  # The fold moves expressions and cuts joined comparisons in two: the mark goes with what a blank fills. A guard has none, or it
+  # would not be known for one.
   defp mark(expressions, {index, key}, number, telling, blanks) do
     %Expr{data: data} = expr = elem(expressions, index)
 
     data =
-      if number in telling,
-        do: Map.put(data, key, elem(blanks, number)),
-        else: Map.update(data, :blanks, [{key, number}], &(&1 ++ [{key, number}]))
+      case List.keyfind(telling, number, 0) do
+        {_number, :whole} -> Map.put(data, key, elem(blanks, number))
+        {_number, :icmp} -> data |> Map.put(key, elem(blanks, number)) |> marked(key, number)
+        nil -> marked(data, key, number)
+      end
 
     put_elem(expressions, index, %{expr | data: data})
   end
+
+  defp marked(data, key, number),
+    do: Map.update(data, :blanks, [{key, number}], &(&1 ++ [{key, number}]))
 
   defp item(%Expr{data: %{blanks: fields} = data} = expr, blanks, cut) do
     data = Map.delete(data, :blanks)

@@ -3,7 +3,7 @@ defmodule Linx.Netfilter.Encoder.Batch do
   # A whole ruleset as the messages of a replacing push, each with its place in the ruleset.
 
   alias Linx.Netfilter.{Encoder, Ruleset, Table}
-  alias Linx.Netfilter.Encoder.{Place, Rule, Sets}
+  alias Linx.Netfilter.Encoder.{Pattern, Place, Rule, Sets}
 
   @doc "Option `destroy: :destroy | :delete | :none`: what is done about tables that are there."
   @spec messages(Ruleset.t(), keyword()) ::
@@ -92,13 +92,13 @@ defmodule Linx.Netfilter.Encoder.Batch do
   end
 
   defp rules_batch(table, id, at) do
-    {lists, {id, _cache}} =
-      Enum.map_reduce(sorted(table.chains), {id, %{}}, fn chain, id ->
+    {lists, {id, _memory}} =
+      Enum.map_reduce(sorted(table.chains), {id, Pattern.new()}, fn chain, state ->
         chain.rules
         |> Enum.with_index()
-        |> Enum.map_reduce(id, fn {rule, index}, id ->
+        |> Enum.map_reduce(state, fn {rule, index}, state ->
           at = at ++ [chain: chain.name, rule: index]
-          Rule.messages(rule, table.family, table.name, chain.name, [], id, at)
+          Rule.messages(rule, table.family, table.name, chain.name, [], state, at)
         end)
       end)
 

@@ -35,7 +35,7 @@ defmodule Linx.Netfilter.Encoder.Bound do
   defp own?(%Expr{name: :immediate, data: %Verdict{target: rules}}) when is_list(rules), do: true
   defp own?(_expr), do: false
 
-  defp chain(%Expr{data: %{target: rules}} = expr, family, table_name, {id, cache}, at) do
+  defp chain(%Expr{data: %{target: rules}} = expr, family, table_name, {id, memory}, at) do
     new =
       message(nft_msg_newchain(), create([]), family, [
         Writer.text(nfta_chain_table(), table_name),
@@ -44,7 +44,7 @@ defmodule Linx.Netfilter.Encoder.Bound do
       ])
 
     {inside, state} =
-      Enum.map_reduce(rules, {id + 1, cache}, fn rule, state ->
+      Enum.map_reduce(rules, {id + 1, memory}, fn rule, state ->
         Encoder.Rule.messages(rule, family, table_name, {:id, id}, [], state, at)
       end)
 

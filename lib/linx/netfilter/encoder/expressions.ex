@@ -8,84 +8,20 @@ defmodule Linx.Netfilter.Encoder.Expressions do
 
   @doc "The body of NFTA_RULE_EXPRESSIONS."
   @spec list([Expr.t()]) :: iodata()
-  def list(exprs), do: Enum.map(exprs, &Writer.nest(nfta_list_elem(), expr(&1)))
+  def list(exprs), do: Enum.map(exprs, &element/1)
 
-  @typedoc "Expressions already written, by value: a ruleset repeats few of them often."
-  @type cache :: %{optional(Expr.t()) => binary()}
-
-  # More kinds than a ruleset repeats; a set of unlike ones must not fill memory.
-  @cache_most 512
-
-  @doc "As `list/1`, with a cache that goes from rule to rule."
-  @spec list([Expr.t()], cache()) :: {[binary()], cache()}
-  def list(exprs, cache), do: Enum.map_reduce(exprs, cache, &cached/2)
-
-  # The commonest by far, and never twice the same: NFTA_LIST_ELEM { NAME "cmp", DATA { SREG, OP, DATA { VALUE } } } in one go.
-  defp cached(%Expr{name: :cmp, data: %{op: op, sreg: reg, data: value} = data}, cache)
-       when map_size(data) == 3 and is_binary(value) and byte_size(value) <= 64 and reg in 0..23 do
-    size = byte_size(value)
-    pad = Bitwise.band(-size, 3)
-    op = Constants.int!(:cmp, op)
-
-    {<<size + pad + 40::native-16, 0x8001::native-16, 8::native-16, 1::native-16, "cmp", 0,
-       size + pad + 28::native-16, 0x8002::native-16, 8::native-16, 1::native-16, reg::32,
-       8::native-16, 2::native-16, op::32, size + pad + 8::native-16, 0x8003::native-16,
-       size + 4::native-16, 1::native-16, value::binary, 0::size(8 * pad)>>, cache}
+  @doc "NFTA_LIST_ELEM with the expression."
+  @spec element(Expr.t()) :: binary()
+  # In one go, since rules without number have them: { NAME "counter", DATA { BYTES, PACKETS } }.
+  def element(%Expr{name: :counter, data: %{packets: packets, bytes: bytes} = data})
+      when map_size(data) == 2 and is_integer(packets) and packets in 0..0xFFFFFFFFFFFFFFFF and
+             is_integer(bytes) and bytes in 0..0xFFFFFFFFFFFFFFFF do
+    <<44::native-16, 0x8001::native-16, 12::native-16, 1::native-16, "counter", 0, 28::native-16,
+      0x8002::native-16, 12::native-16, 1::native-16, bytes::64, 12::native-16, 2::native-16,
+      packets::64>>
   end
 
-  # The next commonest, in one go too: a nest within a nest is copied once for each.
-  defp cached(
-         %Expr{name: :payload, data: %{base: base, offset: offset, len: len, dreg: reg} = data},
-         cache
-       )
-       when (map_size(data) == 4 or (map_size(data) == 5 and is_map_key(data, :field))) and
-              is_integer(offset) and offset in 0..0xFFFF and is_integer(len) and len in 0..0xFFFF and
-              reg in 0..23 do
-    base = Constants.int!(:payload_base, base)
-
-    {<<52::native-16, 0x8001::native-16, 12::native-16, 1::native-16, "payload", 0, 36::native-16,
-       0x8002::native-16, 8::native-16, 1::native-16, reg::32, 8::native-16, 2::native-16,
-       base::32, 8::native-16, 3::native-16, offset::32, 8::native-16, 4::native-16, len::32>>,
-     cache}
-  end
-
-  defp cached(%Expr{name: :meta, data: %{key: key, dreg: reg} = data}, cache)
-       when map_size(data) == 2 and reg in 0..23 do
-    key = Constants.int!(:meta, key)
-
-    {<<36::native-16, 0x8001::native-16, 9::native-16, 1::native-16, "meta", 0::32, 20::native-16,
-       0x8002::native-16, 8::native-16, 1::native-16, reg::32, 8::native-16, 2::native-16,
-       key::32>>, cache}
-  end
-
-  defp cached(%Expr{name: :counter, data: %{packets: packets, bytes: bytes} = data}, cache)
-       when map_size(data) == 2 and is_integer(packets) and packets in 0..0xFFFFFFFFFFFFFFFF and
-              is_integer(bytes) and bytes in 0..0xFFFFFFFFFFFFFFFF do
-    {<<44::native-16, 0x8001::native-16, 12::native-16, 1::native-16, "counter", 0, 28::native-16,
-       0x8002::native-16, 12::native-16, 1::native-16, bytes::64, 12::native-16, 2::native-16,
-       packets::64>>, cache}
-  end
-
-  defp cached(%Expr{name: :immediate, data: %Verdict{kind: kind, target: nil}}, cache)
-       when kind in [:accept, :drop, :continue, :return] do
-    code = Wire.verdict_code(kind)
-
-    {<<48::native-16, 0x8001::native-16, 14::native-16, 1::native-16, "immediate", 0, 0::16,
-       28::native-16, 0x8002::native-16, 8::native-16, 1::native-16, 0::32, 16::native-16,
-       0x8002::native-16, 12::native-16, 0x8002::native-16, 8::native-16, 1::native-16,
-       code::signed-32>>, cache}
-  end
-
-  defp cached(expr, cache) do
-    case cache do
-      %{^expr => bytes} ->
-        {bytes, cache}
-
-      _ ->
-        bytes = Writer.nest(nfta_list_elem(), expr(expr))
-        {bytes, if(map_size(cache) < @cache_most, do: Map.put(cache, expr, bytes), else: cache)}
-    end
-  end
+  def element(expr), do: Writer.nest(nfta_list_elem(), expr(expr))
 
   @doc "NFTA_EXPR_NAME and NFTA_EXPR_DATA."
   @spec expr(Expr.t()) :: iodata()

@@ -3,12 +3,12 @@ defmodule Linx.Netfilter.Encoder.Patches do
   # A patch as messages in its order, each with its place in the ruleset.
 
   alias Linx.Netfilter.{Encoder, Patch}
-  alias Linx.Netfilter.Encoder.{Place, Rule, Sets}
+  alias Linx.Netfilter.Encoder.{Pattern, Place, Rule, Sets}
 
   @spec messages(Patch.t()) :: {:ok, [Encoder.placed()]} | {:error, Encoder.unencodable()}
   def messages(%Patch{ops: ops, sets: sets}) do
     {messages, _state} =
-      Enum.map_reduce(ops, {1, sets, MapSet.new()}, fn op, acc ->
+      Enum.map_reduce(ops, {{1, Pattern.new()}, sets, MapSet.new()}, fn op, acc ->
         {result, _at} = Place.at(op_at(op), fn -> op(op, acc) end)
         result
       end)
@@ -45,9 +45,9 @@ defmodule Linx.Netfilter.Encoder.Patches do
   defp op({:delete_chain, family, table, name}, acc),
     do: {{Encoder.delete_chain(family, table, name), at(family, table, chain: name)}, acc}
 
-  defp op({:create_set, family, set}, {id, sets, fresh}) do
+  defp op({:create_set, family, set}, {{id, memory}, sets, fresh}) do
     key = {family, set.table, set.name}
-    acc = {id + 1, Map.put(sets, key, %{set | elements: []}), MapSet.put(fresh, key)}
+    acc = {{id + 1, memory}, Map.put(sets, key, %{set | elements: []}), MapSet.put(fresh, key)}
     {{Encoder.set(set, family, id: id), at(family, set.table, set: set.name)}, acc}
   end
 
@@ -66,14 +66,14 @@ defmodule Linx.Netfilter.Encoder.Patches do
   defp op({:delete_flowtable, family, table, name}, acc),
     do: {{Encoder.delete_flowtable(family, table, name), at(family, table, flowtable: name)}, acc}
 
-  defp op({:add_set_elements, family, table, name, elements}, {_id, sets, fresh} = acc) do
+  defp op({:add_set_elements, family, table, name, elements}, {_state, sets, fresh} = acc) do
     set = declared(sets, family, table, name)
     initial? = {family, table, name} in fresh
     messages = Sets.elements(set, family, elements, initial: initial?)
     {Enum.map(messages, &{&1, at(family, table, set: name)}), acc}
   end
 
-  defp op({:delete_set_elements, family, table, name, elements}, {_id, sets, _fresh} = acc) do
+  defp op({:delete_set_elements, family, table, name, elements}, {_state, sets, _fresh} = acc) do
     messages = Sets.deletions(declared(sets, family, table, name), family, elements)
     {Enum.map(messages, &{&1, at(family, table, set: name)}), acc}
   end
@@ -89,10 +89,10 @@ defmodule Linx.Netfilter.Encoder.Patches do
       {{Encoder.delete_rule(family, table, chain, handle),
         at(family, table, chain: chain, handle: handle)}, acc}
 
-  defp rule_op(rule, family, table, chain, opts, {id, sets, fresh}) do
+  defp rule_op(rule, family, table, chain, opts, {state, sets, fresh}) do
     at = at(family, table, [chain: chain] ++ if(rule.tag, do: [tag: rule.tag], else: []))
-    {messages, {id, _cache}} = Rule.messages(rule, family, table, chain, opts, {id, %{}}, at)
-    {messages, {id, sets, fresh}}
+    {messages, state} = Rule.messages(rule, family, table, chain, opts, state, at)
+    {messages, {state, sets, fresh}}
   end
 
   defp at(family, table, more), do: [family: family, table: table] ++ more

@@ -5,18 +5,19 @@ defmodule Linx.Netfilter.Encoder.Rule do
   import Linx.Netfilter.Wire
   import Linx.Netfilter.Encoder.Message
 
-  alias Linx.Netfilter.Encoder.{Anonymous, Bound, Expressions, Place}
+  alias Linx.Netfilter.Encoder.{Anonymous, Bound, Expressions, Pattern, Place}
   alias Linx.Netfilter.{Guard, Rule, Table, Userdata}
   alias Linx.Netfilter.Wire.Writer
   alias Linx.Netlink.Message
+  alias Linx.Netlink.Nfnl.Header
 
   # nlmsghdr flags, include/uapi/linux/netlink.h.
   @replace 0x100
   @create 0x400
   @append 0x800
 
-  @typedoc "The next set's id in the batch, and the expressions written before."
-  @type state :: {pos_integer(), Expressions.cache()}
+  @typedoc "The next set's id in the batch, and what was written before."
+  @type state :: {pos_integer(), Pattern.memory()}
 
   @typedoc "A chain's name, or its id in the batch."
   @type chain :: String.t() | {:id, pos_integer()}
@@ -25,7 +26,7 @@ defmodule Linx.Netfilter.Encoder.Rule do
   @spec bare(Rule.t(), Table.family(), String.t(), String.t(), keyword()) :: Message.t()
   def bare(rule, family, table_name, chain_name, opts) do
     exprs = rule.expressions |> Guard.expand(family) |> Expressions.list()
-    rule_message(exprs, rule, family, table_name, chain_name, opts)
+    whole(rule_message(exprs, rule, family, table_name, chain_name, opts))
   end
 
   @doc """
@@ -37,33 +38,47 @@ defmodule Linx.Netfilter.Encoder.Rule do
           {list(), state()}
   def messages(rule, family, table_name, chain, opts, state, at) do
     {result, _at} =
-      Place.at(at, fn -> with_sets(rule, family, table_name, chain, opts, state, at) end)
+      Place.at(at, fn -> write(rule, family, table_name, chain, opts, state, at) end)
 
     result
   end
 
-  defp with_sets(rule, family, table_name, chain, opts, {id, cache}, at) do
-    exprs = Guard.expand(rule.expressions, family)
-    {exprs, sets, id} = Anonymous.sets(exprs, family, table_name, id, at)
-    {exprs, chains, {id, cache}} = Bound.chains(exprs, family, table_name, {id, cache}, at)
-    {exprs, cache} = Expressions.list(exprs, cache)
-    message = rule_message(exprs, rule, family, table_name, chain, opts)
-    {[sets, chains, {message, at}], {id, cache}}
+  defp write(rule, family, table_name, chain, opts, {id, memory}, at) do
+    case Pattern.write(rule.expressions, family, memory) do
+      {exprs, memory} ->
+        {[{rule_message(exprs, rule, family, table_name, chain, opts), at}], {id, memory}}
+
+      :own ->
+        with_sets(rule, family, table_name, chain, opts, {id, memory}, at)
+    end
   end
 
+  defp with_sets(rule, family, table_name, chain, opts, {id, memory}, at) do
+    exprs = Guard.expand(rule.expressions, family)
+    {exprs, sets, id} = Anonymous.sets(exprs, family, table_name, id, at)
+    {exprs, chains, state} = Bound.chains(exprs, family, table_name, {id, memory}, at)
+    message = rule_message(Expressions.list(exprs), rule, family, table_name, chain, opts)
+    {[sets, chains, {message, at}], state}
+  end
+
+  # In pieces, of which most are a pattern's own: the batch becomes one binary when it is sent. To make one of each message on the
+  # way costs more than all else, since the collector runs for each few hundred.
   defp rule_message(exprs, rule, family, table_name, chain, opts) do
     {flags, place} = place(opts)
 
-    message(nft_msg_newrule(), flags, family, [
+    payload = [
+      Header.encode(family, 0),
       Writer.text(nfta_rule_table(), table_name),
       chain(chain),
       place,
-      Writer.nest(nfta_rule_expressions(), exprs),
+      Writer.pieces(nfta_rule_expressions(), exprs),
       case Userdata.rule(rule) do
         <<>> -> []
         bytes -> Writer.attr(nfta_rule_userdata(), bytes)
       end
-    ])
+    ]
+
+    %Message{type: 0x0A00 + nft_msg_newrule(), flags: flags, payload: payload}
   end
 
   # By name, or by the id that a chain without one has in its batch.

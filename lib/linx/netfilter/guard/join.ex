@@ -93,8 +93,14 @@ defmodule Linx.Netfilter.Guard.Join do
 
   defp both([%Expr{data: a} = load, %Expr{data: c} = cmp], [%Expr{data: b}, %Expr{data: d}]) do
     load = %{load | data: a |> Map.delete(:field) |> Map.put(:len, a.len + b.len)}
-    [load, %{cmp | data: %{c | data: c.data <> d.data}}]
+    [load, %{cmp | data: parts_of_both(%{c | data: c.data <> d.data}, c, d)}]
   end
+
+  # Encoder.Pattern has the places of values in the stead of some: they stay in their order.
+  defp parts_of_both(data, c, d) when is_map_key(c, :parts) or is_map_key(d, :parts),
+    do: Map.put(data, :parts, Map.get(c, :parts, [c.data]) ++ Map.get(d, :parts, [d.data]))
+
+  defp parts_of_both(data, _c, _d), do: data
 
   defp protocol_key?([%Expr{data: %{base: :link, offset: o, len: 2}} | _]) when o in [12, 16, 20],
     do: true

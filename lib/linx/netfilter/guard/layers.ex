@@ -226,24 +226,25 @@ defmodule Linx.Netfilter.Guard.Layers do
   def observe(layers, _segment), do: layers
 
   @doc false
-  # Whether `tested/3` may read a value of this load, or of a part of it: Ethernet types, the network header's protocol, the ICMP type.
-  @spec telling?(Expr.t()) :: boolean()
-  def telling?(%Expr{name: :meta, data: %{key: key}}),
-    do: key in [:l4proto, :nfproto, :protocol, :iiftype]
+  # What `tested/3` reads of a comparison with this load, or with a part of it: all (Ethernet types, protocols), the ICMP type
+  # alone, or nothing.
+  @spec telling(Expr.t()) :: :whole | :icmp | nil
+  def telling(%Expr{name: :meta, data: %{key: key}}),
+    do: if(key in [:l4proto, :nfproto, :protocol, :iiftype], do: :whole)
 
-  def telling?(%Expr{name: :payload, data: %{base: base, offset: offset, len: len}}) do
+  def telling(%Expr{name: :payload, data: %{base: base, offset: offset, len: len}}) do
     case base do
-      :link -> offset + len > 12
-      :network -> offset <= 9 and offset + len > 6
-      :transport -> offset == 0
-      _other -> false
+      :link when offset + len > 12 -> :whole
+      :network when offset <= 9 and offset + len > 6 -> :whole
+      :transport when offset == 0 -> :icmp
+      _other -> nil
     end
   end
 
-  def telling?(%Expr{name: :inner, data: %{expr: %Expr{name: name} = load}}) when name != :inner,
-    do: telling?(load)
+  def telling(%Expr{name: :inner, data: %{expr: %Expr{name: name} = load}}) when name != :inner,
+    do: telling(load)
 
-  def telling?(_load), do: false
+  def telling(_load), do: nil
 
   defp tested(layers, %Expr{name: :meta, data: %{key: :l4proto}}, values),
     do: %{layers | transport: protocols(values, @transport_numbers)}
@@ -405,6 +406,12 @@ defmodule Linx.Netfilter.Guard.Layers do
     {:icmpv6_parameter_problem, [2]} => :icmpv6_mtu,
     {:icmpv6_id, [130]} => :icmpv6_max_delay
   }
+
+  @doc false
+  # What counts of a value that an ICMP type may be the first byte of: whether it is one that names words by its type.
+  @spec icmp_type(binary()) :: byte() | nil
+  def icmp_type(<<type, _code::binary>>) when type in [2, 3, 130], do: type
+  def icmp_type(_value), do: nil
 
   defp of_type(%Field{name: name} = field, types) when types != [] do
     case @by_type do
