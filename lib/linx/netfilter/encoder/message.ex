@@ -11,7 +11,7 @@ defmodule Linx.Netfilter.Encoder.Message do
   @excl 0x200
   @create 0x400
 
-  @spec message(byte(), non_neg_integer(), Table.family(), iodata()) :: Message.t()
+  @spec message(byte(), non_neg_integer(), Table.family() | :unspec, iodata()) :: Message.t()
   def message(type, flags, family, attrs) do
     payload = IO.iodata_to_binary([Header.encode(family, 0) | List.wrap(attrs)])
     %Message{type: 0x0A00 + type, flags: flags, payload: payload}

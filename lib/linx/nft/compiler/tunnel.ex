@@ -79,12 +79,13 @@ defmodule Linx.NFT.Compiler.Tunnel do
          0 <- rem(byte_size(bytes), 4) do
       bytes
     else
-      _ -> bytes(:bad, text, meta)
+      _ -> bad_bytes(text, meta)
     end
   end
 
-  defp bytes(text, meta), do: bytes(:bad, text, meta)
+  defp bytes(text, meta), do: bad_bytes(text, meta)
 
-  defp bytes(:bad, text, meta),
+  @spec bad_bytes(String.t(), map()) :: no_return()
+  defp bad_bytes(text, meta),
     do: Fault.fail(meta, "#{inspect(text)} is not hex digits of 4, 8, ... 124 bytes after 0x")
 end
