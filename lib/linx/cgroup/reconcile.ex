@@ -22,18 +22,17 @@ defmodule Linx.Cgroup.Reconcile do
     * `{quota, period}` in microseconds, for `cpu.max`; `:max` there means no quota, whatever the period;
     * a text, written as it is, for any other file.
 
-  The kernel rounds `memory.max` and its relatives down to whole pages, so a limit of 5000 bytes is met by the 4096 that
-  the file then says. (Where pages are larger than that, such a limit is written again by each pass.)
+  The kernel does not give back the words that it was given. It rounds `memory.max` and its relatives down to whole pages,
+  so a limit of 5000 bytes is met by the 4096 that the file then says (where pages are larger than that, such a limit is
+  written again by each pass); it knows `"1G"` as a number, prints `"0,1,2"` of `cpuset.cpus` as `0-2`, and completes the
+  line of a device in `io.max`. All these count as met. `io.max` takes one device a write, so a text of one line.
 
   Source: Documentation/admin-guide/cgroup-v2.rst.
   """
 
   alias Linx.Cgroup
-  alias Linx.Cgroup.Reconcile.Report
+  alias Linx.Cgroup.Reconcile.{Report, Written}
   alias Linx.Reconcile.ThreeWay
-
-  # The smallest page of the architectures there are.
-  @page 4096
 
   @typedoc "The name of an interface file, such as `\"memory.max\"`."
   @type file :: String.t()
@@ -104,7 +103,7 @@ defmodule Linx.Cgroup.Reconcile do
       raise ArgumentError, ":revert_on_release is true or false"
     end
 
-    ThreeWay.ops(observed, desired, last_applied, revert?, &same?/3)
+    ThreeWay.ops(observed, desired, last_applied, revert?, &Written.same?/3)
   end
 
   # A value of no known shape is the caller's mistake, found before any file is touched.
@@ -141,15 +140,4 @@ defmodule Linx.Cgroup.Reconcile do
   defp text(:max), do: "max"
   defp text({quota, period}), do: "#{quota} #{period}"
   defp text(value), do: value
-
-  # The period is what it was when only the quota is taken away.
-  defp same?("cpu.max", text, :max), do: match?(["max" | _], String.split(text))
-
-  defp same?("memory." <> _, text, bytes) when is_integer(bytes),
-    do: text == Integer.to_string(bytes - rem(bytes, @page))
-
-  defp same?(_file, text, value) when is_integer(value) or is_binary(value) or value == :max,
-    do: String.split(text) == String.split(to_string(value))
-
-  defp same?(_file, text, {quota, period}), do: text == "#{quota} #{period}"
 end

@@ -22,7 +22,26 @@ defmodule Linx.Cgroup.ReconcileTest do
           {"pids.max", "100", 100, true},
           {"pids.max", "101", 100, false},
           {"io.max", "8:0 rbps=1 wbps=max riops=max wiops=max",
-           "8:0 rbps=1 wbps=max riops=max wiops=max", true}
+           "8:0 rbps=1 wbps=max riops=max wiops=max", true},
+          {"io.max", "8:0 rbps=1 wbps=max riops=max wiops=max", "8:0 rbps=1", true},
+          {"io.max", "8:0 rbps=1 wbps=max riops=max wiops=max", "8:0 rbps=2", false},
+          {"io.max", "8:0 rbps=1 wbps=max riops=max wiops=max", "8:0 rbps=1 wiops=7", false},
+          {"io.max", "", "8:0 rbps=max", true},
+          {"io.max", "", "8:0 rbps=1", false},
+          {"io.weight", "default 100", "default 100", true},
+          {"io.weight", "default 100", "default 200", false},
+          {"memory.max", "1073741824", "1G", true},
+          {"memory.high", "65536", "64k", true},
+          {"memory.high", "65536", "65K", true},
+          {"memory.high", "65536", "68K", false},
+          {"memory.oom.group", "0", 1, false},
+          {"cpu.max", "50000 100000", "50000", true},
+          {"cpu.max", "50000 100000", "50000 20000", false},
+          {"cpuset.cpus", "0-2,5", "5,2,0-1", true},
+          {"cpuset.cpus", "0-2", "0-3", false},
+          {"cpuset.cpus", "", "0", false},
+          {"cpuset.cpus", "", "", true},
+          {"cpuset.cpus.partition", "member", "root", false}
         ] do
       expected = if same, do: [], else: [{:set, file, value}]
 
