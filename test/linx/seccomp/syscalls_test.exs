@@ -18,7 +18,8 @@ defmodule Linx.Seccomp.SyscallsTest do
         {name, String.to_integer(number)}
       end
 
-    assert length(defined) > 300
+    # 297 on aarch64, in Linux 6.1.
+    assert length(defined) > 250
 
     table =
       Map.new(
