@@ -35,6 +35,7 @@ defmodule Linx.Cgroup.ReconcileTest do
           {"memory.high", "65536", "65K", true},
           {"memory.high", "65536", "68K", false},
           {"memory.oom.group", "0", 1, false},
+          {"memory.oom.group", "1", 1, true},
           {"cpu.max", "50000 100000", "50000", true},
           {"cpu.max", "50000 100000", "50000 20000", false},
           {"cpuset.cpus", "0-2,5", "5,2,0-1", true},

@@ -10,6 +10,9 @@ defmodule Linx.Cgroup.Reconcile.Written do
   # The smallest page of the architectures there are.
   @page 4096
 
+  # The files of the memory controller that hold bytes; others hold switches.
+  @bytes ~w(min low high max swap.high swap.max zswap.max) |> Enum.map(&("memory." <> &1))
+
   @suffixes %{"" => 0, "K" => 10, "M" => 20, "G" => 30, "T" => 40, "P" => 50, "E" => 60}
   @io_values ~w(rbps wbps riops wiops)
 
@@ -25,10 +28,10 @@ defmodule Linx.Cgroup.Reconcile.Written do
     end
   end
 
-  def same?("memory." <> _, text, bytes) when is_integer(bytes),
+  def same?(file, text, bytes) when file in @bytes and is_integer(bytes),
     do: text == Integer.to_string(bytes - rem(bytes, @page))
 
-  def same?("memory." <> _ = file, text, value) when is_binary(value) do
+  def same?(file, text, value) when file in @bytes and is_binary(value) do
     case bytes(value) do
       {:ok, bytes} -> same?(file, text, bytes)
       :error -> words(text) == words(value)
