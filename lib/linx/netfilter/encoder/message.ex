@@ -18,7 +18,7 @@ defmodule Linx.Netfilter.Encoder.Message do
   end
 
   @doc "The message with its payload in one binary: rules come in pieces."
-  @spec whole(Message.t()) :: Message.t()
+  @spec whole(%Message{payload: iodata()}) :: Message.t()
   def whole(%Message{payload: payload} = message) when is_binary(payload), do: message
   def whole(message), do: %{message | payload: IO.iodata_to_binary(message.payload)}
 
