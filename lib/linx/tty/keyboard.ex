@@ -41,12 +41,16 @@ defmodule Linx.Tty.Keyboard do
   @doc "Starts reading. `driver` is nil for a group leader that is not OTP's."
   @spec start(pid(), pid() | nil, pid(), non_neg_integer()) :: pid()
   def start(leader, driver, owner, id) do
-    spawn(fn ->
-      Process.monitor(leader)
-      send(self(), :poll)
+    # Ahead of the shell, so that no request of the shell's comes between those of ours.
+    Process.spawn(
+      fn ->
+        Process.monitor(leader)
+        send(self(), :poll)
 
-      loop(read(%__MODULE__{leader: leader, driver: driver, owner: owner, id: id}))
-    end)
+        loop(read(%__MODULE__{leader: leader, driver: driver, owner: owner, id: id}))
+      end,
+      priority: :high
+    )
   end
 
   @doc """
@@ -102,7 +106,10 @@ defmodule Linx.Tty.Keyboard do
     receive do
       {:io_reply, ref, reply} when is_map_key(state.pending, ref) ->
         state = %{state | pending: Map.delete(state.pending, ref)}
-        state |> answered(reply) |> drain() |> deliver() |> read() |> loop()
+
+        # Requests first: what is delivered may end the attach, and a shell that then asks for a line must find ours
+        # before it in the queue. Else its line would swallow the marks.
+        state |> answered(reply) |> drain() |> read() |> deliver() |> read() |> loop()
 
       {:io_reply, ref, reply} ->
         loop(measured(state, ref, reply))
