@@ -386,6 +386,33 @@ defmodule Linx.NFTTest do
     end
   end
 
+  describe "a name declared again" do
+    test "adds elements when it is the same set" do
+      text = """
+      table ip t {
+        set a { type ipv4_addr; elements = { 10.0.0.1 }; }
+        set a { typeof ip saddr; comment "again"; elements = { 10.0.0.2 }; }
+      }
+      """
+
+      assert {:ok, ruleset} = NFT.parse(text)
+      assert length(ruleset.tables[{:ip, "t"}].sets["a"].elements) == 2
+    end
+
+    test "is refused when it is another, as the kernel does" do
+      for second <- [
+            "map a { type ipv4_addr : verdict; }",
+            "set a { type inet_service; }",
+            "set a { type ipv4_addr; flags interval; }"
+          ] do
+        assert {:error, %ParseError{line: 3, message: message}} =
+                 NFT.parse("table ip t {\n  set a { type ipv4_addr; }\n  #{second}\n}")
+
+        assert message == "a is there already, and not the same"
+      end
+    end
+  end
+
   describe "hostile text" do
     test "ends in an error" do
       for text <- [

@@ -173,8 +173,14 @@ defmodule Linx.NFT.Compiler.Script do
 
     set =
       case plan.tables[key].sets[name] do
-        nil -> %{signature: signature, elements: Enum.reverse(nodes), scope: scope}
-        set -> %{set | elements: Enum.reverse(nodes, set.elements)}
+        nil ->
+          %{signature: signature, elements: Enum.reverse(nodes), scope: scope}
+
+        set ->
+          if not Declare.same?(name, {set.signature, set.scope}, {signature, scope}),
+            do: Fault.fail(meta, "#{name} is there already, and not the same")
+
+          %{set | elements: Enum.reverse(nodes, set.elements)}
       end
 
     update(plan, key, &%{&1 | sets: Map.put(&1.sets, name, set)})
