@@ -28,6 +28,12 @@ defmodule Linx.Cgroup.ReconcileTest do
           {"io.max", "8:0 rbps=1 wbps=max riops=max wiops=max", "8:0 rbps=1 wiops=7", false},
           {"io.max", "", "8:0 rbps=max", true},
           {"io.max", "", "8:0 rbps=1", false},
+          {"io.max", "", "", true},
+          {"io.max", "8:0 rbps=1 wbps=max riops=max wiops=max", "", false},
+          {"io.max", "", "8:0", false},
+          {"io.max", "", "8:0 rbps", false},
+          {"io.max", "", "8:0 rbps=max bogus=max", false},
+          {"io.max", "", "8:0 rbps=max\n8:16 rbps=1", false},
           {"io.weight", "default 100", "default 100", true},
           {"io.weight", "default 100", "default 200", false},
           {"memory.max", "1073741824", "1G", true},
@@ -42,6 +48,9 @@ defmodule Linx.Cgroup.ReconcileTest do
           {"cpuset.cpus", "0-2", "0-3", false},
           {"cpuset.cpus", "", "0", false},
           {"cpuset.cpus", "", "", true},
+          {"cpuset.cpus", "0-1,4-5", "0-7:2/4", false},
+          {"cpuset.cpus", "0-1", "1-0", false},
+          {"cpuset.cpus", "0-1", "0-x,-", false},
           {"cpuset.cpus.partition", "member", "root", false}
         ] do
       expected = if same, do: [], else: [{:set, file, value}]

@@ -47,13 +47,15 @@ defmodule Linx.Cgroup.Reconcile.Written do
   end
 
   def same?("io.max", text, value) when is_binary(value) do
-    now = Keyed.nested(text)
+    case device(value) do
+      {:ok, device, limits} ->
+        # A device without a limit has no line.
+        line = text |> Keyed.nested() |> Map.get(device, Map.new(@io_values, &{&1, "max"}))
+        Enum.all?(limits, fn [name, limit] -> Map.get(line, name) == limit end)
 
-    Enum.all?(Keyed.nested(value), fn {device, limits} ->
-      # A device without a limit has no line.
-      line = Map.get(now, device, Map.new(@io_values, &{&1, "max"}))
-      Enum.all?(limits, fn {name, limit} -> Map.get(line, name) == limit end)
-    end)
+      :error ->
+        words(text) == words(value)
+    end
   end
 
   def same?(_file, text, {quota, period}), do: text == "#{quota} #{period}"
@@ -65,6 +67,17 @@ defmodule Linx.Cgroup.Reconcile.Written do
     with {number, suffix} when number >= 0 <- Integer.parse(String.trim(text)),
          {:ok, bits} <- Map.fetch(@suffixes, String.upcase(suffix)) do
       {:ok, number <<< bits}
+    else
+      _ -> :error
+    end
+  end
+
+  # The one line of a device that io.max takes; whatever else it is given it refuses, so that is to be written.
+  defp device(text) do
+    with [device | [_ | _] = words] <- words(text),
+         limits = Enum.map(words, &String.split(&1, "=")),
+         true <- Enum.all?(limits, &match?([name, _limit] when name in @io_values, &1)) do
+      {:ok, device, limits}
     else
       _ -> :error
     end
@@ -89,7 +102,11 @@ defmodule Linx.Cgroup.Reconcile.Written do
   defp range([one]), do: range([one, one])
 
   defp range([first, last]) do
-    with {first, ""} <- Integer.parse(first), {last, ""} <- Integer.parse(last), do: {first, last}
+    with {first, ""} <- Integer.parse(first), {last, ""} <- Integer.parse(last) do
+      {first, last}
+    else
+      _ -> :error
+    end
   end
 
   defp range(_parts), do: :error
