@@ -44,9 +44,9 @@ defmodule Linx.Mount do
   ## File systems that do not answer
 
   A path may lead through a file system whose daemon or server hangs, in somebody else's namespace on purpose. Then a
-  verb waits as long as the kernel does. It holds no scheduler of the VM meanwhile, not a dirty one either: call it in a
-  process that may be given up, and end that, as a `Task` with a timeout does. The thread that waits in its place ends
-  with the file system's answer, or its connection.
+  verb waits as long as the kernel does. After a quarter of a second it holds no scheduler of the VM, not a dirty one
+  either: call it in a process that may be given up, and end that, as a `Task` with a timeout does. The thread that waits
+  in its place ends with the file system's answer, or its connection.
 
   ## Errors
 
