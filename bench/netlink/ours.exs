@@ -42,7 +42,12 @@ defmodule Ours do
 
   defp apart(fun), do: fun |> Task.async() |> Task.await(:infinity)
 
-  def route(n, ifindex) do
+  def routes(count, ifindex) do
+    ifindex = String.to_integer(ifindex)
+    for n <- 0..(String.to_integer(count) - 1), do: route(n, ifindex)
+  end
+
+  defp route(n, ifindex) do
     dst = %Linx.IP{
       bytes: <<21 + Bitwise.bsr(n, 16), Bitwise.bsr(n, 8)::8, n::8, 0>>,
       family: :inet
@@ -74,8 +79,7 @@ case System.argv() do
     end
 
   ["add", name, ifindex, count] ->
-    routes =
-      for n <- 0..(String.to_integer(count) - 1), do: Ours.route(n, String.to_integer(ifindex))
+    routes = Ours.routes(count, ifindex)
 
     Ours.measured(
       name,
@@ -90,8 +94,7 @@ case System.argv() do
     )
 
   ["batch", name, ifindex, count] ->
-    routes =
-      for n <- 0..(String.to_integer(count) - 1), do: Ours.route(n, String.to_integer(ifindex))
+    routes = Ours.routes(count, ifindex)
 
     Ours.measured(
       name,
