@@ -26,7 +26,7 @@ defmodule Linx.ArchitectureTest do
     {~r/^Linx\.Netfilter$/, :processes},
     {~r/^Linx\.Netfilter\.(Push|Pull|Batch|Transaction|Kernel|Interfaces)(\.|$)/, :verbs},
     {~r/^Linx\.Netfilter\./, :values},
-    {~r/^Linx\.Netlink\.(Message|Attr|Codec|Constants|Nfnl\.Header)(\.|$)/, :codecs},
+    {~r/^Linx\.Netlink\.(Message|Attr|Codec|Constants|Heap|Nfnl\.Header)(\.|$)/, :codecs},
     {~r/^Linx\.Netlink\.(Socket|Inbox|Request|Nfnl)(\.|$)/, :kernel},
     {~r/^Linx\.Netlink\.Rtnl\.Monitor$/, :processes},
     {~r/^Linx\.Netlink\.Rtnl\.Monitor\./, :values},

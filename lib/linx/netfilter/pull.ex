@@ -5,13 +5,16 @@ defmodule Linx.Netfilter.Pull do
   import Linx.Netfilter.Wire
 
   alias Linx.Netfilter.Decoder.Assembly
-  alias Linx.Netfilter.{Decoder, Encoder, Error, Heap, Ruleset}
+  alias Linx.Netfilter.{Decoder, Encoder, Error, Ruleset}
   alias Linx.Netfilter.Wire.Writer
-  alias Linx.Netlink.{Request, Socket}
+  alias Linx.Netlink.{Heap, Request, Socket}
   alias Linx.Netlink.Nfnl.Codec
 
   @dump 0x300
   @retries 10
+
+  # What a rule takes while it is decoded.
+  @words 1_000
 
   @doc "The namespace's ruleset."
   @spec whole(Socket.t(), keyword()) :: {:ok, Ruleset.t()} | {:error, Error.t() | term()}
@@ -119,7 +122,7 @@ defmodule Linx.Netfilter.Pull do
          {:ok, rules} <-
            bodies(sock, nft_msg_getrule(), family, only(nfta_rule_table(), name)),
          {:ok, elements} <- elements(sock, sets, name, elements?) do
-      Heap.roomy(length(rules), fn ->
+      Heap.roomy(length(rules) * @words, fn ->
         {:ok,
          Assembly.ruleset(%{
            tables: tables,

@@ -3,12 +3,16 @@ defmodule Linx.Netfilter.Push do
   # The ways a ruleset reaches the kernel: whole tables anew, or what differs and only if nobody else has committed meanwhile.
 
   alias Linx.Netfilter.Encoder.{Batch, Patches}
-  alias Linx.Netfilter.{Diff, Error, Heap, Interfaces, Pull, Ruleset, Transaction}
+  alias Linx.Netfilter.{Diff, Error, Interfaces, Pull, Ruleset, Transaction}
+  alias Linx.Netlink.Heap
   alias Linx.Netlink.Nfnl.Codec
   alias Linx.Netlink.Socket
 
   # A push that lost the race is computed anew this often, after 1, 2, 4, ... ms.
   @reconcile_retries 3
+
+  # What a rule takes while it is encoded.
+  @words 1_000
 
   @doc "Deletes each table that the ruleset names, if it is there, and makes it anew."
   @spec replace(Socket.t(), Ruleset.t()) :: :ok | {:error, Error.t() | term()}
@@ -17,7 +21,8 @@ defmodule Linx.Netfilter.Push do
   end
 
   defp replace(sock, ruleset, destroy) do
-    encoded = Heap.roomy(size(ruleset), fn -> Batch.messages(ruleset, destroy: destroy) end)
+    encoded =
+      Heap.roomy(size(ruleset) * @words, fn -> Batch.messages(ruleset, destroy: destroy) end)
 
     with {:ok, placed} <- encoded do
       case Transaction.commit(sock, placed, []) do

@@ -4,7 +4,7 @@ defmodule Linx.Netlink.Rtnl.Wire do
   # native/linx_wire/src/netlink/rtnl.rs, and the attributes that the walk left: those go through the codec.
 
   alias Linx.{IP, MAC}
-  alias Linx.Netlink.Request
+  alias Linx.Netlink.{Heap, Request}
 
   alias Linx.Netlink.Rtnl.{
     Address,
@@ -18,9 +18,12 @@ defmodule Linx.Netlink.Rtnl.Wire do
     Stats
   }
 
+  # A route and its tuple are 70.
+  @words 80
+
   @spec objects([tuple()] | {reference(), pos_integer()}) :: [struct()]
   def objects(tuples) when is_list(tuples), do: for(tuple <- tuples, do: object(tuple))
-  def objects({dump, count}), do: roomy(count, fn -> taken([], dump) end)
+  def objects({dump, count}), do: Heap.roomy(count * @words, fn -> taken([], dump) end)
 
   defp taken([tuple | tuples], dump), do: [object(tuple) | taken(tuples, dump)]
 
@@ -28,20 +31,6 @@ defmodule Linx.Netlink.Rtnl.Wire do
     case Request.take(dump) do
       [] -> []
       tuples -> taken(tuples, dump)
-    end
-  end
-
-  # A hundred thousand structs would have the heap grown, and all of them copied, five times over. The collector shrinks
-  # it again when it finds it too large. A route and its tuple are 70 words.
-  @words 80
-
-  defp roomy(count, fun) do
-    size = Process.flag(:min_heap_size, count * @words)
-
-    try do
-      fun.()
-    after
-      Process.flag(:min_heap_size, size)
     end
   end
 

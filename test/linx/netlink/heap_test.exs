@@ -1,0 +1,55 @@
+defmodule Linx.Netlink.HeapTest do
+  use ExUnit.Case, async: true
+
+  alias Linx.Netlink.Heap
+
+  # In a process of its own, whose flag nothing else changes.
+  defp apart(fun), do: fun |> Task.async() |> Task.await(:infinity)
+
+  defp least do
+    {:min_heap_size, words} = Process.info(self(), :min_heap_size)
+    words
+  end
+
+  test "gives what the function returns" do
+    assert Heap.roomy(50_000, fn -> :done end) == :done
+    assert Heap.roomy(0, fn -> :done end) == :done
+  end
+
+  test "the heap may be as large while the function runs, and no longer" do
+    {before, within, later} = apart(fn -> {least(), Heap.roomy(50_000, &least/0), least()} end)
+
+    assert within >= 50_000
+    assert later == before
+  end
+
+  test "what raises leaves nothing behind" do
+    {before, later} =
+      apart(fn ->
+        before = least()
+        assert_raise RuntimeError, fn -> Heap.roomy(50_000, fn -> raise "no" end) end
+        {before, least()}
+      end)
+
+    assert later == before
+  end
+
+  test "little is not asked for" do
+    {before, within} = apart(fn -> {least(), Heap.roomy(100, &least/0)} end)
+    assert within == before
+  end
+
+  test "the claim has a limit" do
+    assert apart(fn -> Heap.roomy(1_000_000_000_000, &least/0) end) < 50_000_000
+  end
+
+  test "a caller that asked for more keeps it" do
+    within =
+      apart(fn ->
+        Process.flag(:min_heap_size, 200_000)
+        Heap.roomy(50_000, &least/0)
+      end)
+
+    assert within >= 200_000
+  end
+end
