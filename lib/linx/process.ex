@@ -127,7 +127,8 @@ defmodule Linx.Process do
       signals on and reaps, so that SIGTERM ends a workload that has no handler for it. Default false.
     * `:cgroup`: absolute path of a cgroup v2 directory to start in. When the session ends, every process in it is
       killed (`cgroup.kill`).
-    * `:owner`: who gets the events. Default: the caller.
+    * `:owner`: who gets the events, a pid or a registered name, which may move to another process meanwhile. Default:
+      the caller.
     * `:linger`: true (default) keeps the session after its end; false stops it with the exit reason that `child_spec/1`
       lists.
     * `:auto_proceed`: true goes past the checkpoint at once. Default false.
@@ -322,11 +323,13 @@ defmodule Linx.Process do
   Makes `new_owner` the one that gets the events from now on.
 
   Nothing is lost or sent twice in between: what was sent before went to the old owner, what comes after goes to the
-  new one. An end that has passed is not repeated; `info/1` has it.
+  new one. An end that has passed is not repeated; `info/1` has it. A registered name will do for a pid.
   """
-  @spec set_owner(t(), pid()) :: :ok | {:error, :no_process}
-  def set_owner(session, new_owner) when is_pid(new_owner),
-    do: call(session, {:set_owner, new_owner})
+  @spec set_owner(t(), pid() | atom()) :: :ok | {:error, :no_process}
+  def set_owner(session, new_owner)
+      when is_pid(new_owner) or
+             (is_atom(new_owner) and new_owner != nil and not is_boolean(new_owner)),
+      do: call(session, {:set_owner, new_owner})
 
   @doc "`{:ok, session}` if the workload has a terminal: the session is what reads and writes go through."
   @spec pty_master(t()) :: {:ok, t()} | {:error, term()}

@@ -37,7 +37,7 @@ defmodule Linx.Process.Credit do
   def woken(credit), do: %{credit | delay: {:elapsed, credit.delay}}
 
   @doc "How much to grant now that `owner` is as it is."
-  @spec grant(t(), pid()) ::
+  @spec grant(t(), pid() | port() | nil) ::
           {:grant, pos_integer(), t()} | {:ask_again, pos_integer(), t()} | {:nothing, t()}
   # A timer is running.
   def grant(%{delay: delay} = credit, _owner) when is_integer(delay), do: {:nothing, credit}
@@ -57,6 +57,8 @@ defmodule Linx.Process.Credit do
   defp next(nil), do: @first_delay
   defp next({:elapsed, delay}), do: min(delay * 2, @longest_delay)
 
+  # Nobody reads.
+  defp keeps_up?(owner, _closer?) when not is_pid(owner), do: true
   defp keeps_up?(owner, _closer?) when node(owner) != node(), do: true
 
   defp keeps_up?(owner, closer?) do

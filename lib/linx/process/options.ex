@@ -51,7 +51,7 @@ defmodule Linx.Process.Options do
 
   @type t() :: %{
           request: map(),
-          owner: pid(),
+          owner: pid() | atom(),
           linger: boolean(),
           auto_proceed: boolean(),
           pty?: boolean(),
@@ -154,7 +154,10 @@ defmodule Linx.Process.Options do
   end
 
   defp option(:owner, nil), do: :default
-  defp option(:owner, owner) when is_pid(owner), do: {:ok, :session, %{owner: owner}}
+
+  defp option(:owner, owner) when is_pid(owner) or (is_atom(owner) and not is_boolean(owner)),
+    do: {:ok, :session, %{owner: owner}}
+
   defp option(:owner, owner), do: {:error, {:bad_owner, owner}}
 
   defp option(flag, value) when flag in [:linger, :auto_proceed] do

@@ -245,7 +245,7 @@ defmodule Linx.Process.Session do
   defp perform(state, effects), do: Enum.reduce(effects, state, &effect(&2, &1))
 
   defp effect(state, {:owner, message}) do
-    send(state.owner, message)
+    tell(state, message)
     state
   end
 
@@ -267,6 +267,15 @@ defmodule Linx.Process.Session do
         outbox: :queue.new()
     })
   end
+
+  defp tell(state, message) do
+    with pid when is_pid(pid) <- owner(state), do: send(pid, message)
+  end
+
+  # A name is looked up each time: what its owner's successor is there for goes to the successor. Nobody of that name is
+  # like an owner that has ended.
+  defp owner(%{owner: pid}) when is_pid(pid), do: pid
+  defp owner(%{owner: name}), do: Process.whereis(name)
 
   defp add_waiter(state, from, timeout) do
     if timeout != :infinity, do: Process.send_after(self(), {:wait_timeout, from}, timeout)
@@ -330,7 +339,7 @@ defmodule Linx.Process.Session do
   defp account(state, _event), do: state
 
   defp grant(state, credit) do
-    case Credit.grant(credit, state.owner) do
+    case Credit.grant(credit, owner(state)) do
       {:grant, bytes, credit} ->
         to_agent(%{state | credit: credit}, {:credit, bytes})
 
@@ -362,7 +371,7 @@ defmodule Linx.Process.Session do
         case Protocol.decode(frame) do
           {:ok, {:ended, _outcome, _usage} = event} ->
             {life, effects} = Lifecycle.event(state.life, event)
-            for {:owner, message} <- effects, do: send(state.owner, message)
+            for {:owner, message} <- effects, do: tell(state, message)
             for from <- state.waiters, do: GenServer.reply(from, Lifecycle.answer(life))
 
           _other ->

@@ -336,6 +336,33 @@ defmodule Linx.Process.SessionTest do
       until(fn -> not alive?(pid) end)
     end
 
+    test "an owner by name gets the events of its name, whoever has it" do
+      test = self()
+      name = :"linx_owner_#{System.unique_integer([:positive])}"
+      {session, _pid} = running(argv: ["/bin/sleep", "60"])
+
+      assert :ok = P.set_owner(session, name)
+      first = named(name, test)
+      Process.exit(first, :kill)
+      until(fn -> Process.whereis(name) == nil end)
+
+      second = named(name, test)
+      :ok = P.signal(session, 9)
+      assert_receive {^second, {:linx_process, :signaled, 9}}, 5_000
+    end
+
+    test "a supervised session tells an owner by name, and is content without one" do
+      name = :"linx_owner_#{System.unique_integer([:positive])}"
+      {:ok, session} = P.spawn(argv: ["/bin/true"], owner: name, auto_proceed: true)
+      assert {:ok, {:exited, 0}} = P.wait(session)
+
+      owner = named(name, self())
+      child = {P, argv: ["/bin/true"], owner: name, auto_proceed: true, restart: :transient}
+      {:ok, supervisor} = Supervisor.start_link([child], strategy: :one_for_one)
+      assert_receive {^owner, {:linx_process, :exited, 0}}, 5_000
+      Supervisor.stop(supervisor)
+    end
+
     test "set_owner moves the events" do
       test = self()
       {session, _pid} = parked(argv: ["/bin/true"])
@@ -385,5 +412,30 @@ defmodule Linx.Process.SessionTest do
 
       assert owners -- sessions == owners
     end
+  end
+
+  # A process of that name that hands on what it gets, with its own pid.
+  defp named(name, to) do
+    start_supervised!(
+      {Task,
+       fn ->
+         Process.register(self(), name)
+         send(to, {:registered, self()})
+         forward(to)
+       end},
+      id: make_ref(),
+      restart: :temporary
+    )
+
+    assert_receive {:registered, pid}, 5_000
+    pid
+  end
+
+  defp forward(to) do
+    receive do
+      message -> send(to, {self(), message})
+    end
+
+    forward(to)
   end
 end

@@ -95,7 +95,8 @@ defmodule Linx.Process.OptionsTest do
     assert request(cwd: "relative").cwd == "relative"
     assert refused(cwd: "") == {:bad_cwd, ""}
     assert refused(cgroup: "relative") == {:bad_cgroup, "relative"}
-    assert refused(owner: :name) == {:bad_owner, :name}
+    assert refused(owner: "name") == {:bad_owner, "name"}
+    assert refused(owner: true) == {:bad_owner, true}
     assert request(arg0: "x") |> Map.take([:argv, :path]) == %{argv: ["x"], path: "/bin/true"}
     assert refused(arg0: 1) == {:bad_arg0, 1}
   end
