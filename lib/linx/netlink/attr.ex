@@ -28,15 +28,19 @@ defmodule Linx.Netlink.Attr do
   @doc """
   The bytes of a list of attributes, in its order.
 
-  Raises `ArgumentError` for a payload of more than 65 531 bytes, which a 16-bit length cannot say.
+  Raises `ArgumentError` for a payload of more than 65 531 bytes, which a 16-bit length cannot say, and for what is no pair
+  of a 16-bit type and iodata.
 
       iex> Linx.Netlink.Attr.encode([{3, "lo\\0"}])
       <<7::native-16, 3::native-16, "lo", 0, 0>>
   """
   @spec encode([{0..65535, iodata()}]) :: binary()
   def encode(attrs) when is_list(attrs) do
-    IO.iodata_to_binary(for {type, value} <- attrs, do: put(type, value, []))
+    IO.iodata_to_binary(Enum.map(attrs, &one/1))
   end
+
+  defp one({type, value}), do: put(type, value, [])
+  defp one(other), do: raise(ArgumentError, "not a netlink attribute: #{inspect(other)}")
 
   # One attribute before `tail`. Every length that is not known beforehand passes here.
   @doc false

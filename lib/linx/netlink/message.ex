@@ -30,6 +30,8 @@ defmodule Linx.Netlink.Message do
   @doc """
   The bytes of a message, padded so that messages can follow each other in one buffer.
 
+  Raises `ArgumentError` for a number that its field of the header cannot hold.
+
       iex> Linx.Netlink.Message.encode(%Linx.Netlink.Message{type: 18, flags: 0x301, seq: 1})
       <<16::native-32, 18::native-16, 0x301::native-16, 1::native-32, 0::native-32>>
   """
@@ -43,7 +45,9 @@ defmodule Linx.Netlink.Message do
   # The same without a struct, for requests.
   @doc false
   @spec frame(0..65535, 0..65535, non_neg_integer(), non_neg_integer(), iodata()) :: iodata()
-  def frame(type, flags, seq, pid, payload) do
+  def frame(type, flags, seq, pid, payload)
+      when type in 0..0xFFFF and flags in 0..0xFFFF and seq in 0..0xFFFFFFFF and
+             pid in 0..0xFFFFFFFF do
     size = IO.iodata_length(payload)
 
     [
@@ -52,6 +56,11 @@ defmodule Linx.Netlink.Message do
       payload,
       padding(size)
     ]
+  end
+
+  def frame(type, flags, seq, pid, _payload) do
+    raise ArgumentError,
+          "not a netlink header: type #{inspect(type)}, flags #{inspect(flags)}, seq #{inspect(seq)}, pid #{inspect(pid)}"
   end
 
   @doc """

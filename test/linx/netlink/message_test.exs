@@ -17,6 +17,16 @@ defmodule Linx.Netlink.MessageTest do
       assert Message.decode(bytes) == messages
     end
 
+    test "a number that the header cannot hold raises" do
+      for field <- [:type, :flags, :seq, :pid], value <- [-1, 0x1_0000_0000, nil, "1"] do
+        message = Map.replace!(%Message{}, field, value)
+        assert_raise ArgumentError, ~r/#{field} /, fn -> Message.encode(message) end
+      end
+
+      assert_raise ArgumentError, fn -> Message.encode(%Message{type: 0x10000}) end
+      assert_raise ArgumentError, fn -> Message.encode(%Message{flags: 0x10000}) end
+    end
+
     test "the last message needs no padding" do
       bytes = Message.encode(%Message{type: 16, payload: "abc"})
       assert [%Message{payload: "abc"}] = Message.decode(binary_part(bytes, 0, 19))
@@ -53,6 +63,12 @@ defmodule Linx.Netlink.MessageTest do
 
       assert_raise ArgumentError, ~r/65532 bytes/, fn -> Attr.encode([{1, [longest, "x"]}]) end
       assert_raise ArgumentError, fn -> Attr.encode([{65_536, ""}]) end
+    end
+
+    test "what is no attribute raises and is not left out" do
+      for other <- [{1, "a", 3}, :mtu, "a", {1, nil}, {1, 5}, {-1, "a"}, {"1", "a"}] do
+        assert_raise ArgumentError, fn -> Attr.encode([{1, "a"}, other]) end
+      end
     end
 
     test "decode keeps the flag bits of a type, scan takes them off" do
