@@ -78,6 +78,7 @@ defmodule Linx.Netlink.Codec do
       for({:field, name, _} <- schema.header, do: name) ++ Enum.map(schema.attrs, &elem(&1, 1))
 
     check_names!(names, __CALLER__)
+    check_attrs!(schema, __CALLER__)
 
     rest_fields = if schema.rest, do: [{elem(schema.rest, 0), []}], else: []
 
@@ -173,4 +174,41 @@ defmodule Linx.Netlink.Codec do
         raise ArgumentError, "#{inspect(caller.module)} declares #{inspect(name)} twice"
     end
   end
+
+  @simple [:string, :binary, :flag]
+
+  defp check_attrs!(schema, caller) do
+    header = for {:field, name, _} <- schema.header, do: name
+
+    Enum.reduce(schema.attrs, {[], header}, fn {number, name, type}, {numbers, names} ->
+      if number in numbers do
+        raise ArgumentError, "#{inspect(caller.module)} declares attribute #{number} twice"
+      end
+
+      check_type!(type, name, names, caller)
+      {[number | numbers], [name | names]}
+    end)
+  end
+
+  defp check_type!({:{}, _, [:dispatch, field, _table]}, name, declared, caller) do
+    unless field in declared do
+      raise ArgumentError,
+            "#{inspect(caller.module)}: #{inspect(name)} depends on #{inspect(field)}, which nothing before it declares"
+    end
+  end
+
+  # A misspelt type would otherwise be taken for a module, and be missed at the first message only.
+  defp check_type!(type, name, _declared, caller) when is_atom(type) do
+    unless is_scalar(type) or type in @simple or module?(type) do
+      raise ArgumentError,
+            "#{inspect(caller.module)}: #{inspect(name)} has the unknown type #{inspect(type)}"
+    end
+  end
+
+  defp check_type!(_type, _name, _declared, _caller), do: :ok
+
+  defp module?(type),
+    do:
+      match?("Elixir." <> _, Atom.to_string(type)) or
+        match?({:module, _}, Code.ensure_compiled(type))
 end

@@ -185,7 +185,11 @@ defmodule Linx.Netlink.CodecTest do
     for {block, reason} <- [
           {"attr 1, :a, :u8\nattr 2, :a, :u8", ~r/twice/},
           {"field :a, :u8", ~r/not part of a codec/},
-          {"header do\n attr 1, :a, :u8\nend", ~r/header/}
+          {"header do\n attr 1, :a, :u8\nend", ~r/header/},
+          {"attr 1, :a, :u8\nattr 1, :b, :u8", ~r/attribute 1 twice/},
+          {"attr 1, :a, :strnig", ~r/unknown type :strnig/},
+          {"attr 1, :a, {:dispatch, :kind, %{}}", ~r/depends on :kind/},
+          {"attr 1, :a, {:dispatch, :kind, %{}}\nattr 2, :kind, :string", ~r/depends on :kind/}
         ] do
       code = "defmodule Bad#{System.unique_integer([:positive])} do
         use Linx.Netlink.Codec
