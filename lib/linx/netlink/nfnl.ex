@@ -53,12 +53,10 @@ defmodule Linx.Netlink.Nfnl do
   @doc false
   @spec transact(Socket.t(), [Message.t()], atom() | 0..255, keyword()) ::
           {:ok, [{non_neg_integer(), Error.t()}]} | {:error, Error.t()}
-  def transact(_socket, [], _subsys, _opts), do: {:ok, []}
-
   def transact(%Socket{} = socket, inner, subsys, opts) do
     count = length(inner) + 2
     first = Socket.next_seqs(socket, count)
-    opening = Codec.batch_begin(subsys, Keyword.take(opts, [:genid]))
+    opening = Codec.batch_begin(subsys, opts)
     bytes = frames([opening | inner], first, [Codec.batch_end(subsys)])
 
     with {:ok, _messages, failures, _torn?} <-
@@ -75,6 +73,6 @@ defmodule Linx.Netlink.Nfnl do
 
   defp frames([], seq, [last]), do: [frame(last, seq)]
 
-  defp frame(message, seq),
+  defp frame(%Message{} = message, seq),
     do: Message.frame(message.type, Bitwise.bor(message.flags, @request), seq, 0, message.payload)
 end

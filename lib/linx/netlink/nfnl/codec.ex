@@ -65,18 +65,23 @@ defmodule Linx.Netlink.Nfnl.Codec do
   The message that opens a batch for a subsystem.
 
   With `genid: n` the kernel refuses the batch with ERESTART unless the ruleset's generation is still `n`.
-  Raises `ArgumentError` for an unknown subsystem.
+  Raises `ArgumentError` for an unknown subsystem, another option, and a generation that is no 32-bit number.
   """
   @spec batch_begin(:nftables | :ctnetlink | :queue | :ulog | 0..255, keyword()) :: Message.t()
   def batch_begin(subsys, opts \\ []) do
-    genid =
-      case Keyword.get(opts, :genid) do
-        nil -> <<>>
-        id -> <<8::native-16, @batch_genid::native-16, id::32>>
-      end
-
-    %Message{type: @batch_begin, payload: encode_nfgenmsg(:unspec, subsys(subsys)) <> genid}
+    %Message{
+      type: @batch_begin,
+      payload: encode_nfgenmsg(:unspec, subsys(subsys)) <> batch_genid(opts)
+    }
   end
+
+  defp batch_genid(opts) when opts in [[], [genid: nil]], do: <<>>
+
+  defp batch_genid(genid: id) when id in 0..0xFFFFFFFF,
+    do: <<8::native-16, @batch_genid::native-16, id::32>>
+
+  defp batch_genid(opts),
+    do: raise(ArgumentError, "not the options of a batch: #{inspect(opts)}")
 
   @doc "The message that closes a batch; the kernel carries it out when it has read this one. Raises `ArgumentError` for an unknown subsystem."
   @spec batch_end(:nftables | :ctnetlink | :queue | :ulog | 0..255) :: Message.t()
