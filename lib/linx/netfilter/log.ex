@@ -24,7 +24,7 @@ defmodule Linx.Netfilter.Log do
   alias Linx.Netfilter.{Error, Wire}
   alias Linx.Netfilter.Log.Event
   alias Linx.Netfilter.Wire.Writer
-  alias Linx.Netlink.{Inbox, Request}
+  alias Linx.Netlink.{Inbox, Request, Socket}
   alias Linx.Netlink.Nfnl.Codec
 
   @netlink_netfilter 12
@@ -38,7 +38,7 @@ defmodule Linx.Netfilter.Log do
   @type opt ::
           {:owner, pid()}
           | {:group, 1..65535}
-          | {:netns, Linx.Netlink.Socket.netns()}
+          | {:netns, Socket.netns()}
           | {:copy_mode, :none | :meta | :packet | {:packet, non_neg_integer()}}
           | {:qthresh, 1..1024}
           | {:timeout_ms, non_neg_integer()}
@@ -82,7 +82,7 @@ defmodule Linx.Netfilter.Log do
 
   defp option?({:owner, pid}), do: is_pid(pid)
   defp option?({:group, n}), do: n in 1..65535
-  defp option?({:netns, _netns}), do: true
+  defp option?({:netns, netns}), do: Socket.check_netns!(netns) == :ok
   defp option?({:copy_mode, mode}) when mode in [:none, :meta, :packet], do: true
   defp option?({:copy_mode, {:packet, n}}), do: is_integer(n) and n >= 0
   defp option?({:qthresh, n}), do: n in 1..1024
@@ -94,7 +94,7 @@ defmodule Linx.Netfilter.Log do
   defp option?({:families, list}),
     do: is_list(list) and list != [] and Enum.all?(list, &is_map_key(@families, &1))
 
-  defp option?({:rcvbuf, n}), do: is_integer(n) and n > 0
+  defp option?({:rcvbuf, n}), do: n in 1..0x3FFFFFFF
   defp option?(_other), do: false
 
   @impl true
@@ -112,7 +112,8 @@ defmodule Linx.Netfilter.Log do
       {:ok, state, {:continue, :arm}}
     else
       {:error, %Linx.Netlink.Error{} = error} ->
-        {:stop,
+        # Not {:stop, _}: that would take the caller with it.
+        {:error,
          Error.from_posix(error.errno, :log_listen,
            code: error.code,
            message: error.message,
@@ -120,7 +121,7 @@ defmodule Linx.Netfilter.Log do
          )}
 
       {:error, reason} ->
-        {:stop, reason}
+        {:error, reason}
     end
   end
 

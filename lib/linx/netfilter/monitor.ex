@@ -24,7 +24,7 @@ defmodule Linx.Netfilter.Monitor do
   use GenServer
 
   alias Linx.Netfilter.{Decoder, Error}
-  alias Linx.Netlink.{Inbox, Message}
+  alias Linx.Netlink.{Inbox, Message, Socket}
 
   @netlink_netfilter 12
   @nfnlgrp_nftables 7
@@ -33,7 +33,7 @@ defmodule Linx.Netfilter.Monitor do
 
   @type opt ::
           {:owner, pid()}
-          | {:netns, Linx.Netlink.Socket.netns()}
+          | {:netns, Socket.netns()}
           | {:since_gen, non_neg_integer()}
           | {:rcvbuf, pos_integer()}
 
@@ -62,9 +62,9 @@ defmodule Linx.Netfilter.Monitor do
   defp checked(opts) do
     Enum.each(opts, fn
       {:owner, pid} when is_pid(pid) -> :ok
-      {:netns, _netns} -> :ok
+      {:netns, netns} -> Socket.check_netns!(netns)
       {:since_gen, n} when is_integer(n) and n >= 0 -> :ok
-      {:rcvbuf, n} when is_integer(n) and n > 0 -> :ok
+      {:rcvbuf, n} when n in 1..0x3FFFFFFF -> :ok
       other -> raise ArgumentError, "not an option of a monitor: #{inspect(other)}"
     end)
 
@@ -97,11 +97,12 @@ defmodule Linx.Netfilter.Monitor do
         {:ok, state, {:continue, :arm}}
 
       {:error, %Linx.Netlink.Error{} = error} ->
-        {:stop,
+        # Not {:stop, _}: that would take the caller with it.
+        {:error,
          Error.from_posix(error.errno, :subscribe, code: error.code, message: error.message)}
 
       {:error, reason} ->
-        {:stop, reason}
+        {:error, reason}
     end
   end
 

@@ -107,6 +107,12 @@ defmodule Linx.Netlink.Socket do
     end
   end
 
+  # For processes that open a socket as they start: a caller's mistake is to raise in the caller.
+  @doc false
+  @spec check_netns!(term()) :: :ok
+  def check_netns!(session) when is_pid(session), do: :ok
+  def check_netns!(netns), do: with({:ok, _} <- target(netns), do: :ok)
+
   @doc """
   Closes the socket. Closing it again does nothing.
   """

@@ -16,6 +16,14 @@ defmodule Linx.Netlink.MonitorTest do
     %{ns: ns, socket: Netns.open(ns)}
   end
 
+  test "a namespace that is none raises in the caller and starts nothing" do
+    for netns <- [:blue, {:pid, 0}, {:path, ""}, "/proc/self/ns/net", nil] do
+      assert_raise ArgumentError, ~r/not a network namespace/, fn ->
+        Monitor.subscribe(self(), netns: netns)
+      end
+    end
+  end
+
   test "every kind of object, as a read gives it", %{ns: ns, socket: socket} do
     {:ok, monitor} = Monitor.subscribe(self(), netns: Netns.target(ns))
 

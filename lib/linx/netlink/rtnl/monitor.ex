@@ -63,7 +63,8 @@ defmodule Linx.Netlink.Rtnl.Monitor do
   By default it listens to links, neighbours, and IPv4 and IPv6 addresses, routes and rules, in the VM's own namespace,
   with a buffer of 4 MiB (as far as net.core.rmem_max lets it, for one without privilege).
 
-  A socket that cannot be opened is `{:error, reason}`, as in `Linx.Netlink.Socket.open/2`.
+  A bad option raises `ArgumentError`. A socket that cannot be opened is `{:error, reason}`, as in
+  `Linx.Netlink.Socket.open/2`.
   """
   @spec start_link([opt()]) :: GenServer.on_start()
   def start_link(opts) do
@@ -76,6 +77,7 @@ defmodule Linx.Netlink.Rtnl.Monitor do
       raise ArgumentError, "not the options of a monitor: #{inspect(opts)}"
     end
 
+    :ok = Socket.check_netns!(opts[:netns])
     GenServer.start_link(__MODULE__, opts)
   end
 
