@@ -65,6 +65,34 @@ defmodule Linx.Netlink.RtnlTest do
       assert text =~ "VXLAN ID"
     end
 
+    test "where the kernel gives no words, the verb does", %{socket: socket} do
+      veth(socket)
+      :ok = Address.add(socket, "v0", "192.0.2.2", 24)
+      :ok = Link.create_bridge(socket, "br0")
+
+      for {refused, errno, message} <- [
+            {Link.create_bridge(socket, "br0"), :eexist, ~s(interface "br0" exists already)},
+            {Link.create_veth(socket, "v2", "v1"), :eexist,
+             ~s(interface "v2" or its peer "v1" exists already)},
+            {Link.set_name(socket, "v0", "br0"), :eexist, ~s(interface "br0" exists already)},
+            {Link.delete(socket, "lo"), :eopnotsupp, ~s(interface "lo" cannot be deleted)},
+            {Link.move_to_netns(socket, "v0", 0x7FFFFFFF), :esrch, "no such process 2147483647"},
+            {Route.get(socket, "203.0.113.1"), :enetunreach, "no route to 203.0.113.1"},
+            {Route.delete_default(socket, "192.0.2.1"), :esrch, "no such route to default"},
+            {Rule.delete(socket, table: 99), :enoent, "no such rule"},
+            {Neighbour.delete(socket, "v0", "192.0.2.3"), :enoent,
+             ~s(192.0.2.3 is no neighbour on "v0")}
+          ] do
+        assert {:error, %Error{errno: ^errno, message: ^message}} = refused
+      end
+    end
+
+    test "an index is not among what may be set of a link", %{socket: socket} do
+      veth(socket)
+      assert {:error, {:bad_option, {:index, 1}}} = Link.set(socket, "v0", index: 1, up: false)
+      assert {:ok, %Link{index: 1}} = Link.get(socket, "lo")
+    end
+
     test "which of two names was at fault", %{socket: socket} do
       assert {:error, %Error{errno: :enodev, message: "no such parent interface \"nope\""}} =
                Link.create_macvlan(socket, "m0", "nope")

@@ -153,11 +153,8 @@ defmodule Linx.Netlink.Rtnl.Address do
          do: Call.batch(socket, for(a <- addresses, do: __op__(verb, Tuple.to_list(a), index)))
   end
 
-  defp run(socket, verb, ref, args) do
-    with {:ok, index} <- Link.index(socket, ref) do
-      Call.change(socket, __op__(verb, [ref | args], fn ^ref -> {:ok, index} end))
-    end
-  end
+  defp run(socket, verb, ref, args),
+    do: Call.change(socket, Link.named(socket, [ref], &__op__(verb, [ref | args], &1)))
 
   @doc false
   def __names__(_verb, [name | _]), do: [name]
@@ -172,12 +169,17 @@ defmodule Linx.Netlink.Rtnl.Address do
          {:ok, address} <- options(opts, address),
          address = preferred(address, opts) do
       {type, flags} = type(verb)
-      Call.op(type, flags, address, Call.no_such("interface", link))
+      Call.op(type, flags, address, Call.no_such("interface", link, &refusal(&1, ip, prefix)))
     end
   end
 
   def __op__(verb, args, _index),
     do: raise(ArgumentError, "no change for a batch: #{inspect({__MODULE__, verb, args})}")
+
+  # What an errno says where the kernel says no more: before 6.3 it had no words here.
+  defp refusal(:eexist, ip, prefix), do: "#{ip}/#{prefix} exists already"
+  defp refusal(:eaddrnotavail, ip, prefix), do: "no such address #{ip}/#{prefix}"
+  defp refusal(_errno, _ip, _prefix), do: nil
 
   # An address that is a struct already.
   @doc false

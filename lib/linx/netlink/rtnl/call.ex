@@ -93,16 +93,23 @@ defmodule Linx.Netlink.Rtnl.Call do
 
   defp place(error, _message, _body), do: error
 
-  @doc "For `explain`: the kernel's ENODEV says nothing of which name was wrong."
-  @spec no_such(String.t(), String.t() | integer()) :: (Error.t() -> Error.t())
-  def no_such(what, name) do
+  @doc "For `explain`: words for a refusal that the kernel sends without any, by its errno."
+  @spec words((atom() -> String.t() | nil)) :: (Error.t() -> Error.t())
+  def words(text) do
     fn
-      %Error{errno: errno, message: nil} = error when errno in [:enodev, :enxio] ->
-        %{error | message: "no such #{what} #{inspect(name)}"}
-
-      error ->
-        error
+      %Error{message: nil, stage: nil} = error -> %{error | message: text.(error.errno)}
+      error -> error
     end
+  end
+
+  @doc "The same: which name was wrong, and what else `text` knows."
+  @spec no_such(String.t(), String.t() | integer(), (atom() -> String.t() | nil)) ::
+          (Error.t() -> Error.t())
+  def no_such(what, name, text \\ fn _errno -> nil end) do
+    words(fn
+      errno when errno in [:enodev, :enxio] -> "no such #{what} #{inspect(name)}"
+      errno -> text.(errno)
+    end)
   end
 
   @doc "Flags of a NEW: strict creation, creation or replacement, creation beside what is there."

@@ -154,11 +154,12 @@ defmodule Linx.Netlink.Rtnl.Link do
 
   # All of `refs` in one exchange, as a function.
   @doc false
-  @spec indices(Socket.t(), [ref()]) ::
+  @spec indices(Socket.t(), [ref()], String.t()) ::
           {:ok, (ref() -> {:ok, pos_integer()} | {:error, term()})} | {:error, Error.t()}
-  def indices(_socket, []), do: {:ok, &numbered/1}
+  def indices(socket, refs, what \\ "interface")
+  def indices(_socket, [], _what), do: {:ok, &numbered/1}
 
-  def indices(socket, refs) do
+  def indices(socket, refs, what) do
     known =
       for ref <- Enum.uniq(refs), not is_integer(ref), do: {ref, Options.identify(ref)}
 
@@ -167,7 +168,7 @@ defmodule Linx.Netlink.Rtnl.Link do
     with {:ok, answers} <- Request.lookup(socket, requests) do
       {found, []} =
         Enum.map_reduce(known, answers, fn
-          {ref, {:ok, _}}, [answer | answers] -> {{ref, found(ref, answer)}, answers}
+          {ref, {:ok, _}}, [answer | answers] -> {{ref, found(ref, answer, what)}, answers}
           {ref, error}, answers -> {{ref, error}, answers}
         end)
 
@@ -180,8 +181,28 @@ defmodule Linx.Netlink.Rtnl.Link do
   defp numbered(index) when is_integer(index) and index > 0, do: {:ok, index}
   defp numbered(ref), do: {:error, {:invalid_name, ref}}
 
-  defp found(_ref, {:ok, body}), do: {:ok, decode(body).index}
-  defp found(ref, {:error, error}), do: {:error, Call.no_such("interface", ref).(error)}
+  defp found(_ref, {:ok, body}, _what), do: {:ok, decode(body).index}
+  defp found(ref, {:error, error}, what), do: {:error, Call.no_such(what, ref).(error)}
+
+  # A change that names links by the way. All else in it is checked before the kernel is asked for them.
+  @doc false
+  @spec named(
+          Socket.t(),
+          [ref()],
+          ((ref() -> {:ok, pos_integer()} | {:error, term()}) -> Call.op()),
+          String.t()
+        ) :: Call.op()
+  def named(socket, refs, build, what \\ "interface") do
+    if Enum.all?(refs, &is_integer/1) do
+      build.(&numbered/1)
+    else
+      with {:ok, _} <- build.(&name/1),
+           {:ok, index} <- indices(socket, refs, what),
+           do: build.(index)
+    end
+  end
+
+  defp name(ref), do: with({:ok, _} <- Options.identify(ref), do: {:ok, 1})
 
   @doc """
   Whether the link is administratively up (IFF_UP). Whether it can carry packets is another matter: `operstate`.
@@ -202,8 +223,10 @@ defmodule Linx.Netlink.Rtnl.Link do
   """
   @spec create(Socket.t(), binary(), atom() | binary(), keyword()) :: :ok | {:error, term()}
   def create(socket, name, kind, opts \\ []) do
-    with {:ok, index} <- indices(socket, create_names(opts)),
-         do: Call.change(socket, __op__(:create, [name, kind, opts], index))
+    Call.change(
+      socket,
+      named(socket, create_names(opts), &__op__(:create, [name, kind, opts], &1))
+    )
   end
 
   @doc """
@@ -228,8 +251,8 @@ defmodule Linx.Netlink.Rtnl.Link do
     do: on_parent(socket, name, :vlan, parent, id: vlan_id)
 
   defp on_parent(socket, name, kind, parent, opts) do
-    with {:ok, parent} <- index(socket, parent, "parent interface"),
-         do: create(socket, name, kind, [{:link, parent} | opts])
+    build = &__op__(:create, [name, kind, [{:link, parent} | opts]], &1)
+    Call.change(socket, named(socket, [parent], build, "parent interface"))
   end
 
   @doc """
@@ -333,8 +356,7 @@ defmodule Linx.Netlink.Rtnl.Link do
   """
   @spec set(Socket.t(), ref(), keyword()) :: :ok | {:error, term()}
   def set(socket, ref, opts) do
-    with {:ok, index} <- indices(socket, create_names(opts)),
-         do: Call.change(socket, __op__(:set, [ref, opts], index))
+    Call.change(socket, named(socket, create_names(opts), &__op__(:set, [ref, opts], &1)))
   end
 
   @doc "Brings a link up (sets IFF_UP)."
@@ -358,8 +380,8 @@ defmodule Linx.Netlink.Rtnl.Link do
   def set_master(socket, ref, nil), do: set(socket, ref, master: nil)
 
   def set_master(socket, ref, master) do
-    with {:ok, index} <- index(socket, master, "master interface"),
-         do: set(socket, ref, master: index)
+    build = &__op__(:set, [ref, [master: master]], &1)
+    Call.change(socket, named(socket, [master], build, "master interface"))
   end
 
   @doc """
@@ -370,7 +392,9 @@ defmodule Linx.Netlink.Rtnl.Link do
     with {:ok, new_name} <- Options.new_name(new_name),
          # Looked up first: a name in the request is the new one, not the one to look for.
          {:ok, index} <- index(socket, ref) do
-      Call.change(socket, Call.op(@rtm_setlink, 0, %__MODULE__{index: index, name: new_name}))
+      explain = Call.no_such("interface", ref, &taken(&1, new_name))
+      request = %__MODULE__{index: index, name: new_name}
+      Call.change(socket, Call.op(@rtm_setlink, 0, request, explain))
     end
   end
 
@@ -383,7 +407,7 @@ defmodule Linx.Netlink.Rtnl.Link do
   @spec move_to_netns(Socket.t(), ref(), pos_integer() | Socket.netns()) :: :ok | {:error, term()}
   def move_to_netns(socket, ref, pid) when is_integer(pid) and pid in 1..0x7FFFFFFF do
     with {:ok, request} <- Options.identify(ref),
-         do: change(socket, %{request | net_ns_pid: pid}, ref)
+         do: change(socket, %{request | net_ns_pid: pid}, ref, &no_process(&1, pid))
   end
 
   def move_to_netns(socket, ref, netns) do
@@ -415,20 +439,39 @@ defmodule Linx.Netlink.Rtnl.Link do
   def delete_altname(socket, ref, name), do: altname(socket, @rtm_dellinkprop, ref, name)
 
   defp altname(socket, type, ref, name) do
-    with {:ok, index} <- index(socket, ref),
-         {:ok, _} <- Options.identify(name) do
+    with {:ok, _} <- Options.identify(name),
+         {:ok, index} <- index(socket, ref) do
       flags = if type == @rtm_newlinkprop, do: Call.create(), else: 0
       Call.change(socket, Call.op(type, flags, %__MODULE__{index: index, altnames: [name]}))
     end
   end
 
-  defp change(socket, request, ref),
-    do: Call.change(socket, Call.op(@rtm_setlink, 0, request, Call.no_such("interface", ref)))
+  defp change(socket, request, ref, text \\ fn _errno -> nil end) do
+    explain = Call.no_such("interface", ref, text)
+    Call.change(socket, Call.op(@rtm_setlink, 0, request, explain))
+  end
+
+  # -- what an errno says where the kernel says no more ------------------------------------------------------------------
+
+  defp taken(:eexist, name), do: "interface #{inspect(name)} exists already"
+  defp taken(_errno, _name), do: nil
+
+  # A pair has two names, and the kernel does not tell which is taken.
+  defp taken(:eexist, name, %LinkInfo{info_data: %{peer: %{name: peer}}}),
+    do: "interface #{inspect(name)} or its peer #{inspect(peer)} exists already"
+
+  defp taken(errno, name, _linkinfo), do: taken(errno, name)
+
+  defp undeletable(:eopnotsupp, ref), do: "interface #{inspect(ref)} cannot be deleted"
+  defp undeletable(_errno, _ref), do: nil
+
+  defp no_process(:esrch, pid), do: "no such process #{pid}"
+  defp no_process(_errno, _pid), do: nil
 
   # -- the verbs as values ---------------------------------------------------------------------------------------------
 
   @doc false
-  def __names__(:create, [_name, _kind, opts]) when is_list(opts), do: create_names(opts)
+  def __names__(:create, [_name, _kind, opts]), do: create_names(opts)
 
   def __names__(verb, [_, _, parent | _])
       when verb in [:create_macvlan, :create_ipvlan, :create_vlan], do: [parent]
@@ -436,13 +479,15 @@ defmodule Linx.Netlink.Rtnl.Link do
   def __names__(verb, [_, parent | _])
       when verb in [:create_macvlan, :create_ipvlan, :create_vlan], do: [parent]
 
-  def __names__(:set, [_ref, opts]) when is_list(opts), do: create_names(opts)
+  def __names__(:set, [_ref, opts]), do: create_names(opts)
   def __names__(:set_master, [_ref, master]) when master != nil, do: [master]
   def __names__(_verb, _args), do: []
 
-  defp create_names(opts) do
-    for {key, ref} <- opts, key in [:link, :master], is_binary(ref), do: ref
-  end
+  defp create_names([{key, ref} | opts]) when key in [:link, :master] and is_binary(ref),
+    do: [ref | create_names(opts)]
+
+  defp create_names([_ | opts]), do: create_names(opts)
+  defp create_names(_end), do: []
 
   @doc false
   def __op__(:create, [name, kind], index), do: __op__(:create, [name, kind, []], index)
@@ -453,7 +498,8 @@ defmodule Linx.Netlink.Rtnl.Link do
          {:ok, link, own} <- Options.set(opts, %__MODULE__{name: name}, index),
          {:ok, data} <- LinkInfo.data(kind, own) do
       link = %{link | linkinfo: %LinkInfo{kind: kind, info_data: data}}
-      Call.op(@rtm_newlink, Call.create(), link, Call.no_such("parent interface", link.link))
+      explain = Call.no_such("parent interface", link.link, &taken(&1, name, link.linkinfo))
+      Call.op(@rtm_newlink, Call.create(), link, explain)
     end
   end
 
@@ -475,11 +521,18 @@ defmodule Linx.Netlink.Rtnl.Link do
 
   def __op__(:delete, [ref], _index) do
     with {:ok, request} <- Options.identify(ref),
-         do: Call.op(@rtm_dellink, 0, request, Call.no_such("interface", ref))
+         do:
+           Call.op(
+             @rtm_dellink,
+             0,
+             request,
+             Call.no_such("interface", ref, &undeletable(&1, ref))
+           )
   end
 
   def __op__(:set, [ref, opts], index) do
     with {:ok, request} <- Options.identify(ref),
+         :ok <- Options.no_index(opts),
          {:ok, request, []} <- Options.set(opts, request, index) do
       Call.op(@rtm_setlink, 0, request, Call.no_such("interface", ref))
     else

@@ -127,10 +127,8 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
          do: Call.batch(socket, for(n <- neighbours, do: __op__(verb, Tuple.to_list(n), index)))
   end
 
-  defp run(socket, verb, ref, args) do
-    with {:ok, index} <- Link.index(socket, ref),
-         do: Call.change(socket, __op__(verb, [ref | args], fn ^ref -> {:ok, index} end))
-  end
+  defp run(socket, verb, ref, args),
+    do: Call.change(socket, Link.named(socket, [ref], &__op__(verb, [ref | args], &1)))
 
   @doc false
   def __names__(_verb, [name | _]), do: [name]
@@ -144,18 +142,28 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
          {:ok, neighbour} <- build(index, ip),
          {:ok, mac} <- MAC.cast(mac) do
       neighbour = %{neighbour | lladdr: mac, state: @nud_permanent}
-      Call.op(@rtm_newneigh, flags, neighbour, Call.no_such("interface", link))
+      op(@rtm_newneigh, flags, neighbour, link)
     end
   end
 
   def __op__(:delete, [link, ip], index) do
     with {:ok, index} <- index.(link),
          {:ok, neighbour} <- build(index, ip),
-         do: Call.op(@rtm_delneigh, 0, neighbour, Call.no_such("interface", link))
+         do: op(@rtm_delneigh, 0, neighbour, link)
   end
 
   def __op__(verb, args, _index),
     do: raise(ArgumentError, "no change for a batch: #{inspect({__MODULE__, verb, args})}")
+
+  defp op(type, flags, neighbour, link) do
+    explain = Call.no_such("interface", link, &refusal(&1, neighbour.dst, link))
+    Call.op(type, flags, neighbour, explain)
+  end
+
+  # What an errno says where the kernel says no more.
+  defp refusal(:eexist, ip, link), do: "#{ip} is a neighbour on #{inspect(link)} already"
+  defp refusal(:enoent, ip, link), do: "#{ip} is no neighbour on #{inspect(link)}"
+  defp refusal(_errno, _ip, _link), do: nil
 
   defp build(index, ip) do
     with {:ok, ip} <- IP.cast(ip),

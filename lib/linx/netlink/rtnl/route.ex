@@ -173,7 +173,7 @@ defmodule Linx.Netlink.Rtnl.Route do
     with {:ok, ip} <- IP.cast(destination),
          request = %__MODULE__{family: @families[ip.family], dst: ip, dst_len: bit_size(ip.bytes)},
          {:ok, request} <- lookup(socket, opts, lookup_table(request)),
-         do: Call.get(socket, @rtm_getroute, request)
+         do: Call.get(socket, @rtm_getroute, request, Call.words(&unreachable(&1, ip)))
   end
 
   # IPv6 always says which table it was, and refuses the flag.
@@ -275,10 +275,8 @@ defmodule Linx.Netlink.Rtnl.Route do
          do: Call.batch(socket, for(args <- routes, do: __op__(verb, args, index)))
   end
 
-  defp run(socket, verb, args) do
-    with {:ok, index} <- Link.indices(socket, __names__(verb, args)),
-         do: Call.change(socket, __op__(verb, args, index))
-  end
+  defp run(socket, verb, args),
+    do: Call.change(socket, Link.named(socket, __names__(verb, args), &__op__(verb, args, &1)))
 
   @doc """
   The route as a value, as `add/5` would send it: what `Linx.Netlink.Rtnl.Diff` compares. Links are by index here.
@@ -322,10 +320,24 @@ defmodule Linx.Netlink.Rtnl.Route do
   # A route that is a struct already.
   @doc false
   @spec change(:add | :replace | :append | :delete, t()) :: Call.op()
-  def change(:add, route), do: Call.op(@rtm_newroute, Call.create(), route)
-  def change(:replace, route), do: Call.op(@rtm_newroute, Call.replace(), route)
-  def change(:append, route), do: Call.op(@rtm_newroute, Call.append(), route)
-  def change(:delete, route), do: Call.op(@rtm_delroute, 0, route)
+  def change(:add, route), do: op(@rtm_newroute, Call.create(), route)
+  def change(:replace, route), do: op(@rtm_newroute, Call.replace(), route)
+  def change(:append, route), do: op(@rtm_newroute, Call.append(), route)
+  def change(:delete, route), do: op(@rtm_delroute, 0, route)
+
+  defp op(type, flags, route),
+    do: Call.op(type, flags, route, Call.words(&refusal(&1, route)))
+
+  # What an errno says where the kernel says no more.
+  defp refusal(:eexist, route), do: "a route to #{destination(route)} exists already"
+  defp refusal(:esrch, route), do: "no such route to #{destination(route)}"
+  defp refusal(_errno, _route), do: nil
+
+  defp unreachable(:enetunreach, ip), do: "no route to #{ip}"
+  defp unreachable(_errno, _ip), do: nil
+
+  defp destination(%{dst_len: 0}), do: "default"
+  defp destination(%{dst: dst, dst_len: length}), do: "#{dst}/#{length}"
 
   # An observed route as a deletion names it: without what the kernel has added, which it would not take back.
   @doc false

@@ -145,13 +145,18 @@ defmodule Linx.Netlink.Rtnl.Rule do
   def __op__(verb, [opts], _index) when verb in [:add, :delete] do
     with {:ok, rule} <- build(opts) do
       if verb == :add,
-        do: Call.op(@rtm_newrule, Call.create(), rule),
-        else: Call.op(@rtm_delrule, 0, rule)
+        do: Call.op(@rtm_newrule, Call.create(), rule, Call.words(&refusal/1)),
+        else: Call.op(@rtm_delrule, 0, rule, Call.words(&refusal/1))
     end
   end
 
   def __op__(verb, args, _index),
     do: raise(ArgumentError, "no change for a batch: #{inspect({__MODULE__, verb, args})}")
+
+  # What an errno says where the kernel says no more.
+  defp refusal(:eexist), do: "the rule exists already"
+  defp refusal(:enoent), do: "no such rule"
+  defp refusal(_errno), do: nil
 
   # -- options -----------------------------------------------------------------------------------------------------------
 

@@ -65,6 +65,12 @@ defmodule Linx.Netlink.Rtnl.Link.Options do
   defp option({key, _value}, _link, _index) when is_atom(key), do: :own
   defp option(option, _link, _index), do: {:error, {:bad_option, option}}
 
+  # A link that is there has its index: beside a name it would say which link is to get that name.
+  @spec no_index(term()) :: :ok | {:error, term()}
+  def no_index([{:index, _} = option | _]), do: {:error, {:bad_option, option}}
+  def no_index([_ | opts]), do: no_index(opts)
+  def no_index(_end), do: :ok
+
   @spec kind(term()) :: {:ok, String.t()} | {:error, term()}
   def kind(kind) when is_atom(kind) and kind != nil, do: {:ok, Atom.to_string(kind)}
 
