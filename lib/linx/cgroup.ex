@@ -20,8 +20,8 @@ defmodule Linx.Cgroup do
 
   ## Errors
 
-  `{:error, %Linx.Cgroup.Error{}}` carries the kernel's errno and the file. A value that a setter does not take raises
-  `ArgumentError` before anything is written.
+  `{:error, %Linx.Cgroup.Error{}}` carries the kernel's errno and the file. A path that is not absolute, and a value that
+  a setter does not take, raise `ArgumentError` before anything is touched.
 
   Source: Documentation/admin-guide/cgroup-v2.rst, cgroups(7).
   """
@@ -389,11 +389,14 @@ defmodule Linx.Cgroup do
       else: Path.join(whole(cg), file)
   end
 
-  # What crosses to the kernel ends at its first NUL.
+  # What crosses to the kernel ends at its first NUL, and a relative path would make or remove a directory wherever the
+  # VM happens to stand.
   defp whole(path) do
-    if String.contains?(path, "\0"),
-      do: raise(ArgumentError, "a NUL in #{inspect(path)}"),
-      else: path
+    cond do
+      String.contains?(path, "\0") -> raise ArgumentError, "a NUL in #{inspect(path)}"
+      Path.type(path) != :absolute -> raise ArgumentError, "not absolute: #{inspect(path)}"
+      true -> path
+    end
   end
 
   defp amount(:max, _unit), do: "max"
