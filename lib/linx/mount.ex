@@ -86,7 +86,7 @@ defmodule Linx.Mount do
     * `:data`, the file system's own options, such as `"size=64M,mode=755"`. The kernel takes less than a page: longer is
       `:e2big`;
     * `:create`, true to make an empty file at `target` first where there is nothing, the place for a device node to be
-      bound to. It never opens or follows what is there;
+      bound to. It never opens or follows what is there, and is gone again if the mount is refused;
     * `:in`, `:root`, `:no_symlinks`: see the module's text.
 
   A `proc` shows the processes of the pid namespace that it was mounted from, so with `in: {:pid, n}` or a session it is

@@ -140,6 +140,11 @@ defmodule Linx.Integration.MountTest do
                Mount.bind("/dev/null", folder <> "/no/null", create: true, in: session)
 
       assert path == folder <> "/no/null"
+
+      assert {:error, %Error{operation: :mount, errno: :enoent}} =
+               Mount.bind("/no/such", folder <> "/left", create: true, in: session)
+
+      refute File.exists?(inside(pid, folder <> "/left"))
     end
 
     test "umount says what the kernel says", context do

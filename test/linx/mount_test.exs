@@ -51,6 +51,24 @@ defmodule Linx.MountTest do
     end
   end
 
+  @tag :tmp_dir
+  test "the file that create made goes with a mount that is refused", %{tmp_dir: folder} do
+    [new, old] = for name <- ~w(new old), do: Path.join(folder, name)
+    File.write!(old, "mine")
+    longer_than_a_page = String.duplicate("a", 65_536)
+
+    for opts <- [[], [root: folder]], file <- [new, old] do
+      target = if opts == [], do: file, else: Path.basename(file)
+      opts = [create: true, data: longer_than_a_page] ++ opts
+
+      assert {:error, %Error{operation: :mount, errno: :e2big, path: ^target}} =
+               Mount.mount("x", target, "tmpfs", opts)
+    end
+
+    refute File.exists?(new)
+    assert File.read!(old) == "mine"
+  end
+
   test "a namespace that is not there is told by its file" do
     path = "/proc/#{@absent}/ns/mnt"
     error = %Error{path: path, operation: :open_ns, errno: :enoent, code: 2}

@@ -9,7 +9,10 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2, readlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2, readlinkat,
+    statat, unlinkat,
+};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::param::page_size;
@@ -99,32 +102,35 @@ pub fn mount(home: &Home, request: &Mount) -> Result<(), Fault> {
         return mount_plainly(request);
     }
     let tree = Tree::new(home, &request.lookup, Stage::Mount)?;
-    let target = match tree.open(&request.target, Stage::Mount) {
+    let (target, made) = match tree.open(&request.target, Stage::Mount) {
         Err(Fault {
             errno: libc::ENOENT,
             ..
         }) if request.create => tree.create(&request.target)?,
-        other => other?,
+        other => (other?, None),
     };
-    let source = tree.source(request)?;
-    let name = source.as_ref().map(|file| name_of(file.as_fd()));
-    home.enter_descriptors(Stage::Mount)?;
-    call_mount(
-        name.as_deref().unwrap_or(&request.source),
-        &name_of(target.as_fd()),
-        request,
-    )
+    let mounted = tree.mount(home, request, target.as_fd());
+    if let (Err(_), Some(made)) = (&mounted, made) {
+        made.remove();
+    }
+    mounted
 }
 
 /// Mounts in the calling thread's own namespace, as mount(8) would: symlinks are followed.
 pub fn mount_plainly(request: &Mount) -> Result<(), Fault> {
+    let mut made = false;
     if request.create {
         match open_new(rustix::fs::CWD, &request.target) {
-            Ok(_) | Err(Errno::EXIST) => {}
+            Ok(_) => made = true,
+            Err(Errno::EXIST) => {}
             Err(errno) => return Err(Stage::Create.errno()(errno)),
         }
     }
-    call_mount(&request.source, &request.target, request)
+    let mounted = call_mount(&request.source, &request.target, request);
+    if made && mounted.is_err() {
+        let _ = unlinkat(rustix::fs::CWD, &request.target, AtFlags::empty());
+    }
+    mounted
 }
 
 /// Unmounts.
@@ -255,21 +261,33 @@ impl Tree {
         Ok((parent, name))
     }
 
+    fn mount(&self, home: &Home, request: &Mount, target: BorrowedFd<'_>) -> Result<(), Fault> {
+        let source = self.source(request)?;
+        let name = source.as_ref().map(|file| name_of(file.as_fd()));
+        home.enter_descriptors(Stage::Mount)?;
+        call_mount(
+            name.as_deref().unwrap_or(&request.source),
+            &name_of(target),
+            request,
+        )
+    }
+
     /// An empty file where there is nothing; what appears meanwhile is used if it is no symlink.
-    fn create(&self, path: &CStr) -> Result<OwnedFd, Fault> {
+    fn create(&self, path: &CStr) -> Result<(OwnedFd, Option<Placeholder>), Fault> {
         let stage = Stage::Create;
         let (parent, name) = self.open_parent(path.to_bytes(), stage)?;
         let name = name.ok_or(stage.fault(libc::EISDIR))?;
-        match open_new(parent.as_fd(), &name) {
-            Ok(_) | Err(Errno::EXIST) => {}
+        let made = match open_new(parent.as_fd(), &name) {
+            Ok(file) => Some(file),
+            Err(Errno::EXIST) => None,
             Err(errno) => return Err(stage.errno()(errno)),
-        }
+        };
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = open_resolved(parent.as_fd(), &name, flags, ResolveFlags::BENEATH, stage)?;
         let found = fstat(&file).map_err(stage.errno())?;
         match FileType::from_raw_mode(found.st_mode) {
             FileType::Symlink => Err(stage.fault(libc::ELOOP)),
-            _ => Ok(file),
+            _ => Ok((file, made.map(|file| Placeholder { parent, name, file }))),
         }
     }
 
@@ -293,6 +311,25 @@ impl Tree {
             other => other,
         }
         .map(Some)
+    }
+}
+
+/// The empty file that a mount was to be put on.
+struct Placeholder {
+    parent: OwnedFd,
+    name: CString,
+    file: OwnedFd,
+}
+
+impl Placeholder {
+    /// Nothing came to be mounted on it. What has taken its name meanwhile is not ours and stays.
+    fn remove(&self) {
+        let named = statat(&self.parent, &self.name, AtFlags::SYMLINK_NOFOLLOW);
+        if let (Ok(named), Ok(ours)) = (named, fstat(&self.file))
+            && (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)
+        {
+            let _ = unlinkat(&self.parent, &self.name, AtFlags::empty());
+        }
     }
 }
 
