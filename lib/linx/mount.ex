@@ -102,11 +102,10 @@ defmodule Linx.Mount do
   Source: mount(2).
   """
   @spec mount(String.t(), String.t(), String.t(), keyword()) :: :ok | {:error, failure()}
-  def mount(source, target, fstype, opts \\ []), do: mount(source, target, fstype, [], opts)
+  def mount(source, target, fstype, opts \\ []),
+    do: mount(source, target, fstype, [], options(opts, @mount_keys))
 
   defp mount(source, target, fstype, implied, opts) do
-    opts = options(opts, @mount_keys)
-
     with {:ok, flags} <- Flags.mount(implied ++ opts[:flags]),
          {:ok, place} <- Target.resolve(opts[:in]) do
       new = if Flags.new?(flags), do: fstype, else: ""
@@ -160,7 +159,8 @@ defmodule Linx.Mount do
   Errors: as `mount/4`; `:enoent` may be either path's. Source: mount(2), "Creating a bind mount".
   """
   @spec bind(String.t(), String.t(), keyword()) :: :ok | {:error, failure()}
-  def bind(source, target, opts \\ []), do: mount(source, target, "", [:bind], opts)
+  def bind(source, target, opts \\ []),
+    do: mount(source, target, "", [:bind], options(opts, @mount_keys))
 
   @doc """
   Gives the mount at `target` new flags.
@@ -175,7 +175,8 @@ defmodule Linx.Mount do
   came from a more privileged namespace. Source: mount(2), "Remounting an existing mount".
   """
   @spec remount(String.t(), keyword()) :: :ok | {:error, failure()}
-  def remount(target, opts \\ []), do: mount("", target, "", [:remount], opts)
+  def remount(target, opts \\ []),
+    do: mount("", target, "", [:remount], options(opts, @mount_keys -- [:create]))
 
   @doc """
   Moves the mount at `source`, with what is mounted below it, to `target`.
@@ -188,7 +189,8 @@ defmodule Linx.Mount do
   below it. Source: mount(2), "Moving a mount".
   """
   @spec move(String.t(), String.t(), keyword()) :: :ok | {:error, failure()}
-  def move(source, target, opts \\ []), do: mount(source, target, "", [:move], opts)
+  def move(source, target, opts \\ []),
+    do: mount(source, target, "", [:move], options(opts, @mount_keys))
 
   @doc """
   Makes `new_root` the root of the mount namespace, and puts the old root at `put_old`.
@@ -243,7 +245,8 @@ defmodule Linx.Mount do
     do: list({:path, "/proc/#{pid}/mountinfo"})
 
   def list({:path, path}) do
-    with {:ok, text} <- :file.read_file(path, [:raw]), do: {:ok, Mountinfo.parse(text)}
+    file = path |> IO.chardata_to_string() |> path()
+    with {:ok, text} <- :file.read_file(file, [:raw]), do: {:ok, Mountinfo.parse(text)}
   end
 
   def list(session) when is_pid(session) do

@@ -55,7 +55,8 @@ defmodule Linx.Mount.Flags do
   @spec all() :: [{atom(), pos_integer()}]
   def all, do: @mount
 
-  defp bits(flags, table) when is_list(flags) do
+  # length/1 fails the guard for an improper list.
+  defp bits(flags, table) when length(flags) >= 0 do
     Enum.reduce_while(flags, {:ok, 0}, fn flag, {:ok, bits} ->
       case is_atom(flag) and Keyword.fetch(table, flag) do
         {:ok, bit} -> {:cont, {:ok, bits ||| bit}}
