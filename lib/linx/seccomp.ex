@@ -121,7 +121,10 @@ defmodule Linx.Seccomp do
   @spec deny_list(Enumerable.t(), keyword()) :: {:ok, Filter.t()} | {:error, term()}
   def deny_list(syscalls, opts \\ []) do
     opts = Keyword.validate!(opts, default: :allow, deny_action: {:errno, :eperm})
-    from_rules({Enum.map(syscalls, &{opts[:deny_action], &1}), opts[:default]})
+
+    # Of an empty list no rule would tell that it is none.
+    with {:ok, _} <- Compiler.action(opts[:deny_action]),
+         do: from_rules({Enum.map(syscalls, &{opts[:deny_action], &1}), opts[:default]})
   end
 
   @doc "An empty `Linx.Seccomp.Builder`."

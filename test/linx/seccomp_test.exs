@@ -197,6 +197,7 @@ defmodule Linx.SeccompTest do
     for action <- [:deny, {:errno, 4096}, {:errno, -1}, {:errno, :enope}, {:trap, 1}, "allow"] do
       assert Seccomp.from_rules({[{action, :read}], :allow}) == {:error, {:bad_action, action}}
       assert Seccomp.from_rules({[], action}) == {:error, {:bad_action, action}}
+      assert Seccomp.deny_list([], deny_action: action) == {:error, {:bad_action, action}}
     end
 
     assert Compiler.compile(:riscv64, [], :allow) == {:error, {:unsupported_arch, :riscv64}}

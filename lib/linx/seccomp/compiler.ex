@@ -68,17 +68,19 @@ defmodule Linx.Seccomp.Compiler do
     end
   end
 
-  defp action(name) when is_map_key(@actions, name), do: {:ok, @actions[name]}
-  defp action({:errno, n}) when is_integer(n) and n in 0..@max_errno, do: {:ok, @errno ||| n}
+  @doc "The kernel's return value of an action."
+  @spec action(term()) :: {:ok, non_neg_integer()} | {:error, {:bad_action, term()}}
+  def action(name) when is_map_key(@actions, name), do: {:ok, @actions[name]}
+  def action({:errno, n}) when is_integer(n) and n in 0..@max_errno, do: {:ok, @errno ||| n}
 
-  defp action({:errno, name} = action) when is_atom(name) do
+  def action({:errno, name} = action) when is_atom(name) do
     case Errno.code(name) do
       nil -> {:error, {:bad_action, action}}
       code -> {:ok, @errno ||| code}
     end
   end
 
-  defp action(other), do: {:error, {:bad_action, other}}
+  def action(other), do: {:error, {:bad_action, other}}
 
   # An empty list of conditions is no condition.
   defp rules(rules) when is_list(rules) do
