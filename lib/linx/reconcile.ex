@@ -143,7 +143,17 @@ defmodule Linx.Reconcile do
 
     opts = Keyword.merge(@defaults, opts)
     Enum.each(opts, &check_option!/1)
+    check_source!(opts[:source], opts[:monitor])
     opts
+  end
+
+  defp check_source!(source, monitor?) do
+    needed = [{:reconcile, 4}] ++ if monitor?, do: [{:subscribe, 2}], else: []
+
+    if not Code.ensure_loaded?(source) or
+         not Enum.all?(needed, fn {name, arity} -> function_exported?(source, name, arity) end) do
+      raise ArgumentError, "Linx.Reconcile: #{inspect(source)} is no Linx.Reconcile.Source"
+    end
   end
 
   defp check_option!({:source, source}) when is_atom(source) and source != nil, do: :ok

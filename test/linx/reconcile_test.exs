@@ -275,7 +275,9 @@ defmodule Linx.ReconcileTest do
           good ++ [monitor: :yes],
           good ++ [owner: :me],
           good ++ [reconcile_opts: %{}],
-          good ++ [every: 5]
+          good ++ [every: 5],
+          Keyword.put(good, :source, NoSuch.Source),
+          Keyword.put(good, :source, Enum)
         ] do
       assert_raise ArgumentError, fn -> Reconcile.start_link(bad) end
     end
