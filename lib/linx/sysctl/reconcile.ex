@@ -34,6 +34,7 @@ defmodule Linx.Sysctl.Reconcile do
   alias Linx.Reconcile.ThreeWay
   alias Linx.Sysctl
   alias Linx.Sysctl.Reconcile.Report
+  alias Linx.Target
 
   @typedoc "The value that each key should have."
   @type desired :: %{optional(Sysctl.key()) => Sysctl.value()}
@@ -68,6 +69,8 @@ defmodule Linx.Sysctl.Reconcile do
   def reconcile(desired, last_applied \\ %{}, opts \\ []) do
     opts = check!(opts)
     at = [in: opts[:in]]
+    # Also where there is no key to find it out by.
+    _ = opts[:in] |> Target.resolve() |> good_in!()
     keys = Enum.uniq(Map.keys(desired) ++ Map.keys(last_applied))
     observed = observe(keys, at)
 

@@ -53,6 +53,8 @@ defmodule Linx.Sysctl.ReconcileTest do
       Reconcile.reconcile(%{"kernel.ostype" => 1}, %{}, in: :nowhere)
     end
 
+    assert_raise ArgumentError, ~r/:in/, fn -> Reconcile.reconcile(%{}, %{}, in: :nowhere) end
+
     assert_raise ArgumentError, ~r/:in/, fn ->
       Source.reconcile(:nowhere, %{"kernel.ostype" => 1}, %{}, [])
     end
