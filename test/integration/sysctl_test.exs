@@ -83,6 +83,11 @@ defmodule Linx.Integration.SysctlTest do
 
       assert {:ok, [%Entry{key: "kernel.hostname", value: "listed"}]} =
                Sysctl.list("kernel.hostname", in: session)
+
+      assert Sysctl.list("net.ipv4.route.flush", in: session) == {:ok, []}
+
+      assert {:error, %Error{operation: :list, errno: :enotdir}} =
+               Sysctl.list("kernel.hostname.x", in: session)
     end
 
     test "a list of here and of our own pid agree" do
@@ -221,11 +226,14 @@ defmodule Linx.Integration.SysctlTest do
     end
 
     test "nothing outside /proc/sys is reached" do
-      for path <- ["/etc/passwd", "/proc/version", "/proc/sys/../version", "/proc/sysx"] do
+      for path <- ["/etc/passwd", "/proc/version", "/proc/sys/../version", "/proc"] do
         assert {:error, {:read, errno}} = Native.read_in_ns(path, [])
         assert errno in [:einval, :exdev]
         assert {:error, {:write, _}} = Native.write_in_ns(path, "x", [])
       end
+
+      assert {:error, {:read, :enoent}} = Native.read_in_ns("/proc/sysx", [])
+      assert {:error, {:list, :enoent}} = Native.list_in_ns("/no/such", [])
     end
   end
 end

@@ -72,6 +72,15 @@ defmodule Linx.SysctlTest do
              Sysctl.read("kernel.ostype.x")
 
     assert {:error, %Error{operation: :read, errno: :eisdir}} = Sysctl.read("kernel")
+
+    long = String.duplicate("a", 5_000)
+    assert {:error, %Error{operation: :list, errno: :enametoolong}} = Sysctl.list(long)
+    assert {:error, %Error{operation: :list, errno: :enotdir}} = Sysctl.list("kernel.ostype.x")
+  end
+
+  test "a knob that may only be written is no entry" do
+    assert {:error, %Error{errno: :eacces}} = Sysctl.read("net.ipv4.route.flush")
+    assert Sysctl.list("net.ipv4.route.flush") == {:ok, []}
   end
 
   test "the tree is listed, sorted, and its values are what read gives" do

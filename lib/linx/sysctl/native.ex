@@ -10,7 +10,7 @@ defmodule Linx.Sysctl.Native do
   not to be trusted.
 
   Every function gives `{:error, {stage, errno}}` when it fails, `errno` being an atom, or the number where the kernel's
-  error has no name here. A path outside `/proc/sys` is `:einval`.
+  error has no name here. A path outside `/proc/sys` is `:einval` if there is such a file, and `:enoent` if not.
 
   Source: proc_sys(5), setns(2).
   """
@@ -98,7 +98,9 @@ defmodule Linx.Sysctl.Native do
 
   defp below("/proc/sys", _stage), do: {:ok, ""}
   defp below("/proc/sys/" <> path, _stage), do: {:ok, String.trim_trailing(path, "/")}
-  defp below(_path, stage), do: {:error, {stage, :einval}}
+
+  defp below(path, stage),
+    do: {:error, {stage, if(File.exists?(path), do: :einval, else: :enoent)}}
 
   # The job program is the port program, from memory that no container can write to.
   defp program([]), do: ""

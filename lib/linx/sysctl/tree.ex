@@ -4,7 +4,7 @@ defmodule Linx.Sysctl.Tree do
 
   alias Linx.Sysctl.Key
 
-  @absent [:enoent, :enotdir]
+  @absent [:enoent, :enotdir, :enametoolong]
 
   @doc "The content of the first of `paths` that exists."
   @spec read([String.t()]) :: {:ok, binary()} | {:error, atom()}

@@ -51,7 +51,13 @@ impl Tree {
 
     /// Every readable knob below the first of `paths` that exists, or that knob alone.
     pub fn list(&self, paths: &[CString]) -> Result<Vec<Entry>, Fault> {
-        let (file, path) = self.first(paths, OFlags::RDONLY, Stage::List)?;
+        let (file, path) = match self.first(paths, OFlags::RDONLY, Stage::List) {
+            // A knob that may only be written is left out here as it is below a prefix.
+            Err(fault) if matches!(fault.errno, libc::EACCES | libc::EPERM) => {
+                return Ok(Vec::new());
+            }
+            other => other?,
+        };
         let found = rustix::fs::fstat(&file).map_err(Stage::List.errno())?;
         let mut entries = Vec::new();
         if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
@@ -68,18 +74,18 @@ impl Tree {
         flags: OFlags,
         stage: Stage,
     ) -> Result<(OwnedFd, &'p CStr), Fault> {
-        let mut refusal = Errno::NOENT;
+        // The plain path's own reason, if none of the others is there either.
+        let mut absent = None;
         for path in paths {
             match self.open_below(path, flags) {
                 Ok(file) => return Ok((file, path)),
-                Err(Errno::NOENT | Errno::NOTDIR) => {}
-                Err(errno) => {
-                    refusal = errno;
-                    break;
+                Err(errno @ (Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG)) => {
+                    absent.get_or_insert(errno);
                 }
+                Err(errno) => return Err(stage.errno()(errno)),
             }
         }
-        Err(stage.errno()(refusal))
+        Err(stage.errno()(absent.unwrap_or(Errno::NOENT)))
     }
 
     fn open_below(&self, path: &CStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
@@ -179,6 +185,20 @@ mod tests {
         let all = tree.list(&paths(&["kernel"])).unwrap();
         assert!(all.iter().any(|(path, _)| path == b"kernel/ostype"));
         assert!(all.iter().all(|(path, _)| path.starts_with(b"kernel/")));
+    }
+
+    #[test]
+    fn what_is_absent_says_so_as_its_plain_path_does() {
+        let tree = Tree::open().unwrap();
+        let long = "a".repeat(5000);
+        for (path, errno) in [
+            ("kernel/ostype/x", libc::ENOTDIR),
+            (long.as_str(), libc::ENAMETOOLONG),
+        ] {
+            let paths = paths(&[path, "no/such"]);
+            assert_eq!(tree.read(&paths), Err(Stage::Read.fault(errno)));
+            assert_eq!(tree.list(&paths), Err(Stage::List.fault(errno)));
+        }
     }
 
     #[test]
