@@ -1,0 +1,117 @@
+//! The socket between the VM and the port program: jobs and answers, and the descriptors that go with them.
+
+use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use rustix::io::retry_on_intr;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+
+use super::request::{Job, Outcome, decode_job, encode_answer, encode_job};
+use crate::fault::{Errno, Fault, Stage};
+use crate::ns::{Kind, Namespace};
+use crate::wire::Writer;
+
+/// One of each kind.
+const MAX_NAMESPACES: usize = Kind::ALL.len();
+
+pub(super) fn send_job(
+    socket: BorrowedFd<'_>,
+    namespaces: &[&Namespace],
+    job: &Job,
+) -> Result<(), Fault> {
+    let payload = encode_job(job);
+    let mut message = Writer::default();
+    message.bytes(&payload);
+    let message = message.into_bytes();
+
+    let files: Vec<_> = namespaces
+        .iter()
+        .map(|namespace| namespace.file())
+        .collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_NAMESPACES + 1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&files)) {
+        return Err(Stage::Pipe.fault(libc::E2BIG));
+    }
+    // The child may be gone already: EPIPE, not SIGPIPE.
+    let flags = SendFlags::NOSIGNAL;
+    let mut sent =
+        retry_on_intr(|| sendmsg(socket, &[IoSlice::new(&message)], &mut control, flags))
+            .map_err(Stage::Pipe.errno())?;
+    while let Some(rest @ [_, ..]) = message.get(sent..) {
+        sent += retry_on_intr(|| rustix::net::send(socket, rest, flags))
+            .map_err(Stage::Pipe.errno())?;
+    }
+    Ok(())
+}
+
+pub(super) fn receive_job(socket: &OwnedFd) -> Result<(Vec<Namespace>, Job), Fault> {
+    let broken = Stage::Pipe.fault(libc::EPROTO);
+    let mut head = [0_u8; 4];
+    let (count, files) = receive(socket.as_fd(), &mut head).map_err(Stage::Pipe.errno())?;
+    let namespaces = files
+        .into_iter()
+        .map(Namespace::from_file)
+        .collect::<Result<_, _>>()?;
+    let mut stream = UnixStream::from(socket.try_clone().map_err(Stage::Pipe.errno())?);
+    let rest = head.get_mut(count..).ok_or(broken)?;
+    stream.read_exact(rest).map_err(Stage::Pipe.errno())?;
+    let length = u32::from_le_bytes(head) as usize;
+    let mut payload = Vec::new();
+    stream
+        .take(length as u64)
+        .read_to_end(&mut payload)
+        .map_err(Stage::Pipe.errno())?;
+    let job = decode_job(&payload).ok_or(broken)?;
+    Ok((namespaces, job))
+}
+
+/// Bytes, as many as come at once, and the descriptors that came with them.
+pub(super) fn receive(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+) -> Result<(usize, Vec<OwnedFd>), rustix::io::Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_NAMESPACES + 1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = retry_on_intr(|| {
+        let mut parts = [IoSliceMut::new(bytes)];
+        recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    let mut files = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            files.extend(rights);
+        }
+    }
+    Ok((received.bytes, files))
+}
+
+/// Answers with a descriptor.
+pub(super) fn hand_over(socket: &OwnedFd, file: &OwnedFd) -> Result<(), Fault> {
+    let message = encode_answer(&Ok(Outcome::Done));
+    let files = [file.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(&files)) {
+        return Err(Stage::Pipe.fault(libc::E2BIG));
+    }
+    // A few bytes: the socket takes them at once.
+    retry_on_intr(|| {
+        let parts = [IoSlice::new(&message)];
+        sendmsg(socket, &parts, &mut control, SendFlags::NOSIGNAL)
+    })
+    .map(|_| ())
+    .map_err(Stage::Pipe.errno())
+}
+
+/// Writes what came of a job: also for one that could not even be read.
+pub(super) fn answer(socket: OwnedFd, outcome: &Result<Outcome, Fault>) -> Result<(), Fault> {
+    UnixStream::from(socket)
+        .write_all(&encode_answer(outcome))
+        .map_err(|error| Stage::Pipe.fault(Errno::raw(&error)))
+}

@@ -1,0 +1,56 @@
+//! The job itself, on a thread or in a process that is of no other use afterwards.
+
+use super::request::{Job, Outcome};
+use crate::fault::{Fault, Stage};
+use crate::mount::{self, Home};
+use crate::ns::{Kind, Namespace};
+use crate::sysctl;
+
+/// Joins `namespaces`, the mount namespace last, and does `job`: what must be opened in our own view is opened first.
+/// For a thread or a process of its own; none of this is undone.
+pub(super) fn run_here<'n>(
+    namespaces: impl IntoIterator<Item = &'n Namespace> + Clone,
+    job: &Job,
+) -> Result<Outcome, Fault> {
+    for namespace in namespaces.clone() {
+        if namespace.kind() != Kind::Mnt {
+            namespace.join()?;
+        }
+    }
+    match job {
+        Job::Mount(request) => {
+            let home = leave(namespaces)?;
+            mount::mount(&home, request).map(|()| Outcome::Done)
+        }
+        Job::Umount(request) => {
+            let home = leave(namespaces)?;
+            mount::umount(&home, request).map(|()| Outcome::Done)
+        }
+        Job::PivotRoot(request) => {
+            let home = leave(namespaces)?;
+            mount::pivot_root(&home, request).map(|()| Outcome::Done)
+        }
+        Job::SysctlRead(paths) => sysctl::Tree::open()?.read(paths).map(Outcome::Bytes),
+        Job::SysctlWrite(paths, data) => sysctl::Tree::open()?
+            .write(paths, data)
+            .map(|()| Outcome::Done),
+        Job::SysctlList(paths) => sysctl::Tree::open()?.list(paths).map(Outcome::Entries),
+        // Only the program's to do (`netlink_socket`).
+        Job::NetlinkSocket(_) => Err(Stage::Socket.fault(libc::EINVAL)),
+    }
+}
+
+/// Opens what has to be opened in our own view, then joins the mount namespace.
+fn leave<'n>(namespaces: impl IntoIterator<Item = &'n Namespace>) -> Result<Home, Fault> {
+    let home = Home::open()?;
+    for namespace in namespaces {
+        if namespace.kind() == Kind::Mnt {
+            namespace.join()?;
+        }
+    }
+    Ok(home)
+}
+
+pub(super) fn is_for_a_process(namespace: &Namespace) -> bool {
+    matches!(namespace.kind(), Kind::Pid | Kind::User | Kind::Time)
+}

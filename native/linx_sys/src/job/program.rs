@@ -1,0 +1,166 @@
+//! The VM's side: start the port program for one job, hand the job over, read the answer.
+
+use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use super::channel::{receive, send_job};
+use super::request::{Job, Outcome, decode_answer};
+use crate::fault::{Errno, Fault, Stage};
+use crate::ns::{Kind, Namespace, Target};
+
+/// The port program's first argument that asks for one job.
+pub const MODE: &str = "job";
+
+/// How long an answer of the program may take. Whoever is root in the namespaces that it joins can stop it, and must not
+/// hold a thread of the VM with that. All that is mounted there are the kernel's own file systems and what a user
+/// namespace may mount, and none of these takes its time.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Far more than all of /proc/sys holds; what does not end there is no answer.
+const MOST_ANSWER: u64 = 64 * 1024 * 1024;
+
+/// A netlink socket in `target`'s network namespace by way of its user namespace. None if that is ours: it gives no
+/// right that we have not.
+pub fn netlink_socket(
+    program: &Path,
+    target: &Target<'_>,
+    protocol: u32,
+) -> Result<Option<OwnedFd>, Fault> {
+    if matches!(target, Target::Path(_)) {
+        return Ok(None);
+    }
+    let stage = Stage::Open;
+    let namespaces = target.open_all(&[(Kind::User, stage), (Kind::Net, stage)])?;
+    if namespaces.first().is_none_or(Namespace::is_ours) {
+        return Ok(None);
+    }
+    let job = Job::NetlinkSocket(protocol);
+    talk_to_program(program, namespaces.iter(), &job, PATIENCE).map(|(_, file)| file)
+}
+
+pub(super) fn run_program<'n>(
+    program: &Path,
+    namespaces: impl Iterator<Item = &'n Namespace>,
+    job: &Job,
+    limit: Duration,
+) -> Result<Outcome, Fault> {
+    talk_to_program(program, namespaces, job, limit).map(|(outcome, _)| outcome)
+}
+
+/// What came of the job, and the descriptor that came with it.
+type Answer = (Outcome, Option<OwnedFd>);
+
+fn talk_to_program<'n>(
+    program: &Path,
+    namespaces: impl Iterator<Item = &'n Namespace>,
+    job: &Job,
+    limit: Duration,
+) -> Result<Answer, Fault> {
+    let namespaces: Vec<_> = namespaces.collect();
+    let (ours, theirs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(Stage::Pipe.errno())?;
+    let mut child = Command::new(program)
+        .arg(MODE)
+        .env_clear()
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(Stage::Fork.errno())?;
+    let answer = exchange(ours, &namespaces, job, limit);
+    if answer.is_err() {
+        // It may be stopped, or never have read its job. If it has ended there is nothing to kill.
+        let _gone = child.kill();
+    }
+    // It ends once it has answered, and its end is its own report where it did not. ECHILD: the VM was told to ignore
+    // SIGCHLD, and the kernel has reaped it.
+    let _status = child.wait();
+    answer
+}
+
+fn exchange(
+    ours: OwnedFd,
+    namespaces: &[&Namespace],
+    job: &Job,
+    limit: Duration,
+) -> Result<Answer, Fault> {
+    send_job(ours.as_fd(), namespaces, job)?;
+    let socket = UnixStream::from(ours);
+    socket
+        .set_read_timeout(Some(limit))
+        .map_err(Stage::Pipe.errno())?;
+    let late = |error: std::io::Error| match error.kind() {
+        ErrorKind::WouldBlock => Stage::Fork.fault(libc::ETIMEDOUT),
+        _ => Stage::Pipe.fault(Errno::raw(&error)),
+    };
+    // A descriptor comes with the first byte.
+    let mut answer = vec![0];
+    let (count, mut files) =
+        receive(socket.as_fd(), &mut answer).map_err(|errno| late(errno.into()))?;
+    answer.truncate(count);
+    socket
+        .take(MOST_ANSWER)
+        .read_to_end(&mut answer)
+        .map_err(late)?;
+    decode_answer(&answer)
+        .unwrap_or(Err(Stage::Fork.fault(libc::EIO)))
+        .map(|outcome| (outcome, files.pop()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_ostype(program: &Path, limit: Duration) -> Result<Outcome, Fault> {
+        let job = Job::SysctlRead(vec![c"kernel/ostype".into()]);
+        run_program(program, [].iter(), &job, limit)
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_told() {
+        let answer = read_ostype(Path::new("/no/such/program"), PATIENCE);
+        assert_eq!(answer, Err(Stage::Fork.fault(libc::ENOENT)));
+    }
+
+    #[test]
+    fn a_program_that_ends_without_an_answer_is_told() {
+        let answer = read_ostype(Path::new("/bin/false"), PATIENCE).unwrap_err();
+        // Whether it ended before the job was sent or after.
+        assert!(matches!(answer.stage, Stage::Fork | Stage::Pipe));
+        assert!(matches!(
+            answer.errno,
+            libc::EIO | libc::EPIPE | libc::ECONNRESET
+        ));
+    }
+
+    #[test]
+    fn a_program_that_never_answers_is_given_up_and_killed() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = std::env::temp_dir().join(format!("linx-job-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let program = folder.join("mute");
+        std::fs::write(
+            &program,
+            "#!/bin/sh\necho $$ > \"${0%/*}/pid\"\nexec sleep 1000\n",
+        )
+        .unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let answer = read_ostype(&program, Duration::from_secs(3));
+        assert_eq!(answer, Err(Stage::Fork.fault(libc::ETIMEDOUT)));
+        let pid = std::fs::read_to_string(folder.join("pid")).unwrap();
+        assert!(!Path::new(&format!("/proc/{}", pid.trim())).exists());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

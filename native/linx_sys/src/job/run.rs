@@ -1,0 +1,58 @@
+//! Whether a thread will do, or a process is needed.
+
+use std::path::Path;
+
+use super::here::{is_for_a_process, run_here};
+use super::program::{PATIENCE, run_program};
+use super::request::{Job, Outcome};
+use crate::fault::{Fault, Stage};
+use crate::ns::{self, Namespace};
+
+/// The namespaces that a job is done in.
+#[derive(Debug, Default)]
+pub struct Namespaces {
+    /// Those that make the difference.
+    pub needed: Vec<Namespace>,
+    /// The user namespace that gives the right to join the others, for a caller who has no other right to.
+    pub owner: Option<Namespace>,
+}
+
+/// Does `job` on a thread that ends before this returns, `program` being the port program.
+pub fn run(program: &Path, namespaces: Namespaces, job: &Job) -> Result<Outcome, Fault> {
+    ns::run_in(&[], || attempt(program, namespaces, job))
+}
+
+/// As `run`, on the calling thread, which is of no other use afterwards: it may have changed its namespaces, root and
+/// working directory.
+pub fn run_on_this_thread(
+    program: &Path,
+    namespaces: Namespaces,
+    job: &Job,
+) -> Result<Outcome, Fault> {
+    ns::unshare_fs()?;
+    attempt(program, namespaces, job)
+}
+
+fn attempt(program: &Path, namespaces: Namespaces, job: &Job) -> Result<Outcome, Fault> {
+    let Namespaces { mut needed, owner } = namespaces;
+    needed.retain(|namespace| !namespace.is_ours());
+    let owner = owner.filter(|namespace| !namespace.is_ours());
+    if needed.iter().any(is_for_a_process) {
+        return match run_program(program, needed.iter(), job, PATIENCE) {
+            Err(fault) if is_refusal(fault) && owner.is_some() => {
+                run_program(program, owner.iter().chain(&needed), job, PATIENCE)
+            }
+            other => other,
+        };
+    }
+    match run_here(&needed, job) {
+        Err(fault) if is_refusal(fault) && owner.is_some() => {
+            run_program(program, owner.iter().chain(&needed), job, PATIENCE)
+        }
+        other => other,
+    }
+}
+
+fn is_refusal(fault: Fault) -> bool {
+    matches!(fault.stage, Stage::Setns | Stage::SetnsPid) && fault.errno == libc::EPERM
+}
