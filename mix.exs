@@ -91,9 +91,16 @@ defmodule Linx.MixProject do
     "docs/#{subsystem}/*.{md,livemd}"
     |> Path.wildcard()
     |> Enum.sort_by(&{Path.basename(&1) != "overview.md", &1})
+    |> Enum.map(&page/1)
   end
 
-  defp cookbook, do: "docs/cookbook/*.md" |> Path.wildcard() |> Enum.sort()
+  defp cookbook, do: "docs/cookbook/*.md" |> Path.wildcard() |> Enum.sort() |> Enum.map(&page/1)
+
+  # Each subsystem has an overview: without its name the pages would be numbered, anew with each page that is added.
+  defp page(path) do
+    ["docs", folder, file] = Path.split(path)
+    {path, filename: folder <> "-" <> (file |> Path.rootname() |> String.downcase())}
+  end
 
   # Diagrams in guides are fenced as mermaid; the script is the reader's browser's to fetch.
   defp mermaid(:html) do

@@ -83,6 +83,24 @@ defmodule Linx.DocumentationTest do
     assert missing == []
   end
 
+  # Markdown takes what is between two underscores for stress, across words too.
+  test "names with a star stand in backticks", %{modules: modules} do
+    texts =
+      for {module, doc, entries} <- modules,
+          text <- [text(doc) | Enum.map(public(entries), &text(elem(&1, 4)))],
+          do: {inspect(module), text}
+
+    texts = texts ++ for file <- Path.wildcard("docs/**/*.md"), do: {file, File.read!(file)}
+
+    loose =
+      for {where, text} <- texts,
+          prose = Regex.replace(~r/```.*?```|`[^`]*`|^ {4}.*$/ms, text, ""),
+          [name] <- Regex.scan(~r/\w+_\*/, prose),
+          do: "#{where}: #{name}"
+
+    assert loose == []
+  end
+
   @sourceless ~r/^Linx($|\.Reconcile|\.Doctor|\.NFT\.(ParseError|Runtime))|Error$|Report$|Source$|^Mix\./
 
   test "every module with functions names its source", %{modules: modules} do
@@ -101,10 +119,39 @@ defmodule Linx.DocumentationTest do
   describe "the configuration of mix docs" do
     defp docs, do: Mix.Project.config()[:docs]
 
+    defp pages do
+      for page <- docs()[:extras] do
+        case page do
+          {file, _options} -> file
+          file -> file
+        end
+      end
+    end
+
     test "every file it lists is there, and every guide is listed" do
-      assert for(file <- docs()[:extras], not File.exists?(file), do: file) == []
+      assert for(file <- pages(), not File.exists?(file), do: file) == []
       guides = Path.wildcard("docs/**/*.{md,livemd}")
-      assert guides -- docs()[:extras] == []
+      assert guides -- pages() == []
+    end
+
+    test "no two pages have one name, and a title says whose page it is" do
+      names =
+        for page <- docs()[:extras] do
+          case page do
+            {_file, options} -> options[:filename]
+            file -> file |> Path.basename() |> Path.rootname() |> String.downcase()
+          end
+        end
+
+      assert names -- Enum.uniq(names) == []
+
+      bare =
+        for file <- pages(),
+            [title | _] = file |> File.read!() |> String.split("\n"),
+            title in ["# Overview", "# Examples", "# References"],
+            do: file
+
+      assert bare == []
     end
 
     test "every subsystem has its overview, examples and references" do
@@ -127,13 +174,13 @@ defmodule Linx.DocumentationTest do
       end
 
       for {group, pattern} <- docs()[:groups_for_extras] do
-        assert Enum.any?(docs()[:extras], &(&1 =~ pattern)), "no guide in #{group}"
+        assert Enum.any?(pages(), &(&1 =~ pattern)), "no guide in #{group}"
       end
     end
 
     test "links between the guides lead somewhere" do
       broken =
-        for file <- Enum.filter(docs()[:extras], &String.ends_with?(&1, ".md")),
+        for file <- Enum.filter(pages(), &String.ends_with?(&1, ".md")),
             [_, target] <- Regex.scan(~r/\]\(([^)#\s]+)(?:#[^)]*)?\)/, File.read!(file)),
             not String.contains?(target, "://") and not String.starts_with?(target, "mailto:"),
             not File.exists?(Path.join(Path.dirname(file), target)),

@@ -1,7 +1,6 @@
 defmodule Linx.NFT.Formatter do
   @moduledoc """
-  Writes nft text: from a `%Linx.Netfilter.Ruleset{}` (`format/1`), and as a plugin of `mix format` for `~NFT`
-  sigils and `.nft` files.
+  Writes nft text from a `%Linx.Netfilter.Ruleset{}`, and lays out `~NFT` sigils and `.nft` files for `mix format`.
 
   `format/1` reads each rule's expressions back as nft(8) does: it follows the registers, finds the fields,
   prefixes, flags, ranges, sets and maps that the author wrote, and leaves out what the language implies. The text

@@ -12,7 +12,7 @@ defmodule Linx.Netlink.Rtnl.Address do
   ## Fields
 
   `family` (2 or 10), `prefixlen`, `scope` (0 global, 253 link, 254 host), `index` of the link, `address`, `local`,
-  `flags` (the low eight bits of IFA_F_*; all 32 in `flags_ext`). On IPv4 `local` is the interface's own address, and
+  `flags` (the low eight bits of `IFA_F_*`; all 32 in `flags_ext`). On IPv4 `local` is the interface's own address, and
   `address` is the same, or the far end of a point-to-point link. On IPv6 `local` is there for point-to-point only.
   Beyond those: `label`, `broadcast`, `lifetime` as `{preferred, valid}` in seconds or `:forever`, `priority`, `proto`, and
   `extra` for what a newer kernel adds.

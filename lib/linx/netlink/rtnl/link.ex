@@ -20,7 +20,7 @@ defmodule Linx.Netlink.Rtnl.Link do
 
   ## Fields
 
-  `index`, `name`, `type` (ARPHRD_*, 1 for Ethernet), `flags` (IFF_*), `mtu`, `address` (a `Linx.MAC`, or bytes where the
+  `index`, `name`, `type` (`ARPHRD_*`, 1 for Ethernet), `flags` (`IFF_*`), `mtu`, `address` (a `Linx.MAC`, or bytes where the
   hardware address is no MAC), `link` (the index of the parent), `master` (of the bridge, bond or VRF it belongs to) and
   `linkinfo` (kind and what belongs to the kind: `Linx.Netlink.Rtnl.LinkInfo`). Beyond those: `broadcast`, `qdisc`,
   `txqlen`, `operstate` (RFC 2863, 6 is up), `alias`, `group`, `carrier`, `link_netnsid`, and `altnames`. Attributes that

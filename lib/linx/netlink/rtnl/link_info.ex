@@ -19,7 +19,7 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
   Kinds without a module (`"dummy"`, `"ifb"`, `"wireguard"`) have no options here; what the kernel says of them stays in
   `info_data` as bytes, and `nil` is not sent.
 
-  Source: include/uapi/linux/if_link.h, `IFLA_INFO_*`.
+  Source: `include/uapi/linux/if_link.h`, `IFLA_INFO_*`.
   """
 
   use Linx.Netlink.Codec

@@ -9,7 +9,7 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
 
   ## Fields
 
-  `family`, `ifindex`, `dst` (a `Linx.IP`), `lladdr` (a `Linx.MAC`, or bytes where it is none), `state` (NUD_*: 1
+  `family`, `ifindex`, `dst` (a `Linx.IP`), `lladdr` (a `Linx.MAC`, or bytes where it is none), `state` (`NUD_*`: 1
   incomplete, 2 reachable, 4 stale, 8 delay, 16 probe, 32 failed, 64 no arp, 128 permanent), `flags` (NTF_*), `type`
   (RTN_*). Beyond those `protocol`, `master`, `vlan`, and `extra` for what a newer kernel adds.
 

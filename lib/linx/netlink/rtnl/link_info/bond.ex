@@ -3,7 +3,7 @@ defmodule Linx.Netlink.Rtnl.LinkInfo.Bond do
   The configuration of a bond. `mode` is the kernel's number: 0 balance-rr, 1 active-backup, 2 balance-xor, 3 broadcast,
   4 802.3ad, 5 balance-tlb, 6 balance-alb. Times are in milliseconds.
 
-  Source: include/uapi/linux/if_link.h, `IFLA_BOND_*`; Documentation/networking/bonding.rst.
+  Source: `include/uapi/linux/if_link.h`, `IFLA_BOND_*`; Documentation/networking/bonding.rst.
   """
 
   use Linx.Netlink.Codec

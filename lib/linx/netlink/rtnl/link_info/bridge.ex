@@ -2,7 +2,7 @@ defmodule Linx.Netlink.Rtnl.LinkInfo.Bridge do
   @moduledoc """
   The configuration of a bridge. Times are in hundredths of a second, as the kernel has them.
 
-  Source: include/uapi/linux/if_link.h, `IFLA_BR_*`.
+  Source: `include/uapi/linux/if_link.h`, `IFLA_BR_*`.
   """
 
   use Linx.Netlink.Codec

@@ -3,7 +3,7 @@ defmodule Linx.Netlink.Rtnl.LinkInfo.Tun do
   What the kernel says of a tun or tap link: `type` 1 is tun, 2 tap; `owner` and `group` are ids, absent when anyone may
   attach. Such links are made through /dev/net/tun, not by netlink.
 
-  Source: include/uapi/linux/if_link.h, `IFLA_TUN_*`.
+  Source: `include/uapi/linux/if_link.h`, `IFLA_TUN_*`.
   """
 
   use Linx.Netlink.Codec

@@ -2,7 +2,7 @@ defmodule Linx.Netlink.Rtnl.LinkInfo.Vlan do
   @moduledoc """
   The tag of a VLAN (`id`) and its protocol: 0x8100 for 802.1Q, which is the default, 0x88A8 for 802.1ad.
 
-  Source: include/uapi/linux/if_link.h, `IFLA_VLAN_*`.
+  Source: `include/uapi/linux/if_link.h`, `IFLA_VLAN_*`.
   """
 
   use Linx.Netlink.Codec

@@ -7,7 +7,7 @@ defmodule Linx.Netlink.Rtnl.LinkInfo.Vxlan do
   (`learning`, `proxy`, `rsc`, `l2miss`, `l3miss`, `udp_csum`, `collect_metadata`) are 0 or 1; as options booleans do,
   and `:external` is `collect_metadata`.
 
-  Source: include/uapi/linux/if_link.h, `IFLA_VXLAN_*`.
+  Source: `include/uapi/linux/if_link.h`, `IFLA_VXLAN_*`.
   """
 
   use Linx.Netlink.Codec
