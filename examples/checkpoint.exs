@@ -75,14 +75,21 @@ keep = MapSet.new([:cap_net_bind_service])
 :ok = Capabilities.drop_bounding(c, MapSet.difference(Capabilities.Constants.all(), keep))
 
 # System calls: what this server uses, and not one more. The list needs no execve: the filter lets the one that starts
-# the workload through, and no other.
+# the workload through, and no other. A name that the architecture lacks is an error, so x86_64's older calls, which
+# aarch64 never had, are listed for it alone.
+older = %{
+  x86_64: ~w(access alarm arch_prctl dup2 fork open poll readlink select stat time vfork)a,
+  aarch64: []
+}
+
 {:ok, filter} =
   Seccomp.allow_list(
-    ~w(accept accept4 access arch_prctl alarm bind brk chdir clone close dup dup2 exit exit_group fcntl fork fstat futex
-       getcwd getegid geteuid getgid getpid getrandom getsockname getpeername gettid getuid ioctl kill listen lseek
-       mmap mprotect mremap munmap newfstatat open openat poll prctl prlimit64 read readlink readlinkat recvfrom
-       rseq rt_sigaction rt_sigprocmask rt_sigreturn select sendfile sendto set_robust_list set_tid_address
-       setitimer setsid setsockopt shutdown socket stat time umask uname vfork wait4 write writev)a,
+    older[Seccomp.arch()] ++
+      ~w(accept accept4 bind brk chdir clone close dup dup3 exit exit_group faccessat fcntl fstat futex getcwd getegid
+         geteuid getgid getpeername getpid getrandom getsockname gettid getuid ioctl kill listen lseek mmap mprotect
+         mremap munmap newfstatat openat ppoll prctl prlimit64 pselect6 read readlinkat recvfrom rseq rt_sigaction
+         rt_sigprocmask rt_sigreturn sendfile sendto set_robust_list set_tid_address setitimer setsid setsockopt
+         shutdown socket umask uname wait4 write writev)a,
     default: :kill_process
   )
 
@@ -231,11 +238,12 @@ Witness.check(
   Witness.status(pid, "NoNewPrivs")
 )
 
-fds = Witness.fds(pid)
-ours = for {fd, target} <- fds, fd in ~w(0 1 2), do: target
-own = for {fd, target} <- fds, fd not in ~w(0 1 2), do: target
-Witness.check("descriptors 0 to 2", ours == List.duplicate("/dev/null", 3), Enum.join(ours, " "))
-Witness.check("no other but its own socket", match?(["socket:" <> _], own), Enum.join(own, " "))
+# Which numbers the server gives to what it opens itself is its own affair.
+targets = fn process -> for {_fd, target} <- Witness.fds(process), do: target end
+held = targets.("self") ++ targets.(Witness.status(pid, "PPid"))
+found = targets.(pid)
+leaked = for target <- found, target in held, target != "/dev/null", do: target
+Witness.check("descriptors", leaked == [] and "/dev/null" in found, Enum.join(found, " "))
 
 # -- and then nothing of it is left ----------------------------------------------------------------------------------
 
