@@ -47,26 +47,40 @@ END
     -o APT::Architecture="$architecture" -o APT::Architectures="$architecture" -o Dir::State::Lists="$dir/lists" -o Dir::Cache="$dir/cache" -o APT::Sandbox::User=root)
 }
 
-# fetch_from_testing FOLDER PACKAGE...: the packages of Debian testing, unpacked into FOLDER, which is made anew. The
-# names of the package files are listed in FOLDER/packages.
-fetch_from_testing() {
-  local folder=$1 uri work deb
-  shift
+# open_testing: from here on apt_options are those of an apt that knows $architecture's testing suite and no more.
+open_testing() {
+  local uri
+  architecture=${architecture:-$(dpkg --print-architecture)}
+  if [ "${opened-}" = "$architecture" ]; then return; fi
   uri=$(debian_mirror)
   [ -n "$uri" ] || die "no Debian archive in apt's sources, so nothing can be had from its testing suite"
   [ -r /usr/share/keyrings/debian-archive-keyring.gpg ] || apt_install debian-archive-keyring
-
-  architecture=${architecture:-$(dpkg --print-architecture)}
-  work=$cache/apt-$architecture
-  private_apt "$work" "$uri"
+  private_apt "$cache/apt-$architecture" "$uri"
   apt-get "${apt_options[@]}" update -qq >/dev/null || die "cannot read Debian's testing suite at the machine's mirror"
-  rm -rf "$work/debs" "$folder"
-  mkdir -p "$work/debs" "$folder"
-  (cd "$work/debs" && apt-get "${apt_options[@]}" download -qq "$@" >/dev/null) ||
+  opened=$architecture
+}
+
+# with_dependencies PACKAGE...: their names and those of all that they depend on, as if nothing were installed.
+with_dependencies() {
+  open_testing
+  apt-get "${apt_options[@]}" -o Dir::State::status=/dev/null --no-install-recommends --simulate install "$@" |
+    awk '/^Inst / {print $2}'
+}
+
+# fetch_from_testing FOLDER PACKAGE...: the packages of Debian testing, unpacked into FOLDER, which is made anew. The
+# names of the package files are listed in FOLDER/packages.
+fetch_from_testing() {
+  local folder=$1 debs deb
+  shift
+  open_testing
+  debs=$cache/apt-$architecture/debs
+  rm -rf "$debs" "$folder"
+  mkdir -p "$debs" "$folder"
+  (cd "$debs" && apt-get "${apt_options[@]}" download -qq "$@" >/dev/null) ||
     die "a package could not be fetched from Debian testing (of: $*)"
-  for deb in "$work"/debs/*.deb; do dpkg -x "$deb" "$folder"; done
-  (cd "$work/debs" && ls) >"$folder/packages"
-  rm -rf "$work/debs"
+  for deb in "$debs"/*.deb; do dpkg -x "$deb" "$folder"; done
+  (cd "$debs" && ls) >"$folder/packages"
+  rm -rf "$debs"
 }
 
 # unpack_from_testing PREFIX SUBFOLDER PACKAGE...: the same into PREFIX.new, with the programs under SUBFOLDER made to
