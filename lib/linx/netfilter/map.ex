@@ -144,11 +144,16 @@ defmodule Linx.Netfilter.Map do
   # Maps that only dynset fills have keys without a value nowhere but here.
   defp element(map, {key, value}) do
     with {:ok, key} <- Datum.Form.normalise(map.key_type, key),
+         :ok <- single(map.flags, key),
          {:ok, value} <- data(map.data_type, value),
          do: {:ok, {key, value}}
   end
 
   defp element(_map, _other), do: {:error, :not_a_pair}
+
+  defp single(flags, key) do
+    with {:error, {:bad_element, _key, reason}} <- Set.single(flags, [key]), do: {:error, reason}
+  end
 
   # A chain of its own belongs to a rule; an element cannot have one.
   defp data(:verdict, value) do

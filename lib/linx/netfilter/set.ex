@@ -84,7 +84,7 @@ defmodule Linx.Netfilter.Set do
   Builds a set; `:key_type` is required, the other options are the struct's fields.
 
   Answers `{:error, {:bad_set, reason}}`: `{:bad_key_type, term}`, `{:bad_flags, list}`, `{:bad_element, element, reason}`,
-  `{:bad_option, {key, value}}`, `{:bad_name, term}`.
+  `{:bad_option, {key, value}}`, `{:bad_name, term}`. A range or prefix among the elements needs `flags: [:interval]`.
   """
   @spec new(String.t(), keyword()) :: {:ok, t()} | {:error, {:bad_set, term()}}
   def new(name, opts) do
@@ -94,7 +94,8 @@ defmodule Linx.Netfilter.Set do
     with :ok <- Name.check(name),
          :ok <- known_type(type),
          {:ok, set} <- options(opts, %__MODULE__{name: name, key_type: type}),
-         {:ok, elements} <- elements(set, elements) do
+         {:ok, elements} <- elements(set, elements),
+         :ok <- single(set.flags, elements) do
       {:ok, %{set | elements: elements}}
     else
       {:error, reason} -> {:error, {:bad_set, reason}}
@@ -113,8 +114,10 @@ defmodule Linx.Netfilter.Set do
   @doc "The set with more elements at its end; one that does not fit is `{:bad_set_element, {element, reason}}`."
   @spec add_elements(t(), [term()]) :: {:ok, t()} | {:error, {:bad_set_element, term()}}
   def add_elements(%__MODULE__{} = set, new_elements) do
-    case elements(set, new_elements) do
-      {:ok, added} -> {:ok, %{set | elements: set.elements ++ added}}
+    with {:ok, added} <- elements(set, new_elements),
+         :ok <- single(set.flags, added) do
+      {:ok, %{set | elements: set.elements ++ added}}
+    else
       {:error, {:bad_element, element, reason}} -> {:error, {:bad_set_element, {element, reason}}}
       {:error, reason} -> {:error, {:bad_set_element, reason}}
     end
@@ -165,6 +168,23 @@ defmodule Linx.Netfilter.Set do
       {:error, reason} -> {:error, {:bad_element, element, reason}}
     end
   end
+
+  @doc false
+  # Ranges and prefixes are for sets of intervals; a rule's own set becomes one by having them.
+  @spec single([flag()], [term()]) :: :ok | {:error, {:bad_element, term(), :needs_interval_flag}}
+  def single(flags, elements) do
+    if :interval in flags or :anonymous in flags,
+      do: :ok,
+      else: Enum.find_value(elements, :ok, &single/1)
+  end
+
+  defp single(element) do
+    if Datum.Form.spans?(bare(element)),
+      do: {:error, {:bad_element, element, :needs_interval_flag}}
+  end
+
+  defp bare(%Element{key: key}), do: key
+  defp bare(key), do: key
 
   defp known_type(type),
     do: if(Datum.type?(type), do: :ok, else: {:error, {:bad_key_type, type}})

@@ -7,7 +7,7 @@ defmodule Linx.Netfilter.Datum.Form do
   #   :ipv6_addr            {0xfe80, ..., 1}            16 bytes, "fe80::1", %Linx.IP{}
   #   :ether_addr           <<2, 0, 0, 0, 0, 1>>        "02:00:00:00:00:01", {2, 0, 0, 0, 0, 1}, %Linx.MAC{}
   #   :ifname, :string      "eth0"
-  #   numbers               22                          "ssh", :ssh, the bytes
+  #   numbers               22                          "ssh", :ssh, the bytes unless they read as digits
   #   {type, bits}          a number of that width
   #   {:concat, types}      a tuple of the above        a list
   #   sizes that are open   bytes
@@ -25,6 +25,15 @@ defmodule Linx.Netfilter.Datum.Form do
   catch
     {:bad_value, _part} -> {:error, {:bad_value, value}}
   end
+
+  @doc "Whether a value in its one form, or a part of it, is a range or prefix: those need a set of intervals."
+  @spec spans?(term()) :: boolean()
+  def spans?({kind, _, _}) when kind in [:range, :prefix], do: true
+  def spans?(value) when is_tuple(value), do: spans_in?(value, tuple_size(value))
+  def spans?(_value), do: false
+
+  defp spans_in?(_value, 0), do: false
+  defp spans_in?(value, n), do: spans?(elem(value, n - 1)) or spans_in?(value, n - 1)
 
   @doc "As `normalise/2` for a list, with the first element that does not fit in the error."
   @spec normalise_all(Datum.type(), [term()]) :: {:ok, [term()]} | {:error, {term(), reason()}}
@@ -93,7 +102,10 @@ defmodule Linx.Netfilter.Datum.Form do
     do: norm(type, {:prefix, subnet.address, subnet.prefix})
 
   defp norm(type, text) when is_binary(text) and type in [:ipv4_addr, :ipv6_addr] do
-    with [base, bits] <- String.split(text, "/"), {bits, ""} <- Integer.parse(bits) do
+    with [base, length] <- String.split(text, "/"),
+         {bits, ""} <- Integer.parse(length),
+         # No sign and no zero in front, as Linx.IP.Subnet.
+         ^length <- Integer.to_string(bits) do
       norm(type, {:prefix, base, bits})
     else
       _ -> norm_point(type, text)
@@ -194,9 +206,14 @@ defmodule Linx.Netfilter.Datum.Form do
 
   defp norm_point(_type, value), do: bad(value)
 
+  # "22" is the bytes of 12850, and whoever writes it means 22.
   defp number(type, bytes) do
-    if byte_size(bytes) == Datum.size(type), do: Datum.from_bytes(type, bytes), else: bad(bytes)
+    if byte_size(bytes) == Datum.size(type) and not digits?(bytes),
+      do: Datum.from_bytes(type, bytes),
+      else: bad(bytes)
   end
+
+  defp digits?(bytes), do: for(<<c <- bytes>>, c not in ?0..?9, do: c) == []
 
   defp symbol(type, text, value) do
     case name(type) && Datatype.value(name(type), text) do

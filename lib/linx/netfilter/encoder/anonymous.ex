@@ -3,7 +3,7 @@ defmodule Linx.Netfilter.Encoder.Anonymous do
   # The sets and maps that a rule brings with it: `:__anon_set` expressions become sets of the batch and lookups of their ids.
 
   alias Linx.Netfilter.Encoder.{Elements, Sets}
-  alias Linx.Netfilter.{Expr, Set, Table}
+  alias Linx.Netfilter.{Datum, Expr, Set, Table}
   alias Linx.Netfilter.Map, as: NMap
 
   @doc "The expressions with lookups for the sets, the sets' messages placed at `at`, and the next free id."
@@ -71,14 +71,10 @@ defmodule Linx.Netfilter.Encoder.Anonymous do
   end
 
   defp interval(flags, set, elements) do
-    if :interval not in flags and Enum.any?(elements, &spans?(Elements.key(set, &1))),
+    if :interval not in flags and Enum.any?(elements, &Datum.Form.spans?(Elements.key(set, &1))),
       do: [:interval | flags],
       else: flags
   end
-
-  defp spans?({kind, _, _}) when kind in [:range, :prefix], do: true
-  defp spans?(key) when is_tuple(key), do: key |> Tuple.to_list() |> Enum.any?(&spans?/1)
-  defp spans?(_key), do: false
 
   defp anonymous_use(%{via: :objref} = data, name, id),
     do: Expr.new(:objref, %{set_sreg: data.sreg, set_name: name, set_id: id})

@@ -99,11 +99,13 @@ defmodule Linx.Netfilter.Encoder.Elements do
 
   defp addresses([], _left, _each, _head, done), do: [done]
 
-  defp addresses(rest, 0, each, head, done),
+  defp addresses([_ | _] = rest, 0, each, head, done),
     do: [done | addresses(rest, each, each, head, <<>>)]
 
+  defp addresses([element | _], _left, _each, _head, _done), do: single!(element)
+
   defp plain([element | rest], left, each, {type, head, size} = how, done) when left > 0 do
-    bytes = Datum.to_bytes(type, element)
+    bytes = Datum.to_bytes(type, single!(element))
     pad = 8 * (size - byte_size(bytes))
 
     plain(
@@ -149,7 +151,8 @@ defmodule Linx.Netfilter.Encoder.Elements do
         )
 
       key ->
-        elem(set, element, data(nfta_set_elem_key(), Datum.to_bytes(set.key_type, key)), false)
+        bytes = Datum.to_bytes(set.key_type, single!(key))
+        elem(set, element, data(nfta_set_elem_key(), bytes), false)
     end
   end
 
@@ -159,9 +162,19 @@ defmodule Linx.Netfilter.Encoder.Elements do
         catch_all(set, element)
 
       key ->
-        elem(set, element, data(nfta_set_elem_key(), Datum.to_bytes(set.key_type, key)), false)
+        bytes = Datum.to_bytes(set.key_type, single!(key))
+        elem(set, element, data(nfta_set_elem_key(), bytes), false)
     end
   end
+
+  # The first value would stand for them all.
+  defp single!(key) when is_tuple(key) do
+    if Datum.Form.spans?(key),
+      do: raise(ArgumentError, "#{inspect(key)} is many values, which a set of intervals takes"),
+      else: key
+  end
+
+  defp single!(key), do: key
 
   defp intervals(set, elements, opts) do
     {catch_alls, elements} = Enum.split_with(elements, &(key(set, &1) == :catch_all))

@@ -24,14 +24,16 @@ defmodule Linx.Netfilter.Expr.Literal do
 
   # In their one form, as a named set has them; what does not fit is reported when the rule is encoded.
   defp elements(values, key_type, nil) do
-    case Set.new("literal", key_type: key_type, elements: values) do
+    case Set.new("literal", key_type: key_type, flags: [:anonymous], elements: values) do
       {:ok, set} -> set.elements
       {:error, _} -> values
     end
   end
 
   defp elements(values, key_type, data_type) do
-    case NMap.new("literal", key_type: key_type, data_type: data_type, elements: values) do
+    opts = [key_type: key_type, data_type: data_type, flags: [:anonymous], elements: values]
+
+    case NMap.new("literal", opts) do
       {:ok, map} -> map.elements
       {:error, _} -> values
     end
