@@ -241,7 +241,10 @@ defmodule Linx.Netfilter.Encoder do
   @doc "NEWFLOWTABLE. `flowtable.table` must be set."
   @spec flowtable(Flowtable.t(), Table.family(), keyword()) :: Message.t()
   def flowtable(%Flowtable{} = ft, family, opts \\ []) do
-    # Flowtables always sit at NF_NETDEV_INGRESS.
+    # NF_NETDEV_INGRESS, the one hook that nft_flowtable_parse_hook takes.
+    if ft.hook not in [nil, :ingress],
+      do: raise(ArgumentError, "a flowtable works at the ingress hook, not at #{ft.hook}")
+
     hook =
       Writer.nest(nfta_flowtable_hook(), [
         Writer.u32(nfta_flowtable_hook_num(), 0),

@@ -63,7 +63,9 @@ defmodule Linx.Netfilter.Flowtable do
   defp options(other, _ft), do: {:error, {:bad_options, other}}
 
   defp option(key, nil) when key in [:hook, :priority, :table, :handle], do: :ok
-  defp option(:hook, :ingress), do: :ok
+
+  # The documentation keeps whatever is given; what has no form on the wire is refused by the push.
+  defp option(:hook, hook) when is_atom(hook) and hook not in [true, false], do: :ok
   defp option(:hook, hook), do: {:error, {:bad_hook, hook}}
   defp option(:priority, n) when is_integer(n), do: :ok
   defp option(:priority, :filter), do: :ok

@@ -54,6 +54,7 @@ defmodule Linx.Netfilter.Rule do
     end
   end
 
+  def build(exprs, opts) when is_list(exprs), do: {:error, {:bad_rule, {:bad_options, opts}}}
   def build(other, _opts), do: {:error, {:bad_rule, {:not_a_list, other}}}
 
   @doc "As `build/2`, but gives the rule itself and raises `ArgumentError`."

@@ -72,7 +72,12 @@ defmodule Linx.Netfilter.Ruleset do
 
   @doc "As `delete_table/2`; raises."
   @spec delete_table!(t(), table_ref()) :: t()
-  def delete_table!(rs, ref), do: bang(delete_table(rs, ref))
+  def delete_table!(rs, ref) do
+    case delete_table(rs, ref) do
+      {:ok, rs} -> rs
+      {:error, reason} -> raise ArgumentError, "cannot delete this: #{inspect(reason)}"
+    end
+  end
 
   @doc "Builds a chain (`Linx.Netfilter.Chain.new/2`) in a table."
   @spec add_chain(t(), table_ref(), String.t(), keyword()) :: {:ok, t()} | {:error, term()}
@@ -95,7 +100,8 @@ defmodule Linx.Netfilter.Ruleset do
   def put_chain!(rs, table_ref, chain), do: bang(put_chain(rs, table_ref, chain))
 
   @doc """
-  Appends a rule, or the rule that `Linx.Netfilter.Rule.build/2` makes of a list and `opts`, to a chain.
+  Appends a rule, or the rule that `Linx.Netfilter.Rule.build/2` makes of a list and `opts`, to a chain. A rule that is built
+  already takes no `opts`.
 
   A tag that the chain has already is `{:bad_rule, {:duplicate_tag, tag}}`, an unknown chain `{:no_such_chain, name}`.
   """
@@ -107,7 +113,7 @@ defmodule Linx.Netfilter.Ruleset do
     with {:ok, rule} <- Rule.build(exprs, opts), do: add_rule(rs, table_ref, chain_name, rule, [])
   end
 
-  def add_rule(rs, table_ref, chain_name, %Rule{} = rule, _opts) do
+  def add_rule(rs, table_ref, chain_name, %Rule{} = rule, []) do
     update(rs, table_ref, fn table ->
       with {:ok, chain} <- chain(table, chain_name),
            :ok <- unique_tag(chain, rule.tag),
@@ -116,6 +122,10 @@ defmodule Linx.Netfilter.Ruleset do
       end
     end)
   end
+
+  # A rule that is built has what it has: a tag given here would be lost.
+  def add_rule(_rs, _table_ref, _chain_name, %Rule{}, opts),
+    do: {:error, {:bad_rule, {:options_for_a_built_rule, opts}}}
 
   def add_rule(_rs, _table_ref, _chain_name, other, _opts),
     do: {:error, {:bad_rule, {:not_a_rule, other}}}

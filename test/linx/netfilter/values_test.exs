@@ -5,6 +5,7 @@ defmodule Linx.Netfilter.ValuesTest do
     Chain,
     Datum,
     Element,
+    Encoder,
     Expr,
     Flowtable,
     Object,
@@ -59,6 +60,53 @@ defmodule Linx.Netfilter.ValuesTest do
   end
 
   describe "elements" do
+    test "ranges and prefixes need a set of intervals" do
+      for {type, element, kept} <- [
+            {:ipv4_addr, "10.0.0.0/8", {:prefix, {10, 0, 0, 0}, 8}},
+            {:inet_service, 1..9, {:range, 1, 9}},
+            {:ifname, "eth*", {:prefix, "eth", 24}},
+            {{:concat, [:ipv4_addr, :inet_service]}, {{10, 0, 0, 1}, 1..9},
+             {{10, 0, 0, 1}, {:range, 1, 9}}}
+          ] do
+        assert {:error, {:bad_set, {:bad_element, ^kept, :needs_interval_flag}}} =
+                 Set.new("s", key_type: type, elements: [element])
+
+        assert {:error, {:bad_set_element, {^kept, :needs_interval_flag}}} =
+                 "s" |> Set.new!(key_type: type) |> Set.add_elements([%Element{key: element}])
+
+        assert {:error, {:bad_map, {:bad_element, {^element, :accept}, :needs_interval_flag}}} =
+                 Vmap.new("v", key_type: type, elements: [{element, :accept}])
+
+        assert {:ok, %{elements: [^kept]}} =
+                 Set.new("s", key_type: type, flags: [:interval], elements: [element])
+
+        # A struct that somebody changed by hand does not lose the rest of the range on its way either.
+        set = %{Set.new!("s", key_type: type) | elements: [kept], table: "t"}
+        assert_raise ArgumentError, ~r/many values/, fn -> Encoder.set_elements(set, :inet) end
+      end
+    end
+
+    test "digits are no bytes" do
+      for {type, text} <- [{:inet_service, "22"}, {:inet_proto, "6"}, {:mark, "1234"}] do
+        assert {:error, {:bad_set, {:bad_element, ^text, {:bad_value, ^text}}}} =
+                 Set.new("s", key_type: type, elements: [text])
+      end
+
+      assert Set.new!("s", key_type: :inet_service, elements: [<<0, 22>>, "ssh"]).elements == [
+               22,
+               22
+             ]
+
+      for length <- ["+8", "08", "-8", "8 ", ""] do
+        assert {:error, {:bad_set, {:bad_element, _, _}}} =
+                 Set.new("s",
+                   key_type: :ipv4_addr,
+                   flags: [:interval],
+                   elements: ["10.0.0.0/" <> length]
+                 )
+      end
+    end
+
     test "come in many forms and stay in one" do
       forms = [
         {:ipv4_addr, {10, 0, 0, 1}, [<<10, 0, 0, 1>>, "10.0.0.1"]},
@@ -230,7 +278,46 @@ defmodule Linx.Netfilter.ValuesTest do
     end
   end
 
+  describe "flowtables" do
+    test "keep the hook that is given, and the push knows one" do
+      ft = Flowtable.new!("f", hook: :forward, table: "t")
+      assert ft.hook == :forward
+
+      assert {:error, {:bad_flowtable, {:bad_hook, "forward"}}} =
+               Flowtable.new("f", hook: "forward")
+
+      assert_raise ArgumentError, ~r/ingress hook, not at forward/, fn ->
+        Encoder.flowtable(ft, :inet)
+      end
+    end
+  end
+
+  describe "objects" do
+    test "whose data are no fields are refused in words" do
+      for data <- [:any, 5, "text", [1], {:a, 1}] do
+        object = %{Object.new!(:counter, "c", data) | table: "t"}
+
+        assert_raise ArgumentError, ~r/object data is a map/, fn ->
+          Encoder.object(object, :inet)
+        end
+      end
+    end
+  end
+
   describe "rules" do
+    test "that are built take no options where they are added" do
+      rs =
+        Ruleset.new() |> Ruleset.add_table!(:inet, "t") |> Ruleset.add_chain!("t", "c")
+
+      rule = Rule.build!([:accept])
+
+      assert {:error, {:bad_rule, {:options_for_a_built_rule, [tag: :late]}}} =
+               Ruleset.add_rule(rs, "t", "c", rule, tag: :late)
+
+      assert {:ok, _} = Ruleset.add_rule(rs, "t", "c", rule, [])
+      assert {:error, {:bad_rule, {:bad_options, :late}}} = Rule.build([:accept], :late)
+    end
+
     test "say what is wrong" do
       assert {:error, {:bad_rule, {:bad_expression, :nope}}} = Rule.build([:accept, :nope])
       assert {:error, {:bad_rule, {:bad_tag, "text"}}} = Rule.build([:accept], tag: "text")

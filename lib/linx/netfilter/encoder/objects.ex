@@ -11,7 +11,16 @@ defmodule Linx.Netfilter.Encoder.Objects do
   @protocols %{icmp: 1, tcp: 6, udp: 17, dccp: 33, icmpv6: 58, sctp: 132, udplite: 136}
 
   @spec data(Object.t(), atom()) :: iodata()
-  def data(%Object{kind: kind, data: data}, family), do: body(kind, Map.new(data || %{}), family)
+  def data(%Object{kind: kind, data: data}, family), do: body(kind, fields(data), family)
+
+  defp fields(nil), do: %{}
+  defp fields(%{} = data) when not is_struct(data), do: data
+
+  defp fields(data) do
+    if Keyword.keyword?(data),
+      do: Map.new(data),
+      else: raise(ArgumentError, "object data is a map, not #{inspect(data)}")
+  end
 
   defp body(:counter, data, _family) do
     Expressions.data(:counter, Map.merge(%{packets: 0, bytes: 0}, data))
