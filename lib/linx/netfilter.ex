@@ -62,15 +62,33 @@ defmodule Linx.Netfilter do
   @spec create_table(Socket.t(), String.t(), keyword()) ::
           {:ok, Ruleset.t()} | {:error, Error.t() | term()}
   def create_table(%Socket{} = sock, name, opts \\ []) do
-    {persist?, opts} = Keyword.pop(opts, :persist, false)
-    {family, opts} = Keyword.pop(opts, :family, :inet)
-    flags = if persist?, do: [:persist], else: [:owner]
-
-    with {:ok, table} <- Table.new(family, name, [flags: flags] ++ opts),
+    with {:ok, opts} <- options(opts, [:family, :persist, :comment]),
+         {:ok, flag} <- lifetime(Keyword.get(opts, :persist, false)),
+         {:ok, table} <- new_table(name, flag, opts),
          {:ok, table} <- make_table(sock, table) do
       {:ok, Ruleset.put_table(Ruleset.new(), table)}
     end
   end
+
+  defp lifetime(true), do: {:ok, :persist}
+  defp lifetime(false), do: {:ok, :owner}
+  defp lifetime(other), do: {:error, {:bad_option, {:persist, other}}}
+
+  defp new_table(name, flag, opts) do
+    Table.new(Keyword.get(opts, :family, :inet), name, [
+      {:flags, [flag]} | Keyword.take(opts, [:comment])
+    ])
+  end
+
+  # A caller's mistake is an answer here, as with values.
+  defp options(opts, known) do
+    if Keyword.keyword?(opts),
+      do: Enum.find_value(opts, {:ok, opts}, &unknown(&1, known)),
+      else: {:error, {:bad_options, opts}}
+  end
+
+  defp unknown({key, _value} = option, known),
+    do: if(key not in known, do: {:error, {:bad_option, option}})
 
   defp make_table(sock, table) do
     at = [family: table.family, table: table.name]
@@ -106,14 +124,16 @@ defmodule Linx.Netfilter do
 
   The kernel's refusal is a `Linx.Netfilter.Error` that says which message it was and where in the ruleset (`:at`); when it refused several,
   the rest is in `:others`. A value that has no form on the wire is `{:error, {:bad_rule, {at, text}}}` (or `:bad_set`, `:bad_set_element`, ...)
-  and nothing is sent. Source: nft(8); net/netfilter/nfnetlink.c, `nfnetlink_rcv_batch`.
+  and nothing is sent; an option that is none is `{:error, {:bad_option, option}}`. Source: nft(8); net/netfilter/nfnetlink.c, `nfnetlink_rcv_batch`.
   """
   @spec push(Socket.t(), Ruleset.t(), keyword()) :: :ok | {:error, Error.t() | term()}
   def push(%Socket{} = sock, %Ruleset{} = ruleset, opts \\ []) do
-    case Keyword.get(opts, :mode, :replace) do
-      :replace -> Push.replace(sock, ruleset)
-      :reconcile -> Push.reconcile(sock, ruleset)
-      other -> raise ArgumentError, "unknown mode #{inspect(other)}; :replace or :reconcile"
+    with {:ok, opts} <- options(opts, [:mode]) do
+      case Keyword.get(opts, :mode, :replace) do
+        :replace -> Push.replace(sock, ruleset)
+        :reconcile -> Push.reconcile(sock, ruleset)
+        other -> {:error, {:bad_option, {:mode, other}}}
+      end
     end
   end
 
@@ -141,16 +161,32 @@ defmodule Linx.Netfilter do
   def pull(%Socket{} = sock, {_family, _name} = scope), do: pull(sock, scope, [])
 
   def pull(%Socket{} = sock, opts) when is_list(opts) do
-    with :ok <- hold_back(sock, opts[:subscribe_first]), do: Pull.whole(sock, opts)
+    with {:ok, opts} <- pull_options(opts),
+         :ok <- hold_back(sock, opts[:subscribe_first]),
+         do: Pull.whole(sock, opts)
   end
 
   @doc "As `pull/2` for the table `{family, name}`, with options. Errors as there."
   @spec pull(Socket.t(), {atom(), String.t()}, keyword()) ::
           {:ok, Ruleset.t()} | {:error, Error.t() | term()}
-  def pull(%Socket{} = sock, {family, name} = scope, opts)
-      when is_atom(family) and is_binary(name) do
-    with :ok <- hold_back(sock, opts[:subscribe_first]), do: Pull.table(sock, scope, opts)
+  def pull(%Socket{} = sock, {family, name} = scope, opts) do
+    with {:ok, _table} <- Table.new(family, name),
+         {:ok, opts} <- pull_options(opts),
+         :ok <- hold_back(sock, opts[:subscribe_first]),
+         do: Pull.table(sock, scope, opts)
   end
+
+  defp pull_options(opts) do
+    with {:ok, opts} <- options(opts, [:elements, :subscribe_first]),
+         do: Enum.find_value(opts, {:ok, opts}, &bad_pull_option/1)
+  end
+
+  defp bad_pull_option({:elements, flag}) when is_boolean(flag), do: nil
+
+  defp bad_pull_option({:subscribe_first, monitor}) when is_pid(monitor) or monitor == nil,
+    do: nil
+
+  defp bad_pull_option(option), do: {:error, {:bad_option, option}}
 
   defp hold_back(_sock, nil), do: :ok
 
