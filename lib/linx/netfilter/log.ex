@@ -109,7 +109,7 @@ defmodule Linx.Netfilter.Log do
       Process.monitor(owner)
       seq? = :seq in Keyword.get(opts, :flags, [])
       state = %{inbox: inbox, owner: owner, group: opts[:group], next: if(seq?, do: 0)}
-      {:ok, state, {:continue, :arm}}
+      {:ok, state, {:continue, :read}}
     else
       {:error, %Linx.Netlink.Error{} = error} ->
         # Not {:stop, _}: that would take the caller with it.
@@ -180,11 +180,10 @@ defmodule Linx.Netfilter.Log do
   defp timeout(ms), do: Writer.u32(nfula_cfg_timeout(), max(div(ms, 10), 1))
 
   @impl true
-  def handle_continue(:arm, state), do: {:noreply, arm(state)}
-  def handle_continue(:drain, state), do: drain(state)
+  def handle_continue(:read, state), do: read(state)
 
   @impl true
-  def handle_info({:"$socket", _socket, :select, _info}, state), do: drain(state)
+  def handle_info({:"$socket", _socket, :select, _info}, state), do: read(state)
 
   def handle_info({:DOWN, _ref, :process, owner, _reason}, %{owner: owner} = state),
     do: {:stop, :normal, state}
@@ -203,24 +202,11 @@ defmodule Linx.Netfilter.Log do
     Inbox.close(inbox)
   end
 
-  defp arm(state) do
-    case Inbox.arm(state.inbox) do
-      :ok -> state
-      :overrun -> overrun(state)
-      {:error, reason} -> exit({:netlink, reason})
-    end
-  end
-
-  defp drain(state) do
-    case Inbox.drain(state.inbox, :raw) do
-      {:ok, messages, :empty} ->
-        {:noreply, messages |> take(state) |> arm()}
-
-      {:ok, messages, :more} ->
-        {:noreply, take(messages, state), {:continue, :drain}}
-
-      {:ok, messages, :overrun} ->
-        {:noreply, messages |> take(state) |> overrun(), {:continue, :drain}}
+  defp read(state) do
+    case Inbox.read(state.inbox, :raw) do
+      {:ok, messages, lost?} ->
+        state = Enum.reduce(messages, state, &message/2)
+        {:noreply, if(lost?, do: overrun(state), else: state)}
 
       {:error, reason} ->
         {:stop, reason, state}
@@ -232,8 +218,6 @@ defmodule Linx.Netfilter.Log do
     send(state.owner, {:linx_netfilter, :resync_needed})
     %{state | next: state.next && :any}
   end
-
-  defp take(messages, state), do: Enum.reduce(messages, state, &message/2)
 
   defp message({@msg_packet, _flags, _seq, payload}, state) do
     event = %{Event.decode(payload) | group: state.group}

@@ -94,7 +94,7 @@ defmodule Linx.Netfilter.Monitor do
           lost?: false
         }
 
-        {:ok, state, {:continue, :arm}}
+        {:ok, state, {:continue, :read}}
 
       {:error, %Linx.Netlink.Error{} = error} ->
         # Not {:stop, _}: that would take the caller with it.
@@ -107,15 +107,14 @@ defmodule Linx.Netfilter.Monitor do
   end
 
   @impl true
-  def handle_continue(:arm, state), do: {:noreply, arm(state)}
-  def handle_continue(:drain, state), do: drain(state)
+  def handle_continue(:read, state), do: read(state)
 
   @impl true
   def handle_call({:set_min_gen, gen}, _from, state),
     do: {:reply, :ok, %{state | min_gen: max(gen, state.min_gen)}}
 
   @impl true
-  def handle_info({:"$socket", _socket, :select, _info}, state), do: drain(state)
+  def handle_info({:"$socket", _socket, :select, _info}, state), do: read(state)
 
   def handle_info({:DOWN, _ref, :process, owner, _reason}, %{owner: owner} = state),
     do: {:stop, :normal, state}
@@ -125,24 +124,11 @@ defmodule Linx.Netfilter.Monitor do
   @impl true
   def terminate(_reason, state), do: Inbox.close(state.inbox)
 
-  defp arm(state) do
-    case Inbox.arm(state.inbox) do
-      :ok -> state
-      :overrun -> overrun(state)
-      {:error, reason} -> exit({:netlink, reason})
-    end
-  end
-
-  defp drain(state) do
-    case Inbox.drain(state.inbox, :raw) do
-      {:ok, messages, :empty} ->
-        {:noreply, messages |> take(state) |> arm()}
-
-      {:ok, messages, :more} ->
-        {:noreply, take(messages, state), {:continue, :drain}}
-
-      {:ok, messages, :overrun} ->
-        {:noreply, messages |> take(state) |> overrun(), {:continue, :drain}}
+  defp read(state) do
+    case Inbox.read(state.inbox, :raw) do
+      {:ok, messages, lost?} ->
+        state = Enum.reduce(messages, state, &message/2)
+        {:noreply, if(lost?, do: overrun(state), else: state)}
 
       {:error, reason} ->
         {:stop, reason, state}
@@ -154,8 +140,6 @@ defmodule Linx.Netfilter.Monitor do
     send(state.owner, {:linx_netfilter, :resync_needed})
     %{state | held: [], lost?: true}
   end
-
-  defp take(messages, state), do: Enum.reduce(messages, state, &message/2)
 
   @doc false
   # A message, and what it does: a value in, a value out but for the sends.

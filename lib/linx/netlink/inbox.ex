@@ -3,14 +3,11 @@ defmodule Linx.Netlink.Inbox do
   # A netlink socket that listens, for a process that waits for other messages too.
   #
   #     {:ok, inbox} = Inbox.open(protocol, netns, groups, rcvbuf)     # in the process that will wait
-  #     :ok = Inbox.arm(inbox)      # now, or when something comes, the caller gets {:"$socket", _, :select, _}
-  #     {:ok, messages, state} = Inbox.drain(inbox, :raw | :rtnl)
+  #     {:ok, messages, lost?} = Inbox.read(inbox, :raw | :rtnl)
   #
-  # `drain/2` takes what is there, at most 64 datagrams: a burst is one wake-up. `state` is
-  #
-  #   * `:empty`: arm again and wait;
-  #   * `:more`: drain again;
-  #   * `:overrun`: after `messages` some were dropped (ENOBUFS); tell the owner to look for itself, and drain again.
+  # Whoever has read is sent one {:"$socket", _, :select, _} when there is more, and reads again then: by way of its
+  # mailbox, so that a flood keeps nobody waiting who asks for something else. A read takes at most 64 datagrams, so a
+  # burst is one wake-up. `lost?`: after `messages` the kernel dropped some (ENOBUFS), and the owner has to look for itself.
   #
   # OTP's :socket waits, on a duplicate of the descriptor: a receive that peeks says whether something is there or has
   # the VM's poll set watch. The bytes are read natively. A blocked receive must not sit in one of the VM's few dirty
@@ -56,33 +53,38 @@ defmodule Linx.Netlink.Inbox do
   defp duplicate(fd, protocol),
     do: :socket.open(fd, %{dup: true, domain: @af_netlink, type: :raw, protocol: protocol})
 
-  @doc """
-  Asks for one `{:"$socket", _, :select, _}`, sent when something is there. `:overrun` is `:ok` with the news that
-  messages were dropped: the kernel says that once, to the next call of whatever kind.
-  """
-  @spec arm(t()) :: :ok | :overrun | {:error, term()}
-  def arm(%__MODULE__{wait: wait} = inbox) do
+  @doc "What is there now; a select message follows when there is more."
+  @spec read(t(), Native.netlink_form()) :: {:ok, [tuple()], boolean()} | {:error, term()}
+  def read(%__MODULE__{} = inbox, form) do
+    case Native.netlink_drain(inbox.socket.socket, form, @most) do
+      {:ok, messages, :empty} ->
+        with {:ok, lost?} <- arm(inbox), do: {:ok, messages, lost?}
+
+      {:ok, messages, more} ->
+        send(self(), {:"$socket", inbox.wait, :select, more})
+        {:ok, messages, more == :overrun}
+
+      {:error, fault} ->
+        {:error, Error.from_fault(fault)}
+    end
+  end
+
+  # That messages were dropped is said once, to the next call of whatever kind.
+  defp arm(%__MODULE__{wait: wait} = inbox) do
     case :socket.recv(wait, 1, [:peek], :nowait) do
       {:select, _info} ->
-        :ok
+        {:ok, false}
 
       {:ok, _byte} ->
-        send(self(), {:"$socket", wait, :select, :ready})
-        :ok
+        send(self(), {:"$socket", wait, :select, :more})
+        {:ok, false}
 
       {:error, :enobufs} ->
-        with :ok <- arm(inbox), do: :overrun
+        with {:ok, _lost?} <- arm(inbox), do: {:ok, true}
 
       {:error, reason} ->
         {:error, reason}
     end
-  end
-
-  @spec drain(t(), Native.netlink_form()) ::
-          {:ok, [tuple()], :empty | :more | :overrun} | {:error, Error.t()}
-  def drain(%__MODULE__{socket: socket}, form) do
-    with {:error, fault} <- Native.netlink_drain(socket.socket, form, @most),
-         do: {:error, Error.from_fault(fault)}
   end
 
   @spec close(t()) :: :ok

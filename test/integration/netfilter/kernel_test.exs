@@ -484,6 +484,22 @@ defmodule Linx.Netfilter.KernelTest do
       end
     end
 
+    test "stops in the middle of a flood", %{pid: pid} do
+      {:ok, monitor} = Netfilter.subscribe(spawn_link(&drop/0), netns: {:pid, pid})
+      {:ok, sock} = Nfnl.open({:pid, pid})
+      flood = spawn_link(fn -> flood(sock) end)
+      assert :ok = Netfilter.unsubscribe(monitor)
+      Process.unlink(flood)
+      Process.exit(flood, :kill)
+    end
+
+    defp drop, do: receive(do: (_ -> drop()))
+
+    defp flood(sock) do
+      :ok = Netfilter.push(sock, fw([{port(22), :ssh}]))
+      flood(sock)
+    end
+
     test "ends with its owner", %{pid: pid} do
       owner = spawn(fn -> receive(do: (:stop -> :ok)) end)
       {:ok, monitor} = Netfilter.subscribe(owner, netns: {:pid, pid})

@@ -104,7 +104,7 @@ defmodule Linx.Netlink.Rtnl.Monitor do
     case Inbox.open(@netlink_route, opts[:netns], opts[:groups], opts[:rcvbuf]) do
       {:ok, inbox} ->
         state = %{owner: opts[:owner], inbox: inbox, ref: Process.monitor(opts[:owner])}
-        {:ok, state, {:continue, :arm}}
+        {:ok, state, {:continue, :read}}
 
       # Not {:stop, _}: that would take the caller with it.
       {:error, reason} ->
@@ -113,7 +113,7 @@ defmodule Linx.Netlink.Rtnl.Monitor do
   end
 
   @impl GenServer
-  def handle_continue(:arm, state), do: arm(state)
+  def handle_continue(:read, state), do: read(state)
 
   @impl GenServer
   def handle_info({:"$socket", _socket, :select, _}, state), do: read(state)
@@ -125,32 +125,10 @@ defmodule Linx.Netlink.Rtnl.Monitor do
   def terminate(_reason, state), do: Inbox.close(state.inbox)
 
   defp read(state) do
-    case Inbox.drain(state.inbox, :rtnl) do
-      {:ok, messages, more} ->
+    case Inbox.read(state.inbox, :rtnl) do
+      {:ok, messages, lost?} ->
         Enum.each(messages, &send(state.owner, {:linx_rtnl, :event, event(&1)}))
-        next(more, state)
-
-      {:error, error} ->
-        {:stop, error, state}
-    end
-  end
-
-  defp next(:empty, state), do: arm(state)
-
-  defp next(more, state) do
-    if more == :overrun, do: send(state.owner, {:linx_rtnl, :resync_needed})
-    # By way of the mailbox, so that a flood does not keep a stop waiting.
-    send(self(), {:"$socket", nil, :select, :more})
-    {:noreply, state}
-  end
-
-  defp arm(state) do
-    case Inbox.arm(state.inbox) do
-      :ok ->
-        {:noreply, state}
-
-      :overrun ->
-        send(state.owner, {:linx_rtnl, :resync_needed})
+        if lost?, do: send(state.owner, {:linx_rtnl, :resync_needed})
         {:noreply, state}
 
       {:error, reason} ->
