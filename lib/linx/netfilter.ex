@@ -150,7 +150,9 @@ defmodule Linx.Netfilter do
       that the answer and the events after it follow each other without a gap.
 
   The parts come in several dumps. The generation is read before and after, and everything is read again when it moved, up to ten times; after that
-  the answer is `errno: :eintr`.
+  the answer is `errno: :eintr`. So it is with a large set that was filled a moment ago: the kernel still rearranges it, and a dump then shows elements
+  twice and misses others (`nft list` shows what comes). What the packet path adds and what expires meanwhile moves no generation; a pull
+  of such a set is what it was at about that time.
 
   `{:error, %Linx.Netfilter.Error{errno: :enoent}}` when the one table does not exist, `:eperm` without CAP_NET_ADMIN.
   Source: nft(8), "list ruleset".

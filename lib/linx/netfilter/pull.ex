@@ -4,7 +4,7 @@ defmodule Linx.Netfilter.Pull do
 
   import Linx.Netfilter.Wire
 
-  alias Linx.Netfilter.Decoder.Assembly
+  alias Linx.Netfilter.Decoder.{Assembly, Elements}
   alias Linx.Netfilter.{Decoder, Encoder, Error, Ruleset}
   alias Linx.Netfilter.Wire.Writer
   alias Linx.Netlink.{Heap, Request, Socket}
@@ -145,16 +145,34 @@ defmodule Linx.Netfilter.Pull do
       for {family, set} <- sets,
           name == nil or set.table == name,
           elements? or :anonymous in set.flags,
-          do: {family, set.table, set.name}
+          do: {family, set}
 
-    each_list(wanted, fn {family, table, set} ->
-      attrs = [
-        Writer.text(nfta_set_elem_list_table(), table),
-        Writer.text(nfta_set_elem_list_set(), set)
-      ]
+    each_list(wanted, fn {family, set} -> members(sock, family, set, 0) end)
+  end
 
-      dump(sock, nft_msg_getsetelem(), family, attrs, &Decoder.set_elements/1)
-    end)
+  # A hash table that grows while it is listed, as it does right after a set was filled, shows some elements twice and
+  # others not at all. No mark and no generation tells, but the doubles do.
+  defp members(sock, family, set, tries) do
+    attrs = [
+      Writer.text(nfta_set_elem_list_table(), set.table),
+      Writer.text(nfta_set_elem_list_set(), set.name)
+    ]
+
+    with {:ok, lists} <-
+           dump(sock, nft_msg_getsetelem(), family, attrs, &Decoder.set_elements/1) do
+      case Elements.whole(set, Enum.flat_map(lists, &elem(&1, 3))) do
+        {:ok, raw} ->
+          {:ok, [{family, set.table, set.name, raw}]}
+
+        :torn when tries < @retries ->
+          Process.sleep(min(Bitwise.bsl(1, tries), 100))
+          members(sock, family, set, tries + 1)
+
+        :torn ->
+          text = "the set #{set.name} was rearranged during each of #{tries + 1} reads"
+          {:error, Error.from_posix(:eintr, :pull, message: text, subsys: :nftables)}
+      end
+    end
   end
 
   defp each_list(items, fun) do

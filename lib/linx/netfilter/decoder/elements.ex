@@ -81,6 +81,23 @@ defmodule Linx.Netfilter.Decoder.Elements do
     end
   end
 
+  @doc """
+  The elements of all messages of a dump, or that some came twice. Intervals are not kept in hash tables, and their order
+  means something.
+  """
+  @spec whole(Set.t() | Linx.Netfilter.Map.t(), [raw()]) :: {:ok, [raw()]} | :torn
+  def whole(set, raw) do
+    if :interval in set.flags do
+      {:ok, raw}
+    else
+      sorted = sort_keys(raw)
+      if twice?(sorted), do: :torn, else: {:ok, sorted}
+    end
+  end
+
+  defp twice?([a | [b | _] = rest]), do: key(a) == key(b) or twice?(rest)
+  defp twice?(_last), do: false
+
   @doc "The elements as a set or map of this declaration has them, sorted by their bytes."
   @spec values(Set.t() | Linx.Netfilter.Map.t(), [raw()]) :: [term()]
   def values(set, raw) do
@@ -114,7 +131,10 @@ defmodule Linx.Netfilter.Decoder.Elements do
 
   defp sorted(raw), do: Enum.sort_by(raw, &key/1)
 
-  defp key({:raw, map}), do: Map.get(map, :key, <<255>>)
+  # A catch-all comes last and is none of the others: a key has 64 bytes at most.
+  @beyond :binary.copy(<<255>>, 65)
+
+  defp key({:raw, map}), do: Map.get(map, :key, @beyond)
   defp key({key, _data}), do: key
   defp key(key), do: key
 
