@@ -63,6 +63,16 @@ defmodule Linx.Netlink.Message do
           "not a netlink header: type #{inspect(type)}, flags #{inspect(flags)}, seq #{inspect(seq)}, pid #{inspect(pid)}"
   end
 
+  # Behind the messages that are in `bytes` already, which grow in place as long as nothing else refers to them.
+  @doc false
+  @spec append(binary(), 0..65535, 0..65535, non_neg_integer(), binary()) :: binary()
+  def append(bytes, type, flags, seq, payload) do
+    size = byte_size(payload)
+
+    <<bytes::binary, @header + size::native-32, type::native-16, flags::native-16, seq::native-32,
+      0::32, payload::binary, padding(size)::binary>>
+  end
+
   @doc """
   The messages in a received buffer, in order.
 

@@ -82,25 +82,6 @@ defmodule Linx.Netlink.Request do
   @spec take(Native.netlink_dump()) :: [tuple()]
   def take(dump), do: Native.netlink_take(dump)
 
-  # Several requests in one send. One result each, in order: `:ok` or `{:error, error}`. The kernel carries them out one
-  # by one, and goes on after one that fails. An error of the socket itself ends the batch: what was sent before it may
-  # have been done.
-  @doc false
-  @spec batch(Socket.t(), [{0..65535, non_neg_integer(), binary()}]) ::
-          {:ok, [:ok | {:error, Error.t()}]} | {:error, Error.t()}
-  def batch(_socket, []), do: {:ok, []}
-  def batch(socket, requests), do: chunks(socket, requests, Socket.batch_size(socket))
-
-  defp chunks(_socket, [], _size), do: {:ok, []}
-
-  defp chunks(socket, requests, size) do
-    {now, later} = Enum.split(requests, size)
-
-    with {:ok, results} <- send_chunk(socket, now, length(now)),
-         {:ok, rest} <- chunks(socket, later, size),
-         do: {:ok, results ++ rest}
-  end
-
   # Several GETs of one object each, in one send: `{:ok, body}` or `{:error, error}` for each, in order.
   @doc false
   @spec lookup(Socket.t(), [{0..65535, non_neg_integer(), binary()}]) ::
@@ -124,21 +105,6 @@ defmodule Linx.Netlink.Request do
       {:ok, answers ++ rest}
     end
   end
-
-  # Errors come back without being asked for, so the last acknowledgement stands for all.
-  defp send_chunk(socket, requests, count) do
-    first = Socket.next_seqs(socket, count)
-
-    with {:ok, _messages, failures, _torn?} <- Socket.call(socket, requests, first, :raw) do
-      failed = Map.new(failures, &{elem(&1, 0), {:error, error(&1)}})
-      {:ok, results(first, first + count - 1, failed)}
-    end
-  end
-
-  defp results(first, last, failed) when map_size(failed) == 0,
-    do: List.duplicate(:ok, last - first + 1)
-
-  defp results(first, last, failed), do: for(seq <- first..last, do: Map.get(failed, seq, :ok))
 
   # A failure of `Socket.exchange/4` as an error.
   @doc false

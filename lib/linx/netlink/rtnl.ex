@@ -37,7 +37,7 @@ defmodule Linx.Netlink.Rtnl do
   """
 
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Call, Link}
+  alias Linx.Netlink.Rtnl.{Batch, Link}
 
   @netlink_route 0
 
@@ -67,10 +67,7 @@ defmodule Linx.Netlink.Rtnl do
       Enum.flat_map(changes, fn {module, verb, args} -> module.__names__(verb, args) end)
 
     with {:ok, index} <- Link.indices(socket, names) do
-      Call.batch(
-        socket,
-        for({module, verb, args} <- changes, do: module.__op__(verb, args, index))
-      )
+      Batch.run(socket, changes, fn {module, verb, args} -> module.__op__(verb, args, index) end)
     end
   end
 end

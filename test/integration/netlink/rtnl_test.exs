@@ -518,10 +518,52 @@ defmodule Linx.Netlink.RtnlTest do
       assert Enum.all?(results, &match?({:error, %Error{errno: :enodev}}, &1))
     end
 
-    test "a change that no batch can hold raises" do
-      assert_raise ArgumentError, fn ->
-        Rtnl.batch(%Socket{netns: nil, protocol: 0, seq: nil, socket: nil}, [{Route, :list, []}])
+    test "of several sends says of each change what became of it", %{socket: socket} do
+      :ok = Socket.set_rcvbuf(socket, 50_000)
+      size = Socket.batch_size(socket)
+      :ok = Link.set_up(socket, "lo")
+
+      # Refused by us, made, refused by the kernel: a send ends with any of them.
+      for shift <- 0..2, {verb, refusal} <- [add: :enodev, delete: :esrch] do
+        numbers = shift..(3 * size + shift)
+
+        changes =
+          for n <- numbers do
+            prefix = if rem(n, 3) == 0, do: 33, else: 32
+            oif = if rem(n, 3) == 1, do: "lo", else: 99_999
+            {Route, verb, ["10.7.#{div(n, 250)}.#{rem(n, 250)}", prefix, nil, [oif: oif]]}
+          end
+
+        assert {:ok, results} = Rtnl.batch(socket, changes)
+        assert length(results) == length(changes)
+
+        for {result, n} <- Enum.zip(results, numbers) do
+          case rem(n, 3) do
+            0 -> assert {:error, {:invalid_prefix, 33}} = result
+            1 -> assert result == :ok
+            2 -> assert {:error, %Error{errno: ^refusal}} = result
+          end
+        end
       end
+    end
+
+    test "of nothing but what is refused before it is sent", %{socket: socket} do
+      assert {:ok, [{:error, {:invalid_ip, "bad"}}, {:error, {:bad_option, {:table, 0}}}]} =
+               Route.add_many(socket, [
+                 {"bad", 24, "192.0.2.1"},
+                 {"10.0.0.0", 8, "192.0.2.1", table: 0}
+               ])
+    end
+
+    test "that raises has made no change", %{socket: socket} do
+      :ok = Link.set_up(socket, "lo")
+
+      changes =
+        for n <- 0..2999,
+            do: {Route, :add, ["10.#{div(n, 250)}.#{rem(n, 250)}.0", 24, nil, [oif: "lo"]]}
+
+      assert_raise ArgumentError, fn -> Rtnl.batch(socket, changes ++ [{Route, :list, []}]) end
+      assert {:ok, []} = Route.list(socket, table: 254, family: :inet)
     end
   end
 

@@ -27,6 +27,19 @@ defmodule Linx.Netlink.MessageTest do
       assert_raise ArgumentError, fn -> Message.encode(%Message{flags: 0x10000}) end
     end
 
+    test "what is appended is what is encoded" do
+      messages =
+        for n <- 0..33, do: %Message{type: n, flags: 5, seq: n, payload: :binary.copy(<<n>>, n)}
+
+      appended =
+        for message <- messages, reduce: <<>> do
+          bytes ->
+            Message.append(bytes, message.type, message.flags, message.seq, message.payload)
+        end
+
+      assert appended == Enum.map_join(messages, &Message.encode/1)
+    end
+
     test "the last message needs no padding" do
       bytes = Message.encode(%Message{type: 16, payload: "abc"})
       assert [%Message{payload: "abc"}] = Message.decode(binary_part(bytes, 0, 19))

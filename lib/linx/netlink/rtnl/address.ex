@@ -33,7 +33,7 @@ defmodule Linx.Netlink.Rtnl.Address do
 
   alias Linx.IP
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Call, Lifetime, Link}
+  alias Linx.Netlink.Rtnl.{Batch, Call, Lifetime, Link}
 
   codec do
     header do
@@ -150,7 +150,7 @@ defmodule Linx.Netlink.Rtnl.Address do
 
   defp many(socket, verb, addresses) do
     with {:ok, index} <- Link.indices(socket, Enum.map(addresses, &elem(&1, 0))),
-         do: Call.batch(socket, for(a <- addresses, do: __op__(verb, Tuple.to_list(a), index)))
+         do: Batch.run(socket, addresses, &__op__(verb, Tuple.to_list(&1), index))
   end
 
   defp run(socket, verb, ref, args),

@@ -2,9 +2,9 @@ defmodule Linx.Netlink.Rtnl.Call do
   @moduledoc false
   # rtnetlink requests as the verbs make them: a codec's struct in, structs out.
   #
-  # A verb that changes something is an `op`, which is a value; it is carried out alone (`change/2`) or in a batch.
-  # Modules with such verbs have `__op__(verb, args, index)`, where `index` turns an interface name into
-  # `{:ok, index}`, and `__names__(verb, args)`, the names it will ask for.
+  # A verb that changes something is an `op`, which is a value; it is carried out alone (`change/2`) or with others
+  # (Linx.Netlink.Rtnl.Batch). Modules with such verbs have `__op__(verb, args, index)`, where `index` turns an interface
+  # name into `{:ok, index}`, and `__names__(verb, args)`, the names it will ask for.
 
   import Bitwise
   import Linx.Netlink.Constants
@@ -36,27 +36,6 @@ defmodule Linx.Netlink.Rtnl.Call do
 
   def change(_socket, {:error, reason}), do: {:error, reason}
 
-  @spec batch(Socket.t(), [op()]) :: {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def batch(socket, ops) do
-    requests = for {:ok, {type, flags, message, _}} <- ops, do: {type, flags, encode(message)}
-
-    with {:ok, results} <- Request.batch(socket, requests),
-         do: {:ok, merge(ops, requests, results)}
-  end
-
-  defp merge([], [], []), do: []
-
-  defp merge([{:ok, _} | ops], [_ | requests], [:ok | results]),
-    do: [:ok | merge(ops, requests, results)]
-
-  defp merge([{:ok, op} | ops], [{_, _, body} | requests], [{:error, error} | results]) do
-    {_, _, message, explain} = op
-    [{:error, error |> place(message, body) |> explain.()} | merge(ops, requests, results)]
-  end
-
-  defp merge([{:error, _} = error | ops], requests, results),
-    do: [error | merge(ops, requests, results)]
-
   @doc "The structs that answer a GET of one object."
   @spec get(Socket.t(), 0..65535, struct(), (Error.t() -> Error.t())) ::
           {:ok, struct()} | {:error, Error.t()}
@@ -80,8 +59,15 @@ defmodule Linx.Netlink.Rtnl.Call do
     end
   end
 
-  defp encode(%module{} = message), do: module.encode(message)
-  defp encode(body) when is_binary(body), do: body
+  @doc "The body of a message."
+  @spec encode(binary() | struct()) :: binary()
+  def encode(%module{} = message), do: module.encode(message)
+  def encode(body) when is_binary(body), do: body
+
+  @doc "The kernel's error for an op that was sent, in terms of what the caller gave."
+  @spec refused(op(), Error.t()) :: {:error, Error.t()}
+  def refused({:ok, {_type, _flags, message, explain}}, error),
+    do: {:error, error |> place(message, encode(message)) |> explain.()}
 
   # Offsets count from the start of the request, its 16 bytes of header included.
   defp place(%Error{offset: offset} = error, %module{}, body) when is_integer(offset) do

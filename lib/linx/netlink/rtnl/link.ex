@@ -42,7 +42,7 @@ defmodule Linx.Netlink.Rtnl.Link do
 
   alias Linx.{MAC, Target}
   alias Linx.Netlink.{Error, Request, Socket}
-  alias Linx.Netlink.Rtnl.{AltNames, Call, HardwareAddress, LinkInfo}
+  alias Linx.Netlink.Rtnl.{AltNames, Batch, Call, HardwareAddress, LinkInfo}
   alias Linx.Netlink.Rtnl.Link.Options
 
   codec do
@@ -297,8 +297,7 @@ defmodule Linx.Netlink.Rtnl.Link do
          {:ok, index} <- indices(socket, refs),
          group = unused_group(MapSet.new(Map.values(groups))),
          targets = Enum.map(refs, index),
-         grouping = Enum.map(targets, &group_op(&1, group)),
-         {:ok, grouped} <- Call.batch(socket, grouping) do
+         {:ok, grouped} <- Batch.run(socket, targets, &group_op(&1, group)) do
       delete_group(socket, group, targets, grouped, groups)
     end
   end
@@ -315,9 +314,7 @@ defmodule Linx.Netlink.Rtnl.Link do
   end
 
   defp delete_each(socket, targets, grouped, groups) do
-    back = Enum.map(targets, &restore_op(&1, groups))
-
-    with {:ok, _} <- Call.batch(socket, back) do
+    with {:ok, _} <- Batch.run(socket, targets, &restore_op(&1, groups)) do
       results =
         Enum.zip_with(targets, grouped, fn
           {:ok, index}, :ok -> socket |> delete(index) |> gone()

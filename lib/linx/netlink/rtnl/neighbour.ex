@@ -27,7 +27,7 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
 
   alias Linx.{IP, MAC}
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Call, HardwareAddress, Link}
+  alias Linx.Netlink.Rtnl.{Batch, Call, HardwareAddress, Link}
 
   codec do
     header do
@@ -124,7 +124,7 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
 
   defp many(socket, verb, neighbours) do
     with {:ok, index} <- Link.indices(socket, Enum.map(neighbours, &elem(&1, 0))),
-         do: Call.batch(socket, for(n <- neighbours, do: __op__(verb, Tuple.to_list(n), index)))
+         do: Batch.run(socket, neighbours, &__op__(verb, Tuple.to_list(&1), index))
   end
 
   defp run(socket, verb, ref, args),

@@ -52,7 +52,7 @@ defmodule Linx.Netlink.Rtnl.Route do
 
   alias Linx.IP
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Call, Link}
+  alias Linx.Netlink.Rtnl.{Batch, Call, Link}
   alias Linx.Netlink.Rtnl.Route.{Metrics, Nexthop, Options, Via}
 
   codec do
@@ -268,11 +268,10 @@ defmodule Linx.Netlink.Rtnl.Route do
   def delete_many(socket, routes), do: many(socket, :delete, routes)
 
   defp many(socket, verb, routes) do
-    routes = Enum.map(routes, &Tuple.to_list/1)
-    names = Enum.flat_map(routes, &__names__(verb, &1))
+    names = Enum.flat_map(routes, &__names__(verb, Tuple.to_list(&1)))
 
     with {:ok, index} <- Link.indices(socket, names),
-         do: Call.batch(socket, for(args <- routes, do: __op__(verb, args, index)))
+         do: Batch.run(socket, routes, &__op__(verb, Tuple.to_list(&1), index))
   end
 
   defp run(socket, verb, args),

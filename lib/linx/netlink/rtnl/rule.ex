@@ -44,7 +44,7 @@ defmodule Linx.Netlink.Rtnl.Rule do
   alias Linx.IP
   alias Linx.IP.Subnet
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Call, Range, Route}
+  alias Linx.Netlink.Rtnl.{Batch, Call, Range, Route}
 
   codec do
     header do
@@ -123,13 +123,13 @@ defmodule Linx.Netlink.Rtnl.Rule do
   @doc "Adds many, each a list of options. See `Linx.Netlink.Rtnl.batch/2`."
   @spec add_many(Socket.t(), [keyword()]) :: {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
   def add_many(socket, rules),
-    do: Call.batch(socket, for(opts <- rules, do: __op__(:add, [opts], nil)))
+    do: Batch.run(socket, rules, &__op__(:add, [&1], nil))
 
   @doc "Deletes many, each a list of options. See `Linx.Netlink.Rtnl.batch/2`."
   @spec delete_many(Socket.t(), [keyword()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
   def delete_many(socket, rules),
-    do: Call.batch(socket, for(opts <- rules, do: __op__(:delete, [opts], nil)))
+    do: Batch.run(socket, rules, &__op__(:delete, [&1], nil))
 
   @doc """
   The table that a rule leads to, from the attribute if it is there and otherwise from the header.
