@@ -1,25 +1,37 @@
 defmodule Linx.Netlink.Heap do
   @moduledoc false
   # Most of what thousands of objects cost is the collector copying those that are there already, again and again while the
-  # heap grows. Who knows how many words they will take says so, and the heap becomes that large at once.
+  # heap grows. Who knows how much room they will take says so, and has it at once.
+  #
+  # Binaries above 64 bytes lie outside, and their sizes are added up: when those that have survived two collections come to
+  # 371 KB, each further collection takes in the whole heap, whatever else is on it. So that room is asked for as well.
 
   # Below this the growing costs nothing. Above the other, 128 MB, it grows as ever.
   @least 10_000
   @most 16_000_000
 
-  @doc "Runs `fun` with room for `words` words. The collector shrinks the heap again later, when it finds it too large."
-  @spec roomy(non_neg_integer(), (-> result)) :: result when result: var
-  def roomy(words, fun) when words < @least, do: fun.()
+  @word 8
 
-  def roomy(words, fun) do
-    before = Process.flag(:min_heap_size, min(words, @most))
-    # The caller may have asked for more.
-    if before > words, do: Process.flag(:min_heap_size, before)
+  @doc """
+  Runs `fun` with room for `words` words on the heap and `bytes` bytes of binaries outside. The collector takes the room
+  back later, when it finds it too large.
+  """
+  @spec roomy(non_neg_integer(), non_neg_integer(), (-> result)) :: result when result: var
+  def roomy(words, bytes \\ 0, fun) do
+    within(:min_heap_size, words, fn -> within(:min_bin_vheap_size, div(bytes, @word), fun) end)
+  end
+
+  defp within(_flag, words, fun) when words < @least, do: fun.()
+
+  defp within(flag, words, fun) do
+    before = Process.flag(flag, min(words, @most))
+    # The caller may have asked for more, and for binaries the default is more.
+    if before > words, do: Process.flag(flag, before)
 
     try do
       fun.()
     after
-      Process.flag(:min_heap_size, before)
+      Process.flag(flag, before)
     end
   end
 end

@@ -6,8 +6,8 @@ defmodule Linx.Netlink.HeapTest do
   # In a process of its own, whose flag nothing else changes.
   defp apart(fun), do: fun |> Task.async() |> Task.await(:infinity)
 
-  defp least do
-    {:min_heap_size, words} = Process.info(self(), :min_heap_size)
+  defp least(flag \\ :min_heap_size) do
+    {^flag, words} = Process.info(self(), flag)
     words
   end
 
@@ -17,10 +17,22 @@ defmodule Linx.Netlink.HeapTest do
   end
 
   test "the heap may be as large while the function runs, and no longer" do
-    {before, within, later} = apart(fn -> {least(), Heap.roomy(50_000, &least/0), least()} end)
+    {before, within, later} =
+      apart(fn -> {least(), Heap.roomy(50_000, fn -> least() end), least()} end)
 
     assert within >= 50_000
     assert later == before
+  end
+
+  test "so may the binaries that lie outside" do
+    least = fn -> {least(), least(:min_bin_vheap_size)} end
+
+    {{heap, binaries}, within, later} =
+      apart(fn -> {least.(), Heap.roomy(0, 8_000_000, least), least.()} end)
+
+    assert {^heap, more} = within
+    assert more >= 1_000_000
+    assert later == {heap, binaries}
   end
 
   test "what raises leaves nothing behind" do
@@ -35,19 +47,19 @@ defmodule Linx.Netlink.HeapTest do
   end
 
   test "little is not asked for" do
-    {before, within} = apart(fn -> {least(), Heap.roomy(100, &least/0)} end)
+    {before, within} = apart(fn -> {least(), Heap.roomy(100, fn -> least() end)} end)
     assert within == before
   end
 
   test "the claim has a limit" do
-    assert apart(fn -> Heap.roomy(1_000_000_000_000, &least/0) end) < 50_000_000
+    assert apart(fn -> Heap.roomy(1_000_000_000_000, fn -> least() end) end) < 50_000_000
   end
 
   test "a caller that asked for more keeps it" do
     within =
       apart(fn ->
         Process.flag(:min_heap_size, 200_000)
-        Heap.roomy(50_000, &least/0)
+        Heap.roomy(50_000, fn -> least() end)
       end)
 
     assert within >= 200_000

@@ -9,8 +9,11 @@ defmodule Linx.Netlink.Rtnl.Batch do
   import Bitwise
   import Linx.Netlink.Constants
 
-  alias Linx.Netlink.{Error, Message, Request, Socket}
+  alias Linx.Netlink.{Error, Heap, Message, Request, Socket}
   alias Linx.Netlink.Rtnl.Call
+
+  # What a message takes while a send grows: it is up to twice as large as what is in it.
+  @bytes 256
 
   @doc """
   Carries out the op of each item. One result each, in order: the kernel does one by one, and goes on after one that fails.
@@ -23,9 +26,13 @@ defmodule Linx.Netlink.Rtnl.Batch do
   def run(_socket, [], _op), do: {:ok, []}
 
   def run(socket, items, op) do
-    socket
-    |> portions(items, op, length(items), Socket.batch_size(socket))
-    |> exchange(socket, op)
+    count = length(items)
+
+    Heap.roomy(0, count * @bytes, fn ->
+      socket
+      |> portions(items, op, count, Socket.batch_size(socket))
+      |> exchange(socket, op)
+    end)
   end
 
   # -- before the first send -----------------------------------------------------------------------------------------------
