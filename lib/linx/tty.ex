@@ -218,8 +218,13 @@ defmodule Linx.Tty do
   Source: TIOCSWINSZ(2const).
   """
   @spec set_window_size(fd(), WindowSize.t()) :: :ok | {:error, Error.t()}
-  def set_window_size(fd, %WindowSize{} = size) when is_integer(fd) and fd >= 0,
-    do: error(Native.set_window_size(fd, {size.rows, size.cols, size.xpixel, size.ypixel}))
+  def set_window_size(fd, %WindowSize{} = size) when is_integer(fd) and fd >= 0 do
+    for {field, value} <- Map.from_struct(size), value not in 0..0xFFFF do
+      raise ArgumentError, "#{inspect(field)} is 0 to 65535, got: #{inspect(value)}"
+    end
+
+    error(Native.set_window_size(fd, {size.rows, size.cols, size.xpixel, size.ypixel}))
+  end
 
   @doc """
   The name of the native library's part for terminals: proof that it is loaded.

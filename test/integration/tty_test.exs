@@ -22,11 +22,21 @@ defmodule Linx.Integration.TtyTest do
     assert {:error, %Error{operation: :ioctl, errno: :ebadf}} = Tty.window_size(9_999)
     :file.close(file)
 
-    assert_raise ArgumentError, fn ->
+    assert_raise ArgumentError, ":rows is 0 to 65535, got: 65536", fn ->
       Tty.set_window_size(9_999, %WindowSize{rows: 65_536, cols: 1})
     end
 
     assert_raise FunctionClauseError, fn -> Tty.window_size(-1) end
+
+    # More than a descriptor can be: none that is open.
+    for fd <- [0x80000000, 0x100000000] do
+      assert {:error, %Error{operation: :ioctl, errno: :ebadf}} = Tty.window_size(fd)
+
+      assert {:error, %Error{operation: :ioctl, errno: :ebadf}} =
+               Tty.set_window_size(fd, %WindowSize{rows: 1, cols: 1})
+
+      assert :ok = Tty.restore_and_close(fd, %Saved{termios: ""})
+    end
   end
 
   test "saved settings of another size are refused, whatever they hold" do

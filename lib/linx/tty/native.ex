@@ -11,6 +11,9 @@ defmodule Linx.Tty.Native do
   @typedoc "The step that failed, and the errno: an atom, or the number when no table has a name for it."
   @type error :: {:error, {atom(), atom() | integer()}}
 
+  # A descriptor is an int; nothing is open under a larger number.
+  @most 0x7FFFFFFF
+
   @type window_size ::
           {non_neg_integer(), non_neg_integer(), non_neg_integer(), non_neg_integer()}
 
@@ -39,7 +42,8 @@ defmodule Linx.Tty.Native do
   Raises `ArgumentError` when `saved` is not what `open_controlling_raw/0` gave.
   """
   @spec restore_and_close(non_neg_integer(), binary()) :: :ok | error()
-  def restore_and_close(fd, saved), do: named(Native.tty_restore(fd, saved))
+  def restore_and_close(fd, saved) when fd <= @most, do: named(Native.tty_restore(fd, saved))
+  def restore_and_close(fd, saved) when is_integer(fd) and is_binary(saved), do: :ok
 
   @doc """
   Sets the window size of `fd`, `{rows, cols, xpixel, ypixel}`, each at most 65535.
@@ -47,7 +51,8 @@ defmodule Linx.Tty.Native do
   Source: TIOCSWINSZ(2const).
   """
   @spec set_window_size(non_neg_integer(), window_size()) :: :ok | error()
-  def set_window_size(fd, size), do: named(Native.tty_set_window_size(fd, size))
+  def set_window_size(fd, size) when fd <= @most, do: named(Native.tty_set_window_size(fd, size))
+  def set_window_size(fd, _size) when is_integer(fd), do: {:error, {:ioctl, :ebadf}}
 
   @doc """
   Reads the window size of `fd` as `{rows, cols, xpixel, ypixel}`.
@@ -55,7 +60,8 @@ defmodule Linx.Tty.Native do
   Source: TIOCGWINSZ(2const).
   """
   @spec window_size(non_neg_integer()) :: {:ok, window_size()} | error()
-  def window_size(fd), do: named(Native.tty_window_size(fd))
+  def window_size(fd) when fd <= @most, do: named(Native.tty_window_size(fd))
+  def window_size(fd) when is_integer(fd), do: {:error, {:ioctl, :ebadf}}
 
   # A terminal taken over: a resource that reads on a thread of its own and restores the terminal when it is collected.
 
