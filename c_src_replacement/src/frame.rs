@@ -5,12 +5,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, FdFlags, fcntl_setfd, read, write};
+use rustix::pipe::fcntl_setpipe_size;
 
 /// A parked session keeps no more than this, and most frames fit.
 const LEAST_READ: usize = 256;
 
 /// Never more at once, whatever length a frame announces.
 const MOST_READ: usize = 64 * 1024;
+
+/// What the pipe to the VM holds once it has been full: the frames that the VM's credit allows. A user has a limit on
+/// what all his pipes hold together (`fs.pipe-user-pages-soft`), so who says little keeps what pipe(2) gives, and a
+/// refusal changes nothing.
+const ROOM: usize = 256 * 1024;
 
 /// What a read of the control channel brought.
 #[derive(Debug, PartialEq, Eq)]
@@ -123,6 +129,8 @@ pub struct FrameWriter {
     closed: bool,
     /// What is pending goes with the next frame.
     holding: bool,
+    /// The pipe has been asked for more room.
+    grown: bool,
 }
 
 impl FrameWriter {
@@ -134,6 +142,7 @@ impl FrameWriter {
             written: 0,
             closed: false,
             holding: false,
+            grown: false,
         })
     }
 
@@ -191,12 +200,23 @@ impl FrameWriter {
             match write(&self.fd, &self.pending[self.written..]) {
                 Ok(count) => self.written += count,
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return,
+                Err(Errno::AGAIN) => {
+                    if !self.grow() {
+                        return;
+                    }
+                }
                 Err(_) => self.closed = true,
             }
         }
         self.pending.clear();
         self.written = 0;
+    }
+}
+
+impl FrameWriter {
+    /// Whether there is more room now. Asked once.
+    fn grow(&mut self) -> bool {
+        !std::mem::replace(&mut self.grown, true) && fcntl_setpipe_size(&self.fd, ROOM).is_ok()
     }
 }
 

@@ -1,15 +1,31 @@
 //! From the workload to the VM: read only against credit, so that a reader who stops stops the writer.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read};
 
 use crate::etf::Writer;
 use crate::frame::FrameWriter;
 
-/// One frame holds at most this much; what the kernel hands out in small reads is gathered up to it.
+/// What a frame takes of the channel at most, its head included: as much as the VM reads at once
+/// (ERTS_SYS_READ_BUF_SZ). One byte more would cost it another read and another copy of the whole.
 const FRAME: usize = 64 * 1024;
+
+/// Of a frame, and of a binary in it.
+const LENGTH: usize = 4;
+
+/// Who writes this much at once (a terminal hands out at most 4095 bytes a read) has more to say: see [`Burst`].
+const BURST: usize = 4095;
+
+/// How long the next bytes of a burst may take, and how long all of a frame may wait for them.
+const NEXT: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 300_000,
+};
+const ALL: Duration = Duration::from_millis(2);
 
 /// A frame costs the VM this much, however small it is.
 const LEAST_COST: u64 = 4096;
@@ -40,10 +56,28 @@ enum Read {
     End,
 }
 
+#[derive(Debug)]
+struct Source {
+    stream: Stream,
+    fd: OwnedFd,
+    /// The last frame was part of a burst.
+    bursting: bool,
+}
+
+impl Source {
+    const fn new(stream: Stream, fd: OwnedFd) -> Self {
+        Self {
+            stream,
+            fd,
+            bursting: false,
+        }
+    }
+}
+
 /// The ends of the workload's output that we read.
 #[derive(Debug, Default)]
 pub struct Outputs {
-    sources: Vec<(Stream, OwnedFd)>,
+    sources: Vec<Source>,
     credit: u64,
     /// A terminal that nobody has open, while its session leader lives: it may be opened again.
     quiet_pty: Option<OwnedFd>,
@@ -52,7 +86,7 @@ pub struct Outputs {
 impl Outputs {
     pub fn add(&mut self, stream: Stream, fd: Option<OwnedFd>) {
         if let Some(fd) = fd {
-            self.sources.push((stream, fd));
+            self.sources.push(Source::new(stream, fd));
         }
     }
 
@@ -66,7 +100,7 @@ impl Outputs {
         self.sources
             .iter()
             .filter(move |_| open)
-            .map(|(_, fd)| fd.as_fd())
+            .map(|source| source.fd.as_fd())
     }
 
     /// Whether a terminal is to be looked at again in a while.
@@ -76,7 +110,7 @@ impl Outputs {
 
     pub fn wake_pty(&mut self) {
         if let Some(pty) = self.quiet_pty.take() {
-            self.sources.push((Stream::Pty, pty));
+            self.sources.push(Source::new(Stream::Pty, pty));
         }
     }
 
@@ -84,13 +118,13 @@ impl Outputs {
     pub fn pump(&mut self, writer: &mut FrameWriter) {
         let mut at = 0;
         while at < self.sources.len() && self.credit > 0 && writer.is_idle() {
-            let (stream, fd) = &self.sources[at];
-            let (sent, state) = send_frame(*stream, fd.as_fd(), writer);
+            let burst = Burst::new(&self.sources[at]);
+            let (sent, state) = self.sources[at].send_frame(writer, burst);
             self.credit = self.credit.saturating_sub(cost(sent));
             if state == Read::End {
-                let (stream, fd) = self.sources.swap_remove(at);
-                if stream == Stream::Pty {
-                    self.quiet_pty = Some(fd);
+                let source = self.sources.swap_remove(at);
+                if source.stream == Stream::Pty {
+                    self.quiet_pty = Some(source.fd);
                 }
             } else {
                 at += 1;
@@ -103,10 +137,10 @@ impl Outputs {
     pub fn drain(&mut self, writer: &mut FrameWriter) {
         const MOST: usize = 8 * 1024 * 1024;
         self.wake_pty();
-        for (stream, fd) in self.sources.drain(..) {
+        for mut source in self.sources.drain(..) {
             let mut total = 0;
             loop {
-                let (sent, state) = send_frame(stream, fd.as_fd(), writer);
+                let (sent, state) = source.send_frame(writer, Burst::over());
                 total += sent;
                 if state != Read::Full || total > MOST {
                     break;
@@ -124,40 +158,81 @@ fn cost(sent: usize) -> u64 {
     }
 }
 
-/// `{out, Stream, Bytes}`, read straight into the frame.
-fn send_frame(stream: Stream, fd: BorrowedFd<'_>, writer: &mut FrameWriter) -> (usize, Read) {
-    let mut sent = 0;
-    let mut state = Read::Full;
-    writer.send_if(|frame| {
-        Writer::new(frame)
-            .tuple(3)
-            .atom("out")
-            .atom(stream.name())
-            .binary_head(0);
-        let head = frame.len();
-        frame.reserve_exact(FRAME);
-        while sent < FRAME {
-            match read(fd, spare_capacity(frame)) {
-                Ok(0) => {
-                    state = Read::End;
-                    break;
-                }
-                Ok(count) => sent += count,
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    state = Read::Empty;
-                    break;
-                }
-                // EIO: no process has the terminal open.
-                Err(_) => {
-                    state = Read::End;
-                    break;
+impl Source {
+    /// `{out, Stream, Bytes}`, read straight into the frame.
+    fn send_frame(&mut self, writer: &mut FrameWriter, mut burst: Burst) -> (usize, Read) {
+        let mut sent = 0;
+        let mut state = Read::Full;
+        writer.send_if(|frame| {
+            let end = frame.len() - LENGTH + FRAME;
+            Writer::new(frame)
+                .tuple(3)
+                .atom("out")
+                .atom(self.stream.name())
+                .binary_head(0);
+            let head = frame.len();
+            frame.reserve_exact(end - head);
+            while frame.len() < end {
+                match read(&self.fd, spare_capacity(frame)) {
+                    Ok(0) => {
+                        state = Read::End;
+                        break;
+                    }
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(Errno::AGAIN) => {
+                        if !burst.goes_on(&self.fd, frame.len() - head) {
+                            state = Read::Empty;
+                            break;
+                        }
+                    }
+                    // EIO: no process has the terminal open.
+                    Err(_) => {
+                        state = Read::End;
+                        break;
+                    }
                 }
             }
+            sent = frame.len() - head;
+            frame[head - LENGTH..head].copy_from_slice(&(sent as u32).to_be_bytes());
+            sent > 0
+        });
+        self.bursting = sent >= BURST;
+        (sent, state)
+    }
+}
+
+/// Who writes much is read in full frames, although the kernel hands it out in small pieces, each as soon as its worker
+/// has carried it over: a frame wakes the VM, and that costs the machine more than the bytes do. So an empty terminal or
+/// pipe is not the end of a frame in a burst. What a person types and a program answers is no burst and never waits.
+struct Burst {
+    /// So much is the beginning of one, or more of one.
+    least: usize,
+    until: Option<Instant>,
+}
+
+impl Burst {
+    const fn new(source: &Source) -> Self {
+        Self {
+            least: if source.bursting { 1 } else { BURST },
+            until: None,
         }
-        sent = frame.len() - head;
-        frame[head - 4..head].copy_from_slice(&(sent as u32).to_be_bytes());
-        sent > 0
-    });
-    (sent, state)
+    }
+
+    /// Nobody writes any more.
+    const fn over() -> Self {
+        Self {
+            least: usize::MAX,
+            until: None,
+        }
+    }
+
+    /// Whether more comes in time to go with the `gathered` bytes.
+    fn goes_on(&mut self, fd: &OwnedFd, gathered: usize) -> bool {
+        if gathered < self.least {
+            return false;
+        }
+        let now = Instant::now();
+        let until = *self.until.get_or_insert(now + ALL);
+        now < until && poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&NEXT)) == Ok(1)
+    }
 }

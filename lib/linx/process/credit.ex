@@ -7,9 +7,10 @@ defmodule Linx.Process.Credit do
   # it is short, otherwise when little of what is in it is output. An owner on another node is granted at once: the
   # distribution's own limit slows the session down.
 
-  # What may be on its way, and how much of it must be used up before more is granted.
+  # What may be on its way, and how much of it must be used up before more is granted: half, so that a grant is in time,
+  # and one write of ours and one wake-up of the port program serve two full frames.
   @initial 256 * 1024
-  @step 64 * 1024
+  @step 128 * 1024
 
   # A frame counts for at least this much (c_src_replacement/src/output.rs).
   @least 4096

@@ -27,16 +27,30 @@ defmodule Linx.Process.Protocol do
   @spec encode(term()) :: binary()
   def encode(term), do: :erlang.term_to_binary(term, minor_version: 2)
 
-  @doc "What the port program said; `:malformed` for anything that it cannot have said."
+  # erl_ext_dist(5): the version, a tuple of three, atoms of the names' length, a binary.
+  @out <<131, 104, 3, 119, 3, "out">>
+
+  @doc """
+  What the port program said; `:malformed` for anything that it cannot have said.
+
+  Output is taken out of its frame where it lies: `binary_to_term/2` would copy all of it, and that copy cost more than
+  the rest of the way through the VM.
+  """
   @spec decode(binary()) :: {:ok, event()} | :malformed
+  def decode(<<@out, 119, 3, "pty", 109, size::32, bytes::binary-size(size)>>),
+    do: {:ok, {:out, :pty, bytes}}
+
+  def decode(<<@out, 119, 6, "stdout", 109, size::32, bytes::binary-size(size)>>),
+    do: {:ok, {:out, :stdout, bytes}}
+
+  def decode(<<@out, 119, 6, "stderr", 109, size::32, bytes::binary-size(size)>>),
+    do: {:ok, {:out, :stderr, bytes}}
+
   def decode(frame) do
     frame |> :erlang.binary_to_term([:safe]) |> event()
   rescue
     ArgumentError -> :malformed
   end
-
-  defp event({:out, stream, bytes}) when stream in [:pty, :stdout, :stderr] and is_binary(bytes),
-    do: {:ok, {:out, stream, bytes}}
 
   defp event({:written, count}) when is_integer(count) and count >= 0,
     do: {:ok, {:written, count}}

@@ -8,15 +8,17 @@ defmodule Linx.Process.FlowTest do
       credit = Credit.spend(Credit.new(), 1_000)
       assert {:nothing, credit} = Credit.grant(credit, self())
       credit = Credit.spend(credit, 64 * 1024)
+      assert {:nothing, credit} = Credit.grant(credit, self())
+      credit = Credit.spend(credit, 64 * 1024)
       # A small frame counts for 4096.
-      assert {:grant, 69_632, credit} = Credit.grant(credit, self())
+      assert {:grant, 135_168, credit} = Credit.grant(credit, self())
       assert {:nothing, _credit} = Credit.grant(credit, self())
     end
 
     test "waits for an owner with much unread, and asks more and more seldom" do
       owner = spawn_link(fn -> Process.sleep(:infinity) end)
       for _ <- 1..20, do: send(owner, {:linx_process, :pty_out, :binary.copy("x", 65_536)})
-      credit = Credit.spend(Credit.new(), 65_536)
+      credit = Credit.spend(Credit.new(), 131_072)
       assert {:ask_again, first, credit} = Credit.grant(credit, owner)
       # The timer runs; more output does not start another.
       assert {:nothing, credit} = Credit.grant(Credit.spend(credit, 65_536), owner)
@@ -27,15 +29,15 @@ defmodule Linx.Process.FlowTest do
     test "is granted after a closer look when the mailbox is long for other reasons" do
       owner = spawn_link(fn -> Process.sleep(:infinity) end)
       for n <- 1..1_000, do: send(owner, {:other, n})
-      credit = Credit.spend(Credit.new(), 65_536)
+      credit = Credit.spend(Credit.new(), 131_072)
       assert {:ask_again, _delay, credit} = Credit.grant(credit, owner)
-      assert {:grant, 65_536, _credit} = Credit.grant(Credit.woken(credit), owner)
+      assert {:grant, 131_072, _credit} = Credit.grant(Credit.woken(credit), owner)
     end
 
     test "is granted for an owner that is gone" do
       {owner, ref} = spawn_monitor(fn -> :ok end)
       assert_receive {:DOWN, ^ref, _, _, _}
-      assert {:grant, _, _} = Credit.grant(Credit.spend(Credit.new(), 65_536), owner)
+      assert {:grant, _, _} = Credit.grant(Credit.spend(Credit.new(), 131_072), owner)
     end
   end
 

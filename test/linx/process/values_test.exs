@@ -51,6 +51,24 @@ defmodule Linx.Process.ValuesTest do
     end
   end
 
+  test "output is what its term says, and not copied out of its frame" do
+    for stream <- [:pty, :stdout, :stderr], size <- [0, 1, 64, 65, 65_511] do
+      bytes = :rand.bytes(size)
+      frame = Protocol.encode({:out, stream, bytes})
+      assert {:ok, {:out, ^stream, ^bytes} = event} = Protocol.decode(frame)
+      assert :erlang.binary_to_term(frame) == event
+
+      if size > 64 do
+        {:ok, {:out, _stream, taken}} = Protocol.decode(frame)
+        assert :binary.referenced_byte_size(taken) == byte_size(frame)
+      end
+    end
+
+    assert Protocol.decode(Protocol.encode({:out, :other, "x"})) == :malformed
+    assert Protocol.decode(Protocol.encode({:out, :pty, "xyz"}) <> "x") == :malformed
+    assert Protocol.decode(Protocol.encode({:out, :pty, :pty})) == :malformed
+  end
+
   test "child specifications" do
     spec = P.child_spec(argv: ["/bin/true"])
     assert %{id: P, restart: :permanent, shutdown: 5_000} = spec
