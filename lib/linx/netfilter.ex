@@ -146,8 +146,8 @@ defmodule Linx.Netfilter do
 
     * `elements: false` - leave the elements of named sets and maps out. Listing a set costs the kernel time that grows with the square
       of its size.
-    * `:subscribe_first` - a monitor from `subscribe/2`. Events of changes that the answer holds already are kept back from its owner, so
-      that the answer and the events after it follow each other without a gap.
+    * `:subscribe_first` - a monitor from `subscribe/2`. It delivers nothing during the pull, and after it only the events of changes that the answer
+      does not hold, so that answer and events follow each other without a gap.
 
   The parts come in several dumps. The generation is read before and after, and everything is read again when it moved, up to ten times; after that
   the answer is `errno: :eintr`. So it is with a large set that was filled a moment ago: the kernel still rearranges it, and a dump then shows elements
@@ -162,38 +162,32 @@ defmodule Linx.Netfilter do
   def pull(sock, opts_or_scope \\ [])
   def pull(%Socket{} = sock, {_family, _name} = scope), do: pull(sock, scope, [])
 
-  def pull(%Socket{} = sock, opts) when is_list(opts) do
-    with {:ok, opts} <- pull_options(opts),
-         :ok <- hold_back(sock, opts[:subscribe_first]),
-         do: Pull.whole(sock, opts)
-  end
+  def pull(%Socket{} = sock, opts) when is_list(opts),
+    do: pulled(opts[:subscribe_first], fn -> Pull.whole(sock, opts) end)
 
   @doc "As `pull/2` for the table `{family, name}`, with options. Errors as there."
   @spec pull(Socket.t(), {atom(), String.t()}, keyword()) ::
           {:ok, Ruleset.t()} | {:error, Error.t() | term()}
-  def pull(%Socket{} = sock, {family, name} = scope, opts) do
-    with {:ok, _table} <- Table.new(family, name),
-         {:ok, opts} <- pull_options(opts),
-         :ok <- hold_back(sock, opts[:subscribe_first]),
-         do: Pull.table(sock, scope, opts)
+  def pull(%Socket{} = sock, {family, name} = scope, opts)
+      when is_atom(family) and is_binary(name),
+      do: pulled(opts[:subscribe_first], fn -> Pull.table(sock, scope, opts) end)
+
+  defp pulled(nil, pull) do
+    with {:ok, _gen, ruleset} <- pull.(), do: {:ok, ruleset}
   end
 
-  defp pull_options(opts) do
-    with {:ok, opts} <- options(opts, [:elements, :subscribe_first]),
-         do: Enum.find_value(opts, {:ok, opts}, &bad_pull_option/1)
-  end
+  defp pulled(monitor, pull) do
+    hold = Monitor.hold(monitor)
 
-  defp bad_pull_option({:elements, flag}) when is_boolean(flag), do: nil
+    case pull.() do
+      {:ok, gen, ruleset} ->
+        :ok = Monitor.release(monitor, hold, gen)
+        {:ok, ruleset}
 
-  defp bad_pull_option({:subscribe_first, monitor}) when is_pid(monitor) or monitor == nil,
-    do: nil
-
-  defp bad_pull_option(option), do: {:error, {:bad_option, option}}
-
-  defp hold_back(_sock, nil), do: :ok
-
-  defp hold_back(sock, monitor) do
-    with {:ok, gen} <- Pull.generation(sock), do: Monitor.set_min_gen(monitor, gen.id)
+      error ->
+        :ok = Monitor.release(monitor, hold, 0)
+        error
+    end
   end
 
   # -- values ----------------------------------------------------------------------------------------------------------

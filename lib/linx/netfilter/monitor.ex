@@ -55,6 +55,17 @@ defmodule Linx.Netfilter.Monitor do
   def set_min_gen(monitor, gen) when is_integer(gen) and gen >= 0,
     do: GenServer.call(monitor, {:set_min_gen, gen})
 
+  # A pull takes time, and what is committed meanwhile may be in its answer or not: the monitor keeps commits until it is
+  # told, or until the caller is gone.
+  @doc false
+  @spec hold(pid()) :: reference()
+  def hold(monitor), do: GenServer.call(monitor, :hold, :infinity)
+
+  # Delivers what was kept and is of a later generation than `gen`.
+  @doc false
+  @spec release(pid(), reference(), non_neg_integer()) :: :ok
+  def release(monitor, hold, gen), do: GenServer.call(monitor, {:release, hold, gen}, :infinity)
+
   @doc "Stops the monitor and closes its socket."
   @spec stop(pid()) :: :ok
   def stop(monitor), do: GenServer.stop(monitor)
@@ -91,7 +102,9 @@ defmodule Linx.Netfilter.Monitor do
           owner: owner,
           min_gen: Keyword.get(opts, :since_gen, 0),
           held: [],
-          lost?: false
+          lost?: false,
+          holds: [],
+          kept: []
         }
 
         {:ok, state, {:continue, :read}}
@@ -111,13 +124,26 @@ defmodule Linx.Netfilter.Monitor do
 
   @impl true
   def handle_call({:set_min_gen, gen}, _from, state),
-    do: {:reply, :ok, %{state | min_gen: max(gen, state.min_gen)}}
+    do: {:reply, :ok, raise_floor(state, gen)}
+
+  def handle_call(:hold, {pid, _tag}, state) do
+    hold = Process.monitor(pid)
+    {:reply, hold, %{state | holds: [hold | state.holds]}}
+  end
+
+  def handle_call({:release, hold, gen}, _from, state) do
+    Process.demonitor(hold, [:flush])
+    {:reply, :ok, state |> raise_floor(gen) |> let_go(hold)}
+  end
 
   @impl true
   def handle_info({:"$socket", _socket, :select, _info}, state), do: read(state)
 
   def handle_info({:DOWN, _ref, :process, owner, _reason}, %{owner: owner} = state),
     do: {:stop, :normal, state}
+
+  def handle_info({:DOWN, hold, :process, _puller, _reason}, state),
+    do: {:noreply, let_go(state, hold)}
 
   def handle_info(_other, state), do: {:noreply, state}
 
@@ -136,37 +162,20 @@ defmodule Linx.Netfilter.Monitor do
   end
 
   # What was held of an open commit is incomplete, and so is what comes up to the next closing message.
-  defp overrun(state) do
-    send(state.owner, {:linx_netfilter, :resync_needed})
-    %{state | held: [], lost?: true}
-  end
+  defp overrun(state), do: news(%{state | held: [], lost?: true}, :resync_needed)
 
   @doc false
   # A message, and what it does: a value in, a value out but for the sends.
   @spec message(tuple(), map()) :: map()
-  def message({@newgen, _flags, _seq, _payload} = message, %{lost?: true} = state) do
-    # The commit that the loss cut into: its events are not all here.
-    _ = message
-    %{state | held: [], lost?: false}
-  end
+  # The commit that the loss cut into: its events are not all here.
+  def message({@newgen, _flags, _seq, _payload}, %{lost?: true} = state),
+    do: %{state | held: [], lost?: false}
 
   def message({@newgen, _flags, _seq, payload}, state) do
     closing = Decoder.event(%Message{type: @newgen, payload: payload})
-
-    if closing.gen_id == nil or closing.gen_id > state.min_gen do
-      deliver(state.owner, closing)
-
-      for event <- Enum.reverse(state.held),
-          do:
-            deliver(state.owner, %{
-              event
-              | gen_id: closing.gen_id,
-                proc_pid: closing.proc_pid,
-                proc_name: closing.proc_name
-            })
-    end
-
-    %{state | held: []}
+    by = Map.take(closing, [:gen_id, :proc_pid, :proc_name])
+    events = [closing | for(event <- Enum.reverse(state.held), do: Map.merge(event, by))]
+    news(%{state | held: []}, {:commit, closing.gen_id, events})
   end
 
   def message({type, _flags, _seq, payload}, state) do
@@ -175,5 +184,32 @@ defmodule Linx.Netfilter.Monitor do
       else: state
   end
 
-  defp deliver(owner, event), do: send(owner, {:linx_netfilter, :event, event})
+  # -- to the owner ----------------------------------------------------------------------------------------------------
+
+  defp raise_floor(state, gen), do: %{state | min_gen: max(gen, state.min_gen)}
+
+  defp news(%{holds: []} = state, news) do
+    deliver(state, news)
+    state
+  end
+
+  defp news(state, news), do: %{state | kept: [news | state.kept]}
+
+  defp let_go(state, hold) do
+    case List.delete(state.holds, hold) do
+      [] ->
+        state.kept |> Enum.reverse() |> Enum.each(&deliver(state, &1))
+        %{state | holds: [], kept: []}
+
+      holds ->
+        %{state | holds: holds}
+    end
+  end
+
+  defp deliver(state, :resync_needed), do: send(state.owner, {:linx_netfilter, :resync_needed})
+
+  defp deliver(state, {:commit, gen, events}) do
+    if gen == nil or gen > state.min_gen,
+      do: Enum.each(events, &send(state.owner, {:linx_netfilter, :event, &1}))
+  end
 end

@@ -16,13 +16,14 @@ defmodule Linx.Netfilter.Pull do
   # What a rule takes while it is decoded.
   @words 1_000
 
-  @doc "The namespace's ruleset."
-  @spec whole(Socket.t(), keyword()) :: {:ok, Ruleset.t()} | {:error, Error.t() | term()}
+  @doc "The namespace's ruleset, and the generation that it is of."
+  @spec whole(Socket.t(), keyword()) ::
+          {:ok, non_neg_integer(), Ruleset.t()} | {:error, Error.t() | term()}
   def whole(sock, opts), do: steady(sock, &all(sock, &1), Keyword.get(opts, :elements, true), 0)
 
   @doc "One table, in a ruleset of its own."
   @spec table(Socket.t(), {atom(), String.t()}, keyword()) ::
-          {:ok, Ruleset.t()} | {:error, Error.t() | term()}
+          {:ok, non_neg_integer(), Ruleset.t()} | {:error, Error.t() | term()}
   def table(sock, scope, opts),
     do: steady(sock, &scoped(sock, scope, &1), Keyword.get(opts, :elements, true), 0)
 
@@ -64,7 +65,7 @@ defmodule Linx.Netfilter.Pull do
           {:error, error}
 
         {:ok, %{id: id}} when id == before.id ->
-          result
+          with {:ok, ruleset} <- result, do: {:ok, id, ruleset}
 
         {:ok, _moved} when tries < @retries ->
           Process.sleep(min(Bitwise.bsl(1, tries), 100))

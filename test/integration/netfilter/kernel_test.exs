@@ -420,6 +420,59 @@ defmodule Linx.Netfilter.KernelTest do
       :ok = Netfilter.unsubscribe(monitor)
     end
 
+    test "an answer among commits holds all before the first event, and nothing of it", context do
+      for _ <- 1..5 do
+        {:ok, monitor} = Netfilter.subscribe(self(), netns: {:pid, context.pid})
+        {:ok, other} = Nfnl.open({:pid, context.pid})
+        # From before the first commit, so that what comes has gone by the answer's generation.
+        hold = Netfilter.Monitor.hold(monitor)
+        writer = Task.async(fn -> for n <- 1..100, do: table(other, n) end)
+        result = Netfilter.pull(context.sock, subscribe_first: monitor)
+        Task.await(writer, 60_000)
+        :ok = Netfilter.Monitor.release(monitor, hold, 0)
+
+        # Or the documented error, when a commit fell into each of its reads.
+        with {:ok, snapshot} <- result, known when known < 100 <- map_size(snapshot.tables) do
+          assert_receive {:linx_netfilter, :event, %{op: :new_table, entity: %{name: name}}},
+                         5_000
+
+          assert name == "t#{known + 1}"
+        end
+
+        :ok = Netfilter.unsubscribe(monitor)
+        Socket.close(other)
+        Firewall.run!(context.pid, ["nft", "flush", "ruleset"])
+        forget()
+      end
+    end
+
+    defp table(sock, n), do: {:ok, _} = Netfilter.create_table(sock, "t#{n}", persist: true)
+
+    defp forget do
+      receive do
+        {:linx_netfilter, _, _} -> forget()
+      after
+        0 -> :ok
+      end
+    end
+
+    test "who dies in a pull holds nothing back", %{pid: pid, sock: sock} do
+      {:ok, monitor} = Netfilter.subscribe(self(), netns: {:pid, pid})
+      test = self()
+
+      puller =
+        spawn(fn ->
+          send(test, {:held, Netfilter.Monitor.hold(monitor)})
+          Process.sleep(:infinity)
+        end)
+
+      assert_receive {:held, _hold}, 5_000
+      {:ok, _} = table(sock, 1)
+      Process.exit(puller, :kill)
+      assert_receive {:linx_netfilter, :event, %{op: :new_table, entity: %{name: "t1"}}}, 5_000
+      :ok = Netfilter.unsubscribe(monitor)
+    end
+
     @tag timeout: 300_000
     test "sees every one of 10 000 commits in order, or says that it did not", %{pid: pid} do
       {:ok, monitor} = Netfilter.subscribe(self(), netns: {:pid, pid})
