@@ -6,7 +6,7 @@ defmodule Linx.DocsTest do
 
   for file <- DocExamples.files() do
     for need <- DocExamples.needs(file), do: @tag([{need, true}])
-    @tag timeout: 120_000
+    @tag timeout: 600_000
     test "the examples of #{file} run and give what they say" do
       case DocExamples.run(unquote(file)) do
         :ok -> :ok

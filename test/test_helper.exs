@@ -19,4 +19,11 @@ if missing != [] do
   System.halt(1)
 end
 
-ExUnit.start(exclude: Keyword.keys(excluded), capture_log: true)
+# What is waited for comes in milliseconds; on a machine that is busy with other things it comes all the same. So the
+# deadlines only say when to give up.
+ExUnit.start(
+  exclude: Keyword.keys(excluded),
+  capture_log: true,
+  assert_receive_timeout: 60_000,
+  timeout: 300_000
+)

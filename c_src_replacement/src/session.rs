@@ -45,7 +45,7 @@ const RETRY: Timespec = Timespec {
 };
 
 /// How long the report may wait for what the workload left behind to die.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {

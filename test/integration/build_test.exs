@@ -8,7 +8,7 @@ defmodule Linx.BuildTest do
   @moduletag timeout: 600_000
 
   setup_all do
-    dir = Path.join(System.tmp_dir!(), "linx-build-#{System.pid()}")
+    dir = Linx.Test.Scratch.path("build")
     on_exit(fn -> File.rm_rf!(dir) end)
     linx = Path.join(dir, "linx")
     consumer = Path.join(dir, "consumer")

@@ -12,7 +12,7 @@ defmodule Linx.Integration.CgroupLimitsTest do
 
   @moduletag :root
   @moduletag :cgroup_controllers
-  @moduletag timeout: 120_000
+  @moduletag timeout: 600_000
 
   @top "/sys/fs/cgroup"
 
@@ -67,7 +67,7 @@ defmodule Linx.Integration.CgroupLimitsTest do
     assert {:ok, %Events{memory_oom_kill: 0, populated: true}} = Cgroup.events(cg)
     :ok = Cgroup.set_memory_high(cg, :max)
     :ok = Cgroup.kill(cg)
-    assert Session.wait(session, 10_000) == {:ok, {:signaled, 9}}
+    assert Session.wait(session, 60_000) == {:ok, {:signaled, 9}}
   end
 
   test "cpu.max throttles", %{cg: cg} do
@@ -113,7 +113,7 @@ defmodule Linx.Integration.CgroupLimitsTest do
     eventually(fn -> match?({:ok, %Stats{pids_current: 3}}, Cgroup.stats(cg)) end)
     assert inspect(elem(Cgroup.stats(cg), 1)) =~ ~r/mem=.* pids=3>/
     :ok = Cgroup.kill(cg)
-    assert Session.wait(session, 10_000) == {:ok, {:signaled, 9}}
+    assert Session.wait(session, 60_000) == {:ok, {:signaled, 9}}
   end
 
   test "freeze stops and thaw resumes", %{cg: cg} do
@@ -131,7 +131,7 @@ defmodule Linx.Integration.CgroupLimitsTest do
     # A frozen one can be killed.
     :ok = Cgroup.freeze(cg)
     :ok = Cgroup.kill(cg)
-    assert Session.wait(session, 10_000) == {:ok, {:signaled, 9}}
+    assert Session.wait(session, 60_000) == {:ok, {:signaled, 9}}
   end
 
   test "delegation is refused controller by controller", %{cg: cg} do

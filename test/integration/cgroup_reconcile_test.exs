@@ -43,7 +43,7 @@ defmodule Linx.Integration.CgroupReconcileTest do
     {:ok, session} = Process.spawn(Keyword.merge([argv: argv, stdio: :devnull], opts))
     :ok = Cgroup.add_process(cg, session)
     :ok = Process.proceed(session)
-    assert_receive {:linx_process, :running}, 10_000
+    assert_receive {:linx_process, :running}
     on_exit(fn -> if Elixir.Process.alive?(session), do: Process.stop(session, 0) end)
     session
   end
@@ -135,9 +135,9 @@ defmodule Linx.Integration.CgroupReconcileTest do
         owner: self()
       )
 
-    assert_receive {:linx_reconcile, :report, %{converged?: false}}, 5_000
+    assert_receive {:linx_reconcile, :report, %{converged?: false}}
     {:ok, ^later} = Cgroup.create(later)
-    assert_receive {:linx_reconcile, :report, %{applied: [{:set, "pids.max", 10}]}}, 5_000
+    assert_receive {:linx_reconcile, :report, %{applied: [{:set, "pids.max", 10}]}}
     Reconcile.stop(loop)
     assert Cgroup.read(later, "pids.max") == {:ok, "10"}
   end

@@ -42,7 +42,12 @@ defmodule Linx.Integration.CgroupTest do
         :ok = Linx.Process.abort(session)
         {:ok, :aborted} = Linx.Process.wait(session)
         dead = Linx.Cgroup.add_process(var!(cg), session)
-        absent = Linx.Cgroup.add_process(var!(cg), 4_194_303)
+        absent = Linx.Cgroup.add_process(var!(cg), 99_999_999)
+        # A process that was reaped may be in its cgroup a moment longer.
+        Linx.Test.Workload.eventually(fn ->
+          match?({:ok, %{populated: false}}, Linx.Cgroup.events(var!(cg)))
+        end)
+
         destroyed = Linx.Cgroup.destroy(var!(cg))
         gone = Linx.Cgroup.destroy(var!(cg))
         {:ok, var!(cg)} = Linx.Cgroup.create(var!(cg))
@@ -75,7 +80,7 @@ defmodule Linx.Integration.CgroupTest do
         end)
 
         killed = Linx.Cgroup.kill(var!(cg))
-        outcome = Linx.Process.wait(session, 5000)
+        outcome = Linx.Process.wait(session, 60_000)
 
         Linx.Test.Workload.eventually(fn ->
           {:ok, events} = Linx.Cgroup.events(var!(cg))
@@ -169,7 +174,7 @@ defmodule Linx.Integration.CgroupTest do
         procs = Linx.Cgroup.read(var!(cg), "cgroup.procs")
         :ok = Linx.Cgroup.kill(var!(cg))
         # It was killed where it was parked.
-        {:error, %{stage: :exec_outcome}} = Linx.Process.wait(session, 5000)
+        {:error, %{stage: :exec_outcome}} = Linx.Process.wait(session, 60_000)
         procs == {:ok, "#{pid}"}
       end
 
@@ -190,7 +195,7 @@ defmodule Linx.Integration.CgroupTest do
         Linx.Test.Workload.eventually(fn -> length(procs.()) == 2 end)
         [_, agent] = Regex.run(~r/^PPid:\s+(\d+)$/m, File.read!("/proc/#{pid}/status"))
         {_, 0} = System.cmd("kill", ["-9", agent])
-        {:error, %{stage: :agent_died}} = Linx.Process.wait(session, 5000)
+        {:error, %{stage: :agent_died}} = Linx.Process.wait(session, 60_000)
         Linx.Test.Workload.eventually(fn -> procs.() == [] end)
       end
 

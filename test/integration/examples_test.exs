@@ -4,7 +4,7 @@ defmodule Linx.ExamplesTest do
   # The programs in examples/, as their comments say to run them: in a network namespace of their own.
 
   @moduletag :root
-  @moduletag timeout: 120_000
+  @moduletag timeout: 600_000
 
   # With what these tests were built with: a plain `mix test` does not put MIX_ENV into the environment.
   defp unshared(command) do

@@ -6,7 +6,7 @@ defmodule Linx.ForeignLibraryTest do
   @aarch64 183
 
   setup_all do
-    dir = Path.join(System.tmp_dir!(), "linx-foreign-#{System.pid()}")
+    dir = Linx.Test.Scratch.path("foreign")
     on_exit(fn -> File.rm_rf!(dir) end)
     File.mkdir_p!(Path.join(dir, "linx"))
     source = Application.app_dir(:linx)

@@ -420,7 +420,7 @@ defmodule Linx.Integration.MountTest do
         end
 
       send(racer.pid, :stop)
-      Task.await(racer)
+      Task.await(racer, 60_000)
       assert_untouched(context)
       # Both sides of the race were seen.
       assert :ok in outcomes

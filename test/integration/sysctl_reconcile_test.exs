@@ -79,13 +79,13 @@ defmodule Linx.Integration.SysctlReconcileTest do
         owner: self()
       )
 
-    assert_receive {:linx_reconcile, :report, %{applied: [{:set, @range, _}]}}, 5_000
+    assert_receive {:linx_reconcile, :report, %{applied: [{:set, @range, _}]}}
     :ok = Sysctl.write(@range, [9000, 9999], in: at)
-    assert_receive {:linx_reconcile, :report, %{applied: [{:set, @range, _}]}}, 5_000
+    assert_receive {:linx_reconcile, :report, %{applied: [{:set, @range, _}]}}
     assert Sysctl.read(@range, in: at) == {:ok, "7000\t8000"}
 
     Process.abort(at)
-    assert_receive {:linx_reconcile, :report, %{failed: [{_, :no_process}]}}, 5_000
+    assert_receive {:linx_reconcile, :report, %{failed: [{_, :no_process}]}}
     Reconcile.stop(loop)
   end
 end

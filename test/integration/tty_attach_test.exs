@@ -6,7 +6,7 @@ defmodule Linx.Integration.TtyAttachTest do
 
   @moduletag :tty
   @moduletag :tmp_dir
-  @moduletag timeout: 120_000
+  @moduletag timeout: 600_000
 
   # A workload in iex's variable `s`. Its prompt is not in what is typed.
   defp spawned(t, argv \\ ~s(["/bin/sh"]), options \\ "") do

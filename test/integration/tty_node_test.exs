@@ -5,20 +5,13 @@ defmodule Linx.Integration.TtyNodeTest do
   import Linx.Test.Terminal
 
   @moduletag :tty
-  @moduletag timeout: 120_000
+  @moduletag timeout: 600_000
 
   defp flags(address, port) do
     interface = String.replace(address, ".", ",")
 
     "-erl_epmd_port #{port} -start_epmd false -setcookie linx " <>
       "-kernel inet_dist_use_interface {#{interface}}"
-  end
-
-  defp free_port do
-    {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
-    {:ok, port} = :inet.port(socket)
-    :gen_tcp.close(socket)
-    port
   end
 
   # A node that runs until its standard input ends.
@@ -42,12 +35,12 @@ defmodule Linx.Integration.TtyNodeTest do
         ]
       ])
 
-    assert_receive {^port, {:data, "up\n"}}, 20_000
+    assert_receive {^port, {:data, "up\n"}}
     port
   end
 
   setup do
-    port = free_port()
+    port = Linx.Test.Distribution.free_port()
     remote = node("b", "127.0.0.2", port)
     on_exit(fn -> if Port.info(remote), do: Port.close(remote) end)
     %{port: port}

@@ -103,7 +103,7 @@ defmodule Linx.Integration.UserTest do
     code =
       quote do
         {session, pid} = Linx.Test.Workload.parked([:user])
-        folder = "/tmp/linx-false-proc-#{pid}"
+        folder = Linx.Test.Scratch.path("false-proc")
         File.mkdir_p!("#{folder}/#{pid}")
         for name <- ~w(uid_map gid_map setgroups), do: File.write!("#{folder}/#{pid}/#{name}", "")
         :ok = Linx.Mount.bind(folder, "/proc")

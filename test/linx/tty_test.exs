@@ -157,7 +157,7 @@ defmodule Linx.TtyTest do
 
     poll(fn -> Process.info(attacher, :trap_exit) == {:trap_exit, true} end)
     Process.exit(attacher, :enough)
-    assert_receive {:DOWN, ^ref, _, _, :enough}, 5_000
+    assert_receive {:DOWN, ^ref, _, _, :enough}
     poll(fn -> Process.whereis(Linx.Tty.Guard) == nil end)
   end
 

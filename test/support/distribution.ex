@@ -13,12 +13,23 @@ defmodule Linx.Test.Distribution do
     ["--name", "linx-#{port}@127.0.0.1", "--cookie", "linx-test", "--erl", erl]
   end
 
+  # Below those that the kernel hands out (net.ipv4.ip_local_port_range): none of these is taken by a connection or a
+  # listener of another test between our look and the node's start.
+  @ports 20_000..31_999
+
   @doc "A port that nobody listens on."
   def free_port do
-    {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
-    {:ok, port} = :inet.port(socket)
-    :gen_tcp.close(socket)
-    port
+    port = :crypto.strong_rand_bytes(4) |> :binary.decode_unsigned() |> rem(Range.size(@ports))
+    port = Enum.at(@ports, port)
+
+    case :gen_tcp.listen(port, ip: {0, 0, 0, 0}) do
+      {:ok, socket} ->
+        :gen_tcp.close(socket)
+        port
+
+      {:error, :eaddrinuse} ->
+        free_port()
+    end
   end
 
   @doc "Owns a session: sends `parent` all the output and the last event, once that has come."

@@ -94,7 +94,7 @@ defmodule Linx.Test.DocExamples do
 
   @doc "Runs a file's blocks; `:ok`, or the text of the first that does not hold."
   @spec run(Path.t(), timeout()) :: :ok | {:error, String.t()}
-  def run(file, timeout \\ 60_000) do
+  def run(file, timeout \\ 300_000) do
     blocks = file |> blocks() |> Enum.filter(&is_nil(&1.no_run))
     {:ok, quiet} = StringIO.open("")
 

@@ -30,7 +30,7 @@ defmodule Linx.Test.Firewall do
   @doc "Loads text with `nft -f`; `nft` names another nft(8) than the one on PATH."
   @spec load!(pos_integer(), String.t(), String.t()) :: :ok
   def load!(pid, text, nft \\ "nft") do
-    path = Path.join(System.tmp_dir!(), "linx-#{System.unique_integer([:positive])}.nft")
+    path = Linx.Test.Scratch.path("nft")
     File.write!(path, text)
 
     try do

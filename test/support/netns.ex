@@ -25,8 +25,29 @@ defmodule Linx.Test.Netns do
       {^port, {:exit_status, status}} ->
         raise "unshare --net ended with #{status}"
     after
-      5_000 -> raise "unshare --net says nothing"
+      60_000 -> raise "unshare --net says nothing"
     end
+  end
+
+  @doc """
+  As `start/0`, with links that have no IPv6 addresses but those that the test gives them, which are in force at once. The
+  kernel's own come and change a second after the link is up.
+  """
+  def quiet do
+    ns = start()
+    settings = "net.ipv6.conf.default.addr_gen_mode=1 net.ipv6.conf.default.accept_dad=0"
+    run!(ns, "sysctl -qw #{settings}")
+    ns
+  end
+
+  @doc """
+  What `read` gives while what `state` gives stays the same: `{state, read}`. For comparing two views of what the kernel
+  may change by itself in between.
+  """
+  def steady(state, read) do
+    before = state.()
+    seen = read.()
+    if state.() == before, do: {before, seen}, else: steady(state, read)
   end
 
   @doc "Ends the process in it."
@@ -73,5 +94,5 @@ defmodule Linx.Test.Netns do
   end
 
   @doc "As `Linx.Test.Poll.holds?/2`."
-  defdelegate eventually(check, within \\ 5_000), to: Linx.Test.Poll, as: :holds?
+  defdelegate eventually(check, within \\ 30_000), to: Linx.Test.Poll, as: :holds?
 end

@@ -44,7 +44,7 @@ defmodule Linx.Test.Probe do
       {:linx_process, event} when event in [:running] -> collect(output)
       {:linx_process, :ready, _pid} -> collect(output)
     after
-      10_000 -> raise "the probe did not end; it printed #{inspect(output)}"
+      60_000 -> raise "the probe did not end; it printed #{inspect(output)}"
     end
   end
 end

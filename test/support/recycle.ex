@@ -28,7 +28,7 @@ defmodule Linx.Test.Recycle do
     receive do
       {^port, {:data, "ready\n"}} -> port
     after
-      10_000 -> raise "the successor with pid #{pid} does not answer"
+      60_000 -> raise "the successor with pid #{pid} does not answer"
     end
   end
 end

@@ -10,7 +10,7 @@ defmodule Linx.Test.Session do
   def run(argv, opts \\ []) do
     {:ok, session} = P.spawn(opts ++ [argv: argv, stdio: :pipe, auto_proceed: true])
     P.stdin_close(session)
-    outcome = P.wait(session, 30_000)
+    outcome = P.wait(session, 60_000)
     {outcome, output(:stdout), output(:stderr)}
   end
 
@@ -32,7 +32,7 @@ defmodule Linx.Test.Session do
         {:linx_process, ^stream, bytes} when is_binary(bytes) ->
           output_until(stream, text, seen <> bytes)
       after
-        10_000 -> flunk("no #{inspect(text)} in #{inspect(seen)}")
+        60_000 -> flunk("no #{inspect(text)} in #{inspect(seen)}")
       end
     end
   end
@@ -40,7 +40,7 @@ defmodule Linx.Test.Session do
   @doc "A session at the checkpoint, and its pid."
   def parked(opts) do
     {:ok, session} = P.spawn(opts)
-    assert_receive {:linx_process, :ready, pid}, 10_000
+    assert_receive {:linx_process, :ready, pid}
     {session, pid}
   end
 
@@ -48,12 +48,12 @@ defmodule Linx.Test.Session do
   def running(opts) do
     {session, pid} = parked(opts)
     :ok = P.proceed(session)
-    assert_receive {:linx_process, :running}, 10_000
+    assert_receive {:linx_process, :running}
     {session, pid}
   end
 
   @doc "As `Linx.Test.Poll.until/2`."
-  defdelegate until(condition, within \\ 5_000), to: Linx.Test.Poll
+  defdelegate until(condition, within \\ 30_000), to: Linx.Test.Poll
 
   @doc "Takes every message out of the mailbox."
   def flush do

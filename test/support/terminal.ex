@@ -7,7 +7,7 @@ defmodule Linx.Test.Terminal do
 
   alias Linx.Process, as: Session
 
-  @patience 20_000
+  @patience 60_000
 
   @doc """
   Starts `argv` on a terminal of `rows: 24, cols: 80`. Killed at the test's end, or with the calling process if that is

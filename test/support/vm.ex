@@ -12,7 +12,7 @@ defmodule Linx.Test.Vm do
   """
   @spec eval([String.t()], Macro.t(), keyword()) :: term()
   def eval([command | args], code, bindings \\ []) do
-    folder = Path.join(System.tmp_dir!(), "linx-vm-#{System.unique_integer([:positive])}")
+    folder = Linx.Test.Scratch.path("vm")
     File.mkdir_p!(folder)
     File.write!(Path.join(folder, "in"), :erlang.term_to_binary({code, bindings}))
 

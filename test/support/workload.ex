@@ -46,5 +46,5 @@ defmodule Linx.Test.Workload do
   end
 
   @doc "As `Linx.Test.Poll.until/2`."
-  defdelegate eventually(check, within \\ 10_000), to: Linx.Test.Poll, as: :until
+  defdelegate eventually(check, within \\ 30_000), to: Linx.Test.Poll, as: :until
 end

@@ -69,11 +69,18 @@ defmodule Linx.Netlink.DifferentialTest do
     assert length(made) > 30
     socket = Netns.open(ns)
     {:ok, links} = Link.list(socket)
-    %{ns: ns, socket: socket, links: links, names: Map.new(links, &{&1.index, &1.name})}
+    %{ns: ns, socket: socket, names: Map.new(links, &{&1.index, &1.name})}
   end
 
-  test "links", %{ns: ns, links: links, names: names} do
-    shown = Map.new(Netns.ip!(ns, "link show"), &{&1["ifindex"], &1})
+  # What ip shows, and what we read of it while it stays the same: the kernel makes addresses, and so routes, of its own.
+  defp both(ns, what, read) do
+    {shown, {:ok, ours}} = Netns.steady(fn -> Netns.ip!(ns, what) end, read)
+    {shown, ours}
+  end
+
+  test "links", %{ns: ns, socket: socket, names: names} do
+    {shown, links} = both(ns, "link show", fn -> Link.list(socket) end)
+    shown = Map.new(shown, &{&1["ifindex"], &1})
     assert Enum.sort(Map.keys(shown)) == links |> Enum.map(& &1.index) |> Enum.sort()
 
     for link <- links do
@@ -149,14 +156,16 @@ defmodule Linx.Netlink.DifferentialTest do
   defp text(ip), do: IP.to_string(ip)
 
   test "addresses", %{ns: ns, socket: socket, names: names} do
-    shown =
+    # Lifetimes run, so that what is shown of them never stays the same.
+    as_shown = fn ->
       for link <- Netns.ip!(ns, "addr show"), address <- link["addr_info"] do
         {link["ifname"], address["local"], address["prefixlen"], address["address"],
          address["broadcast"], scope(address["scope"]),
          lifetime(address["valid_life_time"]) > 10_000}
       end
+    end
 
-    {:ok, addresses} = Address.list(socket)
+    {shown, {:ok, addresses}} = Netns.steady(as_shown, fn -> Address.list(socket) end)
 
     ours =
       for address <- addresses do
@@ -183,10 +192,10 @@ defmodule Linx.Netlink.DifferentialTest do
 
   test "routes", %{ns: ns, socket: socket, names: names} do
     for {family, flag} <- [inet: "-4", inet6: "-6"] do
-      shown =
-        for route <- Netns.ip!(ns, "#{flag} route show table all"), do: {route_key(route), route}
+      {shown, routes} =
+        both(ns, "#{flag} route show table all", fn -> Route.list(socket, family: family) end)
 
-      {:ok, routes} = Route.list(socket, family: family)
+      shown = for route <- shown, do: {route_key(route), route}
       assert length(routes) == length(shown)
 
       for route <- routes do

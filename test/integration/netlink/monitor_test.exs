@@ -28,14 +28,15 @@ defmodule Linx.Netlink.MonitorTest do
     {:ok, monitor} = Monitor.subscribe(self(), netns: Netns.target(ns))
 
     :ok = Link.create_veth(socket, "v0", "v1")
-    assert_receive {:linx_rtnl, :event, %Event{op: :new_link, resource: %Link{name: "v0"}}}, 2_000
+    assert_receive {:linx_rtnl, :event, %Event{op: :new_link, resource: %Link{name: "v0"}}}
     :ok = Link.set_up(socket, "v0")
     :ok = Link.set_up(socket, "v1")
 
     :ok = Address.add(socket, "v0", "192.0.2.1", 24)
 
-    assert_receive {:linx_rtnl, :event, %Event{op: :new_addr, resource: %Address{} = address}},
-                   2_000
+    # The links have addresses of the kernel's too, which come when they like.
+    assert_receive {:linx_rtnl, :event,
+                    %Event{op: :new_addr, resource: %Address{address: ~IP"192.0.2.1"} = address}}
 
     {:ok, addresses} = Address.list(socket, link: "v0", family: :inet)
     assert address in addresses
@@ -43,18 +44,16 @@ defmodule Linx.Netlink.MonitorTest do
     :ok = Route.add(socket, "203.0.113.0", 24, "192.0.2.9", table: 1000)
 
     assert_receive {:linx_rtnl, :event,
-                    %Event{op: :new_route, resource: %Route{dst: ~IP"203.0.113.0"} = route}},
-                   2_000
+                    %Event{op: :new_route, resource: %Route{dst: ~IP"203.0.113.0"} = route}}
 
     assert {:ok, [^route]} = Route.list(socket, table: 1000)
 
     :ok = Rule.add(socket, fwmark: 9, table: 1000, priority: 9)
-    assert_receive {:linx_rtnl, :event, %Event{op: :new_rule, resource: %Rule{fwmark: 9}}}, 2_000
+    assert_receive {:linx_rtnl, :event, %Event{op: :new_rule, resource: %Rule{fwmark: 9}}}
     :ok = Neighbour.add(socket, "v0", "192.0.2.7", "02:00:00:00:00:07")
 
     assert_receive {:linx_rtnl, :event,
-                    %Event{op: :new_neigh, resource: %Neighbour{dst: ~IP"192.0.2.7"}}},
-                   2_000
+                    %Event{op: :new_neigh, resource: %Neighbour{dst: ~IP"192.0.2.7"}}}
 
     :ok = Neighbour.delete(socket, "v0", "192.0.2.7")
     :ok = Rule.delete(socket, fwmark: 9, table: 1000)
@@ -63,7 +62,7 @@ defmodule Linx.Netlink.MonitorTest do
     :ok = Link.delete(socket, "v0")
 
     for op <- [:del_neigh, :del_rule, :del_route, :del_addr, :del_link],
-        do: assert_receive({:linx_rtnl, :event, %Event{op: ^op}}, 2_000)
+        do: assert_receive({:linx_rtnl, :event, %Event{op: ^op}})
 
     assert :ok = Monitor.unsubscribe(monitor)
     refute Process.alive?(monitor)
@@ -73,7 +72,7 @@ defmodule Linx.Netlink.MonitorTest do
     {:ok, monitor} = Monitor.subscribe(self(), netns: Netns.target(ns), groups: [5])
     :ok = Link.set_up(socket, "lo")
     :ok = Address.add(socket, "lo", "192.0.2.1", 32)
-    assert_receive {:linx_rtnl, :event, %Event{op: :new_addr}}, 2_000
+    assert_receive {:linx_rtnl, :event, %Event{op: :new_addr}}
     Monitor.stop(monitor)
     refute_received {:linx_rtnl, :event, %Event{op: :new_link}}
     refute_received {:linx_rtnl, :event, %Event{op: :new_route}}
@@ -84,7 +83,7 @@ defmodule Linx.Netlink.MonitorTest do
     {:ok, _monitor} = Monitor.subscribe(self(), netns: Netns.target(ns), groups: [32])
     :ok = Link.set_up(socket, "lo")
     Netns.run!(ns, "ip nexthop add id 1 dev lo")
-    assert_receive {:linx_rtnl, :event, %Event{op: {:unknown, 104}, resource: nil}}, 2_000
+    assert_receive {:linx_rtnl, :event, %Event{op: {:unknown, 104}, resource: nil}}
   end
 
   test "an overrun is told, and events go on", %{ns: ns, socket: socket} do
@@ -99,11 +98,21 @@ defmodule Linx.Netlink.MonitorTest do
     assert Enum.all?(results, &(&1 == :ok))
     :ok = :sys.resume(monitor)
 
-    assert_receive {:linx_rtnl, :resync_needed}, 2_000
-    :ok = Rule.add(socket, fwmark: 1, table: 5)
-    assert_receive {:linx_rtnl, :event, %Event{op: :new_rule}}, 2_000
+    assert_receive {:linx_rtnl, :resync_needed}
+    assert Netns.eventually(fn -> rule_seen?(socket) end)
     Monitor.stop(monitor)
     assert events([]) < 2000
+  end
+
+  # The kernel gives nothing to a monitor that has lost something until all that it had in store is read.
+  defp rule_seen?(socket) do
+    :ok = Rule.add(socket, fwmark: System.unique_integer([:positive]), table: 5)
+
+    receive do
+      {:linx_rtnl, :event, %Event{op: :new_rule}} -> true
+    after
+      100 -> false
+    end
   end
 
   test "with room enough nothing is lost", %{ns: ns, socket: socket} do
@@ -115,7 +124,7 @@ defmodule Linx.Netlink.MonitorTest do
     {:ok, _} = Route.add_many(socket, routes)
     :ok = :sys.resume(monitor)
 
-    for _ <- 1..2000, do: assert_receive({:linx_rtnl, :event, %Event{op: :new_route}}, 5_000)
+    for _ <- 1..2000, do: assert_receive({:linx_rtnl, :event, %Event{op: :new_route}})
     refute_received {:linx_rtnl, :resync_needed}
     Monitor.stop(monitor)
   end
@@ -133,7 +142,7 @@ defmodule Linx.Netlink.MonitorTest do
     {:ok, monitor} = Monitor.start_link(owner: owner, netns: Netns.target(ns))
     ref = Process.monitor(monitor)
     send(owner, :stop)
-    assert_receive {:DOWN, ^ref, _, _, :normal}, 2_000
+    assert_receive {:DOWN, ^ref, _, _, :normal}
   end
 
   test "it stops in the middle of a flood", %{ns: ns, socket: socket} do
@@ -175,6 +184,6 @@ defmodule Linx.Netlink.MonitorTest do
   test "under a supervisor", %{ns: ns} do
     start_supervised!({Monitor, owner: self(), netns: Netns.target(ns)})
     Netns.run!(ns, "ip link set lo up")
-    assert_receive {:linx_rtnl, :event, %Event{op: :new_link, resource: %Link{name: "lo"}}}, 2_000
+    assert_receive {:linx_rtnl, :event, %Event{op: :new_link, resource: %Link{name: "lo"}}}
   end
 end

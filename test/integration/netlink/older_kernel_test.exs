@@ -47,8 +47,10 @@ defmodule Linx.Netlink.OlderKernelTest do
           :ok = Route.add(older, "203.0.113.0", 24, "192.0.2.9", table: 77, protocol: :static)
           :ok = Rule.add(older, from: "192.0.2.0/25", table: 77)
 
-          # The answer to a filtered dump by both, without what the kernel has changed in between.
-          both = fn list -> {list.(older), list.(newer)} end
+          # The answer to a filtered dump by both, while the kernel changes nothing in between.
+          both = fn list ->
+            Linx.Test.Netns.steady(fn -> list.(older) end, fn -> list.(newer) end)
+          end
 
           %{
             errors: {

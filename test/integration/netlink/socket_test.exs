@@ -59,7 +59,8 @@ defmodule Linx.Netlink.SocketTest do
           |> Enum.uniq()
         end,
         max_concurrency: 100,
-        ordered: true
+        ordered: true,
+        timeout: 60_000
       )
       |> Enum.map(fn {:ok, answer} -> answer end)
 
@@ -76,7 +77,7 @@ defmodule Linx.Netlink.SocketTest do
 
       refs = Enum.map(pids, &Process.monitor/1)
       pids |> Enum.take_every(rem(round, 3) + 1) |> Enum.each(&Process.exit(&1, :kill))
-      for ref <- refs, do: assert_receive({:DOWN, ^ref, _, _, _}, 5_000)
+      for ref <- refs, do: assert_receive({:DOWN, ^ref, _, _, _})
       assert {:ok, [_]} = Request.talk(socket, @rtm_getlink, 0, lo())
     end
   end
@@ -93,7 +94,7 @@ defmodule Linx.Netlink.SocketTest do
     :ok = Socket.close(socket)
 
     for pid <- pids do
-      assert_receive {^pid, {:error, %Error{errno: :ebadf, code: 9}}}, 5_000
+      assert_receive {^pid, {:error, %Error{errno: :ebadf, code: 9}}}
     end
 
     assert {:error, %Error{errno: :ebadf}} = Socket.add_membership(socket, 1)
@@ -135,7 +136,7 @@ defmodule Linx.Netlink.SocketTest do
       end
     end
 
-    messages = 1..10 |> Enum.map(fn _ -> Task.async(taken.(take)) end) |> Task.await_many()
+    messages = 1..10 |> Enum.map(fn _ -> Task.async(taken.(take)) end) |> Task.await_many(60_000)
     assert count > 3_000
     assert messages |> Enum.concat() |> Enum.uniq() |> length() == count
     assert Request.take(dump) == []
@@ -160,7 +161,7 @@ defmodule Linx.Netlink.SocketTest do
   end
 
   test "a namespace that is not there, and one of no known shape" do
-    for netns <- [{:path, "/proc/self/ns/absent"}, {:pid, 0x3FFFFF}] do
+    for netns <- [{:path, "/proc/self/ns/absent"}, {:pid, 99_999_999}] do
       assert {:error, %Error{errno: :enoent, stage: :open}} = Socket.open(0, netns)
     end
 
@@ -195,7 +196,7 @@ defmodule Linx.Netlink.SocketTest do
 
     ref = Process.monitor(pid)
     send(pid, :stop)
-    assert_receive {:DOWN, ^ref, _, _, _}, 5_000
+    assert_receive {:DOWN, ^ref, _, _, _}
     assert Linx.Test.Poll.holds?(fn -> descriptors() <= before + 5 end)
   end
 
@@ -218,11 +219,10 @@ defmodule Linx.Netlink.SocketTest do
 
     test "leaves a descriptor that is no netlink socket alone" do
       {:ok, file} = :file.open("/dev/null", [:read, :raw])
-      before = descriptors()
       {:ok, names} = File.ls("/proc/self/fd")
       null = Enum.find(names, &match?({:ok, "/dev/null"}, File.read_link("/proc/self/fd/#{&1}")))
       assert :ok = Native.close_fd(String.to_integer(null))
-      assert descriptors() == before
+      assert File.read_link("/proc/self/fd/#{null}") == {:ok, "/dev/null"}
       :ok = :file.close(file)
     end
   end

@@ -99,7 +99,7 @@ defmodule Linx.Integration.NFT.ProjectTest do
     assert {_, 0} = mix(dir, ["format", "--check-formatted"])
   end
 
-  @tag timeout: 120_000
+  @tag timeout: 600_000
   test "compiles, runs and formats, with the library and without one for this CPU", %{
     dir: dir,
     library: library
@@ -114,7 +114,7 @@ defmodule Linx.Integration.NFT.ProjectTest do
     works(dir)
   end
 
-  @tag timeout: 120_000
+  @tag timeout: 600_000
   test "an error is reported at its line, and a file that does not parse stops the formatter", %{
     dir: dir
   } do

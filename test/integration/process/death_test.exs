@@ -30,7 +30,7 @@ defmodule Linx.Process.DeathTest do
       mark = mark()
       {session, _pid} = tree(mark)
       GenServer.stop(session)
-      until(fn -> with_environment(mark) == [] end, 1_000)
+      until(fn -> with_environment(mark) == [] end)
     end
 
     test "when the session is killed" do
@@ -38,14 +38,14 @@ defmodule Linx.Process.DeathTest do
       mark = mark()
       {session, _pid} = tree(mark)
       Process.exit(session, :kill)
-      until(fn -> with_environment(mark) == [] end, 1_000)
+      until(fn -> with_environment(mark) == [] end)
     end
 
     test "when the workload ends, before its event" do
       mark = mark()
       {session, _pid} = tree(mark)
       P.signal(session, 9)
-      assert_receive {:linx_process, :signaled, 9}, 5_000
+      assert_receive {:linx_process, :signaled, 9}
       assert with_environment(mark) == []
     end
 
@@ -54,8 +54,8 @@ defmodule Linx.Process.DeathTest do
       mark = mark()
       {session, pid} = tree(mark, namespaces: [:user, :pid])
       System.cmd("kill", ["-9", "#{parent(pid)}"])
-      assert {:error, %{stage: :agent_died}} = P.wait(session, 5_000)
-      until(fn -> with_environment(mark) == [] end, 1_000)
+      assert {:error, %{stage: :agent_died}} = P.wait(session, 60_000)
+      until(fn -> with_environment(mark) == [] end)
     end
   end
 
@@ -74,7 +74,7 @@ defmodule Linx.Process.DeathTest do
     output_until(:stdout, "up")
     until(fn -> length(with_environment(mark)) > 60 end)
     assert {:ok, {:signaled, _}} = P.stop(session, 0)
-    until(fn -> with_environment(mark) == [] end, 3_000)
+    until(fn -> with_environment(mark) == [] end)
   end
 
   test "orphans are reaped while the session runs" do
@@ -127,11 +127,11 @@ defmodule Linx.Process.DeathTest do
             args: args
           ])
 
-        assert_receive {^port, {:data, "there\n"}}, 60_000
+        assert_receive {^port, {:data, "there\n"}}
         {:os_pid, vm} = Port.info(port, :os_pid)
         {_, 0} = System.cmd("kill", ["-9", "#{vm}"])
-        assert_receive {^port, {:exit_status, 137}}, 5_000
-        until(fn -> with_environment(mark) == [] end, 2_000)
+        assert_receive {^port, {:exit_status, 137}}
+        until(fn -> with_environment(mark) == [] end)
       end
     end
   end
@@ -146,14 +146,14 @@ defmodule Linx.Process.DeathTest do
         {:ok, session} =
           P.spawn(argv: argv, env: [mark], stdio: Enum.at([:pty, :pipe, :devnull], rem(round, 3)))
 
-        assert_receive {:linx_process, :ready, pid}, 5_000
+        assert_receive {:linx_process, :ready, pid}
         agent = parent(pid)
         if rem(round, 2) == 0, do: P.proceed(session)
-        if rem(round, 4) == 0, do: assert_receive({:linx_process, :running}, 5_000)
+        if rem(round, 4) == 0, do: assert_receive({:linx_process, :running})
         System.cmd("kill", ["-9", "#{agent}"])
-        assert {:error, %{stage: :agent_died}} = P.wait(session, 5_000)
-        assert_receive {:linx_process, :error, 137, :agent_died}, 5_000
-        until(fn -> not alive?(pid) and with_environment(mark) == [] end, 1_000)
+        assert {:error, %{stage: :agent_died}} = P.wait(session, 60_000)
+        assert_receive {:linx_process, :error, 137, :agent_died}
+        until(fn -> not alive?(pid) and with_environment(mark) == [] end)
         assert terminal_events() == []
         flush()
       end
@@ -169,9 +169,13 @@ defmodule Linx.Process.DeathTest do
         {session, pid} = parked(argv: ["/bin/true"], stdio: :devnull)
         # Before, at and after.
         Port.command(killer, "#{pid}\n")
-        for _ <- 1..(rem(round, 40) * 20)//1, do: :erlang.unique_integer()
+
+        if rem(round, 40) == 0,
+          do: until(fn -> not alive?(pid) end),
+          else: for(_ <- 1..(rem(round, 40) * 20)//1, do: :erlang.unique_integer())
+
         proceeded = P.proceed(session)
-        outcome = P.wait(session, 5_000)
+        outcome = P.wait(session, 60_000)
         assert [event] = terminal_events()
 
         case {outcome, event} do

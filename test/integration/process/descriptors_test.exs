@@ -10,7 +10,7 @@ defmodule Linx.Integration.Process.DescriptorsTest do
     run = fn argv ->
       {:ok, session} = Linx.Process.spawn(argv: argv, stdio: [stdin: :devnull, stdout: :pipe, stderr: :pipe])
       :ok = Linx.Process.proceed(session)
-      {:ok, {:exited, 0}} = Linx.Process.wait(session, 10_000)
+      {:ok, {:exited, 0}} = Linx.Process.wait(session, 60_000)
       receive do {:linx_process, :stdout, text} -> IO.write(text) end
     end
 

@@ -19,7 +19,7 @@ defmodule Linx.Process.EnterTest do
     end
 
     P.proceed(session)
-    assert_receive {:linx_process, :running}, 5_000
+    assert_receive {:linx_process, :running}
     {session, pid}
   end
 
@@ -37,7 +37,7 @@ defmodule Linx.Process.EnterTest do
       test "#{name}: everything is joined" do
         {session, pid} = target(unquote(namespaces))
         {:ok, inside} = P.enter(pid, argv: ["/bin/sleep", "300"])
-        assert_receive {:linx_process, :ready, inside_pid}, 5_000
+        assert_receive {:linx_process, :ready, inside_pid}
         # A parked child in there may be looked at by root only, and holds nothing.
         links =
           for fd <- File.ls!("/proc/#{inside_pid}/fd"),
@@ -47,7 +47,7 @@ defmodule Linx.Process.EnterTest do
         assert Enum.count(links, &(&1 == "/dev/null")) == 3
         assert Map.delete(namespaces(inside_pid), "user") == Map.delete(namespaces(pid), "user")
         P.proceed(inside)
-        assert_receive {:linx_process, :running}, 5_000
+        assert_receive {:linx_process, :running}
         assert namespaces(inside_pid) == namespaces(pid)
         assert {:ok, %{mode: :enter}} = P.info(inside)
         P.stop(inside, 0)
@@ -58,7 +58,7 @@ defmodule Linx.Process.EnterTest do
     test "only those that are listed" do
       {session, pid} = target([:net, :uts])
       {:ok, inside} = P.enter(pid, namespaces: [:uts], argv: ["/bin/sleep", "300"])
-      assert_receive {:linx_process, :ready, inside_pid}, 5_000
+      assert_receive {:linx_process, :ready, inside_pid}
       assert namespaces(inside_pid)["uts"] == namespaces(pid)["uts"]
       assert namespaces(inside_pid)["net"] == namespaces("self")["net"]
       P.abort(inside)
@@ -68,7 +68,7 @@ defmodule Linx.Process.EnterTest do
     test "a session is a target too, until it ends" do
       {session, _pid} = target([:uts])
       assert {:ok, inside} = P.enter(session, argv: ["/bin/true"], auto_proceed: true)
-      assert {:ok, {:exited, 0}} = P.wait(inside, 5_000)
+      assert {:ok, {:exited, 0}} = P.wait(inside, 60_000)
       P.stop(session, 0)
       assert P.enter(session, argv: ["/bin/true"]) == {:error, :no_process}
     end
@@ -96,7 +96,7 @@ defmodule Linx.Process.EnterTest do
           auto_proceed: true
         )
 
-      assert {:ok, {:exited, 0}} = P.wait(inside, 5_000)
+      assert {:ok, {:exited, 0}} = P.wait(inside, 60_000)
       assert output(:stdout) == "12\n/usr\nb\n0077\n"
       P.stop(session, 0)
     end
@@ -104,14 +104,14 @@ defmodule Linx.Process.EnterTest do
     test "it dies with the pid namespace it joined" do
       {session, pid} = target([:pid])
       {:ok, inside} = P.enter(pid, argv: ["/bin/sleep", "300"], auto_proceed: true)
-      assert_receive {:linx_process, :running}, 5_000
+      assert_receive {:linx_process, :running}
       P.stop(session, 0)
-      assert {:ok, {:signaled, 9}} = P.wait(inside, 5_000)
+      assert {:ok, {:signaled, 9}} = P.wait(inside, 60_000)
     end
 
     test "sockets and files are the host's, whatever the root in there" do
       {session, pid} = target([:mount])
-      dir = Path.join(System.tmp_dir!(), "linx-enter-#{System.unique_integer([:positive])}")
+      dir = Linx.Test.Scratch.path("enter")
       File.mkdir_p!(dir)
       on_exit(fn -> File.rm_rf!(dir) end)
       # The target's own /tmp is empty.
@@ -121,7 +121,7 @@ defmodule Linx.Process.EnterTest do
           auto_proceed: true
         )
 
-      assert {:ok, {:exited, 0}} = P.wait(mounter, 5_000)
+      assert {:ok, {:exited, 0}} = P.wait(mounter, 60_000)
       socket = Path.join(dir, "s")
       {:ok, listener} = :gen_tcp.listen(0, [{:ifaddr, {:local, socket}}, :binary, active: false])
       stdio = [stdout: {:connect_unix, socket}, stderr: {:file, Path.join(dir, "err"), :write}]
@@ -130,9 +130,9 @@ defmodule Linx.Process.EnterTest do
       {:ok, inside} =
         P.enter(pid, argv: ["/bin/sh", "-c", script], stdio: stdio, auto_proceed: true)
 
-      {:ok, connection} = :gen_tcp.accept(listener, 5_000)
-      assert :gen_tcp.recv(connection, 0, 5_000) == {:ok, "0\n"}
-      assert {:ok, {:exited, 0}} = P.wait(inside, 5_000)
+      {:ok, connection} = :gen_tcp.accept(listener, 60_000)
+      assert :gen_tcp.recv(connection, 0, 60_000) == {:ok, "0\n"}
+      assert {:ok, {:exited, 0}} = P.wait(inside, 60_000)
       assert File.read!(Path.join(dir, "err")) == "err\n"
       P.stop(session, 0)
     end
@@ -142,12 +142,12 @@ defmodule Linx.Process.EnterTest do
     test "nobody there" do
       for pid <- [99_999_999, 0x7FFFFFFF] do
         {:ok, session} = P.enter(pid, argv: ["/bin/true"])
-        assert {:error, %{stage: :open_ns_user, errno: :enoent}} = P.wait(session, 5_000)
+        assert {:error, %{stage: :open_ns_user, errno: :enoent}} = P.wait(session, 60_000)
         assert_received {:linx_process, :error, 2, :open_ns_user}
       end
 
       {:ok, session} = P.enter(99_999_999, argv: ["/bin/true"], namespaces: [:net, :pid])
-      assert {:error, %{stage: :open_ns_net, errno: :enoent}} = P.wait(session, 5_000)
+      assert {:error, %{stage: :open_ns_net, errno: :enoent}} = P.wait(session, 60_000)
     end
 
     test "a target that is no pid" do
@@ -161,7 +161,7 @@ defmodule Linx.Process.EnterTest do
     test "a namespace that may not be joined is named" do
       # The port program itself, as a user without rights in the host's namespaces.
       {session, pid} = target([:net])
-      program = Path.join(System.tmp_dir!(), "linx-agent-#{System.unique_integer([:positive])}")
+      program = Linx.Test.Scratch.path("agent")
       File.cp!(Application.app_dir(:linx, "priv/linx_process"), program)
       on_exit(fn -> File.rm(program) end)
 
@@ -175,7 +175,7 @@ defmodule Linx.Process.EnterTest do
 
       request = %{argv: ["/bin/true"], namespaces: 0x40000000}
       Port.command(port, Protocol.encode({:enter, pid, request}))
-      assert_receive {^port, {:data, frame}}, 5_000
+      assert_receive {^port, {:data, frame}}
       Port.close(port)
       P.stop(session, 0)
       assert {:ok, {:ended, {:error, errno, stage}, nil}} = Protocol.decode(frame)

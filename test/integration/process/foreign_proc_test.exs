@@ -15,7 +15,7 @@ defmodule Linx.Integration.Process.ForeignProcTest do
         argv = ["/bin/sh", "-c", "setsid sleep 600 & exit 7"]
         {:ok, session} = Linx.Process.spawn(argv: argv, stdio: :devnull)
         :ok = Linx.Process.proceed(session)
-        Linx.Process.wait(session, 10_000)
+        Linx.Process.wait(session, 60_000)
       end
 
     IO.inspect(Enum.frequencies(outcomes))

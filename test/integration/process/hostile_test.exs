@@ -114,7 +114,7 @@ defmodule Linx.Process.HostileTest do
     assert {out, status} == {"", 0}
     assert File.read_link!("/proc/#{pid}/cwd") =~ old
     P.proceed(session)
-    assert {:ok, {:exited, 0}} = P.wait(session, 5_000)
+    assert {:ok, {:exited, 0}} = P.wait(session, 60_000)
     assert Inheritance.parse(output(:stdout))["cwd"] == ["/"]
   end
 
@@ -122,7 +122,7 @@ defmodule Linx.Process.HostileTest do
   test "a limit on namespaces is an error of clone" do
     code = ~S"""
     {:ok, session} = Linx.Process.spawn(argv: ["/bin/true"], namespaces: [:net])
-    {:error, error} = Linx.Process.wait(session, 5_000)
+    {:error, error} = Linx.Process.wait(session, 60_000)
     IO.puts("#{error.stage} #{error.errno}")
     """
 
@@ -136,7 +136,7 @@ defmodule Linx.Process.HostileTest do
     {session, pid} = parked(argv: ["/bin/sleep", "300"], stdio: :inherit)
     {_, 0} = System.cmd("prlimit", ["--pid", "#{parent(pid)}", "--nofile=5"])
     P.proceed(session)
-    assert {:error, %{stage: :stdio, errno: :emfile}} = P.wait(session, 5_000)
+    assert {:error, %{stage: :stdio, errno: :emfile}} = P.wait(session, 60_000)
     refute alive?(pid)
   end
 
@@ -151,7 +151,7 @@ defmodule Linx.Process.HostileTest do
   # Its queue has to grow for what cat does not take yet.
   {_, 0} = System.cmd("kill", ["-STOP", "#{pid}"])
   for _ <- 1..8, do: P.stdin_write(session, :binary.copy("x", 1_000_000))
-  {:error, %{stage: stage}} = P.wait(session, 10_000)
+  {:error, %{stage: stage}} = P.wait(session, 60_000)
   IO.puts("#{stage} of #{pid}")
   """
 
@@ -160,10 +160,10 @@ defmodule Linx.Process.HostileTest do
     {output, 0} = System.cmd("elixir", args, stderr_to_stdout: true)
     assert output =~ ~r/memory allocation of \d+ bytes failed/
     assert [_, pid] = Regex.run(~r/^agent_died of (\d+)$/m, output)
-    until(fn -> not alive?(String.to_integer(pid)) end, 1_000)
+    until(fn -> not alive?(String.to_integer(pid)) end)
   end
 
-  @tag timeout: 120_000
+  @tag timeout: 600_000
   test "an owner that never reads leaves the VM as it was" do
     silent = spawn_link(fn -> Process.sleep(:infinity) end)
     opts = [argv: ["/bin/cat", "/dev/zero"], owner: silent, auto_proceed: true]

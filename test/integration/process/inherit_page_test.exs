@@ -17,7 +17,7 @@ defmodule Linx.Process.InheritPageTest do
 
   linx = fn name, opts ->
     {:ok, session} = Linx.Process.spawn([argv: [probe], stdio: :pipe, auto_proceed: true] ++ opts)
-    {:ok, {:exited, 0}} = Linx.Process.wait(session, 10_000)
+    {:ok, {:exited, 0}} = Linx.Process.wait(session, 60_000)
     drain = fn drain, text ->
       receive do
         {:linx_process, stream, bytes} when stream in [:stdout, :pty_out] -> drain.(drain, text <> bytes)

@@ -11,7 +11,7 @@ defmodule Linx.Process.InheritTest do
   for _ <- 1..300, do: File.open!("/etc/passwd", [:raw])
   run = fn name, opts ->
     {:ok, session} = Linx.Process.spawn(opts ++ [argv: [probe, "a b", ""], stdio: :pipe, auto_proceed: true])
-    {:ok, {:exited, 0}} = Linx.Process.wait(session, 10_000)
+    {:ok, {:exited, 0}} = Linx.Process.wait(session, 60_000)
     drain = fn drain, parts ->
       receive do
         {:linx_process, stream, bytes} when stream in [:stdout, :pty_out] -> drain.(drain, [bytes | parts])
@@ -34,7 +34,7 @@ defmodule Linx.Process.InheritTest do
   """
 
   setup_all do
-    out = Path.join(System.tmp_dir!(), "linx-inherit-#{System.unique_integer([:positive])}")
+    out = Linx.Test.Scratch.path("inherit")
     File.mkdir_p!(out)
     on_exit(fn -> File.rm_rf!(out) end)
     script = Path.join(out, "script.exs")
@@ -183,9 +183,9 @@ defmodule Linx.Process.InheritTest do
   test "a VM without standard descriptors starts clean ones" do
     script = ~S"""
     {:ok, session} = Linx.Process.spawn(argv: ["/bin/true"], auto_proceed: true)
-    {:ok, {:exited, 0}} = Linx.Process.wait(session, 10_000)
+    {:ok, {:exited, 0}} = Linx.Process.wait(session, 60_000)
     {:ok, session} = Linx.Process.spawn(argv: ["/bin/echo", "hi"], stdio: :pipe, auto_proceed: true)
-    {:ok, {:exited, 0}} = Linx.Process.wait(session, 10_000)
+    {:ok, {:exited, 0}} = Linx.Process.wait(session, 60_000)
     receive do {:linx_process, :stdout, "hi\n"} -> System.halt(42) after 0 -> System.halt(43) end
     """
 

@@ -26,7 +26,7 @@ defmodule Linx.Process.OptionsIntegrationTest do
 
   defp finish(session) do
     :ok = P.proceed(session)
-    assert {:ok, {:exited, 0}} = P.wait(session, 5_000)
+    assert {:ok, {:exited, 0}} = P.wait(session, 60_000)
     Inheritance.parse(output(:stdout))["status"]
   end
 
@@ -74,13 +74,13 @@ defmodule Linx.Process.OptionsIntegrationTest do
 
     test "more than permitted is refused, while it is parked" do
       {session, _} = commanded([{:set_thread_sets, @net_bind, 0, 0}])
-      assert {:error, %{stage: :cap_set_thread, errno: :eperm}} = P.wait(session, 5_000)
+      assert {:error, %{stage: :cap_set_thread, errno: :eperm}} = P.wait(session, 60_000)
     end
 
     test "ambient without inheritable is refused" do
       {session, _} = commanded([{:set_ambient, @net_bind}])
       P.proceed(session)
-      assert {:error, %{stage: :cap_set_ambient, errno: :eperm}} = P.wait(session, 5_000)
+      assert {:error, %{stage: :cap_set_ambient, errno: :eperm}} = P.wait(session, 60_000)
       refute_received {:linx_process, :running}
     end
 
@@ -88,7 +88,7 @@ defmodule Linx.Process.OptionsIntegrationTest do
       {session, _} = commanded([{:drop_bounding, 1}], namespaces: [])
       :ok = P.abort(session)
       {session, _} = commanded([{:drop_bounding, Bitwise.bsl(1, 63)}])
-      assert {:error, %{stage: :cap_drop_bounding, errno: :einval}} = P.wait(session, 5_000)
+      assert {:error, %{stage: :cap_drop_bounding, errno: :einval}} = P.wait(session, 60_000)
     end
   end
 
@@ -129,8 +129,8 @@ defmodule Linx.Process.OptionsIntegrationTest do
       {session, _pid} = parked(argv: ["/bin/sh", "-c", "/bin/true; echo after $?"], stdio: :pipe)
       :ok = P.command(session, {:seccomp, deny([:execve, :execveat], @eperm)})
       P.proceed(session)
-      assert_receive {:linx_process, :running}, 5_000
-      assert {:ok, {:exited, 0}} = P.wait(session, 5_000)
+      assert_receive {:linx_process, :running}
+      assert {:ok, {:exited, 0}} = P.wait(session, 60_000)
       assert output(:stdout) =~ "after 126"
     end
 
@@ -140,7 +140,7 @@ defmodule Linx.Process.OptionsIntegrationTest do
         {session, _pid} = parked(argv: ["/nonexistent" | arguments])
         :ok = P.command(session, {:seccomp, bpf([{0x06, 0, 0, @kill}])})
         P.proceed(session)
-        assert {:error, %{stage: :execve, errno: :enoent}} = P.wait(session, 5_000)
+        assert {:error, %{stage: :execve, errno: :enoent}} = P.wait(session, 60_000)
       end
     end
 
@@ -148,8 +148,8 @@ defmodule Linx.Process.OptionsIntegrationTest do
       {session, _pid} = parked(argv: ["/bin/true"])
       :ok = P.command(session, {:seccomp, bpf([{0x06, 0, 0, @kill}])})
       P.proceed(session)
-      assert_receive {:linx_process, :running}, 5_000
-      assert {:ok, {:signaled, 31}} = P.wait(session, 5_000)
+      assert_receive {:linx_process, :running}
+      assert {:ok, {:signaled, 31}} = P.wait(session, 60_000)
     end
 
     test "several are all in force" do
@@ -185,7 +185,7 @@ defmodule Linx.Process.OptionsIntegrationTest do
         {session, _pid} = parked(argv: ["/bin/true"])
         :ok = P.command(session, {:seccomp, program})
         P.proceed(session)
-        assert {:error, %{stage: :seccomp_install, errno: :einval}} = P.wait(session, 5_000)
+        assert {:error, %{stage: :seccomp_install, errno: :einval}} = P.wait(session, 60_000)
       end
     end
 
@@ -204,16 +204,16 @@ defmodule Linx.Process.OptionsIntegrationTest do
       {:ok, session} =
         P.spawn(argv: ["/bin/true"], uid: 1234, rlimits: [nofile: 10], auto_proceed: true)
 
-      assert {:ok, {:exited, 0}} = P.wait(session, 5_000)
+      assert {:ok, {:exited, 0}} = P.wait(session, 60_000)
 
       {:ok, session} =
         P.spawn(argv: ["/bin/true"], rlimits: [nofile: {1, 0xFFFFFFFFFFFF}], auto_proceed: true)
 
-      assert {:error, %{stage: :rlimit, errno: :eperm}} = P.wait(session, 5_000)
+      assert {:error, %{stage: :rlimit, errno: :eperm}} = P.wait(session, 60_000)
     end
 
     test "a directory that only the new identity may enter, or only the old one" do
-      dir = Path.join(System.tmp_dir!(), "linx-cwd-#{System.unique_integer([:positive])}")
+      dir = Linx.Test.Scratch.path("cwd")
       File.mkdir_p!(dir)
       File.chmod!(dir, 0o700)
       on_exit(fn -> File.rm_rf!(dir) end)
@@ -249,7 +249,7 @@ defmodule Linx.Process.OptionsIntegrationTest do
         )
 
       assert output_until(:stdout, "\n") == "2\n"
-      assert {:ok, {:signaled, 15}} = P.stop(session)
+      assert {:ok, {:signaled, 15}} = P.stop(session, 60_000)
     end
 
     test "without it pid 1 ignores SIGTERM" do
@@ -270,20 +270,20 @@ defmodule Linx.Process.OptionsIntegrationTest do
 
       links = for fd <- File.ls!("/proc/#{pid}/fd"), do: File.read_link!("/proc/#{pid}/fd/#{fd}")
       assert Enum.uniq(links) == ["/dev/null"]
-      assert {:ok, {:exited, 5}} = P.wait(session, 5_000)
+      assert {:ok, {:exited, 5}} = P.wait(session, 60_000)
     end
 
     test "hands on every signal, those that C libraries keep for themselves too" do
       for signal <- [32, 33, 34, 35, 64] do
         {session, _pid} = running(argv: ["/bin/sleep", "60"], init: true)
         :ok = P.signal(session, signal)
-        assert {:ok, {:signaled, ^signal}} = P.wait(session, 5_000)
+        assert {:ok, {:signaled, ^signal}} = P.wait(session, 60_000)
       end
     end
 
     test "a missing file is still an error of execve" do
       {:ok, session} = P.spawn(argv: ["/nonexistent"], init: true, auto_proceed: true)
-      assert {:error, %{stage: :execve, errno: :enoent}} = P.wait(session, 5_000)
+      assert {:error, %{stage: :execve, errno: :enoent}} = P.wait(session, 60_000)
     end
 
     test "works without a pid namespace, and dies with its session" do
@@ -310,7 +310,7 @@ defmodule Linx.Process.OptionsIntegrationTest do
                  File.read_link!("/proc/self/ns/#{unquote(file)}")
 
         P.proceed(session)
-        assert {:ok, {:exited, 0}} = P.wait(session, 5_000)
+        assert {:ok, {:exited, 0}} = P.wait(session, 60_000)
       end
     end
 
@@ -332,7 +332,7 @@ defmodule Linx.Process.OptionsIntegrationTest do
         File.write!("/proc/#{pid}/uid_map", "0 100000 1")
         File.write!("/proc/#{pid}/gid_map", "0 100000 1")
         P.proceed(session)
-        assert {:error, %{stage: ^stage, errno: ^errno}} = P.wait(session, 5_000)
+        assert {:error, %{stage: ^stage, errno: ^errno}} = P.wait(session, 60_000)
       end
 
       # A gid that the map lacks, where groups may be set.
@@ -342,7 +342,7 @@ defmodule Linx.Process.OptionsIntegrationTest do
       File.write!("/proc/#{pid}/uid_map", "0 100000 1")
       File.write!("/proc/#{pid}/gid_map", "0 100000 1")
       P.proceed(session)
-      assert {:error, %{stage: :setgid, errno: :einval}} = P.wait(session, 5_000)
+      assert {:error, %{stage: :setgid, errno: :einval}} = P.wait(session, 60_000)
     end
 
     test "without maps the workload is nobody; with them it is root inside" do
@@ -358,7 +358,7 @@ defmodule Linx.Process.OptionsIntegrationTest do
       File.write!("/proc/#{pid}/uid_map", "0 100000 65536")
       File.write!("/proc/#{pid}/gid_map", "0 100000 65536")
       P.proceed(session)
-      assert {:ok, {:exited, 0}} = P.wait(session, 5_000)
+      assert {:ok, {:exited, 0}} = P.wait(session, 60_000)
       assert output(:stdout) == "0\n0\n"
     end
   end
@@ -373,7 +373,7 @@ defmodule Linx.Process.OptionsIntegrationTest do
     dir = "/mnt/linx-process-test"
     {:ok, session} = Linx.Process.spawn(argv: ["/bin/sh", "-c", "cat /proc/self/cgroup; setsid sleep 300 & exit 0"],
       cgroup: dir, stdio: [stdout: :pipe], auto_proceed: true)
-    {:ok, {:exited, 0}} = Linx.Process.wait(session, 10_000)
+    {:ok, {:exited, 0}} = Linx.Process.wait(session, 60_000)
     out = receive do {:linx_process, :stdout, out} -> out after 0 -> "" end
     true = out =~ "linx-process-test"
     # Killed by cgroup.kill, reaped by the port program.

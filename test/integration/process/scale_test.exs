@@ -9,7 +9,7 @@ defmodule Linx.Process.ScaleTest do
 
   defp descriptors, do: length(File.ls!("/proc/self/fd"))
 
-  @tag timeout: 300_000
+  @tag timeout: 600_000
   test "many sessions at once, parked, then proceeded: all end and nothing is left" do
     P.wait(elem(P.spawn(argv: ["/bin/true"], auto_proceed: true), 1))
     before = {descriptors(), length(Port.list()), length(Process.list())}
@@ -30,7 +30,7 @@ defmodule Linx.Process.ScaleTest do
 
     assert_receive {:counts, ready, running, exited, 0}, 280_000
     assert {ready, running, exited} == {count(), count(), count()}
-    assert_receive {:DOWN, ^ref, :process, ^maker, :normal}, 10_000
+    assert_receive {:DOWN, ^ref, :process, ^maker, :normal}
 
     # Ports that the rest of the VM has are not ours to count; nothing may have grown.
     until(

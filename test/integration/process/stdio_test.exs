@@ -53,7 +53,7 @@ defmodule Linx.Process.StdioTest do
       :ok = P.stdin_write(session, "\n")
       :ok = P.stdin_close(session)
       assert P.stdin_write(session, "late") == {:error, :closed}
-      assert {:ok, {:exited, 0}} = P.wait(session, 5_000)
+      assert {:ok, {:exited, 0}} = P.wait(session, 60_000)
       assert output(:stdout) == "one two\n"
       assert P.stdin_write(session, "late") == {:error, :no_process}
     end
@@ -63,7 +63,7 @@ defmodule Linx.Process.StdioTest do
       :ok = P.stdin_write(session, "early")
       :ok = P.stdin_close(session)
       P.proceed(session)
-      assert {:ok, {:exited, 0}} = P.wait(session, 5_000)
+      assert {:ok, {:exited, 0}} = P.wait(session, 60_000)
       assert output(:stdout) == "early"
     end
 
@@ -81,7 +81,7 @@ defmodule Linx.Process.StdioTest do
       for _ <- 1..50, do: :ok = P.stdin_write(session, :binary.copy(<<0>>, 1024 * 1024))
       assert {:ok, %{stage: :running}} = P.info(session)
       assert P.stdin_write(session, :binary.copy(<<0>>, 15 * 1024 * 1024)) == {:error, :busy}
-      assert {:ok, {:signaled, 15}} = P.stop(session)
+      assert {:ok, {:signaled, 15}} = P.stop(session, 60_000)
     end
 
     test "a stopped port program does not stop the session" do
@@ -105,7 +105,7 @@ defmodule Linx.Process.StdioTest do
       P.stop(session, 0)
     end
 
-    @tag timeout: 300_000
+    @tag timeout: 600_000
     test "a flood reaches an owner that counts, byte-exact" do
       blocks = blocks(16_384)
       argv = ["/bin/dd", "if=/dev/zero", "bs=65536", "count=#{blocks}", "status=none"]
@@ -220,7 +220,7 @@ defmodule Linx.Process.StdioTest do
       sums =
         for owner <- owners do
           send(owner, {:sum, test})
-          assert_receive {:sum, sum}, 5_000
+          assert_receive {:sum, sum}
           sum
         end
 
@@ -276,7 +276,7 @@ defmodule Linx.Process.StdioTest do
       {session, _pid} = parked(argv: ["/bin/sh", "-c", "cat; echo err >&2"], stdio: stdio)
       File.write!(input, "content")
       P.proceed(session)
-      assert {:ok, {:exited, 0}} = P.wait(session, 5_000)
+      assert {:ok, {:exited, 0}} = P.wait(session, 60_000)
       assert File.read!(out) == "content"
       assert File.read!(out <> "2") == "err\n"
       assert Bitwise.band(File.stat!(out <> "2").mode, 0o777) == 0o644
@@ -287,7 +287,7 @@ defmodule Linx.Process.StdioTest do
         parked(argv: ["/bin/true"], stdio: [stdin: {:file, Path.join(dir, "none"), :read}])
 
       P.proceed(session)
-      assert {:error, %{stage: :stdio, errno: :enoent}} = P.wait(session, 5_000)
+      assert {:error, %{stage: :stdio, errno: :enoent}} = P.wait(session, 60_000)
     end
 
     test "a fifo keeps the workload waiting for its other end, and nobody else", %{tmp_dir: dir} do
@@ -304,7 +304,7 @@ defmodule Linx.Process.StdioTest do
       # It opens when it is opened for writing, and takes nothing out of what was written first.
       {out, 0} = System.cmd("sh", ["-c", "echo first >\"$1\"", "sh", fifo])
       assert out == ""
-      assert {:ok, {:exited, 0}} = P.wait(reader, 5_000)
+      assert {:ok, {:exited, 0}} = P.wait(reader, 60_000)
       assert output(:stdout) == "first\n"
 
       {writer, _pid} =
@@ -312,7 +312,7 @@ defmodule Linx.Process.StdioTest do
 
       :ok = P.proceed(writer)
       assert System.cmd("cat", [fifo]) == {"second\n", 0}
-      assert {:ok, {:exited, 0}} = P.wait(writer, 5_000)
+      assert {:ok, {:exited, 0}} = P.wait(writer, 60_000)
     end
 
     test "a fifo that nobody opens does not keep a session from its end", %{tmp_dir: dir} do
@@ -330,12 +330,12 @@ defmodule Linx.Process.StdioTest do
       agent = parent(pid)
       :ok = P.proceed(session)
       Process.exit(session, :kill)
-      until(fn -> not alive?(pid) and not alive?(agent) end, 1_000)
+      until(fn -> not alive?(pid) and not alive?(agent) end)
     end
 
     test "a socket whose listener is behind keeps the workload waiting" do
       # The directory of the test is too long for a socket's address.
-      path = Path.join(System.tmp_dir!(), "linx-#{System.unique_integer([:positive])}.socket")
+      path = Linx.Test.Scratch.path("socket")
       on_exit(fn -> File.rm(path) end)
       {:ok, listener} = :gen_tcp.listen(0, [:binary, :local, ifaddr: {:local, path}, backlog: 1])
       address = {:local, path}
@@ -346,10 +346,10 @@ defmodule Linx.Process.StdioTest do
 
       :ok = P.proceed(session)
       assert P.wait(session, 50) == {:error, :timeout}
-      for _ <- first, do: {:ok, _} = :gen_tcp.accept(listener, 5_000)
-      {:ok, socket} = :gen_tcp.accept(listener, 5_000)
-      assert_receive {:tcp, ^socket, "late\n"}, 5_000
-      assert {:ok, {:exited, 0}} = P.wait(session, 5_000)
+      for _ <- first, do: {:ok, _} = :gen_tcp.accept(listener, 60_000)
+      {:ok, socket} = :gen_tcp.accept(listener, 60_000)
+      assert_receive {:tcp, ^socket, "late\n"}
+      assert {:ok, {:exited, 0}} = P.wait(session, 60_000)
     end
 
     test "a socket nobody listens on is a failure of stdio" do
@@ -357,7 +357,7 @@ defmodule Linx.Process.StdioTest do
         parked(argv: ["/bin/true"], stdio: [stdout: {:connect_unix, "/nonexistent/socket"}])
 
       P.proceed(session)
-      assert {:error, %{stage: :stdio, errno: :enoent}} = P.wait(session, 5_000)
+      assert {:error, %{stage: :stdio, errno: :enoent}} = P.wait(session, 60_000)
     end
   end
 
@@ -382,7 +382,7 @@ defmodule Linx.Process.StdioTest do
       assert output_until(:pty_out, "ready") =~ "5 7\r\n"
       assert P.pty_set_winsize(session, %{rows: 50, cols: 70, xpixel: 1, ypixel: 2}) == :ok
       assert output_until(:pty_out, "\r\n") =~ "50 70"
-      assert {:ok, {:exited, 0}} = P.wait(session, 5_000)
+      assert {:ok, {:exited, 0}} = P.wait(session, 60_000)
       assert P.pty_set_winsize(session, {1, 2, 3, 4}) == {:error, :no_process}
 
       assert P.pty_set_winsize(session, {1, 2, 3, 70_000}) ==
@@ -393,7 +393,7 @@ defmodule Linx.Process.StdioTest do
       {session, _pid} = running(argv: ["/bin/sh", "-c", "echo ready; exec sleep 60"], stdio: :pty)
       output_until(:pty_out, "ready")
       P.pty_write(session, [3])
-      assert {:ok, {:signaled, 2}} = P.wait(session, 5_000)
+      assert {:ok, {:signaled, 2}} = P.wait(session, 60_000)
     end
 
     test "output before the exit is all there, also when a grandchild keeps the terminal open" do
@@ -405,7 +405,7 @@ defmodule Linx.Process.StdioTest do
       end
     end
 
-    @tag timeout: 300_000
+    @tag timeout: 600_000
     test "a flood reaches an owner that counts, byte-exact" do
       blocks = blocks(16_384)
       argv = ["/bin/dd", "if=/dev/zero", "bs=65536", "count=#{blocks}", "status=none"]
@@ -434,7 +434,7 @@ defmodule Linx.Process.StdioTest do
     test "a workload that closes its terminal and opens it again is heard" do
       script = "exec <&- >&- 2>&-; sleep 0.3; echo again > /dev/tty"
       {:ok, session} = P.spawn(argv: ["/bin/sh", "-c", script], stdio: :pty, auto_proceed: true)
-      assert {:ok, {:exited, 0}} = P.wait(session, 5_000)
+      assert {:ok, {:exited, 0}} = P.wait(session, 60_000)
       assert output(:pty_out) == "again\r\n"
     end
 
@@ -446,7 +446,7 @@ defmodule Linx.Process.StdioTest do
       {_, 0} = System.cmd("kill", ["-STOP", "#{pid}"])
       :ok = P.pty_write(session, :binary.copy("x", 1024 * 1024))
       :ok = P.signal(session, 9)
-      assert {:ok, {:signaled, 9}} = P.wait(session, 5_000)
+      assert {:ok, {:signaled, 9}} = P.wait(session, 60_000)
     end
   end
 
