@@ -252,7 +252,7 @@ defmodule Linx.Process do
   Lets the parked child execute its workload.
 
   `:ok` says that it was told to; `:running` or an error arrives as an event. Before the checkpoint `{:error,
-  :not_ready}`, after it `{:error, :running}`, after the end `{:error, :no_process}`.
+  :not_ready}`, after it `{:error, :running}`, after `abort/1` and after the end `{:error, :no_process}`.
   """
   @spec proceed(t()) :: :ok | {:error, term()}
   def proceed(session), do: call(session, :proceed)

@@ -22,7 +22,7 @@ defmodule Linx.Process.Lifecycle do
     auto_proceed: false,
     # proceed/1 was answered and the exec is not known yet.
     proceeding?: false,
-    # abort/1 came before the checkpoint.
+    # abort/1 was answered, before the checkpoint or at it, and the end is not known yet.
     abort?: false,
     # Newest first.
     signals: []
@@ -104,10 +104,11 @@ defmodule Linx.Process.Lifecycle do
     do: {{:error, :running}, life, []}
 
   def abort(life) when life.stage in [:starting, :spawned], do: {:ok, %{life | abort?: true}, []}
+  def abort(%{stage: :ready, abort?: true} = life), do: {:ok, life, []}
 
   def abort(life) do
     case checkpoint(life) do
-      :ok -> {:ok, life, [{:agent, :abort}]}
+      :ok -> {:ok, %{life | abort?: true}, [{:agent, :abort}]}
       error -> {error, life, []}
     end
   end
@@ -120,6 +121,8 @@ defmodule Linx.Process.Lifecycle do
   # Where only the parked state will do.
   defp checkpoint(life) when is_ended(life), do: {:error, :no_process}
   defp checkpoint(%{proceeding?: true}), do: {:error, :running}
+  # Nothing that is told to it now would happen.
+  defp checkpoint(%{stage: :ready, abort?: true}), do: {:error, :no_process}
   defp checkpoint(%{stage: :ready}), do: :ok
   defp checkpoint(%{stage: :running}), do: {:error, :running}
   defp checkpoint(_life), do: {:error, :not_ready}

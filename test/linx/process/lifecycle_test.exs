@@ -44,6 +44,16 @@ defmodule Linx.Process.LifecycleTest do
     assert {:ok, _life, [{:agent, {:signal, 9}}]} = Lifecycle.signal(life, 9)
   end
 
+  test "what is being aborted takes nothing else, and may be aborted again" do
+    {:ok, life, [{:agent, :abort}]} = Lifecycle.abort(life([{:spawned, 7}, {:ready, 7}]))
+    assert {{:error, :no_process}, ^life, []} = Lifecycle.proceed(life)
+    assert {{:error, :no_process}, ^life, []} = Lifecycle.command(life, {:drop_bounding, 1})
+    assert {:ok, ^life, []} = Lifecycle.abort(life)
+    {life, effects} = Lifecycle.event(life, {:ended, :aborted, nil})
+    assert effects == [{:owner, {:linx_process, :aborted}}, :ended]
+    assert {{:error, :no_process}, ^life, []} = Lifecycle.abort(life)
+  end
+
   test "abort before the checkpoint fires there" do
     {:ok, life, []} = Lifecycle.abort(life([{:spawned, 7}]))
     {_life, effects} = Lifecycle.event(life, {:ready, 1})
