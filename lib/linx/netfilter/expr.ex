@@ -177,7 +177,8 @@ defmodule Linx.Netfilter.Expr do
   Loads the conntrack datum `key` (`:state`, `:mark`, `:status`, ...) into `:dreg` (default 1), or sets it from `:sreg`.
 
   `:direction` (`:original` or `:reply`) selects the tuple for keys that have two sides. A state is a bit mask
-  in the host's byte order: build it with `Linx.Netfilter.Wire.ct_state_bits/1`.
+  in the host's byte order: build it with `Linx.Netfilter.Wire.ct_state_bits/1`. `Linx.Netfilter.Rule.build/2` takes a mask in
+  network order for the same (no state has the bits that it would be in the host's).
   """
   @spec ct(atom(), keyword()) :: t()
   def ct(key, opts \\ []) when is_atom(key),

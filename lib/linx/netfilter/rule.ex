@@ -15,6 +15,7 @@ defmodule Linx.Netfilter.Rule do
   """
 
   alias Linx.Netfilter.{Expr, Verdict}
+  alias Linx.Netfilter.Expr.CtState
 
   defstruct expressions: [], chain: nil, handle: nil, tag: nil, comment: nil, userdata: []
 
@@ -47,7 +48,7 @@ defmodule Linx.Netfilter.Rule do
 
   def build(expressions, opts) when is_list(expressions) and is_list(opts) do
     with {:ok, exprs} <- normalise(List.flatten(expressions), []),
-         {:ok, rule} <- options(opts, %__MODULE__{expressions: exprs}) do
+         {:ok, rule} <- options(opts, %__MODULE__{expressions: CtState.host_order(exprs)}) do
       {:ok, rule}
     else
       {:error, reason} -> {:error, {:bad_rule, reason}}

@@ -15,7 +15,8 @@ defmodule Linx.Netfilter.ValuesTest do
     Set,
     Table,
     Verdict,
-    Vmap
+    Vmap,
+    Wire
   }
 
   alias Linx.Netfilter.Map, as: NMap
@@ -305,6 +306,34 @@ defmodule Linx.Netfilter.ValuesTest do
   end
 
   describe "rules" do
+    test "compare conntrack states in either byte order" do
+      for states <- [:invalid, [:established, :related], [:new, :untracked]] do
+        bits = Wire.ct_state_bits(states)
+
+        [native, network] =
+          for order <- [<<bits::native-32>>, <<bits::big-32>>] do
+            {Rule.build!([Expr.ct(:state), Expr.cmp(:neq, order)]),
+             Rule.build!([
+               Expr.ct(:state),
+               Expr.bitwise(order, <<0::32>>),
+               Expr.cmp(:neq, <<0::32>>),
+               :accept
+             ])}
+          end
+
+        assert native == network
+      end
+
+      # Other loads and other registers are what they are.
+      for exprs <- [
+            [Expr.ct(:mark), Expr.cmp(:eq, <<6::big-32>>)],
+            [Expr.ct(:state), Expr.cmp(:eq, <<6::big-32>>, sreg: 2)],
+            [Expr.ct(:state), Expr.meta(:mark), Expr.cmp(:eq, <<6::big-32>>)]
+          ] do
+        assert Rule.build!(exprs).expressions == exprs
+      end
+    end
+
     test "that are built take no options where they are added" do
       rs =
         Ruleset.new() |> Ruleset.add_table!(:inet, "t") |> Ruleset.add_chain!("t", "c")
