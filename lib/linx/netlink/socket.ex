@@ -19,7 +19,8 @@ defmodule Linx.Netlink.Socket do
 
   `close/1` may be called at any moment by anyone; requests that come later get `errno: :ebadf`, and the descriptor's
   number cannot be taken by something else while a request still uses it. A socket that nobody refers to any more is
-  closed by the garbage collector, some time.
+  closed by the garbage collector, some time; one of `Linx.Netlink.Nfnl.open/1`, which may own tables, not before the
+  process that opened it ends.
   """
 
   # How requests are made, for the modules above this one:
@@ -60,6 +61,9 @@ defmodule Linx.Netlink.Socket do
 
   @typedoc false
   @type failure :: Native.netlink_failure()
+
+  # In the process dictionary.
+  @held {__MODULE__, :held}
 
   @enforce_keys [:netns, :protocol, :seq, :socket]
   defstruct [:netns, :protocol, :seq, :socket]
@@ -105,6 +109,17 @@ defmodule Linx.Netlink.Socket do
       other ->
         other
     end
+  end
+
+  # Keeps the socket open as long as the caller lives. The collector closes one that nobody refers to, and a push is often
+  # the last that does: a firewall would go while the process that made it lives.
+  @doc false
+  @spec hold(t()) :: :ok
+  def hold(%__MODULE__{socket: socket}) do
+    # Those that were closed are let go of.
+    held = for old <- Process.get(@held, []), match?({:ok, _}, Native.netlink_port(old)), do: old
+    Process.put(@held, [socket | held])
+    :ok
   end
 
   # For processes that open a socket as they start: a caller's mistake is to raise in the caller.

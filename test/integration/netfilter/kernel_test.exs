@@ -27,6 +27,11 @@ defmodule Linx.Netfilter.KernelTest do
     end)
   end
 
+  defp opened(pid) do
+    {:ok, socket} = Nfnl.open({:pid, pid})
+    socket
+  end
+
   defp port(n), do: [Expr.payload(:tcp_dport), Expr.cmp(:eq, <<n::16>>), Expr.counter(), :accept]
 
   defp rules(sock) do
@@ -80,6 +85,40 @@ defmodule Linx.Netfilter.KernelTest do
         :erlang.garbage_collect()
         not (Firewall.run!(pid, ["nft", "list", "tables"]) =~ "owned")
       end)
+    end
+
+    test "a table stays while the process lives that opened its socket and refers to it no more",
+         %{pid: pid} do
+      test = self()
+
+      {owner, ref} =
+        spawn_monitor(fn ->
+          {:ok, _} = pid |> opened() |> Netfilter.create_table("owned")
+          :erlang.garbage_collect()
+          send(test, :collected)
+          receive(do: (:end -> :ok))
+        end)
+
+      assert_receive :collected, 5_000
+      assert Firewall.run!(pid, ["nft", "list", "tables"]) =~ "owned"
+      send(owner, :end)
+      assert_receive {:DOWN, ^ref, :process, _, :normal}, 5_000
+
+      Workload.eventually(fn ->
+        not (Firewall.run!(pid, ["nft", "list", "tables"]) =~ "owned")
+      end)
+    end
+
+    test "sockets that were closed are not kept by who opened them", %{pid: pid} do
+      descriptors = fn -> length(File.ls!("/proc/self/fd")) end
+      before = descriptors.()
+
+      for _ <- 1..300, do: pid |> opened() |> Socket.close()
+      {:dictionary, dictionary} = Process.info(self(), :dictionary)
+      assert {_key, held} = List.keyfind(dictionary, {Socket, :held}, 0)
+      # The last one, and the test's own that is open.
+      assert length(held) <= 2
+      assert descriptors.() < before + 100
     end
 
     test "a scoped pull of no table says enoent", %{sock: sock} do
