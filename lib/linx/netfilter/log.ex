@@ -84,9 +84,9 @@ defmodule Linx.Netfilter.Log do
   defp option?({:group, n}), do: n in 1..65535
   defp option?({:netns, netns}), do: Socket.check_netns!(netns) == :ok
   defp option?({:copy_mode, mode}) when mode in [:none, :meta, :packet], do: true
-  defp option?({:copy_mode, {:packet, n}}), do: is_integer(n) and n >= 0
+  defp option?({:copy_mode, {:packet, n}}), do: n in 0..0xFFFFFFFF
   defp option?({:qthresh, n}), do: n in 1..1024
-  defp option?({:timeout_ms, n}), do: is_integer(n) and n >= 0
+  defp option?({:timeout_ms, n}), do: n in 0..0xFFFFFFFF
 
   defp option?({:flags, flags}),
     do: is_list(flags) and flags -- [:seq, :seq_global, :conntrack] == []
@@ -168,6 +168,8 @@ defmodule Linx.Netfilter.Log do
 
   defp command(command), do: Writer.u8(nfula_cfg_cmd(), command)
 
+  # A range of 0 is the longest to the kernel (nfulnl_set_mode).
+  defp copy_mode({:packet, 0}), do: copy_mode(:meta)
   defp copy_mode({:packet, snaplen}), do: {nfulnl_copy_packet(), snaplen}
   defp copy_mode(:packet), do: {nfulnl_copy_packet(), 0xFFFF}
   defp copy_mode(mode), do: {Wire.copy_mode_int(mode), 0}

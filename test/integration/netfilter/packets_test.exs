@@ -332,6 +332,42 @@ defmodule Linx.Netfilter.PacketsTest do
     :ok = Netfilter.unlog_listen(again)
   end
 
+  test "NFLOG copies as many bytes as it was told to, and none is none", %{
+    here: here,
+    there: there,
+    sock: sock
+  } do
+    serve(here, [80])
+    rule = [Expr.payload(:udp_dport), Expr.cmp(:eq, <<80::16>>), Expr.log(group: 5000)]
+    :ok = Netfilter.push(sock, ruleset([rule]))
+
+    for {mode, bytes} <- [
+          {:none, nil},
+          {:meta, nil},
+          {{:packet, 0}, nil},
+          {{:packet, 20}, 20},
+          {:packet, 33}
+        ] do
+      {:ok, listener} =
+        Netfilter.log_listen(self(), group: 5000, netns: {:pid, here}, copy_mode: mode)
+
+      assert try_to(there, "udp", 80) == "got 80"
+      assert_receive {:linx_netfilter, :log, %{payload: payload}}, 5_000
+      assert bytes == (payload && byte_size(payload))
+      :ok = Netfilter.unlog_listen(listener)
+      forget_logs()
+    end
+  end
+
+  # A client may have asked twice.
+  defp forget_logs do
+    receive do
+      {:linx_netfilter, :log, _} -> forget_logs()
+    after
+      0 -> :ok
+    end
+  end
+
   test "of 50 000 logged packets none is lost without a word", %{
     here: here,
     there: there,
