@@ -415,4 +415,31 @@ defmodule Linx.Integration.TtyAttachTest do
     expect("<ok>")
     expect("<ok2>")
   end
+
+  describe "a program without a shell:" do
+    for mode <- [:controlling, :group_leader] do
+      @mode mode
+
+      test "#{mode} attaches again after keys have been typed" do
+        env = ~S|["PS1=sh" <> "-> ", "PATH=/usr/bin:/bin"]|
+
+        code = """
+        {:ok, s} = Linx.Process.spawn(argv: ["/bin/sh"], stdio: :pty, env: #{env}, auto_proceed: true)
+        for _ <- 1..3, do: IO.inspect({:left, Linx.Tty.attach(#{inspect(@mode)}, s)})
+        """
+
+        elixir = System.find_executable("elixir")
+        t = start([elixir, "-pa", Application.app_dir(:linx, "ebin"), "-e", code])
+
+        for n <- 1..3 do
+          # Keys that come while the attach has the terminal, and no other.
+          poll(fn -> "-icanon" in settings(t) end)
+          type(t, "echo a''t #{n}\r")
+          expect("at #{n}\r\n")
+          type(t, if(n < 3, do: <<16, 17>>, else: "exit 4\r"))
+          expect(if n < 3, do: "{:left, {:ok, :detached}}", else: "{:left, {:ok, {:exited, 4}}}")
+        end
+      end
+    end
+  end
 end

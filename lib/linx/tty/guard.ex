@@ -163,10 +163,16 @@ defmodule Linx.Tty.Guard do
   defp take_typed(%{driver: nil} = bracket), do: bracket
 
   defp take_typed(%{leader: leader} = bracket) do
-    before = echo(leader, false)
-    typed = Keyboard.typed(leader, bracket.driver)
-    if before, do: echo(leader, true)
-    %{bracket | typed: typed}
+    if Enum.any?(for {:reader, tty} <- bracket.undo, do: Otp.reads_ahead?(tty)) do
+      before = echo(leader, false)
+      typed = Keyboard.typed(leader, bracket.driver)
+      if before, do: echo(leader, true)
+      %{bracket | typed: typed}
+    else
+      # Without a shell the reader reads a line when it is asked to, and nothing ahead. Asked by us it would go on
+      # waiting for that line in read(2), deaf to being disabled, long after the attach is over.
+      bracket
+    end
   end
 
   defp take_leader(leader, bracket) do

@@ -69,6 +69,10 @@ defmodule Linx.Tty.Otp do
     end
   end
 
+  @doc "Whether the reader of a shell was disabled, which takes keys as they come, and not a program's, which is asked."
+  @spec reads_ahead?(tuple()) :: boolean()
+  def reads_ahead?({:state, _tty, _reader, _writer, %{input: input}}), do: input != :cooked
+
   # A disabled reader waits for `enable` and nothing else; enabling one that is not disabled would wait for ever.
   @doc "Lets iex's reader read again."
   @spec enable_reader(tuple()) :: :ok
