@@ -57,14 +57,18 @@ defmodule Bench do
       all
       |> Enum.with_index(1)
       |> Enum.map(fn {m, seq} ->
-        Message.frame(m.type, Bitwise.bor(m.flags, 1), seq, 0, m.payload)
+        Message.encode(%{m | flags: Bitwise.bor(m.flags, 1), seq: seq})
       end)
     )
   end
 
   def dump_file(path, type, family, attrs) do
-    payload = [Codec.encode_nfgenmsg(family, 0), Linx.Netlink.Attr.encode(attrs)]
-    File.write!(path, Message.frame(0x0A00 + type, 0x301, 1, 0, payload))
+    payload = Codec.encode_nfgenmsg(family, 0) <> Linx.Netlink.Attr.encode(attrs)
+
+    File.write!(
+      path,
+      Message.encode(%Message{type: 0x0A00 + type, flags: 0x301, seq: 1, payload: payload})
+    )
   end
 end
 

@@ -143,11 +143,17 @@ defmodule Linx.Native do
           netlink(),
           non_neg_integer(),
           binary(),
-          {pos_integer(), pos_integer()},
-          netlink_form(),
-          boolean()
+          {pos_integer(), pos_integer()}
         ) :: netlink_answer() | :busy | fault()
-  def netlink_request(_socket, _ticket, _bytes, _seqs, _form, _wait), do: not_loaded()
+  def netlink_request(_socket, _ticket, _bytes, _seqs), do: not_loaded()
+
+  @spec netlink_transact(
+          netlink(),
+          non_neg_integer(),
+          [binary()],
+          {pos_integer(), pos_integer()}
+        ) :: netlink_answer() | :busy | fault()
+  def netlink_transact(_socket, _ticket, _parts, _seqs), do: not_loaded()
 
   @spec netlink_call(
           netlink(),

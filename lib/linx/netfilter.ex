@@ -27,6 +27,7 @@ defmodule Linx.Netfilter do
 
   alias Linx.Netfilter.{Diff, Encoder, Error, Log, Monitor, Patch, Pull, Push, Ruleset}
   alias Linx.Netfilter.{Table, Transaction}
+  alias Linx.Netfilter.Encoder.Frames
   alias Linx.Netlink.{Nfnl, Socket}
 
   @doc """
@@ -93,7 +94,9 @@ defmodule Linx.Netfilter do
   defp make_table(sock, table) do
     at = [family: table.family, table: table.name]
 
-    case Transaction.commit(sock, [{Encoder.table(table, excl: true), at}], []) do
+    frames = Frames.add(Frames.new(), Encoder.table(table, excl: true), at)
+
+    case Transaction.commit(sock, frames, []) do
       :ok -> {:ok, table}
       {:error, %Error{errno: errno} = error} -> older_kernel(sock, table, errno, error)
       {:error, error} -> {:error, error}

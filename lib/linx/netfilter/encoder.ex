@@ -25,7 +25,7 @@ defmodule Linx.Netfilter.Encoder do
 
   alias Linx.Netfilter.{Chain, Encoder, Flowtable, Object, Patch, Rule, Ruleset, Set}
   alias Linx.Netfilter.{Table, Wire}
-  alias Linx.Netfilter.Encoder.{Batch, Objects, Patches, Sets}
+  alias Linx.Netfilter.Encoder.{Batch, Frames, Objects, Patches, Sets}
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netfilter.Wire.{Constants, Writer}
   alias Linx.Netlink.Message
@@ -35,11 +35,6 @@ defmodule Linx.Netfilter.Encoder do
 
   @typedoc "What push answers for a value without a form on the wire: the kind, where it is, and why."
   @type unencodable :: {atom(), {keyword(), String.t()}}
-
-  @typedoc """
-  A message, and where in the ruleset it comes from: `[family:, table:, chain:, rule:, ...]`. Until it is sent its payload may be iodata.
-  """
-  @type placed :: {Message.t(), keyword()}
 
   # -- tables ----------------------------------------------------------------------------------------------------------
 
@@ -281,9 +276,9 @@ defmodule Linx.Netfilter.Encoder do
   Raises `ArgumentError` for a value without a form on the wire.
   """
   @spec to_batch(Ruleset.t(), keyword()) :: [Message.t()]
-  def to_batch(%Ruleset{} = ruleset, opts \\ []), do: messages!(Batch.messages(ruleset, opts))
+  def to_batch(%Ruleset{} = ruleset, opts \\ []), do: messages!(Batch.frames(ruleset, opts))
 
-  defp messages!({:ok, placed}), do: for({message, _at} <- placed, do: whole(message))
+  defp messages!({:ok, frames}), do: Frames.messages(frames)
 
   defp messages!({:error, {_kind, {at, text}}}),
     do: raise(ArgumentError, "#{inspect(at)}: #{text}")
@@ -295,5 +290,5 @@ defmodule Linx.Netfilter.Encoder do
   its ops declares.
   """
   @spec from_patch(Patch.t()) :: [Message.t()]
-  def from_patch(%Patch{} = patch), do: messages!(Patches.messages(patch))
+  def from_patch(%Patch{} = patch), do: messages!(Patches.frames(patch))
 end

@@ -4,15 +4,11 @@ defmodule Linx.Netfilter.Push do
 
   alias Linx.Netfilter.Encoder.{Batch, Patches}
   alias Linx.Netfilter.{Diff, Error, Interfaces, Pull, Ruleset, Transaction}
-  alias Linx.Netlink.Heap
   alias Linx.Netlink.Nfnl.Codec
   alias Linx.Netlink.Socket
 
   # A push that lost the race is computed anew this often, after 1, 2, 4, ... ms.
   @reconcile_retries 3
-
-  # What a rule takes while it is encoded.
-  @words 1_000
 
   @doc "Deletes each table that the ruleset names, if it is there, and makes it anew."
   @spec replace(Socket.t(), Ruleset.t()) :: :ok | {:error, Error.t() | term()}
@@ -21,11 +17,8 @@ defmodule Linx.Netfilter.Push do
   end
 
   defp replace(sock, ruleset, destroy) do
-    encoded =
-      Heap.roomy(size(ruleset) * @words, fn -> Batch.messages(ruleset, destroy: destroy) end)
-
-    with {:ok, placed} <- encoded do
-      case Transaction.commit(sock, placed, []) do
+    with {:ok, frames} <- Batch.frames(ruleset, destroy: destroy) do
+      case Transaction.commit(sock, frames, []) do
         # Linux before 6.3 does not know DESTROYTABLE.
         {:error, %Error{operation: :destroytable, errno: errno}}
         when errno in [:einval, :eopnotsupp] and destroy == :destroy ->
@@ -34,13 +27,6 @@ defmodule Linx.Netfilter.Push do
         result ->
           result
       end
-    end
-  end
-
-  # About as many entities as will be written.
-  defp size(%Ruleset{tables: tables}) do
-    for {_key, table} <- tables, {_name, chain} <- table.chains, reduce: 0 do
-      sum -> sum + length(chain.rules)
     end
   end
 
@@ -55,8 +41,8 @@ defmodule Linx.Netfilter.Push do
   defp reconcile(sock, ruleset, tries) do
     with {:ok, gen, current} <- Pull.named(sock, ruleset),
          {:ok, patch} <- patch(current, ruleset),
-         {:ok, placed} <- Patches.messages(patch) do
-      case Transaction.commit(sock, placed, genid: gen) do
+         {:ok, frames} <- Patches.frames(patch) do
+      case Transaction.commit(sock, frames, genid: gen) do
         # ERESTART: another writer moved the generation since we read it (nfnetlink_rcv_batch); the diff is stale.
         {:error, %Error{errno: :erestart}} when tries < @reconcile_retries ->
           Process.sleep(Bitwise.bsl(1, tries))

@@ -4,42 +4,42 @@ defmodule Linx.Netfilter.Transaction do
 
   import Linx.Netfilter.Wire
 
-  alias Linx.Netfilter.{Encoder, Error}
+  alias Linx.Netfilter.Encoder.Frames
+  alias Linx.Netfilter.Error
   alias Linx.Netfilter.Wire.Constants
   alias Linx.Netlink.{Nfnl, Socket}
 
   @doc "Commits the messages. Option `:genid`: only if nobody has committed since that generation."
-  @spec commit(Socket.t(), [Encoder.placed()], keyword()) :: :ok | {:error, Error.t() | term()}
-  def commit(_sock, [], _opts), do: :ok
+  @spec commit(Socket.t(), Frames.t(), keyword()) :: :ok | {:error, Error.t() | term()}
+  def commit(_sock, %Frames{count: 0}, _opts), do: :ok
 
-  def commit(sock, placed, opts) do
-    case Nfnl.transact(sock, for({message, _at} <- placed, do: message), :nftables, opts) do
+  def commit(sock, %Frames{bytes: bytes, count: count} = frames, opts) do
+    case Nfnl.transact(sock, bytes, count, :nftables, opts) do
       {:ok, []} -> :ok
-      {:ok, failures} -> {:error, refusal(failures, placed)}
+      {:ok, failures} -> {:error, refusal(failures, frames)}
       {:error, error} -> {:error, Error.from_netlink(error, :push)}
     end
   end
 
-  defp refusal(failures, placed) do
-    placed = List.to_tuple(placed)
-    [first | others] = Enum.map(failures, &refused(&1, placed))
+  defp refusal(failures, frames) do
+    [first | others] = Enum.map(failures, &refused(&1, frames))
     %{first | others: others}
   end
 
-  defp refused({0, error}, _placed), do: Error.from_netlink(error, :batch_begin)
+  defp refused({0, error}, _frames), do: Error.from_netlink(error, :batch_begin)
 
-  defp refused({position, error}, placed) when position > tuple_size(placed),
+  defp refused({position, error}, %Frames{count: count}) when position > count,
     do: Error.from_netlink(error, :batch_end)
 
-  defp refused({position, error}, placed) do
-    {message, at} = elem(placed, position - 1)
+  defp refused({position, error}, frames) do
+    {message, at} = Frames.at(frames, position)
     type = Bitwise.band(message.type, 0xFF)
 
     %{
       Error.from_netlink(error, Constants.atom(:message, type))
       | msg_type: type,
         batch_seq: position,
-        at: at ++ expression(Encoder.Message.whole(message), error.offset)
+        at: at ++ expression(message, error.offset)
     }
   end
 

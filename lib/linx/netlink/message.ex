@@ -36,29 +36,16 @@ defmodule Linx.Netlink.Message do
       <<16::native-32, 18::native-16, 0x301::native-16, 1::native-32, 0::native-32>>
   """
   @spec encode(t()) :: binary()
-  def encode(%__MODULE__{} = message) do
-    IO.iodata_to_binary(
-      frame(message.type, message.flags, message.seq, message.pid, message.payload)
-    )
-  end
-
-  # The same without a struct, for requests.
-  @doc false
-  @spec frame(0..65535, 0..65535, non_neg_integer(), non_neg_integer(), iodata()) :: iodata()
-  def frame(type, flags, seq, pid, payload)
+  def encode(%__MODULE__{type: type, flags: flags, seq: seq, pid: pid, payload: payload})
       when type in 0..0xFFFF and flags in 0..0xFFFF and seq in 0..0xFFFFFFFF and
              pid in 0..0xFFFFFFFF do
-    size = IO.iodata_length(payload)
+    size = byte_size(payload)
 
-    [
-      <<@header + size::native-32, type::native-16, flags::native-16, seq::native-32,
-        pid::native-32>>,
-      payload,
-      padding(size)
-    ]
+    <<@header + size::native-32, type::native-16, flags::native-16, seq::native-32,
+      pid::native-32, payload::binary, padding(size)::binary>>
   end
 
-  def frame(type, flags, seq, pid, _payload) do
+  def encode(%__MODULE__{type: type, flags: flags, seq: seq, pid: pid}) do
     raise ArgumentError,
           "not a netlink header: type #{inspect(type)}, flags #{inspect(flags)}, seq #{inspect(seq)}, pid #{inspect(pid)}"
   end

@@ -18,9 +18,6 @@ defmodule Linx.Netlink.Nfnl do
 
   @netlink_netfilter 12
 
-  # nlmsghdr flags, include/uapi/linux/netlink.h.
-  @request 0x1
-
   @doc """
   Opens an nfnetlink socket in a network namespace; forms and errors as for `Linx.Netlink.Socket.open/2`.
 
@@ -49,38 +46,31 @@ defmodule Linx.Netlink.Nfnl do
   @spec batch(Socket.t(), [Message.t()], atom() | 0..255, keyword()) ::
           :ok | {:error, {non_neg_integer(), Error.t()} | term()}
   def batch(%Socket{} = socket, inner_messages, subsys \\ :nftables, opts \\ []) do
-    case transact(socket, inner_messages, subsys, opts) do
+    bytes = for m <- inner_messages, into: <<>>, do: Message.encode(m)
+
+    case transact(socket, bytes, length(inner_messages), subsys, opts) do
       {:ok, []} -> :ok
       {:ok, [first | _]} -> {:error, first}
       {:error, error} -> {:error, error}
     end
   end
 
-  # All refusals of a batch, by position. Messages are not acknowledged one by one: errors come back all the same, and thousands of
-  # acknowledgements would overrun the receive buffer. The kernel has queued every answer when the send returns.
+  # All refusals of a batch of `count` messages, by position. Messages are not acknowledged one by one: errors come back all the same,
+  # and thousands of acknowledgements would overrun the receive buffer. The kernel has queued every answer when the send returns.
   @doc false
-  @spec transact(Socket.t(), [Message.t()], atom() | 0..255, keyword()) ::
+  @spec transact(Socket.t(), binary(), non_neg_integer(), atom() | 0..255, keyword()) ::
           {:ok, [{non_neg_integer(), Error.t()}]} | {:error, Error.t()}
-  def transact(%Socket{} = socket, inner, subsys, opts) do
-    count = length(inner) + 2
-    first = Socket.next_seqs(socket, count)
-    opening = Codec.batch_begin(subsys, opts)
-    bytes = frames([opening | inner], first, [Codec.batch_end(subsys)])
+  def transact(%Socket{} = socket, bytes, count, subsys, opts) do
+    first = Socket.next_seqs(socket, count + 2)
+    opening = Message.encode(Codec.batch_begin(subsys, opts))
+    parts = [opening, bytes, Message.encode(Codec.batch_end(subsys))]
 
     with {:ok, _messages, failures, _torn?} <-
-           Socket.exchange(socket, bytes, {first, first + count - 1}, wait: false) do
+           Socket.transact(socket, parts, {first, first + count + 1}) do
       {:ok,
        failures
        |> Enum.map(&{elem(&1, 0) - first, Request.error(&1)})
        |> Enum.sort_by(&elem(&1, 0))}
     end
   end
-
-  defp frames([message | rest], seq, last),
-    do: [frame(message, seq) | frames(rest, seq + 1, last)]
-
-  defp frames([], seq, [last]), do: [frame(last, seq)]
-
-  defp frame(%Message{} = message, seq),
-    do: Message.frame(message.type, Bitwise.bor(message.flags, @request), seq, 0, message.payload)
 end

@@ -26,22 +26,26 @@ defmodule Linx.Netlink.Socket do
   # How requests are made, for the modules above this one:
   #
   #     seq = Socket.next_seqs(socket, n)            # n consecutive numbers, first one returned
-  #     bytes = for ... Message.frame(type, flags, seq + i, 0, payload)
-  #     {:ok, messages, failures, torn?} = Socket.exchange(socket, bytes, {seq, seq + n - 1}, opts)
+  #     bytes = for ... Message.append(bytes, type, flags, seq + i, payload)
+  #     {:ok, messages, failures, torn?} = Socket.exchange(socket, bytes, {seq, seq + n - 1})
   #
   # The bytes go out in one send(2), for which the send buffer grows as needed (SO_SNDBUFFORCE). The kernel does all the
   # work and queues all answers before that call returns. Answers are taken by sequence number, our port and sender 0.
   #
-  #   * `messages` are the data messages: with `form: :raw` (the default) `{type, flags, seq, payload}`, with
-  #     `form: :rtnl` flat tuples by the native schemas (Linx.Netlink.Rtnl.Wire), or `{dump, count}` if there are many.
+  #   * `messages` are the data messages: with `form: :raw` `{type, flags, seq, payload}`, with `form: :rtnl` flat tuples by
+  #     the native schemas (Linx.Netlink.Rtnl.Wire), or `{dump, count}` if there are many.
   #   * `failures` are `{seq, errno, offset, text, missing}`; the offset counts from the start of that message's header.
   #     An acknowledgement is not listed.
-  #   * `wait: true` (the default) reads until the final answer of the last sequence number: NLMSG_ERROR or NLMSG_DONE.
-  #     So the last message must carry NLM_F_ACK or be a dump. The messages before it need no NLM_F_ACK: their errors
-  #     come back all the same, and 2 000 acknowledgements would overrun the receive buffer.
-  #   * `wait: false` reads what is there once send(2) has returned, until nothing is left. That suits a transaction
-  #     that the kernel may refuse as a whole with one error on its first message (NFNL_MSG_BATCH_BEGIN), leaving the
-  #     last one unanswered.
+  #
+  # There are three:
+  #
+  #   * `exchange/3` reads until the final answer of the last sequence number: NLMSG_ERROR or NLMSG_DONE. So the last
+  #     message must carry NLM_F_ACK or be a dump. The messages before it need no NLM_F_ACK: their errors come back all the
+  #     same, and 2 000 acknowledgements would overrun the receive buffer.
+  #   * `call/4` does the same, and frames the messages itself.
+  #   * `transact/3` reads what is there once send(2) has returned, until nothing is left. That suits a transaction that the
+  #     kernel may refuse as a whole with one error on its first message (NFNL_MSG_BATCH_BEGIN), leaving the last one
+  #     unanswered. Its messages need not be numbered.
   #
   # To listen, see Linx.Netlink.Inbox.
 
@@ -182,15 +186,21 @@ defmodule Linx.Netlink.Socket do
 
   # See the comment at the top.
   @doc false
-  @spec exchange(t(), iodata(), {pos_integer(), pos_integer()}, keyword()) ::
+  @spec exchange(t(), binary(), {pos_integer(), pos_integer()}) ::
           {:ok, [tuple()], [failure()], boolean()} | {:error, Error.t()}
-  def exchange(%__MODULE__{socket: socket}, bytes, {_first, _last} = seqs, opts \\ []) do
-    form = Keyword.get(opts, :form, :raw)
-    wait? = Keyword.get(opts, :wait, true)
-    bytes = IO.iodata_to_binary(bytes)
+  def exchange(%__MODULE__{socket: socket}, bytes, {_first, _last} = seqs) do
+    case Native.netlink_request(socket, 0, bytes, seqs) do
+      :busy -> native(Native.netlink_request(socket, enter(socket), bytes, seqs))
+      answer -> native(answer)
+    end
+  end
 
-    case Native.netlink_request(socket, 0, bytes, seqs, form, wait?) do
-      :busy -> native(Native.netlink_request(socket, enter(socket), bytes, seqs, form, wait?))
+  @doc false
+  @spec transact(t(), [binary()], {pos_integer(), pos_integer()}) ::
+          {:ok, [tuple()], [failure()], boolean()} | {:error, Error.t()}
+  def transact(%__MODULE__{socket: socket}, parts, {_first, _last} = seqs) do
+    case Native.netlink_transact(socket, 0, parts, seqs) do
+      :busy -> native(Native.netlink_transact(socket, enter(socket), parts, seqs))
       answer -> native(answer)
     end
   end

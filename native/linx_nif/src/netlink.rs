@@ -20,6 +20,7 @@ use rustler::{
     Binary, Encoder, Env, ListIterator, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term,
 };
 
+use crate::list::List;
 use crate::reply::{Reply, Value};
 use crate::target::{self, Target};
 use dump::DumpResource;
@@ -90,8 +91,7 @@ fn netlink_enter<'a>(env: Env<'a>, resource: ResourceArc<SocketResource>) -> Ter
     gate::enter(env, &resource, &resource.gate).encode(env)
 }
 
-/// Sends `bytes`, framed messages with sequence numbers `first` to `last`, and collects the answers until that of
-/// `last`; without `wait`, until nothing more is there.
+/// Sends `bytes`, framed messages with sequence numbers `first` to `last`, and collects the answers until that of `last`.
 #[rustler::nif(schedule = "DirtyIo")]
 fn netlink_request<'a>(
     env: Env<'a>,
@@ -99,10 +99,23 @@ fn netlink_request<'a>(
     ticket: u64,
     bytes: Binary<'a>,
     seqs: (u32, u32),
-    form: terms::Form,
-    wait: bool,
 ) -> NifResult<Term<'a>> {
-    Ok(request(env, &resource, ticket, &bytes, seqs, form, wait))
+    let form = terms::Form::Raw;
+    Ok(request(env, &resource, ticket, &bytes, seqs, form, true))
+}
+
+/// Sends the messages in `parts` as requests with these sequence numbers, and collects what has been answered then.
+#[rustler::nif(schedule = "DirtyIo")]
+fn netlink_transact<'a>(
+    env: Env<'a>,
+    resource: ResourceArc<SocketResource>,
+    ticket: u64,
+    parts: List<Binary<'a>>,
+    seqs: (u32, u32),
+) -> NifResult<Term<'a>> {
+    let bytes = terms::numbered(&parts, seqs)?;
+    let form = terms::Form::Raw;
+    Ok(request(env, &resource, ticket, &bytes, seqs, form, false))
 }
 
 /// The same for `[{type, flags, payload}]`, which are framed here and numbered from `first`.

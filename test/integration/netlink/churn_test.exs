@@ -90,7 +90,7 @@ defmodule Linx.Netlink.ChurnTest do
         Netns.eventually(
           fn ->
             Enum.any?(1..500, fn _ ->
-              bytes = Linx.Netlink.Message.frame(18, 0x305, seq, 0, <<0::128>>)
+              bytes = Linx.Netlink.Message.append(<<>>, 18, 0x305, seq, <<0::128>>)
               {:ok, _, [], torn?} = Socket.exchange(socket, bytes, {seq, seq})
               torn?
             end)

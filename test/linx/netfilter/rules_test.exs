@@ -85,9 +85,11 @@ defmodule Linx.Netfilter.RulesTest do
     rules = for _ <- 1..2_000, do: {Rule.build!(parts()).expressions, Enum.random(@families)}
 
     Enum.reduce(rules ++ rules, Pattern.new(), fn {exprs, family}, memory ->
-      {bytes, memory} = Pattern.write(exprs, family, memory)
-      alone = exprs |> Guard.expand(family) |> Expressions.list()
-      assert {exprs, IO.iodata_to_binary(bytes)} == {exprs, IO.iodata_to_binary(alone)}
+      {size, pieces, blanks, memory} = Pattern.find(exprs, family, memory)
+      bytes = Pattern.fill(pieces, blanks, "before")
+      alone = exprs |> Guard.expand(family) |> Expressions.list() |> IO.iodata_to_binary()
+      assert {exprs, bytes} == {exprs, "before" <> alone}
+      assert size == byte_size(alone)
       memory
     end)
   end
@@ -103,10 +105,10 @@ defmodule Linx.Netfilter.RulesTest do
     end
 
     Enum.reduce(1..50, Pattern.new(), fn n, memory ->
-      {bytes, memory} = Pattern.write(rule.(n), :ip, memory)
+      {_size, pieces, blanks, memory} = Pattern.find(rule.(n), :ip, memory)
 
       assert [_, _, %Expr{data: %{len: 4}}, %Expr{data: %{data: <<^n::16, _::16>>}}] =
-               bytes |> IO.iodata_to_binary() |> Decoder.Expressions.list()
+               pieces |> Pattern.fill(blanks, <<>>) |> Decoder.Expressions.list()
 
       assert elem(memory, 0) == 1
       memory

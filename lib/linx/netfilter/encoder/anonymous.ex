@@ -5,30 +5,24 @@ defmodule Linx.Netfilter.Encoder.Anonymous do
   alias Linx.Netfilter.Encoder.{Elements, Sets}
   alias Linx.Netfilter.{Datum, Expr, Set, Table}
   alias Linx.Netfilter.Map, as: NMap
+  alias Linx.Netlink.Message
 
-  @doc "The expressions with lookups for the sets, the sets' messages placed at `at`, and the next free id."
-  @spec sets([Expr.t()], Table.family(), String.t(), pos_integer(), keyword()) ::
-          {[Expr.t()], list(), pos_integer()}
-  def sets(exprs, family, table_name, id, at) do
-    if Enum.any?(exprs, &(&1.name == :__anon_set)) do
-      {exprs, {sets, id}} =
-        Enum.map_reduce(exprs, {[], id}, fn
-          %Expr{name: :__anon_set, data: data}, {sets, id} ->
-            {set, expr} = anonymous(data, table_name, id)
-            elements = Sets.elements(set, family, set.elements, id: id, initial: true)
+  @doc "The expressions with lookups for the sets, the sets' messages, and the next free id."
+  @spec sets([Expr.t()], Table.family(), String.t(), pos_integer()) ::
+          {[Expr.t()], [Message.t()], pos_integer()}
+  def sets(exprs, family, table_name, id) do
+    {exprs, {messages, id}} =
+      Enum.map_reduce(exprs, {[], id}, fn
+        %Expr{name: :__anon_set, data: data}, {messages, id} ->
+          {set, expr} = anonymous(data, table_name, id)
+          elements = Sets.elements(set, family, set.elements, id: id, initial: true)
+          {expr, {[elements, Sets.declaration(set, family, id: id) | messages], id + 1}}
 
-            {expr,
-             {[Enum.map([Sets.declaration(set, family, id: id) | elements], &{&1, at}) | sets],
-              id + 1}}
+        expr, acc ->
+          {expr, acc}
+      end)
 
-          expr, acc ->
-            {expr, acc}
-        end)
-
-      {exprs, Enum.reverse(sets), id}
-    else
-      {exprs, [], id}
-    end
+    {exprs, messages |> Enum.reverse() |> List.flatten(), id}
   end
 
   defp anonymous(%{elements: elements, key_type: key_type} = data, table_name, id) do

@@ -1,109 +1,90 @@
 defmodule Linx.Netfilter.Encoder.Batch do
   @moduledoc false
-  # A whole ruleset as the messages of a replacing push, each with its place in the ruleset.
+  # A whole ruleset as the messages of a replacing push.
 
   alias Linx.Netfilter.{Encoder, Ruleset, Table}
-  alias Linx.Netfilter.Encoder.{Pattern, Place, Rule, Sets}
+  alias Linx.Netfilter.Encoder.{Frames, Pattern, Place, Rule, Sets}
 
   @doc "Option `destroy: :destroy | :delete | :none`: what is done about tables that are there."
-  @spec messages(Ruleset.t(), keyword()) ::
-          {:ok, [Encoder.placed()]} | {:error, Encoder.unencodable()}
-  def messages(ruleset, opts) do
-    {lists, _id} =
-      Enum.map_reduce(Ruleset.tables(ruleset), 1, fn {_family, _name, table}, id ->
-        table_batch(table, id, opts)
-      end)
+  @spec frames(Ruleset.t(), keyword()) :: {:ok, Frames.t()} | {:error, Encoder.unencodable()}
+  def frames(ruleset, opts) do
+    {frames, _state} =
+      for {_family, _name, table} <- Ruleset.tables(ruleset),
+          reduce: {Frames.new(), {1, Pattern.new()}} do
+        {frames, state} -> table(table, opts, state, frames)
+      end
 
-    {:ok, Enum.concat(lists)}
+    {:ok, frames}
   catch
     {:unencodable, at, text} -> {:error, Place.unencodable(at, text)}
   end
 
-  defp table_batch(%Table{family: family} = table, id, opts) do
-    at = [family: family, table: table.name]
-    sets = Enum.map(sorted(table.sets) ++ sorted(table.maps), &%{&1 | table: table.name})
-    ids = sets |> Enum.with_index(id) |> Map.new(fn {set, id} -> {set.name, id} end)
-    {rules, id} = rules_batch(table, id + length(sets), at)
+  defp table(%Table{family: family, name: name} = table, opts, {id, memory}, frames) do
+    at = [family: family, table: name]
+    sets = Enum.map(sorted(table.sets) ++ sorted(table.maps), &%{&1 | table: name})
+    numbered = Enum.with_index(sets, id)
 
-    messages =
-      [
-        destroy(table, opts),
-        Place.at(at, fn -> Encoder.table(table) end),
-        for(
-          o <- sorted(table.objects),
-          do:
-            Place.at(at ++ [object: o.name], fn ->
-              Encoder.object(%{o | table: table.name}, family)
-            end)
-        ),
-        for(
-          f <- sorted(table.flowtables),
-          do:
-            Place.at(at ++ [flowtable: f.name], fn ->
-              Encoder.flowtable(%{f | table: table.name}, family)
-            end)
-        ),
-        for(
-          s <- sets,
-          do: Place.at(at ++ [set: s.name], fn -> Encoder.set(s, family, id: ids[s.name]) end)
-        ),
-        for(
-          c <- sorted(table.chains),
-          do:
-            Place.at(at ++ [chain: c.name], fn ->
-              Encoder.chain(%{c | table: table.name}, family)
-            end)
-        ),
-        for(
-          s <- sets,
-          do: placed_elements(s, family, s.elements, [id: ids[s.name], initial: true], at)
-        ),
-        rules
-      ]
+    frames =
+      table
+      |> destroy(Keyword.get(opts, :destroy, :destroy))
+      |> add_each(at, frames)
+      |> add(at, fn -> Encoder.table(table) end)
 
-    {List.flatten(messages), id}
-  end
+    frames =
+      for o <- sorted(table.objects), reduce: frames do
+        frames ->
+          add(frames, at ++ [object: o.name], fn ->
+            Encoder.object(%{o | table: name}, family)
+          end)
+      end
 
-  defp placed_elements(set, family, elements, opts, at) do
-    {messages, at} =
-      Place.at(at ++ [set: set.name, elements: length(elements)], fn ->
-        Sets.elements(set, family, elements, opts)
-      end)
+    frames =
+      for f <- sorted(table.flowtables), reduce: frames do
+        frames ->
+          add(frames, at ++ [flowtable: f.name], fn ->
+            Encoder.flowtable(%{f | table: name}, family)
+          end)
+      end
 
-    Enum.map(messages, &{&1, at})
-  end
+    frames =
+      for {s, id} <- numbered, reduce: frames do
+        frames -> add(frames, at ++ [set: s.name], fn -> Encoder.set(s, family, id: id) end)
+      end
 
-  defp destroy(table, opts) do
-    at = [family: table.family, table: table.name]
+    frames =
+      for c <- sorted(table.chains), reduce: frames do
+        frames ->
+          add(frames, at ++ [chain: c.name], fn -> Encoder.chain(%{c | table: name}, family) end)
+      end
 
-    case Keyword.get(opts, :destroy, :destroy) do
-      :destroy ->
-        {Encoder.destroytable(table.family, table.name), at}
+    frames =
+      for {s, id} <- numbered, reduce: frames do
+        frames ->
+          at = at ++ [set: s.name, elements: length(s.elements)]
 
-      :delete ->
-        [
-          {Encoder.table(Table.new!(table.family, table.name)), at},
-          {Encoder.deltable(table.family, table.name), at}
-        ]
+          at
+          |> Place.at(fn -> Sets.elements(s, family, s.elements, id: id, initial: true) end)
+          |> add_each(at, frames)
+      end
 
-      :none ->
-        []
+    for c <- sorted(table.chains), reduce: {frames, {id + length(sets), memory}} do
+      {frames, state} ->
+        Rule.all(c.rules, {family, name, c.name}, at ++ [chain: c.name], state, frames)
     end
   end
 
-  defp rules_batch(table, id, at) do
-    {lists, {id, _memory}} =
-      Enum.map_reduce(sorted(table.chains), {id, Pattern.new()}, fn chain, state ->
-        chain.rules
-        |> Enum.with_index()
-        |> Enum.map_reduce(state, fn {rule, index}, state ->
-          at = at ++ [chain: chain.name, rule: index]
-          Rule.messages(rule, table.family, table.name, chain.name, [], state, at)
-        end)
-      end)
+  defp destroy(table, :destroy), do: [Encoder.destroytable(table.family, table.name)]
 
-    {lists, id}
-  end
+  defp destroy(table, :delete),
+    do: [
+      Encoder.table(Table.new!(table.family, table.name)),
+      Encoder.deltable(table.family, table.name)
+    ]
+
+  defp destroy(_table, :none), do: []
+
+  defp add(frames, at, fun), do: Frames.add(frames, Place.at(at, fun), at)
+  defp add_each(messages, at, frames), do: Enum.reduce(messages, frames, &Frames.add(&2, &1, at))
 
   defp sorted(map), do: map |> Enum.sort_by(&elem(&1, 0)) |> Enum.map(&elem(&1, 1))
 end

@@ -8,46 +8,44 @@ defmodule Linx.Netfilter.Encoder.Bound do
   import Linx.Netfilter.Wire
   import Linx.Netfilter.Encoder.Message
 
-  alias Linx.Netfilter.{Encoder, Expr, Table, Verdict, Wire}
+  alias Linx.Netfilter.Encoder.{Frames, Place, Rule}
+  alias Linx.Netfilter.{Expr, Verdict, Wire}
   alias Linx.Netfilter.Wire.Writer
 
-  @doc "The expressions with verdicts to the chains' ids, the chains' messages placed at `at`, and the state after them."
-  @spec chains([Expr.t()], Table.family(), String.t(), Encoder.Rule.state(), keyword()) ::
-          {[Expr.t()], list(), Encoder.Rule.state()}
-  def chains(exprs, family, table_name, state, at) do
-    if Enum.any?(exprs, &own?/1) do
-      {exprs, {messages, state}} =
-        Enum.map_reduce(exprs, {[], state}, fn expr, {messages, state} ->
-          if own?(expr) do
-            {expr, more, state} = chain(expr, family, table_name, state, at)
-            {expr, {[more | messages], state}}
-          else
-            {expr, {messages, state}}
-          end
-        end)
+  @doc "The expressions with verdicts to the chains' ids, the state after them, and the frames with the chains' messages, all at `at`."
+  @spec chains([Expr.t()], Rule.chain(), keyword(), Rule.state(), Frames.t()) ::
+          {[Expr.t()], Rule.state(), Frames.t()}
+  def chains(exprs, {family, table_name, _}, at, state, frames) do
+    {exprs, {state, frames}} =
+      Enum.map_reduce(exprs, {state, frames}, fn
+        %Expr{name: :immediate, data: %Verdict{target: rules}} = expr, {state, frames}
+        when is_list(rules) ->
+          chain(expr, family, table_name, at, state, frames)
 
-      {exprs, Enum.reverse(messages), state}
-    else
-      {exprs, [], state}
-    end
-  end
-
-  defp own?(%Expr{name: :immediate, data: %Verdict{target: rules}}) when is_list(rules), do: true
-  defp own?(_expr), do: false
-
-  defp chain(%Expr{data: %{target: rules}} = expr, family, table_name, {id, memory}, at) do
-    new =
-      message(nft_msg_newchain(), create([]), family, [
-        Writer.text(nfta_chain_table(), table_name),
-        Writer.u32(nfta_chain_id(), id),
-        flags(nfta_chain_flags(), Wire.chain_flags_int([:binding]))
-      ])
-
-    {inside, state} =
-      Enum.map_reduce(rules, {id + 1, memory}, fn rule, state ->
-        Encoder.Rule.messages(rule, family, table_name, {:id, id}, [], state, at)
+        expr, acc ->
+          {expr, acc}
       end)
 
-    {%{expr | data: %{expr.data | target: {:id, id}}}, [{new, at} | inside], state}
+    {exprs, state, frames}
+  end
+
+  defp chain(%Expr{data: %{target: rules}} = expr, family, table_name, at, {id, memory}, frames) do
+    new =
+      Place.at(at, fn ->
+        message(nft_msg_newchain(), create([]), family, [
+          Writer.text(nfta_chain_table(), table_name),
+          Writer.u32(nfta_chain_id(), id),
+          flags(nfta_chain_flags(), Wire.chain_flags_int([:binding]))
+        ])
+      end)
+
+    {state, frames} =
+      Enum.reduce(rules, {{id + 1, memory}, Frames.add(frames, new, at)}, fn rule,
+                                                                             {state, frames} ->
+        {frames, state} = Rule.one(rule, {family, table_name, {:id, id}}, [], at, state, frames)
+        {state, frames}
+      end)
+
+    {%{expr | data: %{expr.data | target: {:id, id}}}, {state, frames}}
   end
 end

@@ -17,11 +17,6 @@ defmodule Linx.Netfilter.Encoder.Message do
     %Message{type: 0x0A00 + type, flags: flags, payload: payload}
   end
 
-  @doc "The message with its payload in one binary: rules come in pieces."
-  @spec whole(%Message{payload: iodata()}) :: Message.t()
-  def whole(%Message{payload: payload} = message) when is_binary(payload), do: message
-  def whole(message), do: %{message | payload: IO.iodata_to_binary(message.payload)}
-
   @doc "NLM_F_CREATE, and with `excl: true` NLM_F_EXCL."
   @spec create(keyword()) :: non_neg_integer()
   def create(opts), do: if(opts[:excl], do: Bitwise.bor(@create, @excl), else: @create)

@@ -1,101 +1,106 @@
 defmodule Linx.Netfilter.Encoder.Patches do
   @moduledoc false
-  # A patch as messages in its order, each with its place in the ruleset.
+  # A patch as messages in its order.
 
   alias Linx.Netfilter.{Encoder, Patch}
-  alias Linx.Netfilter.Encoder.{Pattern, Place, Rule, Sets}
+  alias Linx.Netfilter.Encoder.{Frames, Pattern, Place, Rule, Sets}
 
-  @spec messages(Patch.t()) :: {:ok, [Encoder.placed()]} | {:error, Encoder.unencodable()}
-  def messages(%Patch{ops: ops, sets: sets}) do
-    {messages, _state} =
-      Enum.map_reduce(ops, {{1, Pattern.new()}, sets, MapSet.new()}, fn op, acc ->
-        {result, _at} = Place.at(op_at(op), fn -> op(op, acc) end)
-        result
-      end)
+  @spec frames(Patch.t()) :: {:ok, Frames.t()} | {:error, Encoder.unencodable()}
+  def frames(%Patch{ops: ops, sets: sets}) do
+    {frames, _state} =
+      Enum.reduce(ops, {Frames.new(), {{1, Pattern.new()}, sets, MapSet.new()}}, &op/2)
 
-    {:ok, List.flatten(messages)}
+    {:ok, frames}
   catch
     {:unencodable, at, text} -> {:error, Place.unencodable(at, text)}
   end
 
-  defp op_at(op) do
-    case {elem(op, 0), elem(op, 1)} do
-      {kind, family} when kind in [:create_rule, :replace_rule, :delete_rule] ->
-        at(family, elem(op, 2), chain: elem(op, 3), rule: elem(op, 4))
-
-      {kind, family} when kind in [:add_set_elements, :delete_set_elements] ->
-        at(family, elem(op, 2), set: elem(op, 3), elements: length(elem(op, 4)))
-
-      {_kind, family} ->
-        [family: family]
-    end
-  end
-
-  defp op({:create_table, family, table}, acc),
-    do: {{Encoder.table(%{table | family: family}), [family: family, table: table.name]}, acc}
-
-  defp op({:delete_table, family, name}, acc),
-    do: {{Encoder.deltable(family, name), [family: family, table: name]}, acc}
-
-  defp op({:create_chain, family, table, chain}, acc),
-    do:
-      {{Encoder.chain(%{chain | table: table}, family), at(family, table, chain: chain.name)},
-       acc}
-
-  defp op({:delete_chain, family, table, name}, acc),
-    do: {{Encoder.delete_chain(family, table, name), at(family, table, chain: name)}, acc}
-
-  defp op({:create_set, family, set}, {{id, memory}, sets, fresh}) do
-    key = {family, set.table, set.name}
-    acc = {{id + 1, memory}, Map.put(sets, key, %{set | elements: []}), MapSet.put(fresh, key)}
-    {{Encoder.set(set, family, id: id), at(family, set.table, set: set.name)}, acc}
-  end
-
-  defp op({:delete_set, family, table, name}, acc),
-    do: {{Encoder.delete_set(family, table, name), at(family, table, set: name)}, acc}
-
-  defp op({:create_object, family, object}, acc),
-    do: {{Encoder.object(object, family), at(family, object.table, object: object.name)}, acc}
-
-  defp op({:delete_object, family, table, kind, name}, acc),
-    do: {{Encoder.delete_object(family, table, kind, name), at(family, table, object: name)}, acc}
-
-  defp op({:create_flowtable, family, ft}, acc),
-    do: {{Encoder.flowtable(ft, family), at(family, ft.table, flowtable: ft.name)}, acc}
-
-  defp op({:delete_flowtable, family, table, name}, acc),
-    do: {{Encoder.delete_flowtable(family, table, name), at(family, table, flowtable: name)}, acc}
-
-  defp op({:add_set_elements, family, table, name, elements}, {_state, sets, fresh} = acc) do
-    set = declared(sets, family, table, name)
-    initial? = {family, table, name} in fresh
-    messages = Sets.elements(set, family, elements, initial: initial?)
-    {Enum.map(messages, &{&1, at(family, table, set: name)}), acc}
-  end
-
-  defp op({:delete_set_elements, family, table, name, elements}, {_state, sets, _fresh} = acc) do
-    messages = Sets.deletions(declared(sets, family, table, name), family, elements)
-    {Enum.map(messages, &{&1, at(family, table, set: name)}), acc}
-  end
-
   defp op({:create_rule, family, table, chain, rule, position}, acc),
-    do: rule_op(rule, family, table, chain, [position: position], acc)
+    do: rule(rule, {family, table, chain}, [position: position], acc)
 
   defp op({:replace_rule, family, table, chain, handle, rule}, acc),
-    do: rule_op(rule, family, table, chain, [replace: handle], acc)
+    do: rule(rule, {family, table, chain}, [replace: handle], acc)
 
-  defp op({:delete_rule, family, table, chain, handle}, acc),
-    do:
-      {{Encoder.delete_rule(family, table, chain, handle),
-        at(family, table, chain: chain, handle: handle)}, acc}
-
-  defp rule_op(rule, family, table, chain, opts, {state, sets, fresh}) do
-    at = at(family, table, [chain: chain] ++ if(rule.tag, do: [tag: rule.tag], else: []))
-    {messages, state} = Rule.messages(rule, family, table, chain, opts, state, at)
-    {messages, {state, sets, fresh}}
+  defp op(op, {frames, {state, sets, fresh}}) do
+    at = at(op)
+    messages = Place.at(at, fn -> messages(op, state, sets, fresh) end)
+    frames = Enum.reduce(messages, frames, &Frames.add(&2, &1, at))
+    {frames, after_op(op, state, sets, fresh)}
   end
 
+  defp rule(rule, {family, table, chain} = where, opts, {frames, {state, sets, fresh}}) do
+    at = at(family, table, chain: chain, tag: rule.tag)
+    {frames, state} = Rule.one(rule, where, opts, at, state, frames)
+    {frames, {state, sets, fresh}}
+  end
+
+  defp after_op({:create_set, family, set}, {id, memory}, sets, fresh) do
+    key = {family, set.table, set.name}
+    {{id + 1, memory}, Map.put(sets, key, %{set | elements: []}), MapSet.put(fresh, key)}
+  end
+
+  defp after_op(_op, state, sets, fresh), do: {state, sets, fresh}
+
+  defp at({:create_table, family, table}), do: [family: family, table: table.name]
+  defp at({:delete_table, family, name}), do: [family: family, table: name]
+  defp at({:create_chain, family, table, chain}), do: at(family, table, chain: chain.name)
+  defp at({:delete_chain, family, table, name}), do: at(family, table, chain: name)
+  defp at({:create_set, family, set}), do: at(family, set.table, set: set.name)
+  defp at({:delete_set, family, table, name}), do: at(family, table, set: name)
+  defp at({:create_object, family, object}), do: at(family, object.table, object: object.name)
+  defp at({:delete_object, family, table, _kind, name}), do: at(family, table, object: name)
+  defp at({:create_flowtable, family, ft}), do: at(family, ft.table, flowtable: ft.name)
+  defp at({:delete_flowtable, family, table, name}), do: at(family, table, flowtable: name)
+
+  defp at({kind, family, table, name, elements})
+       when kind in [:add_set_elements, :delete_set_elements],
+       do: at(family, table, set: name, elements: length(elements))
+
+  defp at({:delete_rule, family, table, chain, handle}),
+    do: at(family, table, chain: chain, handle: handle)
+
   defp at(family, table, more), do: [family: family, table: table] ++ more
+
+  defp messages({:create_table, family, table}, _state, _sets, _fresh),
+    do: [Encoder.table(%{table | family: family})]
+
+  defp messages({:delete_table, family, name}, _state, _sets, _fresh),
+    do: [Encoder.deltable(family, name)]
+
+  defp messages({:create_chain, family, table, chain}, _state, _sets, _fresh),
+    do: [Encoder.chain(%{chain | table: table}, family)]
+
+  defp messages({:delete_chain, family, table, name}, _state, _sets, _fresh),
+    do: [Encoder.delete_chain(family, table, name)]
+
+  defp messages({:create_set, family, set}, {id, _memory}, _sets, _fresh),
+    do: [Encoder.set(set, family, id: id)]
+
+  defp messages({:delete_set, family, table, name}, _state, _sets, _fresh),
+    do: [Encoder.delete_set(family, table, name)]
+
+  defp messages({:create_object, family, object}, _state, _sets, _fresh),
+    do: [Encoder.object(object, family)]
+
+  defp messages({:delete_object, family, table, kind, name}, _state, _sets, _fresh),
+    do: [Encoder.delete_object(family, table, kind, name)]
+
+  defp messages({:create_flowtable, family, ft}, _state, _sets, _fresh),
+    do: [Encoder.flowtable(ft, family)]
+
+  defp messages({:delete_flowtable, family, table, name}, _state, _sets, _fresh),
+    do: [Encoder.delete_flowtable(family, table, name)]
+
+  defp messages({:delete_rule, family, table, chain, handle}, _state, _sets, _fresh),
+    do: [Encoder.delete_rule(family, table, chain, handle)]
+
+  defp messages({:add_set_elements, family, table, name, elements}, _state, sets, fresh) do
+    set = declared(sets, family, table, name)
+    Sets.elements(set, family, elements, initial: {family, table, name} in fresh)
+  end
+
+  defp messages({:delete_set_elements, family, table, name, elements}, _state, sets, _fresh),
+    do: Sets.deletions(declared(sets, family, table, name), family, elements)
 
   defp declared(sets, family, table, name) do
     case sets do

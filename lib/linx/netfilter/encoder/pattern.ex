@@ -21,27 +21,41 @@ defmodule Linx.Netfilter.Encoder.Pattern do
   def new, do: {0, %{}}
 
   @doc """
-  The body of NFTA_RULE_EXPRESSIONS, guards included. `:own` for a rule with sets or chains of its own, whose ids are new in each.
+  The body of NFTA_RULE_EXPRESSIONS, guards included: its size, and what `fill/3` writes it from. `:own` for a rule with sets or
+  chains of its own, whose ids are new in each.
 
   Raises ArgumentError for data that has no form on the wire.
   """
-  @spec write([Expr.t()], Table.family(), memory()) :: {iodata(), memory()} | :own
-  def write(exprs, family, {count, tree} = memory) do
-    case find(exprs, nil, Map.get(tree, family, %{}), []) do
-      {template, blanks} ->
-        {fill(template, blanks), memory}
+  @spec find([Expr.t()], Table.family(), memory()) ::
+          {non_neg_integer(), [binary() | non_neg_integer()], tuple(), memory()} | :own
+  def find(exprs, family, {count, tree} = memory) do
+    case walk(exprs, nil, Map.get(tree, family, %{}), []) do
+      {{size, pieces}, blanks} ->
+        {size + filled(pieces, blanks), pieces, blanks, memory}
 
       nil ->
         if Enum.any?(exprs, &own?/1) do
           :own
         else
           {path, blanks} = outline(exprs, nil, [], [])
-          template = template(exprs, family)
+          {size, pieces} = template = template(exprs, length(blanks), family)
           tree = if count < @most, do: put(tree, [family | path], template), else: tree
-          {fill(template, blanks), {min(count + 1, @most), tree}}
+          blanks = List.to_tuple(blanks)
+
+          {size + filled(pieces, blanks), pieces, blanks, {min(count + 1, @most), tree}}
         end
     end
   end
+
+  @doc "What was found, written behind `bytes`."
+  @spec fill([binary() | non_neg_integer()], tuple(), binary()) :: binary()
+  def fill([number | rest], blanks, bytes) when is_integer(number),
+    do: fill(rest, blanks, <<bytes::binary, elem(blanks, number)::binary>>)
+
+  def fill([piece | rest], blanks, bytes),
+    do: fill(rest, blanks, <<bytes::binary, piece::binary>>)
+
+  def fill([], _blanks, bytes), do: bytes
 
   defp own?(%Expr{name: :__anon_set}), do: true
   defp own?(%Expr{name: :immediate, data: %Verdict{target: rules}}), do: is_list(rules)
@@ -49,19 +63,26 @@ defmodule Linx.Netfilter.Encoder.Pattern do
 
   # -- the tree --------------------------------------------------------------------------------------------------------
 
-  defp find([], _before, node, blanks) do
+  defp walk([], _before, node, blanks) do
     case node do
-      %{[] => template} -> {template, List.to_tuple(:lists.reverse(blanks))}
+      %{[] => template} -> {template, List.to_tuple(blanks)}
       _ -> nil
     end
   end
 
-  defp find([expr | rest], before, node, blanks) do
-    {step, blanks} = step(expr, before, blanks)
+  defp walk([expr | rest], before, node, blanks) do
+    case blank(expr, before) do
+      nil ->
+        case node do
+          %{^expr => node} -> walk(rest, expr, node, blanks)
+          _ -> nil
+        end
 
-    case node do
-      %{^step => node} -> find(rest, expr, node, blanks)
-      _ -> nil
+      {form, value} ->
+        case node do
+          %{^form => node} -> walk(rest, expr, node, [value | blanks])
+          _ -> nil
+        end
     end
   end
 
@@ -70,19 +91,13 @@ defmodule Linx.Netfilter.Encoder.Pattern do
 
   defp put(node, [], template), do: Map.put(node, [], template)
 
-  defp outline([], _before, path, blanks),
-    do: {Enum.reverse(path), List.to_tuple(Enum.reverse(blanks))}
-
-  defp outline([expr | rest], before, path, blanks) do
-    {step, blanks} = step(expr, before, blanks)
-    outline(rest, expr, [step | path], blanks)
-  end
+  defp outline([], _before, path, blanks), do: {Enum.reverse(path), blanks}
 
   # What an expression is on the path, and the blanks with its own.
-  defp step(expr, before, blanks) do
+  defp outline([expr | rest], before, path, blanks) do
     case blank(expr, before) do
-      nil -> {expr, blanks}
-      {form, value} -> {form, [value | blanks]}
+      nil -> outline(rest, expr, [expr | path], blanks)
+      {form, value} -> outline(rest, expr, [form | path], [value | blanks])
     end
   end
 
@@ -106,14 +121,25 @@ defmodule Linx.Netfilter.Encoder.Pattern do
 
   # -- templates -------------------------------------------------------------------------------------------------------
 
-  defp template(exprs, family) do
-    {exprs, _state} = Enum.map_reduce(exprs, {nil, 0}, &mark/2)
+  # The size of the pieces that are bytes, and all in order. Blanks are gathered from the last to the first, and numbered so.
+  defp template(exprs, blanks, family) do
+    {exprs, _state} = Enum.map_reduce(exprs, {nil, blanks - 1}, &mark/2)
 
-    exprs
-    |> Guard.expand(family)
-    |> Enum.flat_map(&pieces/1)
-    |> joined()
+    pieces =
+      exprs
+      |> Guard.expand(family)
+      |> Enum.flat_map(&pieces/1)
+      |> joined()
+
+    {for(piece <- pieces, is_binary(piece), reduce: 0, do: (sum -> sum + byte_size(piece))),
+     pieces}
   end
+
+  defp filled([number | rest], blanks) when is_integer(number),
+    do: byte_size(elem(blanks, number)) + filled(rest, blanks)
+
+  defp filled([_bytes | rest], blanks), do: filled(rest, blanks)
+  defp filled([], _blanks), do: 0
 
   # `expand` joins neighbouring comparisons: the numbers of their blanks go along as parts of the value.
   defp mark(expr, {before, number}) do
@@ -122,10 +148,10 @@ defmodule Linx.Netfilter.Encoder.Pattern do
         {expr, {expr, number}}
 
       {_, %Expr{name: :cmp, data: data}} ->
-        {%{expr | data: Map.put(data, :parts, [number])}, {expr, number + 1}}
+        {%{expr | data: Map.put(data, :parts, [number])}, {expr, number - 1}}
 
       {_, _} ->
-        {%Expr{name: :blank, data: number}, {expr, number + 1}}
+        {%Expr{name: :blank, data: number}, {expr, number - 1}}
     end
   end
 
@@ -137,7 +163,7 @@ defmodule Linx.Netfilter.Encoder.Pattern do
     # The value is the last there is, but for its padding.
     head = byte_size(bytes) - size - Bitwise.band(-size, 3)
     <<head::binary-size(^head), _::binary-size(^size), padding::binary>> = bytes
-    [head | parts] ++ [padding]
+    [head | parts] ++ if(padding == <<>>, do: [], else: [padding])
   end
 
   defp pieces(expr), do: [Expressions.element(expr)]
@@ -145,10 +171,4 @@ defmodule Linx.Netfilter.Encoder.Pattern do
   defp joined([a, b | rest]) when is_binary(a) and is_binary(b), do: joined([a <> b | rest])
   defp joined([piece | rest]), do: [piece | joined(rest)]
   defp joined([]), do: []
-
-  defp fill([number | rest], blanks) when is_integer(number),
-    do: [elem(blanks, number) | fill(rest, blanks)]
-
-  defp fill([bytes | rest], blanks), do: [bytes | fill(rest, blanks)]
-  defp fill([], _blanks), do: []
 end

@@ -3,23 +3,27 @@ defmodule Linx.Netfilter.Encoder.Place do
   # Where in a ruleset a message comes from, for the errors of values that have no form on the wire.
 
   @doc """
-  What `fun` gives, with the place. A value that the validators let pass and that has no form on the wire is thrown as
+  What `fun` gives. A value that the validators let pass and that has no form on the wire is thrown as
   `{:unencodable, at, text}`.
   """
-  @spec at(keyword(), (-> result)) :: {result, keyword()} when result: var
+  @spec at(keyword(), (-> result)) :: result when result: var
   def at(at, fun) do
-    {fun.(), at}
+    fun.()
   rescue
     error in [ArgumentError, KeyError, FunctionClauseError, Protocol.UndefinedError] ->
-      throw({:unencodable, at, Exception.message(error)})
+      unencodable!(at, error)
   end
+
+  @doc "Throws what such an exception says."
+  @spec unencodable!(keyword(), Exception.t()) :: no_return()
+  def unencodable!(at, error), do: throw({:unencodable, at, Exception.message(error)})
 
   @doc "What push answers for it."
   @spec unencodable(keyword(), String.t()) :: Linx.Netfilter.Encoder.unencodable()
   def unencodable(at, text) do
     kind =
       cond do
-        at[:rule] || at[:tag] || at[:handle] -> :bad_rule
+        Enum.any?([:rule, :tag, :handle], &Keyword.has_key?(at, &1)) -> :bad_rule
         at[:elements] -> :bad_set_element
         at[:set] -> :bad_set
         at[:object] -> :bad_object

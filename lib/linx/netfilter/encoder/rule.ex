@@ -3,9 +3,8 @@ defmodule Linx.Netfilter.Encoder.Rule do
   # NEWRULE, and before it the sets and chains of the rule's own.
 
   import Linx.Netfilter.Wire
-  import Linx.Netfilter.Encoder.Message
 
-  alias Linx.Netfilter.Encoder.{Anonymous, Bound, Expressions, Pattern, Place}
+  alias Linx.Netfilter.Encoder.{Anonymous, Bound, Expressions, Frames, Pattern, Place}
   alias Linx.Netfilter.{Guard, Rule, Table, Userdata}
   alias Linx.Netfilter.Wire.Writer
   alias Linx.Netlink.Message
@@ -16,69 +15,144 @@ defmodule Linx.Netfilter.Encoder.Rule do
   @create 0x400
   @append 0x800
 
+  # An attribute's length has sixteen bits.
+  @room 0xFFFB
+
   @typedoc "The next set's id in the batch, and what was written before."
   @type state :: {pos_integer(), Pattern.memory()}
 
-  @typedoc "A chain's name, or its id in the batch."
-  @type chain :: String.t() | {:id, pos_integer()}
+  @typedoc "Family, table, and the chain's name, or its id in the batch."
+  @type chain :: {Table.family(), String.t(), String.t() | {:id, pos_integer()}}
 
   @doc "A rule without sets of its own."
   @spec bare(Rule.t(), Table.family(), String.t(), String.t(), keyword()) :: Message.t()
   def bare(rule, family, table_name, chain_name, opts) do
     exprs = rule.expressions |> Guard.expand(family) |> Expressions.list()
-    whole(rule_message(exprs, rule, family, table_name, chain_name, opts))
+    message(exprs, rule, head({family, table_name, chain_name}, opts))
   end
 
+  @doc "A chain's rules, of which the first is at `at` with `rule: 0`."
+  @spec all([Rule.t()], chain(), keyword(), state(), Frames.t()) :: {Frames.t(), state()}
+  def all(rules, chain, at, state, frames),
+    do: from(rules, 0, chain, head(chain, []), at, state, frames)
+
   @doc """
-  The rule's messages with their place `at`.
+  One rule. Options: `:replace`, `:position`.
 
   A rule's own sets and chains come before it in the batch; the rule names them by id, since the kernel makes their names.
   """
-  @spec messages(Rule.t(), Table.family(), String.t(), chain(), keyword(), state(), keyword()) ::
-          {list(), state()}
-  def messages(rule, family, table_name, chain, opts, state, at) do
-    {result, _at} =
-      Place.at(at, fn -> write(rule, family, table_name, chain, opts, state, at) end)
+  @spec one(Rule.t(), chain(), keyword(), keyword(), state(), Frames.t()) ::
+          {Frames.t(), state()}
+  def one(rule, chain, opts, at, {id, memory} = state, frames) do
+    head = Place.at(at, fn -> head(chain, opts) end)
 
-    result
-  end
-
-  defp write(rule, family, table_name, chain, opts, {id, memory}, at) do
-    case Pattern.write(rule.expressions, family, memory) do
-      {exprs, memory} ->
-        {[{rule_message(exprs, rule, family, table_name, chain, opts), at}], {id, memory}}
-
-      :own ->
-        with_sets(rule, family, table_name, chain, opts, {id, memory}, at)
+    case plain(rule, chain, head, at, nil, memory, frames.bytes) do
+      :own -> with_own(rule, chain, head, at, state, frames)
+      {bytes, memory} -> {frames |> Frames.run(at, nil) |> Frames.grown(bytes, 1), {id, memory}}
     end
   end
 
-  defp with_sets(rule, family, table_name, chain, opts, {id, memory}, at) do
-    exprs = Guard.expand(rule.expressions, family)
-    {exprs, sets, id} = Anonymous.sets(exprs, family, table_name, id, at)
-    {exprs, chains, state} = Bound.chains(exprs, family, table_name, {id, memory}, at)
-    message = rule_message(Expressions.list(exprs), rule, family, table_name, chain, opts)
-    {[sets, chains, {message, at}], state}
+  # -- many ------------------------------------------------------------------------------------------------------------
+
+  # A run of rules without anything of their own, a rule with, and again.
+  defp from([], _index, _chain, _head, _at, state, frames), do: {frames, state}
+
+  defp from(rules, index, chain, head, at, {id, memory}, frames) do
+    frames = Frames.run(frames, at, index)
+    {rest, next, bytes, memory} = written(rules, index, chain, head, at, memory, frames.bytes)
+    frames = Frames.grown(frames, bytes, next - index)
+
+    case rest do
+      [] ->
+        {frames, {id, memory}}
+
+      [rule | rest] ->
+        place = at ++ [rule: next]
+        {frames, state} = with_own(rule, chain, head, place, {id, memory}, frames)
+        from(rest, next + 1, chain, head, at, state, frames)
+    end
   end
 
-  # In pieces, of which most are a pattern's own: the batch becomes one binary when it is sent. To make one of each message on the
-  # way costs more than all else, since the collector runs for each few hundred.
-  defp rule_message(exprs, rule, family, table_name, chain, opts) do
-    {flags, place} = place(opts)
+  defp written([rule | rest] = rules, index, chain, head, at, memory, bytes) do
+    case plain(rule, chain, head, at, index, memory, bytes) do
+      :own -> {rules, index, bytes, memory}
+      {bytes, memory} -> written(rest, index + 1, chain, head, at, memory, bytes)
+    end
+  end
 
-    payload = [
-      Header.encode(family, 0),
-      Writer.text(nfta_rule_table(), table_name),
-      chain(chain),
-      place,
-      Writer.pieces(nfta_rule_expressions(), exprs),
-      case Userdata.rule(rule) do
-        <<>> -> []
-        bytes -> Writer.attr(nfta_rule_userdata(), bytes)
-      end
-    ]
+  defp written([], index, _chain, _head, _at, memory, bytes), do: {[], index, bytes, memory}
+
+  # -- one -------------------------------------------------------------------------------------------------------------
+
+  # The rule behind `bytes`, or `:own`. Each byte is written once.
+  defp plain(rule, {family, _, _}, {flags, head}, at, index, memory, bytes) do
+    case Pattern.find(rule.expressions, family, memory) do
+      {size, pieces, blanks, memory} ->
+        userdata = userdata(rule)
+
+        bytes =
+          <<bytes::binary, byte_size(head) + size + byte_size(userdata) + 20::native-32,
+            0x0A00 + nft_msg_newrule()::native-16, flags::native-16, 0::64, head::binary,
+            nest(size)::binary>>
+
+        bytes = Pattern.fill(pieces, blanks, bytes)
+        {if(userdata == <<>>, do: bytes, else: <<bytes::binary, userdata::binary>>), memory}
+
+      :own ->
+        :own
+    end
+  rescue
+    error in [ArgumentError, KeyError, FunctionClauseError, Protocol.UndefinedError] ->
+      Place.unencodable!(if(index, do: at ++ [rule: index], else: at), error)
+  end
+
+  defp with_own(rule, {family, table_name, _} = chain, head, at, {id, memory}, frames) do
+    {exprs, sets, id} =
+      Place.at(at, fn ->
+        rule.expressions
+        |> Guard.expand(family)
+        |> Anonymous.sets(family, table_name, id)
+      end)
+
+    frames = Enum.reduce(sets, frames, &Frames.add(&2, &1, at))
+    {exprs, state, frames} = Bound.chains(exprs, chain, at, {id, memory}, frames)
+    message = Place.at(at, fn -> exprs |> Expressions.list() |> message(rule, head) end)
+    {Frames.add(frames, message, at), state}
+  end
+
+  defp message(exprs, rule, {flags, head}) do
+    exprs = IO.iodata_to_binary(exprs)
+
+    payload =
+      <<head::binary, nest(byte_size(exprs))::binary, exprs::binary, userdata(rule)::binary>>
 
     %Message{type: 0x0A00 + nft_msg_newrule(), flags: flags, payload: payload}
+  end
+
+  defp nest(size) when size <= @room,
+    do: <<size + 4::native-16, 0x8000 + nfta_rule_expressions()::native-16>>
+
+  defp nest(size),
+    do: raise(ArgumentError, "expressions of #{size} bytes; a 16-bit length holds #{@room}")
+
+  defp userdata(rule) do
+    case Userdata.rule(rule) do
+      <<>> -> <<>>
+      bytes -> Writer.attr(nfta_rule_userdata(), bytes)
+    end
+  end
+
+  # What comes before the expressions, the same for all of a chain: nlmsghdr's flags, and the bytes.
+  defp head({family, table_name, chain}, opts) do
+    {flags, place} = place(opts)
+
+    {flags,
+     IO.iodata_to_binary([
+       Header.encode(family, 0),
+       Writer.text(nfta_rule_table(), table_name),
+       chain(chain),
+       place
+     ])}
   end
 
   # By name, or by the id that a chain without one has in its batch.

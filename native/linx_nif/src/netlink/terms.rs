@@ -15,6 +15,7 @@ use rustler::{
 
 use super::dump::DumpResource;
 use super::exchange::{Answer, Events, State};
+use crate::list::List;
 use crate::reply::fault_term;
 
 const NLM_F_REQUEST: u16 = 1;
@@ -138,6 +139,18 @@ pub fn frames(requests: ListIterator<'_>, first: u32) -> NifResult<(Vec<u8>, u32
         seq += u32::from(requests.peek().is_some());
     }
     Ok((bytes, seq))
+}
+
+/// The messages in `parts` as requests with the sequence numbers `seqs`, of which there are as many as messages.
+pub fn numbered(List(parts): &List<Binary<'_>>, seqs: (u32, u32)) -> NifResult<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+    for part in parts {
+        bytes.extend_from_slice(part);
+    }
+    match frame::number(&mut bytes, NLM_F_REQUEST, seqs.0) {
+        Some(next) if u64::from(seqs.1) + 1 == next => Ok(bytes),
+        _ => Err(Error::BadArg),
+    }
 }
 
 /// `{:ok, messages, :empty | :more | :overrun}` or `{:error, {stage, errno}}`.

@@ -55,6 +55,29 @@ pub fn push(buffer: &mut Vec<u8>, kind: u16, flags: u16, seq: u32, payload: &[u8
     true
 }
 
+/// Gives the messages in `buffer` the sequence numbers from `first` on, and `flags` besides their own. The number after the
+/// last one's; None if the buffer does not end with a message.
+pub fn number(buffer: &mut [u8], flags: u16, first: u32) -> Option<u64> {
+    let mut seq = u64::from(first);
+    let mut rest = buffer;
+    while !rest.is_empty() {
+        let length = u32_at(rest, 0)? as usize;
+        let flags = u16_at(rest, 6)? | flags;
+        if length < HEADER {
+            return None;
+        }
+        let (message, after) = rest.split_at_mut_checked(align(length))?;
+        message.get_mut(6..8)?.copy_from_slice(&flags.to_ne_bytes());
+        let number = u32::try_from(seq).ok()?;
+        message
+            .get_mut(8..12)?
+            .copy_from_slice(&number.to_ne_bytes());
+        seq += 1;
+        rest = after;
+    }
+    Some(seq)
+}
+
 impl<'a> Iterator for Frames<'a> {
     type Item = Result<Frame<'a>, Malformed>;
 
@@ -131,6 +154,29 @@ mod tests {
         );
         assert_eq!(frames.left(), 16);
         assert_eq!(frames.next().unwrap().unwrap().seq, 8);
+    }
+
+    #[test]
+    fn messages_are_numbered_and_flagged() {
+        let mut bytes = Vec::new();
+        assert!(push(&mut bytes, 24, 0x400, 0, &[1, 2, 3]));
+        assert!(push(&mut bytes, 25, 0, 0, &[]));
+        assert_eq!(number(&mut bytes, 1, u32::MAX - 1), Some(1 << 32));
+        let frames: Vec<_> = Frames::new(&bytes).flatten().collect();
+        assert_eq!((frames[0].seq, frames[0].flags), (u32::MAX - 1, 0x401));
+        assert_eq!((frames[1].seq, frames[1].flags), (u32::MAX, 1));
+        assert_eq!(frames[0].payload, [1, 2, 3]);
+        assert_eq!(number(&mut [], 1, 7), Some(7));
+    }
+
+    #[test]
+    fn what_is_no_sequence_of_messages_is_not_numbered() {
+        for length in [0, 15, 21, u32::MAX] {
+            assert_eq!(number(&mut message(length, &[1, 2, 3, 4]), 1, 1), None);
+        }
+        assert_eq!(number(&mut [0; 3], 1, 1), None);
+        let mut two = [message(16, &[]), message(16, &[])].concat();
+        assert_eq!(number(&mut two, 1, u32::MAX), None, "numbers end");
     }
 
     #[test]
