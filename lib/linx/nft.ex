@@ -49,11 +49,11 @@ defmodule Linx.NFT do
 
   Option `:file` names the text in error messages (default `"nofile"`), and relative includes are looked up beside it.
 
-  Returns `{:error, %Linx.NFT.ParseError{}}` at the first mistake. Source: nft(8).
+  Returns `{:error, %Linx.NFT.ParseError{}}` at the first mistake; another option raises `ArgumentError`. Source: nft(8).
   """
   @spec parse(String.t(), keyword()) :: {:ok, Ruleset.t()} | {:error, ParseError.t()}
   def parse(source, opts \\ []) when is_binary(source) do
-    file = Keyword.get(opts, :file, "nofile")
+    [file: file] = Keyword.validate!(opts, file: "nofile")
     context = [file: file, source: source]
 
     with {:ok, tokens} <- Tokenizer.tokenize(source, file: file),
@@ -83,8 +83,9 @@ defmodule Linx.NFT do
   Without interpolation it is computed when the module is compiled. Raises `Linx.NFT.ParseError` there for a mistake in
   the text. Takes no modifiers.
   """
-  defmacro sigil_NFT({:<<>>, meta, [source]}, modifiers)
-           when is_binary(source) and is_list(modifiers) do
+  defmacro sigil_NFT(text, modifiers)
+
+  defmacro sigil_NFT({:<<>>, meta, [source]}, []) when is_binary(source) do
     caller = __CALLER__
     # The text of a heredoc begins on the line after its quotes.
     heredoc? = Keyword.has_key?(meta, :indentation)
@@ -100,6 +101,10 @@ defmodule Linx.NFT do
     else
       {:error, %ParseError{} = error} -> raise error
     end
+  end
+
+  defmacro sigil_NFT(_text, modifiers) do
+    raise ArgumentError, "~NFT takes no modifiers, got: #{inspect(modifiers)}"
   end
 
   defp quoted!({:ok, value}), do: value

@@ -224,6 +224,11 @@ defmodule Linx.NFT.FormatterTest do
              ~r/^# <unsupported expression: future>.*accept$/
   end
 
+  test "a load that nothing is done with is not left out" do
+    assert rule([Expr.payload(:transport, 2, 2)]) == "# <unsupported expression: payload>"
+    assert rule([Expr.meta(:mark), Expr.ct(:mark)]) == "# <unsupported expression: meta>"
+  end
+
   test "whatever an expression holds, there is text" do
     junk = [
       nil,

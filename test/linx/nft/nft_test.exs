@@ -296,6 +296,16 @@ defmodule Linx.NFTTest do
   end
 
   describe "the sigil" do
+    test "takes no modifiers, and parse/2 no option but the file" do
+      for text <- [~S(~NFT"table inet t { }"a), ~S(~NFT"table inet #{name} { }"ab)] do
+        assert_raise ArgumentError, ~r/no modifiers/, fn ->
+          Code.eval_string("import Linx.NFT\nname = \"t\"\n" <> text)
+        end
+      end
+
+      assert_raise ArgumentError, ~r/line/, fn -> Linx.NFT.parse("", line: 3) end
+    end
+
     test "takes values of every kind" do
       {:ok, ip} = Linx.IP.parse("10.0.0.5")
       lan = {:prefix, {10, 0, 0, 0}, 8}

@@ -131,6 +131,10 @@ defmodule Linx.NFT.Formatter.Tables do
     comment = if rule.comment, do: [" comment ", Value.quoted(rule.comment)], else: ""
 
     case RuleText.statements(rule.expressions, context) do
+      # Loads that nothing is done with have no words.
+      {:ok, []} when rule.expressions != [] ->
+        unsupported(rule, context, to_string(hd(rule.expressions).name))
+
       {:ok, pieces} ->
         [pieces |> Enum.map(&piece(&1, context, depth)) |> Enum.intersperse(" "), comment]
 
