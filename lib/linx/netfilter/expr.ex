@@ -57,7 +57,13 @@ defmodule Linx.Netfilter.Expr do
   """
   @spec immediate(Verdict.input() | binary() | integer()) :: t()
   def immediate(value) when is_binary(value), do: load(value)
-  def immediate(value) when is_integer(value), do: load(<<value::native-32>>)
+
+  def immediate(value) when is_integer(value) and value in -0x80000000..0xFFFFFFFF,
+    do: load(<<value::native-32>>)
+
+  def immediate(value) when is_integer(value),
+    do: raise(ArgumentError, "#{value} takes more than 32 bits; give the bytes of a longer value")
+
   def immediate(verdict), do: new(:immediate, Verdict.new!(verdict))
 
   @doc "Loads the constant `value` (1..64 bytes) into register `dreg`."
@@ -265,17 +271,29 @@ defmodule Linx.Netfilter.Expr do
 
   Options: `:prefix` (at most 127 bytes), `:snaplen` (bytes of packet to copy), `:qthreshold` (packets per message),
   `:level` (`:emerg` to `:debug`, `:audit`; excludes the group), `:flags`
-  (`:tcp_seq`, `:tcp_opt`, `:ip_opt`, `:uid`, `:macdecode`). Raises `ArgumentError` for a longer prefix.
+  (`:tcp_seq`, `:tcp_opt`, `:ip_opt`, `:uid`, `:macdecode`). Raises `ArgumentError` for a longer prefix and for a group that is no
+  16-bit number.
   """
   @spec log(keyword()) :: t()
   def log(opts \\ []) do
-    with %{prefix: prefix} <- Map.new(opts), true <- byte_size(prefix) > 127 do
-      raise ArgumentError, "log prefix exceeds 127 bytes"
-    end
-
+    Enum.each(opts, &log_option/1)
     data = if opts[:level], do: %{}, else: %{group: 5000}
     keyed(:log, data, opts, [:group, :prefix, :snaplen, :qthreshold, :level, :flags])
   end
+
+  # NF_LOG_PREFIXLEN
+  defp log_option({:prefix, text}) when byte_size(text) > 127,
+    do: raise(ArgumentError, "log prefix exceeds 127 bytes")
+
+  defp log_option({:prefix, text}) do
+    if not is_binary(text) or String.contains?(text, <<0>>),
+      do: raise(ArgumentError, "log prefix is no text: #{inspect(text)}")
+  end
+
+  defp log_option({:group, group}) when group not in 0..0xFFFF,
+    do: raise(ArgumentError, "not a log group: #{inspect(group)}")
+
+  defp log_option(_option), do: :ok
 
   @doc """
   Refuses the packet with an answer: `:icmp_unreach` (`:icmp_code`, default 3), `:tcp_reset`, or `:icmpx_unreach`, which

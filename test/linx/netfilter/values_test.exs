@@ -271,6 +271,22 @@ defmodule Linx.Netfilter.ValuesTest do
                Expr.masquerade(port_min: 1, port_max: 2)
     end
 
+    test "constants, groups and prefixes that have no place in a message raise" do
+      assert Expr.immediate(-1).data.data == <<0xFFFFFFFF::32>>
+      assert Expr.immediate(0xFFFFFFFF) == Expr.immediate(-1)
+
+      for fun <- [
+            fn -> Expr.immediate(0x1_0000_0000) end,
+            fn -> Expr.immediate(-0x80000001) end,
+            fn -> Expr.log(group: 65_536) end,
+            fn -> Expr.log(group: -1) end,
+            fn -> Expr.log(prefix: "a\0b") end,
+            fn -> Expr.log(prefix: :text) end,
+            fn -> Expr.log(prefix: String.duplicate("x", 128)) end
+          ],
+          do: assert_raise(ArgumentError, fun)
+    end
+
     test "a literal set keeps its elements as a named set does" do
       assert Expr.set_literal(["10.0.0.0/8", "10.0.0.1"], :ipv4_addr).data.elements == [
                {:prefix, {10, 0, 0, 0}, 8},
