@@ -152,6 +152,30 @@ defmodule Linx.Integration.TtySshTest do
     assert run(t, "1 + 41") == "42"
   end
 
+  # OTP's daemon alone takes what comes after the first byte for Latin-1, and all that follows it.
+  test "a character that comes in two pieces is whole", %{port: port} do
+    t = login(port)
+    spawned(t)
+    attach(t)
+    expect("sh-> ")
+    byte = "head -c 1 | od -An -tx1"
+
+    type(t, "stty raw -echo; echo rea''dy; #{byte}; #{byte}; head -c 6; stty sane; echo en''d\r")
+    expect("ready")
+    type(t, <<0xC3>>)
+    expect("c3")
+    type(t, <<0xA9>>)
+    expect("a9")
+    type(t, "caf€")
+    expect("caf€")
+    expect("end\r\n")
+    type(t, "echo 'é€' en''d\r")
+    expect("é€ end\r\n")
+    type(t, "exit\r")
+    expect("{:ok, {:exited, 0}}")
+    assert run(t, "~s(é€)") == "\"é€\""
+  end
+
   test "a paste arrives whole", %{port: port, tmp_dir: dir} do
     t = login(port)
     spawned(t)

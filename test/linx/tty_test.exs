@@ -226,6 +226,42 @@ defmodule Linx.TtyTest do
       end
     end
 
+    test "an ssh session's driver takes bytes where it took UTF-8, and UTF-8 again" do
+      tty = {:state, :tty, :reader, :writer, %{input: :raw, output: :cooked}, :more}
+      leader = self()
+
+      state = fn encoding, deduced, group ->
+        data = {:state, :cm, 0, :pty, encoding, deduced, group, :shell, :exec, tty}
+        {:state, :cm, :ssh_cli, data, 0, false}
+      end
+
+      for deduced <- [:undefined, :utf8] do
+        {:ok, driver} = GenServer.start_link(Driver, state.(:utf8, deduced, leader))
+        assert Otp.bytes(driver, leader, ?m) == {:ok, {:utf8, deduced}}
+        assert_received {^driver, {:data, [?m]}}
+        assert :sys.get_state(driver) == state.(:latin1, :latin1, leader)
+        assert Otp.characters(driver, leader, {:utf8, deduced}, ?n) == :ok
+        assert_received {^driver, {:data, [?n]}}
+        assert :sys.get_state(driver) == state.(:utf8, deduced, leader)
+      end
+
+      # Another's session, a terminal of Latin-1, and what is no such driver.
+      for other <- [
+            state.(:utf8, :utf8, :another),
+            state.(:latin1, :undefined, leader),
+            state.(:utf8, :latin1, leader),
+            state.(:utf16, :utf8, leader),
+            {:server, {:state, tty}}
+          ] do
+        {:ok, driver} = GenServer.start_link(Driver, other)
+        assert Otp.bytes(driver, leader, ?m) == :none
+        assert Otp.characters(driver, :nobody, {:utf8, :utf8}, ?n) == :ok
+        assert :sys.get_state(driver) == other
+      end
+
+      assert Otp.bytes(nil, leader, ?m) == :none
+    end
+
     test "a group leader that is not OTP's has no driver" do
       {:ok, leader} = StringIO.open("")
       assert Otp.driver(leader) == nil

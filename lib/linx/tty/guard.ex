@@ -13,7 +13,7 @@ defmodule Linx.Tty.Guard do
   defmodule Bracket do
     @moduledoc false
     # One terminal taken over, by its resource (`terminal`) or by the process that reads its group leader (`keyboard`).
-    # `id` marks its messages; `typed` are keys that came before.
+    # `id` marks its messages; `typed` are keys that came before. `bytes`: the driver takes the characters 0 to 255 for bytes.
     defstruct [
       :id,
       :key,
@@ -24,6 +24,7 @@ defmodule Linx.Tty.Guard do
       :terminal,
       :keyboard,
       typed: "",
+      bytes: false,
       undo: []
     ]
   end
@@ -177,19 +178,28 @@ defmodule Linx.Tty.Guard do
 
   defp take_leader(leader, bracket) do
     bracket =
-      case Otp.output(bracket.driver, :raw) do
-        {:ok, before} -> did(bracket, {:output, bracket.driver, before})
-        :none -> bracket
-      end
-
-    bracket =
       case echo(leader, false) do
         true -> did(bracket, {:echo, leader})
         _ -> bracket
       end
 
     keyboard = Keyboard.start(leader, bracket.driver, bracket.owner, bracket.id)
-    {:ok, did(%{bracket | keyboard: keyboard}, {:keyboard, keyboard})}
+    bracket = did(%{bracket | keyboard: keyboard}, {:keyboard, keyboard})
+
+    bracket =
+      case Otp.output(bracket.driver, :raw) do
+        {:ok, before} -> did(bracket, {:output, bracket.driver, before})
+        :none -> bracket
+      end
+
+    # While the keyboard reads, at both ends: it is what the marks are for.
+    case Otp.bytes(bracket.driver, leader, Keyboard.switch()) do
+      {:ok, before} ->
+        {:ok, did(%{bracket | bytes: true}, {:bytes, bracket.driver, leader, before})}
+
+      :none ->
+        {:ok, bracket}
+    end
   end
 
   # OTP's driver handles SIGWINCH where a shell runs; elsewhere nobody has asked for it.
@@ -211,6 +221,10 @@ defmodule Linx.Tty.Guard do
   defp put_back({:terminal, terminal}), do: Native.terminal_close(terminal)
   defp put_back({:reader, tty}), do: Otp.enable_reader(tty)
   defp put_back({:output, driver, before}), do: Otp.output(driver, before)
+
+  defp put_back({:bytes, driver, leader, before}),
+    do: Otp.characters(driver, leader, before, Keyboard.switch())
+
   defp put_back({:echo, leader}), do: echo(leader, true)
   defp put_back({:keyboard, keyboard}), do: Keyboard.stop(keyboard)
 

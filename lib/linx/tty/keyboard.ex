@@ -4,7 +4,7 @@ defmodule Linx.Tty.Keyboard do
   # I/O protocol, so the group leader may be another node's.
   #
   # To `owner`, each with `id`:
-  #   {:linx_tty, id, {:data, bytes}}   one for each `want/1`, UTF-8
+  #   {:linx_tty, id, {:data, bytes}}   one for each `want/1`
   #   {:linx_tty, id, :interrupt}       ctrl-c, where the driver makes it a signal (ssh_cli, user_drv)
   #   {:linx_tty, id, {:size, size}}    at first, and when it has changed
   #   {:linx_tty, id, :eof}             the group leader is gone, or has no more input
@@ -21,8 +21,9 @@ defmodule Linx.Tty.Keyboard do
   @poll 250
   @most 65_536
   @patience 2_000
-  # A noncharacter: no keyboard sends it.
+  # Noncharacters: no keyboard sends them.
   @mark 0x10FFFE
+  @switch 0x10FFFF
 
   defstruct [
     :leader,
@@ -35,8 +36,13 @@ defmodule Linx.Tty.Keyboard do
     typed: [],
     count: 0,
     wanted: false,
-    ended: false
+    ended: false,
+    bytes: false
   ]
+
+  @doc "The character after which characters are bytes, and after the next of which they are characters again."
+  @spec switch() :: char()
+  def switch, do: @switch
 
   @doc "Starts reading. `driver` is nil for a group leader that is not OTP's."
   @spec start(pid(), pid() | nil, pid(), non_neg_integer()) :: pid()
@@ -168,8 +174,12 @@ defmodule Linx.Tty.Keyboard do
   # A character that the group leader could not give us: the loss is its.
   defp answered(state, {:error, {:no_translation, _, _}}), do: state
 
-  defp answered(state, chars) when is_list(chars) or is_binary(chars),
-    do: %{state | typed: [chars | state.typed], count: state.count + 1}
+  defp answered(state, chars) when is_list(chars) or is_binary(chars) do
+    case IO.chardata_to_string(chars) do
+      <<@switch::utf8>> -> %{state | bytes: not state.bytes}
+      text -> %{state | typed: [encode(text, state.bytes) | state.typed], count: state.count + 1}
+    end
+  end
 
   # eof, {:error, :terminated}, {:error, :enotsup}
   defp answered(%{ended: true} = state, _end), do: state
@@ -187,7 +197,10 @@ defmodule Linx.Tty.Keyboard do
 
   defp deliver(state), do: state
 
-  defp text(typed), do: typed |> Enum.reverse() |> IO.chardata_to_string()
+  defp encode(text, false), do: text
+  defp encode(text, true), do: for(<<char::utf8 <- text>>, into: "", do: <<char>>)
+
+  defp text(typed), do: typed |> Enum.reverse() |> IO.iodata_to_binary()
 
   # -- the size --------------------------------------------------------------------------------------------------------
 
@@ -239,7 +252,9 @@ defmodule Linx.Tty.Keyboard do
     collect(state, marks)
   end
 
-  defp collect(state, 0), do: Otp.typed(state.leader, state.driver, text(state.typed))
+  defp collect(state, 0),
+    do: Otp.typed(state.leader, state.driver, String.replace_invalid(text(state.typed)))
+
   defp collect(%{ended: true}, _marks), do: :ok
 
   defp collect(state, marks) do

@@ -7,14 +7,16 @@ defmodule Linx.Tty.Otp do
   #   user_drv     the driver of the VM's own terminal, a gen_statem: {:server, data}, or {:switch_loop, _} in the ^G menu.
   #                data is a record whose first field is prim_tty's state
   #   ssh_cli      the driver of an ssh session's shell, in a ssh_client_channel: {:state, cm, :ssh_cli, data, ...}.
-  #                data is a record whose last field is prim_tty's state
+  #                data is a record whose last field is prim_tty's state: {:state, cm, channel, pty, encoding,
+  #                deduced_encoding, group, ...}
   #   prim_tty     {:state, tty, reader, writer, options, ...} with options %{input: _, output: :cooked | :raw}
   #   group        a group leader with one of these as its driver
   #
   # Without it: :controlling shares the terminal's input with iex, and :group_leader's output passes prim_tty's line
   # editor, which shows control characters as ^X.
 
-  @timeout 2_000
+  @timeout 5_000
+  @encodings [:utf8, :latin1, :undefined]
 
   @doc """
   Whether the VM's own terminal is not the one behind `group_leader`: it is an ssh session's, or another node's.
@@ -192,6 +194,66 @@ defmodule Linx.Tty.Otp do
   end
 
   defp prim_tty(_data, _at), do: :none
+
+  # -- an ssh session's characters -------------------------------------------------------------------------------------
+
+  @doc """
+  Has an ssh session's driver pass bytes, both ways and each as the character of that number, instead of UTF-8. Gives
+  what `characters/4` needs; `:none` where that is not to be had.
+
+  ssh_cli takes each packet for a text of its own: one that ends within a character it takes for Latin-1, and all that
+  follow with it. A paste is cut into packets wherever they are full.
+
+  The group leader reads `mark` between the last of the characters and the first of the bytes.
+  """
+  @spec bytes(pid() | nil, pid(), char()) :: {:ok, {atom(), atom()}} | :none
+  def bytes(driver, leader, mark) when is_pid(driver) and node(driver) == node() do
+    with {:ok, state} <- state(driver),
+         {:ok, {:utf8, deduced} = before} when deduced != :latin1 <- encodings(state, leader),
+         :ok <- encode(driver, leader, {:latin1, :latin1}, mark) do
+      {:ok, before}
+    else
+      _ -> :none
+    end
+  end
+
+  def bytes(_driver, _leader, _mark), do: :none
+
+  @doc "Undoes `bytes/3`; the group leader reads `mark` between the last byte and the first character."
+  @spec characters(pid(), pid(), {atom(), atom()}, char()) :: :ok
+  def characters(driver, leader, before, mark) do
+    _ = encode(driver, leader, before, mark)
+    :ok
+  end
+
+  # What the driver has read before this it has sent to the group leader, and so the mark comes in its place.
+  defp encode(driver, leader, {encoding, deduced}, mark) do
+    attempt(fn ->
+      :sys.replace_state(
+        driver,
+        fn state ->
+          with {:ok, _} <- encodings(state, leader) do
+            send(leader, {self(), {:data, [mark]}})
+            data = state |> elem(3) |> put_elem(4, encoding) |> put_elem(5, deduced)
+            put_elem(state, 3, data)
+          else
+            _ -> state
+          end
+        end,
+        @timeout
+      )
+
+      :ok
+    end)
+  end
+
+  defp encodings({:state, _cm, :ssh_cli, data, _id, _closed}, leader)
+       when is_tuple(data) and tuple_size(data) > 6 and elem(data, 0) == :state and
+              elem(data, 4) in @encodings and elem(data, 5) in @encodings and
+              elem(data, 6) == leader,
+       do: {:ok, {elem(data, 4), elem(data, 5)}}
+
+  defp encodings(_state, _leader), do: :none
 
   # -- the group leader ------------------------------------------------------------------------------------------------
 

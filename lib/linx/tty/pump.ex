@@ -186,6 +186,12 @@ defmodule Linx.Tty.Pump do
   end
 
   defp act({:terminal, characters}, pump) do
+    # Over ssh each byte goes as a character.
+    characters =
+      if pump.bracket.bytes,
+        do: :unicode.characters_to_binary(characters, :latin1),
+        else: characters
+
     case :io.request(pump.leader, {:put_chars, :unicode, characters}) do
       :ok -> pump
       {:error, _} -> stop(pump, {:error, :gl_eof}, "")
