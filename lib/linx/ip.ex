@@ -23,6 +23,7 @@ defmodule Linx.IP do
   way, `import Linx.IP, only: [sigil_IP: 2]`.
   """
 
+  import Bitwise
   import Kernel, except: [to_string: 1]
 
   alias Linx.IP.Subnet
@@ -129,88 +130,91 @@ defmodule Linx.IP do
 
   # -- reading ---------------------------------------------------------------------------------------------------------
 
-  defp inet(string) do
-    case quad(string) do
+  defp inet(text) do
+    case quad(text, nil, 0, 3) do
       nil -> nil
       bytes -> %__MODULE__{bytes: bytes, family: :inet}
     end
   end
 
-  defp quad(string), do: quad(string, <<>>)
+  # `octet` is the number so far, nil before its first digit; `done` those before it, as one number; `dots` are still to
+  # come. A zero at the front means octal to some programs and nothing to others; inet_pton refuses it.
+  defp quad(<<digit, rest::binary>>, nil, done, dots) when digit in ?0..?9,
+    do: quad(rest, digit - ?0, done, dots)
 
-  defp quad(string, done) do
-    case octet(string) do
-      {n, ""} when byte_size(done) == 3 -> <<done::binary, n>>
-      {n, <<?., rest::binary>>} when byte_size(done) < 3 -> quad(rest, <<done::binary, n>>)
-      _ -> nil
-    end
-  end
+  defp quad(<<digit, rest::binary>>, octet, done, dots)
+       when digit in ?0..?9 and (octet in 1..24 or (octet == 25 and digit <= ?5)),
+       do: quad(rest, octet * 10 + digit - ?0, done, dots)
 
-  # Octal and hexadecimal forms mean different addresses to different programs; inet_pton refuses them all.
-  defp octet(<<?0, rest::binary>>), do: {0, rest}
+  defp quad(<<?., rest::binary>>, octet, done, dots) when is_integer(octet) and dots > 0,
+    do: quad(rest, nil, done * 256 + octet, dots - 1)
 
-  defp octet(<<a, b, c, rest::binary>>) when a in ?1..?9 and b in ?0..?9 and c in ?0..?9 do
-    n = (a - ?0) * 100 + (b - ?0) * 10 + c - ?0
-    if n < 256, do: {n, rest}
-  end
+  defp quad(<<>>, octet, done, 0) when is_integer(octet), do: <<done * 256 + octet::32>>
+  defp quad(_text, _octet, _done, _dots), do: nil
 
-  defp octet(<<a, b, rest::binary>>) when a in ?1..?9 and b in ?0..?9,
-    do: {(a - ?0) * 10 + b - ?0, rest}
-
-  defp octet(<<a, rest::binary>>) when a in ?1..?9, do: {a - ?0, rest}
-  defp octet(_), do: nil
-
-  defp inet6(string) do
-    case String.split(string, "::") do
-      [whole] -> six(groups(whole, true), nil)
-      # A dotted quad stands at the very end only, so not before the `::`.
-      [left, right] -> six(groups_or_none(left, false), groups_or_none(right, true))
-      _ -> nil
-    end
-  end
-
-  defp six(<<_::128>> = bytes, nil), do: %__MODULE__{bytes: bytes, family: :inet6}
-
-  # `::` stands for at least one group.
-  defp six(left, right)
-       when is_binary(left) and is_binary(right) and byte_size(left) + byte_size(right) <= 14 do
-    zeros = 128 - bit_size(left) - bit_size(right)
-    %__MODULE__{bytes: <<left::binary, 0::size(zeros), right::binary>>, family: :inet6}
-  end
-
-  defp six(_left, _right), do: nil
-
-  defp groups_or_none("", _quad?), do: <<>>
-  defp groups_or_none(text, quad?), do: groups(text, quad?)
-
-  defp groups(text, quad?) do
-    {init, [last]} = text |> String.split(":") |> Enum.split(-1)
-
-    with prefix when is_binary(prefix) <- pack(init, &group/1),
-         suffix when is_binary(suffix) <- group(last) || (quad? && quad(last)) do
-      prefix <> suffix
-    end
-  end
-
-  defp group(digits) when byte_size(digits) in 1..4 do
-    case Integer.parse(digits, 16) do
-      {n, ""} when n >= 0 -> if hex?(digits), do: <<n::16>>
-      _ -> nil
-    end
-  end
-
-  defp group(_), do: nil
-
-  defp hex?(<<first, _::binary>>), do: first in ?0..?9 or first in ?a..?f or first in ?A..?F
-
-  defp pack(parts, fun) do
-    Enum.reduce_while(parts, <<>>, fn part, acc ->
-      case fun.(part) do
-        nil -> {:halt, nil}
-        bytes -> {:cont, acc <> bytes}
+  defp inet6(text) do
+    bits =
+      case text do
+        "::" -> 0
+        <<"::", rest::binary>> -> groups(rest, 0, 0, 0)
+        _ -> groups(text, 0, 0, nil)
       end
-    end)
+
+    bits && %__MODULE__{bytes: <<bits::128>>, family: :inet6}
   end
+
+  # `done` are `count` groups as one number, the first `gap` of them before the `::`; nil if there was none.
+  defp groups(text, done, count, gap) when count < 8 do
+    case group(text, 0, 0) do
+      {group, ""} ->
+        spread(done <<< 16 ||| group, count + 1, gap)
+
+      {group, "::"} when gap == nil ->
+        spread(done <<< 16 ||| group, count + 1, count + 1)
+
+      {group, <<"::", rest::binary>>} when gap == nil ->
+        groups(rest, done <<< 16 ||| group, count + 1, count + 1)
+
+      {group, <<?:, rest::binary>>} ->
+        groups(rest, done <<< 16 ||| group, count + 1, gap)
+
+      {_octet, <<?., _::binary>>} ->
+        # The last two groups as a dotted quad.
+        case quad(text, nil, 0, 3) do
+          <<quad::32>> -> spread(done <<< 32 ||| quad, count + 2, gap)
+          nil -> nil
+        end
+
+      _ ->
+        nil
+    end
+  end
+
+  defp groups(_text, _done, _count, _gap), do: nil
+
+  # The 128 bits. `::` stands for at least one group.
+  defp spread(bits, 8, nil), do: bits
+
+  defp spread(bits, count, gap) when is_integer(gap) and count < 8 do
+    right = (count - gap) * 16
+    left = bits >>> right
+    left <<< (128 - gap * 16) ||| (bits &&& (1 <<< right) - 1)
+  end
+
+  defp spread(_bits, _count, _gap), do: nil
+
+  # One to four hexadecimal digits, and what follows them.
+  defp group(<<digit, rest::binary>>, n, length) when length < 4 and digit in ?0..?9,
+    do: group(rest, n * 16 + digit - ?0, length + 1)
+
+  defp group(<<digit, rest::binary>>, n, length) when length < 4 and digit in ?a..?f,
+    do: group(rest, n * 16 + digit - ?a + 10, length + 1)
+
+  defp group(<<digit, rest::binary>>, n, length) when length < 4 and digit in ?A..?F,
+    do: group(rest, n * 16 + digit - ?A + 10, length + 1)
+
+  defp group(_rest, _n, 0), do: nil
+  defp group(rest, n, _length), do: {n, rest}
 
   # -- writing ---------------------------------------------------------------------------------------------------------
 

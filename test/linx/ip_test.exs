@@ -32,6 +32,37 @@ defmodule Linx.IPTest do
     end
   end
 
+  test "text that is nearly an address is read as OTP reads it, or refused" do
+    :rand.seed(:exsss, {4, 5, 6})
+
+    for _ <- 1..20_000 do
+      text = mutated(Enum.random(@v6))
+
+      expected =
+        case :inet.parse_ipv6strict_address(to_charlist(text)) do
+          {:ok, groups} ->
+            {:ok, IP.decode(for(group <- Tuple.to_list(groups), into: <<>>, do: <<group::16>>))}
+
+          {:error, :einval} ->
+            {:error, {:invalid_ip, text}}
+        end
+
+      # OTP reads a dotted quad as inet_aton does, octal and all.
+      if not String.contains?(text, "."), do: assert({text, IP.parse(text)} == {text, expected})
+    end
+  end
+
+  test "every octet is read, and no number above it" do
+    for n <- 0..1100, at <- 0..3 do
+      text = 1..4 |> Enum.to_list() |> List.replace_at(at, n) |> Enum.join(".")
+
+      case IP.parse(text) do
+        {:ok, ip} when n < 256 -> assert :binary.at(ip.bytes, at) == n
+        other -> assert {n > 255, other} == {true, {:error, {:invalid_ip, text}}}
+      end
+    end
+  end
+
   test "text that is not exactly an address is refused" do
     bad =
       ~w(10.0.0 10.0.0.256 10.0.0.0.1 010.0.0.1 0x7f.0.0.1 1.2.3.+4 1.2.3.-4 1..2.3 .1.2.3 1.2.3. 127.1
@@ -70,6 +101,20 @@ defmodule Linx.IPTest do
       assert IP.parse(IP.to_string(ip)) == {:ok, ip}
       assert IP.decode(IP.encode(ip)) == ip
     end
+  end
+
+  # A character left out, put in, or another, one to three times.
+  defp mutated(text) do
+    Enum.reduce(1..Enum.random(1..3), text, fn _, text ->
+      {left, right} = String.split_at(text, Enum.random(0..String.length(text)))
+      new = Enum.random([":", ":", "::", "0", "1", "9", "a", "F", "g", ".", " "])
+
+      case Enum.random([:leave_out, :put_in, :another]) do
+        :leave_out -> left <> String.slice(right, 1..-1//1)
+        :put_in -> left <> new <> right
+        :another -> left <> new <> String.slice(right, 1..-1//1)
+      end
+    end)
   end
 
   # Mostly zeros, where the short forms are.
