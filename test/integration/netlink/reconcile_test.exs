@@ -190,6 +190,18 @@ defmodule Linx.Netlink.ReconcileTest do
       assert {:error, {:normalize, _}} = Reconcile.reconcile(socket, bad)
     end
 
+    {other, again} = {{"v0", "192.0.2.2", 24}, {"10.0.0.9", 24, "192.0.2.8", metric: 0}}
+
+    assert {:error, {:normalize, {:duplicate, ^good}}} =
+             Reconcile.reconcile(socket, %{addresses: [other, good, good, other]})
+
+    # The host bits are off and a metric that is absent is 0.
+    assert {:error, {:normalize, {:duplicate, ^again}}} =
+             Reconcile.reconcile(socket, %{
+               addresses: [good],
+               routes: [{"10.0.0.0", 24, "192.0.2.9"}, {:default, "192.0.2.9"}, again]
+             })
+
     for opts <- [[protocol: 0], [protocol: 256], [protocol: :nobody], [colour: 1]],
         do: assert({:error, {:normalize, _}} = Reconcile.reconcile(socket, %{}, %{}, opts))
 

@@ -165,16 +165,17 @@ defmodule Linx.Netlink.Rtnl.Diff do
   def two_way(desired, observed, key, value \\ &no_value/1) do
     desired = keyed(desired, key)
     observed = keyed(observed, key)
+    wanted = wanted(desired, value)
     seen = seen(observed, value)
-    {changes, wanted} = changes(desired, seen, value)
 
-    changes ++
-      for {key, item} <- observed, surplus?(key, item, wanted, seen, value), do: {:delete, item}
+    changes(desired, wanted, seen, value) ++
+      for {key, item} <- observed, surplus?(value.(item), key, wanted, seen), do: {:delete, item}
   end
 
-  defp surplus?(key, item, wanted, seen, value) do
+  defp surplus?(value, key, wanted, seen) do
     case wanted do
-      %{^key => wanted} -> value.(item) != wanted and wanted in Map.fetch!(seen, key)
+      %{^key => ^value} -> false
+      %{^key => wanted} -> wanted in Map.fetch!(seen, key)
       %{} -> true
     end
   end
@@ -190,39 +191,48 @@ defmodule Linx.Netlink.Rtnl.Diff do
           (struct() -> term())
         ) :: [op()]
   def three_way(desired, observed, owned_keys, key, value \\ &no_value/1) do
+    desired = keyed(desired, key)
     observed = keyed(observed, key)
-    {changes, wanted} = desired |> keyed(key) |> changes(seen(observed, value), value)
+    wanted = wanted(desired, value)
     deletable? = &(MapSet.member?(owned_keys, &1) and not is_map_key(wanted, &1))
 
-    changes ++ for {key, item} <- observed, deletable?.(key), do: {:delete, item}
+    changes(desired, wanted, seen(observed, value), value) ++
+      for {key, item} <- observed, deletable?.(key), do: {:delete, item}
   end
 
-  # A key is worked out once: there are thousands, and some are computed.
+  # A key is worked out once: there are thousands, and some are computed. For the same reason maps are made from lists,
+  # which leaves nothing behind for the collector.
   defp keyed(items, key), do: for(item <- items, do: {key.(item), item})
 
-  # The values seen for each key.
-  defp seen(observed, value),
-    do: Enum.group_by(observed, &elem(&1, 0), fn {_key, item} -> value.(item) end)
+  # The value wanted for each key. Of several desired items with one key the first counts.
+  defp wanted(desired, value),
+    do: desired |> Enum.reverse() |> Map.new(fn {key, item} -> {key, value.(item)} end)
 
-  # What to create and update, and the value wanted for each key. Of several desired items with one key the first counts.
-  defp changes(desired, seen, value), do: changes(desired, seen, value, [], %{})
+  # The values seen for each key, which is one unless the kernel keeps several.
+  defp seen(observed, value) do
+    seen = Map.new(observed, fn {key, item} -> {key, [value.(item)]} end)
 
-  defp changes([], _seen, _value, ops, wanted), do: {Enum.reverse(ops), wanted}
+    if map_size(seen) == length(observed),
+      do: seen,
+      else: Enum.group_by(observed, &elem(&1, 0), fn {_key, item} -> value.(item) end)
+  end
 
-  defp changes([{key, _item} | desired], seen, value, ops, wanted)
-       when is_map_key(wanted, key),
-       do: changes(desired, seen, value, ops, wanted)
+  # What to create and update.
+  defp changes(desired, wanted, seen, value) do
+    firsts =
+      if map_size(wanted) == length(desired),
+        do: desired,
+        else: Enum.uniq_by(desired, &elem(&1, 0))
 
-  defp changes([{key, item} | desired], seen, value, ops, wanted) do
-    value_wanted = value.(item)
+    for {key, item} <- firsts, op = change(item, value.(item), key, seen), do: op
+  end
 
-    ops =
-      case seen do
-        %{^key => values} -> if value_wanted in values, do: ops, else: [{:update, item} | ops]
-        %{} -> [{:create, item} | ops]
-      end
-
-    changes(desired, seen, value, ops, Map.put(wanted, key, value_wanted))
+  defp change(item, value, key, seen) do
+    case seen do
+      %{^key => [^value]} -> nil
+      %{^key => values} -> if value not in values, do: {:update, item}
+      %{} -> {:create, item}
+    end
   end
 
   defp no_value(_item), do: nil

@@ -35,11 +35,15 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
   Source: rtnetlink(7); `enum rtm_protocol` in linux/rtnetlink.h.
   """
 
-  alias Linx.Netlink.{Error, Socket}
+  alias Linx.Netlink.{Error, Heap, Socket}
   alias Linx.Netlink.Rtnl.{Address, Call, Diff, Link, Route}
   alias Linx.Netlink.Rtnl.Reconcile.Report
 
   @default_protocol 76
+
+  # What a pass makes of an address or a route that is desired, up to the reading. With that much room at the start it is
+  # collected three times instead of forty.
+  @words 200
 
   @typedoc "`{interface, ip, prefixlen}`."
   @type address_spec :: {String.t(), binary() | Linx.IP.t(), non_neg_integer()}
@@ -82,8 +86,14 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
           {:ok, Report.t()} | {:error, term()}
   def reconcile(socket, desired, last_applied \\ %{}, opts \\ []) do
     with {:ok, protocol} <- protocol(opts),
-         {:ok, specs} <- specs(desired),
-         {:ok, index} <- Link.indices(socket, names(specs)),
+         {:ok, specs} <- specs(desired) do
+      count = length(specs.addresses) + length(specs.routes)
+      Heap.roomy(count * @words, fn -> pass(socket, specs, last_applied, protocol) end)
+    end
+  end
+
+  defp pass(socket, specs, last_applied, protocol) do
+    with {:ok, index} <- Link.indices(socket, names(specs)),
          {:ok, addresses} <- normalize(specs.addresses, &address(&1, index), &Diff.address_key/1),
          {:ok, routes} <- normalize(specs.routes, &route(&1, protocol, index), &Diff.route_key/1),
          {:ok, observed} <- observe(socket, protocol: protocol) do
@@ -174,21 +184,33 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
   end
 
   defp normalize(specs, build, key) do
-    specs
-    |> Enum.reduce_while({[], MapSet.new()}, fn spec, {done, keys} ->
-      with {:ok, item} <- build.(spec),
-           key = key.(item),
-           false <- MapSet.member?(keys, key) do
-        {:cont, {[item | done], MapSet.put(keys, key)}}
-      else
-        true -> {:halt, {:error, {:normalize, {:duplicate, shown(spec)}}}}
-        {:error, reason} -> {:halt, {:error, {:normalize, {shown(spec), reason}}}}
-      end
-    end)
-    |> case do
-      {items, %MapSet{}} -> {:ok, Enum.reverse(items)}
-      error -> error
+    with {:ok, items} <- built(specs, build, []),
+         :ok <- distinct(specs, Enum.map(items, key)),
+         do: {:ok, items}
+  end
+
+  defp built([], _build, items), do: {:ok, Enum.reverse(items)}
+
+  defp built([spec | specs], build, items) do
+    case build.(spec) do
+      {:ok, item} -> built(specs, build, [item | items])
+      {:error, reason} -> {:error, {:normalize, {shown(spec), reason}}}
     end
+  end
+
+  defp distinct(specs, keys) do
+    distinct = MapSet.new(keys)
+
+    if MapSet.size(distinct) == length(keys),
+      do: :ok,
+      else: {:error, {:normalize, {:duplicate, specs |> again(keys, MapSet.new()) |> shown()}}}
+  end
+
+  # The first spec whose key an earlier one has.
+  defp again([spec | specs], [key | keys], before) do
+    if MapSet.member?(before, key),
+      do: spec,
+      else: again(specs, keys, MapSet.put(before, key))
   end
 
   defp shown({spec, args}) when is_list(args) or args == :error, do: spec

@@ -130,6 +130,51 @@ defmodule Linx.Netlink.Rtnl.ValuesTest do
       assert_raise ArgumentError, fn -> Diff.routes([], [], :nobody) end
     end
 
+    # As the documentation says it, item by item.
+    defp plainly(desired, observed, key, value) do
+      desired = Enum.uniq_by(desired, key)
+      seen = &for(item <- observed, key.(item) == &1, do: value.(item))
+
+      changes =
+        Enum.flat_map(desired, fn item ->
+          case seen.(key.(item)) do
+            [] -> [{:create, item}]
+            values -> if value.(item) in values, do: [], else: [{:update, item}]
+          end
+        end)
+
+      deletions =
+        for item <- observed,
+            wanted <- [Enum.find(desired, &(key.(&1) == key.(item)))],
+            wanted == nil or
+              (value.(item) != value.(wanted) and value.(wanted) in seen.(key.(item))),
+            do: {:delete, item}
+
+      changes ++ deletions
+    end
+
+    test "of any two lists, with any key any number of times, it is what the documentation says" do
+      :rand.seed(:exsss, {2, 2, 2})
+      {key, value} = {&elem(&1, 0), &elem(&1, 1)}
+
+      for _ <- 1..500 do
+        [desired, observed] =
+          for _ <- 1..2, do: for(n <- some(8), do: {Enum.random(1..6), Enum.random(1..3), n})
+
+        ops = plainly(desired, observed, key, value)
+        assert Diff.two_way(desired, observed, key, value) == ops
+
+        owned = MapSet.new(some(6))
+        ours = for {:delete, item} <- ops, key.(item) in owned, do: {:delete, item}
+        changes = Enum.reject(ops, &match?({:delete, _}, &1))
+        wanted = MapSet.new(desired, key)
+        ours = Enum.reject(ours, fn {:delete, item} -> key.(item) in wanted end)
+        assert Diff.three_way(desired, observed, owned, key, value) == changes ++ ours
+      end
+    end
+
+    defp some(most), do: Enum.take(Enum.shuffle(1..most), Enum.random(0..most))
+
     test "applying the difference gives the desired state, whatever the two are" do
       :rand.seed(:exsss, {1, 1, 1})
 
