@@ -41,6 +41,14 @@ defmodule Linx.DoctorTest do
     assert_whole(Doctor.report())
   end
 
+  @tag :netns
+  test "what the kernel lacks comes with the name of its module" do
+    for %Finding{area: area, item: item, status: :missing, advice: advice} <- Doctor.report(),
+        area in [:links, :netfilter],
+        item not in ["network namespace", "socket"],
+        do: assert(advice =~ ~r/or modprobe [-\w ]+\.$/)
+  end
+
   @tag :root
   @tag :userns
   test "a VM of an ordinary user is told of its user namespaces and of what root could do" do

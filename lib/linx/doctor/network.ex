@@ -10,28 +10,30 @@ defmodule Linx.Doctor.Network do
 
   @families ~w(ip ip6 inet arp bridge netdev)
 
-  # A rule that loads if the kernel has the expression, and the chain that it may stand in.
+  # What the kernel's configuration may make a module of its own, a chain, and a rule that loads there if the kernel has it.
   @expressions [
-    {"ct state", "filter hook input priority 0", "ct state new"},
-    {"limit", "filter hook input priority 0", "limit rate 1/second"},
-    {"quota", "filter hook input priority 0", "quota 1 mbytes"},
-    {"connlimit", "filter hook input priority 0", "ct count 10"},
-    {"log", "filter hook input priority 0", "log group 5"},
-    {"reject", "filter hook input priority 0", "reject"},
-    {"nat", "nat hook postrouting priority 100", "meta nfproto ipv4 snat ip to 192.0.2.1"},
-    {"masquerade", "nat hook postrouting priority 100", "masquerade"},
-    {"redirect", "nat hook prerouting priority -100", "redirect"},
-    {"queue", "filter hook input priority 0", "queue num 1"},
-    {"fib", "filter hook prerouting priority 0", "fib daddr type local"},
-    {"socket", "filter hook prerouting priority 0", "socket transparent 1"},
-    {"tproxy", "filter hook prerouting priority 0",
+    {"ct state", "nft_ct", "filter hook input priority 0", "ct state new"},
+    {"limit", "nft_limit", "filter hook input priority 0", "limit rate 1/second"},
+    {"quota", "nft_quota", "filter hook input priority 0", "quota 1 mbytes"},
+    {"connlimit", "nft_connlimit", "filter hook input priority 0", "ct count 10"},
+    {"log", "nft_log", "filter hook input priority 0", "log group 5"},
+    {"reject", "nft_reject_inet", "filter hook input priority 0", "reject"},
+    {"nat", "-a nft_chain_nat nft_nat", "nat hook postrouting priority 100",
+     "meta nfproto ipv4 snat ip to 192.0.2.1"},
+    {"masquerade", "nft_masq", "nat hook postrouting priority 100", "masquerade"},
+    {"redirect", "nft_redir", "nat hook prerouting priority -100", "redirect"},
+    {"queue", "nft_queue", "filter hook input priority 0", "queue num 1"},
+    {"fib", "nft_fib_inet", "filter hook prerouting priority 0", "fib daddr type local"},
+    {"socket", "nft_socket", "filter hook prerouting priority 0", "socket transparent 1"},
+    {"tproxy", "nft_tproxy", "filter hook prerouting priority 0",
      "meta nfproto ipv4 meta l4proto tcp tproxy ip to :1"},
-    {"synproxy", "filter hook input priority 0", "tcp dport 80 synproxy mss 1460 wscale 7"},
-    {"osf", "filter hook input priority 0", ~s(osf name "Linux")},
-    {"hash", "filter hook input priority 0", "meta mark set jhash ip saddr mod 2"},
-    {"numgen", "filter hook input priority 0", "meta mark set numgen inc mod 2"},
-    {"rt", "filter hook output priority 0", "rt classid 1"},
-    {"notrack", "filter hook prerouting priority -300", "notrack"}
+    {"synproxy", "nft_synproxy", "filter hook input priority 0",
+     "tcp dport 80 synproxy mss 1460 wscale 7"},
+    {"osf", "nft_osf", "filter hook input priority 0", ~s(osf name "Linux")},
+    {"hash", "nft_hash", "filter hook input priority 0", "meta mark set jhash ip saddr mod 2"},
+    {"numgen", "nft_numgen", "filter hook input priority 0", "meta mark set numgen inc mod 2"},
+    {"rt", "nf_tables", "filter hook output priority 0", "rt classid 1"},
+    {"notrack", "nft_ct", "filter hook prerouting priority -300", "notrack"}
   ]
 
   def findings do
@@ -64,8 +66,7 @@ defmodule Linx.Doctor.Network do
               {:ok, "can be made"}
 
             {:error, error} ->
-              {:missing, text(error),
-               "The kernel is built without it, or modprobe #{module(kind)}."}
+              {:missing, text(error), absent(module(kind))}
           end
 
         new(:links, kind, result)
@@ -94,27 +95,30 @@ defmodule Linx.Doctor.Network do
     with_socket(:netfilter, &Nfnl.open/1, netns, fn socket ->
       families =
         for family <- @families,
-            do: load(socket, "family " <> family, "table #{family} doctor { }")
+            do: load(socket, "family " <> family, "nf_tables", "table #{family} doctor { }")
 
       expressions =
-        for {name, hook, rule} <- @expressions do
-          load(socket, name, "table inet doctor { chain c { type #{hook}; #{rule}; } }")
+        for {name, module, hook, rule} <- @expressions do
+          load(socket, name, module, "table inet doctor { chain c { type #{hook}; #{rule}; } }")
         end
 
       sets = [
         load(
           socket,
           "interval set",
+          "nf_tables",
           "table inet doctor { set s { type ipv4_addr; flags interval; elements = { 192.0.2.0/24 } } }"
         ),
         load(
           socket,
           "concatenated ranges",
+          "nf_tables",
           "table inet doctor { set s { type ipv4_addr . inet_service; flags interval; elements = { 192.0.2.0/24 . 1-2 } } }"
         ),
         load(
           socket,
           "flowtable",
+          "nf_flow_table_inet",
           ~s(table inet doctor { flowtable f { hook ingress priority 0; devices = { lo }; } })
         )
       ]
@@ -123,20 +127,22 @@ defmodule Linx.Doctor.Network do
     end)
   end
 
-  defp load(socket, item, source) do
+  defp load(socket, item, module, source) do
     result =
       with {:ok, ruleset} <- NFT.parse(source),
            :ok <- Netfilter.push(socket, ruleset) do
         {:ok, "loads"}
       else
         {:error, error} ->
-          {:missing, text(error), "The kernel is built without it, or its module is not there."}
+          {:missing, text(error), absent(module)}
       end
 
     new(:netfilter, item, result)
   end
 
   # -- both ----------------------------------------------------------------------------------------------------------
+
+  defp absent(modules), do: "The kernel is built without it, or modprobe #{modules}."
 
   defp with_socket(area, open, netns, probe) do
     case open.(netns) do
