@@ -26,6 +26,71 @@ defmodule Linx.DocsTest do
     assert silent == []
   end
 
+  # iex evaluates `x = a` before it sees the `|> b` on the line below, and refuses that.
+  describe "what can be typed at iex" do
+    test "no guide has a match whose pipeline goes on below without parentheses" do
+      broken =
+        for file <- DocExamples.files(),
+            block <- DocExamples.blocks(file),
+            line <- untypeable(block.code, block.line),
+            do: "#{file}:#{line}"
+
+      assert broken == []
+    end
+
+    test "no module's documentation has one" do
+      broken =
+        for beam <- Path.wildcard(Path.join(Application.app_dir(:linx, "ebin"), "*.beam")),
+            module = beam |> Path.basename(".beam") |> String.to_atom(),
+            {:docs_v1, _, _, _, moduledoc, _, entries} <- [Code.fetch_docs(module)],
+            %{"en" => text} <- [moduledoc | Enum.map(entries, &elem(&1, 3))],
+            code <- indented(text),
+            _line <- untypeable(code, 1),
+            do: {module, code}
+
+      assert broken == []
+    end
+
+    # Runs of lines that markdown takes for code.
+    defp indented(text) do
+      text
+      |> String.split("\n")
+      |> Enum.chunk_by(&(String.starts_with?(&1, "    ") or String.trim(&1) == ""))
+      |> Enum.map(&Enum.join(&1, "\n"))
+      |> Enum.filter(&String.starts_with?(String.trim_leading(&1, "\n"), "    "))
+    end
+
+    defp untypeable(code, first_line) do
+      case Code.string_to_quoted(code,
+             line: first_line,
+             token_metadata: true,
+             emit_warnings: false
+           ) do
+        {:ok, {:__block__, _, expressions}} -> Enum.flat_map(expressions, &broken_match/1)
+        {:ok, expression} -> broken_match(expression)
+        {:error, _} -> []
+      end
+    end
+
+    defp broken_match({:=, meta, [_, {:|>, pipe, _} = pipeline]}) do
+      {_, broken?} =
+        Macro.prewalk(pipeline, false, fn
+          {:|>, meta, _} = node, broken? -> {node, broken? or Keyword.has_key?(meta, :newlines)}
+          node, broken? -> {node, broken?}
+        end)
+
+      if broken? and not Keyword.has_key?(pipe, :parens), do: [meta[:line]], else: []
+    end
+
+    defp broken_match(_expression), do: []
+
+    test "the check sees them" do
+      assert untypeable("x =\n  a()\n  |> b()\n", 1) == [1]
+      assert untypeable("y\n\nx = a()\n|> b()\n", 1) == [3]
+      assert untypeable("x = a() |> b()\nx =\n  (a()\n   |> b())\na()\n|> b()\n", 1) == []
+    end
+  end
+
   # LINX_DOCS=1 lists them.
   if System.get_env("LINX_DOCS") do
     for file <- DocExamples.files(), block <- DocExamples.blocks(file), block.no_run do

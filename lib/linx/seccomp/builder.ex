@@ -3,11 +3,11 @@ defmodule Linx.Seccomp.Builder do
   A filter in a pipeline: collects rules, then hands them to `Linx.Seccomp.from_rules/1`, which finds the mistakes.
 
       {:ok, filter} =
-        Linx.Seccomp.builder()
-        |> Linx.Seccomp.Builder.allow(:read)
-        |> Linx.Seccomp.Builder.allow_if(:socket, [{0, :eq, 1}])
-        |> Linx.Seccomp.Builder.deny(:ptrace, errno: :eperm)
-        |> Linx.Seccomp.Builder.build(default: :kill_process)
+        (Linx.Seccomp.builder()
+         |> Linx.Seccomp.Builder.allow(:read)
+         |> Linx.Seccomp.Builder.allow_if(:socket, [{0, :eq, 1}])
+         |> Linx.Seccomp.Builder.deny(:ptrace, errno: :eperm)
+         |> Linx.Seccomp.Builder.build(default: :kill_process))
 
   Source: seccomp(2).
   """
