@@ -9,6 +9,7 @@ defmodule Linx.Netfilter.Typeof do
 
   alias Linx.Netfilter.{Expr, Field, Wire}
   alias Linx.Netfilter.Guard.Tunnel
+  alias Linx.Netfilter.Typeof.Fields
   alias Linx.Netfilter.Wire.Constants
 
   # nft's enum expr_types as of 1.0. In 1.1 what comes after rt has a number one higher: fib is 27 there, xfrm 28.
@@ -28,43 +29,6 @@ defmodule Linx.Netfilter.Typeof do
   }
   @kind_numbers Map.new(@kinds, fn {number, kind} -> {kind, number} end)
 
-  # nft's enum proto_desc_id and the fields of each in the order of its own enum, which is that of the table but for ARP and the tunnels.
-  @protocols [
-    :ah,
-    :esp,
-    :comp,
-    :icmp,
-    :igmp,
-    :udp,
-    :udplite,
-    :tcp,
-    :dccp,
-    :sctp,
-    :th,
-    :ip,
-    :ip6,
-    :icmpv6,
-    :arp,
-    :vlan,
-    :ether,
-    :vxlan,
-    :geneve,
-    :gre,
-    :gretap
-  ]
-  @arp [
-    "htype",
-    "ptype",
-    "hlen",
-    "plen",
-    "operation",
-    "saddr ether",
-    "daddr ether",
-    "saddr ip",
-    "daddr ip"
-  ]
-  # nft's enum exthdr_desc_id.
-  @extensions [:hbh, :rt, :rt0, :rt2, :srh, :frag, :dst, :mh]
   # nft's enum proto_bases, from 1.
   @bases [:link, :network, :transport, :inner]
   @fib_flags [saddr: 1, daddr: 2, mark: 4, iif: 8, oif: 16, present: 32]
@@ -105,7 +69,7 @@ defmodule Linx.Netfilter.Typeof do
 
   # What lies in a tunnel says which.
   defp expression({:payload, pairs}) do
-    case Enum.at([nil | @protocols], find_u32(pairs, 5) || 0) do
+    case Fields.protocol(find_u32(pairs, 5) || 0) do
       tunnel when tunnel in [:vxlan, :geneve, :gre, :gretap] ->
         with %Expr{} = expr <- payload(List.keydelete(pairs, 5, 0)),
              do: Tunnel.inner(expr, tunnel)
@@ -119,7 +83,7 @@ defmodule Linx.Netfilter.Typeof do
     [desc, type, op] = numbers(pairs, 0..2)
     op = Constants.atom(:exthdr, op || 0)
 
-    with %Field{} = field <- extension(op, desc || 0, type || 0) do
+    with %Field{} = field <- Fields.extension(op, desc || 0, type || 0) do
       {offset, len} = Field.bytes(field)
 
       %Expr{
@@ -171,9 +135,18 @@ defmodule Linx.Netfilter.Typeof do
     }
   end
 
+  # What a jenkins hash was made of is not in its record.
   defp expression({:hash, pairs}) do
-    [type, _seed_set, modulus] = numbers(pairs, 0..2)
-    if type == 1, do: %Expr{name: :hash, data: %{type: :sym, modulus: modulus || 1, dreg: 1}}
+    [type, offset, modulus] = numbers(pairs, 0..2)
+
+    if type == 1 do
+      data = %{type: :sym, modulus: modulus || 1, dreg: 1}
+
+      %Expr{
+        name: :hash,
+        data: if(offset in [nil, 0], do: data, else: Map.put(data, :offset, offset))
+      }
+    end
   end
 
   defp expression({:xfrm, pairs}) do
@@ -193,9 +166,7 @@ defmodule Linx.Netfilter.Typeof do
   defp payload(pairs) do
     [desc, type, base, offset, len] = numbers(pairs, 0..4)
 
-    with protocol when protocol != nil and desc > 0 <- Enum.at(@protocols, (desc || 0) - 1),
-         text when text != nil <- Enum.at(fields(protocol), (type || 0) - 1),
-         {:ok, field} <- Field.fetch(protocol, text) do
+    with %Field{} = field <- Fields.header(desc || 0, type || 0) do
       {offset, len} = Field.bytes(field)
 
       %Expr{
@@ -212,46 +183,18 @@ defmodule Linx.Netfilter.Typeof do
 
   defp named(_name, _data), do: nil
 
-  defp raw(base, offset, len) when base in 1..4 and is_integer(offset) and is_integer(len),
-    do: %Expr{
-      name: :payload,
-      data: %{base: Enum.at(@bases, base - 1), offset: div(offset, 8), len: div(len, 8), dreg: 1}
-    }
+  # `bits:` where it is no whole bytes.
+  defp raw(base, offset, len) when base in 1..4 and is_integer(offset) and is_integer(len) do
+    first = div(offset, 8)
+    count = div(offset + len + 7, 8) - first
+    data = %{base: Enum.at(@bases, base - 1), offset: first, len: count, dreg: 1}
+    whole? = {offset, len} == {first * 8, count * 8}
+    %Expr{name: :payload, data: if(whole?, do: data, else: Map.put(data, :bits, {offset, len}))}
+  end
 
   defp raw(_base, _offset, _len), do: nil
 
   defp numbers(pairs, range), do: Enum.map(range, &find_u32(pairs, &1))
-
-  defp fields(:arp), do: @arp
-  defp fields(:vxlan), do: ["vni", "flags"]
-  defp fields(:geneve), do: ["vni", "type"]
-  defp fields(:gre), do: ["version", "flags", "protocol"]
-  defp fields(protocol), do: Field.fields(protocol)
-
-  # IPv6 headers and IP options count their fields from 1, TCP options and SCTP chunks from 0.
-  defp extension(:ipv6, desc, type) do
-    with protocol when protocol != nil and desc > 0 <- Enum.at(@extensions, desc - 1),
-         do: field(protocol, type - 1)
-  end
-
-  defp extension(op, number, type) when op in [:tcpopt, :ipv4, :sctp] do
-    first = if op == :ipv4, do: 1, else: 0
-
-    with %Field{protocol: protocol} <-
-           Enum.find(Field.all(), &(&1.base == op and &1.header == number)),
-         do: field(protocol, type - first)
-  end
-
-  defp extension(_op, _desc, _type), do: nil
-
-  defp field(protocol, index) when index >= 0 do
-    with text when text != nil <- Enum.at(Field.fields(protocol), index),
-         {:ok, field} <- Field.fetch(protocol, text),
-         do: field,
-         else: (_ -> nil)
-  end
-
-  defp field(_protocol, _index), do: nil
 
   @doc "nft's record of the values of a verdict map."
   @spec verdict() :: binary()
@@ -270,11 +213,10 @@ defmodule Linx.Netfilter.Typeof do
   end
 
   defp record(%Expr{name: :payload, data: %{field: name}}) do
-    with {:ok, %{protocol: protocol} = field} <- Field.fetch(name),
-         desc when desc != nil <- index(@protocols, protocol),
-         type when type != nil <- index(fields(protocol), field.field) do
+    with {:ok, field} <- Field.fetch(name),
+         {desc, type} <- Fields.header_numbers(field) do
       size = if field.type == :integer, do: [{4, u32(field.length)}], else: []
-      kind(:payload, [{0, u32(desc + 1)}, {1, u32(type + 1)} | size])
+      kind(:payload, [{0, u32(desc)}, {1, u32(type)} | size])
     else
       _ -> :error
     end
@@ -282,17 +224,19 @@ defmodule Linx.Netfilter.Typeof do
 
   defp record(%Expr{name: :inner, data: %{type: tunnel, expr: %Expr{name: :payload} = expr}}) do
     with bytes when bytes != :error <- record(expr),
-         index when index != nil <- index(@protocols, tunnel) do
+         number when number != nil <- Fields.protocol_number(tunnel) do
       [kind, {1, data}] = pairs(bytes)
-      bytes([kind, {1, data <> bytes([{5, u32(index + 1)}])}])
+      bytes([kind, {1, data <> bytes([{5, u32(number)}])}])
     else
       _ -> :error
     end
   end
 
-  defp record(%Expr{name: :payload, data: %{base: base, offset: offset, len: len}}) do
+  defp record(%Expr{name: :payload, data: %{base: base, offset: offset, len: len} = data}) do
+    {offset, len} = data[:bits] || {offset * 8, len * 8}
+
     with index when index != nil <- index(@bases, base) do
-      kind(:payload, pack([0, 0, index + 1, offset * 8, len * 8]))
+      kind(:payload, pack([0, 0, index + 1, offset, len]))
     else
       nil -> :error
     end
@@ -305,16 +249,10 @@ defmodule Linx.Netfilter.Typeof do
         _ -> Field.at(op, number, (data[:offset] || 0) * 8, (data[:len] || 1) * 8)
       end
 
-    with %Field{protocol: protocol} <- field,
-         index when index != nil <- index(Field.fields(protocol), field.field) do
-      case op do
-        :ipv6 -> kind(:exthdr, [{1, u32(index + 1)}, {0, u32(index(@extensions, protocol) + 1)}])
-        :ipv4 -> exthdr(index + 1, 2, number)
-        :tcpopt -> exthdr(index, 1, number)
-        :sctp -> exthdr(index, 3, number)
-      end
-    else
-      _ -> :error
+    case field && Fields.extension_numbers(field) do
+      nil -> :error
+      {:ipv6, desc, type} -> kind(:exthdr, [{1, u32(type)}, {0, u32(desc)}])
+      {op, desc, type} -> exthdr(type, Constants.int!(:exthdr, op), desc)
     end
   end
 
@@ -348,6 +286,10 @@ defmodule Linx.Netfilter.Typeof do
 
   defp record(%Expr{name: :numgen, data: %{type: type, modulus: modulus} = data}),
     do: kind(:numgen, pack([Constants.int!(:ng, type), modulus, data[:offset] || 0]))
+
+  # Of a jenkins hash nft writes all but what is hashed, and dies when it lists its own record: better none.
+  defp record(%Expr{name: :hash, data: %{type: :sym, modulus: modulus} = data}),
+    do: kind(:hash, pack([Constants.int!(:hash, :sym), data[:offset] || 0, modulus, 0, 0]))
 
   defp record(%Expr{name: :xfrm, data: %{key: key} = data}) do
     dir = if data[:dir] == :out, do: 1, else: 0

@@ -45,7 +45,19 @@ defmodule Linx.Netfilter.NewerNftTest do
     {"inet", "prerouting", "fib daddr . iif check exists accept"},
     {"ip", "input", "tcp dport 22 last counter accept"},
     {"inet", "output", "gre protocol ip"},
-    {"ip", "input", "meta mark set ip dscp"}
+    {"ip", "input", "meta mark set ip dscp"},
+    {"ip", "input", "meta mark set ip saddr & 0xff"},
+    {"ip", "input", "meta mark set ip daddr & 0xff | 0x100"},
+    {"ip", "input", "meta mark set ip saddr << 8"},
+    {"ip", "input", "meta mark set @nh,96,32 & 0xff"},
+    {"ip", "input", "ct mark set ct original ip saddr & 0xff"},
+    {"ip", "input", "meta mark set 0x10 | meta mark"},
+    {"ip", "input", "meta mark set 0xff & tcp dport"},
+    {"ip", "input", "meta nftrace set tcp dport << 2"},
+    {"ip", "input", "meta mark set ip ttl & 0xf | ct mark"},
+    {"ip", "input", "tcp flags { syn }"},
+    {"ip", "input", "ct status { dnat }"},
+    {"ip", "input", "ct state { new }"}
   ]
 
   for {family, hook, rule} <- @rules do

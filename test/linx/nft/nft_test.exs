@@ -95,7 +95,11 @@ defmodule Linx.NFTTest do
   describe "sets in a rule" do
     test "of one element are that element" do
       assert rule("tcp dport { 22 }") == rule("tcp dport 22")
-      assert [_, %Expr{name: :__anon_set}] = rule("ct state { new }")
+      assert rule("ct state { new }") == rule("ct state new")
+      # A set holds values: what must be equal is the whole of the flags.
+      assert rule("tcp flags { syn }") == rule("tcp flags == syn")
+      assert rule(~s(ip saddr { 192.0.2.1 comment "c" })) == rule("ip saddr 192.0.2.1")
+      assert [_, _, %Expr{name: :__anon_set}] = rule("ip saddr . tcp dport { 192.0.2.1 . 22 }")
     end
 
     test "are merged where they overlap or touch" do

@@ -112,7 +112,7 @@ defmodule Linx.NFT.Compiler.Declare do
       type: term.type,
       len: term.len,
       order: term.order,
-      source: if(term.kind in [:load, :part], do: term.source),
+      source: if(term.kind in [:load, :part, :hash], do: term.source),
       meta: term.meta
     }
 

@@ -7,11 +7,11 @@ defmodule Linx.NFT.Compiler.Load do
   alias Linx.Netfilter.Guard.Layers
 
   alias Linx.NFT.Compiler.{
+    Arithmetic,
     Fault,
     Inner,
     Interpolated,
     MapTerm,
-    Operand,
     Scope,
     Term,
     Typeof,
@@ -39,7 +39,7 @@ defmodule Linx.NFT.Compiler.Load do
     if len < 1 or len > 512 or offset < 0 or offset + len > 0xFFFF * 8,
       do: Fault.fail(meta, "raw payload must be 1 to 512 bits within the packet")
 
-    field = %Field{base: base, offset: offset, length: len, type: :integer}
+    field = raw_field(base, offset, len)
     {first, count} = Field.bytes(field)
     {field_term(field, {:payload, %{base: base, offset: first, len: count}}, meta), scope}
   end
@@ -67,6 +67,10 @@ defmodule Linx.NFT.Compiler.Load do
     {%Term{kind: :load, type: :boolean, len: 8, order: :host, data: data, meta: meta}, scope}
   end
 
+  def load({:meta, :nfproto, meta}, %Scope{family: family, typeof?: false})
+      when family in [:ip, :ip6, :arp, :bridge, :netdev],
+      do: Fault.fail(meta, "meta nfproto has a use in inet tables only, this one is #{family}")
+
   def load({:meta, key, meta}, scope) do
     {keyed({:meta, %{key: key}}, Keys.type(:meta, key), meta), scope}
   end
@@ -77,7 +81,7 @@ defmodule Linx.NFT.Compiler.Load do
   end
 
   def load({:ct, key, meta}, scope) do
-    if Keys.needs_direction?(key),
+    if Keys.needs_direction?(key) and not scope.typeof?,
       do: Fault.fail(meta, "this ct key needs a direction: ct original or ct reply")
 
     {keyed({:ct, %{key: key}}, ct_type(key, scope, meta), meta), scope}
@@ -174,10 +178,7 @@ defmodule Linx.NFT.Compiler.Load do
     {%Term{kind: :concat, type: :concat, len: len, data: parts, meta: meta}, scope}
   end
 
-  def load({:binop, op, left, right, meta}, scope) do
-    {term, scope} = load(left, scope)
-    combine(op, widened(term, scope.expect), Scope.resolve(scope, right), scope, meta)
-  end
+  def load({:binop, _, _, _, _} = node, scope), do: Arithmetic.load(node, scope)
 
   def load({:map, key, map, meta}, scope), do: MapTerm.load(key, map, meta, scope)
 
@@ -204,6 +205,15 @@ defmodule Linx.NFT.Compiler.Load do
 
   def named_address!(term), do: term
 
+  # Where every transport has its ports, they are ports.
+  defp raw_field(:transport, offset, 16) when offset in [0, 16] do
+    {:ok, field} = Field.fetch(:th, if(offset == 0, do: "sport", else: "dport"))
+    field
+  end
+
+  defp raw_field(base, offset, len),
+    do: %Field{base: base, offset: offset, length: len, type: :integer}
+
   defp keyed(data, {type, len, order}, meta) do
     %Term{
       kind: :load,
@@ -223,6 +233,10 @@ defmodule Linx.NFT.Compiler.Load do
     Expr.new(name, if(field, do: Map.put(data, :field, field), else: data))
   end
 
+  # Of a raw payload that is no whole bytes they are all that says where it is.
+  defp bits({name, data}, %Field{offset: offset, length: length}),
+    do: source({name, Map.put(data, :bits, {offset, length})}, nil)
+
   # The highest value that there can be, where the type has room for more.
   defp max({:socket, %{key: key}}) when key in [:transparent, :wildcard], do: 1
   defp max({:numgen, data}), do: data.modulus + Map.get(data, :offset, 0) - 1
@@ -241,7 +255,7 @@ defmodule Linx.NFT.Compiler.Load do
       len: length,
       order: :big,
       data: data,
-      source: source(data, field.name),
+      source: if(whole? or field.name, do: source(data, field.name), else: bits(data, field)),
       meta: meta
     }
 
@@ -346,71 +360,6 @@ defmodule Linx.NFT.Compiler.Load do
   end
 
   defp ct_type(key, _scope, _meta), do: Keys.type(:ct, key)
-
-  # -- bitwise ---------------------------------------------------------------------------------------------------------
-
-  # Two loads are combined where a statement takes the result (Linux 6.13); a comparison has a constant on the right.
-  defp combine(op, term, right, %Scope{expect: %Term{} = like} = scope, meta)
-       when op in [:amp, :pipe, :caret] and elem(right, 0) != :list do
-    if Operand.load?(right, scope) do
-      numbers!(term, meta)
-      {other, scope} = load(right, scope)
-      other = widened(other, like)
-      numbers!(other, meta)
-
-      if other.len > max(term.len, like.len),
-        do: Fault.fail(meta, "#{Value.describe(other)} is wider than #{Value.describe(term)}")
-
-      other = Operand.order(other, term)
-      {%Term{term | kind: :bool, data: {op, term, other}, shift: 0, meta: meta}, scope}
-    else
-      {bits(op, term, right, scope, meta), scope}
-    end
-  end
-
-  defp combine(op, term, right, scope, meta), do: {bits(op, term, right, scope, meta), scope}
-
-  # A statement computes in the width of what it sets: a narrower field becomes a number of the host's order first.
-  defp widened(%Term{kind: kind} = term, %Term{kind: :const} = like)
-       when kind in [:load, :part, :order] do
-    if is_integer(like.len) and term.len < like.len and like.order == :host and number?(term),
-      do: %{Operand.order(term, like) | len: like.len, order: like.order},
-      else: term
-  end
-
-  defp widened(term, _expect), do: term
-
-  defp number?(%Term{type: type}), do: type not in [:ifname, :string, nil]
-
-  defp numbers!(%Term{type: type} = term, meta) do
-    if term.kind == :concat or type in [:ifname, :string, nil],
-      do: Fault.fail(meta, "only numbers can be combined")
-  end
-
-  defp bits(op, %Term{type: type} = term, right, scope, meta) do
-    numbers!(term, meta)
-
-    operand =
-      if op in [:lshift, :rshift],
-        do: Value.constant(right, %Term{type: :integer, len: 32, order: :host}, scope),
-        else: Value.constant(right, %{term | kind: :const, shift: 0}, scope)
-
-    unless operand.kind == :const and is_integer(operand.data),
-      do: Fault.fail(meta, "only a constant can stand right of an operator")
-
-    if op in [:lshift, :rshift] and operand.data >= max(term.len, 32),
-      do: Fault.fail(meta, "shifted too far")
-
-    # What comes out of arithmetic on flags or marks is still one; a field of a header is a number then.
-    %Term{
-      term
-      | kind: :bits,
-        data: {op, term, operand.data},
-        shift: 0,
-        meta: meta,
-        type: type
-    }
-  end
 
   defp positive(n, _what, _meta) when is_integer(n) and n > 0 and n <= 0xFFFFFFFF, do: n
   defp positive(n, what, meta), do: Fault.fail(meta, "#{what} must be 1 to 4294967295, not #{n}")

@@ -56,8 +56,8 @@ defmodule Linx.NFT.Compiler.MapTerm do
   def literal(key, nodes, data, meta, scope) do
     if nodes == [], do: Fault.fail(meta, "a set needs an element")
     found = Elements.elements(nodes, key, data, scope)
-    type = key_type(key)
     interval? = found.interval?
+    type = key_type(if(data, do: key, else: parts_ordered(key, interval?)))
     list = normalised(found.list, type, data != nil, meta)
 
     list =
@@ -73,7 +73,7 @@ defmodule Linx.NFT.Compiler.MapTerm do
         do: Map.put(fields, :data_type, data_type(data, found.data_interval?)),
         else: fields
 
-    case Typeof.record(key, data) do
+    case Typeof.anonymous(key, data, interval?) do
       nil -> {fields, interval?}
       record -> {Map.put(fields, :typeof, record), interval?}
     end
@@ -112,6 +112,10 @@ defmodule Linx.NFT.Compiler.MapTerm do
       {:error, _reason} -> Fault.fail(meta, "an element does not fit the type of the set")
     end
   end
+
+  # Of a set without a record nothing else tells the order that the numbers in a concatenation have.
+  defp parts_ordered(%Term{kind: :concat} = key, interval?), do: ordered(key, interval?)
+  defp parts_ordered(key, _interval?), do: key
 
   @doc false
   # Intervals are looked up as big-endian numbers.

@@ -46,7 +46,7 @@ defmodule Linx.NFT.Compiler.Match do
         set(term, op, nodes, node_meta, scope)
 
       single ->
-        compare(term, op, single, meta, scope)
+        compare(term, singled(op, term.type), single, meta, scope)
     end
   end
 
@@ -104,16 +104,20 @@ defmodule Linx.NFT.Compiler.Match do
     decide(term, op, value, meta)
   end
 
-  # A set of one element is that element, unless it is more than a value. Flags and concatenations stay sets.
+  # In a set flags are a value. Of the states of a connection only one is there at a time, so that nft leaves them flags.
+  defp singled(:implicit, type) when type != :ct_state, do: :eq
+  defp singled(op, _type), do: op
+
+  # A set of one element is that element; a comment or a timeout would have nothing to stand at. Concatenations stay sets.
   defp alone(%Term{kind: :concat}, _nodes, _scope), do: nil
 
-  defp alone(%Term{type: type}, [node], scope) do
+  defp alone(_term, [node], scope) do
     case Scope.resolve(scope, node) do
       {kind, _, _} when kind in [:set_inline, :list, :elixir_value] -> nil
-      {:element, _, _, _} -> nil
+      {:element, key, opts, _} -> if opts[:stmt], do: nil, else: Scope.resolve(scope, key)
       {:mapping, _, _, _} -> nil
       {:wildcard, _} -> nil
-      single -> if Datatype.bitmask?(type), do: nil, else: single
+      single -> single
     end
   end
 

@@ -67,6 +67,8 @@ defmodule Linx.NFT.Compiler.Operand do
     end
   end
 
+  # As in nft: a number fits whatever is set, though a field of a header only what has its size. What has a type of its own fits that
+  # type alone, and marks, which are what the user makes of them (nft 1.1).
   defp fit(%Term{kind: :map} = term, _like, _node), do: term
 
   defp fit(%Term{} = term, %Term{} = like, node) do
@@ -75,16 +77,16 @@ defmodule Linx.NFT.Compiler.Operand do
       generated?(term) and like.len == 32 and like.type != :ifname ->
         term
 
-      term.kind == :bool and like.type not in [:ifname, :string] and term.len <= like.len ->
-        order(term, like)
-
       term.type == like.type ->
         order(term, like)
 
-      term.type in [:integer, :mark] and numeric?(like.type) and term.len <= max(like.len, 32) ->
+      term.type == :integer and not field?(term) ->
         order(term, like)
 
-      numeric?(term.type) and like.type in [:integer, :mark] and term.len <= like.len ->
+      term.type == :integer and number?(like.type) and term.len == like.len ->
+        order(term, like)
+
+      like.type == :mark and number?(term.type) ->
         order(term, like)
 
       true ->
@@ -92,15 +94,16 @@ defmodule Linx.NFT.Compiler.Operand do
     end
   end
 
+  defp field?(%Term{kind: :load, data: {:payload, _}}), do: true
+  defp field?(_term), do: false
+
   defp generated?(%Term{kind: :hash}), do: true
   defp generated?(%Term{kind: :load, data: {name, _}}), do: name in [:numgen, :hash]
   defp generated?(_term), do: false
 
-  defp numeric?(type)
-       when type in [:ipv4_addr, :ipv6_addr, :ether_addr, :ifname, :string, :verdict, nil],
-       do: false
-
-  defp numeric?(type), do: match?({:ok, _}, Datatype.fetch(type))
+  # What nft derives from its integers; flags and text it does not.
+  defp number?(type) when type in [:ifname, :string, :verdict, nil], do: false
+  defp number?(type), do: match?({:ok, _}, Datatype.fetch(type)) and not Datatype.bitmask?(type)
 
   @doc false
   # The term in the byte order of `like`.

@@ -4,7 +4,7 @@ defmodule Linx.NFT.Compiler.Typeof do
   # kept in the set's userdata, so that a listing can name it and knows the sizes of numbers.
 
   alias Linx.Netfilter.{Expr, Typeof}
-  alias Linx.NFT.Compiler.Term
+  alias Linx.NFT.Compiler.{MapTerm, Term}
 
   @doc false
   # %{key: bytes, data: bytes} as far as there is a record, or nil.
@@ -27,6 +27,33 @@ defmodule Linx.NFT.Compiler.Typeof do
     if found == %{}, do: nil, else: found
   end
 
+  @doc false
+  # nft keeps the left side of `ip saddr { ... }` as it is, but of the key of a map or vmap in braces the type alone, unless it is a
+  # concatenation; and nothing of what an operation has made of a field, as intervals do in the parts of a set. That the values
+  # of a vmap are verdicts it writes always: nft 1.0 asks for both halves of a map's record, and has no size for the numbers
+  # in a key without.
+  @spec anonymous(Term.t(), Term.t() | term(), boolean()) ::
+          %{optional(:key | :data) => binary()} | nil
+  def anonymous(key, data, interval?) do
+    key = key_bytes(key, data, interval?)
+    data = if data == :verdict, do: Typeof.verdict()
+
+    found =
+      for {which, bytes} when bytes != nil <- [key: key, data: data],
+          into: %{},
+          do: {which, bytes}
+
+    if found == %{}, do: nil, else: found
+  end
+
+  defp key_bytes(%Term{kind: :concat} = key, nil, interval?),
+    do: bytes(MapTerm.ordered(key, interval?))
+
+  defp key_bytes(%Term{kind: :concat} = key, _data, _interval?), do: bytes(key)
+  defp key_bytes(%Term{kind: :part}, nil, _interval?), do: nil
+  defp key_bytes(key, nil, _interval?), do: bytes(key)
+  defp key_bytes(_key, _data, _interval?), do: nil
+
   defp bytes(%Term{} = term) do
     with [%Expr{} | _] = exprs <- sources(term),
          {:ok, bytes} <- Typeof.encode(exprs),
@@ -37,11 +64,11 @@ defmodule Linx.NFT.Compiler.Typeof do
   defp bytes(_other), do: nil
 
   defp sources(%Term{kind: :concat, data: parts}) do
-    sources = Enum.map(parts, & &1.source)
-    if Enum.all?(sources, & &1), do: sources
+    sources = Enum.flat_map(parts, &List.wrap(sources(&1)))
+    if length(sources) == length(parts), do: sources
   end
 
-  defp sources(%Term{kind: kind}) when kind in [:bits, :map], do: nil
+  defp sources(%Term{kind: kind}) when kind in [:bits, :bool, :map, :order], do: nil
   defp sources(%Term{source: nil}), do: nil
   defp sources(%Term{source: source}), do: [source]
 end

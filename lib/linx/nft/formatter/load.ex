@@ -89,6 +89,13 @@ defmodule Linx.NFT.Formatter.Load do
     with {:ok, field} <- Field.fetch(name), do: {:ok, field_term(field, data)}
   end
 
+  # From nft's record of a set alone.
+  defp payload(%{base: base, bits: {offset, len}, len: size} = data)
+       when is_map_key(@bases, base) do
+    text = ["@", @bases[base], ",", Integer.to_string(offset), ",", Integer.to_string(len)]
+    {:ok, %Term{text: text, type: :integer, size: size, source: data}}
+  end
+
   # The ports of whatever transport it is.
   defp payload(%{base: :transport, offset: offset, len: 2} = data) when offset in [0, 2] do
     with {:ok, field} <- Field.fetch(if(offset == 0, do: :th_sport, else: :th_dport)),

@@ -80,7 +80,10 @@ defmodule Linx.NFT.Formatter.Value do
   def plain(type, n, _bits) when type in @named or type in [:inet_proto, :day, :classid],
     do: Integer.to_string(n)
 
-  def plain(type, n, bits), do: number(type, n, bits)
+  def plain(:ct_label, n, bits), do: number(:ct_label, n, bits)
+
+  def plain(type, n, bits),
+    do: if(Datatype.bitmask?(type), do: Integer.to_string(n), else: number(type, n, bits))
 
   @doc "As `constant/2`, without names."
   @spec plain_constant(Term.t(), binary()) :: iodata()

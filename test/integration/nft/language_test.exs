@@ -1,0 +1,182 @@
+defmodule Linx.NFT.LanguageTest do
+  # Text that nft(8) loads in one namespace, parsed and pushed by Linx in another: nft lists the same, our pull of both is the same,
+  # what we make of the pull loads as the same again, and parses to what was parsed.
+  use ExUnit.Case, async: false
+
+  alias Linx.{Netfilter, NFT}
+  alias Linx.Netfilter.{Expr, Ruleset}
+  alias Linx.Test.Firewall
+
+  @moduletag :root
+  @moduletag :netns
+  @moduletag :nftables
+
+  setup do
+    %{pid: ours, sock: sock} = Firewall.namespace()
+    %{pid: theirs, sock: other} = Firewall.namespace()
+    %{ours: ours, sock: sock, theirs: theirs, other: other}
+  end
+
+  defp compare(text, %{ours: ours, sock: sock, theirs: theirs, other: other}) do
+    Firewall.load!(theirs, text)
+    assert {:ok, ruleset} = NFT.parse(text)
+    assert :ok == Netfilter.push(sock, ruleset)
+    assert Firewall.json(ours) == Firewall.json(theirs), text
+
+    {:ok, pulled} = Netfilter.pull(sock)
+    {:ok, seen} = Netfilter.pull(other)
+    assert records(pulled) == records(seen), text
+    assert Netfilter.diff(pulled, ruleset).ops == []
+    assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
+
+    Firewall.run!(theirs, ["nft", "flush", "ruleset"])
+    Firewall.load!(theirs, NFT.format(pulled))
+    assert Firewall.json(ours) == Firewall.json(theirs), NFT.format(pulled)
+    Firewall.run!(theirs, ["nft", "flush", "ruleset"])
+    Firewall.run!(ours, ["nft", "flush", "ruleset"])
+  end
+
+  # What nft wrote down for itself about each set, those of rules among them.
+  defp records(ruleset) do
+    for {_family, _name, table} <- Ruleset.tables(ruleset) do
+      named = for {name, set} <- Map.merge(table.sets, table.maps), do: {name, set.typeof}
+
+      anonymous =
+        for {name, chain} <- table.chains,
+            rule <- chain.rules,
+            %Expr{name: :__anon_set, data: data} <- rule.expressions,
+            do: {name, data[:typeof]}
+
+      {Enum.sort(named), Enum.sort(anonymous)}
+    end
+  end
+
+  @rules [
+    {"ip", "input", "meta mark set meta mark & 0xff | 0x10"},
+    {"ip", "input", "ct mark set meta mark and 0xff or 0x10"},
+    {"ip", "input", "meta mark set meta mark | 1"},
+    {"ip", "input", "meta mark set ip ttl & 0xf"},
+    {"ip", "input", "meta mark set ct packets"},
+    {"ip", "input", "ip saddr set meta cpu"},
+    {"ip", "input", "ct zone set ip ttl & 0xf | 0x10"},
+    {"ip", "input", "ct state { new }"},
+    {"ip", "input", "ct state != { new }"},
+    {"ip", "input", "tcp flags == { syn }"},
+    {"ip", "input", "tcp flags { 1-3 }"},
+    {"ip", "input", ~s(ip saddr { 192.0.2.1 comment "one" } accept)},
+    {"ip", "input", "@th,16,16 http accept"},
+    {"ip", "input", "@th,0,16 { ssh, http } accept"}
+  ]
+
+  for {family, hook, rule} <- @rules do
+    test "#{family} #{hook}: #{rule}", context do
+      compare(
+        """
+        table #{unquote(family)} t {
+          chain c { type filter hook #{unquote(hook)} priority 0; policy accept;
+            #{unquote(rule)}
+          }
+        }
+        """,
+        context
+      )
+    end
+  end
+
+  @keys [
+    "ip saddr",
+    "tcp dport",
+    "meta mark",
+    "@nh,32,32",
+    "symhash mod 8 offset 2",
+    "igmp mrt",
+    "tcp option sack1 left",
+    "ip dscp"
+  ]
+  @value %{"ip saddr" => {"192.0.2.1", "192.0.2.4-192.0.2.9"}}
+
+  test "sets and maps in rules leave the records that nft leaves", context do
+    for key <- @keys, {one, many} = @value[key] || {"3", "5-7"} do
+      pairs =
+        if key != "ip dscp" do
+          """
+              meta mark . #{key} { 1 . #{one}, 2 . #{many} } accept
+              #{key} . meta mark vmap { #{one} . 1 : accept, #{many} . 2 : drop }
+              meta mark set #{key} . meta mark map { #{one} . 1 : 3, #{many} . 2 : 4 }
+          """
+        end
+
+      compare(
+        """
+        table ip t {
+          chain c { type filter hook input priority 0; policy accept;
+            #{key} { #{one}, #{many} } accept
+            #{key} vmap { #{one} : accept, #{many} : drop }
+            meta mark set #{key} map { #{one} : 3, #{many} : 4 }
+        #{pairs}
+          }
+        }
+        """,
+        context
+      )
+    end
+  end
+
+  test "sets that were made for a field are listed as made for it", context do
+    fields = [
+      "arp saddr ip",
+      "arp daddr ether",
+      "igmp mrt",
+      "igmp checksum",
+      "rt0 addr[2]",
+      "ip option lsrr ptr",
+      "tcp option sack2 left",
+      "tcp option sack3 right",
+      "@th,5,3",
+      "@nh,4,12 . @th,16,16",
+      "symhash mod 4 offset 1",
+      "numgen inc mod 4 offset 1",
+      "sctp chunk init flags",
+      "frag more-fragments",
+      "icmpv6 max-delay"
+    ]
+
+    sets =
+      for {field, n} <- Enum.with_index(fields), do: "  set s#{n} { typeof #{field}; }\n"
+
+    compare("table inet t {\n#{sets}}\n", context)
+  end
+
+  test "a raw payload in a concatenation is listed by an nft that knows numbers only by their record",
+       context do
+    compare(
+      """
+      table ip t {
+        map m { typeof ip saddr . @ih,32,32 : verdict; elements = { 192.0.2.1 . 0x14 : accept }; }
+        chain c {
+          ip saddr . @nh,32,32 vmap @m
+          ip saddr . @nh,32,32 vmap { 192.0.2.1 . 0x34 : accept, 192.0.2.2 . 0x45 : drop }
+        }
+      }
+      """,
+      context
+    )
+  end
+
+  test "what nft refuses to set is refused" do
+    for rule <- [
+          "meta priority set meta mark",
+          "tcp dport set meta mark & 0xff",
+          "meta priority set ip ttl",
+          "meta priority set ip saddr",
+          "tcp option maxseg size set tcp dport",
+          "meta mark set tcp flags",
+          "meta mark set ct state",
+          "meta mark set tcp dport | 0x10000",
+          "meta nfproto ipv4"
+        ] do
+      text = "table ip t { chain c { #{rule}; }; }"
+      assert {:error, %NFT.ParseError{}} = NFT.parse(text), rule
+    end
+  end
+end
