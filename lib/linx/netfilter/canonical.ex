@@ -141,7 +141,7 @@ defmodule Linx.Netfilter.Canonical do
 
   @doc "The elements, without state, sorted; those of an interval set that merges are merged."
   @spec elements(Set.t() | NMap.t(), [term()]) :: [term()]
-  def elements(set, elements), do: set |> merged(Enum.map(elements, &element/1)) |> Enum.sort()
+  def elements(set, elements), do: set |> merged(Enum.map(elements, element(set))) |> Enum.sort()
 
   defp merged(%Set{key_type: {:concat, _}}, elements), do: elements
 
@@ -167,12 +167,25 @@ defmodule Linx.Netfilter.Canonical do
   defp span?({kind, _, _}) when kind in [:prefix, :range], do: true
   defp span?(_key), do: false
 
-  @doc "An element without what traffic changes."
-  @spec element(term()) :: term()
-  def element(%Element{} = element),
-    do: Element.short(%{element | expires: nil, exprs: Enum.map(element.exprs, &stateless/1)})
+  @doc """
+  What makes of an element of the set one without what traffic changes.
 
-  def element(plain), do: plain
+  The kernel gives every element the statements that its set declares (nft_set_elem_expr_clone): said or not, they are the same.
+  """
+  @spec element(Set.t() | NMap.t()) :: (term() -> term())
+  def element(%{exprs: declared}) do
+    declared = Enum.map(declared, &stateless/1)
+
+    fn
+      %Element{} = element ->
+        exprs = Enum.map(element.exprs, &stateless/1)
+        exprs = if exprs == declared, do: [], else: exprs
+        Element.short(%{element | expires: nil, exprs: exprs})
+
+      plain ->
+        plain
+    end
+  end
 
   @doc "What a rule names in its table: `{:chain | :set | :object | :flowtable, name}`."
   @spec references(Rule.t()) :: [{atom(), String.t()}]

@@ -226,7 +226,8 @@ defmodule Linx.Netfilter.Diff do
   # In the order and form in which the caller wrote them, where that can be told.
   defp given(%Set{} = set, canonical) do
     wanted = MapSet.new(canonical)
-    found = Enum.filter(set.elements, &(Canonical.element(&1) in wanted))
+    form = Canonical.element(set)
+    found = Enum.filter(set.elements, &(form.(&1) in wanted))
     if length(found) == length(canonical), do: found, else: canonical
   end
 

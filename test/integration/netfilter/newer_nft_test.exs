@@ -114,6 +114,52 @@ defmodule Linx.Netfilter.NewerNftTest do
     assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
   end
 
+  test "constants among what is loaded are looked up in a named set", %{
+    ours: ours,
+    sock: sock,
+    theirs: theirs,
+    nft: nft
+  } do
+    text = """
+    table ip t {
+      set pairs { type ipv4_addr . inet_service; elements = { 192.0.2.1 . 22 }; }
+      set spans { type ipv4_addr . inet_service; flags interval; elements = { 192.0.2.0/24 . 22 }; }
+      set ports { type ipv4_addr . ifname; }
+      set marks { type ipv4_addr . inet_service . mark; }
+      chain c {
+        ip saddr . 80 @pairs accept
+        ip saddr . ssh @pairs accept
+        192.0.2.1 . tcp dport != @pairs drop
+        ip saddr . 80 @spans
+        ip saddr . "eth0" @ports
+        ip saddr . tcp dport . 5 @marks
+      }
+    }
+    """
+
+    Firewall.load!(theirs, text, nft)
+    assert {:ok, ruleset} = NFT.parse(text)
+    assert :ok == Netfilter.push(sock, ruleset)
+    assert Firewall.json(ours, nft) == Firewall.json(theirs, nft)
+    assert {:ok, pulled} = Netfilter.pull(sock)
+    assert Netfilter.diff(pulled, ruleset).ops == []
+    Firewall.run!(theirs, [nft, "flush", "ruleset"])
+    Firewall.load!(theirs, NFT.format(pulled), nft)
+    assert Firewall.json(ours, nft) == Firewall.json(theirs, nft)
+    assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
+
+    for rule <- [
+          "ip saddr . 80 { 192.0.2.1 . 80 }",
+          "ip saddr . 192.0.2.1 @pairs",
+          "ip saddr . 99999 @pairs",
+          "192.0.2.1 @one"
+        ] do
+      sets = "set pairs { type ipv4_addr . inet_service; }; set one { type ipv4_addr; };"
+      text = "table ip t { #{sets} chain c { #{rule}; }; }"
+      assert {:error, %NFT.ParseError{}} = NFT.parse(text), rule
+    end
+  end
+
   test "tunnel objects", %{ours: ours, sock: sock, theirs: theirs, nft: nft} do
     text = """
     table netdev t {

@@ -163,6 +163,15 @@ defmodule Linx.NFT.LanguageTest do
     )
   end
 
+  test "the statements of a set are those of its elements, said or not", context do
+    for body <- [
+          "set s { type ipv4_addr; counter; elements = { 192.0.2.1, 192.0.2.2 counter packets 5 bytes 6 }; }",
+          "set s { type ipv4_addr; counter; flags interval; elements = { 192.0.2.0/24 }; }",
+          "map s { type ipv4_addr : verdict; counter; elements = { 192.0.2.1 : drop }; }"
+        ],
+        do: compare("table inet t { #{body}; }\n", context)
+  end
+
   test "what nft refuses to set is refused" do
     for rule <- [
           "meta priority set meta mark",

@@ -5,16 +5,38 @@ defmodule Linx.NFT.Compiler.Match do
   # A segment wrapped in {:fixed, _} is none that nft would join with a neighbouring field.
 
   alias Linx.Netfilter.{Datatype, Expr}
-  alias Linx.NFT.Compiler.{Fault, Generate, Load, MapTerm, Scope, Term, Value}
+  alias Linx.NFT.Compiler.{Fault, Generate, Load, MapTerm, Operand, Scope, Term, Value}
 
   @doc false
   # {segments, scope}
   def match({:match, lhs, op, rhs, meta}, scope) do
     rhs = Scope.resolve(scope, rhs)
-    {term, scope} = Load.load(lhs, scope)
+    {term, scope} = left(lhs, rhs, scope)
     term = presence(term, rhs)
     {compare(term, op, rhs, meta, scope), note_icmp(scope, lhs, op, rhs)}
   end
+
+  # A named set says what the constants of a concatenation are: ip saddr . 80 @services
+  defp left({:concat, nodes, _} = node, {:set_ref, name, _}, scope) do
+    declared = Map.get(scope.sets, Value.text_of(name, scope))
+
+    if match?(%{key: %Term{kind: :concat}}, declared) and
+         not Enum.all?(nodes, &Operand.load?(&1, scope)),
+       do: constants(Operand.operand(node, declared.key, scope), declared),
+       else: Load.load(node, scope)
+  end
+
+  defp left(node, _rhs, scope), do: Load.load(node, scope)
+
+  # Intervals are looked up as big-endian numbers, which nft makes of what is loaded only.
+  defp constants({%Term{data: parts}, _scope} = found, %{interval?: true}) do
+    for %Term{kind: :const, order: :host, data: n} = part when is_integer(n) <- parts,
+        do: Fault.fail(part.meta, "#{Value.describe(part)} must be loaded: the set has intervals")
+
+    found
+  end
+
+  defp constants(found, _declared), do: found
 
   # "exists" and "missing" ask a fib lookup for existence alone.
   defp presence(%Term{kind: :load, type: type, data: {:fib, data}} = term, {:identifier, word, _})

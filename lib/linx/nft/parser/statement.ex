@@ -112,6 +112,11 @@ defmodule Linx.NFT.Parser.Statement do
   def statement([{kind, _, meta} | _] = tokens) when kind in [:integer, :variable],
     do: expression(tokens, meta)
 
+  # A constant may begin a concatenation.
+  def statement([{kind, _, meta}, {:dot, _} | _] = tokens)
+      when kind in [:ipv4, :ipv6, :mac, :string],
+      do: expression(tokens, meta)
+
   def statement(tokens), do: unexpected(tokens, "a statement")
 
   defp expression(tokens, meta) do
