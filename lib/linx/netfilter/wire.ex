@@ -27,25 +27,28 @@ defmodule Linx.Netfilter.Wire do
 
   # -- integers --------------------------------------------------------------------------------------------------------
 
-  @doc "An unsigned 32-bit integer in network byte order."
+  @doc "An unsigned 32-bit integer in network byte order. Raises `ArgumentError` for a number that does not fit."
   @spec u32_be(non_neg_integer()) :: binary()
-  def u32_be(v), do: <<v::32>>
+  def u32_be(v) when v in 0..0xFFFFFFFF, do: <<v::32>>
+  def u32_be(v), do: raise(ArgumentError, "#{inspect(v)} is no unsigned number of 32 bits")
 
   @doc "Reads what `u32_be/1` writes; raises `FunctionClauseError` for another length."
   @spec u32_be!(binary()) :: non_neg_integer()
   def u32_be!(<<v::32>>), do: v
 
-  @doc "An unsigned 64-bit integer in network byte order."
+  @doc "An unsigned 64-bit integer in network byte order. Raises as `u32_be/1`."
   @spec u64_be(non_neg_integer()) :: binary()
-  def u64_be(v), do: <<v::64>>
+  def u64_be(v) when v in 0..0xFFFFFFFFFFFFFFFF, do: <<v::64>>
+  def u64_be(v), do: raise(ArgumentError, "#{inspect(v)} is no unsigned number of 64 bits")
 
   @doc "Reads what `u64_be/1` writes; raises `FunctionClauseError` for another length."
   @spec u64_be!(binary()) :: non_neg_integer()
   def u64_be!(<<v::64>>), do: v
 
-  @doc "A signed 32-bit integer in network byte order: priorities and verdict codes."
+  @doc "A signed 32-bit integer in network byte order: priorities and verdict codes. Raises as `u32_be/1`."
   @spec s32_be(integer()) :: binary()
-  def s32_be(v), do: <<v::signed-32>>
+  def s32_be(v) when v in -0x80000000..0x7FFFFFFF, do: <<v::signed-32>>
+  def s32_be(v), do: raise(ArgumentError, "#{inspect(v)} is no signed number of 32 bits")
 
   @doc "Reads what `s32_be/1` writes; raises `FunctionClauseError` for another length."
   @spec s32_be!(binary()) :: integer()

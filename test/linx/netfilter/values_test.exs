@@ -223,6 +223,29 @@ defmodule Linx.Netfilter.ValuesTest do
     end
   end
 
+  describe "numbers" do
+    test "that do not fit are not cut to size" do
+      for {fun, values} <- [
+            {&Wire.u32_be/1, [-1, 0x1_0000_0000, nil]},
+            {&Wire.u64_be/1, [-1, 0x1_0000_0000_0000_0000, "1"]},
+            {&Wire.s32_be/1, [0x80000000, -0x80000001, 1.0]}
+          ],
+          value <- values,
+          do: assert_raise(ArgumentError, fn -> fun.(value) end)
+
+      # Each part of it fits.
+      chain =
+        Chain.new!("c",
+          type: :nat,
+          hook: :postrouting,
+          priority: {:srcnat, 0x7FFFFFFF},
+          table: "t"
+        )
+
+      assert_raise ArgumentError, ~r/2147483747/, fn -> Encoder.chain(chain, :inet) end
+    end
+  end
+
   describe "expressions" do
     test "leave defaults out, so that equal ones are equal" do
       assert Expr.limit(5, type: :packets, flags: []) == Expr.limit(5)
