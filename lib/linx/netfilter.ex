@@ -165,15 +165,31 @@ defmodule Linx.Netfilter do
   def pull(sock, opts_or_scope \\ [])
   def pull(%Socket{} = sock, {_family, _name} = scope), do: pull(sock, scope, [])
 
-  def pull(%Socket{} = sock, opts) when is_list(opts),
-    do: pulled(opts[:subscribe_first], fn -> Pull.whole(sock, opts) end)
+  def pull(%Socket{} = sock, opts) when is_list(opts) do
+    with {:ok, opts} <- pull_options(opts),
+         do: pulled(opts[:subscribe_first], fn -> Pull.whole(sock, opts) end)
+  end
 
   @doc "As `pull/2` for the table `{family, name}`, with options. Errors as there."
   @spec pull(Socket.t(), {atom(), String.t()}, keyword()) ::
           {:ok, Ruleset.t()} | {:error, Error.t() | term()}
-  def pull(%Socket{} = sock, {family, name} = scope, opts)
-      when is_atom(family) and is_binary(name),
-      do: pulled(opts[:subscribe_first], fn -> Pull.table(sock, scope, opts) end)
+  def pull(%Socket{} = sock, {family, name} = scope, opts) do
+    with {:ok, _table} <- Table.new(family, name),
+         {:ok, opts} <- pull_options(opts),
+         do: pulled(opts[:subscribe_first], fn -> Pull.table(sock, scope, opts) end)
+  end
+
+  defp pull_options(opts) do
+    with {:ok, opts} <- options(opts, [:elements, :subscribe_first]),
+         do: Enum.find_value(opts, {:ok, opts}, &bad_pull_option/1)
+  end
+
+  defp bad_pull_option({:elements, flag}) when is_boolean(flag), do: nil
+
+  defp bad_pull_option({:subscribe_first, monitor}) when is_pid(monitor) or monitor == nil,
+    do: nil
+
+  defp bad_pull_option(option), do: {:error, {:bad_option, option}}
 
   defp pulled(nil, pull) do
     with {:ok, _gen, ruleset} <- pull.(), do: {:ok, ruleset}
