@@ -52,7 +52,6 @@ defmodule Linx.Process.StdioTest do
       :ok = P.stdin_write(session, ["one ", [?t, "wo"]])
       :ok = P.stdin_write(session, "\n")
       :ok = P.stdin_close(session)
-      assert P.stdin_write(session, "late") == {:error, :closed}
       assert {:ok, {:exited, 0}} = P.wait(session, 60_000)
       assert output(:stdout) == "one two\n"
       assert P.stdin_write(session, "late") == {:error, :no_process}
@@ -62,6 +61,8 @@ defmodule Linx.Process.StdioTest do
       {session, _pid} = parked(argv: ["/bin/cat"], stdio: :pipe)
       :ok = P.stdin_write(session, "early")
       :ok = P.stdin_close(session)
+      # Here it cannot have ended yet.
+      assert P.stdin_write(session, "late") == {:error, :closed}
       P.proceed(session)
       assert {:ok, {:exited, 0}} = P.wait(session, 60_000)
       assert output(:stdout) == "early"
