@@ -3,6 +3,7 @@
 //!     floor posix_spawn COUNT        posix_spawn(3) of /bin/true, and its end
 //!     floor clone3 COUNT NAMESPACES  clone3 with CLONE_NEW* bits, parked on a pipe, let go, exec of /bin/true, its end
 //!     floor pty MEGABYTES            a plain loop that reads what dd writes to a terminal
+//!     floor relay MEGABYTES          the same loop in a process that hands on what it reads, and one that reads that
 //!
 //! Prints microseconds, one line a start, or megabytes a second.
 
@@ -37,7 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             repeat(number(2), || clone_and_park(namespaces))
         }
         Some("pty") => plain_read(number(2)),
-        _ => Err("posix_spawn, clone3 or pty".into()),
+        Some("relay") => relay(number(2)),
+        _ => Err("posix_spawn, clone3, pty or relay".into()),
     }
 }
 
@@ -97,23 +99,67 @@ fn clone_and_park(namespaces: u64) -> Result<(), Box<dyn Error>> {
 }
 
 fn plain_read(megabytes: u64) -> Result<(), Box<dyn Error>> {
+    let (master, slave) = terminal()?;
+    let mut writer = dd(megabytes, slave)?;
+    let before = Instant::now();
+    let total = read_all(master, |_| Ok(()))?;
+    writer.wait()?;
+    report(megabytes, total, before)
+}
+
+/// The least for a program whose bytes end in another process, as those of a port program do.
+fn relay(megabytes: u64) -> Result<(), Box<dyn Error>> {
+    let (master, slave) = terminal()?;
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    let mut writer = dd(megabytes, slave)?;
+    let before = Instant::now();
+    match clone3(0, None)? {
+        Side::Child => {
+            drop(read);
+            let mut pipe = File::from(write);
+            let done = read_all(master, |bytes| pipe.write_all(bytes));
+            linx_agent::child::leave(i32::from(done.is_err()))
+        }
+        Side::Parent { pidfd, .. } => {
+            drop((master, write));
+            let total = read_all(File::from(read), |_| Ok(()))?;
+            wait::reap(pidfd.as_fd())?;
+            writer.wait()?;
+            report(megabytes, total, before)
+        }
+    }
+}
+
+/// Its reads wait, as those of a plain program do.
+fn terminal() -> Result<(File, OwnedFd), Box<dyn Error>> {
     let (master, slave) = pty::open(PtyOptions::default()).map_err(|fault| fault.stage.name())?;
     let flags = rustix::fs::fcntl_getfl(&master)? - rustix::fs::OFlags::NONBLOCK;
     rustix::fs::fcntl_setfl(&master, flags)?;
-    let mut writer = dd(megabytes, slave)?;
-    let mut master = File::from(master);
+    Ok((File::from(master), slave))
+}
+
+/// A terminal ends with an error.
+fn read_all(
+    mut source: File,
+    mut each: impl FnMut(&[u8]) -> std::io::Result<()>,
+) -> std::io::Result<usize> {
     let mut buffer = vec![0; 65_536];
-    let (mut total, before) = (0, Instant::now());
+    let mut total = 0;
     loop {
-        match master.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => total += count,
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(total),
+            Ok(count) => {
+                total += count;
+                each(&buffer[..count])?;
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => break,
+            Err(_) => return Ok(total),
         }
     }
+}
+
+fn report(megabytes: u64, total: usize, before: Instant) -> Result<(), Box<dyn Error>> {
     let seconds = before.elapsed().as_secs_f64();
-    writer.wait()?;
     if total as u64 != megabytes << 20 {
         return Err(format!("{total} bytes").into());
     }
