@@ -2,12 +2,14 @@
 //!
 //! Prints one `key value` line each, for the tests. With `dirty COMMAND...` it spoils what it can first and executes the
 //! command: a parent whose children must be clean all the same. With `hold` it waits for a signal after it has printed.
+//! With `push TEXT` it types TEXT into every terminal that it can reach (TIOCSTI), and prints what became of that.
 //!
 //! It has no main of the standard library's, which would ignore SIGPIPE before anything could be seen.
 #![no_main]
 
 use std::ffi::CString;
 use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::ptr;
 
@@ -24,6 +26,10 @@ pub extern "C" fn main() -> i32 {
         .collect();
     match arguments.get(1).map(Vec::as_slice) {
         Some(b"dirty") => dirty(&arguments[2..]),
+        Some(b"push") => {
+            push(arguments.get(2).map_or(b"", Vec::as_slice));
+            0
+        }
         Some(b"hold") => {
             report(&arguments);
             loop {
@@ -35,6 +41,27 @@ pub extern "C" fn main() -> i32 {
             0
         }
     }
+}
+
+/// A line for each of the terminals: the errno of the first byte that was refused, or 0.
+fn push(text: &[u8]) {
+    let own = File::options().read(true).write(true).open("/dev/tty");
+    let terminals = [(0, "stdin"), (1, "stdout"), (2, "stderr")]
+        .into_iter()
+        .chain(own.as_ref().ok().map(|own| (own.as_raw_fd(), "own")));
+    let mut out = String::new();
+    for (fd, name) in terminals {
+        let refused = |byte: &&u8| {
+            // SAFETY: the kernel reads one byte, which outlives the call.
+            (unsafe { libc::ioctl(fd, libc::TIOCSTI, ptr::from_ref::<u8>(byte)) }) != 0
+        };
+        let errno = match text.iter().find(refused) {
+            Some(_) => std::io::Error::last_os_error().raw_os_error(),
+            None => Some(0),
+        };
+        out.push_str(&format!("push {name} {}\n", errno.unwrap_or(-1)));
+    }
+    print!("{out}");
 }
 
 fn report(arguments: &[Vec<u8>]) {

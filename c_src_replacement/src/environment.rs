@@ -16,39 +16,76 @@ pub fn pointers(list: Option<&[CString]>) -> Vec<*const c_char> {
     pointers
 }
 
-fn inherited() -> Vec<*const c_char> {
-    let mut entries = Vec::new();
-    let mut at = start();
-    while let Some(entry) = entry(at) {
-        if !entry.to_bytes().starts_with(SECRET) {
-            entries.push(entry.as_ptr());
+/// What to overwrite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forget {
+    Secret,
+    /// The workload has a list of its own.
+    All,
+}
+
+/// Overwrites what the workload is not to know where the kernel put it, which is where `/proc/<pid>/environ`, a debugger
+/// and a core file find it: in this program, in the child until its exec, and in an init, which stays.
+pub fn forget(what: Forget) {
+    for entry in entries() {
+        let length = text(entry).count_bytes();
+        if what == Forget::All || text(entry).to_bytes().starts_with(SECRET) {
+            overwrite(entry, length);
         }
-        at = at.wrapping_add(1);
     }
-    entries
+}
+
+/// What is forgotten is empty.
+fn inherited() -> Vec<*const c_char> {
+    entries()
+        .filter(|&entry| !text(entry).is_empty())
+        .map(<*mut c_char>::cast_const)
+        .collect()
 }
 
 #[expect(unsafe_code, reason = "environ(7) is a variable of the C library")]
 unsafe extern "C" {
-    static environ: *const *const c_char;
+    static environ: *const *mut c_char;
 }
 
 #[expect(unsafe_code, reason = "environ(7) is a variable of the C library")]
-fn start() -> *const *const c_char {
-    // SAFETY: the C library set it before main, and nothing in this program changes the environment.
+fn start() -> *const *mut c_char {
+    // SAFETY: the C library set it before main, and nothing in this program changes the array.
     unsafe { environ }
 }
 
+fn entries() -> impl Iterator<Item = *mut c_char> {
+    let mut at = start();
+    std::iter::from_fn(move || {
+        let entry = entry(at)?;
+        at = at.wrapping_add(1);
+        Some(entry)
+    })
+}
+
 #[expect(unsafe_code, reason = "environ(7) is an array of C strings")]
-fn entry(at: *const *const c_char) -> Option<&'static CStr> {
+fn entry(at: *const *mut c_char) -> Option<*mut c_char> {
     if at.is_null() {
         return None;
     }
     // SAFETY: the walk starts at the array and ends at its null, so `at` is within it.
     let string = unsafe { *at };
-    if string.is_null() {
-        return None;
-    }
-    // SAFETY: the kernel put a NUL terminated string there, which stays until the exec.
-    Some(unsafe { CStr::from_ptr(string) })
+    (!string.is_null()).then_some(string)
+}
+
+#[expect(unsafe_code, reason = "environ(7) is an array of C strings")]
+fn text<'a>(entry: *mut c_char) -> &'a CStr {
+    // SAFETY: the kernel put a NUL terminated string there, which stays until the exec. No caller keeps the reference
+    // over a call of `overwrite`.
+    unsafe { CStr::from_ptr(entry) }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "the kernel put the environment into memory of ours"
+)]
+fn overwrite(entry: *mut c_char, length: usize) {
+    // SAFETY: `length` bytes before the NUL of a string on the program's own stack, which it may write to; the program has
+    // one thread and nothing refers to the string now.
+    unsafe { entry.write_bytes(0, length) };
 }

@@ -46,6 +46,7 @@ pub fn run() -> Result<(), Errno> {
     let children: OwnedFd = signals::watch_children()?;
     // The image has no name of its own: it is a descriptor of the VM's.
     rustix::thread::set_name(c"linx_process")?;
+    environment::forget(environment::Forget::Secret);
     umask(Mode::from_raw_mode(0o022));
     // What a workload leaves behind becomes our child and ends with the session.
     set_child_subreaper(Some(getpid()))?;

@@ -4,11 +4,13 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::checkpoint;
 use crate::child::{self, Plan};
 use crate::clone::{Side, clone3};
 use crate::enter::Target;
+use crate::environment::{Forget, forget};
 use crate::page::Page;
 use crate::request::Request;
 use crate::stage::{Fault, Stage};
@@ -43,6 +45,9 @@ pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
         }
         None => None,
     };
+    if options.env.is_some() {
+        forget(Forget::All);
+    }
     let (plumbing, ours) = Plumbing::new(&options.stdio, options.uid)?;
     let page = Page::map().map_err(Stage::Pipe2.errno())?;
     let (socket, childs) = checkpoint::pair().map_err(Stage::Pipe2.errno())?;
@@ -65,18 +70,28 @@ pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
     };
     match side {
         Side::Child => child::run(&plan, page, childs, &devnull),
-        Side::Parent { pid, pidfd } => Ok(Started {
-            page,
-            pid,
-            pidfd,
-            socket,
-            plumbing,
-            ours,
-            cgroup,
-            devnull,
-            init,
-            auto_proceed,
-            credit,
-        }),
+        Side::Parent { pid, pidfd } => {
+            hide();
+            Ok(Started {
+                page,
+                pid,
+                pidfd,
+                socket,
+                plumbing,
+                ours,
+                cgroup,
+                devnull,
+                init,
+                auto_proceed,
+                credit,
+            })
+        }
     }
+}
+
+/// From now on nobody of this user's reaches into this program's memory or descriptors (whoever did could speak to the VM),
+/// and it leaves no core file, whatever the limit and wherever the kernel would pipe it. Only after the clone: what the
+/// child has in /proc has to stay the VM's, which writes its maps and opens its namespaces there.
+fn hide() {
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
