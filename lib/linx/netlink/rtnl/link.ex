@@ -118,8 +118,10 @@ defmodule Linx.Netlink.Rtnl.Link do
          do: filter(socket, rest, %{request | master: index})
   end
 
-  defp filter(socket, [{:kind, kind} | rest], request) when is_atom(kind) or is_binary(kind),
-    do: filter(socket, rest, %{request | linkinfo: %LinkInfo{kind: to_string(kind)}})
+  defp filter(socket, [{:kind, kind} | rest], request) do
+    with {:ok, kind} <- Options.kind(kind),
+         do: filter(socket, rest, %{request | linkinfo: %LinkInfo{kind: kind}})
+  end
 
   defp filter(_socket, [other | _], _request), do: {:error, {:bad_option, other}}
 
@@ -439,7 +441,9 @@ defmodule Linx.Netlink.Rtnl.Link do
     with {:ok, _} <- Options.identify(name),
          {:ok, index} <- index(socket, ref) do
       flags = if type == @rtm_newlinkprop, do: Call.create(), else: 0
-      Call.change(socket, Call.op(type, flags, %__MODULE__{index: index, altnames: [name]}))
+      explain = Call.no_such("interface", ref, &altname_refusal(&1, name))
+      request = %__MODULE__{index: index, altnames: [name]}
+      Call.change(socket, Call.op(type, flags, request, explain))
     end
   end
 
@@ -458,6 +462,9 @@ defmodule Linx.Netlink.Rtnl.Link do
     do: "interface #{inspect(name)} or its peer #{inspect(peer)} exists already"
 
   defp taken(errno, name, _linkinfo), do: taken(errno, name)
+
+  defp altname_refusal(:enoent, name), do: "no such alternative name #{inspect(name)}"
+  defp altname_refusal(errno, name), do: taken(errno, name)
 
   defp undeletable(:eopnotsupp, ref), do: "interface #{inspect(ref)} cannot be deleted"
   defp undeletable(_errno, _ref), do: nil

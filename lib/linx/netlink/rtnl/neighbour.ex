@@ -172,7 +172,7 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
 
   defimpl Inspect do
     def inspect(neighbour, _opts) do
-      "#Linx.Netlink.Rtnl.Neighbour<#{neighbour.dst} -> #{lladdr(neighbour.lladdr)} " <>
+      "#Linx.Netlink.Rtnl.Neighbour<#{neighbour.dst || "?"} -> #{lladdr(neighbour.lladdr)} " <>
         "ifindex=#{neighbour.ifindex}>"
     end
 

@@ -103,6 +103,7 @@ defmodule Linx.Netlink.Rtnl.Rule do
   def list(socket, family: family) when is_map_key(@families, family),
     do: Call.dump(socket, @rtm_getrule, %__MODULE__{family: @families[family]})
 
+  def list(_socket, [option | _]), do: {:error, {:bad_option, option}}
   def list(_socket, filter), do: {:error, {:bad_option, filter}}
 
   @doc """

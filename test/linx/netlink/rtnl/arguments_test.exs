@@ -4,7 +4,7 @@ defmodule Linx.Netlink.Rtnl.ArgumentsTest do
   # A closed socket answers everything that reaches it with EBADF: what is refused otherwise never got there.
 
   alias Linx.Netlink.{Error, Rtnl, Socket}
-  alias Linx.Netlink.Rtnl.{Address, Link, Neighbour, Route}
+  alias Linx.Netlink.Rtnl.{Address, Link, Neighbour, Route, Rule}
 
   setup do
     {:ok, socket} = Rtnl.open()
@@ -31,6 +31,17 @@ defmodule Linx.Netlink.Rtnl.ArgumentsTest do
           {Link.set(socket, "", master: "br0"), {:invalid_name, ""}},
           {Link.set_master(socket, nil, "br0"), {:invalid_name, nil}},
           {Link.add_altname(socket, "eth0", ""), {:invalid_name, ""}}
+        ] do
+      assert {:error, ^reason} = result
+    end
+
+    for {result, reason} <- [
+          {Link.list(socket, kind: nil), {:invalid_kind, nil}},
+          {Link.list(socket, kinds: :veth), {:bad_option, {:kinds, :veth}}},
+          {Route.list(socket, table: 0), {:bad_option, {:table, 0}}},
+          {Address.list(socket, family: :inet5), {:bad_option, {:family, :inet5}}},
+          {Neighbour.list(socket, proxy: nil), {:bad_option, {:proxy, nil}}},
+          {Rule.list(socket, table: 3), {:bad_option, {:table, 3}}}
         ] do
       assert {:error, ^reason} = result
     end
