@@ -400,7 +400,10 @@ defmodule Linx.Cgroup do
   end
 
   defp amount(:max, _unit), do: "max"
-  defp amount(n, _unit) when is_integer(n) and n >= 0, do: Integer.to_string(n)
+
+  # The kernel reads a limit of memory into 64 bits and drops what is above (memparse): 2^64 bytes would be none at all.
+  defp amount(n, _unit) when is_integer(n) and n in 0..0xFFFFFFFFFFFFFFFF,
+    do: Integer.to_string(n)
 
   defp amount(other, unit),
     do: raise(ArgumentError, "expected a number (#{unit}) or :max, got: #{inspect(other)}")

@@ -41,6 +41,7 @@ defmodule Linx.CgroupTest do
     for call <- [
           fn -> Cgroup.set_memory_max(cg, -1) end,
           fn -> Cgroup.set_memory_max(cg, "1G") end,
+          fn -> Cgroup.set_memory_max(cg, Integer.pow(2, 64)) end,
           fn -> Cgroup.set_memory_high(cg, 1.5) end,
           fn -> Cgroup.set_pids_max(cg, :none) end,
           fn -> Cgroup.set_cpu_max(cg, {0, 100_000}) end,

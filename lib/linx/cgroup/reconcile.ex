@@ -129,7 +129,8 @@ defmodule Linx.Cgroup.Reconcile do
       is_binary(file) and file not in ["", ".", ".."] and not String.contains?(file, ["/", "\0"])
 
   defp value?(:max), do: true
-  defp value?(number) when is_integer(number), do: number >= 0
+  # 64 bits are what the kernel reads; of a limit of memory it drops the rest.
+  defp value?(number) when is_integer(number), do: number in 0..0xFFFFFFFFFFFFFFFF
   defp value?(text) when is_binary(text), do: true
 
   defp value?({quota, period}) when is_integer(quota) and is_integer(period),

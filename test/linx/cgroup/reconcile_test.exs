@@ -90,7 +90,7 @@ defmodule Linx.Cgroup.ReconcileTest do
   test "a value of no shape raises before any file is touched", %{tmp_dir: cg} do
     File.write!(Path.join(cg, "pids.max"), "max")
 
-    for bad <- [-1, 1.5, nil, {0, 100}, {100, :max}, [1]] do
+    for bad <- [-1, Integer.pow(2, 64), 1.5, nil, {0, 100}, {100, :max}, [1]] do
       assert_raise ArgumentError, fn ->
         Reconcile.reconcile(cg, %{"pids.max" => 5, "zzz" => bad})
       end
