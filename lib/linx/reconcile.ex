@@ -69,6 +69,9 @@ defmodule Linx.Reconcile do
   ]
   @required [:source, :scope, :desired]
 
+  # Within what erlang:start_timer/3 takes: 34 years.
+  @longest Integer.pow(2, 40)
+
   @typedoc "An option of `start_link/1`."
   @type option ::
           {:source, module()}
@@ -161,9 +164,9 @@ defmodule Linx.Reconcile do
   defp check_option!({:desired, _}), do: :ok
   defp check_option!({:last_applied, _}), do: :ok
   defp check_option!({:interval, :infinity}), do: :ok
-  defp check_option!({:interval, ms}) when is_integer(ms) and ms > 0, do: :ok
+  defp check_option!({:interval, ms}) when is_integer(ms) and ms in 1..@longest, do: :ok
   defp check_option!({:monitor, flag}) when is_boolean(flag), do: :ok
-  defp check_option!({:debounce, ms}) when is_integer(ms) and ms >= 0, do: :ok
+  defp check_option!({:debounce, ms}) when is_integer(ms) and ms in 0..@longest, do: :ok
   defp check_option!({:owner, owner}) when is_pid(owner) or owner == nil, do: :ok
   defp check_option!({:name, _}), do: :ok
 

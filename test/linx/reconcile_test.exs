@@ -272,6 +272,8 @@ defmodule Linx.ReconcileTest do
           good ++ [interval: 0],
           good ++ [interval: "5"],
           good ++ [debounce: -1],
+          good ++ [debounce: Integer.pow(2, 64)],
+          good ++ [interval: Integer.pow(2, 64)],
           good ++ [monitor: :yes],
           good ++ [owner: :me],
           good ++ [reconcile_opts: %{}],
