@@ -41,9 +41,9 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
 
   @default_protocol 76
 
-  # What a pass makes of an address or a route that is desired, up to the reading. With that much room at the start it is
-  # collected three times instead of forty.
-  @words 200
+  # A pass makes 550 words of an address or a route, and keeps 100. With room for most of them at the start it is collected
+  # once instead of forty times; room for all takes longer to come by than that once.
+  @words 400
 
   @typedoc "`{interface, ip, prefixlen}`."
   @type address_spec :: {String.t(), binary() | Linx.IP.t(), non_neg_integer()}

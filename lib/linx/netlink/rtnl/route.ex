@@ -413,9 +413,11 @@ defmodule Linx.Netlink.Rtnl.Route do
        do: {:error, {:missing, :gateway}}
 
   defp whole(_add, route, opts) do
-    if Keyword.has_key?(opts, :scope),
+    scope = Options.scope(route)
+
+    if route.scope == scope or Keyword.has_key?(opts, :scope),
       do: {:ok, route},
-      else: {:ok, %{route | scope: Options.scope(route)}}
+      else: {:ok, %{route | scope: scope}}
   end
 
   defimpl Inspect do
