@@ -16,9 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use linx_sys::netlink::{self, Socket};
 use linx_sys::ns::{Kind, Namespace};
 use linx_sys::{Fault, Stage};
-use rustler::{
-    Binary, Encoder, Env, ListIterator, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term,
-};
+use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
 
 use crate::list::List;
 use crate::reply::{Reply, Value};
@@ -100,8 +98,9 @@ fn netlink_request<'a>(
     bytes: Binary<'a>,
     seqs: (u32, u32),
 ) -> NifResult<Term<'a>> {
-    let form = terms::Form::Raw;
-    Ok(request(env, &resource, ticket, &bytes, seqs, form, true))
+    Turn::taken(env, &resource, ticket, |turn| {
+        Ok(turn.exchange(&bytes, seqs, terms::Form::Raw, true))
+    })
 }
 
 /// Sends the messages in `parts` as requests with these sequence numbers, and collects what has been answered then.
@@ -113,54 +112,68 @@ fn netlink_transact<'a>(
     parts: List<Binary<'a>>,
     seqs: (u32, u32),
 ) -> NifResult<Term<'a>> {
-    let bytes = terms::numbered(&parts, seqs)?;
-    let form = terms::Form::Raw;
-    Ok(request(env, &resource, ticket, &bytes, seqs, form, false))
+    Turn::taken(env, &resource, ticket, |turn| {
+        let bytes = terms::numbered(&parts, seqs)?;
+        Ok(turn.exchange(&bytes, seqs, terms::Form::Raw, false))
+    })
 }
 
-/// The same for `[{type, flags, payload}]`, which are framed here and numbered from `first`.
+/// The same as `netlink_request` for `[{type, flags, payload}]`, which are framed here and numbered from `first`.
 #[rustler::nif(schedule = "DirtyIo")]
 fn netlink_call<'a>(
     env: Env<'a>,
     resource: ResourceArc<SocketResource>,
     ticket: u64,
-    requests: ListIterator<'a>,
+    requests: List<(u16, u16, Binary<'a>)>,
     first: u32,
     form: terms::Form,
 ) -> NifResult<Term<'a>> {
-    let (bytes, last) = terms::frames(requests, first)?;
-    Ok(request(
-        env,
-        &resource,
-        ticket,
-        &bytes,
-        (first, last),
-        form,
-        true,
-    ))
+    Turn::taken(env, &resource, ticket, |turn| {
+        let (bytes, last) = terms::frames(&requests, first)?;
+        Ok(turn.exchange(&bytes, (first, last), form, true))
+    })
 }
 
-fn request<'a>(
-    env: Env<'a>,
-    resource: &ResourceArc<SocketResource>,
-    ticket: u64,
-    bytes: &[u8],
-    seqs: (u32, u32),
-    form: terms::Form,
-    wait: bool,
-) -> Term<'a> {
-    if ticket == PASSING && !lock(&resource.gate).pass() {
-        return terms::busy(env);
+/// A turn at a socket. It is given back when this is dropped, also by a panic: nobody else would ever have one.
+struct Turn<'env, 'a>(Env<'env>, &'a ResourceArc<SocketResource>, u64);
+
+impl<'env, 'a> Turn<'env, 'a> {
+    /// Runs `work` with the turn that `ticket` stands for; `:busy` if that was to take a free one and there is none. What
+    /// has to be made of a request is made within, so that it is not made twice.
+    fn taken(
+        env: Env<'env>,
+        resource: &'a ResourceArc<SocketResource>,
+        ticket: u64,
+        work: impl FnOnce(&Self) -> NifResult<Term<'env>>,
+    ) -> NifResult<Term<'env>> {
+        if ticket == PASSING && !lock(&resource.gate).pass() {
+            return Ok(terms::busy(env));
+        }
+        work(&Self(env, resource, ticket))
     }
-    // Also when something below panics: nobody else would ever have a turn.
-    let _leaving = Leaving(env, resource, ticket);
-    let answer = resource.get(Stage::Send).and_then(|socket| {
-        let open = || lock(&resource.socket).is_some();
-        resource
-            .exchange
-            .run(env, &socket, bytes, seqs, form, wait.then_some(&open))
-    });
-    terms::answer(env, answer)
+
+    fn exchange(
+        &self,
+        bytes: &[u8],
+        seqs: (u32, u32),
+        form: terms::Form,
+        wait: bool,
+    ) -> Term<'env> {
+        let Self(env, resource, _ticket) = *self;
+        let answer = resource.get(Stage::Send).and_then(|socket| {
+            let open = || lock(&resource.socket).is_some();
+            resource
+                .exchange
+                .run(env, &socket, bytes, seqs, form, wait.then_some(&open))
+        });
+        terms::answer(env, answer)
+    }
+}
+
+impl Drop for Turn<'_, '_> {
+    fn drop(&mut self) {
+        lock(&self.1.gate).leave(self.0, self.1, self.2);
+    }
 }
 
 /// The next messages of a long answer; none at the end.
@@ -169,14 +182,6 @@ fn netlink_take<'a>(env: Env<'a>, dump: ResourceArc<DumpResource>) -> Vec<Term<'
     // A portion takes about a tenth of the time that a process has before others are due.
     rustler::schedule::consume_timeslice(env, 10);
     dump.take(env)
-}
-
-struct Leaving<'env, 'a>(Env<'env>, &'a ResourceArc<SocketResource>, u64);
-
-impl Drop for Leaving<'_, '_> {
-    fn drop(&mut self) {
-        lock(&self.1.gate).leave(self.0, self.1, self.2);
-    }
 }
 
 /// Receives what is there, at most `most` datagrams.

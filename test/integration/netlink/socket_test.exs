@@ -4,6 +4,7 @@ defmodule Linx.Netlink.SocketTest do
   import Bitwise
   import Linx.Netlink.Constants
 
+  alias Linx.Native
   alias Linx.Netlink.{Attr, Error, Message, Request, Socket}
 
   @rtm_newlink 16
@@ -81,6 +82,27 @@ defmodule Linx.Netlink.SocketTest do
       assert {:ok, [_]} = Request.talk(socket, @rtm_getlink, 0, lo())
     end
   end
+
+  test "a request that is no request leaves the turn to others", %{socket: socket} do
+    requests = [[:bad], [{18, 0, lo()}, {18, 0}], [{18, 0, lo()} | :bad]]
+    for refused <- requests, do: assert_raise(ArgumentError, fn -> call(socket, 0, refused) end)
+
+    # Bytes of another number of messages, which shows when it is our turn, one that we waited for too.
+    {:ok, ticket} = Native.netlink_enter(socket.socket)
+
+    for ticket <- [ticket, 0] do
+      assert_raise ArgumentError, fn ->
+        Native.netlink_transact(socket.socket, ticket, [lo()], {1, 2})
+      end
+    end
+
+    # Another process: a turn of ours that was left over would let nobody else in.
+    ask = fn -> Request.talk(socket, @rtm_getlink, 0, lo()) end
+    assert {:ok, [_]} = ask |> Task.async() |> Task.await(30_000)
+  end
+
+  defp call(socket, ticket, requests),
+    do: Native.netlink_call(socket.socket, ticket, requests, 1, :raw)
 
   test "a closed socket answers ebadf to everyone, whoever waits", %{socket: socket} do
     parent = self()

@@ -9,8 +9,7 @@ use linx_wire::netlink::{Frame, Frames, Verdict, frame, rtnl};
 use rustler::types::atom::{error, nil, ok};
 use rustler::types::tuple::make_tuple;
 use rustler::{
-    Atom, Binary, Decoder, Encoder, Env, Error, ListIterator, NewBinary, NifResult, ResourceArc,
-    Term,
+    Atom, Binary, Decoder, Encoder, Env, Error, NewBinary, NifResult, ResourceArc, Term,
 };
 
 use super::dump::DumpResource;
@@ -123,17 +122,19 @@ pub fn answer<'a>(env: Env<'a>, answer: Result<Answer<'a>, Fault>) -> Term<'a> {
 
 /// The messages that a call asks to have sent, `[{type, flags, payload}]`, numbered from `first`: their bytes and the
 /// last number. Errors come back without being asked for, so the last one's acknowledgement stands for all.
-pub fn frames(requests: ListIterator<'_>, first: u32) -> NifResult<(Vec<u8>, u32)> {
+pub fn frames(
+    List(requests): &List<(u16, u16, Binary<'_>)>,
+    first: u32,
+) -> NifResult<(Vec<u8>, u32)> {
     let mut bytes = Vec::with_capacity(256);
     let mut seq = first;
-    let mut requests = requests.peekable();
-    while let Some(request) = requests.next() {
-        let (kind, flags, payload) = request.decode::<(u16, u16, Binary<'_>)>()?;
+    let mut requests = requests.iter().peekable();
+    while let Some((kind, flags, payload)) = requests.next() {
         let flags = match requests.peek() {
             Some(_) => flags | NLM_F_REQUEST,
             None => flags | NLM_F_REQUEST | NLM_F_ACK,
         };
-        if !frame::push(&mut bytes, kind, flags, seq, &payload) {
+        if !frame::push(&mut bytes, *kind, flags, seq, payload) {
             return Err(Error::BadArg);
         }
         seq += u32::from(requests.peek().is_some());
