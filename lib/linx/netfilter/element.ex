@@ -16,7 +16,7 @@ defmodule Linx.Netfilter.Element do
   Source: nft(8), "ELEMENTS"; `enum nft_set_elem_attributes`.
   """
 
-  alias Linx.Netfilter.Expr
+  alias Linx.Netfilter.{Expr, Name}
 
   @enforce_keys [:key]
   defstruct key: nil, data: nil, timeout: nil, expires: nil, comment: nil, exprs: []
@@ -33,6 +33,26 @@ defmodule Linx.Netfilter.Element do
           comment: String.t() | nil,
           exprs: [Expr.t()]
         }
+
+  @doc false
+  # What it carries beside key and data.
+  @spec check(t()) :: :ok | {:error, term()}
+  def check(%__MODULE__{} = element) do
+    with :ok <- milliseconds(:timeout, element.timeout),
+         :ok <- milliseconds(:expires, element.expires),
+         :ok <- Name.check_comment(element.comment),
+         do: exprs(element.exprs)
+  end
+
+  defp milliseconds(_key, nil), do: :ok
+  defp milliseconds(_key, n) when n in 0..0xFFFFFFFFFFFFFFFF, do: :ok
+  defp milliseconds(key, value), do: {:error, {:bad_option, {key, value}}}
+
+  defp exprs(exprs) do
+    if is_list(exprs) and Enum.all?(exprs, &is_struct(&1, Expr)),
+      do: :ok,
+      else: {:error, {:bad_exprs, exprs}}
+  end
 
   @doc false
   # The short form where nothing would be lost.

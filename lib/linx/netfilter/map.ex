@@ -137,7 +137,8 @@ defmodule Linx.Netfilter.Map do
   defp elements(_map, other, _acc), do: {:error, {:bad_element, other, :not_a_list}}
 
   defp element(map, %Element{} = element) do
-    with {:ok, {key, data}} <- element(map, {element.key, element.data}),
+    with :ok <- Element.check(element),
+         {:ok, {key, data}} <- element(map, {element.key, element.data}),
          do: {:ok, Element.short(%{element | key: key, data: data})}
   end
 

@@ -153,8 +153,11 @@ defmodule Linx.Netfilter.Set do
     end
   end
 
+  defp element(_set, %Element{data: data}) when data != nil, do: {:error, :data_in_a_set}
+
   defp element(set, %Element{} = element) do
-    with {:ok, key} <- Datum.Form.normalise(set.key_type, element.key),
+    with :ok <- Element.check(element),
+         {:ok, key} <- Datum.Form.normalise(set.key_type, element.key),
          do: {:ok, Element.short(%{element | key: key})}
   end
 

@@ -87,6 +87,32 @@ defmodule Linx.Netfilter.ValuesTest do
       end
     end
 
+    test "what an element carries is checked with it" do
+      for {field, value, reason} <- [
+            {:timeout, -1, {:bad_option, {:timeout, -1}}},
+            {:timeout, "1", {:bad_option, {:timeout, "1"}}},
+            {:expires, 1.5, {:bad_option, {:expires, 1.5}}},
+            {:comment, :why, {:bad_comment, :why}},
+            {:comment, "a\0b", {:bad_comment, "a\0b"}},
+            {:exprs, [:counter], {:bad_exprs, [:counter]}}
+          ] do
+        element = Map.replace!(%Element{key: 1}, field, value)
+
+        assert {:error, {:bad_set, {:bad_element, ^element, ^reason}}} =
+                 Set.new("s", key_type: :mark, elements: [element])
+
+        element = %{element | data: :accept}
+
+        assert {:error, {:bad_map, {:bad_element, ^element, ^reason}}} =
+                 Vmap.new("v", key_type: :mark, elements: [element])
+      end
+
+      pair = %Element{key: 1, data: 2}
+
+      assert {:error, {:bad_set, {:bad_element, ^pair, :data_in_a_set}}} =
+               Set.new("s", key_type: :mark, elements: [pair])
+    end
+
     test "digits are no bytes" do
       for {type, text} <- [{:inet_service, "22"}, {:inet_proto, "6"}, {:mark, "1234"}] do
         assert {:error, {:bad_set, {:bad_element, ^text, {:bad_value, ^text}}}} =
@@ -247,6 +273,17 @@ defmodule Linx.Netfilter.ValuesTest do
   end
 
   describe "expressions" do
+    test "name whole things" do
+      for expr <- [
+            Expr.lookup("a\0b"),
+            %Expr{name: :immediate, data: %Verdict{kind: :jump, target: "a\0b"}}
+          ] do
+        assert_raise ArgumentError, ~r/NUL/, fn ->
+          Encoder.rule(%Rule{expressions: [expr]}, :inet, "t", "c")
+        end
+      end
+    end
+
     test "leave defaults out, so that equal ones are equal" do
       assert Expr.limit(5, type: :packets, flags: []) == Expr.limit(5)
       assert Expr.queue(3, total: 1) == Expr.queue(3)

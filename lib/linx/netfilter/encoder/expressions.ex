@@ -136,7 +136,7 @@ defmodule Linx.Netfilter.Encoder.Expressions do
   defp value(:u8, n, v), do: Writer.u8(n, v)
   defp value(:u16, n, v), do: Writer.u16(n, v)
   defp value(:u64, n, v), do: Writer.u64(n, v)
-  defp value(:text, n, v), do: Writer.text(n, v)
+  defp value(:text, n, v), do: Writer.text(n, whole(v))
   defp value(:bytes, n, v), do: Writer.attr(n, v)
   defp value(:bool32, n, v), do: Writer.u32(n, if(v in [true, 1], do: 1, else: 0))
   defp value({:enum, kind}, n, v), do: Writer.u32(n, Constants.int!(kind, v))
@@ -158,6 +158,13 @@ defmodule Linx.Netfilter.Encoder.Expressions do
   defp value(_type, n, v),
     do: raise(ArgumentError, "attribute #{n} takes bytes, not #{inspect(v)}")
 
+  # The kernel reads up to the first NUL: the rest of a name would be another name.
+  defp whole(text) do
+    if is_binary(text) and String.contains?(text, <<0>>),
+      do: raise(ArgumentError, "#{inspect(text)} has a NUL in it"),
+      else: text
+  end
+
   @doc "NFTA_DATA_VERDICT with what is in it."
   @spec verdict(Verdict.t()) :: binary()
   def verdict(%Verdict{kind: kind, target: {:id, id}}) when kind in [:jump, :goto] do
@@ -177,7 +184,7 @@ defmodule Linx.Netfilter.Encoder.Expressions do
   def verdict(%Verdict{kind: kind, target: chain}) when kind in [:jump, :goto] do
     Writer.nest(nfta_data_verdict(), [
       Writer.attr(nfta_verdict_code(), Wire.s32_be(Wire.verdict_code(kind))),
-      Writer.text(nfta_verdict_chain(), chain)
+      Writer.text(nfta_verdict_chain(), whole(chain))
     ])
   end
 

@@ -16,7 +16,13 @@ defmodule Linx.Netfilter.Encoder.Place do
 
   @doc "Throws what such an exception says."
   @spec unencodable!(keyword(), Exception.t()) :: no_return()
-  def unencodable!(at, error), do: throw({:unencodable, at, Exception.message(error)})
+  def unencodable!(at, error), do: throw({:unencodable, at, text(error)})
+
+  # Which function of ours it came to is nothing to the caller.
+  defp text(%KeyError{key: key}), do: "there is no #{inspect(key)}"
+  defp text(%Protocol.UndefinedError{value: value}), do: "#{inspect(value)} is of the wrong form"
+  defp text(%FunctionClauseError{}), do: "a value is of the wrong form"
+  defp text(error), do: Exception.message(error)
 
   @doc "What push answers for it."
   @spec unencodable(keyword(), String.t()) :: Linx.Netfilter.Encoder.unencodable()
