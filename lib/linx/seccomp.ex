@@ -43,10 +43,6 @@ defmodule Linx.Seccomp do
 
   alias Linx.Seccomp.{Builder, Compiler, Disassembler, Filter}
 
-  # The prefix that lets the start through, in front of each filter, and BPF_MAXINSNS: linx_wire's seccomp module.
-  @insn_size 8
-  @max_insns 4096 - 10
-
   @typedoc "An architecture that filters can be built for, or `:unsupported`."
   @type arch :: :x86_64 | :aarch64 | :unsupported
 
@@ -197,9 +193,10 @@ defmodule Linx.Seccomp do
 
   Returns `{:error, :not_ready}` before the session has parked, `{:error, :running}` after `proceed/1`, and
   `{:error, :no_process}` when it has ended. A refusal by the kernel comes later, to the session's owner:
-  `{:linx_process, :error, errno, :seccomp_install}` or `{:linx_process, :error, errno, :seccomp_no_new_privs}`.
+  `{:linx_process, :error, errno, :seccomp_install}` or `{:linx_process, :error, errno, :seccomp_no_new_privs}`. So does
+  EINVAL (22) for bytes that are no program of 1 to 4086 instructions.
 
-  Raises `ArgumentError` for a filter of another architecture, or one that is not a program.
+  Raises `ArgumentError` for a filter of another architecture.
 
   Source: seccomp(2), `SECCOMP_SET_MODE_FILTER`.
   """
@@ -208,11 +205,6 @@ defmodule Linx.Seccomp do
   def install(session, %Filter{arch: arch, bpf: bpf}) do
     if arch != arch() do
       raise ArgumentError, "a filter for #{arch} cannot be installed on #{arch()}"
-    end
-
-    if rem(byte_size(bpf), @insn_size) != 0 or
-         byte_size(bpf) not in @insn_size..(@max_insns * @insn_size) do
-      raise ArgumentError, "not a BPF program of 1 to #{@max_insns} instructions"
     end
 
     Linx.Process.command(session, {:seccomp, bpf})
