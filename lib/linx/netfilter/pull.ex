@@ -84,7 +84,9 @@ defmodule Linx.Netfilter.Pull do
     end
   end
 
-  defp generation(sock) do
+  @doc "The ruleset's generation: the number of commits so far."
+  @spec generation(Socket.t()) :: {:ok, map()} | {:error, Error.t() | term()}
+  def generation(sock) do
     with {:error, error} <- Codec.get_gen(sock), do: {:error, Error.from_netlink(error, :get_gen)}
   end
 

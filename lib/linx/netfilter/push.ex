@@ -2,7 +2,7 @@ defmodule Linx.Netfilter.Push do
   @moduledoc false
   # The ways a ruleset reaches the kernel: whole tables anew, or what differs and only if nobody else has committed meanwhile.
 
-  alias Linx.Netfilter.Encoder.{Batch, Patches}
+  alias Linx.Netfilter.Encoder.{Batch, Frames, Patches}
   alias Linx.Netfilter.{Diff, Error, Interfaces, Pull, Ruleset, Transaction}
   alias Linx.Netlink.Nfnl.Codec
   alias Linx.Netlink.Socket
@@ -42,7 +42,7 @@ defmodule Linx.Netfilter.Push do
     with {:ok, gen, current} <- Pull.named(sock, ruleset),
          {:ok, patch} <- patch(current, ruleset),
          {:ok, frames} <- Patches.frames(patch) do
-      case Transaction.commit(sock, frames, genid: gen) do
+      case commit(sock, frames, gen) do
         # ERESTART: another writer moved the generation since we read it (nfnetlink_rcv_batch); the diff is stale.
         {:error, %Error{errno: :erestart}} when tries < @reconcile_retries ->
           Process.sleep(Bitwise.bsl(1, tries))
@@ -56,6 +56,17 @@ defmodule Linx.Netfilter.Push do
       end
     end
   end
+
+  # Where there is nothing to send the kernel compares no generations, and what was read in parts may never have been so.
+  defp commit(sock, %Frames{count: 0}, gen) do
+    case Pull.generation(sock) do
+      {:ok, %{id: ^gen}} -> :ok
+      {:ok, _moved} -> {:error, Error.from_posix(:erestart, :push, subsys: :nftables)}
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  defp commit(sock, frames, gen), do: Transaction.commit(sock, frames, genid: gen)
 
   defp patch(current, ruleset) do
     {:ok, Diff.diff(current, ruleset)}
