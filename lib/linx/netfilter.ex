@@ -47,7 +47,8 @@ defmodule Linx.Netfilter do
   end
 
   @doc """
-  Makes an empty table, owned by the socket: no other socket may change it, and it goes when this one is closed.
+  Makes an empty table, owned by the socket: no other socket may change it, and it goes when this one is closed. The calling process keeps
+  the socket open as long as it lives, also when its code refers to it no more.
 
   Options:
 
@@ -67,8 +68,17 @@ defmodule Linx.Netfilter do
          {:ok, flag} <- lifetime(Keyword.get(opts, :persist, false)),
          {:ok, table} <- new_table(name, flag, opts),
          {:ok, table} <- make_table(sock, table) do
-      {:ok, Ruleset.put_table(Ruleset.new(), table)}
+      ruleset = Ruleset.put_table(Ruleset.new(), table)
+      hold_owner(sock, ruleset)
+      {:ok, ruleset}
     end
+  end
+
+  # A push is often the last that refers to its socket.
+  defp hold_owner(sock, ruleset) do
+    if Enum.any?(ruleset.tables, fn {_key, table} -> :owner in table.flags end),
+      do: Socket.hold(sock),
+      else: :ok
   end
 
   defp lifetime(true), do: {:ok, :persist}
@@ -131,14 +141,14 @@ defmodule Linx.Netfilter do
   """
   @spec push(Socket.t(), Ruleset.t(), keyword()) :: :ok | {:error, Error.t() | term()}
   def push(%Socket{} = sock, %Ruleset{} = ruleset, opts \\ []) do
-    with {:ok, opts} <- options(opts, [:mode]) do
-      case Keyword.get(opts, :mode, :replace) do
-        :replace -> Push.replace(sock, ruleset)
-        :reconcile -> Push.reconcile(sock, ruleset)
-        other -> {:error, {:bad_option, {:mode, other}}}
-      end
-    end
+    with {:ok, opts} <- options(opts, [:mode]),
+         :ok <- push_as(Keyword.get(opts, :mode, :replace), sock, ruleset),
+         do: hold_owner(sock, ruleset)
   end
+
+  defp push_as(:replace, sock, ruleset), do: Push.replace(sock, ruleset)
+  defp push_as(:reconcile, sock, ruleset), do: Push.reconcile(sock, ruleset)
+  defp push_as(other, _sock, _ruleset), do: {:error, {:bad_option, {:mode, other}}}
 
   # -- pull ------------------------------------------------------------------------------------------------------------
 

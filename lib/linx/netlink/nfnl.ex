@@ -22,17 +22,9 @@ defmodule Linx.Netlink.Nfnl do
   Opens an nfnetlink socket in a network namespace; forms and errors as for `Linx.Netlink.Socket.open/2`.
 
   Needs no privilege by itself; nearly every request does.
-
-  The process that opens a socket keeps it open, also when its code no longer refers to it: what the socket owns in the
-  kernel (`Linx.Netfilter.create_table/3`) lives until `Linx.Netlink.Socket.close/1` or the end of that process.
   """
   @spec open(Socket.netns()) :: {:ok, Socket.t()} | {:error, term()}
-  def open(netns \\ :host) do
-    with {:ok, socket} <- Socket.open(@netlink_netfilter, netns) do
-      Socket.hold(socket)
-      {:ok, socket}
-    end
-  end
+  def open(netns \\ :host), do: Socket.open(@netlink_netfilter, netns)
 
   @doc """
   Sends messages as one transaction: all of them take effect, or none.

@@ -19,8 +19,8 @@ defmodule Linx.Netlink.Socket do
 
   `close/1` may be called at any moment by anyone; requests that come later get `errno: :ebadf`, and the descriptor's
   number cannot be taken by something else while a request still uses it. A socket that nobody refers to any more is
-  closed by the garbage collector, some time; one of `Linx.Netlink.Nfnl.open/1`, which may own tables, not before the
-  process that opened it ends.
+  closed by the garbage collector, some time; one that owns a
+  table of nf_tables not before the process ends that made the table.
   """
 
   # How requests are made, for the modules above this one:
@@ -115,13 +115,17 @@ defmodule Linx.Netlink.Socket do
     end
   end
 
-  # Keeps the socket open as long as the caller lives. The collector closes one that nobody refers to, and a push is often
-  # the last that does: a firewall would go while the process that made it lives.
+  # Keeps the socket open as long as the caller lives. The collector closes one that nobody refers to, and with it would go
+  # what it owns in the kernel, while the process that made that lives.
   @doc false
   @spec hold(t()) :: :ok
   def hold(%__MODULE__{socket: socket}) do
     # Those that were closed are let go of.
-    held = for old <- Process.get(@held, []), match?({:ok, _}, Native.netlink_port(old)), do: old
+    held =
+      for old <- Process.get(@held, []),
+          old != socket and match?({:ok, _}, Native.netlink_port(old)),
+          do: old
+
     Process.put(@held, [socket | held])
     :ok
   end

@@ -109,16 +109,46 @@ defmodule Linx.Netfilter.KernelTest do
       end)
     end
 
-    test "sockets that were closed are not kept by who opened them", %{pid: pid} do
+    test "sockets that own nothing, or were closed, are not kept", %{pid: pid, sock: sock} do
       descriptors = fn -> length(File.ls!("/proc/self/fd")) end
       before = descriptors.()
 
-      for _ <- 1..300, do: pid |> opened() |> Socket.close()
-      {:dictionary, dictionary} = Process.info(self(), :dictionary)
-      assert {_key, held} = List.keyfind(dictionary, {Socket, :held}, 0)
-      # The last one, and the test's own that is open.
-      assert length(held) <= 2
-      assert descriptors.() < before + 100
+      held = fn ->
+        self() |> Process.info(:dictionary) |> elem(1) |> List.keyfind({Socket, :held}, 0)
+      end
+
+      for n <- 1..100 do
+        socket = opened(pid)
+        {:ok, _} = Netfilter.create_table(socket, "t#{n}")
+        Socket.close(socket)
+      end
+
+      assert {_key, [_last]} = held.()
+      for _ <- 1..100, do: :ok = Netfilter.push(opened(pid), fw([]))
+      assert {_key, [_last]} = held.()
+      :erlang.garbage_collect()
+      # Other tests of this VM have some as well.
+      assert descriptors.() < before + 60
+      assert {:ok, _} = Netfilter.pull(sock)
+    end
+
+    test "a table that a push made its socket's stays as long", %{pid: pid} do
+      test = self()
+
+      owner =
+        spawn(fn ->
+          {:ok, rs} = pid |> opened() |> Netfilter.create_table("owned")
+          Process.delete({Socket, :held})
+          :erlang.garbage_collect()
+          :ok = Netfilter.push(opened(pid), rs)
+          :erlang.garbage_collect()
+          send(test, :collected)
+          receive(do: (:end -> :ok))
+        end)
+
+      assert_receive :collected, 5_000
+      assert Firewall.run!(pid, ["nft", "list", "tables"]) =~ "owned"
+      send(owner, :end)
     end
 
     test "a scoped pull of no table says enoent", %{sock: sock} do
