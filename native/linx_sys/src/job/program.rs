@@ -146,20 +146,28 @@ mod tests {
 
     #[test]
     fn a_program_that_never_answers_is_given_up_and_killed() {
-        use std::os::unix::fs::PermissionsExt;
-
         let folder = std::env::temp_dir().join(format!("linx-job-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let program = folder.join("mute");
-        std::fs::write(
-            &program,
-            "#!/bin/sh\necho $$ > \"${0%/*}/pid\"\nexec sleep 1000\n",
-        )
-        .unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let answer = read_ostype(&program, Duration::from_secs(3));
-        assert_eq!(answer, Err(Stage::Fork.fault(libc::ETIMEDOUT)));
-        let pid = std::fs::read_to_string(folder.join("pid")).unwrap();
+        // Written by another process: a child that another test starts meanwhile would hold our descriptor for a moment,
+        // and a file that is open for writing is not executed.
+        let write = r##"printf '#!/bin/sh\necho $$ >"%s"\nexec sleep 1000\n' "$0/pid" >"$0/mute"; chmod +x "$0/mute""##;
+        let written = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(write)
+            .arg(&folder)
+            .status();
+        assert!(written.unwrap().success());
+        // On a busy machine it may take longer until it runs at all.
+        let mut limit = Duration::from_secs(2);
+        let pid = loop {
+            let answer = read_ostype(&program, limit);
+            assert_eq!(answer, Err(Stage::Fork.fault(libc::ETIMEDOUT)));
+            match std::fs::read_to_string(folder.join("pid")) {
+                Ok(pid) if pid.ends_with('\n') => break pid,
+                _ => limit *= 2,
+            }
+        };
         assert!(!Path::new(&format!("/proc/{}", pid.trim())).exists());
         std::fs::remove_dir_all(folder).unwrap();
     }
