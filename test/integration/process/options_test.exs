@@ -174,9 +174,12 @@ defmodule Linx.Process.OptionsIntegrationTest do
     test "more than the channel holds waits for the child" do
       {session, pid} = parked(argv: [Inheritance.path()], stdio: :pipe)
       long = bpf(List.duplicate({0x20, 0, 0, 0}, 4_000) ++ [{0x06, 0, 0, @allow}])
+      # Ready to do so: the port program waits for a child that does not read, and not for long.
+      continue = ["-c", "read go; kill -CONT #{pid}"]
+      shell = Port.open({:spawn_executable, "/bin/sh"}, args: continue)
       {_, 0} = System.cmd("kill", ["-STOP", "#{pid}"])
       for _ <- 1..7, do: :ok = P.command(session, {:seccomp, long})
-      {_, 0} = System.cmd("kill", ["-CONT", "#{pid}"])
+      Port.command(shell, "go\n")
       assert %{"Seccomp_filters" => "7"} = finish(session)
     end
 
