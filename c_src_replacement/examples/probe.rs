@@ -3,6 +3,7 @@
 //! Prints one `key value` line each, for the tests. With `dirty COMMAND...` it spoils what it can first and executes the
 //! command: a parent whose children must be clean all the same. With `hold` it waits for a signal after it has printed.
 //! With `push TEXT` it types TEXT into every terminal that it can reach (TIOCSTI), and prints what became of that.
+//! With `traced` a child of its own traces it, and never waits for it; `traced hold` stays.
 //!
 //! It has no main of the standard library's, which would ignore SIGPIPE before anything could be seen.
 #![no_main]
@@ -30,6 +31,15 @@ pub extern "C" fn main() -> i32 {
             push(arguments.get(2).map_or(b"", Vec::as_slice));
             0
         }
+        Some(b"traced") => {
+            traced();
+            match arguments.get(2) {
+                Some(_) => loop {
+                    std::thread::park();
+                },
+                None => 3,
+            }
+        }
         Some(b"hold") => {
             report(&arguments);
             loop {
@@ -41,6 +51,26 @@ pub extern "C" fn main() -> i32 {
             0
         }
     }
+}
+
+/// Prints what became of it.
+fn traced() {
+    let parent = getpid().as_raw_nonzero().get();
+    let (read, write) = rustix::pipe::pipe().expect("a pipe");
+    // SAFETY: Yama's leave for any process; without Yama an error that changes nothing.
+    unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY) };
+    // SAFETY: one thread runs, so the child may run any code.
+    if unsafe { libc::fork() } == 0 {
+        // SAFETY: seizing reads and writes no memory of ours.
+        let seized = unsafe { libc::ptrace(libc::PTRACE_SEIZE, parent, 0, 0) };
+        let _ = rustix::io::write(&write, &[u8::from(seized != 0)]);
+        loop {
+            std::thread::park();
+        }
+    }
+    let mut refused = [1];
+    let _ = rustix::io::read(&read, &mut refused);
+    println!("traced {}", refused[0] == 0);
 }
 
 /// A line for each of the terminals: the errno of the first byte that was refused, or 0.

@@ -76,11 +76,11 @@ pub fn sweep(patience: Duration) -> bool {
     }
 }
 
-/// Our own children that are not reaped.
+/// Kills our own children that are not reaped.
 ///
 /// The numbers are those of the pid namespace of `/proc`, which need not be ours: a VM in a pid namespace may still see
 /// the host's. So each is signalled through its directory there, which pidfd_send_signal(2) takes, and never by number.
-fn kill_children() {
+pub fn kill_children() {
     let Ok(list) = std::fs::read_to_string("/proc/thread-self/children") else {
         return;
     };

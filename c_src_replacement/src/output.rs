@@ -27,6 +27,9 @@ const NEXT: Timespec = Timespec {
 };
 const ALL: Duration = Duration::from_millis(2);
 
+/// How long a terminal that nobody has open is left alone.
+const QUIET_PTY: Duration = Duration::from_millis(100);
+
 /// A frame costs the VM this much, however small it is.
 const LEAST_COST: u64 = 4096;
 
@@ -79,8 +82,9 @@ impl Source {
 pub struct Outputs {
     sources: Vec<Source>,
     credit: u64,
-    /// A terminal that nobody has open, while its session leader lives: it may be opened again.
-    quiet_pty: Option<OwnedFd>,
+    /// A terminal that nobody has open, while its session leader lives, and when it is to be looked at again: it may have
+    /// been opened again.
+    quiet_pty: Option<(OwnedFd, Instant)>,
 }
 
 impl Outputs {
@@ -103,13 +107,20 @@ impl Outputs {
             .map(|source| source.fd.as_fd())
     }
 
-    /// Whether a terminal is to be looked at again in a while.
-    pub fn has_quiet_pty(&self) -> bool {
-        self.quiet_pty.is_some()
+    /// How long until [`Outputs::wake_pty`] is to be called, whatever else happens meanwhile.
+    pub fn quiet_for(&self) -> Option<Duration> {
+        let (_, until) = self.quiet_pty.as_ref()?;
+        Some(until.saturating_duration_since(Instant::now()))
     }
 
     pub fn wake_pty(&mut self) {
-        if let Some(pty) = self.quiet_pty.take() {
+        if self.quiet_for() == Some(Duration::ZERO) {
+            self.hear_pty();
+        }
+    }
+
+    fn hear_pty(&mut self) {
+        if let Some((pty, _)) = self.quiet_pty.take() {
             self.sources.push(Source::new(Stream::Pty, pty));
         }
     }
@@ -124,7 +135,7 @@ impl Outputs {
             if state == Read::End {
                 let source = self.sources.swap_remove(at);
                 if source.stream == Stream::Pty {
-                    self.quiet_pty = Some(source.fd);
+                    self.quiet_pty = Some((source.fd, Instant::now() + QUIET_PTY));
                 }
             } else {
                 at += 1;
@@ -136,7 +147,7 @@ impl Outputs {
     /// could not kill goes on writing.
     pub fn drain(&mut self, writer: &mut FrameWriter) {
         const MOST: usize = 8 * 1024 * 1024;
-        self.wake_pty();
+        self.hear_pty();
         for mut source in self.sources.drain(..) {
             let mut total = 0;
             loop {

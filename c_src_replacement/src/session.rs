@@ -25,12 +25,6 @@ use crate::wait::{self, Ended};
 /// A filter is the largest thing that a command carries.
 const MOST_COMMAND: usize = 256 * 1024;
 
-/// How long a terminal that nobody has open waits to be looked at again.
-const QUIET_PTY: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 100_000_000,
-};
-
 /// How long the news of the clone waits to go with that of the checkpoint, and that, when the child need not wait, with
 /// that of its exec. Each is a fraction of this away, unless the child was cloned into a frozen cgroup.
 const HOLD: Timespec = Timespec {
@@ -38,7 +32,7 @@ const HOLD: Timespec = Timespec {
     tv_nsec: 2_000_000,
 };
 
-/// How long a file or socket whose other end is not there yet waits to be tried again.
+/// How long a file or socket whose other end is not there yet waits to be tried again, and a dead workload to be reaped.
 const RETRY: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 10_000_000,
@@ -79,6 +73,8 @@ pub struct Session {
     verdict: Option<Verdict>,
     pid: i32,
     pidfd: OwnedFd,
+    /// It has ended; who traces it may still keep us from reaping it.
+    dead: bool,
     /// Until the child's end is closed.
     socket: Option<OwnedFd>,
     plumbing: Option<Plumbing>,
@@ -117,6 +113,7 @@ impl Session {
             verdict: None,
             pid: started.pid,
             pidfd: started.pidfd,
+            dead: false,
             socket: Some(started.socket),
             controlling: started.plumbing.is_pty,
             plumbing: Some(started.plumbing),
@@ -154,12 +151,15 @@ impl Session {
             if self.phase == Phase::Running {
                 self.pump();
             }
-            if ready.children && self.reap_children() {
+            if (ready.children || self.dead) && self.reap_children() {
                 self.hear();
                 match wait::reap(self.pidfd.as_fd()) {
                     Ok(ended) => break ended,
                     Err(_) => return self.vanish(),
                 }
+            }
+            if self.dead {
+                self.kill_tracers();
             }
         };
         self.end(ended);
@@ -171,6 +171,10 @@ impl Session {
         let mut fds = Vec::with_capacity(8);
         fds.push(PollFd::new(&self.reader, PollFlags::IN));
         fds.push(PollFd::new(&self.children, PollFlags::IN));
+        let pidfd_at = fds.len();
+        if !self.dead {
+            fds.push(PollFd::new(&self.pidfd, PollFlags::IN));
+        }
         if !writer_idle {
             fds.push(PollFd::new(&self.writer, PollFlags::OUT));
         }
@@ -186,28 +190,26 @@ impl Session {
         if running && writer_idle {
             fds.extend(outputs.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         }
-        let quiet = self.outputs.has_quiet_pty();
         let holding = self.writer.is_holding();
-        let opening = self.phase == Phase::Opening;
-        let timeout = match (holding, opening, quiet) {
-            (true, _, _) => Some(&HOLD),
-            (false, true, _) => Some(&RETRY),
-            (false, false, true) => Some(&QUIET_PTY),
-            (false, false, false) => None,
+        let timeout = if holding {
+            Some(HOLD)
+        } else if self.phase == Phase::Opening || self.dead {
+            Some(RETRY)
+        } else {
+            self.outputs.quiet_for().map(timespec)
         };
-        let count = poll(&mut fds, timeout);
+        let count = poll(&mut fds, timeout.as_ref());
         let ready = Ready {
             control: !fds[0].revents().is_empty(),
             children: !fds[1].revents().is_empty(),
             socket: self.socket.is_some() && !fds[socket_at].revents().is_empty(),
         };
-        if count == Ok(0) {
-            if holding {
-                self.writer.flush();
-            } else if quiet {
-                self.outputs.wake_pty();
-            }
+        let dead = !self.dead && !fds[pidfd_at].revents().is_empty();
+        self.dead |= dead;
+        if count == Ok(0) && holding {
+            self.writer.flush();
         }
+        self.outputs.wake_pty();
         ready
     }
 
@@ -405,6 +407,15 @@ impl Session {
         kill::reap_orphans(self.pid)
     }
 
+    /// The workload has ended, and is not ours to reap while somebody traces it, who may be a descendant of its own and
+    /// never let go: those end with it anyway. For a debugger from elsewhere we wait.
+    fn kill_tracers(&self) {
+        if let Some(cgroup) = &self.cgroup {
+            kill::cgroup(cgroup);
+        }
+        kill::kill_children();
+    }
+
     /// The workload has ended: its descendants too, then what it said, then the report.
     fn end(&mut self, ended: Ended) {
         if let Some(cgroup) = &self.cgroup {
@@ -461,6 +472,13 @@ struct Ready {
     control: bool,
     children: bool,
     socket: bool,
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: time.subsec_nanos().into(),
+    }
 }
 
 /// One readable event may stand for many signals.
