@@ -212,6 +212,9 @@ defmodule Linx.Native do
   @spec process_image(Path.t()) :: {:ok, {fd :: non_neg_integer(), reference()}} | fault()
   def process_image(_path), do: not_loaded()
 
+  @spec process_continue(pos_integer()) :: :ok | fault()
+  def process_continue(_pid), do: not_loaded()
+
   # -- seccomp ---------------------------------------------------------------------------------------------------------
 
   # Numbers throughout: linux/audit.h's architecture, SECCOMP_RET_* with data, {number, action, [{arg, op, mask, value}]}.

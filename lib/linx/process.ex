@@ -282,7 +282,8 @@ defmodule Linx.Process do
   def signal(_session, signum), do: {:error, {:bad_signal, signum}}
 
   @doc """
-  Ends the workload: SIGTERM, and SIGKILL for it and all that it started after `grace` milliseconds.
+  Ends the workload: SIGTERM, with SIGCONT should it be stopped, and SIGKILL for it and all that it started after `grace`
+  milliseconds.
 
   A parked session is aborted; one that was told to go and has not executed its workload yet is killed, which is
   `{:ok, {:signaled, 9}}` too. Answers like `wait/1`, once it is over.

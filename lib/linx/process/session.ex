@@ -12,8 +12,9 @@ defmodule Linx.Process.Session do
   # A port whose pipe is full takes no command; it is asked again.
   @busy_retry 5
 
-  # Signals of stop/2.
+  # Signals of stop/2. A workload that is stopped takes SIGTERM once it is continued.
   @sigterm 15
+  @sigcont 18
 
   defstruct [
     :port,
@@ -111,9 +112,11 @@ defmodule Linx.Process.Session do
         {:noreply, %{state | life: life} |> perform(effects) |> add_waiter(from, :infinity)}
 
       {{:error, :running}, life, []} ->
-        {:ok, life, effects} = Lifecycle.signal(life, @sigterm)
+        {:ok, life, asked} = Lifecycle.signal(life, @sigterm)
+        {:ok, life, continued} = Lifecycle.signal(life, @sigcont)
         if grace != :infinity, do: Process.send_after(self(), :kill, grace)
-        {:noreply, %{state | life: life} |> perform(effects) |> add_waiter(from, :infinity)}
+        state = perform(%{state | life: life}, asked ++ continued)
+        {:noreply, add_waiter(state, from, :infinity)}
 
       {{:error, :no_process}, _life, []} ->
         {:reply, Lifecycle.answer(state.life), state}
@@ -200,7 +203,7 @@ defmodule Linx.Process.Session do
   def handle_info(:kill, state) do
     if Lifecycle.ended?(state.life),
       do: {:noreply, state},
-      else: {:noreply, to_agent(state, :kill)}
+      else: {:noreply, kill(state)}
   end
 
   def handle_info(:grant, state), do: {:noreply, grant(state, Credit.woken(state.credit))}
@@ -297,6 +300,19 @@ defmodule Linx.Process.Session do
     end
   end
 
+  # Whoever stopped the port program does not keep the workload from its end.
+  defp kill(state) do
+    state = to_agent(state, :kill)
+
+    with {:os_pid, pid} <- Port.info(state.port, :os_pid),
+         do: Native.process_continue(pid)
+
+    state
+  rescue
+    # No library.
+    ErlangError -> state
+  end
+
   # Never waits: a session whose port program is stopped still answers.
   defp deliver(port, frame) do
     Port.command(port, frame, [:nosuspend])
@@ -357,7 +373,7 @@ defmodule Linx.Process.Session do
   def terminate(_reason, %{port: nil}), do: :ok
 
   def terminate(_reason, state) do
-    _ = to_agent(state, :kill)
+    _ = kill(state)
     timer = Process.send_after(self(), :reap_timeout, @reap_timeout)
     reap(state)
     Process.cancel_timer(timer)

@@ -1,4 +1,4 @@
-//! The sealed image of the port program.
+//! The port program: its sealed image, and waking it up.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use linx_sys::image;
+use linx_sys::pin::Pin;
 use rustler::{Binary, NifResult, Resource, ResourceArc};
 
 use crate::reply::{Reply, Value};
@@ -26,4 +27,9 @@ fn process_image(path: Binary) -> NifResult<Reply<Value<Image>>> {
     Ok(Reply(image::sealed_copy(path).map(|image| {
         Value((image.as_raw_fd(), ResourceArc::new(ImageResource(image))))
     })))
+}
+
+#[rustler::nif]
+fn process_continue(pid: i32) -> NifResult<Reply<()>> {
+    Ok(Reply(Pin::new(pid).and_then(|pin| pin.resume())))
 }

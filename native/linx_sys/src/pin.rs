@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fstatfs, open, openat};
 use rustix::io::retry_on_intr;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::fault::{Fault, Stage};
 
@@ -36,6 +36,11 @@ impl Pin {
             libc::ESRCH | libc::EINVAL => stage.fault(libc::ENOENT),
             errno => stage.fault(errno),
         })
+    }
+
+    /// SIGCONT, which does nothing to a process that is not stopped.
+    pub fn resume(&self) -> Result<(), Fault> {
+        pidfd_send_signal(&self.pidfd, Signal::CONT).map_err(Stage::Pidfd.errno())
     }
 
     pub fn pid(&self) -> i32 {

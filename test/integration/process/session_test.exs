@@ -102,6 +102,13 @@ defmodule Linx.Process.SessionTest do
       assert output(:stdout) =~ "asked"
     end
 
+    test "a workload that is stopped takes what stop asks" do
+      {session, pid} = running(argv: ["/bin/sleep", "1000"], stdio: :devnull)
+      :ok = P.signal(session, 19)
+      until(fn -> File.read!("/proc/#{pid}/stat") =~ ") T " end)
+      assert {:ok, {:signaled, 15}} = P.stop(session, :infinity)
+    end
+
     test "stop of a parked session aborts it" do
       {session, _pid} = parked(argv: ["/bin/true"])
       assert P.stop(session) == {:ok, :aborted}
