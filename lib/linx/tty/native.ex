@@ -39,7 +39,7 @@ defmodule Linx.Tty.Native do
   @doc """
   Puts `saved` back on `fd` and closes it. A descriptor that is not open, or names another file by now, is left alone.
 
-  Raises `ArgumentError` when `saved` is not what `open_controlling_raw/0` gave.
+  Raises `ArgumentError` for an open descriptor and a `saved` that is not what `open_controlling_raw/0` gave.
   """
   @spec restore_and_close(non_neg_integer(), binary()) :: :ok | error()
   def restore_and_close(fd, saved) when fd <= @most, do: named(Native.tty_restore(fd, saved))

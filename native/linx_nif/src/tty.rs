@@ -57,8 +57,12 @@ fn tty_open_raw() -> Reply<Value<(i32, Bytes)>> {
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn tty_restore(fd: i32, saved: Binary) -> NifResult<Reply<()>> {
-    let saved = Saved::from_bytes(saved.as_slice()).ok_or(Error::BadArg)?;
-    Ok(Reply(tty::restore(fd, &saved)))
+    match Saved::from_bytes(saved.as_slice()) {
+        Some(saved) => Ok(Reply(tty::restore(fd, &saved))),
+        // Closed already: whatever was saved, there is nothing to restore.
+        None if !tty::is_open(fd) => Ok(Reply(Ok(()))),
+        None => Err(Error::BadArg),
+    }
 }
 
 #[rustler::nif(schedule = "DirtyIo")]

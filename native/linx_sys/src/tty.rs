@@ -14,4 +14,4 @@ mod window;
 
 pub use modes::{Saved, open_raw, restore};
 pub use terminal::{Input, Terminal};
-pub use window::{WindowSize, set_window_size, window_size};
+pub use window::{WindowSize, is_open, set_window_size, window_size};

@@ -31,6 +31,11 @@ pub fn window_size(fd: RawFd) -> Result<WindowSize, Fault> {
     })
 }
 
+/// Whether the number is an open descriptor's, of whatever it is.
+pub fn is_open(fd: RawFd) -> bool {
+    !matches!(window_size(fd), Err(fault) if fault.errno == libc::EBADF)
+}
+
 /// `TIOCSWINSZ` of `ioctl_tty(2)`. A change sends SIGWINCH to the terminal's foreground process group.
 pub fn set_window_size(fd: RawFd, size: WindowSize) -> Result<(), Fault> {
     let mut size = libc::winsize {
@@ -47,6 +52,14 @@ mod tests {
     use super::*;
     use crate::tty::pair::pair;
     use std::os::fd::AsRawFd;
+
+    #[test]
+    fn a_number_is_open_or_not() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(is_open(file.as_raw_fd()));
+        assert!(!is_open(-1));
+        assert!(!is_open(i32::MAX));
+    }
 
     #[test]
     fn a_size_is_read_as_it_was_set() {
