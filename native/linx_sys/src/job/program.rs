@@ -152,7 +152,7 @@ mod tests {
         // Written by another process: a child that another test starts meanwhile would hold our descriptor for a moment,
         // and a file that is open for writing is not executed.
         let write = r##"printf '#!/bin/sh\necho $$ >"%s"\nexec sleep 1000\n' "$0/pid" >"$0/mute"; chmod +x "$0/mute""##;
-        let written = std::process::Command::new("sh")
+        let written = Command::new("sh")
             .arg("-c")
             .arg(write)
             .arg(&folder)
