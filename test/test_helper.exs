@@ -25,5 +25,5 @@ ExUnit.start(
   exclude: Keyword.keys(excluded),
   capture_log: true,
   assert_receive_timeout: 60_000,
-  timeout: 300_000
+  timeout: 600_000
 )

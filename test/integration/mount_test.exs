@@ -399,6 +399,8 @@ defmodule Linx.Integration.MountTest do
       assert_untouched(context)
     end
 
+    # 2000 rounds of some calls each, which a busy machine makes one by one.
+    @tag timeout: 1_800_000
     test "does not win a race against the lookup", context do
       %{session: session, rootfs: rootfs} = context = planted(context)
       [target, good, evil] = for name <- ~w(target good evil), do: Path.join(rootfs, name)
