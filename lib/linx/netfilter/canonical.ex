@@ -43,6 +43,9 @@ defmodule Linx.Netfilter.Canonical do
     {kind, for(rule <- rules, do: {rule.comment, rule.tag, exprs(rule.expressions, family)})}
   end
 
+  # An interface that has no index yet is none that the kernel has.
+  defp expr(%Expr{data: %{data: {:iface, name}}} = expr, _family) when is_binary(name), do: expr
+
   defp expr(%Expr{} = expr, _family) do
     [expr] |> Encode.list() |> IO.iodata_to_binary() |> Decode.list() |> Enum.map(&stateless/1)
   end

@@ -26,7 +26,7 @@ defmodule Linx.Netfilter.Chain do
   @family_types %{
     ip: [:filter, :nat, :route],
     ip6: [:filter, :nat, :route],
-    inet: [:filter, :nat],
+    inet: [:filter, :nat, :route],
     arp: [:filter],
     bridge: [:filter],
     netdev: [:filter]

@@ -64,6 +64,17 @@ defmodule Linx.NFT.LanguageTest do
     {"ip", "input", "tcp flags == { syn }"},
     {"ip", "input", "tcp flags { 1-3 }"},
     {"ip", "input", ~s(ip saddr { 192.0.2.1 comment "one" } accept)},
+    {"inet", "prerouting", "tcp dport 80 tproxy to :50080 accept"},
+    {"inet", "prerouting", "tcp dport 80 tproxy ip to 192.0.2.1:50080"},
+    {"inet", "input", ~s(meta hour "22:00"-"06:00" drop)},
+    {"inet", "input", ~s(meta hour != "22:00"-"06:00" drop)},
+    {"inet", "input", ~s(meta hour "23:59:60")},
+    {"inet", "input", "log snaplen 100"},
+    {"inet", "input", "tcp flags not syn"},
+    {"inet", "input", "tcp flags 0"},
+    {"inet", "input", "ct original protocol tcp"},
+    {"ip", "output", "rt ip mtu 1400"},
+    {"ip", "input", "jhash ip saddr mod 2 seed 0 1"},
     {"ip", "input", "@th,16,16 http accept"},
     {"ip", "input", "@th,0,16 { ssh, http } accept"}
   ]
@@ -161,6 +172,85 @@ defmodule Linx.NFT.LanguageTest do
       """,
       context
     )
+  end
+
+  # Objects of conntrack in the chains that assign them, and what has a hook of its own.
+  @texts [
+    """
+    table ip t {
+      ct timeout quick { protocol tcp; l3proto ip; policy = { established : 120, close : 20 }; }
+      ct timeout brief { protocol udp; l3proto ip; policy = { replied : 30, unreplied : 5 }; }
+      ct expectation second { protocol udp; dport 9876; timeout 2m; size 8; l3proto ip; }
+      ct helper ftp { type "ftp" protocol tcp; }
+      chain c { type filter hook prerouting priority 0; policy accept;
+        tcp dport 22 ct timeout set "quick"
+        udp dport 53 ct timeout set "brief"
+        udp dport 9875 ct expectation set "second"
+        tcp dport 21 ct helper set "ftp"
+      }
+    }
+    """,
+    """
+    table inet t {
+      chain pre { type nat hook prerouting priority -100; policy accept;
+        tcp dport 22 dnat to :2222
+        tcp dport 23 redirect to :2323
+      }
+      chain post { type nat hook postrouting priority 100; policy accept;
+        tcp sport 22 snat to :1024-65535 persistent
+      }
+      chain reroute { type route hook output priority -150; policy accept; meta mark set 5; }
+    }
+    """,
+    """
+    table ip t {
+      map pool {
+        typeof ip saddr : interval ip daddr . tcp dport
+        flags interval
+        elements = { 192.0.2.1 : 198.51.100.1-198.51.100.9 . 8080-8090 }
+      }
+    }
+    """,
+    """
+    add table filter
+    chain filter input { type filter hook input priority 0; policy drop; }
+    add chain filter input { policy accept; }
+    set filter allowed { type ipv4_addr; }
+    element filter allowed { 192.0.2.1, 192.0.2.2 }
+    delete element filter allowed { 192.0.2.1 }
+    filter input ip saddr @allowed accept
+    ip filter input tcp dport 22 accept
+    """
+  ]
+
+  for {text, n} <- Enum.with_index(@texts, 1) do
+    test "text #{n} makes what nft makes of it", context do
+      compare(unquote(text), context)
+    end
+  end
+
+  test "commands that find what they should not, or not what they should, are errors" do
+    table = "add table ip t; add set ip t s { type mark; }; add chain ip t c; "
+
+    for command <- [
+          "create table ip t",
+          "create set ip t s { type mark; }",
+          "create chain ip t c",
+          "delete element ip t s { 5 }",
+          "add rule ip t c comment \"alone\"",
+          "add rule ip t c log level audit prefix \"x\"",
+          "add rule ip t c rt ip6 nexthop 2001:db8::1",
+          "add synproxy ip t p { mss 70000; }"
+        ],
+        do: assert({:error, %NFT.ParseError{}} = NFT.parse(table <> command), command)
+  end
+
+  test "a name that is no word is written in quotes" do
+    {:ok, ruleset} =
+      NFT.parse(~s(table ip t { chain "my chain" { }; chain c { jump "my chain"; }; }))
+
+    assert NFT.format(ruleset) =~ ~s(chain "my chain")
+    assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
   end
 
   test "the statements of a set are those of its elements, said or not", context do

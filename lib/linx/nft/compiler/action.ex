@@ -21,8 +21,8 @@ defmodule Linx.NFT.Compiler.Action do
 
   def action({:synproxy, opts, meta}, scope) do
     transport(scope.layers.transport, [nil, :tcp], "synproxy works on TCP", meta)
-    mss = opts[:mss] && Value.number_of(opts[:mss], scope)
-    wscale = opts[:wscale] && Value.number_of(opts[:wscale], scope)
+    mss = number(opts[:mss], 0xFFFF, "mss", meta, scope)
+    wscale = number(opts[:wscale], 0xFF, "wscale", meta, scope)
     flags = Enum.filter([:timestamp, :sack_perm], &opts[&1])
     order = [:mss, :wscale, :sack_perm, :timestamp]
     flags = Enum.filter(order, &(&1 in flags))
@@ -60,12 +60,11 @@ defmodule Linx.NFT.Compiler.Action do
       |> put(:level, opts[:level])
       |> put(:flags, Enum.filter(@log_flags, &(&1 in given)))
 
-    # Without a group, the kernel's log is meant; nflog alone has snaplen and threshold.
-    data =
-      if (Map.has_key?(data, :snaplen) or Map.has_key?(data, :qthreshold)) and
-           not Map.has_key?(data, :group),
-         do: Map.put(data, :group, 0),
-         else: data
+    # Without a group the kernel's log is meant, which has no snaplen and no threshold: nft does not say them.
+    data = if opts[:group], do: data, else: Map.drop(data, [:snaplen, :qthreshold])
+
+    if data[:level] == :audit and map_size(data) > 1,
+      do: Fault.fail(meta, "level audit takes no other option")
 
     one(Expr.new(:log, data), scope)
   end

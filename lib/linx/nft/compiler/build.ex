@@ -3,7 +3,7 @@ defmodule Linx.NFT.Compiler.Build do
   # The plan of a text to the ruleset: all sets first, since rules look at what they hold, then the chains.
 
   alias Linx.Netfilter.{Expr, Ruleset, Table, Verdict}
-  alias Linx.NFT.Compiler.{Chains, Declare, Fault, Include, Objects, Script}
+  alias Linx.NFT.Compiler.{Chains, Declare, Fault, Include, Objects, RuleList}
 
   @doc false
   def ruleset(plan) do
@@ -98,7 +98,7 @@ defmodule Linx.NFT.Compiler.Build do
         end)
 
       rules =
-        for {rule, variables, origin} <- Script.rules(chain) do
+        for {rule, variables, origin} <- RuleList.all(chain) do
           scope = %{chain.scope | variables: variables, sets: signatures, chain: opts}
           Include.at(origin, fn -> Chains.rule(rule, name, scope) end)
         end

@@ -122,11 +122,14 @@ defmodule Linx.NFT.Compiler.Declare do
     %{key: key, data: data, opts: opts, meta: meta} = signature
 
     found =
-      Enum.map(elements, fn {nodes, scope} ->
-        Elements.elements(nodes, clean(key), clean(data), scope)
+      Enum.map(elements, fn
+        {nodes, scope} -> Elements.elements(nodes, clean(key), clean(data), scope)
+        gone -> gone
       end)
 
-    list = Enum.flat_map(found, & &1.list)
+    list = found |> Enum.reduce([], &collect(&1, &2, clean(key), data)) |> Enum.reverse()
+    list = Enum.concat(list)
+    found = Enum.filter(found, &is_struct(&1, Elements))
     flags = flags(opts)
 
     if Enum.any?(found, & &1.interval?) and :interval not in flags,
@@ -151,7 +154,7 @@ defmodule Linx.NFT.Compiler.Declare do
         elements: list,
         timeout: Elements.duration(opts[:timeout], scope),
         gc_interval: Elements.duration(opts[:gc_interval], scope),
-        size: opts[:size] && Value.number_of(opts[:size], scope),
+        size: size(opts[:size], scope, meta),
         comment: opts[:comment] && Value.text_of(opts[:comment], scope),
         policy: if(opts[:policy] == :memory, do: :memory),
         exprs: for({:stmt, node} <- opts, expr <- Stateful.exprs(node, scope), do: expr),
@@ -171,6 +174,41 @@ defmodule Linx.NFT.Compiler.Declare do
            ),
            meta
          )}
+  end
+
+  # Lists of elements, the last first; what is deleted is taken out of those before.
+  defp collect(%Elements{list: list}, lists, _key, _data), do: [list | lists]
+
+  defp collect({verb, nodes, scope, meta}, lists, key, data) do
+    gone = nodes |> keys_only() |> Elements.elements(key, nil, scope) |> Map.fetch!(:list)
+    there = for list <- lists, element <- list, into: MapSet.new(), do: element_key(element, data)
+
+    if verb == :delete and not Enum.all?(gone, &(&1 in there)),
+      do: Fault.fail(meta, "no such element in this text")
+
+    for list <- lists, do: Enum.reject(list, &(element_key(&1, data) in gone))
+  end
+
+  # In a map the values may be said; only keys tell what goes.
+  defp keys_only(nodes) when is_list(nodes), do: Enum.map(nodes, &keys_only/1)
+  defp keys_only({:mapping, key, _data, _meta}), do: keys_only(key)
+  defp keys_only({:element, key, _opts, _meta}), do: key
+  defp keys_only({:set_inline, nodes, meta}), do: {:set_inline, keys_only(nodes), meta}
+  defp keys_only(node), do: node
+
+  defp element_key(%Element{key: key}, _data), do: key
+  defp element_key({key, _value}, data) when data != nil, do: key
+  defp element_key(key, _data), do: key
+
+  defp size(nil, _scope, _meta), do: nil
+
+  # No more than 0 is no limit.
+  defp size(node, scope, meta) do
+    case Value.number_of(node, scope) do
+      0 -> nil
+      n when n <= 0xFFFFFFFF -> n
+      n -> Fault.fail(meta, "a size must be 0 to 4294967295, not #{n}")
+    end
   end
 
   defp clean(%Term{kind: :concat, data: parts} = term),

@@ -77,7 +77,11 @@ defmodule Linx.NFT.Compiler.Load do
 
   def load({:ct, {key, direction}, meta}, scope) do
     unless Keys.takes_direction?(key), do: Fault.fail(meta, "this ct key has no direction")
-    {keyed({:ct, %{key: key, direction: direction}}, ct_type(key, scope, meta), meta), scope}
+    # Both directions have one protocol, and the kernel keeps none for it.
+    data =
+      if key in [:l3proto, :protocol], do: %{key: key}, else: %{key: key, direction: direction}
+
+    {keyed({:ct, data}, ct_type(key, scope, meta), meta), scope}
   end
 
   def load({:ct, key, meta}, scope) do
@@ -88,11 +92,12 @@ defmodule Linx.NFT.Compiler.Load do
   end
 
   def load({:fib, result, flags, meta}, scope) do
+    flags = Enum.uniq(flags)
+
     if Enum.count(flags, &(&1 in [:saddr, :daddr])) != 1,
       do: Fault.fail(meta, "fib looks up either saddr or daddr")
 
     if :iif in flags and :oif in flags, do: Fault.fail(meta, "fib takes iif or oif, not both")
-    if Enum.uniq(flags) != flags, do: Fault.fail(meta, "the same word twice")
 
     flags = Enum.filter([:saddr, :daddr, :mark, :iif, :oif], &(&1 in flags))
     fib(result, flags, meta, scope)
@@ -100,7 +105,7 @@ defmodule Linx.NFT.Compiler.Load do
 
   def load({:rt, :nexthop, family, meta}, scope) do
     key =
-      case family || scope.layers.network do
+      case nexthop_family(family, scope, meta) do
         :ip -> :nexthop4
         :ip6 -> :nexthop6
         _ -> Fault.fail(meta, "which protocol? write rt ip nexthop or rt ip6 nexthop")
@@ -198,6 +203,14 @@ defmodule Linx.NFT.Compiler.Load do
 
   def load(node, _scope), do: Fault.fail(node, "a constant stands where something must be loaded")
 
+  defp nexthop_family(nil, scope, _meta), do: scope.layers.network
+
+  defp nexthop_family(family, scope, meta) do
+    if scope.family in [:ip, :ip6] and scope.family != family,
+      do: Fault.fail(meta, "a route of #{family} has no place in a table of #{scope.family}"),
+      else: family
+  end
+
   @doc false
   # The bare ct addresses have no type that a set could have: their protocol shows only in the rule.
   def named_address!(%Term{data: {:ct, %{key: key}}, meta: meta}) when key in [:src, :dst],
@@ -242,6 +255,7 @@ defmodule Linx.NFT.Compiler.Load do
   defp max({:numgen, data}), do: data.modulus + Map.get(data, :offset, 0) - 1
   defp max({:hash, data}), do: data.modulus + Map.get(data, :offset, 0) - 1
   defp max({:meta, %{key: :nftrace}}), do: 1
+  defp max({:meta, %{key: :time_day}}), do: 6
   defp max(_data), do: nil
 
   defp field_term(%Field{length: length, type: type} = field, data, meta) do

@@ -121,6 +121,21 @@ defmodule Linx.NFT.Compiler.Match do
     end
   end
 
+  # From an hour of one day to one of the next is all but what lies between them.
+  defp compare(%Term{type: :hour} = term, op, {:range, low, high, range}, meta, scope)
+       when op in [:implicit, :eq, :neq] do
+    first = Value.constant(low, plain(term), scope)
+    last = Value.constant(high, plain(term), scope)
+
+    if first.kind == :const and last.kind == :const and first.data > last.data do
+      value = %{plain(term) | kind: :range, data: {last, first}, meta: range}
+      decide(term, if(op == :neq, do: :eq, else: :neq), value, meta)
+    else
+      value = Value.constant({:range, low, high, range}, plain(term), scope)
+      decide(term, op, value, meta)
+    end
+  end
+
   defp compare(term, op, rhs, meta, scope) do
     value = Value.constant(rhs, plain(term), scope)
     decide(term, op, value, meta)

@@ -31,7 +31,7 @@ defmodule Linx.NFT.Compiler.Nat do
 
     data =
       %{type: kind}
-      |> put(:family, family || :ip)
+      |> put(:family, family || scope.family)
       |> Map.merge(Map.new(addr_registers ++ port_registers))
       |> flags(opts[:flags] ++ if(opts[:shape] == :prefix, do: [:netmap], else: []))
 
@@ -61,9 +61,10 @@ defmodule Linx.NFT.Compiler.Nat do
     {addr_loads, addr, word, scope} = addr(target[:addr], family, nil, meta, scope)
     {port_loads, port, _word, scope} = port(target[:port], word, meta, scope)
 
+    # A port alone is for both families of an inet table, which the kernel wants said (nft_tproxy_init).
     data =
       %{}
-      |> put(:family, family)
+      |> put(:family, family || :unspec)
       |> put(:reg_addr, addr[:reg_addr_min])
       |> put(:reg_port, port[:reg_proto_min])
 
@@ -124,6 +125,9 @@ defmodule Linx.NFT.Compiler.Nat do
       interval? or match?(%{data: %{data_type: {:interval, _}}}, elem(term.data, 1)) or
         shape in [:prefix, :interval]
 
+    if like.kind == :concat and scope.layers.transport == nil,
+      do: Fault.fail(meta, "a port needs a match of the transport protocol before it")
+
     loads = Generate.load(term, 0)
     words = div(like_bits(like), 32)
 
@@ -147,7 +151,6 @@ defmodule Linx.NFT.Compiler.Nat do
           [reg_addr_min: 1]
       end
 
-    _ = meta
     {loads, registers, 4, scope}
   end
 

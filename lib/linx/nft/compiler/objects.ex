@@ -66,16 +66,19 @@ defmodule Linx.NFT.Compiler.Objects do
   defp data(:secmark, opts, meta, scope),
     do: %{context: Value.text_of(opts[:context] || missing("a context", meta), scope)}
 
-  defp data(:synproxy, opts, _meta, scope) do
+  defp data(:synproxy, opts, meta, scope) do
     flags = Enum.filter([:sack_perm, :timestamp], &opts[&1])
 
     %{}
-    |> put(:mss, number(opts, :mss, nil, scope))
-    |> put(:wscale, number(opts, :wscale, nil, scope))
+    |> put(:mss, within(number(opts, :mss, nil, scope), 0xFFFF, "mss", meta))
+    |> put(:wscale, within(number(opts, :wscale, nil, scope), 0xFF, "wscale", meta))
     |> put(:flags, if(flags != [], do: flags))
   end
 
   defp data(:tunnel, opts, meta, scope), do: Tunnel.data(opts, meta, scope)
+
+  defp within(n, most, _what, _meta) when n == nil or n <= most, do: n
+  defp within(n, most, what, meta), do: Fault.fail(meta, "#{what} must be 0 to #{most}, not #{n}")
 
   @states %{
     tcp:

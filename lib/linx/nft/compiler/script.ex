@@ -3,7 +3,9 @@ defmodule Linx.NFT.Compiler.Script do
   # The items and commands of a text in their order, to a plan: what each table holds, with nothing compiled yet. Rules and elements
   # keep the variables that were in reach where they stand.
 
-  alias Linx.NFT.Compiler.{Declare, Fault, Include, Interpolated, Scope, Value}
+  import Linx.NFT.Compiler.Described
+
+  alias Linx.NFT.Compiler.{Declare, Fault, Include, RuleList, Scope, Value}
 
   # A chain has its rules in two lists, each with the latest first: `inserted` before the first rule, `rules` after it. The elements of a set
   # have the latest first too. `weights` counts what the variables hold, the variables in them followed.
@@ -14,8 +16,6 @@ defmodule Linx.NFT.Compiler.Script do
             file: "nofile",
             including: [],
             origin: nil
-
-  @families ~w(ip ip6 inet arp bridge netdev)a
 
   @doc false
   def run(items, opts) do
@@ -112,16 +112,6 @@ defmodule Linx.NFT.Compiler.Script do
     # Variables of a table end with it.
     Map.merge(plan, outer)
   end
-
-  defp family(family, _meta) when family in @families, do: family
-
-  defp family({:elixir_value, value, _}, _meta) do
-    if value in @families,
-      do: value,
-      else: raise(ArgumentError, "expected a family in ~NFT, got: #{inspect(value)}")
-  end
-
-  defp family(_node, meta), do: Fault.fail(meta, "expected a family")
 
   defp ensure_table(plan, key, meta) do
     if Map.has_key?(plan.tables, key) do
@@ -225,10 +215,22 @@ defmodule Linx.NFT.Compiler.Script do
         Map.get(table.chains, name) ||
           %{opts: [], inserted: [], rules: [], meta: meta, scope: scope}
 
-      chain = if opts == [], do: chain, else: %{chain | opts: opts, meta: meta, scope: scope}
+      chain =
+        cond do
+          opts == [] -> chain
+          # A chain that has a hook may be given another policy.
+          based?(chain.opts) and not based?(opts) -> %{chain | opts: merged(chain.opts, opts)}
+          true -> %{chain | opts: opts, meta: meta, scope: scope}
+        end
+
       %{table | chains: Map.put(table.chains, name, chain)}
     end)
   end
+
+  defp based?(opts), do: List.keymember?(opts, :base, 0)
+
+  defp merged(old, new),
+    do: Enum.reject(old, &List.keymember?(new, elem(&1, 0), 0)) ++ new
 
   defp scope(plan, {family, name}),
     do: %Scope{
@@ -239,15 +241,6 @@ defmodule Linx.NFT.Compiler.Script do
       origin: plan.origin
     }
 
-  defp name(name, _what, _plan) when is_binary(name), do: name
-  defp name({:elixir_value, value, _}, what, _plan), do: Interpolated.name!(value, what)
-
-  defp name({:variable, _, _} = node, _what, plan),
-    do: Value.text_of(node, %Scope{variables: plan.variables})
-
-  defp name({:elixir_expr, _, meta}, _what, _plan),
-    do: Fault.fail(meta, "an interpolation has a value in ~NFT only")
-
   defp update(plan, key, fun), do: %{plan | tables: Map.update!(plan.tables, key, fun)}
 
   defp update_in_table(plan, key, field, name, fun),
@@ -255,11 +248,15 @@ defmodule Linx.NFT.Compiler.Script do
 
   # -- commands --------------------------------------------------------------------------------------------------------
 
-  defp command(_verb, {:table, family, name, items, meta}, _meta, plan),
-    do: table(family, name, items, meta, plan)
+  defp command(verb, {:table, family, name, items, meta}, _meta, plan) do
+    key = {family(family, meta), name(name, "table", plan)}
+    if verb == :create, do: absent(Map.has_key?(plan.tables, key), "table", elem(key, 1), meta)
+    table(family, name, items, meta, plan)
+  end
 
-  defp command(_verb, {:in_table, family, name, item, meta}, _meta, plan) do
+  defp command(verb, {:in_table, family, name, item, meta}, _meta, plan) do
     key = existing(plan, family, name, meta)
+    if verb == :create, do: created(item, plan.tables[key], plan, meta)
     in_table(item, key, plan)
   end
 
@@ -281,8 +278,16 @@ defmodule Linx.NFT.Compiler.Script do
       key,
       :chains,
       chain,
-      &placed(verb, place, entry, &1, meta)
+      &RuleList.place(verb, place, entry, &1, meta)
     )
+  end
+
+  defp command(verb, {:elements, family, table, name, nodes, meta}, _meta, plan)
+       when verb in [:delete, :destroy] do
+    key = existing(plan, family, table, meta)
+    name = existing_item(plan, key, :sets, name, "set", meta)
+    gone = {verb, nodes, scope(plan, key), meta}
+    update_in_table(plan, key, :sets, name, &%{&1 | elements: [gone | &1.elements]})
   end
 
   defp command(:flush, {:ruleset, nil, _}, _meta, plan), do: %{plan | tables: %{}, order: []}
@@ -299,7 +304,7 @@ defmodule Linx.NFT.Compiler.Script do
     case {verb, Map.has_key?(plan.tables, key)} do
       {:flush, true} ->
         update(plan, key, fn table ->
-          %{table | chains: Map.new(table.chains, fn {n, c} -> {n, flushed(c)} end)}
+          %{table | chains: Map.new(table.chains, fn {n, c} -> {n, RuleList.flushed(c)} end)}
         end)
 
       {verb, true} when verb in [:delete, :destroy] ->
@@ -316,7 +321,7 @@ defmodule Linx.NFT.Compiler.Script do
   defp command(:flush, {:chain, family, table, name, meta}, _meta, plan) do
     key = existing(plan, family, table, meta)
     chain = existing_item(plan, key, :chains, name, "chain", meta)
-    update_in_table(plan, key, :chains, chain, &flushed/1)
+    update_in_table(plan, key, :chains, chain, &RuleList.flushed/1)
   end
 
   defp command(:flush, {kind, family, table, name, meta}, _meta, plan)
@@ -347,54 +352,4 @@ defmodule Linx.NFT.Compiler.Script do
 
   defp command(verb, _object, meta, _plan),
     do: Fault.fail(meta, "#{verb} of this does not describe a ruleset")
-
-  defp flushed(chain), do: %{chain | inserted: [], rules: []}
-
-  @doc false
-  # The rules of a chain of the plan, in their order.
-  def rules(%{inserted: inserted, rules: rules}), do: inserted ++ Enum.reverse(rules)
-
-  defp placed(:insert, nil, entry, chain, _meta),
-    do: %{chain | inserted: [entry | chain.inserted]}
-
-  defp placed(:insert, {:index, n}, entry, chain, meta), do: at(chain, n, entry, 0, meta)
-  defp placed(_add, nil, entry, chain, _meta), do: %{chain | rules: [entry | chain.rules]}
-  defp placed(_add, {:index, n}, entry, chain, meta), do: at(chain, n, entry, 1, meta)
-
-  defp placed(_verb, {kind, _}, _entry, _chain, meta),
-    do: Fault.fail(meta, "a rule has no #{kind} before it is loaded: use index")
-
-  defp at(chain, n, entry, after?, meta) do
-    rules = rules(chain)
-    if n >= length(rules), do: Fault.fail(meta, "no rule has the index #{n} yet")
-    %{chain | inserted: List.insert_at(rules, n + after?, entry), rules: []}
-  end
-
-  defp existing(plan, family, name, meta) do
-    key = {family(family, meta), name(name, "table", plan)}
-
-    if Map.has_key?(plan.tables, key) do
-      key
-    else
-      names = for {_, table} <- plan.order, do: table
-
-      Fault.fail(
-        meta,
-        "no such table in this text: #{elem(key, 0)} #{elem(key, 1)}#{Linx.NFT.ParseError.suggestion(elem(key, 1), names)}"
-      )
-    end
-  end
-
-  defp existing_item(plan, key, field, node, what, meta) do
-    name = name(node, what, plan)
-    there = Map.fetch!(plan.tables[key], field)
-
-    if Map.has_key?(there, name),
-      do: name,
-      else:
-        Fault.fail(
-          meta,
-          "no such #{what}: #{name}#{Linx.NFT.ParseError.suggestion(name, Map.keys(there))}"
-        )
-  end
 end

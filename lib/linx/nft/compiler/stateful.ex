@@ -51,7 +51,8 @@ defmodule Linx.NFT.Compiler.Stateful do
   def burst(nil, :bytes, _rate, _scope, _meta), do: 0
 
   def burst({n, type}, type, _rate, scope, meta) do
-    burst = number(n, scope)
+    # The kernel takes a burst of no packets for its default.
+    burst = if(type == :packets and number(n, scope) == 0, do: 5, else: number(n, scope))
     if type == :packets and burst > 0xFFFFFFFF, do: Fault.fail(meta, "a burst has 32 bits")
     burst
   end

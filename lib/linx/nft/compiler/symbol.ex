@@ -71,6 +71,9 @@ defmodule Linx.NFT.Compiler.Symbol do
   end
 
   # "HH:MM[:SS]" in UTC, as seconds of the day.
+  # nft takes the end of the day so.
+  defp hour("23:59:60"), do: {:ok, 86_400}
+
   defp hour(text) do
     text = if String.length(text) == 5, do: text <> ":00", else: text
 

@@ -71,7 +71,7 @@ defmodule Linx.NFT.Formatter.Load do
   @spec jhash(map(), iodata()) :: Term.t()
   def jhash(%{modulus: modulus} = data, inner) do
     seed =
-      if data[:seed] in [nil, 0],
+      if data[:seed] == nil,
         do: "",
         else: [" seed 0x", Integer.to_string(data.seed, 16) |> String.downcase()]
 

@@ -12,7 +12,14 @@ defmodule Linx.NFT.Formatter.Lookup do
     set = Context.set(context, name)
 
     with {:ok, key} <- key(context, data[:sreg] || 1, set && set.key_type) do
-      use_set(context, data, key, ["@", name], set && Map.get(set, :data_type), data[:flags])
+      use_set(
+        context,
+        data,
+        key,
+        ["@", Value.name(name)],
+        set && Map.get(set, :data_type),
+        data[:flags]
+      )
     end
   end
 
@@ -88,7 +95,8 @@ defmodule Linx.NFT.Formatter.Lookup do
       timeout =
         if data[:timeout] in [nil, 0], do: "", else: [" timeout ", Value.duration(data.timeout)]
 
-      head = if meter?(set), do: meter(set), else: [Atom.to_string(op), " @", set.name]
+      head =
+        if meter?(set), do: meter(set), else: [Atom.to_string(op), " @", Value.name(set.name)]
 
       Context.emit(context, [
         head,
@@ -107,7 +115,7 @@ defmodule Linx.NFT.Formatter.Lookup do
 
   defp meter(set) do
     size = if set.size, do: [" size ", Integer.to_string(set.size)], else: ""
-    ["meter ", set.name, size]
+    ["meter ", Value.name(set.name), size]
   end
 
   defp value(_context, nil, _set), do: {:ok, ""}
@@ -144,7 +152,7 @@ defmodule Linx.NFT.Formatter.Lookup do
 
     with {:ok, key} <- key(context, data[:set_sreg] || 1, set && set.key_type),
          {:ok, words} <- kind(set),
-         do: Context.emit(context, [words, Match.text(key), " map @", name])
+         do: Context.emit(context, [words, Match.text(key), " map @", Value.name(name)])
   end
 
   defp kind(%{data_type: {:object, kind}}), do: Statement.object(kind)

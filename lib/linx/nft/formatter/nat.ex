@@ -45,7 +45,7 @@ defmodule Linx.NFT.Formatter.Nat do
            optional(context, data[:reg_addr], sized(data[:family] || context.family)),
          {:ok, port} <- optional(context, data[:reg_port], @port) do
       family =
-        if data[:family] && context.family not in [:ip, :ip6],
+        if data[:family] in [:ip, :ip6] and context.family not in [:ip, :ip6],
           do: [Atom.to_string(data.family), " "],
           else: ""
 

@@ -27,7 +27,7 @@ defmodule Linx.NFT.Formatter.Objects do
         comment =
           if object.comment, do: line(["comment ", Value.quoted(object.comment)]), else: []
 
-        ["  ", word, " ", name, " {\n", comment, body(kind, data, family), "  }\n"]
+        ["  ", word, " ", Value.name(name), " {\n", comment, body(kind, data, family), "  }\n"]
 
       :error ->
         ["  # <unsupported object: ", to_string(kind), ">\n"]

@@ -25,7 +25,7 @@ defmodule Linx.NFT.Formatter.Sets do
 
     [
       "  #{word} ",
-      set.name,
+      Value.name(set.name),
       " {\n",
       line(type(set, data_type)),
       for(expr <- set.exprs || [], {:ok, text} <- [Statement.text(expr)], do: line(text)),
@@ -76,7 +76,7 @@ defmodule Linx.NFT.Formatter.Sets do
 
   defp type(set, data_type) do
     key = Typeof.text(set, :key)
-    data = data_type && (Typeof.text(set, :data) || names(data_type))
+    data = data_type && data(Typeof.text(set, :data), data_type)
 
     cond do
       data_type == nil and key != nil -> ["typeof ", key]
@@ -85,6 +85,10 @@ defmodule Linx.NFT.Formatter.Sets do
       true -> [declared(set.key_type), " : ", data]
     end
   end
+
+  defp data(nil, type), do: names(type)
+  defp data(text, {:interval, _type}), do: ["interval ", text]
+  defp data(text, _type), do: text
 
   # nft wants an expression for a key that no type name describes.
   defp declared(type),

@@ -52,7 +52,8 @@ defmodule Linx.NFT.Formatter.Statement do
   def text(%Expr{name: :synproxy, data: data}),
     do: {:ok, ["synproxy" | synproxy(data || %{}, " ")]}
 
-  def text(%Expr{name: :flow_offload, data: %{table_name: name}}), do: {:ok, ["flow add @", name]}
+  def text(%Expr{name: :flow_offload, data: %{table_name: name}}),
+    do: {:ok, ["flow add @", Value.name(name)]}
 
   def text(%Expr{name: :objref, data: %{imm_type: kind, imm_name: name}}) do
     with {:ok, words} <- object(kind), do: {:ok, [words, Value.quoted(name)]}
@@ -82,7 +83,7 @@ defmodule Linx.NFT.Formatter.Statement do
 
   @spec verdict(Verdict.t()) :: iodata()
   def verdict(%Verdict{kind: kind, target: target}) when kind in [:jump, :goto],
-    do: [Atom.to_string(kind), " ", target]
+    do: [Atom.to_string(kind), " ", Value.name(target)]
 
   def verdict(%Verdict{kind: :queue, target: num}), do: ["queue to ", Integer.to_string(num || 0)]
   def verdict(%Verdict{kind: kind}), do: Atom.to_string(kind)

@@ -36,7 +36,7 @@ defmodule Linx.NFT.Formatter.Tables do
       "table ",
       Atom.to_string(table.family),
       " ",
-      table.name,
+      Value.name(table.name),
       " {\n",
       Enum.intersperse(blocks, "\n"),
       "}\n"
@@ -80,7 +80,7 @@ defmodule Linx.NFT.Formatter.Tables do
 
     rules = rules(chain.rules, context, 2)
     gap = if head != [] and rules != [], do: "\n", else: ""
-    ["  chain ", chain.name, " {\n", head, gap, rules, "  }\n"]
+    ["  chain ", Value.name(chain.name), " {\n", head, gap, rules, "  }\n"]
   end
 
   defp base(%Chain{hook: nil}), do: []
@@ -174,7 +174,7 @@ defmodule Linx.NFT.Formatter.Tables do
   defp flowtable(%Flowtable{} = ft) do
     [
       "  flowtable ",
-      ft.name,
+      Value.name(ft.name),
       " {\n",
       if(ft.hook || ft.priority,
         do: [

@@ -116,7 +116,10 @@ defmodule Linx.NFT.Formatter.Value do
   @doc "Flags as a list with commas, nil when a bit has no name or none is set."
   @spec flags(atom(), non_neg_integer()) :: iodata() | nil
   def flags(type, n) do
-    with [_ | _] = names <- names(type, n), do: Enum.intersperse(names, ",")
+    case names(type, n) do
+      [_ | _] = names -> Enum.intersperse(names, ",")
+      _ -> nil
+    end
   end
 
   defp flag_or_hex(type, n) do
@@ -138,6 +141,12 @@ defmodule Linx.NFT.Formatter.Value do
   defp bits(0, _at), do: []
   defp bits(n, at) when Bitwise.band(n, 1) == 1, do: [at | bits(Bitwise.bsr(n, 1), at + 1)]
   defp bits(n, at), do: bits(Bitwise.bsr(n, 1), at + 1)
+
+  @doc "A name, in quotes if it would not be read as one word (nft itself takes no such name; the kernel does)."
+  @spec name(String.t()) :: iodata()
+  def name(text) do
+    if text =~ ~r/\A[A-Za-z0-9_][A-Za-z0-9_\/\\.-]*\z/, do: text, else: quoted(text)
+  end
 
   @doc "A string from a register: a terminator or the full size ends a whole name, anything shorter is a prefix."
   @spec string(binary(), non_neg_integer()) :: iodata()

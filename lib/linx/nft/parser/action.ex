@@ -220,10 +220,19 @@ defmodule Linx.NFT.Parser.Action do
   defp nat(kind, tokens, meta) do
     {family, rest} = nat_family(tokens)
     {shape, rest} = nat_shape(rest)
-    {target, rest} = rest |> word("to") |> address_and_port()
+    {target, rest} = rest |> nat_to(family, shape) |> address_and_port()
     {flags, rest} = nat_flags(rest)
     {{:nat, kind, target, [family: family, shape: shape, flags: flags], meta}, rest}
   end
+
+  # "to" may be left out where nothing stands before it.
+  defp nat_to([{:identifier, "to", _} | rest], _family, _shape), do: rest
+
+  defp nat_to([{kind, _, _} | _] = tokens, nil, nil)
+       when kind in [:ipv4, :ipv6, :elixir_expr, :variable],
+       do: tokens
+
+  defp nat_to(tokens, _family, _shape), do: word(tokens, "to")
 
   defp nat_family([{:identifier, family, _} | rest]) when family in ["ip", "ip6"],
     do: {Primary.family(family), rest}

@@ -10,6 +10,8 @@ defmodule Linx.NFT.Parser.Command do
 
   @verbs ~w(add create insert delete destroy flush)
   @others ~w(list reset monitor describe export import rename replace get)
+  @objects ~w(chain rule set map element flowtable counter quota limit secmark synproxy ct)
+  @families ~w(ip ip6 inet arp bridge netdev)
   @all @verbs ++ ~w(table include define redefine undefine)
 
   @doc false
@@ -53,6 +55,24 @@ defmodule Linx.NFT.Parser.Command do
         meta,
         "#{verb} does not describe a ruleset: only add, create, insert, delete and flush do"
       )
+
+  # Without a verb, add is meant.
+  def command([{:identifier, word, meta}, {kind, _, _} | _] = tokens)
+      when word in @objects and kind in [:identifier, :string, :elixir_expr] do
+    {object, rest} = described(tokens)
+    {{:command, :add, object, meta}, rest}
+  end
+
+  # "filter input tcp dport 22 accept", with or without a family, is a rule to add.
+  def command([{:identifier, word, meta}, {:identifier, _, _}, {kind, _, _} | _] = tokens)
+      when kind in [:identifier, :at, :variable] do
+    if word in @families or Linx.NFT.ParseError.suggestion(word, @all) == "" do
+      {object, rest} = rule(tokens)
+      {{:command, :add, object, meta}, rest}
+    else
+      unexpected(tokens, "table, include, define or a command", @all)
+    end
+  end
 
   def command(tokens), do: unexpected(tokens, "table, include, define or a command", @all)
 

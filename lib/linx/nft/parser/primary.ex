@@ -34,10 +34,10 @@ defmodule Linx.NFT.Parser.Primary do
   def load([
         {:identifier, "rt", meta},
         {:identifier, family, _},
-        {:identifier, "nexthop", _} | rest
+        {:identifier, key, _} | rest
       ])
-      when family in ["ip", "ip6"],
-      do: {{:rt, :nexthop, family(family), meta}, rest}
+      when family in ["ip", "ip6"] and key in ["classid", "nexthop", "mtu", "ipsec"],
+      do: {{:rt, route_key(key), family(family), meta}, rest}
 
   # In a tunnel's packet: "vxlan tcp dport", or its own header: "vxlan vni". GRE's own header is one of the packet.
   def load([{:identifier, tunnel, meta}, {:identifier, inner, _} | _] = tokens)

@@ -19,7 +19,7 @@ defmodule Linx.NFT.Parser.Statement do
     {{:rule, statements, opts, meta}, rest}
   end
 
-  defp statements([{:identifier, "comment", _} | rest], acc) do
+  defp statements([{:identifier, "comment", _} | rest], [_ | _] = acc) do
     {text, rest} = string(rest, "a comment")
     {Enum.reverse(acc), [comment: text], rest}
   end
@@ -150,6 +150,10 @@ defmodule Linx.NFT.Parser.Statement do
        do: right(lhs, op, rest, meta)
 
   defp after_load(lhs, [{:not, _} | rest], _tokens, meta), do: right(lhs, :not, rest, meta)
+
+  defp after_load(lhs, [{:identifier, "not", _} | rest], _tokens, meta),
+    do: right(lhs, :not, rest, meta)
+
   defp after_load(lhs, rest, _tokens, meta), do: right(lhs, :implicit, rest, meta)
 
   defp right(_lhs, _op, [{kind, _} | _] = tokens, _meta) when kind in [:stmt_sep, :rbrace, :eof],
