@@ -7,6 +7,7 @@ defmodule Linx.Test.Host do
     :clone3,
     :userns,
     :netns,
+    :nfnetlink,
     :nftables,
     :newer_nft,
     :cgroup2,
@@ -55,6 +56,18 @@ defmodule Linx.Test.Host do
 
   defp probe(:netns),
     do: unless_ok(["unshare", "--net", "true"], "no network namespace may be made; run as root")
+
+  # QEMU's user mode knows none.
+  defp probe(:nfnetlink) do
+    case Linx.Netlink.Nfnl.open() do
+      {:ok, socket} ->
+        :ok = Linx.Netlink.Socket.close(socket)
+        nil
+
+      {:error, _} ->
+        "no netlink sockets of the netfilter family here"
+    end
+  end
 
   defp probe(:nftables) do
     unless_ok(

@@ -1,6 +1,8 @@
 defmodule Linx.Netfilter.ArgumentsTest do
   use ExUnit.Case, async: true
 
+  @moduletag :nfnetlink
+
   # A closed socket answers everything that reaches it with EBADF: what is refused otherwise never got there.
 
   alias Linx.Netfilter

@@ -17,6 +17,7 @@ defmodule Linx.Netlink.NfnlTest do
     end
   end
 
+  @tag :nfnetlink
   test "a batch that makes no sense raises, an empty one too" do
     {:ok, socket} = Nfnl.open()
 
