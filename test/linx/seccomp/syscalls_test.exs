@@ -18,6 +18,10 @@ defmodule Linx.Seccomp.SyscallsTest do
         {name, String.to_integer(number)}
       end
 
+    # asm-generic/unistd.h, which aarch64 takes: where an architecture's own numbers begin, and one more than the last.
+    defined =
+      for {name, _} = call <- defined, name not in ~w(arch_specific_syscall syscalls), do: call
+
     # 297 on aarch64, in Linux 6.1.
     assert length(defined) > 250
 
