@@ -7,7 +7,7 @@ defmodule Linx.Netfilter.Interfaces do
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netfilter.Set, as: NSet
   alias Linx.Netlink.{Rtnl, Socket}
-  alias Linx.Netlink.Rtnl.Link
+  alias Linx.Netlink.Rtnl.Link.Index
 
   @doc false
   # The ruleset with the indices of the namespace of `sock`. A name that is not there is `errno: :enodev`.
@@ -22,7 +22,7 @@ defmodule Linx.Netfilter.Interfaces do
   defp indices(netns, names) do
     with {:ok, socket} <- Rtnl.open(netns) do
       try do
-        with {:ok, index} <- Link.indices(socket, names), do: all(names, index, %{})
+        with {:ok, index} <- Index.all(socket, names), do: all(names, index, %{})
       after
         Socket.close(socket)
       end

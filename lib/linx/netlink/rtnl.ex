@@ -37,7 +37,8 @@ defmodule Linx.Netlink.Rtnl do
   """
 
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Batch, Link}
+  alias Linx.Netlink.Rtnl.Batch
+  alias Linx.Netlink.Rtnl.Link.Index
 
   @netlink_route 0
 
@@ -66,7 +67,7 @@ defmodule Linx.Netlink.Rtnl do
     names =
       Enum.flat_map(changes, fn {module, verb, args} -> module.__names__(verb, args) end)
 
-    with {:ok, index} <- Link.indices(socket, names) do
+    with {:ok, index} <- Index.all(socket, names) do
       Batch.run(socket, changes, fn {module, verb, args} -> module.__op__(verb, args, index) end)
     end
   end

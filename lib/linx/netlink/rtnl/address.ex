@@ -34,6 +34,7 @@ defmodule Linx.Netlink.Rtnl.Address do
   alias Linx.IP
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Batch, Call, Lifetime, Link}
+  alias Linx.Netlink.Rtnl.Link.Index
 
   codec do
     header do
@@ -101,7 +102,7 @@ defmodule Linx.Netlink.Rtnl.Address do
   defp filter(_socket, [], request), do: {:ok, request}
 
   defp filter(socket, [{:link, ref} | rest], request) do
-    with {:ok, index} <- Link.index(socket, ref),
+    with {:ok, index} <- Index.of(socket, ref),
          do: filter(socket, rest, %{request | index: index})
   end
 
@@ -149,12 +150,12 @@ defmodule Linx.Netlink.Rtnl.Address do
   def delete_many(socket, addresses), do: many(socket, :delete, addresses)
 
   defp many(socket, verb, addresses) do
-    with {:ok, index} <- Link.indices(socket, Enum.map(addresses, &elem(&1, 0))),
+    with {:ok, index} <- Index.all(socket, Enum.map(addresses, &elem(&1, 0))),
          do: Batch.run(socket, addresses, &__op__(verb, Tuple.to_list(&1), index))
   end
 
   defp run(socket, verb, ref, args),
-    do: Call.change(socket, Link.named(socket, [ref], &__op__(verb, [ref | args], &1)))
+    do: Call.change(socket, Index.named(socket, [ref], &__op__(verb, [ref | args], &1)))
 
   @doc false
   def __names__(_verb, [name | _]), do: [name]

@@ -41,9 +41,9 @@ defmodule Linx.Netlink.Rtnl.Link do
   import Bitwise
 
   alias Linx.{MAC, Target}
-  alias Linx.Netlink.{Error, Request, Socket}
-  alias Linx.Netlink.Rtnl.{AltNames, Batch, Call, HardwareAddress, LinkInfo}
-  alias Linx.Netlink.Rtnl.Link.Options
+  alias Linx.Netlink.{Error, Socket}
+  alias Linx.Netlink.Rtnl.{AltNames, Call, HardwareAddress, LinkInfo}
+  alias Linx.Netlink.Rtnl.Link.{Change, Group, Index, Options, Refusal}
 
   codec do
     header do
@@ -82,8 +82,6 @@ defmodule Linx.Netlink.Rtnl.Link do
   @typedoc "How a verb names a link: name, alternative name, or index."
   @type ref :: binary() | pos_integer()
 
-  @rtm_newlink 16
-  @rtm_dellink 17
   @rtm_getlink 18
   @rtm_setlink 19
   @rtm_newlinkprop 108
@@ -114,7 +112,7 @@ defmodule Linx.Netlink.Rtnl.Link do
   defp filter(_socket, [], request), do: {:ok, request}
 
   defp filter(socket, [{:master, ref} | rest], request) do
-    with {:ok, index} <- index(socket, ref),
+    with {:ok, index} <- Index.of(socket, ref),
          do: filter(socket, rest, %{request | master: index})
   end
 
@@ -135,76 +133,12 @@ defmodule Linx.Netlink.Rtnl.Link do
   One link, by name, alternative name or index. An absent one is `errno: :enodev`.
   """
   @spec get(Socket.t(), ref()) :: {:ok, t()} | {:error, Error.t() | term()}
-  def get(socket, ref), do: get(socket, ref, "interface")
-
-  defp get(socket, ref, what) do
+  def get(socket, ref) do
     with {:ok, request} <- Options.identify(ref) do
       request = %{request | ext_mask: @skip_stats}
-      Call.get(socket, @rtm_getlink, request, Call.no_such(what, ref))
+      Call.get(socket, @rtm_getlink, request, Call.no_such("interface", ref))
     end
   end
-
-  # The index of a link. A number is taken at its word: the verb that uses it will hear from the kernel.
-  @doc false
-  @spec index(Socket.t(), ref(), String.t()) :: {:ok, pos_integer()} | {:error, term()}
-  def index(socket, ref, what \\ "interface")
-  def index(_socket, index, _what) when is_integer(index) and index > 0, do: {:ok, index}
-
-  def index(socket, ref, what) do
-    with {:ok, link} <- get(socket, ref, what), do: {:ok, link.index}
-  end
-
-  # All of `refs` in one exchange, as a function.
-  @doc false
-  @spec indices(Socket.t(), [ref()], String.t()) ::
-          {:ok, (ref() -> {:ok, pos_integer()} | {:error, term()})} | {:error, Error.t()}
-  def indices(socket, refs, what \\ "interface")
-  def indices(_socket, [], _what), do: {:ok, &numbered/1}
-
-  def indices(socket, refs, what) do
-    known =
-      for ref <- Enum.uniq(refs), not is_integer(ref), do: {ref, Options.identify(ref)}
-
-    requests = for {_, {:ok, request}} <- known, do: {@rtm_getlink, 0, encode(request)}
-
-    with {:ok, answers} <- Request.lookup(socket, requests) do
-      {found, []} =
-        Enum.map_reduce(known, answers, fn
-          {ref, {:ok, _}}, [answer | answers] -> {{ref, found(ref, answer, what)}, answers}
-          {ref, error}, answers -> {{ref, error}, answers}
-        end)
-
-      map = Map.new(found)
-
-      {:ok, &Map.get_lazy(map, &1, fn -> numbered(&1) end)}
-    end
-  end
-
-  defp numbered(index) when is_integer(index) and index > 0, do: {:ok, index}
-  defp numbered(ref), do: {:error, {:invalid_name, ref}}
-
-  defp found(_ref, {:ok, body}, _what), do: {:ok, decode(body).index}
-  defp found(ref, {:error, error}, what), do: {:error, Call.no_such(what, ref).(error)}
-
-  # A change that names links by the way. All else in it is checked before the kernel is asked for them.
-  @doc false
-  @spec named(
-          Socket.t(),
-          [ref()],
-          ((ref() -> {:ok, pos_integer()} | {:error, term()}) -> Call.op()),
-          String.t()
-        ) :: Call.op()
-  def named(socket, refs, build, what \\ "interface") do
-    if Enum.all?(refs, &is_integer/1) do
-      build.(&numbered/1)
-    else
-      with {:ok, _} <- build.(&name/1),
-           {:ok, index} <- indices(socket, refs, what),
-           do: build.(index)
-    end
-  end
-
-  defp name(ref), do: with({:ok, _} <- Options.identify(ref), do: {:ok, 1})
 
   @doc """
   Whether the link is administratively up (IFF_UP). Whether it can carry packets is another matter: `operstate`.
@@ -225,10 +159,7 @@ defmodule Linx.Netlink.Rtnl.Link do
   """
   @spec create(Socket.t(), binary(), atom() | binary(), keyword()) :: :ok | {:error, term()}
   def create(socket, name, kind, opts \\ []) do
-    Call.change(
-      socket,
-      named(socket, create_names(opts), &__op__(:create, [name, kind, opts], &1))
-    )
+    change(socket, :create, [name, kind, opts])
   end
 
   @doc """
@@ -254,7 +185,7 @@ defmodule Linx.Netlink.Rtnl.Link do
 
   defp on_parent(socket, name, kind, parent, opts) do
     build = &__op__(:create, [name, kind, [{:link, parent} | opts]], &1)
-    Call.change(socket, named(socket, [parent], build, "parent interface"))
+    Call.change(socket, Index.named(socket, [parent], build, "parent interface"))
   end
 
   @doc """
@@ -291,61 +222,7 @@ defmodule Linx.Netlink.Rtnl.Link do
   group again when that fails. A caller that dies half-way leaves the links in the new group.
   """
   @spec delete_many(Socket.t(), [ref()]) :: {:ok, [:ok | {:error, term()}]} | {:error, term()}
-  def delete_many(_socket, []), do: {:ok, []}
-
-  def delete_many(socket, refs) do
-    with {:ok, links} <- list(socket),
-         groups = Map.new(links, &{&1.index, &1.group || 0}),
-         {:ok, index} <- indices(socket, refs),
-         group = unused_group(MapSet.new(Map.values(groups))),
-         targets = Enum.map(refs, index),
-         {:ok, grouped} <- Batch.run(socket, targets, &group_op(&1, group)) do
-      delete_group(socket, group, targets, grouped, groups)
-    end
-  end
-
-  defp delete_group(socket, group, targets, grouped, groups) do
-    if Enum.any?(grouped, &(&1 == :ok)) do
-      case Call.change(socket, Call.op(@rtm_dellink, 0, %__MODULE__{group: group})) do
-        :ok -> {:ok, grouped}
-        {:error, _} -> delete_each(socket, targets, grouped, groups)
-      end
-    else
-      {:ok, grouped}
-    end
-  end
-
-  defp delete_each(socket, targets, grouped, groups) do
-    with {:ok, _} <- Batch.run(socket, targets, &restore_op(&1, groups)) do
-      results =
-        Enum.zip_with(targets, grouped, fn
-          {:ok, index}, :ok -> socket |> delete(index) |> gone()
-          _, error -> error
-        end)
-
-      {:ok, results}
-    end
-  end
-
-  # It was there a moment ago, and went with one before it: the other end of a veth pair, a macvlan with its parent.
-  defp gone({:error, %Error{errno: :enodev}}), do: :ok
-  defp gone(result), do: result
-
-  defp group_op({:ok, index}, group),
-    do: Call.op(@rtm_setlink, 0, %__MODULE__{index: index, group: group})
-
-  defp group_op(error, _group), do: error
-
-  defp restore_op({:ok, index}, groups),
-    do: group_op({:ok, index}, Map.get(groups, index, 0))
-
-  defp restore_op(error, _groups), do: error
-
-  # Group 0 is the one that links are in by default.
-  defp unused_group(used) do
-    group = :rand.uniform(0x7FFFFFFF)
-    if MapSet.member?(used, group), do: unused_group(used), else: group
-  end
+  def delete_many(socket, refs), do: Group.delete(socket, refs)
 
   # -- changing ----------------------------------------------------------------------------------------------------------
 
@@ -355,7 +232,7 @@ defmodule Linx.Netlink.Rtnl.Link do
   """
   @spec set(Socket.t(), ref(), keyword()) :: :ok | {:error, term()}
   def set(socket, ref, opts) do
-    Call.change(socket, named(socket, create_names(opts), &__op__(:set, [ref, opts], &1)))
+    change(socket, :set, [ref, opts])
   end
 
   @doc "Brings a link up (sets IFF_UP)."
@@ -380,7 +257,7 @@ defmodule Linx.Netlink.Rtnl.Link do
 
   def set_master(socket, ref, master) do
     build = &__op__(:set, [ref, [master: master]], &1)
-    Call.change(socket, named(socket, [master], build, "master interface"))
+    Call.change(socket, Index.named(socket, [master], build, "master interface"))
   end
 
   @doc """
@@ -390,8 +267,8 @@ defmodule Linx.Netlink.Rtnl.Link do
   def set_name(socket, ref, new_name) do
     with {:ok, new_name} <- Options.new_name(new_name),
          # Looked up first: a name in the request is the new one, not the one to look for.
-         {:ok, index} <- index(socket, ref) do
-      explain = Call.no_such("interface", ref, &taken(&1, new_name))
+         {:ok, index} <- Index.of(socket, ref) do
+      explain = Call.no_such("interface", ref, &Refusal.taken(&1, new_name))
       request = %__MODULE__{index: index, name: new_name}
       Call.change(socket, Call.op(@rtm_setlink, 0, request, explain))
     end
@@ -406,13 +283,13 @@ defmodule Linx.Netlink.Rtnl.Link do
   @spec move_to_netns(Socket.t(), ref(), pos_integer() | Socket.netns()) :: :ok | {:error, term()}
   def move_to_netns(socket, ref, pid) when is_integer(pid) and pid in 1..0x7FFFFFFF do
     with {:ok, request} <- Options.identify(ref),
-         do: change(socket, %{request | net_ns_pid: pid}, ref, &no_process(&1, pid))
+         do: move(socket, %{request | net_ns_pid: pid}, ref, &Refusal.no_process(&1, pid))
   end
 
   def move_to_netns(socket, ref, netns) do
     with {:ok, request} <- Options.identify(ref),
          {:ok, target} <- target(netns) do
-      case Target.with_netns(target, &change(socket, %{request | net_ns_fd: &1}, ref)) do
+      case Target.with_netns(target, &move(socket, %{request | net_ns_fd: &1}, ref)) do
         {:error, {stage, errno}} when is_atom(stage) -> {:error, Error.from_fault({stage, errno})}
         other -> other
       end
@@ -439,120 +316,29 @@ defmodule Linx.Netlink.Rtnl.Link do
 
   defp altname(socket, type, ref, name) do
     with {:ok, _} <- Options.identify(name),
-         {:ok, index} <- index(socket, ref) do
+         {:ok, index} <- Index.of(socket, ref) do
       flags = if type == @rtm_newlinkprop, do: Call.create(), else: 0
-      explain = Call.no_such("interface", ref, &altname_refusal(&1, name))
+      explain = Call.no_such("interface", ref, &Refusal.altname(&1, name))
       request = %__MODULE__{index: index, altnames: [name]}
       Call.change(socket, Call.op(type, flags, request, explain))
     end
   end
 
-  defp change(socket, request, ref, text \\ fn _errno -> nil end) do
+  defp change(socket, verb, args),
+    do: Call.change(socket, Index.named(socket, __names__(verb, args), &__op__(verb, args, &1)))
+
+  defp move(socket, request, ref, text \\ fn _errno -> nil end) do
     explain = Call.no_such("interface", ref, text)
     Call.change(socket, Call.op(@rtm_setlink, 0, request, explain))
   end
 
-  # -- what an errno says where the kernel says no more ------------------------------------------------------------------
-
-  defp taken(:eexist, name), do: "interface #{inspect(name)} exists already"
-  defp taken(_errno, _name), do: nil
-
-  # A pair has two names, and the kernel does not tell which is taken.
-  defp taken(:eexist, name, %LinkInfo{info_data: %{peer: %{name: peer}}}),
-    do: "interface #{inspect(name)} or its peer #{inspect(peer)} exists already"
-
-  defp taken(errno, name, _linkinfo), do: taken(errno, name)
-
-  defp altname_refusal(:enoent, name), do: "no such alternative name #{inspect(name)}"
-  defp altname_refusal(errno, name), do: taken(errno, name)
-
-  defp undeletable(:eopnotsupp, ref), do: "interface #{inspect(ref)} cannot be deleted"
-  defp undeletable(_errno, _ref), do: nil
-
-  defp no_process(:esrch, pid), do: "no such process #{pid}"
-  defp no_process(_errno, _pid), do: nil
-
   # -- the verbs as values ---------------------------------------------------------------------------------------------
 
   @doc false
-  def __names__(:create, [_name, _kind, opts]), do: create_names(opts)
-
-  def __names__(verb, [_, _, parent | _])
-      when verb in [:create_macvlan, :create_ipvlan, :create_vlan], do: [parent]
-
-  def __names__(verb, [_, parent | _])
-      when verb in [:create_macvlan, :create_ipvlan, :create_vlan], do: [parent]
-
-  def __names__(:set, [_ref, opts]), do: create_names(opts)
-  def __names__(:set_master, [_ref, master]) when master != nil, do: [master]
-  def __names__(_verb, _args), do: []
-
-  defp create_names([{key, ref} | opts]) when key in [:link, :master] and is_binary(ref),
-    do: [ref | create_names(opts)]
-
-  defp create_names([_ | opts]), do: create_names(opts)
-  defp create_names(_end), do: []
+  defdelegate __names__(verb, args), to: Change, as: :names
 
   @doc false
-  def __op__(:create, [name, kind], index), do: __op__(:create, [name, kind, []], index)
-
-  def __op__(:create, [name, kind, opts], index) do
-    with {:ok, name} <- Options.new_name(name),
-         {:ok, kind} <- Options.kind(kind),
-         {:ok, link, own} <- Options.set(opts, %__MODULE__{name: name}, index),
-         {:ok, data} <- LinkInfo.data(kind, own) do
-      link = %{link | linkinfo: %LinkInfo{kind: kind, info_data: data}}
-      explain = Call.no_such("parent interface", link.link, &taken(&1, name, link.linkinfo))
-      Call.op(@rtm_newlink, Call.create(), link, explain)
-    end
-  end
-
-  def __op__(:create_macvlan, [name, parent | mode], index),
-    do:
-      __op__(:create, [name, :macvlan, [link: parent, mode: List.first(mode) || :bridge]], index)
-
-  def __op__(:create_ipvlan, [name, parent | mode], index),
-    do: __op__(:create, [name, :ipvlan, [link: parent, mode: List.first(mode) || :l3]], index)
-
-  def __op__(:create_vlan, [name, parent, id], index),
-    do: __op__(:create, [name, :vlan, [link: parent, id: id]], index)
-
-  def __op__(:create_veth, [name, peer], index),
-    do: __op__(:create, [name, :veth, [peer: peer]], index)
-
-  def __op__(:create_bridge, [name], index), do: __op__(:create, [name, :bridge, []], index)
-  def __op__(:create_dummy, [name], index), do: __op__(:create, [name, :dummy, []], index)
-
-  def __op__(:delete, [ref], _index) do
-    with {:ok, request} <- Options.identify(ref),
-         do:
-           Call.op(
-             @rtm_dellink,
-             0,
-             request,
-             Call.no_such("interface", ref, &undeletable(&1, ref))
-           )
-  end
-
-  def __op__(:set, [ref, opts], index) do
-    with {:ok, request} <- Options.identify(ref),
-         :ok <- Options.no_index(opts),
-         {:ok, request, []} <- Options.set(opts, request, index) do
-      Call.op(@rtm_setlink, 0, request, Call.no_such("interface", ref))
-    else
-      {:ok, _request, [option | _]} -> {:error, {:bad_option, option}}
-      error -> error
-    end
-  end
-
-  def __op__(:set_up, [ref], index), do: __op__(:set, [ref, [up: true]], index)
-  def __op__(:set_down, [ref], index), do: __op__(:set, [ref, [up: false]], index)
-  def __op__(:set_mtu, [ref, mtu], index), do: __op__(:set, [ref, [mtu: mtu]], index)
-  def __op__(:set_address, [ref, mac], index), do: __op__(:set, [ref, [address: mac]], index)
-  def __op__(:set_master, [ref, master], index), do: __op__(:set, [ref, [master: master]], index)
-
-  def __op__(verb, args, _index),
-    do: raise(ArgumentError, "no change for a batch: #{inspect({__MODULE__, verb, args})}")
+  defdelegate __op__(verb, args, index), to: Change, as: :op
 
   defimpl Inspect do
     def inspect(link, _opts) do

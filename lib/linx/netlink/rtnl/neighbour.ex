@@ -28,6 +28,7 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
   alias Linx.{IP, MAC}
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Batch, Call, HardwareAddress, Link}
+  alias Linx.Netlink.Rtnl.Link.Index
 
   codec do
     header do
@@ -81,7 +82,7 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
   defp filter(_socket, [], request), do: {:ok, request}
 
   defp filter(socket, [{:link, ref} | rest], request) do
-    with {:ok, index} <- Link.index(socket, ref),
+    with {:ok, index} <- Index.of(socket, ref),
          do: filter(socket, rest, %{request | filter_ifindex: index})
   end
 
@@ -123,12 +124,12 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
   def delete_many(socket, neighbours), do: many(socket, :delete, neighbours)
 
   defp many(socket, verb, neighbours) do
-    with {:ok, index} <- Link.indices(socket, Enum.map(neighbours, &elem(&1, 0))),
+    with {:ok, index} <- Index.all(socket, Enum.map(neighbours, &elem(&1, 0))),
          do: Batch.run(socket, neighbours, &__op__(verb, Tuple.to_list(&1), index))
   end
 
   defp run(socket, verb, ref, args),
-    do: Call.change(socket, Link.named(socket, [ref], &__op__(verb, [ref | args], &1)))
+    do: Call.change(socket, Index.named(socket, [ref], &__op__(verb, [ref | args], &1)))
 
   @doc false
   def __names__(_verb, [name | _]), do: [name]

@@ -36,7 +36,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
   """
 
   alias Linx.Netlink.{Error, Heap, Socket}
-  alias Linx.Netlink.Rtnl.{Address, Call, Diff, Link, Route}
+  alias Linx.Netlink.Rtnl.{Address, Call, Diff, Route}
+  alias Linx.Netlink.Rtnl.Link.Index
   alias Linx.Netlink.Rtnl.Reconcile.Report
 
   @default_protocol 76
@@ -93,7 +94,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
   end
 
   defp pass(socket, specs, last_applied, protocol) do
-    with {:ok, index} <- Link.indices(socket, names(specs)),
+    with {:ok, index} <- Index.all(socket, names(specs)),
          {:ok, addresses} <- normalize(specs.addresses, &address(&1, index), &Diff.address_key/1),
          {:ok, routes} <- normalize(specs.routes, &route(&1, protocol, index), &Diff.route_key/1),
          {:ok, observed} <- observe(socket, protocol: protocol) do

@@ -52,7 +52,8 @@ defmodule Linx.Netlink.Rtnl.Route do
 
   alias Linx.IP
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Batch, Call, Link}
+  alias Linx.Netlink.Rtnl.{Batch, Call}
+  alias Linx.Netlink.Rtnl.Link.Index
   alias Linx.Netlink.Rtnl.Route.{Metrics, Nexthop, Options, Via}
 
   codec do
@@ -131,7 +132,7 @@ defmodule Linx.Netlink.Rtnl.Route do
   defp filter(_socket, [], request), do: {:ok, request}
 
   defp filter(socket, [{:oif, ref} | rest], request) do
-    with {:ok, index} <- Link.index(socket, ref),
+    with {:ok, index} <- Index.of(socket, ref),
          do: filter(socket, rest, %{request | oif: index})
   end
 
@@ -189,7 +190,7 @@ defmodule Linx.Netlink.Rtnl.Route do
   end
 
   defp lookup(socket, [{key, ref} | rest], request) when key in [:oif, :iif] do
-    with {:ok, index} <- Link.index(socket, ref),
+    with {:ok, index} <- Index.of(socket, ref),
          do: lookup(socket, rest, Map.replace!(request, key, index))
   end
 
@@ -270,12 +271,12 @@ defmodule Linx.Netlink.Rtnl.Route do
   defp many(socket, verb, routes) do
     names = Enum.flat_map(routes, &__names__(verb, Tuple.to_list(&1)))
 
-    with {:ok, index} <- Link.indices(socket, names),
+    with {:ok, index} <- Index.all(socket, names),
          do: Batch.run(socket, routes, &__op__(verb, Tuple.to_list(&1), index))
   end
 
   defp run(socket, verb, args),
-    do: Call.change(socket, Link.named(socket, __names__(verb, args), &__op__(verb, args, &1)))
+    do: Call.change(socket, Index.named(socket, __names__(verb, args), &__op__(verb, args, &1)))
 
   @doc """
   The route as a value, as `add/5` would send it: what `Linx.Netlink.Rtnl.Diff` compares. Links are by index here.

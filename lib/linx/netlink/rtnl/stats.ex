@@ -21,6 +21,7 @@ defmodule Linx.Netlink.Rtnl.Stats do
 
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Call, Link}
+  alias Linx.Netlink.Rtnl.Link.Index
   alias Linx.Netlink.Rtnl.Stats.Link64
 
   codec do
@@ -44,7 +45,7 @@ defmodule Linx.Netlink.Rtnl.Stats do
   """
   @spec get(Socket.t(), Link.ref()) :: {:ok, t()} | {:error, Error.t() | term()}
   def get(socket, ref) do
-    with {:ok, index} <- Link.index(socket, ref) do
+    with {:ok, index} <- Index.of(socket, ref) do
       request = %__MODULE__{ifindex: index, filter_mask: @link_64}
       Call.get(socket, @rtm_getstats, request, Call.no_such("interface", ref))
     end

@@ -1,0 +1,29 @@
+defmodule Linx.Netlink.Rtnl.Link.Refusal do
+  @moduledoc false
+  # What an errno says where the kernel says no more: text for Linx.Netlink.Rtnl.Call.words/1.
+
+  alias Linx.Netlink.Rtnl.{Link, LinkInfo}
+
+  @spec taken(atom(), String.t()) :: String.t() | nil
+  def taken(:eexist, name), do: "interface #{inspect(name)} exists already"
+  def taken(_errno, _name), do: nil
+
+  # A pair has two names, and the kernel does not tell which is taken.
+  @spec taken(atom(), String.t(), struct()) :: String.t() | nil
+  def taken(:eexist, name, %LinkInfo{info_data: %{peer: %{name: peer}}}),
+    do: "interface #{inspect(name)} or its peer #{inspect(peer)} exists already"
+
+  def taken(errno, name, _linkinfo), do: taken(errno, name)
+
+  @spec altname(atom(), String.t()) :: String.t() | nil
+  def altname(:enoent, name), do: "no such alternative name #{inspect(name)}"
+  def altname(errno, name), do: taken(errno, name)
+
+  @spec undeletable(atom(), Link.ref()) :: String.t() | nil
+  def undeletable(:eopnotsupp, ref), do: "interface #{inspect(ref)} cannot be deleted"
+  def undeletable(_errno, _ref), do: nil
+
+  @spec no_process(atom(), pos_integer()) :: String.t() | nil
+  def no_process(:esrch, pid), do: "no such process #{pid}"
+  def no_process(_errno, _pid), do: nil
+end
