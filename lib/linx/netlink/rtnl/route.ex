@@ -48,13 +48,11 @@ defmodule Linx.Netlink.Rtnl.Route do
 
   use Linx.Netlink.Codec
 
-  import Bitwise
-
   alias Linx.IP
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Batch, Call}
   alias Linx.Netlink.Rtnl.Link.Index
-  alias Linx.Netlink.Rtnl.Route.{Metrics, Nexthop, Options, Via}
+  alias Linx.Netlink.Rtnl.Route.{Metrics, Nexthop, Options, Query, Via}
 
   codec do
     header do
@@ -100,8 +98,6 @@ defmodule Linx.Netlink.Rtnl.Route do
 
   @families %{inet: 2, inet6: 10}
   @main 254
-  @lookup_table 0x1000
-  @fib_match 0x2000
   @nowhere 255
 
   # -- reading ---------------------------------------------------------------------------------------------------------
@@ -114,10 +110,10 @@ defmodule Linx.Netlink.Rtnl.Route do
   """
   @spec list(Socket.t(), keyword()) :: {:ok, [t()]} | {:error, Error.t() | term()}
   def list(socket, filter \\ []) do
-    with {:ok, request} <- filter(socket, filter, %__MODULE__{}),
+    with {:ok, request} <- Query.filter(socket, filter),
          {:ok, routes} <- dump(socket, request) do
       # A kernel without strict checking dumps them all.
-      {:ok, if(filter == [], do: routes, else: Enum.filter(routes, &keep?(&1, request)))}
+      {:ok, if(filter == [], do: routes, else: Enum.filter(routes, &Query.keep?(&1, request)))}
     end
   end
 
@@ -127,38 +123,6 @@ defmodule Linx.Netlink.Rtnl.Route do
       {:error, %Error{errno: :enoent, stage: nil}} -> {:ok, []}
       other -> other
     end
-  end
-
-  defp filter(_socket, [], request), do: {:ok, request}
-
-  defp filter(socket, [{:oif, ref} | rest], request) do
-    with {:ok, index} <- Index.of(socket, ref),
-         do: filter(socket, rest, %{request | oif: index})
-  end
-
-  defp filter(socket, [{:family, family} | rest], request) when is_map_key(@families, family),
-    do: filter(socket, rest, %{request | family: @families[family]})
-
-  defp filter(socket, [{:table, table} | rest], request) when table in 1..0xFFFFFFFF,
-    do: filter(socket, rest, %{request | table_ext: table})
-
-  defp filter(socket, [{:protocol, protocol} | rest], request) do
-    with {:ok, n} <- protocol(protocol), do: filter(socket, rest, %{request | protocol: n})
-  end
-
-  defp filter(socket, [{:type, type} | rest], request) do
-    with {:ok, n} <- Options.type(type), do: filter(socket, rest, %{request | type: n})
-  end
-
-  defp filter(_socket, [other | _], _request), do: {:error, {:bad_option, other}}
-
-  defp keep?(route, request) do
-    request.family in [0, route.family] and
-      request.protocol in [0, route.protocol] and
-      request.type in [0, route.type] and
-      request.table_ext in [nil, target_table(route)] and
-      (request.oif in [nil, route.oif] or
-         Enum.any?(route.multipath || [], &(&1.oif == request.oif)))
   end
 
   @doc """
@@ -172,35 +136,9 @@ defmodule Linx.Netlink.Rtnl.Route do
           {:ok, t()} | {:error, Error.t() | term()}
   def get(socket, destination, opts \\ []) do
     with {:ok, ip} <- IP.cast(destination),
-         request = %__MODULE__{family: @families[ip.family], dst: ip, dst_len: bit_size(ip.bytes)},
-         {:ok, request} <- lookup(socket, opts, lookup_table(request)),
+         {:ok, request} <- Query.lookup(socket, ip, opts),
          do: Call.get(socket, @rtm_getroute, request, Call.words(&unreachable(&1, ip)))
   end
-
-  # IPv6 always says which table it was, and refuses the flag.
-  defp lookup_table(%{family: 2} = request), do: %{request | flags: @lookup_table}
-  defp lookup_table(request), do: request
-
-  defp lookup(_socket, [], request), do: {:ok, request}
-
-  defp lookup(socket, [{:from, ip} | rest], request) do
-    with {:ok, ip} <- IP.cast(ip),
-         :ok <- same_family(request.dst, ip),
-         do: lookup(socket, rest, %{request | src: ip, src_len: bit_size(ip.bytes)})
-  end
-
-  defp lookup(socket, [{key, ref} | rest], request) when key in [:oif, :iif] do
-    with {:ok, index} <- Index.of(socket, ref),
-         do: lookup(socket, rest, Map.replace!(request, key, index))
-  end
-
-  defp lookup(socket, [{:mark, mark} | rest], request) when mark in 0..0xFFFFFFFF,
-    do: lookup(socket, rest, %{request | mark: mark})
-
-  defp lookup(socket, [{:fib_match, true} | rest], request),
-    do: lookup(socket, rest, %{request | flags: request.flags ||| @fib_match})
-
-  defp lookup(_socket, [other | _], _request), do: {:error, {:bad_option, other}}
 
   @doc """
   The table that a route is in, from the attribute if it is there and otherwise from the header.
