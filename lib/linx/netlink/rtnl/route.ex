@@ -98,6 +98,8 @@ defmodule Linx.Netlink.Rtnl.Route do
 
   @families %{inet: 2, inet6: 10}
   @main 254
+  # RT_SCOPE_LINK, RT_SCOPE_NOWHERE
+  @link 253
   @nowhere 255
 
   # -- reading ---------------------------------------------------------------------------------------------------------
@@ -332,7 +334,9 @@ defmodule Linx.Netlink.Rtnl.Route do
       gateway: gateway,
       table: @main,
       protocol: @protocols.boot,
-      type: 1
+      type: 1,
+      # What is right unless an option says otherwise: each later change copies the struct.
+      scope: if(gateway == nil and dst.family == :inet, do: @link, else: 0)
     }
   end
 
