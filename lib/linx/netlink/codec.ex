@@ -70,6 +70,9 @@ defmodule Linx.Netlink.Codec do
   @doc """
   Declares the format: a `header` block of `field name, type` and `pad bytes`, then `attr number, name, type`, and
   `rest name` at most once. Generates the struct, `t:t/0`, `encode/1`, `decode/1` and `__codec__/0`.
+
+  Raises `ArgumentError` as it compiles for a type that is none, a name or number declared twice, and a dispatch on a
+  field that is not declared before it.
   """
   defmacro codec(do: block) do
     schema = parse(block)
