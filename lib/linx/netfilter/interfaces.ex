@@ -43,48 +43,56 @@ defmodule Linx.Netfilter.Interfaces do
 
   # -- which names -----------------------------------------------------------------------------------------------------
 
+  # Most rulesets have none, however many rules they have: nothing is built on the way.
   defp names(ruleset) do
     found =
-      for {_key, table} <- ruleset.tables,
-          part <- parts(table),
-          name <- find(part),
-          uniq: true,
-          do: name
+      for {_key, table} <- ruleset.tables, reduce: [] do
+        found -> in_table(table, found)
+      end
 
-    Enum.sort(found)
+    found |> Enum.uniq() |> Enum.sort()
   end
 
-  defp parts(table) do
-    rules =
-      for {_, chain} <- table.chains, rule <- chain.rules, expr <- rule.expressions, do: expr
+  defp in_table(table, found) do
+    found =
+      for {_, chain} <- table.chains, reduce: found, do: (found -> rules(chain.rules, found))
 
-    sets = for {_, set} <- table.sets, iface?(set.key_type), do: set.elements
+    found =
+      for {_, set} <- table.sets, iface?(set.key_type), reduce: found do
+        found -> find(set.elements, found)
+      end
 
-    maps =
-      for {_, map} <- table.maps, iface?(map.key_type) or iface?(map.data_type), do: map.elements
-
-    rules ++ sets ++ maps
+    for {_, map} <- table.maps, iface?(map.key_type) or iface?(map.data_type), reduce: found do
+      found -> find(map.elements, found)
+    end
   end
+
+  defp rules([rule | rest], found), do: rules(rest, find(rule.expressions, found))
+  defp rules([], found), do: found
 
   defp iface?(:iface_index), do: true
   defp iface?({:concat, types}), do: :iface_index in types
   defp iface?({:interval, type}), do: iface?(type)
   defp iface?(_type), do: false
 
-  defp find(%Expr{name: name, data: %{data: {:iface, iface}}}) when name in [:cmp, :immediate],
-    do: [iface]
+  defp find([part | rest], found), do: find(rest, find(part, found))
 
-  defp find(%Expr{name: :__anon_set, data: %{elements: elements}}), do: find(elements)
+  defp find(%Expr{name: name, data: %{data: {:iface, iface}}}, found)
+       when name in [:cmp, :immediate],
+       do: [iface | found]
 
-  defp find(%Expr{name: :immediate, data: %Verdict{target: rules}}) when is_list(rules),
-    do: Enum.flat_map(rules, &find(&1.expressions))
+  defp find(%Expr{name: :__anon_set, data: %{elements: elements}}, found),
+    do: find(elements, found)
 
-  defp find(%Expr{}), do: []
-  defp find(elements) when is_list(elements), do: Enum.flat_map(elements, &find/1)
-  defp find({:iface, name}) when is_binary(name), do: [name]
-  defp find(%Element{key: key, data: data}), do: find(key) ++ find(data)
-  defp find(tuple) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> find()
-  defp find(_other), do: []
+  defp find(%Expr{name: :immediate, data: %Verdict{target: rules}}, found) when is_list(rules),
+    do: rules(rules, found)
+
+  defp find(%Expr{}, found), do: found
+  defp find({:iface, name}, found) when is_binary(name), do: [name | found]
+  defp find(%Element{key: key, data: data}, found), do: find(data, find(key, found))
+
+  defp find(tuple, found) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> find(found)
+  defp find(_other, found), do: found
 
   # -- in their place --------------------------------------------------------------------------------------------------
 

@@ -4,11 +4,17 @@ defmodule Linx.Netfilter.Push do
 
   alias Linx.Netfilter.Encoder.{Batch, Frames, Patches}
   alias Linx.Netfilter.{Diff, Error, Interfaces, Pull, Ruleset, Transaction}
+  alias Linx.Netlink.Heap
   alias Linx.Netlink.Nfnl.Codec
   alias Linx.Netlink.Socket
 
   # A push that lost the race is computed anew this often, after 1, 2, 4, ... ms.
   @reconcile_retries 3
+
+  # Bytes that a rule and an element take outside the heap while they are encoded: a binary that grows is up to twice as large as
+  # what is in it, and elements are copied once from their message to the batch.
+  @rule 1_200
+  @element 100
 
   @doc "Deletes each table that the ruleset names, if it is there, and makes it anew."
   @spec replace(Socket.t(), Ruleset.t()) :: :ok | {:error, Error.t() | term()}
@@ -17,7 +23,9 @@ defmodule Linx.Netfilter.Push do
   end
 
   defp replace(sock, ruleset, destroy) do
-    with {:ok, frames} <- Batch.frames(ruleset, destroy: destroy) do
+    encoded = Heap.roomy(0, room(ruleset), fn -> Batch.frames(ruleset, destroy: destroy) end)
+
+    with {:ok, frames} <- encoded do
       case Transaction.commit(sock, frames, []) do
         # Linux before 6.3 does not know DESTROYTABLE.
         {:error, %Error{operation: :destroytable, errno: errno}}
@@ -27,6 +35,16 @@ defmodule Linx.Netfilter.Push do
         result ->
           result
       end
+    end
+  end
+
+  defp room(%Ruleset{tables: tables}) do
+    for {_key, table} <- tables, reduce: 0 do
+      sum ->
+        rules = for {_, c} <- table.chains, reduce: 0, do: (sum -> sum + length(c.rules))
+        sets = for {_, s} <- table.sets, reduce: 0, do: (sum -> sum + length(s.elements))
+        maps = for {_, m} <- table.maps, reduce: 0, do: (sum -> sum + length(m.elements))
+        sum + rules * @rule + (sets + maps) * @element
     end
   end
 

@@ -12,7 +12,13 @@ defmodule Linx.Netfilter.Encoder.Expressions do
 
   @doc "NFTA_LIST_ELEM with the expression."
   @spec element(Expr.t()) :: binary()
-  # In one go, since rules without number have them: { NAME "counter", DATA { BYTES, PACKETS } }.
+  # In one go, since rules without number have them, and most have counted nothing yet: { NAME "counter", DATA { BYTES, PACKETS } }.
+  def element(%Expr{name: :counter, data: %{packets: 0, bytes: 0} = data})
+      when map_size(data) == 2 do
+    <<44::native-16, 0x8001::native-16, 12::native-16, 1::native-16, "counter", 0, 28::native-16,
+      0x8002::native-16, 12::native-16, 1::native-16, 0::64, 12::native-16, 2::native-16, 0::64>>
+  end
+
   def element(%Expr{name: :counter, data: %{packets: packets, bytes: bytes} = data})
       when map_size(data) == 2 and is_integer(packets) and packets in 0..0xFFFFFFFFFFFFFFFF and
              is_integer(bytes) and bytes in 0..0xFFFFFFFFFFFFFFFF do

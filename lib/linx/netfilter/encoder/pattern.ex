@@ -49,13 +49,24 @@ defmodule Linx.Netfilter.Encoder.Pattern do
 
   @doc "What was found, written behind `bytes`."
   @spec fill([binary() | non_neg_integer()], tuple(), binary()) :: binary()
-  def fill([number | rest], blanks, bytes) when is_integer(number),
-    do: fill(rest, blanks, <<bytes::binary, elem(blanks, number)::binary>>)
+  # Each step leaves a reference to the binary behind, so there are few.
+  def fill([a, b, c, d | rest], blanks, bytes) do
+    fill(
+      rest,
+      blanks,
+      <<bytes::binary, piece(a, blanks)::binary, piece(b, blanks)::binary,
+        piece(c, blanks)::binary, piece(d, blanks)::binary>>
+    )
+  end
 
-  def fill([piece | rest], blanks, bytes),
-    do: fill(rest, blanks, <<bytes::binary, piece::binary>>)
+  def fill([a, b | rest], blanks, bytes),
+    do: fill(rest, blanks, <<bytes::binary, piece(a, blanks)::binary, piece(b, blanks)::binary>>)
 
+  def fill([a], blanks, bytes), do: <<bytes::binary, piece(a, blanks)::binary>>
   def fill([], _blanks, bytes), do: bytes
+
+  defp piece(number, blanks) when is_integer(number), do: elem(blanks, number)
+  defp piece(bytes, _blanks), do: bytes
 
   defp own?(%Expr{name: :__anon_set}), do: true
   defp own?(%Expr{name: :immediate, data: %Verdict{target: rules}}), do: is_list(rules)
@@ -78,7 +89,9 @@ defmodule Linx.Netfilter.Encoder.Pattern do
           _ -> nil
         end
 
-      {form, value} ->
+      value ->
+        form = form(expr)
+
         case node do
           %{^form => node} -> walk(rest, expr, node, [value | blanks])
           _ -> nil
@@ -97,25 +110,32 @@ defmodule Linx.Netfilter.Encoder.Pattern do
   defp outline([expr | rest], before, path, blanks) do
     case blank(expr, before) do
       nil -> outline(rest, expr, [expr | path], blanks)
-      {form, value} -> outline(rest, expr, [form | path], [value | blanks])
+      value -> outline(rest, expr, [form(expr) | path], [value | blanks])
     end
   end
 
+  # What stands for an expression with a blank.
+  defp form(%Expr{name: :cmp, data: %{op: op, sreg: sreg, data: value}}),
+    do: [op | Bitwise.bsl(sreg, 16) + byte_size(value)]
+
+  defp form(%Expr{name: :immediate}), do: :jump
+  defp form(%Expr{name: name}), do: name
+
+  # What fills the blank, or nil for an expression that has none.
   defp blank(%Expr{name: :cmp, data: %{op: op, sreg: sreg, data: value} = data}, before)
-       when map_size(data) == 3 and is_binary(value) do
-    if op != :eq or before == nil or Guard.telling(before) != :whole,
-      do: {{op, sreg, byte_size(value)}, value}
+       when map_size(data) == 3 and is_integer(sreg) and is_binary(value) do
+    if op != :eq or before == nil or Guard.telling(before) != :whole, do: value
   end
 
   # Nothing before or behind them depends on these.
   defp blank(%Expr{name: name, data: data} = expr, _before)
        when name in [:counter, :log, :objref] and is_map(data) and not is_map_key(data, :dreg) and
               not is_map_key(data, :field),
-       do: {name, Expressions.element(expr)}
+       do: Expressions.element(expr)
 
   defp blank(%Expr{name: :immediate, data: %Verdict{target: target}} = expr, _before)
        when is_binary(target),
-       do: {:jump, Expressions.element(expr)}
+       do: Expressions.element(expr)
 
   defp blank(_expr, _before), do: nil
 

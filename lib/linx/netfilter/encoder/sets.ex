@@ -161,7 +161,7 @@ defmodule Linx.Netfilter.Encoder.Sets do
     ]
   end
 
-  defp element_list(chunk), do: Writer.nest(nfta_set_elem_list_elements(), chunk)
+  defp element_list(chunk), do: Writer.pieces(nfta_set_elem_list_elements(), chunk)
 
   @doc "DELSETELEM, as many as it takes. An element is deleted by its key alone."
   @spec deletions(Set.t() | NMap.t(), Table.family(), [term()]) :: [Message.t()]

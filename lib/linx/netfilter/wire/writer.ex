@@ -26,6 +26,16 @@ defmodule Linx.Netfilter.Wire.Writer do
     wrapped(Bitwise.bor(type, @nested), inner, byte_size(inner))
   end
 
+  @doc "The same without a copy. What is inside has attributes only, so it needs no padding."
+  @spec pieces(0..0x7FFF, iodata()) :: iodata()
+  def pieces(type, inner) do
+    size = IO.iodata_length(inner)
+
+    if size <= 0xFFFB,
+      do: [<<size + 4::native-16, type + @nested::native-16>>, inner],
+      else: wrapped(type, <<>>, size)
+  end
+
   @spec u32(0..0x7FFF, non_neg_integer()) :: binary()
   def u32(type, v) when is_integer(v) and v in 0..0xFFFFFFFF,
     do: <<8::native-16, type::native-16, v::32>>
