@@ -240,11 +240,31 @@ defmodule Linx.Netfilter.Diff do
 
   defp rule_ops(family, table, from, to, lost) do
     cond do
-      from.rules == to.rules and MapSet.size(lost) == 0 -> []
-      tagged?(from.rules) and tagged?(to.rules) -> tagged(family, table, from, to, lost)
-      untouched?(from.rules, to.rules, family, lost) -> []
-      true -> rebuild(family, table, from, to)
+      MapSet.size(lost) == 0 and same_tags?(from.rules, to.rules) ->
+        replaced(family, table, from, to)
+
+      tagged?(from.rules) and tagged?(to.rules) ->
+        tagged(family, table, from, to, lost)
+
+      untouched?(from.rules, to.rules, family, lost) ->
+        []
+
+      true ->
+        rebuild(family, table, from, to)
     end
+  end
+
+  # The same rules in the same order, as most chains are found: nothing moves, and no rule need be looked for.
+  defp same_tags?([%{tag: tag} | from], [%{tag: tag} | to]) when tag != nil,
+    do: same_tags?(from, to)
+
+  defp same_tags?([], []), do: true
+  defp same_tags?(_from, _to), do: false
+
+  defp replaced(family, table, from, to) do
+    for {current, rule} <- Enum.zip(from.rules, to.rules),
+        not same?(current, rule, family),
+        do: {:replace_rule, family, table, to.name, current.handle, rule}
   end
 
   defp tagged?(rules),
