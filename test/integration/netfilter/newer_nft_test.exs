@@ -46,6 +46,7 @@ defmodule Linx.Netfilter.NewerNftTest do
     {"ip", "input", "tcp dport 22 last counter accept"},
     {"inet", "output", "gre protocol ip"},
     {"ip", "input", "meta mark set ip dscp"},
+    {"inet", "input", "socket cgroupv2 level 1 42 accept"},
     {"ip", "input", "meta mark set ip saddr & 0xff"},
     {"ip", "input", "meta mark set ip daddr & 0xff | 0x100"},
     {"ip", "input", "meta mark set ip saddr << 8"},

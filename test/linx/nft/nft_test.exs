@@ -92,6 +92,22 @@ defmodule Linx.NFTTest do
     end
   end
 
+  describe "messages" do
+    test "say what is no address, where the text ends, and what a cgroup is" do
+      for {rule, message} <- [
+            {"ip saddr 300.1.1.1", "300.1.1.1 is not an IPv4 address"},
+            {~s(socket cgroupv2 level 1 "user.slice"), "/sys/fs/cgroup/user.slice"}
+          ] do
+        text = "table ip t { chain c { #{rule}; }; }"
+        assert {:error, %Linx.NFT.ParseError{} = error} = Linx.NFT.parse(text)
+        assert error.message =~ message
+      end
+
+      assert {:error, error} = Linx.NFT.parse("table ip t {\n  chain c {\n    accept\n")
+      assert error.message =~ "or '}'"
+    end
+  end
+
   describe "sets in a rule" do
     test "of one element are that element" do
       assert rule("tcp dport { 22 }") == rule("tcp dport 22")

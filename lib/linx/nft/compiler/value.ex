@@ -85,8 +85,12 @@ defmodule Linx.NFT.Compiler.Value do
     }
   end
 
-  def constant({:concat, _, meta}, like, _scope),
-    do: Fault.fail(meta, "expected #{describe(like)}, not a concatenation")
+  def constant({:concat, nodes, meta}, like, _scope) do
+    # 300.0.0.1 and 10.0.0 are numbers with dots between them.
+    if Enum.all?(nodes, &match?({:integer, _, _}, &1)),
+      do: mismatch(Enum.map_join(nodes, ".", &elem(&1, 1)), like, meta),
+      else: Fault.fail(meta, "expected #{describe(like)}, not a concatenation")
+  end
 
   def constant({:wildcard, meta}, like, _scope),
     do: %{like | kind: :wildcard, data: nil, meta: meta}
@@ -291,7 +295,15 @@ defmodule Linx.NFT.Compiler.Value do
     end
   end
 
+  # The path's inode is this machine's and this boot's: nothing that a text, let alone a compiled module, should hold unseen.
   @spec unknown(String.t(), Term.t(), map()) :: no_return()
+  defp unknown(text, %Term{type: :cgroupsv2}, meta),
+    do:
+      Fault.fail(
+        meta,
+        "a cgroup is a number here, the inode of its directory: \#{File.stat!(#{inspect("/sys/fs/cgroup/" <> text)}).inode}"
+      )
+
   defp unknown(text, like, meta) do
     hint = ParseError.suggestion(text, Datatype.symbols(like.type) ++ Host.symbols(like.type))
     Fault.fail(meta, "#{inspect(text)} is not #{describe(like)}#{hint}")

@@ -117,6 +117,7 @@ defmodule Linx.NFT.Parser.Statement do
       when kind in [:ipv4, :ipv6, :mac, :string],
       do: expression(tokens, meta)
 
+  def statement([{:eof, _}] = tokens), do: unexpected(tokens, "a statement or '}'")
   def statement(tokens), do: unexpected(tokens, "a statement")
 
   defp expression(tokens, meta) do
