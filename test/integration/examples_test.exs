@@ -37,14 +37,14 @@ defmodule Linx.ExamplesTest do
       ~S"""
 
       read = fn read, socket, text ->
-        case :gen_tcp.recv(socket, 0, 10_000) do
+        case :gen_tcp.recv(socket, 0, 60_000) do
           {:ok, more} -> read.(read, socket, text <> more)
           {:error, :closed} -> text |> String.split("\r\n\r\n") |> List.last()
         end
       end
 
       ask = fn ask, tries ->
-        case :gen_tcp.connect({10, 77, 0, 2}, 80, [:binary, active: false], 10_000) do
+        case :gen_tcp.connect({10, 77, 0, 2}, 80, [:binary, active: false], 60_000) do
           {:ok, socket} ->
             :ok = :gen_tcp.send(socket, "GET / HTTP/1.0\r\n\r\n")
             read.(read, socket, "")
@@ -55,7 +55,7 @@ defmodule Linx.ExamplesTest do
         end
       end
 
-      IO.puts("page: " <> ask.(ask, 500))
+      IO.puts("page: " <> ask.(ask, 3_000))
       {:ok, {:signaled, 9}} = Process.stop(c, 200)
 
       gone = fn gone, tries ->
@@ -69,7 +69,7 @@ defmodule Linx.ExamplesTest do
       end
 
       for socket <- [inside, nf], do: :ok = Linx.Netlink.Socket.close(socket)
-      IO.puts("gone: #{gone.(gone, 500)}")
+      IO.puts("gone: #{gone.(gone, 3_000)}")
       """
     ])
 

@@ -8,7 +8,7 @@ defmodule Linx.Integration.TtyPushTest do
   alias Linx.Test.Inheritance
 
   @moduletag :tty
-  @moduletag timeout: 120_000
+  @moduletag timeout: 600_000
 
   setup_all {Inheritance, :prepare}
 

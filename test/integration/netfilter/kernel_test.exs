@@ -99,10 +99,10 @@ defmodule Linx.Netfilter.KernelTest do
           receive(do: (:end -> :ok))
         end)
 
-      assert_receive :collected, 5_000
+      assert_receive :collected
       assert Firewall.run!(pid, ["nft", "list", "tables"]) =~ "owned"
       send(owner, :end)
-      assert_receive {:DOWN, ^ref, :process, _, :normal}, 5_000
+      assert_receive {:DOWN, ^ref, :process, _, :normal}
 
       Workload.eventually(fn ->
         not (Firewall.run!(pid, ["nft", "list", "tables"]) =~ "owned")
@@ -126,9 +126,8 @@ defmodule Linx.Netfilter.KernelTest do
       assert {_key, [_last]} = held.()
       for _ <- 1..100, do: :ok = Netfilter.push(opened(pid), fw([]))
       assert {_key, [_last]} = held.()
-      :erlang.garbage_collect()
       # Other tests of this VM have some as well.
-      assert descriptors.() < before + 60
+      Workload.eventually(fn -> :erlang.garbage_collect() && descriptors.() < before + 60 end)
       assert {:ok, _} = Netfilter.pull(sock)
     end
 
@@ -146,7 +145,7 @@ defmodule Linx.Netfilter.KernelTest do
           receive(do: (:end -> :ok))
         end)
 
-      assert_receive :collected, 5_000
+      assert_receive :collected
       assert Firewall.run!(pid, ["nft", "list", "tables"]) =~ "owned"
       send(owner, :end)
     end

@@ -352,7 +352,7 @@ defmodule Linx.Netfilter.PacketsTest do
         Netfilter.log_listen(self(), group: 5000, netns: {:pid, here}, copy_mode: mode)
 
       assert try_to(there, "udp", 80) == "got 80"
-      assert_receive {:linx_netfilter, :log, %{payload: payload}}, 5_000
+      assert_receive {:linx_netfilter, :log, %{payload: payload}}
       assert bytes == (payload && byte_size(payload))
       :ok = Netfilter.unlog_listen(listener)
       forget_logs()
