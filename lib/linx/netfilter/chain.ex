@@ -120,13 +120,23 @@ defmodule Linx.Netfilter.Chain do
   def add_rule(%__MODULE__{}, other), do: {:error, {:bad_chain, {:not_a_rule, other}}}
 
   @doc """
-  Checks type and hook against `family`: what the kernel would refuse with EOPNOTSUPP or EINVAL.
+  Checks type and hook against `family`: what the kernel would refuse with EOPNOTSUPP or EINVAL. Route chains are for ip and
+  ip6 here; a table of inet takes one nevertheless, as the kernel does since 5.2.
 
   Answers `{:error, {:bad_chain, reason}}` with `{:type_not_valid_for_family, %{type:, family:}}`, `{:hook_not_valid_for_family, %{hook:, family:}}`,
   `{:hook_not_valid_for_type, %{hook:, type:}}`, `{:unknown_family, family}`.
   """
   @spec validate_for_family(t(), atom()) :: :ok | {:error, {:bad_chain, term()}}
-  def validate_for_family(%__MODULE__{} = chain, family) do
+  def validate_for_family(%__MODULE__{type: :route}, :inet),
+    do: {:error, {:bad_chain, {:type_not_valid_for_family, %{type: :route, family: :inet}}}}
+
+  def validate_for_family(%__MODULE__{} = chain, family), do: fits(chain, family)
+
+  # The same, for what goes into a table: Linux 5.2 and nft have route chains in inet tables too, and a table that holds one
+  # is pulled and written like any other.
+  @doc false
+  @spec fits(t(), atom()) :: :ok | {:error, {:bad_chain, term()}}
+  def fits(%__MODULE__{} = chain, family) do
     case family_fault(chain, family) do
       nil -> :ok
       reason -> {:error, {:bad_chain, reason}}

@@ -80,7 +80,7 @@ defmodule Linx.Netfilter.Table do
   @spec add_chain(t(), Chain.t()) :: {:ok, t()} | {:error, {:bad_table | :bad_chain, term()}}
   def add_chain(%__MODULE__{} = table, %Chain{name: name} = chain) do
     with :ok <- free(table.chains, name, {:duplicate_chain, name}),
-         :ok <- Chain.validate_for_family(chain, table.family) do
+         :ok <- Chain.fits(chain, table.family) do
       {:ok, put_in(table.chains[name], placed(chain, table))}
     end
   end
@@ -89,7 +89,7 @@ defmodule Linx.Netfilter.Table do
   @spec put_chain(t(), Chain.t()) :: {:ok, t()} | {:error, {:bad_table | :bad_chain, term()}}
   def put_chain(%__MODULE__{chains: chains} = table, %Chain{name: name} = chain)
       when is_map_key(chains, name) do
-    with :ok <- Chain.validate_for_family(chain, table.family),
+    with :ok <- Chain.fits(chain, table.family),
          do: {:ok, %{table | chains: %{chains | name => placed(chain, table)}}}
   end
 

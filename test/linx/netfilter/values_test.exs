@@ -60,6 +60,19 @@ defmodule Linx.Netfilter.ValuesTest do
     end
   end
 
+  describe "route chains" do
+    test "are for ip and ip6 by the check, and an inet table takes one as the kernel does" do
+      chain = Chain.new!("c", type: :route, hook: :output, priority: 0)
+      assert Chain.validate_for_family(chain, :ip6) == :ok
+
+      assert {:error, {:bad_chain, {:type_not_valid_for_family, %{type: :route, family: :inet}}}} =
+               Chain.validate_for_family(chain, :inet)
+
+      assert {:ok, _} = Table.add_chain(Table.new!(:inet, "t"), chain)
+      assert {:error, {:bad_chain, _}} = Table.add_chain(Table.new!(:arp, "t"), chain)
+    end
+  end
+
   describe "elements" do
     test "ranges and prefixes need a set of intervals" do
       for {type, element, kept} <- [
