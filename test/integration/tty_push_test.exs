@@ -14,17 +14,22 @@ defmodule Linx.Integration.TtyPushTest do
 
   defp typed, do: ~S|"Process.put(:typed, :by_the_workload)\n"|
 
-  defp spawned(t, options) do
-    argv = ~s([#{inspect(Inheritance.path())}, "push", #{typed()}])
+  # What begins when a line is typed, so that an attach finds it alive.
+  @told ~S|"/bin/sh", "-c", "read go; exec \"$0\" \"$@\"", |
+
+  defp spawned(t, options, told \\ "") do
+    argv = ~s([#{told}#{inspect(Inheritance.path())}, "push", #{typed()}])
     assert run(t, "{:ok, s} = Linx.Process.spawn(argv: #{argv}, #{options}); :ok") == ":ok"
   end
 
   for mode <- [:controlling, :group_leader] do
     test "#{mode}: with a terminal of its own it reaches that one only" do
       t = iex()
-      spawned(t, "stdio: :pty")
+      spawned(t, "stdio: :pty", @told)
       assert run(t, "Linx.Process.proceed(s)") == ":ok"
       type(t, "r = Linx.Tty.attach(#{unquote(inspect(mode))}, s, [])\r")
+      poll(fn -> "-isig" in settings(t) end)
+      type(t, "\r")
       expect(~r/push own \d+\r\n/)
       expect("{:ok, {:exited, 0}}\r\n")
       assert run(t, "Process.get(:typed)") == "nil"
