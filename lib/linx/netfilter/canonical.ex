@@ -176,14 +176,17 @@ defmodule Linx.Netfilter.Canonical do
   The kernel gives every element the statements that its set declares (nft_set_elem_expr_clone): said or not, they are the same.
   """
   @spec element(Set.t() | NMap.t()) :: (term() -> term())
-  def element(%{exprs: declared}) do
+  def element(%{exprs: declared, timeout: default}) do
     declared = Enum.map(declared, &stateless/1)
+    # What the kernel leaves out: the life that all elements have without being told.
+    usual = [default || 0, nil]
 
     fn
       %Element{} = element ->
         exprs = Enum.map(element.exprs, &stateless/1)
         exprs = if exprs == declared, do: [], else: exprs
-        Element.short(%{element | expires: nil, exprs: exprs})
+        timeout = if element.timeout in usual, do: nil, else: element.timeout
+        Element.short(%{element | expires: nil, exprs: exprs, timeout: timeout})
 
       plain ->
         plain

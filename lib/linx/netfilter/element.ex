@@ -22,7 +22,8 @@ defmodule Linx.Netfilter.Element do
   defstruct key: nil, data: nil, timeout: nil, expires: nil, comment: nil, exprs: []
 
   @typedoc """
-  `:timeout` and `:expires` are milliseconds: the whole life, and what a pull found left of it. `:data` is the value of a map's
+  `:timeout` and `:expires` are milliseconds: the whole life, and what a pull found left of it. A life of 0 has no end, whatever the
+  set's own `:timeout` says (Linux 6.12). `:data` is the value of a map's
   element. `:exprs` are stateful expressions (a counter, a quota, a limit).
   """
   @type t :: %__MODULE__{

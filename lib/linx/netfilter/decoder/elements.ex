@@ -187,15 +187,13 @@ defmodule Linx.Netfilter.Decoder.Elements do
     Element.short(%Element{
       key: key,
       data: if(is_map_key(map, :data), do: data(data_type, map.data)),
-      timeout: positive(map[:timeout]),
+      # 0 is an element that stays, in a set whose elements do not (Linux 6.12).
+      timeout: map[:timeout],
       expires: map[:expires],
       comment: Userdata.find_text(Map.get(map, :userdata, []), 0),
       exprs: Map.get(map, :exprs, [])
     })
   end
-
-  defp positive(0), do: nil
-  defp positive(n), do: n
 
   defp data({:object, _kind}, name), do: name
   defp data(_type, %Verdict{} = verdict), do: verdict
