@@ -159,9 +159,9 @@ defmodule Linx.Netfilter.Pull do
       Writer.text(nfta_set_elem_list_set(), set.name)
     ]
 
-    with {:ok, lists} <-
-           dump(sock, nft_msg_getsetelem(), family, attrs, &Decoder.set_elements/1) do
-      case Elements.whole(set, Enum.flat_map(lists, &elem(&1, 3))) do
+    with {:ok, bodies} <- bodies(sock, nft_msg_getsetelem(), family, attrs) do
+      # A word for each byte: a plain element has 16 of these, and is sorted.
+      case Heap.roomy(IO.iodata_length(bodies), fn -> untorn(set, bodies) end) do
         {:ok, raw} ->
           {:ok, [{family, set.table, set.name, raw}]}
 
@@ -175,6 +175,9 @@ defmodule Linx.Netfilter.Pull do
       end
     end
   end
+
+  defp untorn(set, bodies),
+    do: Elements.whole(set, Enum.flat_map(bodies, &elem(Decoder.set_elements(&1), 3)))
 
   defp each_list(items, fun) do
     result =
