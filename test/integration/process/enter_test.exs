@@ -114,12 +114,10 @@ defmodule Linx.Process.EnterTest do
       dir = Linx.Test.Scratch.path("enter")
       File.mkdir_p!(dir)
       on_exit(fn -> File.rm_rf!(dir) end)
-      # The target's own /tmp is empty.
-      {:ok, mounter} =
-        P.enter(pid,
-          argv: ["/bin/mount", "-t", "tmpfs", "none", System.tmp_dir!()],
-          auto_proceed: true
-        )
+
+      # The target's own /tmp is empty. Where the host's mounts are shared this one would travel back to it.
+      own = "mount --make-rprivate / && exec mount -t tmpfs none #{System.tmp_dir!()}"
+      {:ok, mounter} = P.enter(pid, argv: ["/bin/sh", "-c", own], auto_proceed: true)
 
       assert {:ok, {:exited, 0}} = P.wait(mounter, 60_000)
       socket = Path.join(dir, "s")

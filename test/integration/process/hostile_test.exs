@@ -98,6 +98,7 @@ defmodule Linx.Process.HostileTest do
 
     script = """
     set -e
+    mount --make-rprivate /
     mount -t tmpfs none /mnt
     mkdir /mnt/old /mnt/proc
     cp #{probe} /mnt/probe
