@@ -17,7 +17,7 @@ defmodule Linx.Tty.Keyboard do
 
   alias Linx.Tty.Otp
 
-  @open 8
+  @open 32
   @poll 250
   @most 65_536
   @patience 2_000
