@@ -12,8 +12,10 @@ defmodule Linx.Tty.Keyboard do
   # Several requests for one character each are kept open. OTP answers them in the order of the characters; one alone
   # would leave a moment between two requests in which ctrl-c reaches the shell process instead, and would make a paste
   # slow. At the end they must not stay behind to eat what is typed next: as many marks are put into the input as there
-  # are requests, and reading goes on until all marks have come back. Real characters that came before them are put
-  # back.
+  # are requests. Real characters that came before them are put back.
+  #
+  # A shell that asks for a line meanwhile comes in between. OTP serves the newest request first, so one more of ours
+  # leads the marks past the shell's; what the shell's line gets all the same is erased from it, as by the key.
 
   alias Linx.Tty.Otp
 
@@ -24,6 +26,9 @@ defmodule Linx.Tty.Keyboard do
   # Noncharacters: no keyboard sends them.
   @mark 0x10FFFE
   @switch 0x10FFFF
+  # DEL, what a terminal sends for the key that erases.
+  @erase 0x7F
+  @rounds 5
 
   defstruct [
     :leader,
@@ -246,32 +251,53 @@ defmodule Linx.Tty.Keyboard do
   defp leave(%{driver: nil}), do: :ok
   defp leave(%{ended: true}), do: :ok
 
-  defp leave(state) do
+  defp leave(state), do: leave(state, @rounds)
+
+  defp leave(state, rounds) do
+    state = request(state)
     marks = map_size(state.pending)
-    send(state.leader, {state.driver, {:data, List.to_string(List.duplicate(@mark, marks))}})
-    collect(state, marks)
+    type(state, List.duplicate(@mark, marks))
+    # Asked behind the marks and answered behind all that they answered.
+    send(state.leader, {:driver_id, self()})
+
+    with {:ok, state, back} <- collect(state, 0) do
+      erase(state, marks - back)
+
+      if map_size(state.pending) > 0 and rounds > 1 and not state.ended,
+        do: leave(state, rounds - 1),
+        else: left(state)
+    end
   end
 
-  defp collect(state, 0),
-    do: Otp.typed(state.leader, state.driver, String.replace_invalid(text(state.typed)))
+  # The switch back to characters is before the marks in the input. If it has not come, a shell's line has it.
+  defp left(state) do
+    if state.bytes, do: erase(state, 1)
+    Otp.typed(state.leader, state.driver, String.replace_invalid(text(state.typed)))
+  end
 
-  defp collect(%{ended: true}, _marks), do: :ok
-
-  defp collect(state, marks) do
+  defp collect(state, back) do
     leader = state.leader
 
     receive do
       {:io_reply, ref, reply} when is_map_key(state.pending, ref) ->
         state = %{state | pending: Map.delete(state.pending, ref)}
+        if mark?(reply), do: collect(state, back + 1), else: collect(answered(state, reply), back)
 
-        # An answer that is no mark has used up a request that a mark was meant for.
-        if mark?(reply),
-          do: collect(state, marks - 1),
-          else: collect(request(answered(state, reply)), marks)
+      {^leader, :driver_id, _driver} ->
+        {:ok, state, back}
 
       {:DOWN, _, _, ^leader, _} ->
         :ok
     end
+  end
+
+  defp erase(state, count), do: type(state, List.duplicate(@erase, count))
+
+  defp type(_state, []), do: :ok
+
+  defp type(state, characters) do
+    send(state.leader, {state.driver, {:data, List.to_string(characters)}})
+    :ok
   end
 
   defp mark?(reply), do: reply in [[@mark], <<@mark::utf8>>]
