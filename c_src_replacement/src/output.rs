@@ -4,7 +4,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read};
 
 use crate::etf::Writer;
@@ -16,16 +15,6 @@ const FRAME: usize = 64 * 1024;
 
 /// Of a frame, and of a binary in it.
 const LENGTH: usize = 4;
-
-/// Who writes this much at once (a terminal hands out at most 4095 bytes a read) has more to say: see [`Burst`].
-const BURST: usize = 4095;
-
-/// How long the next bytes of a burst may take, and how long all of a frame may wait for them.
-const NEXT: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 300_000,
-};
-const ALL: Duration = Duration::from_millis(2);
 
 /// How long a terminal that nobody has open is left alone.
 const QUIET_PTY: Duration = Duration::from_millis(100);
@@ -63,17 +52,11 @@ enum Read {
 struct Source {
     stream: Stream,
     fd: OwnedFd,
-    /// The last frame was part of a burst.
-    bursting: bool,
 }
 
 impl Source {
     const fn new(stream: Stream, fd: OwnedFd) -> Self {
-        Self {
-            stream,
-            fd,
-            bursting: false,
-        }
+        Self { stream, fd }
     }
 }
 
@@ -129,8 +112,7 @@ impl Outputs {
     pub fn pump(&mut self, writer: &mut FrameWriter) {
         let mut at = 0;
         while at < self.sources.len() && self.credit > 0 && writer.is_idle() {
-            let burst = Burst::new(&self.sources[at]);
-            let (sent, state) = self.sources[at].send_frame(writer, burst);
+            let (sent, state) = self.sources[at].send_frame(writer);
             self.credit = self.credit.saturating_sub(cost(sent));
             if state == Read::End {
                 let source = self.sources.swap_remove(at);
@@ -148,10 +130,10 @@ impl Outputs {
     pub fn drain(&mut self, writer: &mut FrameWriter) {
         const MOST: usize = 8 * 1024 * 1024;
         self.hear_pty();
-        for mut source in self.sources.drain(..) {
+        for source in self.sources.drain(..) {
             let mut total = 0;
             loop {
-                let (sent, state) = source.send_frame(writer, Burst::over());
+                let (sent, state) = source.send_frame(writer);
                 total += sent;
                 if state != Read::Full || total > MOST {
                     break;
@@ -171,7 +153,7 @@ fn cost(sent: usize) -> u64 {
 
 impl Source {
     /// `{out, Stream, Bytes}`, read straight into the frame.
-    fn send_frame(&mut self, writer: &mut FrameWriter, mut burst: Burst) -> (usize, Read) {
+    fn send_frame(&self, writer: &mut FrameWriter) -> (usize, Read) {
         let mut sent = 0;
         let mut state = Read::Full;
         writer.send_if(|frame| {
@@ -191,10 +173,8 @@ impl Source {
                     }
                     Ok(_) | Err(Errno::INTR) => {}
                     Err(Errno::AGAIN) => {
-                        if !burst.goes_on(&self.fd, frame.len() - head) {
-                            state = Read::Empty;
-                            break;
-                        }
+                        state = Read::Empty;
+                        break;
                     }
                     // EIO: no process has the terminal open.
                     Err(_) => {
@@ -207,43 +187,6 @@ impl Source {
             frame[head - LENGTH..head].copy_from_slice(&(sent as u32).to_be_bytes());
             sent > 0
         });
-        self.bursting = sent >= BURST;
         (sent, state)
-    }
-}
-
-/// Who writes much is read in full frames, although the kernel hands it out in small pieces, each as soon as its worker
-/// has carried it over: a frame wakes the VM, and that costs the machine more than the bytes do. So an empty terminal or
-/// pipe is not the end of a frame in a burst. What a person types and a program answers is no burst and never waits.
-struct Burst {
-    /// So much is the beginning of one, or more of one.
-    least: usize,
-    until: Option<Instant>,
-}
-
-impl Burst {
-    const fn new(source: &Source) -> Self {
-        Self {
-            least: if source.bursting { 1 } else { BURST },
-            until: None,
-        }
-    }
-
-    /// Nobody writes any more.
-    const fn over() -> Self {
-        Self {
-            least: usize::MAX,
-            until: None,
-        }
-    }
-
-    /// Whether more comes in time to go with the `gathered` bytes.
-    fn goes_on(&mut self, fd: &OwnedFd, gathered: usize) -> bool {
-        if gathered < self.least {
-            return false;
-        }
-        let now = Instant::now();
-        let until = *self.until.get_or_insert(now + ALL);
-        now < until && poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&NEXT)) == Ok(1)
     }
 }
