@@ -116,7 +116,7 @@ defmodule Linx.Netfilter.Encoder.Pattern do
 
   # What stands for an expression with a blank.
   defp form(%Expr{name: :cmp, data: %{op: op, sreg: sreg, data: value}}),
-    do: [op | Bitwise.bsl(sreg, 16) + byte_size(value)]
+    do: {op, Bitwise.bsl(sreg, 16) + byte_size(value)}
 
   defp form(%Expr{name: :immediate}), do: :jump
   defp form(%Expr{name: name}), do: name

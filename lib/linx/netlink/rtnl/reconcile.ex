@@ -200,18 +200,16 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
   end
 
   defp distinct(specs, keys) do
-    distinct = MapSet.new(keys)
-
-    if MapSet.size(distinct) == length(keys),
+    if MapSet.size(MapSet.new(keys)) == length(keys),
       do: :ok,
-      else: {:error, {:normalize, {:duplicate, specs |> again(keys, MapSet.new()) |> shown()}}}
+      else: {:error, {:normalize, {:duplicate, specs |> again(keys, %{}) |> shown()}}}
   end
 
   # The first spec whose key an earlier one has.
   defp again([spec | specs], [key | keys], before) do
-    if MapSet.member?(before, key),
+    if is_map_key(before, key),
       do: spec,
-      else: again(specs, keys, MapSet.put(before, key))
+      else: again(specs, keys, Map.put(before, key, true))
   end
 
   defp shown({spec, args}) when is_list(args) or args == :error, do: spec
