@@ -211,9 +211,7 @@ impl FrameWriter {
         self.pending.clear();
         self.written = 0;
     }
-}
 
-impl FrameWriter {
     /// Whether there is more room now. Asked once.
     fn grow(&mut self) -> bool {
         !std::mem::replace(&mut self.grown, true) && fcntl_setpipe_size(&self.fd, ROOM).is_ok()

@@ -303,14 +303,15 @@ defmodule Linx.Process.Session do
   # Whoever stopped the port program does not keep the workload from its end.
   defp kill(state) do
     state = to_agent(state, :kill)
-
-    with {:os_pid, pid} <- Port.info(state.port, :os_pid),
-         do: Native.process_continue(pid)
-
+    with {:os_pid, pid} <- Port.info(state.port, :os_pid), do: continue(pid)
     state
+  end
+
+  defp continue(pid) do
+    Native.process_continue(pid)
   rescue
-    # No library.
-    ErlangError -> state
+    # No library: what was told to the port program goes to it all the same.
+    ErlangError -> :ok
   end
 
   # Never waits: a session whose port program is stopped still answers.

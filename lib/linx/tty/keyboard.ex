@@ -40,6 +40,7 @@ defmodule Linx.Tty.Keyboard do
     pending: %{},
     typed: [],
     count: 0,
+    marks: 0,
     wanted: false,
     ended: false,
     bytes: false
@@ -182,6 +183,7 @@ defmodule Linx.Tty.Keyboard do
   defp answered(state, chars) when is_list(chars) or is_binary(chars) do
     case IO.chardata_to_string(chars) do
       <<@switch::utf8>> -> %{state | bytes: not state.bytes}
+      <<@mark::utf8>> -> %{state | marks: state.marks + 1}
       text -> %{state | typed: [encode(text, state.bytes) | state.typed], count: state.count + 1}
     end
   end
@@ -256,48 +258,26 @@ defmodule Linx.Tty.Keyboard do
   defp leave(state, rounds) do
     state = request(state)
     marks = map_size(state.pending)
-    type(state, List.duplicate(@mark, marks))
-    # Asked behind the marks and answered behind all that they answered.
-    send(state.leader, {:driver_id, self()})
+    type(state, @mark, marks)
+    # Answered behind all that the marks have answered.
+    _ = Otp.driver(state.leader)
+    state = drain(%{state | marks: 0})
+    type(state, @erase, marks - state.marks)
 
-    with {:ok, state, back} <- collect(state, 0) do
-      erase(state, marks - back)
-
-      if map_size(state.pending) > 0 and rounds > 1 and not state.ended,
-        do: leave(state, rounds - 1),
-        else: left(state)
-    end
+    if map_size(state.pending) > 0 and rounds > 1 and not state.ended,
+      do: leave(state, rounds - 1),
+      else: left(state)
   end
 
   # The switch back to characters is before the marks in the input. If it has not come, a shell's line has it.
   defp left(state) do
-    if state.bytes, do: erase(state, 1)
+    if state.bytes, do: type(state, @erase, 1)
     Otp.typed(state.leader, state.driver, String.replace_invalid(text(state.typed)))
   end
 
-  defp collect(state, back) do
-    leader = state.leader
-
-    receive do
-      {:io_reply, ref, reply} when is_map_key(state.pending, ref) ->
-        state = %{state | pending: Map.delete(state.pending, ref)}
-        if mark?(reply), do: collect(state, back + 1), else: collect(answered(state, reply), back)
-
-      {^leader, :driver_id, _driver} ->
-        {:ok, state, back}
-
-      {:DOWN, _, _, ^leader, _} ->
-        :ok
-    end
-  end
-
-  defp erase(state, count), do: type(state, List.duplicate(@erase, count))
-
-  defp type(_state, []), do: :ok
-
-  defp type(state, characters) do
-    send(state.leader, {state.driver, {:data, List.to_string(characters)}})
-    :ok
+  defp type(state, character, count) do
+    text = List.to_string(List.duplicate(character, count))
+    Otp.typed(state.leader, state.driver, text)
   end
 
   defp mark?(reply), do: reply in [[@mark], <<@mark::utf8>>]
