@@ -14,7 +14,9 @@ defmodule Linx.MixProject do
       start_permanent: Mix.env() == :prod,
       deps: deps(),
       aliases: aliases(),
-      test_ignore_filters: [&String.starts_with?(&1, ~w(test/support/ test/soak/ test/fixtures/))],
+      test_ignore_filters: [
+        &String.starts_with?(&1, ~w(test/support/ test/soak/ test/fixtures/ test/mutations/))
+      ],
       description: "The Linux kernel's primitives for Elixir",
       package: package(),
       docs: docs()
