@@ -9,11 +9,11 @@
 defmodule Mutate do
   @timeout_s 300
 
-  # What a runner prints when a test failed, as opposed to a test that was not found or did not compile.
+  # A runner's line about failed tests; a test that was not found or not compiled has another.
   @failures [
-    ~r/^\s*(?:Result: .*\b)?[1-9]\d* failures?\b/m,
-    ~r/^test result: FAILED/m,
-    ~r/[1-9]\d* failed/
+    ~r/^Failed: [1-9]\d* tests?$/m,
+    ~r/\b[1-9]\d* failures?\b/,
+    ~r/^test result: FAILED/m
   ]
 
   def main(args) do
