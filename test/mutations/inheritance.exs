@@ -21,7 +21,7 @@
     file: "native/linx_wire/src/seccomp/prefix.rs",
     replace: "Insn::jump(JEQ, (cookie >> 32) as u32, 0, 1),",
     with: "Insn::jump(JEQ, (cookie >> 32) as u32, 0, 0),",
-    run: ["cargo", "test", "-p", "linx_wire", "seccomp"]
+    run: ["cargo", "test", "-p", "linx_wire", "--test", "seccomp"]
   },
   %{
     name: "x32-allowed",
