@@ -29,7 +29,7 @@ defmodule Mutate do
       Enum.each(mutations, &IO.puts("#{&1.area}/#{&1.name}: #{state(&1, File.cwd!())}"))
       if Enum.any?(mutations, &(state(&1, File.cwd!()) != :applies)), do: System.halt(1)
     else
-      in_worktree(fn tree -> run(mutations, tree, options) end)
+      if not in_worktree(&run(mutations, &1, options)), do: System.halt(1)
     end
   end
 
@@ -87,7 +87,7 @@ defmodule Mutate do
     caught = Enum.count(results, fn {_mutation, result} -> caught?(result) end)
     IO.puts("#{caught} of #{length(results)} caught")
     if path = options[:output], do: File.write!(path, page(results, caught))
-    if caught < length(results), do: System.halt(1)
+    caught == length(results)
   end
 
   defp baseline!(mutations, tree) do
