@@ -82,7 +82,7 @@ defmodule Linx.Process do
   import Kernel, except: [spawn: 1]
 
   alias Linx.Native
-  alias Linx.Process.{Error, Info, Options, Session}
+  alias Linx.Process.{Error, Info, Options, Run, Session, Stream}
 
   @typedoc "A kind of namespace."
   @type namespace() :: :net | :mount | :pid | :uts | :ipc | :user | :cgroup | :time
@@ -211,12 +211,108 @@ defmodule Linx.Process do
     end
   end
 
+  # A session of checked options, without waiting for its checkpoint: for Linx.Process.Reader.
+  @doc false
+  @spec launch(Options.t()) :: {:ok, t()} | {:error, term()}
+  def launch(options),
+    do: GenServer.start_link(__MODULE__, {:spawn, {:spawn, options.request}, options})
+
   # A session that does not linger may have stopped already; its link says so.
   defp await_parked(session) do
     GenServer.call(session, :await_parked, @parked_timeout)
   catch
     :exit, _reason -> :ok
   end
+
+  @doc """
+  Runs a workload to its end and collects its output.
+
+  Takes the options of `spawn/1`, but `:owner` and `:linger`; the workload runs at once, without a checkpoint. What
+  `:stdio` does not name is a pipe, and standard input is `/dev/null` unless there is `:input`. And:
+
+    * `:input`: iodata for the standard input, which is closed after it. With `stdio: :pty` it is typed, and nothing is
+      closed. Any size: it is written while the output is read.
+    * `:timeout`: milliseconds until the workload and its tree are ended. Default `:infinity`.
+    * `:max_output`: bytes of standard output and standard error together beyond which they are ended. Default
+      `:infinity`: then the output is as large as the workload makes it.
+
+  The answer is a map:
+
+    * `:outcome`: as of `wait/1`;
+    * `:stdout`, `:stderr`: all that came through pipes, as binaries. A terminal's output is in `:stdout`;
+    * `:rusage`: as in `Linx.Process.Info`.
+
+  The end is the workload's own: a process that it leaves behind, with the pipes open, is ended with the session and does
+  not delay the answer. Nothing of the session reaches the caller's mailbox, and no other message in it is touched. When
+  the caller is killed meanwhile, the session and its tree end.
+
+  `{:error, reason}` is as from `spawn/1` for wrong options; a `Linx.Process.Error` when the workload did not run, as from
+  `wait/1`; one of the stage `:timeout` (`:etimedout`) or `:max_output` (`:emsgsize`), whose `:output` is the map with
+  what was read; or `:no_process` when somebody ended the session itself.
+
+      iex> {:ok, run} = Linx.Process.run(argv: ["/bin/sh", "-c", "tr a-z A-Z; exit 3"], input: "quiet")
+      iex> {run.outcome, run.stdout, run.stderr}
+      {{:exited, 3}, "QUIET", ""}
+
+      iex> {:error, error} = Linx.Process.run(argv: ["/bin/sh", "-c", "echo so far; sleep 60"], timeout: 500)
+      iex> {error.stage, error.output.stdout}
+      {:timeout, "so far\n"}
+
+  Sources: pipe(7), wait4(2).
+  """
+  @spec run(keyword()) ::
+          {:ok,
+           %{outcome: outcome(), stdout: binary(), stderr: binary(), rusage: Info.rusage() | nil}}
+          | {:error, Error.t() | term()}
+  def run(opts), do: Run.run(opts)
+
+  @doc """
+  A workload's output as an enumerable, read as fast as it is consumed.
+
+  Takes the options of `run/1`. Each enumeration is a session of its own. The elements are `{:stdout, bytes}`,
+  `{:stderr, bytes}` or `{:pty, bytes}`, in pieces of any size, and last `{:exit, outcome}`. A consumer that is slow slows
+  the workload.
+
+  Halting the enumeration ends the session and its tree before it returns (`Enum.take/2`, an exception in the consumer);
+  so does the death of the consumer.
+
+  Wrong options raise `ArgumentError` at the call. A workload that cannot be started, a `:timeout` and a `:max_output`
+  that is passed raise `Linx.Process.Error` in the enumeration, behind the output that came before.
+
+      iex> Linx.Process.stream(argv: ["/bin/echo", "hello"]) |> Enum.to_list()
+      [stdout: "hello\n", exit: {:exited, 0}]
+
+      iex> [argv: ["/usr/bin/yes"]] |> Linx.Process.stream() |> Enum.take(1) |> length()
+      1
+
+  Source: pipe(7).
+  """
+  @spec stream(keyword()) :: Enumerable.t()
+  def stream(opts), do: Stream.stream(opts)
+
+  @doc """
+  Sends what `listener` reads of a session beside its owner: its output from now on, and its end.
+
+  The listener gets `{:linx_process, :tee, session, event}`, where `event` is `{:pty_out, bytes}`, `{:stdout, bytes}`,
+  `{:stderr, bytes}` or an end: `{:exited, code}`, `{:signaled, signal}`, `{:aborted}`, `{:error, errno, stage}`.
+
+  A listener has a credit of its own: with more than 256 KiB sent since its mailbox was last short (16 messages), the
+  session waits for it, at most half a second, and then drops it with `{:linx_process, :tee_dropped, session}`; it gets
+  nothing after that. A listener that ends, or is given to `untee/2`, is forgotten. The owner's own pace stays: without it
+  nothing is read.
+
+  A session has at most 16, `{:error, :too_many_listeners}`. `{:error, {:bad_listener, term}}` for anything but a pid of
+  this node, `{:error, :no_process}` after the end.
+  """
+  @spec tee(t(), pid()) :: :ok | {:error, term()}
+  def tee(session, listener) when is_pid(listener) and node(listener) == node(),
+    do: call(session, {:tee, listener})
+
+  def tee(_session, listener), do: {:error, {:bad_listener, listener}}
+
+  @doc "Sends `listener` nothing more of the session. `:ok` also for one that gets nothing."
+  @spec untee(t(), pid()) :: :ok | {:error, :no_process}
+  def untee(session, listener) when is_pid(listener), do: call(session, {:untee, listener})
 
   @doc """
   A supervisor's child specification that runs `spawn/1`.

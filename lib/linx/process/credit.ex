@@ -1,27 +1,64 @@
 defmodule Linx.Process.Credit do
   @moduledoc false
-  # How much output the port program may send. It reads the workload's terminal or pipes only against credit, so that an
-  # owner that does not take its messages stops the workload, as a full pipe would, and the VM stays small.
+  # How much output the agent may send. It reads the workload's terminal or pipes only against credit, so that an owner
+  # that does not take its messages stops the workload, as a full pipe would, and the VM stays small.
   #
-  # The documented events have no acknowledgement, so credit is granted by a look at the owner's mailbox: at once while
-  # it is short, otherwise when little of what is in it is output. An owner on another node is granted at once: the
-  # distribution's own limit slows the session down.
+  # The documented events have no acknowledgement, and the content of a mailbox costs its length to look at. So only its
+  # length is read, which costs the same for any mailbox:
+  #
+  #   * A short mailbox proves that little output is unread: credit is granted in full.
+  #   * A long one proves nothing; it may be long for reasons of its own. Credit is then granted by experiment: note the
+  #     length, grant a little, and see whether the length is back to what it was soon after all of it was sent, and
+  #     does not move for three times as long after that. An owner that reads output passes and gets twice as much each
+  #     time; one that works through other messages meanwhile does not hold still; one that reads nothing does not come
+  #     back. After a failure the next experiment is one frame, and waits twice as long, without a limit: the output that
+  #     an owner leaves unread grows with the logarithm of time.
+  #
+  # An owner on another node is granted in full: the distribution's own limit slows the session down.
 
   # What may be on its way, and how much of it must be used up before more is granted: half, so that a grant is in time,
-  # and one write of ours and one wake-up of the port program serve two full frames.
+  # and one write of ours and one wake-up of the agent serve two full frames.
   @initial 256 * 1024
   @step 128 * 1024
 
   # A frame counts for at least this much (c_src_replacement/src/output.rs).
-  @least 4096
+  @min_cost 4096
+
+  # Milliseconds. Between looks; before an experiment; how long its output may take to be read, beside the pause.
+  @first_delay 5
+  @max_delay 500
+  @min_pause 5
+  @patience 250
 
   @short_mailbox 16
-  @first_delay 5
-  @longest_delay 500
 
-  defstruct spent: 0, delay: nil
+  # A fall of the mailbox by this much within one look is an owner that has come back.
+  @burst 4
 
-  @type t() :: %__MODULE__{}
+  defstruct left: @initial,
+            largest: @min_cost,
+            stage: :fast,
+            timer?: false,
+            delay: @first_delay,
+            pause: @min_pause,
+            window: 1
+
+  @typep stage() ::
+           :fast
+           | {:pausing, due :: integer()}
+           | {:granted, base :: non_neg_integer()}
+           | {:watching, base :: non_neg_integer(), since :: integer(), last :: non_neg_integer()}
+           | {:settling, length :: non_neg_integer()}
+
+  @type t() :: %__MODULE__{
+          left: non_neg_integer(),
+          largest: pos_integer(),
+          stage: stage(),
+          timer?: boolean(),
+          delay: pos_integer(),
+          pause: pos_integer(),
+          window: pos_integer()
+        }
 
   @spec new() :: t()
   def new, do: %__MODULE__{}
@@ -29,59 +66,119 @@ defmodule Linx.Process.Credit do
   @spec initial() :: pos_integer()
   def initial, do: @initial
 
-  @doc "`bytes` of output have arrived."
+  @doc "`bytes` of output have arrived. A frame may take more than was left."
   @spec spend(t(), non_neg_integer()) :: t()
-  def spend(credit, bytes), do: %{credit | spent: credit.spent + max(bytes, @least)}
+  def spend(credit, bytes) do
+    cost = max(bytes, @min_cost)
+    %{credit | left: max(credit.left - cost, 0), largest: max(credit.largest, cost)}
+  end
 
   @doc "The timer that was asked for has fired."
   @spec woken(t()) :: t()
-  def woken(credit), do: %{credit | delay: {:elapsed, credit.delay}}
+  def woken(credit), do: %{credit | timer?: false}
 
-  @doc "How much to grant now that `owner` is as it is."
+  @doc "Credit that is due, and not granted before the caller's timer has fired."
+  @spec held(t()) :: t()
+  def held(credit), do: %{credit | timer?: true}
+
+  @doc "Another process owns the session: nothing is known of it. A timer that runs goes on to run."
+  @spec handed_over(t()) :: t()
+  def handed_over(credit),
+    do: %__MODULE__{left: credit.left, largest: credit.largest, timer?: credit.timer?}
+
+  @doc "The credit to grant to `owner` now, in bytes, or the time after which to ask again, in milliseconds."
   @spec grant(t(), pid() | port() | nil) ::
           {:grant, pos_integer(), t()} | {:ask_again, pos_integer(), t()} | {:nothing, t()}
-  # A timer is running.
-  def grant(%{delay: delay} = credit, _owner) when is_integer(delay), do: {:nothing, credit}
+  def grant(%{timer?: true} = credit, _owner), do: {:nothing, credit}
 
-  def grant(%{spent: spent} = credit, _owner) when spent < @step,
-    do: {:nothing, %{credit | delay: nil}}
+  def grant(%{stage: :fast, left: left} = credit, _owner) when left > @initial - @step,
+    do: {:nothing, credit}
+
+  def grant(%{stage: {:granted, _base}, left: left} = credit, _owner) when left > 0,
+    do: {:nothing, credit}
 
   def grant(credit, owner) do
-    if keeps_up?(owner, credit.delay != nil) do
-      {:grant, credit.spent, %{credit | spent: 0, delay: nil}}
-    else
-      delay = next(credit.delay)
-      {:ask_again, delay, %{credit | delay: delay}}
+    case unread_at_most(owner) do
+      0 -> full(%{credit | largest: @min_cost})
+      length when length <= @short_mailbox -> full(credit)
+      length when length * credit.largest <= @initial -> full(credit)
+      length -> slow(credit, length, System.monotonic_time(:millisecond))
     end
   end
 
-  defp next(nil), do: @first_delay
-  defp next({:elapsed, delay}), do: min(delay * 2, @longest_delay)
+  defp full(credit) do
+    granted = @initial - credit.left
+    {:grant, granted, %__MODULE__{largest: credit.largest}}
+  end
+
+  # -- a long mailbox --------------------------------------------------------------------------------------------------
+
+  defp slow(%{stage: :fast} = credit, _length, now), do: pause(credit, now)
+
+  # What was granted earlier is used up first.
+  defp slow(%{stage: {:pausing, due}, left: left} = credit, _length, now)
+       when left > 0 or now < due,
+       do: look_again(credit)
+
+  defp slow(%{stage: {:pausing, _due}} = credit, length, _now), do: experiment(credit, length)
+
+  defp slow(%{stage: {:granted, base}} = credit, length, now),
+    do: watch(%{credit | delay: @first_delay}, base, now, length, now)
+
+  defp slow(%{stage: {:watching, base, since, last}} = credit, length, now),
+    do: watch(credit, base, since, length, now, last)
+
+  defp slow(%{stage: {:settling, length}} = credit, length, _now) do
+    window = min(max(credit.window, @min_cost) * 4, @initial)
+    pause = max(div(credit.pause, 2), @min_pause)
+    experiment(%{credit | window: window, pause: pause}, length)
+  end
+
+  defp slow(%{stage: {:settling, _other}} = credit, _length, now), do: pause(failed(credit), now)
+
+  defp watch(credit, base, since, length, now, last \\ 0) do
+    took = now - since
+
+    cond do
+      length <= base and took <= @max_delay ->
+        ask_again(%{credit | stage: {:settling, length}}, max(3 * took, @first_delay))
+
+      took > @max_delay and last - length >= @burst ->
+        experiment(credit, length)
+
+      took >= credit.pause + @patience ->
+        experiment(failed(credit), length)
+
+      true ->
+        look_again(%{credit | stage: {:watching, base, since, length}})
+    end
+  end
+
+  defp pause(credit, now),
+    do: look_again(%{credit | stage: {:pausing, now + credit.pause}, delay: @first_delay})
+
+  defp failed(credit), do: %{credit | window: 1, pause: credit.pause * 2}
+
+  defp experiment(credit, length) do
+    granted = credit.window
+    {:grant, granted, %{credit | left: credit.left + granted, stage: {:granted, length}}}
+  end
+
+  defp look_again(credit),
+    do: ask_again(%{credit | delay: min(credit.delay * 2, @max_delay)}, credit.delay)
+
+  defp ask_again(credit, delay), do: {:ask_again, delay, %{credit | timer?: true}}
+
+  # -- the owner -------------------------------------------------------------------------------------------------------
 
   # Nobody reads.
-  defp keeps_up?(owner, _closer?) when not is_pid(owner), do: true
-  defp keeps_up?(owner, _closer?) when node(owner) != node(), do: true
+  defp unread_at_most(owner) when not is_pid(owner), do: 0
+  defp unread_at_most(owner) when node(owner) != node(), do: 0
 
-  defp keeps_up?(owner, closer?) do
+  defp unread_at_most(owner) do
     case Process.info(owner, :message_queue_len) do
-      nil -> true
-      {:message_queue_len, length} when length <= @short_mailbox -> true
-      {:message_queue_len, _length} -> closer? and unread(owner) < @initial
-    end
-  end
-
-  # A mailbox may be long for reasons of its own. Copying it to look inside is worth it only when the owner has had time
-  # to read; large binaries are not copied.
-  defp unread(owner) do
-    case Process.info(owner, :messages) do
+      {:message_queue_len, length} -> length
       nil -> 0
-      {:messages, messages} -> messages |> Enum.map(&cost/1) |> Enum.sum()
     end
   end
-
-  defp cost({:linx_process, stream, bytes})
-       when stream in [:pty_out, :stdout, :stderr] and is_binary(bytes),
-       do: max(byte_size(bytes), @least)
-
-  defp cost(_message), do: 0
 end

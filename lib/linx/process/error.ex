@@ -7,6 +7,10 @@ defmodule Linx.Process.Error do
     * `:code` is the number itself. Only for `:agent_died` it is no errno: there it is the port program's exit status,
       and `:errno` is `:unknown`.
 
+    * `:detail` says in words what stage and errno leave open, or is nil;
+    * `:output` is what `Linx.Process.run/1` had read when it ended the workload for `:timeout` or `:max_output`, else
+      nil.
+
   The owner learns the same as `{:linx_process, :error, code, stage}`.
   """
 
@@ -16,10 +20,13 @@ defmodule Linx.Process.Error do
           __exception__: true,
           stage: atom(),
           errno: atom(),
-          code: integer() | nil
+          code: integer() | nil,
+          detail: String.t() | nil,
+          output: map() | nil
         }
 
-  defexception [:stage, :errno, :code]
+  @derive {Inspect, optional: [:detail, :output]}
+  defexception [:stage, :errno, :code, :detail, :output]
 
   @doc """
   Builds the error of `stage` from the number that the port program reported.

@@ -1,11 +1,17 @@
 defmodule Linx.Process.Inlet do
   @moduledoc false
-  # What is on its way to the workload's terminal or standard input. The port program gets at most a window that it has
-  # not confirmed as written: less than its pipe holds, so that the port is never busy. The rest waits here, up to a
-  # limit.
+  # Input on its way to the workload's terminal or standard input. The agent gets at most a window that it has not
+  # confirmed as written: less than its pipe holds, so that the port is never busy. The rest waits here, up to a limit
+  # that counts the memory of a piece too, so that many small ones are bounded like few large ones.
 
   @window 48 * 1024
   @limit 64 * 1024 * 1024
+
+  # What a piece costs beside its bytes: a queue's cell, a term and its binary.
+  @overhead 64
+
+  # Below this much the next piece of a long input is asked for.
+  @low 256 * 1024
 
   defstruct queue: :queue.new(), waiting: 0, unconfirmed: 0, closing?: false
 
@@ -18,13 +24,27 @@ defmodule Linx.Process.Inlet do
   def push(%{closing?: closing}, _bytes) when closing != false, do: {:error, :closed}
   def push(inlet, <<>>), do: {:ok, inlet}
 
-  def push(%{waiting: waiting}, bytes) when waiting + byte_size(bytes) > @limit,
-    do: {:error, :busy}
-
   def push(inlet, bytes) do
-    {:ok,
-     %{inlet | queue: :queue.in(bytes, inlet.queue), waiting: inlet.waiting + byte_size(bytes)}}
+    waiting = inlet.waiting + cost(bytes)
+
+    # An input that alone is as large as the limit is taken when nothing else waits.
+    if waiting > @limit + @overhead,
+      do: {:error, :busy},
+      else: {:ok, %{inlet | queue: :queue.in(own(bytes), inlet.queue), waiting: waiting}}
   end
+
+  defp cost(bytes), do: byte_size(bytes) + @overhead
+
+  # A small part of a large binary would keep all of that.
+  defp own(bytes) do
+    if :binary.referenced_byte_size(bytes) > 2 * byte_size(bytes),
+      do: :binary.copy(bytes),
+      else: bytes
+  end
+
+  @doc "Whether little enough waits for a long input to go on."
+  @spec low?(t()) :: boolean()
+  def low?(inlet), do: inlet.waiting <= @low
 
   @doc "Close once everything is through."
   @spec close(t()) :: t()
@@ -52,7 +72,8 @@ defmodule Linx.Process.Inlet do
         {Enum.reverse(commands), inlet}
 
       {{:value, bytes}, queue} when byte_size(bytes) <= room ->
-        take(sent(%{inlet | queue: queue}, bytes), [{:write, bytes} | commands])
+        inlet = %{inlet | queue: queue, waiting: inlet.waiting - @overhead}
+        take(sent(inlet, bytes), [{:write, bytes} | commands])
 
       {{:value, bytes}, queue} ->
         <<now::binary-size(^room), later::binary>> = bytes

@@ -4,13 +4,16 @@ defmodule Linx.Process.Session do
   # (Credit for what comes, Inlet for what goes).
 
   alias Linx.Native
-  alias Linx.Process.{Credit, Error, Image, Inlet, Lifecycle, Protocol}
+  alias Linx.Process.{Credit, Error, Image, Inlet, Lifecycle, Protocol, Reader, Tee}
 
   # terminate/2 runs inside a supervisor's shutdown time, 5 s by default.
   @reap_timeout 4_000
 
   # A port whose pipe is full takes no command; it is asked again.
   @busy_retry 5
+
+  # Milliseconds after which a listener that is behind is looked at again.
+  @listener_retry 5
 
   # Signals of stop/2. A workload that is stopped takes SIGTERM once it is continued.
   @sigterm 15
@@ -25,8 +28,10 @@ defmodule Linx.Process.Session do
     :cgroup,
     :pin,
     :credit,
+    :feeder,
     inlet: Inlet.new(),
     outbox: :queue.new(),
+    tee: Tee.new(),
     waiters: [],
     parked: []
   ]
@@ -97,8 +102,23 @@ defmodule Linx.Process.Session do
 
   def handle_call(:pin, _from, state), do: {:reply, pin_answer(state), state}
 
-  def handle_call({:set_owner, owner}, _from, state),
-    do: {:reply, :ok, %{state | owner: owner}}
+  def handle_call({:set_owner, owner}, _from, state) do
+    state = %{state | owner: owner}
+    {:reply, :ok, grant(state, Credit.handed_over(state.credit))}
+  end
+
+  def handle_call({:tee, _pid}, _from, %{port: nil} = state),
+    do: {:reply, {:error, :no_process}, state}
+
+  def handle_call({:tee, pid}, _from, state) do
+    case Tee.add(state.tee, pid) do
+      {:ok, tee} -> {:reply, :ok, %{state | tee: tee}}
+      error -> {:reply, error, state}
+    end
+  end
+
+  def handle_call({:untee, pid}, _from, state),
+    do: {:reply, :ok, %{state | tee: Tee.remove(state.tee, pid)}}
 
   def handle_call({:wait, timeout}, from, state) do
     if Lifecycle.ended?(state.life),
@@ -206,6 +226,19 @@ defmodule Linx.Process.Session do
       else: {:noreply, kill(state)}
   end
 
+  # A piece of a long input; `Reader.fed/1` asks for the next.
+  def handle_info({:feed, reader, kind, bytes}, state) do
+    with :ok <- writable(state, kind),
+         {:ok, inlet} <- Inlet.push(state.inlet, bytes) do
+      {:noreply, pour(%{state | inlet: inlet, feeder: reader})}
+    else
+      _ended -> {:noreply, state}
+    end
+  end
+
+  def handle_info({:DOWN, _ref, :process, pid, _reason}, state),
+    do: {:noreply, %{state | tee: Tee.remove(state.tee, pid)}}
+
   def handle_info(:grant, state), do: {:noreply, grant(state, Credit.woken(state.credit))}
   def handle_info(:flush, state), do: {:noreply, flush(state)}
   def handle_info(_message, state), do: {:noreply, state}
@@ -273,6 +306,7 @@ defmodule Linx.Process.Session do
 
   defp tell(state, message) do
     with pid when is_pid(pid) <- owner(state), do: send(pid, message)
+    Tee.tell(state.tee, message)
   end
 
   # A name is looked up each time: what its owner's successor is there for goes to the successor. Nobody of that name is
@@ -347,26 +381,49 @@ defmodule Linx.Process.Session do
 
   defp pour(state) do
     {commands, inlet} = Inlet.take(state.inlet)
-    Enum.reduce(commands, %{state | inlet: inlet}, &to_agent(&2, &1))
+    ask_for_more(Enum.reduce(commands, %{state | inlet: inlet}, &to_agent(&2, &1)))
   end
 
-  defp account(state, {:out, _stream, bytes}),
-    do: grant(state, Credit.spend(state.credit, byte_size(bytes)))
+  defp ask_for_more(%{feeder: nil} = state), do: state
+
+  defp ask_for_more(state) do
+    if Inlet.low?(state.inlet) do
+      Reader.fed(state.feeder)
+      %{state | feeder: nil}
+    else
+      state
+    end
+  end
+
+  defp account(state, {:out, _stream, bytes}) do
+    state = %{state | tee: Tee.spend(state.tee, byte_size(bytes))}
+    grant(state, Credit.spend(state.credit, byte_size(bytes)))
+  end
 
   defp account(state, _event), do: state
 
   defp grant(state, credit) do
     case Credit.grant(credit, owner(state)) do
-      {:grant, bytes, credit} ->
-        to_agent(%{state | credit: credit}, {:credit, bytes})
-
-      {:ask_again, delay, credit} ->
-        Process.send_after(self(), :grant, delay)
-        %{state | credit: credit}
-
-      {:nothing, credit} ->
-        %{state | credit: credit}
+      {:grant, bytes, granted} -> grant(state, credit, bytes, granted)
+      {:ask_again, delay, credit} -> ask_again(state, delay, credit)
+      {:nothing, credit} -> %{state | credit: credit}
     end
+  end
+
+  # The owner may have more; a listener may have to be waited for.
+  defp grant(state, credit, bytes, granted) do
+    case Tee.look(state.tee, System.monotonic_time(:millisecond)) do
+      {:go, tee} ->
+        to_agent(%{state | tee: tee, credit: granted}, {:credit, bytes})
+
+      {:wait, tee} ->
+        ask_again(%{state | tee: tee}, @listener_retry, Credit.held(credit))
+    end
+  end
+
+  defp ask_again(state, delay, credit) do
+    Process.send_after(self(), :grant, delay)
+    %{state | credit: credit}
   end
 
   # -- the end ---------------------------------------------------------------------------------------------------------

@@ -26,12 +26,53 @@ defmodule Linx.Process.FlowTest do
       assert second > first
     end
 
-    test "is granted after a closer look when the mailbox is long for other reasons" do
+    test "is granted by experiment when the mailbox is long for other reasons" do
       owner = spawn_link(fn -> Process.sleep(:infinity) end)
       for n <- 1..1_000, do: send(owner, {:other, n})
-      credit = Credit.spend(Credit.new(), 131_072)
-      assert {:ask_again, _delay, credit} = Credit.grant(credit, owner)
-      assert {:grant, 131_072, _credit} = Credit.grant(Credit.woken(credit), owner)
+      credit = Credit.spend(Credit.new(), 262_144)
+      assert {:ask_again, delay, credit} = Credit.grant(credit, owner)
+      # One frame at first. All of it sent and the mailbox no longer: it was read.
+      {sizes, _credit} =
+        Enum.map_reduce(1..4, wake(credit, delay, owner), &experiment(&1, &2, owner))
+
+      assert [1, 16_384, 65_536, 262_144] = sizes
+    end
+
+    # Nothing is sent to this owner, so that its mailbox is back at its length at once.
+    defp experiment(_round, {:grant, bytes, credit}, owner) do
+      assert {:ask_again, delay, credit} = Credit.grant(Credit.spend(credit, bytes), owner)
+      {bytes, wake(credit, delay, owner)}
+    end
+
+    defp wake(credit, delay, owner) do
+      Process.sleep(delay)
+
+      case Credit.grant(Credit.woken(credit), owner) do
+        {:ask_again, delay, credit} -> wake(credit, delay, owner)
+        granted -> granted
+      end
+    end
+
+    test "an experiment that nobody reads is followed by one frame, later each time" do
+      owner = spawn_link(fn -> Process.sleep(:infinity) end)
+      for n <- 1..1_000, do: send(owner, {:other, n})
+      {:ask_again, delay, credit} = Credit.grant(Credit.spend(Credit.new(), 262_144), owner)
+
+      Enum.reduce(1..2, wake(credit, delay, owner), fn _round, {:grant, 1, credit} ->
+        send(owner, :output)
+        {:ask_again, delay, next} = Credit.grant(Credit.spend(credit, 65_536), owner)
+        assert {:grant, 1, later} = wake(next, delay, owner)
+        assert later.pause == 2 * credit.pause
+        {:grant, 1, later}
+      end)
+    end
+
+    test "says nothing of an owner before" do
+      owner = spawn_link(fn -> Process.sleep(:infinity) end)
+      for n <- 1..1_000, do: send(owner, {:other, n})
+      {:ask_again, _delay, credit} = Credit.grant(Credit.spend(Credit.new(), 262_144), owner)
+      credit = Credit.woken(Credit.handed_over(credit))
+      assert {:grant, 262_144, _credit} = Credit.grant(credit, self())
     end
 
     test "is granted for an owner that is gone" do
@@ -73,6 +114,29 @@ defmodule Linx.Process.FlowTest do
       inlet = push(Inlet.new(), :binary.copy(<<0>>, 64 * 1024 * 1024))
       assert Inlet.push(inlet, "x") == {:error, :busy}
       assert Inlet.push(inlet, "") == {:ok, inlet}
+    end
+
+    test "counts what a small piece costs" do
+      {inlet, pushed} = fill(Inlet.new(), 0)
+      # A piece of one byte takes at least 64 bytes of the VM.
+      assert pushed <= 1024 * 1024 + 1
+      {commands, inlet} = Inlet.take(inlet)
+      assert byte_size(sent(commands)) == 48 * 1024
+      assert {:ok, _inlet} = Inlet.push(inlet, "x")
+    end
+
+    defp fill(inlet, pushed) do
+      case Inlet.push(inlet, "x") do
+        {:ok, inlet} -> fill(inlet, pushed + 1)
+        {:error, :busy} -> {inlet, pushed}
+      end
+    end
+
+    test "keeps no large binary for a small part of it" do
+      <<part::binary-size(100), _rest::binary>> = :binary.copy("x", 1024 * 1024)
+      {:ok, inlet} = Inlet.push(Inlet.new(), part)
+      {[{:write, kept}], _inlet} = Inlet.take(inlet)
+      assert :binary.referenced_byte_size(kept) == 100
     end
   end
 end
