@@ -16,6 +16,7 @@ use rustix::{process, stdio, thread};
 use crate::checkpoint::{self, Record};
 use crate::clone::last_errno;
 use crate::environment;
+use crate::keyring;
 use crate::page::Page;
 use crate::request::Options;
 use crate::seccomp::Filters;
@@ -121,6 +122,9 @@ fn become_workload(
         }
         let chdir = change_directory(options);
         change_identity(plan, orders)?;
+        if is_another(plan) {
+            keyring::leave_session().map_err(Stage::Keyring.errno())?;
+        }
         // The new identity may be the one that can enter the directory, as the old one can an NFS root.
         match chdir {
             Err(Errno::ACCESS) => change_directory(options),
@@ -148,6 +152,12 @@ fn become_workload(
         Err(fault) => return fault,
     };
     Stage::Execve.errno()(execveat(options.path(), &argv, &envp, cookie))
+}
+
+/// Whether the workload is to have less than the VM: namespaces or ids of its own.
+fn is_another(plan: &Plan) -> bool {
+    let options = &plan.options;
+    options.namespaces != 0 || options.uid.is_some() || options.gid.is_some()
 }
 
 fn take_stdio(descriptors: &[Option<OwnedFd>; 3], controlling: bool) -> Result<(), Errno> {

@@ -17,6 +17,7 @@ pub mod frame;
 pub mod init;
 pub mod input;
 pub mod job;
+pub mod keyring;
 pub mod kill;
 pub mod output;
 pub mod page;

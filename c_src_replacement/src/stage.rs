@@ -50,6 +50,7 @@ stages! {
     Setgroups => "setgroups",
     Setgid => "setgid",
     Setuid => "setuid",
+    Keyring => "keyring",
     SeccompNoNewPrivs => "seccomp_no_new_privs",
     SeccompInstall => "seccomp_install",
     Execve => "execve",

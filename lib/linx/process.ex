@@ -51,6 +51,7 @@ defmodule Linx.Process do
   | `:clone` | clone3(2); the parent-death signal |
   | `:open_ns_<type>`, `:setns_<type>`, `:fork` | `enter/2`: finding, joining, and the clone after it; `<type>` is user, mnt, uts, ipc, cgroup, net, time or pid |
   | `:stdio` | the workload's descriptors: a socket, a file, the controlling terminal |
+  | `:keyring` | an empty session keyring for a workload with namespaces or ids of its own |
   | `:rlimit`, `:setgroups`, `:setgid`, `:setuid` | the option of that name |
   | `:chdir` | `:cwd`, or a working directory that lies outside the root |
   | `:cap_drop_bounding`, `:cap_set_thread`, `:cap_set_ambient` | `Linx.Capabilities` |
@@ -66,6 +67,7 @@ defmodule Linx.Process do
 
   Descriptors 0 to 2 and no other; every signal at its default and none blocked; umask 0022; the VM's environment
   without `RELEASE_COOKIE`; the VM's limits and ids; a session of its own without a terminal. Each has an option.
+  A workload with namespaces or ids of its own gets an empty session keyring (session-keyring(7)).
 
   ## How it ends
 
