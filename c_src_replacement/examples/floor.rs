@@ -87,7 +87,7 @@ fn clone_and_park(namespaces: u64) -> Result<(), Box<dyn Error>> {
             let argv = [TRUE.as_ptr(), ptr::null()];
             // SAFETY: null terminated arrays of strings that outlive the call.
             unsafe { libc::execve(TRUE.as_ptr(), argv.as_ptr(), argv[1..].as_ptr()) };
-            linx_agent::child::leave(127)
+            linx_agent::last_words::leave(127)
         }
         Side::Parent { pidfd, .. } => {
             drop(read);
@@ -118,7 +118,7 @@ fn relay(megabytes: u64) -> Result<(), Box<dyn Error>> {
             drop(read);
             let mut pipe = File::from(write);
             let done = read_all(master, |bytes| pipe.write_all(bytes));
-            linx_agent::child::leave(i32::from(done.is_err()))
+            linx_agent::last_words::leave(i32::from(done.is_err()))
         }
         Side::Parent { pidfd, .. } => {
             drop((master, write));

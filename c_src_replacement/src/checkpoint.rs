@@ -1,7 +1,7 @@
 //! The channel between the program and the parked child: one packet socket, whose end of file is the news of the exec.
 //!
 //! Packets from the program are records of a fixed size that it has checked; a filter's instructions follow theirs in a
-//! packet of their own. The child says one byte: it is parked.
+//! packet of their own. The child sends one byte: it is parked; a reaper sends the workload's pidfd.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, send, sendmsg,
@@ -127,27 +128,68 @@ pub fn tell_bytes(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno> {
     })
 }
 
-/// The child's news.
-#[derive(Debug, PartialEq, Eq)]
-pub enum News {
-    Parked,
+/// The agent's end: each packet comes with the pid of its sender, in the pid namespace of the reader.
+pub fn ask_for_senders(socket: &OwnedFd) -> Result<(), Errno> {
+    set_socket_passcred(socket, true)
+}
+
+/// What arrives from the child.
+#[derive(Debug)]
+pub enum ChildMessage {
+    /// The process with this pid is parked.
+    Parked(Option<i32>),
+    /// From a reaper: the pidfd of the workload.
+    Workload(OwnedFd),
     Nothing,
     /// The child's end is closed: it has executed the workload, or it is dead.
     Closed,
 }
 
-pub fn news(socket: BorrowedFd<'_>) -> News {
+const PARKED: u8 = 1;
+const WORKLOAD: u8 = 2;
+
+/// The next message, without waiting.
+pub fn recv_child_message(socket: BorrowedFd<'_>) -> ChildMessage {
     let mut byte = [0; 1];
-    match recv(socket, &mut byte[..], RecvFlags::DONTWAIT) {
-        Ok((_, 1)) => News::Parked,
-        Err(Errno::AGAIN | Errno::INTR) => News::Nothing,
-        _ => News::Closed,
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1), ScmCredentials(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let parts = &mut [IoSliceMut::new(&mut byte)];
+    let bytes = match recvmsg(socket, parts, &mut ancillary, flags) {
+        Ok(message) => message.bytes,
+        Err(Errno::AGAIN | Errno::INTR) => return ChildMessage::Nothing,
+        Err(_) => return ChildMessage::Closed,
+    };
+    let (mut sender, mut descriptor) = (None, None);
+    for message in ancillary.drain() {
+        match message {
+            RecvAncillaryMessage::ScmCredentials(credentials) => {
+                sender = Some(credentials.pid.as_raw_nonzero().get());
+            }
+            RecvAncillaryMessage::ScmRights(mut fds) => descriptor = fds.next(),
+            _ => {}
+        }
+    }
+    match (bytes, byte, descriptor) {
+        (1, [PARKED], _) => ChildMessage::Parked(sender),
+        (1, [WORKLOAD], Some(pidfd)) => ChildMessage::Workload(pidfd),
+        _ => ChildMessage::Closed,
     }
 }
 
 /// Child: says that it is parked.
 pub fn say_parked(socket: BorrowedFd<'_>) -> Result<(), Errno> {
-    send(socket, &[1], SendFlags::NOSIGNAL).map(drop)
+    send(socket, &[PARKED], SendFlags::NOSIGNAL).map(drop)
+}
+
+/// Reaper: hands over the workload's pidfd.
+pub fn send_workload(socket: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let pidfds = [pidfd];
+    ancillary.push(SendAncillaryMessage::ScmRights(&pidfds));
+    let parts = &[IoSlice::new(&[WORKLOAD])];
+    sendmsg(socket, parts, &mut ancillary, SendFlags::NOSIGNAL).map(drop)
 }
 
 /// Child: the next record, with the descriptors that came along; None when the program is gone.

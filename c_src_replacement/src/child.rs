@@ -5,18 +5,21 @@
 //! parent-death signal comes after the identity change that clears it, and nothing but exec follows the filters.
 
 use std::ffi::{CStr, c_char};
+use std::hint::black_box;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::process::{Gid, Resource, Rlimit, Signal, Uid};
-use rustix::thread::{CapabilitySet, CapabilitySets};
+use rustix::process::{DumpableBehavior, Gid, Resource, Rlimit, Signal, Uid};
 use rustix::{process, stdio, thread};
 
+use crate::capability;
 use crate::checkpoint::{self, Record};
 use crate::clone::last_errno;
 use crate::environment;
+use crate::init::{self, Gate};
 use crate::keyring;
+use crate::last_words::{self, fail, leave};
 use crate::page::Page;
 use crate::request::Options;
 use crate::seccomp::Filters;
@@ -30,25 +33,28 @@ const OVERFLOW_ID: u32 = 65534;
 #[derive(Debug)]
 pub struct Plan {
     pub options: Options,
+    /// `options.groups`, as setgroups(2) takes them.
+    pub groups: Vec<Gid>,
     /// It owns or joins a user namespace.
     pub user_namespace: bool,
+    /// The VM reaches it in /proc all the same when nobody without privileges does.
+    pub hidden: bool,
 }
 
 /// What the parked child was told to do to itself.
 #[derive(Debug, Default)]
 struct Orders {
-    thread_sets: Option<[u64; 3]>,
-    ambient: Option<u64>,
+    capabilities: capability::Orders,
     filters: Filters,
 }
 
 /// Runs the child. `devnull` stands in for 0 to 2 until exec: a parked process in a container holds nothing of ours.
-pub fn run(plan: &Plan, page: &Page, socket: OwnedFd, devnull: &OwnedFd) -> ! {
-    let _ = process::setsid();
-    if let Err(errno) = hold_only(&socket, devnull) {
-        fail(page, Stage::Stdio.errno()(errno));
+pub fn run(plan: &Plan, page: &'static Page, socket: OwnedFd, devnull: &OwnedFd) -> ! {
+    last_words::begin(page);
+    if let Err(fault) = prepare(plan, &socket, devnull) {
+        fail(page, fault);
     }
-    signals::undo();
+    let gate = plan.options.init.then(|| init::split(plan, page, &socket));
     page.child_pid.store(
         process::getpid().as_raw_nonzero().get(),
         std::sync::atomic::Ordering::Release,
@@ -68,13 +74,32 @@ pub fn run(plan: &Plan, page: &Page, socket: OwnedFd, devnull: &OwnedFd) -> ! {
             }
         }
     };
-    if plan.options.init {
-        crate::init::split(page, &socket);
-    }
+    let gate = gate.map(|gate| gate.open(page));
+    let terminal = Descriptors {
+        stdio: descriptors,
+        controlling,
+    };
     fail(
         page,
-        become_workload(plan, &orders, &socket, controlling, &descriptors),
+        become_workload(plan, &mut orders, &socket, gate.as_ref(), &terminal),
     )
+}
+
+/// What must hold while the child is parked, where others may enter its namespaces and look.
+fn prepare(plan: &Plan, socket: &OwnedFd, devnull: &OwnedFd) -> Result<(), Fault> {
+    // Refused to the leader of a process group only, which a fresh child is not; a terminal of one's own takes it.
+    process::setsid().map_err(Stage::Stdio.errno())?;
+    if plan.hidden {
+        hide()?;
+    }
+    hold_only(socket, devnull).map_err(Stage::Descriptors.errno())?;
+    signals::undo().map_err(Stage::Signals.errno())
+}
+
+/// Until exec nobody without privileges in the VM's own user namespace may trace this process or look through its
+/// descriptors and memory (CVE-2016-9962).
+fn hide() -> Result<(), Fault> {
+    process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stage::Dumpable.errno())
 }
 
 /// Keeps the socket, puts /dev/null in the place of 0 to 2, and closes the rest.
@@ -82,20 +107,15 @@ fn hold_only(socket: &OwnedFd, devnull: &OwnedFd) -> Result<(), Errno> {
     stdio::dup2_stdin(devnull)?;
     stdio::dup2_stdout(devnull)?;
     stdio::dup2_stderr(devnull)?;
-    signals::close_above(3, Some(socket.as_fd()));
-    Ok(())
+    signals::close_above(3, Some(socket.as_fd()))
 }
 
 impl Orders {
     fn take(&mut self, record: Record, socket: BorrowedFd<'_>) -> Result<(), Fault> {
         match record {
-            // At once: the capability this needs may be given up by an order that came earlier but is carried out later.
-            Record::DropBounding(mask) => drop_bounding(mask)?,
-            Record::ThreadSets(sets) => {
-                check_thread_sets(sets)?;
-                self.thread_sets = Some(sets);
-            }
-            Record::Ambient(mask) => self.ambient = Some(mask),
+            Record::DropBounding(mask) => capability::drop_bounding(mask)?,
+            Record::ThreadSets(sets) => self.capabilities.take_sets(sets)?,
+            Record::Ambient(mask) => self.capabilities.take_ambient(mask),
             Record::Filter(length) => self.filters.hear(length, socket)?,
             Record::Go { .. } => {}
         }
@@ -103,25 +123,38 @@ impl Orders {
     }
 }
 
+/// The workload's descriptors 0 to 2, and whether 0 is a terminal to make one's own.
+struct Descriptors {
+    stdio: [Option<OwnedFd>; 3],
+    controlling: bool,
+}
+
 fn become_workload(
     plan: &Plan,
-    orders: &Orders,
+    orders: &mut Orders,
     socket: &OwnedFd,
-    controlling: bool,
-    descriptors: &[Option<OwnedFd>; 3],
+    gate: Option<&Gate>,
+    descriptors: &Descriptors,
 ) -> Fault {
     let options = &plan.options;
-    let steps = || -> Result<(), Fault> {
-        take_stdio(descriptors, controlling).map_err(Stage::Stdio.errno())?;
+    // The limits may forbid every further allocation, and the filters even the system call that frees: what follows is
+    // exec or the end.
+    let argv = ManuallyDrop::new(environment::pointers(Some(&options.argv)));
+    let envp = ManuallyDrop::new(environment::pointers(options.env.as_deref()));
+    reserve_stack();
+    let mut steps = || -> Result<u64, Fault> {
+        hide()?;
+        take_stdio(descriptors).map_err(Stage::Stdio.errno())?;
         if options.no_new_privs || !orders.filters.is_empty() {
             thread::set_no_new_privs(true).map_err(Stage::SeccompNoNewPrivs.errno())?;
         }
+        let cookie = orders.filters.prepare()?;
         set_rlimits(options)?;
         if let Some(umask) = options.umask {
             process::umask(rustix::fs::Mode::from_raw_mode(umask));
         }
         let chdir = change_directory(options);
-        change_identity(plan, orders)?;
+        change_identity(plan, !orders.capabilities.is_empty())?;
         if is_another(plan) {
             keyring::leave_session().map_err(Stage::Keyring.errno())?;
         }
@@ -132,26 +165,28 @@ fn become_workload(
         }
         .map_err(Stage::Chdir.errno())?;
         check_directory(options).map_err(Stage::Chdir.errno())?;
-        set_capabilities(orders)?;
+        orders.capabilities.apply()?;
+        // The change of ids has cleared the one and may have set the other.
+        hide()?;
         process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(Stage::Clone.errno())?;
-        if checkpoint::is_abandoned(socket) {
+        if checkpoint::is_abandoned(socket) || gate.is_some_and(Gate::is_abandoned) {
             leave(0);
         }
-        signals::close_on_exec_above(3);
-        Ok(())
+        signals::close_on_exec_above(3).map_err(Stage::Descriptors.errno())?;
+        orders.filters.install(cookie)?;
+        Ok(cookie)
     };
-    if let Err(fault) = steps() {
-        return fault;
+    match steps() {
+        Err(fault) => fault,
+        Ok(cookie) => Stage::Execve.errno()(execveat(options.path(), &argv, &envp, cookie)),
     }
-    // Never freed: behind the filters even that system call may be forbidden, and what follows is exec or the end.
-    let argv = ManuallyDrop::new(environment::pointers(Some(&options.argv)));
-    let envp = ManuallyDrop::new(environment::pointers(options.env.as_deref()));
-    let cookie = match orders.filters.install() {
-        Ok(cookie) => cookie,
-        Err(fault) => return fault,
-    };
-    Stage::Execve.errno()(execveat(options.path(), &argv, &envp, cookie))
+}
+
+/// Touches what stack the steps may need: a limit on memory forbids its growth, too, and that is a SIGSEGV.
+fn reserve_stack() {
+    let mut space = [0u8; 64 * 1024];
+    black_box(&mut space);
 }
 
 /// Whether the workload is to have less than the VM: namespaces or ids of its own.
@@ -160,15 +195,15 @@ fn is_another(plan: &Plan) -> bool {
     options.namespaces != 0 || options.uid.is_some() || options.gid.is_some()
 }
 
-fn take_stdio(descriptors: &[Option<OwnedFd>; 3], controlling: bool) -> Result<(), Errno> {
-    let [stdin, stdout, stderr] = descriptors;
+fn take_stdio(descriptors: &Descriptors) -> Result<(), Errno> {
+    let [stdin, stdout, stderr] = &descriptors.stdio;
     let (Some(stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) else {
         return Err(Errno::BADF);
     };
     stdio::dup2_stdin(stdin)?;
     stdio::dup2_stdout(stdout)?;
     stdio::dup2_stderr(stderr)?;
-    if controlling {
+    if descriptors.controlling {
         process::ioctl_tiocsctty(stdin)?;
     }
     Ok(())
@@ -237,11 +272,13 @@ fn is_reachable() -> bool {
     let mut path = [0u8; 4096];
     // SAFETY: the kernel writes at most `path.len()` bytes into `path`, which outlives the call.
     let length = unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) };
-    // Too long for the buffer is reachable all the same; a directory that was removed is ENOENT.
-    length < 0 && last_errno() != Errno::NOENT || length > 0 && path[0] == b'/'
+    // Too long for the buffer is reachable all the same. A directory that was removed is ENOENT, and whatever else is
+    // refused proves nothing.
+    length < 0 && last_errno() == Errno::RANGE || length > 0 && path[0] == b'/'
 }
 
-fn change_identity(plan: &Plan, orders: &Orders) -> Result<(), Fault> {
+/// Changes groups, gid and uid, of the workload or of its reaper. With `keep`, capabilities outlive a change from root.
+pub fn change_identity(plan: &Plan, keep: bool) -> Result<(), Fault> {
     let options = &plan.options;
     let unmapped = |id: u32| plan.user_namespace && id == OVERFLOW_ID;
     // Whoever has no id in its user namespace becomes its root where that is mapped, as nsenter and runc do: with an
@@ -252,11 +289,11 @@ fn change_identity(plan: &Plan, orders: &Orders) -> Result<(), Fault> {
     let gid = options
         .gid
         .or_else(|| unmapped(process::getgid().as_raw()).then_some(0));
-    let keep = options.uid.is_some() && (orders.thread_sets.is_some() || orders.ambient.is_some());
+    let keep = keep && options.uid.is_some();
     if keep {
         thread::set_keep_capabilities(true).map_err(Stage::CapSetThread.errno())?;
     }
-    set_groups(options, unmapped(process::getgid().as_raw()))?;
+    set_groups(plan, unmapped(process::getgid().as_raw()))?;
     if let Some(gid) = gid {
         let id = Gid::from_raw(gid);
         match thread::set_thread_res_gid(id, id, id) {
@@ -278,73 +315,31 @@ fn change_identity(plan: &Plan, orders: &Orders) -> Result<(), Fault> {
 }
 
 /// A new user must not keep the groups of the old one, so a uid or a gid without `groups` means none.
-fn set_groups(options: &Options, unmapped: bool) -> Result<(), Fault> {
+///
+/// The agent has given up its groups where the child gets a user namespace, if it may. Where it may not, nor may the
+/// child: then an id of its own is refused, and the VM's own user keeps what is its own.
+fn set_groups(plan: &Plan, unmapped: bool) -> Result<(), Fault> {
+    let options = &plan.options;
     let implied = options.uid.is_some() || options.gid.is_some();
-    match &options.groups {
-        None if unmapped => {
-            // Refused where the namespace denies setgroups: then the groups stay, unmapped.
-            let _ = thread::set_thread_groups(&[]);
-            Ok(())
-        }
-        None if !implied => Ok(()),
-        groups => {
-            let wanted = groups.as_deref().unwrap_or_default();
-            let groups: Vec<Gid> = wanted.iter().map(|&id| Gid::from_raw(id)).collect();
-            thread::set_thread_groups(&groups).map_err(Stage::Setgroups.errno())
-        }
+    if options.groups.is_some() {
+        return thread::set_thread_groups(&plan.groups).map_err(Stage::Setgroups.errno());
+    }
+    if !implied && !unmapped || !has_groups().map_err(Stage::Setgroups.errno())? {
+        return Ok(());
+    }
+    match thread::set_thread_groups(&[]) {
+        Err(errno) if implied => Err(Stage::Setgroups.errno()(errno)),
+        _ => Ok(()),
     }
 }
 
-fn drop_bounding(mask: u64) -> Result<(), Fault> {
-    for bit in (0..64).filter(|bit| mask & (1 << bit) != 0) {
-        thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit))
-            .map_err(Stage::CapDropBounding.errno())?;
+#[expect(unsafe_code, reason = "the libraries' getgroups allocates")]
+fn has_groups() -> Result<bool, Errno> {
+    // SAFETY: with a size of 0 the kernel counts and writes nothing.
+    match unsafe { libc::syscall(libc::SYS_getgroups, 0, 0usize) } {
+        -1 => Err(last_errno()),
+        count => Ok(count > 0),
     }
-    Ok(())
-}
-
-/// The two rules of capset(2) that can be judged before it is called, so that the error comes while the child is
-/// parked: no set may gain what permitted lacks.
-fn check_thread_sets([effective, permitted, _]: [u64; 3]) -> Result<(), Fault> {
-    let now = thread::capabilities(None).map_err(Stage::CapSetThread.errno())?;
-    if permitted & !now.permitted.bits() != 0 || effective & !permitted != 0 {
-        return Err(Stage::CapSetThread.fault(libc::EPERM));
-    }
-    Ok(())
-}
-
-fn set_capabilities(orders: &Orders) -> Result<(), Fault> {
-    let stage = Stage::CapSetThread;
-    match orders.thread_sets {
-        Some([effective, permitted, inheritable]) => thread::set_capabilities(
-            None,
-            CapabilitySets {
-                effective: CapabilitySet::from_bits_retain(effective),
-                permitted: CapabilitySet::from_bits_retain(permitted),
-                inheritable: CapabilitySet::from_bits_retain(inheritable),
-            },
-        )
-        .map_err(stage.errno())?,
-        // Inheritable capabilities that nobody asked for widen what a program with file capabilities gets
-        // (CVE-2022-24769).
-        None if orders.ambient.is_none() => {
-            let mut sets = thread::capabilities(None).map_err(stage.errno())?;
-            if !sets.inheritable.is_empty() {
-                sets.inheritable = CapabilitySet::empty();
-                thread::set_capabilities(None, sets).map_err(stage.errno())?;
-            }
-        }
-        None => {}
-    }
-    if let Some(mask) = orders.ambient {
-        let stage = Stage::CapSetAmbient;
-        thread::clear_ambient_capability_set().map_err(stage.errno())?;
-        for bit in (0..64).filter(|bit| mask & (1 << bit) != 0) {
-            let capability = CapabilitySet::from_bits_retain(1 << bit);
-            thread::configure_capability_in_ambient_set(capability, true).map_err(stage.errno())?;
-        }
-    }
-    Ok(())
 }
 
 /// The sixth argument means nothing to the kernel; the filters look at it.
@@ -364,21 +359,4 @@ fn execveat(path: &CStr, argv: &[*const c_char], envp: &[*const c_char], cookie:
         )
     };
     last_errno()
-}
-
-/// Writes down what failed, and ends.
-pub fn fail(page: &Page, fault: Fault) -> ! {
-    page.fail(fault);
-    leave(127)
-}
-
-/// Ends without running anything at exit. Where a filter forbids even that, a trap does it.
-#[expect(
-    unsafe_code,
-    reason = "exit_group(2) of a process that shares its parent's image"
-)]
-pub fn leave(status: i32) -> ! {
-    // SAFETY: ends the process; no state of ours is used afterwards, and the parent has its own copy.
-    unsafe { libc::syscall(libc::SYS_exit_group, status) };
-    std::process::abort()
 }

@@ -10,8 +10,8 @@ use rustix::fs::stat;
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, pidfd_open, set_dumpable_behavior};
 
-use crate::child::{fail, leave};
 use crate::clone::{Side, clone3, last_errno, own};
+use crate::last_words::{self, fail, leave};
 use crate::page::Page;
 use crate::stage::{Fault, Stage};
 use crate::wait;
@@ -107,18 +107,25 @@ impl Target {
     }
 
     /// Clones a child of ours there. The joining process shares our descriptors, so the child's pidfd is ours too.
-    pub fn clone(&self, page: &Page, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Fault> {
+    pub fn clone(
+        &self,
+        page: &'static Page,
+        cgroup: Option<BorrowedFd<'_>>,
+    ) -> Result<Side, Fault> {
         let fork = Stage::Fork.errno();
         match clone3(libc::CLONE_FILES as u64, None).map_err(&fork)? {
-            Side::Child => match self.join_and_clone(page, cgroup) {
-                Ok(Side::Child) => Ok(Side::Child),
-                Ok(Side::Parent { pid, pidfd }) => {
-                    page.pidfd.store(pidfd.as_raw_fd(), Ordering::Relaxed);
-                    page.host_pid.store(pid, Ordering::Release);
-                    leave(0)
+            Side::Child => {
+                last_words::begin(page);
+                match self.join_and_clone(cgroup) {
+                    Ok(Side::Child) => Ok(Side::Child),
+                    Ok(Side::Parent { pid, pidfd }) => {
+                        page.pidfd.store(pidfd.as_raw_fd(), Ordering::Relaxed);
+                        page.host_pid.store(pid, Ordering::Release);
+                        leave(0)
+                    }
+                    Err(fault) => fail(page, fault),
                 }
-                Err(fault) => fail(page, fault),
-            },
+            }
             Side::Parent { pidfd, .. } => {
                 wait::reap(pidfd.as_fd()).map_err(&fork)?;
                 match (page.fault(), page.host_pid.load(Ordering::Acquire)) {
@@ -133,10 +140,9 @@ impl Target {
         }
     }
 
-    fn join_and_clone(&self, page: &Page, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Fault> {
-        let _ = page;
+    fn join_and_clone(&self, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Fault> {
         // Until exec nobody in there may trace us or look through our descriptors (CVE-2016-9962, CVE-2019-5736).
-        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stage::Dumpable.errno())?;
         if self.mask != 0 {
             setns(self.pidfd.as_fd(), self.mask).map_err(|errno| self.culprit(errno))?;
         }

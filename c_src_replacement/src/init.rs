@@ -1,108 +1,305 @@
-//! `init: true`: a reaper between the program and the workload.
+//! `init: true`: a reaper between the agent and the workload.
 //!
 //! A workload that is pid 1 of its namespace ignores every signal it has no handler for, SIGTERM among them, and
-//! inherits orphans that it does not expect. The reaper stands there instead: it hands signals on, reaps, and ends with
-//! the workload's status.
+//! inherits orphans that it does not expect. The reaper stands there instead: it forwards signals, reaps, and ends with
+//! the workload's status. It stays beside the workload for the whole session, so it must be worth nothing to it: before
+//! the workload executes, the reaper gives up its descriptors, its directory, its ids and its capabilities, and allows
+//! itself the system calls of its loop only.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
+use linx_wire::seccomp::{Arch, Condition, Insn, Op, Policy, Rule, compile};
 use rustix::io::Errno;
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{DumpableBehavior, Signal, getpid, getppid, set_dumpable_behavior};
+use rustix::process::{chdir, set_child_subreaper, set_parent_process_death_signal};
+use rustix::thread::set_no_new_privs;
 
+use crate::capability;
 use crate::checkpoint;
-use crate::child::{fail, leave};
+use crate::child::{Plan, change_identity};
 use crate::clone::{Side, clone3, last_errno};
+use crate::last_words::{fail, leave};
 use crate::page::Page;
+use crate::seccomp;
 use crate::signals;
-use crate::stage::Stage;
+use crate::stage::{Fault, Stage};
+
+/// The workload's connection to its reaper, until the reaper needs no more.
+#[derive(Debug)]
+pub struct Gate {
+    socket: OwnedFd,
+    reaper: i32,
+}
+
+impl Gate {
+    /// Tells the reaper that ids and root are what they will be, and returns when it has given up all it had.
+    pub fn open(self, page: &Page) -> Self {
+        let told = rustix::net::send(&self.socket, &[1], rustix::net::SendFlags::NOSIGNAL);
+        if told.is_err() || received(&self.socket) || !page.reaper_is_ready() {
+            // Its own report is on the page.
+            leave(0);
+        }
+        self
+    }
+
+    /// Whether the reaper has ended. Asked after the parent-death signal is set, which cannot tell of an earlier end.
+    pub fn is_abandoned(&self) -> bool {
+        getppid().map_or(0, |pid| pid.as_raw_nonzero().get()) != self.reaper
+    }
+}
+
+/// Whether a byte arrived before the end of file.
+fn received(socket: &OwnedFd) -> bool {
+    let mut byte = [0; 1];
+    loop {
+        match rustix::io::read(socket, &mut byte) {
+            Err(Errno::INTR) => {}
+            Ok(0) => return false,
+            _ => return true,
+        }
+    }
+}
 
 /// Returns in the process that becomes the workload; the caller stays behind as its reaper.
-pub fn split(page: &Page, socket: &OwnedFd) {
-    if set_parent_process_death_signal(Some(Signal::KILL)).is_err()
-        || checkpoint::is_abandoned(socket)
-    {
-        leave(0);
-    }
-    block_all();
+pub fn split(plan: &Plan, page: &Page, socket: &OwnedFd) -> Gate {
+    let steps = || -> Result<(OwnedFd, Gate), Errno> {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        if checkpoint::is_abandoned(socket) {
+            leave(0);
+        }
+        signals::block_all()?;
+        // A pid 1 without it would keep a processor busy, or lose the signals.
+        match next_signal(Some(&NOW)) {
+            Err(Errno::AGAIN) | Ok(_) => {}
+            Err(errno) => return Err(errno),
+        }
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let reaper = getpid().as_raw_nonzero().get();
+        let gate = Gate {
+            socket: theirs,
+            reaper,
+        };
+        Ok((ours, gate))
+    };
+    let (ours, gate) = match steps() {
+        Ok(pair) => pair,
+        Err(errno) => fail(page, Stage::Init.errno()(errno)),
+    };
     match clone3(0, None) {
         Ok(Side::Child) => {
-            signals::undo();
+            drop(ours);
+            if let Err(errno) = signals::undo() {
+                fail(page, Stage::Init.errno()(errno));
+            }
             let _ = rustix::process::setsid();
+            gate
         }
-        Ok(Side::Parent { pid, .. }) => reap(page, pid),
+        Ok(Side::Parent { pid, pidfd }) => {
+            drop(gate);
+            let reaper = Reaper {
+                plan,
+                page,
+                socket,
+                gate: ours,
+                workload: pid,
+            };
+            reaper.run(&pidfd)
+        }
         Err(errno) => fail(page, Stage::Fork.errno()(errno)),
     }
 }
 
+struct Reaper<'a> {
+    plan: &'a Plan,
+    page: &'a Page,
+    socket: &'a OwnedFd,
+    gate: OwnedFd,
+    workload: i32,
+}
+
+impl Reaper<'_> {
+    fn run(self, pidfd: &OwnedFd) -> ! {
+        if let Err(fault) = self.introduce(pidfd) {
+            fail(self.page, fault);
+        }
+        if self.is_told() {
+            if let Err(fault) = self.harden() {
+                fail(self.page, fault);
+            }
+            self.page.reaper_ready.store(1, Ordering::Release);
+        }
+        // Its end of file lets the workload go.
+        close(self.gate.as_raw_fd());
+        reap(self.page, self.workload)
+    }
+
+    /// Hides from whoever enters the namespaces, and hands the agent the descriptor of the workload.
+    fn introduce(&self, pidfd: &OwnedFd) -> Result<(), Fault> {
+        let init = Stage::Init.errno();
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(&init)?;
+        // Outside a fresh pid namespace orphans go to the nearest of these.
+        set_child_subreaper(Some(getpid())).map_err(&init)?;
+        checkpoint::send_workload(self.socket.as_fd(), pidfd.as_fd()).map_err(&init)
+    }
+
+    /// False when the workload ended at its checkpoint.
+    fn is_told(&self) -> bool {
+        received(&self.gate)
+    }
+
+    /// Gives up all that the loop does not need.
+    fn harden(&self) -> Result<(), Fault> {
+        let init = Stage::Init.errno();
+        chdir(c"/").map_err(&init)?;
+        capability::drop_whole_bounding_set().map_err(&init)?;
+        change_identity(self.plan, false)?;
+        capability::drop_all().map_err(&init)?;
+        // The change of ids has cleared the first and may have set the second.
+        set_parent_process_death_signal(Some(Signal::KILL)).map_err(&init)?;
+        if checkpoint::is_abandoned(self.socket) {
+            leave(0);
+        }
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(&init)?;
+        set_no_new_privs(true).map_err(&init)?;
+        let filter = filter(self.workload);
+        signals::close_above(0, Some(self.gate.as_fd())).map_err(&init)?;
+        seccomp::install_plain(&filter).map_err(&init)
+    }
+}
+
+/// What [`reap`] calls, and no more. EPERM for the rest: a tracer that makes the reaper call something gets nothing, and
+/// the container lives on.
+fn filter(workload: i32) -> Vec<Insn> {
+    const CALLS: [libc::c_long; 6] = [
+        libc::SYS_wait4,
+        libc::SYS_rt_sigtimedwait,
+        libc::SYS_restart_syscall,
+        libc::SYS_close,
+        libc::SYS_exit_group,
+        libc::SYS_exit,
+    ];
+    let refusal = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    let rule = |number: libc::c_long, conditions| Rule {
+        number: number as u32,
+        action: libc::SECCOMP_RET_ALLOW,
+        conditions,
+    };
+    let to_workload = Condition {
+        arg: 0,
+        op: Op::Eq,
+        value: workload as u64,
+    };
+    let mut rules: Vec<_> = CALLS.iter().map(|&number| rule(number, vec![])).collect();
+    rules.push(rule(libc::SYS_kill, vec![to_workload]));
+    match Arch::HOST {
+        Some(arch) => {
+            let policy = Policy {
+                arch,
+                default: refusal,
+                rules,
+            };
+            // Seven rules: far from the limit.
+            compile(&policy).unwrap_or_default()
+        }
+        None => seccomp::allow_list(rules.iter().map(|rule| rule.number), refusal),
+    }
+}
+
 fn reap(page: &Page, workload: i32) -> ! {
-    // The socket too: its end of file is the news of the workload's exec.
-    signals::close_above(3, None);
+    let mut flags = libc::WNOHANG;
     loop {
         let mut status = 0;
-        match wait_any(&mut status) {
+        match wait_any(&mut status, flags) {
             Ok(pid) if pid == workload => {
                 page.workload_status.store(status, Ordering::Relaxed);
                 page.workload_ended.store(1, Ordering::Release);
                 leave(0);
             }
-            Ok(0) | Err(Errno::INTR) => {
-                let signal = next_signal();
-                if signal > 0 && signal != libc::SIGCHLD {
-                    forward(workload, signal);
-                }
-            }
+            Ok(0) | Err(Errno::INTR) => match next_signal(None) {
+                Ok(libc::SIGCHLD) | Err(Errno::INTR | Errno::AGAIN) => {}
+                Ok(signal) => forward(workload, signal),
+                // Nothing is forwarded any more, but everything is reaped, and no processor kept busy.
+                Err(_) => flags = 0,
+            },
             Ok(_) => {}
             Err(_) => leave(0),
         }
     }
 }
 
-/// Every signal there is; the C libraries leave out those that they use themselves.
-static ALL: u64 = u64::MAX;
+const NOW: libc::timespec = libc::timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
-/// Blocked signals wait for us even where pid 1 would ignore them, so `rt_sigtimedwait` sees them all.
-#[expect(unsafe_code, reason = "rt_sigprocmask(2)")]
-fn block_all() {
-    // SAFETY: the kernel reads eight bytes; the mask concerns this process alone, which has one thread.
-    unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_SETMASK,
-            &raw const ALL,
-            0usize,
-            8usize,
-        )
-    };
-}
-
-/// Waits for one; -1 when interrupted.
+/// Waits for one that is blocked; AGAIN when `limit` is over.
 #[expect(unsafe_code, reason = "rt_sigtimedwait(2)")]
-fn next_signal() -> i32 {
-    // SAFETY: the kernel reads eight bytes; neither a siginfo nor a time is asked for.
+fn next_signal(limit: Option<&libc::timespec>) -> Result<i32, Errno> {
+    let limit = limit.map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the kernel reads eight bytes and, where `limit` is not null, a timespec; it is asked for no siginfo.
     let signal = unsafe {
         libc::syscall(
             libc::SYS_rt_sigtimedwait,
-            &raw const ALL,
+            &raw const signals::ALL,
             0usize,
-            0usize,
+            limit,
             8usize,
         )
     };
-    signal as i32
-}
-
-#[expect(unsafe_code, reason = "waitpid(2) of any child")]
-fn wait_any(status: &mut i32) -> Result<i32, Errno> {
-    // SAFETY: the kernel writes one int through `status`.
-    match unsafe { libc::waitpid(-1, status, libc::WNOHANG) } {
+    match signal {
         -1 => Err(last_errno()),
-        pid => Ok(pid),
+        signal => Ok(signal as i32),
     }
 }
 
+#[expect(unsafe_code, reason = "wait4(2) of any child")]
+fn wait_any(status: &mut i32, flags: i32) -> Result<i32, Errno> {
+    // SAFETY: the kernel writes one int through `status`, and no rusage is asked for.
+    let pid = unsafe { libc::syscall(libc::SYS_wait4, -1, &raw mut *status, flags, 0usize) };
+    match pid {
+        -1 => Err(last_errno()),
+        pid => Ok(pid as i32),
+    }
+}
+
+/// EPERM: the workload has become somebody else, and the signal is none of a process without privileges.
 #[expect(unsafe_code, reason = "kill(2) takes real-time signals as numbers")]
 fn forward(workload: i32, signal: i32) {
-    // SAFETY: the workload is our own child and not reaped yet, so the pid is its own.
-    unsafe { libc::kill(workload, signal) };
+    // SAFETY: the workload is our own child and not reaped yet, so the pid is its own; no memory is touched.
+    unsafe { libc::syscall(libc::SYS_kill, workload, signal) };
+}
+
+#[expect(unsafe_code, reason = "the descriptor's owner never ends")]
+fn close(fd: i32) {
+    // SAFETY: closed once; what follows uses no descriptor and does not return, so its owner is never dropped.
+    unsafe { libc::syscall(libc::SYS_close, fd) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_is_there_on_this_architecture() {
+        assert!(filter(7).len() > 7);
+        let plain = seccomp::allow_list([1, 2, 3].into_iter(), 5);
+        assert_eq!(plain.len(), 6);
+    }
+
+    #[test]
+    fn the_gate_of_a_reaper_that_ended_is_abandoned() {
+        let flags = SocketFlags::CLOEXEC;
+        let (socket, _theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        let gate = |reaper| Gate {
+            socket: socket.try_clone().unwrap(),
+            reaper,
+        };
+        let parent = getppid().unwrap().as_raw_nonzero().get();
+        assert!(!gate(parent).is_abandoned());
+        assert!(gate(i32::MAX).is_abandoned());
+    }
 }

@@ -8,7 +8,7 @@ use crate::signals::close_above;
 
 pub fn run() -> Result<(), Errno> {
     // It is going to be seen from inside other namespaces: nothing of the VM's may be found in it.
-    close_above(3, None);
+    close_above(3, None)?;
     let socket = fcntl_dupfd_cloexec(stdin(), 3)?;
     linx_sys::job::serve(socket).map_err(|fault| Errno::from_raw_os_error(fault.errno))
 }

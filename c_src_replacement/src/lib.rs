@@ -6,6 +6,7 @@
 //! the VM, and kills all.
 #![deny(unsafe_code)]
 
+pub mod capability;
 pub mod checkpoint;
 pub mod child;
 pub mod clone;
@@ -19,6 +20,7 @@ pub mod input;
 pub mod job;
 pub mod keyring;
 pub mod kill;
+pub mod last_words;
 pub mod output;
 pub mod page;
 pub mod pty;

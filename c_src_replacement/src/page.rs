@@ -24,6 +24,8 @@ pub struct Page {
     /// Init mode: the workload's wait status, and whether it is there.
     pub workload_status: AtomicI32,
     pub workload_ended: AtomicU32,
+    /// Init mode: the reaper has given up what it does not need.
+    pub reaper_ready: AtomicU32,
 }
 
 impl Page {
@@ -49,6 +51,10 @@ impl Page {
             Some(stage) => stage.fault(self.errno.load(Ordering::Relaxed)),
             None => Stage::ExecOutcome.fault(libc::EPROTO),
         })
+    }
+
+    pub fn reaper_is_ready(&self) -> bool {
+        self.reaper_ready.load(Ordering::Acquire) != 0
     }
 
     pub fn workload_status(&self) -> Option<i32> {

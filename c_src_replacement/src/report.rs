@@ -5,14 +5,17 @@ use crate::frame::FrameWriter;
 use crate::stage::Fault;
 use crate::wait::{Outcome, Usage};
 
-/// The child exists. Goes with the next frame: the checkpoint is microseconds away.
-pub fn spawned(writer: &mut FrameWriter, pid: i32) {
+/// The child exists, and where it has one its reaper. Goes with the next frame: the checkpoint is microseconds away.
+pub fn spawned(writer: &mut FrameWriter, pid: i32, reaper: Option<i32>) {
     writer.hold(|frame| {
-        Writer::new(frame)
-            .tuple(3)
+        let mut out = Writer::new(frame);
+        out.tuple(if reaper.is_some() { 4 } else { 3 })
             .atom("status")
             .atom("spawned")
             .int(pid.into());
+        if let Some(reaper) = reaper {
+            out.int(reaper.into());
+        }
     });
 }
 

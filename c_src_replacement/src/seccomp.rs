@@ -1,9 +1,10 @@
 //! The filters of a parked child: kept until the last step, installed with nothing but exec behind them.
 
-use std::mem::ManuallyDrop;
 use std::os::fd::BorrowedFd;
 
+use linx_wire::seccomp::insn::{JEQ, LD, OFFSET_NR, RET};
 use linx_wire::seccomp::{Arch, INSN_SIZE, Insn, MAX_INSNS, PREFIX_LEN, exec_prefix};
+use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::checkpoint;
@@ -42,9 +43,9 @@ impl Filters {
         Ok(())
     }
 
-    /// Installs them all and returns the value that execveat must show them. Only this process knows it, and its memory
-    /// ends with the exec.
-    pub fn install(&self) -> Result<u64, Fault> {
+    /// Puts the prefixes in their places and returns the value that execveat must show them. Only this process knows it,
+    /// and its memory ends with the exec. Behind the first filter nothing may be allocated any more, so all is ready here.
+    pub fn prepare(&mut self) -> Result<u64, Fault> {
         if self.programs.is_empty() {
             return Ok(0);
         }
@@ -52,29 +53,48 @@ impl Filters {
         getrandom(&mut cookie[..], GetRandomFlags::empty())
             .map_err(Stage::SeccompInstall.errno())?;
         let cookie = u64::from_ne_bytes(cookie);
-        let prefix = Arch::HOST.map(|arch| exec_prefix(arch, cookie));
-        // The first filter may forbid what allocating and freeing take, so all memory is there before it and stays.
-        let mut programs = ManuallyDrop::new(self.programs.clone());
-        for program in programs.iter_mut() {
-            let program = match &prefix {
-                Some(prefix) => {
-                    program[..PREFIX_LEN].copy_from_slice(prefix);
-                    &program[..]
-                }
-                // No table for this architecture: the filter stands alone.
-                None => &program[PREFIX_LEN..],
-            };
-            install(program, cookie)?;
+        if let Some(prefix) = Arch::HOST.map(|arch| exec_prefix(arch, cookie)) {
+            for program in &mut self.programs {
+                program[..PREFIX_LEN].copy_from_slice(&prefix);
+            }
         }
         Ok(cookie)
     }
+
+    /// Installs them all, with the value of [`Filters::prepare`].
+    pub fn install(&self, cookie: u64) -> Result<(), Fault> {
+        // No table for this architecture: the filter stands alone.
+        let start = if Arch::HOST.is_some() { 0 } else { PREFIX_LEN };
+        for program in &self.programs {
+            install(&program[start..], cookie).map_err(Stage::SeccompInstall.errno())?;
+        }
+        Ok(())
+    }
+}
+
+/// A filter of our own for a process that executes nothing.
+pub fn install_plain(program: &[Insn]) -> Result<(), Errno> {
+    install(program, 0)
+}
+
+/// A list of calls by number for an architecture that has no table: without a test of the architecture.
+pub fn allow_list(numbers: impl ExactSizeIterator<Item = u32>, refusal: u32) -> Vec<Insn> {
+    let count = numbers.len();
+    let mut program = vec![Insn::stmt(LD, OFFSET_NR)];
+    for (at, number) in numbers.enumerate() {
+        // Over the rest of the list and the refusal.
+        program.push(Insn::jump(JEQ, number, (count - at) as u8, 0));
+    }
+    program.push(Insn::stmt(RET, refusal));
+    program.push(Insn::stmt(RET, libc::SECCOMP_RET_ALLOW));
+    program
 }
 
 #[expect(
     unsafe_code,
     reason = "no crate wraps seccomp(2) with further arguments"
 )]
-fn install(program: &[Insn], cookie: u64) -> Result<(), Fault> {
+fn install(program: &[Insn], cookie: u64) -> Result<(), Errno> {
     let fprog = libc::sock_fprog {
         len: program.len() as u16,
         filter: program.as_ptr().cast_mut().cast(),
@@ -95,6 +115,6 @@ fn install(program: &[Insn], cookie: u64) -> Result<(), Fault> {
     if result == 0 {
         Ok(())
     } else {
-        Err(Stage::SeccompInstall.errno()(last_errno()))
+        Err(last_errno())
     }
 }

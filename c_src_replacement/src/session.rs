@@ -1,12 +1,12 @@
 //! One session, from the clone to the terminal report: one loop over the control channel, the child and its streams.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::checkpoint::{self, News, Record};
+use crate::checkpoint::{self, ChildMessage, Record};
 use crate::command::Command;
 use crate::frame::{FrameReader, FrameWriter, Input, TooBig};
 use crate::input::InputQueue;
@@ -62,6 +62,13 @@ enum Verdict {
     Failed(Fault),
 }
 
+/// The process behind a reaper, as it and the reaper said at the checkpoint.
+#[derive(Debug, Default)]
+struct Workload {
+    pid: Option<i32>,
+    pidfd: Option<OwnedFd>,
+}
+
 #[derive(Debug)]
 pub struct Session {
     reader: FrameReader,
@@ -71,9 +78,12 @@ pub struct Session {
     /// The child has said so. With auto_proceed that may come after it was told to go.
     was_parked: bool,
     verdict: Option<Verdict>,
+    /// The cloned child: the workload, or the reaper that stands before it.
     pid: i32,
     pidfd: OwnedFd,
-    /// It has ended; who traces it may still keep us from reaping it.
+    /// With a reaper: the workload behind it.
+    workload: Workload,
+    /// The cloned child has ended; who traces it may still keep us from reaping it.
     dead: bool,
     /// Until the child's end is closed.
     socket: Option<OwnedFd>,
@@ -113,6 +123,7 @@ impl Session {
             verdict: None,
             pid: started.pid,
             pidfd: started.pidfd,
+            workload: Workload::default(),
             dead: false,
             socket: Some(started.socket),
             controlling: started.plumbing.is_pty,
@@ -128,7 +139,9 @@ impl Session {
     }
 
     pub fn run(mut self) {
-        report::spawned(&mut self.writer, self.pid);
+        if !self.init {
+            report::spawned(&mut self.writer, self.pid, None);
+        }
         // Some may have come with the request.
         self.commands();
         let ended = loop {
@@ -143,7 +156,7 @@ impl Session {
                 self.writer.flush();
             }
             if ready.socket {
-                self.hear();
+                self.recv_child_messages();
             }
             if self.phase == Phase::Opening && self.verdict.is_none() {
                 self.go();
@@ -152,7 +165,7 @@ impl Session {
                 self.pump();
             }
             if (ready.children || self.dead) && self.reap_children() {
-                self.hear();
+                self.recv_child_messages();
                 match wait::reap(self.pidfd.as_fd()) {
                     Ok(ended) => break ended,
                     Err(_) => return self.vanish(),
@@ -259,7 +272,7 @@ impl Session {
                 self.kill();
             }
             Command::Signal(signal) => {
-                let _ = kill::signal(self.pidfd.as_fd(), signal);
+                let _ = kill::signal(self.workload(), signal);
             }
             Command::Write(bytes) => self.input.push(bytes),
             Command::CloseStdin => self.input.close(),
@@ -343,35 +356,37 @@ impl Session {
         }
     }
 
-    fn news(&self) -> Option<News> {
-        self.socket
+    fn workload(&self) -> BorrowedFd<'_> {
+        self.workload
+            .pidfd
             .as_ref()
-            .map(|socket| checkpoint::news(socket.as_fd()))
+            .map_or(self.pidfd.as_fd(), AsFd::as_fd)
     }
 
-    /// All that the child has said. Also at its death: until it is reaped its entry in /proc still tells whether it got
-    /// as far as its exec.
-    fn hear(&mut self) {
-        while let Some(news) = self.news().filter(|news| *news != News::Nothing) {
-            self.heard(&news);
+    /// Takes all that the child has sent. Also at its death: until it is reaped its entry in /proc still tells whether it
+    /// got as far as its exec.
+    fn recv_child_messages(&mut self) {
+        while let Some(socket) = &self.socket {
+            match checkpoint::recv_child_message(socket.as_fd()) {
+                ChildMessage::Nothing => return,
+                message => self.handle_child_message(message),
+            }
         }
     }
 
-    fn heard(&mut self, news: &News) {
-        match news {
-            News::Nothing => {}
-            News::Parked => {
-                if self.phase == Phase::Setup {
-                    self.phase = Phase::Parked;
-                }
-                self.was_parked = true;
-                let child_pid = self
-                    .page
-                    .child_pid
-                    .load(std::sync::atomic::Ordering::Acquire);
-                report::ready(&mut self.writer, child_pid, self.phase == Phase::Going);
+    fn handle_child_message(&mut self, message: ChildMessage) {
+        match message {
+            ChildMessage::Nothing => {}
+            ChildMessage::Workload(pidfd) => {
+                self.workload.pidfd = Some(pidfd);
+                self.parked();
             }
-            News::Closed => {
+            ChildMessage::Parked(sender) => {
+                self.was_parked = true;
+                self.workload.pid = sender;
+                self.parked();
+            }
+            ChildMessage::Closed => {
                 self.socket = None;
                 if self.phase == Phase::Going && self.has_executed() {
                     self.running();
@@ -380,10 +395,30 @@ impl Session {
         }
     }
 
+    /// The child is parked, and with a reaper its descriptor is here.
+    fn parked(&mut self) {
+        if !self.was_parked || self.init && self.workload.pidfd.is_none() {
+            return;
+        }
+        if self.phase == Phase::Setup {
+            self.phase = Phase::Parked;
+        }
+        if self.init {
+            match self.workload.pid {
+                Some(pid) => report::spawned(&mut self.writer, pid, Some(self.pid)),
+                None => return self.condemn(Stage::ReadyFrame.fault(libc::ESRCH)),
+            }
+        }
+        let child_pid = self
+            .page
+            .child_pid
+            .load(std::sync::atomic::Ordering::Acquire);
+        report::ready(&mut self.writer, child_pid, self.phase == Phase::Going);
+    }
+
     /// The closed socket alone proves nothing: a child that was killed closes it too, before its death is announced.
     fn has_executed(&self) -> bool {
-        self.page.fault().is_none()
-            && (self.init || wait::has_executed(self.pidfd.as_fd()).unwrap_or(true))
+        self.page.fault().is_none() && wait::has_executed(self.workload()).unwrap_or(true)
     }
 
     fn running(&mut self) {
@@ -398,6 +433,7 @@ impl Session {
     }
 
     fn kill(&mut self) {
+        let _ = kill::signal(self.workload(), libc::SIGKILL);
         let _ = kill::signal(self.pidfd.as_fd(), libc::SIGKILL);
     }
 

@@ -4,8 +4,11 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, open};
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Gid, getgroups, set_dumpable_behavior};
+use rustix::thread::set_thread_groups;
 
+use crate::capability;
 use crate::checkpoint;
 use crate::child::{self, Plan};
 use crate::clone::{Side, clone3};
@@ -51,6 +54,7 @@ pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
     let (plumbing, ours) = Plumbing::new(&options.stdio, options.uid)?;
     let page = Page::map().map_err(Stage::Pipe2.errno())?;
     let (socket, childs) = checkpoint::pair().map_err(Stage::Pipe2.errno())?;
+    checkpoint::ask_for_senders(&socket).map_err(Stage::Pipe2.errno())?;
     let new = u64::from(options.namespaces);
     let init = options.init;
     let user_namespace = match &target {
@@ -59,11 +63,19 @@ pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
     };
     let auto_proceed = options.auto_proceed;
     let credit = options.credit;
+    let ids = options.groups.iter().flatten();
     // Never dropped here: the child reads it, and freeing it would make every page of it a copy.
     let plan = ManuallyDrop::new(Plan {
+        groups: ids.map(|&id| Gid::from_raw(id)).collect(),
         options,
         user_namespace,
+        hidden: capability::sees_hidden_processes(),
     });
+    let groups = if user_namespace {
+        give_up_groups()?
+    } else {
+        None
+    };
     let side = match &target {
         Some(target) => target.clone(page, cgroup.as_ref().map(AsFd::as_fd))?,
         None => clone3(new, cgroup.as_ref().map(AsFd::as_fd)).map_err(Stage::Clone.errno())?,
@@ -71,7 +83,11 @@ pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
     match side {
         Side::Child => child::run(&plan, page, childs, &devnull),
         Side::Parent { pid, pidfd } => {
-            hide();
+            if let Some(groups) = groups {
+                // Files of the session are opened with them.
+                set_thread_groups(&groups).map_err(Stage::Setgroups.errno())?;
+            }
+            hide().map_err(Stage::Dumpable.errno())?;
             Ok(Started {
                 page,
                 pid,
@@ -92,6 +108,21 @@ pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
 /// From now on nobody of this user's reaches into this program's memory or descriptors (whoever did could speak to the VM),
 /// and it leaves no core file, whatever the limit and wherever the kernel would pipe it. Only after the clone: what the
 /// child has in /proc has to stay the VM's, which writes its maps and opens its namespaces there.
-fn hide() {
-    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+fn hide() -> Result<(), Errno> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+}
+
+/// Before a user namespace is made or joined, whose rules may forbid it: the kernel checks files against a process's
+/// groups whether they have a name there or not (user_namespaces(7)). What was given up, to be taken back; None where
+/// there was nothing, or where this user may not.
+fn give_up_groups() -> Result<Option<Vec<Gid>>, Fault> {
+    let groups = getgroups().map_err(Stage::Setgroups.errno())?;
+    if groups.is_empty() {
+        return Ok(None);
+    }
+    match set_thread_groups(&[]) {
+        Ok(()) => Ok(Some(groups)),
+        Err(Errno::PERM) => Ok(None),
+        Err(errno) => Err(Stage::Setgroups.errno()(errno)),
+    }
 }

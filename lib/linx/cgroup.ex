@@ -85,7 +85,7 @@ defmodule Linx.Cgroup do
   @spec add_process(cgroup(), pos_integer() | Linx.Process.t()) :: :ok | {:error, Error.t()}
   def add_process(cg, session) when is_pid(session) do
     case Procfs.pid(session) do
-      {:ok, pid} -> add_process(cg, pid)
+      {:ok, pid} -> with :ok <- add_process(cg, pid), do: add_reaper(cg, session)
       {:error, _} -> error(:esrch, Path.join(cg, "cgroup.procs"), :add_process)
     end
   end
@@ -96,6 +96,14 @@ defmodule Linx.Cgroup do
 
   def add_process(_cg, other),
     do: raise(ArgumentError, "expected a pid or a session, got: #{inspect(other)}")
+
+  # It outlives the workload, so its number is its own while the session has not ended.
+  defp add_reaper(cg, session) do
+    case Linx.Process.info(session) do
+      {:ok, %{reaper_pid: pid}} when pid != nil -> add_process(cg, pid)
+      _ -> :ok
+    end
+  end
 
   @doc """
   Enables controllers for the children of `cg`, one write each, so that one that is refused does not take the others down.

@@ -49,6 +49,8 @@ defmodule Linx.Process do
   | `:pipe2` | pipes and sockets of the session |
   | `:cgroup` | opening the directory of `:cgroup` |
   | `:clone` | clone3(2); the parent-death signal |
+  | `:dumpable`, `:descriptors`, `:signals` | hiding the child from whoever enters its namespaces (PR_SET_DUMPABLE(2const)), closing what it does not get, its dispositions and mask |
+  | `:init` | the reaper of `init: true`: starting it, or taking away what it does not need |
   | `:open_ns_<type>`, `:setns_<type>`, `:fork` | `enter/2`: finding, joining, and the clone after it; `<type>` is user, mnt, uts, ipc, cgroup, net, time or pid |
   | `:stdio` | the workload's descriptors: a socket, a file, the controlling terminal |
   | `:keyring` | an empty session keyring for a workload with namespaces or ids of its own |
@@ -125,8 +127,10 @@ defmodule Linx.Process do
     * `:rlimits`: such as `[nofile: 1024, core: {0, :infinity}]`, soft and hard or both at once, with the names of
       setrlimit(2) in lower case. Units are the kernel's.
     * `:umask`: default `0o022`.
-    * `:init`: true puts a small reaper between the session and the workload. In a pid namespace it is pid 1, hands
-      signals on and reaps, so that SIGTERM ends a workload that has no handler for it. Default false.
+    * `:init`: true puts a small reaper between the session and the workload. In a pid namespace it is pid 1, forwards
+      signals and reaps, so that SIGTERM ends a workload that has no handler for it. Before the workload executes the
+      reaper gives up its descriptors, directory, ids and capabilities, and a filter leaves it the system calls of its
+      loop. `host_pid/1` and every verb mean the workload, `Linx.Process.Info` names the reaper too. Default false.
     * `:cgroup`: absolute path of a cgroup v2 directory to start in. When the session ends, every process in it is
       killed (`cgroup.kill`).
     * `:owner`: who gets the events, a pid or a registered name, which may move to another process meanwhile. Default:

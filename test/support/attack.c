@@ -12,6 +12,7 @@
  *
  *   refused ERRNO   the kernel said no
  *   nothing         access was given, and there was nothing worth having
+ *   empty           access was given, to no descriptor at all
  *   YIELDED WHAT    access was given, to WHAT
  *
  * proc(5), ptrace(2), process_vm_readv(2), pidfd_getfd(2), keyrings(7), ioctl_tty(2).
@@ -110,7 +111,8 @@ static void descriptors(int pid) {
   }
   closedir(dir);
   errno = error;
-  if (count && refusals == count) return refused(pid, "fd");
+  if (count == 0) return say(pid, "fd", "empty");
+  if (refusals == count) return refused(pid, "fd");
   say(pid, "fd", worth ? "YIELDED a descriptor" : "nothing");
 }
 

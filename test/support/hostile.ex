@@ -186,6 +186,7 @@ defmodule Linx.Test.Hostile do
       )
 
     await(:visitor, :ready)
+    if opts[:setting] == :docker, do: :ok = Capabilities.drop_bounding(visitor, not_dockers())
     visitor
   end
 

@@ -15,6 +15,7 @@ defmodule Linx.Process.Lifecycle do
     :mode,
     :host_pid,
     :child_pid,
+    :reaper_pid,
     :result,
     :rusage,
     stage: :starting,
@@ -40,6 +41,9 @@ defmodule Linx.Process.Lifecycle do
   def event(life, _event) when is_ended(life), do: {life, []}
 
   def event(life, {:spawned, pid}), do: {%{life | host_pid: pid, stage: :spawned}, []}
+
+  def event(life, {:spawned, pid, reaper}),
+    do: event(%{life | reaper_pid: reaper}, {:spawned, pid})
 
   def event(life, {:ready, child_pid}) do
     life = %{life | child_pid: child_pid, stage: :ready}
@@ -140,6 +144,9 @@ defmodule Linx.Process.Lifecycle do
 
   @spec info(t()) :: Info.t()
   def info(life) do
-    struct!(Info, Map.take(life, [:mode, :stage, :host_pid, :child_pid, :pty?, :result, :rusage]))
+    struct!(
+      Info,
+      Map.take(life, [:mode, :stage, :host_pid, :child_pid, :reaper_pid, :pty?, :result, :rusage])
+    )
   end
 end

@@ -3,10 +3,10 @@ defmodule Linx.Process.Protocol do
   # What crosses the port: terms in the external term format. From the port program only atoms that exist are taken, so
   # every name that it may say is listed here.
 
-  @stages ~w(posix_openpt ptsetup pts_open ptsname sigprocmask signalfd pipe2 clone fork cgroup
+  @stages ~w(posix_openpt ptsetup pts_open ptsname sigprocmask signalfd pipe2 clone dumpable signals descriptors fork init cgroup
     open_ns_user open_ns_mnt open_ns_uts open_ns_ipc open_ns_cgroup open_ns_net open_ns_time open_ns_pid
     setns_user setns_mnt setns_uts setns_ipc setns_cgroup setns_net setns_time setns_pid
-    stdio rlimit chdir cap_drop_bounding cap_set_thread cap_set_ambient setgroups setgid setuid
+    stdio rlimit chdir cap_drop_bounding cap_set_thread cap_set_ambient setgroups setgid setuid keyring
     seccomp_no_new_privs seccomp_install execve malformed_request request_too_big command_too_big
     ready_frame malformed_ready exec_outcome agent_died)a
 
@@ -17,6 +17,7 @@ defmodule Linx.Process.Protocol do
           | {:error, integer(), atom()}
   @type event() ::
           {:spawned, pos_integer()}
+          | {:spawned, pos_integer(), reaper :: pos_integer()}
           | {:ready, pos_integer()}
           | :running
           | {:out, :pty | :stdout | :stderr, binary()}
@@ -57,6 +58,10 @@ defmodule Linx.Process.Protocol do
 
   defp event({:status, :spawned, pid}) when is_integer(pid) and pid > 0,
     do: {:ok, {:spawned, pid}}
+
+  defp event({:status, :spawned, pid, reaper})
+       when is_integer(pid) and pid > 0 and is_integer(reaper) and reaper > 0,
+       do: {:ok, {:spawned, pid, reaper}}
 
   defp event({:status, :ready, pid}) when is_integer(pid) and pid > 0, do: {:ok, {:ready, pid}}
   defp event({:status, :running}), do: {:ok, :running}

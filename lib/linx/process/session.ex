@@ -259,6 +259,8 @@ defmodule Linx.Process.Session do
   end
 
   # The port program has not reaped the process yet, so the number is still its own.
+  defp pin(state, {:spawned, pid, _reaper}), do: pin(state, {:spawned, pid})
+
   defp pin(state, {:spawned, pid}) do
     case Native.pid_pin(pid) do
       {:ok, pin} -> %{state | pin: pin}

@@ -263,7 +263,7 @@ defmodule Linx.Process.OptionsIntegrationTest do
     test "hands on codes, reaps orphans, and holds nothing of the workload's" do
       script = "(sleep 0.05 &); read line; exit 5"
 
-      {session, pid} =
+      {session, _pid} =
         running(
           argv: ["/bin/sh", "-c", script],
           stdio: :pipe,
@@ -271,15 +271,8 @@ defmodule Linx.Process.OptionsIntegrationTest do
           namespaces: [:pid, :user, :mount]
         )
 
-      held = fn ->
-        for fd <- File.ls!("/proc/#{pid}/fd"),
-            {:ok, link} <- [File.read_link("/proc/#{pid}/fd/#{fd}")],
-            uniq: true,
-            do: link
-      end
-
-      # It lets go of the last of them about when the workload executes.
-      until(fn -> held.() == ["/dev/null"] end)
+      {:ok, %{reaper_pid: reaper}} = P.info(session)
+      assert File.ls!("/proc/#{reaper}/fd") == []
       :ok = P.stdin_close(session)
       assert {:ok, {:exited, 5}} = P.wait(session, 60_000)
     end

@@ -24,7 +24,8 @@ defmodule Linx.Process.SecretsTest do
         parked = [read.(parent(pid)), read.(pid)]
         :ok = Linx.Process.proceed(session)
         until(fn -> match?({:ok, %{stage: :running}}, Linx.Process.info(session)) end)
-        parked ++ [read.(pid)]
+        {:ok, info} = Linx.Process.info(session)
+        parked ++ [read.(info.reaper_pid)]
       end
 
     command = ["env", "RELEASE_COOKIE=lemon", "TOKEN=plum"]

@@ -1,0 +1,185 @@
+//! The capability sets of a child: what it is told at the checkpoint, and what becomes of it before the exec.
+//!
+//! Sets are applied after the change of ids, which needs the capabilities that they take away. Until then a model of
+//! capset(2) stands in for the kernel, so that a later order is judged by what an earlier one left.
+
+use rustix::io::Errno;
+use rustix::thread::{
+    self, CapabilitySet, CapabilitySets, capability_is_in_bounding_set,
+    remove_capability_from_bounding_set,
+};
+
+use crate::stage::{Fault, Stage};
+
+/// Effective, permitted and inheritable, as linux/capability.h numbers their bits.
+type Sets = [u64; 3];
+
+/// What the parked child was told.
+#[derive(Debug, Default)]
+pub struct Orders {
+    sets: Option<Sets>,
+    ambient: Option<u64>,
+}
+
+impl Orders {
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_none() && self.ambient.is_none()
+    }
+
+    /// Takes the sets, which may only shrink from order to order.
+    pub fn take_sets(&mut self, wanted: Sets) -> Result<(), Fault> {
+        let now = match self.sets {
+            Some(sets) => sets,
+            None => current().map_err(Stage::CapSetThread.errno())?,
+        };
+        let bounding = bounding().map_err(Stage::CapSetThread.errno())?;
+        if !is_permitted(now, wanted, bounding) {
+            return Err(Stage::CapSetThread.fault(libc::EPERM));
+        }
+        let [_, permitted, inheritable] = wanted;
+        self.sets = Some(wanted);
+        // capabilities(7): an ambient capability goes with its permitted or inheritable one.
+        self.ambient = self.ambient.map(|mask| mask & permitted & inheritable);
+        Ok(())
+    }
+
+    pub fn take_ambient(&mut self, mask: u64) {
+        self.ambient = Some(mask);
+    }
+
+    /// Applies them to this process.
+    pub fn apply(&self) -> Result<(), Fault> {
+        let stage = Stage::CapSetThread;
+        match self.sets {
+            Some(sets) => set(sets).map_err(stage.errno())?,
+            // Inheritable capabilities that nobody asked for widen what a program with file capabilities gets
+            // (CVE-2022-24769).
+            None if self.ambient.is_none() => {
+                let [effective, permitted, inheritable] = current().map_err(stage.errno())?;
+                if inheritable != 0 {
+                    set([effective, permitted, 0]).map_err(stage.errno())?;
+                }
+            }
+            None => {}
+        }
+        if let Some(mask) = self.ambient {
+            let stage = Stage::CapSetAmbient;
+            thread::clear_ambient_capability_set().map_err(stage.errno())?;
+            for bit in bits(mask) {
+                thread::configure_capability_in_ambient_set(bit, true).map_err(stage.errno())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rules of capset(2) (security/commoncap.c, cap_capset).
+fn is_permitted(now: Sets, wanted: Sets, bounding: u64) -> bool {
+    let within = |set: u64, limit: u64| set & !limit == 0;
+    let [effective, permitted, inheritable] = now;
+    let [new_effective, new_permitted, new_inheritable] = wanted;
+    let may_inherit_more = effective & CapabilitySet::SETPCAP.bits() != 0;
+    within(new_permitted, permitted)
+        && within(new_effective, new_permitted)
+        && (may_inherit_more || within(new_inheritable, inheritable | permitted))
+        && within(new_inheritable, inheritable | bounding)
+}
+
+fn current() -> Result<Sets, Errno> {
+    let sets = thread::capabilities(None)?;
+    Ok([
+        sets.effective.bits(),
+        sets.permitted.bits(),
+        sets.inheritable.bits(),
+    ])
+}
+
+fn set([effective, permitted, inheritable]: Sets) -> Result<(), Errno> {
+    let sets = CapabilitySets {
+        effective: CapabilitySet::from_bits_retain(effective),
+        permitted: CapabilitySet::from_bits_retain(permitted),
+        inheritable: CapabilitySet::from_bits_retain(inheritable),
+    };
+    thread::set_capabilities(None, sets)
+}
+
+fn bits(mask: u64) -> impl Iterator<Item = CapabilitySet> {
+    (0..64)
+        .filter(move |bit| mask & (1 << bit) != 0)
+        .map(|bit| CapabilitySet::from_bits_retain(1 << bit))
+}
+
+/// The bounding set. EINVAL for a number says that the kernel knows no capability from there on.
+fn bounding() -> Result<u64, Errno> {
+    let mut set = 0;
+    for bit in bits(u64::MAX) {
+        match capability_is_in_bounding_set(bit) {
+            Ok(true) => set |= bit.bits(),
+            Ok(false) => {}
+            Err(Errno::INVAL) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(set)
+}
+
+/// At once: the capability this needs may be given up by an order that came earlier but is carried out later.
+pub fn drop_bounding(mask: u64) -> Result<(), Fault> {
+    for bit in bits(mask) {
+        remove_capability_from_bounding_set(bit).map_err(Stage::CapDropBounding.errno())?;
+    }
+    Ok(())
+}
+
+/// For a process that never executes anything. Without CAP_SETPCAP the set stays, which then bounds nothing.
+pub fn drop_whole_bounding_set() -> Result<(), Errno> {
+    let [effective, _, _] = current()?;
+    if effective & CapabilitySet::SETPCAP.bits() == 0 {
+        return Ok(());
+    }
+    for bit in bits(bounding()?) {
+        remove_capability_from_bounding_set(bit)?;
+    }
+    Ok(())
+}
+
+/// Every set but the bounding one; the ambient set goes with the permitted one.
+pub fn drop_all() -> Result<(), Errno> {
+    set([0; 3])
+}
+
+/// Whether this process may read and write what it has in `/proc` of a process that is not dumpable.
+pub fn sees_hidden_processes() -> bool {
+    let needed = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_OVERRIDE;
+    thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADMIN: u64 = CapabilitySet::SYS_ADMIN.bits();
+    const PCAP: u64 = CapabilitySet::SETPCAP.bits();
+
+    #[test]
+    fn sets_only_shrink() {
+        let full = [ADMIN | PCAP, ADMIN | PCAP, 0];
+        assert!(is_permitted(full, [ADMIN, ADMIN, ADMIN], ADMIN));
+        assert!(!is_permitted(
+            [0, ADMIN, 0],
+            [ADMIN, ADMIN | PCAP, 0],
+            u64::MAX
+        ));
+        assert!(!is_permitted([0; 3], [ADMIN, ADMIN, 0], u64::MAX));
+        assert!(!is_permitted(full, [ADMIN, PCAP, 0], u64::MAX));
+    }
+
+    #[test]
+    fn what_is_inherited_comes_from_permitted_or_with_setpcap_from_the_bounding_set() {
+        assert!(is_permitted([0, ADMIN, 0], [0, ADMIN, ADMIN], ADMIN));
+        assert!(!is_permitted([0, ADMIN, 0], [0, ADMIN, PCAP], u64::MAX));
+        assert!(is_permitted([PCAP, PCAP, 0], [0, 0, ADMIN], ADMIN));
+        assert!(!is_permitted([PCAP, PCAP, 0], [0, 0, ADMIN], PCAP));
+        assert!(is_permitted([0, 0, ADMIN], [0, 0, ADMIN], 0));
+    }
+}

@@ -1,0 +1,127 @@
+defmodule Linx.Process.ReaperTest do
+  # The reaper of `init: true` beside its workload: who is meant by a session, and what the reaper still holds.
+  use ExUnit.Case, async: true
+
+  import Bitwise
+  import Linx.Test.Session
+
+  alias Linx.{Capabilities, User}
+  alias Linx.Process, as: P
+
+  @moduletag :root
+
+  @sets ~w(CapInh CapPrm CapEff CapBnd CapAmb)
+
+  defp status(pid) do
+    for line <- File.stream!("/proc/#{pid}/status"),
+        [key, value] <- [String.split(line, ":", parts: 2)],
+        into: %{},
+        do: {key, String.trim(value)}
+  end
+
+  defp hex(text), do: String.to_integer(text, 16)
+
+  defp reaper(session) do
+    {:ok, %{reaper_pid: reaper}} = P.info(session)
+    reaper
+  end
+
+  defp sleeper(opts), do: [argv: ["/bin/sleep", "300"], stdio: :devnull, init: true] ++ opts
+
+  defp assert_no_more_than_the_workload(session) do
+    {:ok, pid} = P.host_pid(session)
+    {reaper, workload} = {status(reaper(session)), status(pid)}
+
+    for set <- @sets do
+      {ours, theirs} = {hex(reaper[set]), hex(workload[set])}
+      assert (ours &&& bnot(theirs)) == 0, "#{set}: #{reaper[set]} beside #{workload[set]}"
+    end
+
+    for set <- ~w(CapInh CapPrm CapEff CapAmb), do: assert(hex(reaper[set]) == 0)
+    for key <- ~w(Uid Gid Groups), do: assert({key, reaper[key]} == {key, workload[key]})
+    assert {reaper["NoNewPrivs"], reaper["Seccomp"]} == {"1", "2"}
+    assert File.read_link!("/proc/#{reaper(session)}/cwd") == "/"
+    assert File.ls!("/proc/#{reaper(session)}/fd") == []
+    # Not dumpable: nobody of its user owns what it has in /proc.
+    assert File.stat!("/proc/#{reaper(session)}/environ").uid == 0
+  end
+
+  for {name, opts} <- [
+        plain: [],
+        ids: [uid: 1234, gid: 4321, groups: [7, 8]],
+        pid_namespace: [namespaces: [:pid, :mount]],
+        filtered: [no_new_privs: true, cwd: "/tmp"]
+      ] do
+    test "#{name}: the reaper has no more than the workload" do
+      {session, _pid} = running(sleeper(unquote(opts)))
+      assert_no_more_than_the_workload(session)
+    end
+  end
+
+  test "in a user namespace the reaper has the namespace's ids" do
+    {session, _pid} = parked(sleeper(namespaces: [:user, :pid, :mount], uid: 5, gid: 6))
+    map = [{0, 100_000, 65_536}]
+    :ok = User.setup_maps(session, uid: map, gid: map)
+    :ok = Capabilities.drop_bounding(session, Capabilities.Constants.all())
+    :ok = P.proceed(session)
+    assert_receive {:linx_process, :running}
+    assert_no_more_than_the_workload(session)
+    assert status(reaper(session))["Uid"] =~ ~r/^100005\s/
+  end
+
+  test "a visitor's reaper has no more than the visitor" do
+    {target, _pid} = running(sleeper(namespaces: [:pid, :mount, :uts]))
+    {:ok, visitor} = P.enter(target, sleeper(uid: 1234, auto_proceed: true))
+    assert_receive {:linx_process, :running}
+    assert_no_more_than_the_workload(visitor)
+  end
+
+  test "the session is its workload from the checkpoint to the end" do
+    {session, pid} = parked(sleeper(namespaces: [:pid]))
+    assert {:ok, %{host_pid: ^pid, reaper_pid: reaper, child_pid: 2}} = P.info(session)
+    assert parent(pid) == reaper
+    :ok = P.proceed(session)
+    assert_receive {:linx_process, :running}
+    assert P.host_pid(session) == {:ok, pid}
+    assert File.read_link!("/proc/#{pid}/exe") =~ ~r"/(sleep|coreutils|busybox)$"
+
+    :ok = P.signal(session, 19)
+    until(fn -> status(pid)["State"] =~ ~r/^T/ end)
+    :ok = P.signal(session, 18)
+    until(fn -> status(pid)["State"] =~ ~r/^S/ end)
+    assert {:ok, {:signaled, 15}} = P.stop(session, 60_000)
+    assert {:ok, %{host_pid: ^pid, reaper_pid: ^reaper}} = P.info(session)
+    refute alive?(reaper)
+  end
+
+  test "capabilities are read from the workload" do
+    {session, _pid} = running(sleeper(uid: 1234))
+    assert {:ok, state} = Capabilities.read(session)
+    assert Enum.empty?(state.effective)
+  end
+
+  test "without a reaper there is no pid of one" do
+    {session, _pid} = running(argv: ["/bin/sleep", "300"], stdio: :devnull)
+    assert {:ok, %{reaper_pid: nil}} = P.info(session)
+  end
+
+  test "the end of the reaper is that of the workload, and the other way round" do
+    for victim <- [:host_pid, :reaper_pid], namespaces <- [[], [:pid]] do
+      {session, pid} = running(sleeper(namespaces: namespaces))
+      {:ok, info} = P.info(session)
+      {_, 0} = System.cmd("kill", ["-9", "#{Map.fetch!(info, victim)}"])
+      assert {:ok, {:signaled, 9}} = P.wait(session, 60_000)
+      until(fn -> not alive?(pid) and not alive?(info.reaper_pid) end)
+    end
+  end
+
+  test "killed at the checkpoint, either ends the session before its workload" do
+    for victim <- [:host_pid, :reaper_pid], namespaces <- [[], [:pid]] do
+      {session, pid} = parked(sleeper(namespaces: namespaces))
+      {:ok, info} = P.info(session)
+      {_, 0} = System.cmd("kill", ["-9", "#{Map.fetch!(info, victim)}"])
+      assert {:error, %{stage: :exec_outcome}} = P.wait(session, 60_000)
+      until(fn -> not alive?(pid) and not alive?(info.reaper_pid) end)
+    end
+  end
+end

@@ -1,0 +1,123 @@
+init = "c_src_replacement/src/init.rs"
+child = "c_src_replacement/src/child.rs"
+start = "c_src_replacement/src/start.rs"
+reaper = ["mix", "test", "test/integration/process/reaper_test.exs"]
+hostile = ["mix", "test", "test/integration/hostile"]
+identity = ["mix", "test", "test/integration/process/identity_test.exs"]
+
+[
+  %{
+    name: "reaper-directory",
+    promise: "The reaper's working directory is the root of the workload.",
+    file: init,
+    replace: "        chdir(c\"/\").map_err(&init)?;\n",
+    with: "",
+    run: reaper
+  },
+  %{
+    name: "reaper-capabilities",
+    promise: "The reaper has no capabilities.",
+    file: init,
+    replace: "        capability::drop_all().map_err(&init)?;\n",
+    with: "",
+    run: reaper
+  },
+  %{
+    name: "reaper-bounding-set",
+    promise: "The reaper's bounding set holds no more than the workload's.",
+    file: init,
+    replace: "        capability::drop_whole_bounding_set().map_err(&init)?;\n",
+    with: "",
+    run: reaper
+  },
+  %{
+    name: "reaper-ids",
+    promise: "The reaper has the workload's ids and groups.",
+    file: init,
+    replace: "        change_identity(self.plan, false)?;\n",
+    with: "",
+    run: reaper
+  },
+  %{
+    name: "reaper-descriptors",
+    promise: "The reaper holds no descriptor.",
+    file: init,
+    replace: "        signals::close_above(0, Some(self.gate.as_fd())).map_err(&init)?;\n",
+    with: "",
+    run: reaper
+  },
+  %{
+    name: "reaper-no-new-privs",
+    promise: "The reaper is never started before its filter is on.",
+    file: init,
+    replace: "        seccomp::install_plain(&filter).map_err(&init)",
+    with: "        let _ = filter;\n        Ok(())",
+    run: reaper
+  },
+  %{
+    name: "reaper-dumpable",
+    promise: "Nobody without privileges traces the reaper or reads its memory.",
+    file: init,
+    replace: "DumpableBehavior::NotDumpable).map_err(&init)?;\n        set_no_new_privs",
+    with: "DumpableBehavior::Dumpable).map_err(&init)?;\n        set_no_new_privs",
+    run: hostile
+  },
+  %{
+    name: "reaper-waits-for-no-one",
+    promise: "The workload executes only when its reaper has given up all it had.",
+    file: init,
+    replace: "if told.is_err() || received(&self.socket) || !page.reaper_is_ready() {",
+    with: "if false {",
+    run: reaper
+  },
+  %{
+    name: "session-is-its-reaper",
+    promise: "A session's signals go to its workload, not to the reaper.",
+    file: "c_src_replacement/src/session.rs",
+    replace: "            .map_or(self.pidfd.as_fd(), AsFd::as_fd)",
+    with: "            .map_or(self.pidfd.as_fd(), |_| self.pidfd.as_fd())",
+    run: reaper
+  },
+  %{
+    name: "visitor-dumpable",
+    promise:
+      "Root of the target cannot trace or read a visitor at its checkpoint (CVE-2016-9962).",
+    file: "c_src_replacement/src/enter.rs",
+    replace: "set_dumpable_behavior(DumpableBehavior::NotDumpable)",
+    with: "set_dumpable_behavior(DumpableBehavior::Dumpable)",
+    run: hostile
+  },
+  %{
+    name: "session-keyring",
+    promise: "A container's workload has none of the keys of the VM's session keyring.",
+    file: child,
+    replace: "        if is_another(plan) {",
+    with: "        if false && is_another(plan) {",
+    run: hostile
+  },
+  %{
+    name: "groups-enter",
+    promise: "The VM's supplementary groups do not enter a user namespace.",
+    file: start,
+    replace: "    match set_thread_groups(&[]) {\n        Ok(()) => Ok(Some(groups)),",
+    with: "    match Ok(()) {\n        Ok(()) => Ok(Some(groups)),",
+    run: identity
+  },
+  %{
+    name: "groups-lost",
+    promise: "The agent has its groups again after the clone.",
+    file: start,
+    replace: "                set_thread_groups(&groups).map_err(Stage::Setgroups.errno())?;",
+    with: "                let _ = groups;",
+    run: identity
+  },
+  %{
+    name: "sets-raised",
+    promise: "A capability that one call dropped is not raised by a later one.",
+    file: "c_src_replacement/src/capability.rs",
+    replace: "            Some(sets) => sets,\n            None => current()",
+    with:
+      "            Some(_) => current().map_err(Stage::CapSetThread.errno())?,\n            None => current()",
+    run: identity
+  }
+]
