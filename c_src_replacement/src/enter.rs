@@ -3,12 +3,13 @@
 //! A process in between does it: it calls setns and then clones the child as its sibling (CLONE_PARENT), so that this
 //! program never leaves the VM's own view of files, and a container never sees it.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
-use rustix::fs::stat;
+use linx_sys::ns::{Kind, Namespace};
+use linx_sys::pin::Pin;
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, Pid, PidfdFlags, pidfd_open, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::clone::{Side, clone3, last_errno, own};
 use crate::last_words::{self, fail, leave};
@@ -16,94 +17,53 @@ use crate::page::Page;
 use crate::stage::{Fault, Stage};
 use crate::wait;
 
-/// Namespace type, its file, and the stages of opening and joining it, in the order in which they are tried.
-const TYPES: [(u32, &str, Stage, Stage); 8] = [
-    (
-        libc::CLONE_NEWUSER as u32,
-        "user",
-        Stage::OpenNsUser,
-        Stage::SetnsUser,
-    ),
-    (
-        libc::CLONE_NEWNS as u32,
-        "mnt",
-        Stage::OpenNsMnt,
-        Stage::SetnsMnt,
-    ),
-    (
-        libc::CLONE_NEWUTS as u32,
-        "uts",
-        Stage::OpenNsUts,
-        Stage::SetnsUts,
-    ),
-    (
-        libc::CLONE_NEWIPC as u32,
-        "ipc",
-        Stage::OpenNsIpc,
-        Stage::SetnsIpc,
-    ),
-    (
-        libc::CLONE_NEWCGROUP as u32,
-        "cgroup",
-        Stage::OpenNsCgroup,
-        Stage::SetnsCgroup,
-    ),
-    (
-        libc::CLONE_NEWNET as u32,
-        "net",
-        Stage::OpenNsNet,
-        Stage::SetnsNet,
-    ),
-    // linux/sched.h; it shares its bit with the exit signal of the old clone(2).
-    (0x80, "time", Stage::OpenNsTime, Stage::SetnsTime),
-    (
-        libc::CLONE_NEWPID as u32,
-        "pid",
-        Stage::OpenNsPid,
-        Stage::SetnsPid,
-    ),
+/// Each kind with the stages of opening and joining it, in the order in which they are tried.
+const TYPES: [(Kind, Stage, Stage); 8] = [
+    (Kind::User, Stage::OpenNsUser, Stage::SetnsUser),
+    (Kind::Mnt, Stage::OpenNsMnt, Stage::SetnsMnt),
+    (Kind::Uts, Stage::OpenNsUts, Stage::SetnsUts),
+    (Kind::Ipc, Stage::OpenNsIpc, Stage::SetnsIpc),
+    (Kind::Cgroup, Stage::OpenNsCgroup, Stage::SetnsCgroup),
+    (Kind::Net, Stage::OpenNsNet, Stage::SetnsNet),
+    (Kind::Time, Stage::OpenNsTime, Stage::SetnsTime),
+    (Kind::Pid, Stage::OpenNsPid, Stage::SetnsPid),
 ];
 
 /// A target that stays the same process, and those of its namespaces that are not ours already.
 #[derive(Debug)]
 pub struct Target {
-    pidfd: OwnedFd,
+    pin: Pin,
     mask: u32,
 }
 
 impl Target {
-    /// A process that is not there is ENOENT at the first namespace file.
+    /// A process that is not there is ENOENT at the first namespace. A namespace is left out only where it is proven to
+    /// be ours, or this kernel to have none of its kind.
     pub fn open(pid: i32, wanted: u32) -> Result<Self, Fault> {
         let absent = TYPES
             .iter()
-            .find(|(bit, ..)| wanted & bit != 0)
-            .map_or(Stage::OpenNsUser, |&(_, _, open, _)| open)
+            .find(|(kind, ..)| wanted & kind.flag() != 0)
+            .map_or(Stage::OpenNsUser, |&(_, open, _)| open)
             .fault(libc::ENOENT);
-        let id = Pid::from_raw(pid).ok_or(absent)?;
-        let pidfd = pidfd_open(id, PidfdFlags::empty()).map_err(|_| absent)?;
+        let pin = Pin::of(pid, linx_sys::Stage::OpenNs).map_err(|_| absent)?;
         let mut mask = 0;
-        for (bit, file, open, _) in TYPES {
-            if wanted & bit == 0 {
+        for (kind, open, _) in TYPES {
+            if wanted & kind.flag() == 0 {
                 continue;
             }
-            // A kernel built without this type has no such file, for us neither.
-            let Ok(ours) = stat(format!("/proc/self/ns/{file}")) else {
-                continue;
-            };
-            let theirs = stat(format!("/proc/{pid}/ns/{file}")).map_err(open.errno())?;
-            if (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino) {
-                mask |= bit;
+            let other = Namespace::other_of(&pin, kind, linx_sys::Stage::OpenNs);
+            if other.map_err(|fault| at(open, fault))?.is_some() {
+                mask |= kind.flag();
             }
         }
-        // What was looked at belonged to this process if it still holds its number.
-        if crate::kill::signal(pidfd.as_fd(), 0) == Err(Errno::SRCH) {
-            return Err(absent);
-        }
-        Ok(Self { pidfd, mask })
+        // What was looked at belonged to this process if it still runs.
+        pin.check_alive(linx_sys::Stage::OpenNs)
+            .map_err(|_| absent)?;
+        Ok(Self { pin, mask })
     }
 
     pub fn joins_user(&self) -> bool {
-        self.mask & libc::CLONE_NEWUSER as u32 != 0
+        self.mask & Kind::User.flag() != 0
     }
 
     /// Clones a child of ours there. The joining process shares our descriptors, so the child's pidfd is ours too.
@@ -141,27 +101,44 @@ impl Target {
     }
 
     fn join_and_clone(&self, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Fault> {
-        // Until exec nobody in there may trace us or look through our descriptors (CVE-2016-9962, CVE-2019-5736).
-        set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stage::Dumpable.errno())?;
+        hide()?;
         if self.mask != 0 {
-            setns(self.pidfd.as_fd(), self.mask).map_err(|errno| self.culprit(errno))?;
+            setns(self.pin.pidfd(), self.mask).map_err(|errno| self.culprit(errno))?;
         }
+        // Joining a user namespace makes the process what `fs.suid_dumpable` says (commit_creds).
+        hide()?;
         clone3(libc::CLONE_PARENT as u64, cgroup).map_err(Stage::Fork.errno())
     }
 
     /// One call joins all or none and does not say which type was refused: try each.
     fn culprit(&self, errno: Errno) -> Fault {
         let mut first = None;
-        for (bit, _, _, stage) in TYPES {
-            if self.mask & bit != 0 {
+        for (kind, _, stage) in TYPES {
+            if self.mask & kind.flag() != 0 {
                 first = first.or(Some(stage));
-                if let Err(errno) = setns(self.pidfd.as_fd(), bit) {
+                if let Err(errno) = setns(self.pin.pidfd(), kind.flag()) {
                     return stage.errno()(errno);
                 }
             }
         }
         first.unwrap_or(Stage::SetnsUser).errno()(errno)
     }
+}
+
+/// The same errno as a fault of the session's own stages.
+fn at(open: Stage, fault: linx_sys::Fault) -> Fault {
+    match fault.stage {
+        linx_sys::Stage::CompareNs => Stage::CompareNs.fault(fault.errno),
+        // The process has ended: its absence is what it is for a number that nobody has.
+        _ if fault.errno == libc::ESRCH => open.fault(libc::ENOENT),
+        _ => open.fault(fault.errno),
+    }
+}
+
+/// Until its exec nobody in there may trace this process or look through its descriptors (CVE-2016-9962,
+/// CVE-2019-5736). What it clones takes it over.
+fn hide() -> Result<(), Fault> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stage::Dumpable.errno())
 }
 
 #[expect(unsafe_code, reason = "setns(2) with a mask that holds CLONE_NEWTIME")]

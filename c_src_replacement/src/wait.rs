@@ -1,9 +1,9 @@
 //! `waitid(2)` with the kernel's rusage, which the libraries leave out.
 
-use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use crate::clone::last_errno;
@@ -141,22 +141,15 @@ pub fn outcome_of(status: i32) -> Outcome {
 /// Whether the process has executed a program since its clone: the kernel's own PF_FORKNOEXEC
 /// (linux/sched.h), field 9 of `/proc/<pid>/stat`, which a zombie still shows. None where /proc cannot say.
 ///
-/// The pid is the one that this /proc knows the process by, which is not ours where the VM is in a pid namespace and
-/// /proc is the host's.
+/// The file is found by the pidfd, whatever pid namespace this /proc shows.
 pub fn has_executed(pidfd: BorrowedFd<'_>) -> Option<bool> {
-    let info = std::fs::read(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
-    let file = File::open(format!("/proc/{}/stat", pid_of(&info)?)).ok()?;
+    let directory = linx_sys::pidfd::directory(pidfd, linx_sys::Stage::Read).ok()?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = openat(&directory, c"stat", flags, Mode::empty()).ok()?;
     // The field lies well within; the kernel hands it out in one read.
     let mut buffer = [0; 256];
     let length = rustix::io::read(&file, &mut buffer).ok()?;
     executed(&buffer[..length])
-}
-
-/// The pid in the fdinfo of a pidfd; none once the process is reaped.
-pub fn pid_of(fdinfo: &[u8]) -> Option<u32> {
-    let text = std::str::from_utf8(fdinfo).ok()?;
-    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-    pid.trim().parse().ok()
 }
 
 /// What `/proc/<pid>/stat` says; the process chooses the name in it.
@@ -187,12 +180,5 @@ mod tests {
         }
         assert_eq!(executed(b"7 (sh) S 1 7 7 0 -1"), None);
         assert_eq!(executed(b"7 (sh)"), None);
-    }
-
-    #[test]
-    fn a_reaped_process_has_no_pid() {
-        assert_eq!(pid_of(b"pos:\t0\nPid:\t12\nNSpid:\t12\n"), Some(12));
-        assert_eq!(pid_of(b"pos:\t0\nPid:\t-1\n"), None);
-        assert_eq!(pid_of(b"pos:\t0\n"), None);
     }
 }

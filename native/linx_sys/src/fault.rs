@@ -30,6 +30,7 @@ stages! {
     Bind => "bind",
     Chdir => "chdir",
     Close => "close",
+    CompareNs => "compare_ns",
     Create => "create",
     Fork => "fork",
     Ioctl => "ioctl",

@@ -9,6 +9,7 @@ pub mod job;
 pub mod mount;
 pub mod netlink;
 pub mod ns;
+pub mod pidfd;
 pub mod pin;
 pub mod procfs;
 pub mod sysctl;

@@ -9,11 +9,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use rustix::fs::{Mode, OFlags, fstat, open, stat};
+use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::io::retry_on_intr;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use crate::fault::{Fault, Stage};
+use crate::pidfd;
 use crate::pin::Pin;
 
 /// `_IO(0xb7, 3)`, linux/nsfs.h.
@@ -126,10 +127,7 @@ impl Target<'_> {
         match self {
             Target::Path(path) => wanted
                 .iter()
-                .map(|(kind, stage)| {
-                    let file = open_file(path, *stage)?;
-                    Ok(Namespace { kind: *kind, file })
-                })
+                .map(|(kind, stage)| Namespace::of_kind(path, *kind, *stage))
                 .collect(),
             Target::Pin(pin) => open_pinned(pin, wanted),
             Target::Pid(pid) => {
@@ -148,8 +146,7 @@ fn open_pinned(pin: &Pin, wanted: &[(Kind, Stage)]) -> Result<Vec<Namespace>, Fa
     wanted
         .iter()
         .map(|(kind, stage)| {
-            let name = format!("ns/{}", kind.file());
-            let file = pin.open(&name, OFlags::RDONLY, *stage)?;
+            let file = pin.namespace(*kind, *stage)?;
             Ok(Namespace { kind: *kind, file })
         })
         .collect()
@@ -176,6 +173,16 @@ impl Namespace {
         Self::from_file(file)
     }
 
+    /// Opens a namespace file that has to be of `kind`. One of another kind is what setns(2) says it is: EINVAL.
+    pub fn of_kind(path: &Path, kind: Kind, stage: Stage) -> Result<Self, Fault> {
+        let namespace = Self::from_file(open_file(path, stage)?)?;
+        if namespace.kind == kind {
+            Ok(namespace)
+        } else {
+            Err(kind.join_stage().fault(libc::EINVAL))
+        }
+    }
+
     pub fn from_file(file: OwnedFd) -> Result<Self, Fault> {
         let flag = namespace_type(file.as_fd()).map_err(|_| Stage::Setns.fault(libc::EINVAL))?;
         let kind = Kind::from_flag(flag).ok_or(Stage::Setns.fault(libc::EINVAL))?;
@@ -190,17 +197,33 @@ impl Namespace {
         self.file.as_fd()
     }
 
-    /// Whether the calling thread is in this namespace already (for `pid`: whether its children would be).
-    pub fn is_ours(&self) -> bool {
-        let name = match self.kind {
-            Kind::Pid => "pid_for_children",
-            kind => kind.file(),
+    /// Whether the calling thread is in this namespace already (for `pid`: whether its children would be). What cannot be
+    /// compared is a fault of the `compare_ns` stage: it may be another one.
+    pub fn is_ours(&self) -> Result<bool, Fault> {
+        let stage = Stage::CompareNs;
+        let Some(ours) = pidfd::own_namespace(self.kind, stage)? else {
+            return Err(stage.fault(libc::ENOENT));
         };
-        let path = format!("/proc/thread-self/ns/{name}");
-        match (fstat(&self.file), stat(path)) {
-            (Ok(theirs), Ok(ours)) => (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino),
-            _ => false,
+        let ours = fstat(&ours).map_err(stage.errno())?;
+        let theirs = fstat(&self.file).map_err(stage.errno())?;
+        Ok((theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino))
+    }
+
+    /// The calling thread's own namespace of `kind`; a kind that this kernel lacks is ENOENT.
+    pub fn own(kind: Kind, stage: Stage) -> Result<Self, Fault> {
+        let file = pidfd::own_namespace(kind, stage)?.ok_or(stage.fault(libc::ENOENT))?;
+        Ok(Self { kind, file })
+    }
+
+    /// The namespace of `kind` of a pinned process, if the calling thread is in another one; None if it is in that one,
+    /// or if this kernel has no namespaces of the kind. Theirs that cannot be opened is a fault at `stage`.
+    pub fn other_of(pin: &Pin, kind: Kind, stage: Stage) -> Result<Option<Self>, Fault> {
+        if pidfd::own_namespace(kind, Stage::CompareNs)?.is_none() {
+            return Ok(None);
         }
+        let file = pin.namespace(kind, stage)?;
+        let theirs = Self { kind, file };
+        Ok((!theirs.is_ours()?).then_some(theirs))
     }
 
     /// setns(2) of the calling thread.
@@ -214,7 +237,7 @@ impl Namespace {
     unsafe_code,
     reason = "ioctl(2) is variadic; no wrapper for NS_GET_NSTYPE"
 )]
-fn namespace_type(file: BorrowedFd<'_>) -> io::Result<u32> {
+pub(crate) fn namespace_type(file: BorrowedFd<'_>) -> io::Result<u32> {
     // SAFETY: NS_GET_NSTYPE takes no argument and returns the type; on a descriptor that is no namespace file the
     // kernel answers ENOTTY and touches no memory of ours.
     let answer = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
@@ -234,8 +257,10 @@ pub fn run_in<T: Send>(
             .name("linx-ns".into())
             .spawn_scoped(scope, || {
                 unshare_fs()?;
-                for namespace in namespaces.iter().filter(|namespace| !namespace.is_ours()) {
-                    namespace.join()?;
+                for namespace in namespaces {
+                    if !namespace.is_ours()? {
+                        namespace.join()?;
+                    }
                 }
                 job()
             })
@@ -268,7 +293,7 @@ mod tests {
         for kind in Kind::ALL {
             assert_eq!(own(kind).kind(), kind);
             assert_eq!(Kind::from_flag(kind.flag()), Some(kind));
-            assert!(own(kind).is_ours());
+            assert_eq!(own(kind).is_ours(), Ok(true));
         }
         assert_eq!(Kind::from_flag(0), None);
         assert_eq!(Kind::from_flag(3), None);
@@ -324,7 +349,7 @@ mod tests {
             thread::yield_now();
         }
         let namespace = Target::Pid(pid).open(Kind::Uts, Stage::OpenNs).unwrap();
-        assert!(!namespace.is_ours());
+        assert_eq!(namespace.is_ours(), Ok(false));
         let there = run_in(std::slice::from_ref(&namespace), || {
             std::fs::read_link("/proc/thread-self/ns/uts").map_err(Stage::Read.errno())
         });

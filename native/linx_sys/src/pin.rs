@@ -1,14 +1,15 @@
 //! A process pinned by a pidfd, so that a recycled pid is an error and never another process.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags, fstatfs, open, openat};
+use rustix::fs::{Mode, OFlags, fstatfs, openat};
 use rustix::io::retry_on_intr;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::fault::{Fault, Stage};
+use crate::ns::Kind;
+use crate::pidfd;
 
 /// A process as it was when it was pinned.
 #[derive(Debug)]
@@ -67,38 +68,45 @@ impl Pin {
         }
     }
 
-    /// Opens `/proc/<pid>/<name>` of this process and no other: the directory is opened first and the process seen
-    /// alive after that, so the directory is its own; what is opened below it fails once the process is gone.
-    pub fn open(&self, name: &str, flags: OFlags, stage: Stage) -> Result<OwnedFd, Fault> {
-        let directory = self.directory(stage)?;
-        let opened =
-            retry_on_intr(|| openat(&directory, name, flags | OFlags::CLOEXEC, Mode::empty()));
-        match opened {
-            Ok(file) => Ok(file),
-            Err(errno) => {
-                self.check_alive(stage)?;
-                Err(stage.errno()(errno))
-            }
-        }
+    /// The namespace of this process and no other. A kind that this kernel lacks is ENOENT.
+    pub fn namespace(&self, kind: Kind, stage: Stage) -> Result<OwnedFd, Fault> {
+        let opened = pidfd::namespace(self.pidfd(), kind, stage);
+        // A zombie has lost some of its namespaces: the process's end is the reason, whatever the kernel says.
+        self.check_alive(stage)?;
+        opened
     }
 
-    /// `/proc/<pid>`, of a proc filesystem and not of something mounted over it.
+    /// Opens the file `name` below the `/proc` directory of this process and no other. What is opened below the
+    /// directory fails once the process is gone.
+    pub fn open(&self, name: &str, flags: OFlags, stage: Stage) -> Result<OwnedFd, Fault> {
+        let opened = self.directory(stage).and_then(|directory| {
+            let flags = flags | OFlags::CLOEXEC;
+            retry_on_intr(|| openat(&directory, name, flags, Mode::empty())).map_err(stage.errno())
+        });
+        if opened.is_err() {
+            self.check_alive(stage)?;
+        }
+        opened
+    }
+
     fn directory(&self, stage: Stage) -> Result<OwnedFd, Fault> {
-        let path = format!("/proc/{}", self.pid);
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = retry_on_intr(|| open(Path::new(&path), flags, Mode::empty()));
+        let directory = pidfd::directory(self.pidfd(), stage);
         self.check_alive(stage)?;
-        let directory = opened.map_err(stage.errno())?;
-        check_procfs(directory.as_fd(), stage)?;
-        Ok(directory)
+        directory
     }
 }
 
 /// That `file` lies on a proc filesystem: a write meant for the kernel must not end in a plain file that somebody
 /// mounted over `/proc`. What else is there is EXDEV.
 pub fn check_procfs(file: BorrowedFd<'_>, stage: Stage) -> Result<(), Fault> {
+    check_filesystem(file, libc::PROC_SUPER_MAGIC as u32, stage)
+}
+
+/// As `check_procfs`, for the file system type of `magic` (linux/magic.h).
+pub fn check_filesystem(file: BorrowedFd<'_>, magic: u32, stage: Stage) -> Result<(), Fault> {
     let found = fstatfs(file).map_err(stage.errno())?;
-    if found.f_type == libc::PROC_SUPER_MAGIC {
+    // The field is a signed word; its low 32 bits are the type.
+    if found.f_type as u32 == magic {
         Ok(())
     } else {
         Err(stage.fault(libc::EXDEV))

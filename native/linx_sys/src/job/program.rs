@@ -37,8 +37,9 @@ pub fn netlink_socket(
     }
     let stage = Stage::Open;
     let namespaces = target.open_all(&[(Kind::User, stage), (Kind::Net, stage)])?;
-    if namespaces.first().is_none_or(Namespace::is_ours) {
-        return Ok(None);
+    match namespaces.first() {
+        Some(owner) if !owner.is_ours()? => {}
+        _ => return Ok(None),
     }
     let job = Job::NetlinkSocket(protocol);
     talk_to_program(program, namespaces.iter(), &job, PATIENCE).map(|(_, file)| file)

@@ -34,9 +34,8 @@ pub fn run_on_this_thread(
 }
 
 fn attempt(program: &Path, namespaces: Namespaces, job: &Job) -> Result<Outcome, Fault> {
-    let Namespaces { mut needed, owner } = namespaces;
-    needed.retain(|namespace| !namespace.is_ours());
-    let owner = owner.filter(|namespace| !namespace.is_ours());
+    let needed = others(namespaces.needed)?;
+    let owner = others(namespaces.owner)?.pop();
     if needed.iter().any(is_for_a_process) {
         return match run_program(program, needed.iter(), job, PATIENCE) {
             Err(fault) if is_refusal(fault) && owner.is_some() => {
@@ -51,6 +50,17 @@ fn attempt(program: &Path, namespaces: Namespaces, job: &Job) -> Result<Outcome,
         }
         other => other,
     }
+}
+
+/// Those that the calling thread is not in.
+fn others(namespaces: impl IntoIterator<Item = Namespace>) -> Result<Vec<Namespace>, Fault> {
+    let mut others = Vec::new();
+    for namespace in namespaces {
+        if !namespace.is_ours()? {
+            others.push(namespace);
+        }
+    }
+    Ok(others)
 }
 
 fn is_refusal(fault: Fault) -> bool {
