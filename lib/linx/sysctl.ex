@@ -17,8 +17,9 @@ defmodule Linx.Sysctl do
   |---|---|
   | `net.*` | network |
   | `kernel.hostname`, `kernel.domainname` | UTS |
-  | `kernel.shm*`, `kernel.msg*`, `kernel.sem`, `fs.mqueue.*` | IPC |
+  | `kernel.shm*`, `kernel.msg*`, `kernel.sem*`, `fs.mqueue.*` | IPC |
   | `user.*` | user |
+  | `kernel.ns_last_pid`, `kernel.pid_max`, `vm.memfd_noexec` | PID |
   | the rest | the whole machine |
 
   Each verb takes `:in`:
@@ -43,8 +44,8 @@ defmodule Linx.Sysctl do
   Source: proc_sys(5), Documentation/admin-guide/sysctl, namespaces(7).
   """
 
-  alias Linx.Sysctl.{Entry, Error, Key, Native, Tree}
-  alias Linx.{Errno, Target}
+  alias Linx.Sysctl.{Entry, Error, Key, Kinds, Native}
+  alias Linx.{Errno, KernelFile, Target}
 
   @typedoc "Whose value; see the module's text."
   @type in_target() :: :self | {:pid, pos_integer()} | {:path, String.t()} | Linx.Process.t()
@@ -189,7 +190,7 @@ defmodule Linx.Sysctl do
   Source: proc_sys(5).
   """
   @spec supported?() :: boolean()
-  def supported?, do: File.exists?("/proc/sys/kernel/ostype")
+  def supported?, do: KernelFile.readable?("/proc/sys/kernel/ostype")
 
   # -- the verbs' common way ---------------------------------------------------------------------------------------------
 
@@ -206,19 +207,27 @@ defmodule Linx.Sysctl do
     Target.resolve(opts[:in])
   end
 
-  defp at("", :read, paths), do: Tree.read(paths)
-  defp at("", :list, paths), do: Tree.list(paths)
-  defp at("", {:write, data}, paths), do: Tree.write(paths, data)
-
   defp at(target, work, [path | _] = paths) do
-    places = Native.places(target, path)
-
-    case work do
-      :read -> Native.read_at(places, paths)
-      :list -> Native.list_at(places, paths)
-      {:write, data} -> Native.write_at(places, paths, data)
+    with {:ok, places} <- Native.places(target, path) do
+      case work do
+        :read -> Native.read_at(places, paths)
+        :list -> with({:ok, all} <- Native.list_at(places, paths), do: of_kind(all, target, path))
+        {:write, data} -> Native.write_at(places, paths, data)
+      end
     end
   end
+
+  # A namespace file is of one kind: what belongs to another kind would be the VM's own.
+  defp of_kind(entries, file, path) when is_binary(file) and file != "" do
+    with nil <- Kinds.of(path), {:ok, kind} <- Native.kind(file) do
+      {:ok, Enum.filter(entries, fn {path, _value} -> Kinds.of(path) in [nil, kind] end)}
+    else
+      {:error, fault} -> {:error, fault}
+      _kind -> {:ok, entries}
+    end
+  end
+
+  defp of_kind(entries, _target, _path), do: {:ok, entries}
 
   defp answer({:error, {stage, errno}}, _operation, key, paths, target) do
     if is_atom(errno) and Target.ended?(target, Errno.code(errno)),

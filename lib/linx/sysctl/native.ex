@@ -4,7 +4,8 @@ defmodule Linx.Sysctl.Native do
 
   Use `Linx.Sysctl`: it checks keys and values, takes pids and sessions and gives `%Linx.Sysctl.Error{}`.
 
-  `ns_paths` is a list of namespace files, of whatever types; `[]` stands for the VM's own. They are opened here, a thread
+  `ns_paths` is a list of namespace files; `[]` stands for the VM's own. They may be of any kinds, but where the knob
+  belongs to a kind of namespace, one of that kind is among them, or it is `{:error, {:setns, :einval}}`. They are opened here, a thread
   joins them, works and ends. `/proc/sys` is opened before the thread leaves and is always the VM's own: the kernel shows
   a task the values of the task's namespaces whichever `/proc` it looks through, and one that a container has mounted is
   not to be trusted.
@@ -16,11 +17,7 @@ defmodule Linx.Sysctl.Native do
   """
 
   alias Linx.{Errno, Native, Process.Image}
-
-  @clone_newuts 0x04000000
-  @clone_newipc 0x08000000
-  @clone_newuser 0x10000000
-  @clone_newnet 0x40000000
+  alias Linx.Sysctl.Kinds
 
   @typedoc "The step that failed."
   @type stage() :: :read | :write | :list | :open_ns | :unshare | :setns | :thread
@@ -35,7 +32,9 @@ defmodule Linx.Sysctl.Native do
   """
   @spec read_in_ns(binary(), [binary()]) :: {:ok, binary()} | error()
   def read_in_ns(path, ns_paths) do
-    with {:ok, below} <- below(path, :read), do: read_at(paths(ns_paths), [below])
+    with {:ok, below} <- below(path, :read),
+         {:ok, places} <- paths(ns_paths, below),
+         do: read_at(places, [below])
   end
 
   @doc """
@@ -45,7 +44,9 @@ defmodule Linx.Sysctl.Native do
   """
   @spec write_in_ns(binary(), binary(), [binary()]) :: :ok | error()
   def write_in_ns(path, data, ns_paths) do
-    with {:ok, below} <- below(path, :write), do: write_at(paths(ns_paths), [below], data)
+    with {:ok, below} <- below(path, :write),
+         {:ok, places} <- paths(ns_paths, below),
+         do: write_at(places, [below], data)
   end
 
   @doc """
@@ -56,7 +57,8 @@ defmodule Linx.Sysctl.Native do
   @spec list_in_ns(binary(), [binary()]) :: {:ok, [{binary(), binary()}]} | error()
   def list_in_ns(root, ns_paths) do
     with {:ok, below} <- below(root, :list),
-         {:ok, entries} <- list_at(paths(ns_paths), [below]) do
+         {:ok, places} <- paths(ns_paths, below),
+         {:ok, entries} <- list_at(places, [below]) do
       case entries do
         [{^below, _}] -> {:error, {:list, :enotdir}}
         _ -> {:ok, for({path, bytes} <- entries, do: {"/proc/sys/" <> path, bytes})}
@@ -81,20 +83,38 @@ defmodule Linx.Sysctl.Native do
   @spec list_at(Native.places(), [binary()]) :: {:ok, [{binary(), binary()}]} | error()
   def list_at(places, paths), do: named(Native.sysctl_list(program(places), places, paths))
 
-  # The namespaces of `target` that values below `path` may depend on. The user namespace is the owner of user.* only, and
-  # costs a process, so it is joined where the path is, or may hold, one of those.
+  # The namespaces of `target` that values below `path` may depend on. A file has to be of the kind that the knob belongs
+  # to: in one of another kind the knob would be the VM's own.
   @doc false
-  @spec places(Native.target(), String.t()) :: Native.places()
-  def places("", _path), do: []
-  def places(file, _path) when is_binary(file), do: [{file, [0], false}]
+  @spec places(Native.target(), String.t()) :: {:ok, Native.places()} | error()
+  def places("", _path), do: {:ok, []}
+  def places(file, path) when is_binary(file), do: {:ok, [{file, [Kinds.of(path) || 0], false}]}
+  def places(target, path), do: {:ok, [{target, Kinds.needed(path), true}]}
 
-  def places(target, path) do
-    flags = [@clone_newnet, @clone_newuts, @clone_newipc]
-    user = if path == "" or path =~ ~r"\Auser(/|\z)", do: [@clone_newuser], else: []
-    [{target, flags ++ user, true}]
+  @doc false
+  @spec kind(binary()) :: {:ok, pos_integer()} | error()
+  def kind(file), do: named(Native.namespace_kind(file))
+
+  defp paths([], _path), do: {:ok, []}
+
+  defp paths(files, path) do
+    with {:ok, kinds} <- kinds(files) do
+      wanted = Kinds.of(path)
+
+      if wanted == nil or wanted in kinds,
+        do: {:ok, Enum.zip_with(files, kinds, &{&1, [&2], false})},
+        else: {:error, {:setns, :einval}}
+    end
   end
 
-  defp paths(files), do: for(file <- files, do: {file, [0], false})
+  defp kinds(files) do
+    Enum.reduce_while(files, {:ok, []}, fn file, {:ok, kinds} ->
+      case kind(file) do
+        {:ok, kind} -> {:cont, {:ok, kinds ++ [kind]}}
+        error -> {:halt, error}
+      end
+    end)
+  end
 
   defp below("/proc/sys", _stage), do: {:ok, ""}
   defp below("/proc/sys/" <> path, _stage), do: {:ok, String.trim_trailing(path, "/")}

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 
 use linx_sys::job::{Job, Outcome};
+use linx_sys::sysctl::Tree;
 use linx_sys::{Fault, Stage};
 use rustler::{Binary, Error, NifResult};
 
@@ -19,7 +20,7 @@ type Entries = Vec<(Bytes, Bytes)>;
 #[rustler::nif(schedule = "DirtyIo")]
 fn sysctl_read(program: Binary, places: Places, paths: Paths) -> NifResult<Reply<Value<Bytes>>> {
     let job = Job::SysctlRead(texts(&paths.0)?);
-    Ok(Reply(match places.run(&program, &job) {
+    Ok(Reply(match run(&places, &program, &job) {
         Ok(Outcome::Bytes(bytes)) => Ok(Value(Bytes(bytes))),
         other => Err(fault_of(other, Stage::Read)),
     }))
@@ -33,13 +34,13 @@ fn sysctl_write(
     data: Binary,
 ) -> NifResult<Reply<()>> {
     let job = Job::SysctlWrite(texts(&paths.0)?, data.as_slice().to_vec());
-    Ok(Reply(places.run(&program, &job).map(|_| ())))
+    Ok(Reply(run(&places, &program, &job).map(|_| ())))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn sysctl_list(program: Binary, places: Places, paths: Paths) -> NifResult<Reply<Value<Entries>>> {
     let job = Job::SysctlList(texts(&paths.0)?);
-    Ok(Reply(match places.run(&program, &job) {
+    Ok(Reply(match run(&places, &program, &job) {
         Ok(Outcome::Entries(entries)) => Ok(Value(
             entries
                 .into_iter()
@@ -48,6 +49,29 @@ fn sysctl_list(program: Binary, places: Places, paths: Paths) -> NifResult<Reply
         )),
         other => Err(fault_of(other, Stage::List)),
     }))
+}
+
+/// The VM's own values need no thread of their own; that there is no `/proc/sys` is an error of the verb itself then.
+fn run(places: &Places, program: &Binary, job: &Job) -> Result<Outcome, Fault> {
+    if !places.are_ours() {
+        return places.run(program, job);
+    }
+    let at = |stage: Stage| move |fault: Fault| stage.fault(fault.errno);
+    match job {
+        Job::SysctlRead(paths) => {
+            let tree = Tree::open().map_err(at(Stage::Read))?;
+            tree.read(paths).map(Outcome::Bytes)
+        }
+        Job::SysctlWrite(paths, data) => {
+            let tree = Tree::open().map_err(at(Stage::Write))?;
+            tree.write(paths, data).map(|()| Outcome::Done)
+        }
+        Job::SysctlList(paths) => {
+            let tree = Tree::open().map_err(at(Stage::List))?;
+            tree.list(paths).map(Outcome::Entries)
+        }
+        _ => Err(Stage::Read.fault(BROKEN)),
+    }
 }
 
 /// An answer of another job's kind cannot come; if it did it would be a broken pipe.
