@@ -88,6 +88,8 @@ pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
                 set_thread_groups(&groups).map_err(Stage::Setgroups.errno())?;
             }
             hide().map_err(Stage::Dumpable.errno())?;
+            // What was entered holds others, who stay when the visitor ends.
+            let cgroup = cgroup.filter(|_| target.is_none());
             Ok(Started {
                 page,
                 pid,

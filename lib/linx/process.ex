@@ -197,9 +197,15 @@ defmodule Linx.Process do
   def enter(target, opts) when is_pid(target) do
     with {:ok, host_pid} <- host_pid(target),
          {:ok, pin} <- pin(target),
-         {:ok, session} <- enter(host_pid, opts) do
-      # The port program took the pid after we did; that it is still the target's proves that it was then.
-      if Native.pid_alive(pin), do: {:ok, session}, else: drop(session)
+         {:ok, options} <- Options.parse(:enter, opts) do
+      # The agent finds the target by its number. At the checkpoint the session sees whether the pinned process still has
+      # it, which proves that it had it before; only then does the session proceed.
+      request = %{options.request | auto_proceed: false}
+      options = Map.merge(options, %{request: request, target: pin})
+
+      with {:ok, session} <- start(:enter, {:enter, host_pid, request}, options) do
+        if call(session, :entered) == :other, do: drop(session), else: {:ok, session}
+      end
     end
   end
 

@@ -27,8 +27,11 @@ defmodule Linx.Process.Session do
     :stdin?,
     :cgroup,
     :pin,
+    # enter/2 of a session: its workload's pin, until it is known to have been the process that was entered.
+    :target,
     :credit,
     :feeder,
+    proceed?: false,
     inlet: Inlet.new(),
     outbox: :queue.new(),
     tee: Tee.new(),
@@ -44,7 +47,8 @@ defmodule Linx.Process.Session do
         life = %Lifecycle{
           mode: mode,
           pty?: options.pty?,
-          auto_proceed: options.auto_proceed
+          # With a target to check the session proceeds, not the agent.
+          auto_proceed: options.request.auto_proceed
         }
 
         state = %__MODULE__{
@@ -53,7 +57,10 @@ defmodule Linx.Process.Session do
           owner: options.owner,
           linger: options.linger,
           stdin?: options.stdin?,
-          cgroup: options.request[:cgroup],
+          # A cgroup that was entered holds others, who stay.
+          cgroup: if(mode == :spawn, do: options.request[:cgroup]),
+          target: options[:target],
+          proceed?: options.auto_proceed and not options.request.auto_proceed,
           credit: Credit.new()
         }
 
@@ -99,6 +106,10 @@ defmodule Linx.Process.Session do
     do: {:reply, {:error, :not_ready}, state}
 
   def handle_call(:host_pid, _from, state), do: {:reply, {:ok, state.life.host_pid}, state}
+
+  def handle_call(:entered, _from, state) do
+    {:reply, if(state.target == :other, do: :other, else: :ok), state}
+  end
 
   def handle_call(:pin, _from, state), do: {:reply, pin_answer(state), state}
 
@@ -249,7 +260,15 @@ defmodule Linx.Process.Session do
 
   defp happened(state, event) do
     {life, effects} = Lifecycle.event(state.life, event)
-    state = %{state | life: life} |> pin(event) |> perform(effects) |> account(event)
+
+    state =
+      %{state | life: life}
+      |> pin(event)
+      |> perform(effects)
+      |> account(event)
+      |> check_target(event)
+
+    life = state.life
 
     cond do
       Lifecycle.ended?(life) and not state.linger -> {:stop, Lifecycle.exit_reason(life), state}
@@ -272,6 +291,23 @@ defmodule Linx.Process.Session do
   end
 
   defp pin(state, _event), do: state
+
+  # The process that was entered had the number of the target's workload, which lives: so it was that workload.
+  defp check_target(%{target: target} = state, {:ready, _pid}) when target != nil do
+    if Native.pid_alive(target),
+      do: proceed_entered(%{state | target: nil}),
+      else: then_act(%{state | target: :other}, &Lifecycle.abort/1)
+  end
+
+  defp check_target(state, _event), do: state
+
+  defp proceed_entered(%{proceed?: true} = state), do: then_act(state, &Lifecycle.proceed/1)
+  defp proceed_entered(state), do: state
+
+  defp then_act(state, verb) do
+    {_reply, life, effects} = verb.(state.life)
+    perform(%{state | life: life}, effects)
+  end
 
   defp answer_parked(state) do
     Enum.each(state.parked, &GenServer.reply(&1, :ok))
