@@ -35,7 +35,7 @@ defmodule Linx.Capabilities do
   import Bitwise
 
   alias Linx.Capabilities.{Constants, Error, State}
-  alias Linx.Procfs
+  alias Linx.{KernelFile, Procfs}
 
   @typedoc "A capability: `:cap_net_admin` for CAP_NET_ADMIN."
   @type cap() :: atom()
@@ -45,6 +45,8 @@ defmodule Linx.Capabilities do
 
   @typedoc "Why a parked child cannot be told anything."
   @type refusal() :: :not_ready | :running | :no_process
+
+  @own_status "/proc/self/status"
 
   # The status file's line of each set (proc_pid_status(5)).
   @lines [
@@ -69,13 +71,12 @@ defmodule Linx.Capabilities do
   """
   @spec read(pos_integer() | :self | Linx.Process.t()) ::
           {:ok, State.t()} | {:error, Error.t() | :not_ready | :no_process}
-  def read(:self), do: read_file("/proc/self/status")
-  def read(pid) when is_integer(pid) and pid > 0, do: read_file("/proc/#{pid}/status")
+  def read(:self), do: read_file(@own_status)
 
-  def read(session) when is_pid(session) do
-    case Procfs.read(session, "status") do
+  def read(process) when (is_integer(process) and process > 0) or is_pid(process) do
+    case Procfs.read(process, "status") do
       {:ok, text} ->
-        parse(text, "the session's status")
+        parse(text, status_of(process))
 
       {:error, {:errno, errno, code, path}} ->
         {:error, %Error{path: path, operation: :read, errno: errno, code: code}}
@@ -155,7 +156,7 @@ defmodule Linx.Capabilities do
   """
   @spec supported?() :: boolean()
   def supported? do
-    case :file.read_file("/proc/self/status", [:raw]) do
+    case KernelFile.read(@own_status) do
       {:ok, text} -> text =~ "CapBnd:"
       {:error, _} -> false
     end
@@ -168,8 +169,11 @@ defmodule Linx.Capabilities do
     end
   end
 
+  defp status_of(session) when is_pid(session), do: "the session's status"
+  defp status_of(pid), do: Procfs.path(pid, "status")
+
   defp read_file(path) do
-    case :file.read_file(path, [:raw]) do
+    case KernelFile.read(path) do
       {:ok, text} -> parse(text, path)
       # The process ended between the opening of its file and the reading.
       {:error, :esrch} -> {:error, Error.from_posix(:enoent, path, :read)}

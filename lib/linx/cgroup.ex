@@ -27,7 +27,7 @@ defmodule Linx.Cgroup do
   """
 
   alias Linx.Cgroup.{Error, Events, Keyed, Pressure, Stats}
-  alias Linx.Procfs
+  alias Linx.{KernelFile, Procfs}
 
   @typedoc "The absolute path of a cgroup's directory."
   @type cgroup() :: String.t()
@@ -344,18 +344,15 @@ defmodule Linx.Cgroup do
   Source: cgroup-v2.rst, "Mounting".
   """
   @spec supported?() :: boolean()
-  def supported?, do: File.exists?("/sys/fs/cgroup/cgroup.controllers")
+  def supported?, do: KernelFile.readable?("/sys/fs/cgroup/cgroup.controllers")
 
   # -- files of a cgroup -------------------------------------------------------------------------------------------------
 
   defp put(cg, file, data, operation) do
     path = path(cg, file)
 
-    # Opening for writing would try to make a file that is not there, which cgroupfs refuses as EACCES or EPERM.
-    with {:ok, _} <- :file.read_file_info(path, [:raw, time: :posix]),
-         :ok <- :file.write_file(path, data, [:raw]) do
-      :ok
-    else
+    case KernelFile.write(path, data) do
+      :ok -> :ok
       {:error, errno} -> error(errno, path, operation)
     end
   end
@@ -363,7 +360,7 @@ defmodule Linx.Cgroup do
   defp slurp(cg, file, operation) do
     path = path(cg, file)
 
-    case :file.read_file(path, [:raw]) do
+    case KernelFile.read(path) do
       {:ok, content} -> {:ok, content}
       {:error, errno} -> error(errno, path, operation)
     end

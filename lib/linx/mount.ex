@@ -58,7 +58,7 @@ defmodule Linx.Mount do
   """
 
   alias Linx.Mount.{Entry, Error, Flags, Mountinfo, Native}
-  alias Linx.{Errno, Procfs, Target}
+  alias Linx.{Errno, KernelFile, Procfs, Target}
 
   @typedoc "Whose mount table: that of a process, of a session's workload, or a file in mountinfo's format."
   @type list_target() :: {:pid, pos_integer()} | {:path, Path.t()}
@@ -229,7 +229,9 @@ defmodule Linx.Mount do
   Errors: `{:error, posix}`. Source: proc_pid_mountinfo(5).
   """
   @spec list() :: {:ok, [Entry.t()]} | {:error, atom()}
-  def list, do: list({:path, "/proc/self/mountinfo"})
+  def list do
+    with {:ok, text} <- KernelFile.read("/proc/self/mountinfo"), do: {:ok, Mountinfo.parse(text)}
+  end
 
   @doc """
   The mount table of another process's mount namespace, or of a file in mountinfo's format.
@@ -241,16 +243,17 @@ defmodule Linx.Mount do
   `:not_ready`. Source: proc_pid_mountinfo(5).
   """
   @spec list(list_target() | Linx.Process.t()) :: {:ok, [Entry.t()]} | {:error, atom()}
-  def list({:pid, pid}) when is_integer(pid) and pid > 0,
-    do: list({:path, "/proc/#{pid}/mountinfo"})
+  def list({:pid, pid}) when is_integer(pid) and pid > 0, do: list_of(pid)
 
   def list({:path, path}) do
     file = path |> IO.chardata_to_string() |> path()
-    with {:ok, text} <- :file.read_file(file, [:raw]), do: {:ok, Mountinfo.parse(text)}
+    with {:ok, text} <- KernelFile.read(file), do: {:ok, Mountinfo.parse(text)}
   end
 
-  def list(session) when is_pid(session) do
-    case Procfs.read(session, "mountinfo") do
+  def list(session) when is_pid(session), do: list_of(session)
+
+  defp list_of(process) do
+    case Procfs.read(process, "mountinfo") do
       {:ok, text} -> {:ok, Mountinfo.parse(text)}
       {:error, {:errno, errno, _code, _path}} -> {:error, errno}
       {:error, reason} -> {:error, reason}

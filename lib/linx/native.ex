@@ -279,6 +279,18 @@ defmodule Linx.Native do
   @spec terminal_close(terminal()) :: :ok | fault()
   def terminal_close(_terminal), do: not_loaded()
 
+  # -- files of the kernel's file systems -------------------------------------------------------------------------------
+
+  # `magic` is the file system's type (linux/magic.h); a file of another one is EXDEV.
+  @spec kernel_file_read(binary(), non_neg_integer()) :: {:ok, binary()} | fault()
+  def kernel_file_read(_path, _magic), do: not_loaded()
+
+  @spec kernel_file_write(binary(), non_neg_integer(), binary()) :: :ok | fault()
+  def kernel_file_write(_path, _magic, _data), do: not_loaded()
+
+  @spec namespace_kind(binary()) :: {:ok, flag :: pos_integer()} | fault()
+  def namespace_kind(_path), do: not_loaded()
+
   # -- procfs ----------------------------------------------------------------------------------------------------------
 
   @spec procfs_read(pos_integer() | pin(), binary()) :: {:ok, binary()} | fault()

@@ -17,6 +17,10 @@ defmodule Linx.Procfs do
   @spec write(process(), String.t(), binary()) :: :ok | {:error, failure()}
   def write(process, name, data), do: on(process, name, &Native.procfs_write(&1, name, data))
 
+  @doc "The path of the file, for a text: what is opened is found by the process, not by this."
+  @spec path(pos_integer(), String.t()) :: Path.t()
+  def path(pid, name), do: Target.proc_path(pid, name)
+
   @doc "The pid of a live session's workload."
   @spec pid(Linx.Process.t()) :: {:ok, pos_integer()} | {:error, Target.unready()}
   def pid(session) when is_pid(session) do
@@ -38,7 +42,7 @@ defmodule Linx.Procfs do
     # A number that pid_t cannot hold is nobody's.
     case Target.resolve({:pid, pid}) do
       {:ok, target} -> {:ok, target}
-      {:error, {:bad_in, _}} -> {:error, {:errno, :enoent, 2, "/proc/#{pid}"}}
+      {:error, {:bad_in, _}} -> {:error, {:errno, :enoent, 2, Target.proc_path(pid, "")}}
     end
   end
 

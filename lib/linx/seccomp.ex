@@ -53,7 +53,7 @@ defmodule Linx.Seccomp do
   """
   @spec supported?() :: boolean()
   def supported? do
-    case File.read("/proc/self/status") do
+    case Linx.KernelFile.read("/proc/self/status") do
       {:ok, status} -> String.contains?(status, "\nSeccomp:")
       {:error, _} -> false
     end

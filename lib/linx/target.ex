@@ -34,11 +34,11 @@ defmodule Linx.Target do
   def resolve(session) when is_pid(session), do: Linx.Process.pin(session)
   def resolve(option), do: {:error, {:bad_in, option}}
 
-  @doc "The target's file below `/proc`, or the namespace file that it is."
+  @doc "The target's file below `/proc` as a text for errors (nothing opens it), or the namespace file that it is."
   @spec proc_path(Native.target(), String.t()) :: String.t()
-  def proc_path(pid, name) when is_integer(pid), do: "/proc/#{pid}/#{name}"
+  def proc_path(pid, name) when is_integer(pid), do: Path.join(["/proc", "#{pid}", name])
   def proc_path(path, _name) when is_binary(path), do: path
-  def proc_path(pin, name), do: "/proc/#{Native.pid_of(pin)}/#{name}"
+  def proc_path(pin, name), do: pin |> Native.pid_of() |> proc_path(name)
 
   @doc "Whether a fault says that the process of a session has ended: its pid may be another's by now."
   @spec ended?(Native.target(), Linx.Native.errno()) :: boolean()

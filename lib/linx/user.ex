@@ -24,7 +24,7 @@ defmodule Linx.User do
   Source: user_namespaces(7), proc_pid_uid_map(5), proc_pid_setgroups(5).
   """
 
-  alias Linx.Procfs
+  alias Linx.{KernelFile, Procfs}
   alias Linx.User.Error
 
   @typedoc "`{inside, outside, length}`: `length` ids from `inside` on stand for those from `outside` on."
@@ -147,7 +147,7 @@ defmodule Linx.User do
   Source: user_namespaces(7).
   """
   @spec supported?() :: boolean()
-  def supported?, do: File.exists?("/proc/self/uid_map")
+  def supported?, do: KernelFile.readable?("/proc/self/uid_map")
 
   # -- what is written and read ------------------------------------------------------------------------------------------
 

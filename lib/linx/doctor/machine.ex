@@ -67,7 +67,7 @@ defmodule Linx.Doctor.Machine do
   end
 
   defp privileges do
-    case Linx.Capabilities.read(String.to_integer(System.pid())) do
+    case Linx.Capabilities.read(:self) do
       {:ok, %{effective: effective}} ->
         for {name, purpose} <- @privileges do
           result =
@@ -101,7 +101,7 @@ defmodule Linx.Doctor.Machine do
   end
 
   defp privilege_advice(name) do
-    if File.stat!("/proc/self").uid == 0,
+    if (read("/proc/self/status") || "") =~ ~r/^Uid:\t\d+\t0\t/m,
       do: "Give the VM #{name}: the service or the container that it runs in keeps it back.",
       else: "Run as root, or give the VM #{name}."
   end
@@ -199,7 +199,7 @@ defmodule Linx.Doctor.Machine do
   end
 
   defp read(path) do
-    case File.read(path) do
+    case Linx.KernelFile.read(path) do
       {:ok, text} -> String.trim(text)
       {:error, _} -> nil
     end

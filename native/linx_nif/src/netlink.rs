@@ -284,8 +284,11 @@ impl Resource for NamespaceResource {}
 /// `{:ok, namespace, fd}`: the number is good until the namespace is released or collected.
 #[rustler::nif(schedule = "DirtyIo")]
 fn netns_open<'a>(env: Env<'a>, target: Target) -> NifResult<Term<'a>> {
-    let target = target.as_ns().ok_or(rustler::Error::BadArg)?;
-    Ok(match target.open(Kind::Net, Stage::Open) {
+    let opened = match target.as_ns() {
+        Some(target) => target.open(Kind::Net, Stage::Open),
+        None => Namespace::own(Kind::Net, Stage::Open),
+    };
+    Ok(match opened {
         Ok(namespace) => {
             let number = namespace.file().as_raw_fd();
             let resource = ResourceArc::new(NamespaceResource(Mutex::new(Some(namespace))));

@@ -1,13 +1,14 @@
 //! Files of a process below `/proc`, of the process that is meant and no other.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{read, retry_on_intr, write};
 
 use crate::fault::{Fault, Stage};
 use crate::ns::Target;
-use crate::pin::Pin;
+use crate::pin::{Pin, check_filesystem};
 
 /// More than any of these files holds: a mount table of a million lines. What goes on for ever is EFBIG.
 const MAX_FILE: usize = 256 << 20;
@@ -26,6 +27,30 @@ pub fn write_file(target: &Target<'_>, name: &str, data: &[u8]) -> Result<(), Fa
         let file = pin.open(name, OFlags::WRONLY, Stage::Write)?;
         write_once(&file, data)
     })
+}
+
+/// The whole file at `path`, which has to lie on a file system of the kernel's, of that `magic` (linux/magic.h).
+pub fn read_kernel_file(path: &Path, magic: u32) -> Result<Vec<u8>, Fault> {
+    read_to_end(&open_kernel_file(path, magic, OFlags::RDONLY, Stage::Read)?)
+}
+
+/// One write(2) to the file at `path`, which has to be there and lie on a file system of that `magic`.
+pub fn write_kernel_file(path: &Path, magic: u32, data: &[u8]) -> Result<(), Fault> {
+    let file = open_kernel_file(path, magic, OFlags::WRONLY, Stage::Write)?;
+    write_once(&file, data)
+}
+
+fn open_kernel_file(
+    path: &Path,
+    magic: u32,
+    flags: OFlags,
+    stage: Stage,
+) -> Result<OwnedFd, Fault> {
+    // NONBLOCK: a FIFO in its place must not hold the caller for ever.
+    let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = retry_on_intr(|| open(path, flags, Mode::empty())).map_err(stage.errno())?;
+    check_filesystem(file.as_fd(), magic, stage)?;
+    Ok(file)
 }
 
 /// A pid is pinned for the time of `work`; that it ends meanwhile is what its absence is, ENOENT.
@@ -63,4 +88,28 @@ pub(crate) fn read_to_end(file: &OwnedFd) -> Result<Vec<u8>, Fault> {
         }
     }
     Err(Stage::Read.fault(libc::EFBIG))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROC: u32 = libc::PROC_SUPER_MAGIC as u32;
+
+    #[test]
+    fn a_plain_file_is_not_taken_for_one_of_the_kernel() {
+        let path = std::env::temp_dir().join(format!("linx-plain-{}", std::process::id()));
+        std::fs::write(&path, "before").unwrap();
+        assert_eq!(
+            read_kernel_file(&path, PROC),
+            Err(Stage::Read.fault(libc::EXDEV))
+        );
+        assert_eq!(
+            write_kernel_file(&path, PROC, b"after"),
+            Err(Stage::Write.fault(libc::EXDEV))
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), b"before");
+        std::fs::remove_file(&path).unwrap();
+        assert!(read_kernel_file(Path::new("/proc/self/status"), PROC).is_ok());
+    }
 }

@@ -296,8 +296,8 @@ defmodule Linx.Netlink.Rtnl.Link do
     end
   end
 
-  defp target(:host), do: {:ok, "/proc/self/ns/net"}
-  defp target(:self), do: {:ok, "/proc/self/ns/net"}
+  defp target(:host), do: {:ok, ""}
+  defp target(:self), do: {:ok, ""}
 
   defp target(netns) do
     with {:error, {:bad_in, _}} <- Target.resolve(netns),
