@@ -46,7 +46,6 @@ stages! {
     SetnsNet => "setns_net",
     SetnsTime => "setns_time",
     SetnsPid => "setns_pid",
-    Dumpable => "dumpable",
     Stdio => "stdio",
     Rlimit => "rlimit",
     Chdir => "chdir",

@@ -91,13 +91,10 @@ defmodule Linx.Doctor.Machine do
 
   # The first user namespace maps every id to itself; in another one powers end at its border.
   defp held do
-    case Linx.User.read_uid_map(String.to_integer(System.pid())) do
-      {:ok, [%{inside: 0, outside: 0, length: 0xFFFFFFFF}]} -> "held: "
+    case Linx.User.Map.parse(read("/proc/self/uid_map") || "") do
+      [%{inside: 0, outside: 0, length: 0xFFFFFFFF}] -> "held: "
       _ -> "held inside this user namespace: "
     end
-  rescue
-    # No library to read it with.
-    ErlangError -> "held: "
   end
 
   defp privilege_advice(name) do

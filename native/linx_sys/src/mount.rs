@@ -19,6 +19,7 @@ use rustix::param::page_size;
 use rustix::process::{chdir, fchdir, getcwd, pivot_root as pivot};
 
 use crate::fault::{Fault, Stage};
+use crate::pidfd::absent;
 use crate::pin::check_procfs;
 
 /// As many symlinks as the kernel follows in one resolution (`MAXSYMLINKS`).
@@ -80,8 +81,11 @@ impl Home {
     pub fn open() -> Result<Self, Fault> {
         let stage = Stage::OpenNs;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let descriptors = retry_on_intr(|| open(c"/proc/self/fd", flags, Mode::empty()))
-            .map_err(stage.errno())?;
+        let opened = retry_on_intr(|| open(c"/proc/self/fd", flags, Mode::empty()));
+        let descriptors = opened.map_err(|errno| match errno {
+            Errno::NOENT => absent(stage),
+            errno => stage.errno()(errno),
+        })?;
         check_procfs(descriptors.as_fd(), stage)?;
         let root = fstat(root_directory(stage)?).map_err(stage.errno())?;
         Ok(Self {

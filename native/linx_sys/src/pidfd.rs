@@ -144,6 +144,11 @@ pub fn own_number(stage: Stage) -> Result<u32, Fault> {
         .ok_or(stage.fault(libc::EXDEV))
 }
 
+/// The reason for a file below `/proc` that is not there: EXDEV where no procfs that shows us is mounted, else ENOENT.
+pub(crate) fn absent(stage: Stage) -> Fault {
+    own_number(stage).err().unwrap_or(stage.fault(libc::ENOENT))
+}
+
 /// `/proc`, which has to be a procfs.
 fn proc_root(stage: Stage) -> Result<OwnedFd, Fault> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

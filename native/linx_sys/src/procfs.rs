@@ -4,11 +4,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, open};
-use rustix::io::{read, retry_on_intr, write};
+use rustix::io::{Errno, read, retry_on_intr, write};
 
 use crate::fault::{Fault, Stage};
 use crate::ns::Target;
+use crate::pidfd::absent;
 use crate::pin::{Pin, check_filesystem};
+
+const PROC: u32 = libc::PROC_SUPER_MAGIC as u32;
 
 /// More than any of these files holds: a mount table of a million lines. What goes on for ever is EFBIG.
 const MAX_FILE: usize = 256 << 20;
@@ -48,7 +51,10 @@ fn open_kernel_file(
 ) -> Result<OwnedFd, Fault> {
     // NONBLOCK: a FIFO in its place must not hold the caller for ever.
     let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = retry_on_intr(|| open(path, flags, Mode::empty())).map_err(stage.errno())?;
+    let file = retry_on_intr(|| open(path, flags, Mode::empty())).map_err(|errno| match errno {
+        Errno::NOENT if magic == PROC => absent(stage),
+        errno => stage.errno()(errno),
+    })?;
     check_filesystem(file.as_fd(), magic, stage)?;
     Ok(file)
 }
@@ -93,8 +99,6 @@ pub(crate) fn read_to_end(file: &OwnedFd) -> Result<Vec<u8>, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PROC: u32 = libc::PROC_SUPER_MAGIC as u32;
 
     #[test]
     fn a_plain_file_is_not_taken_for_one_of_the_kernel() {

@@ -12,6 +12,7 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::system::{setdomainname, sethostname};
 
 use crate::fault::{Fault, Stage};
+use crate::pidfd::absent;
 use crate::pin::check_procfs;
 use crate::procfs::{read_to_end, write_once};
 
@@ -30,7 +31,10 @@ pub struct Tree {
 impl Tree {
     pub fn open() -> Result<Self, Fault> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = open(c"/proc/sys", flags, Mode::empty()).map_err(Stage::OpenNs.errno())?;
+        let root = open(c"/proc/sys", flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::NOENT => absent(Stage::OpenNs),
+            errno => Stage::OpenNs.errno()(errno),
+        })?;
         check_procfs(root.as_fd(), Stage::OpenNs)?;
         Ok(Self { root })
     }
