@@ -87,7 +87,7 @@ defmodule Linx.Process do
   import Kernel, except: [spawn: 1]
 
   alias Linx.Native
-  alias Linx.Process.{Error, Info, Options, Run, Session, Stream}
+  alias Linx.Process.{Error, Info, Options, Run, Session, Status, Stream}
 
   @typedoc "A kind of namespace."
   @type namespace() :: :net | :mount | :pid | :uts | :ipc | :user | :cgroup | :time
@@ -136,6 +136,7 @@ defmodule Linx.Process do
       killed (`cgroup.kill`).
     * `:owner`: who gets the events, a pid or a registered name, which may move to another process meanwhile. Default:
       the caller.
+    * `:id`: a term that names the session in OTP's reports. Default none; `child_spec/1` gives its own.
     * `:linger`: true (default) keeps the session after its end; false stops it with the exit reason that `child_spec/1`
       lists.
     * `:auto_proceed`: true goes past the checkpoint at once. Default false.
@@ -341,16 +342,22 @@ defmodule Linx.Process do
   | aborted | `{:shutdown, :aborted}` | no |
   | setup failed | `{:error, %Linx.Process.Error{}}` | yes |
 
+  The report of a bad end is short: a line names `:id` and the beginning of `:argv`, none of it the environment or a byte
+  of input or output.
+
   Give `:owner`, or the events go to the supervisor, which drops them; and `auto_proceed: true`, unless that owner
   proceeds.
   """
   @spec child_spec(keyword()) :: Supervisor.child_spec()
   def child_spec(opts) do
     {controls, opts} = Keyword.split(opts, @child_spec_keys)
+    opts = Keyword.put_new(opts, :linger, false)
+    # A name that was given is in the session's reports too.
+    opts = Keyword.take(controls, [:id]) ++ opts
 
     %{
       id: Keyword.get(controls, :id, __MODULE__),
-      start: {__MODULE__, :spawn, [Keyword.put_new(opts, :linger, false)]},
+      start: {__MODULE__, :spawn, [opts]},
       restart: Keyword.get(controls, :restart, :permanent),
       shutdown: Keyword.get(controls, :shutdown, 5_000),
       type: :worker
@@ -532,6 +539,10 @@ defmodule Linx.Process do
   @doc false
   @impl GenServer
   defdelegate terminate(reason, state), to: Session
+
+  @doc false
+  @impl GenServer
+  defdelegate format_status(status), to: Status, as: :format
 
   # The session never waits for anything while it handles a call, so neither needs its caller a limit.
   defp call(session, request) do

@@ -7,7 +7,8 @@ defmodule Linx.Process.Error do
     * `:code` is the number itself. Only for `:agent_died` it is no errno: there it is the port program's exit status,
       and `:errno` is `:unknown`.
 
-    * `:detail` says in words what stage and errno leave open, or is nil;
+    * `:detail` is, in words, the file, the capability or the namespace that stage and errno leave open; nil where there
+      is nothing to add. A file that is not there is not named: it is the first of the caller's own `:argv`;
     * `:output` is what `Linx.Process.run/1` had read when it ended the workload for `:timeout` or `:max_output`, else
       nil.
 
@@ -44,6 +45,9 @@ defmodule Linx.Process.Error do
   def message(%__MODULE__{stage: :agent_died, code: code}),
     do: "the port program ended with status #{code} and without a report"
 
-  def message(%__MODULE__{stage: stage, errno: errno, code: code}),
+  def message(%__MODULE__{stage: stage, errno: errno, code: code, detail: nil}),
     do: "#{stage}: #{errno} (#{code})"
+
+  def message(%__MODULE__{stage: stage, errno: errno, code: code, detail: detail}),
+    do: "#{stage}: #{errno} (#{code}): #{detail}"
 end

@@ -6,13 +6,14 @@ defmodule Linx.Process.Lifecycle do
   #   {:agent, command}   tell the port program
   #   :ended              the terminal event has been recorded: answer who waits, release the port program
 
-  alias Linx.Process.{Error, Info, Protocol}
+  alias Linx.Process.{Error, Explain, Info, Protocol, Subject}
 
   @type effect() :: {:owner, tuple()} | {:agent, term()} | :ended
   @type t() :: %__MODULE__{}
 
   defstruct [
     :mode,
+    :subject,
     :host_pid,
     :child_pid,
     :reaper_pid,
@@ -67,7 +68,14 @@ defmodule Linx.Process.Lifecycle do
   def event(life, {:out, stream, bytes}), do: {life, [{:owner, {:linx_process, stream, bytes}}]}
 
   def event(life, {:ended, outcome, rusage}) do
-    life = %{life | stage: stage(outcome), result: result(outcome), rusage: rusage, signals: []}
+    life = %{
+      life
+      | stage: stage(outcome),
+        result: result(outcome, life.subject),
+        rusage: rusage,
+        signals: []
+    }
+
     {life, [{:owner, message(outcome)}, :ended]}
   end
 
@@ -76,8 +84,11 @@ defmodule Linx.Process.Lifecycle do
   defp stage(:aborted), do: :aborted
   defp stage({:error, _errno, _stage}), do: :errored
 
-  defp result({:error, errno, stage}), do: {:error, Error.from_agent(errno, stage)}
-  defp result(outcome), do: outcome
+  @spec result(Protocol.outcome(), Subject.t() | nil) :: Info.result()
+  defp result({:error, errno, stage}, subject),
+    do: {:error, errno |> Error.from_agent(stage) |> Explain.explain(subject)}
+
+  defp result(outcome, _subject), do: outcome
 
   defp message({:exited, code}), do: {:linx_process, :exited, code}
   defp message({:signaled, signal}), do: {:linx_process, :signaled, signal}

@@ -51,6 +51,7 @@ defmodule Linx.Process.Options do
 
   @type t() :: %{
           request: map(),
+          id: term(),
           owner: pid() | atom(),
           linger: boolean(),
           auto_proceed: boolean(),
@@ -153,6 +154,8 @@ defmodule Linx.Process.Options do
     if string?(arg0), do: {:ok, :session, %{arg0: arg0}}, else: {:error, {:bad_arg0, arg0}}
   end
 
+  defp option(:id, id), do: {:ok, :session, %{id: id}}
+
   defp option(:owner, nil), do: :default
 
   defp option(:owner, owner) when is_pid(owner) or (is_atom(owner) and not is_boolean(owner)),
@@ -238,7 +241,9 @@ defmodule Linx.Process.Options do
 
   defp entry?(entry), do: string?(entry) and entry =~ ~r/\A[^=]+=/s
 
-  defp namespaces, do: Map.new(@namespaces)
+  @doc "Kinds of namespaces and their bits in clone(2)."
+  @spec namespaces() :: %{Linx.Process.namespace() => pos_integer()}
+  def namespaces, do: Map.new(@namespaces)
 
   # -- stdio ----------------------------------------------------------------------------------------------------------
 
@@ -310,6 +315,7 @@ defmodule Linx.Process.Options do
 
     %{
       request: request,
+      id: parsed[:id],
       owner: parsed.owner,
       linger: parsed.linger,
       auto_proceed: parsed.auto_proceed,

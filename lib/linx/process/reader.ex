@@ -5,7 +5,7 @@ defmodule Linx.Process.Reader do
   #
   # Output that is not taken stays in this process's mailbox, where the session's credit bounds it.
 
-  alias Linx.Process.{Error, Plan}
+  alias Linx.Process.{Error, Explain, Plan, Subject}
 
   # A piece of input, and how long a session that is told to end may take until its process is ended instead.
   @piece 256 * 1024
@@ -107,7 +107,7 @@ defmodule Linx.Process.Reader do
         ended(state, {:ok, :aborted})
 
       {:linx_process, :error, _errno, _stage} when taker != nil ->
-        ended(state, Linx.Process.wait(session))
+        ended(state, named(state.plan, Linx.Process.wait(session)))
 
       {:linx_process, :ready, _pid} ->
         loop(state)
@@ -122,7 +122,7 @@ defmodule Linx.Process.Reader do
         loop(%{state | taker: ref})
 
       {__MODULE__, :timeout} ->
-        loop(fail(state, :timeout, :etimedout))
+        loop(fail(state, :timeout, :etimedout, "not over after #{state.plan.timeout} ms"))
 
       # Its terminate/2 has a limit of its own.
       {__MODULE__, :end_timeout} ->
@@ -205,7 +205,8 @@ defmodule Linx.Process.Reader do
     case state.taken + byte_size(bytes) do
       total when total > most ->
         kept = binary_part(bytes, 0, most - state.taken)
-        {fail(%{state | taken: most}, :max_output, :emsgsize), kept}
+        text = "more than #{most} bytes of output"
+        {fail(%{state | taken: most}, :max_output, :emsgsize, text), kept}
 
       total ->
         {%{state | taken: total}, bytes}
@@ -215,14 +216,22 @@ defmodule Linx.Process.Reader do
   # -- the end ---------------------------------------------------------------------------------------------------------
 
   # The first limit that is passed decides.
-  defp fail(%{ending: nil} = state, stage, errno) do
+  defp fail(%{ending: nil} = state, stage, errno, detail) do
     # Without waiting: the session goes on to send its output here. Nobody takes the answer.
     _ = :gen_server.send_request(state.session, {:stop, 0})
     Process.send_after(self(), {__MODULE__, :end_timeout}, @end_timeout)
-    %{state | ending: %Error{stage: stage, errno: errno, code: Linx.Errno.code(errno)}}
+    code = Linx.Errno.code(errno)
+    %{state | ending: %Error{stage: stage, errno: errno, code: code, detail: detail}}
   end
 
-  defp fail(state, _stage, _errno), do: state
+  defp fail(state, _stage, _errno, _detail), do: state
+
+  defp named(plan, {:error, %Error{} = error}) do
+    subject = Subject.new({:spawn, plan.options.request}, plan.options.id)
+    {:error, Explain.name(error, subject)}
+  end
+
+  defp named(_plan, answer), do: answer
 
   @spec ended(struct(), ended()) :: no_return()
   defp ended(%{taker: :collect} = state, result) do

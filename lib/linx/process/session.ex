@@ -4,7 +4,7 @@ defmodule Linx.Process.Session do
   # (Credit for what comes, Inlet for what goes).
 
   alias Linx.Native
-  alias Linx.Process.{Credit, Error, Image, Inlet, Lifecycle, Protocol, Reader, Tee}
+  alias Linx.Process.{Credit, Error, Image, Inlet, Lifecycle, Protocol, Reader, Subject, Tee}
 
   # terminate/2 runs inside a supervisor's shutdown time, 5 s by default.
   @reap_timeout 4_000
@@ -46,6 +46,7 @@ defmodule Linx.Process.Session do
       {:ok, port} ->
         life = %Lifecycle{
           mode: mode,
+          subject: Subject.new(request, options[:id]),
           pty?: options.pty?,
           # With a target to check the session proceeds, not the agent.
           auto_proceed: options.request.auto_proceed

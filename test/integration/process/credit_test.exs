@@ -48,8 +48,12 @@ defmodule Linx.Process.CreditTest do
 
   defp count(sum) do
     receive do
-      {:linx_process, :stdout, bytes} -> count(sum + byte_size(bytes))
-      {:sum, from} -> send(from, {:sum, sum}) && count(sum)
+      {:linx_process, :stdout, bytes} ->
+        count(sum + byte_size(bytes))
+
+      {:sum, from} ->
+        send(from, {:sum, sum})
+        count(sum)
     end
   end
 

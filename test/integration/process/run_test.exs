@@ -23,11 +23,10 @@ defmodule Linx.Process.RunTest do
         script =
           "head -c #{out} /dev/zero; head -c #{err} /dev/zero | tr '\\0' e >&2; exit #{code}"
 
-        assert {expected, ^code} = System.cmd("/bin/sh", ["-c", script <> " 2>/dev/null"])
+        assert {expected, ^code} = System.cmd("/bin/sh", ["-c", "exec 2>/dev/null; " <> script])
         assert {:ok, run} = sh(script)
-        # The redirection above is of the last command alone.
         assert run.outcome == {:exited, code}
-        assert run.stdout == binary_part(expected, 0, out)
+        assert run.stdout == expected
         assert run.stderr == String.duplicate("e", err)
 
         assert {:ok, %{stdout: ^bytes, outcome: {:exited, 0}}} =

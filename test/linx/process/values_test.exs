@@ -78,7 +78,7 @@ defmodule Linx.Process.ValuesTest do
       P.child_spec(argv: ["/bin/true"], id: :web, restart: :transient, shutdown: 1, linger: true)
 
     assert %{id: :web, restart: :transient, shutdown: 1} = spec
-    assert {P, :spawn, [[argv: ["/bin/true"], linger: true]]} = spec.start
+    assert {P, :spawn, [[id: :web, argv: ["/bin/true"], linger: true]]} = spec.start
   end
 
   test "times beyond what a timer takes are refused in the caller" do
