@@ -115,6 +115,10 @@ defmodule Linx.Mount do
       |> Native.places(new)
       |> Native.mount_at(what, opts[:create], lookup(opts))
       |> answer(place, target)
+      |> Error.about_source(
+        source,
+        if(opts[:root] == nil and opts[:in] == :self, do: File.exists?(target))
+      )
     end
   end
 

@@ -179,4 +179,20 @@ defmodule Linx.CgroupTest do
 
     assert get(cg, "cgroup.procs") == ""
   end
+
+  test "an error says what may be missing" do
+    text = fn errno, path, operation ->
+      Exception.message(Linx.Cgroup.Error.from_posix(errno, path, operation))
+    end
+
+    assert text.(:enoent, "/c/memory.max", :write) =~ "is memory in the cgroup.subtree_control"
+
+    assert text.(:enoent, "/c/cgroup.kill", :write) ==
+             "cgroup write failed on /c/cgroup.kill: enoent (errno 2)"
+
+    assert text.(:eacces, "/c/cgroup.procs", :add_process) =~ "common ancestor"
+    assert text.(:ebusy, "/c/cgroup.procs", :add_process) =~ "holds no processes"
+    assert text.(:ebusy, "/c", :destroy) =~ "it holds processes or cgroups"
+    assert text.(:eexist, "/c", :create) == "cgroup create failed on /c: eexist (errno 17)"
+  end
 end

@@ -90,9 +90,32 @@ defmodule Linx.MountTest do
              "mount umount failed on /mnt/x: ebusy (errno 16)"
 
     assert Exception.message(Error.from_posix(:no_such, "/x", :mount)) ==
-             "mount mount failed on /x: no_such"
+             "mount failed on /x: no_such"
+
+    for operation <- [:mount, :umount, :pivot_root] do
+      assert Exception.message(Error.from_posix(:eperm, "/x", operation)) =~
+               "needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace"
+    end
+
+    assert Exception.message(Error.from_posix(:eperm, "/x", :setns)) =~ "in the VM's own"
 
     assert Error.from_native({:mount, 9999}, "/x") ==
              %Error{path: "/x", operation: :mount, errno: :unknown, code: 9999}
+  end
+
+  test "an error of two paths says which is meant" do
+    text = fn answer -> answer |> elem(1) |> Exception.message() end
+    error = {:error, Error.from_posix(:enoent, "/x", :mount)}
+
+    assert text.(Error.about_source(error, "/a", true)) ==
+             "mount failed on /x: enoent (errno 2): its source /a is meant"
+
+    assert text.(Error.about_source(error, "/a", nil)) ==
+             "mount failed on /x: enoent (errno 2): it or its source /a is meant"
+
+    assert Error.about_source(error, "/a", false) == error
+    assert Error.about_source(:ok, "/a", true) == :ok
+    other = {:error, Error.from_posix(:ebusy, "/x", :mount)}
+    assert Error.about_source(other, "/a", true) == other
   end
 end

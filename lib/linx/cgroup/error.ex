@@ -48,6 +48,31 @@ defmodule Linx.Cgroup.Error do
 
   @impl true
   def message(%__MODULE__{} = error) do
-    "cgroup #{error.operation} failed on #{error.path}: #{Errno.text(error.errno, error.code)}"
+    "cgroup #{error.operation} failed on #{error.path}: #{Errno.text(error.errno, error.code)}#{hint(error)}"
   end
+
+  # A controller's files are `<controller>.<name>`; they are there when the parent enables it.
+  defp hint(%{errno: :enoent, operation: operation, path: path})
+       when operation in [:read, :write, :stats] and is_binary(path) do
+    case path |> Path.basename() |> String.split(".") do
+      ["cgroup" | _] -> ""
+      [controller, _name | _] -> ": is #{controller} in the cgroup.subtree_control of its parent?"
+      _other -> ""
+    end
+  end
+
+  defp hint(%{errno: :eacces, operation: :add_process}) do
+    ": needs write permission on this cgroup.procs and on that of the common ancestor with the process's cgroup"
+  end
+
+  defp hint(%{errno: :ebusy, operation: :add_process}),
+    do: ": a cgroup with controllers in its cgroup.subtree_control holds no processes"
+
+  defp hint(%{errno: :ebusy, operation: :destroy}), do: ": it holds processes or cgroups"
+
+  defp hint(%{errno: errno, operation: operation})
+       when errno in [:eacces, :eperm] and operation in [:create, :write, :destroy],
+       do: ": needs the directory's owner, or CAP_DAC_OVERRIDE in the initial user namespace"
+
+  defp hint(_error), do: ""
 end

@@ -10,6 +10,7 @@ defmodule Linx.Mount.Error do
     * `:path` is the target of the operation, or the namespace's file if the way there failed.
     * `:errno` is the kernel's error as an atom, `:unknown` for a number that Linx has no name for.
     * `:code` is the kernel's number, `nil` for an atom that is none of the kernel's.
+    * `:detail` names the source in words where that may be the path that the kernel meant; otherwise nil.
 
   Match on `:operation` and `:errno`; the text of `message/1` is for people.
 
@@ -43,10 +44,12 @@ defmodule Linx.Mount.Error do
           path: Path.t(),
           operation: operation(),
           errno: atom(),
-          code: pos_integer() | nil
+          code: pos_integer() | nil,
+          detail: String.t() | nil
         }
 
-  defexception [:path, :operation, :errno, :code]
+  @derive {Inspect, optional: [:detail]}
+  defexception [:path, :operation, :errno, :code, :detail]
 
   @doc """
   An error from an errno atom, the path and the step; `:code` is looked up.
@@ -68,8 +71,41 @@ defmodule Linx.Mount.Error do
     %__MODULE__{path: path, operation: operation, errno: errno, code: code}
   end
 
+  @doc false
+  # The kernel gives one errno for two paths. `there?` says whether the target is there, nil where that is not known.
+  @spec about_source(:ok | {:error, t() | term()}, Path.t(), boolean() | nil) ::
+          :ok | {:error, t() | term()}
+  def about_source({:error, %__MODULE__{operation: :mount, errno: errno} = error}, source, there?)
+      when errno in [:enoent, :enotdir, :eacces, :eloop, :enotblk] and there? != false do
+    detail =
+      if there?, do: "its source #{source} is meant", else: "it or its source #{source} is meant"
+
+    {:error, %{error | detail: detail}}
+  end
+
+  def about_source(result, _source, _there?), do: result
+
   @impl true
   def message(%__MODULE__{} = error) do
-    "mount #{error.operation} failed on #{error.path}: #{Errno.text(error.errno, error.code)}"
+    "#{operation(error.operation)} failed on #{error.path}: #{Errno.text(error.errno, error.code)}#{hint(error)}"
   end
+
+  defp operation(:mount), do: "mount"
+  defp operation(operation), do: "mount #{operation}"
+
+  defp hint(%{detail: detail}) when detail != nil, do: ": #{detail}"
+
+  defp hint(%{errno: :eperm, operation: operation})
+       when operation in [:mount, :umount, :pivot_root],
+       do:
+         ": needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace, and no locked mount or flag"
+
+  defp hint(%{errno: :eperm, operation: operation}) when operation in [:setns, :setns_pid],
+    do: ": needs CAP_SYS_ADMIN in the user namespace that owns the namespace, and in the VM's own"
+
+  defp hint(%{errno: errno, operation: operation})
+       when errno in [:eperm, :eacces] and operation in [:open_ns, :open_pidns],
+       do: ": needs CAP_SYS_PTRACE in the user namespace of that process, or its uid"
+
+  defp hint(_error), do: ""
 end

@@ -3,7 +3,7 @@ defmodule Linx.Process.Status do
   # A session in the reports of OTP and in :sys.get_status/1: one line that names id and argv. The state holds frames of
   # the agent and input of the workload, and a message may be either: neither is shown.
 
-  alias Linx.Process.Lifecycle
+  alias Linx.Process.{Error, Lifecycle}
 
   @keys [:state, :message, :reason, :log]
 
@@ -38,9 +38,24 @@ defmodule Linx.Process.Status do
   defp verb(request) when is_atom(request), do: request
   defp verb(_request), do: :other
 
-  # The arguments of a call that failed are in the trace: the state among them.
-  defp reason({reason, [{_, _, _, _} | _] = trace}), do: {reason, Enum.map(trace, &entry/1)}
-  defp reason(reason), do: reason
+  # The ends of sessions, and of OTP. Any other is a fault: the term that no clause took may be the state, and so may the
+  # arguments in a trace.
+  defp reason(reason) when is_atom(reason), do: reason
+  defp reason({end_, _} = reason) when end_ in [:exited, :signaled, :shutdown], do: reason
+  defp reason({:error, %Error{}} = reason), do: reason
+
+  defp reason({reason, [{_, _, _, _} | _] = trace}),
+    do: {kind(reason), Enum.map(trace, &entry/1)}
+
+  defp reason(reason), do: kind(reason)
+
+  defp kind(%{__exception__: true} = exception), do: exception.__struct__
+
+  defp kind(reason) when is_tuple(reason) and is_atom(elem(reason, 0)),
+    do: {elem(reason, 0), :hidden}
+
+  defp kind(reason) when is_atom(reason), do: reason
+  defp kind(_reason), do: :hidden
 
   defp entry({module, function, arguments, place}) when is_list(arguments),
     do: {module, function, length(arguments), place}
