@@ -158,7 +158,9 @@ defmodule Linx.Process do
 
   Paths are the VM's, also when the workload's root is another one. A fifo whose other end is not open, or a socket whose
   listener is behind, keeps the workload waiting for it, before its exec, and the session's verbs not. Output is read only as fast as the owner takes it:
-  an owner that stops reading stops the workload, not the VM.
+  an owner that stops reading stops the workload, not the VM, and `wait/1` then waits for ever. How long the owner's mailbox
+  is for other reasons costs the session nothing; while it holds more than 16 messages output comes more slowly, at some
+  megabytes a second. The terminal is one of the VM's devpts, which a container with another one has no name for.
 
       iex> {:ok, session} = Linx.Process.spawn(argv: ["/bin/true"], auto_proceed: true)
       iex> Linx.Process.wait(session)
@@ -418,6 +420,9 @@ defmodule Linx.Process do
     * `{:error, :no_process}`: the session itself is gone.
 
   Any number of processes may wait, before or after the end.
+
+  Waiting reads nothing. A workload whose output goes to the caller, through pipes or a terminal, ends when that is read;
+  above some hundred kilobytes it stands still until then, and so does whoever waits before reading. `run/1` does both.
   """
   @spec wait(t(), timeout()) :: {:ok, outcome()} | {:error, term()}
   def wait(session, timeout \\ :infinity)
@@ -462,7 +467,7 @@ defmodule Linx.Process do
   Types `bytes` into the workload's terminal.
 
   Never waits: what the terminal does not take at once is kept and follows in order. `{:error, :busy}` above 64 MiB of
-  that, `{:error, :no_pty}` without a terminal, `{:error, :no_process}` after the end. A terminal in line mode drops
+  that, where each call counts for 64 bytes more than it writes, `{:error, :no_pty}` without a terminal, `{:error, :no_process}` after the end. A terminal in line mode drops
   what goes beyond 4095 bytes of a line (termios(3)).
   """
   @spec pty_write(t(), iodata()) :: :ok | {:error, term()}

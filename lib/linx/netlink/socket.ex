@@ -84,6 +84,9 @@ defmodule Linx.Netlink.Socket do
   namespace too: the port program joins both and hands the socket out. Who made a user namespace may do all that root may
   in there.
 
+  An open socket keeps its network namespace, and the links in it, beyond the end of every process there. Close it when the
+  namespace is to go.
+
   A namespace or socket that cannot be had is `{:error, %Linx.Netlink.Error{}}` with the failing step in `stage`. A
   session that is not up yet or is over is `{:error, :not_ready}` or `{:error, :no_process}`. A `netns` of another
   shape raises `ArgumentError`.
