@@ -1,6 +1,7 @@
 //! One job in other namespaces, for a caller with several threads (`linx_sys::job`): standard input is the socket
 //! that it comes through and that the answer goes to.
 
+use linx_sys::Stage;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::stdio::stdin;
 
@@ -10,5 +11,9 @@ pub fn run() -> Result<(), Errno> {
     // It is going to be seen from inside other namespaces: nothing of the VM's may be found in it.
     close_above(3, None)?;
     let socket = fcntl_dupfd_cloexec(stdin(), 3)?;
-    linx_sys::job::serve(socket).map_err(|fault| Errno::from_raw_os_error(fault.errno))
+    let served = match crate::image::plain() {
+        Some(errno) => linx_sys::job::refuse(socket, Stage::Image.fault(errno)),
+        None => linx_sys::job::serve(socket),
+    };
+    served.map_err(|fault| Errno::from_raw_os_error(fault.errno))
 }

@@ -15,6 +15,7 @@ pub mod enter;
 pub mod environment;
 pub mod etf;
 pub mod frame;
+pub mod image;
 pub mod init;
 pub mod input;
 pub mod job;

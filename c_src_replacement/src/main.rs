@@ -40,7 +40,8 @@ static ALLOCATOR: Allocator = Allocator;
 
 #[expect(unsafe_code, reason = "the name is the C library's")]
 #[unsafe(no_mangle)]
-pub extern "C" fn main(arguments: i32) -> i32 {
+pub extern "C" fn main(arguments: i32, values: *const *const std::ffi::c_char) -> i32 {
+    linx_agent::image::protect(values);
     // The port starts it without an argument; with one it is to do a single job in other namespaces.
     let outcome = match arguments {
         0 | 1 => linx_agent::run(),

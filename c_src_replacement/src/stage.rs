@@ -37,6 +37,7 @@ stages! {
     OpenNsNet => "open_ns_net",
     OpenNsTime => "open_ns_time",
     OpenNsPid => "open_ns_pid",
+    Image => "image",
     CompareNs => "compare_ns",
     SetnsUser => "setns_user",
     SetnsMnt => "setns_mnt",

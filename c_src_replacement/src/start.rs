@@ -14,6 +14,7 @@ use crate::child::{self, Plan};
 use crate::clone::{Side, clone3};
 use crate::enter::Target;
 use crate::environment::{Forget, forget};
+use crate::image;
 use crate::page::Page;
 use crate::request::Request;
 use crate::stage::{Fault, Stage};
@@ -38,6 +39,7 @@ pub struct Started {
 /// Makes the child that `request` asks for. In the child this does not return.
 pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
     let Request { target, options } = request;
+    image::check(target.is_some(), &options)?;
     let target = target
         .map(|pid| Target::open(pid, options.namespaces))
         .transpose()?;

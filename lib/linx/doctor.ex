@@ -8,7 +8,7 @@ defmodule Linx.Doctor do
   machine's own links, tables and mounts are not touched. Nothing is sent over a network.
   """
 
-  alias Linx.Doctor.{Finding, Machine, Network}
+  alias Linx.Doctor.{Agent, Finding, Machine, Network}
 
   @doc """
   The findings, area by area, in the order in which they are printed. Never raises for want of a privilege, a feature or a
@@ -21,7 +21,9 @@ defmodule Linx.Doctor do
   def report do
     # In a process of its own, which the sessions' messages go to.
     {pid, ref} =
-      spawn_monitor(fn -> exit({:findings, Machine.findings() ++ Network.findings()}) end)
+      spawn_monitor(fn ->
+        exit({:findings, Machine.findings() ++ Agent.findings() ++ Network.findings()})
+      end)
 
     receive do
       {:DOWN, ^ref, :process, ^pid, {:findings, findings}} -> findings

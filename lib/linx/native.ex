@@ -209,8 +209,19 @@ defmodule Linx.Native do
 
   # -- process ---------------------------------------------------------------------------------------------------------
 
-  @spec process_image(Path.t()) :: {:ok, {fd :: non_neg_integer(), reference()}} | fault()
+  @opaque image :: reference()
+
+  @spec process_image(Path.t()) :: {:ok, {:sealed | :read_only, image()}} | fault()
   def process_image(_path), do: not_loaded()
+
+  @spec process_image_path(image()) :: {:ok, binary()} | fault()
+  def process_image_path(_image), do: not_loaded()
+
+  @spec process_calls() ::
+          {{memfd_create :: non_neg_integer(), clone3 :: non_neg_integer(),
+            close_range :: non_neg_integer()},
+           {number_in_proc :: non_neg_integer(), pid :: pos_integer()}}
+  def process_calls, do: not_loaded()
 
   @spec process_continue(pos_integer()) :: :ok | fault()
   def process_continue(_pid), do: not_loaded()

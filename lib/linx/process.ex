@@ -52,6 +52,7 @@ defmodule Linx.Process do
   | `:dumpable`, `:descriptors`, `:signals` | hiding the child from whoever enters its namespaces (PR_SET_DUMPABLE(2const)), closing what it does not get, its dispositions and mask |
   | `:init` | the reaper of `init: true`: starting it, or taking away what it does not need |
   | `:open_ns_<type>`, `:setns_<type>`, `:fork` | `enter/2`: finding, joining, and the clone after it; `<type>` is user, mnt, uts, ipc, cgroup, net, time or pid |
+  | `:image` | `enter/2`, and `init: true` of a workload with ids that may write to the agent's file: the agent runs from a plain file, since the machine allows neither memory that may be executed nor a mount of its own; the errno is memfd_create(2)'s |
   | `:compare_ns` | `enter/2`: whether a namespace of the target is the VM's own cannot be found out |
   | `:stdio` | the workload's descriptors: a socket, a file, the controlling terminal |
   | `:keyring` | an empty session keyring for a workload with namespaces or ids of its own |

@@ -1,32 +1,48 @@
-//! The port program: its sealed image, and waking it up.
+//! The agent: its image, waking it up, and the calls that it needs.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use linx_sys::image;
+use linx_sys::image::{Image, Protection};
 use linx_sys::pin::Pin;
-use rustler::{Binary, NifResult, Resource, ResourceArc};
+use linx_sys::probe;
+use rustler::{Binary, NifResult, Resource, ResourceArc, atoms};
 
-use crate::reply::{Reply, Value};
+use crate::reply::{Bytes, Reply, Value};
 
-/// Keeps the descriptor open, and closes it with the last reference.
+atoms! { sealed, read_only }
+
+/// Keeps the image open, and closes it with the last reference.
 #[derive(Debug)]
-pub struct ImageResource(#[expect(dead_code, reason = "held for its Drop")] OwnedFd);
+pub struct ImageResource(Image);
 
 #[rustler::resource_impl]
 impl Resource for ImageResource {}
 
-/// The descriptor's number, and what keeps it open.
-type Image = (i32, ResourceArc<ImageResource>);
-
 #[rustler::nif(schedule = "DirtyIo")]
-fn process_image(path: Binary) -> NifResult<Reply<Value<Image>>> {
+fn process_image(path: Binary) -> Reply<Value<(rustler::Atom, ResourceArc<ImageResource>)>> {
     let path = Path::new(OsStr::from_bytes(path.as_slice()));
-    Ok(Reply(image::sealed_copy(path).map(|image| {
-        Value((image.as_raw_fd(), ResourceArc::new(ImageResource(image))))
-    })))
+    Reply(Image::new(path).map(|image| {
+        let protection = match image.protection() {
+            Protection::Sealed => sealed(),
+            Protection::ReadOnly => read_only(),
+        };
+        Value((protection, ResourceArc::new(ImageResource(image))))
+    }))
+}
+
+#[rustler::nif]
+fn process_image_path(image: ResourceArc<ImageResource>) -> Reply<Value<Bytes>> {
+    let path = image.0.path();
+    Reply(path.map(|path| Value(Bytes(path.as_os_str().as_bytes().to_vec()))))
+}
+
+/// `{memfd_create, clone3, close_range}`, each 0 or its errno, and `{number in /proc, number in its pid namespace}` of the
+/// VM, the first 0 where the `/proc` in view does not show it.
+#[rustler::nif]
+fn process_calls() -> ((i32, i32, i32), (u32, u32)) {
+    (probe::calls(), (probe::number(), std::process::id()))
 }
 
 #[rustler::nif]

@@ -33,6 +33,7 @@ stages! {
     CompareNs => "compare_ns",
     Create => "create",
     Fork => "fork",
+    Image => "image",
     Ioctl => "ioctl",
     List => "list",
     Mount => "mount",

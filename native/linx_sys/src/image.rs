@@ -1,28 +1,178 @@
-//! A program in memory that nobody can write to.
+//! A program that nobody can write to.
+//!
+//! A process that joins a container runs the program's image until its exec, and whoever is root in there reaches that
+//! file through `/proc/<pid>/exe` (CVE-2019-5736). So the program is executed from sealed memory, or, where the machine
+//! forbids that (`vm.memfd_noexec`, a filter), through a mount of its file that is read-only and in nobody's tree.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, memfd_create};
+use rustix::fs::{
+    CWD, MemfdFlags, Mode, OFlags, SealFlags, fchmod, fcntl_add_seals, fstat, memfd_create, open,
+    stat,
+};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::mount::{OpenTreeFlags, open_tree};
 
 use crate::fault::{Fault, Stage};
+use crate::pidfd::own_number;
 
-/// Copies the file at `path` to a `memfd_create(2)` that can be executed by its owner and changed by nobody, root
-/// included: whoever runs it may be in a container whose root would overwrite a plain file (CVE-2019-5736).
+/// `MOUNT_ATTR_RDONLY` (linux/mount.h).
+const MOUNT_ATTR_RDONLY: u64 = 1;
+
+/// What keeps the image from being overwritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    Sealed,
+    ReadOnly,
+}
+
+/// An image that nobody can write to, root included.
+#[derive(Debug)]
+pub struct Image {
+    file: OwnedFd,
+    protection: Protection,
+}
+
+impl Image {
+    /// Of the program at `path`: in sealed memory, else behind a read-only mount. The fault is that of the memory, which
+    /// says what the machine's policy is.
+    pub fn new(path: &Path) -> Result<Self, Fault> {
+        let refused = match sealed_copy(path) {
+            Ok(file) => {
+                let protection = Protection::Sealed;
+                return Ok(Self { file, protection });
+            }
+            Err(refused) => refused,
+        };
+        let file = read_only(path).map_err(|_| refused)?;
+        let protection = Protection::ReadOnly;
+        Ok(Self { file, protection })
+    }
+
+    pub fn protection(&self) -> Protection {
+        self.protection
+    }
+
+    pub fn file(&self) -> &OwnedFd {
+        &self.file
+    }
+
+    /// The path by which other processes of this user execute it: the caller's own number in the `/proc` in view, if what
+    /// lies there is this image. EXDEV where it is something else.
+    pub fn path(&self) -> Result<PathBuf, Fault> {
+        let stage = Stage::Image;
+        let number = own_number(stage)?;
+        // Text for execve(2), proven below to name this file.
+        let mut path = PathBuf::from("/proc");
+        path.push(number.to_string());
+        path.push("fd");
+        path.push(self.file.as_raw_fd().to_string());
+        let found = retry_on_intr(|| stat(&path)).map_err(stage.errno())?;
+        let ours = fstat(&self.file).map_err(stage.errno())?;
+        if (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino) {
+            Ok(path)
+        } else {
+            Err(stage.fault(libc::EXDEV))
+        }
+    }
+}
+
+/// Copies the file at `path` to a `memfd_create(2)` that can be executed by its owner and changed by nobody.
 pub fn sealed_copy(path: &Path) -> Result<OwnedFd, Fault> {
     let mut source = File::open(path).map_err(Stage::Open.errno())?;
-    let image = memfd_create(
-        c"linx_process",
-        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::EXEC,
-    )
-    .map_err(Stage::Create.errno())?;
-    let mut target = File::from(image);
+    let mut target = File::from(executable_memory().map_err(Stage::Create.errno())?);
     io::copy(&mut source, &mut target).map_err(Stage::Write.errno())?;
     let image = OwnedFd::from(target);
     fchmod(&image, Mode::RUSR | Mode::XUSR).map_err(Stage::Create.errno())?;
     let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     fcntl_add_seals(&image, seals).map_err(Stage::Create.errno())?;
     Ok(image)
+}
+
+/// EACCES where `vm.memfd_noexec` is 2.
+pub fn executable_memory() -> rustix::io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match memfd_create(c"linx_process", flags | MemfdFlags::EXEC) {
+        // Before Linux 6.3 no flag says what all memory may.
+        Err(Errno::INVAL) => memfd_create(c"linx_process", flags),
+        other => other,
+    }
+}
+
+/// The file at `path` through a mount of its own, which is in nobody's tree.
+fn read_only(path: &Path) -> Result<OwnedFd, Fault> {
+    let stage = Stage::Mount;
+    let source =
+        open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(stage.errno())?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(CWD, path, flags).map_err(stage.errno())?;
+    set_read_only(&tree).map_err(stage.errno())?;
+    let identity = |file: &OwnedFd| fstat(file).map(|found| (found.st_dev, found.st_ino));
+    if identity(&source) == identity(&tree) {
+        Ok(tree)
+    } else {
+        Err(stage.fault(libc::EXDEV))
+    }
+}
+
+#[expect(unsafe_code, reason = "no crate wraps mount_setattr(2)")]
+fn set_read_only(tree: &OwnedFd) -> io::Result<()> {
+    // struct mount_attr: set, clear, propagation, userns_fd.
+    let attributes = [MOUNT_ATTR_RDONLY, 0, 0, 0];
+    // SAFETY: the kernel reads an empty path and the four words of a struct mount_attr, both of which outlive the call.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            attributes.as_ptr(),
+            size_of_val(&attributes),
+        )
+    };
+    match answer {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::Command;
+
+    use super::*;
+
+    const PROGRAM: &str = "/bin/true";
+
+    #[test]
+    fn a_sealed_copy_cannot_be_written_and_can_be_run() {
+        let image = Image::new(Path::new(PROGRAM)).unwrap();
+        assert_eq!(image.protection(), Protection::Sealed);
+        let path = image.path().unwrap();
+        let opened = File::options().write(true).open(&path);
+        assert!(opened.and_then(|mut file| file.write_all(b"x")).is_err());
+        assert!(Command::new(path).status().unwrap().success());
+    }
+
+    #[test]
+    #[ignore = "needs CAP_SYS_ADMIN"]
+    fn behind_a_read_only_mount_it_cannot_be_written_and_can_be_run() {
+        let file = std::env::temp_dir().join(format!("linx-image-{}", std::process::id()));
+        std::fs::copy(PROGRAM, &file).unwrap();
+        let image = Image {
+            file: read_only(&file).unwrap(),
+            protection: Protection::ReadOnly,
+        };
+        let path = image.path().unwrap();
+        let refused = File::options().write(true).open(&path).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EROFS));
+        // Its own path can, which is what the mount is for.
+        File::options().write(true).open(&file).unwrap();
+        assert!(Command::new(path).status().unwrap().success());
+        std::fs::remove_file(file).unwrap();
+    }
 }

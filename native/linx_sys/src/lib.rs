@@ -11,6 +11,7 @@ pub mod netlink;
 pub mod ns;
 pub mod pidfd;
 pub mod pin;
+pub mod probe;
 pub mod procfs;
 pub mod sysctl;
 pub mod tty;

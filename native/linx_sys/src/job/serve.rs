@@ -42,6 +42,12 @@ pub fn serve(socket: OwnedFd) -> Result<(), Fault> {
     }
 }
 
+/// The port program's part where it must not do a job: answers why.
+pub fn refuse(socket: OwnedFd, fault: Fault) -> Result<(), Fault> {
+    let _job = receive_job(&socket)?;
+    answer(socket, &Err(fault))
+}
+
 enum Served {
     Here(Result<Outcome, Fault>),
     InChild,
