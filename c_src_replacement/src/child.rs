@@ -93,6 +93,9 @@ fn prepare(plan: &Plan, socket: &OwnedFd, devnull: &OwnedFd) -> Result<(), Fault
         hide()?;
     }
     hold_only(socket, devnull).map_err(Stage::Descriptors.errno())?;
+    if plan.options.propagation != 0 {
+        crate::propagation::set(plan.options.propagation).map_err(Stage::Propagation.errno())?;
+    }
     signals::undo().map_err(Stage::Signals.errno())
 }
 

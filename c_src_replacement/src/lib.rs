@@ -24,6 +24,7 @@ pub mod kill;
 pub mod last_words;
 pub mod output;
 pub mod page;
+mod propagation;
 pub mod pty;
 pub mod report;
 pub mod request;

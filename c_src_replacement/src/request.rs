@@ -33,6 +33,8 @@ pub struct Options {
     /// Do not stop at the checkpoint.
     pub auto_proceed: bool,
     pub cgroup: Option<CString>,
+    /// MS_* that every mount of a new mount namespace is given; 0 leaves them.
+    pub propagation: u32,
     /// So much output may be sent before more is granted.
     pub credit: u64,
 }
@@ -108,6 +110,7 @@ impl Options {
             init: false,
             auto_proceed: false,
             cgroup: None,
+            propagation: 0,
             credit: 0,
         };
         for _ in 0..reader.map()? {
@@ -127,6 +130,7 @@ impl Options {
                 b"auto_proceed" => options.auto_proceed = reader.boolean()?,
                 b"init" => options.init = reader.boolean()?,
                 b"credit" => options.credit = reader.int()?,
+                b"propagation" => options.propagation = reader.int()?,
                 b"cgroup" => options.cgroup = Some(string(reader)?),
                 _ => return Err(Malformed),
             }

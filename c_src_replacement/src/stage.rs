@@ -49,6 +49,7 @@ stages! {
     SetnsPid => "setns_pid",
     Stdio => "stdio",
     Rlimit => "rlimit",
+    Propagation => "propagation",
     Chdir => "chdir",
     CapDropBounding => "cap_drop_bounding",
     CapSetThread => "cap_set_thread",

@@ -1,5 +1,6 @@
 //! From a request to a child on its way to the checkpoint.
 
+use std::ffi::CStr;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -37,6 +38,17 @@ pub struct Started {
 }
 
 /// Makes the child that `request` asks for. In the child this does not return.
+/// A directory of another file system is EXDEV: the clone would only say EBADF.
+fn open_cgroup(path: &CStr) -> Result<OwnedFd, Fault> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = open(path, flags, Mode::empty()).map_err(Stage::Cgroup.errno())?;
+    match linx_sys::cgroup::is_on_cgroup2(directory.as_fd()) {
+        Ok(true) => Ok(directory),
+        Ok(false) => Err(Stage::Cgroup.fault(libc::EXDEV)),
+        Err(fault) => Err(Stage::Cgroup.fault(fault.errno)),
+    }
+}
+
 pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
     let Request { target, options } = request;
     image::check(target.is_some(), &options)?;
@@ -44,10 +56,7 @@ pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
         .map(|pid| Target::open(pid, options.namespaces))
         .transpose()?;
     let cgroup = match &options.cgroup {
-        Some(path) => {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            Some(open(path, flags, Mode::empty()).map_err(Stage::Cgroup.errno())?)
-        }
+        Some(path) => Some(open_cgroup(path)?),
         None => None,
     };
     if options.env.is_some() {

@@ -18,6 +18,14 @@ defmodule Linx.Cgroup do
   A limit exists only where its controller is enabled in the parent's `cgroup.subtree_control`: see
   `enable_controllers/2`. Where it is not, a setter's error is `:enoent`.
 
+  ## Where there is no cgroup
+
+  `/sys/fs/cgroup` may be a plain directory (a container without its mount) or the root of version 1, and a path may lead
+  anywhere. Each verb therefore looks at the file system first (statfs(2)): outside cgroup2 it is
+  `{:error, %Linx.Cgroup.Error{errno: :not_cgroup2}}`, and nothing is made, read or written. The one exception is a temporary
+  directory, below `System.tmp_dir!/0` or a folder called `tmp` such as ExUnit's: there plain files stand in for a cgroup's, for
+  a test on a machine without one. They limit nothing.
+
   ## Errors
 
   `{:error, %Linx.Cgroup.Error{}}` carries the kernel's errno and the file. A path that is not absolute, and a value that
@@ -26,7 +34,7 @@ defmodule Linx.Cgroup do
   Source: Documentation/admin-guide/cgroup-v2.rst, cgroups(7).
   """
 
-  alias Linx.Cgroup.{Error, Events, Keyed, Pressure, Stats}
+  alias Linx.Cgroup.{Error, Events, Keyed, Native, Pressure, Stats}
   alias Linx.{KernelFile, Procfs}
 
   @typedoc "The absolute path of a cgroup's directory."
@@ -34,6 +42,9 @@ defmodule Linx.Cgroup do
 
   @typedoc "Bytes a second (`:rbps`, `:wbps`) and operations a second (`:riops`, `:wiops`), each a number or `:max`."
   @type io_limit() :: {:rbps | :wbps | :riops | :wiops, pos_integer() | :max}
+
+  # A week.
+  @longest 604_800_000
 
   # -- directories -------------------------------------------------------------------------------------------------------
 
@@ -44,13 +55,18 @@ defmodule Linx.Cgroup do
 
       {:ok, cg} = Linx.Cgroup.create("/sys/fs/cgroup/myorg")
 
-  Errors worth matching: `:enoent` (no parent), `:eacces` and `:eperm`, `:eagain` (the hierarchy's limit on their number).
+  Errors worth matching: `:enoent` (no parent), `:not_cgroup2` (a directory of another file system: nothing is made),
+  `:eacces` and `:eperm`, `:eagain` (the hierarchy's limit on their number).
   Source: cgroup-v2.rst, "Organizing Processes and Threads".
   """
   @spec create(Path.t()) :: {:ok, cgroup()} | {:error, Error.t()}
   def create(path) do
     path = path |> IO.chardata_to_string() |> whole()
 
+    with :ok <- new_place(path), do: make(path)
+  end
+
+  defp make(path) do
     case File.mkdir(path) do
       :ok ->
         {:ok, path}
@@ -63,14 +79,70 @@ defmodule Linx.Cgroup do
     end
   end
 
+  # That which is there, or the directory that it would be made in. What is neither is left to mkdir(2), which says so.
+  defp new_place(path) do
+    case Native.check(path) do
+      {:error, :not_cgroup2} ->
+        error(:not_cgroup2, path, :create)
+
+      :ok ->
+        :ok
+
+      {:error, _absent} ->
+        if Native.check(Path.dirname(path)) == {:error, :not_cgroup2},
+          do: error(:not_cgroup2, path, :create),
+          else: :ok
+    end
+  end
+
   @doc """
   Removes the cgroup at `path`.
 
-  Errors worth matching: `:ebusy` (a process or a child cgroup is in it; a zombie is not), `:enoent`. Source: rmdir(2),
-  cgroup-v2.rst.
+  The processes of a cgroup that was killed, or of a session that has ended, may be on their way out still. With
+  `timeout: ms` this waits so long for the last of them: for the kernel's notice of a change of `cgroup.events`, not by trying
+  again and again. A child cgroup is not waited for.
+
+      :ok = Linx.Cgroup.kill(cg)
+      :ok = Linx.Cgroup.destroy(cg, timeout: 500)
+
+  Errors worth matching: `:ebusy` (a process or a child cgroup is in it; a zombie is not), `:enoent`, `:not_cgroup2`. Source:
+  rmdir(2), poll(2), cgroup-v2.rst, "cgroup.events".
   """
-  @spec destroy(cgroup()) :: :ok | {:error, Error.t()}
-  def destroy(path), do: path |> whole() |> File.rmdir() |> result(path, :destroy)
+  @spec destroy(cgroup(), timeout: non_neg_integer()) :: :ok | {:error, Error.t()}
+  def destroy(path, opts \\ []) do
+    path = whole(path)
+    [timeout: timeout] = Keyword.validate!(opts, timeout: 0)
+
+    if not (is_integer(timeout) and timeout in 0..@longest),
+      do: raise(ArgumentError, ":timeout is a number of milliseconds, got: #{inspect(timeout)}")
+
+    with :ok <- place(path, path, :destroy),
+         do: path |> remove(deadline(timeout)) |> result(path, :destroy)
+  end
+
+  defp remove(path, deadline) do
+    with {:error, :ebusy} <- File.rmdir(path),
+         true <- now() < deadline,
+         {:left, true} <- {:left, Native.await_empty(path, deadline - now())} do
+      # A process that came meanwhile is waited for as well; a child cgroup is not.
+      case File.rmdir(path) do
+        {:error, :ebusy} ->
+          if populated?(path), do: remove(path, deadline), else: {:error, :ebusy}
+
+        answer ->
+          answer
+      end
+    else
+      {:left, false} -> {:error, :ebusy}
+      false -> {:error, :ebusy}
+      answer -> answer
+    end
+  end
+
+  defp populated?(path), do: match?({:ok, %Events{populated: true}}, events(path))
+
+  defp deadline(timeout), do: now() + timeout
+  defp now, do: System.monotonic_time(:millisecond)
 
   @doc """
   Moves a process, with all its threads, to `cg`. What it starts from then on is born there.
@@ -351,24 +423,38 @@ defmodule Linx.Cgroup do
   defp put(cg, file, data, operation) do
     path = path(cg, file)
 
-    case KernelFile.write(path, data) do
-      :ok -> :ok
+    with :ok <- place(cg, path, operation),
+         :ok <- KernelFile.write(path, data) do
+      :ok
+    else
+      {:error, %Error{} = error} -> {:error, error}
       {:error, errno} -> error(errno, path, operation)
+    end
+  end
+
+  # Also for a cgroup that is not there: its file says that.
+  defp place(cg, path, operation) do
+    case Native.check(cg) do
+      {:error, :not_cgroup2} -> error(:not_cgroup2, path, operation)
+      _ -> :ok
     end
   end
 
   defp slurp(cg, file, operation) do
     path = path(cg, file)
 
-    case KernelFile.read(path) do
-      {:ok, content} -> {:ok, content}
+    with :ok <- place(cg, path, operation),
+         {:ok, content} <- KernelFile.read(path) do
+      {:ok, content}
+    else
+      {:error, %Error{} = error} -> {:error, error}
       {:error, errno} -> error(errno, path, operation)
     end
   end
 
   # What cannot be read has nothing to tell.
   defp content(cg, file) do
-    case slurp(cg, file, :stats) do
+    case KernelFile.read(path(cg, file)) do
       {:ok, content} -> content
       {:error, _} -> ""
     end
@@ -382,9 +468,11 @@ defmodule Linx.Cgroup do
   end
 
   defp directory(cg) do
-    case :file.list_dir(whole(cg)) do
-      {:ok, _} -> :ok
-      {:error, errno} -> error(errno, cg, :stats)
+    with :ok <- place(whole(cg), cg, :stats) do
+      case :file.list_dir(cg) do
+        {:ok, _} -> :ok
+        {:error, errno} -> error(errno, cg, :stats)
+      end
     end
   end
 

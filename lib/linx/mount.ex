@@ -2,7 +2,8 @@ defmodule Linx.Mount do
   @moduledoc """
   Mounts: what a process sees as its file system tree.
 
-  The verbs are the kernel's classic calls, mount(2), umount2(2) and pivot_root(2), and `list/1` reads the mount table.
+  The verbs are the kernel's classic calls, mount(2), umount2(2) and pivot_root(2), and mount_setattr(2); `list/1` reads the
+  mount table.
   They do not parse `/etc/fstab`, choose no file system type and create no directories.
 
       {:ok, mounts} = Linx.Mount.list()
@@ -18,6 +19,10 @@ defmodule Linx.Mount do
     * a session of `Linx.Process`: that of its workload. A pid is a number that the kernel gives out again; a session
       cannot be mistaken, so prefer it. Once its process has ended a verb gives `{:error, :no_process}`, before it has
       one `{:error, :not_ready}`.
+
+  The mount namespace that `Linx.Process.spawn/1` makes is private, unless its option `:propagation` says otherwise: what is
+  mounted there stays there. In another that shares its mounts with the host's (see `propagation` of `list/1`'s entries) a
+  mount appears on the host too, and stays there when the namespace ends.
 
   The call is made on a thread that is started for it, joins and ends; what the kernel refuses to a thread (joining a
   user namespace, for a VM without root; mounting a `proc` for another pid namespace) a small program does. No thread of
@@ -35,7 +40,8 @@ defmodule Linx.Mount do
     * `root: dir` draws that line: the target is then a path inside `dir`, and symlinks are followed inside it;
     * `no_symlinks: true` refuses every symlink, in the source of a bind too.
 
-  The source of a bind or a move is looked up by the same thread in the same namespace, its symlinks followed. But the
+  The source of a bind or a move is looked up by the same thread in the same namespace, its symlinks followed; one that is
+  named below `root: dir` stays inside `dir`, as the target does. But the
   magic links of `/proc` lead a thread of the VM back to the host, so none is followed on the way (`:eloop`), except the
   last one of a path that has no other symlink: `/proc/<pid>/ns/net` can be bound.
 
@@ -44,9 +50,13 @@ defmodule Linx.Mount do
   ## File systems that do not answer
 
   A path may lead through a file system whose daemon or server hangs, in somebody else's namespace on purpose. Then a
-  verb waits as long as the kernel does. After a quarter of a second it holds no scheduler of the VM, not a dirty one
-  either: call it in a process that may be given up, and end that, as a `Task` with a timeout does. The thread that waits
-  in its place ends with the file system's answer, or its connection.
+  verb waits as long as the kernel does, on a thread of a pool of Linx's. At most four of the VM's dirty I/O threads wait with
+  it, for a quarter of a second, and for ten milliseconds while an earlier verb is late: file operations of the VM go on
+  however many verbs hang. Call such a verb in a process that may be given up, and end that, as a `Task` with a timeout does.
+
+  The pool runs up to 128 verbs in one target's namespaces at the same time, and queues more; a caller that dies leaves the
+  queue or gives up its place. The thread of a verb ends with the file system's answer, or its connection. Of such threads
+  there are at most 512 in a VM: at that bound a verb is `operation: :thread`, `:eagain`.
 
   ## Errors
 
@@ -57,7 +67,7 @@ defmodule Linx.Mount do
   Source: mount(2), umount2(2), pivot_root(2), mount_namespaces(7), path_resolution(7), openat2(2).
   """
 
-  alias Linx.Mount.{Entry, Error, Flags, Mountinfo, Native}
+  alias Linx.Mount.{Attributes, Entry, Error, Flags, Idmap, Mountinfo, Native, Request}
   alias Linx.{Errno, KernelFile, Procfs, Target}
 
   @typedoc "Whose mount table: that of a process, of a session's workload, or a file in mountinfo's format."
@@ -71,6 +81,7 @@ defmodule Linx.Mount do
           Error.t() | {:bad_flag, atom()} | {:bad_in, term()} | :not_ready | :no_process
 
   @mount_keys [:flags, :data, :create, :in, :root, :no_symlinks]
+  @bind_keys [:idmap | @mount_keys]
 
   @doc """
   Mounts `source` at `target` as file system type `fstype`.
@@ -106,20 +117,48 @@ defmodule Linx.Mount do
     do: mount(source, target, fstype, [], options(opts, @mount_keys))
 
   defp mount(source, target, fstype, implied, opts) do
-    with {:ok, flags} <- Flags.mount(implied ++ opts[:flags]),
+    with {:ok, call} <- Request.call(implied ++ opts[:flags]),
          {:ok, place} <- Target.resolve(opts[:in]) do
-      new = if Flags.new?(flags), do: fstype, else: ""
-      what = {path(source), path(target), path(fstype), flags, opts[:data]}
+      check_data(implied ++ opts[:flags], opts[:data])
 
-      place
-      |> Native.places(new)
-      |> Native.mount_at(what, opts[:create], lookup(opts))
+      call(call, {path(source), path(target), path(fstype)}, opts, place)
       |> answer(place, target)
       |> Error.about_source(
         source,
         if(opts[:root] == nil and opts[:in] == :self, do: File.exists?(target))
       )
     end
+  end
+
+  defp call({:mount, flags}, what, %{idmap: idmap} = opts, place) when idmap != nil,
+    do: call({:bind, {0, 0, 0, Flags.recursive?(flags)}}, what, opts, place)
+
+  defp call({:mount, flags}, {source, target, fstype}, opts, place) do
+    new = if Flags.new?(flags), do: fstype, else: ""
+    what = {source, target, fstype, flags, opts[:data]}
+
+    place
+    |> Native.places(new)
+    |> Native.mount_at(what, opts[:create], lookup(opts))
+  end
+
+  defp call({:bind, attributes}, {source, target, _fstype}, opts, place) do
+    Idmap.with_target(opts[:idmap], fn idmap ->
+      what = {source, target, opts[:create]}
+      place |> Native.places() |> Native.bind_at(what, attributes, idmap, lookup(opts))
+    end)
+  end
+
+  defp call({:setattr, attributes}, {_source, target, _fstype}, opts, place) do
+    Idmap.with_target(opts[:idmap], fn idmap ->
+      place |> Native.places() |> Native.setattr_at(target, attributes, idmap, lookup(opts))
+    end)
+  end
+
+  # Options of a file system, for a mount that is made from another: the kernel looks at none of them.
+  defp check_data(flags, data) do
+    if data != "" and (:bind in flags or :move in flags),
+      do: raise(ArgumentError, ":data means nothing to a bind or a move")
   end
 
   @doc """
@@ -152,40 +191,105 @@ defmodule Linx.Mount do
   @doc """
   Makes the tree at `source` appear at `target` too.
 
-  Takes the options of `mount/4`. `flags: [:rec]` takes the mounts below `source` along. The kernel applies no other
-  flag to a new bind: to make it read-only, follow with `remount/2` and `flags: [:bind, :ro]`.
+  Takes the options of `mount/4` but `:data`. `flags: [:rec]` takes the mounts below `source` along. Of the other flags those
+  are taken that belong to one mount: `:ro`, `:nosuid`, `:nodev`, `:noexec`, `:noatime`, `:nodiratime`, `:relatime`,
+  `:strictatime` and `:nosymfollow`. The new mount has them before anybody can reach it, with `:rec` those below it too. A flag
+  of the file system's, such as `:sync`, is `{:bad_flag, flag}`: the kernel would drop it without a word.
+
+    * `:idmap` maps the owners of the files, for instance so that a rootfs of root's serves a user namespace: a session (or
+      another `t:in_target/0` but `:self`) whose user namespace is meant, or `[uid: mappings, gid: mappings]` as
+      `Linx.User.setup_maps/2` takes them. A file of user `inside` on the disk is one of user `outside` in the mount. The file
+      system has to support it (most do), and the caller needs CAP_SYS_ADMIN over it.
 
       :ok = Linx.Mount.bind("/srv/data", "/mnt/data")
+      :ok = Linx.Mount.bind("/srv/data", "/mnt/data", flags: [:ro, :nosuid, :rec])
       :ok = Linx.Mount.bind("/dev/null", "/dev/null", root: rootfs, create: true, in: session)
+      :ok = Linx.Mount.bind(rootfs, "/mnt/root", idmap: [uid: [{0, 100_000, 65_536}], gid: [{0, 100_000, 65_536}]])
 
-  `source` is a path in the namespace that `:in` names.
+  `source` is a path in the namespace that `:in` names. One that starts with the directory that `:root` names is meant inside
+  it: then no symlink leads it out.
 
-  Errors: as `mount/4`; `:enoent` may be either path's. Source: mount(2), "Creating a bind mount".
+  Errors: as `mount/4`; `:enoent` may be either path's. With flags or a mapping also `operation: :open_tree`,
+  `:mount_setattr` and `:move_mount`: `:enosys` before Linux 5.12, `:eperm` and `:einval` for what the file system, or a
+  locked mount, does not let change. Nothing is mounted then. Source: mount(2), "Creating a bind mount"; mount_setattr(2),
+  open_tree(2), move_mount(2).
   """
   @spec bind(String.t(), String.t(), keyword()) :: :ok | {:error, failure()}
   def bind(source, target, opts \\ []),
-    do: mount(source, target, "", [:bind], options(opts, @mount_keys))
+    do: made_from(source, target, :bind, options(opts, @bind_keys))
+
+  # Another kind of request beside the verb's own would replace it.
+  defp made_from(source, target, verb, opts) do
+    case is_list(opts[:flags]) and
+           Enum.find([:remount, :bind, :move] -- [verb], &(&1 in opts[:flags])) do
+      flag when flag in [nil, false] -> mount(source, target, "", [verb], opts)
+      flag -> {:error, {:bad_flag, flag}}
+    end
+  end
 
   @doc """
   Gives the mount at `target` new flags.
 
-  Takes `:flags`, `:data`, `:in`, `:root` and `:no_symlinks` of `mount/4`. The flags replace those it had. With `:bind`
-  they are the mount's own, without it the file system's, everywhere that it is mounted. How events travel is not
-  changed here: that is `mount("", target, "", flags: [:private])`.
+  Takes `:flags`, `:data`, `:in`, `:root` and `:no_symlinks` of `mount/4`. The flags replace those it had; `setattr/3` changes
+  those that are named and keeps the others. With `:bind` they are the mount's own (those of `bind/3`; another is
+  `{:bad_flag, flag}`), without it the file system's, everywhere that it is mounted. How events travel is not changed here:
+  that is `mount("", target, "", flags: [:private])`.
+
+  With `:bind` and `:rec` the flags are set on the mount and on every mount below it, and none is taken away: what lies below
+  may be nosuid for a reason. `:rec` without `:bind` is `{:bad_flag, :rec}`.
 
       :ok = Linx.Mount.remount("/mnt/data", flags: [:bind, :ro])
+      :ok = Linx.Mount.remount("/mnt/data", flags: [:bind, :ro, :rec])
 
   Errors: as `mount/4`; `:einval` if nothing is mounted there, `:eperm` also for a flag that is locked, because the mount
-  came from a more privileged namespace. Source: mount(2), "Remounting an existing mount".
+  came from a more privileged namespace: `setattr/3` keeps it. Source: mount(2), "Remounting an existing mount";
+  mount_setattr(2).
   """
   @spec remount(String.t(), keyword()) :: :ok | {:error, failure()}
   def remount(target, opts \\ []),
     do: mount("", target, "", [:remount], options(opts, @mount_keys -- [:create]))
 
   @doc """
+  Changes the attributes of the mount at `target`, and keeps those that are not named (mount_setattr(2), Linux 5.12).
+
+  `attributes` is a list of words of mount(8): `:ro` or `:rw`, `:nosuid` or `:suid`, `:nodev` or `:dev`, `:noexec` or `:exec`,
+  `:nodiratime` or `:diratime`, `:nosymfollow` or `:symfollow`; one of `:relatime`, `:noatime` and `:strictatime`; one of
+  `:private`, `:slave`, `:shared` and `:unbindable`. The file system and its other mounts stay as they are.
+
+  Options:
+
+    * `:recursive`, true to change every mount below as well, all of them or none;
+    * `:idmap`, as for `bind/3`. The kernel maps no mount that is in use, so the mount is covered with a clone of itself that
+      has the mapping and the attributes; `umount/2` uncovers it;
+    * `:in`, `:root`, `:no_symlinks`: see the module's text.
+
+      :ok = Linx.Mount.setattr("/", [:ro], recursive: true, in: session)
+      :ok = Linx.Mount.setattr("/data", [:rw, :noatime], in: session)
+
+  Errors worth matching, with `operation: :mount_setattr`: `:einval` (no mount point), `:eperm` (no CAP_SYS_ADMIN over that
+  namespace, or an attribute that is locked, because the mount came from a more privileged namespace), `:ebusy` (`:ro` while a
+  file is open for writing), `:enosys` (an older kernel). `{:bad_flag, word}` is no attribute, or contradicts one before it; an
+  empty list without `:idmap` raises `ArgumentError`. Source: mount_setattr(2).
+  """
+  @spec setattr(String.t(), [atom()], keyword()) :: :ok | {:error, failure() | term()}
+  def setattr(target, attributes, opts \\ []) do
+    opts = options(opts, [:recursive, :idmap, :in, :root, :no_symlinks])
+
+    if attributes == [] and opts[:idmap] == nil,
+      do: raise(ArgumentError, "no attribute to change")
+
+    with {:ok, attributes} <- Attributes.parse(attributes, opts[:recursive]),
+         {:ok, place} <- Target.resolve(opts[:in]) do
+      {:setattr, attributes}
+      |> call({"", path(target), ""}, opts, place)
+      |> answer(place, target)
+    end
+  end
+
+  @doc """
   Moves the mount at `source`, with what is mounted below it, to `target`.
 
-  Takes the options of `mount/4`.
+  Takes the options of `mount/4` but `:data`; a flag other than `:silent` and `:rec` is `{:bad_flag, flag}`.
 
       :ok = Linx.Mount.move("/mnt/new", "/mnt/data")
 
@@ -194,7 +298,7 @@ defmodule Linx.Mount do
   """
   @spec move(String.t(), String.t(), keyword()) :: :ok | {:error, failure()}
   def move(source, target, opts \\ []),
-    do: mount(source, target, "", [:move], options(opts, @mount_keys))
+    do: made_from(source, target, :move, options(opts, @mount_keys -- [:data]))
 
   @doc """
   Makes `new_root` the root of the mount namespace, and puts the old root at `put_old`.
@@ -266,15 +370,27 @@ defmodule Linx.Mount do
 
   # -- options and answers -----------------------------------------------------------------------------------------------
 
-  @defaults [flags: [], data: "", create: false, in: :self, root: "", no_symlinks: false]
+  @defaults [
+    flags: [],
+    data: "",
+    create: false,
+    in: :self,
+    root: "",
+    no_symlinks: false,
+    recursive: false,
+    idmap: nil
+  ]
 
   defp options(opts, keys) do
     opts |> Keyword.validate!(Keyword.take(@defaults, keys)) |> Enum.each(&check/1)
-    Keyword.merge(@defaults, opts)
+    Map.merge(Map.new(@defaults), Map.new(Enum.reverse(opts)))
   end
 
-  defp check({key, value}) when key in [:create, :no_symlinks] and is_boolean(value), do: :ok
-  defp check({key, _value}) when key in [:flags, :in], do: :ok
+  defp check({key, value})
+       when key in [:create, :no_symlinks, :recursive] and is_boolean(value),
+       do: :ok
+
+  defp check({key, _value}) when key in [:flags, :in, :idmap], do: :ok
   defp check({key, value}) when key in [:data, :root], do: path(value)
 
   defp check({key, value}),
@@ -292,6 +408,9 @@ defmodule Linx.Mount do
   defp lookup(opts), do: {opts[:root], opts[:no_symlinks]}
 
   defp answer(:ok, _place, _path), do: :ok
+
+  # There is no mapping to be had.
+  defp answer({:refused, reason}, _place, _path), do: {:error, reason}
 
   defp answer({:error, {stage, errno}}, place, path) do
     if is_atom(errno) and Target.ended?(place, Errno.code(errno)),

@@ -77,12 +77,25 @@ defmodule Linx.Native do
   @spec pid_of(pin()) :: pos_integer()
   def pid_of(_pin), do: not_loaded()
 
+  # -- late answers ----------------------------------------------------------------------------------------------------
+
+  # Jobs that may hang in the kernel run in a bounded pool of threads (native/linx_sys/src/work.rs). `{:pending, reference}`
+  # is the answer of one that is queued or has not ended yet: `{reference, answer}` is sent to the caller when it has.
+  # `Linx.Pool.Native.await/1` waits for that.
+  @type late(answer) :: answer | {:pending, reference()}
+
+  # -- cgroup ----------------------------------------------------------------------------------------------------------
+
+  @spec cgroup_is(binary()) :: late({:ok, boolean()} | fault())
+  def cgroup_is(_path), do: not_loaded()
+
+  @spec cgroup_wait_empty(binary(), non_neg_integer()) :: late({:ok, boolean()} | fault())
+  def cgroup_wait_empty(_path, _milliseconds), do: not_loaded()
+
   # -- mount -----------------------------------------------------------------------------------------------------------
 
   @type lookup :: {root :: binary(), no_symlinks :: boolean()}
 
-  # `{:pending, reference}`: the kernel has not answered yet, and a thread waits for it. `{reference, answer}` is sent to
-  # the caller when it has.
   @type answer :: :ok | fault()
 
   @spec mount_mount(
@@ -92,16 +105,36 @@ defmodule Linx.Native do
            binary()},
           create :: boolean(),
           lookup()
-        ) :: answer() | {:pending, reference()}
+        ) :: late(answer())
   def mount_mount(_program, _places, _what, _create, _lookup), do: not_loaded()
 
   @spec mount_umount(program(), places(), binary(), non_neg_integer(), lookup()) ::
-          answer() | {:pending, reference()}
+          late(answer())
   def mount_umount(_program, _places, _target, _flags, _lookup), do: not_loaded()
 
-  @spec mount_pivot_root(program(), places(), binary(), binary()) ::
-          answer() | {:pending, reference()}
+  @spec mount_pivot_root(program(), places(), binary(), binary()) :: late(answer())
   def mount_pivot_root(_program, _places, _new_root, _put_old), do: not_loaded()
+
+  # MOUNT_ATTR_* to set and to clear, one of MS_SHARED, MS_SLAVE, MS_PRIVATE and MS_UNBINDABLE or 0, and whether the mounts
+  # below change too.
+  @type attributes ::
+          {set :: non_neg_integer(), clear :: non_neg_integer(), propagation :: non_neg_integer(),
+           recursive :: boolean()}
+
+  # `idmap` has the user namespace of the mount's mapping, or is "".
+  @spec mount_bind(
+          program(),
+          places(),
+          {source :: binary(), target :: binary(), create :: boolean()},
+          attributes(),
+          idmap :: target(),
+          lookup()
+        ) :: late(answer())
+  def mount_bind(_program, _places, _what, _attributes, _idmap, _lookup), do: not_loaded()
+
+  @spec mount_setattr(program(), places(), binary(), attributes(), idmap :: target(), lookup()) ::
+          late(answer())
+  def mount_setattr(_program, _places, _target, _attributes, _idmap, _lookup), do: not_loaded()
 
   # -- netfilter -------------------------------------------------------------------------------------------------------
 
@@ -238,13 +271,14 @@ defmodule Linx.Native do
 
   # -- sysctl ----------------------------------------------------------------------------------------------------------
 
-  @spec sysctl_read(program(), places(), [binary()]) :: {:ok, binary()} | fault()
+  @spec sysctl_read(program(), places(), [binary()]) :: late({:ok, binary()} | fault())
   def sysctl_read(_program, _places, _paths), do: not_loaded()
 
-  @spec sysctl_write(program(), places(), [binary()], binary()) :: :ok | fault()
+  @spec sysctl_write(program(), places(), [binary()], binary()) :: late(:ok | fault())
   def sysctl_write(_program, _places, _paths, _data), do: not_loaded()
 
-  @spec sysctl_list(program(), places(), [binary()]) :: {:ok, [{binary(), binary()}]} | fault()
+  @spec sysctl_list(program(), places(), [binary()]) ::
+          late({:ok, [{binary(), binary()}]} | fault())
   def sysctl_list(_program, _places, _paths), do: not_loaded()
 
   # -- tty -------------------------------------------------------------------------------------------------------------
@@ -304,9 +338,9 @@ defmodule Linx.Native do
 
   # -- procfs ----------------------------------------------------------------------------------------------------------
 
-  @spec procfs_read(pos_integer() | pin(), binary()) :: {:ok, binary()} | fault()
+  @spec procfs_read(pos_integer() | pin(), binary()) :: late({:ok, binary()} | fault())
   def procfs_read(_target, _name), do: not_loaded()
 
-  @spec procfs_write(pos_integer() | pin(), binary(), binary()) :: :ok | fault()
+  @spec procfs_write(pos_integer() | pin(), binary(), binary()) :: late(:ok | fault())
   def procfs_write(_target, _name, _data), do: not_loaded()
 end

@@ -47,9 +47,10 @@ defmodule Linx.Process do
   |---|---|
   | `:posix_openpt`, `:ptsetup`, `:pts_open` | making the terminal |
   | `:pipe2` | pipes and sockets of the session |
-  | `:cgroup` | opening the directory of `:cgroup` |
+  | `:cgroup` | opening the directory of `:cgroup`; EXDEV if it is not on a cgroup2 file system |
   | `:clone` | clone3(2); the parent-death signal |
   | `:dumpable`, `:descriptors`, `:signals` | hiding the child from whoever enters its namespaces (PR_SET_DUMPABLE(2const)), closing what it does not get, its dispositions and mask |
+  | `:propagation` | making the mounts of a new mount namespace private, or what `:propagation` says |
   | `:init` | the reaper of `init: true`: starting it, or taking away what it does not need |
   | `:open_ns_<type>`, `:setns_<type>`, `:fork` | `enter/2`: finding, joining, and the clone after it; `<type>` is user, mnt, uts, ipc, cgroup, net, time or pid |
   | `:image` | `enter/2`, and `init: true` of a workload with ids that may write to the agent's file: the agent runs from a plain file, since the machine allows neither memory that may be executed nor a mount of its own; the errno is memfd_create(2)'s |
@@ -115,7 +116,11 @@ defmodule Linx.Process do
     * `:argv` (required): the workload and its arguments. The first is the absolute path of the file; `PATH` is not
       searched.
     * `:namespaces`: kinds to make fresh, of `t:namespace/0`. Default none. All but `:user` need CAP_SYS_ADMIN, or
-      `:user` beside them.
+      `:user` beside them. The mounts of a new mount namespace are made private: what is mounted there does not appear on
+      the host, nor what is mounted on the host there.
+    * `:propagation`: what the mounts of a new mount namespace are instead: `:slave` (mounts of the host's do appear there),
+      `:shared`, or `:unchanged` (as they were: under a shared `/`, which is what systemd makes, they come and go on both
+      sides, and what the workload's set-up mounts stays on the host). Source: mount_namespaces(7).
     * `:env`: the whole environment as `"KEY=VALUE"` strings. Without it the VM's is inherited, but for
       `RELEASE_COOKIE`. `{:clean, list}` is the list and a default `PATH` unless it has one.
     * `:cwd`: the working directory, as the workload's root sees it. Default: the VM's, or `/` where that lies outside

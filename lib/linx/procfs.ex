@@ -4,6 +4,7 @@ defmodule Linx.Procfs do
   # directory, sees that this is procfs and that the process lives, and opens the file below that.
 
   alias Linx.{Errno, Native, Target}
+  alias Linx.Pool
 
   @type process :: pos_integer() | Linx.Process.t()
   @type failure ::
@@ -31,7 +32,7 @@ defmodule Linx.Procfs do
 
   defp on(process, name, work) do
     with {:ok, target} <- target(process) do
-      case work.(target) do
+      case Pool.Native.await(work.(target)) do
         {:error, {_stage, errno}} -> {:error, failure(target, name, errno)}
         answer -> answer
       end

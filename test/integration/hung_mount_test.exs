@@ -71,6 +71,90 @@ defmodule Linx.Integration.HungMountTest do
     eventually(fn -> threads() <= before end)
   end
 
+  # How long a file read of the VM takes at most, in milliseconds, while `work` goes on in another process.
+  defp slowest_read(work) do
+    task = Task.async(work)
+    slowest = slowest_read(task, 0)
+    Task.await(task, 60_000)
+    slowest
+  end
+
+  defp slowest_read(task, slowest) do
+    {time, {:ok, _}} = :timer.tc(fn -> :file.read_file("/proc/self/stat", [:raw]) end)
+    slowest = max(slowest, div(time, 1000))
+    if Process.alive?(task.pid), do: slowest_read(task, slowest), else: slowest
+  end
+
+  # Verbs that hang, of several kinds and all at once.
+  defp hang_at_once(session, mute, count) do
+    me = self()
+
+    callers =
+      for n <- 1..count do
+        path = Path.join(mute, "at-#{n}")
+
+        verb =
+          case rem(n, 3) do
+            0 -> fn -> Mount.mount("tmpfs", path, "tmpfs", in: session) end
+            1 -> fn -> Mount.bind("/dev/null", path, flags: [:ro], in: session) end
+            2 -> fn -> Mount.setattr(path, [:ro], in: session) end
+          end
+
+        spawn(fn ->
+          receive(do: (:go -> :ok))
+          send(me, {:answer, verb.()})
+        end)
+      end
+
+    for caller <- callers, do: send(caller, :go)
+    callers
+  end
+
+  test "many at once hold no file operation of the VM", %{session: session, mute: mute} do
+    before = threads()
+
+    # A busy machine may hold one up by itself, but not in each of three rounds.
+    rounds =
+      Stream.map(1..3, fn _ ->
+        others = waiting()
+
+        slowest =
+          slowest_read(fn ->
+            callers = hang_at_once(session, mute, 100)
+            eventually(fn -> waiting() == others + 100 end)
+            for caller <- callers, do: Process.exit(caller, :kill)
+          end)
+
+        slowest
+      end)
+
+    assert Enum.any?(rounds, &(&1 < 50))
+    {:ok, _} = P.stop(session, 0)
+    eventually(fn -> threads() <= before end)
+  end
+
+  test "more than the pool takes wait their turn, and other places go on", context do
+    %{session: session, mute: mute} = context
+    before = threads()
+    callers = hang_at_once(session, mute, 400)
+    eventually(fn -> waiting() == 128 end)
+
+    # What hangs there takes no room of others.
+    {:ok, other} = P.spawn(argv: ["/"], namespaces: [:mount])
+    assert :ok = Mount.mount("tmpfs", "/mnt", "tmpfs", in: other)
+    {:ok, _} = P.stop(other, 0)
+
+    # A caller that dies leaves the queue, or makes room for the next.
+    {killed, others} = Enum.split(callers, 200)
+    for caller <- killed, do: Process.exit(caller, :kill)
+    eventually(fn -> waiting() in 129..328 end)
+    assert waiting() <= 328
+    for caller <- others, do: Process.exit(caller, :kill)
+    {:ok, _} = P.stop(session, 0)
+    eventually(fn -> threads() <= before end)
+    refute_received {:answer, _}
+  end
+
   test "gives the kernel's answer when it comes", %{session: session, mute: mute} do
     before = threads()
     callers = hung(session, mute, 3)

@@ -15,6 +15,10 @@ defmodule Linx.Integration.NativeArgumentsTest do
     {:mount_umount, 5},
     {:mount_mount, 5},
     {:mount_pivot_root, 4},
+    {:mount_bind, 6},
+    {:mount_setattr, 6},
+    {:cgroup_is, 1},
+    {:cgroup_wait_empty, 2},
     {:sysctl_read, 3},
     {:sysctl_write, 4},
     {:sysctl_list, 3}
@@ -55,6 +59,10 @@ defmodule Linx.Integration.NativeArgumentsTest do
       {"x", "/no/such/place", "tmpfs", 0, ""},
       {"x", "/no/such/place", "tmpfs", -1, ""},
       {"x", "y\0", "tmpfs", 0, ""},
+      {"x", "/no/such/place", true},
+      {1, 2, 0, true},
+      {-1, 0, 0, false},
+      {0, 18_446_744_073_709_551_615, 1, 1},
       %{},
       self(),
       make_ref(),
@@ -78,7 +86,7 @@ defmodule Linx.Integration.NativeArgumentsTest do
         end
 
       assert answer == :refused or answer == :ok or is_boolean(answer) or is_integer(answer) or
-               match?({:ok, _}, answer) or
+               match?({:ok, _}, answer) or match?({:pending, _}, answer) or
                match?({:error, {stage, code}} when is_atom(stage) and is_integer(code), answer)
     end
   end

@@ -5,7 +5,7 @@ defmodule Linx.Cgroup.Error do
     * `:operation` is `:create`, `:destroy`, `:read`, `:write`, `:add_process` or `:stats`. The setters, `freeze/1`,
       `thaw/1`, `kill/1` and `enable_controllers/2` write a file, and so are `:write`; `events/1` is `:read`.
     * `:path` is the file or directory that was meant.
-    * `:errno` is the kernel's error as an atom.
+    * `:errno` is the kernel's error as an atom, or `:not_cgroup2` for a directory that lies on another file system.
     * `:code` is the kernel's number, `nil` for an atom that is none of the kernel's.
 
   Match on `:operation` and `:errno`:
@@ -47,6 +47,10 @@ defmodule Linx.Cgroup.Error do
   end
 
   @impl true
+  def message(%__MODULE__{errno: :not_cgroup2} = error) do
+    "cgroup #{error.operation} failed on #{error.path}: not on a cgroup2 file system (not_cgroup2)"
+  end
+
   def message(%__MODULE__{} = error) do
     "cgroup #{error.operation} failed on #{error.path}: #{Errno.text(error.errno, error.code)}#{hint(error)}"
   end

@@ -2,7 +2,9 @@ defmodule Linx.Mount.Error do
   @moduledoc """
   A mount operation that the kernel refused, or that did not come so far.
 
-    * `:operation` says which step failed. The call itself: `:mount`, `:umount`, `:pivot_root`. On the way into another
+    * `:operation` says which step failed. The call itself: `:mount`, `:umount`, `:pivot_root`; for attributes
+      `:mount_setattr`, and for a bind mount that has them from the start `:open_tree` and `:move_mount` beside it. ENOSYS
+      there is a kernel before 5.12, or a seccomp filter of the VM's. On the way into another
       namespace: `:open_ns` (its file could not be opened), `:thread`, `:unshare` and `:setns` (no thread could be
       started, freed of the shared working directory, moved in). Before the call: `:create` (the empty file that
       `create: true` asks for) and `:chdir` (the new root of a `pivot_root`). A `proc` mounted in another pid namespace
@@ -28,6 +30,9 @@ defmodule Linx.Mount.Error do
           :mount
           | :umount
           | :pivot_root
+          | :open_tree
+          | :mount_setattr
+          | :move_mount
           | :open_ns
           | :unshare
           | :setns

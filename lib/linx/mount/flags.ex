@@ -51,6 +51,10 @@ defmodule Linx.Mount.Flags do
   @spec new?(non_neg_integer()) :: boolean()
   def new?(bits), do: (bits &&& @existing_mask) == 0
 
+  @doc "Whether mount(2) with `bits` takes the mounts below along."
+  @spec recursive?(non_neg_integer()) :: boolean()
+  def recursive?(bits), do: (bits &&& @mount[:rec]) != 0
+
   @doc "Every mount(2) flag with its bit."
   @spec all() :: [{atom(), pos_integer()}]
   def all, do: @mount

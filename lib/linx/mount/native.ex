@@ -87,6 +87,23 @@ defmodule Linx.Mount.Native do
   def pivot_root_at(places, new_root, put_old),
     do: named(Native.mount_pivot_root(program(places), places, new_root, put_old))
 
+  @doc false
+  @spec bind_at(Native.places(), tuple(), Native.attributes(), Native.target(), Native.lookup()) ::
+          :ok | error()
+  def bind_at(places, what, attributes, idmap, lookup),
+    do: named(Native.mount_bind(program(places), places, what, attributes, idmap, lookup))
+
+  @doc false
+  @spec setattr_at(
+          Native.places(),
+          binary(),
+          Native.attributes(),
+          Native.target(),
+          Native.lookup()
+        ) :: :ok | error()
+  def setattr_at(places, target, attributes, idmap, lookup),
+    do: named(Native.mount_setattr(program(places), places, target, attributes, idmap, lookup))
+
   # The namespaces of `target` that a mount of `fstype` depends on. A file system of the kernel's shows the namespace of
   # who mounts it: a proc the processes of a pid namespace, a sysfs the devices of a network namespace, and so on.
   @doc false

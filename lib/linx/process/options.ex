@@ -20,6 +20,9 @@ defmodule Linx.Process.Options do
   ]
   @all_namespaces @namespaces |> Keyword.values() |> Enum.sum()
 
+  # MS_* of linux/mount.h.
+  @propagation %{private: 0x40000, slave: 0x80000, shared: 0x100000, unchanged: 0}
+
   # asm-generic/resource.h.
   @rlimits [
     cpu: 0,
@@ -68,11 +71,13 @@ defmodule Linx.Process.Options do
       linger: true,
       auto_proceed: false,
       pty: nil,
-      stdio: nil
+      stdio: nil,
+      propagation: nil
     }
 
     with :ok <- argv_given(opts),
          {:ok, parsed} <- reduce(opts, initial),
+         {:ok, parsed} <- propagation(mode, parsed),
          {:ok, stdio} <- stdio(parsed.stdio, parsed.pty) do
       {:ok, finish(parsed, stdio)}
     end
@@ -122,6 +127,14 @@ defmodule Linx.Process.Options do
       [] -> {:ok, :namespaces, names |> Enum.map(&namespaces()[&1]) |> Enum.reduce(0, &bor/2)}
       bad -> {:error, {:bad_namespaces, bad}}
     end
+  end
+
+  defp option(:propagation, nil), do: :default
+
+  defp option(:propagation, kind) do
+    if is_map_key(@propagation, kind),
+      do: {:ok, :session, %{propagation: kind}},
+      else: {:error, {:bad_propagation, kind}}
   end
 
   defp option(:env, nil), do: :default
@@ -210,6 +223,17 @@ defmodule Linx.Process.Options do
   end
 
   defp option(key, _value), do: {:error, {:bad_option, key}}
+
+  # Only a mount namespace that is made can be given one.
+  defp propagation(mode, %{request: request, propagation: kind} = parsed) do
+    new? = mode == :spawn and band(Map.get(request, :namespaces, 0), @namespaces[:mount]) != 0
+
+    cond do
+      new? -> {:ok, put_in(parsed.request[:propagation], @propagation[kind || :private])}
+      kind == nil -> {:ok, parsed}
+      true -> {:error, {:bad_propagation, kind}}
+    end
+  end
 
   # -- values ---------------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ defmodule Linx.Sysctl.Native do
   """
 
   alias Linx.{Errno, Native, Process.Image}
+  alias Linx.Pool
   alias Linx.Sysctl.Kinds
 
   @typedoc "The step that failed."
@@ -72,16 +73,22 @@ defmodule Linx.Sysctl.Native do
 
   @doc false
   @spec read_at(Native.places(), [binary()]) :: {:ok, binary()} | error()
-  def read_at(places, paths), do: named(Native.sysctl_read(program(places), places, paths))
+  def read_at(places, paths),
+    do: program(places) |> Native.sysctl_read(places, paths) |> Pool.Native.await() |> named()
 
   @doc false
   @spec write_at(Native.places(), [binary()], binary()) :: :ok | error()
   def write_at(places, paths, data),
-    do: named(Native.sysctl_write(program(places), places, paths, data))
+    do:
+      program(places)
+      |> Native.sysctl_write(places, paths, data)
+      |> Pool.Native.await()
+      |> named()
 
   @doc false
   @spec list_at(Native.places(), [binary()]) :: {:ok, [{binary(), binary()}]} | error()
-  def list_at(places, paths), do: named(Native.sysctl_list(program(places), places, paths))
+  def list_at(places, paths),
+    do: program(places) |> Native.sysctl_list(places, paths) |> Pool.Native.await() |> named()
 
   # The namespaces of `target` that values below `path` may depend on. A file has to be of the kind that the knob belongs
   # to: in one of another kind the knob would be the VM's own.

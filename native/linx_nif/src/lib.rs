@@ -1,6 +1,7 @@
 //! The NIF library: terms to `linx_wire` and `linx_sys`, and back. A function here decodes, calls and replies.
 #![forbid(unsafe_code)]
 
+mod cgroup;
 mod list;
 mod mount;
 mod netfilter;
@@ -13,5 +14,6 @@ mod seccomp;
 mod sysctl;
 mod target;
 mod tty;
+mod work;
 
 rustler::init!("Elixir.Linx.Native");

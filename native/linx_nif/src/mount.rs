@@ -1,22 +1,17 @@
 //! mount(2), umount2(2), pivot_root(2), here or elsewhere.
 
 use std::ffi::CString;
-use std::time::Duration;
 
-use linx_sys::job::Job;
-use linx_sys::mount::{Lookup, Mount, PivotRoot, Umount};
-use linx_sys::work::Work;
+use linx_sys::job::{Job, Outcome};
+use linx_sys::mount::{Attributes, Bind, Lookup, Mount, PivotRoot, Setattr, Umount};
 use linx_sys::{Fault, mount, ns};
-use rustler::env::OwnedEnv;
-use rustler::{Binary, Encoder, Env, Error, NifResult, Term, atoms};
+use rustler::{Binary, Env, Error, NifResult, Term};
 
-use crate::reply::Reply;
-use crate::target::{self, Places};
+use crate::target::{Places, Target};
+use crate::work::work;
 
-atoms! { pending }
-
-/// How long a dirty scheduler waits. There are few of them and all file operations of the VM need them.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// The place in the pool of what is done in our own namespaces.
+const HERE: u64 = 0;
 
 /// `{root, no_symlinks}`
 type LookupTerm<'a> = (Binary<'a>, bool);
@@ -46,9 +41,9 @@ fn mount_mount<'a>(
         lookup: decode_lookup(&places, lookup)?,
     };
     if request.lookup.is_plain() {
-        return Ok(work(env, move || mount::mount_plainly(&request)));
+        return Ok(work(env, HERE, move || mount::mount_plainly(&request)));
     }
-    Ok(work_there(env, &program, places, Job::Mount(request)))
+    Ok(places.work(env, &program, Job::Mount(request), done))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
@@ -66,9 +61,9 @@ fn mount_umount<'a>(
         lookup: decode_lookup(&places, lookup)?,
     };
     if request.lookup.is_plain() {
-        return Ok(work(env, move || mount::umount_plainly(&request)));
+        return Ok(work(env, HERE, move || mount::umount_plainly(&request)));
     }
-    Ok(work_there(env, &program, places, Job::Umount(request)))
+    Ok(places.work(env, &program, Job::Umount(request), done))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
@@ -84,41 +79,77 @@ fn mount_pivot_root<'a>(
         put_old: text(&put_old)?,
     };
     if places.are_ours() {
-        return Ok(work(env, move || {
+        return Ok(work(env, HERE, move || {
             ns::run_in(&[], || mount::pivot_root_plainly(&request))
         }));
     }
-    Ok(work_there(env, &program, places, Job::PivotRoot(request)))
+    Ok(places.work(env, &program, Job::PivotRoot(request), done))
 }
 
-fn work_there<'a>(env: Env<'a>, program: &Binary, places: Places, job: Job) -> Term<'a> {
-    let program = target::path(program);
-    work(env, move || {
-        places.run_on_this_thread(&program, &job).map(|_| ())
-    })
-}
+type AttributesTerm = (u64, u64, u64, bool);
 
-/// What comes of `job`; or, where that takes long, `{:pending, reference}`, and `{reference, answer}` is sent to the
-/// caller when it is known.
-fn work<'a>(env: Env<'a>, job: impl FnOnce() -> Result<(), Fault> + Send + 'static) -> Term<'a> {
-    let running = match Work::start(job) {
-        Ok(running) => running,
-        Err(fault) => return Reply::<()>(Err(fault)).encode(env),
+/// A bind mount that has its attributes from the start. `idmap` names the user namespace of its mapping, `""` for none.
+#[rustler::nif(schedule = "DirtyIo")]
+fn mount_bind<'a>(
+    env: Env<'a>,
+    program: Binary,
+    places: Places,
+    (source, target, create): (Binary, Binary, bool),
+    attributes: AttributesTerm,
+    idmap: Target,
+    lookup: LookupTerm,
+) -> NifResult<Term<'a>> {
+    let request = Bind {
+        source: text(&source)?,
+        target: text(&target)?,
+        attributes: decode_attributes(attributes),
+        create,
+        lookup: decode_lookup(&places, lookup)?,
     };
-    let caller = env.pid();
-    let reference = env.make_ref();
-    let answer = running.wait(PATIENCE, || {
-        let mut letter = OwnedEnv::new();
-        let reference = letter.save(reference);
-        move |answer| {
-            // A caller that has ended needs no answer.
-            let _sent = letter.send_and_clear(&caller, |env| (reference.load(env), Reply(answer)));
-        }
-    });
-    match answer {
-        Some(answer) => Reply(answer).encode(env),
-        None => (pending(), reference).encode(env),
+    if request.lookup.is_plain() {
+        return Ok(work(env, HERE, move || {
+            mount::bind_plainly(&request, idmap.user_namespace()?.as_ref())
+        }));
     }
+    let places = places.with_idmap(idmap);
+    Ok(places.work(env, &program, Job::Bind(request), done))
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn mount_setattr<'a>(
+    env: Env<'a>,
+    program: Binary,
+    places: Places,
+    target: Binary,
+    attributes: AttributesTerm,
+    idmap: Target,
+    lookup: LookupTerm,
+) -> NifResult<Term<'a>> {
+    let request = Setattr {
+        target: text(&target)?,
+        attributes: decode_attributes(attributes),
+        lookup: decode_lookup(&places, lookup)?,
+    };
+    if request.lookup.is_plain() {
+        return Ok(work(env, HERE, move || {
+            mount::setattr_plainly(&request, idmap.user_namespace()?.as_ref())
+        }));
+    }
+    let places = places.with_idmap(idmap);
+    Ok(places.work(env, &program, Job::Setattr(request), done))
+}
+
+fn decode_attributes((set, clear, propagation, recursive): AttributesTerm) -> Attributes {
+    Attributes {
+        set,
+        clear,
+        propagation,
+        recursive,
+    }
+}
+
+fn done(outcome: Result<Outcome, Fault>) -> Result<(), Fault> {
+    outcome.map(|_| ())
 }
 
 fn decode_lookup(places: &Places, (root, no_symlinks): LookupTerm) -> NifResult<Lookup> {

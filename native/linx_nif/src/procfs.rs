@@ -1,24 +1,31 @@
 //! Files below `/proc/<pid>`, and files of the kernel's file systems in general.
 
 use linx_sys::ns::Namespace;
-use linx_sys::procfs;
-use rustler::{Binary, Error, NifResult};
+use linx_sys::{Stage, procfs};
+use rustler::{Binary, Env, Error, NifResult, Term};
 
 use crate::reply::{Bytes, Reply, Value};
 use crate::target::{self, Target};
+use crate::work::work;
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn procfs_read(target: Target, name: &str) -> NifResult<Reply<Value<Bytes>>> {
-    let target = target.as_ns().ok_or(Error::BadArg)?;
-    Ok(Reply(
-        procfs::read_file(&target, name).map(|bytes| Value(Bytes(bytes))),
-    ))
+fn procfs_read<'a>(env: Env<'a>, target: Target, name: &str) -> NifResult<Term<'a>> {
+    let name = name.to_owned();
+    let place = place(&target)?;
+    Ok(work(env, place, move || {
+        let target = target.as_ns().ok_or(Stage::Open.fault(EINVAL))?;
+        procfs::read_file(&target, &name).map(|bytes| Value(Bytes(bytes)))
+    }))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn procfs_write(target: Target, name: &str, data: Binary) -> NifResult<Reply<()>> {
-    let target = target.as_ns().ok_or(Error::BadArg)?;
-    Ok(Reply(procfs::write_file(&target, name, data.as_slice())))
+fn procfs_write<'a>(env: Env<'a>, target: Target, name: &str, data: Binary) -> NifResult<Term<'a>> {
+    let (name, data) = (name.to_owned(), data.as_slice().to_vec());
+    let place = place(&target)?;
+    Ok(work(env, place, move || {
+        let target = target.as_ns().ok_or(Stage::Open.fault(EINVAL))?;
+        procfs::write_file(&target, &name, &data)
+    }))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
@@ -38,3 +45,14 @@ fn namespace_kind(path: Binary) -> Reply<Value<u32>> {
     let namespace = Namespace::of_any_kind(&target::path(&path));
     Reply(namespace.map(|namespace| Value(namespace.kind().flag())))
 }
+
+/// The VM's own namespaces are no process.
+fn place(target: &Target) -> NifResult<u64> {
+    match target {
+        Target::Ours => Err(Error::BadArg),
+        other => Ok(other.place()),
+    }
+}
+
+/// EINVAL.
+const EINVAL: i32 = 22;

@@ -5,10 +5,10 @@ use std::ffi::CString;
 use linx_sys::job::{Job, Outcome};
 use linx_sys::sysctl::Tree;
 use linx_sys::{Fault, Stage};
-use rustler::{Binary, Error, NifResult};
+use rustler::{Binary, Encoder, Env, Error, NifResult, Term};
 
 use crate::list::List;
-use crate::reply::{Bytes, Reply, Value};
+use crate::reply::{Bytes, Reply, Success, Value};
 use crate::target::Places;
 
 /// The paths below `/proc/sys` that a key may mean, the likeliest first.
@@ -18,30 +18,43 @@ type Paths<'a> = List<Binary<'a>>;
 type Entries = Vec<(Bytes, Bytes)>;
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn sysctl_read(program: Binary, places: Places, paths: Paths) -> NifResult<Reply<Value<Bytes>>> {
+fn sysctl_read<'a>(
+    env: Env<'a>,
+    program: Binary,
+    places: Places,
+    paths: Paths,
+) -> NifResult<Term<'a>> {
     let job = Job::SysctlRead(texts(&paths.0)?);
-    Ok(Reply(match run(&places, &program, &job) {
+    Ok(run(env, places, &program, job, |outcome| match outcome {
         Ok(Outcome::Bytes(bytes)) => Ok(Value(Bytes(bytes))),
         other => Err(fault_of(other, Stage::Read)),
     }))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn sysctl_write(
+fn sysctl_write<'a>(
+    env: Env<'a>,
     program: Binary,
     places: Places,
     paths: Paths,
     data: Binary,
-) -> NifResult<Reply<()>> {
+) -> NifResult<Term<'a>> {
     let job = Job::SysctlWrite(texts(&paths.0)?, data.as_slice().to_vec());
-    Ok(Reply(run(&places, &program, &job).map(|_| ())))
+    Ok(run(env, places, &program, job, |outcome| {
+        outcome.map(|_| ())
+    }))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn sysctl_list(program: Binary, places: Places, paths: Paths) -> NifResult<Reply<Value<Entries>>> {
+fn sysctl_list<'a>(
+    env: Env<'a>,
+    program: Binary,
+    places: Places,
+    paths: Paths,
+) -> NifResult<Term<'a>> {
     let job = Job::SysctlList(texts(&paths.0)?);
-    Ok(Reply(match run(&places, &program, &job) {
-        Ok(Outcome::Entries(entries)) => Ok(Value(
+    Ok(run(env, places, &program, job, |outcome| match outcome {
+        Ok(Outcome::Entries(entries)) => Ok(Value::<Entries>(
             entries
                 .into_iter()
                 .map(|(path, value)| (Bytes(path), Bytes(value)))
@@ -52,10 +65,20 @@ fn sysctl_list(program: Binary, places: Places, paths: Paths) -> NifResult<Reply
 }
 
 /// The VM's own values need no thread of their own; that there is no `/proc/sys` is an error of the verb itself then.
-fn run(places: &Places, program: &Binary, job: &Job) -> Result<Outcome, Fault> {
-    if !places.are_ours() {
-        return places.run(program, job);
+fn run<'a, T: Success + Send + 'static>(
+    env: Env<'a>,
+    places: Places,
+    program: &Binary,
+    job: Job,
+    finish: impl FnOnce(Result<Outcome, Fault>) -> Result<T, Fault> + Send + 'static,
+) -> Term<'a> {
+    match places.are_ours() {
+        true => Reply(finish(run_here(&job))).encode(env),
+        false => places.work(env, program, job, finish),
     }
+}
+
+fn run_here(job: &Job) -> Result<Outcome, Fault> {
     let at = |stage: Stage| move |fault: Fault| stage.fault(fault.errno);
     match job {
         Job::SysctlRead(paths) => {

@@ -1,16 +1,19 @@
 //! Whose namespaces a verb means, as the Elixir side says it: `""` for ours, a path, a pid, or a pin.
 
 use std::ffi::OsStr;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use linx_sys::Fault;
 use linx_sys::job::{self, Job, Namespaces, Outcome};
 use linx_sys::ns::{self, Kind, Namespace};
-use rustler::{Binary, Decoder, Error, NifResult, ResourceArc, Term};
+use linx_sys::{Fault, Stage};
+use rustler::{Binary, Decoder, Env, Error, NifResult, ResourceArc, Term};
 
 use crate::list::List;
 use crate::pin::PinResource;
+use crate::reply::Success;
+use crate::work::work;
 
 pub enum Target {
     Ours,
@@ -40,6 +43,24 @@ pub fn path(bytes: &Binary) -> PathBuf {
 }
 
 impl Target {
+    /// The place in the pool of a job there: what hangs in one target's namespaces takes no other's room.
+    pub fn place(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        match self {
+            Target::Ours => return 0,
+            Target::Path(path) => path.hash(&mut hasher),
+            Target::Pid(pid) => pid.hash(&mut hasher),
+            Target::Pin(pin) => pin.0.pid().hash(&mut hasher),
+        }
+        hasher.finish()
+    }
+
+    /// The target's user namespace; None for no target.
+    pub fn user_namespace(&self) -> Result<Option<Namespace>, Fault> {
+        let open = |target: ns::Target<'_>| target.open(Kind::User, Stage::OpenNs);
+        self.as_ns().map(open).transpose()
+    }
+
     /// None for the VM's own namespaces.
     pub fn as_ns(&self) -> Option<ns::Target<'_>> {
         match self {
@@ -53,24 +74,30 @@ impl Target {
 
 /// `[{target, [clone_flag], owner}]`: the namespaces that a job needs, 0 standing for whatever a path names; with
 /// `owner`, the target's user namespace may be joined where the others are refused without it.
-pub struct Places(Vec<(Target, List<u32>, bool)>);
+pub struct Places {
+    of: Vec<(Target, List<u32>, bool)>,
+    idmap: Target,
+}
 
 impl<'a> Decoder<'a> for Places {
     fn decode(term: Term<'a>) -> NifResult<Self> {
-        term.decode().map(|List(places)| Places(places))
+        term.decode().map(|List(of)| Places {
+            of,
+            idmap: Target::Ours,
+        })
     }
 }
 
 impl Places {
     pub fn are_ours(&self) -> bool {
-        self.0
+        self.of
             .iter()
             .all(|(target, _, _)| matches!(target, Target::Ours))
     }
 
     fn open(&self) -> Result<Namespaces, Fault> {
         let mut namespaces = Namespaces::default();
-        for (target, flags, owner) in &self.0 {
+        for (target, flags, owner) in &self.of {
             let Some(target) = target.as_ns() else {
                 continue;
             };
@@ -92,18 +119,30 @@ impl Places {
             }
             namespaces.needed.append(&mut opened);
         }
+        namespaces.idmap = self.idmap.user_namespace()?;
         Ok(namespaces)
     }
 
-    /// Does `job` there; `program` is the port program's path.
-    pub fn run(&self, program: &Binary, job: &Job) -> Result<Outcome, Fault> {
-        self.open()
-            .and_then(|namespaces| job::run(&path(program), namespaces, job))
+    /// With the target whose user namespace is the mapping of a mount.
+    pub fn with_idmap(self, idmap: Target) -> Self {
+        Self { idmap, ..self }
     }
 
-    /// As `run`, on the calling thread, which is of no other use afterwards.
-    pub fn run_on_this_thread(&self, program: &Path, job: &Job) -> Result<Outcome, Fault> {
-        self.open()
-            .and_then(|namespaces| job::run_on_this_thread(program, namespaces, job))
+    /// Does `job` there and answers what `finish` makes of its outcome; `program` is the port program's path.
+    pub fn work<'a, T: Success + Send + 'static>(
+        self,
+        env: Env<'a>,
+        program: &Binary,
+        job: Job,
+        finish: impl FnOnce(Result<Outcome, Fault>) -> Result<T, Fault> + Send + 'static,
+    ) -> Term<'a> {
+        let program = path(program);
+        let place = self.of.first().map_or(0, |(target, _, _)| target.place());
+        work(env, place, move || {
+            finish(
+                self.open()
+                    .and_then(|namespaces| job::run_on_this_thread(&program, namespaces, &job)),
+            )
+        })
     }
 }

@@ -15,5 +15,5 @@ mod serve;
 
 pub use program::{MODE, netlink_socket};
 pub use request::{Job, Outcome, decode_answer, decode_job, encode_answer, encode_job};
-pub use run::{Namespaces, run, run_on_this_thread};
+pub use run::{Namespaces, run_on_this_thread};
 pub use serve::{refuse, serve};

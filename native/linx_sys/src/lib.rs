@@ -3,6 +3,7 @@
 //! `unsafe` is denied; the few functions that need it say why it is sound.
 #![deny(unsafe_code)]
 
+pub mod cgroup;
 pub mod fault;
 pub mod image;
 pub mod job;

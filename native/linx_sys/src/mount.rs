@@ -22,6 +22,10 @@ use crate::fault::{Fault, Stage};
 use crate::pidfd::absent;
 use crate::pin::check_procfs;
 
+mod detached;
+
+pub use detached::{Attributes, Bind, Setattr, bind, bind_plainly, setattr, setattr_plainly};
+
 /// As many symlinks as the kernel follows in one resolution (`MAXSYMLINKS`).
 const MAX_SYMLINKS: usize = 40;
 
@@ -105,19 +109,33 @@ pub fn mount(home: &Home, request: &Mount) -> Result<(), Fault> {
     if request.lookup.is_plain() {
         return mount_plainly(request);
     }
-    let tree = Tree::new(home, &request.lookup, Stage::Mount)?;
-    let (target, made) = match tree.open(&request.target, Stage::Mount) {
+    let Mount { target, lookup, .. } = request;
+    on_target(home, target, request.create, lookup, |tree, target| {
+        tree.mount(home, request, target.as_fd())
+    })
+}
+
+/// Calls `work` with a descriptor of the target. An empty file that was made for that is removed if `work` fails.
+fn on_target(
+    home: &Home,
+    target: &CStr,
+    create: bool,
+    lookup: &Lookup,
+    work: impl FnOnce(&Tree, OwnedFd) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let tree = Tree::new(home, lookup, Stage::Mount)?;
+    let (target, made) = match tree.open(target, Stage::Mount) {
         Err(Fault {
             errno: libc::ENOENT,
             ..
-        }) if request.create => tree.create(&request.target)?,
+        }) if create => tree.create(target)?,
         other => (other?, None),
     };
-    let mounted = tree.mount(home, request, target.as_fd());
-    if let (Err(_), Some(made)) = (&mounted, made) {
+    let done = work(&tree, target);
+    if let (Err(_), Some(made)) = (&done, made) {
         made.remove();
     }
-    mounted
+    done
 }
 
 /// Mounts in the calling thread's own namespace, as mount(8) would: symlinks are followed.
@@ -301,20 +319,28 @@ impl Tree {
         if kind != libc::MS_BIND as u32 && kind != libc::MS_MOVE as u32 {
             return Ok(None);
         }
-        let path = &request.source;
-        let resolve = match &request.lookup {
+        self.open_source(&request.source, &request.lookup).map(Some)
+    }
+
+    /// A source that the caller names below `root` is meant inside it: its symlinks lead nowhere else. Any other is
+    /// looked up as the thread sees it.
+    fn open_source(&self, path: &CStr, lookup: &Lookup) -> Result<OwnedFd, Fault> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        if let Some(inside) = below(path.to_bytes(), lookup.root.as_bytes()) {
+            let inside = c_string(inside, Stage::Mount)?;
+            return self.open(&inside, Stage::Mount);
+        }
+        let resolve = match lookup {
             lookup if lookup.no_symlinks => ResolveFlags::NO_SYMLINKS,
             lookup if lookup.foreign => ResolveFlags::NO_MAGICLINKS,
             _ => ResolveFlags::empty(),
         };
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
         match open_resolved(rustix::fs::CWD, path, flags, resolve, Stage::Mount) {
             Err(fault) if fault.errno == libc::ELOOP && resolve == ResolveFlags::NO_MAGICLINKS => {
                 open_magic(path).ok_or(fault)
             }
             other => other,
         }
-        .map(Some)
     }
 }
 
@@ -420,6 +446,35 @@ fn beside(path: &[u8], link: &[u8]) -> Vec<u8> {
     }
 }
 
+/// The part of `path` below `root`, which it starts with component by component. None for `root` itself, for no root,
+/// and where `..` comes before that part: then the words do not tell where the path leads.
+fn below<'p>(path: &'p [u8], root: &[u8]) -> Option<&'p [u8]> {
+    if root.is_empty() || path.starts_with(b"/") != root.starts_with(b"/") {
+        return None;
+    }
+    let mut rest = path;
+    let mut next = || loop {
+        let start = rest.iter().position(|byte| *byte != b'/')?;
+        let from = rest.get(start..)?;
+        let length = from
+            .iter()
+            .position(|byte| *byte == b'/')
+            .unwrap_or(from.len());
+        let (component, after) = from.split_at_checked(length)?;
+        rest = after;
+        if component != b"." {
+            return Some(component);
+        }
+    };
+    let components = root.split(|byte| *byte == b'/');
+    for component in components.filter(|name| !matches!(name, [] | [b'.'])) {
+        if component == b".." || next() != Some(component) {
+            return None;
+        }
+    }
+    rest.iter().any(|byte| *byte != b'/').then_some(rest)
+}
+
 fn c_string(bytes: &[u8], stage: Stage) -> Result<CString, Fault> {
     CString::new(bytes).map_err(|_| stage.fault(libc::EINVAL))
 }
@@ -471,6 +526,24 @@ mod tests {
         assert_eq!(split(b"/"), (&b""[..], &b""[..]));
         assert_eq!(split(b""), (&b""[..], &b""[..]));
         assert_eq!(split(b"/a/.."), (&b"/a/"[..], &b".."[..]));
+    }
+
+    #[test]
+    fn a_path_is_below_a_root_by_its_words() {
+        assert_eq!(below(b"/r/a/b", b"/r/a"), Some(&b"/b"[..]));
+        assert_eq!(below(b"//r/./a//b/../c", b"/r/a/"), Some(&b"//b/../c"[..]));
+        assert_eq!(below(b"r/b", b"./r"), Some(&b"/b"[..]));
+        assert_eq!(below(b"/b", b"/"), Some(&b"/b"[..]));
+        for (path, root) in [
+            ("/r/ab", "/r/a"),
+            ("/r/a/", "/r/a"),
+            ("/r/../r/a/b", "/r/a"),
+            ("r/a/b", "/r/a"),
+            ("/r/a/b", ""),
+            ("/r/a/b", "/r/x/../a"),
+        ] {
+            assert_eq!(below(path.as_bytes(), root.as_bytes()), None);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use crate::mount::Lookup;
+use crate::mount::{Attributes, Lookup};
 
 #[derive(Debug, Default)]
 pub(crate) struct Writer(Vec<u8>);
@@ -33,6 +33,17 @@ impl Writer {
         self.text(&lookup.root);
         self.number(u32::from(lookup.no_symlinks));
         self.number(u32::from(lookup.foreign));
+    }
+
+    pub fn long(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    pub fn attributes(&mut self, attributes: &Attributes) {
+        self.long(attributes.set);
+        self.long(attributes.clear);
+        self.long(attributes.propagation);
+        self.number(u32::from(attributes.recursive));
     }
 
     pub fn into_bytes(self) -> Vec<u8> {
@@ -80,6 +91,21 @@ impl<'b> Reader<'b> {
             root: self.text()?,
             no_symlinks: self.number()? != 0,
             foreign: self.number()? != 0,
+        })
+    }
+
+    pub fn long(&mut self) -> Option<u64> {
+        let (number, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(u64::from_le_bytes(*number))
+    }
+
+    pub fn attributes(&mut self) -> Option<Attributes> {
+        Some(Attributes {
+            set: self.long()?,
+            clear: self.long()?,
+            propagation: self.long()?,
+            recursive: self.number()? != 0,
         })
     }
 

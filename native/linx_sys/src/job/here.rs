@@ -7,10 +7,11 @@ use crate::ns::{Kind, Namespace};
 use crate::sysctl;
 
 /// Joins `namespaces`, the mount namespace last, and does `job`: what must be opened in our own view is opened first.
-/// For a thread or a process of its own; none of this is undone.
+/// For a thread or a process of its own; none of this is undone. `idmap` is the user namespace of a mount's mapping.
 pub(super) fn run_here<'n>(
     namespaces: impl IntoIterator<Item = &'n Namespace> + Clone,
     job: &Job,
+    idmap: Option<&Namespace>,
 ) -> Result<Outcome, Fault> {
     for namespace in namespaces.clone() {
         if namespace.kind() != Kind::Mnt {
@@ -21,6 +22,14 @@ pub(super) fn run_here<'n>(
         Job::Mount(request) => {
             let home = leave(namespaces)?;
             mount::mount(&home, request).map(|()| Outcome::Done)
+        }
+        Job::Bind(request) => {
+            let home = leave(namespaces)?;
+            mount::bind(&home, request, idmap).map(|()| Outcome::Done)
+        }
+        Job::Setattr(request) => {
+            let home = leave(namespaces)?;
+            mount::setattr(&home, request, idmap).map(|()| Outcome::Done)
         }
         Job::Umount(request) => {
             let home = leave(namespaces)?;

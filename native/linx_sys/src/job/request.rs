@@ -3,7 +3,7 @@
 use std::ffi::CString;
 
 use crate::fault::{Fault, Stage};
-use crate::mount::{Mount, PivotRoot, Umount};
+use crate::mount::{Bind, Mount, PivotRoot, Setattr, Umount};
 use crate::sysctl;
 use crate::wire::{Reader, Writer};
 
@@ -18,6 +18,8 @@ pub enum Job {
     SysctlList(Vec<CString>),
     /// A socket of that protocol, which comes back as a descriptor.
     NetlinkSocket(u32),
+    Bind(Bind),
+    Setattr(Setattr),
 }
 
 /// What came of it.
@@ -69,6 +71,20 @@ pub fn encode_job(job: &Job) -> Vec<u8> {
             w.number(6);
             w.number(*protocol);
         }
+        Job::Bind(request) => {
+            w.number(7);
+            w.text(&request.source);
+            w.text(&request.target);
+            w.attributes(&request.attributes);
+            w.number(u32::from(request.create));
+            w.lookup(&request.lookup);
+        }
+        Job::Setattr(request) => {
+            w.number(8);
+            w.text(&request.target);
+            w.attributes(&request.attributes);
+            w.lookup(&request.lookup);
+        }
     }
     w.into_bytes()
 }
@@ -99,6 +115,18 @@ pub fn decode_job(bytes: &[u8]) -> Option<Job> {
         4 => Job::SysctlWrite(r.texts()?, r.bytes()?.to_vec()),
         5 => Job::SysctlList(r.texts()?),
         6 => Job::NetlinkSocket(r.number()?),
+        7 => Job::Bind(Bind {
+            source: r.text()?,
+            target: r.text()?,
+            attributes: r.attributes()?,
+            create: r.number()? != 0,
+            lookup: r.lookup()?,
+        }),
+        8 => Job::Setattr(Setattr {
+            target: r.text()?,
+            attributes: r.attributes()?,
+            lookup: r.lookup()?,
+        }),
         _ => return None,
     };
     r.end().then_some(job)
@@ -160,7 +188,7 @@ pub fn decode_answer(bytes: &[u8]) -> Option<Result<Outcome, Fault>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mount::Lookup;
+    use crate::mount::{Attributes, Lookup};
 
     fn jobs() -> Vec<Job> {
         let lookup = Lookup {
@@ -168,7 +196,25 @@ mod tests {
             no_symlinks: true,
             foreign: true,
         };
+        let attributes = Attributes {
+            set: 0x20_0001,
+            clear: 1 << 40,
+            propagation: 1 << 18,
+            recursive: true,
+        };
         vec![
+            Job::Bind(Bind {
+                source: c"/a".into(),
+                target: c"/b".into(),
+                attributes,
+                create: true,
+                lookup: lookup.clone(),
+            }),
+            Job::Setattr(Setattr {
+                target: c"/b".into(),
+                attributes,
+                lookup: lookup.clone(),
+            }),
             Job::Mount(Mount {
                 source: c"tmpfs".into(),
                 target: c"/mnt".into(),

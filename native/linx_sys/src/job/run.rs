@@ -15,15 +15,12 @@ pub struct Namespaces {
     pub needed: Vec<Namespace>,
     /// The user namespace that gives the right to join the others, for a caller who has no other right to.
     pub owner: Option<Namespace>,
+    /// The user namespace of a mount's mapping. It is not joined.
+    pub idmap: Option<Namespace>,
 }
 
-/// Does `job` on a thread that ends before this returns, `program` being the port program.
-pub fn run(program: &Path, namespaces: Namespaces, job: &Job) -> Result<Outcome, Fault> {
-    ns::run_in(&[], || attempt(program, namespaces, job))
-}
-
-/// As `run`, on the calling thread, which is of no other use afterwards: it may have changed its namespaces, root and
-/// working directory.
+/// Does `job` on the calling thread, which is of no other use afterwards: it may have changed its namespaces, root and
+/// working directory. `program` is the port program.
 pub fn run_on_this_thread(
     program: &Path,
     namespaces: Namespaces,
@@ -35,7 +32,9 @@ pub fn run_on_this_thread(
 
 fn attempt(program: &Path, namespaces: Namespaces, job: &Job) -> Result<Outcome, Fault> {
     let needed = others(namespaces.needed)?;
-    let owner = others(namespaces.owner)?.pop();
+    let idmap = namespaces.idmap;
+    // The mapping of a mount needs privileges over its file system, and whoever has those can join without the program.
+    let owner = others(namespaces.owner.filter(|_| idmap.is_none()))?.pop();
     if needed.iter().any(is_for_a_process) {
         return match run_program(program, needed.iter(), job, PATIENCE) {
             Err(fault) if is_refusal(fault) && owner.is_some() => {
@@ -44,7 +43,7 @@ fn attempt(program: &Path, namespaces: Namespaces, job: &Job) -> Result<Outcome,
             other => other,
         };
     }
-    match run_here(&needed, job) {
+    match run_here(&needed, job, idmap.as_ref()) {
         Err(fault) if is_refusal(fault) && owner.is_some() => {
             run_program(program, owner.iter().chain(&needed), job, PATIENCE)
         }

@@ -60,6 +60,7 @@ fn join_and_run(namespaces: &[Namespace], job: &Job) -> Served {
                 .iter()
                 .filter(|namespace| !is_for_a_process(namespace)),
             job,
+            None,
         )
     }))
 }
@@ -104,6 +105,7 @@ fn serve_in_child(namespaces: &[Namespace], job: &Job, socket: &OwnedFd) -> Serv
                     .iter()
                     .filter(|namespace| !is_for_a_process(namespace)),
                 job,
+                None,
             )
         })),
         Ok(Some(child)) => {
