@@ -66,8 +66,9 @@ defmodule Linx.Process.Explain do
 
   defp detail(:clone, errno, %{cgroup: cgroup})
        when cgroup != nil and errno in [:eopnotsupp, :enodev, :ebadf],
-       do: "#{cgroup}: a threaded cgroup, one that is going away, or no cgroup v2 directory"
+       do: "#{cgroup}: a threaded cgroup, or one that is going away"
 
+  defp detail(:cgroup, :exdev, subject), do: "#{subject.cgroup}: not on a cgroup v2 file system"
   defp detail(:cgroup, _errno, subject), do: subject.cgroup
 
   defp detail(:chdir, _errno, %{cwd: nil}), do: "the VM's working directory, and /"
