@@ -8,7 +8,8 @@ defmodule Linx.Mount.Error do
       namespace: `:open_ns` (its file could not be opened), `:thread`, `:unshare` and `:setns` (no thread could be
       started, freed of the shared working directory, moved in). Before the call: `:create` (the empty file that
       `create: true` asks for) and `:chdir` (the new root of a `pivot_root`). A `proc` mounted in another pid namespace
-      needs a process of its own, and adds `:open_pidns`, `:setns_pid`, `:pipe` and `:fork`.
+      needs a process of its own, and adds `:open_pidns`, `:setns_pid`, `:pipe` and `:fork`. `:compare_ns`: whether
+      a namespace is the VM's own cannot be found out; `:image`: the agent has no image that nobody there can write to.
     * `:path` is the target of the operation, or the namespace's file if the way there failed.
     * `:errno` is the kernel's error as an atom, `:unknown` for a number that Linx has no name for.
     * `:code` is the kernel's number, `nil` for an atom that is none of the kernel's.
@@ -36,6 +37,8 @@ defmodule Linx.Mount.Error do
           | :open_ns
           | :unshare
           | :setns
+          | :compare_ns
+          | :image
           | :chdir
           | :thread
           | :create

@@ -4,7 +4,8 @@ defmodule Linx.Sysctl.Error do
 
     * `:operation` says which step failed: `:read`, `:write` or `:list`, the file itself; on the way into other namespaces
       `:open_ns` (a namespace's file could not be opened), `:thread`, `:unshare`, `:setns`. What a thread may not join
-      (a user namespace) adds `:pipe` and `:fork`.
+      (a user or a pid namespace) adds `:open_pidns`, `:setns_pid`, `:pipe` and `:fork`. `:compare_ns`: whether a
+      namespace is the VM's own cannot be found out; `:image`: the agent has no image that nobody there can write to.
     * `:key` is the key as it was given, `:path` its file below `/proc/sys`, whichever step failed.
     * `:errno` is the kernel's error as an atom, `:unknown` for a number that Linx has no name for.
     * `:code` is the kernel's number, `nil` for an atom that is none of the kernel's.
@@ -30,6 +31,8 @@ defmodule Linx.Sysctl.Error do
           | :open_ns
           | :unshare
           | :setns
+          | :compare_ns
+          | :image
           | :chdir
           | :thread
           | :open_pidns
