@@ -12,6 +12,9 @@ defmodule Linx.Process.Session do
   # A port whose pipe is full takes no command; it is asked again.
   @busy_retry 5
 
+  # CGROUP2_SUPER_MAGIC, linux/magic.h.
+  @cgroup2 0x63677270
+
   # Milliseconds after which a listener that is behind is looked at again.
   @listener_retry 5
 
@@ -257,7 +260,9 @@ defmodule Linx.Process.Session do
 
   # What the port program did not live to do. Writing never waits: the kernel marks the processes and returns.
   defp kill_cgroup(%{cgroup: nil}), do: :ok
-  defp kill_cgroup(%{cgroup: path}), do: File.write(Path.join(path, "cgroup.kill"), "1")
+
+  defp kill_cgroup(%{cgroup: path}),
+    do: Native.kernel_file_write(Path.join(path, "cgroup.kill"), @cgroup2, "1")
 
   defp happened(state, event) do
     {life, effects} = Lifecycle.event(state.life, event)
