@@ -89,7 +89,7 @@ defmodule Linx.Process do
   import Kernel, except: [spawn: 1]
 
   alias Linx.Native
-  alias Linx.Process.{Error, Info, Options, Run, Session, Status, Stream}
+  alias Linx.Process.{Error, Info, Like, Options, Run, Session, Status, Stream}
 
   @typedoc "A kind of namespace."
   @type namespace() :: :net | :mount | :pid | :uts | :ipc | :user | :cgroup | :time
@@ -192,6 +192,18 @@ defmodule Linx.Process do
   Takes the options of `spawn/1`, where `:namespaces` lists the kinds to join and defaults to all. Kinds that target and
   VM share are skipped. Without `:uid` the process becomes root of a user namespace that it joins, if that has one.
 
+  `like: :target` gives the process what the target has, as `docker exec` does, each overridden by the option of its own:
+  its cgroup (`:cgroup`), effective uid and gid (`:uid`, `:gid`) and groups (`:groups`) as its user namespace has them,
+  `:no_new_privs`, and its five capability sets, which the verbs of `Linx.Capabilities` may lower further at the
+  checkpoint. An exec gives root its whole bounding set, so that of a root target is what the target is permitted. What the
+  kernel does not give out stays: the process has none of the target's seccomp filters, limits or environment. Errors of
+  its own: `{:bad_like, value}`; `%Linx.Process.Error{stage: :like}` where a file of the target cannot be read, `:cgroup`
+  where no mount of the VM's shows its cgroup, `:setuid` or `:setgid` where its id has no name in its user namespace.
+
+  With a session as target the process that was joined is compared with it at the checkpoint, before the workload runs,
+  also with `auto_proceed: true`: `{:error, :no_process}` if it was another. What is in a `:cgroup` beside the process
+  stays when the session ends: it is the target's.
+
   A namespace that cannot be joined is named by the stage of the terminal event: `:open_ns_<type>` (a target that does
   not exist is ENOENT there) or `:setns_<type>`.
 
@@ -199,19 +211,33 @@ defmodule Linx.Process do
   """
   @spec enter(pos_integer() | t(), keyword()) :: {:ok, t()} | {:error, term()}
   def enter(target, opts) when is_integer(target) and target in 1..0x7FFFFFFF do
-    with {:ok, options} <- Options.parse(:enter, opts) do
-      start(:enter, {:enter, target, options.request}, options)
+    with {:ok, like, rest} <- Like.pop(opts),
+         {:ok, options} <- Options.parse(:enter, rest) do
+      case like && Native.pid_pin(target) do
+        {:ok, pin} -> enter(target, pin, like, rest)
+        # Nobody's number, which the agent says.
+        _ -> start(:enter, {:enter, target, options.request}, options)
+      end
     end
   end
 
   def enter(target, opts) when is_pid(target) do
     with {:ok, host_pid} <- host_pid(target),
          {:ok, pin} <- pin(target),
+         {:ok, like, opts} <- Like.pop(opts),
+         do: enter(host_pid, pin, like, opts)
+  end
+
+  def enter(target, _opts), do: {:error, {:bad_target, target}}
+
+  defp enter(host_pid, pin, like, opts) do
+    with {:ok, _checked} <- Options.parse(:enter, opts),
+         {:ok, opts, orders} <- like(like, pin, opts),
          {:ok, options} <- Options.parse(:enter, opts) do
       # The agent finds the target by its number. At the checkpoint the session sees whether the pinned process still has
       # it, which proves that it had it before; only then does the session proceed.
       request = %{options.request | auto_proceed: false}
-      options = Map.merge(options, %{request: request, target: pin})
+      options = Map.merge(options, %{request: request, target: pin, orders: orders})
 
       with {:ok, session} <- start(:enter, {:enter, host_pid, request}, options) do
         if call(session, :entered) == :other, do: drop(session), else: {:ok, session}
@@ -219,7 +245,8 @@ defmodule Linx.Process do
     end
   end
 
-  def enter(target, _opts), do: {:error, {:bad_target, target}}
+  defp like(nil, _pin, opts), do: {:ok, opts, []}
+  defp like(:target, pin, opts), do: Like.resolve(pin, opts)
 
   defp drop(session) do
     _ = stop(session, 0)

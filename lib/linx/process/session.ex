@@ -35,6 +35,8 @@ defmodule Linx.Process.Session do
     :credit,
     :feeder,
     proceed?: false,
+    # What a visitor is to do to itself to be like its target.
+    orders: [],
     inlet: Inlet.new(),
     outbox: :queue.new(),
     tee: Tee.new(),
@@ -64,6 +66,7 @@ defmodule Linx.Process.Session do
           # A cgroup that was entered holds others, who stay.
           cgroup: if(mode == :spawn, do: options.request[:cgroup]),
           target: options[:target],
+          orders: Map.get(options, :orders, []),
           proceed?: options.auto_proceed and not options.request.auto_proceed,
           credit: Credit.new()
         }
@@ -301,11 +304,17 @@ defmodule Linx.Process.Session do
   # The process that was entered had the number of the target's workload, which lives: so it was that workload.
   defp check_target(%{target: target} = state, {:ready, _pid}) when target != nil do
     if Native.pid_alive(target),
-      do: proceed_entered(%{state | target: nil}),
+      do: state |> order() |> proceed_entered(),
       else: then_act(%{state | target: :other}, &Lifecycle.abort/1)
   end
 
   defp check_target(state, _event), do: state
+
+  defp order(state) do
+    Enum.reduce(state.orders, %{state | target: nil, orders: []}, fn order, state ->
+      then_act(state, &Lifecycle.command(&1, order))
+    end)
+  end
 
   defp proceed_entered(%{proceed?: true} = state), do: then_act(state, &Lifecycle.proceed/1)
   defp proceed_entered(state), do: state
