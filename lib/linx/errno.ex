@@ -163,6 +163,16 @@ defmodule Linx.Errno do
 
   def code(name) when is_atom(name), do: nil
 
+  @doc """
+  The one name of an errno that has two: `:file` and `:socket` say `:enotsup`, the kernel's tables `:eopnotsupp`.
+  """
+  @spec canonical(name()) :: name()
+  for {alias, name} <- @aliases do
+    def canonical(unquote(alias)), do: unquote(name)
+  end
+
+  def canonical(name) when is_atom(name), do: name
+
   @doc false
   # A number that has no name stays what it is.
   @spec name_or_code(pos_integer()) :: name() | pos_integer()
@@ -176,7 +186,7 @@ defmodule Linx.Errno do
   @doc false
   # The `:errno` and `:code` of an error struct, from either.
   @spec pair(name() | pos_integer()) :: {name(), pos_integer() | nil}
-  def pair(name) when is_atom(name), do: {name, code(name)}
+  def pair(name) when is_atom(name), do: {canonical(name), code(name)}
   def pair(code) when is_integer(code), do: {name(code), code}
 
   @doc false

@@ -155,7 +155,8 @@ defmodule Linx.Process do
     * `:devnull`
     * `:pipe`: output arrives as `{:linx_process, :stdout | :stderr, bytes}`; input goes through `stdin_write/2` and
       ends with `stdin_close/1`.
-    * `{:connect_unix, path}`: a stream socket, connected when the workload goes.
+    * `{:connect_unix, path}`: a stream socket, connected when the workload goes, so that its listener may be made at
+      the checkpoint. A path that is another kind of file already is `{:bad_stdio, stdio}`.
     * `{:file, path, mode}`: `:read` for stdin, `:write` (truncates) or `:append` for the others. New files get 0666
       less 0022.
     * `:pty` (only for all three): a terminal of its own, in a session of its own. Output arrives as

@@ -91,7 +91,12 @@ defmodule Linx.Netfilter.Error do
   """
   @spec from_posix(atom(), operation(), keyword()) :: t()
   def from_posix(errno, operation, opts \\ []) do
-    error = %__MODULE__{errno: errno, operation: operation, code: Linx.Errno.code(errno)}
+    error = %__MODULE__{
+      errno: Linx.Errno.canonical(errno),
+      operation: operation,
+      code: Linx.Errno.code(errno)
+    }
+
     struct!(error, opts)
   end
 

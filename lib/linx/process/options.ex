@@ -296,7 +296,7 @@ defmodule Linx.Process.Options do
 
   defp direction(_fd, {:connect_unix, path})
        when is_binary(path) and byte_size(path) in 1..@max_socket_path do
-    if string?(path), do: {:connect_unix, path}, else: :error
+    if string?(path) and not other_file?(path), do: {:connect_unix, path}, else: :error
   end
 
   defp direction(fd, {:file, path, mode})
@@ -305,6 +305,15 @@ defmodule Linx.Process.Options do
   end
 
   defp direction(_fd, _direction), do: :error
+
+  # A listener that is made at the checkpoint is not there yet. A file of another kind never becomes one: better said now
+  # than after the whole set-up. File's `:other` is a socket or a fifo, which the mode tells apart (inode(7)).
+  defp other_file?(path) do
+    case File.stat(path) do
+      {:ok, %{type: type, mode: mode}} -> type != :other or (mode &&& 0o170000) == 0o010000
+      {:error, _reason} -> false
+    end
+  end
 
   defp pty(options) do
     known = [:rows, :cols, :xpixel, :ypixel, :echo, :onlcr]

@@ -87,7 +87,7 @@ defmodule Linx.Process.Session do
   end
 
   defp start_error(reason) do
-    %Error{stage: :open_port, errno: reason, code: Linx.Errno.code(reason)}
+    %Error{stage: :open_port, errno: Linx.Errno.canonical(reason), code: Linx.Errno.code(reason)}
   end
 
   # -- calls -----------------------------------------------------------------------------------------------------------

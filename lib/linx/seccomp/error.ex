@@ -27,7 +27,11 @@ defmodule Linx.Seccomp.Error do
   @doc "The error of an errno atom. `code` is `nil` if there is no such errno."
   @spec from_posix(atom(), operation()) :: t()
   def from_posix(errno, operation) when is_atom(errno),
-    do: %__MODULE__{operation: operation, errno: errno, code: Linx.Errno.code(errno)}
+    do: %__MODULE__{
+      operation: operation,
+      errno: Linx.Errno.canonical(errno),
+      code: Linx.Errno.code(errno)
+    }
 
   @impl true
   def message(%__MODULE__{operation: operation, errno: errno, code: code}),

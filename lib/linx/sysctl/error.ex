@@ -65,7 +65,7 @@ defmodule Linx.Sysctl.Error do
       key: key,
       path: path,
       operation: operation,
-      errno: errno,
+      errno: Errno.canonical(errno),
       code: Errno.code(errno)
     }
   end

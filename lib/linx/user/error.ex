@@ -43,7 +43,8 @@ defmodule Linx.User.Error do
   """
   @spec from_posix(atom(), Path.t(), operation()) :: t()
   def from_posix(errno, path, operation) do
-    %__MODULE__{path: path, operation: operation, errno: errno, code: Errno.code(errno)}
+    {errno, code} = Errno.pair(errno)
+    %__MODULE__{path: path, operation: operation, errno: errno, code: code}
   end
 
   @impl true

@@ -129,6 +129,9 @@ defmodule Linx.Process.OptionsTest do
             [stdout: {:file, "", :write}],
             [stdout: {:connect_unix, String.duplicate("a", 108)}],
             [stdout: {:connect_unix, ""}],
+            [stdout: {:connect_unix, "/"}],
+            [stdout: {:connect_unix, "/dev/null"}],
+            [stdin: {:connect_unix, "/bin/sh"}],
             "inherit"
           ] do
         assert refused(stdio: bad) == {:bad_stdio, bad}
