@@ -94,7 +94,10 @@ pub fn split(plan: &Plan, page: &Page, socket: &OwnedFd) -> Gate {
             if let Err(errno) = signals::undo() {
                 fail(page, Stage::Init.errno()(errno));
             }
-            let _ = rustix::process::setsid();
+            // Refused to the leader of a process group only, which a fresh child is not.
+            if let Err(errno) = rustix::process::setsid() {
+                fail(page, Stage::Init.errno()(errno));
+            }
             gate
         }
         Ok(Side::Parent { pid, pidfd }) => {

@@ -377,9 +377,15 @@ impl Session {
     fn handle_child_message(&mut self, message: ChildMessage) {
         match message {
             ChildMessage::Nothing => {}
-            ChildMessage::Workload(pidfd) => {
+            // Each comes once: whoever traces a parked child may send on its socket, and must not exchange the process
+            // that a session means, nor announce a second checkpoint.
+            ChildMessage::Workload(pidfd) if self.init && self.workload.pidfd.is_none() => {
                 self.workload.pidfd = Some(pidfd);
                 self.parked();
+            }
+            ChildMessage::Workload(_) => self.condemn(Stage::ReadyFrame.fault(libc::EPROTO)),
+            ChildMessage::Parked(_) if self.was_parked => {
+                self.condemn(Stage::ReadyFrame.fault(libc::EPROTO));
             }
             ChildMessage::Parked(sender) => {
                 self.was_parked = true;

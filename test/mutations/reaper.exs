@@ -119,5 +119,29 @@ identity = ["mix", "test", "test/integration/process/identity_test.exs"]
     with:
       "            Some(_) => current().map_err(Stage::CapSetThread.errno())?,\n            None => current()",
     run: identity
+  },
+  %{
+    name: "workload-exchanged",
+    promise: "Whoever traces a parked child cannot exchange the process that its session means.",
+    file: "c_src_replacement/src/session.rs",
+    replace: "ChildMessage::Workload(pidfd) if self.init && self.workload.pidfd.is_none() => {",
+    with: "ChildMessage::Workload(pidfd) => {",
+    run: reaper
+  },
+  %{
+    name: "second-checkpoint",
+    promise: "Whoever traces a parked child cannot announce a second checkpoint.",
+    file: "c_src_replacement/src/session.rs",
+    replace: "ChildMessage::Parked(_) if self.was_parked => {",
+    with: "ChildMessage::Parked(_) if false => {",
+    run: reaper
+  },
+  %{
+    name: "sets-without-a-model",
+    promise: "Any sequence of the capability verbs ends as capset(2) says.",
+    file: "c_src_replacement/src/capability.rs",
+    replace: "        self.ambient = self.ambient.map(|mask| mask & permitted & inheritable);\n",
+    with: "        let _ = (permitted, inheritable);\n",
+    run: ["mix", "test", "test/integration/process/capability_orders_test.exs"]
   }
 ]

@@ -124,4 +124,40 @@ defmodule Linx.Process.ReaperTest do
       until(fn -> not alive?(pid) and not alive?(info.reaper_pid) end)
     end
   end
+
+  # Who traces a parked child has its socket. A VM without privileges cannot hide it before the maps are written.
+  describe "messages on the socket of a parked child, from somebody else" do
+    # Takes the child's only socket, and sends each message, with a descriptor of the sender where it says so.
+    @forge """
+    import ctypes, os, socket, sys, array
+    libc = ctypes.CDLL(None, use_errno=True)
+    pidfd = os.pidfd_open(int(sys.argv[1]))
+    own = os.pidfd_open(os.getpid())
+    for number in range(64):
+        fd = libc.syscall(438, pidfd, number, 0)
+        if fd >= 0 and os.readlink("/proc/self/fd/%d" % fd).startswith("socket:"):
+            s = socket.socket(fileno=fd)
+            for kind in sys.argv[2:]:
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [own]))]
+                try:
+                    s.sendmsg([bytes([int(kind)])], rights if kind == "2" else [])
+                except BrokenPipeError:
+                    pass  # the session has ended of the first
+    """
+
+    for init <- [false, true],
+        {name, kinds} <- [parked: ["1"], workload: ["2"], both: ["2", "1"]] do
+      test "#{name}: end the session and name nobody else (init: #{init})" do
+        opts = [argv: ["/bin/sleep", "300"], stdio: :devnull, init: unquote(init)]
+        {session, pid} = parked(opts)
+        {:ok, info} = P.info(session)
+        {"", 0} = System.cmd("python3", ["-c", @forge, "#{pid}" | unquote(kinds)])
+        assert {:error, %{stage: :ready_frame, errno: :eproto}} = P.wait(session, 60_000)
+        refute_received {:linx_process, :ready, _pid}
+        refute_received {:linx_process, :running}
+        assert {:ok, %{host_pid: ^pid}} = P.info(session)
+        until(fn -> not alive?(pid) and not alive?(info.reaper_pid || pid) end)
+      end
+    end
+  end
 end
