@@ -303,6 +303,9 @@ defmodule Linx.Native do
   @spec tty_set_window_size(integer(), window_size()) :: :ok | fault()
   def tty_set_window_size(_fd, _size), do: not_loaded()
 
+  @spec tty_signal_disposition(atom()) :: :default | :ignore | :handle
+  def tty_signal_disposition(_signal), do: not_loaded()
+
   @spec terminal_open(boolean()) :: {:ok, terminal()} | fault()
   def terminal_open(_standard), do: not_loaded()
 

@@ -63,6 +63,10 @@ defmodule Linx.Tty.Native do
   def window_size(fd) when fd <= @most, do: named(Native.tty_window_size(fd))
   def window_size(fd) when is_integer(fd), do: {:error, {:ioctl, :ebadf}}
 
+  @doc false
+  @spec signal_disposition(:sigwinch | :sigcont) :: :default | :ignore | :handle
+  def signal_disposition(signal), do: Native.tty_signal_disposition(signal)
+
   # A terminal taken over: a resource that reads on a thread of its own and restores the terminal when it is collected.
 
   @doc false

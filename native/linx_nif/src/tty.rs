@@ -1,6 +1,6 @@
 //! NIFs of Linx.Tty: descriptor numbers for the plain calls, a resource for a terminal that is taken over.
 
-use linx_sys::tty::{self, Input, Saved, Terminal, WindowSize};
+use linx_sys::tty::{self, Disposition, Input, Saved, Terminal, WindowSize};
 use rustler::types::atom;
 use rustler::{
     Binary, Encoder, Env, Error, LocalPid, NewBinary, NifResult, OwnedEnv, Resource, ResourceArc,
@@ -10,7 +10,7 @@ use rustler::{
 use crate::reply::{Reply, Value};
 
 mod atoms {
-    rustler::atoms! { linx_tty, data, eof }
+    rustler::atoms! { linx_tty, data, eof, default, ignore, handle, sigwinch, sigcont }
 }
 
 /// `{rows, cols, xpixel, ypixel}`
@@ -74,6 +74,22 @@ fn tty_window_size(fd: i32) -> Reply<Value<Size>> {
 fn tty_set_window_size(fd: i32, size: (u32, u32, u32, u32)) -> NifResult<Reply<()>> {
     let size = size_of(size)?;
     Ok(Reply(tty::set_window_size(fd, size)))
+}
+
+/// `:default | :ignore | :handle`: the argument of `os:set_signal/2` that would make it so.
+#[rustler::nif]
+fn tty_signal_disposition(signal: rustler::Atom) -> NifResult<rustler::Atom> {
+    let signals = [
+        (atoms::sigwinch(), tty::SIGWINCH),
+        (atoms::sigcont(), tty::SIGCONT),
+    ];
+    let known = signals.iter().find(|(name, _)| *name == signal);
+    match known.and_then(|(_, number)| tty::disposition(*number)) {
+        Some(Disposition::Default) => Ok(atoms::default()),
+        Some(Disposition::Ignore) => Ok(atoms::ignore()),
+        Some(Disposition::Handle) => Ok(atoms::handle()),
+        None => Err(Error::BadArg),
+    }
 }
 
 pub struct TerminalResource(Terminal);

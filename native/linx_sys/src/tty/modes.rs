@@ -1,43 +1,53 @@
 //! A terminal's modes: read, made raw, kept as bytes and put back.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, RawFd};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
-use rustix::fs::{OFlags, fstat};
+use rustix::fs::OFlags;
 use rustix::process::getpgrp;
 use rustix::termios::tcgetpgrp;
 
 use super::controlling::{is_controlling, open_controlling};
-use super::ioctl::{borrow, ioctl};
+use super::ioctl::ioctl;
 use crate::fault::{Fault, Stage};
 
-/// What to put back: the terminal's `struct termios2`, and which file it belongs to, so that a descriptor number that
+/// What to put back: the terminal's `struct termios2`, and the number of the opening, so that a descriptor number that
 /// was closed and used again meanwhile is left alone.
 #[derive(Clone, Copy)]
 pub struct Saved {
     pub(super) termios: libc::termios2,
-    identity: Identity,
+    opening: u64,
 }
 
-/// The terminal device behind a descriptor: `/dev/tty` is one file for every terminal, so the device is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
-    dev: u64,
-    ino: u64,
-    device: u32,
+/// The descriptors that [`open_raw`] opened, by number. The documented interface is a number, which any process of the VM
+/// may hold, and two may give it back at once: the table owns the descriptor, and only the one that takes it out of the
+/// table closes it. So a number is never closed after another file has got it.
+static OPEN: Mutex<Table> = Mutex::new(Table {
+    opened: 0,
+    by_number: BTreeMap::new(),
+});
+
+struct Table {
+    opened: u64,
+    by_number: BTreeMap<RawFd, (u64, OwnedFd)>,
 }
 
 impl Saved {
     /// NCCS of <asm-generic/termbits.h>; the C library's own struct has room for more.
     const NCCS: usize = 19;
-    /// Four flag words, the line discipline, the control characters, two speeds; then dev, ino, device.
-    pub const LEN: usize = 16 + 1 + Self::NCCS + 8 + 8 + 8 + 4;
+    /// Four flag words, the line discipline, the control characters, two speeds; then the number of the opening.
+    pub const LEN: usize = 16 + 1 + Self::NCCS + 8 + 8;
 
+    /// The settings of a terminal that is in no table.
     pub(super) fn of(fd: RawFd) -> Result<Self, Fault> {
         let termios = attributes(fd)?;
-        let identity = Identity::of(fd)?;
-        Ok(Self { termios, identity })
+        Ok(Self {
+            termios,
+            opening: 0,
+        })
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -51,9 +61,7 @@ impl Saved {
         for speed in [t.c_ispeed, t.c_ospeed] {
             bytes.extend_from_slice(&speed.to_ne_bytes());
         }
-        bytes.extend_from_slice(&self.identity.dev.to_ne_bytes());
-        bytes.extend_from_slice(&self.identity.ino.to_ne_bytes());
-        bytes.extend_from_slice(&self.identity.device.to_ne_bytes());
+        bytes.extend_from_slice(&self.opening.to_ne_bytes());
         bytes
     }
 
@@ -74,9 +82,7 @@ impl Saved {
         let c_cc = take(Self::NCCS)?.try_into().ok()?;
         let mut word = || Some(u32::from_ne_bytes(take(4)?.try_into().ok()?));
         let [c_ispeed, c_ospeed] = [word()?, word()?];
-        let mut long = || Some(u64::from_ne_bytes(take(8)?.try_into().ok()?));
-        let [dev, ino] = [long()?, long()?];
-        let device = u32::from_ne_bytes(take(4)?.try_into().ok()?);
+        let opening = u64::from_ne_bytes(take(8)?.try_into().ok()?);
         Some(Self {
             termios: libc::termios2 {
                 c_iflag,
@@ -88,7 +94,7 @@ impl Saved {
                 c_ispeed,
                 c_ospeed,
             },
-            identity: Identity { dev, ino, device },
+            opening,
         })
     }
 }
@@ -96,51 +102,41 @@ impl Saved {
 impl std::fmt::Debug for Saved {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Saved")
-            .field("identity", &self.identity)
+            .field("opening", &self.opening)
             .finish_non_exhaustive()
-    }
-}
-
-impl Identity {
-    fn of(fd: RawFd) -> Result<Self, Fault> {
-        let stat = fstat(borrow(fd)?).map_err(Stage::Tcgetattr.errno())?;
-        let mut device = 0u32;
-        ioctl(fd, libc::TIOCGDEV, &mut device).map_err(Stage::Tcgetattr.errno())?;
-        Ok(Self {
-            dev: stat.st_dev,
-            ino: stat.st_ino,
-            device,
-        })
     }
 }
 
 /// Opens `/dev/tty` and makes it raw, as `cfmakeraw(3)` does. ENXIO: the VM has no controlling terminal.
 pub fn open_raw() -> Result<(RawFd, Saved), Fault> {
-    let fd = open_controlling(OFlags::empty())?;
-    let saved = Saved::of(fd.as_raw_fd())?;
-    apply(fd.as_fd(), raw(saved.termios))?;
-    Ok((fd.into_raw_fd(), saved))
+    keep(open_controlling(OFlags::empty())?)
 }
 
-/// Puts `saved` back on `fd` and closes it. Does nothing when `fd` is not open, or is another file by now.
+fn keep(tty: OwnedFd) -> Result<(RawFd, Saved), Fault> {
+    let mut saved = Saved::of(tty.as_raw_fd())?;
+    apply(tty.as_fd(), raw(saved.termios))?;
+    let fd = tty.as_raw_fd();
+    let mut table = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    table.opened += 1;
+    saved.opening = table.opened;
+    table.by_number.insert(fd, (saved.opening, tty));
+    Ok((fd, saved))
+}
+
+/// Puts `saved` back on `fd` and closes it. Does nothing when `fd` is not the descriptor that was opened with `saved`:
+/// it was closed already, by an earlier call or one that runs at the same time.
 pub fn restore(fd: RawFd, saved: &Saved) -> Result<(), Fault> {
-    match Identity::of(fd) {
-        Ok(identity) if identity == saved.identity => {}
-        Ok(_) => return Ok(()),
-        // Hung up: the terminal has nothing to restore any more, but the descriptor is still ours to close.
+    let mut table = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let tty = match table.by_number.get(&fd) {
+        Some((opening, _)) if *opening == saved.opening => table.by_number.remove(&fd),
+        _ => None,
+    };
+    let Some((_, tty)) = tty else { return Ok(()) };
+    // The table is locked meanwhile: who gives it back a second time finds the terminal put back.
+    match apply(tty.as_fd(), saved.termios) {
+        // Hung up: the terminal has nothing to restore any more.
         Err(Fault {
             errno: libc::EIO, ..
-        }) => {
-            return close(fd);
-        }
-        Err(_) => return Ok(()),
-    }
-    let restored = apply(borrow(fd)?, saved.termios);
-    close(fd)?;
-    match restored {
-        Err(Fault {
-            errno: libc::EBADF | libc::EIO,
-            ..
         }) => Ok(()),
         other => other,
     }
@@ -204,16 +200,11 @@ pub(super) fn apply(tty: BorrowedFd<'_>, mut termios: libc::termios2) -> Result<
     })
 }
 
-fn close(fd: RawFd) -> Result<(), Fault> {
-    nix::unistd::close(fd).map_err(Stage::Close.errno())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::tty::pair::pair;
     use crate::tty::window_size;
-    use rustix::fs::{Mode, open};
 
     #[test]
     fn saved_settings_survive_the_way_through_bytes() {
@@ -241,39 +232,86 @@ mod tests {
         assert_eq!(made.control_modes, expected.control_modes);
     }
 
+    fn open(fd: RawFd) -> bool {
+        window_size(fd) != Err(Stage::Ioctl.fault(libc::EBADF))
+    }
+
+    /// A number that no other test's open gets when it is free again.
+    fn kept(slave: &OwnedFd, least: RawFd) -> (RawFd, Saved) {
+        keep(rustix::io::fcntl_dupfd_cloexec(slave, least).unwrap()).unwrap()
+    }
+
     #[test]
-    fn restore_touches_the_terminal_it_was_saved_from_and_no_other_file() {
+    fn restore_touches_the_descriptor_it_was_saved_with_and_no_other() {
         let (_master, slave) = pair();
-        let saved = Saved::of(slave.as_raw_fd()).unwrap();
-        apply(slave.as_fd(), raw(saved.termios)).unwrap();
+        let before = Saved::of(slave.as_raw_fd()).unwrap();
+        let (fd, saved) = kept(&slave, 700);
 
+        // Another of the same terminal, another terminal, another file.
+        let (second, saved_second) = kept(&slave, 710);
         let (_other_master, other) = pair();
+        restore(second, &saved).unwrap();
         restore(other.as_raw_fd(), &saved).unwrap();
-        assert!(rustix::io::fcntl_getfd(&other).is_ok());
-        let file = open("/dev/null", OFlags::RDONLY, Mode::empty()).unwrap();
-        restore(file.as_raw_fd(), &saved).unwrap();
-        assert!(rustix::io::fcntl_getfd(&file).is_ok());
+        restore(slave.as_raw_fd(), &saved).unwrap();
+        assert!(open(second) && open(other.as_raw_fd()) && open(slave.as_raw_fd()));
+        restore(second, &saved_second).unwrap();
+        assert!(!open(second));
 
-        // A number that no other test's open gets when it is free again.
-        let fd = rustix::io::fcntl_dupfd_cloexec(&slave, 700)
-            .unwrap()
-            .into_raw_fd();
         restore(fd, &saved).unwrap();
-        assert_eq!(window_size(fd), Err(Stage::Ioctl.fault(libc::EBADF)));
+        assert!(!open(fd));
         let again = Saved::of(slave.as_raw_fd()).unwrap();
-        assert_eq!(again.to_bytes(), saved.to_bytes());
+        assert_eq!(again.to_bytes(), before.to_bytes());
         restore(fd, &saved).unwrap();
+    }
+
+    #[test]
+    fn the_number_opened_again_is_not_closed_by_what_was_saved_before() {
+        let (_master, slave) = pair();
+        let (fd, saved) = kept(&slave, 720);
+        restore(fd, &saved).unwrap();
+        let (again, saved_again) = kept(&slave, 720);
+        assert_eq!(again, fd);
+        restore(fd, &saved).unwrap();
+        assert!(open(fd));
+        restore(fd, &saved_again).unwrap();
+        assert!(!open(fd));
+    }
+
+    #[test]
+    fn restored_twice_at_once_no_innocent_descriptor_is_closed() {
+        let (_master, slave) = pair();
+        for _ in 0..500 {
+            let (fd, saved) = kept(&slave, 740);
+            let start = std::sync::Barrier::new(3);
+            thread::scope(|scope| {
+                let twice = [(); 2].map(|()| {
+                    scope.spawn(|| {
+                        start.wait();
+                        restore(fd, &saved)
+                    })
+                });
+                // The number is taken by another file as soon as it is free.
+                start.wait();
+                let file = loop {
+                    let file = rustix::io::fcntl_dupfd_cloexec(&slave, fd).unwrap();
+                    if file.as_raw_fd() == fd {
+                        break file;
+                    }
+                };
+                for thread in twice {
+                    assert_eq!(thread.join().unwrap(), Ok(()));
+                }
+                assert!(rustix::io::fcntl_getfd(&file).is_ok());
+            });
+        }
     }
 
     #[test]
     fn a_terminal_that_was_hung_up_is_closed_all_the_same() {
         let (master, slave) = pair();
-        let saved = Saved::of(slave.as_raw_fd()).unwrap();
-        let fd = rustix::io::fcntl_dupfd_cloexec(&slave, 800)
-            .unwrap()
-            .into_raw_fd();
+        let (fd, saved) = kept(&slave, 800);
         drop(master);
         restore(fd, &saved).unwrap();
-        assert_eq!(window_size(fd), Err(Stage::Ioctl.fault(libc::EBADF)));
+        assert!(!open(fd));
     }
 }
