@@ -487,6 +487,17 @@ defmodule Linx.Process do
              (is_atom(new_owner) and new_owner != nil and not is_boolean(new_owner)),
       do: call(session, {:set_owner, new_owner})
 
+  # For Linx.Tty: the session's events go to `to` until it is taken back or `to` ends. Gives the owner, and the output of
+  # the terminal that the owner may not have read, newest first. `:busy` when it is lent already.
+  @doc false
+  @spec lend(t(), pid()) ::
+          {:ok, {pid() | atom(), [binary()]}} | {:error, :busy | :no_pty | :no_process}
+  def lend(session, to), do: call(session, {:lend, to})
+
+  @doc false
+  @spec take_back(t(), pid()) :: :ok | {:error, :no_process}
+  def take_back(session, to), do: call(session, {:take_back, to})
+
   @doc "`{:ok, session}` if the workload has a terminal: the session is what reads and writes go through."
   @spec pty_master(t()) :: {:ok, t()} | {:error, term()}
   def pty_master(session) do

@@ -4,7 +4,8 @@ defmodule Linx.Process.Session do
   # (Credit for what comes, Inlet for what goes).
 
   alias Linx.Native
-  alias Linx.Process.{Credit, Error, Image, Inlet, Lifecycle, Protocol, Reader, Subject, Tee}
+  alias Linx.Process.{Credit, Error, Image, Inlet, Lifecycle, Loan, Protocol, Reader}
+  alias Linx.Process.{Subject, Tee}
 
   # terminate/2 runs inside a supervisor's shutdown time, 5 s by default.
   @reap_timeout 4_000
@@ -38,6 +39,7 @@ defmodule Linx.Process.Session do
     # What a visitor is to do to itself to be like its target.
     orders: [],
     inlet: Inlet.new(),
+    loan: %Loan{},
     outbox: :queue.new(),
     tee: Tee.new(),
     waiters: [],
@@ -120,9 +122,23 @@ defmodule Linx.Process.Session do
 
   def handle_call(:pin, _from, state), do: {:reply, pin_answer(state), state}
 
-  def handle_call({:set_owner, owner}, _from, state) do
-    state = %{state | owner: owner}
-    {:reply, :ok, grant(state, Credit.handed_over(state.credit))}
+  def handle_call({:set_owner, owner}, _from, state),
+    do: {:reply, :ok, owned(state, owner, Loan.drop(state.loan))}
+
+  def handle_call({:lend, to}, _from, state) do
+    with :ok <- writable(state, :pty),
+         {:ok, lent, loan} <- Loan.lend(state.loan, state.owner, to) do
+      {:reply, {:ok, lent}, owned(state, to, loan)}
+    else
+      error -> {:reply, error, state}
+    end
+  end
+
+  def handle_call({:take_back, to}, _from, state) do
+    case Loan.take_back(state.loan, to) do
+      {owner, loan} -> {:reply, :ok, owned(state, owner, loan)}
+      :none -> {:reply, :ok, state}
+    end
   end
 
   def handle_call({:tee, _pid}, _from, %{port: nil} = state),
@@ -184,6 +200,11 @@ defmodule Linx.Process.Session do
       :ok -> {:reply, :ok, to_agent(state, size)}
       error -> {:reply, error, state}
     end
+  end
+
+  defp owned(state, owner, loan) do
+    state = %{state | owner: owner, loan: loan}
+    grant(state, Credit.handed_over(state.credit))
   end
 
   defp act({reply, life, effects}, state),
@@ -254,8 +275,12 @@ defmodule Linx.Process.Session do
     end
   end
 
-  def handle_info({:DOWN, _ref, :process, pid, _reason}, state),
-    do: {:noreply, %{state | tee: Tee.remove(state.tee, pid)}}
+  def handle_info({:DOWN, ref, :process, pid, _reason}, state) do
+    case Loan.ended(state.loan, ref) do
+      {owner, loan} -> {:noreply, owned(state, owner, loan)}
+      :none -> {:noreply, %{state | tee: Tee.remove(state.tee, pid)}}
+    end
+  end
 
   def handle_info(:grant, state), do: {:noreply, grant(state, Credit.woken(state.credit))}
   def handle_info(:flush, state), do: {:noreply, flush(state)}
@@ -335,7 +360,7 @@ defmodule Linx.Process.Session do
 
   defp effect(state, {:owner, message}) do
     tell(state, message)
-    state
+    %{state | loan: Loan.sent(state.loan, message, owner(state))}
   end
 
   defp effect(state, {:agent, command}), do: to_agent(state, command)
