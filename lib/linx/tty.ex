@@ -27,7 +27,11 @@ defmodule Linx.Tty do
 
   A terminal left raw is useless to its user. `open_controlling_raw/0` gives what `restore_and_close/2` needs. For an
   attach one process of its own holds all that was changed (settings, iex's reader, echo, output mode, signal handlers)
-  and puts it back however the attach ends, also when the attaching process is killed.
+  and puts it back however the attach ends, also when the attaching process is killed. With `--remsh` a process on the
+  terminal's node does so when this node goes away.
+
+  The modes that a workload sets in the terminal itself by escape sequences (the alternate screen, reports of the mouse and
+  of pastes, a hidden cursor) are the workload's to end. One that dies amid them leaves them on: see `reset: true`.
   """
 
   alias Linx.Process, as: Session
@@ -56,15 +60,25 @@ defmodule Linx.Tty do
   The workload's terminal gets the size of the caller's at once and follows it. Ctrl-c, ctrl-z and the like are the
   workload's.
 
-  Call it from the process that owns the session, which is where the output goes (`Linx.Process.set_owner/2`). It
-  takes `:pty_out` and the session's last event out of the mailbox. Over a group leader the caller traps exits
-  meanwhile, and still exits on a signal that would have ended it.
+  The attach shows this session and no other. For its time it borrows the session from its owner, whoever that is: the
+  output of the terminal comes to the attach, every other event goes to the owner, and so does the last one when the owner
+  is another process than the caller. Of a session that the caller owns, output that is still in its mailbox is shown first;
+  events of other sessions stay there. Output that comes after a detach is the owner's again.
+  `Linx.Process.set_owner/2` during an attach ends the loan, and the attach shows nothing more.
+
+  Over a group leader the caller traps exits meanwhile, and still exits on a signal that would have ended it.
 
   ## Options
 
     * `:detach_key` - the bytes that end the attach and leave the workload running, `#{inspect(@detach_key)}`
       (ctrl-p ctrl-q) unless given; `nil` or `""` for none. What has been typed of it is held back until the next key,
       or for a second.
+    * `:answers` - what happens to what the terminal sends of its own accord when the attach ends: answers to queries of
+      the workload, which would be typed at the shell. `:discard` (the default) asks the terminal for the cursor's place
+      at the end, where the workload may have asked for something (an escape sequence, ENQ), and drops what comes before
+      the answer; keys typed in that moment are dropped too. A terminal that does not answer is waited for one second.
+      `:keep` gives everything to the shell.
+    * `:reset` - `true` ends, with the attach, the modes that a full-screen program may leave on. `false` is the default.
 
   ## Result
 
@@ -74,7 +88,7 @@ defmodule Linx.Tty do
     * `{:error, :no_process}` - the session has ended, or is no session
     * `{:error, :no_pty}` - it has no terminal
     * `{:error, :no_local_tty}` - `:controlling`, and the caller's shell is not on the VM's terminal
-    * `{:error, :busy}` - the terminal has an attach already, or the shell's ctrl-g menu or editor has it
+    * `{:error, :busy}` - the terminal or the session has an attach already, or the shell's ctrl-g menu or editor has it
     * `{:error, :gl_eof}`, `{:error, :hangup}` - the caller's terminal is gone; the workload still runs
     * `{:error, %Linx.Tty.Error{}}` - the terminal could not be opened, changed or written
 
@@ -89,11 +103,11 @@ defmodule Linx.Tty do
 
   def attach(target, session, opts)
       when target in [:controlling, :group_leader] and is_pid(session) and is_list(opts) do
-    key = detach_key(opts)
+    options = options(opts)
 
     with :ok <- reachable(target),
          :ok <- attachable(session),
-         do: Pump.run(target, session, key)
+         do: Pump.run(target, session, options)
   end
 
   def attach(target, session, _opts) do
@@ -102,11 +116,30 @@ defmodule Linx.Tty do
             "#{inspect(target)}, #{inspect(session)}"
   end
 
-  defp detach_key(opts) do
-    case Keyword.split(opts, [:detach_key]) do
-      {known, []} -> key(Keyword.get(known, :detach_key, @detach_key))
-      {_, unknown} -> raise ArgumentError, "unknown options: #{inspect(unknown)}"
+  defp options(opts) do
+    known = Keyword.validate(opts, detach_key: @detach_key, answers: :discard, reset: false)
+
+    case known do
+      {:ok, known} ->
+        %{
+          key: key(known[:detach_key]),
+          answers: one_of(:answers, known[:answers], [:discard, :keep]),
+          reset: one_of(:reset, known[:reset], [true, false])
+        }
+
+      {:error, unknown} ->
+        raise ArgumentError, "unknown options: #{inspect(Keyword.take(opts, unknown))}"
     end
+  end
+
+  defp one_of(name, value, values) do
+    if value in values,
+      do: value,
+      else:
+        raise(
+          ArgumentError,
+          "#{inspect(name)} is one of #{inspect(values)}, got: " <> inspect(value)
+        )
   end
 
   defp key(nil), do: ""
@@ -150,7 +183,10 @@ defmodule Linx.Tty do
   def format_error(:no_pty), do: "the session has no terminal; spawn it with stdio: :pty"
   def format_error(:gl_eof), do: "the group leader has no more input, or is gone"
   def format_error(:hangup), do: "the terminal was hung up"
-  def format_error(:busy), do: "the terminal is in use by another attach or by the shell's menu"
+
+  def format_error(:busy),
+    do: "the terminal or the session is in use by another attach, or by the shell's menu"
+
   def format_error(:aborted), do: "the workload was aborted before it ran"
   def format_error(error) when is_exception(error), do: Exception.message(error)
   def format_error(other), do: inspect(other)
@@ -178,7 +214,8 @@ defmodule Linx.Tty do
   @doc """
   Puts a terminal's settings back as `saved` has them and closes `fd`.
 
-  Doing it again does nothing, also when the number has been given to another file meanwhile.
+  Doing it again does nothing, also at the same time, and when the number has been given to another file meanwhile: the
+  descriptor belongs to the native library until then, and the number is a view of it.
 
   Source: termios(3), tcsetattr with TCSANOW; close(2).
   """

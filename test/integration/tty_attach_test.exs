@@ -306,6 +306,94 @@ defmodule Linx.Integration.TtyAttachTest do
     end
   end
 
+  describe "a terminal that answers:" do
+    # Until iex has the result: answers each query at once, a place with the place that was set before.
+    defp answering(t, until, seen \\ "") do
+      receive do
+        {:linx_process, :pty_out, bytes} ->
+          for [query | place] <- Regex.scan(~r/(?:\e\[(\d+);(\d+)H)?\e\[6n|\e\[c|\x05/, bytes),
+              do: type(t, reply(query, place))
+
+          seen = seen <> bytes
+
+          if seen =~ until,
+            do: Process.put(Linx.Test.Terminal, seen),
+            else: answering(t, until, seen)
+      after
+        60_000 -> flunk("no #{until}; seen: #{inspect(seen)}")
+      end
+    end
+
+    defp reply("\e[c", _), do: "\e[?62;22c"
+    defp reply(<<5>>, _), do: "Process.put(:obeyed, 1)"
+    defp reply(_, []), do: "\e[1;1R"
+    defp reply(_, [row, col]), do: "\e[#{row};#{col}R"
+
+    for mode <- [:controlling, :group_leader] do
+      @mode mode
+      @queries "printf '\\\\033[6n\\\\033[c\\\\005'"
+
+      test "#{mode}: what a workload asked for is not typed at iex" do
+        t = iex()
+        spawned(t, ~s(["/bin/sh", "-c", "read go; #{@queries}"]))
+        attach(t, @mode)
+        poll(fn -> "-isig" in settings(t) end)
+        type(t, "\r")
+        answering(t, "{:ok, {:exited, 0}}")
+        expect("{:ok, {:exited, 0}}")
+        assert run(t, "1 + 41") == "42"
+        assert run(t, "Process.get(:obeyed)") == "nil"
+      end
+
+      test "#{mode}: with `answers: :keep` it is" do
+        t = iex()
+        spawned(t, ~s(["/bin/sh", "-c", "read go; printf '\\\\005'"]))
+        attach(t, @mode, "[answers: :keep]")
+        poll(fn -> "-isig" in settings(t) end)
+        type(t, "\r")
+        answering(t, "{:ok, {:exited, 0}}")
+        expect("{:ok, {:exited, 0}}")
+        type(t, "\r")
+        expect(~r/:ok\r\n|nil\r\n/)
+        assert run(t, "Process.get(:obeyed)") == "1"
+      end
+
+      test "#{mode}: `reset: true` ends the modes that a workload left on" do
+        t = iex()
+        spawned(t, ~s(["/bin/sh", "-c", "read go; printf '\\\\033[?1049h\\\\033[?1003h'"]))
+        attach(t, @mode, "[reset: true, answers: :keep]")
+        poll(fn -> "-isig" in settings(t) end)
+        type(t, "\r")
+        expect("\e[?1003h")
+        assert expect("{:ok, {:exited, 0}}") =~ ~r/\e\[\?1003l.*\e\[\?1049l/s
+      end
+    end
+  end
+
+  test "a program without a shell has its signals as before" do
+    code = """
+    signals = fn -> for s <- [:sigwinch, :sigcont], do: Linx.Native.tty_signal_disposition(s) end
+    before = signals.()
+    {:ok, s} = Linx.Process.spawn(argv: ["/bin/sh", "-c", "echo up; read go"], stdio: :pty, auto_proceed: true)
+    r = Linx.Tty.attach(:controlling, s)
+    IO.inspect({:left, r, before == signals.(), before})
+    """
+
+    t =
+      start([
+        System.find_executable("elixir"),
+        "-pa",
+        Application.app_dir(:linx, "ebin"),
+        "-e",
+        code
+      ])
+
+    expect("up")
+    poll(fn -> "-icanon" in settings(t) end)
+    type(t, "\r")
+    expect("{:left, {:ok, {:exited, 0}}, true, ")
+  end
+
   test "the VM stopped and continued by a shell: the terminal is raw again" do
     t = iex()
     spawned(t)
@@ -413,11 +501,15 @@ defmodule Linx.Integration.TtyAttachTest do
 
         code = """
         {:ok, s} = Linx.Process.spawn(argv: ["/bin/sh"], stdio: :pty, env: #{env}, auto_proceed: true)
+        IO.puts("up")
         for _ <- 1..3, do: IO.inspect({:left, Linx.Tty.attach(#{inspect(@mode)}, s)})
         """
 
         elixir = System.find_executable("elixir")
         t = start([elixir, "-pa", Application.app_dir(:linx, "ebin"), "-e", code])
+
+        # Before that descriptor 0 is the script's that starts the VM, which has other files there for moments.
+        expect("up")
 
         for n <- 1..3 do
           # Keys that come while the attach has the terminal, and no other.

@@ -106,4 +106,62 @@ defmodule Linx.Integration.TtyNodeTest do
     expect("{:ok, {:exited, 3}}")
     assert run(t, "1 + 4x\b2") == "43"
   end
+
+  defp remsh(port) do
+    iex(
+      args: [
+        "--name",
+        "a@127.0.0.1",
+        "--erl",
+        flags("127.0.0.1", port),
+        "--remsh",
+        "b@127.0.0.2"
+      ]
+    )
+  end
+
+  test "--remsh: a line asked for before the end, and after it, has nothing of ours in it", %{
+    port: port
+  } do
+    t = remsh(port)
+
+    for _ <- 1..10 do
+      type(t, """
+      {pid, m} = spawn_monitor(fn -> {:ok, s} = Linx.Process.spawn(argv: ["/bin/sh", "-c", "echo u''p; read go"], \
+      stdio: :pty, auto_proceed: true); Linx.Tty.attach(:group_leader, s) end); receive(do: ({:DOWN, ^m, _, _, _} -> :gone))\r\
+      """)
+
+      expect("up\r\n")
+      type(t, "\r")
+      expect(":gone")
+      expect(~r/> /)
+      assert run(t, "1 + 41") == "42"
+      assert run(t, "1 + 4x\b2") == "43"
+    end
+  end
+
+  test "--remsh: the other node dies amid an attach, and the person's terminal is put back", %{
+    port: port
+  } do
+    t = remsh(port)
+    os_pid = run(t, "System.pid()") |> String.trim("\"")
+
+    type(t, """
+    {:ok, s} = Linx.Process.spawn(argv: ["/bin/sh"], stdio: :pty, env: ["PS1=sh" <> "-> "]); \
+    Linx.Process.proceed(s); Linx.Tty.attach(:group_leader, s)\r\
+    """)
+
+    expect("sh-> ")
+    {_, 0} = System.cmd("kill", ["-9", os_pid])
+    expect("Shell process terminated!")
+    # A shell of the terminal's own node: ctrl-g, s, c.
+    type(t, <<7>>)
+    expect("-->")
+    type(t, "s\r")
+    expect("-->")
+    type(t, "c\r")
+    expect(~r/1> /)
+    type(t, "maps:get(output, element(5, element(2, element(2, sys:get_state(user_drv))))).\r")
+    expect(~r/\bcooked\b/)
+  end
 end

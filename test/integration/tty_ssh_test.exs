@@ -242,7 +242,32 @@ defmodule Linx.Integration.TtySshTest do
       expect(~r/(ready|iex)[^\n]*> /)
       assert run(t, "1 + 41") == "42"
       assert run(t, "1 + 4x\b2") == "43"
-      assert run(t, "Process.whereis(Linx.Tty.Guard)") == "nil"
+      poll(fn -> Process.whereis(Linx.Tty.Guard) == nil end)
+    end
+  end
+
+  # The order of the attach's end and of the shell's question for a line is left to chance, 500 times.
+  @tag :slow
+  test "the attaching process killed, many times: iex works on", %{port: port, tmp_dir: dir} do
+    fifo = Path.join(dir, "fifo")
+    {_, 0} = System.cmd("mkfifo", [fifo])
+    t = login(port)
+
+    for _ <- 1..500 do
+      type(
+        t,
+        "{pid, m} = spawn_monitor(fn -> {:ok, s} = Linx.Process.spawn(argv: [\"/bin/sh\"], stdio: :pty, " <>
+          "env: [\"PS1=sh\" <> \"-> \"]); Linx.Process.proceed(s); Linx.Tty.attach(:group_leader, s) end); " <>
+          "spawn(fn -> :file.read_file(\"#{fifo}\", [:raw]); Process.exit(pid, :kill) end); " <>
+          "receive(do: ({:DOWN, ^m, _, _, _} -> :gone))\r"
+      )
+
+      expect("sh-> ")
+      type(t, "echo > '#{fifo}'\r")
+      expect(":gone")
+      expect(~r/(ready|iex)[^\n]*> /)
+      assert run(t, "1 + 41") == "42"
+      assert run(t, "1 + 4x\b2") == "43"
     end
   end
 

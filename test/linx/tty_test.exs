@@ -86,8 +86,10 @@ defmodule Linx.TtyTest do
       Tty.attach(:group_leader, self(), detach: "x")
     end
 
-    assert_raise ArgumentError, ~r/:detach_key/, fn ->
-      Tty.attach(:group_leader, self(), detach_key: 17)
+    for bad <- [detach_key: 17, answers: :no, reset: 1] do
+      assert_raise ArgumentError, ~r/#{elem(bad, 0)}/, fn ->
+        Tty.attach(:group_leader, self(), [bad])
+      end
     end
   end
 
@@ -116,14 +118,226 @@ defmodule Linx.TtyTest do
     assert Process.info(self(), :trap_exit) == {:trap_exit, false}
   end
 
-  test "a process that does not own the session sees its end" do
-    session =
-      workload(["/bin/sh", "-c", "read line; exit 6"],
-        owner: spawn(fn -> Process.sleep(:infinity) end)
-      )
+  # Takes each event of a session and gives it to the test process.
+  defp owner do
+    test = self()
+    spawn_link(fn -> pass(test) end)
+  end
 
-    assert {{:ok, {:exited, 6}}, ""} =
-             at_keyboard("\n", fn -> Tty.attach(:group_leader, session, []) end)
+  defp pass(test) do
+    receive(do: (event -> send(test, {:owner, event})))
+    pass(test)
+  end
+
+  test "a session of another process: its output is shown, and its owner has it back at the end" do
+    owner = owner()
+
+    session =
+      workload(["/bin/sh", "-c", "read line; echo \"<$line>\"; read more; exit 6"], owner: owner)
+
+    {result, shown} =
+      at_keyboard("hello\n" <> <<16, 17>>, fn -> Tty.attach(:group_leader, session) end)
+
+    assert result == {:ok, :detached}
+    assert :sys.get_state(session).owner == owner
+    # What came after the detach key is the owner's, and with what came before it is all.
+    {again, rest} = at_keyboard("\n", fn -> Tty.attach(:group_leader, session) end)
+    assert again == {:ok, {:exited, 6}}
+    assert_receive {:owner, {:linx_process, :exited, 6}}
+    assert shown <> owned() <> rest =~ "<hello>\r\n"
+    refute_received {:linx_process, _, _}
+  end
+
+  defp owned do
+    receive do
+      {:owner, {:linx_process, :pty_out, bytes}} -> bytes <> owned()
+    after
+      0 -> ""
+    end
+  end
+
+  test "the attaching process killed: the session's events go to its owner again" do
+    owner = owner()
+    session = workload(["/bin/cat"], owner: owner)
+    silent = spawn(fn -> Process.sleep(:infinity) end)
+
+    attacher =
+      spawn(fn ->
+        Process.group_leader(self(), silent)
+        Tty.attach(:group_leader, session)
+      end)
+
+    poll(fn -> :sys.get_state(session).loan.lent != nil end)
+    Process.exit(attacher, :kill)
+    poll(fn -> :sys.get_state(session).owner == owner end)
+    Session.pty_write(session, "line\n")
+    assert_receive {:owner, {:linx_process, :pty_out, _}}
+  end
+
+  describe "one owner of two sessions:" do
+    # Each kind of event of another session that is in the mailbox before the attach, and one that comes meanwhile.
+    defp noisy(directory) do
+      noise =
+        workload(
+          [
+            "/bin/sh",
+            "-c",
+            "echo before; while [ ! -e go ]; do sleep 0.01; done; echo during"
+          ],
+          cwd: directory
+        )
+
+      piped = workload(["/bin/sh", "-c", "echo piped; exit 5"], stdio: [stdout: :pipe])
+      {:ok, {:exited, 5}} = Session.wait(piped)
+      assert_receive {:linx_process, :pty_out, "before\r\n"}
+      send(self(), {:linx_process, :pty_out, "before\r\n"})
+      noise
+    end
+
+    defp mailbox,
+      do:
+        self()
+        |> Process.info(:messages)
+        |> elem(1)
+        |> Enum.filter(&(elem(&1, 0) == :linx_process))
+
+    @tag :tmp_dir
+    test "an attach shows its own, and the other's stays in the mailbox", %{tmp_dir: dir} do
+      noise = noisy(dir)
+
+      session =
+        workload(
+          [
+            "/bin/sh",
+            "-c",
+            "stty -echo; echo mine; read line; : > go; read more; echo \"<$more>\""
+          ],
+          cwd: dir
+        )
+
+      assert Linx.Test.Poll.holds?(
+               fn -> {:linx_process, :pty_out, "mine\r\n"} in mailbox() end,
+               60_000
+             )
+
+      before = mailbox() -- [{:linx_process, :pty_out, "mine\r\n"}]
+
+      leader = spawn_link(fn -> leader(["1", "\n"], "", :silent) end)
+      Process.group_leader(self(), leader)
+      test = self()
+
+      spawn_link(fn ->
+        # The other's output during the attach has come, and its end, before this one goes on.
+        {:ok, {:exited, 0}} = Session.wait(noise)
+        send(test, :over)
+        Session.pty_write(session, "2\n")
+      end)
+
+      assert Tty.attach(:group_leader, session) == {:ok, {:exited, 0}}
+      assert_receive :over
+      send(leader, {:shown, self()})
+      assert_receive {:shown, shown}
+      assert shown =~ "mine\r\n"
+      assert shown =~ "<2>\r\n"
+      refute shown =~ "before"
+      refute shown =~ "during"
+      refute shown =~ "piped"
+
+      left = mailbox()
+      assert before -- left == []
+      assert {:linx_process, :pty_out, "during\r\n"} in left
+      assert {:linx_process, :exited, 5} in left
+      assert {:linx_process, :stdout, "piped\n"} in left
+      # The other's end, and not this one's.
+      assert Enum.count(left, &(&1 == {:linx_process, :exited, 0})) == 1
+    end
+
+    test "a session that is long over is refused, and nobody's output is taken" do
+      done = workload(["/bin/sh", "-c", "echo done"])
+      {:ok, {:exited, 0}} = Session.wait(done)
+      assert_receive {:linx_process, :exited, 0}
+      send(self(), {:linx_process, :exited, 0})
+      left = mailbox()
+      assert Tty.attach(:group_leader, done) == {:error, :no_process}
+      assert mailbox() == left
+    end
+
+    test "a second attach to a session that has one is refused" do
+      session = workload(["/bin/cat"])
+      silent = spawn(fn -> Process.sleep(:infinity) end)
+
+      spawn_link(fn ->
+        Process.group_leader(self(), silent)
+        Tty.attach(:group_leader, session)
+      end)
+
+      poll(fn -> :sys.get_state(session).loan.lent != nil end)
+
+      assert {{:error, :busy}, ""} =
+               at_keyboard("x", fn -> Tty.attach(:group_leader, session) end)
+    end
+  end
+
+  test "a workload that takes no input stops the reading of keys" do
+    session = workload(["/bin/sh", "-c", "exec sleep 60"])
+    # 64 MiB and no more are kept by the session.
+    :ok = Session.pty_write(session, :binary.copy("x", 64 * 1024 * 1024))
+    assert Session.pty_write(session, :binary.copy("x", 1024 * 1024)) == {:error, :busy}
+    test = self()
+    leader = spawn_link(fn -> endless(test, 0) end)
+
+    attacher =
+      spawn_link(fn ->
+        Process.group_leader(self(), leader)
+        Tty.attach(:group_leader, session)
+      end)
+
+    # The group leader is asked for more until what is kept is full, then not at all.
+    assert_receive {:given, count}, 60_000
+    assert count < 200_000
+    Process.unlink(attacher)
+    Process.exit(attacher, :kill)
+  end
+
+  # A keyboard on which a key is always down; tells how often it was asked when it is asked no more.
+  defp endless(test, count) do
+    receive do
+      {:io_request, from, ref, {:get_chars, _, _, 1}} ->
+        send(from, {:io_reply, ref, "x"})
+        endless(test, count + 1)
+
+      {:io_request, from, ref, _} ->
+        send(from, {:io_reply, ref, {:error, :enotsup}})
+        endless(test, count)
+    after
+      2_000 ->
+        send(test, {:given, count})
+        endless(test, count)
+    end
+  end
+
+  test "one slow terminal does not hold up another" do
+    silent = spawn(fn -> Process.sleep(:infinity) end)
+    sessions = for _ <- 1..6, do: workload(["/bin/cat"])
+
+    attachers =
+      for session <- sessions do
+        spawn(fn ->
+          leader = spawn_link(fn -> Process.sleep(:infinity) end)
+          Process.group_leader(self(), leader)
+          Tty.attach(:group_leader, session)
+        end)
+      end
+
+    poll(fn -> Process.whereis(Linx.Tty.Guard) != nil end)
+    session = workload(["/bin/cat"])
+    started = System.monotonic_time(:millisecond)
+
+    assert {{:ok, :detached}, _} =
+             at_keyboard(<<16, 17>>, fn -> Tty.attach(:group_leader, session) end)
+
+    assert System.monotonic_time(:millisecond) - started < 2_500
+    for pid <- [silent | attachers], do: Process.exit(pid, :kill)
   end
 
   test "a workload that cannot be run is its error" do
@@ -226,40 +440,59 @@ defmodule Linx.TtyTest do
       end
     end
 
-    test "an ssh session's driver takes bytes where it took UTF-8, and UTF-8 again" do
+    # OTP's group leader with a driver of the shape of ssh_cli, and a reader whose request waits in it.
+    defp ssh(encoding, deduced, group \\ nil) do
+      {:ok, driver} = GenServer.start(Driver, :starting)
+      leader = :group.start(driver, :noshell, echo: false)
+      on_exit(fn -> for pid <- [leader, driver], do: Process.exit(pid, :kill) end)
       tty = {:state, :tty, :reader, :writer, %{input: :raw, output: :cooked}, :more}
-      leader = self()
+      data = {:state, :cm, 0, :pty, encoding, deduced, group || leader, :shell, :exec, tty}
+      :sys.replace_state(driver, fn _ -> {:state, :cm, :ssh_cli, data, 0, false} end)
+      {driver, leader}
+    end
 
-      state = fn encoding, deduced, group ->
-        data = {:state, :cm, 0, :pty, encoding, deduced, group, :shell, :exec, tty}
-        {:state, :cm, :ssh_cli, data, 0, false}
-      end
+    defp encodings(driver) do
+      {:state, _, :ssh_cli, data, _, _} = :sys.get_state(driver)
+      {elem(data, 4), elem(data, 5)}
+    end
 
+    test "an ssh session's driver takes bytes where it took UTF-8, and UTF-8 again" do
       for deduced <- [:undefined, :utf8] do
-        {:ok, driver} = GenServer.start_link(Driver, state.(:utf8, deduced, leader))
-        assert Otp.bytes(driver, leader, ?m) == {:ok, {:utf8, deduced}}
-        assert_received {^driver, {:data, [?m]}}
-        assert :sys.get_state(driver) == state.(:latin1, :latin1, leader)
-        assert Otp.characters(driver, leader, {:utf8, deduced}, ?n) == :ok
-        assert_received {^driver, {:data, [?n]}}
-        assert :sys.get_state(driver) == state.(:utf8, deduced, leader)
+        {driver, leader} = ssh(:utf8, deduced)
+        Linx.Tty.Group.request(leader)
+        assert Otp.bytes(driver, leader, self()) == {:ok, {:utf8, deduced}}
+        assert_received {:bytes, true}
+        assert encodings(driver) == {:latin1, :latin1}
+        me = self()
+        also = fn -> send(me, {:meanwhile, self()}) end
+        assert Otp.characters(driver, leader, self(), {:utf8, deduced}, also) == :ok
+        # While the driver stands still.
+        assert_received {:meanwhile, ^driver}
+        assert encodings(driver) == {:utf8, deduced}
       end
+    end
 
-      # Another's session, a terminal of Latin-1, and what is no such driver.
-      for other <- [
-            state.(:utf8, :utf8, :another),
-            state.(:latin1, :undefined, leader),
-            state.(:utf8, :latin1, leader),
-            state.(:utf16, :utf8, leader),
-            {:server, {:state, tty}}
+    test "no byte begins while a character may be on its way" do
+      {driver, leader} = ssh(:utf8, :utf8)
+      assert Otp.bytes(driver, leader, self()) == :none
+      refute_received {:bytes, true}
+      assert encodings(driver) == {:utf8, :utf8}
+    end
+
+    test "another's ssh session, and a terminal of Latin-1, stay as they are" do
+      for {encoding, deduced, group} <- [
+            {:utf8, :utf8, :another},
+            {:latin1, :undefined, nil},
+            {:utf8, :latin1, nil},
+            {:utf16, :utf8, nil}
           ] do
-        {:ok, driver} = GenServer.start_link(Driver, other)
-        assert Otp.bytes(driver, leader, ?m) == :none
-        assert Otp.characters(driver, :nobody, {:utf8, :utf8}, ?n) == :ok
-        assert :sys.get_state(driver) == other
+        {driver, leader} = ssh(encoding, deduced, group)
+        Linx.Tty.Group.request(leader)
+        assert Otp.bytes(driver, leader, self()) == :none
+        assert encodings(driver) == {encoding, deduced}
       end
 
-      assert Otp.bytes(nil, leader, ?m) == :none
+      assert Otp.bytes(nil, self(), self()) == :none
     end
 
     test "a group leader that is not OTP's has no driver" do

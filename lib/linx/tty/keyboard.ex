@@ -9,85 +9,94 @@ defmodule Linx.Tty.Keyboard do
   #   {:linx_tty, id, {:size, size}}    at first, and when it has changed
   #   {:linx_tty, id, :eof}             the group leader is gone, or has no more input
   #
-  # Several requests for one character each are kept open. OTP answers them in the order of the characters; one alone
-  # would leave a moment between two requests in which ctrl-c reaches the shell process instead, and would make a paste
-  # slow. At the end they must not stay behind to eat what is typed next: as many marks are put into the input as there
-  # are requests. Real characters that came before them are put back.
+  # OTP's group leader is taken (Linx.Tty.Group): one request brings all that is typed until ctrl-c ends it, ctrl-c between
+  # two requests comes to this process, and at the end no request is left behind.
   #
-  # A shell that asks for a line meanwhile comes in between. OTP serves the newest request first, so one more of ours
-  # leads the marks past the shell's; what the shell's line gets all the same is erased from it, as by the key.
+  # Of a group leader that is not OTP's, or of an OTP that we do not know, characters are asked for one by one. The I/O
+  # protocol cannot take a request back: the one that waits at the end gets the next character that is typed there.
 
-  alias Linx.Tty.Otp
+  alias Linx.Tty.Group
 
-  @open 32
   @poll 250
+  # Characters that are kept for an owner that does not want them yet.
   @most 65_536
-  @patience 2_000
-  # Noncharacters: no keyboard sends them.
-  @mark 0x10FFFE
-  @switch 0x10FFFF
-  # DEL, what a terminal sends for the key that erases.
-  @erase 0x7F
-  @rounds 5
+  @patience 3_000
 
   defstruct [
     :leader,
-    :driver,
     :owner,
     :id,
+    :held,
+    :pending,
     :size,
     :asked,
-    pending: %{},
+    :halt,
     typed: [],
     count: 0,
-    marks: 0,
     wanted: false,
     ended: false,
-    bytes: false
+    bytes: false,
+    stopping: false
   ]
-
-  @doc "The character after which characters are bytes, and after the next of which they are characters again."
-  @spec switch() :: char()
-  def switch, do: @switch
 
   @doc "Starts reading. `driver` is nil for a group leader that is not OTP's."
   @spec start(pid(), pid() | nil, pid(), non_neg_integer()) :: pid()
   def start(leader, driver, owner, id) do
-    # Ahead of the shell, so that no request of the shell's comes between those of ours.
     Process.spawn(
       fn ->
+        # Ctrl-c comes as an exit signal of the group leader.
+        Process.flag(:trap_exit, true)
         Process.monitor(leader)
         send(self(), :poll)
-
-        loop(read(%__MODULE__{leader: leader, driver: driver, owner: owner, id: id}))
+        state = %__MODULE__{leader: leader, owner: owner, id: id, held: take(leader, driver)}
+        loop(read(state))
       end,
       priority: :high
     )
   end
 
+  defp take(_leader, nil), do: nil
+
+  defp take(leader, driver) do
+    case Group.take(leader, driver, self()) do
+      {:ok, held} -> held
+      :none -> nil
+    end
+  end
+
+  @doc "The group leader as it was taken; nil when it was not."
+  @spec held(pid()) :: Group.t() | nil
+  def held(keyboard), do: call(keyboard, :held, :infinity)
+
   @doc """
-  What a group leader, whose echo is off, has in store for its next reader.
+  What a group leader has in store for its next reader.
   """
   @spec typed(pid(), pid()) :: String.t()
   def typed(leader, driver) do
-    state = request(%__MODULE__{leader: leader, driver: driver})
-    send(leader, {driver, {:data, <<@mark::utf8>>}})
-    text(stored(state, System.monotonic_time(:millisecond) + @patience).typed)
+    reader = start(leader, driver, self(), 0)
+
+    case held(reader) do
+      nil ->
+        Process.exit(reader, :kill)
+        ""
+
+      held ->
+        text = collected(held, reader)
+        give_back(reader, held, :alive, "")
+        text
+    end
   end
 
-  defp stored(state, deadline) do
-    receive do
-      {:io_reply, ref, reply} when is_map_key(state.pending, ref) ->
-        state = %{state | pending: Map.delete(state.pending, ref)}
+  # A request that waits proves that nothing is in store any more.
+  defp collected(held, reader) do
+    deadline = System.monotonic_time(:millisecond) + @patience
+    until(fn -> Group.waits?(held.leader) end, deadline)
+    call(reader, :typed, @patience) || ""
+  end
 
-        cond do
-          mark?(reply) -> state
-          is_list(reply) or is_binary(reply) -> stored(request(answered(state, reply)), deadline)
-          true -> state
-        end
-    after
-      max(deadline - System.monotonic_time(:millisecond), 0) -> state
-    end
+  defp until(condition, deadline) do
+    if condition.() == false and System.monotonic_time(:millisecond) < deadline,
+      do: receive(after: (1 -> until(condition, deadline)))
   end
 
   @spec want(pid()) :: :ok
@@ -96,96 +105,152 @@ defmodule Linx.Tty.Keyboard do
     :ok
   end
 
+  @doc "Has the reader deliver nothing more: what it has belongs to `give_back/4`."
+  @spec halt(pid()) :: :ok
+  def halt(keyboard) do
+    _ = call(keyboard, :halt, @patience)
+    :ok
+  end
+
+  @doc """
+  Stops reading and puts the group leader back, with `rest` and what was typed and not delivered before its next input.
+  """
+  @spec give_back(pid(), Group.t() | nil, :alive | {:died, term()}, String.t()) :: :ok
+  def give_back(keyboard, nil, _died, _rest), do: stopped(keyboard)
+
+  def give_back(keyboard, held, died, rest) do
+    send(keyboard, {:rest, rest})
+    Group.give_back(held, died)
+    stopped(keyboard)
+  end
+
+  # The group leader, where it was taken, has had the answer that ends the reader.
+  defp stopped(keyboard) do
+    Process.exit(keyboard, :kill)
+    :ok
+  end
+
   @doc "Stops reading, leaving no request behind. What was typed and not delivered goes back to the group leader."
   @spec stop(pid(), timeout()) :: :ok
-  def stop(keyboard, timeout \\ 1_000) do
+  def stop(keyboard, timeout \\ 5_000) do
+    halt(keyboard)
+    held = call(keyboard, :held, timeout)
+    give_back(keyboard, held, :alive, "")
+  end
+
+  defp call(keyboard, what, timeout) do
     ref = Process.monitor(keyboard)
-    send(keyboard, :stop)
+    send(keyboard, {what, self(), ref})
 
     receive do
-      {:DOWN, ^ref, _, _, _} -> :ok
+      {^ref, answer} ->
+        Process.demonitor(ref, [:flush])
+        answer
+
+      {:DOWN, ^ref, _, _, _} ->
+        nil
     after
       timeout ->
-        Process.exit(keyboard, :kill)
         Process.demonitor(ref, [:flush])
-        :ok
+        nil
     end
   end
 
-  defp loop(state) do
-    leader = state.leader
-
+  defp loop(%{leader: leader, pending: pending} = state) do
     receive do
-      {:io_reply, ref, reply} when is_map_key(state.pending, ref) ->
-        state = %{state | pending: Map.delete(state.pending, ref)}
+      {:io_reply, ^pending, reply} when pending != nil ->
+        %{state | pending: nil} |> answered(reply) |> read() |> deliver() |> read() |> loop()
 
-        # Requests first: what is delivered may end the attach, and a shell that then asks for a line must find ours
-        # before it in the queue. Else its line would swallow the marks.
-        state |> answered(reply) |> drain() |> read() |> deliver() |> read() |> loop()
+      {:keys, ^pending, chars} ->
+        state |> answered(chars) |> deliver() |> loop()
 
       {:io_reply, ref, reply} ->
-        loop(measured(state, ref, reply))
+        loop(halted(measured(state, ref, reply)))
+
+      {:EXIT, ^leader, :interrupt} ->
+        state |> interrupted() |> loop()
 
       :want ->
         loop(read(deliver(%{state | wanted: true})))
+
+      {:bytes, bytes} ->
+        loop(%{state | bytes: bytes})
 
       :poll ->
         Process.send_after(self(), :poll, @poll)
         loop(measure(state))
 
-      :stop ->
-        leave(state)
+      {:held, from, ref} ->
+        send(from, {ref, state.held})
+        loop(state)
+
+      {:typed, from, ref} ->
+        send(from, {ref, text(state.typed)})
+        loop(%{state | typed: [], count: 0})
+
+      {:halt, from, ref} ->
+        loop(halted(%{state | stopping: true, halt: {from, ref}}))
+
+      {:rest, bytes} ->
+        loop(%{state | typed: state.typed ++ [bytes], stopping: true})
+
+      {:give_back, from, ref} ->
+        state = drain(state)
+        typed = state.typed |> text() |> String.replace_invalid()
+        send(from, {ref, String.to_charlist(typed)})
 
       {:DOWN, _, _, ^leader, _} ->
         tell(state, :eof)
+
+      _other ->
+        loop(state)
     end
   end
 
+  # OTP's group leader answers a question for the size within two seconds, another may never.
+  defp halted(%{halt: {from, ref}} = state) when state.asked == nil or state.held == nil do
+    send(from, {ref, :ok})
+    %{state | halt: nil}
+  end
+
+  defp halted(state), do: state
+
   # -- characters ------------------------------------------------------------------------------------------------------
 
-  # A group leader that is not OTP's need not answer in the order of the characters.
-  defp most_open(%{driver: nil}), do: 1
-  defp most_open(_state), do: @open
-
   defp read(%{ended: true} = state), do: state
+  defp read(%{pending: nil, count: count} = state) when count < @most, do: request(state)
+  defp read(state), do: state
 
-  defp read(state) do
-    if map_size(state.pending) < most_open(state) and state.count < @most,
-      do: read(request(state)),
-      else: state
-  end
-
+  # At the end the group leader waits for this process, which must not wait for it.
   defp request(state) do
-    ref = make_ref()
-    send(state.leader, {:io_request, self(), ref, {:get_chars, :unicode, "", 1}})
-    %{state | pending: Map.put(state.pending, ref, true)}
+    ref = Group.request(state.leader)
+    if state.held != nil and not state.stopping, do: Group.arm(state.held, ref)
+    %{state | pending: ref}
   end
 
-  # More answers may have come with the first: a paste is one message.
-  defp drain(state) do
+  # The group leader stands still: what it has sent is here.
+  defp drain(%{pending: pending} = state) do
     receive do
-      {:io_reply, ref, reply} when is_map_key(state.pending, ref) ->
-        drain(answered(%{state | pending: Map.delete(state.pending, ref)}, reply))
+      {:io_reply, ^pending, reply} when pending != nil -> drain(answered(state, reply))
+      {:keys, ^pending, chars} -> drain(answered(state, chars))
     after
       0 -> state
     end
   end
 
-  defp answered(state, {:error, :interrupted}) do
-    state = deliver(%{state | wanted: true})
-    tell(state, :interrupt)
-    state
-  end
+  defp answered(state, {:error, :interrupted}), do: interrupted(state)
 
   # A character that the group leader could not give us: the loss is its.
   defp answered(state, {:error, {:no_translation, _, _}}), do: state
 
   defp answered(state, chars) when is_list(chars) or is_binary(chars) do
-    case IO.chardata_to_string(chars) do
-      <<@switch::utf8>> -> %{state | bytes: not state.bytes}
-      <<@mark::utf8>> -> %{state | marks: state.marks + 1}
-      text -> %{state | typed: [encode(text, state.bytes) | state.typed], count: state.count + 1}
-    end
+    text = IO.chardata_to_string(chars)
+
+    %{
+      state
+      | typed: [encode(text, state.bytes) | state.typed],
+        count: state.count + byte_size(text)
+    }
   end
 
   # eof, {:error, :terminated}, {:error, :enotsup}
@@ -197,6 +262,16 @@ defmodule Linx.Tty.Keyboard do
     %{state | ended: true}
   end
 
+  defp interrupted(%{stopping: true} = state), do: state
+
+  defp interrupted(state) do
+    state = deliver(%{state | wanted: true})
+    tell(state, :interrupt)
+    state
+  end
+
+  defp deliver(%{stopping: true} = state), do: state
+
   defp deliver(%{wanted: true, typed: [_ | _] = typed} = state) do
     tell(state, {:data, text(typed)})
     %{state | wanted: false, typed: [], count: 0}
@@ -204,15 +279,22 @@ defmodule Linx.Tty.Keyboard do
 
   defp deliver(state), do: state
 
+  # A character that is no byte was not made of one: nothing of it is cut off.
   defp encode(text, false), do: text
-  defp encode(text, true), do: for(<<char::utf8 <- text>>, into: "", do: <<char>>)
+
+  defp encode(text, true) do
+    for <<char::utf8 <- text>>, into: "" do
+      if char < 256, do: <<char>>, else: <<char::utf8>>
+    end
+  end
 
   defp text(typed), do: typed |> Enum.reverse() |> IO.iodata_to_binary()
 
   # -- the size --------------------------------------------------------------------------------------------------------
 
-  # Asked again only when the last answer is in: a group leader that waits must not collect questions.
-  defp measure(%{asked: nil} = state) do
+  # Asked again only when the last answer is in: a group leader that waits must not collect questions. At the end no
+  # more: the driver may be made to wait for the group leader then, which asks the driver.
+  defp measure(%{asked: nil, stopping: false} = state) do
     asked = for what <- [:rows, :columns], into: %{}, do: {ask(state, what), what}
     %{state | asked: {asked, %{}}}
   end
@@ -246,41 +328,6 @@ defmodule Linx.Tty.Keyboard do
   end
 
   defp sized(state), do: state
-
-  # -- the end ---------------------------------------------------------------------------------------------------------
-
-  # Nothing can be put into the input of a group leader that is not OTP's; a request left there is its own affair.
-  defp leave(%{driver: nil}), do: :ok
-  defp leave(%{ended: true}), do: :ok
-
-  defp leave(state), do: leave(state, @rounds)
-
-  defp leave(state, rounds) do
-    state = request(state)
-    marks = map_size(state.pending)
-    type(state, @mark, marks)
-    # Answered behind all that the marks have answered.
-    _ = Otp.driver(state.leader)
-    state = drain(%{state | marks: 0})
-    type(state, @erase, marks - state.marks)
-
-    if map_size(state.pending) > 0 and rounds > 1 and not state.ended,
-      do: leave(state, rounds - 1),
-      else: left(state)
-  end
-
-  # The switch back to characters is before the marks in the input. If it has not come, a shell's line has it.
-  defp left(state) do
-    if state.bytes, do: type(state, @erase, 1)
-    Otp.typed(state.leader, state.driver, String.replace_invalid(text(state.typed)))
-  end
-
-  defp type(state, character, count) do
-    text = List.to_string(List.duplicate(character, count))
-    Otp.typed(state.leader, state.driver, text)
-  end
-
-  defp mark?(reply), do: reply in [[@mark], <<@mark::utf8>>]
 
   defp tell(state, what), do: send(state.owner, {:linx_tty, state.id, what})
 end

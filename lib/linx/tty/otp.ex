@@ -15,7 +15,12 @@ defmodule Linx.Tty.Otp do
   # Without it: :controlling shares the terminal's input with iex, and :group_leader's output passes prim_tty's line
   # editor, which shows control characters as ^X.
 
+  alias Linx.Tty.{Group, Program}
+
   @timeout 5_000
+  # How often, and after how many milliseconds, a change that has to wait for its moment is tried.
+  @tries 50
+  @again 2
   @encodings [:utf8, :latin1, :undefined]
 
   @doc """
@@ -33,14 +38,20 @@ defmodule Linx.Tty.Otp do
   @spec driver(pid()) :: pid() | nil
   def driver(group_leader) do
     if dictionary(group_leader)[:"$initial_call"] == {:group, :init, 1} do
-      # A request of group's own: user_drv and the shells ask it.
-      send(group_leader, {:driver_id, self()})
-
-      receive do
-        {^group_leader, :driver_id, driver} when is_pid(driver) -> driver
-      after
-        @timeout -> nil
+      # A process of its own: an answer that comes too late is nobody's message.
+      case bounded(fn -> ask_driver(group_leader) end) do
+        {:ok, driver} when is_pid(driver) -> driver
+        _ -> nil
       end
+    end
+  end
+
+  # A request of group's own: user_drv and the shells ask it.
+  defp ask_driver(group_leader) do
+    send(group_leader, {:driver_id, self()})
+
+    receive do
+      {^group_leader, :driver_id, driver} -> driver
     end
   end
 
@@ -116,43 +127,27 @@ defmodule Linx.Tty.Otp do
     end
   end
 
-  defp replace(driver, path, mode) when node(driver) == node() do
-    attempt(fn ->
-      :sys.replace_state(driver, &put_output(&1, path, mode), @timeout)
-      :ok
-    end)
-  end
+  @replace Program.parse!(~C"""
+           Tty = fun(T) when is_tuple(T), tuple_size(T) >= 5, element(1, T) =:= state ->
+                       case element(5, T) of
+                         #{input := _, output := _} = O -> setelement(5, T, O#{output := Mode})
+                       end
+                 end,
+           Set = fun Set(T, []) -> Tty(T);
+                     Set(T, [I | P]) -> setelement(I + 1, T, Set(element(I + 1, T), P))
+                 end,
+           Try = fun(Path, S) -> try Set(S, Path) catch _:_ -> S end end,
+           sys:replace_state(D, fun(S) -> lists:foldl(Try, S, Paths) end, 5000),
+           ok.
+           """)
 
-  # The other node need not have this module: the function is made there, from text.
-  defp replace(driver, path, mode) do
-    source = ~c"""
-    Set = fun Set(T, []) -> setelement(5, T, maps:put(output, M, element(5, T)));
-              Set(T, [I | P]) -> setelement(I + 1, T, Set(element(I + 1, T), P))
-          end,
-    sys:replace_state(D, fun(S) -> Set(S, Path) end, 2000), ok.
-    """
+  defp replace(driver, path, mode),
+    do: Program.run(driver, {@replace, %{D: driver, Paths: [path], Mode: mode}})
 
-    attempt(fn ->
-      {:ok, tokens, _} = :erl_scan.string(source)
-      {:ok, forms} = :erl_parse.parse_exprs(tokens)
-      bindings = %{D: driver, Path: path, M: mode}
-      {:value, :ok, _} = :erpc.call(node(driver), :erl_eval, :exprs, [forms, bindings], @timeout)
-      :ok
-    end)
-  end
-
-  # A state that has another shape by now is given back as it is.
-  defp put_output(state, path, mode) do
-    case get(state, path) do
-      {:state, _, _, _, %{output: _}} -> update(state, path, mode)
-      _ -> state
-    end
-  end
-
-  defp update(tty, [], mode), do: put_elem(tty, 4, %{elem(tty, 4) | output: mode})
-
-  defp update(state, [at | path], mode),
-    do: put_elem(state, at, update(elem(state, at), path, mode))
+  @doc "Sets how user_drv writes, whether or not its menu is open, for a process on its node."
+  @spec writing(pid(), :raw | :cooked) :: Program.t()
+  def writing(driver, mode),
+    do: {@replace, %{D: driver, Paths: [[1, 1], [1, 1, 1]], Mode: mode}}
 
   # Where prim_tty's state is, as tuple indexes from the outside in.
   defp path({:server, data}), do: path(data, [1, 1])
@@ -198,53 +193,90 @@ defmodule Linx.Tty.Otp do
   # -- an ssh session's characters -------------------------------------------------------------------------------------
 
   @doc """
-  Has an ssh session's driver pass bytes, both ways and each as the character of that number, instead of UTF-8. Gives
-  what `characters/4` needs; `:none` where that is not to be had.
+  Has an ssh session's driver pass bytes, both ways and each as the character of that number, instead of UTF-8, and tells
+  `keyboard` so (`{:bytes, true}`). Gives what `characters/4` needs; `:none` where that is not to be had.
 
   ssh_cli takes each packet for a text of its own: one that ends within a character it takes for Latin-1, and all that
   follow with it. A paste is cut into packets wherever they are full.
 
-  The group leader reads `mark` between the last of the characters and the first of the bytes.
+  The change is made while the driver stands still and a request waits in the group leader: so every character has been
+  read by then, and every byte comes after.
   """
-  @spec bytes(pid() | nil, pid(), char()) :: {:ok, {atom(), atom()}} | :none
-  def bytes(driver, leader, mark) when is_pid(driver) and node(driver) == node() do
-    with {:ok, state} <- state(driver),
-         {:ok, {:utf8, deduced} = before} when deduced != :latin1 <- encodings(state, leader),
-         :ok <- encode(driver, leader, {:latin1, :latin1}, mark) do
-      {:ok, before}
-    else
-      _ -> :none
-    end
+  @spec bytes(pid() | nil, pid(), pid()) :: {:ok, {atom(), atom()}} | :none
+  def bytes(driver, leader, keyboard) when is_pid(driver) and node(driver) == node() do
+    between(driver, leader, {@tries, :never}, fn state ->
+      with {:ok, {:utf8, deduced} = before} when deduced != :latin1 <- encodings(state, leader) do
+        send(keyboard, {:bytes, true})
+        {{:ok, before}, encode(state, {:latin1, :latin1})}
+      else
+        _ -> {:none, state}
+      end
+    end)
   end
 
-  def bytes(_driver, _leader, _mark), do: :none
+  def bytes(_driver, _leader, _keyboard), do: :none
 
-  @doc "Undoes `bytes/3`; the group leader reads `mark` between the last byte and the first character."
-  @spec characters(pid(), pid(), {atom(), atom()}, char()) :: :ok
-  def characters(driver, leader, before, mark) do
-    _ = encode(driver, leader, before, mark)
+  @doc """
+  Undoes `bytes/3`, and does `also` between the last byte and the first character.
+  """
+  @spec characters(pid(), pid(), pid(), {atom(), atom()}, (-> term())) :: :ok
+  def characters(driver, leader, keyboard, before, also) do
+    tries = if Process.alive?(keyboard), do: @tries, else: 0
+
+    done =
+      between(driver, leader, {tries, :at_last}, fn state ->
+        with {:ok, _} <- encodings(state, leader) do
+          also.()
+          {:ok, encode(state, before)}
+        else
+          _ -> {:none, state}
+        end
+      end)
+
+    if done != :ok, do: also.()
     :ok
   end
 
-  # What the driver has read before this it has sent to the group leader, and so the mark comes in its place.
-  defp encode(driver, leader, {encoding, deduced}, mark) do
+  # `change` of the driver's state gives {answer, state}. Where no request waits the driver goes on and is asked again.
+  # With :at_last the change is made in the end all the same: a reader that is dead makes no request.
+  defp between(_driver, _leader, {0, :never}, _change), do: :none
+
+  defp between(driver, leader, {tries, then}, change) do
+    me = self()
+    ref = make_ref()
+
     attempt(fn ->
       :sys.replace_state(
         driver,
         fn state ->
-          with {:ok, _} <- encodings(state, leader) do
-            send(leader, {self(), {:data, [mark]}})
-            data = state |> elem(3) |> put_elem(4, encoding) |> put_elem(5, deduced)
-            put_elem(state, 3, data)
-          else
-            _ -> state
-          end
-        end,
-        @timeout
-      )
+          {answer, state} =
+            case tries == 0 or Group.waits?(leader) do
+              true -> change.(state)
+              false -> {:again, state}
+              :none -> {:none, state}
+            end
 
-      :ok
+          send(me, {ref, answer})
+          state
+        end,
+        3 * @timeout
+      )
     end)
+
+    receive do
+      {^ref, :again} ->
+        receive after: (@again -> between(driver, leader, {tries - 1, then}, change))
+
+      {^ref, answer} ->
+        answer
+    after
+      0 -> :none
+    end
+  end
+
+  defp encode(state, {encoding, deduced}) do
+    data = state |> elem(3) |> put_elem(4, encoding) |> put_elem(5, deduced)
+    put_elem(state, 3, data)
   end
 
   defp encodings({:state, _cm, :ssh_cli, data, _id, _closed}, leader)
