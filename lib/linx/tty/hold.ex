@@ -275,7 +275,7 @@ defmodule Linx.Tty.Hold do
   end
 
   defp put_back({:terminal, terminal}, _, _), do: Native.terminal_close(terminal)
-  defp put_back({:output, driver, before}, _, _), do: Otp.output(driver, before)
+  defp put_back({:output, driver, before}, _, _), do: Otp.write(driver, before)
   defp put_back({:echo, leader}, _, _), do: echo(leader, true)
   defp put_back({:signal, signal, before}, _, _), do: :os.set_signal(signal, before)
 

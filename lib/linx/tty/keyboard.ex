@@ -82,7 +82,7 @@ defmodule Linx.Tty.Keyboard do
 
       held ->
         text = collected(held, reader)
-        give_back(reader, held, :alive, "")
+        stop(reader)
         text
     end
   end
@@ -130,12 +130,9 @@ defmodule Linx.Tty.Keyboard do
     :ok
   end
 
-  @doc "Stops reading, leaving no request behind. What was typed and not delivered goes back to the group leader."
-  @spec stop(pid(), timeout()) :: :ok
-  def stop(keyboard, timeout \\ 5_000) do
+  defp stop(keyboard) do
     halt(keyboard)
-    held = call(keyboard, :held, timeout)
-    give_back(keyboard, held, :alive, "")
+    give_back(keyboard, held(keyboard), :alive, "")
   end
 
   defp call(keyboard, what, timeout) do

@@ -144,10 +144,19 @@ defmodule Linx.Tty.Otp do
   defp replace(driver, path, mode),
     do: Program.run(driver, {@replace, %{D: driver, Paths: [path], Mode: mode}})
 
-  @doc "Sets how user_drv writes, whether or not its menu is open, for a process on its node."
+  @doc """
+  Sets how a driver writes in one step, whatever it does: what a shell that is quick to ask for a line writes comes after.
+  """
+  @spec write(pid(), :raw | :cooked) :: :ok
+  def write(driver, mode) do
+    _ = Program.run(driver, writing(driver, mode))
+    :ok
+  end
+
+  @doc "What `write/2` does, for a process on the driver's node."
   @spec writing(pid(), :raw | :cooked) :: Program.t()
   def writing(driver, mode),
-    do: {@replace, %{D: driver, Paths: [[1, 1], [1, 1, 1]], Mode: mode}}
+    do: {@replace, %{D: driver, Paths: [[1, 1], [1, 1, 1], [3, 9]], Mode: mode}}
 
   # Where prim_tty's state is, as tuple indexes from the outside in.
   defp path({:server, data}), do: path(data, [1, 1])

@@ -60,6 +60,13 @@ defmodule Linx.Tty.KeyboardTest do
     keyboard
   end
 
+  # As Linx.Tty.Hold ends an attach.
+  defp stop(keyboard) do
+    held = Keyboard.held(keyboard)
+    Keyboard.halt(keyboard)
+    :ok = Keyboard.give_back(keyboard, held, :alive, "")
+  end
+
   defp ask_for_line(group) do
     ref = make_ref()
     send(group, {:io_request, self(), ref, {:get_line, :unicode, "> "}})
@@ -80,7 +87,7 @@ defmodule Linx.Tty.KeyboardTest do
 
   test "what is typed after the end is the shell's", %{group: group, driver: driver} = context do
     keyboard = attached(context)
-    :ok = Keyboard.stop(keyboard, 60_000)
+    stop(keyboard)
     assert line(driver, ask_for_line(group)) == "1 + 41\n"
   end
 
@@ -89,7 +96,7 @@ defmodule Linx.Tty.KeyboardTest do
     keyboard = attached(context)
     ref = ask_for_line(group)
     settle(group)
-    :ok = Keyboard.stop(keyboard, 60_000)
+    stop(keyboard)
     assert line(driver, ref) == "1 + 41\n"
   end
 
@@ -103,7 +110,7 @@ defmodule Linx.Tty.KeyboardTest do
     before = state(group)
     keyboard = attached(context)
     refute state(group) == before
-    :ok = Keyboard.stop(keyboard, 60_000)
+    stop(keyboard)
     assert state(group) == before
   end
 
@@ -113,7 +120,7 @@ defmodule Linx.Tty.KeyboardTest do
     for key <- ["a", "b\u0107", "c"], do: send(driver, {:type, key})
     send(driver, {:typed?, self()})
     assert_receive :typed
-    :ok = Keyboard.stop(keyboard, 60_000)
+    stop(keyboard)
     assert line(driver, ask_for_line(group)) == "ab\u0107c1 + 41\n"
   end
 
@@ -124,7 +131,7 @@ defmodule Linx.Tty.KeyboardTest do
     settle(group)
     ref = ask_for_line(group)
     settle(group)
-    :ok = Keyboard.stop(keyboard, 60_000)
+    stop(keyboard)
     assert line(driver, ref) == "a1 + 41\n"
   end
 
@@ -161,7 +168,7 @@ defmodule Linx.Tty.KeyboardTest do
     :erlang.resume_process(keyboard)
     for _ <- 1..1_000, do: assert_receive({:linx_tty, 1, :interrupt})
     refute_received {:DOWN, ^ref, _, _, _}
-    :ok = Keyboard.stop(keyboard, 60_000)
+    stop(keyboard)
     # And again the shell's.
     send(driver, {:interrupt, group})
     assert_receive {:DOWN, ^ref, _, _, :interrupt}
@@ -198,7 +205,7 @@ defmodule Linx.Tty.KeyboardTest do
       assert read(keyboard, byte_size(text), "") == text
     end
 
-    :ok = Keyboard.stop(keyboard, 60_000)
+    stop(keyboard)
     assert line(driver, ask_for_line(group)) == "1 + 41\n"
   end
 
@@ -239,7 +246,7 @@ defmodule Linx.Tty.KeyboardTest do
       if rem(round, 2) == 0, do: send(driver, {:type, "7"})
       send(driver, {:typed?, self()})
       assert_receive :typed
-      :ok = Keyboard.stop(keyboard, 60_000)
+      stop(keyboard)
       assert_receive {:asked, ^asker}
       settle(group)
       send(driver, {:type, "\r"})
