@@ -266,6 +266,7 @@ defmodule Linx.Integration.TtySshTest do
       type(t, "echo > '#{fifo}'\r")
       expect(":gone")
       expect(~r/(ready|iex)[^\n]*> /)
+
       # The shell has asked for a line; a person who sees the prompt takes longer than this to type.
       poll(fn -> Process.whereis(Linx.Tty.Guard) == nil end)
       assert run(t, "1 + 41") == "42"
