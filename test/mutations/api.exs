@@ -24,12 +24,12 @@
     run: ["mix", "test", "test/integration/process/run_test.exs"]
   },
   %{
-    name: "stream-no-pressure",
-    promise: "Output that no consumer of a stream asks for stays unread in bounds.",
+    name: "credit-blind",
+    promise: "An owner that reads nothing is given little.",
     file: "lib/linx/process/credit.ex",
     replace: "  defp unread_at_most(owner) when not is_pid(owner), do: 0\n",
     with: "  defp unread_at_most(owner) when is_pid(owner) or owner == nil, do: 0\n",
-    run: ["mix", "test", "test/integration/process/run_test.exs"]
+    run: ["mix", "test", "test/integration/process/credit_test.exs"]
   },
   %{
     name: "credit-any-fall",

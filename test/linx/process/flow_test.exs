@@ -53,6 +53,20 @@ defmodule Linx.Process.FlowTest do
       end
     end
 
+    test "an owner that passed with a full window is known by the number of its other messages" do
+      owner = spawn_link(fn -> Process.sleep(:infinity) end)
+      for n <- 1..100, do: send(owner, {:other, n})
+      {:ask_again, delay, credit} = Credit.grant(Credit.spend(Credit.new(), 262_144), owner)
+      first = wake(credit, delay, owner)
+      {_sizes, {:grant, _, credit}} = Enum.map_reduce(1..4, first, &experiment(&1, &2, owner))
+      assert credit.others == 100
+      # At once, for a mailbox that is hardly longer.
+      for _ <- 1..10, do: send(owner, :output)
+      assert {:grant, _, credit} = Credit.grant(Credit.spend(credit, 262_144), owner)
+      for _ <- 1..10, do: send(owner, :output)
+      assert {:ask_again, _, %{others: nil}} = Credit.grant(Credit.spend(credit, 262_144), owner)
+    end
+
     test "an experiment that nobody reads is followed by one frame, later each time" do
       owner = spawn_link(fn -> Process.sleep(:infinity) end)
       for n <- 1..1_000, do: send(owner, {:other, n})
