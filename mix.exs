@@ -67,7 +67,7 @@ defmodule Linx.MixProject do
       extras:
         ["README.md"] ++
           Enum.flat_map(@subsystems, &guides/1) ++
-          cookbook() ++ Path.wildcard("docs/*.md") ++ ["CHANGELOG.md", "LICENSE"],
+          cookbook() ++ Path.wildcard("docs/*.md") ++ ["CHANGELOG.md", "SECURITY.md", "LICENSE"],
       groups_for_extras: [
         {"Cookbook", ~r"docs/cookbook/"}
         | for(name <- @subsystems, do: {String.capitalize(name), ~r"docs/#{name}/"})
@@ -129,7 +129,7 @@ defmodule Linx.MixProject do
       # The tests too: what a kernel does is best asked on the machine that will run it.
       files:
         ~w(lib native c_src_replacement test docs examples bin Cargo.toml Cargo.lock .formatter.exs clippy.toml
-        mix.exs README.md CHANGELOG.md LICENSE),
+        mix.exs README.md CHANGELOG.md SECURITY.md LICENSE),
       exclude_patterns: [~r"/target/"]
     ]
   end

@@ -148,7 +148,8 @@ defmodule Linx.Cgroup do
   Moves a process, with all its threads, to `cg`. What it starts from then on is born there.
 
   `pid` is a number, or a session of `Linx.Process`: then the number is the workload's and it is seen alive before the
-  write. cgroupfs takes nothing but numbers, so what `spawn/1` places by its `:cgroup` option is safer still.
+  write. With `init: true` its reaper moves, too. cgroupfs takes nothing but numbers, so what `spawn/1` places by its
+  `:cgroup` option is safer still.
 
   Errors worth matching: `:esrch` (no such process, for a session too), `:ebusy` (`cg` has enabled controllers for its
   children, and so takes no processes), `:enoent` (no such cgroup). A session before its checkpoint gives `:esrch`.

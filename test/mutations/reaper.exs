@@ -3,6 +3,7 @@ child = "c_src_replacement/src/child.rs"
 start = "c_src_replacement/src/start.rs"
 reaper = ["mix", "test", "test/integration/process/reaper_test.exs"]
 hostile = ["mix", "test", "test/integration/hostile"]
+limits = ["mix", "test", "test/integration/process/limits_test.exs"]
 identity = ["mix", "test", "test/integration/process/identity_test.exs"]
 
 [
@@ -143,5 +144,29 @@ identity = ["mix", "test", "test/integration/process/identity_test.exs"]
     replace: "        self.ambient = self.ambient.map(|mask| mask & permitted & inheritable);\n",
     with: "        let _ = (permitted, inheritable);\n",
     run: ["mix", "test", "test/integration/process/capability_orders_test.exs"]
+  },
+  %{
+    name: "end-by-abort",
+    promise: "A child that cannot leave by a system call ends itself and signals nobody.",
+    file: "c_src_replacement/src/last_words.rs",
+    replace: "libc::syscall(libc::SYS_exit_group, status) };\n    trap()",
+    with: "libc::syscall(libc::SYS_exit_group, status) };\n    std::process::abort()",
+    run: limits
+  },
+  %{
+    name: "abort-without-memory",
+    promise: "A child without memory ends itself and signals nobody.",
+    file: "c_src_replacement/src/last_words.rs",
+    replace: "    end_child(Stage::Rlimit.fault(libc::ENOMEM));\n",
+    with: "",
+    run: limits
+  },
+  %{
+    name: "reaper-traced",
+    promise: "A reaper that is traced with every capability makes no system call for its tracer.",
+    file: init,
+    replace: "    let refusal = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;",
+    with: "    let refusal = libc::SECCOMP_RET_ALLOW;",
+    run: hostile
   }
 ]

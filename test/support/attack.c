@@ -340,7 +340,39 @@ static void terminals(void) {
   }
 }
 
+/* Every file of the process's directory: whether one of them, open to this program, holds what the VM's environment does
+ * or names the file outside. */
+static void entries(int pid) {
+  static char text[1 << 16];
+  char path[512], found[256] = "nothing";
+  snprintf(path, sizeof path, "/proc/%d", pid);
+  DIR *dir = opendir(path);
+  if (!dir) return refused(pid, "entries");
+  struct dirent *entry;
+  while ((entry = readdir(dir))) {
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, entry->d_name);
+    struct stat info;
+    if (stat(path, &info) < 0 || !S_ISREG(info.st_mode)) continue;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) continue;
+    ssize_t total = 0, got;
+    while (total < (ssize_t)sizeof text && (got = read(fd, text + total, sizeof text - total)) > 0) total += got;
+    close(fd);
+    if (holds_token(text, total)) snprintf(found, sizeof found, "YIELDED %.200s", entry->d_name);
+  }
+  closedir(dir);
+  say(pid, "entries", found);
+}
+
+/* A frame of the agent's on this program's own streams: output, and nothing else, to the VM. */
+static void frame(void) {
+  fflush(stdout);
+  if (write(1, FRAME, sizeof FRAME) < 0 || write(1, "\n", 1) < 0) return refused(0, "frame");
+  say(0, "frame", "nothing");
+}
+
 static void attack(int pid) {
+  entries(pid);
   through_directory(pid, "cwd", "/../../../../../../../../..");
   through_directory(pid, "root", "");
   descriptors(pid);
@@ -366,6 +398,7 @@ static void go(char *numbers) {
   }
   keyring();
   terminals();
+  frame();
   puts("done");
 }
 

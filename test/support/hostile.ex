@@ -3,7 +3,7 @@ defmodule Linx.Test.Hostile do
   # A container whose workload is test/support/attack.c, and what it gets out of the processes of ours that stand in it.
   # It runs in a VM of its own, whose environment holds a token and whose files lie outside the container's root.
   #
-  # Settings: `:userns`, root of a user namespace; `:docker`, root without one and with the capabilities that Docker
+  # Settings: `:userns`, root of a user namespace; `:identity`, the same whose ids are those outside; `:docker`, root without one and with the capabilities that Docker
   # gives; `:all`, root with every capability; `:rootless`, the container of an ordinary user.
 
   alias Linx.{Capabilities, Mount, User}
@@ -12,6 +12,9 @@ defmodule Linx.Test.Hostile do
 
   @token "plum-and-lemon-of-the-vm"
   @secret "linx-secret of a file outside"
+
+  # What attack.c sends of a frame, which has to arrive as it is.
+  @frame <<131, 104, 3, 119, 6, "status", 119, 6, "exited", 97, 42, 0>>
 
   # docs.docker.com names them as granted by default.
   @docker ~w(cap_chown cap_dac_override cap_fsetid cap_fowner cap_mknod cap_net_raw cap_setgid cap_setuid cap_setfcap
@@ -82,7 +85,7 @@ defmodule Linx.Test.Hostile do
   def control(opts) do
     in_container(opts, fn container ->
       {:ok, pid} = P.host_pid(container.session)
-      user = if opts[:setting] in [:userns, :rootless], do: ["--user"], else: []
+      user = if opts[:setting] in [:userns, :identity, :rootless], do: ["--user"], else: []
 
       # A copy that its user may write, at work in a directory outside, with a descriptor of that and one of a pipe.
       victim = Path.join(container.folder, "busybox")
@@ -133,7 +136,7 @@ defmodule Linx.Test.Hostile do
     owner = self()
     relay = spawn_link(fn -> relay(owner, :container) end)
     setting = opts[:setting]
-    user = if setting in [:userns, :rootless], do: [:user], else: []
+    user = if setting in [:userns, :identity, :rootless], do: [:user], else: []
 
     {:ok, session} =
       P.spawn(
@@ -160,6 +163,11 @@ defmodule Linx.Test.Hostile do
 
   defp maps(session, :userns) do
     map = [{0, 100_000, 65_536}]
+    :ok = User.setup_maps(session, uid: map, gid: map)
+  end
+
+  defp maps(session, :identity) do
+    map = [{0, 0, 65_536}]
     :ok = User.setup_maps(session, uid: map, gid: map)
   end
 
@@ -233,7 +241,9 @@ defmodule Linx.Test.Hostile do
     :ok = P.stdin_write(container.session, command <> "\n")
     by_pid = Map.new(roles, fn {role, pid} -> {pid, role} end)
 
-    for line <- lines(container.from, ""), line not in ["up", "done"] do
+    for line <- lines(container.from, ""),
+        line not in ["up", "done"],
+        not String.contains?(line, @frame) do
       [pid, attack, result] = String.split(line, " ", parts: 3)
       {Map.get(by_pid, String.to_integer(pid), :itself), attack, result}
     end

@@ -34,7 +34,15 @@ defmodule Linx.Integration.Hostile.ContainerTest do
     end
   end
 
-  for setting <- [:userns, :docker, :rootless] do
+  for setting <- [:userns, :identity, :docker, :all, :rootless] do
+    test "#{setting}: a workload without a reaper gets nothing", %{attacker: attacker} do
+      results = Hostile.run(unquote(setting), :spawned, init: false, attacker: attacker)
+      assert_nothing_yielded(results)
+      assert {:itself, "frame", "nothing"} in results
+    end
+  end
+
+  for setting <- [:userns, :identity, :docker, :rootless] do
     test "#{setting}: the reaper lets nobody in", %{attacker: attacker} do
       results = Hostile.run(unquote(setting), :spawned, init: true, attacker: attacker)
       assert_nothing_yielded(results)
@@ -71,14 +79,14 @@ defmodule Linx.Integration.Hostile.ContainerTest do
   end
 
   # Without the protections each attack succeeds, so a refusal above is theirs and not a mistake of the attacker.
-  for setting <- [:userns, :all] do
+  for setting <- [:userns, :identity, :all] do
     test "#{setting}: a process without the protections yields to every attack",
          %{attacker: attacker} do
       results = Hostile.run(unquote(setting), :control, init: true, attacker: attacker)
       yielded = for {:control, attack, "YIELDED" <> _} <- results, do: attack
 
       assert Enum.sort(yielded) ==
-               ~w(cwd environ fd getfd inject mem overwrite root vm_readv)
+               ~w(cwd entries environ fd getfd inject mem overwrite root vm_readv)
     end
   end
 end
