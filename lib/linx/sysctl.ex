@@ -53,8 +53,11 @@ defmodule Linx.Sysctl do
   @typedoc """
   A key in dot form: parts of letters, digits, `_` and `-`. An interface with dots in its name is found all the same:
   `net.ipv4.conf.eth0.10.forwarding`.
+
+  Or a list of the path's names, whatever their characters (an interface may be called `a..b`, `eth0@1` or `c~1`):
+  `["net", "ipv4", "conf", "eth0@1", "forwarding"]`. It has one reading.
   """
-  @type key() :: String.t()
+  @type key() :: String.t() | [String.t(), ...]
 
   @typedoc "Options of every verb: `:in`."
   @type opts() :: [{:in, in_target()}]
@@ -165,6 +168,7 @@ defmodule Linx.Sysctl do
   Errors: as `list/2`. Source: proc_sys(5).
   """
   @spec list(key() | opts()) :: {:ok, [Entry.t()]} | {:error, failure()}
+  def list([name | _] = prefix) when is_binary(name), do: list(prefix, [])
   def list(opts) when is_list(opts), do: list_below("", [""], opts)
   def list(prefix), do: list(prefix, [])
 
@@ -175,7 +179,7 @@ defmodule Linx.Sysctl do
 
       {:ok, entries} = Linx.Sysctl.list("net.ipv4", in: session)
 
-  Where an interface has a dot in its name the key does not tell its path apart from another; the value is right.
+  `read/2` takes each key that this gives: names that dots cannot express come as lists (`t:key/0`).
 
   Errors: `{:bad_key, prefix}`; `:enoent` (nothing of that name), and those of `read/2`. Source: proc_sys(5).
   """
@@ -197,7 +201,12 @@ defmodule Linx.Sysctl do
   defp list_below(prefix, paths, opts) do
     with {:ok, target} <- target(opts),
          {:ok, found} <- at(target, :list, paths) |> answer(:list, prefix, paths, target) do
-      entries = for {path, value} <- found, do: %Entry{key: Key.of_path(path), value: trim(value)}
+      present = MapSet.new(found, &elem(&1, 0))
+
+      entries =
+        for {path, value} <- found,
+            do: %Entry{key: Key.of_path(path, present), value: trim(value)}
+
       {:ok, Enum.sort_by(entries, & &1.key)}
     end
   end

@@ -100,6 +100,110 @@ defmodule Linx.Integration.SysctlTest do
     # Interfaces come and go.
     defp lasting(entries), do: for(e <- entries, not (e.key =~ ~r/\.(conf|neigh)\./), do: e.key)
 
+    test "whatever a list gives, read takes, and means the same knob" do
+      {session, pid} = parked([:net, :uts])
+      # Whatever a name may have that dots cannot express, and names whose readings meet.
+      names = [
+        "a+b@c",
+        "d~1",
+        "e[0]",
+        "f..g",
+        ".h",
+        "eth0",
+        "eth0.10",
+        "i#j=k",
+        "l.m.n.o.p.q.r.",
+        "-x",
+        "ü"
+      ]
+
+      for {name, n} <- Enum.with_index(names) do
+        nsenter(pid, ["--net"], [
+          "ip",
+          "link",
+          "add",
+          "name",
+          "p#{n}",
+          "type",
+          "veth",
+          "peer",
+          "q#{n}"
+        ])
+
+        nsenter(pid, ["--net"], ["ip", "link", "set", "dev", "p#{n}", "name", name])
+        path = ["net", "ipv4", "conf", name, "tag"]
+        assert :ok = Sysctl.write(path, n, in: session)
+        assert Sysctl.read_int(path, in: session) == {:ok, n}
+      end
+
+      {:ok, entries} = Sysctl.list("net.ipv4.conf", in: session)
+      tags = for e <- entries, List.last(segments(e.key)) == "tag", do: {e.key, e.value}
+      found = for {key, value} <- tags, value != "0", do: {name(key), value}
+      wanted = for {name, n} <- Enum.with_index(names), n > 0, do: {name, "#{n}"}
+      assert Enum.sort(found) == Enum.sort(wanted)
+
+      for at <- [[in: session], [in: {:pid, pid}], []] do
+        {:ok, entries} = Sysctl.list(at)
+        assert length(entries) > 500
+
+        # What changes by itself may differ, but it is there.
+        for %Entry{key: key} = entry <- entries do
+          assert {key, {:ok, value}} = {key, Sysctl.read(key, at)}
+          assert value == entry.value or not is_list(key)
+          assert inspect(entry) =~ "Sysctl.Entry<"
+        end
+      end
+
+      assert {:ok, [_ | _] = below} = Sysctl.list(["net", "ipv4", "conf", "f..g"], in: session)
+      assert Enum.all?(below, &match?(["net", "ipv4", "conf", "f..g", _], &1.key))
+      assert inspect(hd(below)) =~ ~s(<["net", "ipv4", "conf", "f..g", )
+
+      key = ["net", "ipv4", "conf", "a+b@c", "forwarding"]
+      {:ok, report} = Linx.Sysctl.Reconcile.reconcile(%{key => 1}, %{}, in: session)
+      assert report.applied == [{:set, key, 1}]
+      assert Sysctl.read(key, in: session) == {:ok, "1"}
+
+      {:ok, report} =
+        Linx.Sysctl.Reconcile.reconcile(%{}, report.last_applied,
+          in: session,
+          revert_on_release: true
+        )
+
+      assert report.applied == [{:revert, key, "0"}]
+      assert Sysctl.read(key, in: session) == {:ok, "0"}
+    end
+
+    defp segments(key) when is_list(key), do: key
+    defp segments(key), do: String.split(key, ".")
+
+    defp name(["net", "ipv4", "conf", name, "tag"]), do: name
+
+    defp name("net.ipv4.conf." <> rest), do: String.replace_suffix(rest, ".tag", "")
+
+    test "a list that is no path is refused, and one that leads nowhere is told" do
+      for bad <- [
+            [""],
+            ["net", ".."],
+            ["."],
+            ["net/ipv4"],
+            ["net", :ipv4],
+            ["a\0"],
+            ["net" | "x"]
+          ] do
+        assert Sysctl.read(bad) == {:error, {:bad_key, bad}}
+        assert Sysctl.write(bad, 1) == {:error, {:bad_key, bad}}
+        assert Sysctl.list(bad, []) == {:error, {:bad_key, bad}}
+      end
+
+      assert Sysctl.read([]) == {:error, {:bad_key, []}}
+      absent = ["kernel", "no such"]
+
+      assert {:error, %Error{key: ^absent, path: "/proc/sys/kernel/no such", errno: :enoent}} =
+               Sysctl.read(absent)
+
+      assert Sysctl.read(["kernel", "ostype"]) == {:ok, "Linux"}
+    end
+
     test "an interface with dots in its name is found" do
       {session, pid} = parked([:net])
       nsenter(pid, ["--net"], ~w(ip link add name eth0.10 type veth peer name b.c.d))

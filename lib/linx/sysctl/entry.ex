@@ -1,6 +1,6 @@
 defmodule Linx.Sysctl.Entry do
   @moduledoc """
-  One knob as `Linx.Sysctl.list/1` found it: its `:key` in dot form and its `:value`, without the line end that the kernel
+  One knob as `Linx.Sysctl.list/1` found it: its `:key`, in dot form or as a list (`t:Linx.Sysctl.key/0`), and its `:value`, without the line end that the kernel
   puts behind it.
 
   It is inspected as `#Linx.Sysctl.Entry<net.ipv4.ip_forward = "0">`. Of a value of more than 60 bytes the text shows as
@@ -9,7 +9,7 @@ defmodule Linx.Sysctl.Entry do
   Source: proc_sys(5).
   """
 
-  @type t() :: %__MODULE__{key: String.t(), value: binary()}
+  @type t() :: %__MODULE__{key: Linx.Sysctl.key(), value: binary()}
 
   @enforce_keys [:key, :value]
   defstruct [:key, :value]
@@ -18,12 +18,15 @@ defmodule Linx.Sysctl.Entry do
     @most 60
 
     def inspect(%{key: key, value: value}, _opts) when is_binary(value) do
-      "#Linx.Sysctl.Entry<#{key} = #{text(value)}>"
+      "#Linx.Sysctl.Entry<#{name(key)} = #{text(value)}>"
     end
 
     def inspect(entry, _opts) do
       "#Linx.Sysctl.Entry<#{Kernel.inspect(entry.key)} = #{Kernel.inspect(entry.value)}>"
     end
+
+    defp name(key) when is_binary(key), do: key
+    defp name(key), do: Kernel.inspect(key)
 
     defp text(value) when byte_size(value) <= @most, do: quoted(value)
 

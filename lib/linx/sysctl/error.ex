@@ -42,7 +42,7 @@ defmodule Linx.Sysctl.Error do
 
   @type t() :: %__MODULE__{
           __exception__: true,
-          key: String.t(),
+          key: Linx.Sysctl.key(),
           path: Path.t(),
           operation: operation(),
           errno: atom(),
@@ -59,7 +59,7 @@ defmodule Linx.Sysctl.Error do
 
   Errors: none; an atom that is no errno keeps `code: nil`. Source: errno(3).
   """
-  @spec from_posix(atom(), String.t(), Path.t(), operation()) :: t()
+  @spec from_posix(atom(), Linx.Sysctl.key(), Path.t(), operation()) :: t()
   def from_posix(errno, key, path, operation) do
     %__MODULE__{
       key: key,
@@ -71,7 +71,7 @@ defmodule Linx.Sysctl.Error do
   end
 
   @doc false
-  @spec from_native({operation(), atom() | pos_integer()}, String.t(), Path.t()) :: t()
+  @spec from_native({operation(), atom() | pos_integer()}, Linx.Sysctl.key(), Path.t()) :: t()
   def from_native({operation, errno}, key, path) do
     {errno, code} = Errno.pair(errno)
     %__MODULE__{key: key, path: path, operation: operation, errno: errno, code: code}

@@ -18,11 +18,34 @@ defmodule Linx.Sysctl.Key do
     if Enum.all?(parts, &part?/1), do: {:ok, candidates(parts)}, else: {:error, {:bad_key, key}}
   end
 
+  # A list has one name an element, of any characters that a name may have, and so one path.
+  def paths([_ | _] = names) do
+    if not List.improper?(names) and Enum.all?(names, &component?/1),
+      do: {:ok, [Enum.join(names, "/")]},
+      else: {:error, {:bad_key, names}}
+  end
+
   def paths(key), do: {:error, {:bad_key, key}}
 
-  @doc "The key that `path`, below `/proc/sys`, is told by."
-  @spec of_path(String.t()) :: String.t()
-  def of_path(path), do: String.replace(path, "/", ".")
+  defp component?(name),
+    do:
+      is_binary(name) and name not in ["", ".", ".."] and not String.contains?(name, ["/", "\0"])
+
+  @doc """
+  The key of `path`, below `/proc/sys`: in dot form where its first reading, of those that are among `present`, is this path,
+  else the list of its names.
+  """
+  @spec of_path(String.t(), MapSet.t(String.t())) :: Linx.Sysctl.key()
+  def of_path(path, present) do
+    key = String.replace(path, "/", ".")
+
+    with {:ok, readings} <- paths(key),
+         ^path <- Enum.find(readings, &(&1 == path or &1 in present)) do
+      key
+    else
+      _ -> String.split(path, "/")
+    end
+  end
 
   @doc "The absolute path."
   @spec absolute(String.t()) :: String.t()

@@ -21,7 +21,7 @@ defmodule Linx.Sysctl.Reconcile do
 
   A key that was written and is no longer desired is **released**. There is no "unset" in `/proc/sys`: by default its
   value stays and the pass only forgets it, `{:release, key}`. With `revert_on_release: true` the original goes back,
-  `{:revert, key, original}`. A key that had the right value all along was never written and is not owned.
+  `{:revert, key, original}`; an original of several lines, which no write takes back, is released. A key that had the right value all along was never written and is not owned.
 
   ## Values
 
@@ -106,8 +106,17 @@ defmodule Linx.Sysctl.Reconcile do
   def diff(observed, desired, last_applied \\ %{}, opts \\ []) do
     revert? = check!(opts)[:revert_on_release]
 
-    ThreeWay.ops(observed, desired, last_applied, revert?, fn _key, text, value ->
+    ThreeWay.ops(observed, desired, writable(last_applied), revert?, fn _key, text, value ->
       same?(text, value)
+    end)
+  end
+
+  # Several lines (what fs.binfmt_misc tells of a format) are a report: no write takes them back, in this pass or another.
+  defp writable(last_applied) do
+    Map.new(last_applied, fn {key, ownership} ->
+      if is_binary(ownership.original) and String.contains?(ownership.original, "\n"),
+        do: {key, %{ownership | original: nil}},
+        else: {key, ownership}
     end)
   end
 

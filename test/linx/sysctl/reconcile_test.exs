@@ -73,4 +73,13 @@ defmodule Linx.Sysctl.ReconcileTest do
     report = %Report{converged?: false, applied: [1], failed: [{2, :e}], pending: [3, 4]}
     assert inspect(report) == "#Linx.Sysctl.Reconcile.Report<1 applied, 1 failed, 2 pending>"
   end
+
+  test "an original of several lines is released, since no write takes it back" do
+    owned = %{"fs.x" => %{applied: 1, original: "enabled\ninterpreter /x"}}
+
+    assert Linx.Sysctl.Reconcile.diff(%{"fs.x" => "disabled"}, %{}, owned,
+             revert_on_release: true
+           ) ==
+             [{:release, "fs.x"}]
+  end
 end
