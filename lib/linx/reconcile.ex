@@ -41,6 +41,14 @@ defmodule Linx.Reconcile do
 
   An option that is missing, unknown or of the wrong shape raises `ArgumentError` in `start_link/1`.
 
+  ## Two that disagree
+
+  Where something else undoes what the loop does, both would go on for ever, as fast as their notices. So the loop looks at
+  the operations of its reports (`:applied`): one that is applied a fourth time, each within ten seconds of the last (or four
+  times the delay, if that is longer), is **contested**. The report then lists it in `:contested`, one warning is logged, and
+  passes wait: a quarter of a second, and twice as long each time, up to a minute. A pass that `reconcile/2` asks for does not
+  wait, and `put_desired/2` begins anew.
+
   ## When things fail
 
   A pass that answers `{:error, reason}` changes nothing in the loop: the next one starts from the same
@@ -51,12 +59,15 @@ defmodule Linx.Reconcile do
   `{:error, {:subscribe, reason}}`.
 
   A pass runs in the loop's own process. While one hangs, `last_report/1` and `reconcile/2` exit with their timeouts and
-  `stop/1` waits; a supervisor's shutdown ends the loop and its monitor all the same.
+  `stop/1` waits five seconds before it ends the pass with the loop; a supervisor's shutdown ends the loop and its monitor all
+  the same. Notices that have piled up meanwhile are dropped but for one.
   """
 
   use GenServer
 
-  alias Linx.Reconcile.Source
+  alias Linx.Reconcile.{Contest, Source}
+
+  require Logger
 
   @defaults [
     reconcile_opts: [],
@@ -68,6 +79,15 @@ defmodule Linx.Reconcile do
     name: nil
   ]
   @required [:source, :scope, :desired]
+
+  # How long stop/1 waits for a pass.
+  @patience 5_000
+
+  # The messages of this process that are no notice: OTP's, and its timers and monitors.
+  @own_messages [:"$gen_call", :"$gen_cast", :system, :timeout, :DOWN, :EXIT]
+
+  # As many notices as are dropped at once, so that a source that floods does not keep the loop from its calls.
+  @most_dropped 10_000
 
   # Within what erlang:start_timer/3 takes: 34 years.
   @longest Integer.pow(2, 40)
@@ -86,7 +106,7 @@ defmodule Linx.Reconcile do
           | {:name, GenServer.name()}
 
   @enforce_keys @required ++ [:reconcile_opts, :last_applied, :interval, :debounce, :owner]
-  defstruct @enforce_keys ++ [:report, :monitor, :resync, :soon]
+  defstruct @enforce_keys ++ [:report, :monitor, :resync, :soon, contest: %Contest{}]
 
   @doc """
   A child specification whose id is the loop's `:name`, or its source and scope, so that one supervisor can hold several.
@@ -132,10 +152,29 @@ defmodule Linx.Reconcile do
   def last_report(server), do: GenServer.call(server, :last_report)
 
   @doc """
-  Ends the loop and its monitor. What the passes installed stays in the kernel.
+  Ends the loop and its monitor. What the passes installed stays in the kernel. A pass that takes more than five seconds more
+  is ended in its midst.
   """
   @spec stop(GenServer.server()) :: :ok
-  def stop(server), do: GenServer.stop(server)
+  def stop(server) do
+    GenServer.stop(server, :normal, @patience)
+  catch
+    :exit, reason when reason == :timeout or elem(reason, 0) == :timeout ->
+      end_hanging(GenServer.whereis(server))
+  end
+
+  # It does not trap exits, and its monitor is linked to it.
+  defp end_hanging(nil), do: :ok
+
+  defp end_hanging(pid) do
+    ref = Process.monitor(pid)
+    Process.unlink(pid)
+    Process.exit(pid, :shutdown)
+
+    receive do
+      {:DOWN, ^ref, :process, ^pid, _} -> :ok
+    end
+  end
 
   # -- options -------------------------------------------------------------------------------------------------------
 
@@ -217,7 +256,7 @@ defmodule Linx.Reconcile do
 
   @impl true
   def handle_cast({:put_desired, desired}, state),
-    do: {:noreply, pass_soon(%{state | desired: desired})}
+    do: {:noreply, pass_soon(%{anew(state) | desired: desired})}
 
   @impl true
   def handle_info({:timeout, ref, :pass}, %{resync: resync, soon: soon} = state)
@@ -234,7 +273,30 @@ defmodule Linx.Reconcile do
 
   # Whatever the monitor sends means "look now". Without one there is nobody to listen to.
   def handle_info(_message, %{monitor: nil} = state), do: {:noreply, state}
-  def handle_info(_hint, state), do: {:noreply, pass_soon(state)}
+
+  def handle_info(_hint, state) do
+    drop_hints(@most_dropped)
+    {:noreply, pass_soon(state)}
+  end
+
+  # A pass that has not begun answers them all.
+  defp drop_hints(0), do: :ok
+
+  defp drop_hints(most) do
+    receive do
+      message when not is_tuple(message) -> drop_hints(most - 1)
+      message when elem(message, 0) not in @own_messages -> drop_hints(most - 1)
+    after
+      0 -> :ok
+    end
+  end
+
+  # Another description is another contest, and does not wait for the end of this one.
+  defp anew(%{soon: soon} = state) do
+    if soon != nil and Contest.delay(state.contest) > 0, do: cancel(soon)
+    soon = if Contest.delay(state.contest) > 0, do: nil, else: soon
+    %{state | contest: %Contest{}, soon: soon}
+  end
 
   # A link does not carry the reason :normal, with which stop/1 ends us.
   @impl true
@@ -264,7 +326,8 @@ defmodule Linx.Reconcile do
         state.reconcile_opts
       )
 
-    state = %{state | soon: nil, resync: start_timer(state.interval)}
+    {result, state} = contested(result, %{state | soon: nil})
+    state = %{state | resync: start_timer(later(state.interval, state))}
 
     case result do
       {:ok, %{converged?: _, last_applied: last_applied} = report} ->
@@ -277,8 +340,31 @@ defmodule Linx.Reconcile do
     end
   end
 
+  defp contested({:ok, report}, state) do
+    contest = Contest.note(state.contest, Map.get(report, :applied, []), now())
+    ops = Contest.ops(contest)
+
+    if ops != [] and Contest.ops(state.contest) == [] do
+      Logger.warning(
+        "Linx.Reconcile (#{inspect(state.source)}, #{inspect(state.scope)}): something undoes " <>
+          "#{inspect(ops, limit: 5)} again and again; passes wait"
+      )
+    end
+
+    {{:ok, Contest.tell(report, ops)}, %{state | contest: contest}}
+  end
+
+  defp contested(error, state), do: {error, state}
+
+  defp later(:infinity, _state), do: :infinity
+  defp later(ms, state), do: max(ms, Contest.delay(state.contest))
+
+  defp now, do: System.monotonic_time(:millisecond)
+
   # A running timer is left alone: a steady stream of hints must not put the pass off for ever.
-  defp pass_soon(%{soon: nil} = state), do: %{state | soon: start_timer(state.debounce)}
+  defp pass_soon(%{soon: nil} = state),
+    do: %{state | soon: start_timer(later(state.debounce, state))}
+
   defp pass_soon(state), do: state
 
   defp start_timer(:infinity), do: nil

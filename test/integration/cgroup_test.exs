@@ -201,4 +201,77 @@ defmodule Linx.Integration.CgroupTest do
 
     assert in_cgroup(code)
   end
+
+  test "destroy waits for the last process, as long as it is told" do
+    code =
+      quote do
+        cg = var!(cg)
+        {session, _} = Linx.Test.Workload.parked([])
+        :ok = Linx.Cgroup.add_process(cg, session)
+        {time, busy} = :timer.tc(fn -> Linx.Cgroup.destroy(cg, timeout: 300) end)
+        # It is in the midst of waiting when the process goes.
+        waiter = Task.async(fn -> Linx.Cgroup.destroy(cg, timeout: 60_000) end)
+
+        waits? = fn ->
+          Process.info(waiter.pid, :current_function) ==
+            {:current_function, {Linx.Pool.Native, :await, 1}}
+        end
+
+        Linx.Test.Workload.eventually(waits?)
+        :ok = Linx.Process.abort(session)
+        gone = Task.await(waiter, 60_000)
+        {:ok, ^cg} = Linx.Cgroup.create(cg)
+        # A child is not waited for.
+        {:ok, child} = Linx.Cgroup.create(cg <> "/child")
+        {quick, parent} = :timer.tc(fn -> Linx.Cgroup.destroy(cg, timeout: 60_000) end)
+
+        {div(time, 1000) in 300..30_000, busy, gone, quick < 30_000_000, parent,
+         Linx.Cgroup.destroy(child, timeout: 10)}
+      end
+
+    assert {true, {:error, %Error{errno: :ebusy}}, :ok, true, {:error, %Error{errno: :ebusy}},
+            :ok} =
+             in_cgroup(code)
+  end
+
+  test "what lies on no cgroup2 is refused by every verb, and nothing is made or changed" do
+    code =
+      quote do
+        :ok = Linx.Mount.mount("tmpfs", "/mnt", "tmpfs")
+        File.write!("/mnt/cgroup.procs", "before")
+        File.write!("/mnt/cgroup.events", "populated 0")
+        File.mkdir!("/mnt/there")
+
+        answers = [
+          Linx.Cgroup.create("/mnt/x"),
+          Linx.Cgroup.create("/mnt/there"),
+          Linx.Cgroup.create("/srv"),
+          Linx.Cgroup.stats("/mnt"),
+          Linx.Cgroup.events("/mnt"),
+          Linx.Cgroup.read("/mnt", "cgroup.procs"),
+          Linx.Cgroup.write("/mnt", "cgroup.procs", 1),
+          Linx.Cgroup.add_process("/mnt", String.to_integer(System.pid())),
+          Linx.Cgroup.set_pids_max("/mnt", 1),
+          Linx.Cgroup.freeze("/mnt"),
+          Linx.Cgroup.kill("/mnt"),
+          Linx.Cgroup.destroy("/mnt/there"),
+          Linx.Cgroup.destroy("/mnt/there", timeout: 100)
+        ]
+
+        {:partial, [cpu: partial]} = Linx.Cgroup.enable_controllers("/mnt", [:cpu])
+
+        {Enum.map([{:error, partial} | answers], fn {:error, error} -> error.errno end),
+         Exception.message(partial), File.read!("/mnt/cgroup.procs"), Enum.sort(File.ls!("/mnt")),
+         Linx.Cgroup.create("/no/such"), Linx.Cgroup.stats("/mnt/absent")}
+      end
+
+    {errnos, text, procs, files, absent, stats} =
+      Vm.eval(["unshare", "--mount", "--propagation", "private"], code)
+
+    assert Enum.uniq(errnos) == [:not_cgroup2]
+    assert text =~ "not on a cgroup2 file system"
+    assert {procs, files} == {"before", ["cgroup.events", "cgroup.procs", "there"]}
+    assert {:error, %Error{operation: :create, errno: :enoent}} = absent
+    assert {:error, %Error{operation: :stats, errno: :enoent}} = stats
+  end
 end

@@ -37,6 +37,12 @@ defmodule Linx.DoctorTest do
 
   defp report_under(command), do: Vm.eval(command, quote(do: Linx.Doctor.report()))
 
+  test "a release prints the table without mix" do
+    text = ExUnit.CaptureIO.capture_io(fn -> assert Doctor.print() == :ok end)
+    for finding <- Doctor.report(), do: assert(text =~ finding.item)
+    assert text =~ ~r/\d+ of \d+ are there\.\n\z/
+  end
+
   test "every finding says what was seen, and what is missing says what to do" do
     assert_whole(Doctor.report())
   end

@@ -284,4 +284,135 @@ defmodule Linx.ReconcileTest do
       assert_raise ArgumentError, fn -> Reconcile.start_link(bad) end
     end
   end
+
+  # A knob in a process: sets it, and tells whoever watches.
+  defmodule Knob do
+    @behaviour Linx.Reconcile.Source
+
+    @impl true
+    def reconcile(knob, desired, _last_applied, _opts) do
+      applied = if Agent.get(knob, & &1.value) == desired, do: [], else: [{:set, :knob, desired}]
+      if applied != [], do: set(knob, desired)
+      {:ok, %{converged?: true, last_applied: %{}, applied: applied}}
+    end
+
+    def set(knob, value) do
+      Agent.update(knob, fn state ->
+        for watcher <- state.watchers, do: send(watcher, :changed)
+        %{state | value: value, writes: state.writes + 1}
+      end)
+    end
+
+    @impl true
+    def subscribe(knob, owner) do
+      Agent.update(knob, fn state -> %{state | watchers: [owner | state.watchers]} end)
+      {:ok, spawn(fn -> Process.sleep(:infinity) end)}
+    end
+  end
+
+  defp knob, do: start_supervised!({Agent, fn -> %{value: 0, watchers: [], writes: 0} end})
+
+  test "two loops that disagree slow down, say so, and log it once" do
+    knob = knob()
+
+    log =
+      ExUnit.CaptureLog.capture_log(fn ->
+        for value <- [:a, :b] do
+          start_supervised!(
+            {Reconcile,
+             source: Knob,
+             scope: knob,
+             desired: value,
+             interval: 5,
+             debounce: 1,
+             owner: self(),
+             name: value_name(value)}
+          )
+        end
+
+        assert_receive {:linx_reconcile, :report, %{contested: [{:set, :knob, _}]} = report},
+                       5_000
+
+        assert report.converged?
+        # Each of its delays is twice the last: in a second there are but a few.
+        for value <- [:a, :b], do: wait_for_delay(value_name(value), 2_000)
+        assert Agent.get(knob, & &1.writes) < 30
+      end)
+
+    assert length(String.split(log, "again and again")) in 2..3
+
+    # Another description does not wait.
+    :ok = Reconcile.put_desired(value_name(:a), :b)
+    assert_receive {:linx_reconcile, :report, %{applied: []}}, 1_000
+  end
+
+  defp value_name(value), do: :"loop_of_#{value}"
+
+  defp wait_for_delay(loop, delay) do
+    if :sys.get_state(loop).contest.delay < delay do
+      receive do
+        {:linx_reconcile, :report, _} -> wait_for_delay(loop, delay)
+      after
+        30_000 -> flunk("no pass")
+      end
+    end
+  end
+
+  test "a change that is put right now and then is no contest" do
+    alias Linx.Reconcile.Contest
+    op = {:set, "k", 1}
+    often = Enum.reduce(1..20, %Contest{}, &Contest.note(&2, [op], &1 * 11_000))
+    assert {Contest.ops(often), Contest.delay(often)} == {[], 0}
+
+    {_, delays} =
+      Enum.reduce(1..14, {%Contest{}, []}, fn n, {contest, delays} ->
+        contest = Contest.note(contest, [op, {:set, n, n}], n * 1_000)
+        {contest, [Contest.delay(contest) | delays]}
+      end)
+
+    assert Enum.take(Enum.reverse(delays), 6) == [0, 0, 0, 250, 500, 1_000]
+    assert hd(delays) == 60_000
+  end
+
+  test "a source that floods does not keep the loop from its calls and its end" do
+    loop = start!(:unsupported, debounce: 0)
+    flooded = start_link_flooded(loop)
+    assert {:ok, _} = Reconcile.reconcile(flooded)
+    assert %{} = Reconcile.last_report(flooded)
+    eventually_short(flooded)
+    :ok = Reconcile.stop(flooded)
+    refute Process.alive?(flooded)
+  end
+
+  # 200 000 notices, in bursts, while the loop makes its passes.
+  defp start_link_flooded(_loop) do
+    test = self()
+
+    {:ok, loop} =
+      Reconcile.start_link(
+        source: Source,
+        scope: %{test: test, subscribe: :forward},
+        desired: :d,
+        interval: :infinity,
+        debounce: 0
+      )
+
+    for _ <- 1..4, do: spawn_link(fn -> for n <- 1..50_000, do: send(loop, {:notice, n}) end)
+    loop
+  end
+
+  defp eventually_short(loop) do
+    {:message_queue_len, length} = Process.info(loop, :message_queue_len)
+    if length > 0, do: eventually_short(loop)
+  end
+
+  test "stop/1 ends a loop whose pass hangs, and its monitor" do
+    loop = start!(:forward, desired: :hang)
+    assert_receive {:monitor, monitor}
+    assert_receive {:pass, :hang, _, _}
+    refs = for pid <- [loop, monitor], do: Process.monitor(pid)
+    {time, :ok} = :timer.tc(fn -> Reconcile.stop(loop) end)
+    assert time < 15_000_000
+    for ref <- refs, do: assert_receive({:DOWN, ^ref, _, _, _})
+  end
 end

@@ -14,10 +14,16 @@ defmodule Linx.Cgroup.Reconcile.Report do
           applied: [Reconcile.op()],
           failed: [{Reconcile.op(), Linx.Cgroup.Error.t()}],
           pending: [Reconcile.op()],
+          contested: [Reconcile.op()],
           last_applied: Reconcile.last_applied()
         }
 
-  defstruct converged?: true, applied: [], failed: [], pending: [], last_applied: %{}
+  defstruct converged?: true,
+            applied: [],
+            failed: [],
+            pending: [],
+            last_applied: %{},
+            contested: []
 
   defimpl Inspect do
     def inspect(report, _opts),

@@ -8,6 +8,7 @@ defmodule Linx.Sysctl.Reconcile.Report do
     * `:pending` - ops that were not tried. Always `[]` here, where no key depends on another; the reports of all
       subsystems have the same fields.
     * `:last_applied` - to give to the next pass.
+    * `:contested` - in the reports of a loop (`Linx.Reconcile`), the ops that something undoes again and again.
 
   `inspect/1` counts:
 
@@ -22,10 +23,16 @@ defmodule Linx.Sysctl.Reconcile.Report do
           applied: [Reconcile.op()],
           failed: [{Reconcile.op(), Linx.Sysctl.failure() | {:bad_value, term()}}],
           pending: [Reconcile.op()],
+          contested: [Reconcile.op()],
           last_applied: Reconcile.last_applied()
         }
 
-  defstruct converged?: true, applied: [], failed: [], pending: [], last_applied: %{}
+  defstruct converged?: true,
+            applied: [],
+            failed: [],
+            pending: [],
+            last_applied: %{},
+            contested: []
 
   defimpl Inspect do
     def inspect(report, _opts),

@@ -8,6 +8,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Report do
     * `pending` - those after it, which were not tried;
     * `last_applied` - what is ours now, to be given to the next pass: `%{addresses: MapSet}` of
       `Linx.Netlink.Rtnl.Diff.address_key/1`. Routes know by their protocol whose they are.
+    * `contested` - in the reports of a loop (`Linx.Reconcile`), the operations that something undoes again and again.
   """
 
   alias Linx.Netlink.Rtnl.Diff
@@ -17,10 +18,16 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Report do
           applied: [Diff.op()],
           failed: [{Diff.op(), term()}],
           pending: [Diff.op()],
+          contested: [Diff.op()],
           last_applied: %{optional(:addresses) => MapSet.t()}
         }
 
-  defstruct converged?: true, applied: [], failed: [], pending: [], last_applied: %{}
+  defstruct converged?: true,
+            applied: [],
+            failed: [],
+            pending: [],
+            last_applied: %{},
+            contested: []
 
   defimpl Inspect do
     def inspect(%{converged?: true} = report, _opts),
