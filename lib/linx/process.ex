@@ -166,8 +166,8 @@ defmodule Linx.Process do
   Paths are the VM's, also when the workload's root is another one. A fifo whose other end is not open, or a socket whose
   listener is behind, keeps the workload waiting for it, before its exec, and the session's verbs not. Output is read only as fast as the owner takes it:
   an owner that stops reading stops the workload, not the VM, and `wait/1` then waits for ever. How long the owner's mailbox
-  is for other reasons costs the session nothing; while it holds more than 16 messages output comes more slowly, at some
-  megabytes a second. The terminal is one of the VM's devpts, which a container with another one has no name for.
+  is for other reasons costs the session nothing; while it holds more than 16 messages, output comes in small steps until the session
+  has seen that it is read. The terminal is one of the VM's devpts, which a container with another one has no name for.
 
       iex> {:ok, session} = Linx.Process.spawn(argv: ["/bin/true"], auto_proceed: true)
       iex> Linx.Process.wait(session)
