@@ -96,6 +96,9 @@ fn prepare(plan: &Plan, socket: &OwnedFd, devnull: &OwnedFd) -> Result<(), Fault
     if plan.options.propagation != 0 {
         crate::propagation::set(plan.options.propagation).map_err(Stage::Propagation.errno())?;
     }
+    if let Some(name) = &plan.options.hostname {
+        rustix::system::sethostname(name).map_err(Stage::Hostname.errno())?;
+    }
     signals::undo().map_err(Stage::Signals.errno())
 }
 

@@ -4,6 +4,7 @@
 //! program never leaves the VM's own view of files, and a container never sees it.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use linx_sys::ns::{Kind, Namespace};
@@ -65,6 +66,24 @@ impl Target {
     pub fn joins_user(&self) -> bool {
         self.mask & Kind::User.flag() != 0
     }
+}
+
+/// A process in between: what it joins and makes for itself, its child is born in.
+#[derive(Debug)]
+pub struct Passage {
+    pub target: Option<Target>,
+    /// CLONE_NEW* to make.
+    pub new: u32,
+    /// Seconds of the monotonic and the boottime clock of a new time namespace. The kernel takes them only before the
+    /// first process is in it.
+    pub time_offsets: Option<[i64; 2]>,
+}
+
+impl Passage {
+    /// Whether a bare clone does the same.
+    pub fn is_direct(&self) -> bool {
+        self.target.is_none() && self.time_offsets.is_none()
+    }
 
     /// Clones a child of ours there. The joining process shares our descriptors, so the child's pidfd is ours too.
     pub fn clone(
@@ -101,13 +120,43 @@ impl Target {
     }
 
     fn join_and_clone(&self, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Fault> {
+        if let Some(target) = &self.target {
+            target.join()?;
+        }
+        let mut new = self.new;
+        if let Some(offsets) = self.time_offsets {
+            new = self.make_time_namespace(offsets)?;
+        }
+        let stage = if new == 0 { Stage::Fork } else { Stage::Clone };
+        clone3(libc::CLONE_PARENT as u64 | u64::from(new), cgroup).map_err(stage.errno())
+    }
+
+    /// Makes the time namespace, and the user namespace that owns it; the kinds that are left to make.
+    fn make_time_namespace(&self, [monotonic, boottime]: [i64; 2]) -> Result<u32, Fault> {
+        let stage = Stage::TimeOffsets;
+        let made = self.new & (Kind::Time.flag() | Kind::User.flag());
+        unshare(made).map_err(Stage::Clone.errno())?;
+        if self.target.is_none() {
+            // A new user namespace makes the process what `fs.suid_dumpable` says, and then its files are root's.
+            set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(Stage::Dumpable.errno())?;
+        }
+        let text = format!("monotonic {monotonic} 0\nboottime {boottime} 0\n");
+        let file = Path::new("/proc/self/timens_offsets");
+        let magic = libc::PROC_SUPER_MAGIC as u32;
+        linx_sys::procfs::write_kernel_file(file, magic, text.as_bytes())
+            .map_err(|fault| stage.fault(fault.errno))?;
+        Ok(self.new & !made)
+    }
+}
+
+impl Target {
+    fn join(&self) -> Result<(), Fault> {
         hide()?;
         if self.mask != 0 {
             setns(self.pin.pidfd(), self.mask).map_err(|errno| self.culprit(errno))?;
         }
         // Joining a user namespace makes the process what `fs.suid_dumpable` says (commit_creds).
-        hide()?;
-        clone3(libc::CLONE_PARENT as u64, cgroup).map_err(Stage::Fork.errno())
+        hide()
     }
 
     /// One call joins all or none and does not say which type was refused: try each.
@@ -132,6 +181,18 @@ fn at(open: Stage, fault: linx_sys::Fault) -> Fault {
         // The process has ended: its absence is what it is for a number that nobody has.
         _ if fault.errno == libc::ESRCH => open.fault(libc::ENOENT),
         _ => open.fault(fault.errno),
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "unshare(2) with a mask that holds CLONE_NEWTIME"
+)]
+fn unshare(mask: u32) -> Result<(), Errno> {
+    // SAFETY: changes the namespaces of this process, or of its children, and no memory.
+    match unsafe { libc::unshare(mask as i32) } {
+        0 => Ok(()),
+        _ => Err(last_errno()),
     }
 }
 

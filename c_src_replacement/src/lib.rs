@@ -28,6 +28,7 @@ mod propagation;
 pub mod pty;
 pub mod report;
 pub mod request;
+pub mod schedule;
 pub mod seccomp;
 pub mod serve;
 pub mod session;

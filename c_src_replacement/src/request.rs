@@ -3,6 +3,7 @@
 use std::ffi::CString;
 
 use crate::etf::{Malformed, Reader, Result};
+use crate::schedule::{Policy, Schedule};
 
 /// The first frame: `{spawn, Options}` or `{enter, Pid, Options}`.
 #[derive(Debug)]
@@ -35,6 +36,13 @@ pub struct Options {
     pub cgroup: Option<CString>,
     /// MS_* that every mount of a new mount namespace is given; 0 leaves them.
     pub propagation: u32,
+    pub schedule: Schedule,
+    /// The name of a new uts namespace.
+    pub hostname: Option<Vec<u8>>,
+    /// Seconds that a new time namespace's monotonic and boottime clocks are ahead.
+    pub time_offsets: Option<[i64; 2]>,
+    /// The process whose namespaces are joined beside the new ones, and their CLONE_NEW* bits.
+    pub join: Option<(i32, u32)>,
     /// So much output may be sent before more is granted.
     pub credit: u64,
 }
@@ -68,6 +76,8 @@ pub enum Direction {
     Pipe,
     ConnectUnix(Vec<u8>),
     File(CString, FileMode),
+    /// Of stderr: the same open file as stdout.
+    Stdout,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +121,10 @@ impl Options {
             auto_proceed: false,
             cgroup: None,
             propagation: 0,
+            schedule: Schedule::default(),
+            hostname: None,
+            time_offsets: None,
+            join: None,
             credit: 0,
         };
         for _ in 0..reader.map()? {
@@ -131,6 +145,14 @@ impl Options {
                 b"init" => options.init = reader.boolean()?,
                 b"credit" => options.credit = reader.int()?,
                 b"propagation" => options.propagation = reader.int()?,
+                b"nice" => options.schedule.nice = Some(reader.int()?),
+                b"cpus" => options.schedule.cpus = Some(reader.integers()?),
+                b"oom_score_adj" => options.schedule.oom_score_adj = Some(reader.int()?),
+                b"scheduler" => options.schedule.policy = Some(policy(reader)?),
+                b"io_priority" => options.schedule.io_priority = Some(reader.int()?),
+                b"hostname" => options.hostname = Some(reader.binary()?.to_vec()),
+                b"time_offsets" => options.time_offsets = Some(time_offsets(reader)?),
+                b"join" => options.join = Some(join(reader)?),
                 b"cgroup" => options.cgroup = Some(string(reader)?),
                 _ => return Err(Malformed),
             }
@@ -188,12 +210,24 @@ pub fn four(arity: usize, reader: &mut Reader<'_>) -> Result<[u16; 4]> {
 }
 
 impl Direction {
+    /// Whether both name one file to be written the same way: one open file then serves both, so that neither overwrites
+    /// the other.
+    pub fn is_same_file(&self, other: &Direction) -> bool {
+        match (self, other) {
+            (Direction::File(path, mode), Direction::File(theirs, their_mode)) => {
+                *mode != FileMode::Read && mode == their_mode && path == theirs
+            }
+            _ => false,
+        }
+    }
+
     fn decode(reader: &mut Reader<'_>) -> Result<Self> {
         if !reader.at_tuple() {
             return match reader.atom()? {
                 b"inherit" => Ok(Direction::Inherit),
                 b"devnull" => Ok(Direction::Devnull),
                 b"pipe" => Ok(Direction::Pipe),
+                b"stdout" => Ok(Direction::Stdout),
                 _ => Err(Malformed),
             };
         }
@@ -227,6 +261,35 @@ fn strings(reader: &mut Reader<'_>) -> Result<Vec<CString>> {
         Ok(())
     })?;
     Ok(strings)
+}
+
+/// `{Policy, Priority}`, or `{Policy, Runtime, Deadline, Period}` of SCHED_DEADLINE.
+fn policy(reader: &mut Reader<'_>) -> Result<Policy> {
+    let arity = reader.tuple()?;
+    let policy = reader.int()?;
+    match (arity, policy) {
+        (2, _) => Ok(Policy::Plain(policy, reader.int()?)),
+        (4, 6) => Ok(Policy::Deadline {
+            runtime: reader.int()?,
+            deadline: reader.int()?,
+            period: reader.int()?,
+        }),
+        _ => Err(Malformed),
+    }
+}
+
+fn time_offsets(reader: &mut Reader<'_>) -> Result<[i64; 2]> {
+    match reader.tuple()? {
+        2 => Ok([reader.int()?, reader.int()?]),
+        _ => Err(Malformed),
+    }
+}
+
+fn join(reader: &mut Reader<'_>) -> Result<(i32, u32)> {
+    match reader.tuple()? {
+        2 => Ok((reader.int()?, reader.int()?)),
+        _ => Err(Malformed),
+    }
 }
 
 fn rlimits(reader: &mut Reader<'_>) -> Result<Vec<Rlimit>> {

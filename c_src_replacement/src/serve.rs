@@ -35,9 +35,8 @@ pub fn run(mut reader: FrameReader, mut writer: FrameWriter, devnull: OwnedFd, c
         Ok(started) => {
             let auto_proceed = started.auto_proceed;
             let mut session = Session::new(reader, writer, started, children);
-            // Without a wait for the checkpoint: the child finds the word to go when it gets there.
             if auto_proceed {
-                session.proceed();
+                session.auto_proceed();
             }
             session.run();
         }

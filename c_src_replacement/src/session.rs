@@ -15,6 +15,7 @@ use crate::output::{Outputs, Stream};
 use crate::page::Page;
 use crate::pty;
 use crate::report;
+use crate::schedule::Schedule;
 use crate::seccomp::MAX_FILTER;
 use crate::serve::linger;
 use crate::stage::{Fault, Stage};
@@ -89,6 +90,9 @@ pub struct Session {
     socket: Option<OwnedFd>,
     plumbing: Option<Plumbing>,
     controlling: bool,
+    schedule: Schedule,
+    /// To go once the schedule is set, which needs the parked child.
+    auto_proceed: bool,
     init: bool,
     devnull: OwnedFd,
     outputs: Outputs,
@@ -129,6 +133,8 @@ impl Session {
             controlling: started.plumbing.is_pty,
             plumbing: Some(started.plumbing),
             init: started.init,
+            schedule: started.schedule,
+            auto_proceed: false,
             devnull: started.devnull,
             outputs,
             input,
@@ -326,6 +332,25 @@ impl Session {
         }
     }
 
+    /// Without a wait for the checkpoint, unless something is set on the child there: it finds the word to go when it
+    /// gets there.
+    pub fn auto_proceed(&mut self) {
+        if self.schedule.is_empty() {
+            self.proceed();
+        } else {
+            self.auto_proceed = true;
+        }
+    }
+
+    /// Sets priorities and processors on the parked workload.
+    fn set_schedule(&self) -> Result<(), Fault> {
+        if self.schedule.is_empty() {
+            return Ok(());
+        }
+        let pid = self.workload.pid.filter(|_| self.init).unwrap_or(self.pid);
+        self.schedule.apply(self.workload(), pid)
+    }
+
     pub fn proceed(&mut self) {
         if matches!(self.phase, Phase::Setup | Phase::Parked) {
             self.phase = Phase::Opening;
@@ -414,6 +439,12 @@ impl Session {
                 Some(pid) => report::spawned(&mut self.writer, pid, Some(self.pid)),
                 None => return self.condemn(Stage::ReadyFrame.fault(libc::ESRCH)),
             }
+        }
+        if let Err(fault) = self.set_schedule() {
+            return self.condemn(fault);
+        }
+        if std::mem::take(&mut self.auto_proceed) {
+            self.proceed();
         }
         let child_pid = self
             .page

@@ -13,11 +13,12 @@ use crate::capability;
 use crate::checkpoint;
 use crate::child::{self, Plan};
 use crate::clone::{Side, clone3};
-use crate::enter::Target;
+use crate::enter::{Passage, Target};
 use crate::environment::{Forget, forget};
 use crate::image;
 use crate::page::Page;
 use crate::request::Request;
+use crate::schedule::Schedule;
 use crate::stage::{Fault, Stage};
 use crate::stdio::{OurEnds, Plumbing};
 
@@ -35,9 +36,9 @@ pub struct Started {
     pub init: bool,
     pub auto_proceed: bool,
     pub credit: u64,
+    pub schedule: Schedule,
 }
 
-/// Makes the child that `request` asks for. In the child this does not return.
 /// A directory of another file system is EXDEV: the clone would only say EBADF.
 fn open_cgroup(path: &CStr) -> Result<OwnedFd, Fault> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -49,12 +50,20 @@ fn open_cgroup(path: &CStr) -> Result<OwnedFd, Fault> {
     }
 }
 
+/// Makes the child that `request` asks for. In the child this does not return.
 pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
     let Request { target, options } = request;
-    image::check(target.is_some(), &options)?;
-    let target = target
-        .map(|pid| Target::open(pid, options.namespaces))
-        .transpose()?;
+    let entered = target.is_some();
+    // What is entered, or what is joined beside new namespaces.
+    let joined = target.map(|pid| (pid, options.namespaces)).or(options.join);
+    image::check(joined.is_some(), &options)?;
+    let passage = Passage {
+        target: joined
+            .map(|(pid, kinds)| Target::open(pid, kinds))
+            .transpose()?,
+        new: if entered { 0 } else { options.namespaces },
+        time_offsets: options.time_offsets,
+    };
     let cgroup = match &options.cgroup {
         Some(path) => Some(open_cgroup(path)?),
         None => None,
@@ -66,14 +75,12 @@ pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
     let page = Page::map().map_err(Stage::Pipe2.errno())?;
     let (socket, childs) = checkpoint::pair().map_err(Stage::Pipe2.errno())?;
     checkpoint::ask_for_senders(&socket).map_err(Stage::Pipe2.errno())?;
-    let new = u64::from(options.namespaces);
     let init = options.init;
-    let user_namespace = match &target {
-        Some(target) => target.joins_user(),
-        None => new & libc::CLONE_NEWUSER as u64 != 0,
-    };
+    let user_namespace = passage.new & libc::CLONE_NEWUSER as u32 != 0
+        || passage.target.as_ref().is_some_and(Target::joins_user);
     let auto_proceed = options.auto_proceed;
     let credit = options.credit;
+    let schedule = options.schedule.clone();
     let ids = options.groups.iter().flatten();
     // Never dropped here: the child reads it, and freeing it would make every page of it a copy.
     let plan = ManuallyDrop::new(Plan {
@@ -87,9 +94,11 @@ pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
     } else {
         None
     };
-    let side = match &target {
-        Some(target) => target.clone(page, cgroup.as_ref().map(AsFd::as_fd))?,
-        None => clone3(new, cgroup.as_ref().map(AsFd::as_fd)).map_err(Stage::Clone.errno())?,
+    let directory = cgroup.as_ref().map(AsFd::as_fd);
+    let side = if passage.is_direct() {
+        clone3(passage.new.into(), directory).map_err(Stage::Clone.errno())?
+    } else {
+        passage.clone(page, directory)?
     };
     match side {
         Side::Child => child::run(&plan, page, childs, &devnull),
@@ -100,7 +109,7 @@ pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
             }
             hide().map_err(Stage::Dumpable.errno())?;
             // What was entered holds others, who stay when the visitor ends.
-            let cgroup = cgroup.filter(|_| target.is_none());
+            let cgroup = cgroup.filter(|_| !entered);
             Ok(Started {
                 page,
                 pid,
@@ -113,6 +122,7 @@ pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
                 init,
                 auto_proceed,
                 credit,
+                schedule,
             })
         }
     }

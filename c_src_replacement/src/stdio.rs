@@ -21,6 +21,8 @@ enum Source {
     Devnull,
     Ready(OwnedFd),
     Later(Direction),
+    /// The same open file as the descriptor of that number.
+    Same(usize),
 }
 
 /// Our ends.
@@ -88,7 +90,14 @@ impl Plumbing {
                     ends[number] = Some(ours);
                     Source::Ready(theirs)
                 }
-                later => Source::Later(later.clone()),
+                Direction::Stdout => Source::Same(1),
+                later => match directions[..number]
+                    .iter()
+                    .position(|one| one.is_same_file(later))
+                {
+                    Some(first) => Source::Same(first),
+                    None => Source::Later(later.clone()),
+                },
             };
         }
         let [stdin, stdout, stderr] = ends;
@@ -114,8 +123,17 @@ impl Plumbing {
             rustix::stdio::stdout(),
             rustix::stdio::stderr(),
         ];
-        for (source, inherited) in self.sources.iter_mut().zip(inherited) {
-            source.open(inherited, devnull)?;
+        for (number, inherited) in inherited.into_iter().enumerate() {
+            let (before, rest) = self.sources.split_at_mut(number);
+            match &mut rest[0] {
+                Source::Same(other) => {
+                    let same = before.get(*other).and_then(Source::opened);
+                    let same = same.ok_or(Stage::Stdio.fault(libc::EINVAL))?;
+                    rest[0] =
+                        Source::Ready(same.try_clone_to_owned().map_err(fault(Stage::Stdio))?);
+                }
+                source => source.open(inherited, devnull)?,
+            }
         }
         Ok(())
     }
@@ -145,7 +163,7 @@ impl Source {
             Source::Later(Direction::File(path, mode)) => {
                 file(path, *mode).map_err(stdio.errno())?
             }
-            Source::Later(_) => return Err(stdio.fault(libc::EINVAL)),
+            Source::Later(_) | Source::Same(_) => return Err(stdio.fault(libc::EINVAL)),
         };
         *self = Source::Ready(fd);
         Ok(())

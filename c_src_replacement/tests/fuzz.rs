@@ -45,7 +45,7 @@ fn binary(out: &mut Vec<u8>, bytes: &[u8]) {
 fn full_request() -> Vec<u8> {
     let mut out = vec![131, 104, 3];
     atom(&mut out, "enter");
-    out.extend([98, 0, 0, 4, 210, 116, 0, 0, 0, 14]);
+    out.extend([98, 0, 0, 4, 210, 116, 0, 0, 0, 22]);
     atom(&mut out, "argv");
     out.extend([108, 0, 0, 0, 2]);
     binary(&mut out, b"/bin/true");
@@ -81,6 +81,20 @@ fn full_request() -> Vec<u8> {
     }
     atom(&mut out, "groups");
     out.extend([107, 0, 2, 5, 6]);
+    for (name, value) in [
+        ("nice", &[98, 255, 255, 255, 236][..]),
+        ("oom_score_adj", &[98, 0, 0, 3, 232]),
+        ("io_priority", &[98, 0, 0, 0x40, 7]),
+        ("cpus", &[107, 0, 2, 0, 1]),
+        ("scheduler", &[104, 4, 97, 6, 97, 1, 97, 2, 97, 3]),
+        ("time_offsets", &[104, 2, 97, 1, 98, 255, 255, 255, 255]),
+        ("join", &[104, 2, 97, 7, 98, 0x40, 0, 0, 0]),
+    ] {
+        atom(&mut out, name);
+        out.extend(value);
+    }
+    atom(&mut out, "hostname");
+    binary(&mut out, b"box");
     atom(&mut out, "rlimits");
     out.extend([108, 0, 0, 0, 1, 104, 3, 97, 7, 97, 1]);
     out.extend([110, 8, 0, 255, 255, 255, 255, 255, 255, 255, 255, 106]);
@@ -141,6 +155,9 @@ fn what_is_mutated_here_is_read_when_it_is_not() {
     assert_eq!(request.options.groups.as_deref(), Some(&[5, 6][..]));
     assert_eq!(request.options.rlimits[0].hard, u64::MAX);
     assert_eq!(request.options.namespaces, 0x7E00_0080);
+    assert_eq!(request.options.schedule.nice, Some(-20));
+    assert_eq!(request.options.join, Some((7, 0x4000_0000)));
+    assert_eq!(request.options.time_offsets, Some([1, -1]));
     assert!(Request::decode(&pty_request()).is_ok());
     for command in commands() {
         assert!(Command::decode(&command).is_ok(), "{command:?}");

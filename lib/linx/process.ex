@@ -57,6 +57,9 @@ defmodule Linx.Process do
   | `:compare_ns` | `enter/2`: whether a namespace of the target is the VM's own cannot be found out |
   | `:stdio` | the workload's descriptors: a socket, a file, the controlling terminal |
   | `:keyring` | an empty session keyring for a workload with namespaces or ids of its own |
+  | `:nice`, `:cpus`, `:oom_score_adj`, `:scheduler`, `:io_priority` | the option of that name, set on the parked child |
+  | `:hostname`, `:time_offsets` | the option of that name, set on the new namespace |
+  | `:fds` | `:fds`, `:listen_fds`: passing the descriptors, or giving them their numbers |
   | `:rlimit`, `:setgroups`, `:setgid`, `:setuid` | the option of that name |
   | `:chdir` | `:cwd`, or a working directory that lies outside the root |
   | `:cap_drop_bounding`, `:cap_set_thread`, `:cap_set_ambient` | `Linx.Capabilities` |
@@ -71,7 +74,7 @@ defmodule Linx.Process do
   ## What a workload inherits
 
   Descriptors 0 to 2 and no other; every signal at its default and none blocked; umask 0022; the VM's environment
-  without `RELEASE_COOKIE`; the VM's limits and ids; a session of its own without a terminal. Each has an option.
+  without `RELEASE_COOKIE`; the VM's limits, ids, priorities and CPUs; a session of its own without a terminal. Each has an option.
   A workload with namespaces or ids of its own gets an empty session keyring (session-keyring(7)).
 
   ## How it ends
@@ -134,6 +137,26 @@ defmodule Linx.Process do
     * `:rlimits`: such as `[nofile: 1024, core: {0, :infinity}]`, soft and hard or both at once, with the names of
       setrlimit(2) in lower case. Units are the kernel's.
     * `:umask`: default `0o022`.
+    * `:join`: `{target, kinds}`: namespaces of another process, a host pid or a session, that the workload gets beside its
+      new ones, such as `namespaces: [:mount, :pid], join: {pod, [:net, :uts, :ipc]}`. No kind may be in both. Errors
+      are those of `enter/2`.
+    * `:hostname`: 1 to 64 bytes, the name in a new uts namespace (`namespaces: [:uts]`), set before the checkpoint.
+    * `:time_offsets`: `[monotonic: seconds, boottime: seconds]`, how far the clocks of a new time namespace
+      (`namespaces: [:time]`) are ahead; negative is behind. Needs CAP_SYS_TIME in the user namespace that owns it, which
+      `:user` beside it gives.
+    * `:nice`: -20 (most favoured) to 19. Below the VM's it needs CAP_SYS_NICE or RLIMIT_NICE.
+    * `:cpus`: a list or range of CPU numbers to run on. A CPU that the machine or the cpuset has not got is EINVAL.
+    * `:oom_score_adj`: -1000 (never killed) to 1000 (first). Below the VM's it needs CAP_SYS_RESOURCE. It is written
+      through the VM's `/proc`.
+    * `:scheduler`: `:other`, `:batch`, `:idle`, `{:fifo, 1..99}`, `{:rr, 1..99}`, or `{:deadline, runtime: ns, deadline:
+      ns, period: ns}` with 1024 <= runtime <= deadline <= period. The real-time ones need CAP_SYS_NICE or RLIMIT_RTPRIO,
+      deadline CAP_SYS_NICE.
+    * `:io_priority`: `:idle`, `{:best_effort, 0..7}` or `{:realtime, 0..7}`, 0 the highest; `:realtime` needs
+      CAP_SYS_NICE or CAP_SYS_ADMIN.
+
+      These five are set on the parked workload by the agent, with the VM's privileges and before any change of ids. What is
+      not given is the VM's own: its nice value, CPUs, scheduling policy, I/O priority and `oom_score_adj` are inherited.
+      The reaper of `init: true` keeps the VM's.
     * `:init`: true puts a small reaper between the session and the workload. In a pid namespace it is pid 1, forwards
       signals and reaps, so that SIGTERM ends a workload that has no handler for it. Before the workload executes the
       reaper gives up its descriptors, directory, ids and capabilities, and a filter leaves it the system calls of its
@@ -157,8 +180,11 @@ defmodule Linx.Process do
       ends with `stdin_close/1`.
     * `{:connect_unix, path}`: a stream socket, connected when the workload goes, so that its listener may be made at
       the checkpoint. A path that is another kind of file already is `{:bad_stdio, stdio}`.
+    * `:stdout` (only for stderr): the same pipe or file as standard output, so that what is written to both comes in order
+      as `{:linx_process, :stdout, bytes}`.
     * `{:file, path, mode}`: `:read` for stdin, `:write` (truncates) or `:append` for the others. New files get 0666
-      less 0022.
+      less 0022. Standard output and error of one path share one open file; `:write` for one and `:append` for the other
+      is refused.
     * `:pty` (only for all three): a terminal of its own, in a session of its own. Output arrives as
       `{:linx_process, :pty_out, bytes}`, input goes through `pty_write/2`. `:pty` as an option sets it up:
       `pty: [rows: 24, cols: 80, xpixel: 0, ypixel: 0, echo: true, onlcr: true]`.
@@ -181,7 +207,17 @@ defmodule Linx.Process do
   @spec spawn(keyword()) :: {:ok, t()} | {:error, term()}
   def spawn(opts) do
     with {:ok, options} <- Options.parse(:spawn, opts) do
-      start(:spawn, {:spawn, options.request}, options)
+      case options.request do
+        %{join: {target, kinds}} when is_pid(target) -> spawn_beside(target, kinds, options)
+        request -> start(:spawn, {:spawn, request}, options)
+      end
+    end
+  end
+
+  defp spawn_beside(target, kinds, options) do
+    with {:ok, host_pid} <- host_pid(target),
+         {:ok, pin} <- pin(target) do
+      start_checked(pin, options, [], &{:spawn, Map.put(&1, :join, {host_pid, kinds})})
     end
   end
 
@@ -235,19 +271,24 @@ defmodule Linx.Process do
     with {:ok, _checked} <- Options.parse(:enter, opts),
          {:ok, opts, orders} <- like(like, pin, opts),
          {:ok, options} <- Options.parse(:enter, opts) do
-      # The agent finds the target by its number. At the checkpoint the session sees whether the pinned process still has
-      # it, which proves that it had it before; only then does the session proceed.
-      request = %{options.request | auto_proceed: false}
-      options = Map.merge(options, %{request: request, target: pin, orders: orders})
-
-      with {:ok, session} <- start(:enter, {:enter, host_pid, request}, options) do
-        if call(session, :entered) == :other, do: drop(session), else: {:ok, session}
-      end
+      start_checked(pin, options, orders, &{:enter, host_pid, &1})
     end
   end
 
   defp like(nil, _pin, opts), do: {:ok, opts, []}
   defp like(:target, pin, opts), do: Like.resolve(pin, opts)
+
+  # The agent finds the target by its number. At the checkpoint the session sees whether the pinned process still has it,
+  # which proves that it had it before; only then does the session proceed.
+  defp start_checked(pin, options, orders, message) do
+    request = %{options.request | auto_proceed: false}
+    options = Map.merge(options, %{request: request, target: pin, orders: orders})
+    message = message.(request)
+
+    with {:ok, session} <- start(elem(message, 0), message, options) do
+      if call(session, :entered) == :other, do: drop(session), else: {:ok, session}
+    end
+  end
 
   defp drop(session) do
     _ = stop(session, 0)

@@ -109,6 +109,26 @@ defmodule Linx.Process.Explain do
   defp detail(:cap_set_ambient, :eperm, _subject),
     do: "an ambient capability has to be permitted and inheritable, and not locked by securebits"
 
+  defp detail(stage, errno, _subject)
+       when stage in [:nice, :scheduler, :io_priority] and errno in [:eperm, :eacces],
+       do:
+         "needs CAP_SYS_NICE in the initial user namespace, or the limit that allows it (nice, rtprio)"
+
+  defp detail(:scheduler, :ebusy, _subject),
+    do: "the deadline tasks of these CPUs would need more time than there is"
+
+  defp detail(:cpus, :einval, _subject),
+    do: "a CPU that the machine, or the cpuset of the cgroup, has not got"
+
+  defp detail(:oom_score_adj, :eacces, _subject),
+    do: "a value below the VM's needs CAP_SYS_RESOURCE; or /proc hides the workload"
+
+  defp detail(:time_offsets, errno, _subject) when errno in [:eperm, :eacces],
+    do: "needs CAP_SYS_TIME in the user namespace of the time namespace, or :user beside :time"
+
+  defp detail(:time_offsets, :erange, _subject),
+    do: "a clock would be before 0 or after 146 years"
+
   defp detail(:stdio, _errno, %{files: []}), do: nil
   defp detail(:stdio, _errno, %{files: files}), do: Enum.join(files, " or ")
   defp detail(stage, errno, subject), do: namespace(Atom.to_string(stage), errno, subject)

@@ -6,6 +6,10 @@ defmodule Linx.Process.Options do
   import Bitwise
 
   alias Linx.Process.Credit
+  alias Linx.Process.Options.{Namespaces, Schedule, Stdio}
+
+  @schedule Schedule.keys()
+  @namespaced Namespaces.keys()
 
   # linux/sched.h.
   @namespaces [
@@ -47,10 +51,24 @@ defmodule Linx.Process.Options do
   @infinity 0xFFFFFFFFFFFFFFFF
   @max_id 0xFFFFFFFE
 
-  @default_path "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+  # Every option, for the hint at a misspelt one, which is about as near as a word with two letters swapped.
+  @keys [:argv, :namespaces, :propagation, :env, :cwd, :arg0, :stdio, :pty, :uid, :gid, :groups] ++
+          [
+            :no_new_privs,
+            :rlimits,
+            :umask,
+            :init,
+            :cgroup,
+            :owner,
+            :id,
+            :linger,
+            :auto_proceed,
+            :like
+          ] ++
+          @schedule ++ @namespaced
+  @near 0.85
 
-  # struct sockaddr_un has 108 bytes for the path and its NUL.
-  @max_socket_path 107
+  @default_path "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
   @type t() :: %{
           request: map(),
@@ -78,7 +96,8 @@ defmodule Linx.Process.Options do
     with :ok <- argv_given(opts),
          {:ok, parsed} <- reduce(opts, initial),
          {:ok, parsed} <- propagation(mode, parsed),
-         {:ok, stdio} <- stdio(parsed.stdio, parsed.pty) do
+         :ok <- Namespaces.check(mode, parsed.request, namespaces()),
+         {:ok, stdio} <- Stdio.parse(parsed.stdio, parsed.pty) do
       {:ok, finish(parsed, stdio)}
     end
   end
@@ -222,7 +241,25 @@ defmodule Linx.Process.Options do
       else: {:ok, :rlimits, parsed}
   end
 
-  defp option(key, _value), do: {:error, {:bad_option, key}}
+  defp option(key, nil) when key in @schedule or key in @namespaced, do: :default
+
+  defp option(key, value) when key in @schedule,
+    do: checked(key, value, Schedule.parse(key, value))
+
+  defp option(key, value) when key in @namespaced,
+    do: checked(key, value, Namespaces.parse(key, value, namespaces()))
+
+  defp option(key, _value), do: {:error, {:bad_option, hint(key)}}
+
+  defp checked(key, _value, {:ok, parsed}), do: {:ok, key, parsed}
+  defp checked(key, value, :error), do: {:error, {:"bad_#{key}", value}}
+
+  # A key that is nearly an option comes with that one's name.
+  defp hint(key) do
+    distance = &String.jaro_distance(Atom.to_string(key), Atom.to_string(&1))
+    near = Enum.max_by(@keys, distance)
+    if distance.(near) >= @near, do: {key, did_you_mean: near}, else: key
+  end
 
   # Only a mount namespace that is made can be given one.
   defp propagation(mode, %{request: request, propagation: kind} = parsed) do
@@ -268,75 +305,6 @@ defmodule Linx.Process.Options do
   @doc "Kinds of namespaces and their bits in clone(2)."
   @spec namespaces() :: %{Linx.Process.namespace() => pos_integer()}
   def namespaces, do: Map.new(@namespaces)
-
-  # -- stdio ----------------------------------------------------------------------------------------------------------
-
-  defp stdio(stdio, pty) when pty != nil and stdio not in [nil, :pty],
-    do: {:error, {:bad_pty, pty}}
-
-  defp stdio(nil, nil), do: {:ok, {:inherit, :inherit, :inherit}}
-  defp stdio(:pty, pty), do: pty(pty || [])
-  defp stdio(nil, pty), do: pty(pty)
-
-  defp stdio(all, nil) when all in [:inherit, :devnull, :pipe], do: {:ok, {all, all, all}}
-
-  defp stdio(each, nil) do
-    with true <- Keyword.keyword?(each),
-         [] <- Keyword.keys(each) -- [:stdin, :stdout, :stderr],
-         directions = for(fd <- [:stdin, :stdout, :stderr], do: direction(fd, each[fd])),
-         false <- :error in directions do
-      {:ok, List.to_tuple(directions)}
-    else
-      _ -> {:error, {:bad_stdio, each}}
-    end
-  end
-
-  defp direction(_fd, nil), do: :inherit
-  defp direction(_fd, direction) when direction in [:inherit, :devnull, :pipe], do: direction
-
-  defp direction(_fd, {:connect_unix, path})
-       when is_binary(path) and byte_size(path) in 1..@max_socket_path do
-    if string?(path) and not other_file?(path), do: {:connect_unix, path}, else: :error
-  end
-
-  defp direction(fd, {:file, path, mode})
-       when (fd == :stdin and mode == :read) or (fd != :stdin and mode in [:write, :append]) do
-    if string?(path) and path != "", do: {:file, path, mode}, else: :error
-  end
-
-  defp direction(_fd, _direction), do: :error
-
-  # A listener that is made at the checkpoint is not there yet. A file of another kind never becomes one: better said now
-  # than after the whole set-up. File's `:other` is a socket or a fifo, which the mode tells apart (inode(7)).
-  defp other_file?(path) do
-    case File.stat(path) do
-      {:ok, %{type: type, mode: mode}} -> type != :other or (mode &&& 0o170000) == 0o010000
-      {:error, _reason} -> false
-    end
-  end
-
-  defp pty(options) do
-    known = [:rows, :cols, :xpixel, :ypixel, :echo, :onlcr]
-
-    with true <- Keyword.keyword?(options),
-         [] <- Keyword.keys(options) -- known,
-         {numbers, flags} = Keyword.split(options, [:rows, :cols, :xpixel, :ypixel]),
-         true <- Enum.all?(Keyword.values(numbers), &(is_integer(&1) and &1 in 0..0xFFFF)),
-         true <- Enum.all?(Keyword.values(flags), &is_boolean/1) do
-      {:ok,
-       {:pty, size(numbers), Keyword.get(flags, :echo, true), Keyword.get(flags, :onlcr, true)}}
-    else
-      _ -> {:error, {:bad_pty, options}}
-    end
-  end
-
-  defp size([]), do: nil
-
-  defp size(numbers),
-    do:
-      [:rows, :cols, :xpixel, :ypixel]
-      |> Enum.map(&Keyword.get(numbers, &1, 0))
-      |> List.to_tuple()
 
   # -- the result -----------------------------------------------------------------------------------------------------
 

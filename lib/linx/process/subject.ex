@@ -46,7 +46,7 @@ defmodule Linx.Process.Subject do
     %__MODULE__{
       mode: mode,
       id: id,
-      target: if(is_integer(target), do: target),
+      target: target_pid(target, request[:join]),
       path: cut(request[:path] || first),
       cwd: cut(request[:cwd]),
       cgroup: cut(request[:cgroup]),
@@ -57,6 +57,10 @@ defmodule Linx.Process.Subject do
       files: request[:stdio] |> files() |> Enum.map(&cut/1)
     }
   end
+
+  defp target_pid(target, _join) when is_integer(target), do: target
+  defp target_pid(_target, {pid, _kinds}) when is_integer(pid), do: pid
+  defp target_pid(_target, _join), do: nil
 
   # A copy: part of a binary would keep all of it.
   defp cut(nil), do: nil

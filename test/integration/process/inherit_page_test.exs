@@ -104,7 +104,7 @@ defmodule Linx.Process.InheritPageTest do
       {"no_new_privs", "`:no_new_privs`", &same(&1, &2, ["status", "NoNewPrivs"])},
       {"seccomp filters", "`Linx.Seccomp`", &same(&1, &2, ["status", "Seccomp"])},
       {"resource limits", "`:rlimits`", &same(&1, &2, ["limit"])},
-      {"oom_score_adj", "", &same(&1, &2, ["oom_score_adj"])}
+      {"oom_score_adj", "`:oom_score_adj`", &same(&1, &2, ["oom_score_adj"])}
     ]
   end
 

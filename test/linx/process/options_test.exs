@@ -37,6 +37,95 @@ defmodule Linx.Process.OptionsTest do
     assert Options.parse(:spawn, [1]) == {:error, {:bad_options, [1]}}
   end
 
+  test "a misspelt option comes with the one that it is near to" do
+    for {typo, option} <- [
+          nmaespaces: :namespaces,
+          namespace: :namespaces,
+          oom_score: :oom_score_adj,
+          stdoi: :stdio,
+          schedular: :scheduler,
+          hostnmae: :hostname
+        ] do
+      assert refused([{typo, 1}]) == {:bad_option, {typo, did_you_mean: option}}
+    end
+  end
+
+  test "priorities and processors" do
+    assert %{nice: -20, oom_score_adj: 1000, cpus: [0, 2, 4], io_priority: 0x6000} =
+             request(nice: -20, oom_score_adj: 1000, cpus: 0..4//2, io_priority: :idle)
+
+    assert request(cpus: [3, 1, 3]).cpus == [1, 3]
+    assert request(io_priority: {:best_effort, 7}).io_priority == 0x4007
+    assert request(scheduler: {:rr, 99}).scheduler == {2, 99}
+    assert request(scheduler: :idle).scheduler == {5, 0}
+    deadline = [period: 9_000, runtime: 2_000, deadline: 3_000]
+    assert request(scheduler: {:deadline, deadline}).scheduler == {6, 2_000, 3_000, 9_000}
+
+    for {key, values} <- [
+          nice: [-21, 20, 1.0, "1"],
+          cpus: [[], [-1], [8192], 1..0//1, 1..0//-1, 0..8192, [0 | 1], 0, [0, "1"]],
+          oom_score_adj: [-1001, 1001, :max],
+          io_priority: [:realtime, {:idle, 1}, {:best_effort, 8}, {:best_effort, -1}, 4],
+          scheduler: [
+            :fifo,
+            {:fifo, 0},
+            {:rr, 100},
+            {:batch, 1},
+            {:deadline, []},
+            {:deadline, runtime: 1_000, deadline: 3_000, period: 9_000},
+            {:deadline, runtime: 3_001, deadline: 3_000, period: 9_000},
+            {:deadline, runtime: 2_000, deadline: 9_001, period: 9_000},
+            {:deadline, runtime: 2_000, deadline: 9_000, period: 2 ** 63}
+          ]
+        ],
+        value <- values do
+      assert refused([{key, value}]) == {:"bad_#{key}", value}
+    end
+  end
+
+  test "options that need a new namespace" do
+    assert request(hostname: "a", namespaces: [:uts]).hostname == "a"
+    assert refused(hostname: "a") == {:bad_hostname, :no_new_uts_namespace}
+    assert refused(time_offsets: [boottime: 1]) == {:bad_time_offsets, :no_new_time_namespace}
+    offsets = [boottime: -3]
+    assert request(time_offsets: offsets, namespaces: [:time]).time_offsets == {0, -3}
+
+    for bad <- ["", "a\0", String.duplicate("a", 65), :a] do
+      assert refused(hostname: bad, namespaces: [:uts]) == {:bad_hostname, bad}
+    end
+
+    for bad <- [[], [real: 1], [boottime: 1.0], [boottime: 2 ** 62], 5] do
+      assert refused(time_offsets: bad, namespaces: [:time]) == {:bad_time_offsets, bad}
+    end
+
+    for option <- [hostname: "a", time_offsets: [boottime: 1], join: {1, [:net]}] do
+      assert {:error, {_, _}} = Options.parse(:enter, [option, argv: ["/bin/true"]])
+    end
+  end
+
+  test "namespaces are new or joined, not both" do
+    assert request(join: {7, [:net, :uts]}).join == {7, 0x44000000}
+    assert refused(join: {7, [:net]}, namespaces: [:net, :pid]) == {:bad_join, [:net]}
+
+    for bad <- [{0, [:net]}, {7, []}, {7, [:typo]}, {7, :net}, {7, [:net | :uts]}, 7] do
+      assert refused(join: bad) == {:bad_join, bad}
+    end
+  end
+
+  test "standard error is standard output's" do
+    assert request(stdio: [stdout: :pipe, stderr: :stdout]).stdio == {:inherit, :pipe, :stdout}
+    one = {:file, "/x", :write}
+    assert request(stdio: [stdout: one, stderr: one]).stdio == {:inherit, one, one}
+
+    for bad <- [
+          [stdout: :stdout],
+          [stdin: :stdout],
+          [stdout: one, stderr: {:file, "/x", :append}]
+        ] do
+      assert refused(stdio: bad) == {:bad_stdio, bad}
+    end
+  end
+
   test "namespaces become clone flags; the bad ones are listed" do
     assert request(namespaces: [:net, :pid]).namespaces == 0x60000000
     assert request(namespaces: []).namespaces == 0

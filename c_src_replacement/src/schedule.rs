@@ -1,0 +1,183 @@
+//! Priorities, processors and the rank for the OOM killer, set by the agent on the parked workload.
+//!
+//! From outside, because the kernel checks these against the initial user namespace, where a child with a user namespace of
+//! its own has no capability. The numbers are the workload's alone: its reaper and the agent keep the VM's.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
+
+use crate::clone::last_errno;
+use crate::stage::{Fault, Stage};
+
+/// The highest CPU number that may be named, and one more: NR_CPUS of the largest kernel configuration.
+pub const MAX_CPUS: usize = 8192;
+
+/// `struct sched_attr` (linux/sched/types.h), version 0: 48 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+const SCHED_DEADLINE: u32 = 6;
+const IOPRIO_WHO_PROCESS: i32 = 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// SCHED_* and a static priority, 0 where the policy has none.
+    Plain(u32, i32),
+    /// Nanoseconds.
+    Deadline {
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+    },
+}
+
+/// The scheduling options of a request; None keeps what the VM has.
+#[derive(Clone, Debug, Default)]
+pub struct Schedule {
+    pub nice: Option<i32>,
+    pub cpus: Option<Vec<u32>>,
+    pub oom_score_adj: Option<i32>,
+    pub policy: Option<Policy>,
+    /// IOPRIO_PRIO_VALUE(class, level).
+    pub io_priority: Option<u32>,
+}
+
+impl Schedule {
+    pub fn is_empty(&self) -> bool {
+        self.nice.is_none()
+            && self.cpus.is_none()
+            && self.oom_score_adj.is_none()
+            && self.policy.is_none()
+            && self.io_priority.is_none()
+    }
+
+    /// Sets all on the workload, parked and known by both its descriptor and its number. The number stays its own: a
+    /// parked child is reaped by the agent only, or by a reaper that does not reap before the workload goes.
+    pub fn apply(&self, pidfd: BorrowedFd<'_>, pid: i32) -> Result<(), Fault> {
+        if let Some(nice) = self.nice {
+            call(libc::SYS_setpriority, [0, pid.into(), nice.into()])
+                .map_err(Stage::Nice.errno())?;
+        }
+        if let Some(cpus) = &self.cpus {
+            set_cpus(pid, cpus).map_err(Stage::Cpus.errno())?;
+        }
+        if let Some(score) = self.oom_score_adj {
+            set_oom_score_adj(pidfd, score)?;
+        }
+        if let Some(value) = self.io_priority {
+            let arguments = [IOPRIO_WHO_PROCESS.into(), pid.into(), value.into()];
+            call(libc::SYS_ioprio_set, arguments).map_err(Stage::IoPriority.errno())?;
+        }
+        if let Some(policy) = self.policy {
+            set_policy(pid, policy).map_err(Stage::Scheduler.errno())?;
+        }
+        Ok(())
+    }
+}
+
+/// The kernel drops CPUs that the machine or the cgroup's cpuset has not got, and says nothing: EINVAL for those, too.
+fn set_cpus(pid: i32, cpus: &[u32]) -> Result<(), Errno> {
+    let mut wanted = [0u64; MAX_CPUS / 64];
+    for &cpu in cpus {
+        let word = wanted.get_mut(cpu as usize / 64).ok_or(Errno::INVAL)?;
+        *word |= 1 << (cpu % 64);
+    }
+    let size = size_of_val(&wanted) as i64;
+    affinity(libc::SYS_sched_setaffinity, pid, size, &mut wanted)?;
+    let mut given = [0u64; MAX_CPUS / 64];
+    affinity(libc::SYS_sched_getaffinity, pid, size, &mut given)?;
+    if given == wanted {
+        Ok(())
+    } else {
+        Err(Errno::INVAL)
+    }
+}
+
+/// The file of the workload below the VM's `/proc`, found by the descriptor.
+fn set_oom_score_adj(pidfd: BorrowedFd<'_>, score: i32) -> Result<(), Fault> {
+    let stage = Stage::OomScoreAdj;
+    let directory = linx_sys::pidfd::directory(pidfd, linx_sys::Stage::Open)
+        .map_err(|fault| stage.fault(fault.errno))?;
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file =
+        openat(directory.as_fd(), c"oom_score_adj", flags, Mode::empty()).map_err(stage.errno())?;
+    rustix::io::write(&file, score.to_string().as_bytes())
+        .map(drop)
+        .map_err(stage.errno())
+}
+
+fn set_policy(pid: i32, policy: Policy) -> Result<(), Errno> {
+    match policy {
+        Policy::Plain(policy, priority) => set_plain(pid, policy, priority),
+        Policy::Deadline {
+            runtime,
+            deadline,
+            period,
+        } => set_deadline(
+            pid,
+            &SchedAttr {
+                size: size_of::<SchedAttr>() as u32,
+                policy: SCHED_DEADLINE,
+                runtime,
+                deadline,
+                period,
+                ..SchedAttr::default()
+            },
+        ),
+    }
+}
+
+#[expect(unsafe_code, reason = "a system call of three integers")]
+fn call(number: libc::c_long, [a, b, c]: [i64; 3]) -> Result<(), Errno> {
+    // SAFETY: called with setpriority(2) and ioprio_set(2) only, whose arguments are integers; no memory is touched.
+    answer(unsafe { libc::syscall(number, a, b, c) })
+}
+
+#[expect(unsafe_code, reason = "sched_setaffinity(2) with a mask of any size")]
+fn affinity(
+    number: libc::c_long,
+    pid: i32,
+    size: i64,
+    mask: &mut [u64; MAX_CPUS / 64],
+) -> Result<(), Errno> {
+    // SAFETY: the kernel reads or writes at most `size` bytes of `mask`, which is as long and outlives the call.
+    answer(unsafe { libc::syscall(number, pid, size, mask.as_mut_ptr()) })
+}
+
+#[expect(
+    unsafe_code,
+    reason = "musl's sched_setscheduler answers ENOSYS always"
+)]
+fn set_plain(pid: i32, policy: u32, priority: i32) -> Result<(), Errno> {
+    // SAFETY: the kernel reads one int, the priority of `struct sched_param`, which outlives the call.
+    answer(unsafe {
+        libc::syscall(
+            libc::SYS_sched_setscheduler,
+            pid,
+            policy,
+            &raw const priority,
+        )
+    })
+}
+
+#[expect(unsafe_code, reason = "no crate wraps sched_setattr(2)")]
+fn set_deadline(pid: i32, attributes: &SchedAttr) -> Result<(), Errno> {
+    // SAFETY: the kernel reads `size` bytes of the struct, which outlives the call.
+    answer(unsafe { libc::syscall(libc::SYS_sched_setattr, pid, attributes, 0) })
+}
+
+fn answer(value: libc::c_long) -> Result<(), Errno> {
+    if value < 0 { Err(last_errno()) } else { Ok(()) }
+}
