@@ -18,7 +18,7 @@ use crate::ns::{Kind, Namespace};
 pub fn serve(socket: OwnedFd) -> Result<(), Fault> {
     // In there it must not be a way back to our own files: without this its /proc/<pid>/exe could be opened for
     // writing from the namespaces that it joins (CVE-2019-5736).
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stage::Fork.errno())?;
+    hide()?;
     let (namespaces, job) = match receive_job(&socket) {
         Ok(received) => received,
         Err(fault) => return answer(socket, &Err(fault)),
@@ -74,7 +74,12 @@ fn join_and_open(namespaces: &[Namespace], protocol: u32) -> Result<OwnedFd, Fau
     netlink::create(protocol)
 }
 
-/// The user namespace first: it gives the right to join the others.
+fn hide() -> Result<(), Fault> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stage::Fork.errno())
+}
+
+/// The user namespace first: it gives the right to join the others. Joining it makes the process what
+/// `fs.suid_dumpable` says (commit_creds), so it is hidden again.
 fn join_owner(namespaces: &[Namespace]) -> Result<(), Fault> {
     for kind in [Kind::User, Kind::Time] {
         for namespace in namespaces {
@@ -83,7 +88,7 @@ fn join_owner(namespaces: &[Namespace]) -> Result<(), Fault> {
             }
         }
     }
-    Ok(())
+    hide()
 }
 
 /// A pid namespace is entered by the children of who joins it.
