@@ -183,15 +183,18 @@ fn number_below(root: &OwnedFd, pidfd: BorrowedFd<'_>, stage: Stage) -> Result<i
     let file = below(root, &path, OFlags::RDONLY).map_err(foreign(stage))?;
     let mut info = [0; 512];
     let length = retry_on_intr(|| rustix::io::read(&file, &mut info)).map_err(stage.errno())?;
-    match info.get(..length).and_then(pid_line) {
+    number_in(&info[..length]).map_err(|errno| stage.fault(errno))
+}
+
+/// The number in the fdinfo of a pidfd: 0 for a process that this pid namespace does not show, -1 for one that is reaped.
+fn number_in(fdinfo: &[u8]) -> Result<i32, i32> {
+    match pid_line(fdinfo) {
         Some(number @ 1..) => Ok(number),
-        Some(0) => Err(stage.fault(libc::EXDEV)),
-        Some(_) => Err(stage.fault(libc::ESRCH)),
-        None => Err(stage.fault(libc::EXDEV)),
+        Some(0) | None => Err(libc::EXDEV),
+        Some(_) => Err(libc::ESRCH),
     }
 }
 
-/// `pidfd_open(2)`'s fdinfo: 0 for a process that this pid namespace does not show, -1 for one that is reaped.
 fn pid_line(fdinfo: &[u8]) -> Option<i32> {
     let text = std::str::from_utf8(fdinfo).ok()?;
     let pid = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
@@ -248,12 +251,15 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_changes_while_the_directory_is_opened_is_not_believed() {
-        assert_eq!(pid_line(b"pos:\t0\nPid:\t12\nNSpid:\t12\n"), Some(12));
-        assert_eq!(pid_line(b"pos:\t0\nPid:\t0\nNSpid:\t0\n"), Some(0));
-        assert_eq!(pid_line(b"pos:\t0\nPid:\t-1\n"), Some(-1));
-        assert_eq!(pid_line(b"pos:\t0\n"), None);
-        assert_eq!(pid_line(b"\xff"), None);
+    fn a_process_that_is_not_shown_and_one_that_is_reaped_have_no_number() {
+        assert_eq!(number_in(b"pos:\t0\nPid:\t12\nNSpid:\t12\n"), Ok(12));
+        assert_eq!(
+            number_in(b"pos:\t0\nPid:\t0\nNSpid:\t0\n"),
+            Err(libc::EXDEV)
+        );
+        assert_eq!(number_in(b"pos:\t0\nPid:\t-1\n"), Err(libc::ESRCH));
+        assert_eq!(number_in(b"pos:\t0\n"), Err(libc::EXDEV));
+        assert_eq!(number_in(b"\xff"), Err(libc::EXDEV));
     }
 
     #[test]

@@ -41,10 +41,9 @@ defmodule Linx.Integration.Process.ImageTest do
   # Root of a container holds the image of a process of ours in there, and writes to it when that has ended.
   defp attack do
     quote do
-      import Linx.Test.Session
-
       script = """
       mount -t proc proc /proc
+      echo ready
       while read n; do
         exec 3</proc/$n/exe && echo held
         read go
@@ -53,51 +52,69 @@ defmodule Linx.Integration.Process.ImageTest do
       done
       """
 
-      {:ok, pod} =
-        P.spawn(
-          argv: ["/bin/sh", "-c", script],
-          namespaces: [:pid, :mount],
-          stdio: :pipe
-        )
+      # Not a session: its agent would run the image all the while, and a file that runs is not written to (ETXTBSY).
+      args = ~w(--pid --mount --fork --kill-child --propagation private sh -c) ++ [script]
+      options = [:binary, :stderr_to_stdout, args: args]
+      pod = Port.open({:spawn_executable, System.find_executable("unshare")}, options)
+      {:os_pid, outer} = Port.info(pod, :os_pid)
 
-      :ok = Linx.Mount.mount("", "/", "", flags: [:private, :rec], in: pod)
-      :ok = P.proceed(pod)
-      {:ok, pod_pid} = P.host_pid(pod)
+      child_of = fn pid ->
+        case File.read("/proc/#{pid}/task/#{pid}/children") do
+          {:ok, text} when text != "" -> text |> String.split() |> hd() |> String.to_integer()
+          _ -> nil
+        end
+      end
+
+      answer = fn ->
+        receive do
+          {^pod, {:data, text}} -> text
+        after
+          60_000 -> raise "the pod does not answer"
+        end
+      end
+
+      "ready\n" = answer.()
+      pod_pid = child_of.(outer)
 
       # What `visit` starts in there has a number of its own there.
       attack = fn visit ->
-        {number, leave} = visit.(pod)
-        :ok = P.stdin_write(pod, "#{number}\n")
-        "held\n" = output_until(:stdout, "held\n")
+        {number, leave} = visit.()
+        true = Port.command(pod, "#{number}\n")
+        "held\n" = answer.()
         leave.()
-        :ok = P.stdin_write(pod, "go\n")
-        output_until(:stdout, "\n")
+        true = Port.command(pod, "go\n")
+        answer.()
       end
 
-      enter = fn pod ->
-        {:ok, visitor} = P.enter(pod, argv: ["/bin/true"])
+      enter = fn ->
+        {:ok, visitor} = P.enter(pod_pid, argv: ["/bin/true"])
         {:ok, %{child_pid: number}} = P.info(visitor)
-        {number, fn -> P.stop(visitor, 0) end}
+
+        ours? = fn name -> File.read("/proc/#{name}/comm") == {:ok, "linx_process\n"} end
+
+        leave = fn ->
+          P.stop(visitor, 0)
+          Linx.Test.Poll.until(fn -> not Enum.any?(File.ls!("/proc"), ours?) end)
+        end
+
+        {number, leave}
       end
 
       entered = attack.(enter)
+      # Nothing else runs the image: what refused it is not that it was busy.
 
       # The control: a program of the same user that runs from a plain file in there.
       plain = Path.join(var!(folder), "sleep")
       File.cp!("/bin/sleep", plain)
 
-      run = fn _pod ->
+      run = fn ->
         args = ["-t", "#{pod_pid}", "-p", "-m", plain, "600"]
         port = Port.open({:spawn_executable, System.find_executable("nsenter")}, args: args)
         {:os_pid, nsenter} = Port.info(port, :os_pid)
 
         find = fn ->
-          with {:ok, text} when text != "" <-
-                 File.read("/proc/#{nsenter}/task/#{nsenter}/children"),
-               child = text |> String.trim() |> String.to_integer(),
-               {:ok, ^plain} <- File.read_link("/proc/#{child}/exe"),
-               do: child,
-               else: (_ -> nil)
+          child = child_of.(nsenter)
+          if child && File.read_link("/proc/#{child}/exe") == {:ok, plain}, do: child
         end
 
         Linx.Test.Poll.until(find)
@@ -114,7 +131,7 @@ defmodule Linx.Integration.Process.ImageTest do
       end
 
       control = attack.(run)
-      P.stop(pod, 0)
+      Port.close(pod)
       protection = Linx.Process.Image.protection()
       agent = :linx |> :code.priv_dir() |> Path.join("linx_process") |> File.read!()
       {:ok, again} = P.spawn(argv: ["/bin/true"], auto_proceed: true)
