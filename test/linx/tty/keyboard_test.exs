@@ -97,6 +97,9 @@ defmodule Linx.Tty.KeyboardTest do
     ref = ask_for_line(group)
     settle(group)
     stop(keyboard)
+    # Behind the shell's request there is none.
+    {_, state} = :sys.get_state(group)
+    assert :queue.is_empty(elem(state, 12))
     assert line(driver, ref) == "1 + 41\n"
   end
 
