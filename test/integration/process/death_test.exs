@@ -176,6 +176,7 @@ defmodule Linx.Process.DeathTest do
 
         proceeded = P.proceed(session)
         outcome = P.wait(session, 60_000)
+        ran? = ran?()
         assert [event] = terminal_events()
 
         case {outcome, event} do
@@ -187,7 +188,7 @@ defmodule Linx.Process.DeathTest do
 
           {{:error, %{stage: :exec_outcome, errno: :eio}},
            {:linx_process, :error, 5, :exec_outcome}} ->
-            :ok
+            refute ran?
         end
 
         flush()
@@ -198,6 +199,32 @@ defmodule Linx.Process.DeathTest do
     assert :error in counts
   after
     flush()
+  end
+
+  # Seen failing with `executed` (c_src_replacement/src/wait.rs) that is always Some(true).
+  test "a child killed between proceed and its exec never ran" do
+    for stdio <- [:pipe, :pty], _ <- 1..10 do
+      {session, pid} = parked(argv: ["/bin/true"], stdio: stdio)
+      agent = parent(pid)
+      descriptors = fn -> length(File.ls!("/proc/#{agent}/fd")) end
+      {_, 0} = System.cmd("kill", ["-STOP", "#{pid}"])
+      before = descriptors.()
+      assert :ok = P.proceed(session)
+      # The agent has sent the child its descriptors, and with them the word to proceed.
+      until(fn -> descriptors.() < before end)
+      {_, 0} = System.cmd("kill", ["-9", "#{pid}"])
+      assert {:error, %{stage: :exec_outcome, errno: :eio}} = P.wait(session, 60_000)
+      refute ran?()
+      assert [{:linx_process, :error, 5, :exec_outcome}] = terminal_events()
+    end
+  end
+
+  defp ran? do
+    receive do
+      {:linx_process, :running} -> true
+    after
+      0 -> false
+    end
   end
 
   # A shell that kills the pids it reads: a process is not started for each.

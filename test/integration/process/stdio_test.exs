@@ -24,7 +24,55 @@ defmodule Linx.Process.StdioTest do
 
       {:linx_process, :exited, code} ->
         send(test, {:counted, bytes, :crypto.hash_final(hash), code, longest})
+
+      {:linx_process, :signaled, signal} ->
+        send(test, {:counted, bytes, :crypto.hash_final(hash), {:signaled, signal}, longest})
+
+      {:linx_process, :ready, _pid} ->
+        count(test, bytes, hash, longest)
+
+      {:linx_process, :running} ->
+        count(test, bytes, hash, longest)
     end
+  end
+
+  # The owner takes nothing until the workload is dead, which has used up the credit and filled the kernel's buffer.
+  # A write of `block` bytes is whole or has not begun, so that the kernel's count of written bytes is exact.
+  defp unread_at_the_end(stdio, block) do
+    test = self()
+
+    silent =
+      spawn_link(fn -> receive do: (:read -> count(test, 0, :crypto.hash_init(:sha256), 0)) end)
+
+    argv = ["/bin/dd", "if=/dev/zero", "bs=#{block}", "status=none"]
+    {:ok, session} = P.spawn(argv: argv, stdio: stdio, owner: silent, auto_proceed: true)
+    until(fn -> Process.info(silent, :message_queue_len) > {:message_queue_len, 2} end)
+    {:ok, pid} = P.host_pid(session)
+    written = blocked(pid, written(pid))
+    {:messages, messages} = Process.info(silent, :messages)
+    assert sent(messages) < written
+    {_, 0} = System.cmd("kill", ["-9", "#{pid}"])
+    assert {:ok, {:signaled, 9}} = P.wait(session, 60_000)
+    send(silent, :read)
+    assert_receive {:counted, ^written, _hash, {:signaled, 9}, _longest}
+  end
+
+  # A writer that gets no further between two looks.
+  defp blocked(pid, seen) do
+    Process.sleep(300)
+    if written(pid) == seen, do: seen, else: blocked(pid, written(pid))
+  end
+
+  defp written(pid) do
+    [_, bytes] = Regex.run(~r/^wchar: (\d+)/m, File.read!("/proc/#{pid}/io"))
+    String.to_integer(bytes)
+  end
+
+  defp sent(messages) do
+    Enum.sum(
+      for {:linx_process, stream, bytes} when stream in [:stdout, :pty_out] <- messages,
+          do: byte_size(bytes)
+    )
   end
 
   # What `dd if=/dev/zero bs=65536 count=n` writes.
@@ -242,6 +290,11 @@ defmodule Linx.Process.StdioTest do
       end
     end
 
+    # Seen failing with an end (c_src_replacement/src/session.rs) that does not drain the outputs.
+    test "output that nobody had read when the workload ended is all there" do
+      unread_at_the_end([stdout: :pipe], 4_096)
+    end
+
     test "no descriptor for input, no writing" do
       {session, _pid} = parked(argv: ["/bin/true"])
       assert P.stdin_write(session, "x") == {:error, :no_pipe}
@@ -404,6 +457,10 @@ defmodule Linx.Process.StdioTest do
         assert byte_size(collect(:pty_out, [])) == 60_000
         P.wait(session)
       end
+    end
+
+    test "output that nobody had read when the workload ended is all there" do
+      unread_at_the_end(:pty, 1)
     end
 
     @tag timeout: 600_000
