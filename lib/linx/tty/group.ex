@@ -137,7 +137,7 @@ defmodule Linx.Tty.Group do
                  Unread = fun F() -> receive {io_request, K, _, _} -> F() after 0 -> ok end end,
                  Unread(),
                  Died(S, Shell),
-                 Others = element(13, S),
+                 Others = queue:filter(fun({_, I}) -> element(2, I) =/= K end, element(13, S)),
                  Own = case element(7, S) of K -> Shell; Another -> Another end,
                  S1 = setelement(4, setelement(7, setelement(13, S, Others), Own), Echo),
                  Input = element(15, S1),
