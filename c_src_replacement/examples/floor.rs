@@ -89,10 +89,10 @@ fn clone_and_park(namespaces: u64) -> Result<(), Box<dyn Error>> {
             unsafe { libc::execve(TRUE.as_ptr(), argv.as_ptr(), argv[1..].as_ptr()) };
             linx_agent::last_words::leave(127)
         }
-        Side::Parent { pidfd, .. } => {
+        Side::Parent { pid, pidfd } => {
             drop(read);
             rustix::io::write(&write, &[1])?;
-            wait::reap(pidfd.as_fd())?;
+            wait::reap(pidfd.as_fd(), pid)?;
             Ok(())
         }
     }
@@ -120,10 +120,10 @@ fn relay(megabytes: u64) -> Result<(), Box<dyn Error>> {
             let done = read_all(master, |bytes| pipe.write_all(bytes));
             linx_agent::last_words::leave(i32::from(done.is_err()))
         }
-        Side::Parent { pidfd, .. } => {
+        Side::Parent { pid, pidfd } => {
             drop((master, write));
             let total = read_all(File::from(read), |_| Ok(()))?;
-            wait::reap(pidfd.as_fd())?;
+            wait::reap(pidfd.as_fd(), pid)?;
             writer.wait()?;
             report(megabytes, total, before)
         }

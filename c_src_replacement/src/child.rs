@@ -37,7 +37,8 @@ pub struct Plan {
     pub groups: Vec<Gid>,
     /// It owns or joins a user namespace.
     pub user_namespace: bool,
-    /// The VM reaches it in /proc all the same when nobody without privileges does.
+    /// Until its exec nobody without privileges traces it: the VM reaches it in /proc all the same, or it is a visitor,
+    /// which nobody has to reach.
     pub hidden: bool,
 }
 
@@ -149,15 +150,16 @@ fn become_workload(
     let envp = ManuallyDrop::new(environment::pointers(options.env.as_deref()));
     reserve_stack();
     let mut steps = || -> Result<u64, Fault> {
-        hide()?;
         take_stdio(descriptors).map_err(Stage::Stdio.errno())?;
+        // Nothing opens a descriptor from here on.
+        signals::close_on_exec_above(3).map_err(Stage::Descriptors.errno())?;
         if options.no_new_privs || !orders.filters.is_empty() {
             thread::set_no_new_privs(true).map_err(Stage::SeccompNoNewPrivs.errno())?;
         }
         let cookie = orders.filters.prepare()?;
         set_rlimits(options)?;
         if let Some(umask) = options.umask {
-            process::umask(rustix::fs::Mode::from_raw_mode(umask));
+            crate::set_umask(umask).map_err(Stage::Umask.errno())?;
         }
         let chdir = change_directory(options);
         change_identity(plan, !orders.capabilities.is_empty())?;
@@ -173,19 +175,29 @@ fn become_workload(
         check_directory(options).map_err(Stage::Chdir.errno())?;
         orders.capabilities.apply()?;
         // The change of ids has cleared the one and may have set the other.
-        hide()?;
+        if plan.hidden {
+            hide()?;
+        }
         process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(Stage::Clone.errno())?;
         if checkpoint::is_abandoned(socket) || gate.is_some_and(Gate::is_abandoned) {
             leave(0);
         }
-        signals::close_on_exec_above(3).map_err(Stage::Descriptors.errno())?;
         orders.filters.install(cookie)?;
         Ok(cookie)
     };
     match steps() {
         Err(fault) => fault,
-        Ok(cookie) => Stage::Execve.errno()(execveat(options.path(), &argv, &envp, cookie)),
+        Ok(cookie) => {
+            let errno = match execveat(options.path(), &argv, &envp, cookie) {
+                // Without filters of ours nobody looks at the value.
+                Errno::NOSYS | Errno::PERM if orders.filters.is_empty() => {
+                    execve(options.path(), &argv, &envp)
+                }
+                errno => errno,
+            };
+            Stage::Execve.errno()(errno)
+        }
     }
 }
 
@@ -362,6 +374,20 @@ fn execveat(path: &CStr, argv: &[*const c_char], envp: &[*const c_char], cookie:
             envp.as_ptr(),
             0,
             cookie,
+        )
+    };
+    last_errno()
+}
+
+#[expect(unsafe_code, reason = "execve(2) with arrays that are ready")]
+fn execve(path: &CStr, argv: &[*const c_char], envp: &[*const c_char]) -> Errno {
+    // SAFETY: as for `execveat`.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execve,
+            path.as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
         )
     };
     last_errno()

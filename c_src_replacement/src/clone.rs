@@ -1,9 +1,12 @@
 //! `clone3(2)`, with fork's semantics: the child continues here on a copy of this stack.
 
 use std::io::Error;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::{Errno, write};
+
+use crate::kill;
 
 /// linux/sched.h: above the 32 bits that the C library's constants have.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -54,13 +57,79 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Errno>
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
-    match raw_clone3(&args) {
+    let side = |answer: i64, pidfd: RawFd| match answer {
         -1 => Err(last_errno()),
         0 => Ok(Side::Child),
         pid => Ok(Side::Parent {
             pid: pid as i32,
             pidfd: own(pidfd),
         }),
+    };
+    match side(raw_clone3(&args), pidfd) {
+        // Container engines answer so by default, since their filters cannot look into the struct.
+        Err(Errno::NOSYS | Errno::PERM) => older_clone(&args, cgroup),
+        other => other,
+    }
+}
+
+/// `clone(2)`. What it lacks is done around it: time namespaces are unshared before, and a cgroup is joined after, where
+/// the child is still far from its checkpoint.
+fn older_clone(args: &CloneArgs, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Errno> {
+    if args.flags & CLONE_NEWTIME != 0 {
+        unshare_time()?;
+    }
+    let flags = args.flags & !(CLONE_NEWTIME | CLONE_INTO_CGROUP) | args.exit_signal;
+    let mut pidfd: RawFd = -1;
+    match raw_clone(flags, &mut pidfd) {
+        -1 => Err(last_errno()),
+        0 => Ok(Side::Child),
+        pid => {
+            let (pid, pidfd) = (pid as i32, own(pidfd));
+            if let Some(Err(errno)) = cgroup.map(|cgroup| move_to(cgroup, pid)) {
+                // It finds its socket closed, too; an error of this signal leaves it to that.
+                let _ = kill::signal_child(pidfd.as_fd(), pid, libc::SIGKILL);
+                return Err(errno);
+            }
+            Ok(Side::Parent { pid, pidfd })
+        }
+    }
+}
+
+fn move_to(cgroup: BorrowedFd<'_>, pid: i32) -> Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = openat(cgroup, c"cgroup.procs", flags, Mode::empty())?;
+    write(&file, pid.to_string().as_bytes()).map(drop)
+}
+
+/// linux/sched.h; it shares its bit with the exit signal of clone(2).
+const CLONE_NEWTIME: u64 = 0x80;
+
+/// For the children of this process, of which there is one.
+#[expect(
+    unsafe_code,
+    reason = "unshare(2) is unsafe for the sake of CLONE_FILES"
+)]
+fn unshare_time() -> Result<(), Errno> {
+    // SAFETY: changes what namespace the next child is born in and nothing of this process.
+    match unsafe { libc::unshare(CLONE_NEWTIME as i32) } {
+        0 => Ok(()),
+        _ => Err(last_errno()),
+    }
+}
+
+#[expect(unsafe_code, reason = "clone(2) without a stack, which no crate wraps")]
+fn raw_clone(flags: u64, pidfd: &mut RawFd) -> i64 {
+    // SAFETY: as for `raw_clone3`. The third argument is where CLONE_PIDFD puts its descriptor, on every architecture
+    // whose first two are the flags and the stack.
+    unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            flags,
+            0usize,
+            &raw mut *pidfd,
+            0usize,
+            0usize,
+        )
     }
 }
 

@@ -9,7 +9,14 @@ pub enum Command<'a> {
     Abort,
     /// End everything, then report.
     Kill,
-    Signal(i32),
+    Signal {
+        /// Comes back with the answer.
+        id: u64,
+        signal: i32,
+        to: Recipient,
+    },
+    /// So many milliseconds may what the workload leaves behind take to end by itself.
+    Grace(u64),
     /// Bytes for the pty or the standard input.
     Write(&'a [u8]),
     CloseStdin,
@@ -20,6 +27,27 @@ pub enum Command<'a> {
     SetThreadSets([u64; 3]),
     SetAmbient(u64),
     Seccomp(&'a [u8]),
+}
+
+/// Whom a signal is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recipient {
+    Workload,
+    /// The process group that the workload leads.
+    Group,
+    /// The workload and all that it started.
+    Tree,
+}
+
+impl Recipient {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self> {
+        match reader.atom()? {
+            b"workload" => Ok(Self::Workload),
+            b"group" => Ok(Self::Group),
+            b"tree" => Ok(Self::Tree),
+            _ => Err(Malformed),
+        }
+    }
 }
 
 impl<'a> Command<'a> {
@@ -43,7 +71,12 @@ impl<'a> Command<'a> {
 
     fn decode_tuple(arity: usize, reader: &mut Reader<'a>) -> Result<Self> {
         Ok(match (arity, reader.atom()?) {
-            (2, b"signal") => Command::Signal(reader.int()?),
+            (4, b"signal") => Command::Signal {
+                id: reader.int()?,
+                signal: reader.int()?,
+                to: Recipient::decode(reader)?,
+            },
+            (2, b"grace") => Command::Grace(reader.int()?),
             (2, b"write") => Command::Write(reader.binary()?),
             (5, b"winsize") => Command::Winsize(four(4, reader)?),
             (2, b"credit") => Command::Credit(reader.int()?),

@@ -105,8 +105,8 @@ impl Passage {
                     Err(fault) => fail(page, fault),
                 }
             }
-            Side::Parent { pidfd, .. } => {
-                wait::reap(pidfd.as_fd()).map_err(&fork)?;
+            Side::Parent { pid, pidfd } => {
+                wait::reap(pidfd.as_fd(), pid).map_err(&fork)?;
                 match (page.fault(), page.host_pid.load(Ordering::Acquire)) {
                     (Some(fault), _) => Err(fault),
                     (None, 0) => Err(Stage::Fork.fault(libc::EIO)),

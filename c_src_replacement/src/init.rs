@@ -219,8 +219,14 @@ fn reap(page: &Page, workload: i32) -> ! {
             Ok(pid) if pid == workload => {
                 page.workload_status.store(status, Ordering::Relaxed);
                 page.workload_ended.store(1, Ordering::Release);
-                leave(0);
+                // The end of a pid namespace's first process is that of all others. Elsewhere they would become
+                // somebody else's children: the agent kills them, and this process is the last.
+                if getpid().as_raw_nonzero().get() == 1 {
+                    leave(0);
+                }
+                flags = 0;
             }
+            Err(Errno::INTR) if flags == 0 => {}
             Ok(0) | Err(Errno::INTR) => match next_signal(None) {
                 Ok(libc::SIGCHLD) | Err(Errno::INTR | Errno::AGAIN) => {}
                 Ok(signal) => forward(workload, signal),

@@ -1,19 +1,39 @@
-//! Ending a session's processes: the workload by its pidfd, what it left behind by being its reaper, and its cgroup.
+//! Ending a session's processes: the workload by its pidfd, what it started by the tree of processes, and its cgroup.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{Timespec, poll};
-use rustix::fs::{Mode, OFlags, open, openat};
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::{Errno, write};
+use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit};
 
 use crate::clone::last_errno;
-use crate::wait;
+use crate::poll::pause;
+use crate::tree::{Member, Members, Tree};
+use crate::wait::{self, Dead};
 
 /// `pidfd_send_signal(2)`, by number: real-time signals have no name.
-#[expect(unsafe_code, reason = "rustix takes named signals only")]
 pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
-    use std::os::fd::AsRawFd;
+    send(pidfd, signal, 0)
+}
+
+/// PIDFD_SIGNAL_PROCESS_GROUP (linux/pidfd.h), since Linux 6.9.
+const PROCESS_GROUP: u32 = 1 << 2;
+
+/// Signals the process group that the process of `pidfd`, whose number is `pid`, leads. The workload leads one from its
+/// first instruction, and a number that is a group's is nobody else's while the process is not reaped.
+pub fn signal_group(pidfd: BorrowedFd<'_>, pid: i32, signal: i32) -> Result<(), Errno> {
+    match send(pidfd, signal, PROCESS_GROUP) {
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            send(pidfd, 0, 0)?;
+            kill_by_number(-pid, signal)
+        }
+        other => other,
+    }
+}
+
+#[expect(unsafe_code, reason = "rustix takes named signals only")]
+fn send(pidfd: BorrowedFd<'_>, signal: i32, flags: u32) -> Result<(), Errno> {
     // SAFETY: no siginfo is passed, and a signal to another process touches no memory of ours.
     let result = unsafe {
         libc::syscall(
@@ -21,7 +41,7 @@ pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
             pidfd.as_raw_fd(),
             signal,
             0usize,
-            0,
+            flags,
         )
     };
     if result == 0 {
@@ -31,7 +51,26 @@ pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     }
 }
 
-/// Kills every process of the cgroup and below (`cgroup.kill`, Documentation/admin-guide/cgroup-v2.rst).
+/// As [`signal`], for a child of ours that is not reaped, whose number `pid` is its own therefore: where the call by
+/// descriptor is refused the call by number is as good.
+pub fn signal_child(pidfd: BorrowedFd<'_>, pid: i32, number: i32) -> Result<(), Errno> {
+    match signal(pidfd, number) {
+        Err(Errno::NOSYS | Errno::PERM) => kill_by_number(pid, number),
+        other => other,
+    }
+}
+
+#[expect(unsafe_code, reason = "kill(2) by number")]
+fn kill_by_number(pid: i32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: a signal to another process touches no memory of ours.
+    match unsafe { libc::kill(pid, signal) } {
+        0 => Ok(()),
+        _ => Err(last_errno()),
+    }
+}
+
+/// Kills every process of the cgroup and below (`cgroup.kill`, Documentation/admin-guide/cgroup-v2.rst), frozen ones too.
+/// Best effort: the file is younger than cgroups, and the tree of processes is killed as well.
 pub fn cgroup(directory: &OwnedFd) {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     if let Ok(file) = openat(directory, c"cgroup.kill", flags, Mode::empty()) {
@@ -39,55 +78,201 @@ pub fn cgroup(directory: &OwnedFd) {
     }
 }
 
-/// Reaps what has ended, `main` excepted. True when `main` is among it.
-pub fn reap_orphans(main: i32) -> bool {
-    while let Ok(Some(pid)) = wait::peek_any() {
-        if pid == main {
-            return true;
-        }
-        wait::reap_pid(pid);
-    }
-    false
-}
-
-/// Kills and reaps all that is left, for at most `patience`. True when nothing is left.
-///
-/// This process is the reaper of its descendants, so what loses its parent becomes our child; a child that forks
-/// faster than we kill is caught by the next round.
-pub fn sweep(patience: Duration) -> bool {
-    let deadline = Instant::now() + patience;
+/// Reaps what has ended, but for `main`, which is left in place where that can be: how it is found.
+pub fn reap_orphans(main: i32) -> Result<Option<Dead>, Errno> {
     loop {
-        match wait::peek_any() {
-            Ok(Some(pid)) => wait::reap_pid(pid),
-            Err(Errno::INTR) => {}
-            Err(_) => return true,
-            Ok(None) => {
-                kill_children();
-                if Instant::now() >= deadline {
-                    return false;
-                }
-                let millisecond = Timespec {
-                    tv_sec: 0,
-                    tv_nsec: 1_000_000,
-                };
-                let _ = poll(&mut [], Some(&millisecond));
-            }
+        match wait::any()? {
+            Some(Dead::Zombie(pid)) if pid != main => wait::reap_pid(pid)?,
+            Some(Dead::Reaped(ended)) if ended.pid != main => {}
+            main => return Ok(main),
         }
     }
 }
 
-/// Kills our own children that are not reaped.
-///
-/// The numbers are those of the pid namespace of `/proc`, which need not be ours: a VM in a pid namespace may still see
-/// the host's. So each is signalled through its directory there, which pidfd_send_signal(2) takes, and never by number.
-pub fn kill_children() {
-    let Ok(list) = std::fs::read_to_string("/proc/thread-self/children") else {
-        return;
-    };
-    for child in list.split_ascii_whitespace() {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        if let Ok(child) = open(format!("/proc/{child}"), flags, Mode::empty()) {
-            let _ = signal(child.as_fd(), libc::SIGKILL);
+/// Whether a child of ours is left, dead ones reaped. Where nothing can be waited for none can be told from another.
+pub fn has_children() -> bool {
+    loop {
+        match wait::any() {
+            Ok(Some(Dead::Zombie(pid))) if wait::reap_pid(pid).is_ok() => {}
+            Ok(Some(Dead::Reaped(_))) => {}
+            Ok(_) => return true,
+            Err(_) => return false,
         }
+    }
+}
+
+/// What a sweep could not end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// EPERM: they are somebody else's by now. ETIMEDOUT: killed, and still there. Another: why they cannot be found.
+    pub errno: Errno,
+    /// Their pids in our pid namespace, as far as known.
+    pub pids: Vec<i32>,
+    /// Every one of them answered EPERM: to try again is of no use.
+    pub hopeless: bool,
+}
+
+/// Kills and reaps all that is left, for at most `patience`.
+///
+/// This process is the reaper of its descendants, so what loses its parent becomes our child. A process that forks
+/// faster than it is killed would win: so all of the tree is stopped first, in rounds until one finds nobody new. A
+/// signal and a fork exclude each other in the kernel (kernel/fork.c, copy_process): the children that a stopped process
+/// shows are all it has. Only then are they killed, so that no limit on processes makes room meanwhile.
+pub fn sweep(patience: Duration) -> Result<(), Left> {
+    if !has_children() {
+        return Ok(());
+    }
+    let deadline = Instant::now() + patience;
+    let tree = Tree::open();
+    prevail();
+    loop {
+        let round = match &tree {
+            Ok(tree) => stop_and_kill(tree, None),
+            Err(errno) => kill_children_by_number(*errno),
+        };
+        if !has_children() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(round.left());
+        }
+        if round.is_settled {
+            pause(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Best effort, for whoever may: the processor before those who are to be stopped, and a descriptor for each of them.
+/// Nothing is started any more that would inherit either.
+fn prevail() {
+    let _ = setpriority_process(None, -20);
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let _ = setrlimit(Resource::Nofile, most);
+}
+
+#[derive(Debug, Default)]
+struct Round {
+    members: Vec<i32>,
+    denied: usize,
+    error: Option<Errno>,
+    /// The last look found no process that the one before had not.
+    is_settled: bool,
+}
+
+impl Round {
+    /// The tree cannot be seen.
+    fn unknown(errno: Errno) -> Self {
+        Self {
+            error: Some(errno),
+            is_settled: true,
+            ..Self::default()
+        }
+    }
+
+    fn left(self) -> Left {
+        let hopeless = self.denied > 0 && self.denied == self.members.len();
+        let errno = match self.error {
+            Some(errno) => errno,
+            None if self.denied > 0 => Errno::PERM,
+            None => Errno::TIMEDOUT,
+        };
+        Left {
+            errno,
+            pids: self.members,
+            hopeless,
+        }
+    }
+}
+
+/// Rounds in which a tree may grow while it is stopped. One that grows on (its processes continue each other) is killed
+/// as far as it is known, and looked at again.
+const MOST_ROUNDS: usize = 8;
+
+fn stop_and_kill(tree: &Tree, except: Option<i32>) -> Round {
+    let excepted = |member: &Member| except.is_some() && member.pid() == except;
+    let mut members = Members::default();
+    let mut is_settled = false;
+    for _ in 0..MOST_ROUNDS {
+        let before = members.len();
+        tree.extend(&mut members, |member| {
+            if !excepted(member) {
+                // A refusal comes again with the next signal, which counts it.
+                let _ = member.signal(libc::SIGSTOP);
+            }
+        });
+        is_settled = members.len() == before;
+        if is_settled {
+            break;
+        }
+    }
+    // All of them before anything else: a process that is to die does not fork any more.
+    let killed: Vec<_> = members
+        .iter()
+        .filter(|member| !excepted(member))
+        .map(|member| (member, member.signal(libc::SIGKILL)))
+        .collect();
+    let mut round = Round {
+        is_settled,
+        ..Round::default()
+    };
+    for (member, result) in killed {
+        // A zombie takes signals, and only its parent can end it further.
+        let Some(pid) = member.live_pid() else {
+            continue;
+        };
+        round.members.push(pid);
+        if !matches!(result, Ok(()) | Err(Errno::SRCH)) {
+            round.denied += 1;
+        }
+    }
+    round
+}
+
+/// PID_MAX_LIMIT (linux/threads.h) on 64-bit machines.
+const LAST_PID: i32 = 4 * 1024 * 1024;
+
+/// Kills our own children where no procfs shows them: waitid(2) says of each number whether it is a child of ours, and
+/// until we reap it the number is its own. The children of these become ours, for the next call. `errno` says why the
+/// tree cannot be seen.
+fn kill_children_by_number(errno: Errno) -> Round {
+    let mut round = Round::default();
+    for pid in (2..=LAST_PID).filter(|&pid| wait::is_running_child(pid)) {
+        round.members.push(pid);
+        if kill_by_number(pid, libc::SIGKILL).is_err() {
+            round.denied += 1;
+        }
+    }
+    if round.members.is_empty() {
+        round.error = Some(errno);
+    }
+    round
+}
+
+/// Sends `number` to each process of the tree but `reaper`, once. The first refusal is the answer, when nobody took it.
+pub fn signal_tree(number: i32, reaper: Option<i32>) -> Result<(), Errno> {
+    let tree = Tree::open()?;
+    let mut members = Members::default();
+    let mut answer = Err(Errno::SRCH);
+    tree.extend(&mut members, |member| {
+        if reaper.is_some() && member.pid() == reaper {
+            return;
+        }
+        let sent = member.signal(number);
+        if answer.is_err() && sent != Err(Errno::SRCH) {
+            answer = sent;
+        }
+    });
+    answer
+}
+
+/// Kills our own descendants but `except`, once, and reaps none: whoever calls this calls it again.
+pub fn kill_descendants(except: Option<i32>) -> Left {
+    match Tree::open() {
+        Ok(tree) => stop_and_kill(&tree, except).left(),
+        Err(errno) => Round::unknown(errno).left(),
     }
 }

@@ -24,6 +24,7 @@ pub mod kill;
 pub mod last_words;
 pub mod output;
 pub mod page;
+pub mod poll;
 mod propagation;
 pub mod pty;
 pub mod report;
@@ -36,6 +37,7 @@ pub mod signals;
 pub mod stage;
 pub mod start;
 pub mod stdio;
+pub mod tree;
 pub mod wait;
 
 use std::os::fd::OwnedFd;
@@ -45,19 +47,39 @@ use rustix::io::Errno;
 use rustix::process::{getpid, set_child_subreaper, umask};
 
 use frame::{FrameReader, FrameWriter};
+use stage::{Fault, Stage};
 
-/// The whole program.
+/// The whole program. An error is one that the VM cannot be told.
 pub fn run() -> Result<(), Errno> {
-    let devnull = stdio::fill_holes()?;
-    let children: OwnedFd = signals::watch_children()?;
-    // The image has no name of its own: it is a descriptor of the VM's.
-    rustix::thread::set_name(c"linx_process")?;
-    environment::forget(environment::Forget::Secret);
-    umask(Mode::from_raw_mode(0o022));
-    // What a workload leaves behind becomes our child and ends with the session.
-    set_child_subreaper(Some(getpid()))?;
     let reader = FrameReader::new(clone::own(3), serve::MOST_REQUEST)?;
     let writer = FrameWriter::new(clone::own(4))?;
-    serve::run(reader, writer, devnull, children);
+    match prepare() {
+        Ok((devnull, children)) => serve::run(reader, writer, devnull, children),
+        Err(fault) => serve::refuse(reader, writer, fault),
+    }
     Ok(())
+}
+
+/// What the program changes for itself before it makes a child: /dev/null, and what becomes readable when a child ends.
+fn prepare() -> Result<(OwnedFd, OwnedFd), Fault> {
+    let devnull = stdio::fill_holes().map_err(Stage::Stdio.errno())?;
+    let children = signals::watch_children().map_err(Stage::Signals.errno())?;
+    // The image has no name of its own: it is a descriptor of the VM's. A refusal changes what ps shows.
+    let _ = rustix::thread::set_name(c"linx_process");
+    environment::forget(environment::Forget::Secret);
+    set_umask(0o022).map_err(Stage::Umask.errno())?;
+    // What a workload leaves behind becomes our child and ends with the session.
+    set_child_subreaper(Some(getpid())).map_err(Stage::Subreaper.errno())?;
+    Ok((devnull, children))
+}
+
+/// umask(2), which cannot say that it was refused: asked again it must answer what it was told.
+pub fn set_umask(mask: u32) -> Result<(), Errno> {
+    let mode = Mode::from_raw_mode(mask);
+    umask(mode);
+    if umask(mode) == mode {
+        Ok(())
+    } else {
+        Err(Errno::PERM)
+    }
 }

@@ -52,6 +52,31 @@ pub fn written(writer: &mut FrameWriter, count: usize) {
     });
 }
 
+/// What came of signal `id`: 0, or an errno.
+pub fn signaled(writer: &mut FrameWriter, id: u64, errno: i32) {
+    writer.send(|frame| {
+        Writer::new(frame)
+            .tuple(3)
+            .atom("signaled")
+            .int(id as i64)
+            .int(errno.into());
+    });
+}
+
+/// Who would not end: pids as 32-bit numbers in network order, as many as a frame is good for.
+pub fn left(writer: &mut FrameWriter, pids: &[i32]) {
+    const MOST: usize = 1024;
+    let pids = &pids[..pids.len().min(MOST)];
+    writer.hold(|frame| {
+        Writer::new(frame)
+            .tuple(3)
+            .atom("status")
+            .atom("left")
+            .binary_head(4 * pids.len() as u32);
+        frame.extend(pids.iter().flat_map(|pid| pid.to_be_bytes()));
+    });
+}
+
 pub fn error(writer: &mut FrameWriter, fault: Fault) {
     writer.send(|frame| {
         Writer::new(frame)

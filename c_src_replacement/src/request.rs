@@ -43,6 +43,8 @@ pub struct Options {
     pub time_offsets: Option<[i64; 2]>,
     /// The process whose namespaces are joined beside the new ones, and their CLONE_NEW* bits.
     pub join: Option<(i32, u32)>,
+    /// Milliseconds that the workload may take to end by itself when the VM is gone.
+    pub orphan_grace: Option<u64>,
     /// So much output may be sent before more is granted.
     pub credit: u64,
 }
@@ -125,6 +127,7 @@ impl Options {
             hostname: None,
             time_offsets: None,
             join: None,
+            orphan_grace: None,
             credit: 0,
         };
         for _ in 0..reader.map()? {
@@ -153,6 +156,7 @@ impl Options {
                 b"hostname" => options.hostname = Some(reader.binary()?.to_vec()),
                 b"time_offsets" => options.time_offsets = Some(time_offsets(reader)?),
                 b"join" => options.join = Some(join(reader)?),
+                b"orphan_grace" => options.orphan_grace = Some(reader.int()?),
                 b"cgroup" => options.cgroup = Some(string(reader)?),
                 _ => return Err(Malformed),
             }

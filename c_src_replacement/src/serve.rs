@@ -2,9 +2,10 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags};
 
 use crate::frame::{FrameReader, FrameWriter, Input, TooBig};
+use crate::poll::poll;
 use crate::report;
 use crate::request::Request;
 use crate::session::Session;
@@ -34,11 +35,17 @@ pub fn run(mut reader: FrameReader, mut writer: FrameWriter, devnull: OwnedFd, c
     match start(request, devnull) {
         Ok(started) => {
             let auto_proceed = started.auto_proceed;
-            let mut session = Session::new(reader, writer, started, children);
-            if auto_proceed {
-                session.auto_proceed();
+            match Session::new(reader, writer, started, children) {
+                Ok(mut session) => {
+                    if auto_proceed {
+                        session.auto_proceed();
+                    }
+                    session.run();
+                }
+                Err((mut reader, mut writer, fault)) => {
+                    report_only(&mut reader, &mut writer, fault);
+                }
             }
-            session.run();
         }
         Err(fault) => report_only(&mut reader, &mut writer, fault),
     }
@@ -55,11 +62,19 @@ fn first_frame(reader: &mut FrameReader, writer: &mut FrameWriter) -> Option<Vec
             }
         }
         let mut fds = [PollFd::new(&*reader, PollFlags::IN)];
-        let _ = poll(&mut fds, None);
+        if let Err(errno) = poll(&mut fds, None) {
+            report_only(reader, writer, Stage::Poll.errno()(errno));
+            return None;
+        }
         if reader.fill() == Input::End {
             return None;
         }
     }
+}
+
+/// There will be no child.
+pub fn refuse(mut reader: FrameReader, mut writer: FrameWriter, fault: Fault) {
+    report_only(&mut reader, &mut writer, fault);
 }
 
 /// There is no child: says why, and waits for the VM to hang up. An end of ours before that would be its EPIPE.
@@ -80,9 +95,9 @@ pub fn linger(reader: &mut FrameReader, writer: &mut FrameWriter) {
             PollFd::new(&*reader, PollFlags::IN),
             PollFd::new(&*writer, wanted),
         ];
-        let _ = poll(&mut fds, None);
+        let waited = poll(&mut fds, None);
         writer.flush();
-        if reader.discard() == Input::End || writer.is_closed() {
+        if waited.is_err() || reader.discard() == Input::End || writer.is_closed() {
             return;
         }
     }

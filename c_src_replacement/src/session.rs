@@ -1,27 +1,27 @@
 //! One session, from the clone to the terminal report: one loop over the control channel, the child and its streams.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::checkpoint::{self, ChildMessage, Record};
-use crate::command::Command;
+use crate::command::{Command, Recipient};
 use crate::frame::{FrameReader, FrameWriter, Input, TooBig};
 use crate::input::InputQueue;
 use crate::kill;
 use crate::output::{Outputs, Stream};
 use crate::page::Page;
+use crate::poll::poll;
 use crate::pty;
 use crate::report;
 use crate::schedule::Schedule;
 use crate::seccomp::MAX_FILTER;
-use crate::serve::linger;
 use crate::stage::{Fault, Stage};
 use crate::start::Started;
 use crate::stdio::Plumbing;
-use crate::wait::{self, Ended};
+use crate::wait::{self, Dead, Ended};
 
 /// A filter is the largest thing that a command carries.
 const MOST_COMMAND: usize = 256 * 1024;
@@ -39,8 +39,7 @@ const RETRY: Timespec = Timespec {
     tv_nsec: 10_000_000,
 };
 
-/// How long the report may wait for what the workload left behind to die.
-const PATIENCE: Duration = Duration::from_secs(2);
+mod ending;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -68,6 +67,7 @@ enum Verdict {
 struct Workload {
     pid: Option<i32>,
     pidfd: Option<OwnedFd>,
+    dead: bool,
 }
 
 #[derive(Debug)]
@@ -99,26 +99,45 @@ pub struct Session {
     input: InputQueue,
     pty: Option<OwnedFd>,
     cgroup: Option<OwnedFd>,
+    /// It entered namespaces of somebody else's.
+    is_visitor: bool,
+    /// Until when what the workload leaves behind may end by itself.
+    grace: Option<Instant>,
+    /// How long the workload may take to end by itself when the VM is gone.
+    orphan_grace: Option<Duration>,
+    /// The time by which whatever was killed has to be dead.
+    deadline: Option<Instant>,
+    /// The end of the cloned child, once it is reaped.
+    ended: Option<Ended>,
     children: OwnedFd,
 }
 
 impl Session {
+    /// With an error the channel comes back; the child ends with its socket.
     pub fn new(
         mut reader: FrameReader,
         writer: FrameWriter,
         started: Started,
         children: OwnedFd,
-    ) -> Self {
+    ) -> Result<Self, (FrameReader, FrameWriter, Fault)> {
         reader.set_limit(MOST_COMMAND);
         let mut outputs = Outputs::default();
         outputs.grant(started.credit);
         let ours = started.ours;
-        let clone = |fd: &OwnedFd| fd.try_clone().ok();
-        outputs.add(Stream::Pty, ours.pty.as_ref().and_then(clone));
+        // One to read, one to write, and one for the window's size.
+        let clone = |pty: &Option<OwnedFd>| pty.as_ref().map(OwnedFd::try_clone).transpose();
+        let (reads, writes) = match clone(&ours.pty).and_then(|one| Ok((one, clone(&ours.pty)?))) {
+            Ok(both) => both,
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(libc::EMFILE);
+                return Err((reader, writer, Stage::PtsOpen.fault(errno)));
+            }
+        };
+        outputs.add(Stream::Pty, reads);
         outputs.add(Stream::Stdout, ours.stdout);
         outputs.add(Stream::Stderr, ours.stderr);
-        let input = InputQueue::new(ours.pty.as_ref().and_then(clone).or(ours.stdin));
-        Self {
+        let input = InputQueue::new(writes.or(ours.stdin));
+        Ok(Self {
             reader,
             writer,
             page: started.page,
@@ -140,8 +159,13 @@ impl Session {
             input,
             pty: ours.pty,
             cgroup: started.cgroup,
+            is_visitor: started.is_visitor,
+            grace: None,
+            orphan_grace: started.orphan_grace,
+            deadline: None,
+            ended: None,
             children,
-        }
+        })
     }
 
     pub fn run(mut self) {
@@ -151,7 +175,10 @@ impl Session {
         // Some may have come with the request.
         self.commands();
         let ended = loop {
-            let ready = self.wait();
+            let ready = match self.wait() {
+                Ok(ready) => ready,
+                Err(errno) => return self.abandon(Stage::Poll.errno()(errno)),
+            };
             if ready.control && !self.control() {
                 return self.vanish();
             }
@@ -170,21 +197,29 @@ impl Session {
             if self.phase == Phase::Running {
                 self.pump();
             }
-            if (ready.children || self.dead) && self.reap_children() {
-                self.recv_child_messages();
-                match wait::reap(self.pidfd.as_fd()) {
-                    Ok(ended) => break ended,
-                    Err(_) => return self.vanish(),
-                }
+            if self.ended.is_none()
+                && (ready.children || self.dead)
+                && let Err(errno) = self.reap_children()
+            {
+                return self.abandon(Stage::Wait.errno()(errno));
             }
-            if self.dead {
+            if let Some(ended) = self.ended {
+                if !self.spares_descendants() {
+                    break ended;
+                }
+            } else if self.dead {
                 self.kill_tracers();
+            } else if self.workload.dead && !self.is_in_grace() {
+                self.kill_behind_reaper();
+            }
+            if !self.dead && self.deadline.is_some_and(|at| at <= Instant::now()) {
+                return self.give_up();
             }
         };
         self.end(ended);
     }
 
-    fn wait(&mut self) -> Ready {
+    fn wait(&mut self) -> Result<Ready, Errno> {
         let running = self.phase == Phase::Running;
         let writer_idle = self.writer.is_idle() || self.writer.is_holding();
         let mut fds = Vec::with_capacity(8);
@@ -209,15 +244,13 @@ impl Session {
         if running && writer_idle {
             fds.extend(outputs.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         }
+        let workload_at = fds.len();
+        if let Some(pidfd) = self.workload.pidfd.as_ref().filter(|_| !self.workload.dead) {
+            fds.push(PollFd::new(pidfd, PollFlags::IN));
+        }
         let holding = self.writer.is_holding();
-        let timeout = if holding {
-            Some(HOLD)
-        } else if self.phase == Phase::Opening || self.dead {
-            Some(RETRY)
-        } else {
-            self.outputs.quiet_for().map(timespec)
-        };
-        let count = poll(&mut fds, timeout.as_ref());
+        let timeout = self.timeout();
+        let count = poll(&mut fds, timeout.as_ref())?;
         let ready = Ready {
             control: !fds[0].revents().is_empty(),
             children: !fds[1].revents().is_empty(),
@@ -225,11 +258,36 @@ impl Session {
         };
         let dead = !self.dead && !fds[pidfd_at].revents().is_empty();
         self.dead |= dead;
-        if count == Ok(0) && holding {
+        let workload = fds.get(workload_at);
+        self.workload.dead |= workload.is_some_and(|fd| !fd.revents().is_empty());
+        if count == 0 && holding {
             self.writer.flush();
         }
         self.outputs.wake_pty();
-        ready
+        Ok(ready)
+    }
+
+    /// The time until something is due that no descriptor announces.
+    fn timeout(&self) -> Option<Timespec> {
+        if self.writer.is_holding() {
+            return Some(HOLD);
+        }
+        let retries = self.ended.is_none()
+            && (self.phase == Phase::Opening
+                || self.dead
+                || self.workload.dead && !self.is_in_grace());
+        if retries {
+            return Some(RETRY);
+        }
+        let now = Instant::now();
+        let until = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(now));
+        let ending = self.ended.is_some() || self.workload.dead;
+        let due = [
+            self.outputs.quiet_for(),
+            until(self.grace.filter(|_| ending)),
+            until(self.deadline.filter(|_| !self.dead)),
+        ];
+        due.into_iter().flatten().min().map(timespec)
     }
 
     fn pump(&mut self) {
@@ -277,8 +335,12 @@ impl Session {
                 self.verdict.get_or_insert(Verdict::Killed);
                 self.kill();
             }
-            Command::Signal(signal) => {
-                let _ = kill::signal(self.workload(), signal);
+            Command::Signal { id, signal, to } => {
+                let errno = self.signal(signal, to).err();
+                report::signaled(&mut self.writer, id, errno.map_or(0, Errno::raw_os_error));
+            }
+            Command::Grace(milliseconds) => {
+                self.grace = Some(Instant::now() + Duration::from_millis(milliseconds));
             }
             Command::Write(bytes) => self.input.push(bytes),
             Command::CloseStdin => self.input.close(),
@@ -469,41 +531,36 @@ impl Session {
         self.kill();
     }
 
-    fn kill(&mut self) {
-        let _ = kill::signal(self.workload(), libc::SIGKILL);
-        let _ = kill::signal(self.pidfd.as_fd(), libc::SIGKILL);
+    fn signal(&self, signal: i32, to: Recipient) -> Result<(), Errno> {
+        let pid = self.workload.pid.unwrap_or(self.pid);
+        match to {
+            // A number that is reaped may be somebody else's.
+            Recipient::Workload if self.init || self.ended.is_some() => {
+                kill::signal(self.workload(), signal)
+            }
+            Recipient::Workload => kill::signal_child(self.pidfd.as_fd(), self.pid, signal),
+            Recipient::Group => kill::signal_group(self.workload(), pid, signal),
+            Recipient::Tree => match kill::signal_tree(signal, self.init.then_some(self.pid)) {
+                answer @ (Ok(()) | Err(Errno::PERM | Errno::SRCH)) => answer,
+                // The tree cannot be seen.
+                Err(_) => self.signal(signal, Recipient::Workload),
+            },
+        }
     }
 
-    /// True when the workload itself has ended.
-    fn reap_children(&mut self) -> bool {
+    /// Reaps the cloned child once it has ended, and what else has.
+    fn reap_children(&mut self) -> Result<(), Errno> {
         drain_signals(&self.children);
-        kill::reap_orphans(self.pid)
-    }
-
-    /// The workload has ended, and is not ours to reap while somebody traces it, who may be a descendant of its own and
-    /// never let go: those end with it anyway. For a debugger from elsewhere we wait.
-    fn kill_tracers(&self) {
-        if let Some(cgroup) = &self.cgroup {
-            kill::cgroup(cgroup);
-        }
-        kill::kill_children();
-    }
-
-    /// The workload has ended: its descendants too, then what it said, then the report.
-    fn end(&mut self, ended: Ended) {
-        if let Some(cgroup) = &self.cgroup {
-            kill::cgroup(cgroup);
-        }
-        let gone = kill::sweep(PATIENCE);
-        self.writer.flush();
-        if self.phase == Phase::Running {
-            self.outputs.drain(&mut self.writer);
-        }
-        self.report_end(ended);
-        if !gone {
-            kill::sweep(Duration::from_secs(10));
-        }
-        linger(&mut self.reader, &mut self.writer);
+        let Some(dead) = kill::reap_orphans(self.pid)? else {
+            return Ok(());
+        };
+        self.dead = true;
+        self.recv_child_messages();
+        self.ended = Some(match dead {
+            Dead::Reaped(ended) => ended,
+            Dead::Zombie(pid) => wait::reap(self.pidfd.as_fd(), pid)?,
+        });
+        Ok(())
     }
 
     fn report_end(&mut self, ended: Ended) {
@@ -528,15 +585,6 @@ impl Session {
             _ => ended.outcome,
         };
         report::ended(&mut self.writer, outcome, ended.usage);
-    }
-
-    /// The VM is gone: kill, and report to nobody.
-    fn vanish(mut self) {
-        self.kill();
-        if let Some(cgroup) = &self.cgroup {
-            kill::cgroup(cgroup);
-        }
-        kill::sweep(Duration::from_secs(30));
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::{Dir, Mode, OFlags, fstatfs, open};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 
 use crate::clone::{last_errno, own};
 
@@ -94,8 +96,79 @@ pub fn close_on_exec_above(first: u32) -> Result<(), Errno> {
     close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-#[expect(unsafe_code, reason = "no crate wraps close_range(2)")]
 fn close_range(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
+    match raw_close_range(first, last, flags) {
+        Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => one_by_one(first, last, flags),
+        other => other,
+    }
+}
+
+/// The numbers that /proc lists; without it every number that a descriptor can have.
+fn one_by_one(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
+    const MOST: u64 = 1 << 20;
+    match open_numbers() {
+        Ok(numbers) => {
+            for number in numbers.into_iter().filter(|n| (first..=last).contains(n)) {
+                close_one(number, flags)?;
+            }
+        }
+        Err(errno) => {
+            let limit = getrlimit(Resource::Nofile);
+            let end = limit.maximum.filter(|&end| end <= MOST).ok_or(errno)?;
+            for number in (u64::from(first)..end).filter(|n| *n <= u64::from(last)) {
+                close_one(number as u32, flags)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What this process has open. The descriptor that reads the list is closed by then, and is in it.
+fn open_numbers() -> Result<Vec<u32>, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = open(c"/proc/self/fd", flags, Mode::empty())?;
+    if fstatfs(&directory)?.f_type != libc::PROC_SUPER_MAGIC {
+        return Err(Errno::NODEV);
+    }
+    let mut numbers = Vec::new();
+    for entry in Dir::read_from(&directory)? {
+        numbers.extend(
+            entry?
+                .file_name()
+                .to_str()
+                .ok()
+                .and_then(|name| name.parse::<u32>().ok()),
+        );
+    }
+    Ok(numbers)
+}
+
+fn close_one(number: u32, flags: u32) -> Result<(), Errno> {
+    let result = if flags & libc::CLOSE_RANGE_CLOEXEC != 0 {
+        close_on_exec(number as i32)
+    } else {
+        close(number as i32)
+    };
+    match result {
+        -1 if last_errno() != Errno::BADF => Err(last_errno()),
+        _ => Ok(()),
+    }
+}
+
+#[expect(unsafe_code, reason = "a descriptor by number")]
+fn close_on_exec(number: i32) -> i32 {
+    // SAFETY: F_SETFD touches no memory.
+    unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }
+}
+
+#[expect(unsafe_code, reason = "a descriptor by number")]
+fn close(number: i32) -> i32 {
+    // SAFETY: called in a child on its way to exec, which uses none of the descriptors that it closes.
+    unsafe { libc::close(number) }
+}
+
+#[expect(unsafe_code, reason = "no crate wraps close_range(2)")]
+fn raw_close_range(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
     // SAFETY: called in a child on its way to exec, which uses none of the descriptors that it closes.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     if result == 0 {

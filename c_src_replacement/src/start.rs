@@ -3,9 +3,10 @@
 use std::ffi::CStr;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags, open};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, open, openat};
+use rustix::io::{Errno, read};
 use rustix::process::{DumpableBehavior, Gid, getgroups, set_dumpable_behavior};
 use rustix::thread::set_thread_groups;
 
@@ -34,16 +35,20 @@ pub struct Started {
     pub cgroup: Option<OwnedFd>,
     pub devnull: OwnedFd,
     pub init: bool,
+    pub is_visitor: bool,
+    pub orphan_grace: Option<Duration>,
     pub auto_proceed: bool,
     pub credit: u64,
     pub schedule: Schedule,
 }
 
-/// A directory of another file system is EXDEV: the clone would only say EBADF.
+/// A directory of another file system is EXDEV: the clone would only say EBADF. A frozen cgroup is EBUSY: a child that is
+/// born in it does not reach its checkpoint.
 fn open_cgroup(path: &CStr) -> Result<OwnedFd, Fault> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = open(path, flags, Mode::empty()).map_err(Stage::Cgroup.errno())?;
     match linx_sys::cgroup::is_on_cgroup2(directory.as_fd()) {
+        Ok(true) if is_frozen(&directory) => Err(Stage::Cgroup.fault(libc::EBUSY)),
         Ok(true) => Ok(directory),
         Ok(false) => Err(Stage::Cgroup.fault(libc::EXDEV)),
         Err(fault) => Err(Stage::Cgroup.fault(fault.errno)),
@@ -78,6 +83,8 @@ pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
     let init = options.init;
     let user_namespace = passage.new & libc::CLONE_NEWUSER as u32 != 0
         || passage.target.as_ref().is_some_and(Target::joins_user);
+    let is_visitor = passage.target.is_some();
+    let orphan_grace = options.orphan_grace.map(Duration::from_millis);
     let auto_proceed = options.auto_proceed;
     let credit = options.credit;
     let schedule = options.schedule.clone();
@@ -87,7 +94,7 @@ pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
         groups: ids.map(|&id| Gid::from_raw(id)).collect(),
         options,
         user_namespace,
-        hidden: capability::sees_hidden_processes(),
+        hidden: is_visitor || capability::sees_hidden_processes(),
     });
     let groups = if user_namespace {
         give_up_groups()?
@@ -120,12 +127,27 @@ pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
                 cgroup,
                 devnull,
                 init,
+                is_visitor,
+                orphan_grace,
                 auto_proceed,
                 credit,
                 schedule,
             })
         }
     }
+}
+
+/// `cgroup.events`, which cgroups have a line `frozen` in since Linux 5.2.
+fn is_frozen(cgroup: &OwnedFd) -> bool {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let mut text = [0; 256];
+    openat(cgroup, c"cgroup.events", flags, Mode::empty())
+        .and_then(|file| read(&file, &mut text))
+        .is_ok_and(|length| {
+            text[..length]
+                .split(|byte| *byte == b'\n')
+                .any(|line| line == b"frozen 1")
+        })
 }
 
 /// From now on nobody of this user's reaches into this program's memory or descriptors (whoever did could speak to the VM),

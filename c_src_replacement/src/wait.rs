@@ -52,11 +52,14 @@ pub struct Ended {
     pub usage: Usage,
 }
 
-/// Reaps the process of a pidfd, waiting for its end.
-pub fn reap(pidfd: BorrowedFd<'_>) -> Result<Ended, Errno> {
+/// Reaps the process of a pidfd, whose number is `pid`, waiting for its end.
+pub fn reap(pidfd: BorrowedFd<'_>, pid: i32) -> Result<Ended, Errno> {
     loop {
         match waitid(libc::P_PIDFD, pidfd.as_raw_fd() as u32, 0) {
             Err(Errno::INTR) => {}
+            Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => {
+                return wait4(pid, 0)?.ok_or(Errno::CHILD);
+            }
             Ok(Some(ended)) => return Ok(ended),
             Ok(None) => return Err(Errno::CHILD),
             Err(errno) => return Err(errno),
@@ -64,14 +67,69 @@ pub fn reap(pidfd: BorrowedFd<'_>) -> Result<Ended, Errno> {
     }
 }
 
-/// Any child that has ended, left in place. `Ok(None)`: all still run. CHILD: there is none.
-pub fn peek_any() -> Result<Option<i32>, Errno> {
-    waitid(libc::P_ALL, 0, libc::WNOHANG | libc::WNOWAIT).map(|ended| ended.map(|ended| ended.pid))
+/// A child that has ended, and whether it is reaped already.
+#[derive(Debug)]
+pub enum Dead {
+    /// Left in place: its entry in /proc is still there.
+    Zombie(i32),
+    Reaped(Ended),
+}
+
+/// Any child that has ended. `Ok(None)`: all still run. CHILD: there is none.
+pub fn any() -> Result<Option<Dead>, Errno> {
+    match waitid(libc::P_ALL, 0, libc::WNOHANG | libc::WNOWAIT) {
+        Err(Errno::NOSYS | Errno::PERM) => Ok(wait4(-1, libc::WNOHANG)?.map(Dead::Reaped)),
+        other => Ok(other?.map(|ended| Dead::Zombie(ended.pid))),
+    }
+}
+
+/// Whether `pid` is a child of ours that has not ended.
+pub fn is_running_child(pid: i32) -> bool {
+    let flags = libc::WNOHANG | libc::WNOWAIT;
+    matches!(waitid(libc::P_PID, pid as u32, flags), Ok(None))
 }
 
 /// Reaps a child of ours by number: until that its number is its own.
-pub fn reap_pid(pid: i32) {
-    let _ = waitid(libc::P_PID, pid as u32, libc::WNOHANG);
+pub fn reap_pid(pid: i32) -> Result<(), Errno> {
+    match waitid(libc::P_PID, pid as u32, libc::WNOHANG) {
+        Err(Errno::NOSYS | Errno::PERM) => wait4(pid, libc::WNOHANG).map(drop),
+        other => other.map(drop),
+    }
+}
+
+/// The older call, for where waitid(2) is refused: it cannot leave what it finds in place.
+#[expect(unsafe_code, reason = "wait4(2) with its rusage")]
+fn wait4(pid: i32, flags: i32) -> Result<Option<Ended>, Errno> {
+    let mut status = 0;
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    let found = loop {
+        // SAFETY: the kernel writes one int and one rusage, and both outlive the call.
+        let found = unsafe {
+            libc::syscall(
+                libc::SYS_wait4,
+                pid,
+                &raw mut status,
+                flags,
+                usage.as_mut_ptr(),
+            )
+        };
+        if found != -1 || last_errno() != Errno::INTR {
+            break found;
+        }
+    };
+    match found {
+        -1 => Err(last_errno()),
+        0 => Ok(None),
+        pid => {
+            // SAFETY: all of it is plain numbers, for which the zeros it was made of are valid.
+            let usage = unsafe { usage.assume_init() };
+            Ok(Some(Ended {
+                pid: pid as i32,
+                outcome: outcome_of(status),
+                usage: convert(&usage),
+            }))
+        }
+    }
 }
 
 #[expect(unsafe_code, reason = "waitid(2) with its fifth argument")]

@@ -77,6 +77,9 @@ defmodule Linx.Native do
   @spec pid_of(pin()) :: pos_integer()
   def pid_of(_pin), do: not_loaded()
 
+  @spec pid_kill(pin()) :: :ok | fault()
+  def pid_kill(_pin), do: not_loaded()
+
   # -- late answers ----------------------------------------------------------------------------------------------------
 
   # Jobs that may hang in the kernel run in a bounded pool of threads (native/linx_sys/src/work.rs). `{:pending, reference}`

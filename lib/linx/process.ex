@@ -64,6 +64,9 @@ defmodule Linx.Process do
   | `:chdir` | `:cwd`, or a working directory that lies outside the root |
   | `:cap_drop_bounding`, `:cap_set_thread`, `:cap_set_ambient` | `Linx.Capabilities` |
   | `:seccomp_no_new_privs`, `:seccomp_install` | `no_new_privs:`, `Linx.Seccomp` |
+  | `:kill` | processes of the session were left 2 seconds after they were killed; `info/1` names them. EPERM: they became another user; ETIMEDOUT: they do not end |
+  | `:poll`, `:wait`, `:subreaper` | what the agent itself cannot do without |
+  | `:umask` | the option of that name, or the agent's own |
   | `:execve` | the workload's file |
   | `:malformed_request`, `:request_too_big` (above 8 MiB), `:command_too_big` | the channel to the port program |
   | `:ready_frame` | the child died before it was parked (EIO) |
@@ -92,7 +95,7 @@ defmodule Linx.Process do
   import Kernel, except: [spawn: 1]
 
   alias Linx.Native
-  alias Linx.Process.{Error, Info, Like, Options, Run, Session, Status, Stream}
+  alias Linx.Process.{Error, Info, Like, Options, Run, Session, Signals, Status, Stream}
 
   @typedoc "A kind of namespace."
   @type namespace() :: :net | :mount | :pid | :uts | :ipc | :user | :cgroup | :time
@@ -163,6 +166,8 @@ defmodule Linx.Process do
       loop. `host_pid/1` and every verb mean the workload, `Linx.Process.Info` names the reaper too. Default false.
     * `:cgroup`: absolute path of a cgroup v2 directory to start in. When the session ends, every process in it is
       killed (`cgroup.kill`).
+    * `:orphan_policy`: what becomes of the workload and all that it started when the VM dies. `:kill` (default) at
+      once, or `{:kill, grace}`: SIGTERM, and SIGKILL for whoever is left after `grace` milliseconds.
     * `:owner`: who gets the events, a pid or a registered name, which may move to another process meanwhile. Default:
       the caller.
     * `:id`: a term that names the session in OTP's reports. Default none; `child_spec/1` gives its own.
@@ -460,31 +465,52 @@ defmodule Linx.Process do
   def abort(session), do: call(session, :abort)
 
   @doc """
-  Sends signal number `signum` to the workload.
+  Sends `signal`, a number or a name such as `:term`, to the workload.
 
-  Signals before `:running` are kept and sent then, in order. After the end `{:error, :no_process}`. `:ok` does not say
-  that the signal did anything: pid 1 of a pid namespace ignores those that it has no handler for (see `:init` of
-  `spawn/1`), SIGKILL and SIGSTOP excepted.
+  Options: `to: :workload` (default), `:group` (the process group that the workload leads) or `:tree` (the workload and
+  all that it started).
 
-  Sources: pidfd_send_signal(2), signal(7).
+  Signals before `:running` are kept and sent then, in order. After the end `{:error, :no_process}`. A refusal is an
+  error of the stage `:signal`: `:eperm` for a workload that became another user, and `:etimedout` after 5 seconds for an
+  agent that somebody stopped. `:ok` does not say that the signal did anything: pid 1 of a pid namespace ignores those
+  that it has no handler for (see `:init` of `spawn/1`), SIGKILL and SIGSTOP excepted.
+
+  Sources: pidfd_send_signal(2), kill(2), signal(7).
   """
-  @spec signal(t(), pos_integer()) :: :ok | {:error, term()}
-  def signal(session, signum) when is_integer(signum) and signum in 1..64,
-    do: call(session, {:signal, signum})
+  @spec signal(t(), pos_integer() | atom(), to: :workload | :group | :tree) ::
+          :ok | {:error, term()}
+  def signal(session, signal, opts \\ []) do
+    with {:ok, number} <- Signals.number(signal),
+         {:ok, to} <- recipient(opts) do
+      call(session, {:signal, number, to})
+    end
+  end
 
-  def signal(_session, signum), do: {:error, {:bad_signal, signum}}
+  defp recipient([]), do: {:ok, :workload}
+  defp recipient(to: to) when to in [:workload, :group, :tree], do: {:ok, to}
+  defp recipient(opts), do: {:error, {:bad_option, opts}}
 
   @doc """
-  Ends the workload: SIGTERM, with SIGCONT should it be stopped, and SIGKILL for it and all that it started after `grace`
-  milliseconds.
+  Ends the workload and all that it started: SIGTERM to each, with SIGCONT should it be stopped, and SIGKILL for whoever
+  is left after `grace` milliseconds.
 
-  A parked session is aborted; one that was told to go and has not executed its workload yet is killed, which is
-  `{:ok, {:signaled, 9}}` too. Answers like `wait/1`, once it is over.
+  Option: `signal:` in place of SIGTERM, a number or a name such as `:hup`.
+
+  A parked session is aborted, and so is one whose child does not reach its checkpoint; one that was told to go and has
+  not executed its workload yet is killed, which is `{:ok, {:signaled, 9}}` too. Answers like `wait/1`, once it is over.
+  `{:error, %Linx.Process.Error{stage: :kill}}` says that processes were left 2 seconds after SIGKILL; `info/1` names
+  them. Its errno is `:eperm` where they became another user's: then the grace is not waited for.
   """
-  @spec stop(t(), timeout()) :: {:ok, outcome()} | {:error, Error.t() | :no_process}
-  def stop(session, grace \\ 5_000)
-      when grace == :infinity or grace in 0..0xFFFFFFFF,
-      do: call(session, {:stop, grace})
+  @spec stop(t(), timeout(), signal: pos_integer() | atom()) ::
+          {:ok, outcome()} | {:error, Error.t() | :no_process | {:bad_signal, term()}}
+  def stop(session, grace \\ 5_000, opts \\ [])
+      when grace == :infinity or grace in 0..0xFFFFFFFF do
+    with {:ok, signal} <- stop_signal(opts), do: call(session, {:stop, grace, signal})
+  end
+
+  defp stop_signal([]), do: Signals.number(:term)
+  defp stop_signal(signal: signal), do: Signals.number(signal)
+  defp stop_signal(opts), do: {:error, {:bad_option, opts}}
 
   @doc """
   Waits for the end.

@@ -69,6 +69,9 @@ defmodule Linx.Process.Explain do
        do: "#{cgroup}: a threaded cgroup, or one that is going away"
 
   defp detail(:cgroup, :exdev, subject), do: "#{subject.cgroup}: not on a cgroup v2 file system"
+  defp detail(:cgroup, :ebusy, subject),
+    do: "#{subject.cgroup}: the cgroup is frozen (cgroup.freeze)"
+
   defp detail(:cgroup, _errno, subject), do: subject.cgroup
 
   defp detail(:chdir, _errno, %{cwd: nil}), do: "the VM's working directory, and /"

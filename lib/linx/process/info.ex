@@ -10,6 +10,7 @@ defmodule Linx.Process.Info do
     * `:child_pid` is the pid as the workload itself sees it, 1 in a fresh pid namespace; nil before `:ready`.
     * `:reaper_pid` is, with `init: true`, the pid of the reaper that stands before the workload, as the host sees it;
       otherwise nil.
+    * `:left` lists the pids that the session could not end, where its end is the error of stage `:kill`; otherwise [].
     * `:pty?` says whether the workload has a terminal of its own.
     * `:result` is the end: what `Linx.Process.wait/1` gives under `:ok`, or `{:error, error}`; nil before.
     * `:rusage` is what the process used, with the descendants that it waited for; nil before the end and after an
@@ -48,12 +49,23 @@ defmodule Linx.Process.Info do
           host_pid: pos_integer() | nil,
           child_pid: pos_integer() | nil,
           reaper_pid: pos_integer() | nil,
+          left: [pos_integer()],
           pty?: boolean(),
           result: result(),
           rusage: rusage() | nil
         }
 
-  defstruct [:mode, :stage, :host_pid, :child_pid, :reaper_pid, :result, :rusage, pty?: false]
+  defstruct [
+    :mode,
+    :stage,
+    :host_pid,
+    :child_pid,
+    :reaper_pid,
+    :result,
+    :rusage,
+    left: [],
+    pty?: false
+  ]
 
   defimpl Inspect do
     def inspect(info, _opts) do

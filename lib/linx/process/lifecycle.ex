@@ -20,6 +20,7 @@ defmodule Linx.Process.Lifecycle do
     :result,
     :rusage,
     stage: :starting,
+    left: [],
     pty?: false,
     auto_proceed: false,
     # proceed/1 was answered and the exec is not known yet.
@@ -66,6 +67,8 @@ defmodule Linx.Process.Lifecycle do
 
   def event(life, {:out, :pty, bytes}), do: {life, [{:owner, {:linx_process, :pty_out, bytes}}]}
   def event(life, {:out, stream, bytes}), do: {life, [{:owner, {:linx_process, stream, bytes}}]}
+
+  def event(life, {:left, pids}), do: {%{life | left: pids}, []}
 
   def event(life, {:ended, outcome, rusage}) do
     life = %{
@@ -118,7 +121,10 @@ defmodule Linx.Process.Lifecycle do
   def abort(%{auto_proceed: true} = life) when life.stage in [:starting, :spawned],
     do: {{:error, :running}, life, []}
 
-  def abort(life) when life.stage in [:starting, :spawned], do: {:ok, %{life | abort?: true}, []}
+  # Without a wait for the checkpoint, which a child that is frozen, stopped or traced does not reach.
+  def abort(life) when life.stage in [:starting, :spawned],
+    do: {:ok, %{life | abort?: true}, [{:agent, :abort}]}
+
   def abort(%{stage: :ready, abort?: true} = life), do: {:ok, life, []}
 
   def abort(life) do
@@ -128,7 +134,9 @@ defmodule Linx.Process.Lifecycle do
     end
   end
 
-  @spec signal(t(), pos_integer()) :: {:ok | {:error, atom()}, t(), [effect()]}
+  # A signal is a number, or a number and whom it is for.
+  @spec signal(t(), pos_integer() | {pos_integer(), :workload | :group | :tree}) ::
+          {:ok | {:error, atom()}, t(), [effect()]}
   def signal(life, _signal) when is_ended(life), do: {{:error, :no_process}, life, []}
   def signal(%{stage: :running} = life, signal), do: {:ok, life, [{:agent, {:signal, signal}}]}
   def signal(life, signal), do: {:ok, %{life | signals: [signal | life.signals]}, []}
@@ -157,7 +165,17 @@ defmodule Linx.Process.Lifecycle do
   def info(life) do
     struct!(
       Info,
-      Map.take(life, [:mode, :stage, :host_pid, :child_pid, :reaper_pid, :pty?, :result, :rusage])
+      Map.take(life, [
+        :mode,
+        :stage,
+        :host_pid,
+        :child_pid,
+        :reaper_pid,
+        :left,
+        :pty?,
+        :result,
+        :rusage
+      ])
     )
   end
 end

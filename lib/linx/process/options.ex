@@ -195,6 +195,14 @@ defmodule Linx.Process.Options do
 
   defp option(:owner, owner), do: {:error, {:bad_owner, owner}}
 
+  defp option(:orphan_policy, nil), do: :default
+  defp option(:orphan_policy, :kill), do: :default
+
+  defp option(:orphan_policy, {:kill, grace}) when grace in 0..0xFFFFFFFF,
+    do: {:ok, :orphan_grace, grace}
+
+  defp option(:orphan_policy, policy), do: {:error, {:bad_orphan_policy, policy}}
+
   defp option(flag, value) when flag in [:linger, :auto_proceed] do
     if is_boolean(value),
       do: {:ok, :session, %{flag => value}},

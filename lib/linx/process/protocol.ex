@@ -3,7 +3,8 @@ defmodule Linx.Process.Protocol do
   # What crosses the port: terms in the external term format. From the port program only atoms that exist are taken, so
   # every name that it may say is listed here.
 
-  @stages ~w(posix_openpt ptsetup pts_open ptsname sigprocmask signalfd pipe2 clone dumpable signals descriptors fork init cgroup
+  @stages ~w(posix_openpt ptsetup pts_open ptsname sigprocmask signalfd pipe2 clone dumpable signals descriptors subreaper umask poll wait signal kill
+    fork init cgroup
     open_ns_user open_ns_mnt open_ns_uts open_ns_ipc open_ns_cgroup open_ns_net open_ns_time open_ns_pid
     compare_ns image
     setns_user setns_mnt setns_uts setns_ipc setns_cgroup setns_net setns_time setns_pid
@@ -23,6 +24,8 @@ defmodule Linx.Process.Protocol do
           | :running
           | {:out, :pty | :stdout | :stderr, binary()}
           | {:written, non_neg_integer()}
+          | {:answered, non_neg_integer(), errno :: non_neg_integer()}
+          | {:left, [pos_integer()]}
           | {:ended, outcome(), map() | nil}
 
   @doc "A request or command as the port program reads it."
@@ -56,6 +59,13 @@ defmodule Linx.Process.Protocol do
 
   defp event({:written, count}) when is_integer(count) and count >= 0,
     do: {:ok, {:written, count}}
+
+  defp event({:signaled, id, errno})
+       when is_integer(id) and id >= 0 and is_integer(errno) and errno >= 0,
+       do: {:ok, {:answered, id, errno}}
+
+  defp event({:status, :left, pids}) when is_binary(pids) and rem(byte_size(pids), 4) == 0,
+    do: {:ok, {:left, for(<<pid::32 <- pids>>, do: pid)}}
 
   defp event({:status, :spawned, pid}) when is_integer(pid) and pid > 0,
     do: {:ok, {:spawned, pid}}

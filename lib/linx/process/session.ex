@@ -20,8 +20,13 @@ defmodule Linx.Process.Session do
   @listener_retry 5
 
   # Signals of stop/2. A workload that is stopped takes SIGTERM once it is continued.
-  @sigterm 15
   @sigcont 18
+
+  # A grace without an end, in milliseconds.
+  @for_ever 0xFFFFFFFFFFFF
+
+  # The agent answers at once unless somebody stopped it.
+  @answer_timeout 5_000
 
   defstruct [
     :port,
@@ -43,6 +48,9 @@ defmodule Linx.Process.Session do
     outbox: :queue.new(),
     tee: Tee.new(),
     waiters: [],
+    # Who waits for the answer to a signal.
+    asked: %{},
+    next_id: 1,
     parked: []
   ]
 
@@ -103,8 +111,12 @@ defmodule Linx.Process.Session do
   def handle_call(:proceed, _from, state), do: act(Lifecycle.proceed(state.life), state)
   def handle_call(:abort, _from, state), do: act(Lifecycle.abort(state.life), state)
 
-  def handle_call({:signal, signal}, _from, state),
-    do: act(Lifecycle.signal(state.life, signal), state)
+  # A running workload's agent says what came of it.
+  def handle_call({:signal, signal, to}, from, %{life: %{stage: :running}} = state),
+    do: {:noreply, ask(state, signal, to, from)}
+
+  def handle_call({:signal, signal, to}, _from, state),
+    do: act(Lifecycle.signal(state.life, {signal, to}), state)
 
   def handle_call({:command, command}, _from, state),
     do: act(Lifecycle.command(state.life, command), state)
@@ -160,16 +172,19 @@ defmodule Linx.Process.Session do
       else: {:noreply, add_waiter(state, from, timeout)}
   end
 
-  def handle_call({:stop, grace}, from, state) do
+  def handle_call({:stop, grace, signal}, from, state) do
     case Lifecycle.abort(state.life) do
       {:ok, life, effects} ->
         {:noreply, %{state | life: life} |> perform(effects) |> add_waiter(from, :infinity)}
 
       {{:error, :running}, life, []} ->
-        {:ok, life, asked} = Lifecycle.signal(life, @sigterm)
-        {:ok, life, continued} = Lifecycle.signal(life, @sigcont)
         if grace != :infinity, do: Process.send_after(self(), :kill, grace)
-        state = perform(%{state | life: life}, asked ++ continued)
+
+        state =
+          %{state | life: life}
+          |> to_agent({:grace, if(grace == :infinity, do: @for_ever, else: grace)})
+          |> ask_tree_to_end(signal, from)
+
         {:noreply, add_waiter(state, from, :infinity)}
 
       {{:error, :no_process}, _life, []} ->
@@ -207,6 +222,50 @@ defmodule Linx.Process.Session do
     grant(state, Credit.handed_over(state.credit))
   end
 
+  defp ask_tree_to_end(%{life: %{stage: :running}} = state, signal, from) do
+    state |> ask(signal, :tree, {:stop, from}) |> to_agent({:signal, 0, @sigcont, :tree})
+  end
+
+  # Told to proceed, and not there yet: sent once it is.
+  defp ask_tree_to_end(state, signal, _from) do
+    {:ok, life, []} = Lifecycle.signal(state.life, {signal, :tree})
+    {:ok, life, []} = Lifecycle.signal(life, {@sigcont, :tree})
+    %{state | life: life}
+  end
+
+  # 0 is the id of signals whose answer nobody waits for.
+  defp ask(state, signal, to, from) do
+    id = state.next_id
+    Process.send_after(self(), {:unanswered, id}, @answer_timeout)
+    asked = Map.put(state.asked, id, from)
+    to_agent(%{state | asked: asked, next_id: id + 1}, {:signal, id, signal, to})
+  end
+
+  defp answered(state, id, result) do
+    {from, asked} = Map.pop(state.asked, id)
+    state = %{state | asked: asked}
+
+    case {from, result} do
+      {nil, _result} ->
+        state
+
+      # No process of the tree may be signalled, so none uses the grace.
+      {{:stop, _from}, {:error, %{errno: :eperm}}} ->
+        kill(state)
+
+      {{:stop, _from}, _result} ->
+        state
+
+      {from, result} ->
+        GenServer.reply(from, result)
+        state
+    end
+  end
+
+  defp signal_result(0), do: :ok
+  defp signal_result(3), do: {:error, :no_process}
+  defp signal_result(errno), do: {:error, Error.from_agent(errno, :signal)}
+
   defp act({reply, life, effects}, state),
     do: {:reply, reply, perform(%{state | life: life}, effects)}
 
@@ -231,6 +290,9 @@ defmodule Linx.Process.Session do
       {:ok, {:written, count}} ->
         {:noreply, pour(%{state | inlet: Inlet.done(state.inlet, count)})}
 
+      {:ok, {:answered, id, errno}} ->
+        {:noreply, answered(state, id, signal_result(errno))}
+
       {:ok, event} ->
         happened(state, event)
 
@@ -241,12 +303,12 @@ defmodule Linx.Process.Session do
 
   # Without a report before it. OTP can lose the exit status; then only the port's own end says it.
   def handle_info({port, {:exit_status, status}}, %{port: port} = state) do
-    kill_cgroup(state)
+    kill_without_agent(state)
     happened(state, {:ended, {:error, status, :agent_died}, nil})
   end
 
   def handle_info({:EXIT, port, _reason}, %{port: port} = state) do
-    kill_cgroup(state)
+    kill_without_agent(state)
     happened(state, {:ended, {:error, -1, :agent_died}, nil})
   end
 
@@ -257,6 +319,12 @@ defmodule Linx.Process.Session do
     {late, waiters} = Enum.split_with(state.waiters, &(&1 == from))
     Enum.each(late, &GenServer.reply(&1, {:error, :timeout}))
     {:noreply, %{state | waiters: waiters}}
+  end
+
+  # The agent is stopped, perhaps.
+  def handle_info({:unanswered, id}, state) do
+    error = Error.from_agent(Linx.Errno.code(:etimedout), :signal)
+    {:noreply, answered(state, id, {:error, error})}
   end
 
   def handle_info(:kill, state) do
@@ -286,7 +354,17 @@ defmodule Linx.Process.Session do
   def handle_info(:flush, state), do: {:noreply, flush(state)}
   def handle_info(_message, state), do: {:noreply, state}
 
-  # What the port program did not live to do. Writing never waits: the kernel marks the processes and returns.
+  # The part of the agent's work that the session can do after its death: the cgroup, and the workload, whose
+  # parent-death signal an exec of a set-user-ID program has cleared (PR_SET_PDEATHSIG(2const)).
+  defp kill_without_agent(state) do
+    _ = kill_cgroup(state)
+    if state.pin, do: Native.pid_kill(state.pin)
+  rescue
+    # No library, and so no pin.
+    ErlangError -> :ok
+  end
+
+  # Writing never waits: the kernel marks the processes and returns.
   defp kill_cgroup(%{cgroup: nil}), do: :ok
 
   defp kill_cgroup(%{cgroup: path}),
@@ -363,6 +441,12 @@ defmodule Linx.Process.Session do
     %{state | loan: Loan.sent(state.loan, message, owner(state))}
   end
 
+  defp effect(state, {:agent, {:signal, {signal, to}}}),
+    do: to_agent(state, {:signal, 0, signal, to})
+
+  defp effect(state, {:agent, {:signal, signal}}),
+    do: to_agent(state, {:signal, 0, signal, :workload})
+
   defp effect(state, {:agent, command}), do: to_agent(state, command)
 
   # Closing the port is what lets the port program end: it reads on until then, so that nothing we send meets a closed
@@ -370,6 +454,7 @@ defmodule Linx.Process.Session do
   defp effect(state, :ended) do
     answer = Lifecycle.answer(state.life)
     Enum.each(state.waiters, &GenServer.reply(&1, answer))
+    state = Enum.reduce(Map.keys(state.asked), state, &answered(&2, &1, {:error, :no_process}))
     close(state.port)
 
     answer_parked(%{

@@ -28,3 +28,8 @@ fn pid_alive(pin: ResourceArc<PinResource>) -> bool {
 fn pid_of(pin: ResourceArc<PinResource>) -> i32 {
     pin.0.pid()
 }
+
+#[rustler::nif]
+fn pid_kill(pin: ResourceArc<PinResource>) -> NifResult<Reply<()>> {
+    Ok(Reply(pin.0.kill()))
+}

@@ -44,6 +44,11 @@ impl Pin {
         pidfd_send_signal(&self.pidfd, Signal::CONT).map_err(Stage::Pidfd.errno())
     }
 
+    /// SIGKILL.
+    pub fn kill(&self) -> Result<(), Fault> {
+        pidfd_send_signal(&self.pidfd, Signal::KILL).map_err(Stage::Pidfd.errno())
+    }
+
     pub fn pid(&self) -> i32 {
         self.pid
     }

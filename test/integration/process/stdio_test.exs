@@ -138,9 +138,13 @@ defmodule Linx.Process.StdioTest do
       agent = parent(pid)
       {_, 0} = System.cmd("kill", ["-STOP", "#{agent}"])
       for _ <- 1..50, do: :ok = P.stdin_write(session, :binary.copy(<<0>>, 1024 * 1024))
-      for _ <- 1..2_000, do: :ok = P.signal(session, 18)
+      signals = for _ <- 1..2_000, do: Task.async(fn -> P.signal(session, 18) end)
       assert {:ok, %{stage: :running}} = P.info(session)
+      # Nobody can say what became of them, so nobody says :ok.
+      assert {:error, %{stage: :signal, errno: :etimedout}} = P.signal(session, 18)
       {_, 0} = System.cmd("kill", ["-CONT", "#{agent}"])
+      for answer <- Task.await_many(signals, 60_000), do: assert({:error, _} = answer)
+      assert :ok = P.signal(session, 18)
       P.stop(session, 0)
     end
 

@@ -55,7 +55,7 @@ defmodule Linx.Process.LifecycleTest do
   end
 
   test "abort before the checkpoint fires there" do
-    {:ok, life, []} = Lifecycle.abort(life([{:spawned, 7}]))
+    {:ok, life, [{:agent, :abort}]} = Lifecycle.abort(life([{:spawned, 7}]))
     {_life, effects} = Lifecycle.event(life, {:ready, 1})
     assert effects == [{:owner, {:linx_process, :ready, 7}}, {:agent, :abort}]
   end

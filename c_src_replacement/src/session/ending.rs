@@ -1,0 +1,160 @@
+//! The end of a session: what the workload started ends too, and what does not is named.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use super::{Phase, Session, drain_signals};
+use crate::kill::{self, Left};
+use crate::poll::pause;
+use crate::report;
+use crate::serve::linger;
+use crate::stage::{Fault, Stage};
+use crate::wait::Ended;
+
+/// How long the report waits for what the workload left behind to die.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often what would not die is killed again, and how long each time.
+const INTERVAL: Duration = Duration::from_secs(1);
+const ATTEMPT: Duration = Duration::from_millis(20);
+
+/// How often somebody who may end by himself is looked for.
+const GLANCE: Duration = Duration::from_millis(10);
+
+impl Session {
+    /// Kills the workload; its descendants follow once it is dead. Whatever is left after `PATIENCE` is reported.
+    pub(super) fn kill(&mut self) {
+        self.grace = None;
+        self.expect_end();
+        if self.ended.is_some() {
+            return;
+        }
+        // ESRCH: dead already. EPERM: another user's, which the deadline reports.
+        let _ = kill::signal(self.workload(), libc::SIGKILL);
+        if self.init && self.is_visitor {
+            // Whatever the reaper leaves in a pid namespace of others becomes a child of that namespace's init.
+            kill::kill_descendants(Some(self.pid));
+        }
+        let _ = kill::signal_child(self.pidfd.as_fd(), self.pid, libc::SIGKILL);
+    }
+
+    fn expect_end(&mut self) {
+        self.deadline
+            .get_or_insert_with(|| Instant::now() + PATIENCE);
+    }
+
+    /// The workload has ended, and is not ours to reap while somebody traces it, who may be a descendant of its own and
+    /// never let go: those end with it anyway. For a debugger from elsewhere we wait.
+    pub(super) fn kill_tracers(&self) {
+        self.kill_cgroup();
+        kill::kill_descendants(None);
+    }
+
+    /// The workload has ended, and its reaper ends when no process is left below it.
+    pub(super) fn kill_behind_reaper(&mut self) {
+        self.expect_end();
+        self.kill_cgroup();
+        kill::kill_descendants(Some(self.pid));
+    }
+
+    /// A stop gives what the workload leaves behind the rest of its grace.
+    pub(super) fn is_in_grace(&self) -> bool {
+        self.grace.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// The workload has ended, and processes that it started still have time to.
+    pub(super) fn spares_descendants(&self) -> bool {
+        drain_signals(&self.children);
+        self.is_in_grace() && kill::has_children()
+    }
+
+    /// The workload was killed and does not end: reports the processes that are left, and goes on killing them.
+    pub(super) fn give_up(mut self) {
+        self.kill_cgroup();
+        let left = kill::kill_descendants(None);
+        self.report_left(&left);
+        self.persist(&left);
+    }
+
+    fn report_left(&mut self, left: &Left) {
+        self.writer.flush();
+        report::left(&mut self.writer, &left.pids);
+        report::error(&mut self.writer, Stage::Kill.errno()(left.errno));
+        linger(&mut self.reader, &mut self.writer);
+    }
+
+    /// The workload has ended: its descendants too, then what it said, then the report.
+    pub(super) fn end(mut self, ended: Ended) {
+        self.kill_cgroup();
+        let swept = kill::sweep(PATIENCE);
+        self.writer.flush();
+        if self.phase == Phase::Running {
+            self.outputs.drain(&mut self.writer);
+        }
+        match swept {
+            Ok(()) => self.report_end(ended),
+            Err(left) => {
+                self.report_left(&left);
+                return self.persist(&left);
+            }
+        }
+        linger(&mut self.reader, &mut self.writer);
+    }
+
+    /// The VM is gone: end everything, and report to nobody.
+    pub(super) fn vanish(mut self) {
+        if let Some(grace) = self.orphan_grace {
+            self.ask_to_end(grace);
+        }
+        self.kill();
+        self.kill_cgroup();
+        if let Err(left) = kill::sweep(PATIENCE) {
+            self.persist(&left);
+        }
+    }
+
+    /// This program cannot go on: ends everything, and says what it lacks.
+    pub(super) fn abandon(mut self, fault: Fault) {
+        self.kill();
+        self.kill_cgroup();
+        let swept = kill::sweep(PATIENCE);
+        if let Err(left) = &swept {
+            report::left(&mut self.writer, &left.pids);
+        }
+        report::error(&mut self.writer, fault);
+        self.writer.flush();
+        if let Err(left) = swept {
+            self.persist(&left);
+        }
+    }
+
+    pub(super) fn kill_cgroup(&self) {
+        if let Some(cgroup) = &self.cgroup {
+            kill::cgroup(cgroup);
+        }
+    }
+
+    fn ask_to_end(&self, grace: Duration) {
+        let until = Instant::now() + grace;
+        let reaper = self.init.then_some(self.pid);
+        // Refused or not: what is left after the grace is killed.
+        let _ = kill::signal_tree(libc::SIGTERM, reaper);
+        let _ = kill::signal_tree(libc::SIGCONT, reaper);
+        while Instant::now() < until && kill::has_children() {
+            pause(GLANCE);
+        }
+    }
+
+    /// Tries on until nobody is left, or until all that are left are somebody else's.
+    fn persist(&self, left: &Left) {
+        let mut hopeless = left.hopeless;
+        while !hopeless {
+            pause(INTERVAL);
+            self.kill_cgroup();
+            match kill::sweep(ATTEMPT) {
+                Ok(()) => return,
+                Err(left) => hopeless = left.hopeless,
+            }
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The processes below this one, found in a procfs and held by descriptors.
+//!
+//! The numbers of a procfs are those of the pid namespace that it was mounted for, which need not be ours: a VM in a pid
+//! namespace may still see the host's. So a process is opened by its directory there, which pidfd_send_signal(2) takes,
+//! and what its files say is its own, whoever gets its number later.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::fs::{Dir, Mode, OFlags, fstatfs, open, openat};
+use rustix::io::Errno;
+
+use crate::clone::last_errno;
+use crate::kill;
+
+/// A procfs in which this process is.
+#[derive(Debug)]
+pub struct Tree {
+    root: OwnedFd,
+    /// The kernel lists the children of a thread (CONFIG_PROC_CHILDREN).
+    lists_children: bool,
+    /// Our number there.
+    own: u32,
+    /// At which place of a line `NSpid` the number in our pid namespace stands.
+    depth: usize,
+}
+
+/// A process of the tree.
+#[derive(Debug)]
+pub struct Member {
+    number: u32,
+    directory: OwnedFd,
+    depth: usize,
+}
+
+/// The processes of a tree that were found.
+#[derive(Debug, Default)]
+pub struct Members {
+    list: Vec<Member>,
+    /// Where the process that last had a number stands.
+    place: HashMap<u32, usize>,
+}
+
+impl Members {
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.list.iter()
+    }
+
+    /// Whether the process that has `number` now is in it.
+    fn holds(&self, number: u32) -> bool {
+        let place = self.place.get(&number);
+        place.is_some_and(|&at| self.list[at].exists())
+    }
+}
+
+impl Tree {
+    /// `/proc`, if it is a procfs that shows us; else one of our own that is mounted nowhere, for whoever may.
+    pub fn open() -> Result<Self, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let there = open(c"/proc", flags, Mode::empty()).and_then(Self::from_root);
+        match there {
+            Err(errno) => detached_procfs()
+                .and_then(Self::from_root)
+                .map_err(|own| if own == Errno::NOSYS { errno } else { own }),
+            there => there,
+        }
+    }
+
+    fn from_root(root: OwnedFd) -> Result<Self, Errno> {
+        if fstatfs(&root)?.f_type != libc::PROC_SUPER_MAGIC {
+            return Err(Errno::NODEV);
+        }
+        let status = read(root.as_fd(), "self/status")?;
+        let numbers = field(&status, "NSpid:").ok_or(Errno::NODEV)?;
+        let depth = numbers.split_ascii_whitespace().count();
+        let own = field(&status, "Pid:").and_then(|text| text.trim().parse().ok());
+        let lists_children = read(root.as_fd(), "thread-self/children").is_ok();
+        Ok(Self {
+            own: own.ok_or(Errno::NODEV)?,
+            depth: depth.checked_sub(1).ok_or(Errno::NODEV)?,
+            root,
+            lists_children,
+        })
+    }
+
+    /// Adds to `members` those of the tree that are not in it, calling `seen` with each process before its children are
+    /// looked for, also with those that are in it already.
+    pub fn extend(&self, members: &mut Members, mut seen: impl FnMut(&Member)) {
+        let parents = if self.lists_children {
+            Vec::new()
+        } else {
+            self.all_parents()
+        };
+        let mut at = 0;
+        self.add(members, self.children(self.own, None, &parents));
+        while let Some(member) = members.list.get(at) {
+            seen(member);
+            let children = self.children(member.number, Some(member.directory.as_fd()), &parents);
+            self.add(members, children);
+            at += 1;
+        }
+    }
+
+    fn add(&self, members: &mut Members, numbers: Vec<u32>) {
+        for number in numbers {
+            if members.holds(number) {
+                continue;
+            }
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            if let Ok(directory) = openat(&self.root, number.to_string(), flags, Mode::empty()) {
+                members.place.insert(number, members.list.len());
+                members.list.push(Member {
+                    number,
+                    directory,
+                    depth: self.depth,
+                });
+            }
+        }
+    }
+
+    /// The children of a process, of all its threads. Nobody is lost between the list and the opening of a child: what
+    /// is opened is checked to have this parent.
+    fn children(
+        &self,
+        number: u32,
+        directory: Option<BorrowedFd<'_>>,
+        parents: &[(u32, u32)],
+    ) -> Vec<u32> {
+        let listed = if self.lists_children {
+            match directory {
+                Some(directory) => listed_children(directory),
+                None => read(self.root.as_fd(), "thread-self/children")
+                    .map(|list| numbers(&list))
+                    .unwrap_or_default(),
+            }
+        } else {
+            let of_parent = parents.iter().filter(|(_, parent)| *parent == number);
+            of_parent.map(|(child, _)| *child).collect()
+        };
+        listed
+            .into_iter()
+            .filter(|child| {
+                self.parent_of(*child)
+                    .is_some_and(|parent| parent == number)
+            })
+            .collect()
+    }
+
+    fn parent_of(&self, number: u32) -> Option<u32> {
+        let status = read(self.root.as_fd(), &format!("{number}/status")).ok()?;
+        field(&status, "PPid:")?.trim().parse().ok()
+    }
+
+    /// Every process there, with its parent.
+    fn all_parents(&self) -> Vec<(u32, u32)> {
+        let Ok(entries) = Dir::read_from(&self.root) else {
+            return Vec::new();
+        };
+        entries
+            .filter_map(|entry| {
+                let number = entry.ok()?.file_name().to_str().ok()?.parse().ok()?;
+                Some((number, self.parent_of(number)?))
+            })
+            .collect()
+    }
+}
+
+impl Member {
+    pub fn signal(&self, number: i32) -> Result<(), Errno> {
+        kill::signal(self.directory.as_fd(), number)
+    }
+
+    /// The number in our pid namespace; None where it is gone.
+    pub fn pid(&self) -> Option<i32> {
+        let status = read(self.directory.as_fd(), "status").ok()?;
+        self.pid_in(&status)
+    }
+
+    fn pid_in(&self, status: &str) -> Option<i32> {
+        let numbers = field(status, "NSpid:")?;
+        numbers
+            .split_ascii_whitespace()
+            .nth(self.depth)?
+            .parse()
+            .ok()
+    }
+
+    /// As `pid`, for a process that still runs; None for a zombie too.
+    pub fn live_pid(&self) -> Option<i32> {
+        let status = read(self.directory.as_fd(), "status").ok()?;
+        let state = field(&status, "State:")?.trim_start();
+        if state.starts_with(['Z', 'X']) {
+            return None;
+        }
+        self.pid_in(&status)
+    }
+
+    fn exists(&self) -> bool {
+        self.signal(0) != Err(Errno::SRCH)
+    }
+}
+
+fn listed_children(process: BorrowedFd<'_>) -> Vec<u32> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(tasks) = openat(process, c"task", flags, Mode::empty()) else {
+        return Vec::new();
+    };
+    let Ok(entries) = Dir::read_from(&tasks) else {
+        return Vec::new();
+    };
+    let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_str().ok()?.to_owned()));
+    names
+        .filter(|name| !name.starts_with('.'))
+        .filter_map(|name| read(tasks.as_fd(), &format!("{name}/children")).ok())
+        .flat_map(|list| numbers(&list))
+        .collect()
+}
+
+fn numbers(list: &str) -> Vec<u32> {
+    let words = list.split_ascii_whitespace();
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name))
+}
+
+fn read(directory: BorrowedFd<'_>, name: &str) -> Result<String, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let mut file = File::from(openat(directory, name, flags, Mode::empty())?);
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)
+        .map_err(|error| Errno::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    // A process chooses the name in its status.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// fsopen(2), fsconfig(2), fsmount(2): a procfs of our own pid namespace that no path leads to.
+fn detached_procfs() -> Result<OwnedFd, Errno> {
+    const FSOPEN_CLOEXEC: libc::c_long = 1;
+    const FSMOUNT_CLOEXEC: libc::c_long = 1;
+    const FSCONFIG_CMD_CREATE: libc::c_long = 6;
+    let context = call(
+        libc::SYS_fsopen,
+        [c"proc".as_ptr() as libc::c_long, FSOPEN_CLOEXEC, 0, 0, 0],
+    )
+    .map(owned)?;
+    let fd = libc::c_long::from(context.as_raw_fd());
+    call(libc::SYS_fsconfig, [fd, FSCONFIG_CMD_CREATE, 0, 0, 0])?;
+    call(libc::SYS_fsmount, [fd, FSMOUNT_CLOEXEC, 0, 0, 0]).map(owned)
+}
+
+#[expect(unsafe_code, reason = "no crate that is used here wraps fsopen(2)")]
+fn call(number: libc::c_long, arguments: [libc::c_long; 5]) -> Result<libc::c_long, Errno> {
+    let [a, b, c, d, e] = arguments;
+    // SAFETY: of the three calls above one takes a pointer, to a NUL terminated string that outlives it; the null ones
+    // say that there is no key and no value.
+    match unsafe { libc::syscall(number, a, b, c, d, e) } {
+        -1 => Err(last_errno()),
+        answer => Ok(answer),
+    }
+}
+
+#[expect(unsafe_code, reason = "a descriptor number becomes owned")]
+fn owned(fd: libc::c_long) -> OwnedFd {
+    // SAFETY: the kernel has just made this descriptor for us and nobody else knows its number.
+    unsafe { OwnedFd::from_raw_fd(fd as i32) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn the_tree_holds_children_of_children() {
+        let mut child = Command::new("sh")
+            .args(["-c", "sleep 1000 & echo $!; wait"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        let grandchild: i32 = line.trim().parse().unwrap();
+        let scanning = |mut tree: Tree| {
+            tree.lists_children = false;
+            tree
+        };
+        let listing = Tree::open().unwrap();
+        for tree in [scanning(Tree::open().unwrap()), listing] {
+            let mut members = Members::default();
+            tree.extend(&mut members, |_| {});
+            let pids: Vec<_> = members.iter().filter_map(Member::pid).collect();
+            assert!(pids.contains(&grandchild), "{pids:?}");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // SAFETY: a signal touches no memory; the process is ours and runs until this.
+        #[expect(unsafe_code, reason = "kill(2)")]
+        unsafe {
+            libc::kill(grandchild, libc::SIGKILL)
+        };
+    }
+}
