@@ -253,19 +253,26 @@ fn kill_children_by_number(errno: Errno) -> Round {
 }
 
 /// Sends `number` to each process of the tree but `reaper`, once. The first refusal is the answer, when nobody took it.
+///
+/// All are found before the first is signalled: the children of a process that dies are no longer below it. A second look
+/// finds those that were born meanwhile.
 pub fn signal_tree(number: i32, reaper: Option<i32>) -> Result<(), Errno> {
     let tree = Tree::open()?;
     let mut members = Members::default();
     let mut answer = Err(Errno::SRCH);
-    tree.extend(&mut members, |member| {
-        if reaper.is_some() && member.pid() == reaper {
-            return;
+    for _ in 0..2 {
+        let known = members.len();
+        tree.extend(&mut members, |_| {});
+        for member in members.iter().skip(known) {
+            if reaper.is_some() && member.pid() == reaper {
+                continue;
+            }
+            let sent = member.signal(number);
+            if answer.is_err() && sent != Err(Errno::SRCH) {
+                answer = sent;
+            }
         }
-        let sent = member.signal(number);
-        if answer.is_err() && sent != Err(Errno::SRCH) {
-            answer = sent;
-        }
-    });
+    }
     answer
 }
 

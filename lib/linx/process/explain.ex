@@ -69,6 +69,7 @@ defmodule Linx.Process.Explain do
        do: "#{cgroup}: a threaded cgroup, or one that is going away"
 
   defp detail(:cgroup, :exdev, subject), do: "#{subject.cgroup}: not on a cgroup v2 file system"
+
   defp detail(:cgroup, :ebusy, subject),
     do: "#{subject.cgroup}: the cgroup is frozen (cgroup.freeze)"
 
