@@ -79,19 +79,19 @@ defmodule Linx.Process.BombTest do
         case ending do
           :stop ->
             {:ok, session} = P.spawn(opts)
-            until(fn -> length(alive(uid)) > 2 end)
+            until(fn -> length(alive(uid)) > 1 end)
             assert {:ok, {:signaled, _}} = P.stop(session, 0)
             assert alive(uid) == []
 
           :kill ->
             {:ok, session} = P.spawn(opts)
             Process.unlink(session)
-            until(fn -> length(alive(uid)) > 2 end)
+            until(fn -> length(alive(uid)) > 1 end)
             Process.exit(session, :kill)
             assert_gone_within(uid, 1_000)
 
           :vm ->
-            vm(opts, fn -> until(fn -> length(alive(uid)) > 2 end) end)
+            vm(opts, fn -> until(fn -> length(alive(uid)) > 1 end) end)
             assert_gone_within(uid, 1_000)
         end
       end
@@ -134,7 +134,7 @@ defmodule Linx.Process.BombTest do
           uid = uid()
           more = [init: unquote(init), namespaces: [:pid]]
           {:ok, session} = P.spawn(options(bomb, kind, uid, more, ["stay"]))
-          until(fn -> length(alive(uid)) > 2 end)
+          until(fn -> length(alive(uid)) > 1 end)
           {_, 0} = System.cmd("kill", ["-9", "#{agent_of(session)}"])
           assert_gone_within(uid, 1_000)
         end
@@ -156,7 +156,7 @@ defmodule Linx.Process.BombTest do
             {:ok, _} = Linx.Cgroup.create(cgroup)
             {:ok, session} = Linx.Process.spawn(unquote(opts))
             inside = fn -> length(String.split(File.read!(cgroup <> "/cgroup.procs"))) end
-            Linx.Test.Poll.until(fn -> inside.() > 2 end)
+            Linx.Test.Poll.until(fn -> inside.() > 1 end)
             {:ok, info} = Linx.Process.info(session)
             {_, 0} = System.cmd("kill", ["-9", "#{Linx.Test.Session.parent(info.host_pid)}"])
             {micros, _} = :timer.tc(fn -> Linx.Test.Poll.until(fn -> inside.() == 0 end) end)
