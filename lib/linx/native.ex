@@ -339,7 +339,7 @@ defmodule Linx.Native do
   @spec kernel_file_write(binary(), non_neg_integer(), binary()) :: :ok | fault()
   def kernel_file_write(_path, _magic, _data), do: not_loaded()
 
-  @spec namespace_kind(binary()) :: {:ok, flag :: pos_integer()} | fault()
+  @spec namespace_kind(binary()) :: late({:ok, flag :: pos_integer()} | fault())
   def namespace_kind(_path), do: not_loaded()
 
   # -- procfs ----------------------------------------------------------------------------------------------------------

@@ -155,6 +155,39 @@ defmodule Linx.Integration.HungMountTest do
     refute_received {:answer, _}
   end
 
+  test "a namespace file there holds no file operation either", %{session: session, mute: mute} do
+    {:ok, pid} = P.host_pid(session)
+    before = threads()
+
+    # Each its own name: the kernel looks up one name once.
+    verb = fn n ->
+      path = "/proc/#{pid}/root#{mute}/ns-#{n}"
+      file = {:path, path}
+
+      case rem(n, 7) do
+        0 -> Linx.Sysctl.read("net.ipv4.ip_forward", in: file)
+        1 -> Linx.Sysctl.list("net", in: file)
+        2 -> Linx.Sysctl.Native.read_in_ns("/proc/sys/net/ipv4/ip_forward", [path])
+        3 -> Mount.umount("/mnt", in: file)
+        4 -> Mount.bind("/mnt", "/mnt", idmap: file, in: session)
+        5 -> Linx.Cgroup.stats(path)
+        6 -> Linx.Cgroup.create(path)
+      end
+    end
+
+    slowest =
+      slowest_read(fn ->
+        callers = for n <- 0..69, do: spawn(fn -> verb.(n) end)
+        eventually(fn -> waiting() == 70 end)
+        for caller <- callers, do: Process.exit(caller, :kill)
+      end)
+
+    # Far less than one that waits for four dirty threads at a time.
+    assert slowest < 1_000
+    {:ok, _} = P.stop(session, 0)
+    eventually(fn -> threads() <= before end)
+  end
+
   test "gives the kernel's answer when it comes", %{session: session, mute: mute} do
     before = threads()
     callers = hung(session, mute, 3)

@@ -422,4 +422,12 @@ defmodule Linx.Integration.MountAttributesTest do
       :ok = Mount.umount("/in", root: rootfs, in: session)
     end
   end
+
+  test "an error of a call that is refused says what it wants" do
+    for step <- [:open_tree, :mount_setattr, :move_mount] do
+      text = fn errno -> Exception.message(Error.from_posix(errno, "/x", step)) end
+      assert text.(:eperm) =~ "CAP_SYS_ADMIN"
+      assert text.(:enosys) =~ "#{step}(2)"
+    end
+  end
 end

@@ -159,6 +159,7 @@ defmodule Linx.Integration.SysctlTest do
       assert inspect(hd(below)) =~ ~s(<["net", "ipv4", "conf", "f..g", )
 
       key = ["net", "ipv4", "conf", "a+b@c", "forwarding"]
+      :ok = Sysctl.write(key, 0, in: session)
       {:ok, report} = Linx.Sysctl.Reconcile.reconcile(%{key => 1}, %{}, in: session)
       assert report.applied == [{:set, key, 1}]
       assert Sysctl.read(key, in: session) == {:ok, "1"}

@@ -109,6 +109,16 @@ defmodule Linx.Mount.Error do
        do:
          ": needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace, and no locked mount or flag"
 
+  defp hint(%{errno: :eperm, operation: operation})
+       when operation in [:open_tree, :mount_setattr, :move_mount],
+       do:
+         ": needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace (for a mapping of ids, the file system), " <>
+           "no locked mount or attribute, and no seccomp filter that refuses #{operation}(2)"
+
+  defp hint(%{errno: :enosys, operation: operation})
+       when operation in [:open_tree, :mount_setattr, :move_mount],
+       do: ": #{operation}(2) is Linux 5.12's, or a seccomp filter of the VM's refuses it"
+
   defp hint(%{errno: :eperm, operation: operation}) when operation in [:setns, :setns_pid],
     do: ": needs CAP_SYS_ADMIN in the user namespace that owns the namespace, and in the VM's own"
 

@@ -100,7 +100,7 @@ defmodule Linx.Sysctl.Native do
 
   @doc false
   @spec kind(binary()) :: {:ok, pos_integer()} | error()
-  def kind(file), do: named(Native.namespace_kind(file))
+  def kind(file), do: file |> Native.namespace_kind() |> Pool.Native.await() |> named()
 
   defp paths([], _path), do: {:ok, []}
 
