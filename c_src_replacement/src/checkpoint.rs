@@ -26,6 +26,8 @@ pub enum Record {
     Ambient(u64),
     /// So many bytes of instructions follow.
     Filter(u64),
+    /// So many descriptors follow.
+    Descriptors(u64),
     /// Take descriptors 0 to 2 from this packet, and go. The flag: 0 is a terminal to make one's own.
     Go {
         controlling: bool,
@@ -41,6 +43,7 @@ impl Record {
             Record::ThreadSets(sets) => (2, sets),
             Record::Ambient(mask) => (3, [mask, 0, 0]),
             Record::Filter(length) => (4, [length, 0, 0]),
+            Record::Descriptors(count) => (6, [count, 0, 0]),
             Record::Go { controlling } => (5, [u64::from(controlling), 0, 0]),
         };
         let mut bytes = [0; SIZE];
@@ -64,6 +67,7 @@ impl Record {
             5 => Record::Go {
                 controlling: a != 0,
             },
+            6 => Record::Descriptors(a),
             _ => return None,
         })
     }

@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, c_char};
 use std::hint::black_box;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, take};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -16,6 +16,7 @@ use rustix::{process, stdio, thread};
 use crate::capability;
 use crate::checkpoint::{self, Record};
 use crate::clone::last_errno;
+use crate::descriptors;
 use crate::environment;
 use crate::init::{self, Gate};
 use crate::keyring;
@@ -47,6 +48,7 @@ pub struct Plan {
 struct Orders {
     capabilities: capability::Orders,
     filters: Filters,
+    descriptors: Vec<OwnedFd>,
 }
 
 /// Runs the child. `devnull` stands in for 0 to 2 until exec: a parked process in a container holds nothing of ours.
@@ -55,6 +57,10 @@ pub fn run(plan: &Plan, page: &'static Page, socket: OwnedFd, devnull: &OwnedFd)
     if let Err(fault) = prepare(plan, &socket, devnull) {
         fail(page, fault);
     }
+    let socket = match descriptors::above(socket, &plan.options.fds.numbers) {
+        Ok(socket) => socket,
+        Err(fault) => fail(page, fault),
+    };
     let gate = plan.options.init.then(|| init::split(plan, page, &socket));
     page.child_pid.store(
         process::getpid().as_raw_nonzero().get(),
@@ -124,6 +130,7 @@ impl Orders {
             Record::ThreadSets(sets) => self.capabilities.take_sets(sets)?,
             Record::Ambient(mask) => self.capabilities.take_ambient(mask),
             Record::Filter(length) => self.filters.hear(length, socket)?,
+            Record::Descriptors(count) => self.descriptors = descriptors::hear(socket, count)?,
             Record::Go { .. } => {}
         }
         Ok(())
@@ -141,18 +148,20 @@ fn become_workload(
     orders: &mut Orders,
     socket: &OwnedFd,
     gate: Option<&Gate>,
-    descriptors: &Descriptors,
+    stdio: &Descriptors,
 ) -> Fault {
     let options = &plan.options;
     // The limits may forbid every further allocation, and the filters even the system call that frees: what follows is
     // exec or the end.
     let argv = ManuallyDrop::new(environment::pointers(Some(&options.argv)));
-    let envp = ManuallyDrop::new(environment::pointers(options.env.as_deref()));
+    let envp = ManuallyDrop::new(environment::of_workload(options));
     reserve_stack();
     let mut steps = || -> Result<u64, Fault> {
-        take_stdio(descriptors).map_err(Stage::Stdio.errno())?;
+        take_stdio(stdio).map_err(Stage::Stdio.errno())?;
+        descriptors::place(take(&mut orders.descriptors), &options.fds.numbers)?;
         // Nothing opens a descriptor from here on.
         signals::close_on_exec_above(3).map_err(Stage::Descriptors.errno())?;
+        descriptors::keep(&options.fds.numbers)?;
         if options.no_new_privs || !orders.filters.is_empty() {
             thread::set_no_new_privs(true).map_err(Stage::SeccompNoNewPrivs.errno())?;
         }

@@ -3,6 +3,8 @@
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 
+use crate::request::Options;
+
 /// Would let the workload join the cluster.
 const SECRET: &[u8] = b"RELEASE_COOKIE=";
 
@@ -14,6 +16,38 @@ pub fn pointers(list: Option<&[CString]>) -> Vec<*const c_char> {
     };
     pointers.push(ptr::null());
     pointers
+}
+
+/// The workload's array, with what sd_listen_fds(3) looks for. To be called in the process that executes the workload, whose
+/// pid is in it, and before its limits are set.
+pub fn of_workload(options: &Options) -> Vec<*const c_char> {
+    let mut pointers = pointers(options.env.as_deref());
+    if let Some((count, names)) = &options.listen {
+        pointers.pop();
+        // The VM may have been activated by sockets itself.
+        pointers.retain(|&entry| !is_of_listeners(entry));
+        let pid = rustix::process::getpid().as_raw_nonzero();
+        for (name, value) in [
+            ("LISTEN_PID", pid.to_string()),
+            ("LISTEN_FDS", count.to_string()),
+        ] {
+            pointers.push(leak(format!("{name}={value}").into_bytes()));
+        }
+        pointers.push(leak([b"LISTEN_FDNAMES=", names.to_bytes()].concat()));
+        pointers.push(ptr::null());
+    }
+    pointers
+}
+
+/// The exec frees it.
+fn leak(entry: Vec<u8>) -> *const c_char {
+    CString::new(entry).unwrap_or_default().into_raw()
+}
+
+fn is_of_listeners(entry: *const c_char) -> bool {
+    const NAMES: [&[u8]; 3] = [b"LISTEN_PID=", b"LISTEN_FDS=", b"LISTEN_FDNAMES="];
+    let entry = text(entry.cast_mut()).to_bytes();
+    NAMES.iter().any(|name| entry.starts_with(name))
 }
 
 /// What to overwrite.

@@ -11,6 +11,7 @@ pub mod checkpoint;
 pub mod child;
 pub mod clone;
 pub mod command;
+pub mod descriptors;
 pub mod enter;
 pub mod environment;
 pub mod etf;

@@ -36,6 +36,16 @@ pub fn ready(writer: &mut FrameWriter, child_pid: i32, going: bool) {
     }
 }
 
+/// The agent listens for the descriptors that the request asks for.
+pub fn wants_descriptors(writer: &mut FrameWriter) {
+    writer.send(|frame| {
+        Writer::new(frame)
+            .tuple(2)
+            .atom("status")
+            .atom("descriptors");
+    });
+}
+
 pub fn running(writer: &mut FrameWriter) {
     writer.send(|frame| {
         Writer::new(frame).tuple(2).atom("status").atom("running");

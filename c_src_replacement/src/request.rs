@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 
+use crate::descriptors::{self, Wanted};
 use crate::etf::{Malformed, Reader, Result};
 use crate::schedule::{Policy, Schedule};
 
@@ -45,6 +46,9 @@ pub struct Options {
     pub join: Option<(i32, u32)>,
     /// Milliseconds that the workload may take to end by itself when the VM is gone.
     pub orphan_grace: Option<u64>,
+    pub fds: Wanted,
+    /// The last so many of `fds` are for sd_listen_fds(3), with their names.
+    pub listen: Option<(u32, CString)>,
     /// So much output may be sent before more is granted.
     pub credit: u64,
 }
@@ -128,6 +132,8 @@ impl Options {
             time_offsets: None,
             join: None,
             orphan_grace: None,
+            fds: Wanted::default(),
+            listen: None,
             credit: 0,
         };
         for _ in 0..reader.map()? {
@@ -155,6 +161,8 @@ impl Options {
                 b"io_priority" => options.schedule.io_priority = Some(reader.int()?),
                 b"hostname" => options.hostname = Some(reader.binary()?.to_vec()),
                 b"time_offsets" => options.time_offsets = Some(time_offsets(reader)?),
+                b"fds" => options.fds = wanted(reader)?,
+                b"listen" => options.listen = Some(listen(reader)?),
                 b"join" => options.join = Some(join(reader)?),
                 b"orphan_grace" => options.orphan_grace = Some(reader.int()?),
                 b"cgroup" => options.cgroup = Some(string(reader)?),
@@ -292,6 +300,34 @@ fn time_offsets(reader: &mut Reader<'_>) -> Result<[i64; 2]> {
 fn join(reader: &mut Reader<'_>) -> Result<(i32, u32)> {
     match reader.tuple()? {
         2 => Ok((reader.int()?, reader.int()?)),
+        _ => Err(Malformed),
+    }
+}
+
+/// `{Name, VM, Numbers}`.
+fn wanted(reader: &mut Reader<'_>) -> Result<Wanted> {
+    if reader.tuple()? != 3 {
+        return Err(Malformed);
+    }
+    let wanted = Wanted {
+        name: reader.binary()?.to_vec(),
+        vm: reader.int()?,
+        numbers: reader.integers()?,
+    };
+    let numbers = &wanted.numbers;
+    if numbers.len() > descriptors::MAX
+        || numbers
+            .iter()
+            .any(|&number| number < 3 || number == i32::MAX)
+    {
+        return Err(Malformed);
+    }
+    Ok(wanted)
+}
+
+fn listen(reader: &mut Reader<'_>) -> Result<(u32, CString)> {
+    match reader.tuple()? {
+        2 => Ok((reader.int()?, string(reader)?)),
         _ => Err(Malformed),
     }
 }

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags};
 
+use crate::descriptors;
 use crate::frame::{FrameReader, FrameWriter, Input, TooBig};
 use crate::poll::poll;
 use crate::report;
@@ -32,7 +33,12 @@ pub fn run(mut reader: FrameReader, mut writer: FrameWriter, devnull: OwnedFd, c
         }
     };
     drop(frame);
-    match start(request, devnull) {
+    let descriptors = match descriptors::receive(&request.options.fds, &mut reader, &mut writer) {
+        Ok(descriptors) => descriptors,
+        Err(None) => return,
+        Err(Some(fault)) => return report_only(&mut reader, &mut writer, fault),
+    };
+    match start(request, descriptors, devnull) {
         Ok(started) => {
             let auto_proceed = started.auto_proceed;
             match Session::new(reader, writer, started, children) {

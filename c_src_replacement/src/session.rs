@@ -91,6 +91,7 @@ pub struct Session {
     plumbing: Option<Plumbing>,
     controlling: bool,
     schedule: Schedule,
+    descriptors: Vec<OwnedFd>,
     /// To go once the schedule is set, which needs the parked child.
     auto_proceed: bool,
     init: bool,
@@ -153,6 +154,7 @@ impl Session {
             plumbing: Some(started.plumbing),
             init: started.init,
             schedule: started.schedule,
+            descriptors: started.descriptors,
             auto_proceed: false,
             devnull: started.devnull,
             outputs,
@@ -434,12 +436,26 @@ impl Session {
 
     fn hand_over(&mut self, plumbing: &Plumbing) {
         self.phase = Phase::Going;
+        self.hand_over_descriptors();
         let go = Record::Go {
             controlling: self.controlling,
         };
         let told = |socket: &OwnedFd| checkpoint::tell(socket.as_fd(), go, plumbing.descriptors());
         if let Some(Err(errno)) = self.socket.as_ref().map(told) {
             self.child_gone_or(Stage::ExecOutcome.errno()(errno));
+        }
+    }
+
+    fn hand_over_descriptors(&mut self) {
+        let descriptors = std::mem::take(&mut self.descriptors);
+        let (Some(socket), false) = (&self.socket, descriptors.is_empty()) else {
+            return;
+        };
+        let record = Record::Descriptors(descriptors.len() as u64);
+        let told = checkpoint::tell(socket.as_fd(), record, None)
+            .and_then(|()| crate::descriptors::send(socket.as_fd(), &descriptors));
+        if let Err(errno) = told {
+            self.child_gone_or(Stage::Fds.errno()(errno));
         }
     }
 

@@ -40,6 +40,8 @@ pub struct Started {
     pub auto_proceed: bool,
     pub credit: u64,
     pub schedule: Schedule,
+    /// For the workload, beside 0 to 2.
+    pub descriptors: Vec<OwnedFd>,
 }
 
 /// A directory of another file system is EXDEV: the clone would only say EBADF. A frozen cgroup is EBUSY: a child that is
@@ -56,7 +58,11 @@ fn open_cgroup(path: &CStr) -> Result<OwnedFd, Fault> {
 }
 
 /// Makes the child that `request` asks for. In the child this does not return.
-pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
+pub fn start(
+    request: Request,
+    descriptors: Vec<OwnedFd>,
+    devnull: OwnedFd,
+) -> Result<Started, Fault> {
     let Request { target, options } = request;
     let entered = target.is_some();
     // What is entered, or what is joined beside new namespaces.
@@ -132,6 +138,7 @@ pub fn start(request: Request, devnull: OwnedFd) -> Result<Started, Fault> {
                 auto_proceed,
                 credit,
                 schedule,
+                descriptors,
             })
         }
     }

@@ -45,7 +45,7 @@ fn binary(out: &mut Vec<u8>, bytes: &[u8]) {
 fn full_request() -> Vec<u8> {
     let mut out = vec![131, 104, 3];
     atom(&mut out, "enter");
-    out.extend([98, 0, 0, 4, 210, 116, 0, 0, 0, 22]);
+    out.extend([98, 0, 0, 4, 210, 116, 0, 0, 0, 24]);
     atom(&mut out, "argv");
     out.extend([108, 0, 0, 0, 2]);
     binary(&mut out, b"/bin/true");
@@ -93,6 +93,13 @@ fn full_request() -> Vec<u8> {
         atom(&mut out, name);
         out.extend(value);
     }
+    atom(&mut out, "fds");
+    out.extend([104, 3]);
+    binary(&mut out, b"linx-0");
+    out.extend([97, 9, 107, 0, 2, 3, 7]);
+    atom(&mut out, "listen");
+    out.extend([104, 2, 97, 1]);
+    binary(&mut out, b"web");
     atom(&mut out, "hostname");
     binary(&mut out, b"box");
     atom(&mut out, "rlimits");
@@ -156,6 +163,7 @@ fn what_is_mutated_here_is_read_when_it_is_not() {
     assert_eq!(request.options.rlimits[0].hard, u64::MAX);
     assert_eq!(request.options.namespaces, 0x7E00_0080);
     assert_eq!(request.options.schedule.nice, Some(-20));
+    assert_eq!(request.options.fds.numbers, [3, 7]);
     assert_eq!(request.options.join, Some((7, 0x4000_0000)));
     assert_eq!(request.options.time_offsets, Some([1, -1]));
     assert!(Request::decode(&pty_request()).is_ok());

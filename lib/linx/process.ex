@@ -76,7 +76,7 @@ defmodule Linx.Process do
 
   ## What a workload inherits
 
-  Descriptors 0 to 2 and no other; every signal at its default and none blocked; umask 0022; the VM's environment
+  Descriptors 0 to 2 and those of `:fds` and `:listen_fds`; every signal at its default and none blocked; umask 0022; the VM's environment
   without `RELEASE_COOKIE`; the VM's limits, ids, priorities and CPUs; a session of its own without a terminal. Each has an option.
   A workload with namespaces or ids of its own gets an empty session keyring (session-keyring(7)).
 
@@ -147,6 +147,13 @@ defmodule Linx.Process do
     * `:time_offsets`: `[monotonic: seconds, boottime: seconds]`, how far the clocks of a new time namespace
       (`namespaces: [:time]`) are ahead; negative is behind. Needs CAP_SYS_TIME in the user namespace that owns it, which
       `:user` beside it gives.
+    * `:fds`: `[{number, source}]`, descriptors that the workload gets beside 0 to 2, numbers from 3 on, at most 128. A
+      source is a socket of `:socket`, `:gen_tcp` or `:gen_udp` (both inet backends), or a raw file of the caller's
+      (`:raw`, without `:delayed_write`). It stays the VM's too, and may be
+      closed there once `spawn/1` has returned: what both share is the open file, with its offset and its O_NONBLOCK, which
+      OTP sets on sockets. No other descriptor of the VM's reaches the workload.
+    * `:listen_fds`: sockets, or `{name, socket}`, that get the numbers from 3 on, and `LISTEN_FDS`, `LISTEN_PID` and
+      `LISTEN_FDNAMES` in the environment, as sd_listen_fds(3) reads them.
     * `:nice`: -20 (most favoured) to 19. Below the VM's it needs CAP_SYS_NICE or RLIMIT_NICE.
     * `:cpus`: a list or range of CPU numbers to run on. A CPU that the machine or the cpuset has not got is EINVAL.
     * `:oom_score_adj`: -1000 (never killed) to 1000 (first). Below the VM's it needs CAP_SYS_RESOURCE. It is written
@@ -302,7 +309,7 @@ defmodule Linx.Process do
 
   defp start(mode, request, options) do
     with {:ok, session} <- GenServer.start_link(__MODULE__, {mode, request, options}) do
-      await_parked(session)
+      await_parked(session, options)
       {:ok, session}
     end
   end
@@ -314,8 +321,10 @@ defmodule Linx.Process do
     do: GenServer.start_link(__MODULE__, {:spawn, {:spawn, options.request}, options})
 
   # A session that does not linger may have stopped already; its link says so.
-  defp await_parked(session) do
-    GenServer.call(session, :await_parked, @parked_timeout)
+  # A raw file is its owner's, the caller's, who must not close it before it is sent.
+  defp await_parked(session, options) do
+    timeout = if options.descriptors, do: :infinity, else: @parked_timeout
+    GenServer.call(session, :await_parked, timeout)
   catch
     :exit, _reason -> :ok
   end
@@ -323,7 +332,7 @@ defmodule Linx.Process do
   @doc """
   Runs a workload to its end and collects its output.
 
-  Takes the options of `spawn/1`, but `:owner` and `:linger`; the workload runs at once, without a checkpoint. What
+  Takes the options of `spawn/1`, but `:owner`, `:linger`, `:fds` and `:listen_fds`; the workload runs at once, without a checkpoint. What
   `:stdio` does not name is a pipe, and standard input is `/dev/null` unless there is `:input`. And:
 
     * `:input`: iodata for the standard input, which is closed after it. With `stdio: :pty` it is typed, and nothing is

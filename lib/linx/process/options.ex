@@ -6,10 +6,11 @@ defmodule Linx.Process.Options do
   import Bitwise
 
   alias Linx.Process.Credit
-  alias Linx.Process.Options.{Namespaces, Schedule, Stdio}
+  alias Linx.Process.Options.{Descriptors, Namespaces, Schedule, Stdio}
 
   @schedule Schedule.keys()
   @namespaced Namespaces.keys()
+  @descriptors Descriptors.keys()
 
   # linux/sched.h.
   @namespaces [
@@ -65,7 +66,7 @@ defmodule Linx.Process.Options do
             :auto_proceed,
             :like
           ] ++
-          @schedule ++ @namespaced
+          @schedule ++ @namespaced ++ @descriptors
   @near 0.85
 
   @default_path "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -73,6 +74,7 @@ defmodule Linx.Process.Options do
   @type t() :: %{
           request: map(),
           id: term(),
+          descriptors: {Linx.Process.Descriptors.t(), binary()} | nil,
           owner: pid() | atom(),
           linger: boolean(),
           auto_proceed: boolean(),
@@ -97,8 +99,9 @@ defmodule Linx.Process.Options do
          {:ok, parsed} <- reduce(opts, initial),
          {:ok, parsed} <- propagation(mode, parsed),
          :ok <- Namespaces.check(mode, parsed.request, namespaces()),
-         {:ok, stdio} <- Stdio.parse(parsed.stdio, parsed.pty) do
-      {:ok, finish(parsed, stdio)}
+         {:ok, stdio} <- Stdio.parse(parsed.stdio, parsed.pty),
+         {:ok, request, sources} <- Descriptors.finish(parsed.request, parsed) do
+      {:ok, finish(%{parsed | request: request}, stdio, sources)}
     end
   end
 
@@ -249,7 +252,15 @@ defmodule Linx.Process.Options do
       else: {:ok, :rlimits, parsed}
   end
 
-  defp option(key, nil) when key in @schedule or key in @namespaced, do: :default
+  defp option(key, nil) when key in @schedule or key in @namespaced or key in @descriptors,
+    do: :default
+
+  defp option(key, value) when key in @descriptors do
+    case Descriptors.parse(key, value) do
+      {:ok, parsed} -> {:ok, :session, %{key => parsed}}
+      :error -> {:error, {:"bad_#{key}", value}}
+    end
+  end
 
   defp option(key, value) when key in @schedule,
     do: checked(key, value, Schedule.parse(key, value))
@@ -316,7 +327,7 @@ defmodule Linx.Process.Options do
 
   # -- the result -----------------------------------------------------------------------------------------------------
 
-  defp finish(parsed, stdio) do
+  defp finish(parsed, stdio, sources) do
     request =
       parsed.request
       |> Map.merge(%{stdio: stdio, auto_proceed: parsed.auto_proceed, credit: Credit.initial()})
@@ -325,6 +336,7 @@ defmodule Linx.Process.Options do
     %{
       request: request,
       id: parsed[:id],
+      descriptors: sources && {sources, elem(request.fds, 0)},
       owner: parsed.owner,
       linger: parsed.linger,
       auto_proceed: parsed.auto_proceed,

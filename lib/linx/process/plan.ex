@@ -60,6 +60,9 @@ defmodule Linx.Process.Plan do
     cond do
       Keyword.has_key?(opts, :owner) -> {:error, {:bad_option, :owner}}
       Keyword.has_key?(opts, :linger) -> {:error, {:bad_option, :linger}}
+      # An enumeration comes later, and from another process than the files' owner.
+      Keyword.has_key?(opts, :fds) -> {:error, {:bad_option, :fds}}
+      Keyword.has_key?(opts, :listen_fds) -> {:error, {:bad_option, :listen_fds}}
       opts[:auto_proceed] == false -> {:error, {:bad_auto_proceed, false}}
       true -> :ok
     end

@@ -22,6 +22,7 @@ defmodule Linx.Process.Protocol do
           | {:spawned, pos_integer(), reaper :: pos_integer()}
           | {:ready, pos_integer()}
           | :running
+          | :descriptors
           | {:out, :pty | :stdout | :stderr, binary()}
           | {:written, non_neg_integer()}
           | {:answered, non_neg_integer(), errno :: non_neg_integer()}
@@ -76,6 +77,7 @@ defmodule Linx.Process.Protocol do
 
   defp event({:status, :ready, pid}) when is_integer(pid) and pid > 0, do: {:ok, {:ready, pid}}
   defp event({:status, :running}), do: {:ok, :running}
+  defp event({:status, :descriptors}), do: {:ok, :descriptors}
 
   defp event({:status, :error, errno, stage}) when is_integer(errno) and stage in @stages,
     do: {:ok, {:ended, {:error, errno, stage}, nil}}

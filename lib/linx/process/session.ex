@@ -4,7 +4,7 @@ defmodule Linx.Process.Session do
   # (Credit for what comes, Inlet for what goes).
 
   alias Linx.Native
-  alias Linx.Process.{Credit, Error, Image, Inlet, Lifecycle, Loan, Protocol, Reader}
+  alias Linx.Process.{Credit, Descriptors, Error, Image, Inlet, Lifecycle, Loan, Protocol, Reader}
   alias Linx.Process.{Subject, Tee}
 
   # terminate/2 runs inside a supervisor's shutdown time, 5 s by default.
@@ -40,6 +40,8 @@ defmodule Linx.Process.Session do
     :target,
     :credit,
     :feeder,
+    # Sources of the descriptors that the agent will ask for, and the name it listens at.
+    :descriptors,
     proceed?: false,
     # What a visitor is to do to itself to be like its target.
     orders: [],
@@ -76,6 +78,7 @@ defmodule Linx.Process.Session do
           # A cgroup that was entered holds others, who stay.
           cgroup: if(mode == :spawn, do: options.request[:cgroup]),
           target: options[:target],
+          descriptors: options[:descriptors],
           orders: Map.get(options, :orders, []),
           proceed?: options.auto_proceed and not options.request.auto_proceed,
           credit: Credit.new()
@@ -293,6 +296,9 @@ defmodule Linx.Process.Session do
       {:ok, {:answered, id, errno}} ->
         {:noreply, answered(state, id, signal_result(errno))}
 
+      {:ok, :descriptors} ->
+        send_descriptors(state)
+
       {:ok, event} ->
         happened(state, event)
 
@@ -363,6 +369,21 @@ defmodule Linx.Process.Session do
     # No library, and so no pin.
     ErlangError -> :ok
   end
+
+  # The agent listens for the descriptors that the workload gets beside 0 to 2, which this asks for once.
+  defp send_descriptors(%{descriptors: {sources, name}} = state) do
+    state = %{state | descriptors: nil}
+
+    with {:os_pid, agent} <- Port.info(state.port, :os_pid),
+         {:error, errno} <- Descriptors.send(sources, name, agent) do
+      happened(kill(state), {:ended, {:error, errno, :fds}, nil})
+    else
+      _sent_or_ended -> {:noreply, state}
+    end
+  end
+
+  defp send_descriptors(state),
+    do: happened(state, {:ended, {:error, Linx.Errno.code(:eproto), :malformed_ready}, nil})
 
   # Writing never waits: the kernel marks the processes and returns.
   defp kill_cgroup(%{cgroup: nil}), do: :ok

@@ -85,7 +85,7 @@ defmodule Linx.Process.InheritPageTest do
 
   defp rows do
     [
-      {"descriptors besides 0, 1, 2", "`:stdio`", &descriptors/2},
+      {"descriptors besides 0, 1, 2", "`:stdio`, `:fds`", &descriptors/2},
       {"signals ignored", "", &signals(&1["status"]["SigIgn"], &2)},
       {"signals blocked", "", &signals(&1["status"]["SigBlk"], &2)},
       {"umask", "`:umask`", fn probe, _ -> probe["status"]["Umask"] end},
