@@ -147,7 +147,8 @@ defmodule Linx.Integration.HungMountTest do
     # A caller that dies leaves the queue, or makes room for the next.
     {killed, others} = Enum.split(callers, 200)
     for caller <- killed, do: Process.exit(caller, :kill)
-    eventually(fn -> waiting() in 129..328 end)
+    # Those that die within the call, before anybody waits for their answer, are but four.
+    eventually(fn -> waiting() >= 160 end)
     assert waiting() <= 328
     for caller <- others, do: Process.exit(caller, :kill)
     {:ok, _} = P.stop(session, 0)

@@ -348,10 +348,13 @@ defmodule Linx.ReconcileTest do
 
   defp value_name(value), do: :"loop_of_#{value}"
 
-  defp wait_for_delay(loop, delay) do
+  # Doubling, a delay takes a dozen reports of the two to get there.
+  defp wait_for_delay(loop, delay, reports \\ 100) do
     if :sys.get_state(loop).contest.delay < delay do
+      assert reports > 0
+
       receive do
-        {:linx_reconcile, :report, _} -> wait_for_delay(loop, delay)
+        {:linx_reconcile, :report, _} -> wait_for_delay(loop, delay, reports - 1)
       after
         30_000 -> flunk("no pass")
       end
