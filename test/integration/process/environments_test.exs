@@ -3,7 +3,7 @@ defmodule Linx.Integration.Process.EnvironmentsTest do
   use ExUnit.Case, async: true
 
   alias Linx.Process, as: P
-  alias Linx.Test.{Foreign, Vm}
+  alias Linx.Test.{Foreign, Scratch, Vm}
 
   @moduletag :root
   @moduletag timeout: 300_000
@@ -39,6 +39,49 @@ defmodule Linx.Integration.Process.EnvironmentsTest do
     assert seen.ids == {{:ok, {:exited, 0}}, "1234\n4321\n4321\n", ""}
     assert seen.init == {{:ok, {:exited, 5}}, "", ""}
     assert {:error, %{stage: :execve, errno: :enoent}} = seen.missing
+  end
+
+  describe "behind a container engine's default seccomp profile" do
+    setup do
+      folder = Scratch.path("engine")
+      File.mkdir_p!(folder)
+      on_exit(fn -> File.rm_rf!(folder) end)
+      program = Path.join(folder, "engine_filter")
+      source = Path.expand("../../support/engine_filter.c", __DIR__)
+      {"", 0} = System.cmd("cc", ["-O1", "-Wall", "-o", program, source], stderr_to_stdout: true)
+      %{program: program}
+    end
+
+    # Seen failing with a clone3 that has no fall-back: stage clone, ENOSYS.
+    test "sessions work", %{program: program} do
+      works(Vm.eval([program], core()))
+    end
+
+    test "namespaces are refused by name, and the doctor tells the cause", %{program: program} do
+      code =
+        quote do
+          refused =
+            for kind <- [:user, :mount, :pid, :net, :uts, :ipc, :time] do
+              {:ok, session} =
+                Linx.Process.spawn(argv: ["/bin/true"], namespaces: [kind], auto_proceed: true)
+
+              {kind, Linx.Process.wait(session, 60_000)}
+            end
+
+          {refused, Linx.Doctor.Agent.findings()}
+        end
+
+      {refused, findings} = Vm.eval([program], code)
+
+      for {kind, answer} <- refused do
+        assert {:error, %{stage: :clone, errno: errno}} = answer
+        assert {kind, errno} in [{kind, :eperm}, {:time, :enosys}]
+      end
+
+      finding = Enum.find(findings, &(&1.item == "clone3"))
+      assert %{status: :missing, detail: "enosys", advice: advice} = finding
+      assert advice =~ "filter"
+    end
   end
 
   test "in a pid namespace with an outer /proc sessions work" do
