@@ -10,7 +10,8 @@ defmodule Linx.User do
       :ok = Linx.Process.proceed(session)
 
   A caller without CAP_SETUID and CAP_SETGID in the parent namespace may map one id, its own, and the gid only after
-  setgroups(2) is denied there. Ranges of subordinate ids need those capabilities; Linx does not run newuidmap(1).
+  setgroups(2) is denied there. Ranges of subordinate ids need those capabilities, or
+  newuidmap(1), which `setup_maps/2` runs for `:subuid`.
 
   ## Which process
 
@@ -25,7 +26,7 @@ defmodule Linx.User do
   """
 
   alias Linx.{KernelFile, Procfs}
-  alias Linx.User.Error
+  alias Linx.User.{Error, Subordinate}
 
   @typedoc "`{inside, outside, length}`: `length` ids from `inside` on stand for those from `outside` on."
   @type mapping() :: {non_neg_integer(), non_neg_integer(), pos_integer()}
@@ -108,13 +109,19 @@ defmodule Linx.User do
   Options: `:uid` and `:gid`, mappings as `set_uid_map/2` takes them, both required; `:setgroups`, `:deny` (the default)
   or `:skip` for a caller who may write a gid map without it.
 
+  `uid: :subuid` and `gid: :subgid` mean the ranges that `/etc/subuid` and `/etc/subgid` give the VM's user, by name or number,
+  one after the other. For a user who is not root the own id comes first, as 0, and newuidmap(1) and newgidmap(1) write
+  the maps; root writes them itself, and then 0 is the first subordinate id. The programs take a number: a pid that is not
+  a session's has to stay alive meanwhile.
+
   All of the input is checked before the first write. The first step that fails ends it, and what was written before
   stays: the kernel does not take a map back.
 
       :ok = Linx.User.setup_maps(session, uid: [{0, 1000, 1}], gid: [{0, 1000, 1}])
 
-  Errors: `{:bad_setup, {:missing, :uid | :gid}}`, `{:bad_setgroups, value}`, `{:bad_map, reason}`, or the
-  `%Linx.User.Error{}` of the step. Source: user_namespaces(7).
+  Errors: `{:bad_setup, {:missing, :uid | :gid}}`, `{:bad_setgroups, value}`, `{:bad_map, reason}`
+  (`{:no_subordinate_ids, file}` for a user without a line in it), `{:newuidmap | :newgidmap, :not_found | {status,
+  text}}`, or the `%Linx.User.Error{}` of the step. Source: user_namespaces(7).
   """
   @spec setup_maps(pid_target(), keyword()) ::
           :ok
@@ -123,6 +130,7 @@ defmodule Linx.User do
              | {:bad_map, term()}
              | {:bad_setgroups, term()}
              | {:bad_setup, {:missing, :uid | :gid}}
+             | {:newuidmap | :newgidmap, :not_found | {pos_integer(), String.t()}}
              | :not_ready
              | :no_process}
   def setup_maps(pid, opts) do
@@ -131,13 +139,35 @@ defmodule Linx.User do
     with {:ok, uid} <- required(opts, :uid),
          {:ok, gid} <- required(opts, :gid),
          {:ok, deny?} <- setgroups(opts[:setgroups]),
-         {:ok, _} <- render(uid),
-         {:ok, _} <- render(gid),
+         {:ok, uid} <- subordinate(uid, :subuid, :uid),
+         {:ok, gid} <- subordinate(gid, :subgid, :gid),
+         {:ok, _} <- render(mappings(uid)),
+         {:ok, _} <- render(mappings(gid)),
          :ok <- if(deny?, do: deny_setgroups(pid), else: :ok),
-         :ok <- set_uid_map(pid, uid) do
-      set_gid_map(pid, gid)
+         :ok <- write_map(pid, :uid, uid) do
+      write_map(pid, :gid, gid)
     end
   end
+
+  # The user's own ranges: root writes them as it writes any map, another user has a program write them.
+  defp subordinate(name, name, kind) do
+    with {:ok, mappings} <- Subordinate.mappings(kind) do
+      if Subordinate.root?(), do: {:ok, mappings}, else: {:ok, {:program, mappings}}
+    end
+  end
+
+  defp subordinate(mappings, _name, _kind), do: {:ok, mappings}
+
+  defp mappings({:program, mappings}), do: mappings
+  defp mappings(mappings), do: mappings
+
+  defp write_map(session, kind, {:program, mappings}) when is_pid(session) do
+    with {:ok, pid} <- Procfs.pid(session), do: write_map(pid, kind, {:program, mappings})
+  end
+
+  defp write_map(pid, kind, {:program, mappings}), do: Subordinate.run(kind, pid, mappings)
+  defp write_map(pid, :uid, mappings), do: set_uid_map(pid, mappings)
+  defp write_map(pid, :gid, mappings), do: set_gid_map(pid, mappings)
 
   @doc """
   Whether this kernel has user namespaces: whether `/proc/self/uid_map` is there.

@@ -7,6 +7,7 @@ defmodule Linx.Test.Host do
     :clone3,
     :userns,
     :netns,
+    :newuidmap,
     :nfnetlink,
     :nftables,
     :newer_nft,
@@ -56,6 +57,12 @@ defmodule Linx.Test.Host do
 
   defp probe(:netns),
     do: unless_ok(["unshare", "--net", "true"], "no network namespace may be made; run as root")
+
+  defp probe(:newuidmap) do
+    if System.find_executable("newuidmap") && System.find_executable("newgidmap"),
+      do: nil,
+      else: "no newuidmap and newgidmap; install uidmap"
+  end
 
   # QEMU's user mode knows none.
   defp probe(:nfnetlink) do
