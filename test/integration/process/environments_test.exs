@@ -14,6 +14,8 @@ defmodule Linx.Integration.Process.EnvironmentsTest do
       import Linx.Test.Session
 
       sh = fn script, opts -> run(["/bin/sh", "-c", script], opts) end
+      {:ok, listener} = :gen_tcp.listen(0, [])
+      descriptors = [listen_fds: [listener], nice: 5, cpus: [0], scheduler: :batch]
       {:ok, left} = P.spawn(argv: ["/bin/sleep", "600"], auto_proceed: true, stdio: :devnull)
       :ok = P.signal(left, 15)
       signaled = P.wait(left, 60_000)
@@ -26,6 +28,7 @@ defmodule Linx.Integration.Process.EnvironmentsTest do
         directory: sh.("pwd; umask", cwd: "/usr", umask: 0o027),
         ids: sh.("id -u; id -g; id -G", uid: 1234, gid: 4321),
         init: sh.("sleep 600 & exit 5", init: true),
+        descriptors: sh.("echo $((LISTEN_PID == $$)) $LISTEN_FDS; nice", descriptors),
         missing: run(["/nowhere"], []) |> elem(0)
       }
     end
@@ -38,6 +41,7 @@ defmodule Linx.Integration.Process.EnvironmentsTest do
     assert seen.directory == {{:ok, {:exited, 0}}, "/usr\n0027\n", ""}
     assert seen.ids == {{:ok, {:exited, 0}}, "1234\n4321\n4321\n", ""}
     assert seen.init == {{:ok, {:exited, 5}}, "", ""}
+    assert seen.descriptors == {{:ok, {:exited, 0}}, "1 1\n5\n", ""}
     assert {:error, %{stage: :execve, errno: :enoent}} = seen.missing
   end
 
