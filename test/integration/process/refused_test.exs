@@ -1,0 +1,107 @@
+defmodule Linx.Process.RefusedTest do
+  # Each system call of the agent, its children, the reaper and `enter`, refused one at a time: the session is what was
+  # promised in full, or an error that names its stage. Nothing is left, and no processor is kept busy.
+  use ExUnit.Case, async: true
+
+  alias Linx.Seccomp.Syscalls
+  alias Linx.Test.Refused
+
+  @moduletag :root
+  @moduletag :userns
+  @moduletag :x86_64
+  @moduletag timeout: 900_000
+
+  # Without these there is no report, whatever is done instead: the program does not start, or cannot speak.
+  @needed ~w(read write mmap munmap brk execve execveat exit_group arch_prctl rt_sigreturn)a
+
+  # From a trace of the five kinds; the second test holds it against a new one.
+  @calls __DIR__
+         |> Path.join("refused_calls.txt")
+         |> File.read!()
+         |> String.split()
+         |> Enum.map(&String.to_atom/1)
+  @external_resource Path.join(__DIR__, "refused_calls.txt")
+
+  @errnos [enosys: 38, eperm: 1]
+
+  setup_all do
+    program = Refused.build!()
+    on_exit(fn -> File.rm_rf!(Path.dirname(program)) end)
+    unfiltered = Refused.image!(program, "")
+
+    promised =
+      for kind <- Refused.kinds(), into: %{} do
+        {{:ok, seen}, []} = Refused.run(kind, program, unfiltered)
+        {kind, seen}
+      end
+
+    %{program: program, promised: promised}
+  end
+
+  test "each is a fall-back or an error with a stage, in every kind of session", context do
+    cases =
+      for call <- @calls,
+          {errno, code} <- @errnos,
+          kind <- Refused.kinds(),
+          do: {call, errno, code, kind}
+
+    wrong =
+      cases
+      |> Task.async_stream(&{&1, refused(&1, context)},
+        max_concurrency: 4,
+        timeout: :infinity,
+        ordered: false
+      )
+      |> Enum.flat_map(fn {:ok, {{call, errno, _code, kind}, {answer, beside}}} ->
+        case beside ++ judge(call, answer, context.promised[kind]) do
+          [] -> []
+          faults -> [{call, errno, kind, faults}]
+        end
+      end)
+
+    assert wrong |> Enum.sort() == []
+  end
+
+  defp refused({call, _errno, code, kind}, %{program: program}) do
+    number = Syscalls.to_number(call, :x86_64)
+    image = Refused.image!(program, "#{program} #{number} #{code}")
+    Refused.run(kind, program, image)
+  end
+
+  # Of those that nothing can be said without only the end is asked for.
+  defp judge(call, {:error, :hangs}, _promised), do: [{:hangs, call}]
+  defp judge(call, _answer, _promised) when call in @needed, do: []
+  defp judge(_call, {:ok, promised}, promised), do: []
+
+  defp judge(_call, {:ok, seen}, promised),
+    do:
+      for({key, value} <- seen, promised[key] != value, do: {:broken, key, value, promised[key]})
+
+  defp judge(_call, {:error, %{stage: stage, errno: errno}}, _promised)
+       when stage != :agent_died and errno != :unknown,
+       do: []
+
+  defp judge(_call, {:error, error}, _promised), do: [error]
+
+  @tag :strace
+  test "no call of a new trace is missing from the list", %{program: program} do
+    traced =
+      for kind <- Refused.kinds(), reduce: MapSet.new() do
+        traced ->
+          out = program <> "-trace-#{kind}"
+          image = Refused.image!(program, "strace -f -qq -o #{out}")
+          {{:ok, _seen}, _left} = Refused.run(kind, program, image)
+
+          names =
+            Regex.scan(~r/^\d+ +(?:<\.\.\. )?(\w+)/m, File.read!(out), capture: :all_but_first)
+
+          names
+          |> List.flatten()
+          |> Enum.map(&String.to_atom/1)
+          |> MapSet.new()
+          |> MapSet.union(traced)
+      end
+
+    assert MapSet.difference(traced, MapSet.new(@calls)) == MapSet.new()
+  end
+end
