@@ -282,7 +282,7 @@ fn change_directory(options: &Options) -> Result<(), Errno> {
 /// A directory outside the root is a way out of it (CVE-2024-21626). The inherited one is left for `/`, one that was
 /// asked for is an error.
 fn check_directory(options: &Options) -> Result<(), Errno> {
-    if is_reachable() {
+    if is_reachable()? {
         Ok(())
     } else if options.cwd.is_some() {
         Err(Errno::NOENT)
@@ -295,13 +295,39 @@ fn check_directory(options: &Options) -> Result<(), Errno> {
     unsafe_code,
     reason = "the libraries' getcwd hides the kernel's \"(unreachable)\""
 )]
-fn is_reachable() -> bool {
+fn is_reachable() -> Result<bool, Errno> {
     let mut path = [0u8; 4096];
     // SAFETY: the kernel writes at most `path.len()` bytes into `path`, which outlives the call.
     let length = unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) };
-    // Too long for the buffer is reachable all the same. A directory that was removed is ENOENT, and whatever else is
-    // refused proves nothing.
-    length < 0 && last_errno() == Errno::RANGE || length > 0 && path[0] == b'/'
+    if length >= 0 {
+        return Ok(path[0] == b'/');
+    }
+    match last_errno() {
+        // Too long for the buffer is reachable all the same.
+        Errno::RANGE => Ok(true),
+        // It was removed.
+        Errno::NOENT => Ok(false),
+        // Whatever else is refused proves nothing.
+        errno => Err(errno),
+    }
+}
+
+/// An id as getuid(2) and getgid(2) give it. They cannot fail; what refuses them answers with an errno in the place of
+/// an id.
+fn own_id(id: u32) -> Result<u32, Errno> {
+    const MOST_ERRNO: u32 = 4095;
+    match id.wrapping_neg() {
+        errno @ 1..=MOST_ERRNO => Err(Errno::from_raw_os_error(errno as i32)),
+        _ => Ok(id),
+    }
+}
+
+/// What a change to root of the user namespace may answer that nobody asked for: that it has no root.
+fn unless_asked(answer: Result<(), Errno>, asked: bool) -> Result<(), Errno> {
+    match answer {
+        Err(Errno::INVAL) if !asked => Ok(()),
+        other => other,
+    }
 }
 
 /// Changes groups, gid and uid, of the workload or of its reaper. With `keep`, capabilities outlive a change from root.
@@ -310,30 +336,30 @@ pub fn change_identity(plan: &Plan, keep: bool) -> Result<(), Fault> {
     let unmapped = |id: u32| plan.user_namespace && id == OVERFLOW_ID;
     // Whoever has no id in its user namespace becomes its root where that is mapped, as nsenter and runc do: with an
     // unmapped id the exec would lose every capability there.
-    let uid = options
-        .uid
-        .or_else(|| unmapped(process::getuid().as_raw()).then_some(0));
-    let gid = options
-        .gid
-        .or_else(|| unmapped(process::getgid().as_raw()).then_some(0));
+    let own_uid = own_id(process::getuid().as_raw()).map_err(Stage::Setuid.errno())?;
+    let own_gid = own_id(process::getgid().as_raw()).map_err(Stage::Setgid.errno())?;
+    let uid = options.uid.or(unmapped(own_uid).then_some(0));
+    let gid = options.gid.or(unmapped(own_gid).then_some(0));
     let keep = keep && options.uid.is_some();
     if keep {
         thread::set_keep_capabilities(true).map_err(Stage::CapSetThread.errno())?;
     }
-    set_groups(plan, unmapped(process::getgid().as_raw()))?;
+    set_groups(plan, unmapped(own_gid))?;
     if let Some(gid) = gid {
         let id = Gid::from_raw(gid);
-        match thread::set_thread_res_gid(id, id, id) {
-            Err(errno) if options.gid.is_some() => return Err(Stage::Setgid.errno()(errno)),
-            _ => {}
-        }
+        unless_asked(
+            thread::set_thread_res_gid(id, id, id),
+            options.gid.is_some(),
+        )
+        .map_err(Stage::Setgid.errno())?;
     }
     if let Some(uid) = uid {
         let id = Uid::from_raw(uid);
-        match thread::set_thread_res_uid(id, id, id) {
-            Err(errno) if options.uid.is_some() => return Err(Stage::Setuid.errno()(errno)),
-            _ => {}
-        }
+        unless_asked(
+            thread::set_thread_res_uid(id, id, id),
+            options.uid.is_some(),
+        )
+        .map_err(Stage::Setuid.errno())?;
     }
     if keep {
         thread::set_keep_capabilities(false).map_err(Stage::CapSetThread.errno())?;

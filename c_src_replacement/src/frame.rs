@@ -43,12 +43,17 @@ pub struct FrameReader {
 impl FrameReader {
     pub fn new(fd: OwnedFd, limit: usize) -> Result<Self, Errno> {
         prepare(fd.as_fd())?;
-        Ok(Self {
+        Ok(Self::over(fd, limit))
+    }
+
+    /// Over a descriptor that is prepared.
+    pub fn over(fd: OwnedFd, limit: usize) -> Self {
+        Self {
             fd,
             buffer: Vec::new(),
             limit,
             broken: false,
-        })
+        }
     }
 
     /// From now on frames of at most `limit` bytes.
@@ -136,14 +141,19 @@ pub struct FrameWriter {
 impl FrameWriter {
     pub fn new(fd: OwnedFd) -> Result<Self, Errno> {
         prepare(fd.as_fd())?;
-        Ok(Self {
+        Ok(Self::over(fd))
+    }
+
+    /// Over a descriptor that is prepared.
+    pub fn over(fd: OwnedFd) -> Self {
+        Self {
             fd,
             pending: Vec::new(),
             written: 0,
             closed: false,
             holding: false,
             grown: false,
-        })
+        }
     }
 
     pub fn is_idle(&self) -> bool {
@@ -224,8 +234,8 @@ impl AsFd for FrameWriter {
     }
 }
 
-/// A workload that held one of these could speak to the VM in our name.
-fn prepare(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+/// Never waits, and goes to no workload: one that held it could speak to the VM in our name.
+pub fn prepare(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     fcntl_setfd(fd, FdFlags::CLOEXEC)?;
     fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)
 }

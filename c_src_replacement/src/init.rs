@@ -75,6 +75,11 @@ pub fn split(plan: &Plan, page: &Page, socket: &OwnedFd) -> Gate {
             Err(Errno::AGAIN) | Ok(_) => {}
             Err(errno) => return Err(errno),
         }
+        // A reaper that cannot reap would end at once.
+        match wait_any(&mut 0, libc::WNOHANG) {
+            Err(Errno::CHILD) | Ok(_) => {}
+            Err(errno) => return Err(errno),
+        }
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         let reaper = getpid().as_raw_nonzero().get();

@@ -41,7 +41,7 @@ pub mod stdio;
 pub mod tree;
 pub mod wait;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -52,8 +52,19 @@ use stage::{Fault, Stage};
 
 /// The whole program. An error is one that the VM cannot be told.
 pub fn run() -> Result<(), Errno> {
-    let reader = FrameReader::new(clone::own(3), serve::MOST_REQUEST)?;
-    let writer = FrameWriter::new(clone::own(4))?;
+    let (requests, reports) = (clone::own(3), clone::own(4));
+    let (reader, writer) = match channel(&requests, &reports) {
+        Ok(()) => (
+            FrameReader::over(requests, serve::MOST_REQUEST),
+            FrameWriter::over(reports),
+        ),
+        // Without its flags the pipe still takes one frame.
+        Err(errno) => {
+            let mut writer = FrameWriter::over(reports);
+            report::error(&mut writer, Stage::Descriptors.errno()(errno));
+            return Ok(());
+        }
+    };
     match prepare() {
         Ok((devnull, children)) => serve::run(reader, writer, devnull, children),
         Err(fault) => serve::refuse(reader, writer, fault),
@@ -61,9 +72,20 @@ pub fn run() -> Result<(), Errno> {
     Ok(())
 }
 
+/// Prepares both ends of the channel to the VM.
+fn channel(requests: &OwnedFd, reports: &OwnedFd) -> Result<(), Errno> {
+    frame::prepare(requests.as_fd())?;
+    frame::prepare(reports.as_fd())
+}
+
 /// What the program changes for itself before it makes a child: /dev/null, and what becomes readable when a child ends.
 fn prepare() -> Result<(OwnedFd, OwnedFd), Fault> {
     let devnull = stdio::fill_holes().map_err(Stage::Stdio.errno())?;
+    // Whose end of file is waited for would never come where nothing can be closed.
+    let spare = devnull
+        .try_clone()
+        .map_err(|error| Stage::Descriptors.fault(error.raw_os_error().unwrap_or(libc::EMFILE)))?;
+    signals::close_owned(spare).map_err(Stage::Descriptors.errno())?;
     let children = signals::watch_children().map_err(Stage::Signals.errno())?;
     // The image has no name of its own: it is a descriptor of the VM's. A refusal changes what ps shows.
     let _ = rustix::thread::set_name(c"linx_process");

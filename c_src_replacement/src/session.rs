@@ -21,7 +21,7 @@ use crate::seccomp::MAX_FILTER;
 use crate::stage::{Fault, Stage};
 use crate::start::Started;
 use crate::stdio::Plumbing;
-use crate::wait::{self, Dead, Ended};
+use crate::wait::{self, Dead, Ended, Outcome};
 
 /// A filter is the largest thing that a command carries.
 const MOST_COMMAND: usize = 256 * 1024;
@@ -177,14 +177,14 @@ impl Session {
         // Some may have come with the request.
         self.commands();
         let ended = loop {
+            if self.writer.is_closed() {
+                return self.vanish();
+            }
             let ready = match self.wait() {
                 Ok(ready) => ready,
                 Err(errno) => return self.abandon(Stage::Poll.errno()(errno)),
             };
             if ready.control && !self.control() {
-                return self.vanish();
-            }
-            if self.writer.is_closed() {
                 return self.vanish();
             }
             if !self.writer.is_holding() {
@@ -596,7 +596,12 @@ impl Session {
         if let Some(fault) = fault {
             return report::error(&mut self.writer, fault);
         }
-        let outcome = match self.page.workload_status() {
+        let status = self.page.workload_status();
+        if self.init && status.is_none() && matches!(ended.outcome, Outcome::Exited(_)) {
+            // The reaper gave up without having seen the end of the workload.
+            return report::error(&mut self.writer, Stage::Wait.fault(libc::ECHILD));
+        }
+        let outcome = match status {
             Some(status) if self.init => wait::outcome_of(status),
             _ => ended.outcome,
         };

@@ -161,6 +161,14 @@ fn close_on_exec(number: i32) -> i32 {
     unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }
 }
 
+/// Closes it, and says whether it did.
+pub fn close_owned(fd: OwnedFd) -> Result<(), Errno> {
+    match close(std::os::fd::IntoRawFd::into_raw_fd(fd)) {
+        -1 => Err(last_errno()),
+        _ => Ok(()),
+    }
+}
+
 #[expect(unsafe_code, reason = "a descriptor by number")]
 fn close(number: i32) -> i32 {
     // SAFETY: called in a child on its way to exec, which uses none of the descriptors that it closes.
