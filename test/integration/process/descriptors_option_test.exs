@@ -87,6 +87,15 @@ defmodule Linx.Process.DescriptorsOptionTest do
     end
   end
 
+  test "no LISTEN_* of the given environment stays" do
+    {:ok, listener} = :gen_tcp.listen(0, [])
+    env = ["A=1", "LISTEN_PID=1", "LISTEN_FDS=9", "LISTEN_FDNAMES=x"]
+    script = "grep -z -c ^LISTEN_ /proc/$$/environ; grep -z -c ^A= /proc/$$/environ"
+
+    assert {{:ok, {:exited, 0}}, "3\n1\n", ""} =
+             run(["/bin/sh", "-c", script], env: {:clean, env}, listen_fds: [listener])
+  end
+
   describe "fds" do
     @tag :tmp_dir
     test "the numbers that were asked for, in any order, and no other", %{tmp_dir: dir} do
@@ -192,14 +201,14 @@ defmodule Linx.Process.DescriptorsOptionTest do
       {:ok, udp} = :gen_udp.open(0)
       {:ok, source} = Linx.Process.Descriptors.source(udp)
 
-      # This VM listens, not the process with the number of its parent.
-      assert Linx.Process.Descriptors.send([source], name, 1) == {:error, 1}
+      # This VM listens, not the process that is named.
+      own = String.to_integer(System.pid())
+      assert Linx.Process.Descriptors.send([source], name, own + 1) == {:error, 1}
       {:ok, peer} = :socket.accept(listener, 60_000)
       assert :socket.recv(peer, 0, 60_000) == {:error, :closed}
 
       # One that closes meanwhile is not sent either.
       :gen_udp.close(udp)
-      own = String.to_integer(System.pid())
       assert Linx.Process.Descriptors.send([source], name, own) == {:error, 9}
       {:ok, peer} = :socket.accept(listener, 60_000)
       assert :socket.recv(peer, 0, 60_000) == {:error, :closed}
