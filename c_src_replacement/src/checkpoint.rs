@@ -146,6 +146,8 @@ pub enum ChildMessage {
     Parked(Option<i32>),
     /// From a reaper: the pidfd of the workload.
     Workload(OwnedFd),
+    /// No message of a child's: somebody else has its socket.
+    Unknown,
     Nothing,
     /// The child's end is closed: it has executed the workload, or it is dead.
     Closed,
@@ -179,7 +181,8 @@ pub fn recv_child_message(socket: BorrowedFd<'_>) -> ChildMessage {
     match (bytes, byte, descriptor) {
         (1, [PARKED], _) => ChildMessage::Parked(sender),
         (1, [WORKLOAD], Some(pidfd)) => ChildMessage::Workload(pidfd),
-        _ => ChildMessage::Closed,
+        (0, ..) => ChildMessage::Closed,
+        _ => ChildMessage::Unknown,
     }
 }
 

@@ -218,10 +218,13 @@ fn filter(workload: i32) -> Vec<Insn> {
 
 fn reap(page: &Page, workload: i32) -> ! {
     let mut flags = libc::WNOHANG;
+    let mut has_ended = false;
     loop {
         let mut status = 0;
         match wait_any(&mut status, flags) {
-            Ok(pid) if pid == workload => {
+            // Once: an orphan may get the number after it.
+            Ok(pid) if pid == workload && !has_ended => {
+                has_ended = true;
                 page.workload_status.store(status, Ordering::Relaxed);
                 page.workload_ended.store(1, Ordering::Release);
                 // The end of a pid namespace's first process is that of all others. Elsewhere they would become

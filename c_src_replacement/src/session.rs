@@ -205,6 +205,9 @@ impl Session {
             {
                 return self.abandon(Stage::Wait.errno()(errno));
             }
+            if self.workload.dead && !self.dead {
+                self.continue_reaper();
+            }
             if let Some(ended) = self.ended {
                 if !self.spares_descendants() {
                     break ended;
@@ -486,7 +489,9 @@ impl Session {
                 self.workload.pidfd = Some(pidfd);
                 self.parked();
             }
-            ChildMessage::Workload(_) => self.condemn(Stage::ReadyFrame.fault(libc::EPROTO)),
+            ChildMessage::Workload(_) | ChildMessage::Unknown => {
+                self.condemn(Stage::ReadyFrame.fault(libc::EPROTO));
+            }
             ChildMessage::Parked(_) if self.was_parked => {
                 self.condemn(Stage::ReadyFrame.fault(libc::EPROTO));
             }

@@ -168,5 +168,45 @@ identity = ["mix", "test", "test/integration/process/identity_test.exs"]
     replace: "    let refusal = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;",
     with: "    let refusal = libc::SECCOMP_RET_ALLOW;",
     run: hostile
+  },
+  %{
+    name: "reaper-stopped",
+    promise: "A workload that stops its reaper and ends has its own status.",
+    file: "c_src_replacement/src/session.rs",
+    replace: "            if self.workload.dead && !self.dead {",
+    with: "            if false {",
+    run: reaper
+  },
+  %{
+    name: "reaper-killed-by-visitor",
+    promise: "A visitor that kills its reaper and refuses to die with it ends with its session.",
+    file: "c_src_replacement/src/session/ending.rs",
+    replace: "        let orphan = self.kill_orphan();",
+    with: "        let orphan = self.workload.pidfd.as_ref().map_or(Ok(()), |_| Ok(()));",
+    run: reaper
+  },
+  %{
+    name: "status-of-successor",
+    promise: "The status is the workload's, not that of an orphan which has its number later.",
+    file: init,
+    replace: "Ok(pid) if pid == workload && !has_ended => {",
+    with: "Ok(pid) if pid == workload || has_ended && pid == workload => {",
+    run: reaper
+  },
+  %{
+    name: "message-unknown",
+    promise: "What is no message of a child's ends its session.",
+    file: "c_src_replacement/src/checkpoint.rs",
+    replace: "        _ => ChildMessage::Unknown,",
+    with: "        _ => ChildMessage::Closed,",
+    run: reaper
+  },
+  %{
+    name: "pin-of-successor",
+    promise: "A session with a reaper pins its workload, not whoever got the number after it.",
+    file: "lib/linx/process/session.ex",
+    replace: "pin: if(errno != 3, do: pin)}",
+    with: "pin: if(errno >= 0, do: pin)}",
+    run: ["mix", "test", "test/integration/process/fake_agent_test.exs"]
   }
 ]

@@ -3,9 +3,12 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::{Phase, Session, drain_signals};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+
+use super::{Phase, Session, drain_signals, timespec};
 use crate::kill::{self, Left};
-use crate::poll::pause;
+use crate::poll::{pause, poll};
 use crate::report;
 use crate::serve::linger;
 use crate::stage::{Fault, Stage};
@@ -57,6 +60,35 @@ impl Session {
         kill::kill_descendants(Some(self.pid));
     }
 
+    /// The workload has ended, and its reaper is to see that, whoever stopped it: a workload of root's can.
+    pub(super) fn continue_reaper(&self) {
+        // ESRCH: dead already. EPERM: the deadline reports it.
+        let _ = kill::signal_child(self.pidfd.as_fd(), self.pid, libc::SIGCONT);
+    }
+
+    /// Kills a workload whose reaper ended before it. It may have refused the parent-death signal, and in a pid namespace
+    /// of others it is that namespace's now, where no sweep finds it.
+    fn kill_orphan(&self) -> Result<(), Left> {
+        let Some(pidfd) = &self.workload.pidfd else {
+            return Ok(());
+        };
+        let left = |errno| Left {
+            errno,
+            pids: self.workload.pid.into_iter().collect(),
+            hopeless: errno == Errno::PERM,
+        };
+        match kill::signal(pidfd.as_fd(), libc::SIGKILL) {
+            Ok(()) => {}
+            Err(Errno::SRCH) => return Ok(()),
+            Err(errno) => return Err(left(errno)),
+        }
+        let patience = timespec(PATIENCE);
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&patience)) {
+            Ok(0) => Err(left(Errno::TIMEDOUT)),
+            _ => Ok(()),
+        }
+    }
+
     /// A stop gives what the workload leaves behind the rest of its grace.
     pub(super) fn is_in_grace(&self) -> bool {
         self.grace.is_some_and(|until| Instant::now() < until)
@@ -86,7 +118,8 @@ impl Session {
     /// The workload has ended: its descendants too, then what it said, then the report.
     pub(super) fn end(mut self, ended: Ended) {
         self.kill_cgroup();
-        let swept = kill::sweep(PATIENCE);
+        let orphan = self.kill_orphan();
+        let swept = kill::sweep(PATIENCE).and(orphan);
         self.writer.flush();
         if self.phase == Phase::Running {
             self.outputs.drain(&mut self.writer);

@@ -36,6 +36,8 @@ defmodule Linx.Process.Session do
     :stdin?,
     :cgroup,
     :pin,
+    # Of a workload behind a reaper: what has its number, until the agent says that the workload has it still.
+    :proof,
     # enter/2 of a session: its workload's pin, until it is known to have been the process that was entered.
     :target,
     :credit,
@@ -293,6 +295,9 @@ defmodule Linx.Process.Session do
       {:ok, {:written, count}} ->
         {:noreply, pour(%{state | inlet: Inlet.done(state.inlet, count)})}
 
+      {:ok, {:answered, id, errno}} when is_tuple(state.proof) and id == elem(state.proof, 0) ->
+        proven(state, errno)
+
       {:ok, {:answered, id, errno}} ->
         {:noreply, answered(state, id, signal_result(errno))}
 
@@ -391,6 +396,13 @@ defmodule Linx.Process.Session do
   defp kill_cgroup(%{cgroup: path}),
     do: Native.kernel_file_write(Path.join(path, "cgroup.kill"), @cgroup2, "1")
 
+  # What comes before the answer waits for it; after the end there is none, and no pin either.
+  defp happened(%{proof: {_id, _pin, late}} = state, {:ended, _outcome, _usage} = event),
+    do: replay(%{state | proof: nil}, [event | late])
+
+  defp happened(%{proof: {id, pin, late}} = state, event),
+    do: {:noreply, %{state | proof: {id, pin, [event | late]}}}
+
   defp happened(state, event) do
     {life, effects} = Lifecycle.event(state.life, event)
 
@@ -410,9 +422,22 @@ defmodule Linx.Process.Session do
     end
   end
 
-  # The port program has not reaped the process yet, so the number is still its own.
-  defp pin(state, {:spawned, pid, _reaper}), do: pin(state, {:spawned, pid})
+  # Its reaper may have reaped it, and the number be another's: the agent, which has its descriptor, is asked after the pin
+  # was taken.
+  defp pin(state, {:spawned, pid, _reaper}) do
+    case pin(state, {:spawned, pid}) do
+      %{pin: nil} = state ->
+        state
 
+      %{pin: pin, next_id: id} = state ->
+        to_agent(
+          %{state | pin: nil, proof: {id, pin, []}, next_id: id + 1},
+          {:signal, id, 0, :workload}
+        )
+    end
+  end
+
+  # The port program has not reaped the process yet, so the number is still its own.
   defp pin(state, {:spawned, pid}) do
     case Native.pid_pin(pid) do
       {:ok, pin} -> %{state | pin: pin}
@@ -424,6 +449,22 @@ defmodule Linx.Process.Session do
   end
 
   defp pin(state, _event), do: state
+
+  # ESRCH: the workload is reaped.
+  defp proven(%{proof: {_id, pin, late}} = state, errno),
+    do: replay(%{state | proof: nil, pin: if(errno != 3, do: pin)}, late)
+
+  # Newest first.
+  defp replay(state, late) do
+    late
+    |> Enum.reverse()
+    |> Enum.reduce_while({:noreply, state}, fn event, {:noreply, state} ->
+      case happened(state, event) do
+        {:noreply, state} -> {:cont, {:noreply, state}}
+        stop -> {:halt, stop}
+      end
+    end)
+  end
 
   # The process that was entered had the number of the target's workload, which lives: so it was that workload.
   defp check_target(%{target: target} = state, {:ready, _pid}) when target != nil do

@@ -41,6 +41,59 @@ defmodule Linx.Process.FakeAgentTest do
              P.info(session)
   end
 
+  describe "a workload behind a reaper" do
+    # A process that lives as long as the test, as whoever has a number that was the workload's.
+    defp bystander do
+      port = Port.open({:spawn_executable, System.find_executable("cat")}, [:binary])
+      {:os_pid, pid} = Port.info(port, :os_pid)
+      pid
+    end
+
+    defp story(pid, answer) do
+      [
+        frame({:status, :spawned, pid, 12_345_678}),
+        frame({:status, :ready, 2}),
+        frame({:status, :running})
+      ] ++ answer
+    end
+
+    # The first signal of a session has the number 1.
+    test "is pinned when the agent says that it is there", %{tmp_dir: dir} do
+      {:ok, session} = session(dir, story(bystander(), [frame({:signaled, 1, 0})]))
+      assert_receive {:linx_process, :running}
+      assert {:ok, _pin} = P.pin(session)
+      GenServer.stop(session)
+    end
+
+    test "is not whoever has its number after its end", %{tmp_dir: dir} do
+      {:ok, session} = session(dir, story(bystander(), [frame({:signaled, 1, 3})]))
+      assert_receive {:linx_process, :running}
+      assert P.pin(session) == {:error, :not_ready}
+      GenServer.stop(session)
+    end
+
+    test "is nobody before the answer", %{tmp_dir: dir} do
+      {:ok, session} = session(dir, story(bystander(), []))
+      until(fn -> match?({:ok, %{stage: :spawned}}, P.info(session)) end)
+      assert P.pin(session) == {:error, :not_ready}
+      refute_received {:linx_process, :ready, _pid}
+      GenServer.stop(session)
+    end
+
+    test "has all its events, in order, also when it ends before the answer", %{tmp_dir: dir} do
+      ended = frame({:status, :exited, 3, {1, 2, 3, 4, 5, 6, 7, 8, 9}})
+      pid = bystander()
+      {:ok, session} = session(dir, story(pid, [frame({:out, :stdout, "late"}), ended]))
+      assert P.wait(session, 60_000) == {:ok, {:exited, 3}}
+
+      assert {:messages, messages} = Process.info(self(), :messages)
+
+      assert for({:linx_process, what, _} <- messages, do: what) == [:ready, :stdout, :exited]
+      assert_received {:linx_process, :ready, ^pid}
+      assert_received {:linx_process, :running}
+    end
+  end
+
   test "what follows the end is not heard", %{tmp_dir: dir} do
     ended = frame({:status, :signaled, 9, {0, 0, 0, 0, 0, 0, 0, 0, 0}})
     {:ok, session} = session(dir, [ended, ended, frame({:status, :running}), "garbage"])

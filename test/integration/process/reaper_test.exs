@@ -125,6 +125,99 @@ defmodule Linx.Process.ReaperTest do
     end
   end
 
+  describe "a workload of root's that" do
+    defp shell(script, opts),
+      do: [argv: ["/bin/sh", "-c", script], stdio: :pipe, init: true] ++ opts
+
+    test "stops its reaper and ends has its own status" do
+      {session, _pid} = running(shell("kill -STOP $PPID; exit 7", []))
+      assert P.wait(session, 60_000) == {:ok, {:exited, 7}}
+    end
+
+    test "stops its reaper when it is asked to end has its own status" do
+      script = "trap 'kill -STOP $PPID; exit 7' TERM; echo up; while :; do sleep 0.05; done"
+      {session, _pid} = running(shell(script, []))
+      output_until(:stdout, "up")
+      assert P.stop(session, :infinity) == {:ok, {:exited, 7}}
+    end
+
+    # The wait for the workload's end spins, bounded by the grace's own end: that of the session.
+    test "leaves one that stops the reaper after its end, in the grace" do
+      script = """
+      main=$$; reaper=$PPID
+      (trap 'while kill -0 $main 2>/dev/null; do :; done; kill -STOP $reaper; exit' TERM
+       while :; do sleep 0.05; done) &
+      trap 'exit 7' TERM
+      echo up
+      while :; do sleep 0.05; done
+      """
+
+      {session, _pid} = running(shell(script, []))
+      output_until(:stdout, "up")
+      assert P.stop(session, 50_000) == {:ok, {:exited, 7}}
+      assert {:ok, %{left: []}} = P.info(session)
+    end
+
+    defp visitor(script) do
+      {target, _pid} = running(sleeper(namespaces: [:pid, :uts]))
+      opts = [argv: ["/usr/bin/python3", "-c", script], stdio: :pipe, init: true]
+      {:ok, visitor} = P.enter(target, [auto_proceed: true] ++ opts)
+      assert_receive {:linx_process, :ready, _pid}
+      assert_receive {:linx_process, :running}
+      visitor
+    end
+
+    test "visits, kills its reaper and refuses to die with it ends with the session" do
+      session =
+        visitor("""
+        import ctypes, os, time
+        ctypes.CDLL(None).prctl(1, 0)
+        os.kill(os.getppid(), 9)
+        time.sleep(60)
+        """)
+
+      {:ok, pid} = P.host_pid(session)
+      assert {:ok, {:signaled, 9}} = P.wait(session, 60_000)
+      refute alive?(pid)
+    end
+
+    # Its number goes to an orphan, which the reaper reaps as well.
+    test "ends before another with its number has its own status" do
+      session =
+        visitor("""
+        import os, signal, time
+        main, reaper = os.getpid(), os.getppid()
+        def successor(*_):
+            signal.alarm(20)
+            while True:
+                try:
+                    os.kill(main, 0)
+                except ProcessLookupError:
+                    break
+            while True:
+                with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+                    last.write(str(main - 1))
+                pid = os.fork()
+                if pid == 0:
+                    while os.getpid() == main and os.getppid() != reaper:
+                        pass
+                    os._exit(9)
+                if pid == main:
+                    os._exit(0)
+                os.waitpid(pid, 0)
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, successor)
+        else:
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+            print("up", flush=True)
+        time.sleep(60)
+        """)
+
+      output_until(:stdout, "up")
+      assert P.stop(session, 50_000) == {:ok, {:exited, 7}}
+    end
+  end
+
   # Who traces a parked child has its socket. A VM without privileges cannot hide it before the maps are written.
   describe "messages on the socket of a parked child, from somebody else" do
     # Takes the child's only socket, and sends each message, with a descriptor of the sender where it says so.
@@ -146,7 +239,7 @@ defmodule Linx.Process.ReaperTest do
     """
 
     for init <- [false, true],
-        {name, kinds} <- [parked: ["1"], workload: ["2"], both: ["2", "1"]] do
+        {name, kinds} <- [parked: ["1"], workload: ["2"], both: ["2", "1"], unknown: ["9"]] do
       test "#{name}: end the session and name nobody else (init: #{init})" do
         opts = [argv: ["/bin/sleep", "300"], stdio: :devnull, init: unquote(init)]
         {session, pid} = parked(opts)
