@@ -154,14 +154,6 @@ identity = ["mix", "test", "test/integration/process/identity_test.exs"]
     run: limits
   },
   %{
-    name: "abort-without-memory",
-    promise: "A child without memory ends itself and signals nobody.",
-    file: "c_src_replacement/src/last_words.rs",
-    replace: "    end_child(Stage::Rlimit.fault(libc::ENOMEM));\n",
-    with: "",
-    run: limits
-  },
-  %{
     name: "reaper-traced",
     promise: "A reaper that is traced with every capability makes no system call for its tracer.",
     file: init,

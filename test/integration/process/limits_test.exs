@@ -87,15 +87,16 @@ defmodule Linx.Process.LimitsTest do
     end
   end
 
-  for init <- [false, true] do
-    test "nor does the end of a child whose filter allows no end (init: #{init})" do
+  # Killed by the filter, or refused its end by it.
+  for init <- [false, true], default <- [:kill_process, {:errno, :eperm}] do
+    test "nor does the end of a child whose filter allows none (init: #{init}, #{inspect(default)})" do
       target = target()
       opts = [argv: ["/nonexistent"], stdio: :devnull, init: unquote(init)]
       {:ok, session} = P.enter(target, opts)
       assert_receive {:linx_process, :ready, _pid}
       other = bystander(target, session)
 
-      {:ok, filter} = Seccomp.allow_list([:tkill])
+      {:ok, filter} = Seccomp.allow_list([:tkill], default: unquote(default))
 
       :ok = Seccomp.install(session, filter)
       :ok = P.proceed(session)
