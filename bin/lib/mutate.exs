@@ -26,7 +26,7 @@ defmodule Mutate do
     unique!(mutations)
 
     if options[:list] do
-      Enum.each(mutations, &IO.puts("#{&1.area}/#{&1.name}: #{state(&1, File.cwd!())}"))
+      Enum.each(mutations, &IO.puts("#{&1.area}/#{&1.name}: #{inspect(state(&1, File.cwd!()))}"))
       if Enum.any?(mutations, &(state(&1, File.cwd!()) != :applies)), do: System.halt(1)
     else
       if not in_worktree(&run(mutations, &1, options)), do: System.halt(1)

@@ -11,7 +11,7 @@
     name: "sigpipe-ignored",
     promise: "Every signal of the workload has its default disposition.",
     file: "c_src_replacement/src/signals.rs",
-    replace: "    set_default(libc::SIGPIPE);\n",
+    replace: "    set_default(libc::SIGPIPE)?;\n",
     with: "",
     run: ["mix", "test", "test/integration/process/inherit_test.exs"]
   },
