@@ -8,14 +8,6 @@ ends = ["mix", "test", "test/integration/process/ends_test.exs"]
 
 [
   %{
-    name: "ends-stop-before-kill",
-    promise: "A tree is stopped before it is killed, so that a bomb does not outrun the sweep.",
-    file: kill,
-    replace: "let _ = member.signal(libc::SIGSTOP);",
-    with: "",
-    run: bombs
-  },
-  %{
     name: "ends-whole-tree",
     promise: "The sweep looks for the children of children.",
     file: tree,
