@@ -114,7 +114,7 @@ like = ["mix", "test", "test/integration/process/like_test.exs"]
     name: "visitor-kills-cgroup",
     promise: "A visitor's end leaves the cgroup that it was put in alone.",
     file: "c_src_replacement/src/start.rs",
-    replace: "cgroup.filter(|_| target.is_none())",
+    replace: "cgroup.filter(|_| !entered)",
     with: "cgroup.filter(|_| true)",
     run: entered
   },
