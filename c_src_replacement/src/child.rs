@@ -189,8 +189,9 @@ fn become_workload(
         }
         process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(Stage::Clone.errno())?;
+        // Where nobody is left to read it this report does no harm.
         if checkpoint::is_abandoned(socket) || gate.is_some_and(Gate::is_abandoned) {
-            leave(0);
+            return Err(Stage::ExecOutcome.fault(libc::EIO));
         }
         orders.filters.install(cookie)?;
         Ok(cookie)

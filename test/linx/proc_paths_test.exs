@@ -94,6 +94,8 @@ defmodule Linx.ProcPathsTest do
       for call <- ~w(System.pid :os.getpid), File.read!(file) =~ call <> "(", do: call
     end
 
-    assert found(sources(["lib/linx/**/*.ex"]), pids) == []
+    # The peer of a socket is compared with it (SO_PEERCRED), which is a number of the VM's own pid namespace.
+    compared = ["lib/linx/process/options/descriptors.ex"]
+    assert found(sources(["lib/linx/**/*.ex"]) -- compared, pids) == []
   end
 end

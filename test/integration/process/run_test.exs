@@ -209,7 +209,9 @@ defmodule Linx.Process.RunTest do
       mark = "LINX_RUN=#{System.unique_integer([:positive])}"
       task = Task.async(fn -> P.run(argv: ["/bin/sleep", "100"], env: {:clean, [mark]}) end)
       until(fn -> with_environment(mark) != [] end)
-      [session] = for pid <- Process.list(), linx?(pid), env(pid, mark), do: pid
+      sessions = fn -> for pid <- Process.list(), linx?(pid), env(pid, mark), do: pid end
+      until(fn -> length(sessions.()) == 1 end)
+      [session] = sessions.()
       Process.exit(session, :kill)
       assert Task.await(task, 60_000) == {:error, :no_process}
       until(fn -> with_environment(mark) == [] end)
