@@ -89,7 +89,7 @@ fetch_from_testing() {
 unpack_from_testing() {
   local prefix=$1 subfolder=$2
   shift 2
-  if ! command -v patchelf >/dev/null; then
+  if ! patchelf_runs; then
     if [ "${architecture:-$(dpkg --print-architecture)}" = "$(dpkg --print-architecture)" ]; then
       set -- "$@" patchelf libstdc++6 libgcc-s1
     else
@@ -101,14 +101,18 @@ unpack_from_testing() {
   relocate "$prefix" "$subfolder"
 }
 
+# One on PATH may have been unpacked for another libc than the machine's.
+patchelf_runs() { patchelf --version >/dev/null 2>&1; }
+
 # An RPATH, not a RUNPATH: libraries that a NIF loads must be found through it as well.
 relocate() {
   local prefix=$1 subfolder=$2 triplet loader file patchelf=(patchelf)
   triplet=$(basename "$(dirname "$(find "$prefix.new/usr/lib" -maxdepth 2 -name 'libc.so.6' | head -n 1)")")
   loader=$(basename "$(find "$prefix.new/usr/lib/$triplet" -maxdepth 1 -name 'ld-linux*' | head -n 1)")
   # One that was unpacked with the rest runs on the libc it came with.
-  command -v patchelf >/dev/null ||
+  patchelf_runs ||
     patchelf=("$prefix.new/usr/lib/$triplet/$loader" --library-path "$prefix.new/usr/lib/$triplet" "$prefix.new/usr/bin/patchelf")
+  "${patchelf[@]}" --version >/dev/null || die "patchelf does not run, so nothing can be made to run on its own libc"
   find "$prefix.new/$subfolder" -type f -perm -u+x | while read -r file; do
     if "${patchelf[@]}" --print-interpreter "$file" >/dev/null 2>&1; then
       "${patchelf[@]}" --set-interpreter "$prefix/usr/lib/$triplet/$loader" --force-rpath \
