@@ -206,6 +206,7 @@ defmodule Linx.Process.ReaperTest do
                     os._exit(0)
                 os.waitpid(pid, 0)
         if os.fork() == 0:
+            os.setsid()  # A session of that number would keep it.
             signal.signal(signal.SIGTERM, successor)
         else:
             signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
