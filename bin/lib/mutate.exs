@@ -74,7 +74,7 @@ defmodule Mutate do
 
   defp run(mutations, tree, options) do
     build!(tree)
-    if options[:baseline], do: baseline!(mutations, tree)
+    if Keyword.get(options, :baseline, true), do: baseline!(mutations, tree)
 
     results =
       for mutation <- mutations do
