@@ -132,7 +132,7 @@ fn commands() -> Vec<Vec<u8>> {
         atom(&mut out, name);
         all.push(out);
     }
-    for name in ["signal", "credit", "drop_bounding", "set_ambient"] {
+    for name in ["grace", "credit", "drop_bounding", "set_ambient"] {
         let mut out = vec![131, 104, 2];
         atom(&mut out, name);
         out.extend([97, 9]);
@@ -148,6 +148,13 @@ fn commands() -> Vec<Vec<u8>> {
     atom(&mut out, "set_thread_sets");
     out.extend([97, 1, 98, 0, 0, 1, 0, 110, 6, 0, 255, 255, 255, 255, 255, 1]);
     all.push(out);
+    for recipient in ["workload", "group", "tree"] {
+        let mut out = vec![131, 104, 4];
+        atom(&mut out, "signal");
+        out.extend([97, 1, 97, 15]);
+        atom(&mut out, recipient);
+        all.push(out);
+    }
     let mut out = vec![131, 104, 5];
     atom(&mut out, "winsize");
     out.extend([97, 24, 97, 80, 97, 0, 97, 0]);
