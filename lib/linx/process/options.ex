@@ -64,7 +64,7 @@ defmodule Linx.Process.Options do
             :id,
             :linger,
             :auto_proceed,
-            :like
+            :orphan_policy
           ] ++
           @schedule ++ @namespaced ++ @descriptors
   @near 0.85

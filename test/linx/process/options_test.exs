@@ -44,10 +44,14 @@ defmodule Linx.Process.OptionsTest do
           oom_score: :oom_score_adj,
           stdoi: :stdio,
           schedular: :scheduler,
-          hostnmae: :hostname
+          hostnmae: :hostname,
+          orphan_polcy: :orphan_policy
         ] do
       assert refused([{typo, 1}]) == {:bad_option, {typo, did_you_mean: option}}
     end
+
+    # An option of enter/2 only, which spawn/1 does not suggest.
+    assert refused(like: :target) == {:bad_option, :like}
   end
 
   test "priorities and processors" do
