@@ -238,7 +238,7 @@ defmodule Linx.Process do
 
   `target` is a host pid, or a session, which cannot be mistaken for another process that got its number.
 
-  Takes the options of `spawn/1`, where `:namespaces` lists the kinds to join and defaults to all. Kinds that target and
+  Takes the options of `spawn/1` but `:join`, `:hostname`, `:time_offsets` and `:propagation`, where `:namespaces` lists the kinds to join and defaults to all. Kinds that target and
   VM share are skipped. Without `:uid` the process becomes root of a user namespace that it joins, if that has one.
 
   `like: :target` gives the process what the target has, as `docker exec` does, each overridden by the option of its own:
@@ -481,7 +481,7 @@ defmodule Linx.Process do
 
   Signals before `:running` are kept and sent then, in order. After the end `{:error, :no_process}`. A refusal is an
   error of the stage `:signal`: `:eperm` for a workload that became another user, and `:etimedout` after 5 seconds for an
-  agent that somebody stopped. `:ok` does not say that the signal did anything: pid 1 of a pid namespace ignores those
+  agent that somebody stopped. `{:bad_signal, signal}` and `{:bad_option, opts}` are wrong arguments. `:ok` does not say that the signal did anything: pid 1 of a pid namespace ignores those
   that it has no handler for (see `:init` of `spawn/1`), SIGKILL and SIGSTOP excepted.
 
   Sources: pidfd_send_signal(2), kill(2), signal(7).
@@ -511,7 +511,7 @@ defmodule Linx.Process do
   them. Its errno is `:eperm` where they became another user's: then the grace is not waited for.
   """
   @spec stop(t(), timeout(), signal: pos_integer() | atom()) ::
-          {:ok, outcome()} | {:error, Error.t() | :no_process | {:bad_signal, term()}}
+          {:ok, outcome()} | {:error, Error.t() | :no_process | {:bad_signal | :bad_option, term()}}
   def stop(session, grace \\ 5_000, opts \\ [])
       when grace == :infinity or grace in 0..0xFFFFFFFF do
     with {:ok, signal} <- stop_signal(opts), do: call(session, {:stop, grace, signal})
