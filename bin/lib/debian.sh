@@ -113,7 +113,8 @@ relocate() {
   patchelf_runs ||
     patchelf=("$prefix.new/usr/lib/$triplet/$loader" --library-path "$prefix.new/usr/lib/$triplet" "$prefix.new/usr/bin/patchelf")
   "${patchelf[@]}" --version >/dev/null || die "patchelf does not run, so nothing can be made to run on its own libc"
-  find "$prefix.new/$subfolder" -type f -perm -u+x | while read -r file; do
+  # Not the program that does it, which would be changed while it runs.
+  find "$prefix.new/$subfolder" -type f -perm -u+x ! -name patchelf | while read -r file; do
     if "${patchelf[@]}" --print-interpreter "$file" >/dev/null 2>&1; then
       "${patchelf[@]}" --set-interpreter "$prefix/usr/lib/$triplet/$loader" --force-rpath \
         --set-rpath "$prefix/usr/lib/$triplet" "$file"

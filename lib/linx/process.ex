@@ -314,11 +314,16 @@ defmodule Linx.Process do
     end
   end
 
-  # A session of checked options, without waiting for its checkpoint: for Linx.Process.Reader.
+  # A session of checked options, for Linx.Process.Reader: without waiting for its checkpoint, unless what it joins is to
+  # be checked there.
   @doc false
   @spec launch(Options.t()) :: {:ok, t()} | {:error, term()}
-  def launch(options),
-    do: GenServer.start_link(__MODULE__, {:spawn, {:spawn, options.request}, options})
+  def launch(options) do
+    case options.request do
+      %{join: {target, kinds}} when is_pid(target) -> spawn_beside(target, kinds, options)
+      request -> GenServer.start_link(__MODULE__, {:spawn, {:spawn, request}, options})
+    end
+  end
 
   # A session that does not linger may have stopped already; its link says so.
   # A raw file is its owner's, the caller's, who must not close it before it is sent.
@@ -511,7 +516,8 @@ defmodule Linx.Process do
   them. Its errno is `:eperm` where they became another user's: then the grace is not waited for.
   """
   @spec stop(t(), timeout(), signal: pos_integer() | atom()) ::
-          {:ok, outcome()} | {:error, Error.t() | :no_process | {:bad_signal | :bad_option, term()}}
+          {:ok, outcome()}
+          | {:error, Error.t() | :no_process | {:bad_signal | :bad_option, term()}}
   def stop(session, grace \\ 5_000, opts \\ [])
       when grace == :infinity or grace in 0..0xFFFFFFFF do
     with {:ok, signal} <- stop_signal(opts), do: call(session, {:stop, grace, signal})

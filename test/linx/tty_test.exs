@@ -71,7 +71,7 @@ defmodule Linx.TtyTest do
   end
 
   test "a session without a terminal is refused" do
-    session = workload(["/bin/cat"], stdio: :devnull)
+    session = workload(["/bin/sleep", "300"], stdio: :devnull)
     assert Tty.attach(:group_leader, session) == {:error, :no_pty}
   end
 

@@ -69,11 +69,19 @@ defmodule Linx.Tty.Group do
     end
   end
 
-  @doc "Asks for one character: `{:io_reply, ref, characters}`."
-  @spec request(pid()) :: reference()
-  def request(leader) do
+  # More than anybody types before the request is armed: it must not be answered with a part. A part that goes on its own
+  # would be overtaken by the ctrl-c that was typed behind the rest.
+  @all 0x100000
+
+  @doc """
+  Asks for one character, `{:io_reply, ref, characters}`; with `:all` for all that is typed, of a group leader that is
+  taken, where `arm/2` follows.
+  """
+  @spec request(pid(), :one | :all) :: reference()
+  def request(leader, count \\ :one) do
     ref = make_ref()
-    send(leader, {:io_request, self(), ref, {:get_chars, :unicode, "", 1}})
+    number = if count == :all, do: @all, else: 1
+    send(leader, {:io_request, self(), ref, {:get_chars, :unicode, "", number}})
     ref
   end
 
@@ -92,7 +100,13 @@ defmodule Linx.Tty.Group do
               end,
        Arm = fun(I) when is_tuple(I), tuple_size(I) =:= 11, element(2, I) =:= K, element(3, I) =:= Ref ->
                    Me ! {Done, ok},
-                   setelement(6, setelement(10, I, Keys), {collect_chars, 0});
+                   case element(11, I) of
+                     {list, [_ | _] = Chars, _} -> K ! {keys, Ref, lists:reverse(Chars)};
+                     {binary, [_ | _] = Parts, _} ->
+                       K ! {keys, Ref, iolist_to_binary(lists:reverse(Parts))};
+                     _ -> ok
+                   end,
+                   setelement(11, setelement(6, setelement(10, I, Keys), {collect_chars, 0}), start);
                 (I) -> I
              end,
        sys:replace_state(G, fun

@@ -220,8 +220,9 @@ defmodule Linx.Tty.Keyboard do
 
   # At the end the group leader waits for this process, which must not wait for it.
   defp request(state) do
-    ref = Group.request(state.leader)
-    if state.held != nil and not state.stopping, do: Group.arm(state.held, ref)
+    armed? = state.held != nil and not state.stopping
+    ref = Group.request(state.leader, if(armed?, do: :all, else: :one))
+    if armed?, do: Group.arm(state.held, ref)
     %{state | pending: ref}
   end
 

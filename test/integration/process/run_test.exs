@@ -225,6 +225,24 @@ defmodule Linx.Process.RunTest do
     end
   end
 
+  @tag :root
+  test "run and stream join the namespaces of a session" do
+    {:ok, target} =
+      P.spawn(
+        argv: ["/bin/sleep", "100"],
+        namespaces: [:uts],
+        hostname: "beside",
+        stdio: :devnull,
+        auto_proceed: true
+      )
+
+    opts = [argv: ["/bin/hostname"], namespaces: [:ipc], join: {target, [:uts]}]
+    assert {:ok, %{outcome: {:exited, 0}, stdout: "beside\n"}} = P.run(opts)
+    assert Enum.to_list(P.stream(opts)) == [stdout: "beside\n", exit: {:exited, 0}]
+    assert {:ok, _} = P.stop(target, 0)
+    assert P.run(opts) == {:error, :no_process}
+  end
+
   describe "stream" do
     test "gives all output in order, and the end last" do
       script = "head -c 3000000 /dev/zero; head -c 100000 /dev/zero >&2; exit 4"
