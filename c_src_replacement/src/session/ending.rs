@@ -117,9 +117,7 @@ impl Session {
 
     /// The workload has ended: its descendants too, then what it said, then the report.
     pub(super) fn end(mut self, ended: Ended) {
-        self.kill_cgroup();
-        let orphan = self.kill_orphan();
-        let swept = kill::sweep(PATIENCE).and(orphan);
+        let swept = self.end_tree();
         self.writer.flush();
         if self.phase == Phase::Running {
             self.outputs.drain(&mut self.writer);
@@ -140,8 +138,7 @@ impl Session {
             self.ask_to_end(grace);
         }
         self.kill();
-        self.kill_cgroup();
-        if let Err(left) = kill::sweep(PATIENCE) {
+        if let Err(left) = self.end_tree() {
             self.persist(&left);
         }
     }
@@ -149,8 +146,7 @@ impl Session {
     /// This program cannot go on: ends everything, and says what it lacks.
     pub(super) fn abandon(mut self, fault: Fault) {
         self.kill();
-        self.kill_cgroup();
-        let swept = kill::sweep(PATIENCE);
+        let swept = self.end_tree();
         if let Err(left) = &swept {
             report::left(&mut self.writer, &left.pids);
         }
@@ -159,6 +155,13 @@ impl Session {
         if let Err(left) = swept {
             self.persist(&left);
         }
+    }
+
+    /// Ends the processes of the session, wherever they are, at each of its ends.
+    fn end_tree(&self) -> Result<(), Left> {
+        self.kill_cgroup();
+        let orphan = self.kill_orphan();
+        kill::sweep(PATIENCE).and(orphan)
     }
 
     pub(super) fn kill_cgroup(&self) {
