@@ -11,6 +11,7 @@ defmodule Linx.Test.Host do
     :nfnetlink,
     :nftables,
     :newer_nft,
+    :newer_iproute2,
     :cgroup2,
     :cgroup_controllers,
     :tty,
@@ -85,6 +86,13 @@ defmodule Linx.Test.Host do
 
   defp probe(:newer_nft) do
     case Linx.Test.NewerNft.find() do
+      {:ok, _path} -> nil
+      {:error, reason} -> reason
+    end
+  end
+
+  defp probe(:newer_iproute2) do
+    case Linx.Test.NewerIproute2.find("ip") do
       {:ok, _path} -> nil
       {:error, reason} -> reason
     end
