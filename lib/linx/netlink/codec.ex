@@ -25,10 +25,15 @@ defmodule Linx.Netlink.Codec do
   Header fields are 0 unless given; an attribute that is `nil` is left out, and one that was not there reads as `nil`.
   A codec without a header is a bare set of attributes, which is what a nest is.
 
+  `default: value` after a field or an attribute is its value in a new struct, and that of an
+  attribute which a message does not have.
+
   ## Types
 
-    * `:u8`, `:u16`, `:u32`, `:u64`, `:s8`, `:s16`, `:s32` in native byte order, and `:u16_be`, `:u32_be` for the few
-      attributes in network byte order.
+    * `:u8`, `:u16`, `:u32`, `:u64`, `:s8`, `:s16`, `:s32`, `:s64` in native byte order, and
+      `:u16_be`, `:u32_be`, `:u64_be`, `:s16_be`, `:s32_be`, `:s64_be` in network byte order. An
+      attribute may be a `:uint`, which takes 32 or 64 bits.
+    * `{:enum, kind}` and `{:flags, kind}`: numbers with names, see below.
     * `:string`, with a NUL at its end on the wire; `:binary`, bytes as they are; `:flag`, an attribute without payload,
       `true` when it is there.
     * A module with `encode/1` and `decode/1`: another codec for nested attributes, or one written by hand for a value
@@ -36,6 +41,26 @@ defmodule Linx.Netlink.Codec do
     * `{:nested, Module}`: the same, with NLA_F_NESTED on the attribute, which newer parts of the kernel insist on.
     * `{:dispatch, :kind, %{"plum" => Plum}}`: a module chosen by the value of another field of the same struct, declared
       before it. A value that is not in the table goes through as bytes.
+    * `{:multi, type}`: an attribute that stands once for each element of a list, `[]` by default.
+      The type is none of `:flag`, `:dispatch` and `:multi`.
+    * `{:binary, length}`: bytes of a header.
+
+  ## Names of numbers
+
+  `enum` and `flags` declare a kind: the names of a number's values, or of its bits.
+
+      codec do
+        enum :state, :u8, disabled: 0, learning: 2, forwarding: 3
+        flags :how, :u16, pvid: 0x2, untagged: 0x4
+
+        attr 1, :state, {:enum, :state}
+        attr 2, :how, {:flags, :how}, default: []
+      end
+
+  An enumeration reads as a name, flags as a list of names in the order of the declaration. A value
+  without a name, of a newer kernel, reads as its number; each flag without one as the number of its
+  bit, at the end of the list. Numbers are written as well as names. A kind of another codec is
+  `{:enum, {Module, :state}}`.
 
   Encoding is strict: a number that does not fit its type, a string with a NUL in it or a payload that is too long raises
   `ArgumentError`. Decoding is lenient, since what it reads may come from a newer kernel: a header cut short reads as
@@ -49,14 +74,15 @@ defmodule Linx.Netlink.Codec do
 
   ## The schema as data
 
-  `__codec__/0` returns `%{header: [...], attrs: [...], rest: ...}`, in the words of the declaration.
+  `__codec__/0` returns `%{header: [...], attrs: [...], rest: ..., kinds: %{...}, size: bytes}`, in
+  the words of the declaration. `size` is the length of the header.
 
   Source: netlink(7), `struct nlattr` in linux/netlink.h.
   """
 
   import Linx.Netlink.Codec.Scalar, only: [is_scalar: 1]
 
-  alias Linx.Netlink.Codec.{Decoder, Encoder}
+  alias Linx.Netlink.Codec.{Decoder, Encoder, Kind, Scalar}
 
   @doc """
   `use Linx.Netlink.Codec` makes `codec/1` available.
@@ -69,25 +95,29 @@ defmodule Linx.Netlink.Codec do
 
   @doc """
   Declares the format: a `header` block of `field name, type` and `pad bytes`, then `attr number, name, type`, and
-  `rest name` at most once. Generates the struct, `t:t/0`, `encode/1`, `decode/1` and `__codec__/0`.
+  `rest name` at most once; `enum name, type, names` and `flags name, type, names` anywhere.
+  Generates the struct, `t:t/0`, `encode/1`, `decode/1` and `__codec__/0`.
 
   Raises `ArgumentError` as it compiles for a type that is none, a name or number declared twice, and a dispatch on a
   field that is not declared before it.
   """
   defmacro codec(do: block) do
-    schema = parse(block)
+    declared = parse(block)
 
     names =
-      for({:field, name, _} <- schema.header, do: name) ++ Enum.map(schema.attrs, &elem(&1, 1))
+      for({:field, name, _} <- declared.header, do: name) ++
+        Enum.map(declared.attrs, &elem(&1, 1))
 
     check_names!(names, __CALLER__)
-    check_attrs!(schema, __CALLER__)
+    check_attrs!(declared, __CALLER__)
 
+    schema = resolve(declared, __CALLER__)
     rest_fields = if schema.rest, do: [{elem(schema.rest, 0), []}], else: []
 
     fields =
-      for({:field, name, _} <- schema.header, do: {name, 0}) ++
-        for({_, name, _} <- schema.attrs, do: {name, nil}) ++ rest_fields
+      for({:field, name, type} <- schema.header, do: {name, default(schema, name, type)}) ++
+        for({_, name, type} <- schema.attrs, do: {name, default(schema, name, type)}) ++
+        rest_fields
 
     variables = for {name, _default} <- fields, do: {name, Encoder.var(name)}
     rest_name = if schema.rest, do: elem(schema.rest, 0)
@@ -125,9 +155,11 @@ defmodule Linx.Netlink.Codec do
       @doc false
       def __codec__ do
         %{
-          header: unquote(Macro.escape(schema.header)),
-          attrs: unquote(for {n, name, type} <- schema.attrs, do: {:{}, [], [n, name, type]}),
-          rest: unquote(Macro.escape(schema.rest))
+          header: unquote(for field <- declared.header, do: {:{}, [], Tuple.to_list(field)}),
+          attrs: unquote(for {n, name, type} <- declared.attrs, do: {:{}, [], [n, name, type]}),
+          rest: unquote(Macro.escape(schema.rest)),
+          kinds: unquote(Macro.escape(schema.kinds)),
+          size: unquote(Decoder.header_size(schema.header))
         }
       end
     end
@@ -136,12 +168,29 @@ defmodule Linx.Netlink.Codec do
   # -- reading the declaration -----------------------------------------------------------------------------------------
 
   defp parse(block) do
-    Enum.reduce(lines(block), %{header: [], attrs: [], rest: nil}, fn
+    empty = %{header: [], attrs: [], rest: nil, kinds: %{}, defaults: %{}}
+
+    Enum.reduce(lines(block), empty, fn
       {:header, _, [[do: fields]]}, schema ->
-        %{schema | header: Enum.map(lines(fields), &header_line/1)}
+        {header, defaults} = fields |> lines() |> Enum.map(&header_line/1) |> Enum.unzip()
+
+        %{
+          schema
+          | header: header,
+            defaults: Map.merge(schema.defaults, Map.new(Enum.concat(defaults)))
+        }
 
       {:attr, _, [number, name, type]}, schema when number in 0..0x3FFF and is_atom(name) ->
         %{schema | attrs: schema.attrs ++ [{number, name, type}]}
+
+      {:attr, _, [number, name, type, [default: default]]}, schema
+      when number in 0..0x3FFF and is_atom(name) ->
+        schema = %{schema | attrs: schema.attrs ++ [{number, name, type}]}
+        put_in(schema.defaults[name], default)
+
+      {sort, _, [name, scalar, names]}, schema
+      when sort in [:enum, :flags] and is_atom(name) and not is_map_key(schema.kinds, name) ->
+        put_in(schema.kinds[name], Kind.new(sort, scalar, literals(names)))
 
       {:rest, _, [name]}, schema when is_atom(name) ->
         %{schema | rest: {name, []}}
@@ -154,19 +203,106 @@ defmodule Linx.Netlink.Codec do
     end)
   end
 
+  # A negative number is code.
+  defp literals(names) when is_list(names) do
+    Enum.map(names, fn
+      {name, {:-, _, [number]}} when is_integer(number) -> {name, -number}
+      pair -> pair
+    end)
+  end
+
+  defp literals(names), do: names
+
   defp numbers({:.., _, [first, last]}), do: Enum.to_list(first..last//1)
   defp numbers(number), do: [number]
 
   defp lines({:__block__, _, lines}), do: lines
   defp lines(line), do: [line]
 
-  defp header_line({:field, _, [name, type]}) when is_atom(name) and is_scalar(type),
-    do: {:field, name, type}
+  defp header_line({:field, _, [name, type]}) when is_atom(name),
+    do: {{:field, name, header_type(type)}, []}
 
-  defp header_line({:pad, _, [bytes]}) when is_integer(bytes) and bytes > 0, do: {:pad, bytes}
+  defp header_line({:field, _, [name, type, [default: default]]}) when is_atom(name),
+    do: {{:field, name, header_type(type)}, [{name, default}]}
 
-  defp header_line(other),
+  defp header_line({:pad, _, [bytes]}) when is_integer(bytes) and bytes > 0,
+    do: {{:pad, bytes}, []}
+
+  defp header_line(other), do: bad_header_line(other)
+
+  defp header_type(type) when is_scalar(type), do: type
+  defp header_type({:binary, bytes} = type) when is_integer(bytes) and bytes > 0, do: type
+  defp header_type({sort, _kind} = type) when sort in [:enum, :flags], do: type
+  defp header_type(other), do: bad_header_line(other)
+
+  defp bad_header_line(other),
     do: raise(ArgumentError, "not part of a codec's header: #{Macro.to_string(other)}")
+
+  # -- kinds and defaults ------------------------------------------------------------------
+
+  # Each type with its kind in place of the kind's name.
+  defp resolve(schema, caller) do
+    %{
+      schema
+      | header:
+          Enum.map(schema.header, fn
+            {:field, name, type} -> {:field, name, resolve(type, schema.kinds, caller)}
+            pad -> pad
+          end),
+        attrs:
+          for({n, name, type} <- schema.attrs, do: {n, name, resolve(type, schema.kinds, caller)})
+    }
+  end
+
+  defp resolve({:multi, type}, kinds, caller), do: {:multi, resolve(type, kinds, caller)}
+
+  defp resolve({sort, ref}, kinds, caller) when sort in [:enum, :flags] do
+    case kind(ref, kinds, caller) do
+      %{sort: ^sort} = kind ->
+        {:named, kind}
+
+      _ ->
+        raise ArgumentError,
+              "#{inspect(caller.module)}: no #{sort} #{Macro.to_string(ref)} is declared"
+    end
+  end
+
+  defp resolve(type, _kinds, _caller), do: type
+
+  defp kind({module, name}, _kinds, caller) do
+    module = Macro.expand(module, caller)
+    Code.ensure_compiled!(module)
+    module.__codec__().kinds[name]
+  end
+
+  defp kind(name, kinds, _caller), do: kinds[name]
+
+  defp default(schema, name, type) do
+    case schema.defaults do
+      %{^name => default} -> checked(default, type, name)
+      %{} -> unset(schema, name, type)
+    end
+  end
+
+  defp unset(schema, name, type) do
+    case {List.keymember?(schema.attrs, name, 1), type} do
+      {true, {:multi, _}} -> []
+      {true, _} -> nil
+      {false, {:named, kind}} -> Kind.zero(kind)
+      {false, type} -> Scalar.zero(type)
+    end
+  end
+
+  # A name that the kind does not have would be missed at the first message only.
+  defp checked(default, {:named, kind}, name) do
+    if Kind.number(kind, default) == :error,
+      do: raise(ArgumentError, "#{inspect(default)} is no default of #{inspect(name)}"),
+      else: default
+  end
+
+  defp checked(default, _type, _name), do: default
+
+  # -- checks --------------------------------------------------------------------------------
 
   defp check_names!(names, caller) do
     case names -- Enum.uniq(names) do
@@ -178,7 +314,7 @@ defmodule Linx.Netlink.Codec do
     end
   end
 
-  @simple [:string, :binary, :flag]
+  @simple [:string, :binary, :flag, :uint]
 
   defp check_attrs!(schema, caller) do
     header = for {:field, name, _} <- schema.header, do: name
@@ -199,6 +335,18 @@ defmodule Linx.Netlink.Codec do
             "#{inspect(caller.module)}: #{inspect(name)} depends on #{inspect(field)}, which nothing before it declares"
     end
   end
+
+  defp check_type!({:multi, type}, name, declared, caller)
+       when type != :flag and elem(type, 0) not in [:{}, :multi],
+       do: check_type!(type, name, declared, caller)
+
+  defp check_type!({:multi, type}, name, _declared, caller)
+       when not is_atom(type) or type == :flag do
+    raise ArgumentError, "#{inspect(caller.module)}: #{inspect(name)} cannot be a list"
+  end
+
+  defp check_type!({:multi, type}, name, declared, caller),
+    do: check_type!(type, name, declared, caller)
 
   # A misspelt type would otherwise be taken for a module, and be missed at the first message only.
   defp check_type!(type, name, _declared, caller) when is_atom(type) do

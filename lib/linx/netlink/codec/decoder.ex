@@ -5,7 +5,7 @@ defmodule Linx.Netlink.Codec.Decoder do
   import Linx.Netlink.Codec.Scalar, only: [is_scalar: 1]
 
   alias Linx.Netlink.Attr
-  alias Linx.Netlink.Codec.{Encoder, Scalar}
+  alias Linx.Netlink.Codec.{Encoder, Kind, Scalar}
 
   @doc "The body of `decode/1`, where `bytes` is code for its argument."
   @spec body(list(), Macro.t()) :: Macro.t()
@@ -21,10 +21,11 @@ defmodule Linx.Netlink.Codec.Decoder do
     segments =
       Enum.map(header, fn
         {:pad, bytes} -> quote(do: _ :: size(unquote(bytes * 8)))
+        {:field, name, {:named, kind}} -> Scalar.segment(Encoder.var(name), kind.scalar)
         {:field, name, type} -> Scalar.segment(Encoder.var(name), type)
       end)
 
-    pairs = for {:field, name, _} <- header, do: {name, Encoder.var(name)}
+    pairs = for {:field, name, type} <- header, do: {name, header_value(type, Encoder.var(name))}
 
     quote do
       unquote({:<<>>, [], segments ++ [quote(do: attrs :: binary)]}) =
@@ -34,10 +35,16 @@ defmodule Linx.Netlink.Codec.Decoder do
     end
   end
 
+  defp header_value({:named, kind}, variable),
+    do: quote(do: unquote(Kind).value(unquote(Macro.escape(kind)), unquote(variable)))
+
+  defp header_value(_type, variable), do: variable
+
   @spec header_size(list()) :: non_neg_integer()
   def header_size(header) do
     Enum.sum_by(header, fn
       {:pad, bytes} -> bytes
+      {:field, _, {:named, kind}} -> Scalar.bytes(kind.scalar)
       {:field, _, type} -> Scalar.bytes(type)
     end)
   end
@@ -50,7 +57,7 @@ defmodule Linx.Netlink.Codec.Decoder do
     declared =
       for {number, name, type} <- attrs do
         quote do
-          defp __attr__(unquote(number)), do: {unquote(name), unquote(type)}
+          defp __attr__(unquote(number)), do: {unquote(name), unquote(escape(type))}
         end
       end
 
@@ -61,6 +68,11 @@ defmodule Linx.Netlink.Codec.Decoder do
 
     {:__block__, [], declared ++ skips ++ [quote(do: defp(__attr__(_), do: nil))]}
   end
+
+  # Other types are code already.
+  defp escape({:multi, type}), do: {:multi, escape(type)}
+  defp escape({:named, kind}), do: {:named, Macro.escape(kind)}
+  defp escape(type), do: type
 
   # -- what the code calls ---------------------------------------------------------------------------------------------
 
@@ -73,6 +85,8 @@ defmodule Linx.Netlink.Codec.Decoder do
 
   def attrs(message, attrs, lookup, rest) do
     {message, late, extra} = first_pass(attrs, message, [], [], lookup)
+    {many, late} = Enum.split_with(late, &(tuple_size(&1) == 2))
+    message = many |> Enum.reverse() |> Enum.reduce(message, &before/2)
 
     # A dispatched payload may stand before the field that says what it is.
     {message, extra} =
@@ -90,12 +104,22 @@ defmodule Linx.Netlink.Codec.Decoder do
       else: Map.replace!(message, rest, Map.fetch!(message, rest) ++ Enum.reverse(extra))
   end
 
+  # An element that is added after all later ones.
+  defp before({name, value}, message),
+    do: Map.replace!(message, name, [value | Map.fetch!(message, name)])
+
   defp first_pass([], message, late, extra, _lookup), do: {message, Enum.reverse(late), extra}
 
   defp first_pass([{number, bytes} = attr | attrs], message, late, extra, lookup) do
     case lookup.(number) do
       {name, {:dispatch, _, _} = type} ->
         first_pass(attrs, message, [{number, name, type, bytes} | late], extra, lookup)
+
+      {name, {:multi, type}} ->
+        case read(type, bytes) do
+          nil -> first_pass(attrs, message, late, [attr | extra], lookup)
+          value -> first_pass(attrs, message, [{name, value} | late], extra, lookup)
+        end
 
       {name, type} ->
         {message, extra} = keep(message, name, read(type, bytes), attr, extra)
@@ -119,12 +143,28 @@ defmodule Linx.Netlink.Codec.Decoder do
   defp read(:s8, <<n::signed, _::binary>>), do: n
   defp read(:s16, <<n::native-signed-16, _::binary>>), do: n
   defp read(:s32, <<n::native-signed-32, _::binary>>), do: n
+  defp read(:s64, <<n::native-signed-64, _::binary>>), do: n
   defp read(:u16_be, <<n::16, _::binary>>), do: n
   defp read(:u32_be, <<n::32, _::binary>>), do: n
+  defp read(:u64_be, <<n::64, _::binary>>), do: n
+  defp read(:s16_be, <<n::signed-16, _::binary>>), do: n
+  defp read(:s32_be, <<n::signed-32, _::binary>>), do: n
+  defp read(:s64_be, <<n::signed-64, _::binary>>), do: n
+  defp read(:uint, <<n::native-64, _::binary>>), do: n
+  defp read(:uint, <<n::native-32, _::binary>>), do: n
+  defp read(:uint, _short), do: nil
   defp read(type, _short) when is_scalar(type), do: nil
   defp read(:string, bytes), do: bytes |> :binary.split(<<0>>) |> hd()
   defp read(:binary, bytes), do: bytes
   defp read(:flag, _bytes), do: true
+
+  defp read({:named, kind}, bytes) do
+    case read(kind.scalar, bytes) do
+      nil -> nil
+      number -> Kind.value(kind, number)
+    end
+  end
+
   defp read({:nested, module}, bytes), do: module.decode(bytes)
   defp read(module, bytes), do: module.decode(bytes)
 end

@@ -6,7 +6,7 @@ defmodule Linx.Netlink.Codec.Encoder do
   import Linx.Netlink.Codec.Scalar, only: [is_scalar: 1]
 
   alias Linx.Netlink.Attr
-  alias Linx.Netlink.Codec.Scalar
+  alias Linx.Netlink.Codec.{Kind, Scalar}
 
   @nested 0x8000
 
@@ -15,7 +15,27 @@ defmodule Linx.Netlink.Codec.Encoder do
   def body(%{header: header, attrs: attrs, rest: rest}) do
     steps = for attr <- Enum.reverse(attrs), do: quote(do: tail = unquote(attr(attr)))
 
+    # The names of a header become numbers before the header is written.
+    numbers =
+      for {:field, name, {:named, kind}} <- header do
+        quote do
+          unquote(var(name)) =
+            unquote(__MODULE__).number(
+              unquote(Macro.escape(kind)),
+              unquote(var(name)),
+              unquote(name)
+            )
+        end
+      end
+
+    header =
+      Enum.map(header, fn
+        {:field, name, {:named, kind}} -> {:field, name, kind.scalar}
+        other -> other
+      end)
+
     quote do
+      (unquote_splicing(numbers))
       tail = unquote(undeclared(rest))
       unquote_splicing(steps)
       IO.iodata_to_binary([unquote(header(header)) | tail])
@@ -78,6 +98,33 @@ defmodule Linx.Netlink.Codec.Encoder do
     end
   end
 
+  defp attr({number, name, {:named, kind}}) do
+    quote do
+      unquote(__MODULE__).named(
+        unquote(number),
+        unquote(var(name)),
+        unquote(Macro.escape(kind)),
+        unquote(name),
+        tail
+      )
+    end
+  end
+
+  # The field's variable is each element in turn, last to first.
+  defp attr({number, name, {:multi, type}}) do
+    quote do
+      List.foldr(unquote(var(name)), tail, fn unquote(var(name)), tail ->
+        unquote(attr({number, name, type}))
+      end)
+    end
+  end
+
+  defp attr({number, name, :uint}) do
+    quote do
+      unquote(__MODULE__).uint(unquote(number), unquote(var(name)), unquote(name), tail)
+    end
+  end
+
   defp attr({number, name, {:nested, module}}),
     do: attr({Bitwise.bor(number, @nested), name, module})
 
@@ -131,6 +178,33 @@ defmodule Linx.Netlink.Codec.Encoder do
   def rest([]), do: []
   def rest([{number, bytes} | attrs]), do: Attr.put(number, bytes, rest(attrs))
 
+  @spec number(Kind.t(), term(), atom()) :: integer()
+  def number(kind, value, name) do
+    case Kind.number(kind, value) do
+      {:ok, number} -> number
+      :error -> bad_value(kind.sort, value, name)
+    end
+  end
+
+  @spec named(0..65535, term(), Kind.t(), atom(), iodata()) :: iodata()
+  def named(_number, nil, _kind, _name, tail), do: tail
+
+  def named(number, value, kind, name, tail),
+    do: Attr.put(number, Scalar.encode(kind.scalar, number(kind, value, name)), tail)
+
+  # NLA_UINT: 32 bits where they suffice, and 64 otherwise.
+  @spec uint(0..65535, term(), atom(), iodata()) :: iodata()
+  def uint(_number, nil, _name, tail), do: tail
+
+  def uint(number, value, _name, tail) when is_integer(value) and value in 0..0xFFFFFFFF,
+    do: Attr.put(number, <<value::native-32>>, tail)
+
+  def uint(number, value, _name, tail)
+      when is_integer(value) and value in 0..0xFFFFFFFFFFFFFFFF,
+      do: Attr.put(number, <<value::native-64>>, tail)
+
+  def uint(_number, value, name, _tail), do: bad_value(:uint, value, name)
+
   @spec string(0..65535, term(), atom(), iodata()) :: iodata()
   def string(_number, nil, _name, tail), do: tail
 
@@ -167,7 +241,9 @@ defmodule Linx.Netlink.Codec.Encoder do
     bad_value(type, value, name)
   end
 
-  @spec bad_value(atom(), term(), atom()) :: no_return()
+  @spec bad_value(atom() | binary() | {:binary, pos_integer()}, term(), atom()) :: no_return()
+  def bad_value({:binary, bytes}, value, name), do: bad_value("#{bytes} bytes", value, name)
+
   def bad_value(type, value, name) do
     raise ArgumentError, "#{inspect(value)} is no #{type}, which field #{inspect(name)} holds"
   end

@@ -2,12 +2,10 @@ defmodule Linx.Netlink.Codec.Place do
   @moduledoc false
   # Where in a message the kernel's extended acknowledgement points.
 
-  alias Linx.Netlink.Codec.Decoder
-
   @doc "The field that stands at `offset` of a body, as a path of names."
   @spec locate(module(), binary(), integer()) :: [atom()]
   def locate(module, body, offset) do
-    header = if codec?(module), do: Decoder.header_size(module.__codec__().header), else: 0
+    header = if codec?(module), do: module.__codec__().size, else: 0
     find(module, body, header, offset)
   end
 
@@ -29,6 +27,12 @@ defmodule Linx.Netlink.Codec.Place do
 
     case List.keyfind(attrs, Bitwise.band(type, 0x3FFF), 0) do
       {_, name, {:nested, inner}} ->
+        [name | inner(inner, payload, offset)]
+
+      {_, name, {:multi, {:nested, inner}}} ->
+        [name | inner(inner, payload, offset)]
+
+      {_, name, {:multi, inner}} ->
         [name | inner(inner, payload, offset)]
 
       {_, name, {:dispatch, field, table}} ->
