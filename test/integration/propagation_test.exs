@@ -95,8 +95,8 @@ defmodule Linx.Integration.PropagationTest do
 
     script = """
     mkdir -p #{root}/root; mount -t tmpfs none #{root}; mkdir -p #{root}/in/marker-of-the-chroot
-    for d in bin sbin lib lib64 usr etc dev proc sys tmp root home work opt var; do
-      test -d /$d || continue; mkdir -p #{root}/in/$d; mount --rbind /$d #{root}/in/$d
+    for d in /*; do
+      test -d "$d" || continue; mkdir -p "#{root}/in$d"; mount --rbind "$d" "#{root}/in$d"
     done
     mount --make-rshared /
     exec chroot #{root}/in "$@"

@@ -9,7 +9,6 @@ pub mod image;
 pub mod job;
 pub mod mount;
 pub mod netlink;
-pub mod netns;
 pub mod ns;
 pub mod pidfd;
 pub mod pin;

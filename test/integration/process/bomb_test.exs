@@ -24,8 +24,21 @@ defmodule Linx.Process.BombTest do
     flags = ~w(-O1 -Wall -Wno-infinite-recursion -static -o)
     {"", 0} = System.cmd("cc", flags ++ [path, source], stderr_to_stdout: true)
     on_exit(fn -> File.rm!(path) end)
+    first_in_line()
     %{bomb: path}
   end
+
+  # A bomb takes every processor, and a look at /proc through the VM's threads then takes seconds. This VM's threads go
+  # first (sched(7), SCHED_RR, reset on fork), so that only the looking is fast: the agents compete as ever.
+  defp first_in_line do
+    case priority(~w(--rr --reset-on-fork -p 1)) do
+      {_, 0} -> on_exit(fn -> {_, 0} = priority(~w(--other -p 0)) end)
+      {words, _} -> IO.puts("no priority for who looks at the bombs: #{String.trim(words)}")
+    end
+  end
+
+  defp priority(args),
+    do: System.cmd("chrt", ["-a"] ++ args ++ [System.pid()], stderr_to_stdout: true)
 
   # Times ten bombs, of five kinds, with and without a reaper.
   defp rounds, do: if(System.get_env("LINX_SLOW") in [nil, "", "0"], do: 1, else: 10)
@@ -104,7 +117,8 @@ defmodule Linx.Process.BombTest do
       quote do
         {:ok, _session} = Linx.Process.spawn(unquote(opts))
         IO.puts("up #{System.pid()}")
-        Process.sleep(60_000)
+        events = Stream.repeatedly(fn -> receive(do: (event -> event)) end)
+        Enum.each(events, &IO.puts(inspect(&1)))
       end
 
     ebin = Application.app_dir(:linx, "ebin")
@@ -115,6 +129,13 @@ defmodule Linx.Process.BombTest do
 
     try do
       fun.()
+    rescue
+      error in ExUnit.AssertionError ->
+        {:messages, messages} = Process.info(self(), :messages)
+        said = for {^port, message} <- messages, do: message
+
+        reraise %{error | message: "#{error.message}; the VM said #{inspect(said)}"},
+                __STACKTRACE__
     after
       {_, 0} = System.cmd("kill", ["-9", String.trim(pid)])
     end
@@ -157,6 +178,7 @@ defmodule Linx.Process.BombTest do
             {:ok, session} = Linx.Process.spawn(unquote(opts))
             inside = fn -> length(String.split(File.read!(cgroup <> "/cgroup.procs"))) end
             Linx.Test.Poll.until(fn -> inside.() > 1 end)
+            System.cmd("chrt", ~w(-a --rr --reset-on-fork -p 1) ++ [System.pid()])
             {:ok, info} = Linx.Process.info(session)
             {_, 0} = System.cmd("kill", ["-9", "#{Linx.Test.Session.parent(info.host_pid)}"])
             {micros, _} = :timer.tc(fn -> Linx.Test.Poll.until(fn -> inside.() == 0 end) end)
