@@ -9,6 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimi
 
 use crate::clone::last_errno;
 use crate::poll::pause;
+use crate::schedule;
 use crate::tree::{Member, Members, Tree};
 use crate::wait::{self, Dead};
 
@@ -142,10 +143,13 @@ pub fn sweep(patience: Duration) -> Result<(), Left> {
     }
 }
 
-/// Best effort, for whoever may: the processor before those who are to be stopped, and a descriptor for each of them.
-/// Nothing is started any more that would inherit either.
+/// Takes the processor before the processes that are to be stopped, and a descriptor for each of them. Without
+/// CAP_SYS_NICE or CAP_SYS_RESOURCE the sweep has what everybody has, and takes longer. Nothing is started any more that
+/// would inherit either.
 fn prevail() {
-    let _ = setpriority_process(None, -20);
+    if schedule::run_first().is_err() {
+        let _ = setpriority_process(None, -20);
+    }
     let limit = getrlimit(Resource::Nofile);
     let most = Rlimit {
         current: limit.maximum,
@@ -278,6 +282,7 @@ pub fn signal_tree(number: i32, reaper: Option<i32>) -> Result<(), Errno> {
 
 /// Kills our own descendants but `except`, once, and reaps none: whoever calls this calls it again.
 pub fn kill_descendants(except: Option<i32>) -> Left {
+    prevail();
     match Tree::open() {
         Ok(tree) => stop_and_kill(&tree, except).left(),
         Err(errno) => Round::unknown(errno).left(),

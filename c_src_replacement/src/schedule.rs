@@ -87,6 +87,16 @@ impl Schedule {
     }
 }
 
+/// Runs this process before every one of an ordinary policy (sched(7), SCHED_RR; children are born without it). A nice
+/// value alone counts within one session only, where the kernel groups tasks by session (autogroup).
+pub fn run_first() -> Result<(), Errno> {
+    let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
+    set_plain(0, policy.cast_unsigned(), HIGHEST_PRIORITY)
+}
+
+/// `sched_get_priority_max(SCHED_RR)`: MAX_RT_PRIO - 1 (linux/sched/prio.h).
+const HIGHEST_PRIORITY: i32 = 99;
+
 /// The kernel drops CPUs that the machine or the cgroup's cpuset has not got, and says nothing: EINVAL for those, too.
 fn set_cpus(pid: i32, cpus: &[u32]) -> Result<(), Errno> {
     let mut wanted = [0u64; MAX_CPUS / 64];
