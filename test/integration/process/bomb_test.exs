@@ -173,12 +173,12 @@ defmodule Linx.Process.BombTest do
 
         code =
           quote do
+            System.cmd("chrt", ~w(-a --rr --reset-on-fork -p 1) ++ [System.pid()])
             cgroup = "/mnt/linx-bomb-#{unquote(uid)}"
             {:ok, _} = Linx.Cgroup.create(cgroup)
             {:ok, session} = Linx.Process.spawn(unquote(opts))
             inside = fn -> length(String.split(File.read!(cgroup <> "/cgroup.procs"))) end
-            Linx.Test.Poll.until(fn -> inside.() > 1 end)
-            System.cmd("chrt", ~w(-a --rr --reset-on-fork -p 1) ++ [System.pid()])
+            true = Linx.Test.Poll.holds?(fn -> inside.() > 1 end)
             {:ok, info} = Linx.Process.info(session)
             {_, 0} = System.cmd("kill", ["-9", "#{Linx.Test.Session.parent(info.host_pid)}"])
             {micros, _} = :timer.tc(fn -> Linx.Test.Poll.until(fn -> inside.() == 0 end) end)
