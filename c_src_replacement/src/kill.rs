@@ -177,6 +177,16 @@ impl Round {
         }
     }
 
+    /// Kills those of `pids` that are children of ours and run: until we reap one its number is its own.
+    fn kill_children(&mut self, pids: impl Iterator<Item = i32>) {
+        for pid in pids.filter(|&pid| wait::is_running_child(pid)) {
+            self.members.push(pid);
+            if kill_by_number(pid, libc::SIGKILL).is_err() {
+                self.denied += 1;
+            }
+        }
+    }
+
     fn left(self) -> Left {
         let hopeless = self.denied > 0 && self.denied == self.members.len();
         let errno = match self.error {
@@ -233,6 +243,8 @@ fn stop_and_kill(tree: &Tree, except: Option<i32>) -> Round {
             round.denied += 1;
         }
     }
+    let hidden = tree.hidden_children().into_iter();
+    round.kill_children(hidden.filter(|&pid| Some(pid) != except));
     round
 }
 
@@ -244,12 +256,7 @@ const LAST_PID: i32 = 4 * 1024 * 1024;
 /// tree cannot be seen.
 fn kill_children_by_number(errno: Errno) -> Round {
     let mut round = Round::default();
-    for pid in (2..=LAST_PID).filter(|&pid| wait::is_running_child(pid)) {
-        round.members.push(pid);
-        if kill_by_number(pid, libc::SIGKILL).is_err() {
-            round.denied += 1;
-        }
-    }
+    round.kill_children(2..=LAST_PID);
     if round.members.is_empty() {
         round.error = Some(errno);
     }
@@ -260,13 +267,19 @@ fn kill_children_by_number(errno: Errno) -> Round {
 ///
 /// All are found before the first is signalled: the children of a process that dies are no longer below it. A second look
 /// finds those that were born meanwhile.
-pub fn signal_tree(number: i32, reaper: Option<i32>) -> Result<(), Errno> {
+///
+/// A /proc that hides the reaper shows the `workload` all the same, and what is below it.
+pub fn signal_tree(number: i32, reaper: Option<i32>, workload: Option<i32>) -> Result<(), Errno> {
     let tree = Tree::open()?;
     let mut members = Members::default();
     let mut answer = Err(Errno::SRCH);
     for _ in 0..2 {
         let known = members.len();
         tree.extend(&mut members, |_| {});
+        if let (0, Some(reaper), Some(workload)) = (members.len(), reaper, workload) {
+            tree.add_child_of(&mut members, workload, reaper);
+            tree.extend(&mut members, |_| {});
+        }
         for member in members.iter().skip(known) {
             if reaper.is_some() && member.pid() == reaper {
                 continue;
@@ -278,6 +291,11 @@ pub fn signal_tree(number: i32, reaper: Option<i32>) -> Result<(), Errno> {
         }
     }
     answer
+}
+
+/// Whether /proc hides `child`, and with it all that is below it.
+pub fn hides(child: i32) -> bool {
+    Tree::open().is_ok_and(|tree| tree.hidden_children().contains(&child))
 }
 
 /// Kills our own descendants but `except`, once, and reaps none: whoever calls this calls it again.

@@ -561,7 +561,7 @@ impl Session {
             }
             Recipient::Workload => kill::signal_child(self.pidfd.as_fd(), self.pid, signal),
             Recipient::Group => kill::signal_group(self.workload(), pid, signal),
-            Recipient::Tree => match kill::signal_tree(signal, self.init.then_some(self.pid)) {
+            Recipient::Tree => match self.signal_tree(signal) {
                 answer @ (Ok(()) | Err(Errno::PERM | Errno::SRCH)) => answer,
                 // The tree cannot be seen.
                 Err(_) => self.signal(signal, Recipient::Workload),

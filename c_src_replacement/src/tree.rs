@@ -111,6 +111,31 @@ impl Tree {
         }
     }
 
+    /// Our children that this procfs lists and does not show (`hidepid=` of proc(5)), by their numbers in our pid namespace:
+    /// those of another user, and those that are not dumpable. None in a procfs of another pid namespace.
+    pub fn hidden_children(&self) -> Vec<i32> {
+        if self.depth != 0 || !self.lists_children {
+            return Vec::new();
+        }
+        let listed = read(self.root.as_fd(), "thread-self/children")
+            .map(|list| numbers(&list))
+            .unwrap_or_default();
+        let hidden = listed
+            .into_iter()
+            .filter(|child| self.parent_of(*child).is_none());
+        hidden.filter_map(|child| child.try_into().ok()).collect()
+    }
+
+    /// Adds the process that has `number` in our pid namespace to `members` if `parent` is its parent, which may be hidden.
+    pub fn add_child_of(&self, members: &mut Members, number: i32, parent: i32) {
+        let (Ok(number), Ok(parent)) = (number.try_into(), parent.try_into()) else {
+            return;
+        };
+        if self.depth == 0 && self.parent_of(number) == Some(parent) {
+            self.add(members, vec![number]);
+        }
+    }
+
     fn add(&self, members: &mut Members, numbers: Vec<u32>) {
         for number in numbers {
             if members.holds(number) {

@@ -57,7 +57,19 @@ impl Session {
     pub(super) fn kill_behind_reaper(&mut self) {
         self.expect_end();
         self.kill_cgroup();
-        kill::kill_descendants(Some(self.pid));
+        let left = kill::kill_descendants(Some(self.pid));
+        // A /proc that hides the reaper hides what is below it, which becomes ours, or ends with the pid namespace, when the
+        // reaper is killed. It is of no more use once the status of the workload is known.
+        if left.pids.is_empty() && self.page.workload_status().is_some() && kill::hides(self.pid) {
+            // ESRCH: it has ended meanwhile. EPERM: the deadline reports it.
+            let _ = kill::signal_child(self.pidfd.as_fd(), self.pid, libc::SIGKILL);
+        }
+    }
+
+    /// Signals all of the tree but the reaper.
+    pub(super) fn signal_tree(&self, signal: i32) -> Result<(), Errno> {
+        let reaper = self.init.then_some(self.pid);
+        kill::signal_tree(signal, reaper, self.workload.pid)
     }
 
     /// The workload has ended, and its reaper is to see that, whoever stopped it: a workload of root's can.
@@ -172,10 +184,9 @@ impl Session {
 
     fn ask_to_end(&self, grace: Duration) {
         let until = Instant::now() + grace;
-        let reaper = self.init.then_some(self.pid);
         // Refused or not: what is left after the grace is killed.
-        let _ = kill::signal_tree(libc::SIGTERM, reaper);
-        let _ = kill::signal_tree(libc::SIGCONT, reaper);
+        let _ = self.signal_tree(libc::SIGTERM);
+        let _ = self.signal_tree(libc::SIGCONT);
         while Instant::now() < until && kill::has_children() {
             pause(GLANCE);
         }
