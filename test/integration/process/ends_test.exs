@@ -50,15 +50,21 @@ defmodule Linx.Process.EndsTest do
             10_000 -> raise "not up"
           end
 
+          {:os_pid, agent} = Port.info(:sys.get_state(s).port, :os_pid)
           one = Linx.Process.signal(s, 15)
           tree = Linx.Process.signal(s, :term, to: :tree)
           group = Linx.Process.signal(s, :hup, to: :group)
           {micros, stop} = :timer.tc(fn -> Linx.Process.stop(s, 200) end)
           {:ok, info} = Linx.Process.info(s)
-          {one, tree, group, stop, div(micros, 1000), info.left, info.host_pid}
+          # Nobody is left whom it might end: the agent leaves, before its VM does.
+          gone = Linx.Test.Poll.holds?(fn -> not File.exists?("/proc/#{agent}") end, 5_000)
+          alive = Linx.Test.Session.alive?(info.host_pid)
+          {one, tree, group, stop, div(micros, 1000), info.left, info.host_pid, {gone, alive}}
         end
 
-      {one, tree, group, stop, milliseconds, left, pid} = Vm.eval(Vm.ordinary_user(), code)
+      {one, tree, group, stop, milliseconds, left, pid, agent} =
+        Vm.eval(Vm.ordinary_user(), code)
+
       on_exit(fn -> if alive?(pid), do: kill(9, pid) end)
 
       for answer <- [one, tree, group],
@@ -67,6 +73,53 @@ defmodule Linx.Process.EndsTest do
       assert {:error, %Error{errno: :eperm, stage: :kill}} = stop
       assert milliseconds < 10_000
       assert left == [pid]
+      assert agent == {true, true}
+    end
+  end
+
+  describe "a workload that no signal ends" do
+    @tag :fuse
+    @tag :tmp_dir
+    test "is named by info, and its agent tries on without a processor until it ends", context do
+      %{tmp_dir: folder} = context
+      program = Path.join(folder, "mute_fuse")
+      source = Path.expand("../../support/mute_fuse.c", __DIR__)
+      {"", 0} = System.cmd("cc", ["-Wall", "-Werror", "-o", program, source])
+      mute = Path.join(folder, "mute")
+      File.mkdir!(mute)
+
+      {daemon, _pid} =
+        running(argv: [program, mute, "swallow"], namespaces: [:mount], stdio: :pipe)
+
+      output_until(:stdout, "mounted")
+
+      {:ok, session} =
+        P.enter(daemon,
+          argv: ["/bin/cat", Path.join(mute, "file")],
+          stdio: :devnull,
+          auto_proceed: true
+        )
+
+      {:ok, pid} = P.host_pid(session)
+      agent = agent_of(session)
+      until(fn -> File.read!("/proc/#{pid}/wchan") =~ "request_wait_answer" end)
+      assert {:error, %Error{stage: :kill, errno: :etimedout}} = P.stop(session, 0)
+      assert {:ok, %{left: [^pid]}} = P.info(session)
+      # Two more of its attempts, a second apart; a hundred ticks of a processor are a second.
+      before = ticks(agent)
+      Process.unlink(session)
+      GenServer.stop(session)
+      refute Linx.Test.Poll.holds?(fn -> not alive?(agent) end, 2_500)
+      assert alive?(pid)
+      assert ticks(agent) - before < 25
+      :ok = P.stdin_close(daemon)
+      until(fn -> not alive?(pid) and not alive?(agent) end, 10_000)
+    end
+
+    defp ticks(pid) do
+      [_, rest] = Regex.run(~r/.*\) (.*)/s, File.read!("/proc/#{pid}/stat"))
+      [user, system] = rest |> String.split(" ") |> Enum.slice(11, 2)
+      String.to_integer(user) + String.to_integer(system)
     end
   end
 
