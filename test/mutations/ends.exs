@@ -95,5 +95,51 @@ ends = ["mix", "test", "test/integration/process/ends_test.exs"]
     replace: "if state.pin, do: Native.pid_kill(state.pin)",
     with: "state.pin",
     run: ends
+  },
+  %{
+    name: "ends-stopped-agent-signal",
+    promise: "A signal that a stopped agent does not take is an error.",
+    file: "lib/linx/process/session.ex",
+    replace: "{:noreply, answered(state, id, {:error, error})}",
+    with: "{:noreply, answered(state, id, if(error, do: :ok))}",
+    run: ends
+  },
+  %{
+    name: "ends-stopped-agent-stop",
+    promise: "A stopped agent does not keep its workload from its end.",
+    file: "lib/linx/process/session.ex",
+    replace: "with {:os_pid, pid} <- Port.info(state.port, :os_pid), do: continue(pid)",
+    with: "with {:os_pid, pid} <- Port.info(state.port, :os_pid), do: pid",
+    run: ["env", "LINX_TEST_PATIENCE=10000"] ++ ends
+  },
+  %{
+    name: "ends-persist",
+    promise: "The agent goes on killing what did not end.",
+    file: ending,
+    replace: "while !hopeless {",
+    with: "while !hopeless && self.dead && false {",
+    run: ends
+  },
+  %{
+    name: "ends-hopeless",
+    promise: "The agent leaves when all that are left are another user's.",
+    file: kill,
+    replace: "let hopeless = self.denied > 0 && self.denied == self.members.len();",
+    with: "let hopeless = false;",
+    run: ends
+  },
+  %{
+    name: "ends-vanish-tree",
+    promise: "The tree ends with the VM.",
+    file: ending,
+    replace: "        self.kill();\n        if let Err(left) = self.end_tree() {",
+    with: "        self.kill();\n        if let Err(left) = Ok::<(), Left>(()) {",
+    run: [
+      "mix",
+      "test",
+      "test/integration/process/death_test.exs",
+      "--only",
+      "test:test kill -9 of the VM while its sessions are running leaves nothing"
+    ]
   }
 ]

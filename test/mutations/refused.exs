@@ -35,5 +35,13 @@ socket = ["mix", "test", "test/integration/netlink/socket_test.exs"]
     run:
       socket ++
         ["--only", "test:test multicast on the same socket is not taken for an answer"]
+  },
+  %{
+    name: "netlink-late-answer",
+    promise: "The late answer of an abandoned request is not taken for another's.",
+    file: "native/linx_nif/src/netlink/dump.rs",
+    replace: "frame.port == self.port && (self.seqs.0..=self.seqs.1).contains(&frame.seq)",
+    with: "frame.port == self.port && frame.seq > 0 && self.seqs.0 > 0",
+    run: socket
   }
 ]

@@ -84,5 +84,48 @@
       "--only",
       "test:test --remsh: the other node dies amid an attach, and the person's terminal is put back"
     ]
+  },
+  %{
+    name: "tty-slow-terminal",
+    promise: "One slow terminal does not hold up another.",
+    file: "lib/linx/tty/guard.ex",
+    replace: "_ -> {:reply, :ok, Map.put(claims, key, {holder, Process.monitor(holder)})}",
+    with:
+      "_ -> {:reply, :ok, tap(Map.put(claims, key, {holder, Process.monitor(holder)}), fn _ -> with {_, leader} <- Process.info(holder, :group_leader) do send(leader, {:io_request, self(), make_ref(), :getopts}); receive(do: ({:io_reply, _, _} -> :ok), after: (1_000 -> :ok)) end end)}",
+    run: [
+      "mix",
+      "test",
+      "test/linx/tty_test.exs",
+      "--only",
+      "test:test one slow terminal does not hold up another"
+    ]
+  },
+  %{
+    name: "tty-dispositions",
+    promise: "An attach leaves the VM's signal handlers as they were.",
+    file: "lib/linx/tty/hold.ex",
+    replace: "defp put_back({:signal, signal, before}, _, _), do: :os.set_signal(signal, before)",
+    with: "defp put_back({:signal, signal, before}, _, _), do: {signal, before}",
+    run: [
+      "mix",
+      "test",
+      "test/integration/tty_attach_test.exs",
+      "--only",
+      "test:test a program without a shell has its signals as before"
+    ]
+  },
+  %{
+    name: "tty-unsent",
+    promise: "An attach keeps no more input than its bound for a workload that takes none.",
+    file: "lib/linx/tty/pump.ex",
+    replace: "when unsent != \"\", do: %{pump | want: true}",
+    with: "when unsent == :never, do: %{pump | want: true}",
+    run: [
+      "mix",
+      "test",
+      "test/linx/tty_test.exs",
+      "--only",
+      "test:test a workload that takes no input stops the reading of keys"
+    ]
   }
 ]
