@@ -37,7 +37,7 @@ defmodule Linx.Netlink.Rtnl do
   """
 
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.Batch
+  alias Linx.Netlink.Rtnl.{Batch, Call}
   alias Linx.Netlink.Rtnl.Link.Index
 
   @netlink_route 0
@@ -63,7 +63,9 @@ defmodule Linx.Netlink.Rtnl do
   are carried out. `{:error, error}` is an error of the socket; changes may have been made.
   """
   @spec batch(Socket.t(), [change()]) :: {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def batch(%Socket{} = socket, changes) when is_list(changes) do
+  def batch(socket, changes) when is_list(changes) do
+    Call.checked!(socket)
+
     names =
       Enum.flat_map(changes, fn {module, verb, args} -> module.__names__(verb, args) end)
 

@@ -111,12 +111,22 @@ defmodule Linx.Netlink.Socket do
   defp target(netns) do
     case Target.resolve(netns) do
       {:error, {:bad_in, _}} ->
-        raise ArgumentError, "not a network namespace: #{inspect(netns)}"
+        raise ArgumentError, no_netns(netns)
 
       other ->
         other
     end
   end
+
+  @doc false
+  @spec no_netns(term()) :: String.t()
+  def no_netns(pid) when is_integer(pid) and pid > 0,
+    do: "not a network namespace: #{pid}; that of a process is {:pid, #{pid}}"
+
+  def no_netns("/" <> _ = path),
+    do: "not a network namespace: #{inspect(path)}; a namespace file is {:path, #{inspect(path)}}"
+
+  def no_netns(other), do: "not a network namespace: #{inspect(other)}"
 
   # Keeps the socket open as long as the caller lives. The collector closes one that nobody refers to, and with it would go
   # what it owns in the kernel, while the process that made that lives.

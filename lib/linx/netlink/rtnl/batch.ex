@@ -23,9 +23,13 @@ defmodule Linx.Netlink.Rtnl.Batch do
   @spec run(Socket.t(), [item], (item -> Call.op())) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
         when item: term()
-  def run(_socket, [], _op), do: {:ok, []}
+  def run(socket, [], _op) do
+    Call.checked!(socket)
+    {:ok, []}
+  end
 
   def run(socket, items, op) do
+    Call.checked!(socket)
     count = length(items)
 
     Heap.roomy(0, count * @bytes, fn ->

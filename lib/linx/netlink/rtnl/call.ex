@@ -28,31 +28,33 @@ defmodule Linx.Netlink.Rtnl.Call do
   def change(socket, {:ok, {type, flags, message, explain}}) do
     body = encode(message)
 
-    case Request.run(socket, type, flags, body, :rtnl) do
+    case Request.run(checked!(socket), type, flags, body, :rtnl) do
       {:ok, _messages} -> :ok
-      {:error, error} -> {:error, error |> place(message, body) |> explain.()}
+      {:error, error} -> {:error, explained(error, message, body, explain)}
     end
   end
 
   def change(_socket, {:error, reason}), do: {:error, reason}
 
-  @doc "The structs that answer a GET of one object."
+  @doc "The struct that answers a GET of one object. An answer of more than 32 KiB comes as a dump does."
   @spec get(Socket.t(), 0..65535, struct(), (Error.t() -> Error.t())) ::
           {:ok, struct()} | {:error, Error.t()}
   def get(socket, type, message, explain \\ &Function.identity/1) do
     body = encode(message)
 
-    case Request.run(socket, type, 0, body, :rtnl) do
-      {:ok, [answer | _]} -> {:ok, Wire.object(answer)}
-      {:ok, []} -> {:error, explain.(Error.from_errno(61, "the kernel answered without data"))}
-      {:error, error} -> {:error, error |> place(message, body) |> explain.()}
+    with {:ok, answers} <- Request.run(checked!(socket), type, 0, body, :rtnl),
+         [answer | _] <- Wire.objects(answers) do
+      {:ok, answer}
+    else
+      [] -> {:error, explain.(Error.from_errno(61, "the kernel answered without data"))}
+      {:error, error} -> {:error, explained(error, message, body, explain)}
     end
   end
 
   @doc "All that a dump gives. A filter on something that does not exist gives nothing."
   @spec dump(Socket.t(), 0..65535, binary() | struct()) :: {:ok, [struct()]} | {:error, Error.t()}
   def dump(socket, type, request) do
-    case Request.run(socket, type, nlm_f_dump(), encode(request), :rtnl) do
+    case Request.run(checked!(socket), type, nlm_f_dump(), encode(request), :rtnl) do
       {:ok, answers} -> {:ok, Wire.objects(answers)}
       {:error, %Error{partial: nil} = error} -> {:error, error}
       {:error, error} -> {:error, %{error | partial: Wire.objects(error.partial)}}
@@ -67,7 +69,27 @@ defmodule Linx.Netlink.Rtnl.Call do
   @doc "The kernel's error for an op that was sent, in terms of what the caller gave."
   @spec refused(op(), Error.t()) :: {:error, Error.t()}
   def refused({:ok, {_type, _flags, message, explain}}, error),
-    do: {:error, error |> place(message, encode(message)) |> explain.()}
+    do: {:error, explained(error, message, encode(message), explain)}
+
+  defp explained(error, message, body, explain),
+    do: error |> place(message, body) |> explain.() |> permission()
+
+  # The one EPERM of rtnetlink without text of its own: netlink_net_capable() before any handler runs.
+  defp permission(%Error{errno: :eperm, message: nil, stage: nil} = error),
+    do: %{error | message: "needs CAP_NET_ADMIN over the network namespace"}
+
+  defp permission(error), do: error
+
+  @doc "The socket, if it is one of rtnetlink. Anything else raises `ArgumentError` with what was given."
+  @spec checked!(term()) :: Socket.t()
+  def checked!(%Socket{protocol: 0} = socket), do: socket
+
+  def checked!(other),
+    do: raise(ArgumentError, "not an rtnetlink socket: #{inspect(other)}" <> hint(other))
+
+  defp hint({:ok, %Socket{}}), do: "; the socket is inside the {:ok, socket}"
+  defp hint(%Socket{protocol: protocol}), do: "; its protocol is #{protocol}, not 0"
+  defp hint(_other), do: "; Linx.Netlink.Rtnl.open/1 gives one"
 
   # Offsets count from the start of the request, its 16 bytes of header included.
   defp place(%Error{offset: offset} = error, %module{}, body) when is_integer(offset) do

@@ -301,7 +301,7 @@ defmodule Linx.Netlink.Rtnl.Link do
 
   defp target(netns) do
     with {:error, {:bad_in, _}} <- Target.resolve(netns),
-         do: raise(ArgumentError, "not a network namespace: #{inspect(netns)}")
+         do: raise(ArgumentError, Socket.no_netns(netns))
   end
 
   @doc """

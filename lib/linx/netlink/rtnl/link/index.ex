@@ -31,7 +31,7 @@ defmodule Linx.Netlink.Rtnl.Link.Index do
 
     requests = for {_, {:ok, request}} <- known, do: {@rtm_getlink, 0, Link.encode(request)}
 
-    with {:ok, answers} <- Request.lookup(socket, requests) do
+    with {:ok, answers} <- Request.lookup(Call.checked!(socket), requests) do
       {found, []} =
         Enum.map_reduce(known, answers, fn
           {ref, {:ok, _}}, [answer | answers] -> {{ref, found(ref, answer, what)}, answers}
