@@ -29,10 +29,9 @@ defmodule Linx.Netlink.Rtnl.Address do
 
   use Linx.Netlink.Codec
 
-  import Bitwise
-
   alias Linx.IP
   alias Linx.Netlink.{Error, Socket}
+  alias Linx.Netlink.Rtnl.Address.{Ensure, Options}
   alias Linx.Netlink.Rtnl.{Batch, Call, Lifetime, Link}
   alias Linx.Netlink.Rtnl.Link.Index
 
@@ -69,14 +68,9 @@ defmodule Linx.Netlink.Rtnl.Address do
 
   @families %{inet: 2, inet6: 10}
 
-  @flags %{
-    nodad: 0x02,
-    optimistic: 0x04,
-    home: 0x10,
-    mngtmpaddr: 0x100,
-    noprefixroute: 0x200,
-    autojoin: 0x400
-  }
+  # RT_SCOPE_HOST
+  @host 254
+  @eexist 17
 
   @doc """
   Every address of the namespace.
@@ -112,7 +106,15 @@ defmodule Linx.Netlink.Rtnl.Address do
   defp filter(_socket, [other | _], _request), do: {:error, {:bad_option, other}}
 
   @doc """
+  Gives a link an address as `list/2` gives it, for instance in another namespace with its `index` there.
+  """
+  @spec add(Socket.t(), t()) :: :ok | {:error, term()}
+  def add(socket, %__MODULE__{} = address), do: Call.change(socket, change(:add, address))
+
+  @doc """
   Gives a link an address, text or a `Linx.IP`. One that it has already is `errno: :eexist`.
+
+  The scope is global unless `:scope` says otherwise, and that of the host for an address of 127.0.0.0/8.
 
   Text that is no address is `{:error, {:invalid_ip, text}}`, a prefix that the family has not
   `{:error, {:invalid_prefix, prefix}}`.
@@ -123,7 +125,11 @@ defmodule Linx.Netlink.Rtnl.Address do
     do: run(socket, :add, link_name, [ip, prefix, opts])
 
   @doc """
-  Gives a link an address, or changes the lifetimes, flags and metric of one that it has.
+  Gives a link an address, or changes the lifetimes and metric of one that it has.
+
+  Both are set to what the options say, and without options to forever and none. On IPv4 the flags of an address that is
+  there stay as they are. On IPv6 the prefix length does: the kernel knows the address by link and address alone, and a
+  `replace/5` with another length is `:ok` and changes nothing of it. `delete/5` and `add/5` change either.
   """
   @spec replace(Socket.t(), Link.ref(), binary() | IP.t(), non_neg_integer(), opts()) ::
           :ok | {:error, term()}
@@ -131,66 +137,160 @@ defmodule Linx.Netlink.Rtnl.Address do
     do: run(socket, :replace, link_name, [ip, prefix, opts])
 
   @doc """
-  Takes an address from a link. One that it has not is `errno: :eaddrnotavail`.
+  Gives a link an address unless it has it as asked for. Arguments as `add/5`.
+
+  An address that is there as something else is `errno: :eexist`, with the fields that differ in `at`: another prefix
+  length, peer, or any option that is given; a lifetime that ends where none was asked for; a duplicate on the link
+  (IFA_F_DADFAILED). Of the options `:nodad` and `:optimistic` are not compared, and a lifetime that is asked for is the
+  longest that may be left.
   """
-  @spec delete(Socket.t(), Link.ref(), binary() | IP.t(), non_neg_integer()) ::
+  @spec ensure(Socket.t(), Link.ref(), binary() | IP.t(), non_neg_integer(), opts()) ::
           :ok | {:error, term()}
-  def delete(socket, link_name, ip, prefix), do: run(socket, :delete, link_name, [ip, prefix])
+  def ensure(socket, link, ip, prefix, opts \\ []) do
+    with {:ok, wanted} <- new(1, ip, prefix, opts),
+         {:ok, index} <- Index.of(socket, link),
+         do: ensured(socket, %{wanted | index: index}, link, true)
+  end
+
+  defp ensured(socket, wanted, link, again?) do
+    with {:ok, addresses} <- list(socket, wanted.index) do
+      case Ensure.compare(wanted, addresses) do
+        :there -> :ok
+        {:differs, fields} -> {:error, other(wanted, fields)}
+        :absent -> made(socket, wanted, link, again?)
+      end
+    end
+  end
+
+  # EEXIST: made by someone else since the list was read.
+  defp made(socket, wanted, link, again?) do
+    case Call.change(socket, op(:add, wanted, link)) do
+      {:error, %Error{errno: :eexist, stage: nil}} when again? ->
+        ensured(socket, wanted, link, false)
+
+      result ->
+        result
+    end
+  end
+
+  defp other(wanted, fields) do
+    text = "#{text(wanted)} is there with another #{Enum.join(fields, ", ")}"
+    %{Error.from_errno(@eexist, text) | at: fields}
+  end
 
   @doc """
-  Adds many: `{link, ip, prefix}` or `{link, ip, prefix, opts}` each. See `Linx.Netlink.Rtnl.batch/2`.
+  Takes an address from a link. One that it has not is `errno: :eaddrnotavail`.
+
+  `peer:` is part of an IPv4 address's identity: one that was added with it is deleted with it. A `label:` is compared by
+  the kernel where it is given.
+
+  **A primary IPv4 address takes its secondaries along**, the other addresses of its subnet on the link, whoever made
+  them, unless `net.ipv4.conf.*.promote_secondaries` is 1. Routes whose source address it was go too.
+
+  Source: ip-sysctl.rst, "promote_secondaries".
   """
-  @spec add_many(Socket.t(), [tuple()]) ::
+  @spec delete(Socket.t(), Link.ref(), binary() | IP.t(), non_neg_integer(), opts()) ::
+          :ok | {:error, term()}
+  def delete(socket, link_name, ip, prefix, opts \\ []),
+    do: run(socket, :delete, link_name, [ip, prefix, opts])
+
+  @doc """
+  Takes away an address as `list/2` gives it. See `delete/5`.
+  """
+  @spec delete(Socket.t(), t()) :: :ok | {:error, term()}
+  def delete(socket, %__MODULE__{} = address),
+    do: Call.change(socket, change(:delete, address))
+
+  @doc """
+  Adds many: `{link, ip, prefix}`, `{link, ip, prefix, opts}` or a struct each. See `Linx.Netlink.Rtnl.batch/2`.
+  """
+  @spec add_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
   def add_many(socket, addresses), do: many(socket, :add, addresses)
 
-  @doc "Deletes many: `{link, ip, prefix}` each. See `Linx.Netlink.Rtnl.batch/2`."
-  @spec delete_many(Socket.t(), [tuple()]) ::
+  @doc """
+  Deletes many: `{link, ip, prefix}`, `{link, ip, prefix, opts}` with the options of `delete/5`, or a struct each. See
+  `Linx.Netlink.Rtnl.batch/2`.
+  """
+  @spec delete_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
   def delete_many(socket, addresses), do: many(socket, :delete, addresses)
 
-  defp many(socket, verb, addresses) do
-    with {:ok, index} <- Index.all(socket, Enum.map(addresses, &elem(&1, 0))),
-         do: Batch.run(socket, addresses, &__op__(verb, Tuple.to_list(&1), index))
+  @doc """
+  The address as a value, as `add/5` would send it, on the link of an index.
+  """
+  @spec new(pos_integer(), binary() | IP.t(), non_neg_integer(), opts()) ::
+          {:ok, t()} | {:error, term()}
+  def new(index, ip, prefix, opts \\ [])
+
+  def new(index, ip, prefix, opts) when index in 1..0x7FFFFFFF do
+    with {:ok, address} <- build(index, ip, prefix), do: Options.set(opts, address)
   end
+
+  def new(index, _ip, _prefix, _opts), do: {:error, {:invalid_name, index}}
+
+  defp many(socket, verb, addresses) do
+    names = Enum.flat_map(addresses, &__names__(verb, args(&1)))
+
+    with {:ok, index} <- Index.all(socket, names),
+         do: Batch.run(socket, addresses, &__op__(verb, args(&1), index))
+  end
+
+  defp args(%__MODULE__{} = address), do: [address]
+  defp args(tuple), do: Tuple.to_list(tuple)
 
   defp run(socket, verb, ref, args),
     do: Call.change(socket, Index.named(socket, [ref], &__op__(verb, [ref | args], &1)))
 
   @doc false
+  def __names__(_verb, [%__MODULE__{} | _]), do: []
   def __names__(_verb, [name | _]), do: [name]
   def __names__(_verb, _args), do: []
 
   @doc false
+  def __op__(verb, [%__MODULE__{} = address], _index) when verb in [:add, :replace, :delete],
+    do: change(verb, address)
+
   def __op__(verb, [link, ip, prefix], index), do: __op__(verb, [link, ip, prefix, []], index)
 
   def __op__(verb, [link, ip, prefix, opts], index) when verb in [:add, :replace, :delete] do
     with {:ok, index} <- index.(link),
          {:ok, address} <- build(index, ip, prefix),
-         {:ok, address} <- options(opts, address),
-         address = preferred(address, opts) do
-      {type, flags} = type(verb)
-      Call.op(type, flags, address, Call.no_such("interface", link, &refusal(&1, ip, prefix)))
-    end
+         {:ok, address} <- options(verb, opts, address),
+         do: op(verb, address, link)
   end
 
   def __op__(verb, args, _index),
     do: raise(ArgumentError, "no change for a batch: #{inspect({__MODULE__, verb, args})}")
 
-  # What an errno says where the kernel says no more: before 6.3 it had no words here.
-  defp refusal(:eexist, ip, prefix), do: "#{ip}/#{prefix} exists already"
-  defp refusal(:eaddrnotavail, ip, prefix), do: "no such address #{ip}/#{prefix}"
-  defp refusal(_errno, _ip, _prefix), do: nil
+  defp options(:delete, opts, address), do: Options.identity(opts, address)
+  defp options(_verb, opts, address), do: Options.set(opts, address)
 
-  # An address that is a struct already.
+  # The deletion of an address that is a struct already, or its making elsewhere. The kernel compares a label where it is
+  # given, and IFA_ADDRESS with the prefix length.
   @doc false
-  @spec change(:add | :delete, t()) :: Call.op()
-  def change(:add, address), do: Call.op(@rtm_newaddr, Call.create(), address)
-
+  @spec change(:add | :replace | :delete, t()) :: Call.op()
   def change(:delete, address) do
     kept = Map.take(address, [:family, :prefixlen, :index, :address, :local])
-    Call.op(@rtm_deladdr, 0, struct(__MODULE__, kept))
+    op(:delete, struct(__MODULE__, kept), address.index)
   end
+
+  def change(verb, address), do: op(verb, address, address.index)
+
+  defp op(verb, address, link) do
+    {type, flags} = type(verb)
+    Call.op(type, flags, address, Call.no_such("interface", link, &refusal(&1, address)))
+  end
+
+  # Words for an errno without text: before 6.3 the kernel had none here.
+  defp refusal(:eexist, address), do: "#{text(address)} exists already"
+  defp refusal(:eaddrnotavail, address), do: "no such address #{text(address)}"
+  defp refusal(_errno, _address), do: nil
+
+  defp text(%{local: own, address: far, prefixlen: length}) when own == nil or own == far,
+    do: "#{far}/#{length}"
+
+  defp text(%{local: own, address: far, prefixlen: length}), do: "#{own} peer #{far}/#{length}"
 
   defp type(:add), do: {@rtm_newaddr, Call.create()}
   defp type(:replace), do: {@rtm_newaddr, Call.replace()}
@@ -198,6 +298,7 @@ defmodule Linx.Netlink.Rtnl.Address do
 
   # An address on the link `index`, as the kernel wants it: IPv4 finds it by IFA_LOCAL.
   @doc false
+  @spec build(pos_integer(), term(), term()) :: {:ok, t()} | {:error, term()}
   def build(index, ip, prefix) do
     with {:ok, ip} <- IP.cast(ip),
          {:ok, prefix} <- prefix(ip, prefix) do
@@ -205,6 +306,7 @@ defmodule Linx.Netlink.Rtnl.Address do
        %__MODULE__{
          family: @families[ip.family],
          prefixlen: prefix,
+         scope: scope(ip),
          index: index,
          address: ip,
          local: ip
@@ -212,78 +314,13 @@ defmodule Linx.Netlink.Rtnl.Address do
     end
   end
 
+  # As ip-address(8) chooses it: a global address of 127.0.0.0/8 would be a candidate for a source address.
+  defp scope(%IP{bytes: <<127, _::24>>}), do: @host
+  defp scope(%IP{}), do: 0
+
   @doc false
   def prefix(%IP{bytes: bytes}, prefix) when prefix in 0..bit_size(bytes)//1, do: {:ok, prefix}
   def prefix(_ip, prefix), do: {:error, {:invalid_prefix, prefix}}
-
-  defp options(opts, address) when is_list(opts) do
-    Enum.reduce_while(opts, {:ok, address}, fn option, {:ok, address} ->
-      case option(option, address) do
-        {:ok, address} -> {:cont, {:ok, address}}
-        :error -> {:halt, {:error, {:bad_option, option}}}
-        error -> {:halt, error}
-      end
-    end)
-  end
-
-  defp options(opts, _address), do: {:error, {:bad_option, opts}}
-
-  defp option({:peer, ip}, address) do
-    with {:ok, ip} <- same_family(ip, address), do: {:ok, %{address | address: ip}}
-  end
-
-  defp option({:broadcast, ip}, address) do
-    with {:ok, ip} <- same_family(ip, address), do: {:ok, %{address | broadcast: ip}}
-  end
-
-  defp option({:label, label}, address) when is_binary(label) and byte_size(label) in 1..15 do
-    if String.contains?(label, "\0"), do: :error, else: {:ok, %{address | label: label}}
-  end
-
-  defp option({:scope, scope}, address) when scope in 0..255, do: {:ok, %{address | scope: scope}}
-  defp option({:proto, proto}, address) when proto in 0..255, do: {:ok, %{address | proto: proto}}
-
-  defp option({:priority, n}, address) when n in 0..0xFFFFFFFF,
-    do: {:ok, %{address | priority: n}}
-
-  defp option({:preferred, seconds}, address), do: lifetime(address, 0, seconds)
-  defp option({:valid, seconds}, address), do: lifetime(address, 1, seconds)
-
-  defp option({:flags, flags}, address) when is_list(flags) do
-    if Enum.all?(flags, &is_map_key(@flags, &1)) do
-      bits = Enum.reduce(flags, 0, &(@flags[&1] ||| &2))
-      {:ok, %{address | flags_ext: bits, flags: bits &&& 0xFF}}
-    else
-      :error
-    end
-  end
-
-  defp option(_option, _address), do: :error
-
-  defp lifetime(address, place, seconds) do
-    if Lifetime.seconds?(seconds),
-      do:
-        {:ok,
-         %{address | lifetime: put_elem(address.lifetime || {:forever, :forever}, place, seconds)}},
-      else: :error
-  end
-
-  # An address cannot be preferred for longer than it is valid.
-  defp preferred(%{lifetime: {_, valid}} = address, opts) do
-    if Keyword.has_key?(opts, :preferred),
-      do: address,
-      else: %{address | lifetime: {valid, valid}}
-  end
-
-  defp preferred(address, _opts), do: address
-
-  defp same_family(ip, address) do
-    with {:ok, ip} <- IP.cast(ip) do
-      if ip.family == address.local.family,
-        do: {:ok, ip},
-        else: {:error, {:unlike_families, address.local, ip}}
-    end
-  end
 
   defimpl Inspect do
     def inspect(address, _opts) do
