@@ -52,7 +52,7 @@ defmodule Linx.Netlink.Rtnl.Route do
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Batch, Call}
   alias Linx.Netlink.Rtnl.Link.Index
-  alias Linx.Netlink.Rtnl.Route.{Metrics, Nexthop, Options, Query, Via}
+  alias Linx.Netlink.Rtnl.Route.{Change, Hops, Metrics, Nexthop, Query, Via}
 
   codec do
     header do
@@ -92,15 +92,13 @@ defmodule Linx.Netlink.Rtnl.Route do
   @typedoc "See \"Options\"."
   @type opts :: keyword()
 
-  @rtm_newroute 24
-  @rtm_delroute 25
-  @rtm_getroute 26
+  @typedoc "Text or a `Linx.IP`, or with a prefix length of 0 `nil` for the default route."
+  @type destination :: binary() | IP.t() | nil
 
-  @families %{inet: 2, inet6: 10}
-  @main 254
-  # RT_SCOPE_LINK, RT_SCOPE_NOWHERE
-  @link 253
-  @nowhere 255
+  @typedoc "A gateway, or for a route by a device alone `nil` or its family."
+  @type default_gateway :: binary() | IP.t() | IP.family() | nil
+
+  @rtm_getroute 26
 
   # -- reading ---------------------------------------------------------------------------------------------------------
 
@@ -122,10 +120,21 @@ defmodule Linx.Netlink.Rtnl.Route do
   # ENOENT: a table that does not exist has no routes.
   defp dump(socket, request) do
     case Call.dump(socket, @rtm_getroute, request) do
+      {:ok, routes} -> {:ok, routes(routes)}
       {:error, %Error{errno: :enoent, stage: nil}} -> {:ok, []}
-      other -> other
+      {:error, error} -> {:error, error}
     end
   end
+
+  defp unreachable(:enetunreach, ip), do: "no route to #{ip}"
+  defp unreachable(_errno, _ip), do: nil
+
+  # A dump of all families has the multicast cache (128, 129) and MPLS routes (28) at its end.
+  defp routes(routes),
+    do: if(ip?(routes), do: routes, else: Enum.filter(routes, &(&1.family in [2, 10])))
+
+  defp ip?([%{family: family} | routes]) when family in [2, 10], do: ip?(routes)
+  defp ip?(routes), do: routes == []
 
   @doc """
   The route that the kernel would take to `destination`: `ip route get`.
@@ -154,142 +163,153 @@ defmodule Linx.Netlink.Rtnl.Route do
   @doc """
   Adds a route to `destination/prefix` by `gateway`. One that is there already is `errno: :eexist`; a gateway that no
   link reaches is `errno: :enetunreach` (IPv6: `:ehostunreach`).
+
+  An IPv6 route whose `:multipath` has hops without a gateway takes a request for each hop, since the kernel accepts none
+  in a group: see `append/5`. It is no single change then, and not for `Linx.Netlink.Rtnl.batch/2`.
   """
-  @spec add(Socket.t(), binary() | IP.t(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
+  @spec add(Socket.t(), destination(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
           :ok | {:error, term()}
   def add(socket, destination, prefix, gateway, opts \\ []),
     do: run(socket, :add, [destination, prefix, gateway, opts])
 
   @doc """
-  Adds the default route of the gateway's family.
+  Adds a route as `list/2` gives it, for instance in another namespace. Links are by index.
   """
-  @spec add_default(Socket.t(), binary() | IP.t(), opts()) :: :ok | {:error, term()}
+  @spec add(Socket.t(), t()) :: :ok | {:error, term()}
+  def add(socket, %__MODULE__{} = route), do: run(socket, :add, [route])
+
+  @doc """
+  Adds the default route of the gateway's family.
+
+  By a device alone the gateway is `nil` for the family that the options name (IPv4 if none does), or `:inet` or
+  `:inet6`:
+
+      :ok = Route.add_default(socket, nil, oif: "tun0")
+      :ok = Route.add_default(socket, :inet6, oif: "tun0")
+  """
+  @spec add_default(Socket.t(), default_gateway(), opts()) :: :ok | {:error, term()}
   def add_default(socket, gateway, opts \\ []), do: run(socket, :add_default, [gateway, opts])
 
   @doc """
   Adds a route, or changes the one to the same destination with the same table, metric and TOS. Arguments as `add/5`.
   """
-  @spec replace(Socket.t(), binary() | IP.t(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
+  @spec replace(Socket.t(), destination(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
           :ok | {:error, term()}
   def replace(socket, destination, prefix, gateway, opts \\ []),
     do: run(socket, :replace, [destination, prefix, gateway, opts])
 
   @doc """
+  Adds a route beside those to the same destination with the same table, metric and TOS. Arguments as `add/5`.
+
+  On IPv4 it comes behind them, and counts when they are gone. On IPv6 a hop by a gateway joins the group that the others
+  form; one by a device alone stays a route of its own behind them. The very same hop again is `errno: :eexist`.
+
+  Source: ip-route(8), "append".
+  """
+  @spec append(Socket.t(), destination(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
+          :ok | {:error, term()}
+  def append(socket, destination, prefix, gateway, opts \\ []),
+    do: run(socket, :append, [destination, prefix, gateway, opts])
+
+  @doc """
   Deletes a route. One that is not there is `errno: :esrch`.
 
-  What is not given is not compared, the protocol too, except that the table is the main one. The first that fits goes.
+  What is not given is not compared, the protocol too, except that the table is the main one and the TOS 0. The first that
+  fits goes; on IPv6 without a gateway its whole group of hops.
+
+  The kernel takes some values for "not given": on IPv4 `metric: 0`, on both `protocol: 0`, `scope: :nowhere`, and on
+  IPv6 the type, scope, preferred source and metrics whatever they are. `delete/2` takes a route as listed, and that one
+  only.
   """
-  @spec delete(Socket.t(), binary() | IP.t(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
+  @spec delete(Socket.t(), destination(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
           :ok | {:error, term()}
   def delete(socket, destination, prefix, gateway, opts \\ []),
     do: run(socket, :delete, [destination, prefix, gateway, opts])
 
   @doc """
-  Deletes the default route by `gateway`.
+  Deletes a route as `list/2` gives it, of whatever type and with whatever hops.
   """
-  @spec delete_default(Socket.t(), binary() | IP.t(), opts()) :: :ok | {:error, term()}
+  @spec delete(Socket.t(), t()) :: :ok | {:error, term()}
+  def delete(socket, %__MODULE__{} = route), do: run(socket, :delete, [route])
+
+  @doc """
+  Deletes the default route by `gateway`, which is as for `add_default/3`.
+  """
+  @spec delete_default(Socket.t(), default_gateway(), opts()) :: :ok | {:error, term()}
   def delete_default(socket, gateway, opts \\ []),
     do: run(socket, :delete_default, [gateway, opts])
 
   @doc """
-  Adds many routes with one send: `{destination, prefix, gateway}` or `{destination, prefix, gateway, opts}` each. One
-  result each, in order; not a transaction. See `Linx.Netlink.Rtnl.batch/2`.
+  Adds many routes with one send: `{destination, prefix, gateway}`, `{destination, prefix, gateway, opts}` or a struct
+  each. One result each, in order; not a transaction. See `Linx.Netlink.Rtnl.batch/2`.
   """
-  @spec add_many(Socket.t(), [tuple()]) :: {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
+  @spec add_many(Socket.t(), [tuple() | t()]) ::
+          {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
   def add_many(socket, routes), do: many(socket, :add, routes)
 
   @doc "Replaces many, as `add_many/2`."
-  @spec replace_many(Socket.t(), [tuple()]) ::
+  @spec replace_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
   def replace_many(socket, routes), do: many(socket, :replace, routes)
 
   @doc "Deletes many, as `add_many/2`."
-  @spec delete_many(Socket.t(), [tuple()]) ::
+  @spec delete_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
   def delete_many(socket, routes), do: many(socket, :delete, routes)
 
   defp many(socket, verb, routes) do
-    names = Enum.flat_map(routes, &__names__(verb, Tuple.to_list(&1)))
+    names = Enum.flat_map(routes, &__names__(verb, args(&1)))
 
     with {:ok, index} <- Index.all(socket, names),
-         do: Batch.run(socket, routes, &__op__(verb, Tuple.to_list(&1), index))
+         do: Batch.run(socket, routes, &__op__(verb, args(&1), index))
   end
 
-  defp run(socket, verb, args),
-    do: Call.change(socket, Index.named(socket, __names__(verb, args), &__op__(verb, args, &1)))
+  defp args(%__MODULE__{} = route), do: [route]
+  defp args(tuple), do: Tuple.to_list(tuple)
+
+  defp run(socket, verb, args) do
+    op = Index.named(socket, __names__(verb, args), &__op__(verb, args, &1))
+
+    case verb do
+      verb when verb in [:add, :append] -> Hops.change(socket, verb, op)
+      :add_default -> Hops.change(socket, :add, op)
+      _ -> Call.change(socket, op)
+    end
+  end
 
   @doc """
   The route as a value, as `add/5` would send it: what `Linx.Netlink.Rtnl.Diff` compares. Links are by index here.
   """
-  @spec new(binary() | IP.t(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
+  @spec new(binary() | IP.t() | nil, non_neg_integer(), binary() | IP.t() | nil, opts()) ::
           {:ok, t()} | {:error, term()}
   def new(destination, prefix, gateway, opts \\ []),
-    do: build(:add, destination, prefix, gateway, opts, &index/1)
+    do: Change.build(:add, destination, prefix, gateway, opts, &index/1)
 
   defp index(index) when is_integer(index) and index > 0, do: {:ok, index}
   defp index(name), do: {:error, {:invalid_name, name}}
 
-  @doc false
-  def __names__(_verb, args) do
-    case List.last(args) do
-      opts when is_list(opts) -> Options.names(opts)
-      _ -> []
-    end
-  end
+  # -- the verbs as values ---------------------------------------------------------------------------------------------
 
   @doc false
-  def __op__(verb, [gateway | opts], index) when verb in [:add_default, :delete_default] do
-    with {:ok, gateway} <- IP.cast(gateway) do
-      verb = if verb == :add_default, do: :add, else: :delete
-      __op__(verb, [unspecified(gateway), 0, gateway | opts], index)
-    end
-  end
+  defdelegate __names__(verb, args), to: Change, as: :names
 
-  def __op__(verb, [destination, prefix, gateway], index),
-    do: __op__(verb, [destination, prefix, gateway, []], index)
-
-  def __op__(verb, [destination, prefix, gateway, opts], index)
-      when verb in [:add, :replace, :delete] do
-    with {:ok, route} <- build(verb, destination, prefix, gateway, opts, index),
-         do: change(verb, route)
-  end
-
-  def __op__(verb, args, _index),
-    do: raise(ArgumentError, "no change for a batch: #{inspect({__MODULE__, verb, args})}")
+  @doc false
+  defdelegate __op__(verb, args, index), to: Change, as: :op
 
   # A route that is a struct already.
   @doc false
   @spec change(:add | :replace | :append | :delete, t()) :: Call.op()
-  def change(:add, route), do: op(@rtm_newroute, Call.create(), route)
-  def change(:replace, route), do: op(@rtm_newroute, Call.replace(), route)
-  def change(:append, route), do: op(@rtm_newroute, Call.append(), route)
-  def change(:delete, route), do: op(@rtm_delroute, 0, route)
+  defdelegate change(verb, route), to: Change
 
-  defp op(type, flags, route),
-    do: Call.op(type, flags, route, Call.words(&refusal(&1, route)))
-
-  # What an errno says where the kernel says no more.
-  defp refusal(:eexist, route), do: "a route to #{destination(route)} exists already"
-  defp refusal(:esrch, route), do: "no such route to #{destination(route)}"
-  defp refusal(_errno, _route), do: nil
-
-  defp unreachable(:enetunreach, ip), do: "no route to #{ip}"
-  defp unreachable(_errno, _ip), do: nil
-
-  defp destination(%{dst_len: 0}), do: "default"
-  defp destination(%{dst: dst, dst_len: length}), do: "#{dst}/#{length}"
-
-  # An observed route as a deletion names it: without what the kernel has added, which it would not take back.
+  # An observed route as a deletion names it.
   @doc false
   @spec bare(t()) :: t()
-  def bare(route) do
-    kept =
-      [:family, :dst_len, :tos, :table, :protocol, :scope, :type, :dst, :gateway, :oif] ++
-        [:priority, :table_ext, :via, :nh_id]
+  defdelegate bare(route), to: Change
 
-    hops = route.multipath && Enum.map(route.multipath, &%{&1 | flags: 0})
-    struct(__MODULE__, [{:multipath, hops} | Map.to_list(Map.take(route, kept))])
-  end
+  # The family and gateway of a default route from what stands for its gateway.
+  @doc false
+  @spec default(term(), term()) :: {:ok, IP.family(), IP.t() | nil} | {:error, term()}
+  defdelegate default(gateway, opts), to: Change
 
   @doc false
   @spec unspecified(IP.t()) :: IP.t()
@@ -303,65 +323,6 @@ defmodule Linx.Netlink.Rtnl.Route do
   def protocol(n) when n in 0..255, do: {:ok, n}
   def protocol(name) when is_map_key(@protocols, name), do: {:ok, @protocols[name]}
   def protocol(other), do: {:error, {:bad_option, {:protocol, other}}}
-
-  # -- building ----------------------------------------------------------------------------------------------------------
-
-  defp build(verb, destination, prefix, gateway, opts, index) do
-    with {:ok, dst} <- IP.cast(destination),
-         {:ok, prefix} <- Linx.Netlink.Rtnl.Address.prefix(dst, prefix),
-         {:ok, gateway} <- gateway(dst, gateway),
-         {:ok, route} <- Options.set(opts, start(verb, dst, prefix, gateway), index),
-         do: whole(verb, route, opts)
-  end
-
-  defp start(:delete, dst, prefix, gateway) do
-    %__MODULE__{
-      family: @families[dst.family],
-      dst: dst,
-      dst_len: prefix,
-      gateway: gateway,
-      table: @main,
-      # RT_SCOPE_NOWHERE: any scope.
-      scope: @nowhere
-    }
-  end
-
-  defp start(_add, dst, prefix, gateway) do
-    %__MODULE__{
-      family: @families[dst.family],
-      dst: dst,
-      dst_len: prefix,
-      gateway: gateway,
-      table: @main,
-      protocol: @protocols.boot,
-      type: 1,
-      # What is right unless an option says otherwise: each later change copies the struct.
-      scope: if(gateway == nil and dst.family == :inet, do: @link, else: 0)
-    }
-  end
-
-  defp gateway(_dst, nil), do: {:ok, nil}
-
-  defp gateway(dst, gateway) do
-    with {:ok, gateway} <- IP.cast(gateway), :ok <- same_family(dst, gateway), do: {:ok, gateway}
-  end
-
-  defp same_family(%IP{family: family}, %IP{family: family}), do: :ok
-  defp same_family(a, b), do: {:error, {:unlike_families, a, b}}
-
-  defp whole(:delete, route, _opts), do: {:ok, route}
-
-  defp whole(_add, %{gateway: nil, oif: nil, via: nil, multipath: nil, nh_id: nil, type: type}, _)
-       when type < 6,
-       do: {:error, {:missing, :gateway}}
-
-  defp whole(_add, route, opts) do
-    scope = Options.scope(route)
-
-    if route.scope == scope or Keyword.has_key?(opts, :scope),
-      do: {:ok, route},
-      else: {:ok, %{route | scope: scope}}
-  end
 
   defimpl Inspect do
     def inspect(route, _opts) do
