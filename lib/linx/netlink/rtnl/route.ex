@@ -306,11 +306,6 @@ defmodule Linx.Netlink.Rtnl.Route do
   @spec bare(t()) :: t()
   defdelegate bare(route), to: Change
 
-  # The family and gateway of a default route from what stands for its gateway.
-  @doc false
-  @spec default(term(), term()) :: {:ok, IP.family(), IP.t() | nil} | {:error, term()}
-  defdelegate default(gateway, opts), to: Change
-
   @doc false
   @spec unspecified(IP.t()) :: IP.t()
   def unspecified(%IP{bytes: bytes} = ip), do: %{ip | bytes: <<0::size(bit_size(bytes))>>}

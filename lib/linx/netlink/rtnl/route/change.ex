@@ -152,12 +152,12 @@ defmodule Linx.Netlink.Rtnl.Route.Change do
 
   # -- building ------------------------------------------------------------------------------------------------------------
 
-  @doc "The family of a default route, and its gateway: an address, `:inet` or `:inet6`, or `nil` for what the options say."
-  @spec default(term(), term()) :: {:ok, IP.family(), IP.t() | nil} | {:error, term()}
-  def default(family, _opts) when is_map_key(@families, family), do: {:ok, family, nil}
-  def default(nil, opts), do: {:ok, family(opts), nil}
+  # The family of a default route and its gateway. In the gateway's place stands an address, `:inet` or `:inet6`, or `nil`
+  # for the family that the options name.
+  defp default(family, _opts) when is_map_key(@families, family), do: {:ok, family, nil}
+  defp default(nil, opts), do: {:ok, family(opts), nil}
 
-  def default(gateway, _opts),
+  defp default(gateway, _opts),
     do: with({:ok, ip} <- IP.cast(gateway), do: {:ok, ip.family, ip})
 
   # IPv4 where no address says otherwise, as in ip-route(8).
