@@ -137,8 +137,13 @@ pub fn drop_whole_bounding_set() -> Result<(), Errno> {
     if effective & CapabilitySet::SETPCAP.bits() == 0 {
         return Ok(());
     }
-    for bit in bits(bounding()?) {
-        remove_capability_from_bounding_set(bit)?;
+    // A capability that is not in the set may be removed from it, too.
+    for bit in bits(u64::MAX) {
+        match remove_capability_from_bounding_set(bit) {
+            Ok(()) => {}
+            Err(Errno::INVAL) => break,
+            Err(errno) => return Err(errno),
+        }
     }
     Ok(())
 }

@@ -32,10 +32,8 @@ const OVERFLOW_ID: u32 = 65534;
 
 /// Everything the child needs, ready before it exists.
 #[derive(Debug)]
-pub struct Plan {
-    pub options: Options,
-    /// `options.groups`, as setgroups(2) takes them.
-    pub groups: Vec<Gid>,
+pub struct Plan<'a> {
+    pub options: &'a Options,
     /// It owns or joins a user namespace.
     pub user_namespace: bool,
     /// Until its exec nobody without privileges traces it: the VM reaches it in /proc all the same, or it is a visitor,
@@ -52,7 +50,7 @@ struct Orders {
 }
 
 /// Runs the child. `devnull` stands in for 0 to 2 until exec: a parked process in a container holds nothing of ours.
-pub fn run(plan: &Plan, page: &'static Page, socket: OwnedFd, devnull: &OwnedFd) -> ! {
+pub fn run(plan: &Plan<'_>, page: &'static Page, socket: OwnedFd, devnull: &OwnedFd) -> ! {
     last_words::begin(page);
     if let Err(fault) = prepare(plan, &socket, devnull) {
         fail(page, fault);
@@ -81,19 +79,21 @@ pub fn run(plan: &Plan, page: &'static Page, socket: OwnedFd, devnull: &OwnedFd)
             }
         }
     };
-    let gate = gate.map(|gate| gate.open(page));
+    if let Some(gate) = &gate {
+        gate.open();
+    }
     let terminal = Descriptors {
         stdio: descriptors,
         controlling,
     };
     fail(
         page,
-        become_workload(plan, &mut orders, &socket, gate.as_ref(), &terminal),
+        become_workload(plan, page, &mut orders, &socket, gate.as_ref(), &terminal),
     )
 }
 
 /// What must hold while the child is parked, where others may enter its namespaces and look.
-fn prepare(plan: &Plan, socket: &OwnedFd, devnull: &OwnedFd) -> Result<(), Fault> {
+fn prepare(plan: &Plan<'_>, socket: &OwnedFd, devnull: &OwnedFd) -> Result<(), Fault> {
     // Refused to the leader of a process group only, which a fresh child is not; a terminal of one's own takes it.
     process::setsid().map_err(Stage::Stdio.errno())?;
     if plan.hidden {
@@ -144,18 +144,21 @@ struct Descriptors {
 }
 
 fn become_workload(
-    plan: &Plan,
+    plan: &Plan<'_>,
+    page: &Page,
     orders: &mut Orders,
     socket: &OwnedFd,
     gate: Option<&Gate>,
     stdio: &Descriptors,
 ) -> Fault {
-    let options = &plan.options;
+    let options = plan.options;
     // The limits may forbid every further allocation, and the filters even the system call that frees: what follows is
     // exec or the end.
     let argv = ManuallyDrop::new(environment::pointers(Some(&options.argv)));
     let envp = ManuallyDrop::new(environment::of_workload(options));
-    reserve_stack();
+    if !options.rlimits.is_empty() {
+        reserve_stack();
+    }
     let mut steps = || -> Result<u64, Fault> {
         take_stdio(stdio).map_err(Stage::Stdio.errno())?;
         descriptors::place(take(&mut orders.descriptors), &options.fds.numbers)?;
@@ -189,6 +192,9 @@ fn become_workload(
         }
         process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(Stage::Clone.errno())?;
+        if let Some(gate) = gate {
+            gate.pass(page);
+        }
         // Where nobody is left to read it this report does no harm.
         if checkpoint::is_abandoned(socket) || gate.is_some_and(Gate::is_abandoned) {
             return Err(Stage::ExecOutcome.fault(libc::EIO));
@@ -212,14 +218,16 @@ fn become_workload(
 }
 
 /// Touches what stack the steps may need: a limit on memory forbids its growth, too, and that is a SIGSEGV.
+#[cold]
+#[inline(never)]
 fn reserve_stack() {
     let mut space = [0u8; 64 * 1024];
     black_box(&mut space);
 }
 
 /// Whether the workload is to have less than the VM: namespaces or ids of its own.
-fn is_another(plan: &Plan) -> bool {
-    let options = &plan.options;
+fn is_another(plan: &Plan<'_>) -> bool {
+    let options = plan.options;
     options.namespaces != 0 || options.uid.is_some() || options.gid.is_some()
 }
 
@@ -280,6 +288,25 @@ fn change_directory(options: &Options) -> Result<(), Errno> {
     }
 }
 
+/// A buffer of the longest path that the kernel answers with, where the first does not take the path.
+fn is_reachable() -> Result<bool, Errno> {
+    match is_reachable_within::<256>() {
+        Err(Errno::RANGE) => is_reachable_by_long_path(),
+        other => other,
+    }
+}
+
+/// Out of line: few directories need a frame of a page.
+#[cold]
+#[inline(never)]
+fn is_reachable_by_long_path() -> Result<bool, Errno> {
+    match is_reachable_within::<4096>() {
+        // Too long for any buffer is reachable all the same.
+        Err(Errno::RANGE | Errno::NAMETOOLONG) => Ok(true),
+        other => other,
+    }
+}
+
 /// A directory outside the root is a way out of it (CVE-2024-21626). The inherited one is left for `/`, one that was
 /// asked for is an error.
 fn check_directory(options: &Options) -> Result<(), Errno> {
@@ -296,16 +323,14 @@ fn check_directory(options: &Options) -> Result<(), Errno> {
     unsafe_code,
     reason = "the libraries' getcwd hides the kernel's \"(unreachable)\""
 )]
-fn is_reachable() -> Result<bool, Errno> {
-    let mut path = [0u8; 4096];
+fn is_reachable_within<const N: usize>() -> Result<bool, Errno> {
+    let mut path = [0u8; N];
     // SAFETY: the kernel writes at most `path.len()` bytes into `path`, which outlives the call.
     let length = unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) };
     if length >= 0 {
         return Ok(path[0] == b'/');
     }
     match last_errno() {
-        // Too long for the buffer is reachable all the same.
-        Errno::RANGE => Ok(true),
         // It was removed.
         Errno::NOENT => Ok(false),
         // Whatever else is refused proves nothing.
@@ -332,8 +357,8 @@ fn unless_asked(answer: Result<(), Errno>, asked: bool) -> Result<(), Errno> {
 }
 
 /// Changes groups, gid and uid, of the workload or of its reaper. With `keep`, capabilities outlive a change from root.
-pub fn change_identity(plan: &Plan, keep: bool) -> Result<(), Fault> {
-    let options = &plan.options;
+pub fn change_identity(plan: &Plan<'_>, keep: bool) -> Result<(), Fault> {
+    let options = plan.options;
     let unmapped = |id: u32| plan.user_namespace && id == OVERFLOW_ID;
     // Whoever has no id in its user namespace becomes its root where that is mapped, as nsenter and runc do: with an
     // unmapped id the exec would lose every capability there.
@@ -372,11 +397,11 @@ pub fn change_identity(plan: &Plan, keep: bool) -> Result<(), Fault> {
 ///
 /// The agent has given up its groups where the child gets a user namespace, if it may. Where it may not, nor may the
 /// child: then an id of its own is refused, and the VM's own user keeps what is its own.
-fn set_groups(plan: &Plan, unmapped: bool) -> Result<(), Fault> {
-    let options = &plan.options;
+fn set_groups(plan: &Plan<'_>, unmapped: bool) -> Result<(), Fault> {
+    let options = plan.options;
     let implied = options.uid.is_some() || options.gid.is_some();
-    if options.groups.is_some() {
-        return thread::set_thread_groups(&plan.groups).map_err(Stage::Setgroups.errno());
+    if let Some(groups) = &options.groups {
+        return thread::set_thread_groups(groups).map_err(Stage::Setgroups.errno());
     }
     if !implied && !unmapped || !has_groups().map_err(Stage::Setgroups.errno())? {
         return Ok(());

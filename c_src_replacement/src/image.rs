@@ -35,9 +35,15 @@ pub fn protect(arguments: *const *const c_char) {
         OURS.store(true, Ordering::Relaxed);
         return;
     };
-    if is_descriptor(path.to_bytes()) {
-        return;
+    if !is_descriptor(path.to_bytes()) {
+        leave_file(path, arguments);
     }
+}
+
+/// Out of line: the buffers of the copy would be part of the frame of every agent.
+#[cold]
+#[inline(never)]
+fn leave_file(path: &CStr, arguments: *const *const c_char) {
     let file = Path::new(OsStr::from_bytes(path.to_bytes()));
     let errno = match Image::new(file) {
         Ok(image) => execute(&image, arguments),
@@ -82,10 +88,19 @@ fn may_write(file: &Path) -> bool {
 /// was given by descriptor.
 fn is_descriptor(path: &[u8]) -> bool {
     let number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
-    let parts: Vec<_> = path.split(|byte| *byte == b'/').collect();
-    match parts.as_slice() {
-        [b"", b"proc", pid, b"fd", fd] => number(pid) && number(fd),
-        [b"", b"dev", b"fd", fd] => number(fd),
+    let mut parts = path.split(|byte| *byte == b'/');
+    // No slice of all parts: this runs before the first allocation.
+    let mut parts = [(); 6].map(|()| parts.next());
+    match &mut parts {
+        [
+            Some(b""),
+            Some(b"proc"),
+            Some(pid),
+            Some(b"fd"),
+            Some(fd),
+            None,
+        ] => number(pid) && number(fd),
+        [Some(b""), Some(b"dev"), Some(b"fd"), Some(fd), None, None] => number(fd),
         _ => false,
     }
 }

@@ -9,7 +9,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
-use linx_wire::seccomp::{Arch, Condition, Insn, Op, Policy, Rule, compile};
+use linx_wire::seccomp::Insn;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{DumpableBehavior, Signal, getpid, getppid, set_dumpable_behavior};
@@ -20,6 +20,7 @@ use crate::capability;
 use crate::checkpoint;
 use crate::child::{Plan, change_identity};
 use crate::clone::{Side, clone3, last_errno};
+use crate::descriptors;
 use crate::last_words::{fail, leave};
 use crate::page::Page;
 use crate::seccomp;
@@ -34,14 +35,20 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Tells the reaper that ids and root are what they will be, and returns when it has given up all it had.
-    pub fn open(self, page: &Page) -> Self {
-        let told = rustix::net::send(&self.socket, &[1], rustix::net::SendFlags::NOSIGNAL);
-        if told.is_err() || received(&self.socket) || !page.reaper_is_ready() {
-            // Its own report is on the page.
+    /// Tells the reaper that ids and root are what they will be: from now on it gives up all it has, beside the
+    /// workload's own steps.
+    pub fn open(&self) {
+        if rustix::net::send(&self.socket, &[1], rustix::net::SendFlags::NOSIGNAL).is_err() {
+            // The reaper's own report is on the page.
             leave(0);
         }
-        self
+    }
+
+    /// Returns when the reaper has given up all it had: nothing of the workload runs before that.
+    pub fn pass(&self, page: &Page) {
+        if received(&self.socket) || !page.reaper_is_ready() {
+            leave(0);
+        }
     }
 
     /// Whether the reaper has ended. Asked after the parent-death signal is set, which cannot tell of an earlier end.
@@ -63,25 +70,29 @@ fn received(socket: &OwnedFd) -> bool {
 }
 
 /// Returns in the process that becomes the workload; the caller stays behind as its reaper.
-pub fn split(plan: &Plan, page: &Page, socket: &OwnedFd) -> Gate {
-    let steps = || -> Result<(OwnedFd, Gate), Errno> {
-        set_parent_process_death_signal(Some(Signal::KILL))?;
+pub fn split(plan: &Plan<'_>, page: &Page, socket: &OwnedFd) -> Gate {
+    let steps = || -> Result<(OwnedFd, Gate), Fault> {
+        let init = Stage::Init.errno();
+        set_parent_process_death_signal(Some(Signal::KILL)).map_err(&init)?;
         if checkpoint::is_abandoned(socket) {
             leave(0);
         }
-        signals::block_all()?;
+        signals::block_all().map_err(&init)?;
         // A pid 1 without it would keep a processor busy, or lose the signals.
         match next_signal(Some(&NOW)) {
             Err(Errno::AGAIN) | Ok(_) => {}
-            Err(errno) => return Err(errno),
+            Err(errno) => return Err(init(errno)),
         }
         // A reaper that cannot reap would end at once.
         match wait_any(&mut 0, libc::WNOHANG) {
             Err(Errno::CHILD) | Ok(_) => {}
-            Err(errno) => return Err(errno),
+            Err(errno) => return Err(init(errno)),
         }
         let flags = SocketFlags::CLOEXEC;
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(&init)?;
+        // Read again after the workload's own descriptors are in their places.
+        let theirs = descriptors::above(theirs, &plan.options.fds.numbers)?;
         let reaper = getpid().as_raw_nonzero().get();
         let gate = Gate {
             socket: theirs,
@@ -91,7 +102,7 @@ pub fn split(plan: &Plan, page: &Page, socket: &OwnedFd) -> Gate {
     };
     let (ours, gate) = match steps() {
         Ok(pair) => pair,
-        Err(errno) => fail(page, Stage::Init.errno()(errno)),
+        Err(fault) => fail(page, fault),
     };
     match clone3(0, None) {
         Ok(Side::Child) => {
@@ -121,7 +132,7 @@ pub fn split(plan: &Plan, page: &Page, socket: &OwnedFd) -> Gate {
 }
 
 struct Reaper<'a> {
-    plan: &'a Plan,
+    plan: &'a Plan<'a>,
     page: &'a Page,
     socket: &'a OwnedFd,
     gate: OwnedFd,
@@ -133,15 +144,18 @@ impl Reaper<'_> {
         if let Err(fault) = self.introduce(pidfd) {
             fail(self.page, fault);
         }
+        // The filter refuses the question.
+        let is_first = getpid().as_raw_nonzero().get() == 1;
+        let filter = filter(self.workload);
         if self.is_told() {
-            if let Err(fault) = self.harden() {
+            if let Err(fault) = self.harden(&filter) {
                 fail(self.page, fault);
             }
             self.page.reaper_ready.store(1, Ordering::Release);
         }
         // Its end of file lets the workload go.
         close(self.gate.as_raw_fd());
-        reap(self.page, self.workload)
+        reap(self.page, self.workload, is_first)
     }
 
     /// Hides from whoever enters the namespaces, and hands the agent the descriptor of the workload.
@@ -150,7 +164,9 @@ impl Reaper<'_> {
         set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(&init)?;
         // Outside a fresh pid namespace orphans go to the nearest of these.
         set_child_subreaper(Some(getpid())).map_err(&init)?;
-        checkpoint::send_workload(self.socket.as_fd(), pidfd.as_fd()).map_err(&init)
+        checkpoint::send_workload(self.socket.as_fd(), pidfd.as_fd()).map_err(&init)?;
+        // The longest of what the reaper gives up, and nothing before the checkpoint's end needs it.
+        capability::drop_whole_bounding_set().map_err(&init)
     }
 
     /// False when the workload ended at its checkpoint.
@@ -159,10 +175,9 @@ impl Reaper<'_> {
     }
 
     /// Gives up all that the loop does not need.
-    fn harden(&self) -> Result<(), Fault> {
+    fn harden(&self, filter: &[Insn]) -> Result<(), Fault> {
         let init = Stage::Init.errno();
         chdir(c"/").map_err(&init)?;
-        capability::drop_whole_bounding_set().map_err(&init)?;
         change_identity(self.plan, false)?;
         capability::drop_all().map_err(&init)?;
         // The change of ids has cleared the first and may have set the second.
@@ -172,51 +187,27 @@ impl Reaper<'_> {
         }
         set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(&init)?;
         set_no_new_privs(true).map_err(&init)?;
-        let filter = filter(self.workload);
         signals::close_above(0, Some(self.gate.as_fd())).map_err(&init)?;
-        seccomp::install_plain(&filter).map_err(&init)
+        seccomp::install_plain(filter).map_err(&init)
     }
 }
 
-/// What [`reap`] calls, and no more. EPERM for the rest: a tracer that makes the reaper call something gets nothing, and
+/// The calls of [`reap`], and no more. EPERM for the rest: a tracer that makes the reaper call something gets nothing, and
 /// the container lives on.
 fn filter(workload: i32) -> Vec<Insn> {
-    const CALLS: [libc::c_long; 6] = [
-        libc::SYS_wait4,
-        libc::SYS_rt_sigtimedwait,
-        libc::SYS_restart_syscall,
-        libc::SYS_close,
-        libc::SYS_exit_group,
-        libc::SYS_exit,
+    const CALLS: [u32; 6] = [
+        libc::SYS_wait4 as u32,
+        libc::SYS_rt_sigtimedwait as u32,
+        libc::SYS_restart_syscall as u32,
+        libc::SYS_close as u32,
+        libc::SYS_exit_group as u32,
+        libc::SYS_exit as u32,
     ];
     let refusal = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
-    let rule = |number: libc::c_long, conditions| Rule {
-        number: number as u32,
-        action: libc::SECCOMP_RET_ALLOW,
-        conditions,
-    };
-    let to_workload = Condition {
-        arg: 0,
-        op: Op::Eq,
-        value: workload as u64,
-    };
-    let mut rules: Vec<_> = CALLS.iter().map(|&number| rule(number, vec![])).collect();
-    rules.push(rule(libc::SYS_kill, vec![to_workload]));
-    match Arch::HOST {
-        Some(arch) => {
-            let policy = Policy {
-                arch,
-                default: refusal,
-                rules,
-            };
-            // Seven rules: far from the limit.
-            compile(&policy).unwrap_or_default()
-        }
-        None => seccomp::allow_list(rules.iter().map(|rule| rule.number), refusal),
-    }
+    seccomp::allow_list(&CALLS, workload as u32, refusal)
 }
 
-fn reap(page: &Page, workload: i32) -> ! {
+fn reap(page: &Page, workload: i32, is_first: bool) -> ! {
     let mut flags = libc::WNOHANG;
     let mut has_ended = false;
     loop {
@@ -229,7 +220,7 @@ fn reap(page: &Page, workload: i32) -> ! {
                 page.workload_ended.store(1, Ordering::Release);
                 // The end of a pid namespace's first process is that of all others. Elsewhere they would become
                 // somebody else's children: the agent kills them, and this process is the last.
-                if getpid().as_raw_nonzero().get() == 1 {
+                if is_first {
                     leave(0);
                 }
                 flags = 0;
@@ -297,13 +288,73 @@ fn close(fd: i32) {
 
 #[cfg(test)]
 mod tests {
+    use linx_wire::seccomp::Arch;
+    use linx_wire::seccomp::insn::{JEQ, LD, RET};
+
     use super::*;
 
     #[test]
-    fn the_filter_is_there_on_this_architecture() {
-        assert!(filter(7).len() > 7);
-        let plain = seccomp::allow_list([1, 2, 3].into_iter(), 5);
-        assert_eq!(plain.len(), 6);
+    fn the_filter_allows_the_calls_of_the_loop_and_signals_to_the_workload_alone() {
+        const REFUSED: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+        const ALLOWED: u32 = libc::SECCOMP_RET_ALLOW;
+        let filter = filter(7);
+        let answer = |call: libc::c_long, argument: u64| {
+            let arch = Arch::HOST.map_or(0, Arch::audit);
+            run(
+                &filter,
+                &[
+                    call as u32,
+                    arch,
+                    0,
+                    0,
+                    argument as u32,
+                    (argument >> 32) as u32,
+                ],
+            )
+        };
+        let allowed = [
+            libc::SYS_wait4,
+            libc::SYS_rt_sigtimedwait,
+            libc::SYS_restart_syscall,
+            libc::SYS_close,
+            libc::SYS_exit_group,
+            libc::SYS_exit,
+        ];
+        for call in 0..500 {
+            let expected = if allowed.contains(&call) {
+                ALLOWED
+            } else {
+                REFUSED
+            };
+            assert_eq!(answer(call, 0), expected, "{call}");
+        }
+        assert_eq!(answer(libc::SYS_kill, 7), ALLOWED);
+        for target in [1, 8, u64::MAX, 7 | 1 << 32, u64::from(u32::MAX) - 6] {
+            assert_eq!(answer(libc::SYS_kill, target), REFUSED, "{target}");
+        }
+        // x32 numbers, and those of another architecture.
+        assert_eq!(answer(libc::SYS_wait4 | 0x4000_0000, 0), REFUSED);
+        if Arch::HOST.is_some() {
+            assert_eq!(
+                run(&filter, &[libc::SYS_wait4 as u32, 0x4000_0003, 0, 0, 0, 0]),
+                REFUSED
+            );
+        }
+    }
+
+    /// The classic BPF of the filter over the words of a `struct seccomp_data` (little-endian).
+    fn run(filter: &[Insn], data: &[u32; 6]) -> u32 {
+        let (mut at, mut value) = (0, 0);
+        loop {
+            let Insn { code, jt, jf, k } = filter[at];
+            at += 1;
+            match code {
+                LD => value = data[k as usize / 4],
+                JEQ => at += usize::from(if value == k { jt } else { jf }),
+                RET => return k,
+                other => panic!("{other}"),
+            }
+        }
     }
 
     #[test]

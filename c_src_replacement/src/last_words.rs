@@ -3,19 +3,30 @@
 //! `abort(3)` and `raise(3)` signal the thread whose id the C library remembers. After a bare clone that is the agent's:
 //! the agent would die of the child's fault, or, in another pid namespace, whoever has that number there.
 
-use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::cell::Cell;
 
 use crate::page::Page;
 use crate::stage::{Fault, Stage};
 
-/// The page of the child that this process is; null in the agent.
-static PAGE: AtomicPtr<Page> = AtomicPtr::new(null_mut());
+thread_local! {
+    /// The page of the child that this process is; None in the agent. Of the only thread, because its storage lies beside
+    /// what every process writes to: a page of memory that is written to by nobody is shared.
+    static PAGE: Cell<Option<&'static Page>> = const { Cell::new(None) };
+}
 
-/// From now on this process is a child that reports on `page`. A panic is such a report, too.
+/// Agent: a panic of a child is a report, too. Called before there is one, so that agent and child share the page of
+/// memory that it is written to.
+pub fn watch_panics() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        end_child(Stage::ExecOutcome.fault(libc::EIO));
+        print(panic);
+    }));
+}
+
+/// From now on this process is a child that reports on `page`.
 pub fn begin(page: &'static Page) {
-    PAGE.store(std::ptr::from_ref(page).cast_mut(), Ordering::Relaxed);
-    std::panic::set_hook(Box::new(|_| end_child(Stage::ExecOutcome.fault(libc::EIO))));
+    PAGE.set(Some(page));
 }
 
 /// For the allocator: no memory. Returns in the agent, which has an end of its own for that.
@@ -24,15 +35,9 @@ pub fn out_of_memory() {
 }
 
 fn end_child(fault: Fault) {
-    if let Some(page) = page() {
+    if let Some(page) = PAGE.get() {
         fail(page, fault);
     }
-}
-
-#[expect(unsafe_code, reason = "a static holds the reference as a pointer")]
-fn page() -> Option<&'static Page> {
-    // SAFETY: null, or what `begin` made of a reference that lives as long as the process.
-    unsafe { PAGE.load(Ordering::Relaxed).as_ref() }
 }
 
 /// Writes down what failed, and ends.

@@ -52,6 +52,7 @@ use stage::{Fault, Stage};
 
 /// The whole program. An error is one that the VM cannot be told.
 pub fn run() -> Result<(), Errno> {
+    last_words::watch_panics();
     let (requests, reports) = (clone::own(3), clone::own(4));
     let (reader, writer) = match channel(&requests, &reports) {
         Ok(()) => (
@@ -91,6 +92,8 @@ fn prepare() -> Result<(OwnedFd, OwnedFd), Fault> {
     let _ = rustix::thread::set_name(c"linx_process");
     environment::forget(environment::Forget::Secret);
     set_umask(0o022).map_err(Stage::Umask.errno())?;
+    // The C library looks its clock up at the first use, and that is a write that agent and child do not both have to make.
+    let _ = std::time::Instant::now();
     // What a workload leaves behind becomes our child and ends with the session.
     set_child_subreaper(Some(getpid())).map_err(Stage::Subreaper.errno())?;
     Ok((devnull, children))

@@ -10,6 +10,11 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
 use crate::stage::{Fault, Stage};
 
+/// States of `Page::failed`.
+const NONE: u32 = 0;
+const CLAIMED: u32 = 1;
+const FAILED: u32 = 2;
+
 #[repr(C)]
 #[derive(Debug)]
 pub struct Page {
@@ -36,14 +41,20 @@ impl Page {
         Ok(zeroed(address))
     }
 
+    /// Records the first fault: a reaper and its workload may both have one.
     pub fn fail(&self, fault: Fault) {
-        self.stage.store(fault.stage as u32, Ordering::Relaxed);
-        self.errno.store(fault.errno, Ordering::Relaxed);
-        self.failed.store(1, Ordering::Release);
+        let claimed =
+            self.failed
+                .compare_exchange(NONE, CLAIMED, Ordering::Relaxed, Ordering::Relaxed);
+        if claimed.is_ok() {
+            self.stage.store(fault.stage as u32, Ordering::Relaxed);
+            self.errno.store(fault.errno, Ordering::Relaxed);
+            self.failed.store(FAILED, Ordering::Release);
+        }
     }
 
     pub fn fault(&self) -> Option<Fault> {
-        if self.failed.load(Ordering::Acquire) == 0 {
+        if self.failed.load(Ordering::Acquire) != FAILED {
             return None;
         }
         let stage = Stage::from_number(self.stage.load(Ordering::Relaxed));

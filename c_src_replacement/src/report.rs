@@ -5,16 +5,24 @@ use crate::frame::FrameWriter;
 use crate::stage::Fault;
 use crate::wait::{Outcome, Usage};
 
-/// The child exists, and where it has one its reaper. Goes with the next frame: the checkpoint is microseconds away.
-pub fn spawned(writer: &mut FrameWriter, pid: i32, reaper: Option<i32>) {
+/// The child exists, and where it has one its reaper, with the identity that a pidfd of the child shows. Goes with the next frame: the checkpoint is microseconds away.
+pub fn spawned(writer: &mut FrameWriter, pid: i32, reaper: Option<(i32, Option<u64>)>) {
     writer.hold(|frame| {
         let mut out = Writer::new(frame);
-        out.tuple(if reaper.is_some() { 4 } else { 3 })
-            .atom("status")
-            .atom("spawned")
-            .int(pid.into());
-        if let Some(reaper) = reaper {
+        out.tuple(match reaper {
+            None => 3,
+            Some((_, None)) => 4,
+            Some((_, Some(_))) => 5,
+        })
+        .atom("status")
+        .atom("spawned")
+        .int(pid.into());
+        if let Some((reaper, identity)) = reaper {
             out.int(reaper.into());
+            if let Some(identity) = identity {
+                out.binary_head(8);
+                frame.extend(identity.to_be_bytes());
+            }
         }
     });
 }

@@ -2,6 +2,8 @@
 
 use std::ffi::CString;
 
+use rustix::process::Gid;
+
 use crate::descriptors::{self, Wanted};
 use crate::etf::{Malformed, Reader, Result};
 use crate::schedule::{Policy, Schedule};
@@ -28,7 +30,7 @@ pub struct Options {
     pub no_new_privs: bool,
     pub uid: Option<u32>,
     pub gid: Option<u32>,
-    pub groups: Option<Vec<u32>>,
+    pub groups: Option<Vec<Gid>>,
     pub rlimits: Vec<Rlimit>,
     pub umask: Option<u32>,
     pub init: bool,
@@ -147,7 +149,10 @@ impl Options {
                 b"no_new_privs" => options.no_new_privs = reader.boolean()?,
                 b"uid" => options.uid = Some(reader.int()?),
                 b"gid" => options.gid = Some(reader.int()?),
-                b"groups" => options.groups = Some(reader.integers()?),
+                b"groups" => {
+                    let ids: Vec<u32> = reader.integers()?;
+                    options.groups = Some(ids.into_iter().map(Gid::from_raw).collect());
+                }
                 b"rlimits" => options.rlimits = rlimits(reader)?,
                 b"umask" => options.umask = Some(reader.int()?),
                 b"auto_proceed" => options.auto_proceed = reader.boolean()?,

@@ -65,6 +65,7 @@ impl Schedule {
 
     /// Sets all on the workload, parked and known by both its descriptor and its number. The number stays its own: a
     /// parked child is reaped by the agent only, or by a reaper that does not reap before the workload goes.
+    #[inline(never)]
     pub fn apply(&self, pidfd: BorrowedFd<'_>, pid: i32) -> Result<(), Fault> {
         if let Some(nice) = self.nice {
             call(libc::SYS_setpriority, [0, pid.into(), nice.into()])

@@ -2,7 +2,9 @@
 
 use std::os::fd::BorrowedFd;
 
-use linx_wire::seccomp::insn::{JEQ, LD, OFFSET_NR, RET};
+use linx_wire::seccomp::insn::{
+    JEQ, LD, OFFSET_ARCH, OFFSET_NR, RET, offset_arg_high, offset_arg_low,
+};
 use linx_wire::seccomp::{Arch, INSN_SIZE, Insn, MAX_INSNS, PREFIX_LEN, exec_prefix};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -77,14 +79,26 @@ pub fn install_plain(program: &[Insn]) -> Result<(), Errno> {
     install(program, 0)
 }
 
-/// A list of calls by number for an architecture that has no table: without a test of the architecture.
-pub fn allow_list(numbers: impl ExactSizeIterator<Item = u32>, refusal: u32) -> Vec<Insn> {
-    let count = numbers.len();
-    let mut program = vec![Insn::stmt(LD, OFFSET_NR)];
-    for (at, number) in numbers.enumerate() {
-        // Over the rest of the list and the refusal.
-        program.push(Insn::jump(JEQ, number, (count - at) as u8, 0));
+/// Allows the calls of `numbers`, and `kill(2)` of the process `target`. An architecture without a table is not tested.
+///
+/// Written out: the compiler of policies needs hash maps, which a reaper would carry for the whole session.
+pub fn allow_list(numbers: &[u32], target: u32, refusal: u32) -> Vec<Insn> {
+    let mut program = Vec::with_capacity(numbers.len() + 12);
+    if let Some(arch) = Arch::HOST {
+        program.push(Insn::stmt(LD, OFFSET_ARCH));
+        program.push(Insn::jump(JEQ, arch.audit(), 1, 0));
+        program.push(Insn::stmt(RET, refusal));
     }
+    program.push(Insn::stmt(LD, OFFSET_NR));
+    for (at, &number) in numbers.iter().enumerate() {
+        // Over the rest of the list, the test of kill(2) and the refusal.
+        program.push(Insn::jump(JEQ, number, (numbers.len() - at + 5) as u8, 0));
+    }
+    program.push(Insn::jump(JEQ, libc::SYS_kill as u32, 0, 4));
+    program.push(Insn::stmt(LD, offset_arg_low(0)));
+    program.push(Insn::jump(JEQ, target, 0, 2));
+    program.push(Insn::stmt(LD, offset_arg_high(0)));
+    program.push(Insn::jump(JEQ, 0, 1, 0));
     program.push(Insn::stmt(RET, refusal));
     program.push(Insn::stmt(RET, libc::SECCOMP_RET_ALLOW));
     program

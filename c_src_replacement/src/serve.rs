@@ -1,5 +1,6 @@
 //! The frame of a session: the request before it, the hang-up after it.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags};
@@ -11,49 +12,59 @@ use crate::report;
 use crate::request::Request;
 use crate::session::Session;
 use crate::stage::{Fault, Stage};
-use crate::start::start;
+use crate::start::{Started, start};
 
 /// Linux takes at most three quarters of the 8 MiB stack limit for argv and environment (fs/exec.c); what it would refuse
 /// with E2BIG must still arrive here to be refused by it.
 pub const MOST_REQUEST: usize = 8 * 1024 * 1024;
 
 /// Waits for the request, makes the child, and sees the session through.
+///
+/// The steps are functions of their own, so that the stack of a parked session holds none of what the first ones needed.
 pub fn run(mut reader: FrameReader, mut writer: FrameWriter, devnull: OwnedFd, children: OwnedFd) {
-    let Some(frame) = first_frame(&mut reader, &mut writer) else {
-        return;
-    };
-    let request = match Request::decode(&frame) {
-        Ok(request) => request,
-        Err(_) => {
-            return report_only(
-                &mut reader,
-                &mut writer,
-                Stage::MalformedRequest.fault(libc::EINVAL),
-            );
-        }
+    if let Some(started) = launch(&mut reader, &mut writer, devnull) {
+        see_through(reader, writer, started, children);
+    }
+}
+
+/// The child that the first frame asks for; None where there is none, and the VM has hung up.
+#[inline(never)]
+fn launch(reader: &mut FrameReader, writer: &mut FrameWriter, devnull: OwnedFd) -> Option<Started> {
+    let frame = first_frame(reader, writer)?;
+    let Ok(request) = Request::decode(&frame) else {
+        report_only(reader, writer, Stage::MalformedRequest.fault(libc::EINVAL));
+        return None;
     };
     drop(frame);
-    let descriptors = match descriptors::receive(&request.options.fds, &mut reader, &mut writer) {
-        Ok(descriptors) => descriptors,
-        Err(None) => return,
-        Err(Some(fault)) => return report_only(&mut reader, &mut writer, fault),
+    // Never dropped: the child reads it, and freeing it would make every page of it a copy.
+    let request = ManuallyDrop::new(request);
+    let started = match descriptors::receive(&request.options.fds, reader, writer) {
+        Ok(descriptors) => start(&request, descriptors, devnull),
+        Err(None) => return None,
+        Err(Some(fault)) => Err(fault),
     };
-    match start(request, descriptors, devnull) {
-        Ok(started) => {
-            let auto_proceed = started.auto_proceed;
-            match Session::new(reader, writer, started, children) {
-                Ok(mut session) => {
-                    if auto_proceed {
-                        session.auto_proceed();
-                    }
-                    session.run();
-                }
-                Err((mut reader, mut writer, fault)) => {
-                    report_only(&mut reader, &mut writer, fault);
-                }
+    started
+        .map_err(|fault| report_only(reader, writer, fault))
+        .ok()
+}
+
+#[inline(never)]
+fn see_through(reader: FrameReader, writer: FrameWriter, started: Started, children: OwnedFd) {
+    let auto_proceed = started.auto_proceed;
+    match started.ours.more_of_pty() {
+        Ok(more) => {
+            let mut session = Session::new(reader, writer, started, more, children);
+            if auto_proceed {
+                session.auto_proceed();
             }
+            session.run();
         }
-        Err(fault) => report_only(&mut reader, &mut writer, fault),
+        // The child ends with its socket.
+        Err(fault) => {
+            drop(started);
+            let (mut reader, mut writer) = (reader, writer);
+            report_only(&mut reader, &mut writer, fault);
+        }
     }
 }
 

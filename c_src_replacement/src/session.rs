@@ -39,6 +39,10 @@ const RETRY: Timespec = Timespec {
     tv_nsec: 10_000_000,
 };
 
+/// How long a reaper may take to end after its workload before the processes below it are looked for: it ends at once
+/// where there are none.
+const REAPER: Duration = Duration::from_millis(1);
+
 mod ending;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +71,19 @@ enum Verdict {
 struct Workload {
     pid: Option<i32>,
     pidfd: Option<OwnedFd>,
-    dead: bool,
+    /// When its end was seen.
+    ended: Option<Instant>,
+}
+
+impl Workload {
+    fn is_dead(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// It is dead, and its reaper, which is not, has had the time to end.
+    fn has_left_others(&self) -> bool {
+        self.ended.is_some_and(|at| at.elapsed() >= REAPER)
+    }
 }
 
 #[derive(Debug)]
@@ -114,31 +130,23 @@ pub struct Session {
 }
 
 impl Session {
-    /// With an error the channel comes back; the child ends with its socket.
+    /// `reads` and `writes` are two more descriptors of a terminal.
     pub fn new(
         mut reader: FrameReader,
         writer: FrameWriter,
         started: Started,
+        [reads, writes]: [Option<OwnedFd>; 2],
         children: OwnedFd,
-    ) -> Result<Self, (FrameReader, FrameWriter, Fault)> {
+    ) -> Self {
         reader.set_limit(MOST_COMMAND);
         let mut outputs = Outputs::default();
         outputs.grant(started.credit);
         let ours = started.ours;
-        // One to read, one to write, and one for the window's size.
-        let clone = |pty: &Option<OwnedFd>| pty.as_ref().map(OwnedFd::try_clone).transpose();
-        let (reads, writes) = match clone(&ours.pty).and_then(|one| Ok((one, clone(&ours.pty)?))) {
-            Ok(both) => both,
-            Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(libc::EMFILE);
-                return Err((reader, writer, Stage::PtsOpen.fault(errno)));
-            }
-        };
         outputs.add(Stream::Pty, reads);
         outputs.add(Stream::Stdout, ours.stdout);
         outputs.add(Stream::Stderr, ours.stderr);
         let input = InputQueue::new(writes.or(ours.stdin));
-        Ok(Self {
+        Self {
             reader,
             writer,
             page: started.page,
@@ -167,7 +175,7 @@ impl Session {
             deadline: None,
             ended: None,
             children,
-        })
+        }
     }
 
     pub fn run(mut self) {
@@ -205,7 +213,8 @@ impl Session {
             {
                 return self.abandon(Stage::Wait.errno()(errno));
             }
-            if self.workload.dead && !self.dead {
+            let has_left_others = !self.dead && self.workload.has_left_others();
+            if has_left_others {
                 self.continue_reaper();
             }
             if let Some(ended) = self.ended {
@@ -214,7 +223,7 @@ impl Session {
                 }
             } else if self.dead {
                 self.kill_tracers();
-            } else if self.workload.dead && !self.is_in_grace() {
+            } else if has_left_others && !self.is_in_grace() {
                 self.kill_behind_reaper();
             }
             if !self.dead && self.deadline.is_some_and(|at| at <= Instant::now()) {
@@ -250,7 +259,8 @@ impl Session {
             fds.extend(outputs.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         }
         let workload_at = fds.len();
-        if let Some(pidfd) = self.workload.pidfd.as_ref().filter(|_| !self.workload.dead) {
+        let is_alive = !self.workload.is_dead();
+        if let Some(pidfd) = self.workload.pidfd.as_ref().filter(|_| is_alive) {
             fds.push(PollFd::new(pidfd, PollFlags::IN));
         }
         let holding = self.writer.is_holding();
@@ -264,7 +274,9 @@ impl Session {
         let dead = !self.dead && !fds[pidfd_at].revents().is_empty();
         self.dead |= dead;
         let workload = fds.get(workload_at);
-        self.workload.dead |= workload.is_some_and(|fd| !fd.revents().is_empty());
+        if workload.is_some_and(|fd| !fd.revents().is_empty()) {
+            self.workload.ended.get_or_insert_with(Instant::now);
+        }
         if count == 0 && holding {
             self.writer.flush();
         }
@@ -280,14 +292,17 @@ impl Session {
         let retries = self.ended.is_none()
             && (self.phase == Phase::Opening
                 || self.dead
-                || self.workload.dead && !self.is_in_grace());
+                || self.workload.has_left_others() && !self.is_in_grace());
         if retries {
             return Some(RETRY);
         }
         let now = Instant::now();
         let until = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(now));
-        let ending = self.ended.is_some() || self.workload.dead;
+        let ending = self.ended.is_some() || self.workload.is_dead();
+        let waits = self.workload.ended.filter(|_| self.ended.is_none());
+        let waits = waits.filter(|_| !self.workload.has_left_others());
         let due = [
+            until(waits.map(|at| at + REAPER)),
             self.outputs.quiet_for(),
             until(self.grace.filter(|_| ending)),
             until(self.deadline.filter(|_| !self.dead)),
@@ -519,7 +534,11 @@ impl Session {
         }
         if self.init {
             match self.workload.pid {
-                Some(pid) => report::spawned(&mut self.writer, pid, Some(self.pid)),
+                Some(pid) => {
+                    // Without one the VM asks about the number after its pin.
+                    let identity = linx_sys::pidfd::identity(self.workload());
+                    report::spawned(&mut self.writer, pid, Some((self.pid, identity)));
+                }
                 None => return self.condemn(Stage::ReadyFrame.fault(libc::ESRCH)),
             }
         }

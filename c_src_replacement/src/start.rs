@@ -1,7 +1,6 @@
 //! From a request to a child on its way to the checkpoint.
 
 use std::ffi::CStr;
-use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -59,15 +58,16 @@ fn open_cgroup(path: &CStr) -> Result<OwnedFd, Fault> {
 
 /// Makes the child that `request` asks for. In the child this does not return.
 pub fn start(
-    request: Request,
+    request: &Request,
     descriptors: Vec<OwnedFd>,
     devnull: OwnedFd,
 ) -> Result<Started, Fault> {
     let Request { target, options } = request;
+    let target = *target;
     let entered = target.is_some();
     // What is entered, or what is joined beside new namespaces.
     let joined = target.map(|pid| (pid, options.namespaces)).or(options.join);
-    image::check(joined.is_some(), &options)?;
+    image::check(joined.is_some(), options)?;
     let passage = Passage {
         target: joined
             .map(|(pid, kinds)| Target::open(pid, kinds))
@@ -85,8 +85,10 @@ pub fn start(
     let (plumbing, ours) = Plumbing::new(&options.stdio, options.uid)?;
     let page = Page::map().map_err(Stage::Pipe2.errno())?;
     let (socket, childs) = checkpoint::pair().map_err(Stage::Pipe2.errno())?;
-    checkpoint::ask_for_senders(&socket).map_err(Stage::Pipe2.errno())?;
     let init = options.init;
+    if init {
+        checkpoint::ask_for_senders(&socket).map_err(Stage::Pipe2.errno())?;
+    }
     let user_namespace = passage.new & libc::CLONE_NEWUSER as u32 != 0
         || passage.target.as_ref().is_some_and(Target::joins_user);
     let is_visitor = passage.target.is_some();
@@ -94,14 +96,11 @@ pub fn start(
     let auto_proceed = options.auto_proceed;
     let credit = options.credit;
     let schedule = options.schedule.clone();
-    let ids = options.groups.iter().flatten();
-    // Never dropped here: the child reads it, and freeing it would make every page of it a copy.
-    let plan = ManuallyDrop::new(Plan {
-        groups: ids.map(|&id| Gid::from_raw(id)).collect(),
+    let plan = Plan {
         options,
         user_namespace,
         hidden: is_visitor || capability::sees_hidden_processes(),
-    });
+    };
     let groups = if user_namespace {
         give_up_groups()?
     } else {

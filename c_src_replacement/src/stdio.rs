@@ -34,6 +34,15 @@ pub struct OurEnds {
     pub stderr: Option<OwnedFd>,
 }
 
+impl OurEnds {
+    /// A terminal has one descriptor to read, one to write, and one for the window's size.
+    pub fn more_of_pty(&self) -> Result<[Option<OwnedFd>; 2], Fault> {
+        let clone = || self.pty.as_ref().map(OwnedFd::try_clone).transpose();
+        let clone = || clone().map_err(fault(Stage::PtsOpen));
+        Ok([clone()?, clone()?])
+    }
+}
+
 /// What the workload will get.
 #[derive(Debug)]
 pub struct Plumbing {

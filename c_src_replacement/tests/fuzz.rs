@@ -166,7 +166,8 @@ fn commands() -> Vec<Vec<u8>> {
 fn what_is_mutated_here_is_read_when_it_is_not() {
     let request = Request::decode(&full_request()).expect("well formed");
     assert_eq!(request.target, Some(1234));
-    assert_eq!(request.options.groups.as_deref(), Some(&[5, 6][..]));
+    let groups = [5, 6].map(rustix::process::Gid::from_raw);
+    assert_eq!(request.options.groups.as_deref(), Some(&groups[..]));
     assert_eq!(request.options.rlimits[0].hard, u64::MAX);
     assert_eq!(request.options.namespaces, 0x7E00_0080);
     assert_eq!(request.options.schedule.nice, Some(-20));

@@ -74,6 +74,10 @@ defmodule Linx.Native do
   @spec pid_alive(pin()) :: boolean()
   def pid_alive(_pin), do: not_loaded()
 
+  @doc "The number of the pinned process's life (pidfs inode), 0 where the kernel has none."
+  @spec pid_identity(pin()) :: non_neg_integer()
+  def pid_identity(_pin), do: not_loaded()
+
   @spec pid_of(pin()) :: pos_integer()
   def pid_of(_pin), do: not_loaded()
 

@@ -44,7 +44,7 @@ defmodule Linx.Process.Lifecycle do
 
   def event(life, {:spawned, pid}), do: {%{life | host_pid: pid, stage: :spawned}, []}
 
-  def event(life, {:spawned, pid, reaper}),
+  def event(life, {:spawned, pid, reaper, _identity}),
     do: event(%{life | reaper_pid: reaper}, {:spawned, pid})
 
   def event(life, {:ready, child_pid}) do

@@ -19,7 +19,7 @@ defmodule Linx.Process.Protocol do
           | {:error, integer(), atom()}
   @type event() ::
           {:spawned, pos_integer()}
-          | {:spawned, pos_integer(), reaper :: pos_integer()}
+          | {:spawned, pos_integer(), reaper :: pos_integer(), identity :: non_neg_integer()}
           | {:ready, pos_integer()}
           | :running
           | :descriptors
@@ -71,9 +71,12 @@ defmodule Linx.Process.Protocol do
   defp event({:status, :spawned, pid}) when is_integer(pid) and pid > 0,
     do: {:ok, {:spawned, pid}}
 
-  defp event({:status, :spawned, pid, reaper})
+  defp event({:status, :spawned, pid, reaper}),
+    do: event({:status, :spawned, pid, reaper, <<0::64>>})
+
+  defp event({:status, :spawned, pid, reaper, <<identity::64>>})
        when is_integer(pid) and pid > 0 and is_integer(reaper) and reaper > 0,
-       do: {:ok, {:spawned, pid, reaper}}
+       do: {:ok, {:spawned, pid, reaper, identity}}
 
   defp event({:status, :ready, pid}) when is_integer(pid) and pid > 0, do: {:ok, {:ready, pid}}
   defp event({:status, :running}), do: {:ok, :running}

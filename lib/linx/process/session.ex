@@ -422,18 +422,18 @@ defmodule Linx.Process.Session do
     end
   end
 
-  # Its reaper may have reaped it, and the number be another's: the agent, which has its descriptor, is asked after the pin
-  # was taken.
-  defp pin(state, {:spawned, pid, _reaper}) do
+  # The reaper may have reaped the workload, and its number be another process's: the agent, which has a descriptor of the
+  # workload, says which process it is.
+  defp pin(state, {:spawned, pid, _reaper, identity}) do
     case pin(state, {:spawned, pid}) do
       %{pin: nil} = state ->
         state
 
-      %{pin: pin, next_id: id} = state ->
-        to_agent(
-          %{state | pin: nil, proof: {id, pin, []}, next_id: id + 1},
-          {:signal, id, 0, :workload}
-        )
+      %{pin: pin} = state when identity != 0 ->
+        if Native.pid_identity(pin) == identity, do: state, else: %{state | pin: nil}
+
+      state ->
+        prove(state)
     end
   end
 
@@ -449,6 +449,14 @@ defmodule Linx.Process.Session do
   end
 
   defp pin(state, _event), do: state
+
+  # Before Linux 6.9 a pidfd does not show whose it is: the agent is asked after the pin was taken.
+  defp prove(%{pin: pin, next_id: id} = state) do
+    to_agent(
+      %{state | pin: nil, proof: {id, pin, []}, next_id: id + 1},
+      {:signal, id, 0, :workload}
+    )
+  end
 
   # ESRCH: the workload is reaped.
   defp proven(%{proof: {_id, pin, late}} = state, errno),

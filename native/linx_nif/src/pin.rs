@@ -24,6 +24,12 @@ fn pid_alive(pin: ResourceArc<PinResource>) -> bool {
     pin.0.check_alive(Stage::Pidfd).is_ok()
 }
 
+/// 0 where the kernel has none.
+#[rustler::nif]
+fn pid_identity(pin: ResourceArc<PinResource>) -> u64 {
+    linx_sys::pidfd::identity(pin.0.pidfd()).unwrap_or(0)
+}
+
 #[rustler::nif]
 fn pid_of(pin: ResourceArc<PinResource>) -> i32 {
     pin.0.pid()

@@ -8,7 +8,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, fstatfs, open, openat, openat2};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{PidfdFlags, pidfd_open};
 use rustix::thread::gettid;
@@ -125,13 +125,36 @@ pub fn directory(pidfd: BorrowedFd<'_>, stage: Stage) -> Result<OwnedFd, Fault> 
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let opened = below(&root, &number.to_string(), flags);
     // The number was this process's before and is after, so it was when the directory was opened.
-    if number_below(&root, pidfd, stage)? != number {
+    if !is_unreaped(pidfd) && number_below(&root, pidfd, stage)? != number {
         return Err(stage.fault(libc::ESRCH));
     }
     opened.map_err(|errno| match errno {
         Errno::NOENT => stage.fault(libc::EACCES),
         errno => stage.errno()(errno),
     })
+}
+
+/// Whether the process is known to have its number still: signal 0 reaches a process until it is reaped. A refusal says
+/// nothing.
+#[expect(unsafe_code, reason = "signal 0 has no name in rustix")]
+fn is_unreaped(pidfd: BorrowedFd<'_>) -> bool {
+    // SAFETY: no siginfo is passed, and nothing is sent; no memory is touched.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), 0, 0usize, 0) };
+    answer == 0
+}
+
+/// The number of the process's life: no other process has it, before or after, while the machine runs. `None` before Linux
+/// 6.9, whose pidfds are no files of their own, and where an inode number has 32 bits.
+pub fn identity(pidfd: BorrowedFd<'_>) -> Option<u64> {
+    /// `PIDFS_SUPER_MAGIC` (linux/magic.h is younger than the file system).
+    const PIDFS_MAGIC: u32 = 0x5049_4446;
+    // The field is a signed word; its low 32 bits are the type.
+    let is_pidfs = fstatfs(pidfd).is_ok_and(|found| found.f_type as u32 == PIDFS_MAGIC);
+    if !is_pidfs || usize::BITS < 64 {
+        return None;
+    }
+    fstat(pidfd).ok().map(|found| found.st_ino)
 }
 
 /// The calling process's own number in this `/proc`, which need not be getpid(2)'s.
@@ -205,7 +228,7 @@ fn pid_line(fdinfo: &[u8]) -> Option<i32> {
 mod tests {
     use std::process::{Child, Command};
 
-    use rustix::fs::{fstat, stat};
+    use rustix::fs::stat;
     use rustix::process::Pid;
 
     use super::*;
@@ -260,6 +283,23 @@ mod tests {
         assert_eq!(number_in(b"pos:\t0\nPid:\t-1\n"), Err(libc::ESRCH));
         assert_eq!(number_in(b"pos:\t0\n"), Err(libc::EXDEV));
         assert_eq!(number_in(b"\xff"), Err(libc::EXDEV));
+    }
+
+    #[test]
+    fn two_pidfds_of_a_process_have_one_identity_that_no_other_process_has() {
+        let (mut first, pidfd) = sleeper();
+        let (mut second, other) = sleeper();
+        let pid = Pid::from_raw(i32::try_from(first.id()).unwrap()).unwrap();
+        let again = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let own = super::identity(pidfd.as_fd());
+        assert_eq!(own, super::identity(again.as_fd()));
+        assert!(own.is_none() || own != super::identity(other.as_fd()));
+        let file = std::fs::File::open("/proc/self/status").unwrap();
+        assert_eq!(super::identity(file.as_fd()), None);
+        for child in [&mut first, &mut second] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ defmodule Linx.Process.FakeAgentTest do
   import Bitwise, only: [<<<: 2]
   import Linx.Test.Session
 
+  alias Linx.Native
   alias Linx.Process, as: P
   alias Linx.Process.{Options, Protocol}
 
@@ -78,6 +79,43 @@ defmodule Linx.Process.FakeAgentTest do
       assert P.pin(session) == {:error, :not_ready}
       refute_received {:linx_process, :ready, _pid}
       GenServer.stop(session)
+    end
+
+    # The pidfs inode, as an agent from Linux 6.9 on sends it; 0 before.
+    defp identity(pid) do
+      {:ok, pin} = Native.pid_pin(pid)
+      Native.pid_identity(pin)
+    end
+
+    defp story_with(identity, pid) do
+      [
+        frame({:status, :spawned, pid, 12_345_678, <<identity::64>>}),
+        frame({:status, :ready, 2}),
+        frame({:status, :running})
+      ]
+    end
+
+    test "is pinned at once where its number is still its own", %{tmp_dir: dir} do
+      pid = bystander()
+
+      if identity(pid) != 0 do
+        {:ok, session} = session(dir, story_with(identity(pid), pid))
+        assert_receive {:linx_process, :running}
+        assert {:ok, _pin} = P.pin(session)
+        GenServer.stop(session)
+      end
+    end
+
+    test "is not another process that has its number by then", %{tmp_dir: dir} do
+      [pid, other] = [bystander(), bystander()]
+
+      if identity(pid) != 0 do
+        refute identity(pid) == identity(other)
+        {:ok, session} = session(dir, story_with(identity(other), pid))
+        assert_receive {:linx_process, :running}
+        assert P.pin(session) == {:error, :not_ready}
+        GenServer.stop(session)
+      end
     end
 
     test "has all its events, in order, also when it ends before the answer", %{tmp_dir: dir} do
