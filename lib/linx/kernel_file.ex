@@ -5,7 +5,7 @@ defmodule Linx.KernelFile do
   # another one is :exdev, and nothing is read from it or written to it. Behind a link of a process (/proc/<pid>/root,
   # cwd, fd) lies any file system.
 
-  alias Linx.{Errno, Native}
+  alias Linx.{Errno, Native, Pool}
 
   # linux/magic.h.
   @proc 0x9FA0
@@ -16,7 +16,7 @@ defmodule Linx.KernelFile do
   def read(path) do
     case magic(path) do
       nil -> :file.read_file(path, [:raw])
-      magic -> path |> Native.kernel_file_read(magic) |> named()
+      magic -> path |> Native.kernel_file_read(magic) |> Pool.Native.await() |> named()
     end
   rescue
     ErlangError -> :file.read_file(path, [:raw])
@@ -27,9 +27,12 @@ defmodule Linx.KernelFile do
   def write(path, data) do
     case magic(path) do
       nil -> write_plainly(path, data)
-      magic -> path |> Native.kernel_file_write(magic, IO.iodata_to_binary(data)) |> named()
+      magic -> write_checked(path, magic, IO.iodata_to_binary(data))
     end
   end
+
+  defp write_checked(path, magic, data),
+    do: path |> Native.kernel_file_write(magic, data) |> Pool.Native.await() |> named()
 
   # Opening for writing would make a file that is not there.
   defp write_plainly(path, data) do

@@ -170,10 +170,11 @@ defmodule Linx.Native do
           {seq :: non_neg_integer(), errno(), offset :: non_neg_integer() | nil,
            text :: binary() | nil, missing :: non_neg_integer() | nil}
 
-  @spec netlink_open(program(), non_neg_integer(), target()) :: {:ok, netlink()} | fault()
+  @spec netlink_open(program(), non_neg_integer(), target()) ::
+          late({:ok, netlink()} | fault())
   def netlink_open(_program, _protocol, _target), do: not_loaded()
 
-  @spec netlink_close(netlink()) :: :ok
+  @spec netlink_close(netlink()) :: late(:ok)
   def netlink_close(_socket), do: not_loaded()
 
   @spec netlink_enter(netlink()) :: {:ok | :wait, pos_integer()}
@@ -184,7 +185,7 @@ defmodule Linx.Native do
           non_neg_integer(),
           binary(),
           {pos_integer(), pos_integer()}
-        ) :: netlink_answer() | :busy | fault()
+        ) :: late(netlink_answer() | :busy | fault())
   def netlink_request(_socket, _ticket, _bytes, _seqs), do: not_loaded()
 
   @spec netlink_transact(
@@ -192,7 +193,7 @@ defmodule Linx.Native do
           non_neg_integer(),
           [binary()],
           {pos_integer(), pos_integer()}
-        ) :: netlink_answer() | :busy | fault()
+        ) :: late(netlink_answer() | :busy | fault())
   def netlink_transact(_socket, _ticket, _parts, _seqs), do: not_loaded()
 
   @spec netlink_call(
@@ -201,7 +202,7 @@ defmodule Linx.Native do
           [{type :: 0..65535, flags :: 0..65535, payload :: binary()}],
           pos_integer(),
           netlink_form()
-        ) :: netlink_answer() | :busy | fault()
+        ) :: late(netlink_answer() | :busy | fault())
   def netlink_call(_socket, _ticket, _requests, _first, _form), do: not_loaded()
 
   @spec netlink_take(netlink_dump()) :: [tuple()]
@@ -217,7 +218,7 @@ defmodule Linx.Native do
   @spec netlink_fd(netlink()) :: {:ok, non_neg_integer()} | fault()
   def netlink_fd(_socket), do: not_loaded()
 
-  @spec netlink_membership(netlink(), pos_integer(), boolean()) :: :ok | fault()
+  @spec netlink_membership(netlink(), pos_integer(), boolean()) :: late(:ok | fault())
   def netlink_membership(_socket, _group, _join?), do: not_loaded()
 
   @spec netlink_set_rcvbuf(netlink(), pos_integer()) :: :ok | fault()
@@ -232,19 +233,20 @@ defmodule Linx.Native do
   @spec netlink_decode(binary(), netlink_form()) :: {:ok | :malformed, [tuple()]}
   def netlink_decode(_bytes, _form), do: not_loaded()
 
-  @spec netns_open(target()) :: {:ok, reference(), non_neg_integer()} | fault()
+  @spec netns_open(target()) :: late({:ok, {reference(), non_neg_integer()}} | fault())
   def netns_open(_target), do: not_loaded()
 
   @spec netns_release(reference()) :: :ok
   def netns_release(_namespace), do: not_loaded()
 
-  @spec netlink_open_fd(target(), non_neg_integer()) :: {:ok, non_neg_integer()} | fault()
+  @spec netlink_open_fd(target(), non_neg_integer()) ::
+          late({:ok, non_neg_integer()} | fault())
   def netlink_open_fd(_target, _protocol), do: not_loaded()
 
   @spec netlink_bind_fd(integer(), non_neg_integer()) :: :ok | fault()
   def netlink_bind_fd(_fd, _groups), do: not_loaded()
 
-  @spec netlink_close_fd(integer()) :: :ok
+  @spec netlink_close_fd(integer()) :: late(:ok)
   def netlink_close_fd(_fd), do: not_loaded()
 
   # -- process ---------------------------------------------------------------------------------------------------------
@@ -337,10 +339,10 @@ defmodule Linx.Native do
   # -- files of the kernel's file systems -------------------------------------------------------------------------------
 
   # `magic` is the file system's type (linux/magic.h); a file of another one is EXDEV.
-  @spec kernel_file_read(binary(), non_neg_integer()) :: {:ok, binary()} | fault()
+  @spec kernel_file_read(binary(), non_neg_integer()) :: late({:ok, binary()} | fault())
   def kernel_file_read(_path, _magic), do: not_loaded()
 
-  @spec kernel_file_write(binary(), non_neg_integer(), binary()) :: :ok | fault()
+  @spec kernel_file_write(binary(), non_neg_integer(), binary()) :: late(:ok | fault())
   def kernel_file_write(_path, _magic, _data), do: not_loaded()
 
   @spec namespace_kind(binary()) :: late({:ok, flag :: pos_integer()} | fault())

@@ -5,7 +5,7 @@ defmodule Linx.Target do
   # A pid is pinned inside the native call, so that one recycled during the call is an error; one recycled before the
   # call cannot be told. A session was pinned when its process was made and can never name another.
 
-  alias Linx.Native
+  alias Linx.{Native, Pool}
 
   @type t :: :self | {:pid, pos_integer()} | {:path, Path.t()} | Linx.Process.t()
 
@@ -54,7 +54,7 @@ defmodule Linx.Target do
   @spec with_netns(Native.target(), (non_neg_integer() -> result)) :: result | Native.fault()
         when result: term()
   def with_netns(target, fun) do
-    with {:ok, namespace, fd} <- Native.netns_open(target) do
+    with {:ok, {namespace, fd}} <- target |> Native.netns_open() |> Pool.Native.await() do
       try do
         fun.(fd)
       after

@@ -116,7 +116,7 @@ defmodule Linx.ArchitectureTest do
   end
 
   test "Linx.Process knows no other subsystem", %{imports: imports} do
-    allowed = ~r/^Linx\.(Process|Native|Errno|Target|IP)(\.|$)/
+    allowed = ~r/^Linx\.(Process|Native|Pool|Errno|Target|IP)(\.|$)/
 
     others =
       for {module, called} <- imports,

@@ -49,7 +49,7 @@ defmodule Linx.Netlink.Socket do
   #
   # To listen, see Linx.Netlink.Inbox.
 
-  alias Linx.Native
+  alias Linx.{Native, Pool}
   alias Linx.Netlink.Error
   alias Linx.Process.Image
   alias Linx.Target
@@ -96,7 +96,8 @@ defmodule Linx.Netlink.Socket do
   @spec open(non_neg_integer(), netns()) :: {:ok, t()} | {:error, Error.t() | atom()}
   def open(protocol, netns \\ :host) when protocol in 0..0xFFFF do
     with {:ok, target} <- target(netns),
-         {:ok, socket} <- native(Native.netlink_open(program(target), protocol, target)) do
+         {:ok, socket} <-
+           target |> program() |> Native.netlink_open(protocol, target) |> native() do
       seq = :atomics.new(1, signed: false)
       {:ok, %__MODULE__{netns: netns, protocol: protocol, seq: seq, socket: socket}}
     end
@@ -153,7 +154,7 @@ defmodule Linx.Netlink.Socket do
   Closes the socket. Closing it again does nothing.
   """
   @spec close(t()) :: :ok
-  def close(%__MODULE__{socket: socket}), do: Native.netlink_close(socket)
+  def close(%__MODULE__{socket: socket}), do: native(Native.netlink_close(socket))
 
   @doc """
   Joins a multicast group by number (RTNLGRP_LINK is 1, NFNLGRP_NFTABLES 7).
@@ -256,6 +257,9 @@ defmodule Linx.Netlink.Socket do
         end
     end
   end
+
+  # A request that may be long, or that comes while long ones run, is answered by a message (native/linx_sys/src/lane.rs).
+  defp native({:pending, _reference} = late), do: late |> Pool.Native.await() |> native()
 
   defp native({:error, {stage, errno}}) when is_integer(errno),
     do: {:error, Error.from_fault({stage, errno})}

@@ -170,7 +170,7 @@ defmodule Linx.Process.Like do
   end
 
   defp read(pin, name) do
-    case Native.procfs_read(pin, name) do
+    case pin |> Native.procfs_read(name) |> Linx.Pool.Native.await() do
       {:ok, text} -> {:ok, text}
       {:error, {_stage, 3}} -> {:error, :no_process}
       {:error, {_stage, errno}} -> {:error, error(:like, Linx.Errno.name(errno), name)}
@@ -178,7 +178,7 @@ defmodule Linx.Process.Like do
   end
 
   defp own(path) do
-    case Native.kernel_file_read(path, @proc) do
+    case path |> Native.kernel_file_read(@proc) |> Linx.Pool.Native.await() do
       {:ok, text} -> {:ok, text}
       {:error, {_stage, errno}} -> {:error, error(:like, Linx.Errno.name(errno), path)}
     end

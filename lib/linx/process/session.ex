@@ -390,11 +390,15 @@ defmodule Linx.Process.Session do
   defp send_descriptors(state),
     do: happened(state, {:ended, {:error, Linx.Errno.code(:eproto), :malformed_ready}, nil})
 
-  # Writing never waits: the kernel marks the processes and returns.
+  # The kernel marks the processes and returns, so the answer comes soon.
   defp kill_cgroup(%{cgroup: nil}), do: :ok
 
-  defp kill_cgroup(%{cgroup: path}),
-    do: Native.kernel_file_write(Path.join(path, "cgroup.kill"), @cgroup2, "1")
+  defp kill_cgroup(%{cgroup: path}) do
+    path
+    |> Path.join("cgroup.kill")
+    |> Native.kernel_file_write(@cgroup2, "1")
+    |> Linx.Pool.Native.await()
+  end
 
   # What comes before the answer waits for it; after the end there is none, and no pin either.
   defp happened(%{proof: {_id, _pin, late}} = state, {:ended, _outcome, _usage} = event),

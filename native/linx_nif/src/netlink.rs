@@ -3,26 +3,33 @@
 //! A request is `netlink_request` with the ticket 0, which takes the turn if it is free and otherwise answers `:busy`;
 //! then `netlink_enter` queues, and `netlink_request` with its ticket runs and leaves. A socket takes one request at a
 //! time (the kernel refuses a second dump), and the turn is waited for in the caller's mailbox, not on one of the few
-//! dirty threads.
+//! dirty threads. Few requests run on those at the same time, too; further ones, and those that are known to be long, are
+//! the pool's (`work::brief`).
 
 mod dump;
 mod exchange;
 mod gate;
 mod terms;
 
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use linx_sys::netlink::{self, Socket};
+use linx_sys::netlink::{self, Socket, numbered};
 use linx_sys::ns::{Kind, Namespace};
+use linx_sys::release::release;
+use linx_sys::work::Room;
 use linx_sys::{Fault, Stage};
-use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
+use rustler::thread::is_scheduler_thread;
+use rustler::{
+    Binary, Encoder, Env, LocalPid, Monitor, NifResult, OwnedEnv, Resource, ResourceArc, Term,
+};
 
 use crate::list::List;
 use crate::reply::{Reply, Value};
 use crate::target::{self, Target};
+use crate::work::{apart, brief, lane, work};
 use dump::DumpResource;
-use exchange::Exchange;
+use exchange::{Answer, Exchange, Request};
 use gate::{Gate, PASSING};
 
 /// Owns the descriptor. It is closed once, when the last request that uses it has ended.
@@ -41,6 +48,22 @@ impl Resource for SocketResource {
     }
 }
 
+impl Drop for SocketResource {
+    /// Runs on the thread that gives up the last reference, which may be a scheduler's.
+    fn drop(&mut self) {
+        if let Some(socket) = lock(&self.socket).take() {
+            give_up(socket);
+        }
+    }
+}
+
+/// Gives up a reference to the socket. The last close(2) may take long, so it is not made here.
+fn give_up(socket: Arc<Socket>) {
+    if let Some(socket) = Arc::into_inner(socket) {
+        release(socket);
+    }
+}
+
 impl SocketResource {
     fn new(socket: Socket) -> Self {
         Self {
@@ -50,11 +73,30 @@ impl SocketResource {
         }
     }
 
-    /// The socket for one call; EBADF once it is closed.
-    fn get(&self, stage: Stage) -> Result<Arc<Socket>, Fault> {
-        lock(&self.socket)
-            .clone()
-            .ok_or(stage.fault(netlink::EBADF))
+    /// Makes a call on the socket; EBADF once it is closed.
+    fn with<T>(
+        &self,
+        stage: Stage,
+        call: impl FnOnce(&Socket) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let socket = lock(&self.socket).clone();
+        let socket = socket.ok_or(stage.fault(netlink::EBADF))?;
+        let answer = call(&socket);
+        give_up(socket);
+        answer
+    }
+
+    /// The place in the pool of what may wait for a lock of the socket's namespace.
+    fn place(&self) -> u64 {
+        let socket = lock(&self.socket);
+        socket.as_ref().map_or(0, |socket| socket.namespace())
+    }
+
+    fn exchange(&self, request: &Request) -> Result<Answer, Fault> {
+        let open = || lock(&self.socket).is_some();
+        self.with(Stage::Send, |socket| {
+            self.exchange.run(socket, request, &open)
+        })
     }
 }
 
@@ -64,23 +106,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn netlink_open(
-    program: Binary,
-    protocol: u32,
-    target: Target,
-) -> NifResult<Reply<Value<ResourceArc<SocketResource>>>> {
+fn netlink_open<'a>(env: Env<'a>, program: Binary, protocol: u32, target: Target) -> Term<'a> {
     let program = target::path(&program);
-    let socket = Socket::open(protocol, target.as_ns().as_ref(), &program);
-    Ok(Reply(socket.map(|socket| {
-        Value(ResourceArc::new(SocketResource::new(socket)))
-    })))
+    let (place, is_path) = (target.place(), matches!(target, Target::Path(_)));
+    let open = move || {
+        let socket = Socket::open(protocol, target.as_ns().as_ref(), &program)?;
+        Ok(Value(ResourceArc::new(SocketResource::new(socket))))
+    };
+    match is_path {
+        // It may be on a file system that does not answer.
+        true => work(env, place, open),
+        false => brief(env, place, open),
+    }
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn netlink_close(resource: ResourceArc<SocketResource>) -> rustler::Atom {
-    let socket = lock(&resource.socket).take();
-    drop(socket);
-    rustler::types::atom::ok()
+fn netlink_close<'a>(env: Env<'a>, resource: ResourceArc<SocketResource>) -> Term<'a> {
+    let place = resource.place();
+    brief(env, place, move || {
+        let socket = lock(&resource.socket).take();
+        // A request that still uses it closes it at its end.
+        drop(socket.and_then(Arc::into_inner));
+        Ok(())
+    })
 }
 
 /// `{:ok, ticket}`, or `{:wait, ticket}`: then the turn comes as `{:linx_netlink_turn, ticket}`.
@@ -98,8 +146,9 @@ fn netlink_request<'a>(
     bytes: Binary<'a>,
     seqs: (u32, u32),
 ) -> NifResult<Term<'a>> {
-    Turn::taken(env, &resource, ticket, |turn| {
-        Ok(turn.exchange(&bytes, seqs, terms::Form::Raw, true))
+    in_turn(env, resource, ticket, || {
+        let bytes = bytes.as_slice().to_vec();
+        Ok(Request::new(bytes, seqs, terms::Form::Raw, true))
     })
 }
 
@@ -112,9 +161,9 @@ fn netlink_transact<'a>(
     parts: List<Binary<'a>>,
     seqs: (u32, u32),
 ) -> NifResult<Term<'a>> {
-    Turn::taken(env, &resource, ticket, |turn| {
+    in_turn(env, resource, ticket, || {
         let bytes = terms::numbered(&parts, seqs)?;
-        Ok(turn.exchange(&bytes, seqs, terms::Form::Raw, false))
+        Ok(Request::new(bytes, seqs, terms::Form::Raw, false))
     })
 }
 
@@ -128,51 +177,79 @@ fn netlink_call<'a>(
     first: u32,
     form: terms::Form,
 ) -> NifResult<Term<'a>> {
-    Turn::taken(env, &resource, ticket, |turn| {
+    in_turn(env, resource, ticket, || {
         let (bytes, last) = terms::frames(&requests, first)?;
-        Ok(turn.exchange(&bytes, (first, last), form, true))
+        Ok(Request::new(bytes, (first, last), form, true))
     })
 }
 
-/// A turn at a socket. It is given back when this is dropped, also by a panic: nobody else would ever have one.
-struct Turn<'env, 'a>(Env<'env>, &'a ResourceArc<SocketResource>, u64);
-
-impl<'env, 'a> Turn<'env, 'a> {
-    /// Runs `work` with the turn that `ticket` stands for; `:busy` if that was to take a free one and there is none. What
-    /// has to be made of a request is made within, so that it is not made twice.
-    fn taken(
-        env: Env<'env>,
-        resource: &'a ResourceArc<SocketResource>,
-        ticket: u64,
-        work: impl FnOnce(&Self) -> NifResult<Term<'env>>,
-    ) -> NifResult<Term<'env>> {
-        if ticket == PASSING && !lock(&resource.gate).pass() {
-            return Ok(terms::busy(env));
+/// Carries a request out with the turn that `ticket` stands for; `:busy` if that was to take a free one and there is none.
+/// What has to be made of a request is made within, so that it is not made twice.
+fn in_turn<'a>(
+    env: Env<'a>,
+    resource: ResourceArc<SocketResource>,
+    ticket: u64,
+    request: impl FnOnce() -> NifResult<Request>,
+) -> NifResult<Term<'a>> {
+    if ticket == PASSING && !lock(&resource.gate).pass() {
+        return Ok(terms::busy(env));
+    }
+    let turn = Turn(Some((resource, ticket)));
+    let request = match request() {
+        Ok(request) => request,
+        Err(error) => {
+            turn.leave(env);
+            return Err(error);
         }
-        work(&Self(env, resource, ticket))
+    };
+    let place = turn.place();
+    if request.is_long() {
+        let room = Room::single(place);
+        return Ok(apart(env, room, move || turn.exchange(&request)));
+    }
+    if let Some(_place) = lane() {
+        let answer = turn.exchange(&request);
+        turn.leave(env);
+        return Ok(Reply(answer).encode(env));
+    }
+    let room = Room::shared(place);
+    Ok(apart(env, room, move || turn.exchange(&request)))
+}
+
+/// A turn at a socket. It is given back when this is dropped, also by a panic: nobody else would ever have one.
+struct Turn(Option<(ResourceArc<SocketResource>, u64)>);
+
+impl Turn {
+    fn exchange(&self, request: &Request) -> Result<Answer, Fault> {
+        let Some((resource, _)) = &self.0 else {
+            return Err(Stage::Send.fault(netlink::EBADF));
+        };
+        resource.exchange(request)
     }
 
-    fn exchange(
-        &self,
-        bytes: &[u8],
-        seqs: (u32, u32),
-        form: terms::Form,
-        wait: bool,
-    ) -> Term<'env> {
-        let Self(env, resource, _ticket) = *self;
-        let answer = resource.get(Stage::Send).and_then(|socket| {
-            let open = || lock(&resource.socket).is_some();
-            resource
-                .exchange
-                .run(env, &socket, bytes, seqs, form, wait.then_some(&open))
-        });
-        terms::answer(env, answer)
+    fn place(&self) -> u64 {
+        self.0.as_ref().map_or(0, |(resource, _)| resource.place())
+    }
+
+    /// Gives the turn back, in a NIF.
+    fn leave(mut self, env: Env<'_>) {
+        if let Some((resource, ticket)) = self.0.take() {
+            lock(&resource.gate).leave(env, true, &resource, ticket);
+        }
     }
 }
 
-impl Drop for Turn<'_, '_> {
+impl Drop for Turn {
     fn drop(&mut self) {
-        lock(&self.1.gate).leave(self.0, self.1, self.2);
+        let Some((resource, ticket)) = self.0.take() else {
+            return;
+        };
+        if is_scheduler_thread() {
+            // The VM's own threads may send to a process only for another.
+            release(Turn(Some((resource, ticket))));
+        } else {
+            OwnedEnv::new().run(|env| lock(&resource.gate).leave(env, false, &resource, ticket));
+        }
     }
 }
 
@@ -192,46 +269,48 @@ fn netlink_drain<'a>(
     form: terms::Form,
     most: u32,
 ) -> NifResult<Term<'a>> {
-    let events = resource
-        .get(Stage::Recv)
-        .and_then(|socket| resource.exchange.drain(env, &socket, form, most.min(64)));
+    let events = resource.with(Stage::Recv, |socket| {
+        resource.exchange.drain(env, socket, form, most.min(64))
+    });
     Ok(terms::events(env, events))
 }
 
 /// Our address on the bus, which the kernel puts into its answers.
 #[rustler::nif]
 fn netlink_port(resource: ResourceArc<SocketResource>) -> NifResult<Reply<Value<u32>>> {
-    let socket = resource.get(Stage::Open);
-    Ok(Reply(socket.map(|socket| Value(socket.port()))))
+    Ok(Reply(
+        resource.with(Stage::Open, |socket| Ok(Value(socket.port()))),
+    ))
 }
 
 /// The descriptor's number, for one who duplicates it at once.
 #[rustler::nif]
 fn netlink_fd(resource: ResourceArc<SocketResource>) -> NifResult<Reply<Value<i32>>> {
-    let socket = resource.get(Stage::Open);
-    Ok(Reply(socket.map(|socket| Value(socket.fd().as_raw_fd()))))
+    Ok(Reply(resource.with(Stage::Open, |socket| {
+        Ok(Value(socket.fd().as_raw_fd()))
+    })))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn netlink_membership(
+fn netlink_membership<'a>(
+    env: Env<'a>,
     resource: ResourceArc<SocketResource>,
     group: u32,
     join: bool,
-) -> NifResult<Reply<()>> {
-    let socket = resource.get(Stage::Sockopt);
-    Ok(Reply(socket.and_then(|socket| {
-        if join {
-            socket.join(group)
-        } else {
-            socket.leave(group)
-        }
-    })))
+) -> Term<'a> {
+    let place = resource.place();
+    // The kernel may load a module for the group.
+    brief(env, place, move || {
+        resource.with(Stage::Sockopt, |socket| match join {
+            true => socket.join(group),
+            false => socket.leave(group),
+        })
+    })
 }
 
 #[rustler::nif]
 fn netlink_set_rcvbuf(resource: ResourceArc<SocketResource>, bytes: u32) -> NifResult<Reply<()>> {
-    let socket = resource.get(Stage::Sockopt);
-    Ok(Reply(socket.and_then(|socket| {
+    Ok(Reply(resource.with(Stage::Sockopt, |socket| {
         socket.set_receive_buffer(bytes as usize)
     })))
 }
@@ -239,8 +318,7 @@ fn netlink_set_rcvbuf(resource: ResourceArc<SocketResource>, bytes: u32) -> NifR
 /// The receive buffer in the kernel's own count.
 #[rustler::nif]
 fn netlink_rcvbuf(resource: ResourceArc<SocketResource>) -> NifResult<Reply<Value<u64>>> {
-    let socket = resource.get(Stage::Sockopt);
-    Ok(Reply(socket.and_then(|socket| {
+    Ok(Reply(resource.with(Stage::Sockopt, |socket| {
         socket.receive_buffer().map(|size| Value(size as u64))
     })))
 }
@@ -259,20 +337,25 @@ fn netlink_decode<'a>(env: Env<'a>, bytes: Binary<'a>, form: terms::Form) -> Nif
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn netlink_open_fd(path: Target, protocol: u32) -> NifResult<Reply<Value<i32>>> {
-    let fd = netlink::open(protocol, path.as_ns().as_ref());
-    Ok(Reply(fd.map(|fd| Value(fd.into_raw_fd()))))
+fn netlink_open_fd<'a>(env: Env<'a>, path: Target, protocol: u32) -> Term<'a> {
+    let place = path.place();
+    work(env, place, move || {
+        numbered::open(protocol, path.as_ns().as_ref()).map(Value)
+    })
+}
+
+/// A number is no descriptor here but a key: it names a socket of `netlink_open_fd`, or nothing.
+#[rustler::nif]
+fn netlink_bind_fd(number: i32, groups: u32) -> Reply<()> {
+    Reply(numbered::bind(number, groups))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn netlink_bind_fd(fd: i32, groups: u32) -> NifResult<Reply<()>> {
-    Ok(Reply(netlink::bind_number(fd, groups)))
-}
-
-#[rustler::nif(schedule = "DirtyIo")]
-fn netlink_close_fd(fd: i32) -> rustler::Atom {
-    netlink::close_number(fd);
-    rustler::types::atom::ok()
+fn netlink_close_fd<'a>(env: Env<'a>, number: i32) -> Term<'a> {
+    brief(env, 0, move || {
+        drop(numbered::take(number));
+        Ok(())
+    })
 }
 
 /// A namespace file held open, for a request that names its descriptor.
@@ -281,20 +364,17 @@ struct NamespaceResource(Mutex<Option<Namespace>>);
 #[rustler::resource_impl]
 impl Resource for NamespaceResource {}
 
-/// `{:ok, namespace, fd}`: the number is good until the namespace is released or collected.
+/// `{:ok, {namespace, fd}}`: the number is good until the namespace is released or collected.
 #[rustler::nif(schedule = "DirtyIo")]
-fn netns_open<'a>(env: Env<'a>, target: Target) -> NifResult<Term<'a>> {
-    let opened = match target.as_ns() {
-        Some(target) => target.open(Kind::Net, Stage::Open),
-        None => Namespace::own(Kind::Net, Stage::Open),
-    };
-    Ok(match opened {
-        Ok(namespace) => {
-            let number = namespace.file().as_raw_fd();
-            let resource = ResourceArc::new(NamespaceResource(Mutex::new(Some(namespace))));
-            (rustler::types::atom::ok(), resource, number).encode(env)
-        }
-        Err(fault) => Reply::<()>(Err(fault)).encode(env),
+fn netns_open<'a>(env: Env<'a>, target: Target) -> Term<'a> {
+    work(env, target.place(), move || {
+        let namespace = match target.as_ns() {
+            Some(target) => target.open(Kind::Net, Stage::Open),
+            None => Namespace::own(Kind::Net, Stage::Open),
+        }?;
+        let number = namespace.file().as_raw_fd();
+        let resource = ResourceArc::new(NamespaceResource(Mutex::new(Some(namespace))));
+        Ok(Value((resource, number)))
     })
 }
 

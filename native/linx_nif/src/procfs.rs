@@ -4,9 +4,9 @@ use linx_sys::ns::Namespace;
 use linx_sys::{Stage, procfs};
 use rustler::{Binary, Env, Error, NifResult, Term};
 
-use crate::reply::{Bytes, Reply, Value};
+use crate::reply::{Bytes, Value};
 use crate::target::{self, Target};
-use crate::work::work;
+use crate::work::{brief, work};
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn procfs_read<'a>(env: Env<'a>, target: Target, name: &str) -> NifResult<Term<'a>> {
@@ -29,14 +29,19 @@ fn procfs_write<'a>(env: Env<'a>, target: Target, name: &str, data: Binary) -> N
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn kernel_file_read(path: Binary, magic: u32) -> Reply<Value<Bytes>> {
-    Reply(procfs::read_kernel_file(&target::path(&path), magic).map(|bytes| Value(Bytes(bytes))))
+fn kernel_file_read<'a>(env: Env<'a>, path: Binary, magic: u32) -> Term<'a> {
+    let path = target::path(&path);
+    brief(env, HERE, move || {
+        procfs::read_kernel_file(&path, magic).map(|bytes| Value(Bytes(bytes)))
+    })
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn kernel_file_write(path: Binary, magic: u32, data: Binary) -> Reply<()> {
-    let path = target::path(&path);
-    Reply(procfs::write_kernel_file(&path, magic, data.as_slice()))
+fn kernel_file_write<'a>(env: Env<'a>, path: Binary, magic: u32, data: Binary) -> Term<'a> {
+    let (path, data) = (target::path(&path), data.as_slice().to_vec());
+    brief(env, HERE, move || {
+        procfs::write_kernel_file(&path, magic, &data)
+    })
 }
 
 /// The `CLONE_NEW*` flag of the namespace that the file at `path` is.

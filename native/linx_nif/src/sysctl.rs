@@ -5,11 +5,12 @@ use std::ffi::CString;
 use linx_sys::job::{Job, Outcome};
 use linx_sys::sysctl::Tree;
 use linx_sys::{Fault, Stage};
-use rustler::{Binary, Encoder, Env, Error, NifResult, Term};
+use rustler::{Binary, Env, Error, NifResult, Term};
 
 use crate::list::List;
-use crate::reply::{Bytes, Reply, Success, Value};
+use crate::reply::{Bytes, Success, Value};
 use crate::target::Places;
+use crate::work::brief;
 
 /// The paths below `/proc/sys` that a key may mean, the likeliest first.
 type Paths<'a> = List<Binary<'a>>;
@@ -64,6 +65,9 @@ fn sysctl_list<'a>(
     }))
 }
 
+/// The place in the pool of what is done in our own namespaces.
+const HERE: u64 = 0;
+
 /// The VM's own values need no thread of their own; that there is no `/proc/sys` is an error of the verb itself then.
 fn run<'a, T: Success + Send + 'static>(
     env: Env<'a>,
@@ -73,7 +77,7 @@ fn run<'a, T: Success + Send + 'static>(
     finish: impl FnOnce(Result<Outcome, Fault>) -> Result<T, Fault> + Send + 'static,
 ) -> Term<'a> {
     match places.are_ours() {
-        true => Reply(finish(run_here(&job))).encode(env),
+        true => brief(env, HERE, move || finish(run_here(&job))),
         false => places.work(env, program, job, finish),
     }
 }

@@ -1,8 +1,11 @@
 //! Jobs that may take long: the answer where it comes soon, else `{:pending, reference}`, and `{reference, answer}` is
 //! sent to the caller when it is known.
 
-use linx_sys::Fault;
-use linx_sys::work::{Pool, Ticket};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use linx_sys::lane::{Lane, Place};
+use linx_sys::work::{Pool, Room, Ticket};
+use linx_sys::{Fault, Stage};
 use rustler::env::OwnedEnv;
 use rustler::{Encoder, Env, LocalPid, Monitor, Resource, ResourceArc, Term, atoms};
 
@@ -11,6 +14,9 @@ use crate::reply::{Reply, Success};
 atoms! { pending }
 
 static POOL: Pool = Pool::new();
+
+/// The calls of this library that are usually short.
+static LANE: Lane = Lane::new();
 
 /// A job that somebody is sent the answer of; its owner's death takes it out of the pool.
 #[derive(Debug)]
@@ -31,7 +37,8 @@ pub fn work<'a, T: Success + Send + 'static>(
     place: u64,
     job: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Term<'a> {
-    start(env, place, true, job)
+    start(env, Room::shared(place), true, job)
+        .unwrap_or_else(|fault| Reply::<T>(Err(fault)).encode(env))
 }
 
 /// As `work`, for a job that waits for something by design: no thread of the VM waits for it.
@@ -40,19 +47,56 @@ pub fn later<'a, T: Success + Send + 'static>(
     place: u64,
     job: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Term<'a> {
-    start(env, place, false, job)
+    start(env, Room::shared(place), false, job)
+        .unwrap_or_else(|fault| Reply::<T>(Err(fault)).encode(env))
+}
+
+/// As `work`, for a job that is usually short: on this thread as long as few such jobs are, and otherwise `apart`.
+pub fn brief<'a, T: Success + Send + 'static>(
+    env: Env<'a>,
+    place: u64,
+    job: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Term<'a> {
+    match lane() {
+        Some(_place) => Reply(job()).encode(env),
+        None => apart(env, Room::shared(place), job),
+    }
+}
+
+/// The right to do a job that is usually short on the calling thread of the VM; None where that is the pool's.
+pub fn lane() -> Option<Place> {
+    LANE.enter()
+}
+
+/// On a thread of the pool, for which no thread of the VM waits; a pool that refuses the job leaves it to this thread.
+pub fn apart<'a, T: Success + Send + 'static>(
+    env: Env<'a>,
+    room: Room,
+    job: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Term<'a> {
+    let job = Arc::new(Mutex::new(Some(job)));
+    let theirs = Arc::clone(&job);
+    let started = start(env, room, false, move || match take(&theirs) {
+        Some(job) => job(),
+        None => Err(Stage::Thread.fault(0)),
+    });
+    started.unwrap_or_else(|fault| {
+        let answer = take(&job).map_or(Err(fault), |job| job());
+        Reply(answer).encode(env)
+    })
+}
+
+fn take<T>(job: &Mutex<Option<T>>) -> Option<T> {
+    job.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 fn start<'a, T: Success + Send + 'static>(
     env: Env<'a>,
-    place: u64,
+    room: Room,
     patient: bool,
     job: impl FnOnce() -> Result<T, Fault> + Send + 'static,
-) -> Term<'a> {
-    let work = match POOL.start(place, job) {
-        Ok(work) => work,
-        Err(fault) => return Reply::<T>(Err(fault)).encode(env),
-    };
+) -> Result<Term<'a>, Fault> {
+    let work = POOL.start(room, job)?;
     let ticket = work.ticket();
     let caller = env.pid();
     let reference = env.make_ref();
@@ -75,8 +119,8 @@ fn start<'a, T: Success + Send + 'static>(
     } else {
         work.take(leave)
     };
-    match answer {
+    Ok(match answer {
         Some(answer) => Reply(answer).encode(env),
         None => (pending(), reference).encode(env),
-    }
+    })
 }

@@ -3,6 +3,8 @@
 //! A socket belongs for life to the network namespace that its thread was in when it was made, so one for another
 //! namespace is opened by a thread that has joined it (`ns::run_in`) and is used from anywhere.
 
+pub mod numbered;
+
 use std::mem::size_of;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -35,6 +37,7 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 pub struct Socket {
     fd: OwnedFd,
     port: u32,
+    namespace: u64,
     /// Up to this the send buffer is known to be large enough.
     room: AtomicUsize,
 }
@@ -79,8 +82,19 @@ impl Socket {
             .and_then(SocketAddrNetlink::try_from)
             .map_err(Stage::Bind.errno())?
             .pid();
+        let namespace = namespace_cookie(fd.as_fd());
         let room = AtomicUsize::new(0);
-        Ok(Self { fd, port, room })
+        Ok(Self {
+            fd,
+            port,
+            namespace,
+            room,
+        })
+    }
+
+    /// SO_NETNS_COOKIE of the socket's network namespace; 0 before Linux 5.14.
+    pub fn namespace(&self) -> u64 {
+        self.namespace
     }
 
     /// The address by which the kernel answers: `nlmsg_pid` of a reply to us.
@@ -201,39 +215,6 @@ fn set_receive_buffer(fd: BorrowedFd<'_>, bytes: usize) -> Result<(), Fault> {
         .map_err(Stage::Sockopt.errno())
 }
 
-/// Binds a descriptor that the caller holds by number, with a bitmask of the first 32 multicast groups.
-pub fn bind_number(fd: i32, groups: u32) -> Result<(), Fault> {
-    let socket = borrow(fd).ok_or(Stage::Bind.fault(EBADF))?;
-    bind(socket, &SocketAddrNetlink::new(0, groups)).map_err(Stage::Bind.errno())
-}
-
-/// `close(2)` of a descriptor that the caller holds by number. One that is not a netlink socket is left alone.
-#[expect(
-    unsafe_code,
-    reason = "the documented interface hands descriptors out as numbers"
-)]
-pub fn close_number(fd: i32) {
-    if borrow(fd).is_some_and(is_netlink) {
-        // SAFETY: the number names a netlink socket. Ours are owned by `Socket` and never shown as numbers, so this is
-        // one that `open` gave away; closing it twice finds it gone, and at worst another socket given away likewise.
-        unsafe { libc::close(fd) };
-    }
-}
-
-#[expect(
-    unsafe_code,
-    reason = "the documented interface hands descriptors out as numbers"
-)]
-fn borrow<'a>(fd: i32) -> Option<BorrowedFd<'a>> {
-    // SAFETY: -1 is the one value that a BorrowedFd may not have; a number that names nothing gives EBADF in whatever
-    // call it is used for, and it is used for one call only.
-    (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
-}
-
-fn is_netlink(fd: BorrowedFd<'_>) -> bool {
-    matches!(sockopt::socket_domain(fd), Ok(AddressFamily::NETLINK))
-}
-
 #[expect(
     unsafe_code,
     reason = "neither rustix nor nix sets options of SOL_NETLINK"
@@ -253,4 +234,22 @@ fn set_option(fd: BorrowedFd<'_>, option: i32, value: u32) -> Result<(), Fault> 
         0 => Ok(()),
         _ => Err(Stage::Sockopt.errno()(std::io::Error::last_os_error())),
     }
+}
+
+#[expect(unsafe_code, reason = "neither rustix nor nix knows SO_NETNS_COOKIE")]
+fn namespace_cookie(fd: BorrowedFd<'_>) -> u64 {
+    let mut cookie = 0_u64;
+    let mut size = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `size` bytes to the address of `cookie`, and the size that it wrote to that of
+    // `size`; both live until the call returns.
+    let status = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut size,
+        )
+    };
+    if status == 0 { cookie } else { 0 }
 }

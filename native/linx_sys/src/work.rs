@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`MOST_WAITING`] | callers' threads that wait for an answer at the same time |
 //! | [`PATIENCE`] | the time that each of them waits, [`BRIEF`] while a job is late |
-//! | [`MOST_IN_PLACE`] | jobs in the same place whose owners live; further ones queue in order of arrival |
+//! | [`Room`] | jobs in the same place whose owners live; further ones queue in order of arrival |
 //! | [`MOST_THREADS`] | threads, those included whose owners have died; at that bound a new job is EAGAIN |
 //! | [`MOST_QUEUED`] | jobs in the queue; a further one is EAGAIN |
 //!
@@ -26,6 +26,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::fault::{Fault, Stage};
+use crate::release::release;
 
 /// The VM has ten dirty I/O threads by default, and all file operations of the VM need them.
 pub const MOST_WAITING: usize = 4;
@@ -38,6 +39,33 @@ pub const BRIEF: Duration = Duration::from_millis(10);
 
 /// Jobs of one place at the same time, so that one place that hangs leaves room for the others.
 pub const MOST_IN_PLACE: usize = 128;
+
+/// What a job may hang on, and how many jobs there may be at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    place: u64,
+    most: usize,
+}
+
+impl Room {
+    /// [`MOST_IN_PLACE`] jobs.
+    pub fn shared(place: u64) -> Self {
+        Self {
+            place,
+            most: MOST_IN_PLACE,
+        }
+    }
+
+    /// One job: for what takes turns in the kernel anyway, where those that wait for the turn would keep processors busy
+    /// (a contended mutex is spun on).
+    pub fn single(place: u64) -> Self {
+        Self {
+            // Beside those that share the place.
+            place: !place,
+            most: 1,
+        }
+    }
+}
 
 pub const MOST_THREADS: usize = 512;
 
@@ -54,7 +82,7 @@ pub struct Ticket(u64);
 
 struct Queued {
     ticket: Ticket,
-    place: u64,
+    room: Room,
     start: Starter,
 }
 
@@ -81,9 +109,9 @@ impl State {
         self.running.len() >= MOST_THREADS
     }
 
-    fn has_room(&self, place: u64) -> bool {
+    fn has_room(&self, Room { place, most }: Room) -> bool {
         let there = |job: &&Running| job.place == place && !job.abandoned;
-        !self.is_full() && self.running.values().filter(there).count() < MOST_IN_PLACE
+        !self.is_full() && self.running.values().filter(there).count() < most
     }
 
     fn run(&mut self, ticket: Ticket, place: u64) {
@@ -101,9 +129,9 @@ impl State {
     fn next(&mut self) -> Option<Queued> {
         let mut full = Vec::new();
         let at = self.queue.iter().position(|job| {
-            let room = !full.contains(&job.place) && self.has_room(job.place);
+            let room = !full.contains(&job.room) && self.has_room(job.room);
             if !room {
-                full.push(job.place);
+                full.push(job.room);
             }
             room
         })?;
@@ -147,11 +175,11 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts `job`, or queues it. `place` is whatever it may hang on, such as a mount namespace. A panic of the job is
+    /// Starts `job`, or queues it. `room` is of whatever it may hang on, such as a mount namespace. A panic of the job is
     /// a fault of the `thread` stage, not of the VM.
     pub fn start<T: Send + 'static>(
         &'static self,
-        place: u64,
+        room: Room,
         job: impl FnOnce() -> Answer<T> + Send + 'static,
     ) -> Result<Work<T>, Fault> {
         let shared = Arc::new(Shared {
@@ -165,9 +193,8 @@ impl Pool {
         state.last += 1;
         let ticket = Ticket(state.last);
         let start = self.starter(ticket, Arc::clone(&shared), job);
-        let room = state.has_room(place);
-        if room {
-            state.run(ticket, place);
+        if state.has_room(room) {
+            state.run(ticket, room.place);
         } else {
             if !state.dispatching {
                 self.dispatch()?;
@@ -175,7 +202,7 @@ impl Pool {
             }
             state.queue.push_back(Queued {
                 ticket,
-                place,
+                room,
                 start,
             });
             return Ok(Work {
@@ -232,7 +259,7 @@ impl Pool {
                 let mut state = self.lock();
                 loop {
                     if let Some(job) = state.next() {
-                        state.run(job.ticket, job.place);
+                        state.run(job.ticket, job.room.place);
                         drop(state);
                         drop((job.start)());
                         state = self.lock();
@@ -265,8 +292,8 @@ impl Pool {
             job.abandoned = true;
         }
         drop(state);
-        // What the job holds may be released by calls that wait.
-        drop(dropped);
+        // What the job holds may be released by calls that wait, and this is a scheduler's thread.
+        release(dropped);
         self.changed.notify_all();
     }
 
@@ -408,7 +435,7 @@ mod tests {
             .map(|_| {
                 let (go, gone) = mpsc::channel::<()>();
                 let work = pool
-                    .start(place, move || {
+                    .start(Room::shared(place), move || {
                         let _ended = gone.recv();
                         Ok(())
                     })
@@ -431,10 +458,10 @@ mod tests {
     #[test]
     fn an_answer_in_time_is_given_at_once() {
         let pool = pool();
-        let work = pool.start(0, || Ok(7)).unwrap();
+        let work = pool.start(Room::shared(0), || Ok(7)).unwrap();
         assert_eq!(work.wait(nobody), Some(Ok(7)));
         let work = pool
-            .start::<()>(0, || Err(Stage::Mount.fault(libc::EBUSY)))
+            .start::<()>(Room::shared(0), || Err(Stage::Mount.fault(libc::EBUSY)))
             .unwrap();
         assert_eq!(
             work.wait(nobody),
@@ -448,7 +475,7 @@ mod tests {
         let (go, gone) = mpsc::channel::<()>();
         let (leave, left) = mpsc::channel();
         let work = pool
-            .start(0, move || {
+            .start(Room::shared(0), move || {
                 gone.recv().map_err(|_| Stage::Read.fault(libc::EIO))
             })
             .unwrap();
@@ -464,9 +491,15 @@ mod tests {
     #[test]
     fn a_panic_is_a_fault() {
         let work = pool()
-            .start::<()>(0, || panic!("a job that panics, on purpose"))
+            .start::<()>(Room::shared(0), || panic!("a job that panics, on purpose"))
             .unwrap();
-        assert_eq!(work.wait(nobody), Some(Err(Stage::Thread.fault(libc::EIO))));
+        let (leave, left) = mpsc::channel();
+        // It prints the panic first, which may take longer than anybody waits.
+        let answer = match work.wait(|| move |answer| leave.send(answer).unwrap()) {
+            None => left.recv_timeout(LONG).unwrap(),
+            Some(answer) => answer,
+        };
+        assert_eq!(answer, Err(Stage::Thread.fault(libc::EIO)));
     }
 
     #[test]
@@ -487,7 +520,10 @@ mod tests {
         let (mut jobs, tickets) = hung(pool, 1, MOST_IN_PLACE + 2);
         assert_eq!(pool.lock().running.len(), MOST_IN_PLACE);
         assert_eq!(pool.patience(tickets[MOST_IN_PLACE]), None);
-        assert_eq!(pool.start(2, || Ok(7)).unwrap().wait(nobody), Some(Ok(7)));
+        assert_eq!(
+            pool.start(Room::shared(2), || Ok(7)).unwrap().wait(nobody),
+            Some(Ok(7))
+        );
 
         // The end of a job, and the death of an owner, make room for one each, in order of arrival.
         drop(jobs.remove(0));
@@ -500,12 +536,37 @@ mod tests {
     }
 
     #[test]
+    fn a_place_for_one_takes_one_at_a_time_beside_those_that_share_it() {
+        let pool = pool();
+        let (jobs, _) = hung(pool, 1, 2);
+        let (go, gone) = mpsc::channel::<()>();
+        let (say, said) = mpsc::channel();
+        let first = pool.start(Room::single(1), move || {
+            let _ended = gone.recv();
+            Ok(())
+        });
+        assert_eq!(first.unwrap().take(|| |_| ()), None);
+        let second = pool.start(Room::single(1), || Ok(()));
+        assert_eq!(
+            second
+                .unwrap()
+                .take(|| move |answer| say.send(answer).unwrap()),
+            None
+        );
+        assert_eq!(pool.lock().running.len(), 3);
+        assert_eq!(pool.lock().queue.len(), 1);
+        drop(go);
+        assert_eq!(said.recv_timeout(LONG), Ok(Ok(())));
+        drop(jobs);
+    }
+
+    #[test]
     fn an_abandoned_job_never_starts() {
         let pool = pool();
         let (jobs, _) = hung(pool, 1, MOST_IN_PLACE);
         let (run, ran) = mpsc::channel();
         let work = pool
-            .start(1, move || {
+            .start(Room::shared(1), move || {
                 run.send(()).unwrap();
                 Ok(())
             })
@@ -530,10 +591,13 @@ mod tests {
             // Whether or not somebody still waits for it.
             pool.abandon(tickets[0]);
         }
-        let refused = pool.start(2, || Ok(())).map(drop);
+        let refused = pool.start(Room::shared(2), || Ok(())).map(drop);
         assert_eq!(refused, Err(Stage::Thread.fault(libc::EAGAIN)));
         drop(all);
         until(|| pool.lock().running.is_empty());
-        assert_eq!(pool.start(2, || Ok(())).unwrap().wait(nobody), Some(Ok(())));
+        assert_eq!(
+            pool.start(Room::shared(2), || Ok(())).unwrap().wait(nobody),
+            Some(Ok(()))
+        );
     }
 }

@@ -11,7 +11,7 @@ defmodule Linx.Netlink.Socket.Native do
   Source: socket(2), netlink(7), setns(2).
   """
 
-  alias Linx.Native
+  alias Linx.{Native, Pool}
 
   @doc """
   Opens an unbound netlink socket of `protocol` (`NETLINK_ROUTE` is 0) in the namespace of the file `netns_path`,
@@ -24,13 +24,14 @@ defmodule Linx.Netlink.Socket.Native do
           {:ok, non_neg_integer()} | {:error, {atom(), integer()}}
   def open_in_netns(netns_path, protocol)
       when is_binary(netns_path) and netns_path != "" and protocol in 0..0xFFFF do
-    Native.netlink_open_fd(netns_path, protocol)
+    netns_path |> Native.netlink_open_fd(protocol) |> Pool.Native.await()
   end
 
   @doc """
   Binds `fd`, with a port that the kernel chooses and the first 32 multicast groups as the bitmask `groups`.
 
-  Higher groups are joined by a socket option after the bind. Returns `{:error, errno}` with the kernel's number.
+  Higher groups are joined by a socket option after the bind. Returns `{:error, errno}` with the kernel's number: 9,
+  EBADF, for a number that is no descriptor of `open_in_netns/2`.
   """
   @spec bind_netlink(non_neg_integer(), non_neg_integer()) :: :ok | {:error, integer()}
   def bind_netlink(fd, groups)
@@ -39,9 +40,10 @@ defmodule Linx.Netlink.Socket.Native do
   end
 
   @doc """
-  Closes a descriptor of `open_in_netns/2` that nothing has adopted. Always `:ok`; a number that names no netlink
-  socket is left alone.
+  Closes a descriptor of `open_in_netns/2` that nothing has adopted. Always `:ok`; a number that names anything else, a
+  netlink socket of another origin included, is left alone.
   """
   @spec close_fd(non_neg_integer()) :: :ok
-  def close_fd(fd) when fd in 0..0x7FFFFFFF, do: Native.netlink_close_fd(fd)
+  def close_fd(fd) when fd in 0..0x7FFFFFFF,
+    do: fd |> Native.netlink_close_fd() |> Pool.Native.await()
 end

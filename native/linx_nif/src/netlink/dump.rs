@@ -6,6 +6,7 @@
 
 use std::sync::Mutex;
 
+use linx_sys::release::release;
 use linx_wire::netlink::{Frame, Frames};
 use rustler::{Env, Resource, Term};
 
@@ -39,7 +40,6 @@ pub struct Dump {
     pub bytes: Vec<u8>,
     pub count: usize,
     pub wanted: Wanted,
-    taken: usize,
 }
 
 impl Dump {
@@ -48,7 +48,6 @@ impl Dump {
             bytes,
             count: 0,
             wanted,
-            taken: 0,
         }
     }
 
@@ -63,50 +62,77 @@ impl Dump {
         self.wanted.form == Form::Rtnl && self.bytes.len() > PORTION
     }
 
-    pub fn terms<'a>(&mut self, env: Env<'a>) -> Vec<Term<'a>> {
-        self.portion(env, self.bytes.len())
+    pub fn terms<'a>(&self, env: Env<'a>) -> Vec<Term<'a>> {
+        self.portion(env, 0, self.bytes.len()).0
     }
 
-    fn portion<'a>(&mut self, env: Env<'a>, most: usize) -> Vec<Term<'a>> {
+    /// The messages from `start` on in at most about `most` bytes, and where they end.
+    fn portion<'a>(&self, env: Env<'a>, start: usize, most: usize) -> (Vec<Term<'a>>, usize) {
         let mut terms = Vec::with_capacity(self.count.min(1024));
         let total = self.bytes.len();
-        let mut frames = Frames::new(self.bytes.get(self.taken..).unwrap_or_default());
-        let stop = self.taken.saturating_add(most);
-        while self.taken < stop {
+        let mut taken = start;
+        let mut frames = Frames::new(self.bytes.get(start..).unwrap_or_default());
+        let stop = start.saturating_add(most);
+        while taken < stop {
             let Some(Ok(frame)) = frames.next() else {
-                self.taken = total;
+                taken = total;
                 break;
             };
-            self.taken = total - frames.left();
+            taken = total - frames.left();
             if self.wanted.has(&frame) && !(1..=NLMSG_OVERRUN).contains(&frame.kind) {
                 terms.push(terms::message(env, &frame, self.wanted.form));
             }
         }
-        terms
+        (terms, taken)
     }
 }
 
-pub struct DumpResource(Mutex<Dump>);
+/// Above this its memory goes back to the kernel page by page, which takes a millisecond for some ten megabytes.
+const LARGE: usize = 1 << 20;
+
+/// A dump whose messages are taken in portions.
+pub struct DumpResource(Mutex<Taking>);
+
+struct Taking {
+    dump: Dump,
+    taken: usize,
+}
+
+impl Taking {
+    fn free(&mut self) {
+        let bytes = std::mem::take(&mut self.dump.bytes);
+        if bytes.capacity() > LARGE {
+            release(bytes);
+        }
+    }
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.free();
+    }
+}
 
 #[rustler::resource_impl]
 impl Resource for DumpResource {}
 
 impl DumpResource {
     pub fn new(dump: Dump) -> Self {
-        Self(Mutex::new(dump))
+        Self(Mutex::new(Taking { dump, taken: 0 }))
     }
 
     /// The next messages; none at the end.
     pub fn take<'a>(&self, env: Env<'a>) -> Vec<Term<'a>> {
-        let mut dump = lock(&self.0);
+        let mut taking = lock(&self.0);
         loop {
-            let terms = dump.portion(env, PORTION);
+            let (terms, taken) = taking.dump.portion(env, taking.taken, PORTION);
+            taking.taken = taken;
             if !terms.is_empty() {
                 return terms;
             }
-            if dump.taken >= dump.bytes.len() {
+            if taken >= taking.dump.bytes.len() {
                 // The collector would come for it much later.
-                dump.bytes = Vec::new();
+                taking.free();
                 return terms;
             }
         }

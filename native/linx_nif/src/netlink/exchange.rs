@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use linx_sys::netlink::{EBADF, EBADMSG, EMSGSIZE, ENOBUFS, ETIMEDOUT, Socket};
 use linx_sys::{Fault, Stage};
 use linx_wire::netlink::{Frames, Verdict};
-use rustler::{Env, Term};
+use rustler::{Env, ResourceArc, Term};
 
-use super::dump::{Dump, Wanted};
+use super::dump::{Dump, DumpResource, Wanted};
 use super::lock;
 use super::terms::{self, Form};
 
@@ -26,6 +26,9 @@ const BUFFER: usize = 64 * 1024;
 /// Answers are queued before send(2) returns, so silence means that they were lost.
 const SILENCE: Duration = Duration::from_secs(10);
 const SLICE: Duration = Duration::from_millis(100);
+
+/// The kernel works for at least a tenth of a millisecond on as many bytes.
+const LONG: usize = 128 * 1024;
 
 /// A burst of large events is read in several calls: this much is copied in well under a millisecond.
 const DRAIN: usize = 256 * 1024;
@@ -45,12 +48,83 @@ impl Default for Exchange {
     }
 }
 
+/// Framed messages, and how their answers are read.
+pub struct Request {
+    bytes: Vec<u8>,
+    seqs: (u32, u32),
+    form: Form,
+    /// Whether the answer to the last is waited for; otherwise what is there counts.
+    wait: bool,
+}
+
+impl Request {
+    pub fn new(bytes: Vec<u8>, seqs: (u32, u32), form: Form, wait: bool) -> Self {
+        Self {
+            bytes,
+            seqs,
+            form,
+            wait,
+        }
+    }
+
+    /// Known to keep the kernel busy for longer than a switch of threads takes.
+    pub fn is_long(&self) -> bool {
+        self.bytes.len() > LONG
+    }
+}
+
 /// What came back.
-pub struct Answer<'a> {
-    pub data: Dump,
-    pub errors: Vec<Term<'a>>,
+pub struct Answer {
+    pub data: Data,
+    pub errors: Vec<Failure>,
     /// NLM_F_DUMP_INTR: the objects changed while they were listed, and some may be missing or twice there.
     pub torn: bool,
+}
+
+pub enum Data {
+    Short(Dump),
+    Long(ResourceArc<DumpResource>, usize),
+}
+
+/// An answer as far as it has been read.
+struct Collected {
+    data: Dump,
+    errors: Vec<Failure>,
+    torn: bool,
+}
+
+impl From<Collected> for Answer {
+    fn from(Collected { data, errors, torn }: Collected) -> Self {
+        let data = match data.is_long() {
+            true => {
+                let count = data.count;
+                Data::Long(ResourceArc::new(DumpResource::new(data)), count)
+            }
+            false => Data::Short(data),
+        };
+        Self { data, errors, torn }
+    }
+}
+
+/// The kernel's refusal of one message.
+pub struct Failure {
+    pub seq: u32,
+    pub errno: i32,
+    pub offset: Option<u32>,
+    pub text: Option<Vec<u8>>,
+    pub missing: Option<u32>,
+}
+
+impl Failure {
+    fn new(seq: u32, verdict: &Verdict<'_>) -> Self {
+        Self {
+            seq,
+            errno: verdict.errno,
+            offset: verdict.offset,
+            text: verdict.text.map(<[u8]>::to_vec),
+            missing: verdict.missing,
+        }
+    }
 }
 
 /// How an answer stands.
@@ -75,37 +149,37 @@ pub enum State {
 }
 
 impl Exchange {
-    /// `open` says whether the socket is still wanted while we wait for an answer; without it we do not wait.
-    pub fn run<'a>(
+    /// `open` says whether the socket is still wanted while an answer is waited for.
+    pub fn run(
         &self,
-        env: Env<'a>,
         socket: &Socket,
-        bytes: &[u8],
-        seqs: (u32, u32),
-        form: Form,
-        open: Option<&dyn Fn() -> bool>,
-    ) -> Result<Answer<'a>, Fault> {
+        request: &Request,
+        open: &dyn Fn() -> bool,
+    ) -> Result<Answer, Fault> {
         // Taken in turn already, except while the request of a process that was killed still runs.
         let _running = lock(&self.running);
-        socket.send(bytes)?;
-        let port = socket.port();
-        let answer = self.collect(env, socket, Wanted { port, seqs, form }, open);
+        socket.send(&request.bytes)?;
+        let wanted = Wanted {
+            port: socket.port(),
+            seqs: request.seqs,
+            form: request.form,
+        };
+        let answer = self.collect(socket, wanted, request.wait.then_some(open));
         if answer.is_err() {
             // The rest of a dump that we gave up would make the kernel refuse the next one (EBUSY).
             self.discard(socket);
         }
-        answer
+        answer.map(Answer::from)
     }
 
-    fn collect<'a>(
+    fn collect(
         &self,
-        env: Env<'a>,
         socket: &Socket,
         wanted: Wanted,
         open: Option<&dyn Fn() -> bool>,
-    ) -> Result<Answer<'a>, Fault> {
+    ) -> Result<Collected, Fault> {
         let most = self.buffer.load(Relaxed);
-        let mut answer = Answer {
+        let mut answer = Collected {
             data: Dump::new(Vec::with_capacity(most), wanted),
             errors: Vec::new(),
             torn: false,
@@ -144,7 +218,7 @@ impl Exchange {
                 return Err(Stage::Recv.fault(EMSGSIZE));
             }
             silent = None;
-            answer.read(env, start, &mut progress)?;
+            answer.read(start, &mut progress)?;
             // Several requests share one final answer, and a lost error of an earlier one would read as success.
             if progress.done && open.is_some() {
                 return match progress.lost && wanted.seqs.0 != wanted.seqs.1 {
@@ -224,9 +298,9 @@ impl Exchange {
     }
 }
 
-impl<'a> Answer<'a> {
+impl Collected {
     /// Reads the datagram that stands from `start` on.
-    fn read(&mut self, env: Env<'a>, start: usize, progress: &mut Progress) -> Result<(), Fault> {
+    fn read(&mut self, start: usize, progress: &mut Progress) -> Result<(), Fault> {
         let mut frames = Frames::new(self.data.bytes.get(start..).unwrap_or_default());
         for frame in frames.by_ref() {
             let frame = frame.map_err(|_| Stage::Recv.fault(EBADMSG))?;
@@ -248,7 +322,7 @@ impl<'a> Answer<'a> {
                 }
             };
             if verdict.errno != 0 {
-                self.errors.push(terms::failure(env, frame.seq, &verdict));
+                self.errors.push(Failure::new(frame.seq, &verdict));
             }
             progress.done |= frame.seq == self.data.wanted.seqs.1;
         }

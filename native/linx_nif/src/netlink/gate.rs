@@ -64,13 +64,20 @@ impl Gate {
         free
     }
 
-    /// Gives the turn back. A ticket that no longer holds it (its process died meanwhile) changes nothing.
-    pub fn leave<R: Resource>(&mut self, env: Env<'_>, resource: &ResourceArc<R>, ticket: u64) {
+    /// Gives the turn back. A ticket that no longer holds it (its process died meanwhile) changes nothing. `called` is
+    /// whether `env` is that of a NIF's caller; it belongs to no process on a thread of our own.
+    pub fn leave<R: Resource>(
+        &mut self,
+        env: Env<'_>,
+        called: bool,
+        resource: &ResourceArc<R>,
+        ticket: u64,
+    ) {
         if ticket == PASSING {
             self.passing = false;
             self.next(env);
         } else if let Some(turn) = self.holder.take_if(|turn| turn.ticket == ticket) {
-            resource.demonitor(Some(env), &turn.monitor);
+            resource.demonitor(called.then_some(env), &turn.monitor);
             self.next(env);
         }
     }

@@ -5,17 +5,14 @@
 
 use linx_sys::Fault;
 use linx_wire::netlink::schema::{Found, MAX_HEADER, MAX_SLOTS, Value};
-use linx_wire::netlink::{Frame, Frames, Verdict, frame, rtnl};
+use linx_wire::netlink::{Frame, Frames, frame, rtnl};
 use rustler::types::atom::{error, nil, ok};
 use rustler::types::tuple::make_tuple;
-use rustler::{
-    Atom, Binary, Decoder, Encoder, Env, Error, NewBinary, NifResult, ResourceArc, Term,
-};
+use rustler::{Atom, Binary, Decoder, Encoder, Env, Error, NewBinary, NifResult, Term};
 
-use super::dump::DumpResource;
-use super::exchange::{Answer, Events, State};
+use super::exchange::{Answer, Data, Events, Failure, State};
 use crate::list::List;
-use crate::reply::fault_term;
+use crate::reply::{Success, fault_term};
 
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
@@ -88,35 +85,27 @@ fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
     binary.into()
 }
 
-/// `{seq, errno, offset | nil, text | nil, missing attribute | nil}`.
-pub fn failure<'a>(env: Env<'a>, seq: u32, verdict: &Verdict<'_>) -> Term<'a> {
-    let text = verdict.text.map(|text| binary(env, text));
-    (seq, verdict.errno, verdict.offset, text, verdict.missing).encode(env)
-}
-
 /// `:busy`: somebody else has the turn.
 pub fn busy(env: Env<'_>) -> Term<'_> {
     atoms::busy().encode(env)
 }
 
-/// `{:ok, messages, errors, torn}` or `{:error, {stage, errno}}`. A long dump is `{dump, count}` for its messages.
-pub fn answer<'a>(env: Env<'a>, answer: Result<Answer<'a>, Fault>) -> Term<'a> {
-    match answer {
-        Ok(Answer {
-            mut data,
-            errors,
-            torn,
-        }) => {
-            let messages = match data.is_long() {
-                true => {
-                    let count = data.count;
-                    (ResourceArc::new(DumpResource::new(data)), count).encode(env)
-                }
-                false => data.terms(env).encode(env),
-            };
-            (ok(), messages, errors, torn).encode(env)
-        }
-        Err(fault) => (error(), fault_term(env, fault)).encode(env),
+/// `{:ok, messages, errors, torn}`. A long dump is `{dump, count}` for its messages.
+impl Success for Answer {
+    fn term<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let messages = match &self.data {
+            Data::Long(dump, count) => (dump, count).encode(env),
+            Data::Short(dump) => dump.terms(env).encode(env),
+        };
+        (ok(), messages, &self.errors, self.torn).encode(env)
+    }
+}
+
+/// `{seq, errno, offset | nil, text | nil, missing attribute | nil}`.
+impl Encoder for Failure {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let text = self.text.as_ref().map(|text| binary(env, text));
+        (self.seq, self.errno, self.offset, text, self.missing).encode(env)
     }
 }
 

@@ -1,0 +1,124 @@
+//! The number of the VM's dirty I/O threads that calls which are usually short may hold.
+//!
+//! The VM has ten such threads by default, for all its file operations. A call that is usually short (a request to
+//! rtnetlink, a read of procfs) may wait in the kernel for a lock that somebody else holds for seconds. So few of these
+//! calls run on the VM's threads at the same time: one that finds no place waits for the end of a short one, and is
+//! otherwise made on a thread of the pool (`work`).
+
+use std::fmt;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Calls on the VM's threads at the same time. The pool's callers may wait on as many.
+pub const MOST: usize = 4;
+
+/// The age up to which a call counts as a short one.
+pub const SHORT: Duration = Duration::from_millis(2);
+
+pub struct Lane {
+    /// The start of each call.
+    places: Mutex<[Option<Instant>; MOST]>,
+    left: Condvar,
+}
+
+/// The right to make a call on the VM's thread.
+#[derive(Debug)]
+pub struct Place {
+    lane: &'static Lane,
+    number: usize,
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let taken = self.lock().iter().flatten().count();
+        f.debug_struct("Lane").field("taken", &taken).finish()
+    }
+}
+
+impl Lane {
+    #[expect(clippy::new_without_default, reason = "const, for a static")]
+    pub const fn new() -> Self {
+        Self {
+            places: Mutex::new([None; MOST]),
+            left: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, [Option<Instant>; MOST]> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place, or None while a call that is not short holds one of those taken. Waits for [`SHORT`] at most.
+    pub fn enter(&'static self) -> Option<Place> {
+        let mut places = self.lock();
+        loop {
+            let now = Instant::now();
+            if let Some(number) = places.iter().position(Option::is_none) {
+                places[number] = Some(now);
+                return Some(Place { lane: self, number });
+            }
+            let oldest = places.iter().flatten().min().copied()?;
+            let rest = SHORT
+                .checked_sub(now - oldest)
+                .filter(|rest| !rest.is_zero())?;
+            (places, _) = self
+                .left
+                .wait_timeout(places, rest)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(place) = self.lane.lock().get_mut(self.number) {
+            *place = None;
+        }
+        self.lane.left.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn lane() -> &'static Lane {
+        Box::leak(Box::new(Lane::new()))
+    }
+
+    #[test]
+    fn few_are_in_it_and_each_leaves_its_place_to_another() {
+        let lane = lane();
+        let mut places = full(lane, Instant::now());
+        assert!(lane.enter().is_none());
+        places.pop();
+        assert!(lane.enter().is_some());
+    }
+
+    fn full(lane: &'static Lane, start: Instant) -> Vec<Place> {
+        let places = (0..MOST).map(|_| lane.enter().unwrap()).collect();
+        *lane.lock() = [Some(start); MOST];
+        places
+    }
+
+    #[test]
+    fn the_end_of_a_short_call_is_waited_for() {
+        let lane = lane();
+        // Calls that stay short for a minute.
+        let mut places = full(lane, Instant::now() + Duration::from_secs(60));
+        let waiting = thread::spawn(move || lane.enter().is_some());
+        places.pop();
+        assert!(waiting.join().unwrap());
+    }
+
+    #[test]
+    fn a_long_call_is_not() {
+        let lane = lane();
+        let mut places = full(lane, Instant::now() - SHORT);
+        assert!(lane.enter().is_none());
+        places.pop();
+        assert!(lane.enter().is_some());
+    }
+}
