@@ -86,24 +86,41 @@ defmodule Linx.Netlink.Request do
   @doc false
   @spec lookup(Socket.t(), [{0..65535, non_neg_integer(), binary()}]) ::
           {:ok, [{:ok, binary()} | {:error, Error.t()}]} | {:error, Error.t()}
-  def lookup(_socket, []), do: {:ok, []}
-
   def lookup(socket, requests) do
     # An answer is charged up to ten times what an error is.
-    {now, later} = Enum.split(requests, max(div(Socket.batch_size(socket), 16), 1))
+    lookup(socket, requests, max(div(Socket.batch_size(socket), 16), 1), 0)
+  end
+
+  defp lookup(_socket, [], _most, _tries), do: {:ok, []}
+
+  defp lookup(socket, requests, most, tries) do
+    {now, later} = Enum.split(requests, most)
     count = length(now)
     first = Socket.next_seqs(socket, count)
-    last = first + count - 1
 
-    with {:ok, messages, failures, _torn?} <-
-           Socket.call(socket, now, first, :raw),
-         {:ok, rest} <- lookup(socket, later) do
-      failed = Map.new(failures, &{elem(&1, 0), {:error, error(&1)}})
-      found = Map.new(messages, fn {_type, _flags, seq, body} -> {seq, {:ok, body}} end)
-      empty = {:error, Error.from_errno(61, "the kernel answered without data")}
-      answers = for seq <- first..last, do: failed[seq] || found[seq] || empty
-      {:ok, answers ++ rest}
+    case Socket.call(socket, now, first, :raw) do
+      {:ok, messages, failures, _torn?} ->
+        with {:ok, rest} <- lookup(socket, later, most, 0),
+             do: {:ok, answers(first, count, messages, failures) ++ rest}
+
+      # The buffer has grown to the answer by now.
+      {:error, %Error{stage: :recv, errno: :emsgsize}} when tries < @retries ->
+        lookup(socket, requests, most, tries + 1)
+
+      # Answers that are long are too many for the receive buffer.
+      {:error, %Error{stage: :recv, errno: :enobufs}} when count > 1 ->
+        lookup(socket, requests, div(count, 2), tries)
+
+      {:error, error} ->
+        {:error, error}
     end
+  end
+
+  defp answers(first, count, messages, failures) do
+    failed = Map.new(failures, &{elem(&1, 0), {:error, error(&1)}})
+    found = Map.new(messages, fn {_type, _flags, seq, body} -> {seq, {:ok, body}} end)
+    empty = {:error, Error.from_errno(61, "the kernel answered without data")}
+    for seq <- first..(first + count - 1), do: failed[seq] || found[seq] || empty
   end
 
   # A failure of `Socket.exchange/4` as an error.
