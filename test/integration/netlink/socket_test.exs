@@ -203,6 +203,76 @@ defmodule Linx.Netlink.SocketTest do
     for open <- [socket, changer], do: Socket.close(open)
   end
 
+  # The same, and more than one of them, at any moment of a request.
+  test "links that change all the time are not taken for answers" do
+    target = Linx.Test.Netns.target(Linx.Test.Netns.start())
+    {:ok, socket} = Socket.open(0, target)
+    {:ok, changer} = Linx.Netlink.Rtnl.open(target)
+    {:ok, [%Message{pid: port}]} = Request.talk(socket, @rtm_getlink, 0, lo())
+    :ok = Socket.set_rcvbuf(socket, 16 * 1024 * 1024)
+    :ok = Socket.add_membership(socket, 1)
+    test = self()
+    changing = spawn_link(fn -> change_on(changer, test, 0) end)
+
+    answers =
+      for n <- 1..300 do
+        # At least one change for each request.
+        receive do: (:changed -> :ok)
+        {flags, payload} = if rem(n, 2) == 0, do: {0, lo()}, else: {nlm_f_dump(), <<0::128>>}
+        {:ok, messages} = Request.talk(socket, @rtm_getlink, flags, payload)
+        for message <- messages, do: {message.type, message.pid, message.seq > 0}
+      end
+
+    assert Enum.uniq(answers) == [[{@rtm_newlink, port, true}]]
+    Process.unlink(changing)
+    Process.exit(changing, :kill)
+    for open <- [socket, changer], do: Socket.close(open)
+  end
+
+  defp change_on(changer, test, n) do
+    change = if rem(n, 2) == 0, do: :set_up, else: :set_down
+    :ok = apply(Linx.Netlink.Rtnl.Link, change, [changer, "lo"])
+    send(test, :changed)
+    change_on(changer, test, n + 1)
+  end
+
+  # Sent beside the socket's owner, as by a request that was given up before its answer came.
+  test "the late answer to another request is passed over", %{socket: socket} do
+    {:ok, [%Message{pid: port}]} = Request.talk(socket, @rtm_getlink, 0, lo())
+    {:ok, other} = :socket.open(number(port), %{dup: true, domain: 16, type: :raw, protocol: 0})
+    name = Attr.encode([{3, "nope0\0"}])
+
+    missing =
+      Message.append(<<>>, @rtm_getlink, nlm_f_request(), 4_000_000_000, <<0::128>> <> name)
+
+    there = Message.append(<<>>, @rtm_getlink, nlm_f_request(), 4_000_000_001, lo())
+
+    for late <- [missing, there, missing <> there] do
+      :ok = :socket.send(other, late)
+
+      assert {:ok, [%Message{type: @rtm_newlink, seq: seq}]} =
+               Request.talk(socket, @rtm_getlink, 0, lo())
+
+      assert seq < 4_000_000_000
+    end
+
+    :socket.close(other)
+  end
+
+  # The number of the descriptor that is the rtnetlink socket of this port.
+  defp number(port) do
+    [inode] =
+      for line <- File.stream!("/proc/net/netlink"),
+          [_sk, "0", pid | rest] <- [String.split(line)],
+          pid == to_string(port),
+          do: List.last(rest)
+
+    {:ok, names} = File.ls("/proc/self/fd")
+    link = {:ok, "socket:[#{inode}]"}
+    name = Enum.find(names, &(File.read_link("/proc/self/fd/#{&1}") == link))
+    String.to_integer(name)
+  end
+
   # The bytes that wait in the socket of this port (/proc/net/netlink, column Rmem).
   defp queued(ns, port) do
     [rmem] =
@@ -269,6 +339,14 @@ defmodule Linx.Netlink.SocketTest do
       assert {:error, 22} = Native.bind_netlink(fd, 0)
       assert :ok = Native.close_fd(fd)
       assert :ok = Native.close_fd(fd)
+    end
+
+    test "leaves a netlink socket of another origin alone", %{socket: socket} do
+      {:ok, [%Message{pid: port}]} = Request.talk(socket, @rtm_getlink, 0, lo())
+      number = number(port)
+      assert {:error, 9} = Native.bind_netlink(number, 1)
+      assert :ok = Native.close_fd(number)
+      assert {:ok, [%Message{pid: ^port}]} = Request.talk(socket, @rtm_getlink, 0, lo())
     end
 
     test "leaves a descriptor that is no netlink socket alone" do

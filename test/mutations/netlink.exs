@@ -1,0 +1,64 @@
+dump = "native/linx_nif/src/netlink/dump.rs"
+sockets = ["mix", "test", "test/integration/netlink/socket_test.exs"]
+busy = ["mix", "test", "test/integration/netlink/busy_sockets_test.exs"]
+long = ["mix", "test", "test/integration/netlink/long_link_test.exs"]
+
+[
+  %{
+    name: "wanted-any",
+    promise: "Multicast on a request's socket is not taken for its answer.",
+    file: dump,
+    replace: "frame.port == self.port && (self.seqs.0..=self.seqs.1).contains(&frame.seq)",
+    with: "frame.port == self.port || frame.port == 0",
+    run: sockets
+  },
+  %{
+    name: "wanted-any-number",
+    promise: "The late answer to another request is not taken for that of this one.",
+    file: dump,
+    replace: "frame.port == self.port && (self.seqs.0..=self.seqs.1).contains(&frame.seq)",
+    with: "frame.port == self.port",
+    run: sockets
+  },
+  %{
+    name: "socket-closed-here",
+    promise: "No scheduler waits for the last close of a socket that went with its process.",
+    file: "native/linx_nif/src/netlink.rs",
+    replace: "        release(socket);\n",
+    with: "        drop(socket);\n",
+    run: busy
+  },
+  %{
+    name: "lane-without-end",
+    promise: "Slow netlink requests leave dirty I/O threads to file operations.",
+    file: "native/linx_sys/src/lane.rs",
+    replace: "pub const MOST: usize = 4;",
+    with: "pub const MOST: usize = 64;",
+    run: ["cargo", "test", "-p", "linx_sys", "lane"]
+  },
+  %{
+    name: "long-on-a-dirty-thread",
+    promise: "A long transaction runs on no thread of the VM.",
+    file: "native/linx_nif/src/netlink/exchange.rs",
+    replace: "const LONG: usize = 128 * 1024;",
+    with: "const LONG: usize = 1 << 30;",
+    run: busy
+  },
+  %{
+    name: "lookup-once",
+    promise: "A look-up by name whose answer was too long is repeated with a larger buffer.",
+    file: "lib/linx/netlink/request.ex",
+    replace: "errno: :emsgsize}} when tries < @retries ->\n        lookup",
+    with: "errno: :emsgsize}} when tries < 0 ->\n        lookup",
+    run: long
+  },
+  %{
+    name: "number-unchecked",
+    promise:
+      "A number names a socket only as long as its descriptor is the one that was given away.",
+    file: "native/linx_sys/src/netlink/numbered.rs",
+    replace: "(identity(socket)? == *known).then_some(socket)",
+    with: "Some(socket).filter(|socket| identity(*socket).is_some() || *known == (0, 0))",
+    run: sockets
+  }
+]
