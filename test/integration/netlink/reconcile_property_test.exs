@@ -1,0 +1,29 @@
+defmodule Linx.Netlink.ReconcilePropertyTest do
+  # The five laws of Linx.Netlink.Rtnl.Reconcile over random desired states, other programs' state and drift.
+  #
+  #     LINX_SEED=17 mix test THIS      one case, or several (17,40 or 1..50); a failing one is made smaller
+  #     LINX_SEEDS=2000 mix test THIS   so many cases
+  use ExUnit.Case, async: true
+
+  alias Linx.Test.Reconcile.Property
+
+  @moduletag :root
+  @moduletag :netns
+  @moduletag :newer_iproute2
+  @moduletag timeout: :infinity
+  @moduletag skip: "Linx.Netlink.Rtnl.Reconcile has no on_error: :continue yet"
+
+  test "every option that the modules accept has values here" do
+    assert %{route: [], hop: [], metric: [], address: []} =
+             Linx.Test.Reconcile.Generator.unknown()
+  end
+
+  test "the laws hold" do
+    assert :ok = Property.check(Property.seeds(36))
+  end
+
+  @tag :slow
+  test "the laws hold for 200 seeds" do
+    assert :ok = Property.check(Property.seeds(200))
+  end
+end

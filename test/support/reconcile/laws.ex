@@ -1,0 +1,464 @@
+defmodule Linx.Test.Reconcile.Laws do
+  @moduledoc false
+  # One case of the property test: other programs' state, passes and drift in a namespace of its own, and after each pass
+  # the five laws, checked with ip(8).
+
+  alias Linx.Netlink.{Rtnl, Socket}
+  alias Linx.Netlink.Rtnl.{Address, Reconcile, Route}
+  alias Linx.Test.Reconcile.{Command, Lab, Model, View}
+
+  defmodule Broken do
+    @moduledoc false
+    defexception [:law, :pass, :message, :history]
+  end
+
+  @ours 76
+
+  @doc "`{:ok, %{passes, entries, possible}}`, or the first law that is broken."
+  def run(c) do
+    lab = Lab.start()
+    {:ok, socket} = Rtnl.open(Lab.target(lab))
+
+    state = %{
+      lab: lab,
+      socket: socket,
+      case: c,
+      pass: 0,
+      last: %{},
+      # Addresses that a pass made, and IPv6 hops that others made: the kernel shows neither.
+      made: MapSet.new(),
+      hops: MapSet.new(),
+      view: Lab.view(lab),
+      history: [],
+      counts: %{passes: 0, entries: 0, possible: 0}
+    }
+
+    try do
+      [foreign1, foreign2] = c.foreign
+      [drift1, drift2] = c.drift
+
+      state =
+        state
+        |> outside(foreign1)
+        |> pass(c.first)
+        |> outside(drift1)
+        |> pass(c.first)
+        |> outside(foreign2)
+        |> pass(c.second)
+        |> outside(drift2)
+        |> pass(c.second)
+        |> pass([])
+
+      {:ok, state.counts}
+    rescue
+      error in Broken -> {:broken, error}
+    after
+      Socket.close(socket)
+      Lab.stop(lab)
+    end
+  end
+
+  # -- what others do ----------------------------------------------------------------------------------------------------
+
+  # Commands of one owner at a time: whose a new hop of an IPv6 group is, only the time of its coming tells.
+  defp outside(state, commands) do
+    commands
+    |> Enum.chunk_by(&elem(&1, 0))
+    |> Enum.reduce(state, fn [{owner, _} | _] = chunk, state ->
+      commands = for {owner, command} <- chunk, sure?(owner, state), do: command
+      said = Lab.ip(state.lab, commands)
+      if Enum.any?(commands, &String.starts_with?(&1, "link")), do: Lab.carrier(state.lab)
+      syntax!(said, state)
+      state = %{state | history: [{owner, commands, said} | state.history]}
+      before = state.view
+      seen(%{state | view: Lab.view(state.lab)}, before, owner)
+    end)
+  end
+
+  # An address without our mark is ours only if it is there and `last_applied` remembers it.
+  defp sure?({:unmark, key}, state),
+    do: state.case.forget == nil and MapSet.member?(state.made, key)
+
+  defp sure?(_owner, _state), do: true
+
+  defp syntax!(said, state) do
+    if said =~ ~r/garbage|is wrong|Usage|end of line|is invalid/,
+      do: broken(state, :test, "ip(8) does not understand: #{said}")
+  end
+
+  # The registers after a step of `owner`.
+  defp seen(state, before, owner) do
+    before = MapSet.new(hops6(before), &elem(&1, 0))
+    now = MapSet.new(hops6(state.view), &elem(&1, 0))
+
+    new = if owner in [:foreign], do: MapSet.difference(now, before), else: MapSet.new()
+    marks = Map.new(hops6(state.view))
+
+    # A route of one hop shows its own protocol.
+    hops =
+      state.hops
+      |> MapSet.intersection(now)
+      |> MapSet.union(new)
+      |> MapSet.filter(&(marks[&1] != {:single, @ours}))
+
+    alone = for {hop, {:single, proto}} <- marks, proto != @ours, into: MapSet.new(), do: hop
+
+    made =
+      MapSet.intersection(state.made, MapSet.new(state.view.addresses, &View.key_of_address/1))
+
+    %{state | hops: MapSet.union(hops, alone), made: made}
+  end
+
+  # `{hop, {:single, protocol} | :group}` of each hop of each IPv6 route.
+  defp hops6(view) do
+    for %{family: :inet6, proto: proto} = route <- view.routes, proto != 2, hop <- route.hops do
+      {{route.key, hop.gateway, hop.dev, route.nhid, route.type},
+       if(match?([_], route.hops), do: {:single, proto}, else: :group)}
+    end
+  end
+
+  # -- a pass ------------------------------------------------------------------------------------------------------------
+
+  defp pass(state, entries) do
+    state = %{state | pass: state.pass + 1}
+    before = state
+    last = if state.case.forget == state.pass, do: %{}, else: state.last
+    state = if last == state.last, do: state, else: %{state | made: MapSet.new()}
+    report = reconcile(state, entries, last)
+    state = %{state | history: [{:pass, entries, report} | state.history]}
+    view = Lab.view(state.lab)
+    state = seen(%{state | view: view, last: report.last_applied}, before.view, :linx)
+
+    state = %{state | made: MapSet.union(state.made, made(view, before.view))}
+
+    world = world(before)
+    possible = Model.possible(entries, world)
+    verdict = judge(state, entries, possible, world)
+    reported = reported(report, entries, state)
+
+    untouched(before, state)
+    repaired(state, verdict, report)
+    truthful(state, verdict, entries, report, reported)
+    tried(state, verdict)
+    idle(state, entries, report)
+    count(state, entries, possible)
+  end
+
+  # Addresses that came with a pass or carry our mark.
+  defp made(view, before) do
+    old = MapSet.new(before.addresses, &View.key_of_address/1)
+
+    for %{proto: proto} = a <- view.addresses,
+        key = View.key_of_address(a),
+        proto == @ours or key not in old,
+        into: MapSet.new(),
+        do: key
+  end
+
+  defp count(state, entries, possible) do
+    counts = state.counts
+
+    %{
+      state
+      | counts: %{
+          passes: counts.passes + 1,
+          entries: counts.entries + length(entries),
+          possible: counts.possible + length(possible)
+        }
+    }
+  end
+
+  defp reconcile(state, entries, last) do
+    case Reconcile.reconcile(state.socket, Command.desired(entries), last,
+           on_error: state.case.mode
+         ) do
+      {:ok, report} -> report
+      {:error, reason} -> broken(state, 3, "the pass answers #{inspect({:error, reason})}")
+    end
+  rescue
+    error in [Broken] ->
+      reraise error, __STACKTRACE__
+
+    error ->
+      broken(state, 3, "the pass raises #{Exception.format(:error, error, __STACKTRACE__)}")
+  end
+
+  # What the model is told: everything that is not ours.
+  defp world(state) do
+    view = state.view
+
+    keys4 =
+      for %{family: :inet, proto: proto} = r <- view.routes, proto not in [2, @ours], do: r.key
+
+    keys6 = for {key, _, _, _, _} <- state.hops, do: key
+
+    %{
+      links: view.links,
+      addresses: Enum.reject(view.addresses, &ours?(&1, state)),
+      keys: MapSet.new(keys4 ++ keys6),
+      nexthops: view.nexthops
+    }
+  end
+
+  defp ours?(%{proto: @ours}, _state), do: true
+  defp ours?(address, state), do: MapSet.member?(state.made, View.key_of_address(address))
+
+  # `[{entry, possible?, there?, perhaps?}]`: `perhaps?` also counts a hop that may be somebody else's.
+  defp judge(state, entries, possible, world) do
+    reach = &Model.reach(&1, possible, world)
+
+    for entry <- entries do
+      # A route that is there although it could not be made now is on any link.
+      reach = if entry in possible, do: reach, else: fn _gateway -> Lab.links() end
+
+      {entry, entry in possible, there?(entry, state, reach, :ours),
+       there?(entry, state, reach, :any)}
+    end
+  end
+
+  defp there?({:address, _, _, _, _} = entry, state, _reach, _whose),
+    do: Enum.any?(state.view.addresses, &View.address?(entry, &1))
+
+  defp there?(entry, state, reach, whose) do
+    Enum.any?(state.view.routes, fn route ->
+      foreign = foreign_hops(route, state)
+
+      case whose do
+        :ours ->
+          (route.family == :inet6 or route.proto == @ours) and foreign != route.hops and
+            View.route?(entry, route, reach, foreign, state.view.locks)
+
+        :any ->
+          View.route?(entry, route, reach, [], state.view.locks) or
+            (foreign != [] and
+               Enum.all?(View.hops(entry), fn hop ->
+                 Enum.any?(route.hops, &View.hop?(hop, &1, reach))
+               end) and
+               route.key == View.key_of(entry))
+      end
+    end)
+  end
+
+  defp foreign_hops(%{family: :inet}, _state), do: []
+
+  defp foreign_hops(route, state) do
+    for hop <- route.hops,
+        MapSet.member?(state.hops, {route.key, hop.gateway, hop.dev, route.nhid, route.type}),
+        do: hop
+  end
+
+  # -- the laws ----------------------------------------------------------------------------------------------------------
+
+  # 1 and 3: what is possible is there, whatever else is not. Under :halt one failure may keep others from being made.
+  defp repaired(state, verdict, report) do
+    all? = Enum.all?(verdict, fn {_, possible?, _, _} -> possible? end)
+
+    if state.case.mode == :continue or all? do
+      for {entry, true, false, _} <- verdict,
+          do: broken(state, if(all?, do: 1, else: 3), "possible and not there: #{show(entry)}")
+
+      if all? and not report.converged?,
+        do: broken(state, 2, "all is possible and the pass does not converge")
+    end
+  end
+
+  # 2: `converged?` is true; what is not there is named, what is there is not.
+  defp truthful(state, verdict, entries, report, reported) do
+    for {entry, possible?, there?, perhaps?} <- verdict do
+      named? = MapSet.member?(reported, View.key_of(entry))
+
+      cond do
+        not perhaps? and report.converged? ->
+          broken(state, 2, "converged, and not there: #{show(entry)}")
+
+        not perhaps? and not named? ->
+          broken(state, 2, "not there, and in neither failed nor pending: #{show(entry)}")
+
+        there? and possible? and named? and state.case.mode == :continue ->
+          broken(state, 2, "there, and reported as not done: #{show(entry)}")
+
+        true ->
+          :ok
+      end
+    end
+
+    if report.converged? != (report.failed == [] and report.pending == []),
+      do: broken(state, 2, "converged?, failed and pending disagree")
+
+    if report.converged? or state.case.mode == :continue, do: leftovers(state, entries, report)
+  end
+
+  # Nothing of ours that is not desired; the old form of what could not be changed may stay.
+  defp leftovers(state, entries, report) do
+    keys = MapSet.new(entries, &View.key_of/1)
+    wrong = &if(report.converged?, do: 2, else: &1)
+
+    for a <- state.view.addresses,
+        ours?(a, state),
+        View.key_of_address(a) not in keys,
+        do: broken(state, wrong.(3), "ours and not desired: #{inspect(a.raw)}")
+
+    for route <- state.view.routes,
+        leftover?(route, state),
+        route.key not in keys,
+        do: broken(state, wrong.(3), "ours and not desired: #{inspect(route.raw)}")
+
+    # As many routes of ours as desired ones, of each key.
+    for {key, [_, _ | _] = routes} <- Enum.group_by(state.view.routes, & &1.key),
+        [_, _ | _] = ours <- [Enum.filter(routes, &leftover?(&1, state))],
+        do:
+          broken(state, wrong.(3), "#{length(ours)} routes of ours with one key: #{inspect(key)}")
+  end
+
+  defp leftover?(%{family: :inet} = route, _state), do: route.proto == @ours
+
+  defp leftover?(route, state),
+    do: route.proto != 2 and foreign_hops(route, state) != route.hops
+
+  # What a report calls not done, by key.
+  defp reported(report, entries, state) do
+    names = {names(state), Map.new(entries, &{Command.entry(&1), View.key_of(&1)})}
+    ops = Enum.map(report.failed, &elem(&1, 0)) ++ report.pending
+    MapSet.new(ops, fn op -> op |> elem(1) |> key(names) end)
+  end
+
+  defp key(%Address{} = a, {names, _entries}) do
+    ip = tuple(a.local || a.address)
+    link = names[a.index]
+    if a.family == 2, do: {:address, link, ip, a.prefixlen}, else: {:address, link, ip}
+  end
+
+  defp key(%Route{} = r, _) do
+    family = if r.family == 2, do: :inet, else: :inet6
+
+    dst =
+      if r.dst, do: tuple(r.dst), else: Tuple.duplicate(0, if(family == :inet, do: 4, else: 8))
+
+    metric =
+      if family == :inet,
+        do: r.priority || 0,
+        else: if(r.priority in [nil, 0], do: 1024, else: r.priority)
+
+    {family, r.table_ext || r.table, {View.network(dst, r.dst_len), r.dst_len}, metric, r.tos}
+  end
+
+  defp key(written, {_names, entries}), do: Map.get(entries, written, written)
+
+  defp tuple(%{bytes: <<a, b, c, d>>}), do: {a, b, c, d}
+  defp tuple(%{bytes: bytes}), do: for(<<n::16 <- bytes>>, do: n) |> List.to_tuple()
+
+  defp names(state) do
+    {:ok, links} = Rtnl.Link.list(state.socket)
+    Map.new(links, &{&1.index, &1.name})
+  end
+
+  # What the model calls impossible is so for ip(8) too.
+  defp tried(state, verdict) do
+    missing =
+      for {entry, possible?, _, false} <- verdict,
+          state.case.mode == :continue or not possible?,
+          not possible?,
+          do: entry
+
+    commands = Enum.map(missing, &attempt(&1, state))
+
+    for {command, 0, _} <- Lab.try_each(state.lab, commands),
+        do: broken(state, 3, "not there, and ip(8) can make it: #{command}")
+  end
+
+  defp attempt({:address, _, _, _, _} = entry, _state),
+    do: Command.address("add", entry) <> nodad(entry)
+
+  defp attempt(entry, state) do
+    key = View.key_of(entry)
+    here = Enum.filter(state.view.routes, &(&1.key == key))
+    ours? = here != [] and Enum.all?(here, &(&1.proto == @ours and foreign_hops(&1, state) == []))
+    Command.route(if(ours?, do: "replace", else: "add"), entry)
+  end
+
+  defp nodad({:address, _, ip, _, opts}) do
+    if View.family(View.ip(ip)) == :inet6 and :nodad not in (opts[:flags] || []),
+      do: " nodad",
+      else: ""
+  end
+
+  # 4: what is foreign is as it was.
+  defp untouched(before, state) do
+    lost = foreign(before, before) -- foreign(state, before)
+    new = foreign(state, before) -- foreign(before, before)
+
+    if lost != [] or new != [],
+      do:
+        broken(
+          state,
+          4,
+          "foreign state changed\n  lost: #{inspect(lost, pretty: true, limit: :infinity)}\n  new: #{inspect(new, pretty: true, limit: :infinity)}"
+        )
+  end
+
+  # `state.view` by the registers of `before`, and what came to it since that is not ours.
+  defp foreign(state, before) do
+    view = state.view
+
+    addresses =
+      for a <- view.addresses, not ours?(a, state), not ours?(a, before), do: address_term(a)
+
+    v4 =
+      for %{family: :inet, proto: proto} = r <- view.routes,
+          proto not in [2, @ours],
+          do: route_term(r)
+
+    v6 =
+      for %{family: :inet6, proto: proto} = r <- view.routes,
+          proto != 2,
+          hop <- r.hops,
+          MapSet.member?(before.hops, {r.key, hop.gateway, hop.dev, r.nhid, r.type}),
+          do: {r.key, hop.gateway, hop.dev, hop.weight, r.nhid, r.type}
+
+    Enum.sort(addresses) ++ Enum.sort(v4) ++ Enum.sort(v6) ++ Enum.sort(view.nexthops)
+  end
+
+  # Which of a subnet's addresses is the first is no property of an address; lifetimes run.
+  defp address_term(a) do
+    raw = Map.drop(a.raw, ["secondary", "tentative"])
+
+    {a.link,
+     Map.new(raw, fn {key, value} ->
+       {key, if(String.ends_with?(key, "life_time"), do: div(value + 100, 1000), else: value)}
+     end)}
+  end
+
+  defp route_term(r) do
+    raw = Map.drop(r.raw, ["flags", "nh_info", "expires", "cache"])
+
+    {r.key,
+     Map.update(raw, "nexthops", [], fn hops -> Enum.map(hops, &Map.delete(&1, "flags")) end)}
+  end
+
+  # 5: nothing to do means nothing done.
+  defp idle(state, entries, report) do
+    {said, again} =
+      Lab.watched(state.lab, fn -> reconcile(state, entries, report.last_applied) end)
+
+    if report.converged? or state.case.mode == :continue do
+      if again.applied != [],
+        do: broken(state, 5, "a second pass applies #{inspect(again.applied)}")
+
+      if again.converged? != report.converged?,
+        do: broken(state, 5, "a second pass answers #{inspect(again)}")
+
+      if said != [], do: broken(state, 5, "a second pass makes `ip monitor` say #{inspect(said)}")
+    end
+  end
+
+  defp show(entry), do: inspect(Command.entry(entry), limit: :infinity)
+
+  defp broken(state, law, message),
+    do:
+      raise(Broken,
+        law: law,
+        pass: state.pass,
+        message: message,
+        history: Enum.reverse(state.history)
+      )
+end

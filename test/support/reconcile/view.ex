@@ -1,0 +1,253 @@
+defmodule Linx.Test.Reconcile.View do
+  @moduledoc false
+  # A namespace as `ip -j -d -N` shows it. Shares no code with Linx: addresses are those of `:inet`, JSON is read by OTP.
+  #
+  #   links      name => %{up, mtu}
+  #   addresses  [%{link, family, ip, len, peer, proto, raw}]
+  #   routes     [%{key, family, proto, type, scope, hops, nhid, raw}], key: {family, table, {network, len}, metric, tos}
+  #   hops       [%{gateway, dev, weight, onlink}] of a route
+  #   nexthops   ids of nexthop objects
+
+  import Bitwise
+
+  defstruct [:links, :addresses, :routes, :nexthops, :locks]
+
+  @forever 4_294_967_295
+
+  @doc "The view of the six outputs that `Lab.view/1` reads."
+  def parse([links, v4, v6, nexthops, text4, text6]) do
+    links = decode(links)
+
+    %__MODULE__{
+      links: Map.new(links, &{&1["ifname"], %{up: "UP" in &1["flags"], mtu: &1["mtu"]}}),
+      addresses:
+        for(link <- links, a <- link["addr_info"] || [], a != %{}, do: address(link["ifname"], a)),
+      routes: Enum.map(decode(v4), &route(:inet, &1)) ++ Enum.map(decode(v6), &route(:inet6, &1)),
+      nexthops: MapSet.new(decode(nexthops), & &1["id"]),
+      locks: text4 <> text6
+    }
+  end
+
+  defp decode(text) do
+    case String.trim(text) do
+      "" -> []
+      json -> :json.decode(json)
+    end
+  end
+
+  defp address(link, raw) do
+    ip = ip(raw["local"])
+
+    %{
+      link: link,
+      family: family(ip),
+      ip: ip,
+      len: raw["prefixlen"],
+      peer: if(raw["address"], do: ip(raw["address"])),
+      proto: hex(raw["protocol"]),
+      raw: raw
+    }
+  end
+
+  defp route(family, raw) do
+    %{
+      key: key(family, raw),
+      family: family,
+      proto: String.to_integer(raw["protocol"]),
+      type: String.to_integer(raw["type"]),
+      scope: String.to_integer(raw["scope"]),
+      hops: Enum.map(raw["nexthops"] || [raw], &hop/1),
+      nhid: raw["nhid"],
+      raw: raw
+    }
+  end
+
+  defp key(family, raw) do
+    {family, String.to_integer(raw["table"]), destination(family, raw["dst"]), raw["metric"] || 0,
+     hex(raw["tos"]) || 0}
+  end
+
+  defp destination(:inet, "default"), do: {{0, 0, 0, 0}, 0}
+  defp destination(:inet6, "default"), do: {{0, 0, 0, 0, 0, 0, 0, 0}, 0}
+
+  defp destination(family, text) do
+    case String.split(text, "/") do
+      [ip, len] -> {ip(ip), String.to_integer(len)}
+      [ip] -> {ip(ip), width(family)}
+    end
+  end
+
+  defp hop(raw) do
+    via = raw["via"]
+
+    %{
+      gateway: ip(raw["gateway"] || (via && via["host"])),
+      dev: raw["dev"],
+      weight: raw["weight"] || 1,
+      onlink: "onlink" in raw["flags"]
+    }
+  end
+
+  defp hex(nil), do: nil
+  defp hex("0x" <> digits), do: String.to_integer(digits, 16)
+  defp hex(digits), do: String.to_integer(digits)
+
+  # -- addresses as tuples -------------------------------------------------------------------------------------------
+
+  def ip(nil), do: nil
+
+  def ip(text) do
+    {:ok, ip} = text |> String.to_charlist() |> :inet.parse_address()
+    ip
+  end
+
+  def family(ip) when tuple_size(ip) == 4, do: :inet
+  def family(_ip), do: :inet6
+
+  def width(:inet), do: 32
+  def width(:inet6), do: 128
+
+  @doc "Whether `ip` is in the network of `other` with `len` bits."
+  def inside?(ip, other, len),
+    do: family(ip) == family(other) and network(ip, len) == network(other, len)
+
+  def network(ip, len) do
+    family = family(ip)
+    part = if family == :inet, do: 8, else: 16
+    number = ip |> Tuple.to_list() |> Enum.reduce(0, &((&2 <<< part) + &1))
+    host = width(family) - len
+    number = (number >>> host) <<< host
+
+    for(n <- (tuple_size(ip) - 1)..0//-1, do: number >>> (n * part) &&& (1 <<< part) - 1)
+    |> List.to_tuple()
+  end
+
+  # -- whether a desired entry is there ------------------------------------------------------------------------------
+
+  @types %{
+    unicast: 1,
+    local: 2,
+    broadcast: 3,
+    anycast: 4,
+    multicast: 5,
+    blackhole: 6,
+    unreachable: 7,
+    prohibit: 8,
+    throw: 9
+  }
+  @scopes %{universe: 0, site: 200, link: 253, host: 254, nowhere: 255}
+  @metrics %{rtt: 8, rttvar: 4}
+
+  def types, do: @types
+  def scopes, do: @scopes
+
+  @doc "The kernel's key of an entry."
+  def key_of({:address, link, ip, len, _opts}) do
+    ip = ip(ip)
+    if family(ip) == :inet, do: {:address, link, ip, len}, else: {:address, link, ip}
+  end
+
+  def key_of({:route, dst, len, _gateway, opts}) do
+    ip = ip(dst)
+    family = family(ip)
+    metric = if family == :inet, do: opts[:metric] || 0, else: metric6(opts[:metric])
+    {family, opts[:table] || 254, {network(ip, len), len}, metric, opts[:tos] || 0}
+  end
+
+  defp metric6(none) when none in [nil, 0], do: 1024
+  defp metric6(n), do: n
+
+  @doc "The key of an observed address in the form of `key_of/1`."
+  def key_of_address(%{family: :inet} = a), do: {:address, a.link, a.ip, a.len}
+  def key_of_address(a), do: {:address, a.link, a.ip}
+
+  @doc "The next hops that an entry asks for."
+  def hops({:route, _dst, _len, gateway, opts}) do
+    # A group of one hop is stored as that hop, without its weight.
+    hops =
+      case opts[:multipath] do
+        nil -> [[{:gateway, gateway} | opts]]
+        [hop] -> [Keyword.delete(hop, :weight)]
+        hops -> hops
+      end
+
+    for hop <- hops do
+      %{
+        gateway: ip(hop[:gateway] || hop[:via]),
+        dev: hop[:oif],
+        weight: hop[:weight],
+        onlink: hop[:onlink]
+      }
+    end
+  end
+
+  @doc "Whether an observed address is the one that the entry asks for, usable and with all options that it sets."
+  def address?({:address, link, ip, len, opts}, %{raw: raw} = seen) do
+    {link, ip(ip), len} == {seen.link, seen.ip, seen.len} and
+      seen.peer == ip(opts[:peer]) and
+      not Map.has_key?(raw, "dadfailed") and
+      life?(opts[:valid], raw["valid_life_time"]) and
+      life?(opts[:preferred] || opts[:valid], raw["preferred_life_time"]) and
+      Enum.all?(opts, &address_option?(&1, raw))
+  end
+
+  # Without an option an address stays.
+  defp life?(none, left) when none in [nil, :forever], do: left == @forever
+  defp life?(wanted, left), do: left <= wanted and left > wanted - 120
+
+  defp address_option?({:label, label}, raw), do: raw["label"] == label
+  defp address_option?({:broadcast, ip}, raw), do: raw["broadcast"] == ip
+  defp address_option?({:scope, scope}, raw), do: raw["scope"] == "#{scope}"
+  defp address_option?({:priority, n}, raw), do: (raw["metric"] || 0) == n
+  defp address_option?({:flags, flags}, raw), do: Enum.all?(flags, &(raw["#{&1}"] == true))
+  defp address_option?({key, _}, _raw) when key in [:peer, :valid, :preferred], do: true
+
+  @doc """
+  Whether an observed route is the one that the entry asks for, with all options that it sets. `reach` gives the links on
+  which a gateway is; `foreign` are hops of the observed group that are somebody else's.
+  """
+  def route?({:route, _, _, _, opts} = entry, seen, reach, foreign, locks) do
+    ours = seen.hops -- foreign
+
+    key_of(entry) == seen.key and seen.type == @types[opts[:type] || :unicast] and
+      seen.nhid == opts[:nh_id] and
+      (opts[:nh_id] != nil or seen.type in 6..9 or same_hops?(hops(entry), ours, reach)) and
+      (foreign != [] or Enum.all?(opts, &route_option?(&1, seen, locks)))
+  end
+
+  defp same_hops?(wanted, seen, reach) do
+    length(wanted) == length(seen) and
+      Enum.all?(wanted, fn hop -> Enum.any?(seen, &hop?(hop, &1, reach)) end)
+  end
+
+  def hop?(wanted, seen, reach) do
+    wanted.gateway == seen.gateway and
+      (wanted.dev == seen.dev or (wanted.dev == nil and seen.dev in reach.(wanted.gateway))) and
+      wanted.weight in [nil, seen.weight] and (wanted.onlink != true or seen.onlink)
+  end
+
+  defp route_option?({:scope, scope}, seen, _), do: seen.scope == @scopes[scope]
+  defp route_option?({:prefsrc, ip}, seen, _), do: seen.raw["prefsrc"] == ip
+  defp route_option?({:pref, pref}, seen, _), do: seen.raw["pref"] == "#{pref}"
+  defp route_option?({:expires, n}, seen, _), do: life?(n, seen.raw["expires"] || 0)
+
+  defp route_option?({:metrics, metrics}, seen, locks) do
+    raw = seen.raw |> Map.get("metrics", [%{}]) |> List.first()
+    Enum.all?(metrics, &metric?(&1, raw, seen, locks))
+  end
+
+  defp route_option?({_key_or_hop, _}, _seen, _), do: true
+
+  defp metric?({:cc_algo, name}, raw, _, _), do: raw["congestion"] == name
+  defp metric?({:features, n}, raw, _, _), do: Map.has_key?(raw, "ecn") == (n == 1)
+
+  # JSON leaves it out; the bit of the MTU is 4.
+  defp metric?({:lock, 4}, raw, seen, locks) do
+    raw["mtu"] == nil or
+      Enum.any?(String.split(locks, "\n"), fn line ->
+        String.contains?(line, seen.raw["dst"] <> " ") and line =~ "mtu lock"
+      end)
+  end
+
+  defp metric?({name, n}, raw, _, _), do: raw["#{name}"] == div(n, @metrics[name] || 1)
+end
