@@ -339,12 +339,4 @@ defmodule Linx.Netlink.Rtnl.Link do
 
   @doc false
   defdelegate __op__(verb, args, index), to: Change, as: :op
-
-  defimpl Inspect do
-    def inspect(link, _opts) do
-      state = if Linx.Netlink.Rtnl.Link.up?(link), do: "UP", else: "DOWN"
-
-      "#Linx.Netlink.Rtnl.Link<#{Kernel.inspect(link.name)} (#{link.index}) #{state} MTU=#{link.mtu}>"
-    end
-  end
 end

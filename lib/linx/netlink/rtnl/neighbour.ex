@@ -170,15 +170,4 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
     with {:ok, ip} <- IP.cast(ip),
          do: {:ok, %__MODULE__{family: @families[ip.family], ifindex: index, dst: ip}}
   end
-
-  defimpl Inspect do
-    def inspect(neighbour, _opts) do
-      "#Linx.Netlink.Rtnl.Neighbour<#{neighbour.dst || "?"} -> #{lladdr(neighbour.lladdr)} " <>
-        "ifindex=#{neighbour.ifindex}>"
-    end
-
-    defp lladdr(nil), do: "?"
-    defp lladdr(%Linx.MAC{} = mac), do: "#{mac}"
-    defp lladdr(bytes), do: Base.encode16(bytes, case: :lower)
-  end
 end

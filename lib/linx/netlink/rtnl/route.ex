@@ -318,21 +318,4 @@ defmodule Linx.Netlink.Rtnl.Route do
   def protocol(n) when n in 0..255, do: {:ok, n}
   def protocol(name) when is_map_key(@protocols, name), do: {:ok, @protocols[name]}
   def protocol(other), do: {:error, {:bad_option, {:protocol, other}}}
-
-  defimpl Inspect do
-    def inspect(route, _opts) do
-      parts = [
-        destination(route),
-        (route.gateway || route.via) && "via #{route.gateway || route.via}",
-        route.multipath && "via #{length(route.multipath)} hops",
-        route.oif && "oif=#{route.oif}"
-      ]
-
-      "#Linx.Netlink.Rtnl.Route<#{parts |> Enum.filter(& &1) |> Enum.join(" ")}>"
-    end
-
-    defp destination(%{dst_len: 0}), do: "default"
-    defp destination(%{dst: nil, dst_len: length}), do: "?/#{length}"
-    defp destination(%{dst: dst, dst_len: length}), do: "#{dst}/#{length}"
-  end
 end

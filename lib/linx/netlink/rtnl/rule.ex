@@ -272,23 +272,4 @@ defmodule Linx.Netlink.Rtnl.Rule do
         if @families[ip.family] == family, do: {:ok, rule}, else: {:error, {:bad_option, :family}}
     end
   end
-
-  defimpl Inspect do
-    alias Linx.Netlink.Rtnl.Rule
-
-    def inspect(rule, _opts) do
-      parts =
-        [
-          rule.priority && "priority=#{rule.priority}",
-          rule.src && "from=#{rule.src}/#{rule.src_len}",
-          rule.dst && "to=#{rule.dst}/#{rule.dst_len}",
-          rule.fwmark && "fwmark=0x#{rule.fwmark |> Integer.to_string(16) |> String.downcase()}",
-          rule.iif && "iif=#{rule.iif}",
-          rule.oif && "oif=#{rule.oif}",
-          "table=#{Rule.target_table(rule)}"
-        ]
-
-      "#Linx.Netlink.Rtnl.Rule<#{parts |> Enum.filter(& &1) |> Enum.join(" ")}>"
-    end
-  end
 end

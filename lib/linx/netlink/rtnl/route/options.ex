@@ -55,6 +55,11 @@ defmodule Linx.Netlink.Rtnl.Route.Options do
   def type(name) when is_map_key(@types, name), do: {:ok, @types[name]}
   def type(other), do: {:error, {:bad_option, {:type, other}}}
 
+  @doc "A type's name, or the number of one that has none here."
+  @spec type_name(0..255) :: atom() | 0..255
+  def type_name(type),
+    do: Enum.find_value(@types, type, fn {name, n} -> if n == type, do: name end)
+
   # As ip-route(8) chooses it: IPv6 has no scopes, and an IPv4 destination without a gateway is on the link.
   @spec scope(Route.t()) :: 0..255
   def scope(%Route{family: 10}), do: 0
