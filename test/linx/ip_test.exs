@@ -155,7 +155,14 @@ defmodule Linx.IPTest do
       assert Subnet.network(~IP"fc00::1/0") == ~IP"::"
       assert Subnet.network(~IP"10.0.0.9/29") == ~IP"10.0.0.8"
       assert Subnet.broadcast(~IP"10.0.0.9/29") == ~IP"10.0.0.15"
-      assert Subnet.broadcast(~IP"10.0.0.9/32") == ~IP"10.0.0.9"
+      # RFC 3021: the last address of these is a host.
+      for length <- [31, 32] do
+        assert Subnet.broadcast(%Subnet{address: ~IP"10.0.0.8", prefix: length}) == nil
+        assert Subnet.broadcast(%Subnet{address: ~IP"10.0.0.9", prefix: length}) == nil
+      end
+
+      assert Subnet.broadcast(~IP"10.0.0.9/30") == ~IP"10.0.0.11"
+      assert Subnet.broadcast(~IP"10.0.0.9/0") == ~IP"255.255.255.255"
     end
   end
 end

@@ -61,10 +61,20 @@ defmodule Linx.IP.Subnet do
   def network(%__MODULE__{} = subnet), do: fill(subnet, 0)
 
   @doc """
-  The address with all host bits one, `nil` for IPv6, which has no broadcast.
+  The address with all host bits one. `nil` where there is none: for IPv6, and for prefixes of 31 and 32 bits, whose last
+  address is a host (RFC 3021).
+
+      iex> import Linx.IP
+      iex> Linx.IP.Subnet.broadcast(~IP"192.0.2.7/24")
+      ~IP"192.0.2.255"
+      iex> Linx.IP.Subnet.broadcast(~IP"192.0.2.6/31")
+      nil
   """
   @spec broadcast(t()) :: IP.t() | nil
-  def broadcast(%__MODULE__{address: %IP{family: :inet}} = subnet), do: fill(subnet, 0xFFFFFFFF)
+  def broadcast(%__MODULE__{address: %IP{family: :inet}, prefix: prefix} = subnet)
+      when prefix < 31,
+      do: fill(subnet, 0xFFFFFFFF)
+
   def broadcast(%__MODULE__{}), do: nil
 
   defp fill(%__MODULE__{address: ip, prefix: prefix}, ones) do
