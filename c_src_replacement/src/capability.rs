@@ -19,6 +19,8 @@ type Sets = [u64; 3];
 pub struct Orders {
     sets: Option<Sets>,
     ambient: Option<u64>,
+    /// What was removed from the bounding set.
+    dropped: u64,
 }
 
 impl Orders {
@@ -41,6 +43,17 @@ impl Orders {
         // capabilities(7): an ambient capability goes with its permitted or inheritable one.
         self.ambient = self.ambient.map(|mask| mask & permitted & inheritable);
         Ok(())
+    }
+
+    /// Removes the capabilities of `mask` from the bounding set.
+    pub fn drop_bounding(&mut self, mask: u64) -> Result<(), Fault> {
+        drop_bounding(mask)?;
+        self.dropped |= mask;
+        Ok(())
+    }
+
+    pub fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     pub fn take_ambient(&mut self, mask: u64) {
@@ -123,27 +136,10 @@ fn bounding() -> Result<u64, Errno> {
     Ok(set)
 }
 
-/// At once: the capability this needs may be given up by an order that came earlier but is carried out later.
+/// Removes the capabilities of `mask` from the bounding set, at once: the capability this needs may be given up by an order that came earlier but is carried out later.
 pub fn drop_bounding(mask: u64) -> Result<(), Fault> {
     for bit in bits(mask) {
         remove_capability_from_bounding_set(bit).map_err(Stage::CapDropBounding.errno())?;
-    }
-    Ok(())
-}
-
-/// For a process that never executes anything. Without CAP_SETPCAP the set stays, which then bounds nothing.
-pub fn drop_whole_bounding_set() -> Result<(), Errno> {
-    let [effective, _, _] = current()?;
-    if effective & CapabilitySet::SETPCAP.bits() == 0 {
-        return Ok(());
-    }
-    // A capability that is not in the set may be removed from it, too.
-    for bit in bits(u64::MAX) {
-        match remove_capability_from_bounding_set(bit) {
-            Ok(()) => {}
-            Err(Errno::INVAL) => break,
-            Err(errno) => return Err(errno),
-        }
     }
     Ok(())
 }

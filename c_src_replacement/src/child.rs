@@ -79,8 +79,8 @@ pub fn run(plan: &Plan<'_>, page: &'static Page, socket: OwnedFd, devnull: &Owne
             }
         }
     };
-    if let Some(gate) = &gate {
-        gate.open();
+    if let Some(gate) = gate.as_ref().filter(|_| !plan.options.auto_proceed) {
+        gate.open(orders.capabilities.dropped());
     }
     let terminal = Descriptors {
         stdio: descriptors,
@@ -126,7 +126,7 @@ fn hold_only(socket: &OwnedFd, devnull: &OwnedFd) -> Result<(), Errno> {
 impl Orders {
     fn take(&mut self, record: Record, socket: BorrowedFd<'_>) -> Result<(), Fault> {
         match record {
-            Record::DropBounding(mask) => capability::drop_bounding(mask)?,
+            Record::DropBounding(mask) => self.capabilities.drop_bounding(mask)?,
             Record::ThreadSets(sets) => self.capabilities.take_sets(sets)?,
             Record::Ambient(mask) => self.capabilities.take_ambient(mask),
             Record::Filter(length) => self.filters.hear(length, socket)?,

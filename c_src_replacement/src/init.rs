@@ -36,9 +36,10 @@ pub struct Gate {
 
 impl Gate {
     /// Tells the reaper that ids and root are what they will be: from now on it gives up all it has, beside the
-    /// workload's own steps.
-    pub fn open(&self) {
-        if rustix::net::send(&self.socket, &[1], rustix::net::SendFlags::NOSIGNAL).is_err() {
+    /// workload's own steps. `dropped` is what the workload's bounding set has lost.
+    pub fn open(&self, dropped: u64) {
+        let bytes = dropped.to_ne_bytes();
+        if rustix::net::send(&self.socket, &bytes, rustix::net::SendFlags::NOSIGNAL).is_err() {
             // The reaper's own report is on the page.
             leave(0);
         }
@@ -46,7 +47,7 @@ impl Gate {
 
     /// Returns when the reaper has given up all it had: nothing of the workload runs before that.
     pub fn pass(&self, page: &Page) {
-        if received(&self.socket) || !page.reaper_is_ready() {
+        if received(&self.socket).is_some() || !page.reaper_is_ready() {
             leave(0);
         }
     }
@@ -57,14 +58,14 @@ impl Gate {
     }
 }
 
-/// Whether a byte arrived before the end of file.
-fn received(socket: &OwnedFd) -> bool {
-    let mut byte = [0; 1];
+/// The message that arrived before the end of file; what cannot be read is no end.
+fn received(socket: &OwnedFd) -> Option<u64> {
+    let mut bytes = [0; 8];
     loop {
-        match rustix::io::read(socket, &mut byte) {
+        match rustix::io::read(socket, &mut bytes) {
             Err(Errno::INTR) => {}
-            Ok(0) => return false,
-            _ => return true,
+            Ok(0) => return None,
+            _ => return Some(u64::from_ne_bytes(bytes)),
         }
     }
 }
@@ -147,8 +148,8 @@ impl Reaper<'_> {
         // The filter refuses the question.
         let is_first = getpid().as_raw_nonzero().get() == 1;
         let filter = filter(self.workload);
-        if self.is_told() {
-            if let Err(fault) = self.harden(&filter) {
+        if let Some(dropped) = self.dropped() {
+            if let Err(fault) = self.harden(dropped, &filter) {
                 fail(self.page, fault);
             }
             self.page.reaper_ready.store(1, Ordering::Release);
@@ -164,20 +165,24 @@ impl Reaper<'_> {
         set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(&init)?;
         // Outside a fresh pid namespace orphans go to the nearest of these.
         set_child_subreaper(Some(getpid())).map_err(&init)?;
-        checkpoint::send_workload(self.socket.as_fd(), pidfd.as_fd()).map_err(&init)?;
-        // The longest of what the reaper gives up, and nothing before the checkpoint's end needs it.
-        capability::drop_whole_bounding_set().map_err(&init)
+        checkpoint::send_workload(self.socket.as_fd(), pidfd.as_fd()).map_err(&init)
     }
 
-    /// False when the workload ended at its checkpoint.
-    fn is_told(&self) -> bool {
-        received(&self.gate)
+    /// What the workload's bounding set has lost, once ids and root are what they will be; None when the workload ended at
+    /// its checkpoint. Without a stop there nobody changes anything, so there is nothing to wait for.
+    fn dropped(&self) -> Option<u64> {
+        if self.plan.options.auto_proceed {
+            Some(0)
+        } else {
+            received(&self.gate)
+        }
     }
 
-    /// Gives up all that the loop does not need.
-    fn harden(&self, filter: &[Insn]) -> Result<(), Fault> {
+    /// Gives up all that the loop does not need. The bounding set, which bounds an exec and nothing else, is the workload's.
+    fn harden(&self, dropped: u64, filter: &[Insn]) -> Result<(), Fault> {
         let init = Stage::Init.errno();
         chdir(c"/").map_err(&init)?;
+        capability::drop_bounding(dropped)?;
         change_identity(self.plan, false)?;
         capability::drop_all().map_err(&init)?;
         // The change of ids has cleared the first and may have set the second.

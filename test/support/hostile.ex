@@ -156,6 +156,9 @@ defmodule Linx.Test.Hostile do
     :ok = Mount.umount("/.old", in: session, flags: [:detach])
     if setting == :docker, do: :ok = Capabilities.drop_bounding(session, not_dockers())
     :ok = P.proceed(session)
+
+    # A visitor may be there first, and a reaper gives up what it has before its workload runs, not before a visitor does.
+    await(:container, :running)
     container = %{session: session, folder: folder, from: :container}
     hello(container)
     container

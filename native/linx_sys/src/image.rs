@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{
     CWD, MemfdFlags, Mode, OFlags, SealFlags, fchmod, fcntl_add_seals, fstat, memfd_create, open,
@@ -34,6 +35,8 @@ pub enum Protection {
 pub struct Image {
     file: OwnedFd,
     protection: Protection,
+    /// The path that `path` found first.
+    known: OnceLock<PathBuf>,
 }
 
 impl Image {
@@ -42,14 +45,20 @@ impl Image {
     pub fn new(path: &Path) -> Result<Self, Fault> {
         let refused = match sealed_copy(path) {
             Ok(file) => {
-                let protection = Protection::Sealed;
-                return Ok(Self { file, protection });
+                return Ok(Self::over(file, Protection::Sealed));
             }
             Err(refused) => refused,
         };
         let file = read_only(path).map_err(|_| refused)?;
-        let protection = Protection::ReadOnly;
-        Ok(Self { file, protection })
+        Ok(Self::over(file, Protection::ReadOnly))
+    }
+
+    fn over(file: OwnedFd, protection: Protection) -> Self {
+        Self {
+            file,
+            protection,
+            known: OnceLock::new(),
+        }
     }
 
     pub fn protection(&self) -> Protection {
@@ -62,7 +71,21 @@ impl Image {
 
     /// The path by which other processes of this user execute it: the caller's own number in the `/proc` in view, if what
     /// lies there is this image. EXDEV where it is something else.
+    ///
+    /// The path is made once, and proven each time: what is mounted on `/proc` may change.
     pub fn path(&self) -> Result<PathBuf, Fault> {
+        match self.known.get() {
+            Some(path) if self.is_at(path) == Ok(true) => Ok(path.clone()),
+            _ => {
+                let path = self.find()?;
+                // Another thread may have been first.
+                let _ = self.known.set(path.clone());
+                Ok(path)
+            }
+        }
+    }
+
+    fn find(&self) -> Result<PathBuf, Fault> {
         let stage = Stage::Image;
         let number = own_number(stage)?;
         // Text for execve(2), proven below to name this file.
@@ -70,13 +93,17 @@ impl Image {
         path.push(number.to_string());
         path.push("fd");
         path.push(self.file.as_raw_fd().to_string());
-        let found = retry_on_intr(|| stat(&path)).map_err(stage.errno())?;
-        let ours = fstat(&self.file).map_err(stage.errno())?;
-        if (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino) {
+        if self.is_at(&path).map_err(stage.errno())? {
             Ok(path)
         } else {
             Err(stage.fault(libc::EXDEV))
         }
+    }
+
+    fn is_at(&self, path: &Path) -> rustix::io::Result<bool> {
+        let found = retry_on_intr(|| stat(path))?;
+        let ours = fstat(&self.file)?;
+        Ok((found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino))
     }
 }
 
@@ -159,14 +186,24 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_leads_elsewhere_is_not_given_again() {
+        let image = Image::new(Path::new(PROGRAM)).unwrap();
+        let path = image.path().unwrap();
+        assert_eq!(image.path().unwrap(), path);
+        let elsewhere = Image {
+            known: OnceLock::from(PathBuf::from(PROGRAM)),
+            ..image
+        };
+        assert_eq!(elsewhere.path().unwrap(), path);
+        assert_eq!(elsewhere.known.get().unwrap(), Path::new(PROGRAM));
+    }
+
+    #[test]
     #[ignore = "needs CAP_SYS_ADMIN"]
     fn behind_a_read_only_mount_it_cannot_be_written_and_can_be_run() {
         let file = std::env::temp_dir().join(format!("linx-image-{}", std::process::id()));
         std::fs::copy(PROGRAM, &file).unwrap();
-        let image = Image {
-            file: read_only(&file).unwrap(),
-            protection: Protection::ReadOnly,
-        };
+        let image = Image::over(read_only(&file).unwrap(), Protection::ReadOnly);
         let path = image.path().unwrap();
         let refused = File::options().write(true).open(&path).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::EROFS));
