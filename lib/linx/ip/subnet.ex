@@ -43,6 +43,20 @@ defmodule Linx.IP.Subnet do
 
   def parse(other), do: {:error, {:invalid_subnet, other}}
 
+  # A subnet where a verb takes text or the struct.
+  @doc false
+  @spec cast(term()) :: {:ok, t()} | {:error, {:invalid_subnet, term()}}
+  def cast(%__MODULE__{address: %IP{} = address, prefix: prefix} = subnet) do
+    with {:ok, %IP{bytes: bytes}} <- IP.cast(address),
+         true <- prefix in 0..bit_size(bytes)//1 do
+      {:ok, subnet}
+    else
+      _ -> {:error, {:invalid_subnet, subnet}}
+    end
+  end
+
+  def cast(other), do: parse(other)
+
   @doc """
   Whether `ip` lies in `subnet`. An address of the other family never does.
   """

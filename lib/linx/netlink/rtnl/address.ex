@@ -6,6 +6,14 @@ defmodule Linx.Netlink.Rtnl.Address do
       :ok = Address.add(socket, "eth0", "2001:db8::10", 64)
       {:ok, addresses} = Address.list(socket, "eth0")
 
+  An address and its prefix length are two arguments, or one: text with a `/`, or a `Linx.IP.Subnet`. Options come after
+  either. A tuple of the `*_many` verbs and a change of `Linx.Netlink.Rtnl.batch/2` are written alike.
+
+      :ok = Address.add(socket, "eth0", "192.0.2.10/24")
+      :ok = Address.add(socket, "eth0", ~IP"192.0.2.11/24", label: "eth0:1")
+
+  Text without a length where it is the only argument is `{:error, {:invalid_subnet, text}}`: no length is guessed.
+
   The family follows from the address. A new IPv6 address is first checked for duplicates on the link, and until that
   is over (a second or so) nothing can be sent from it; `flags: [:nodad]` leaves the check out.
 
@@ -30,6 +38,7 @@ defmodule Linx.Netlink.Rtnl.Address do
   use Linx.Netlink.Codec
 
   alias Linx.IP
+  alias Linx.IP.Subnet
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.Address.{Ensure, Options}
   alias Linx.Netlink.Rtnl.{Batch, Call, Lifetime, Link}
@@ -54,6 +63,9 @@ defmodule Linx.Netlink.Rtnl.Address do
     attr(11, :proto, :u8)
     rest(:extra)
   end
+
+  @typedoc "An address with its prefix length: `\"192.0.2.10/24\"`, or a `Linx.IP.Subnet`."
+  @type subnet :: binary() | Subnet.t()
 
   @typedoc """
   Options of `add/5` and `replace/5`: `:peer` (the far end's address), `:label`, `:broadcast`, `:scope` (a number),
@@ -121,8 +133,15 @@ defmodule Linx.Netlink.Rtnl.Address do
   """
   @spec add(Socket.t(), Link.ref(), binary() | IP.t(), non_neg_integer(), opts()) ::
           :ok | {:error, term()}
+  @spec add(Socket.t(), Link.ref(), subnet(), opts()) :: :ok | {:error, term()}
   def add(socket, link_name, ip, prefix, opts \\ []),
     do: run(socket, :add, link_name, [ip, prefix, opts])
+
+  @doc """
+  As `add/5`, of an address with its prefix length. Text that is none is `{:error, {:invalid_subnet, text}}`.
+  """
+  @spec add(Socket.t(), Link.ref(), subnet()) :: :ok | {:error, term()}
+  def add(socket, link, subnet), do: add(socket, link, subnet, [])
 
   @doc """
   Gives a link an address, or changes the lifetimes and metric of one that it has.
@@ -133,8 +152,15 @@ defmodule Linx.Netlink.Rtnl.Address do
   """
   @spec replace(Socket.t(), Link.ref(), binary() | IP.t(), non_neg_integer(), opts()) ::
           :ok | {:error, term()}
+  @spec replace(Socket.t(), Link.ref(), subnet(), opts()) :: :ok | {:error, term()}
   def replace(socket, link_name, ip, prefix, opts \\ []),
     do: run(socket, :replace, link_name, [ip, prefix, opts])
+
+  @doc """
+  As `replace/5`, of an address with its prefix length: errors as `add/3`.
+  """
+  @spec replace(Socket.t(), Link.ref(), subnet()) :: :ok | {:error, term()}
+  def replace(socket, link, subnet), do: replace(socket, link, subnet, [])
 
   @doc """
   Gives a link an address unless it has it as asked for. Arguments as `add/5`.
@@ -146,11 +172,25 @@ defmodule Linx.Netlink.Rtnl.Address do
   """
   @spec ensure(Socket.t(), Link.ref(), binary() | IP.t(), non_neg_integer(), opts()) ::
           :ok | {:error, term()}
-  def ensure(socket, link, ip, prefix, opts \\ []) do
+  @spec ensure(Socket.t(), Link.ref(), subnet(), opts()) :: :ok | {:error, term()}
+  def ensure(socket, link, ip, prefix, opts \\ [])
+
+  def ensure(socket, link, subnet, opts, []) when is_list(opts) do
+    with {:ok, %Subnet{address: ip, prefix: prefix}} <- Subnet.cast(subnet),
+         do: ensure(socket, link, ip, prefix, opts)
+  end
+
+  def ensure(socket, link, ip, prefix, opts) do
     with {:ok, wanted} <- new(1, ip, prefix, opts),
          {:ok, index} <- Index.of(socket, link),
          do: ensured(socket, %{wanted | index: index}, link, true)
   end
+
+  @doc """
+  As `ensure/5`, of an address with its prefix length: errors as `add/3`.
+  """
+  @spec ensure(Socket.t(), Link.ref(), subnet()) :: :ok | {:error, term()}
+  def ensure(socket, link, subnet), do: ensure(socket, link, subnet, [])
 
   defp ensured(socket, wanted, link, again?) do
     with {:ok, addresses} <- list(socket, wanted.index) do
@@ -191,8 +231,15 @@ defmodule Linx.Netlink.Rtnl.Address do
   """
   @spec delete(Socket.t(), Link.ref(), binary() | IP.t(), non_neg_integer(), opts()) ::
           :ok | {:error, term()}
+  @spec delete(Socket.t(), Link.ref(), subnet(), opts()) :: :ok | {:error, term()}
   def delete(socket, link_name, ip, prefix, opts \\ []),
     do: run(socket, :delete, link_name, [ip, prefix, opts])
+
+  @doc """
+  As `delete/5`, of an address with its prefix length: errors as `add/3`.
+  """
+  @spec delete(Socket.t(), Link.ref(), subnet()) :: :ok | {:error, term()}
+  def delete(socket, link, subnet), do: delete(socket, link, subnet, [])
 
   @doc """
   Takes away an address as `list/2` gives it. See `delete/5`.
@@ -202,15 +249,15 @@ defmodule Linx.Netlink.Rtnl.Address do
     do: Call.change(socket, change(:delete, address))
 
   @doc """
-  Adds many: `{link, ip, prefix}`, `{link, ip, prefix, opts}` or a struct each. See `Linx.Netlink.Rtnl.batch/2`.
+  Adds many: `{link, ip, prefix}` or `{link, subnet}`, either with `opts` behind it, or a struct each. See `Linx.Netlink.Rtnl.batch/2`.
   """
   @spec add_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
   def add_many(socket, addresses), do: many(socket, :add, addresses)
 
   @doc """
-  Deletes many: `{link, ip, prefix}`, `{link, ip, prefix, opts}` with the options of `delete/5`, or a struct each. See
-  `Linx.Netlink.Rtnl.batch/2`.
+  Deletes many: `{link, ip, prefix}` or `{link, subnet}`, either with the options of `delete/5` behind it, or a struct each.
+  See `Linx.Netlink.Rtnl.batch/2`.
   """
   @spec delete_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
@@ -221,13 +268,25 @@ defmodule Linx.Netlink.Rtnl.Address do
   """
   @spec new(pos_integer(), binary() | IP.t(), non_neg_integer(), opts()) ::
           {:ok, t()} | {:error, term()}
+  @spec new(pos_integer(), subnet(), opts()) :: {:ok, t()} | {:error, term()}
   def new(index, ip, prefix, opts \\ [])
+
+  def new(index, subnet, opts, []) when is_list(opts) do
+    with {:ok, %Subnet{address: ip, prefix: prefix}} <- Subnet.cast(subnet),
+         do: new(index, ip, prefix, opts)
+  end
 
   def new(index, ip, prefix, opts) when index in 1..0x7FFFFFFF do
     with {:ok, address} <- build(index, ip, prefix), do: Options.set(opts, address)
   end
 
   def new(index, _ip, _prefix, _opts), do: {:error, {:invalid_name, index}}
+
+  @doc """
+  As `new/4`, of an address with its prefix length: errors as `add/3`.
+  """
+  @spec new(pos_integer(), subnet()) :: {:ok, t()} | {:error, term()}
+  def new(index, subnet), do: new(index, subnet, [])
 
   defp many(socket, verb, addresses) do
     names = Enum.flat_map(addresses, &__names__(verb, args(&1)))
@@ -238,6 +297,9 @@ defmodule Linx.Netlink.Rtnl.Address do
 
   defp args(%__MODULE__{} = address), do: [address]
   defp args(tuple), do: Tuple.to_list(tuple)
+
+  defp run(socket, verb, ref, [subnet, opts, []]) when is_list(opts),
+    do: run(socket, verb, ref, [subnet, opts])
 
   defp run(socket, verb, ref, args),
     do: Call.change(socket, Index.named(socket, [ref], &__op__(verb, [ref | args], &1)))
@@ -250,6 +312,14 @@ defmodule Linx.Netlink.Rtnl.Address do
   @doc false
   def __op__(verb, [%__MODULE__{} = address], _index) when verb in [:add, :replace, :delete],
     do: change(verb, address)
+
+  def __op__(verb, [link, subnet], index), do: __op__(verb, [link, subnet, []], index)
+
+  # Options in the place of a prefix length: the address has it.
+  def __op__(verb, [link, subnet, opts], index) when is_list(opts) do
+    with {:ok, %Subnet{address: ip, prefix: prefix}} <- Subnet.cast(subnet),
+         do: __op__(verb, [link, ip, prefix, opts], index)
+  end
 
   def __op__(verb, [link, ip, prefix], index), do: __op__(verb, [link, ip, prefix, []], index)
 

@@ -6,6 +6,14 @@ defmodule Linx.Netlink.Rtnl.Route do
       :ok = Route.add(socket, "198.51.100.0", 24, "192.0.2.254", table: 100, protocol: :static, metric: 50)
       {:ok, route} = Route.get(socket, "198.51.100.7")
 
+  A destination and its prefix length are two arguments, or one: text with a `/`, or a `Linx.IP.Subnet`. Gateway and options
+  come after either. A tuple of the `*_many` verbs and a change of `Linx.Netlink.Rtnl.batch/2` are written alike.
+
+      :ok = Route.add(socket, "198.51.100.0/24", "192.0.2.254")
+      :ok = Route.add(socket, ~IP"10.0.0.0/8", nil, type: :blackhole)
+
+  Text without a length in that place is `{:error, {:invalid_subnet, text}}`.
+
   The family follows from destination and gateway, which must be of the same.
 
   `add/5` insists that the route is new (`errno: :eexist`); `replace/5` makes it or, if there is one to the same
@@ -49,6 +57,7 @@ defmodule Linx.Netlink.Rtnl.Route do
   use Linx.Netlink.Codec
 
   alias Linx.IP
+  alias Linx.IP.Subnet
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Batch, Call}
   alias Linx.Netlink.Rtnl.Link.Index
@@ -94,6 +103,9 @@ defmodule Linx.Netlink.Rtnl.Route do
 
   @typedoc "Text or a `Linx.IP`, or with a prefix length of 0 `nil` for the default route."
   @type destination :: binary() | IP.t() | nil
+
+  @typedoc "A destination with its prefix length: `\"10.0.0.0/8\"`, or a `Linx.IP.Subnet`."
+  @type subnet :: binary() | Subnet.t()
 
   @typedoc "A gateway, or for a route by a device alone `nil` or its family."
   @type default_gateway :: binary() | IP.t() | IP.family() | nil
@@ -169,8 +181,15 @@ defmodule Linx.Netlink.Rtnl.Route do
   """
   @spec add(Socket.t(), destination(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
           :ok | {:error, term()}
+  @spec add(Socket.t(), subnet(), binary() | IP.t() | nil, opts()) :: :ok | {:error, term()}
   def add(socket, destination, prefix, gateway, opts \\ []),
     do: run(socket, :add, [destination, prefix, gateway, opts])
+
+  @doc """
+  As `add/5`, to a destination with its prefix length. Text that is none is `{:error, {:invalid_subnet, text}}`.
+  """
+  @spec add(Socket.t(), subnet(), binary() | IP.t() | nil) :: :ok | {:error, term()}
+  def add(socket, subnet, gateway), do: add(socket, subnet, gateway, [])
 
   @doc """
   Adds a route as `list/2` gives it, for instance in another namespace. Links are by index.
@@ -195,8 +214,15 @@ defmodule Linx.Netlink.Rtnl.Route do
   """
   @spec replace(Socket.t(), destination(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
           :ok | {:error, term()}
+  @spec replace(Socket.t(), subnet(), binary() | IP.t() | nil, opts()) :: :ok | {:error, term()}
   def replace(socket, destination, prefix, gateway, opts \\ []),
     do: run(socket, :replace, [destination, prefix, gateway, opts])
+
+  @doc """
+  As `replace/5`, to a destination with its prefix length: errors as `add/3`.
+  """
+  @spec replace(Socket.t(), subnet(), binary() | IP.t() | nil) :: :ok | {:error, term()}
+  def replace(socket, subnet, gateway), do: replace(socket, subnet, gateway, [])
 
   @doc """
   Adds a route beside those to the same destination with the same table, metric and TOS. Arguments as `add/5`.
@@ -208,8 +234,15 @@ defmodule Linx.Netlink.Rtnl.Route do
   """
   @spec append(Socket.t(), destination(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
           :ok | {:error, term()}
+  @spec append(Socket.t(), subnet(), binary() | IP.t() | nil, opts()) :: :ok | {:error, term()}
   def append(socket, destination, prefix, gateway, opts \\ []),
     do: run(socket, :append, [destination, prefix, gateway, opts])
+
+  @doc """
+  As `append/5`, to a destination with its prefix length: errors as `add/3`.
+  """
+  @spec append(Socket.t(), subnet(), binary() | IP.t() | nil) :: :ok | {:error, term()}
+  def append(socket, subnet, gateway), do: append(socket, subnet, gateway, [])
 
   @doc """
   Deletes a route. One that is not there is `errno: :esrch`.
@@ -223,8 +256,15 @@ defmodule Linx.Netlink.Rtnl.Route do
   """
   @spec delete(Socket.t(), destination(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
           :ok | {:error, term()}
+  @spec delete(Socket.t(), subnet(), binary() | IP.t() | nil, opts()) :: :ok | {:error, term()}
   def delete(socket, destination, prefix, gateway, opts \\ []),
     do: run(socket, :delete, [destination, prefix, gateway, opts])
+
+  @doc """
+  As `delete/5`, of a destination with its prefix length: errors as `add/3`.
+  """
+  @spec delete(Socket.t(), subnet(), binary() | IP.t() | nil) :: :ok | {:error, term()}
+  def delete(socket, subnet, gateway), do: delete(socket, subnet, gateway, [])
 
   @doc """
   Deletes a route as `list/2` gives it, of whatever type and with whatever hops.
@@ -240,8 +280,8 @@ defmodule Linx.Netlink.Rtnl.Route do
     do: run(socket, :delete_default, [gateway, opts])
 
   @doc """
-  Adds many routes with one send: `{destination, prefix, gateway}`, `{destination, prefix, gateway, opts}` or a struct
-  each. One result each, in order; not a transaction. See `Linx.Netlink.Rtnl.batch/2`.
+  Adds many routes with one send: `{destination, prefix, gateway}` or `{subnet, gateway}`, either with `opts` behind it, or a
+  struct each. One result each, in order; not a transaction. See `Linx.Netlink.Rtnl.batch/2`.
   """
   @spec add_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
@@ -267,6 +307,10 @@ defmodule Linx.Netlink.Rtnl.Route do
   defp args(%__MODULE__{} = route), do: [route]
   defp args(tuple), do: Tuple.to_list(tuple)
 
+  # Options in the place of a gateway: the destination has its prefix length.
+  defp run(socket, verb, [subnet, gateway, opts, []]) when is_list(opts),
+    do: run(socket, verb, [subnet, gateway, opts])
+
   defp run(socket, verb, args) do
     op = Index.named(socket, __names__(verb, args), &__op__(verb, args, &1))
 
@@ -282,8 +326,22 @@ defmodule Linx.Netlink.Rtnl.Route do
   """
   @spec new(binary() | IP.t() | nil, non_neg_integer(), binary() | IP.t() | nil, opts()) ::
           {:ok, t()} | {:error, term()}
-  def new(destination, prefix, gateway, opts \\ []),
+  @spec new(subnet(), binary() | IP.t() | nil, opts()) :: {:ok, t()} | {:error, term()}
+  def new(destination, prefix, gateway, opts \\ [])
+
+  def new(subnet, gateway, opts, []) when is_list(opts) do
+    with {:ok, %Subnet{address: destination, prefix: prefix}} <- Subnet.cast(subnet),
+         do: new(destination, prefix, gateway, opts)
+  end
+
+  def new(destination, prefix, gateway, opts),
     do: Change.build(:add, destination, prefix, gateway, opts, &index/1)
+
+  @doc """
+  As `new/4`, to a destination with its prefix length: errors as `add/3`.
+  """
+  @spec new(subnet(), binary() | IP.t() | nil) :: {:ok, t()} | {:error, term()}
+  def new(subnet, gateway), do: new(subnet, gateway, [])
 
   defp index(index) when is_integer(index) and index > 0, do: {:ok, index}
   defp index(name), do: {:error, {:invalid_name, name}}

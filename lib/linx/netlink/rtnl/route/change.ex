@@ -5,6 +5,7 @@ defmodule Linx.Netlink.Rtnl.Route.Change do
   import Bitwise
 
   alias Linx.IP
+  alias Linx.IP.Subnet
   alias Linx.Netlink.Rtnl.Link.Index
   alias Linx.Netlink.Rtnl.{Address, Call, Route}
   alias Linx.Netlink.Rtnl.Route.{Metrics, Options}
@@ -52,6 +53,14 @@ defmodule Linx.Netlink.Rtnl.Route.Change do
       verb = if verb == :add_default, do: :add, else: :delete
       op(verb, [@any[family], 0, gateway | opts], index)
     end
+  end
+
+  def op(verb, [subnet, gateway], index), do: op(verb, [subnet, gateway, []], index)
+
+  # Options in the place of a gateway: the destination has its prefix length.
+  def op(verb, [subnet, gateway, opts], index) when is_list(opts) do
+    with {:ok, %Subnet{address: destination, prefix: prefix}} <- Subnet.cast(subnet),
+         do: op(verb, [destination, prefix, gateway, opts], index)
   end
 
   def op(verb, [destination, prefix, gateway], index),
