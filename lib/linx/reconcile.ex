@@ -36,7 +36,8 @@ defmodule Linx.Reconcile do
     * `:debounce` - milliseconds between the first notice (or `put_desired/2`) and the pass that answers it and all
       that came meanwhile. Default 100.
     * `:owner` - a pid that is sent `{:linx_reconcile, :report, report}` or `{:linx_reconcile, :error, reason}` after
-      each pass.
+      each pass. Without one, a warning is logged when the outcome of a pass is another than that of the pass before it:
+      when passes begin to fail, fail otherwise, or converge again.
     * `:name` - a name to register under.
 
   An option that is missing, unknown or of the wrong shape raises `ArgumentError` in `start_link/1`.
@@ -106,7 +107,8 @@ defmodule Linx.Reconcile do
           | {:name, GenServer.name()}
 
   @enforce_keys @required ++ [:reconcile_opts, :last_applied, :interval, :debounce, :owner]
-  defstruct @enforce_keys ++ [:report, :monitor, :resync, :soon, contest: %Contest{}]
+  defstruct @enforce_keys ++
+              [:report, :monitor, :resync, :soon, contest: %Contest{}, outcome: :converged]
 
   @doc """
   A child specification whose id is the loop's `:name`, or its source and scope, so that one supervisor can hold several.
@@ -327,6 +329,7 @@ defmodule Linx.Reconcile do
       )
 
     {result, state} = contested(result, %{state | soon: nil})
+    state = tell_change(state, outcome(result))
     state = %{state | resync: start_timer(later(state.interval, state))}
 
     case result do
@@ -355,6 +358,35 @@ defmodule Linx.Reconcile do
   end
 
   defp contested(error, state), do: {error, state}
+
+  # The outcome of a pass, as far as a change of it is worth a line: not how many operations it took.
+  defp outcome({:ok, %{converged?: true}}), do: :converged
+
+  defp outcome({:ok, report}),
+    do: {:not_converged, Map.get(report, :failed, []), Map.get(report, :pending, []) != []}
+
+  defp outcome({:error, reason}), do: {:error, reason}
+
+  defp tell_change(%{outcome: outcome} = state, outcome), do: state
+
+  defp tell_change(%{owner: nil} = state, outcome) do
+    Logger.warning(
+      "Linx.Reconcile (#{inspect(state.source)}, #{inspect(state.scope)}): #{text(outcome)}"
+    )
+
+    %{state | outcome: outcome}
+  end
+
+  defp tell_change(state, outcome), do: %{state | outcome: outcome}
+
+  defp text(:converged), do: "converges again"
+  defp text({:error, reason}), do: "the pass failed: #{inspect(reason, limit: 20)}"
+
+  defp text({:not_converged, [], _pending?}),
+    do: "does not converge; nothing failed, some operations are pending"
+
+  defp text({:not_converged, failed, _pending?}),
+    do: "does not converge; failed: #{inspect(failed, limit: 20)}"
 
   defp later(:infinity, _state), do: :infinity
   defp later(ms, state), do: max(ms, Contest.delay(state.contest))

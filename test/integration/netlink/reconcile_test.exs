@@ -184,7 +184,7 @@ defmodule Linx.Netlink.ReconcileTest do
           %{addresses: [good], routes: [{"10.0.0.0", 24, "192.0.2.9", [colour: 0]}]},
           %{addresses: [good], routes: [{:default, "x"}]},
           %{addresses: [good], routes: [:bad]},
-          %{addresses: [good], rules: []},
+          %{addresses: [good], colours: []},
           []
         ] do
       assert {:error, {:normalize, _}} = Reconcile.reconcile(socket, bad)

@@ -367,9 +367,8 @@ defmodule Linx.Netlink.Rtnl.Address do
   defp type(:delete), do: {@rtm_deladdr, 0}
 
   # An address on the link `index`, as the kernel wants it: IPv4 finds it by IFA_LOCAL.
-  @doc false
   @spec build(pos_integer(), term(), term()) :: {:ok, t()} | {:error, term()}
-  def build(index, ip, prefix) do
+  defp build(index, ip, prefix) do
     with {:ok, ip} <- IP.cast(ip),
          {:ok, prefix} <- prefix(ip, prefix) do
       {:ok,

@@ -13,38 +13,42 @@ defmodule Linx.Netlink.Rtnl.Diff do
   ## Whose it is
 
   Only what is ours may be deleted. Routes carry a mark for that, the protocol: `routes/3` looks at observed routes of one
-  protocol and at no others. Addresses, links, neighbours and rules carry none, so their functions take the keys that an
-  earlier pass has installed, and delete nothing else.
+  protocol and at no others. The other functions take the keys that an earlier pass has installed, and delete nothing else.
 
   ## What makes two of them the same
 
   | | key | value that may be updated |
   |---|---|---|
-  | route | `{table, family, dst, dst_len, metric}` | gateway |
-  | address | `{index, family, address, prefixlen}` | |
-  | neighbour | `{ifindex, dst}` | lladdr |
-  | rule | `{priority, family, src, src_len, dst, dst_len, fwmark, table}` | |
+  | route | `{table, family, dst, dst_len, metric}`, on IPv4 with the TOS behind it unless it is 0 | type, next hops, and of prefsrc, metrics, pref and onlink those that the desired route has |
+  | address | `{index, family, address, prefixlen}`; point-to-point: `{index, family, local, prefixlen, peer}` | |
+  | neighbour | `{ifindex, dst}` | lladdr, and that it is permanent |
+  | rule | priority, family, every selector and the action | |
   | link | `name` | |
 
   In a route's key a destination of length 0 is `:default`, host bits are off, and a metric that is absent is the one that
-  the kernel takes for it: 0 on IPv4, 1024 on IPv6. A rule without a priority gets one from the kernel and so is another
-  rule when it is read back: give rules that are to be compared a priority.
+  the kernel takes for it: 0 on IPv4, 1024 on IPv6. Both sides are brought to the form that the kernel gives a route before
+  they are compared: one hop of a multipath is a gateway, a nexthop object is its id, the order of hops means nothing.
+
+  In a rule's key a neutral value counts as absent: a prefix of no bits, a mark of 0 without a mask, a TOS of 0. A rule
+  without a priority gets one from the kernel and so is another rule when it is read back: give rules that are to be
+  compared a priority.
+
+  A neighbour whose `state` is neither permanent nor absent is one that the kernel has learned and will forget, so it is
+  no desired permanent one.
 
   Desired and observed must speak of links in the same way, by index; `Linx.Netlink.Rtnl.Reconcile` turns names into
   indices first.
 
-  Source: the identity that the kernel itself gives: ip-address(8), ip-route(8); RTM_NEWADDR and RTM_NEWROUTE in rtnetlink(7).
+  Source: the identity that the kernel itself gives: ip-address(8), ip-route(8), ip-rule(8); RTM_NEWADDR and RTM_NEWROUTE
+  in rtnetlink(7).
   """
 
-  alias Linx.IP
-  alias Linx.Netlink.Rtnl.{Route, Rule}
+  alias Linx.Netlink.Rtnl.Reconcile.Canonical
+  alias Linx.Netlink.Rtnl.Route
 
   @type op :: {:create, struct()} | {:update, struct()} | {:delete, struct()}
 
   @scope_universe 0
-  @inet6 10
-  # IP6_RT_PRIO_USER
-  @ipv6_metric 1024
 
   @doc """
   Routes. `protocol` says which observed routes are ours, as a number or a name that `Route` knows; an unknown name raises
@@ -54,13 +58,44 @@ defmodule Linx.Netlink.Rtnl.Diff do
   def routes(desired, observed, protocol) do
     case Route.protocol(protocol) do
       {:ok, number} ->
-        ours = Enum.filter(observed, &(&1.protocol == number))
-        two_way(desired, ours, &route_key/1, & &1.gateway)
+        route_ops(desired, Enum.filter(observed, &(&1.protocol == number)))
 
       {:error, _} ->
         raise ArgumentError, "not a route protocol: #{inspect(protocol)}"
     end
   end
+
+  # Of several observed routes with one key those that are not as desired are deleted when one is.
+  defp route_ops(desired, observed) do
+    seen = Enum.group_by(observed, &route_key/1)
+    wanted = desired |> Enum.reverse() |> Map.new(&{route_key(&1), &1})
+
+    changes =
+      for route <- Enum.uniq_by(desired, &route_key/1),
+          op = route_op(route, Map.get(seen, route_key(route), [])),
+          do: op
+
+    changes ++
+      for(route <- observed, surplus_route?(route, wanted, seen), do: {:delete, route})
+  end
+
+  defp route_op(route, []), do: {:create, route}
+  defp route_op(route, seen), do: if(not Enum.any?(seen, &as?(route, &1)), do: {:update, route})
+
+  defp surplus_route?(route, wanted, seen) do
+    key = route_key(route)
+
+    case wanted do
+      %{^key => want} ->
+        not as?(want, route) and Enum.any?(Map.fetch!(seen, key), &as?(want, &1))
+
+      %{} ->
+        true
+    end
+  end
+
+  defp as?(want, seen),
+    do: Canonical.same_route?(Canonical.route(want), Canonical.set_of(want), seen)
 
   @doc """
   Addresses. Observed ones of a scope other than global are taken for the kernel's own (IPv6 link-local) and passed over,
@@ -90,7 +125,10 @@ defmodule Linx.Netlink.Rtnl.Diff do
   """
   @spec neighbours([struct()], [struct()], MapSet.t()) :: [op()]
   def neighbours(desired, observed, owned_keys),
-    do: three_way(desired, observed, owned_keys, &neighbour_key/1, & &1.lladdr)
+    do: three_way(desired, observed, owned_keys, &neighbour_key/1, &{&1.lladdr, kept?(&1)})
+
+  # NUD_PERMANENT, which an added entry has; one that is not from the kernel has no state.
+  defp kept?(%{state: state}), do: state in [nil, 0, 0x80] || state
 
   @doc """
   Policy rules.
@@ -103,33 +141,15 @@ defmodule Linx.Netlink.Rtnl.Diff do
   What makes a route that route.
   """
   @spec route_key(Route.t()) :: term()
-  def route_key(%{family: family} = route) do
-    {Route.target_table(route), family, destination(route), route.dst_len,
-     metric(family, route.priority)}
-  end
-
-  defp destination(%{dst_len: 0}), do: :default
-  defp destination(%{dst: nil}), do: nil
-
-  defp destination(%{dst: %IP{} = ip, dst_len: length}) when length == bit_size(ip.bytes), do: ip
-
-  defp destination(%{dst: %IP{bytes: bytes} = ip, dst_len: length}) do
-    host = bit_size(bytes) - length
-
-    case bytes do
-      <<_::bits-size(^length), 0::size(^host)>> -> ip
-      _ -> IP.Subnet.network(%IP.Subnet{address: ip, prefix: length})
-    end
-  end
-
-  defp metric(@inet6, none) when none in [nil, 0], do: @ipv6_metric
-  defp metric(_family, nil), do: 0
-  defp metric(_family, metric), do: metric
+  defdelegate route_key(route), to: Canonical
 
   @doc """
   What makes an address that address.
   """
   @spec address_key(struct()) :: term()
+  def address_key(%{local: local, address: address} = item) when local not in [nil, address],
+    do: {item.index, item.family, local, item.prefixlen, address}
+
   def address_key(%{index: index, family: family, address: address, prefixlen: prefixlen}),
     do: {index, family, address, prefixlen}
 
@@ -149,10 +169,7 @@ defmodule Linx.Netlink.Rtnl.Diff do
   What makes a rule that rule.
   """
   @spec rule_key(struct()) :: term()
-  def rule_key(rule) do
-    {rule.priority, rule.family, rule.src, rule.src_len, rule.dst, rule.dst_len, rule.fwmark,
-     Rule.target_table(rule)}
-  end
+  defdelegate rule_key(rule), to: Canonical
 
   @doc """
   The difference where all that was observed is ours: what is not desired is deleted.

@@ -364,10 +364,6 @@ defmodule Linx.Netlink.Rtnl.Route do
   @spec bare(t()) :: t()
   defdelegate bare(route), to: Change
 
-  @doc false
-  @spec unspecified(IP.t()) :: IP.t()
-  def unspecified(%IP{bytes: bytes} = ip), do: %{ip | bytes: <<0::size(bit_size(bytes))>>}
-
   @protocols %{kernel: 2, boot: 3, static: 4, ra: 9, dhcp: 16}
 
   # A protocol's number.

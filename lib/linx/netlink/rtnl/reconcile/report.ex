@@ -2,13 +2,21 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Report do
   @moduledoc """
   What a pass of `Linx.Netlink.Rtnl.Reconcile` did.
 
-    * `converged?` - nothing failed and nothing is left to do;
-    * `applied` - the operations (`t:Linx.Netlink.Rtnl.Diff.op/0`) that were carried out, in order;
-    * `failed` - `[{operation, error}]`, the one that ended the pass, if one did;
-    * `pending` - those after it, which were not tried;
-    * `last_applied` - what is ours now, to be given to the next pass: `%{addresses: MapSet}` of
-      `Linx.Netlink.Rtnl.Diff.address_key/1`. Routes know by their protocol whose they are.
-    * `contested` - in the reports of a loop (`Linx.Reconcile`), the operations that something undoes again and again.
+    * `converged?` - every desired object is there, as desired and usable, and nothing of ours is there beside them:
+      `failed` and `pending` are empty;
+    * `applied` - the operations (`t:Linx.Netlink.Rtnl.Diff.op/0`) that were carried out, in order; with those that put
+      back what went along with a deleted address;
+    * `failed` - `[{operation, error}]`: with `on_error: :halt` the one that ended the pass, if one did, with
+      `on_error: :continue` all. An entry on a link that is not there is `{{:create, entry}, {:no_link, name}}`, as it was
+      written. An address that failed the check for duplicates is `{{:update, address}, :dadfailed}`;
+    * `pending` - operations that were not tried, and desired objects that are there and wait for something else: an IPv6
+      address until the check for duplicates is over, a route whose link is down or without a carrier;
+    * `last_applied` - what is ours now, to be given to the next pass. `addresses` is a `MapSet` of
+      `Linx.Netlink.Rtnl.Diff.address_key/1`, `routes` one of the IPv6 keys whose groups may hold hops of ours, `links` one
+      of `{name, kind}`; `clocks` tells when lifetimes were set. Other routes and rules tell by their protocol whose they
+      are.
+    * `contested` - in the reports of a loop (`Linx.Reconcile`), the operations that something undoes again and again;
+    * `lost` - other programs' addresses and routes that went along with a deletion and could not be put back.
   """
 
   alias Linx.Netlink.Rtnl.Diff
@@ -19,7 +27,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Report do
           failed: [{Diff.op(), term()}],
           pending: [Diff.op()],
           contested: [Diff.op()],
-          last_applied: %{optional(:addresses) => MapSet.t()}
+          lost: [struct()],
+          last_applied: %{optional(atom()) => term()}
         }
 
   defstruct converged?: true,
@@ -27,7 +36,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Report do
             failed: [],
             pending: [],
             last_applied: %{},
-            contested: []
+            contested: [],
+            lost: []
 
   defimpl Inspect do
     def inspect(%{converged?: true} = report, _opts),

@@ -8,7 +8,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Source do
        desired: %{addresses: [{"eth0", "192.0.2.10", 24}], routes: [{:default, "192.0.2.1"}]}}
 
   The scope is a network namespace, as `Linx.Netlink.Socket.open/2` takes it. Each pass opens a socket there and closes it.
-  The hints come from a `Linx.Netlink.Rtnl.Monitor` that listens to links, addresses and routes.
+  The hints come from a `Linx.Netlink.Rtnl.Monitor` that listens to links, addresses, routes and rules.
+
+  Passes go on after a failure (`on_error: :continue`), unless `:reconcile_opts` say otherwise: an entry that cannot be
+  made does not keep the others from being made.
   """
 
   @behaviour Linx.Reconcile.Source
@@ -16,15 +19,18 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Source do
   alias Linx.Netlink.{Rtnl, Socket}
   alias Linx.Netlink.Rtnl.{Monitor, Reconcile}
 
-  # RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE. Neighbours come and go all the time.
-  @groups [1, 5, 7, 9, 11]
+  # RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE. Neighbours come and go all the
+  # time.
+  @groups [1, 5, 7, 8, 9, 11, 19]
 
   @doc """
   One pass in `scope`.
   """
   @impl true
   def reconcile(scope, desired, last_applied, opts),
-    do: within(scope, &Reconcile.reconcile(&1, desired, last_applied, opts))
+    do: within(scope, &Reconcile.reconcile(&1, desired, last_applied, continuing(opts)))
+
+  defp continuing(opts), do: Keyword.put_new(opts, :on_error, :continue)
 
   @doc """
   Starts a monitor in `scope` that tells `owner`, linked to the caller.

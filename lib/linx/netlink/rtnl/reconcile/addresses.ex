@@ -1,0 +1,255 @@
+defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
+  @moduledoc false
+  # The steps that make addresses as desired.
+  #
+  # An address is ours if it carries our mark (IFA_PROTO), or if it carries none and an earlier pass made it: a change by
+  # ip(8) takes the mark off.
+
+  import Bitwise
+
+  alias Linx.Netlink.{Attr, Error, Request, Socket}
+  alias Linx.Netlink.Rtnl.{Address, Call, Diff, Link}
+  alias Linx.Netlink.Rtnl.Reconcile.{Canonical, Clock, Desired, Observed, Step}
+
+  @inet6 10
+  # IFA_F_SECONDARY of an IPv4 address
+  @secondary 0x01
+  # IFA_F_DADFAILED, IFA_F_TENTATIVE, IFA_F_OPTIMISTIC
+  @dadfailed 0x08
+  @tentative 0x40
+  @optimistic 0x04
+  @eexist 17
+
+  @type ctx :: %{protocol: 1..255, owned: MapSet.t(), clocks: Clock.memory()}
+
+  @doc "Creations and updates, in the order of the entries, and those that cannot be."
+  @spec changes([Desired.Entry.t()], Observed.t(), ctx()) :: {[Step.t()], [Step.t()]}
+  def changes(entries, observed, ctx) do
+    entries
+    |> Enum.filter(&(&1.absent == nil))
+    |> Enum.reduce({[], []}, fn entry, {steps, impossible} ->
+      case change(entry, Map.get(observed.by_id, entry.key, []), observed, ctx) do
+        nil -> {steps, impossible}
+        {:impossible, step} -> {steps, [step | impossible]}
+        step -> {[step | steps], impossible}
+      end
+    end)
+    |> then(fn {steps, impossible} -> {Enum.reverse(steps), Enum.reverse(impossible)} end)
+  end
+
+  defp change(entry, [], observed, _ctx),
+    do: Step.request({:create, entry.item}, add(entry.item, observed))
+
+  defp change(entry, [seen | _], observed, ctx) do
+    difference =
+      case Canonical.compare_address(entry.item, entry.set, seen) do
+        :same -> if lifetimes?(entry, seen, ctx), do: :same, else: :values
+        other -> other
+      end
+
+    cond do
+      not ours?(seen, ctx) and difference == :same ->
+        nil
+
+      not ours?(seen, ctx) ->
+        {:impossible, Step.impossible({:create, entry.item}, not_ours(seen))}
+
+      difference == :same and seen.proto == ctx.protocol ->
+        nil
+
+      difference == :identity ->
+        again(entry.item, seen, observed)
+
+      true ->
+        replace(entry, seen)
+    end
+  end
+
+  defp lifetimes?(entry, seen, ctx),
+    do: Clock.same?(entry.spans, rests(seen), ctx.clocks, {:address, entry.key})
+
+  defp rests(%{lifetime: nil}), do: [:forever, :forever]
+  defp rests(%{lifetime: {preferred, valid}}), do: [preferred, valid]
+
+  defp not_ours(seen) do
+    text =
+      "#{Canonical.own(seen)}/#{seen.prefixlen} is there, with other values, and was not made here"
+
+    Error.from_errno(@eexist, text)
+  end
+
+  # A replacement that says nothing of flags and metric would take them off.
+  defp replace(entry, seen) do
+    item = entry.item
+    flags = if :flags in entry.set, do: Canonical.flags(item), else: Canonical.kept_flags(seen)
+    priority = if :priority in entry.set, do: item.priority, else: seen.priority
+
+    sent = %{
+      item
+      | flags: flags &&& 0xFF,
+        flags_ext: flags,
+        priority: priority,
+        lifetime: item.lifetime || {:forever, :forever}
+    }
+
+    Step.request({:update, item}, Address.change(:replace, sent))
+  end
+
+  defp again(item, seen, observed) do
+    %Step{
+      op: {:update, item},
+      run: fn socket ->
+        with :ok <- Step.delete(socket, Address.change(:delete, seen)),
+             do: Call.change(socket, add(item, observed))
+      end
+    }
+  end
+
+  # The kernel has no words for the refusal of an IPv6 address on a link that is too small for IPv6.
+  defp add(item, observed) do
+    with {:ok, {type, flags, message, explain}} <- Address.change(:add, item) do
+      small? = item.family == @inet6 and small?(item.index, observed.links)
+
+      {:ok,
+       {type, flags, message,
+        fn error ->
+          if small? and error.errno == :einval and error.message == nil,
+            do: %{error | message: "IPv6 needs an MTU of 1280"},
+            else: explain.(error)
+        end}}
+    end
+  end
+
+  defp small?(index, links), do: match?(%{^index => %{mtu: mtu}} when mtu < 1280, links)
+
+  @doc "Deletions of addresses of ours that no entry names: secondaries first, which would go with their primary."
+  @spec deletions([Desired.Entry.t()], Observed.t(), ctx()) :: [Step.t()]
+  def deletions(entries, observed, ctx) do
+    wanted = MapSet.new(for %{absent: nil} = entry <- entries, do: entry.key)
+
+    {secondaries, primaries} =
+      observed.addresses
+      |> Enum.filter(&(ours?(&1, ctx) and not MapSet.member?(wanted, Canonical.address_id(&1))))
+      |> Enum.split_with(&secondary?/1)
+
+    for address <- secondaries ++ primaries,
+        do: Step.deletion({:delete, address}, Address.change(:delete, address))
+  end
+
+  defp secondary?(%{family: @inet6}), do: false
+  defp secondary?(%{flags: flags}), do: (flags &&& @secondary) != 0
+
+  defp ours?(%{proto: protocol}, %{protocol: protocol}), do: true
+
+  defp ours?(%{proto: mark} = address, ctx) when mark in [nil, 0],
+    do: MapSet.member?(ctx.owned, Diff.address_key(address))
+
+  defp ours?(_address, _ctx), do: false
+
+  @doc "The keys of the addresses that are ours."
+  @spec owned(Observed.t(), ctx()) :: MapSet.t()
+  def owned(observed, ctx) do
+    for address <- observed.addresses,
+        ours?(address, ctx),
+        into: MapSet.new(),
+        do: Diff.address_key(address)
+  end
+
+  @doc "The desired addresses that are there and of no use: those that failed the check for duplicates, and those in it."
+  @spec unusable([Desired.Entry.t()], Observed.t()) :: %{
+          failed: [Address.t()],
+          checked: [Address.t()]
+        }
+  def unusable(entries, observed) do
+    for %{item: %{family: @inet6} = item, absent: nil, key: key} <- entries,
+        seen <- Map.get(observed.by_id, key, []),
+        flags = Canonical.flags(seen),
+        reduce: %{failed: [], checked: []} do
+      found ->
+        cond do
+          (flags &&& @dadfailed) != 0 ->
+            %{found | failed: found.failed ++ [item]}
+
+          tentative?(seen) ->
+            %{found | checked: found.checked ++ [item]}
+
+          true ->
+            found
+        end
+    end
+  end
+
+  defp tentative?(address) do
+    flags = Canonical.flags(address)
+    (flags &&& @tentative) != 0 and (flags &&& @optimistic) == 0
+  end
+
+  @doc "What to remember of the lifetimes of desired addresses that are there."
+  @spec clocks([Desired.Entry.t()], Observed.t(), MapSet.t(), Clock.memory()) :: Clock.memory()
+  def clocks(entries, observed, done, memory) do
+    for %{spans: spans, key: key} <- entries,
+        spans != [:forever, :forever],
+        [seen | _] <- [Map.get(observed.by_id, key)],
+        id = {:address, key},
+        into: %{} do
+      if MapSet.member?(done, key),
+        do: {id, {spans, Clock.now()}},
+        else: {id, Clock.remember(memory, id, spans, rests(seen))}
+    end
+  end
+
+  # A check that is off still ends in a work queue of the kernel's.
+  @checked_within 100
+  @rtm_getlink 18
+  @ifla_af_spec 26
+  @ifla_inet6_conf 2
+  # DEVCONF_ACCEPT_DAD, a place in an array of 32-bit numbers
+  @accept_dad 27
+
+  @doc """
+  Waits until the given new addresses are out of the check for duplicates, where their links do no check. Where they do, it
+  takes a second, and nobody waits.
+  """
+  @spec settle(Socket.t(), [Address.t()]) :: :ok
+  def settle(socket, addresses) do
+    ids =
+      for %{family: @inet6} = address <- addresses,
+          not checking?(socket, address.index),
+          into: MapSet.new(),
+          do: Canonical.address_id(address)
+
+    if MapSet.size(ids) > 0, do: settled(socket, ids, @checked_within), else: :ok
+  end
+
+  defp settled(_socket, _ids, 0), do: :ok
+
+  defp settled(socket, ids, left) do
+    with {:ok, addresses} <- Address.list(socket, family: :inet6),
+         true <- Enum.any?(addresses, &(tentative?(&1) and Canonical.address_id(&1) in ids)) do
+      Process.sleep(1)
+      settled(socket, ids, left - 1)
+    else
+      _settled_or_unreadable -> :ok
+    end
+  end
+
+  defp checking?(socket, index) do
+    request = {@rtm_getlink, 0, Link.encode(%Link{index: index})}
+
+    with {:ok, [{:ok, <<_ifinfomsg::binary-16, attrs::binary>>}]} <-
+           Request.lookup(socket, [request]),
+         {_, families} <- List.keyfind(Attr.scan(attrs), @ifla_af_spec, 0),
+         {_, inet6} <- List.keyfind(Attr.scan(families), @inet6, 0),
+         {_, conf} <- List.keyfind(Attr.scan(inet6), @ifla_inet6_conf, 0),
+         <<_::binary-size(4 * @accept_dad), accept::native-signed-32, _::binary>> <- conf do
+      accept > 0
+    else
+      _no_ipv6 -> false
+    end
+  end
+
+  @doc "Makes an address again that went with another one."
+  @spec put_back(Socket.t(), Address.t()) :: :ok | {:error, term()}
+  def put_back(socket, address),
+    do: Call.change(socket, Address.change(:add, Canonical.again_address(address)))
+end

@@ -1,0 +1,61 @@
+defmodule Linx.Netlink.Rtnl.Reconcile.Clock do
+  @moduledoc false
+  # Lifetimes that run down: `expires:` of IPv6 routes, `valid:` and `preferred:` of addresses.
+  #
+  # The kernel tells how much is left, the desired state how much there is at the start. A pass remembers when each
+  # lifetime was set, and the next one compares what should be left with what is. Without that memory a lifetime counts
+  # as just set if no more than @fresh seconds of it are gone, and is set anew otherwise.
+
+  @slack 2
+  @fresh 5
+
+  @type span :: non_neg_integer() | :forever
+  @type memory :: %{optional(term()) => {term(), integer()}}
+
+  @doc "Seconds of a clock that does not jump."
+  @spec now() :: integer()
+  def now, do: System.monotonic_time(:second)
+
+  @doc "Whether the observed rests are those of the desired spans, which were set when `memory` says."
+  @spec same?([span()], [span()], memory(), term()) :: boolean()
+  def same?(spans, rests, memory, id) do
+    case memory do
+      %{^id => {^spans, since}} ->
+        gone = now() - since
+        together?(spans, rests, &(&2 != :forever and abs(max(&1 - gone, 0) - &2) <= @slack))
+
+      %{^id => _other_spans} ->
+        together?(spans, rests, fn _span, _rest -> false end)
+
+      %{} ->
+        together?(spans, rests, &(&2 in max(&1 - @fresh, 0)..(&1 + 1)))
+    end
+  end
+
+  defp together?(spans, rests, same?) do
+    Enum.zip_with(spans, rests, fn
+      :forever, rest -> rest == :forever
+      # A span of 0 does not run.
+      0, rest -> rest == 0
+      span, rest -> same?.(span, rest)
+    end)
+    |> Enum.all?()
+  end
+
+  @doc "What to remember of a lifetime that is as desired: when it was set, if that is not known yet."
+  @spec remember(memory(), term(), [span()], [span()]) :: {[span()], integer()}
+  def remember(memory, id, spans, rests) do
+    case memory do
+      %{^id => {^spans, _since} = known} -> known
+      %{} -> {spans, now() - gone(spans, rests)}
+    end
+  end
+
+  defp gone(spans, rests) do
+    Enum.zip_with(spans, rests, fn
+      span, rest when is_integer(span) and is_integer(rest) -> max(span - rest, 0)
+      _, _ -> 0
+    end)
+    |> Enum.max(fn -> 0 end)
+  end
+end

@@ -1,0 +1,265 @@
+defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
+  @moduledoc false
+  # The kernel's state as a pass compares it: addresses by identity, routes and rules by key, links by name and index.
+  #
+  # IPv4 routes are read by protocol, which is whose they are. An IPv6 group is listed under the protocol of its first hop,
+  # so all IPv6 routes are read where a hop of ours may be in a group that begins with another's.
+
+  alias Linx.Netlink.{Attr, Error, Request, Socket}
+  alias Linx.Netlink.Rtnl.{Address, Link, Route, Rule}
+  alias Linx.Netlink.Rtnl.Link.Options
+  alias Linx.Netlink.Rtnl.Reconcile.Canonical
+  alias Linx.Netlink.Rtnl.Route.Query
+
+  @rtm_getlink 18
+  @rtm_getroute 26
+  @nlm_f_dump 0x300
+  @skip_stats 8
+  @inet6 10
+  @main 254
+  # RT_SCOPE_LINK
+  @link_scope 253
+
+  defstruct addresses: [],
+            by_id: %{},
+            routes: %{},
+            rests: %{},
+            rules: [],
+            follow: %{},
+            links: %{}
+
+  @type t :: %__MODULE__{
+          addresses: [Address.t()],
+          by_id: %{optional(term()) => [Address.t()]},
+          routes: %{optional(term()) => [Route.t()]},
+          rests: %{optional(term()) => non_neg_integer() | :forever},
+          rules: [Rule.t()],
+          follow: %{optional(term()) => pos_integer()},
+          links: %{optional(pos_integer()) => Link.t()}
+        }
+
+  @doc """
+  Reads what the entries are compared with. `remembered` are the IPv6 keys whose groups may hold hops of ours, or `nil`
+  if that is not known.
+  """
+  @spec read(Socket.t(), map(), 1..255, MapSet.t() | nil, map()) :: {:ok, t()} | {:error, term()}
+  def read(socket, entries, protocol, remembered, links) do
+    links = Map.new(links, fn {_ref, link} -> {link.index, link} end)
+
+    with {:ok, addresses} <- Address.list(socket),
+         {:ok, routes} <- routes(socket, entries.routes, protocol, remembered),
+         {:ok, rests} <- rests(socket, entries.routes),
+         {:ok, rules} <- rules(socket, protocol),
+         {:ok, follow} <- follow(socket, entries.routes),
+         {:ok, by_index} <- links_of(socket, Map.values(follow), links) do
+      {:ok,
+       %__MODULE__{
+         addresses: addresses,
+         by_id: Enum.group_by(addresses, &Canonical.address_id/1),
+         routes: by_key(routes),
+         rests: rests,
+         rules: rules,
+         follow: follow,
+         links: Map.merge(links, by_index)
+       }}
+    end
+  end
+
+  # -- routes ------------------------------------------------------------------------------------------------------------
+
+  defp routes(socket, _entries, protocol, nil) do
+    with {:ok, inet} <- Route.list(socket, family: :inet, protocol: protocol),
+         {:ok, inet6} <- Route.list(socket, family: :inet6),
+         do: {:ok, inet ++ inet6}
+  end
+
+  defp routes(socket, entries, protocol, remembered) do
+    with {:ok, routes} <- Route.list(socket, protocol: protocol) do
+      if shared?(entries, routes, remembered) do
+        with {:ok, inet6} <- Route.list(socket, family: :inet6),
+             do: {:ok, Enum.reject(routes, &(&1.family == @inet6)) ++ inet6}
+      else
+        {:ok, routes}
+      end
+    end
+  end
+
+  # Whether an IPv6 key needs more than the routes that are listed as ours: one that was in a group and is not listed
+  # so, or one whose route is of another sort than a single gateway and not as desired.
+  defp shared?(entries, routes, remembered) do
+    inet6 = for %{family: @inet6} = route <- routes, do: {Canonical.route_key(route), route}
+    listed = Map.new(inet6)
+
+    Enum.any?(remembered, &(not is_map_key(listed, &1))) or
+      Enum.any?(entries, fn
+        %{item: %{family: @inet6}} = entry -> unsettled?(entry, Map.get(listed, entry.key))
+        _ -> false
+      end)
+  end
+
+  defp unsettled?(_entry, nil), do: false
+
+  defp unsettled?(entry, seen) do
+    not Canonical.same_route?(entry.item, entry.set, seen) and
+      not (match?([%{gateway: gateway}] when gateway != nil, Canonical.hops(seen)) and
+             is_list(Canonical.hops(entry.item)))
+  end
+
+  defp by_key(routes) do
+    map = Map.new(routes, &{Canonical.route_key(&1), [&1]})
+
+    if map_size(map) == length(routes),
+      do: map,
+      else: Enum.group_by(routes, &Canonical.route_key/1)
+  end
+
+  # What is left of IPv6 routes that expire, by key. RTA_CACHEINFO is of no use to anybody else, and left out of lists.
+  defp rests(socket, entries) do
+    if Enum.any?(entries, & &1.spans) do
+      request = Route.encode(%Route{family: @inet6})
+
+      with {:ok, messages} <- Request.talk(socket, @rtm_getroute, @nlm_f_dump, request),
+           do: {:ok, Map.new(messages, &rest(&1.payload))}
+    else
+      {:ok, %{}}
+    end
+  end
+
+  @rta_cacheinfo 12
+  # USER_HZ
+  @ticks 100
+
+  defp rest(<<_rtmsg::binary-12, attrs::binary>> = body) do
+    rest =
+      case List.keyfind(Attr.scan(attrs), @rta_cacheinfo, 0) do
+        {_, <<_clntref::32, _lastuse::32, expires::native-signed-32, _::binary>>}
+        when expires != 0 ->
+          max(div(expires, @ticks), 0)
+
+        _ ->
+          :forever
+      end
+
+    {Canonical.route_key(Route.decode(body)), rest}
+  end
+
+  # -- rules -------------------------------------------------------------------------------------------------------------
+
+  defp rules(socket, protocol) do
+    with {:ok, rules} <- Rule.list(socket),
+         do: {:ok, Enum.filter(rules, &(&1.protocol == protocol))}
+  end
+
+  # -- the link that a gateway is on ---------------------------------------------------------------------------------------
+
+  # Where the kernel would find each gateway that a route names without a link: first in the route's own table, then by the
+  # rules. A gateway that is not on a link itself is left out.
+  defp follow(socket, entries) do
+    asked =
+      for %{item: %{nh_id: nil} = item, absent: nil} <- entries,
+          hop <- Canonical.hops(item) |> List.wrap(),
+          is_struct(hop),
+          hop.oif == 0,
+          gateway = hop.gateway || hop.via,
+          uniq: true,
+          do: {Route.target_table(item), gateway}
+
+    with {:ok, tables} <- tables(socket, asked),
+         {:ok, main} <- lookups(socket, asked |> Enum.map(&elem(&1, 1)) |> Enum.uniq()) do
+      found =
+        for {table, gateway} = key <- asked,
+            routes = Map.get(tables, {table, gateway.family}, []),
+            oif = on_link(routes, gateway) || main[gateway],
+            into: %{},
+            do: {key, oif}
+
+      {:ok, found}
+    end
+  end
+
+  defp tables(socket, asked) do
+    asked
+    |> Enum.flat_map(fn {table, gateway} ->
+      if table == @main, do: [], else: [{table, gateway.family}]
+    end)
+    |> Enum.uniq()
+    |> Enum.reduce_while({:ok, %{}}, fn {table, family} = key, {:ok, tables} ->
+      case Route.list(socket, table: table, family: family) do
+        {:ok, routes} -> {:cont, {:ok, Map.put(tables, key, Enum.filter(routes, &direct?/1))}}
+        error -> {:halt, error}
+      end
+    end)
+  end
+
+  # IPv4 passes over routes of a wider scope; IPv6 has no scopes.
+  defp direct?(%{type: 1, oif: oif, gateway: nil, via: nil, multipath: nil, nh_id: nil} = route)
+       when oif != nil,
+       do: route.family == @inet6 or route.scope >= @link_scope
+
+  defp direct?(_route), do: false
+
+  defp on_link([], _gateway), do: nil
+
+  defp on_link(routes, gateway) do
+    routes
+    |> Enum.filter(&covers?(&1, gateway))
+    |> Enum.min_by(&{-&1.dst_len, &1.priority || 0}, fn -> %{oif: nil} end)
+    |> Map.fetch!(:oif)
+  end
+
+  defp covers?(%{dst_len: 0}, _gateway), do: true
+
+  defp covers?(%{dst: dst, dst_len: length}, gateway) do
+    <<net::bits-size(^length), _::bits>> = dst.bytes
+    match?(<<^net::bits-size(^length), _::bits>>, gateway.bytes)
+  end
+
+  defp lookups(_socket, []), do: {:ok, %{}}
+
+  defp lookups(socket, gateways) do
+    requests =
+      for gateway <- gateways, {:ok, request} = Query.lookup(socket, gateway, []) do
+        {@rtm_getroute, 0, Route.encode(request)}
+      end
+
+    with {:ok, answers} <- Request.lookup(socket, requests) do
+      found =
+        for {gateway, {:ok, body}} <- Enum.zip(gateways, answers),
+            %{type: 1, gateway: nil, via: nil, oif: oif} when oif != nil <- [Route.decode(body)],
+            into: %{},
+            do: {gateway, oif}
+
+      {:ok, found}
+    end
+  end
+
+  # -- links -------------------------------------------------------------------------------------------------------------
+
+  @doc """
+  The links of that name or index, by it. Those that are not there are left out.
+  """
+  @spec links_of(Socket.t(), [Link.ref()], map()) :: {:ok, map()} | {:error, Error.t() | term()}
+  def links_of(socket, refs, known \\ %{}) do
+    requested =
+      for ref <- Enum.uniq(refs),
+          not is_map_key(known, ref),
+          {:ok, request} <- [Options.identify(ref)],
+          do: {ref, {@rtm_getlink, 0, Link.encode(%{request | ext_mask: @skip_stats})}}
+
+    with {:ok, answers} <- Request.lookup(socket, Enum.map(requested, &elem(&1, 1))) do
+      requested
+      |> Enum.zip(answers)
+      |> Enum.reduce_while({:ok, %{}}, fn
+        {{ref, _}, {:ok, body}}, {:ok, links} ->
+          {:cont, {:ok, Map.put(links, ref, Link.decode(body))}}
+
+        {_, {:error, %Error{errno: errno, stage: nil}}}, {:ok, links}
+        when errno in [:enodev, :enxio] ->
+          {:cont, {:ok, links}}
+
+        {_, {:error, error}}, _links ->
+          {:halt, {:error, error}}
+      end)
+    end
+  end
+end

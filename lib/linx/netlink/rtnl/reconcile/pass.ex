@@ -1,0 +1,319 @@
+defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
+  @moduledoc false
+  # One pass: read, compare, change, and read again what the changes may have taken along.
+  #
+  # Order of a round: addresses, routes and rules are made and changed, then rules, routes and addresses deleted. So a
+  # gateway is reachable before a route needs it, and no state between is worse than the one before. Links come before all
+  # others and go after them.
+
+  alias Linx.Netlink.Error
+  alias Linx.Netlink.Rtnl.{Address, Call, Link, Route, Rule}
+  alias Linx.Netlink.Rtnl.Reconcile.{Addresses, Apply, Canonical, Desired, Links, Observed}
+  alias Linx.Netlink.Rtnl.Reconcile.{Report, Restore, Routes, Rules, Step}
+  alias Linx.Netlink.Socket
+
+  # A round follows as long as the one before changed what may take other things along. Each mends what the last one
+  # broke, so more than these mean that somebody else is at work.
+  @rounds 6
+
+  @type options :: %{protocol: 1..255, on_error: :halt | :continue}
+
+  @spec run(Socket.t(), Desired.specs(), map(), options()) ::
+          {:ok, Report.t()} | {:error, term()}
+  def run(socket, specs, last_applied, options) do
+    owned = Map.get(last_applied, :links, MapSet.new())
+    state = Apply.new(options.on_error)
+
+    with {:ok, known} <- Observed.links_of(socket, Desired.names(specs)),
+         {:ok, entries} <- entries(specs, known, options),
+         {:ok, links} <- Links.read(socket, entries.links, owned),
+         {:ok, state, known} <-
+           make_links(socket, state, entries.links, links, owned, known, specs),
+         {:ok, entries} <- again(entries, specs, known, options),
+         pass = pass(socket, entries, last_applied, options, known, state.impossible),
+         {:ok, state, observed} <- rounds(pass, state.apply, @rounds),
+         state = Apply.run(state, socket, Links.deletions(entries.links, links, owned)),
+         {:ok, links} <- Links.read(socket, entries.links, owned),
+         do: {:ok, report(pass, state, observed, links)}
+  end
+
+  defp pass(socket, entries, last_applied, options, links, impossible) do
+    %{
+      socket: socket,
+      entries: entries,
+      last_applied: last_applied,
+      links: links,
+      impossible: impossible,
+      on_error: options.on_error,
+      ctx: %{
+        protocol: options.protocol,
+        owned: Map.get(last_applied, :addresses, MapSet.new()),
+        remembered: Map.get(last_applied, :routes),
+        clocks: Map.get(last_applied, :clocks, %{})
+      }
+    }
+  end
+
+  # -- the desired state -------------------------------------------------------------------------------------------------
+
+  # A link that is not there, nor to be made, makes no sense of the desired state where one failure ends the pass.
+  defp entries(specs, known, options) do
+    made =
+      MapSet.new(for spec <- specs.links, is_tuple(spec), tuple_size(spec) > 1, do: elem(spec, 0))
+
+    absent = absent(specs, known)
+
+    absent =
+      if options.on_error == :halt,
+        do: MapSet.filter(absent, &MapSet.member?(made, &1)),
+        else: absent
+
+    Desired.entries(specs, index(known), absent, options.protocol)
+  end
+
+  # After links were made: those that are there now have an index.
+  defp again(entries, %{links: []}, _known, _options), do: {:ok, entries}
+
+  defp again(_entries, specs, known, options),
+    do: Desired.entries(specs, index(known), absent(specs, known), options.protocol)
+
+  defp absent(specs, known) do
+    for name <- Desired.names(specs),
+        not is_map_key(known, name),
+        {:ok, _} <- [Link.Options.identify(name)],
+        into: MapSet.new(),
+        do: name
+  end
+
+  defp index(known) do
+    fn
+      ref when is_integer(ref) and ref > 0 ->
+        {:ok, ref}
+
+      ref ->
+        case known do
+          %{^ref => link} -> {:ok, link.index}
+          %{} -> unknown(ref)
+        end
+    end
+  end
+
+  # ENODEV, as the kernel answers the look-up of one name.
+  @enodev 19
+
+  defp unknown(ref) do
+    with {:ok, _} <- Link.Options.identify(ref),
+         do: {:error, Call.no_such("interface", ref).(Error.from_errno(@enodev))}
+  end
+
+  # -- links -------------------------------------------------------------------------------------------------------------
+
+  defp make_links(_socket, state, [], _links, _owned, known, _specs),
+    do: {:ok, %{apply: state, impossible: []}, known}
+
+  defp make_links(socket, state, entries, links, owned, known, specs) do
+    {steps, impossible} = Links.changes(entries, links, owned)
+    made = state |> Apply.run(socket, steps) |> Apply.retry(socket, state)
+
+    with {:ok, known} <-
+           if(steps == [],
+             do: {:ok, known},
+             else: Observed.links_of(socket, Desired.names(specs))
+           ),
+         do: {:ok, %{apply: made, impossible: impossible}, known}
+  end
+
+  # -- rounds ------------------------------------------------------------------------------------------------------------
+
+  defp rounds(pass, state, left) do
+    # What failed in the links is not tried again here.
+    with {:ok, observed} <- observe(pass) do
+      plan = plan(pass, observed)
+      {links, _} = Enum.split_with(state.failed, fn {step, _} -> link?(step.op) end)
+      state = if Apply.halted?(state), do: state, else: %{state | failed: links}
+
+      with {:ok, after_round} <- carry_out(pass, state, plan, observed) do
+        done = Apply.since(after_round, state)
+
+        cond do
+          done == [] ->
+            ended(pass, after_round, plan, observed, MapSet.new())
+
+          not Enum.any?(done, &disturbing?/1) ->
+            ended(pass, after_round, plan, observed, keys(done))
+
+          left == 0 or Apply.halted?(after_round) ->
+            reread(pass, after_round, plan)
+
+          true ->
+            rounds(pass, after_round, left - 1)
+        end
+      end
+    end
+  end
+
+  defp reread(pass, state, plan) do
+    with {:ok, observed} <- observe(pass),
+         do: ended(pass, state, plan, observed, MapSet.new())
+  end
+
+  # What cannot be carried out comes last, so that it ends nothing.
+  defp ended(pass, state, plan, observed, done),
+    do: {:ok, Apply.run(state, pass.socket, plan.impossible), {observed, done}}
+
+  defp observe(%{ctx: ctx} = pass),
+    do: Observed.read(pass.socket, pass.entries, ctx.protocol, ctx.remembered, pass.links)
+
+  # Whether other objects may have changed with it: addresses take routes along, a deletion of a rule takes the first that
+  # fits.
+  defp disturbing?({_verb, %Route{}}), do: false
+  defp disturbing?({:create, %Rule{}}), do: false
+  defp disturbing?(_op), do: true
+
+  defp keys(ops),
+    do:
+      for(
+        {verb, %Route{} = route} <- ops,
+        verb != :delete,
+        into: MapSet.new(),
+        do: Canonical.route_key(route)
+      )
+
+  defp link?({_verb, %Link{}}), do: true
+  defp link?(_op), do: false
+
+  defp plan(%{entries: entries, ctx: ctx} = pass, observed) do
+    {addresses, impossible} = Addresses.changes(entries.addresses, observed, ctx)
+    {rules, rule_deletions} = Rules.steps(entries.rules, observed.rules)
+
+    %{
+      addresses: addresses,
+      routes: Routes.changes(entries.routes, observed, ctx),
+      rules: rules,
+      rule_deletions: rule_deletions,
+      route_deletions: Routes.deletions(entries.routes, observed, ctx),
+      address_deletions: Addresses.deletions(entries.addresses, observed, ctx),
+      impossible: pass.impossible ++ impossible ++ absent_entries(entries)
+    }
+  end
+
+  defp absent_entries(entries) do
+    for list <- [entries.addresses, entries.routes],
+        %{absent: name} = entry when name != nil <- list,
+        do: Step.impossible({:create, entry.spec}, {:no_link, name})
+  end
+
+  defp carry_out(pass, state, plan, observed) do
+    socket = pass.socket
+
+    with {:ok, made} <- guarded(pass, state, plan.addresses, observed),
+         made = made |> Apply.run(socket, plan.routes) |> Apply.run(socket, plan.rules),
+         made = Apply.retry(made, socket, state),
+         deleted = Apply.run(made, socket, plan.rule_deletions ++ plan.route_deletions),
+         {:ok, deleted} <- guarded(pass, deleted, plan.address_deletions, observed) do
+      {:ok, Apply.retry(deleted, socket, made)}
+    end
+  end
+
+  # Steps that may delete addresses: what goes along is put back.
+  defp guarded(_pass, state, [], _observed), do: {:ok, state}
+
+  defp guarded(pass, state, steps, observed) do
+    deleted = if Apply.halted?(state), do: [], else: Restore.deleted(steps, observed.by_id)
+
+    with {:ok, before} <- Restore.before(pass.socket, deleted),
+         earlier = state,
+         state = Apply.run(state, pass.socket, steps),
+         {:ok, ops, lost} <-
+           Restore.put_back(pass.socket, before, meant(steps), pass.ctx.protocol) do
+      :ok = Addresses.settle(pass.socket, fresh(state, earlier))
+      {:ok, %{state | applied: Enum.reverse(ops, state.applied), lost: state.lost ++ lost}}
+    end
+  end
+
+  # The IPv6 addresses that steps made: a route may have one as its source.
+  defp fresh(state, earlier),
+    do: for({verb, %Address{} = new} <- Apply.since(state, earlier), verb != :delete, do: new)
+
+  defp meant(steps) do
+    for %{op: {:delete, %Address{} = address}} <- steps,
+        into: MapSet.new(),
+        do: Canonical.address_id(address)
+  end
+
+  # -- the report --------------------------------------------------------------------------------------------------------
+
+  defp report(pass, state, {observed, done}, links) do
+    {failed, pending} = unfinished(pass, state, observed, done)
+
+    %Report{
+      converged?: failed == [] and pending == [],
+      applied: Enum.reverse(state.applied),
+      failed: failed,
+      pending: pending,
+      lost: state.lost,
+      last_applied: last_applied(pass, state, observed, done, links)
+    }
+  end
+
+  defp unfinished(pass, state, observed, done) do
+    failed = for {step, error} <- Enum.reverse(state.failed), do: {step.op, error}
+    addresses = Addresses.unusable(pass.entries.addresses, observed)
+
+    duplicates = for address <- addresses.failed, do: {{:update, address}, :dadfailed}
+    waiting = for address <- addresses.checked, do: {:update, address}
+
+    routes =
+      for route <- Routes.unusable(pass.entries.routes, observed, done),
+          op = {:update, route},
+          not named?(failed, route),
+          do: op
+
+    {failed, left} = at_most(failed ++ duplicates, pass.on_error)
+    {failed, Enum.reverse(state.pending) ++ left ++ waiting ++ routes}
+  end
+
+  defp named?(failed, item), do: Enum.any?(failed, fn {{_verb, other}, _} -> other == item end)
+
+  defp at_most(failed, :continue), do: {failed, []}
+
+  defp at_most(failed, :halt) do
+    {first, left} = Enum.split(failed, 1)
+    {first, for({op, _error} <- left, do: op)}
+  end
+
+  defp last_applied(pass, state, observed, done, links) do
+    %{entries: entries, ctx: ctx} = pass
+
+    made =
+      for {:create, %Link{} = link} <- state.applied,
+          into: MapSet.new(),
+          do: {link.name, link.linkinfo.kind}
+
+    changed =
+      for {verb, %Address{} = address} <- state.applied,
+          verb != :delete,
+          into: MapSet.new(),
+          do: Canonical.address_id(address)
+
+    clocks =
+      Map.merge(
+        Routes.clocks(entries.routes, observed, done, ctx.clocks),
+        Addresses.clocks(entries.addresses, observed, changed, ctx.clocks)
+      )
+
+    owned =
+      Links.owned(entries.links, links, Map.get(pass.last_applied, :links, MapSet.new()), made)
+
+    pass.last_applied
+    |> Map.merge(%{
+      addresses: Addresses.owned(observed, ctx),
+      routes: Routes.remember(entries.routes, observed)
+    })
+    |> put(:clocks, clocks, clocks == %{})
+    |> put(:links, owned, MapSet.size(owned) == 0)
+  end
+
+  defp put(map, key, _value, true), do: Map.delete(map, key)
+  defp put(map, key, value, false), do: Map.put(map, key, value)
+end

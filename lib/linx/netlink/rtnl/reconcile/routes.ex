@@ -1,0 +1,443 @@
+defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
+  @moduledoc false
+  # The steps that make routes as desired.
+  #
+  # IPv4 keeps several routes with one key beside each other, each with its protocol: the new one is appended and ours
+  # deleted, so there is a route at every moment and no other's is touched.
+  #
+  # IPv6 merges the gateways of one key into a group, in which each hop has a protocol of its own and only that of the
+  # first is listed. One hop that is listed as ours is ours alone and replaced. A group of several is changed hop by hop:
+  # a deletion names our protocol and the hop's gateway, which takes no other's hop. A deletion by protocol without a
+  # gateway would take the whole group.
+
+  alias Linx.Netlink.Rtnl.{Call, Route}
+  alias Linx.Netlink.Rtnl.Route.Hops
+  alias Linx.Netlink.Rtnl.Reconcile.{Canonical, Clock, Desired, Observed, Step}
+
+  @inet 2
+  @inet6 10
+  # RTNH_F_DEAD and RTNH_F_LINKDOWN
+  @unusable 17
+  # RTPROT_KERNEL
+  @kernel 2
+
+  @type ctx :: %{
+          protocol: 1..255,
+          remembered: MapSet.t() | nil,
+          clocks: Clock.memory()
+        }
+
+  @doc "Creations and updates, in the order of the entries."
+  @spec changes([Desired.Entry.t()], Observed.t(), ctx()) :: [Step.t()]
+  def changes(entries, observed, ctx) do
+    for %{absent: nil} = entry <- entries,
+        step = change(entry, Map.get(observed.routes, entry.key, []), observed, ctx),
+        do: step
+  end
+
+  @doc "Deletions of routes and hops of ours that no entry names."
+  @spec deletions([Desired.Entry.t()], Observed.t(), ctx()) :: [Step.t()]
+  def deletions(entries, observed, ctx) do
+    wanted = Map.new(entries, &{&1.key, true})
+
+    for {key, routes} <- observed.routes,
+        not is_map_key(wanted, key),
+        route <- routes,
+        step = deletion(route, key, ctx),
+        do: step
+  end
+
+  defp deletion(%{protocol: protocol} = route, _key, %{protocol: protocol} = ctx),
+    do: %Step{op: {:delete, route}, run: &remove(&1, route, ctx)}
+
+  # A group that begins with another's hop.
+  defp deletion(%{family: @inet6, multipath: [_ | hops], nh_id: nil} = route, key, ctx)
+       when route.protocol != @kernel do
+    if ctx.remembered == nil or MapSet.member?(ctx.remembered, key),
+      do: %Step{op: {:delete, route}, run: &remove_hops(&1, route, hops, ctx)}
+  end
+
+  defp deletion(_route, _key, _ctx), do: nil
+
+  @doc "The IPv6 keys whose groups may hold hops of ours after the pass."
+  @spec remember([Desired.Entry.t()], Observed.t()) :: MapSet.t()
+  def remember(entries, observed) do
+    for %{item: %{family: @inet6} = item, key: key} <- entries,
+        routes = Map.get(observed.routes, key, []),
+        item.multipath != nil or Enum.any?(routes, &(&1.multipath != nil and &1.nh_id == nil)),
+        into: MapSet.new(),
+        do: key
+  end
+
+  # -- comparison --------------------------------------------------------------------------------------------------------
+
+  defp change(entry, [], _observed, _ctx), do: create(entry.item)
+
+  defp change(%{item: %{family: @inet}} = entry, seen, observed, ctx),
+    do: inet(entry, seen, observed, ctx)
+
+  defp change(entry, seen, observed, ctx), do: inet6(entry, seen, observed, ctx)
+
+  defp create(%{family: @inet6, multipath: [_ | _]} = route),
+    do: %Step{op: {:create, route}, run: &make(&1, :add, route)}
+
+  defp create(route), do: Step.request({:create, route}, Route.change(:add, route))
+
+  defp make(socket, verb, route), do: Hops.change(socket, verb, Route.change(verb, route))
+
+  # What the kernel would make of the entry now: a gateway without a link is on the link where it is found.
+  defp resolved(item, follow) when follow == %{}, do: item
+
+  defp resolved(%{multipath: nil, oif: nil} = item, follow),
+    do: %{item | oif: follow[{Route.target_table(item), item.gateway || item.via}]}
+
+  defp resolved(%{multipath: [_ | _] = hops} = item, follow) do
+    table = Route.target_table(item)
+
+    hops =
+      for hop <- hops do
+        if hop.oif == 0,
+          do: %{hop | oif: Map.get(follow, {table, hop.gateway || hop.via}, 0)},
+          else: hop
+      end
+
+    %{item | multipath: hops}
+  end
+
+  defp resolved(item, _follow), do: item
+
+  defp same?(entry, want, seen, observed, ctx) do
+    Canonical.same_route?(want, entry.set, seen) and lifetime?(entry, observed, ctx)
+  end
+
+  defp lifetime?(%{spans: nil}, _observed, _ctx), do: true
+
+  defp lifetime?(entry, observed, ctx) do
+    rest = Map.get(observed.rests, entry.key, :forever)
+    Clock.same?(entry.spans, [rest], ctx.clocks, {:route, entry.key})
+  end
+
+  # The route that is sent: with the link that was found where only the link differs, else as it was written.
+  defp sent(entry, want, seen) do
+    if Enum.any?(seen, &Canonical.same_route?(entry.item, entry.set, &1)),
+      do: want,
+      else: entry.item
+  end
+
+  # -- IPv4 --------------------------------------------------------------------------------------------------------------
+
+  defp inet(entry, seen, observed, ctx) do
+    want = resolved(entry.item, observed.follow)
+
+    case Enum.split_with(seen, &same?(entry, want, &1, observed, ctx)) do
+      {[_], []} ->
+        nil
+
+      {[_ | again], others} ->
+        surplus(entry.item, again ++ others, ctx)
+
+      {[], old} ->
+        route = sent(entry, want, old)
+
+        step({:update, route}, fn socket ->
+          [fn -> Call.change(socket, Route.change(:append, route)) end] ++
+            Enum.map(old, &fn -> delete(socket, &1) end)
+        end)
+    end
+  end
+
+  defp surplus(_want, [], _ctx), do: nil
+
+  defp surplus(want, routes, _ctx) do
+    step({:update, want}, fn socket ->
+      Enum.map(routes, fn route ->
+        fn -> delete(socket, route) end
+      end)
+    end)
+  end
+
+  defp step(op, runs), do: %Step{op: op, run: fn socket -> Step.all(runs.(socket)) end}
+
+  defp delete(socket, route),
+    do: Step.delete(socket, Route.change(:delete, Route.bare(route)))
+
+  # -- IPv6 --------------------------------------------------------------------------------------------------------------
+
+  defp inet6(entry, seen, observed, ctx) do
+    want = resolved(entry.item, observed.follow)
+    {mine, others} = Enum.split_with(seen, &(&1.protocol == ctx.protocol))
+    group = Enum.find(seen, &group?/1)
+    same = Enum.find(mine, &same?(entry, want, &1, observed, ctx))
+
+    cond do
+      devices?(want) ->
+        by_device(entry, want, mine, ctx)
+
+      group?(want) and group != nil and group.multipath != nil ->
+        hop_by_hop(entry, want, group, mine -- [group], observed, ctx)
+
+      same != nil ->
+        unless mine == [same], do: remove_all(entry.item, mine -- [same], ctx)
+
+      mine == [] ->
+        beside_others(entry.item, group, ctx)
+
+      group?(want) and group in mine ->
+        replace(sent(entry, want, mine), mine -- [group], ctx)
+
+      others == [] and match?([%{multipath: nil}], mine) ->
+        replace(sent(entry, want, mine), [], ctx)
+
+      others == [] and match?([%{nh_id: id}] when id != nil, mine) ->
+        replace(sent(entry, want, mine), [], ctx)
+
+      true ->
+        append(sent(entry, want, mine), mine, ctx)
+    end
+  end
+
+  # Hops by their links alone are routes of their own beside each other.
+  defp devices?(%{multipath: [_ | _] = hops}), do: Enum.any?(hops, &(&1.gateway == nil))
+  defp devices?(_route), do: false
+
+  defp by_device(entry, _want, [], _ctx), do: create(entry.item)
+
+  defp by_device(entry, want, mine, ctx) do
+    seen =
+      Enum.flat_map(mine, fn route ->
+        route |> Canonical.hops() |> List.wrap() |> Enum.filter(&is_struct/1)
+      end)
+
+    others = Enum.reject(mine, &is_list(Canonical.hops(&1)))
+    {missing, surplus} = Canonical.unmatched(want.multipath, seen)
+
+    if missing != [] or surplus != [] or others != [] do
+      step({:update, entry.item}, fn socket ->
+        [
+          fn -> append_hops(socket, want, missing) end,
+          fn -> remove_hops(socket, hd(mine), surplus, ctx) end,
+          fn -> remove_each(socket, others, ctx) end
+        ]
+      end)
+    end
+  end
+
+  # Whether the kernel puts a route's hops into the group of its key: each has a gateway and none is a nexthop object.
+  defp group?(route) do
+    case Canonical.hops(route) do
+      [_ | _] = hops -> Enum.all?(hops, & &1.gateway)
+      _none_or_object -> false
+    end
+  end
+
+  defp replace(route, surplus, ctx) do
+    step({:update, route}, fn socket ->
+      [fn -> Call.change(socket, Route.change(:replace, route)) end] ++
+        Enum.map(surplus, &fn -> remove(socket, &1, ctx) end)
+    end)
+  end
+
+  defp append(route, old, ctx) do
+    step({:update, route}, fn socket ->
+      [fn -> Call.change(socket, Route.change(:append, route)) end] ++
+        (old |> Enum.map(&fn -> remove(socket, &1, ctx) end))
+    end)
+  end
+
+  defp remove_all(want, routes, ctx) do
+    step({:update, want}, fn socket ->
+      routes |> Enum.map(&fn -> remove(socket, &1, ctx) end)
+    end)
+  end
+
+  # Only others' routes are listed. The group may hold hops of ours behind the first; without one there the kernel refuses
+  # the route, as it does beside any other's.
+  defp beside_others(route, %{multipath: [_ | hops]} = group, ctx) do
+    %Step{
+      op: {:update, route},
+      run: fn socket ->
+        case remove_hops(socket, group, hops, ctx) do
+          :ok -> Call.change(socket, Route.change(:append, route))
+          :nothing -> Call.change(socket, Route.change(:add, route))
+          error -> error
+        end
+      end
+    }
+  end
+
+  defp beside_others(route, _group, _ctx), do: create(route)
+
+  defp hop_by_hop(entry, want, group, rest, observed, ctx) do
+    ours_first? = group.protocol == ctx.protocol
+    {missing, surplus} = Canonical.unmatched(Canonical.hops(want), group.multipath)
+    # A hop of another weight is one hop to the kernel.
+    {changed, missing} =
+      Enum.split_with(missing, fn hop -> Enum.any?(surplus, &Canonical.same_target?(hop, &1)) end)
+
+    surplus =
+      Enum.reject(surplus, fn hop -> Enum.any?(changed, &Canonical.same_target?(&1, hop)) end)
+
+    kept = Canonical.hops(want) -- (missing ++ changed)
+
+    # The listed options are those of the first hop.
+    stale? =
+      ours_first? and
+        not (Canonical.same_options?(want, entry.set, group) and lifetime?(entry, observed, ctx))
+
+    parts = %{
+      missing: missing,
+      surplus: if(ours_first?, do: surplus, else: surplus -- Enum.take(group.multipath, 1)),
+      again: changed ++ if(stale?, do: kept, else: []),
+      kept: kept,
+      rest: rest
+    }
+
+    if Enum.all?([parts.missing, parts.surplus, parts.again, rest], &(&1 == [])) do
+      nil
+    else
+      route = sent(entry, want, [group])
+      %Step{op: {:update, route}, run: &regroup(&1, route, group, parts, ours_first?, ctx)}
+    end
+  end
+
+  defp regroup(socket, want, group, parts, true, ctx) do
+    Step.all([
+      fn -> append_hops(socket, want, parts.missing) end,
+      fn -> remove_hops(socket, group, parts.surplus, ctx) end,
+      fn -> again(socket, want, group, parts.again, ctx) end,
+      fn -> remove_each(socket, parts.rest, ctx) end
+    ])
+  end
+
+  # Ours is among the others' hops only if one of them is wanted, or one that is not was ours.
+  defp regroup(socket, want, group, parts, false, ctx) do
+    case remove_hops(socket, group, parts.surplus, ctx) do
+      {:error, _} = error ->
+        error
+
+      removed ->
+        ours? = removed == :ok or parts.kept != [] or parts.rest != []
+
+        result =
+          Step.all([
+            fn ->
+              cond do
+                parts.missing == [] -> :nothing
+                ours? -> append_hops(socket, want, parts.missing)
+                true -> Call.change(socket, Route.change(:add, want))
+              end
+            end,
+            fn -> again(socket, want, group, parts.again, ctx) end,
+            fn -> remove_each(socket, parts.rest, ctx) end
+          ])
+
+        if result == :nothing, do: removed, else: result
+    end
+  end
+
+  defp append_hops(_socket, _want, []), do: :nothing
+
+  defp append_hops(socket, want, hops), do: make(socket, :append, Canonical.with_hops(want, hops))
+
+  # A hop that is there is refused: it goes and comes back, one at a time, and the others carry the packets.
+  defp again(socket, want, group, hops, ctx) do
+    hops
+    |> Enum.map(fn hop ->
+      fn ->
+        case remove_hops(socket, group, [hop], ctx) do
+          :ok -> append_hops(socket, want, [hop])
+          # Another's hop.
+          result -> result
+        end
+      end
+    end)
+    |> Step.all()
+  end
+
+  defp remove_each(socket, routes, ctx),
+    do: routes |> Enum.map(&fn -> remove(socket, &1, ctx) end) |> Step.all()
+
+  # -- deletion ----------------------------------------------------------------------------------------------------------
+
+  # Deletes a route of ours; of a group no other's hop.
+  defp remove(socket, %{family: @inet6, multipath: [_ | _] = hops, nh_id: nil} = route, ctx),
+    do: remove_hops(socket, route, hops, ctx)
+
+  defp remove(socket, route, _ctx), do: delete(socket, route)
+
+  defp remove_hops(socket, route, hops, ctx) do
+    hops
+    |> Enum.map(fn hop ->
+      call = Route.change(:delete, Canonical.hop_deletion(route, hop, ctx.protocol))
+      fn -> Step.remove(socket, call) end
+    end)
+    |> Step.all()
+  end
+
+  # -- state -------------------------------------------------------------------------------------------------------------
+
+  @doc """
+  The desired routes that are there and of no use: a next hop is on a link that is down or without a carrier. `done` are
+  the keys of routes that the pass has made, for which the links are asked.
+  """
+  @spec unusable([Desired.Entry.t()], Observed.t(), MapSet.t()) :: [Route.t()]
+  def unusable(entries, observed, done) do
+    for %{absent: nil} = entry <- entries, unusable?(entry, observed, done), do: entry.item
+  end
+
+  defp unusable?(entry, observed, done) do
+    if MapSet.member?(done, entry.key),
+      do: no_carrier?(resolved(entry.item, observed.follow), observed),
+      else: flagged?(entry, Map.get(observed.routes, entry.key, []))
+  end
+
+  defp flagged?(_entry, [%{multipath: nil, flags: flags}]),
+    do: Bitwise.band(flags, @unusable) != 0
+
+  defp flagged?(entry, routes) do
+    case Canonical.hops(entry.item) do
+      [_ | _] = wanted ->
+        Enum.any?(routes, fn route ->
+          Enum.any?(route.multipath || [], fn hop ->
+            Bitwise.band(hop.flags, @unusable) != 0 and
+              Enum.any?(wanted, &Canonical.same_target?(&1, hop))
+          end)
+        end)
+
+      _ ->
+        false
+    end
+  end
+
+  # IFF_UP and IFF_LOWER_UP
+  @carrier 0x10001
+
+  defp no_carrier?(item, observed) do
+    case Canonical.hops(item) do
+      [_ | _] = hops -> Enum.any?(hops, &no_carrier(&1.oif, observed))
+      _ -> false
+    end
+  end
+
+  defp no_carrier(oif, observed) do
+    case observed.links do
+      %{^oif => link} -> Bitwise.band(link.flags, @carrier) != @carrier
+      %{} -> false
+    end
+  end
+
+  @doc "What to remember of the lifetimes of desired routes that are there."
+  @spec clocks([Desired.Entry.t()], Observed.t(), MapSet.t(), Clock.memory()) :: Clock.memory()
+  def clocks(entries, observed, done, memory) do
+    for %{spans: [_] = spans, absent: nil} = entry <- entries,
+        id = {:route, entry.key},
+        there? = is_map_key(observed.routes, entry.key) or MapSet.member?(done, entry.key),
+        there?,
+        into: %{} do
+      if MapSet.member?(done, entry.key),
+        do: {id, {spans, Clock.now()}},
+        else:
+          {id, Clock.remember(memory, id, spans, [Map.get(observed.rests, entry.key, :forever)])}
+    end
+  end
+end

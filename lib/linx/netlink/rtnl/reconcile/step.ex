@@ -1,0 +1,60 @@
+defmodule Linx.Netlink.Rtnl.Reconcile.Step do
+  @moduledoc false
+  # One operation of a pass: how the report names it, and what carries it out.
+
+  alias Linx.Netlink.{Error, Socket}
+  alias Linx.Netlink.Rtnl.{Call, Diff}
+
+  # `run` answers `:nothing` where there turned out to be nothing to do.
+  @enforce_keys [:op, :run]
+  defstruct [:op, :run]
+
+  @type result :: :ok | :nothing | {:error, term()}
+  @type t :: %__MODULE__{op: Diff.op(), run: (Socket.t() -> result())}
+
+  @doc "A step that sends one request."
+  @spec request(Diff.op(), Call.op()) :: t()
+  def request(op, call), do: %__MODULE__{op: op, run: &Call.change(&1, call)}
+
+  @doc "A deletion: what is gone already counts as deleted."
+  @spec deletion(Diff.op(), Call.op()) :: t()
+  def deletion(op, call), do: %__MODULE__{op: op, run: &delete(&1, call)}
+
+  @doc "A step that cannot be carried out, for the reason given."
+  @spec impossible(Diff.op() | {:create, term()}, term()) :: t()
+  def impossible(op, reason), do: %__MODULE__{op: op, run: fn _socket -> {:error, reason} end}
+
+  @doc "Carries out a deletion."
+  @spec delete(Socket.t(), Call.op()) :: :ok | {:error, term()}
+  def delete(socket, call) do
+    case remove(socket, call) do
+      :nothing -> :ok
+      result -> result
+    end
+  end
+
+  @doc "Carries out a deletion and tells whether there was something to delete."
+  @spec remove(Socket.t(), Call.op()) :: result()
+  def remove(socket, call) do
+    case Call.change(socket, call) do
+      {:error, %Error{errno: errno, stage: nil}}
+      when errno in [:esrch, :enoent, :enodev, :eaddrnotavail] ->
+        :nothing
+
+      result ->
+        result
+    end
+  end
+
+  @doc "Runs functions until one fails; `:ok` if one of them did something."
+  @spec all([(-> result())]) :: result()
+  def all(runs) do
+    Enum.reduce_while(runs, :nothing, fn run, result ->
+      case run.() do
+        {:error, _} = error -> {:halt, error}
+        :nothing -> {:cont, result}
+        :ok -> {:cont, :ok}
+      end
+    end)
+  end
+end
