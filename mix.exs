@@ -58,7 +58,7 @@ defmodule Linx.MixProject do
     ]
   end
 
-  @subsystems ~w(process tty cgroup mount user capabilities seccomp sysctl netlink netfilter reconcile)
+  @subsystems ~w(process tty cgroup mount user capabilities seccomp sysctl netlink netns netfilter reconcile)
 
   defp docs do
     [

@@ -11,7 +11,7 @@ defmodule Linx do
   | Processes, namespaces, terminals | `Linx.Process`, `Linx.Tty` |
   | Identity and privilege | `Linx.User`, `Linx.Capabilities`, `Linx.Seccomp` |
   | Files and limits | `Linx.Mount`, `Linx.Cgroup`, `Linx.Sysctl` |
-  | Network configuration | `Linx.Netlink`, `Linx.Netlink.Rtnl` |
+  | Network configuration | `Linx.Netlink`, `Linx.Netlink.Rtnl`, `Linx.Netns` |
   | Packet filtering | `Linx.Netfilter`, `Linx.NFT` |
   | Values | `Linx.IP`, `Linx.IP.Subnet`, `Linx.MAC` |
   | Keeping a state | `Linx.Reconcile` |

@@ -5,14 +5,17 @@ defmodule Linx.Native do
   # {:nif_not_loaded, reason}.
   #
   # Numbers and bytes cross here; names stay in Elixir. Errors are {:error, {stage, errno}} with the kernel's number.
-  # A `target` is "" for the VM's own namespaces, a namespace file's path, a pid (pinned inside the call), or a pin.
+  # A `target` is "" for the VM's own namespaces, a namespace file's path, a pid (pinned inside the call), a pin, or a held
+  # network namespace with the number of its descriptor.
 
   @on_load :load
 
   @type errno :: pos_integer()
   @type fault :: {:error, {stage :: atom(), errno()}}
   @opaque pin :: reference()
-  @type target :: binary() | pos_integer() | pin()
+  @opaque held_netns :: reference()
+  @type target ::
+          binary() | pos_integer() | pin() | {held_netns(), descriptor :: non_neg_integer()}
 
   # Namespaces by their CLONE_NEW* flags, 0 for whatever a path names; `true` where the target's user namespace may be
   # joined if the others are refused without it. `program` is the port program, for what a thread may not join.
@@ -248,6 +251,29 @@ defmodule Linx.Native do
 
   @spec netlink_close_fd(integer()) :: late(:ok)
   def netlink_close_fd(_fd), do: not_loaded()
+
+  # -- network namespaces ----------------------------------------------------------------------------------------------
+
+  # They end with `owner`, which is told of by ESRCH where it has ended already.
+  @spec netns_make(owner :: pid()) ::
+          late({:ok, {held_netns(), non_neg_integer()}} | fault())
+  def netns_make(_owner), do: not_loaded()
+
+  @spec netns_hold(target(), owner :: pid()) ::
+          late({:ok, {held_netns(), non_neg_integer()}} | fault())
+  def netns_hold(_target, _owner), do: not_loaded()
+
+  @spec netns_close(held_netns()) :: :ok
+  def netns_close(_held), do: not_loaded()
+
+  @spec netns_number(held_netns()) :: {:ok, non_neg_integer()} | fault()
+  def netns_number(_held), do: not_loaded()
+
+  @spec netns_create(binary(), binary(), target() | :new) :: late(:ok | fault())
+  def netns_create(_directory, _name, _source), do: not_loaded()
+
+  @spec netns_delete(binary(), binary()) :: late(:ok | fault())
+  def netns_delete(_directory, _name), do: not_loaded()
 
   # -- process ---------------------------------------------------------------------------------------------------------
 

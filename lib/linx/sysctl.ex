@@ -48,7 +48,12 @@ defmodule Linx.Sysctl do
   alias Linx.{Errno, KernelFile, Target}
 
   @typedoc "Whose value; see the module's text."
-  @type in_target() :: :self | {:pid, pos_integer()} | {:path, String.t()} | Linx.Process.t()
+  @type in_target() ::
+          :self
+          | {:pid, pos_integer()}
+          | {:path, String.t()}
+          | Linx.Process.t()
+          | Linx.Netns.t()
 
   @typedoc """
   A key in dot form: parts of letters, digits, `_` and `-`. An interface with dots in its name is found all the same:
@@ -227,7 +232,7 @@ defmodule Linx.Sysctl do
   end
 
   # A namespace file is of one kind: what belongs to another kind would be the VM's own.
-  defp of_kind(entries, file, path) when is_binary(file) and file != "" do
+  defp of_kind(entries, file, path) when (is_binary(file) and file != "") or is_tuple(file) do
     with nil <- Kinds.of(path), {:ok, kind} <- Native.kind(file) do
       {:ok, Enum.filter(entries, fn {path, _value} -> Kinds.of(path) in [nil, kind] end)}
     else

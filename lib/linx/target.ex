@@ -7,7 +7,8 @@ defmodule Linx.Target do
 
   alias Linx.{Native, Pool}
 
-  @type t :: :self | {:pid, pos_integer()} | {:path, Path.t()} | Linx.Process.t()
+  @type t ::
+          :self | {:pid, pos_integer()} | {:path, Path.t()} | Linx.Process.t() | Linx.Netns.t()
 
   @typedoc "A session's own answers, in place of a target."
   @type unready :: :not_ready | :no_process
@@ -31,6 +32,10 @@ defmodule Linx.Target do
     if String.contains?(path, "\0"), do: {:error, {:bad_in, option}}, else: {:ok, path}
   end
 
+  # A network namespace that is held. Closed, it is EBADF in whatever call it is used for.
+  def resolve(%{__struct__: Linx.Netns, handle: handle, number: number}),
+    do: {:ok, {handle, number}}
+
   def resolve(session) when is_pid(session), do: Linx.Process.pin(session)
   def resolve(option), do: {:error, {:bad_in, option}}
 
@@ -38,12 +43,13 @@ defmodule Linx.Target do
   @spec proc_path(Native.target(), String.t()) :: String.t()
   def proc_path(pid, name) when is_integer(pid), do: Path.join(["/proc", "#{pid}", name])
   def proc_path(path, _name) when is_binary(path), do: path
+  def proc_path({_held, number}, _name), do: "/proc/self/fd/#{number}"
   def proc_path(pin, name), do: pin |> Native.pid_of() |> proc_path(name)
 
   @doc "Whether a fault says that the process of a session has ended: its pid may be another's by now."
   @spec ended?(Native.target(), Linx.Native.errno()) :: boolean()
   def ended?(target, errno),
-    do: errno == @esrch and not is_integer(target) and not is_binary(target)
+    do: errno == @esrch and is_reference(target)
 
   @doc """
   Calls `fun` with a descriptor of the target's network namespace, which is closed afterwards.

@@ -21,12 +21,18 @@ defmodule Linx.Integration.NativeArgumentsTest do
     {:cgroup_wait_empty, 2},
     {:sysctl_read, 3},
     {:sysctl_write, 4},
-    {:sysctl_list, 3}
+    {:sysctl_list, 3},
+    {:netns_make, 1},
+    {:netns_hold, 2},
+    {:netns_close, 1},
+    {:netns_number, 1},
+    {:netns_delete, 2}
   ]
 
   # Nothing that names anything that exists, so no call that gets through changes anything.
   defp terms do
     {:ok, pin} = Native.pid_pin(String.to_integer(System.pid()))
+    {:ok, {held, number}} = Linx.Netns.Native.hold("", self())
 
     [
       nil,
@@ -67,6 +73,10 @@ defmodule Linx.Integration.NativeArgumentsTest do
       self(),
       make_ref(),
       pin,
+      held,
+      {held, number},
+      {held, -1},
+      {pin, number},
       fn -> :ok end
     ]
   end

@@ -39,7 +39,7 @@ defmodule Linx.ArchitectureTest do
     {~r/^Linx\.(Sysctl|User)\.(Entry|Map|Key|Kinds)$/, :values},
     {~r/^Linx\.Tty\.(WindowSize|Saved)$/, :values},
     {~r/^Linx\.Tty(\.|$)/, :processes},
-    {~r/^Linx\.(Cgroup|Mount|User|Capabilities|Seccomp|Sysctl)(\.|$)/, :verbs},
+    {~r/^Linx\.(Cgroup|Mount|User|Capabilities|Seccomp|Sysctl|Netns)(\.|$)/, :verbs},
     {~r/^Linx\.Doctor(\.|$)/, :processes},
     {~r/^Mix\.Tasks\./, :loops}
   ]

@@ -15,6 +15,14 @@ defmodule Linx.TargetTest do
     assert Target.resolve({:path, "/run/netns/blue"}) == {:ok, "/run/netns/blue"}
   end
 
+  test "a held network namespace is its descriptor, with a number for errors" do
+    {:ok, netns} = Linx.Netns.open(:host)
+    assert {:ok, {handle, number} = target} = Target.resolve(netns)
+    assert is_reference(handle)
+    assert Target.proc_path(target, "ns/net") == "/proc/self/fd/#{number}"
+    refute Target.ended?(target, 3)
+  end
+
   test "what names nothing is refused with itself" do
     for option <- [
           nil,

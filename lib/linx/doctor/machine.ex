@@ -3,7 +3,7 @@ defmodule Linx.Doctor.Machine do
   # The kernel, the native parts, privilege, namespaces, cgroups, seccomp, terminals.
 
   import Linx.Doctor.Finding, only: [new: 3]
-  import Linx.Doctor.Probe, only: [parks: 1]
+  import Linx.Doctor.Probe, only: [parks: 1, text: 1]
 
   @least_kernel [6, 6]
   @namespaces [:user, :mount, :pid, :uts, :ipc, :net, :cgroup, :time]
@@ -22,6 +22,7 @@ defmodule Linx.Doctor.Machine do
     [kernel(), library(), agent()] ++
       privileges() ++
       Enum.map(@namespaces, &namespace/1) ++
+      held_netns() ++
       cgroups() ++ [seccomp(), terminal()] ++ Enum.map(~w(nft ip strace), &tool/1)
   end
 
@@ -122,6 +123,29 @@ defmodule Linx.Doctor.Machine do
       end
 
     new(:namespaces, to_string(kind), result)
+  end
+
+  # A namespace without a process takes the VM's own right, which a child in a user namespace does not need.
+  defp held_netns do
+    found =
+      with {:ok, netns} <- Linx.Netns.new() do
+        :ok = Linx.Netns.close(netns)
+        {:ok, "can be made, and named in /run/netns"}
+      end
+
+    case found do
+      {:ok, _text} ->
+        [new(:namespaces, "net without a process", found)]
+
+      {:error, error} ->
+        advice =
+          "Run as root, or give the VM CAP_SYS_ADMIN. A session's net namespace needs neither."
+
+        [new(:namespaces, "net without a process", {:missing, text(error), advice})]
+    end
+  rescue
+    # No library: another line says so.
+    ErlangError -> []
   end
 
   defp namespace_advice(kind),

@@ -111,6 +111,7 @@ defmodule Linx.Mount.Native do
   def places(target, fstype \\ "")
   def places("", _fstype), do: []
   def places(path, _fstype) when is_binary(path), do: [{path, [@clone_newns], false}]
+  def places({_held, _number} = netns, _fstype), do: [{netns, [@clone_newns], false}]
   def places(target, fstype), do: [{target, [@clone_newns | shown_by(fstype)], true}]
 
   defp shown_by("proc"), do: [@clone_newpid]

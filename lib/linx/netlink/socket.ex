@@ -11,7 +11,8 @@ defmodule Linx.Netlink.Socket do
     * `:host` (or `:self`) - the VM's own;
     * `{:pid, pid}` - that of a process;
     * `{:path, path}` - that of a namespace file, such as `/run/netns/blue`;
-    * a `Linx.Process` session - that of its process, which cannot be mistaken for another with the same pid.
+    * a `Linx.Process` session - that of its process, which cannot be mistaken for another with the same pid;
+    * a `Linx.Netns` - a namespace that the VM holds, in which there need be no process.
 
   Any number of processes may share a socket. It carries one request at a time; the others wait their turn in order of
   arrival, and a process that dies while waiting, or while its request runs, leaves nothing behind. For requests that
@@ -54,7 +55,13 @@ defmodule Linx.Netlink.Socket do
   alias Linx.Process.Image
   alias Linx.Target
 
-  @type netns :: :host | :self | {:pid, pos_integer()} | {:path, binary()} | Linx.Process.t()
+  @type netns ::
+          :host
+          | :self
+          | {:pid, pos_integer()}
+          | {:path, binary()}
+          | Linx.Process.t()
+          | Linx.Netns.t()
 
   @type t :: %__MODULE__{
           netns: netns(),

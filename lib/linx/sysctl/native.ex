@@ -20,6 +20,8 @@ defmodule Linx.Sysctl.Native do
   alias Linx.Pool
   alias Linx.Sysctl.Kinds
 
+  @clone_newnet 0x40000000
+
   @typedoc "The step that failed."
   @type stage() :: :read | :write | :list | :open_ns | :unshare | :setns | :thread
 
@@ -96,10 +98,15 @@ defmodule Linx.Sysctl.Native do
   @spec places(Native.target(), String.t()) :: {:ok, Native.places()} | error()
   def places("", _path), do: {:ok, []}
   def places(file, path) when is_binary(file), do: {:ok, [{file, [Kinds.of(path) || 0], false}]}
+
+  def places({_held, _number} = netns, path),
+    do: {:ok, [{netns, [Kinds.of(path) || @clone_newnet], false}]}
+
   def places(target, path), do: {:ok, [{target, Kinds.needed(path), true}]}
 
   @doc false
-  @spec kind(binary()) :: {:ok, pos_integer()} | error()
+  @spec kind(Native.target()) :: {:ok, pos_integer()} | error()
+  def kind({_held, _number}), do: {:ok, @clone_newnet}
   def kind(file), do: file |> Native.namespace_kind() |> Pool.Native.await() |> named()
 
   defp paths([], _path), do: {:ok, []}

@@ -6,6 +6,7 @@ mod list;
 mod mount;
 mod netfilter;
 mod netlink;
+mod netns;
 mod pin;
 mod process;
 mod procfs;

@@ -1,9 +1,11 @@
-//! Whose namespaces a verb means, as the Elixir side says it: `""` for ours, a path, a pid, or a pin.
+//! Whose namespaces a verb means, as the Elixir side says it: `""` for ours, a path, a pid, a pin, or a
+//! network namespace that is held.
 
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use linx_sys::job::{self, Job, Namespaces, Outcome};
 use linx_sys::ns::{self, Kind, Namespace};
@@ -11,6 +13,7 @@ use linx_sys::{Fault, Stage};
 use rustler::{Binary, Decoder, Env, Error, NifResult, ResourceArc, Term};
 
 use crate::list::List;
+use crate::netns::{HeldFile, HeldNetns};
 use crate::pin::PinResource;
 use crate::reply::Success;
 use crate::work::work;
@@ -20,6 +23,8 @@ pub enum Target {
     Path(PathBuf),
     Pid(i32),
     Pin(ResourceArc<PinResource>),
+    /// None once it is closed.
+    Held(Option<Arc<HeldFile>>),
 }
 
 impl<'a> Decoder<'a> for Target {
@@ -32,6 +37,9 @@ impl<'a> Decoder<'a> for Target {
         }
         if let Ok(pid) = term.decode::<i32>() {
             return Ok(Target::Pid(pid));
+        }
+        if let Ok((held, _number)) = term.decode::<(ResourceArc<HeldNetns>, i32)>() {
+            return Ok(Target::Held(held.file()));
         }
         term.decode().map(Target::Pin).map_err(|_| Error::BadArg)
     }
@@ -51,6 +59,7 @@ impl Target {
             Target::Path(path) => path.hash(&mut hasher),
             Target::Pid(pid) => pid.hash(&mut hasher),
             Target::Pin(pin) => pin.0.pid().hash(&mut hasher),
+            Target::Held(file) => file.as_ref().map(Arc::as_ptr).hash(&mut hasher),
         }
         hasher.finish()
     }
@@ -68,6 +77,7 @@ impl Target {
             Target::Path(path) => Some(ns::Target::Path(path.clone())),
             Target::Pid(pid) => Some(ns::Target::Pid(*pid)),
             Target::Pin(pin) => Some(ns::Target::Pin(&pin.0)),
+            Target::Held(file) => Some(ns::Target::Held(file.as_ref().and_then(|file| file.get()))),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod job;
 pub mod lane;
 pub mod mount;
 pub mod netlink;
+pub mod netns;
 pub mod ns;
 pub mod pidfd;
 pub mod pin;

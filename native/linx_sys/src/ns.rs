@@ -103,6 +103,8 @@ pub enum Target<'a> {
     Path(PathBuf),
     Pid(i32),
     Pin(&'a Pin),
+    /// A namespace file that is held open; None once it is closed, which is EBADF.
+    Held(Option<&'a OwnedFd>),
 }
 
 impl Target<'_> {
@@ -130,6 +132,10 @@ impl Target<'_> {
                 .map(|(kind, stage)| Namespace::of_kind(path, *kind, *stage))
                 .collect(),
             Target::Pin(pin) => open_pinned(pin, wanted),
+            Target::Held(file) => wanted
+                .iter()
+                .map(|(kind, stage)| Namespace::duplicate(*file, *kind, *stage))
+                .collect(),
             Target::Pid(pid) => {
                 let stage = wanted.first().map_or(Stage::OpenNs, |(_, stage)| *stage);
                 let pin = Pin::of(*pid, stage)?;
@@ -183,6 +189,16 @@ impl Namespace {
         }
     }
 
+    fn duplicate(file: Option<&OwnedFd>, kind: Kind, stage: Stage) -> Result<Self, Fault> {
+        let file = file.ok_or(stage.fault(libc::EBADF))?.try_clone();
+        let namespace = Self::from_file(file.map_err(stage.errno())?)?;
+        if namespace.kind == kind {
+            Ok(namespace)
+        } else {
+            Err(kind.join_stage().fault(libc::EINVAL))
+        }
+    }
+
     pub fn from_file(file: OwnedFd) -> Result<Self, Fault> {
         let flag = namespace_type(file.as_fd()).map_err(|_| Stage::Setns.fault(libc::EINVAL))?;
         let kind = Kind::from_flag(flag).ok_or(Stage::Setns.fault(libc::EINVAL))?;
@@ -195,6 +211,10 @@ impl Namespace {
 
     pub fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    pub fn into_file(self) -> OwnedFd {
+        self.file
     }
 
     /// Whether the calling thread is in this namespace already (for `pid`: whether its children would be). What cannot be

@@ -71,7 +71,7 @@ fn of_process<T>(
             libc::ESRCH => stage.fault(libc::ENOENT),
             _ => fault,
         }),
-        Target::Path(_) => Err(stage.fault(libc::EINVAL)),
+        Target::Path(_) | Target::Held(_) => Err(stage.fault(libc::EINVAL)),
     }
 }
 

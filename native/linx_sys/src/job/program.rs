@@ -32,7 +32,7 @@ pub fn netlink_socket(
     target: &Target<'_>,
     protocol: u32,
 ) -> Result<Option<OwnedFd>, Fault> {
-    if matches!(target, Target::Path(_)) {
+    if matches!(target, Target::Path(_) | Target::Held(_)) {
         return Ok(None);
     }
     let stage = Stage::Open;

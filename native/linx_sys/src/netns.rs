@@ -1,0 +1,218 @@
+//! Network namespaces without a process: made on a thread that ends, kept by a descriptor or by a name.
+//!
+//! A name is a file in a directory, `/run/netns`, on which the namespace is mounted, as ip-netns(8) does it. The directory
+//! is a shared mount, so that a name reaches the mount namespaces that were copied from this one.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use rustix::fs::{
+    FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, mkdir, open, unlink,
+};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::mount::{
+    MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_bind_recursive,
+    mount_change, move_mount, open_tree, unmount,
+};
+use rustix::thread::UnshareFlags;
+
+use crate::fault::{Fault, Stage};
+use crate::ns::{Kind, Namespace};
+use crate::pin::check_filesystem;
+
+/// `NSFS_MAGIC`, linux/magic.h.
+const NSFS: u32 = 0x6e73_6673;
+
+/// More mounts than anybody stacks on one file by accident.
+const MOST_MOUNTS: usize = 64;
+
+/// Makes a network namespace. The calling thread is in it afterwards: for a thread that ends.
+#[expect(
+    unsafe_code,
+    reason = "unshare(2) is unsafe in rustix for the sake of CLONE_FILES"
+)]
+pub fn make() -> Result<Namespace, Fault> {
+    // SAFETY: CLONE_NEWNET changes the network namespace of this thread; the fd table stays shared, so no descriptor
+    // changes meaning.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
+        .map_err(Stage::Unshare.errno())?;
+    Namespace::own(Kind::Net, Stage::Open)
+}
+
+/// Gives `source`, or a network namespace that is made for it, the name `name` in `directory`. For a thread that ends.
+///
+/// EEXIST: the name is taken. A step that fails takes back the steps before it, but for the directory.
+pub fn create(directory: &Path, name: &OsStr, source: Option<Namespace>) -> Result<(), Fault> {
+    prepare(directory)?;
+    let path = directory.join(name);
+    // O_EXCL: one of several creators gets the name. No mode bits, as ip-netns(8): what is opened is the namespace.
+    let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = retry_on_intr(|| open(&path, flags, Mode::empty()));
+    drop(file.map_err(Stage::Create.errno())?);
+    let mounted = source
+        .map_or_else(make, Ok)
+        .and_then(|namespace| attach(&namespace, &path));
+    if mounted.is_err() {
+        // The first fault is the one to report. A file that stays is empty, and delete() takes it.
+        let _gone = unlink(&path);
+    }
+    mounted
+}
+
+fn attach(namespace: &Namespace, path: &Path) -> Result<(), Fault> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let clone = open_tree(namespace.file(), c"", flags).map_err(Stage::OpenTree.errno())?;
+    // Without MOVE_MOUNT_T_SYMLINKS: the file is the one that was made.
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(&clone, c"", rustix::fs::CWD, path, flags).map_err(Stage::MoveMount.errno())
+}
+
+/// The directory, as a shared mount. Its creators take turns: two of them would mount it on itself twice.
+fn prepare(directory: &Path) -> Result<(), Fault> {
+    let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
+    let made = match mkdir(directory, mode) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(errno) => return Err(Stage::Mkdir.errno()(errno)),
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let lock = retry_on_intr(|| open(directory, flags, Mode::empty()));
+    let lock = lock.map_err(Stage::Mkdir.errno())?;
+    if made {
+        // Whatever the VM's umask is.
+        fchmod(&lock, mode).map_err(Stage::Mkdir.errno())?;
+    }
+    retry_on_intr(|| flock(&lock, FlockOperation::LockExclusive)).map_err(Stage::Lock.errno())?;
+    let share = || {
+        let flags = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
+        mount_change(directory, flags)
+    };
+    match share() {
+        // It is no mount.
+        Err(Errno::INVAL) => {
+            mount_bind_recursive(directory, directory).map_err(Stage::Share.errno())?;
+            share().map_err(Stage::Share.errno())
+        }
+        shared => shared.map_err(Stage::Share.errno()),
+    }
+}
+
+/// Takes the name `name` of `directory` away. The namespace lives as long as somebody else holds it.
+///
+/// EINVAL at `open`: the file is neither a namespace nor the empty file that an interrupted creation leaves.
+pub fn delete(directory: &Path, name: &OsStr) -> Result<(), Fault> {
+    let path = directory.join(name);
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = open(&path, flags, Mode::empty()).map_err(Stage::Open.errno())?;
+    if check_filesystem(file.as_fd(), NSFS, Stage::Open).is_err() && !is_empty_file(&file)? {
+        return Err(Stage::Open.fault(libc::EINVAL));
+    }
+    drop(file);
+    for _ in 0..MOST_MOUNTS {
+        match unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            Ok(()) => {}
+            // No mount is left on it.
+            Err(Errno::INVAL) => break,
+            Err(errno) => return Err(Stage::Umount.errno()(errno)),
+        }
+    }
+    unlink(&path).map_err(Stage::Unlink.errno())
+}
+
+fn is_empty_file(file: &OwnedFd) -> Result<bool, Fault> {
+    let found = fstat(file).map_err(Stage::Open.errno())?;
+    Ok(FileType::from_raw_mode(found.st_mode) == FileType::RegularFile && found.st_size == 0)
+}
+
+/// Closes descriptors on a thread of its own: the last one of a namespace is not closed on a thread that others wait for.
+#[derive(Debug)]
+pub struct Closer(Mutex<Option<Sender<File>>>);
+
+impl Closer {
+    #[expect(clippy::new_without_default, reason = "const, for a static")]
+    pub const fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    /// Starts the thread, which stays. To be called before the first descriptor is handed out, on a thread in our own
+    /// namespaces: the new thread is in those of its maker.
+    pub fn start(&self) -> Result<(), Fault> {
+        let mut sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if sender.is_none() {
+            let (send, files) = channel::<File>();
+            thread::Builder::new()
+                .name("linx-close".into())
+                .stack_size(64 * 1024)
+                .spawn(move || files.into_iter().for_each(drop))
+                .map_err(Stage::Thread.errno())?;
+            *sender = Some(send);
+        }
+        Ok(())
+    }
+
+    /// Closes `file`, some time soon.
+    pub fn close(&self, file: OwnedFd) {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = &*sender {
+            // The thread ends with the process alone; what it would not take is closed here.
+            let _sent = sender.send(File::from(file));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_descriptor_is_closed_by_the_thread_for_it() {
+        static CLOSER: Closer = Closer::new();
+        CLOSER.start().unwrap();
+        CLOSER.start().unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        let number = writer.as_raw_fd();
+        CLOSER.close(OwnedFd::from(writer));
+        let start = Instant::now();
+        let mut buffer = [0_u8; 1];
+        // End of file comes once the last writer is closed.
+        let mut reader = reader;
+        assert_eq!(std::io::Read::read(&mut reader, &mut buffer).unwrap(), 0);
+        assert!(start.elapsed() < Duration::from_secs(60), "{number}");
+    }
+
+    #[test]
+    fn what_is_no_name_is_not_deleted() {
+        let directory = std::env::temp_dir().join(format!("linx-netns-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("text"), "text").unwrap();
+        std::os::unix::fs::symlink("text", directory.join("link")).unwrap();
+        std::fs::create_dir_all(directory.join("folder")).unwrap();
+        for name in ["text", "link", "folder"] {
+            let deleted = delete(&directory, OsStr::new(name));
+            assert_eq!(deleted, Err(Stage::Open.fault(libc::EINVAL)), "{name}");
+        }
+        let deleted = delete(&directory, OsStr::new("absent"));
+        assert_eq!(deleted, Err(Stage::Open.fault(libc::ENOENT)));
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    #[ignore = "needs CAP_SYS_ADMIN"]
+    fn a_namespace_is_made_on_the_thread_and_nobody_elses_changes() {
+        let before = Namespace::own(Kind::Net, Stage::Open).unwrap();
+        let made = thread::spawn(make).join().unwrap().unwrap();
+        assert_eq!(made.is_ours(), Ok(false));
+        assert_eq!(before.is_ours(), Ok(true));
+    }
+}
