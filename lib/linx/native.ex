@@ -212,14 +212,14 @@ defmodule Linx.Native do
   def netlink_take(_dump), do: not_loaded()
 
   @spec netlink_drain(netlink(), netlink_form(), pos_integer()) ::
-          {:ok, [tuple()], :empty | :more | :overrun} | fault()
+          {:ok, [tuple()], :empty | :more | :overrun, bytes :: non_neg_integer()} | fault()
   def netlink_drain(_socket, _form, _most), do: not_loaded()
 
   @spec netlink_port(netlink()) :: {:ok, non_neg_integer()} | fault()
   def netlink_port(_socket), do: not_loaded()
 
-  @spec netlink_fd(netlink()) :: {:ok, non_neg_integer()} | fault()
-  def netlink_fd(_socket), do: not_loaded()
+  @spec netlink_watch(netlink(), reference()) :: :ok | fault()
+  def netlink_watch(_socket, _reference), do: not_loaded()
 
   @spec netlink_membership(netlink(), pos_integer(), boolean()) :: late(:ok | fault())
   def netlink_membership(_socket, _group, _join?), do: not_loaded()

@@ -53,6 +53,30 @@ long = ["mix", "test", "test/integration/netlink/long_link_test.exs"]
     run: long
   },
   %{
+    name: "flow-blind",
+    promise: "A listener whose owner sleeps leaves a flood to the kernel.",
+    file: "lib/linx/netlink/inbox/flow.ex",
+    replace: "if unread(flow.buckets, length - flow.others) <= @window,",
+    with: "if unread(flow.buckets, length - flow.others) <= @window * 1000,",
+    run: ["mix", "test", "test/integration/netlink/sleeping_owner_test.exs"]
+  },
+  %{
+    name: "flow-no-trial",
+    promise: "An owner that picks the events out of a long mailbox gets them.",
+    file: "lib/linx/netlink/inbox/flow.ex",
+    replace: "    {:read, @most, %__MODULE__{others: length, pause: pause}}",
+    with: "    block(%{flow | pause: pause}, length, 0)",
+    run: ["mix", "test", "test/linx/netlink/flow_test.exs"]
+  },
+  %{
+    name: "commit-of-any-size",
+    promise: "A commit that would fill memory is told as a loss.",
+    file: "lib/linx/netfilter/monitor.ex",
+    replace: "    if cost > @most_held,",
+    with: "    if cost > @most_held * 1000,",
+    run: ["mix", "test", "test/integration/netlink/sleeping_owner_test.exs"]
+  },
+  %{
     name: "number-unchecked",
     promise:
       "A number names a socket only as long as its descriptor is the one that was given away.",

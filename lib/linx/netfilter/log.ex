@@ -9,7 +9,8 @@ defmodule Linx.Netfilter.Log do
 
   `Linx.Netfilter.Expr.log/1` makes the rules' side. A group has one listener in a namespace, a second is refused with `:eperm`.
 
-  Packets that come faster than they are read are dropped by the kernel; the owner is then told. With `flags: [:seq]` the gap in `:seq` says how many
+  Packets that come faster than they are read are dropped by the kernel; the owner is then told. The listener reads no faster than its owner:
+  beyond about 8 MiB of packets that the owner has not read it leaves the others to the kernel. With `flags: [:seq]` the gap in `:seq` says how many
   were lost; the listener watches it too and tells the owner of gaps that the socket did not report.
 
   The listener ends when its owner does. It decides nothing about packets: for that there is NFQUEUE.
@@ -104,7 +105,7 @@ defmodule Linx.Netfilter.Log do
     netns = Keyword.get(opts, :netns, :host)
 
     with {:ok, inbox} <-
-           Inbox.open(@netlink_netfilter, netns, [], Keyword.get(opts, :rcvbuf, @rcvbuf)),
+           Inbox.open(@netlink_netfilter, netns, [], Keyword.get(opts, :rcvbuf, @rcvbuf), owner),
          :ok <- bind(inbox, opts) do
       Process.monitor(owner)
       seq? = :seq in Keyword.get(opts, :flags, [])
@@ -185,7 +186,7 @@ defmodule Linx.Netfilter.Log do
   def handle_continue(:read, state), do: read(state)
 
   @impl true
-  def handle_info({:"$socket", _socket, :select, _info}, state), do: read(state)
+  def handle_info({:linx_netlink_readable, _reference}, state), do: read(state)
 
   def handle_info({:DOWN, _ref, :process, owner, _reason}, %{owner: owner} = state),
     do: {:stop, :normal, state}
@@ -206,8 +207,8 @@ defmodule Linx.Netfilter.Log do
 
   defp read(state) do
     case Inbox.read(state.inbox, :raw) do
-      {:ok, messages, lost?} ->
-        state = Enum.reduce(messages, state, &message/2)
+      {:ok, messages, lost?, inbox} ->
+        state = Enum.reduce(messages, %{state | inbox: inbox}, &message/2)
         {:noreply, if(lost?, do: overrun(state), else: state)}
 
       {:error, reason} ->

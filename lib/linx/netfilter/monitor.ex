@@ -16,6 +16,9 @@ defmodule Linx.Netfilter.Monitor do
   To have a snapshot and every change after it without a gap, subscribe first and pull with
   `subscribe_first: monitor`.
 
+  The monitor reads no faster than its owner: beyond about 8 MiB of events that the owner has not read, the kernel drops what its buffer does
+  not hold. A commit of more than about 16 MiB of events (20 000 elements of a set) is not delivered either, but told as a loss.
+
   The monitor ends when its owner does. It never changes a ruleset.
 
   Source: include/uapi/linux/netfilter/nfnetlink.h, `NFNLGRP_NFTABLES`; net/netfilter/nf_tables_api.c, `nf_tables_commit`.
@@ -30,6 +33,9 @@ defmodule Linx.Netfilter.Monitor do
   @nfnlgrp_nftables 7
   @newgen 0x0A0F
   @rcvbuf 4 * 1024 * 1024
+
+  # Of an open commit, and of commits that a pull holds back; estimated as the inbox does.
+  @most_held 16 * 1024 * 1024
 
   @type opt ::
           {:owner, pid()}
@@ -92,7 +98,8 @@ defmodule Linx.Netfilter.Monitor do
            @netlink_netfilter,
            netns,
            [@nfnlgrp_nftables],
-           Keyword.get(opts, :rcvbuf, @rcvbuf)
+           Keyword.get(opts, :rcvbuf, @rcvbuf),
+           owner
          ) do
       {:ok, inbox} ->
         Process.monitor(owner)
@@ -102,9 +109,11 @@ defmodule Linx.Netfilter.Monitor do
           owner: owner,
           min_gen: Keyword.get(opts, :since_gen, 0),
           held: [],
+          held_cost: 0,
           lost?: false,
           holds: [],
-          kept: []
+          kept: [],
+          kept_cost: 0
         }
 
         {:ok, state, {:continue, :read}}
@@ -137,7 +146,7 @@ defmodule Linx.Netfilter.Monitor do
   end
 
   @impl true
-  def handle_info({:"$socket", _socket, :select, _info}, state), do: read(state)
+  def handle_info({:linx_netlink_readable, _reference}, state), do: read(state)
 
   def handle_info({:DOWN, _ref, :process, owner, _reason}, %{owner: owner} = state),
     do: {:stop, :normal, state}
@@ -152,8 +161,8 @@ defmodule Linx.Netfilter.Monitor do
 
   defp read(state) do
     case Inbox.read(state.inbox, :raw) do
-      {:ok, messages, lost?} ->
-        state = Enum.reduce(messages, state, &message/2)
+      {:ok, messages, lost?, inbox} ->
+        state = Enum.reduce(messages, %{state | inbox: inbox}, &message/2)
         {:noreply, if(lost?, do: overrun(state), else: state)}
 
       {:error, reason} ->
@@ -162,44 +171,58 @@ defmodule Linx.Netfilter.Monitor do
   end
 
   # What was held of an open commit is incomplete, and so is what comes up to the next closing message.
-  defp overrun(state), do: news(%{state | held: [], lost?: true}, :resync_needed)
+  defp overrun(state),
+    do: news(%{state | held: [], held_cost: 0, lost?: true}, :resync_needed, 0)
 
   @doc false
   # A message, and what it does: a value in, a value out but for the sends.
   @spec message(tuple(), map()) :: map()
   # The commit that the loss cut into: its events are not all here.
   def message({@newgen, _flags, _seq, _payload}, %{lost?: true} = state),
-    do: %{state | held: [], lost?: false}
+    do: %{state | lost?: false}
 
   def message({@newgen, _flags, _seq, payload}, state) do
     closing = Decoder.event(%Message{type: @newgen, payload: payload})
     by = Map.take(closing, [:gen_id, :proc_pid, :proc_name])
     events = [closing | for(event <- Enum.reverse(state.held), do: Map.merge(event, by))]
-    news(%{state | held: []}, {:commit, closing.gen_id, events})
+    cost = state.held_cost
+    news(%{state | held: [], held_cost: 0}, {:commit, closing.gen_id, events}, cost)
   end
 
-  def message({type, _flags, _seq, payload}, state) do
-    if Bitwise.bsr(type, 8) == 10,
-      do: %{state | held: [Decoder.event(%Message{type: type, payload: payload}) | state.held]},
-      else: state
+  def message({type, _flags, _seq, payload}, %{lost?: false} = state)
+      when Bitwise.bsr(type, 8) == 10 do
+    event = Decoder.event(%Message{type: type, payload: payload})
+    cost = state.held_cost + Inbox.cost(1, byte_size(payload))
+
+    # A commit of any size would fill memory: such a one is lost like one that the kernel dropped.
+    if cost > @most_held,
+      do: overrun(state),
+      else: %{state | held: [event | state.held], held_cost: cost}
   end
+
+  def message(_other, state), do: state
 
   # -- to the owner ----------------------------------------------------------------------------------------------------
 
   defp raise_floor(state, gen), do: %{state | min_gen: max(gen, state.min_gen)}
 
-  defp news(%{holds: []} = state, news) do
+  defp news(%{holds: []} = state, news, _cost) do
     deliver(state, news)
     state
   end
 
-  defp news(state, news), do: %{state | kept: [news | state.kept]}
+  # Commits that do not fit are lost, also for whoever holds them back.
+  defp news(%{kept_cost: kept} = state, _news, cost) when kept + cost > @most_held,
+    do: %{state | kept: [:resync_needed], kept_cost: 0}
+
+  defp news(state, news, cost),
+    do: %{state | kept: [news | state.kept], kept_cost: state.kept_cost + cost}
 
   defp let_go(state, hold) do
     case List.delete(state.holds, hold) do
       [] ->
         state.kept |> Enum.reverse() |> Enum.each(&deliver(state, &1))
-        %{state | holds: [], kept: []}
+        %{state | holds: [], kept: [], kept_cost: 0}
 
       holds ->
         %{state | holds: holds}

@@ -1,38 +1,48 @@
 defmodule Linx.Netlink.Inbox do
   @moduledoc false
-  # A netlink socket that listens, for a process that waits for other messages too.
+  # A netlink socket that listens on behalf of an owner, for a process that waits for other messages too.
   #
-  #     {:ok, inbox} = Inbox.open(protocol, netns, groups, rcvbuf)     # in the process that will wait
-  #     {:ok, messages, lost?} = Inbox.read(inbox, :raw | :rtnl)
+  #     {:ok, inbox} = Inbox.open(protocol, netns, groups, rcvbuf, owner)    # in the process that will wait
+  #     {:ok, messages, lost?, inbox} = Inbox.read(inbox, :raw | :rtnl)
   #
-  # Whoever has read is sent one {:"$socket", _, :select, _} when there is more, and reads again then: by way of its
-  # mailbox, so that a flood keeps nobody waiting who asks for something else. A read takes at most 64 datagrams, so a
-  # burst is one wake-up. `lost?`: after `messages` the kernel dropped some (ENOBUFS), and the owner has to look for itself.
+  # After a read the process is sent one `{:linx_netlink_readable, _}` when it is to read again: by way of its mailbox, so
+  # that a flood keeps nobody waiting who asks for something else. A read takes at most 64 datagrams, so a burst is one
+  # wake-up. `lost?`: after `messages` the kernel dropped some (ENOBUFS), and the owner has to look for itself.
   #
-  # OTP's :socket waits, on a duplicate of the descriptor: a receive that peeks says whether something is there or has
-  # the VM's poll set watch. The bytes are read natively. A blocked receive must not sit in one of the VM's few dirty
-  # threads.
+  # What was read is taken to be sent to the owner, and while much of it is unread nothing is read (Linx.Netlink.Inbox.Flow):
+  # the kernel drops what its buffer does not hold, and says so.
+  #
+  # A thread of the native library waits for all such sockets. No descriptor leaves the library: a duplicate of it, which
+  # OTP's :socket needs to wait, would be closed by a scheduler when the process is killed.
 
   alias Linx.Native
   alias Linx.Netlink.{Error, Socket}
+  alias Linx.Netlink.Inbox.Flow
 
-  @af_netlink 16
-  @most 64
+  @type t :: %__MODULE__{
+          socket: Socket.t(),
+          owner: pid(),
+          reference: reference(),
+          flow: Flow.t()
+        }
 
-  @type t :: %__MODULE__{socket: Socket.t(), wait: :socket.socket()}
+  @enforce_keys [:socket, :owner, :reference, :flow]
+  defstruct [:socket, :owner, :reference, :flow]
 
-  @enforce_keys [:socket, :wait]
-  defstruct [:socket, :wait]
-
-  @spec open(non_neg_integer(), Socket.netns(), [pos_integer()], pos_integer()) ::
+  @spec open(non_neg_integer(), Socket.netns(), [pos_integer()], pos_integer(), pid()) ::
           {:ok, t()} | {:error, term()}
-  def open(protocol, netns, groups, rcvbuf) do
+  def open(protocol, netns, groups, rcvbuf, owner) do
     with {:ok, socket} <- Socket.open(protocol, netns) do
       with :ok <- Socket.set_rcvbuf(socket, rcvbuf),
-           :ok <- join(socket, groups),
-           {:ok, fd} <- Native.netlink_fd(socket.socket),
-           {:ok, wait} <- duplicate(fd, protocol) do
-        {:ok, %__MODULE__{socket: socket, wait: wait}}
+           :ok <- join(socket, groups) do
+        inbox = %__MODULE__{
+          socket: socket,
+          owner: owner,
+          reference: make_ref(),
+          flow: Flow.new()
+        }
+
+        {:ok, inbox}
       else
         error ->
           Socket.close(socket)
@@ -50,46 +60,42 @@ defmodule Linx.Netlink.Inbox do
     end)
   end
 
-  defp duplicate(fd, protocol),
-    do: :socket.open(fd, %{dup: true, domain: @af_netlink, type: :raw, protocol: protocol})
-
-  @doc "What is there now; a select message follows when there is more."
-  @spec read(t(), Native.netlink_form()) :: {:ok, [tuple()], boolean()} | {:error, term()}
+  @doc "The messages that are there now and that the owner has room for."
+  @spec read(t(), Native.netlink_form()) :: {:ok, [tuple()], boolean(), t()} | {:error, term()}
   def read(%__MODULE__{} = inbox, form) do
-    case Native.netlink_drain(inbox.socket.socket, form, @most) do
-      {:ok, messages, :empty} ->
-        with {:ok, lost?} <- arm(inbox), do: {:ok, messages, lost?}
+    case Flow.room(inbox.flow, inbox.owner) do
+      {:read, most, flow} ->
+        read(%{inbox | flow: flow}, form, most)
 
-      {:ok, messages, more} ->
-        send(self(), {:"$socket", inbox.wait, :select, more})
-        {:ok, messages, more == :overrun}
-
-      {:error, fault} ->
-        {:error, Error.from_fault(fault)}
+      {:wait, milliseconds, flow} ->
+        Process.send_after(self(), readable(inbox), milliseconds)
+        {:ok, [], false, %{inbox | flow: flow}}
     end
   end
 
-  # That messages were dropped is said once, to the next call of whatever kind.
-  defp arm(%__MODULE__{wait: wait} = inbox) do
-    case :socket.recv(wait, 1, [:peek], :nowait) do
-      {:select, _info} ->
-        {:ok, false}
-
-      {:ok, _byte} ->
-        send(self(), {:"$socket", wait, :select, :more})
-        {:ok, false}
-
-      {:error, :enobufs} ->
-        with {:ok, _lost?} <- arm(inbox), do: {:ok, true}
-
-      {:error, reason} ->
-        {:error, reason}
+  defp read(%__MODULE__{socket: %Socket{socket: socket}} = inbox, form, most) do
+    with {:ok, messages, state, bytes} <- Native.netlink_drain(socket, form, most),
+         :ok <- again(inbox, state) do
+      flow = Flow.spend(inbox.flow, length(messages), bytes)
+      {:ok, messages, state == :overrun, %{inbox | flow: flow}}
+    else
+      {:error, fault} -> {:error, Error.from_fault(fault)}
     end
   end
+
+  defp again(inbox, :empty), do: Native.netlink_watch(inbox.socket.socket, inbox.reference)
+
+  defp again(inbox, _more) do
+    send(self(), readable(inbox))
+    :ok
+  end
+
+  defp readable(inbox), do: {:linx_netlink_readable, inbox.reference}
+
+  @doc "The estimated cost of events on a heap, in bytes."
+  @spec cost(non_neg_integer(), non_neg_integer()) :: non_neg_integer()
+  defdelegate cost(events, bytes), to: Flow
 
   @spec close(t()) :: :ok
-  def close(%__MODULE__{socket: socket, wait: wait}) do
-    _ = :socket.close(wait)
-    Socket.close(socket)
-  end
+  def close(%__MODULE__{socket: socket}), do: Socket.close(socket)
 end

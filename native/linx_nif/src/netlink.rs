@@ -17,11 +17,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use linx_sys::netlink::{self, Socket, numbered};
 use linx_sys::ns::{Kind, Namespace};
 use linx_sys::release::release;
+use linx_sys::watch::{Watch, Watcher};
 use linx_sys::work::Room;
 use linx_sys::{Fault, Stage};
 use rustler::thread::is_scheduler_thread;
 use rustler::{
-    Binary, Encoder, Env, LocalPid, Monitor, NifResult, OwnedEnv, Resource, ResourceArc, Term,
+    Binary, Encoder, Env, LocalPid, Monitor, NifResult, OwnedEnv, Reference, Resource, ResourceArc,
+    Term,
 };
 
 use crate::list::List;
@@ -37,6 +39,14 @@ struct SocketResource {
     socket: Mutex<Option<Arc<Socket>>>,
     exchange: Exchange,
     gate: Mutex<Gate>,
+    watch: Mutex<Option<Watch>>,
+}
+
+/// The sockets that somebody listens to.
+static WATCHER: Watcher = Watcher::new();
+
+mod atoms {
+    rustler::atoms! { linx_netlink_readable }
 }
 
 #[rustler::resource_impl]
@@ -70,6 +80,7 @@ impl SocketResource {
             socket: Mutex::new(Some(Arc::new(socket))),
             exchange: Exchange::default(),
             gate: Mutex::default(),
+            watch: Mutex::default(),
         }
     }
 
@@ -124,6 +135,8 @@ fn netlink_open<'a>(env: Env<'a>, program: Binary, protocol: u32, target: Target
 fn netlink_close<'a>(env: Env<'a>, resource: ResourceArc<SocketResource>) -> Term<'a> {
     let place = resource.place();
     brief(env, place, move || {
+        let watch = lock(&resource.watch).take();
+        drop(watch);
         let socket = lock(&resource.socket).take();
         // A request that still uses it closes it at its end.
         drop(socket.and_then(Arc::into_inner));
@@ -283,11 +296,31 @@ fn netlink_port(resource: ResourceArc<SocketResource>) -> NifResult<Reply<Value<
     ))
 }
 
-/// The descriptor's number, for one who duplicates it at once.
+/// Sends the caller `{:linx_netlink_readable, reference}` once, when there is something to receive or an error to report.
 #[rustler::nif]
-fn netlink_fd(resource: ResourceArc<SocketResource>) -> NifResult<Reply<Value<i32>>> {
-    Ok(Reply(resource.with(Stage::Open, |socket| {
-        Ok(Value(socket.fd().as_raw_fd()))
+fn netlink_watch<'a>(
+    env: Env<'a>,
+    resource: ResourceArc<SocketResource>,
+    reference: Reference<'a>,
+) -> NifResult<Reply<()>> {
+    let caller = env.pid();
+    let mut letter = OwnedEnv::new();
+    let reference = letter.save(reference);
+    let sink = move || {
+        // A listener that has ended needs no message.
+        let _sent = letter.send_and_clear(&caller, |env| {
+            (atoms::linx_netlink_readable(), reference.load(env))
+        });
+    };
+    Ok(Reply(resource.with(Stage::Recv, |socket| {
+        let mut watch = lock(&resource.watch);
+        if watch.is_none() {
+            *watch = Some(WATCHER.watch(socket.fd())?);
+        }
+        match &*watch {
+            Some(watch) => watch.arm(socket.fd(), sink),
+            None => Ok(()),
+        }
     })))
 }
 

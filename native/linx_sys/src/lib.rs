@@ -19,6 +19,7 @@ pub mod procfs;
 pub mod release;
 pub mod sysctl;
 pub mod tty;
+pub mod watch;
 mod wire;
 pub mod work;
 

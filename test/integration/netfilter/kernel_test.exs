@@ -96,6 +96,11 @@ defmodule Linx.Netfilter.KernelTest do
           # The one that made it first goes, and with it that table.
           Process.delete({Socket, :held})
           :erlang.garbage_collect()
+
+          Workload.eventually(fn ->
+            not (Firewall.run!(pid, ["nft", "list", "tables"]) =~ "owned")
+          end)
+
           :ok = Netfilter.push(opened(pid), rs)
         end
       ]

@@ -16,7 +16,8 @@ defmodule Linx.Netlink.Rtnl.Monitor do
   where they would have stood; reading everything again is then the only way to know. Whoever always reads again, on
   either message, is always right: `Linx.Netlink.Rtnl.Reconcile` does so.
 
-  The monitor reads what is there in one go, so a burst costs one wake-up. It ends when its owner does, and it is linked
+  The monitor reads what is there in one go, so a burst costs one wake-up, and no faster than its owner: beyond about 8 MiB of
+  events that the owner has not read, the kernel drops what its buffer does not hold. It ends when its owner does, and it is linked
   to the process that started it.
 
   Source: rtnetlink(7), include/uapi/linux/rtnetlink.h, `RTNLGRP_*`.
@@ -101,7 +102,7 @@ defmodule Linx.Netlink.Rtnl.Monitor do
 
   @impl GenServer
   def init(opts) do
-    case Inbox.open(@netlink_route, opts[:netns], opts[:groups], opts[:rcvbuf]) do
+    case Inbox.open(@netlink_route, opts[:netns], opts[:groups], opts[:rcvbuf], opts[:owner]) do
       {:ok, inbox} ->
         state = %{owner: opts[:owner], inbox: inbox, ref: Process.monitor(opts[:owner])}
         {:ok, state, {:continue, :read}}
@@ -116,8 +117,7 @@ defmodule Linx.Netlink.Rtnl.Monitor do
   def handle_continue(:read, state), do: read(state)
 
   @impl GenServer
-  def handle_info({:"$socket", _socket, :select, _}, state), do: read(state)
-  def handle_info({:"$socket", _socket, :abort, _}, state), do: {:stop, :normal, state}
+  def handle_info({:linx_netlink_readable, _}, state), do: read(state)
   def handle_info({:DOWN, ref, _, _, _}, %{ref: ref} = state), do: {:stop, :normal, state}
   def handle_info(_other, state), do: {:noreply, state}
 
@@ -126,10 +126,10 @@ defmodule Linx.Netlink.Rtnl.Monitor do
 
   defp read(state) do
     case Inbox.read(state.inbox, :rtnl) do
-      {:ok, messages, lost?} ->
+      {:ok, messages, lost?, inbox} ->
         Enum.each(messages, &send(state.owner, {:linx_rtnl, :event, event(&1)}))
         if lost?, do: send(state.owner, {:linx_rtnl, :resync_needed})
-        {:noreply, state}
+        {:noreply, %{state | inbox: inbox}}
 
       {:error, reason} ->
         {:stop, reason, state}

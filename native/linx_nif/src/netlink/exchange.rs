@@ -138,6 +138,8 @@ struct Progress {
 pub struct Events<'a> {
     pub messages: Vec<Term<'a>>,
     pub state: State,
+    /// The bytes that the messages were.
+    pub bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,46 +257,49 @@ impl Exchange {
     ) -> Result<Events<'a>, Fault> {
         let room = self.buffer.load(Relaxed);
         let mut buffer = Vec::with_capacity(room);
-        let mut messages = Vec::new();
-        let mut taken = 0;
+        let mut events = Events {
+            messages: Vec::new(),
+            state: State::More,
+            bytes: 0,
+        };
         for _ in 0..most {
-            if taken > DRAIN {
+            if events.bytes > DRAIN {
                 break;
             }
             buffer.clear();
             let datagram = match socket.receive(&mut buffer, room) {
                 Ok(Some(datagram)) => datagram,
                 Ok(None) => {
-                    let state = State::Empty;
-                    return Ok(Events { messages, state });
+                    events.state = State::Empty;
+                    break;
                 }
                 Err(fault) if fault.errno == ENOBUFS => {
-                    let state = State::Overrun;
-                    return Ok(Events { messages, state });
+                    events.state = State::Overrun;
+                    break;
                 }
                 Err(fault) => return Err(fault),
             };
             if !datagram.from_kernel {
                 continue;
             }
-            taken += buffer.len();
+            events.bytes += buffer.len();
             let frames: Result<Vec<_>, _> = Frames::new(&buffer).collect();
             match frames {
                 Ok(frames) if datagram.length <= buffer.len() => {
                     let wanted = frames.iter().filter(|frame| frame.kind > NLMSG_OVERRUN);
-                    messages.extend(wanted.map(|frame| terms::message(env, frame, form)));
+                    let terms = wanted.map(|frame| terms::message(env, frame, form));
+                    events.messages.extend(terms);
                 }
                 // A datagram that was cut or is malformed is as good as lost.
                 _ => {
                     let longer = datagram.length.next_power_of_two();
                     self.buffer.fetch_max(longer, Relaxed);
-                    let state = State::Overrun;
-                    return Ok(Events { messages, state });
+                    events.state = State::Overrun;
+                    break;
                 }
             }
         }
-        let state = State::More;
-        Ok(Events { messages, state })
+        Ok(events)
     }
 }
 

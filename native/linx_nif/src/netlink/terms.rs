@@ -143,7 +143,7 @@ pub fn numbered(List(parts): &List<Binary<'_>>, seqs: (u32, u32)) -> NifResult<V
     }
 }
 
-/// `{:ok, messages, :empty | :more | :overrun}` or `{:error, {stage, errno}}`.
+/// `{:ok, messages, :empty | :more | :overrun, bytes}` or `{:error, {stage, errno}}`.
 pub fn events<'a>(env: Env<'a>, events: Result<Events<'a>, Fault>) -> Term<'a> {
     match events {
         Ok(events) => {
@@ -152,7 +152,7 @@ pub fn events<'a>(env: Env<'a>, events: Result<Events<'a>, Fault>) -> Term<'a> {
                 State::More => atoms::more(),
                 State::Overrun => atoms::overrun(),
             };
-            (ok(), events.messages, state).encode(env)
+            (ok(), events.messages, state, events.bytes).encode(env)
         }
         Err(fault) => (error(), fault_term(env, fault)).encode(env),
     }
