@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::ptr;
 use std::time::Instant;
 
-use linx_agent::clone::{Side, clone3};
+use linx_agent::clone::{Exit, Side, clone3};
 use linx_agent::request::PtyOptions;
 use linx_agent::{pty, wait};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -80,7 +80,7 @@ fn posix_spawn() -> Result<(), Box<dyn Error>> {
 
 fn clone_and_park(namespaces: u64) -> Result<(), Box<dyn Error>> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-    match clone3(namespaces, None)? {
+    match clone3(namespaces, None, Exit::Sigchld)? {
         Side::Child => {
             drop(write);
             let _ = rustix::io::read(&read, &mut [0; 1]);
@@ -113,7 +113,7 @@ fn relay(megabytes: u64) -> Result<(), Box<dyn Error>> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     let mut writer = dd(megabytes, slave)?;
     let before = Instant::now();
-    match clone3(0, None)? {
+    match clone3(0, None, Exit::Sigchld)? {
         Side::Child => {
             drop(read);
             let mut pipe = File::from(write);

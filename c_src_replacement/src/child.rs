@@ -205,6 +205,7 @@ fn become_workload(
     match steps() {
         Err(fault) => fault,
         Ok(cookie) => {
+            page.executes.store(1, std::sync::atomic::Ordering::Release);
             let errno = match execveat(options.path(), &argv, &envp, cookie) {
                 // Without filters of ours nobody looks at the value.
                 Errno::NOSYS | Errno::PERM if orders.filters.is_empty() => {

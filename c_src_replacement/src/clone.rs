@@ -35,21 +35,31 @@ pub enum Side {
     Parent { pid: i32, pidfd: OwnedFd },
 }
 
+/// How a child's parent is told of its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Sigchld,
+    /// By its pidfd alone, until it executes.
+    Silent,
+}
+
 /// Makes a child in the namespaces that `flags` (CLONE_NEW*) name, and in `cgroup` from its first instruction.
 ///
 /// With CLONE_PARENT it becomes a sibling, whose exit signal is the caller's.
 ///
+/// `exit` is the signal of its end. [`Exit::Silent`] tells until its exec that it has made none: the exec makes it SIGCHLD
+/// (fs/exec.c, de_thread), and waitid(2) tells children of the one kind from those of the other.
+///
 /// The program has one thread, so the child may run any code; it leaves by exec or `_exit` and never returns through
 /// the caller's frames.
-pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Errno> {
+pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, exit: Exit) -> Result<Side, Errno> {
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
         flags: flags | libc::CLONE_PIDFD as u64,
         pidfd: (&raw mut pidfd) as u64,
-        exit_signal: if flags & libc::CLONE_PARENT as u64 != 0 {
-            0
-        } else {
-            libc::SIGCHLD as u64
+        exit_signal: match exit {
+            Exit::Sigchld => libc::SIGCHLD as u64,
+            Exit::Silent => 0,
         },
         ..CloneArgs::default()
     };

@@ -12,7 +12,7 @@ use linx_sys::pin::Pin;
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-use crate::clone::{Side, clone3, last_errno, own};
+use crate::clone::{Exit, Side, clone3, last_errno, own};
 use crate::last_words::{self, fail, leave};
 use crate::page::Page;
 use crate::stage::{Fault, Stage};
@@ -85,14 +85,16 @@ impl Passage {
         self.target.is_none() && self.time_offsets.is_none()
     }
 
-    /// Clones a child of ours there. The joining process shares our descriptors, so the child's pidfd is ours too.
+    /// Clones a child of ours there. The joining process shares our descriptors, so the child's pidfd is ours too, and the
+    /// child takes over its exit signal.
     pub fn clone(
         &self,
         page: &'static Page,
         cgroup: Option<BorrowedFd<'_>>,
+        exit: Exit,
     ) -> Result<Side, Fault> {
         let fork = Stage::Fork.errno();
-        match clone3(libc::CLONE_FILES as u64, None).map_err(&fork)? {
+        match clone3(libc::CLONE_FILES as u64, None, exit).map_err(&fork)? {
             Side::Child => {
                 last_words::begin(page);
                 match self.join_and_clone(cgroup) {
@@ -128,7 +130,8 @@ impl Passage {
             new = self.make_time_namespace(offsets)?;
         }
         let stage = if new == 0 { Stage::Fork } else { Stage::Clone };
-        clone3(libc::CLONE_PARENT as u64 | u64::from(new), cgroup).map_err(stage.errno())
+        let flags = libc::CLONE_PARENT as u64 | u64::from(new);
+        clone3(flags, cgroup, Exit::Silent).map_err(stage.errno())
     }
 
     /// Makes the time namespace, and the user namespace that owns it; the kinds that are left to make.

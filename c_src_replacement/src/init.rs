@@ -19,7 +19,7 @@ use rustix::thread::set_no_new_privs;
 use crate::capability;
 use crate::checkpoint;
 use crate::child::{Plan, change_identity};
-use crate::clone::{Side, clone3, last_errno};
+use crate::clone::{Exit, Side, clone3, last_errno};
 use crate::descriptors;
 use crate::last_words::{fail, leave};
 use crate::page::Page;
@@ -105,7 +105,7 @@ pub fn split(plan: &Plan<'_>, page: &Page, socket: &OwnedFd) -> Gate {
         Ok(pair) => pair,
         Err(fault) => fail(page, fault),
     };
-    match clone3(0, None) {
+    match clone3(0, None, Exit::Sigchld) {
         Ok(Side::Child) => {
             drop(ours);
             if let Err(errno) = signals::undo() {

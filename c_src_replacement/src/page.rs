@@ -31,6 +31,8 @@ pub struct Page {
     pub workload_ended: AtomicU32,
     /// Init mode: the reaper has given up what it does not need.
     pub reaper_ready: AtomicU32,
+    /// The child's next call is its exec.
+    pub executes: AtomicU32,
 }
 
 impl Page {
@@ -62,6 +64,10 @@ impl Page {
             Some(stage) => stage.fault(self.errno.load(Ordering::Relaxed)),
             None => Stage::ExecOutcome.fault(libc::EPROTO),
         })
+    }
+
+    pub fn is_at_its_exec(&self) -> bool {
+        self.executes.load(Ordering::Acquire) != 0
     }
 
     pub fn reaper_is_ready(&self) -> bool {

@@ -557,7 +557,14 @@ impl Session {
 
     /// The closed socket alone proves nothing: a child that was killed closes it too, before its death is announced.
     fn has_executed(&self) -> bool {
-        self.page.fault().is_none() && wait::has_executed(self.workload()).unwrap_or(true)
+        // A workload behind a reaper is not our child, and may be reaped by now.
+        let by_wait = match self.init {
+            true if self.page.is_at_its_exec() => None,
+            true => Some(false),
+            false => wait::has_child_executed(self.pid),
+        };
+        let by_proc = || wait::has_executed(self.workload());
+        self.page.fault().is_none() && by_wait.or_else(by_proc).unwrap_or(true)
     }
 
     fn running(&mut self) {

@@ -12,7 +12,7 @@ use rustix::thread::set_thread_groups;
 use crate::capability;
 use crate::checkpoint;
 use crate::child::{self, Plan};
-use crate::clone::{Side, clone3};
+use crate::clone::{Exit, Side, clone3};
 use crate::enter::{Passage, Target};
 use crate::environment::{Forget, forget};
 use crate::image;
@@ -107,10 +107,12 @@ pub fn start(
         None
     };
     let directory = cgroup.as_ref().map(AsFd::as_fd);
+    // A reaper never executes.
+    let exit = if init { Exit::Sigchld } else { Exit::Silent };
     let side = if passage.is_direct() {
-        clone3(passage.new.into(), directory).map_err(Stage::Clone.errno())?
+        clone3(passage.new.into(), directory, exit).map_err(Stage::Clone.errno())?
     } else {
-        passage.clone(page, directory)?
+        passage.clone(page, directory, exit)?
     };
     match side {
         Side::Child => child::run(&plan, page, childs, &devnull),

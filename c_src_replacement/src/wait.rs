@@ -89,6 +89,18 @@ pub fn is_running_child(pid: i32) -> bool {
     matches!(waitid(libc::P_PID, pid as u32, flags), Ok(None))
 }
 
+/// Whether a child of ours that was cloned with [`Exit::Silent`](crate::clone::Exit) and is not reaped, dead or not, has
+/// executed a program. None where waitid(2) is refused.
+pub fn has_child_executed(pid: i32) -> Option<bool> {
+    let flags = libc::WNOHANG | libc::WNOWAIT | libc::__WCLONE;
+    match waitid(libc::P_PID, pid as u32, flags) {
+        Ok(_) => Some(false),
+        // The exec has given it the exit signal of all other children.
+        Err(Errno::CHILD) => Some(true),
+        Err(_) => None,
+    }
+}
+
 /// Reaps a child of ours by number: until that its number is its own.
 pub fn reap_pid(pid: i32) -> Result<(), Errno> {
     match waitid(libc::P_PID, pid as u32, libc::WNOHANG) {
@@ -109,7 +121,7 @@ fn wait4(pid: i32, flags: i32) -> Result<Option<Ended>, Errno> {
                 libc::SYS_wait4,
                 pid,
                 &raw mut status,
-                flags,
+                flags | libc::__WALL,
                 usage.as_mut_ptr(),
             )
         };
@@ -132,6 +144,15 @@ fn wait4(pid: i32, flags: i32) -> Result<Option<Ended>, Errno> {
     }
 }
 
+/// Children of every exit signal (`clone::Exit`), unless one kind is asked for.
+const fn kind_of_children(flags: i32) -> i32 {
+    if flags & libc::__WCLONE != 0 {
+        0
+    } else {
+        libc::__WALL
+    }
+}
+
 #[expect(unsafe_code, reason = "waitid(2) with its fifth argument")]
 fn waitid(kind: libc::idtype_t, id: u32, flags: i32) -> Result<Option<Ended>, Errno> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
@@ -143,7 +164,7 @@ fn waitid(kind: libc::idtype_t, id: u32, flags: i32) -> Result<Option<Ended>, Er
             kind,
             id,
             info.as_mut_ptr(),
-            flags | libc::WEXITED,
+            flags | libc::WEXITED | kind_of_children(flags),
             usage.as_mut_ptr(),
         )
     };

@@ -72,6 +72,14 @@ identity = ["mix", "test", "test/integration/process/identity_test.exs"]
     run: reaper
   },
   %{
+    name: "executed-behind-a-reaper",
+    promise: "A workload behind a reaper that died before its exec never ran.",
+    file: "c_src_replacement/src/session.rs",
+    replace: "            true => Some(false),\n",
+    with: "            true => None,\n",
+    run: reaper
+  },
+  %{
     name: "session-is-its-reaper",
     promise: "A session's signals go to its workload, not to the reaper.",
     file: "c_src_replacement/src/session.rs",

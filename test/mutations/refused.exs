@@ -7,8 +7,8 @@ socket = ["mix", "test", "test/integration/netlink/socket_test.exs"]
     name: "executed-always",
     promise: "A child that died before its exec never ran.",
     file: "c_src_replacement/src/wait.rs",
-    replace: "    Some(flags & PF_FORKNOEXEC == 0)\n",
-    with: "    Some(flags & PF_FORKNOEXEC == 0 || flags != u64::MAX)\n",
+    replace: "        Ok(_) => Some(false),\n",
+    with: "        Ok(_) => Some(true),\n",
     run: death ++ ["--only", "test:test a child killed between proceed and its exec never ran"]
   },
   %{

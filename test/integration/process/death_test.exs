@@ -201,7 +201,7 @@ defmodule Linx.Process.DeathTest do
     flush()
   end
 
-  # Seen failing with `executed` (c_src_replacement/src/wait.rs) that is always Some(true).
+  # Seen failing with `has_child_executed` (c_src_replacement/src/wait.rs) that is always Some(true).
   test "a child killed between proceed and its exec never ran" do
     for stdio <- [:pipe, :pty], _ <- 1..10 do
       {session, pid} = parked(argv: ["/bin/true"], stdio: stdio)

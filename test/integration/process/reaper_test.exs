@@ -12,6 +12,11 @@ defmodule Linx.Process.ReaperTest do
 
   @sets ~w(CapInh CapPrm CapEff CapBnd CapAmb)
 
+  # read(2) in /proc/<pid>/syscall: 0 on x86_64, 63 in asm-generic/unistd.h.
+  @read if :erlang.system_info(:system_architecture) |> to_string() =~ ~r/^x86_64/,
+          do: "0",
+          else: "63"
+
   defp status(pid) do
     for line <- File.stream!("/proc/#{pid}/status"),
         [key, value] <- [String.split(line, ":", parts: 2)],
@@ -122,6 +127,38 @@ defmodule Linx.Process.ReaperTest do
       {_, 0} = System.cmd("kill", ["-9", "#{Map.fetch!(info, victim)}"])
       assert {:error, %{stage: :exec_outcome}} = P.wait(session, 60_000)
       until(fn -> not alive?(pid) and not alive?(info.reaper_pid) end)
+    end
+  end
+
+  test "the workload executes only when its reaper has given up all it had" do
+    {session, pid} = parked(sleeper([]))
+    own = File.read_link!("/proc/#{pid}/exe")
+    {_, 0} = System.cmd("kill", ["-STOP", "#{reaper(session)}"])
+    until(fn -> status(reaper(session))["State"] =~ ~r/^T/ end)
+    :ok = P.proceed(session)
+    # At its gate: in read(2).
+    until(fn -> File.read!("/proc/#{pid}/syscall") =~ ~r/^#{@read} 0x/ end)
+    assert File.read_link!("/proc/#{pid}/exe") == own
+    refute_received {:linx_process, :running}
+    {_, 0} = System.cmd("kill", ["-CONT", "#{reaper(session)}"])
+    assert_receive {:linx_process, :running}
+    assert_no_more_than_the_workload(session)
+  end
+
+  test "a workload that is killed between proceed and its exec never ran" do
+    for namespaces <- [[], [:pid]] do
+      opts = [argv: ["/bin/true"], stdio: :pipe, init: true, namespaces: namespaces]
+      {session, pid} = parked(opts)
+      agent = parent(reaper(session))
+      descriptors = fn -> length(File.ls!("/proc/#{agent}/fd")) end
+      {_, 0} = System.cmd("kill", ["-STOP", "#{pid}"])
+      before = descriptors.()
+      assert :ok = P.proceed(session)
+      # The agent has sent the child its descriptors, and with them the word to proceed.
+      until(fn -> descriptors.() < before end)
+      {_, 0} = System.cmd("kill", ["-9", "#{pid}"])
+      assert {:error, %{stage: :exec_outcome, errno: :eio}} = P.wait(session, 60_000)
+      refute_received {:linx_process, :running}
     end
   end
 
