@@ -9,12 +9,14 @@ use std::sync::atomic::Ordering;
 
 use linx_sys::ns::{Kind, Namespace};
 use linx_sys::pin::Pin;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::clone::{Exit, Side, clone3, last_errno, own};
 use crate::last_words::{self, fail, leave};
 use crate::page::Page;
+use crate::request::Join;
 use crate::stage::{Fault, Stage};
 use crate::wait;
 
@@ -30,17 +32,58 @@ const TYPES: [(Kind, Stage, Stage); 8] = [
     (Kind::Pid, Stage::OpenNsPid, Stage::SetnsPid),
 ];
 
-/// A target that stays the same process, and those of its namespaces that are not ours already.
+/// The descriptor that setns(2) is given.
+#[derive(Debug)]
+enum Source {
+    Process(Pin),
+    Netns(Namespace),
+}
+
+impl AsFd for Source {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Source::Process(pin) => pin.pidfd(),
+            Source::Netns(namespace) => namespace.file(),
+        }
+    }
+}
+
+/// A target that stays the same, and those of its namespaces that are not ours already.
 #[derive(Debug)]
 pub struct Target {
-    pin: Pin,
+    source: Source,
     mask: u32,
 }
 
 impl Target {
+    pub fn of(join: Join) -> Result<Self, Fault> {
+        match join {
+            Join::Process { pid, mask } => Self::open(pid, mask),
+            Join::Netns { vm, number, inode } => {
+                Self::open_netns(vm, number, inode).map_err(|fault| at(Stage::OpenNsNet, fault))
+            }
+        }
+    }
+
+    /// A descriptor that has been closed since, whose number may be another's by now, is EBADF.
+    fn open_netns(vm: i32, number: u32, inode: u64) -> Result<Self, linx_sys::Fault> {
+        let stage = linx_sys::Stage::OpenNs;
+        let file = Pin::of(vm, stage)?.open(&format!("fd/{number}"), OFlags::RDONLY, stage)?;
+        let namespace = Namespace::from_file(file)?;
+        if namespace.kind() != Kind::Net || namespace.inode()? != inode {
+            return Err(stage.fault(libc::EBADF));
+        }
+        let mask = match namespace.is_ours()? {
+            true => 0,
+            false => Kind::Net.flag(),
+        };
+        let source = Source::Netns(namespace);
+        Ok(Self { source, mask })
+    }
+
     /// A process that is not there is ENOENT at the first namespace. A namespace is left out only where it is proven to
     /// be ours, or this kernel to have none of its kind.
-    pub fn open(pid: i32, wanted: u32) -> Result<Self, Fault> {
+    fn open(pid: i32, wanted: u32) -> Result<Self, Fault> {
         let absent = TYPES
             .iter()
             .find(|(kind, ..)| wanted & kind.flag() != 0)
@@ -60,7 +103,8 @@ impl Target {
         // What was looked at belonged to this process if it still runs.
         pin.check_alive(linx_sys::Stage::OpenNs)
             .map_err(|_| absent)?;
-        Ok(Self { pin, mask })
+        let source = Source::Process(pin);
+        Ok(Self { source, mask })
     }
 
     pub fn joins_user(&self) -> bool {
@@ -156,7 +200,7 @@ impl Target {
     fn join(&self) -> Result<(), Fault> {
         hide()?;
         if self.mask != 0 {
-            setns(self.pin.pidfd(), self.mask).map_err(|errno| self.culprit(errno))?;
+            setns(self.source.as_fd(), self.mask).map_err(|errno| self.culprit(errno))?;
         }
         // Joining a user namespace makes the process what `fs.suid_dumpable` says (commit_creds).
         hide()
@@ -168,7 +212,7 @@ impl Target {
         for (kind, _, stage) in TYPES {
             if self.mask & kind.flag() != 0 {
                 first = first.or(Some(stage));
-                if let Err(errno) = setns(self.pin.pidfd(), kind.flag()) {
+                if let Err(errno) = setns(self.source.as_fd(), kind.flag()) {
                     return stage.errno()(errno);
                 }
             }
@@ -206,9 +250,9 @@ fn hide() -> Result<(), Fault> {
 }
 
 #[expect(unsafe_code, reason = "setns(2) with a mask that holds CLONE_NEWTIME")]
-fn setns(pidfd: BorrowedFd<'_>, mask: u32) -> Result<(), Errno> {
+fn setns(target: BorrowedFd<'_>, mask: u32) -> Result<(), Errno> {
     // SAFETY: changes the namespaces of this process, which has one thread and no state that depends on them.
-    match unsafe { libc::setns(pidfd.as_raw_fd(), mask as i32) } {
+    match unsafe { libc::setns(target.as_raw_fd(), mask as i32) } {
         0 => Ok(()),
         _ => Err(last_errno()),
     }

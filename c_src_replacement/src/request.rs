@@ -44,8 +44,8 @@ pub struct Options {
     pub hostname: Option<Vec<u8>>,
     /// Seconds that a new time namespace's monotonic and boottime clocks are ahead.
     pub time_offsets: Option<[i64; 2]>,
-    /// The process whose namespaces are joined beside the new ones, and their CLONE_NEW* bits.
-    pub join: Option<(i32, u32)>,
+    /// The namespaces that are joined beside the new ones.
+    pub join: Option<Join>,
     /// Milliseconds that the workload may take to end by itself when the VM is gone.
     pub orphan_grace: Option<u64>,
     pub fds: Wanted,
@@ -108,6 +108,15 @@ impl Request {
         reader.end()?;
         Ok(Self { target, options })
     }
+}
+
+/// Whose namespaces are joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Join {
+    /// Those of a process, by their CLONE_NEW* bits.
+    Process { pid: i32, mask: u32 },
+    /// The network namespace behind a descriptor of the VM.
+    Netns { vm: i32, number: u32, inode: u64 },
 }
 
 impl Options {
@@ -302,9 +311,18 @@ fn time_offsets(reader: &mut Reader<'_>) -> Result<[i64; 2]> {
     }
 }
 
-fn join(reader: &mut Reader<'_>) -> Result<(i32, u32)> {
+/// `{Pid, Mask}` or `{Vm, Number, Inode}`.
+fn join(reader: &mut Reader<'_>) -> Result<Join> {
     match reader.tuple()? {
-        2 => Ok((reader.int()?, reader.int()?)),
+        2 => Ok(Join::Process {
+            pid: reader.int()?,
+            mask: reader.int()?,
+        }),
+        3 => Ok(Join::Netns {
+            vm: reader.int()?,
+            number: reader.int()?,
+            inode: reader.int()?,
+        }),
         _ => Err(Malformed),
     }
 }

@@ -17,7 +17,7 @@ use crate::enter::{Passage, Target};
 use crate::environment::{Forget, forget};
 use crate::image;
 use crate::page::Page;
-use crate::request::Request;
+use crate::request::{Join, Request};
 use crate::schedule::Schedule;
 use crate::stage::{Fault, Stage};
 use crate::stdio::{OurEnds, Plumbing};
@@ -66,12 +66,14 @@ pub fn start(
     let target = *target;
     let entered = target.is_some();
     // What is entered, or what is joined beside new namespaces.
-    let joined = target.map(|pid| (pid, options.namespaces)).or(options.join);
+    let entering = target.map(|pid| Join::Process {
+        pid,
+        mask: options.namespaces,
+    });
+    let joined = entering.or(options.join);
     image::check(joined.is_some(), options)?;
     let passage = Passage {
-        target: joined
-            .map(|(pid, kinds)| Target::open(pid, kinds))
-            .transpose()?,
+        target: joined.map(Target::of).transpose()?,
         new: if entered { 0 } else { options.namespaces },
         time_offsets: options.time_offsets,
     };

@@ -5,7 +5,7 @@
 
 use linx_agent::command::Command;
 use linx_agent::etf::{Reader, Writer};
-use linx_agent::request::Request;
+use linx_agent::request::{Join, Request};
 
 /// xorshift64*: the same frames every time.
 struct Random(u64);
@@ -172,7 +172,8 @@ fn what_is_mutated_here_is_read_when_it_is_not() {
     assert_eq!(request.options.namespaces, 0x7E00_0080);
     assert_eq!(request.options.schedule.nice, Some(-20));
     assert_eq!(request.options.fds.numbers, [3, 7]);
-    assert_eq!(request.options.join, Some((7, 0x4000_0000)));
+    let (pid, mask) = (7, 0x4000_0000);
+    assert_eq!(request.options.join, Some(Join::Process { pid, mask }));
     assert_eq!(request.options.time_offsets, Some([1, -1]));
     assert!(Request::decode(&pty_request()).is_ok());
     for command in commands() {

@@ -266,7 +266,8 @@ defmodule Linx.Native do
   @spec netns_close(held_netns()) :: :ok
   def netns_close(_held), do: not_loaded()
 
-  @spec netns_number(held_netns()) :: {:ok, non_neg_integer()} | fault()
+  @spec netns_number(held_netns()) ::
+          {:ok, {descriptor :: non_neg_integer(), inode :: pos_integer()}} | fault()
   def netns_number(_held), do: not_loaded()
 
   @spec netns_create(binary(), binary(), target() | :new) :: late(:ok | fault())

@@ -13,7 +13,8 @@ defmodule Linx.Netns do
   it, no process, no name. The value is good on its own node, for every process there.
 
   A `%Linx.Netns{}` is taken wherever a namespace is named: `Linx.Netlink.Rtnl.open/1`, `Linx.Netlink.Nfnl.open/1`,
-  `Linx.Netlink.Rtnl.Link.move_to_netns/3`, the `:in` of `Linx.Sysctl`. OTP's own sockets take its `path/1`:
+  `Linx.Netlink.Rtnl.Link.move_to_netns/3`, the `:in` of `Linx.Sysctl`, `join: {netns, [:net]}` of `Linx.Process.spawn/1` and
+  `run/1`. OTP's own sockets take its `path/1`:
   `:gen_tcp`, `:gen_udp` and `:gen_sctp` as the option `netns: path`, `:socket.open/4` as `%{netns: path}`. OTP opens that
   path in the VM's own process, whose descriptor it is.
 
@@ -137,7 +138,7 @@ defmodule Linx.Netns do
 
   def path(%__MODULE__{handle: handle}, []) do
     case Native.number(handle) do
-      {:ok, number} -> "/proc/self/fd/#{number}"
+      {:ok, {number, _inode}} -> "/proc/self/fd/#{number}"
       {:error, _closed} -> raise ArgumentError, "the network namespace is closed"
     end
   end

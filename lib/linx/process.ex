@@ -142,7 +142,7 @@ defmodule Linx.Process do
     * `:umask`: default `0o022`.
     * `:join`: `{target, kinds}`: namespaces of another process, a host pid or a session, that the workload gets beside its
       new ones, such as `namespaces: [:mount, :pid], join: {pod, [:net, :uts, :ipc]}`. No kind may be in both. Errors
-      are those of `enter/2`.
+      are those of `enter/2`. A `Linx.Netns` is a target too, with `[:net]`; closed, it is `{:error, {:bad_join, netns}}`.
     * `:hostname`: 1 to 64 bytes, the name in a new uts namespace (`namespaces: [:uts]`), set before the checkpoint.
     * `:time_offsets`: `[monotonic: seconds, boottime: seconds]`, how far the clocks of a new time namespace
       (`namespaces: [:time]`) are ahead; negative is behind. Needs CAP_SYS_TIME in the user namespace that owns it, which
@@ -220,11 +220,28 @@ defmodule Linx.Process do
   def spawn(opts) do
     with {:ok, options} <- Options.parse(:spawn, opts) do
       case options.request do
-        %{join: {target, kinds}} when is_pid(target) -> spawn_beside(target, kinds, options)
-        request -> start(:spawn, {:spawn, request}, options)
+        %{join: {target, kinds}} when is_pid(target) ->
+          spawn_beside(target, kinds, options)
+
+        request ->
+          with {:ok, request} <- held(request), do: start(:spawn, {:spawn, request}, options)
       end
     end
   end
+
+  # A network namespace without a process is joined by the VM's descriptor, whose inode number the agent compares.
+  defp held(%{join: {%{__struct__: Linx.Netns, handle: handle} = netns, _kinds}} = request) do
+    case Native.netns_number(handle) do
+      {:ok, {number, inode}} ->
+        vm = String.to_integer(System.pid())
+        {:ok, %{request | join: {vm, number, inode}}}
+
+      {:error, _closed} ->
+        {:error, {:bad_join, netns}}
+    end
+  end
+
+  defp held(request), do: {:ok, request}
 
   defp spawn_beside(target, kinds, options) do
     with {:ok, host_pid} <- host_pid(target),
@@ -320,8 +337,12 @@ defmodule Linx.Process do
   @spec launch(Options.t()) :: {:ok, t()} | {:error, term()}
   def launch(options) do
     case options.request do
-      %{join: {target, kinds}} when is_pid(target) -> spawn_beside(target, kinds, options)
-      request -> GenServer.start_link(__MODULE__, {:spawn, {:spawn, request}, options})
+      %{join: {target, kinds}} when is_pid(target) ->
+        spawn_beside(target, kinds, options)
+
+      request ->
+        with {:ok, request} <- held(request),
+             do: GenServer.start_link(__MODULE__, {:spawn, {:spawn, request}, options})
     end
   end
 

@@ -143,6 +143,72 @@ defmodule Linx.Integration.NetnsTest do
     end
   end
 
+  describe "a process that joins it" do
+    test "is in it, beside new namespaces of other kinds" do
+      {netns, rtnl} = lab()
+      :ok = Link.create_veth(rtnl, "a0", "b0")
+
+      {:ok, result} =
+        Session.run(
+          argv: ["/bin/ls", "/sys/class/net"],
+          namespaces: [:mount],
+          join: {netns, [:net]}
+        )
+
+      assert result.outcome == {:exited, 0}
+      opts = [argv: ["/bin/sleep", "1000"], namespaces: [:pid], join: {netns, [:net]}]
+      {:ok, session} = Session.spawn(opts)
+      {:ok, pid} = Session.host_pid(session)
+      assert Netns.pids(netns) == {:ok, [pid]}
+      assert {:ok, inode} = Netns.inode(netns)
+      assert File.read_link!("/proc/#{pid}/ns/net") == "net:[#{inode}]"
+      assert File.read_link!("/proc/#{pid}/ns/pid") != File.read_link!("/proc/self/ns/pid")
+
+      # It stays there when the value is closed.
+      :ok = Netns.close(netns)
+      :ok = Session.proceed(session)
+      assert Netns.inode({:pid, pid}) == {:ok, inode}
+      {:ok, _} = Session.stop(session, 0)
+    end
+
+    test "sees its links and not the machine's" do
+      {netns, rtnl} = lab()
+      :ok = Link.create_veth(rtnl, "a0", "b0")
+
+      {:ok, result} =
+        Session.run(
+          argv: [System.find_executable("ip"), "-o", "link"],
+          join: {netns, [:net]}
+        )
+
+      names = for [_, name] <- Regex.scan(~r/^\d+: ([^@:]+)/m, result.stdout), do: name
+      assert Enum.sort(names) == ["a0", "b0", "lo"]
+    end
+
+    test "is refused where the namespace is closed" do
+      {netns, _} = lab()
+      :ok = Netns.close(netns)
+      opts = [argv: ["/bin/true"], join: {netns, [:net]}]
+      assert Session.spawn(opts) == {:error, {:bad_join, netns}}
+      assert Session.run(opts) == {:error, {:bad_join, netns}}
+    end
+
+    test "joins nothing where the descriptor's number is another's by now" do
+      {netns, _} = lab()
+      {:ok, {number, inode}} = Linx.Netns.Native.number(netns.handle)
+      vm = String.to_integer(System.pid())
+
+      for join <- [{vm, number, inode + 1}, {vm, 1_000_000, inode}, {vm, 0, inode}] do
+        {:ok, options} = Session.Options.parse(:spawn, argv: ["/bin/true"], linger: false)
+        request = Map.put(options.request, :join, join)
+        {:ok, session} = GenServer.start(Session, {:spawn, {:spawn, request}, options})
+        assert_receive {:linx_process, :error, errno, :open_ns_net}
+        assert errno in [2, 9, 22]
+        Process.exit(session, :kill)
+      end
+    end
+  end
+
   describe "the owner" do
     test "holds it while nothing refers to it" do
       test = self()

@@ -18,8 +18,9 @@ defmodule Linx.Netns.Native do
   @spec close(Native.held_netns()) :: :ok
   def close(handle), do: Native.netns_close(handle)
 
-  @doc "The descriptor's number while it is open."
-  @spec number(Native.held_netns()) :: {:ok, non_neg_integer()} | Native.fault()
+  @doc "The descriptor's number while it is open, and the namespace's inode number."
+  @spec number(Native.held_netns()) ::
+          {:ok, {descriptor :: non_neg_integer(), inode :: pos_integer()}} | Native.fault()
   def number(handle), do: Native.netns_number(handle)
 
   @doc "Gives the namespace of `source`, or with `:new` one that is made, a name."

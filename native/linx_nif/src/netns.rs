@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use linx_sys::netns::{self, Closer};
-use linx_sys::ns::{Kind, Namespace};
+use linx_sys::ns::{self, Kind, Namespace};
 use linx_sys::{Fault, Stage};
 use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
 
@@ -66,10 +66,12 @@ impl HeldNetns {
         self.lock().file.clone()
     }
 
-    fn number(&self) -> Option<i32> {
+    /// The descriptor's number and the namespace's inode number, of the same moment.
+    fn number(&self) -> Result<(i32, u64), Fault> {
         let state = self.lock();
         let file = state.file.as_ref().and_then(|file| file.get());
-        file.map(AsRawFd::as_raw_fd)
+        let file = file.ok_or(Stage::Open.fault(EBADF))?;
+        Ok((file.as_raw_fd(), ns::inode(file)?))
     }
 
     /// The descriptor, if no call uses it now. The last of those that do leaves it to the closing thread.
@@ -145,11 +147,10 @@ fn netns_close(held: ResourceArc<HeldNetns>) -> rustler::Atom {
     rustler::types::atom::ok()
 }
 
-/// The descriptor's number; EBADF once it is closed.
+/// The descriptor's number, and the namespace's inode number; EBADF once it is closed.
 #[rustler::nif]
-fn netns_number(held: ResourceArc<HeldNetns>) -> NifResult<Reply<Value<i32>>> {
-    let number = held.number().ok_or(Stage::Open.fault(EBADF));
-    Ok(Reply(number.map(Value)))
+fn netns_number(held: ResourceArc<HeldNetns>) -> NifResult<Reply<Value<(i32, u64)>>> {
+    Ok(Reply(held.number().map(Value)))
 }
 
 /// Names the target's network namespace, or with `:new` one that is made for it.

@@ -213,6 +213,10 @@ impl Namespace {
         self.file.as_fd()
     }
 
+    pub fn inode(&self) -> Result<u64, Fault> {
+        inode(&self.file)
+    }
+
     pub fn into_file(self) -> OwnedFd {
         self.file
     }
@@ -251,6 +255,12 @@ impl Namespace {
         move_into_link_name_space(self.file.as_fd(), Some(self.kind.link_type()))
             .map_err(self.kind.join_stage().errno())
     }
+}
+
+/// The inode number of an open namespace file, by which `/proc` names the namespace.
+pub fn inode(file: &OwnedFd) -> Result<u64, Fault> {
+    let found = fstat(file).map_err(Stage::Open.errno())?;
+    Ok(found.st_ino)
 }
 
 #[expect(

@@ -116,6 +116,15 @@ defmodule Linx.Process.OptionsTest do
     end
   end
 
+  test "a network namespace that is held is joined with [:net] alone" do
+    {:ok, netns} = Linx.Netns.open(:host)
+    assert request(join: {netns, [:net]}).join == {netns, 0x40000000}
+    assert refused(join: {netns, [:net]}, namespaces: [:net]) == {:bad_join, [:net]}
+
+    for kinds <- [[], [:uts], [:net, :uts], :net, [:net | :net]],
+        do: assert(refused(join: {netns, kinds}) == {:bad_join, {netns, kinds}})
+  end
+
   test "standard error is standard output's" do
     assert request(stdio: [stdout: :pipe, stderr: :stdout]).stdio == {:inherit, :pipe, :stdout}
     one = {:file, "/x", :write}

@@ -40,6 +40,10 @@ defmodule Linx.Process.Options.Namespaces do
       else: :error
   end
 
+  # A network namespace that the VM holds. Linx.Process turns it into its descriptor.
+  def parse(:join, {%{__struct__: Linx.Netns} = netns, [:net]}, kinds),
+    do: {:ok, {netns, kinds.net}}
+
   def parse(_key, _value, _kinds), do: :error
 
   @doc """
