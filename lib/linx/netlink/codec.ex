@@ -40,7 +40,7 @@ defmodule Linx.Netlink.Codec do
       that no type above can say. A hand-written `decode/1` returns `nil` for bytes it cannot read.
     * `{:nested, Module}`: the same, with NLA_F_NESTED on the attribute, which newer parts of the kernel insist on.
     * `{:dispatch, :kind, %{"plum" => Plum}}`: a module chosen by the value of another field of the same struct, declared
-      before it. A value that is not in the table goes through as bytes.
+      before it. A value that is not in the table goes through as bytes. `{:nested, {:dispatch, ...}}` has the flag.
     * `{:multi, type}`: an attribute that stands once for each element of a list, `[]` by default.
       The type is none of `:flag`, `:dispatch` and `:multi`.
     * `{:binary, length}`: bytes of a header.
@@ -346,6 +346,9 @@ defmodule Linx.Netlink.Codec do
   end
 
   defp check_type!({:multi, type}, name, declared, caller),
+    do: check_type!(type, name, declared, caller)
+
+  defp check_type!({:nested, {:{}, _, [:dispatch | _]} = type}, name, declared, caller),
     do: check_type!(type, name, declared, caller)
 
   # A misspelt type would otherwise be taken for a module, and be missed at the first message only.

@@ -48,6 +48,8 @@ defmodule Linx.Netlink.CodecKindsTest do
       attr(13, :s32_be, :s32_be)
       attr(14, :s64_be, :s64_be)
       attr(15, :s64, :s64)
+      attr(16, :kind, :string)
+      attr(17, :data, {:nested, {:dispatch, :kind, %{"stone" => Stone}}})
       rest(:extra)
     end
   end
@@ -150,6 +152,19 @@ defmodule Linx.Netlink.CodecKindsTest do
     names = for n <- 1..5_000, do: "n#{n}"
     assert Tree.decode(Tree.encode(%Tree{names: names})).names == names
     assert [{5, _}, {0x8009, _}, {0x8009, _}] = raw(%Tree{nested: [%Stone{}, %Stone{size: 1}]})
+  end
+
+  test "a dispatched payload may have NLA_F_NESTED" do
+    tree = %Tree{kind: "stone", data: %Stone{size: 1}}
+    assert {0x8011, _} = List.last(raw(tree))
+    assert same?(tree)
+
+    assert Place.locate(Tree, Tree.encode(tree), byte_size(Tree.encode(tree)) - 8) == [
+             :data,
+             :size
+           ]
+
+    assert same?(%Tree{kind: "pebble", data: "bytes"})
   end
 
   defp raw(tree), do: tree |> Tree.encode() |> binary_part_from(@header) |> Attr.decode() |> tl()

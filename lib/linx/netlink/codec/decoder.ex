@@ -71,6 +71,7 @@ defmodule Linx.Netlink.Codec.Decoder do
 
   # Other types are code already.
   defp escape({:multi, type}), do: {:multi, escape(type)}
+  defp escape({:nested, {:{}, _, [:dispatch | _]} = type}), do: type
   defp escape({:named, kind}), do: {:named, Macro.escape(kind)}
   defp escape(type), do: type
 

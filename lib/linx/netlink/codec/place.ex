@@ -25,14 +25,8 @@ defmodule Linx.Netlink.Codec.Place do
   defp name(module, type, body, payload, offset) do
     attrs = if codec?(module), do: module.__codec__().attrs, else: []
 
-    case List.keyfind(attrs, Bitwise.band(type, 0x3FFF), 0) do
+    case attrs |> List.keyfind(Bitwise.band(type, 0x3FFF), 0) |> bare() do
       {_, name, {:nested, inner}} ->
-        [name | inner(inner, payload, offset)]
-
-      {_, name, {:multi, {:nested, inner}}} ->
-        [name | inner(inner, payload, offset)]
-
-      {_, name, {:multi, inner}} ->
         [name | inner(inner, payload, offset)]
 
       {_, name, {:dispatch, field, table}} ->
@@ -46,6 +40,11 @@ defmodule Linx.Netlink.Codec.Place do
         []
     end
   end
+
+  # The type of an element, or without its flag.
+  defp bare({number, name, {:multi, type}}), do: {number, name, type}
+  defp bare({number, name, {:nested, {:dispatch, _, _} = type}}), do: {number, name, type}
+  defp bare(attr), do: attr
 
   defp inner(module, payload, offset) when offset >= 0,
     do: if(codec?(module), do: locate(module, payload, offset), else: [])
