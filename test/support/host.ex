@@ -19,6 +19,8 @@ defmodule Linx.Test.Host do
     :dummy,
     :vlan,
     :ipvlan,
+    :bridge_vlan,
+    :bond,
     :x86_64,
     :strace,
     :shared_spec,
@@ -143,7 +145,16 @@ defmodule Linx.Test.Host do
 
   defp probe(:dummy), do: link_kind("dummy")
   defp probe(:vlan), do: link_kind("vlan", ["link", "lo", "id", "5"])
+  defp probe(:bond), do: link_kind("bond")
   defp probe(:ipvlan), do: link_kind("ipvlan", ["link", "lo"])
+
+  # A kernel without CONFIG_BRIDGE_VLAN_FILTERING has bridges and refuses this one.
+  defp probe(:bridge_vlan) do
+    unless_ok(
+      ~w(unshare --net ip link add probe0 type bridge vlan_filtering 1),
+      "no bridge of this kernel filters VLANs (bin/test-kernel runs these)"
+    )
+  end
 
   defp probe(:x86_64) do
     if Linx.Seccomp.arch() == :x86_64, do: nil, else: "another architecture"

@@ -30,6 +30,8 @@ defmodule Linx.Netlink.Constants do
     {:nlm_f_excl, 0x200, "fail with EEXIST when it is there"},
     {:nlm_f_create, 0x400, "make it when it is not there"},
     {:nlm_f_append, 0x800, "add at the end of the list"},
+    # DELETE.
+    {:nlm_f_bulk, 0x200, "delete every entry that matches"},
     # Control messages.
     {:nlmsg_noop, 1, "means nothing"},
     {:nlmsg_error, 2, "an error, or with errno 0 an acknowledgement"},

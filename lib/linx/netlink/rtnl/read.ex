@@ -14,7 +14,7 @@ defmodule Linx.Netlink.Rtnl.Read do
   @spec get(Socket.t(), 0..65535, struct(), module(), explain()) ::
           {:ok, struct()} | {:error, Error.t()}
   def get(socket, type, request, module, explain \\ &Function.identity/1) do
-    case Request.run(socket, type, 0, Call.encode(request), :raw) do
+    case Request.run(Call.checked!(socket), type, 0, Call.encode(request), :raw) do
       {:ok, [{_type, _flags, _seq, body} | _]} ->
         {:ok, module.decode(body)}
 
@@ -29,7 +29,7 @@ defmodule Linx.Netlink.Rtnl.Read do
   @doc "The objects of a dump, as `module` reads them."
   @spec dump(Socket.t(), 0..65535, struct(), module()) :: {:ok, [struct()]} | {:error, Error.t()}
   def dump(socket, type, request, module) do
-    case Request.run(socket, type, nlm_f_dump(), Call.encode(request), :raw) do
+    case Request.run(Call.checked!(socket), type, nlm_f_dump(), Call.encode(request), :raw) do
       {:ok, messages} -> {:ok, decode(messages, module)}
       {:error, %Error{partial: nil} = error} -> {:error, error}
       {:error, error} -> {:error, %{error | partial: decode(error.partial, module)}}
