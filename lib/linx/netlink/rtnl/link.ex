@@ -228,7 +228,13 @@ defmodule Linx.Netlink.Rtnl.Link do
 
   @doc """
   Changes several things of a link in one request: `:up` (boolean), `:mtu`, `:address`, `:master` (name, index, or `nil`
-  for none), `:group`, `:txqlen`, `:alias`.
+  for none), `:group`, `:txqlen`, `:alias`, and the options of its kind, as for `create/4`:
+
+      :ok = Link.set(socket, "br0", vlan_filtering: 1, up: true)
+
+  The kind is looked up for those. An option that the kind does not have, or that cannot change, is
+  `{:error, {:bad_option, {kind, option}}}` (`{:bad_option, option}` where no kind has it); one that this kernel does not have, where links of the kind show that, or that its
+  driver cannot change, is `errno: :eopnotsupp`. Nothing is changed then.
   """
   @spec set(Socket.t(), ref(), keyword()) :: :ok | {:error, term()}
   def set(socket, ref, opts) do

@@ -4,15 +4,15 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
 
   `kind` is the kernel's name, `info_data` a struct of the kind's module:
 
-  | kind | module | options for `Linx.Netlink.Rtnl.Link.create/4` |
+  | kind | module | options for `Linx.Netlink.Rtnl.Link.create/4` and `set/3` |
   |---|---|---|
   | `"veth"` | `Veth` | `peer:` the other end's name |
   | `"macvlan"`, `"macvtap"` | `Macvlan` | `mode:` `:bridge`, `:private`, `:vepa`, `:passthru`, `:source` |
   | `"ipvlan"`, `"ipvtap"` | `Ipvlan` | `mode:` `:l3`, `:l2`, `:l3s` |
-  | `"vlan"` | `Vlan` | `id:` 1..4094, `protocol:` 0x8100 or 0x88A8 |
+  | `"vlan"` | `Vlan` | `id:` 1..4094, `protocol:` 0x8100 or 0x88A8, `reorder_hdr:`, `egress_qos:`, ... |
   | `"vxlan"` | `Vxlan` | `id:`, `remote:` or `group:`, `local:`, `port:`, `ttl:`, `learning:`, `external:`, ... |
   | `"bridge"` | `Bridge` | `stp_state:`, `ageing_time:`, `vlan_filtering:`, ... |
-  | `"bond"` | `Bond` | `mode:` a number, `miimon:`, ... |
+  | `"bond"` | `Bond` | `mode:` a name or a number, `miimon:`, ... |
   | `"vrf"` | `Vrf` | `table:` |
   | `"tun"` | `Tun` | not made by netlink |
 
@@ -24,6 +24,8 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
 
   use Linx.Netlink.Codec
 
+  alias Linx.Netlink.Error
+  alias Linx.Netlink.Rtnl.Fields
   alias Linx.Netlink.Rtnl.LinkInfo.{Bond, Bridge, Ipvlan, Macvlan, Tun, Veth, Vlan, Vrf, Vxlan}
 
   codec do
@@ -57,13 +59,63 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
   def data(_kind, []), do: {:ok, nil}
 
   def data(kind, opts) do
-    {2, :info_data, {:dispatch, :kind, kinds}} = List.keyfind(__codec__().attrs, 2, 0)
-
-    case kinds do
+    case kinds() do
       %{^kind => module} -> fill(module, opts)
       %{} -> {:error, {:bad_option, hd(opts)}}
     end
   end
+
+  @doc false
+  # The options of a kind onto a link that is there, and reads as `info`. The kernel passes over an attribute
+  # that it does not know, so an option that the link does not have is refused here.
+  @spec change(t() | nil, keyword()) :: {:ok, t()} | {:error, term()}
+  def change(%__MODULE__{kind: kind, info_data: current}, opts) when is_binary(kind) do
+    with {:ok, data} <- data(kind, opts), :ok <- changeable(kind, data, current, opts) do
+      {:ok, %__MODULE__{kind: kind, info_data: data}}
+    else
+      {:error, {:bad_option, option}} -> {:error, {:bad_option, {kind, option}}}
+      error -> error
+    end
+  end
+
+  def change(_info, [option | _]), do: {:error, {:bad_option, option}}
+
+  @doc false
+  # The first option that no kind has.
+  @spec unknown(keyword()) :: {atom(), term()} | nil
+  def unknown(opts) do
+    Enum.find(opts, fn {key, _} -> not Enum.any?(kinds(), &has?(elem(&1, 1), key)) end)
+  end
+
+  # Options without a field of their name are those of `__names__/0`.
+  defp has?(module, key) do
+    Code.ensure_loaded!(module)
+
+    Enum.any?(module.__codec__().attrs, &(elem(&1, 1) == key)) or
+      (function_exported?(module, :__names__, 0) and key in module.__names__())
+  end
+
+  defp kinds do
+    {2, :info_data, {:dispatch, :kind, kinds}} = List.keyfind(__codec__().attrs, 2, 0)
+    kinds
+  end
+
+  defp changeable(_kind, %module{}, current, opts) do
+    fixed = if function_exported?(module, :__fixed__, 0), do: module.__fixed__(), else: []
+
+    Enum.find_value(opts, :ok, fn {key, _} = option ->
+      cond do
+        key in fixed -> {:error, {:bad_option, option}}
+        known?(module, key, current) -> nil
+        true -> {:error, Error.from_errno(95, "this kernel's links of the kind have no #{key}")}
+      end
+    end)
+  end
+
+  defp known?(module, key, %module{} = current),
+    do: not function_exported?(module, :__has__, 2) or module.__has__(key, current)
+
+  defp known?(_module, _key, _current), do: true
 
   defp fill(module, opts) do
     Enum.reduce_while(opts, {:ok, struct(module)}, fn option, {:ok, data} ->
@@ -77,27 +129,16 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
 
   # A module may have its own reading of an option; otherwise the option is a field and its value what the field holds.
   defp option(module, {key, value}, data) do
+    Code.ensure_loaded!(module)
+
     own =
       if function_exported?(module, :__option__, 3),
         do: module.__option__(key, value, data),
         else: :field
 
     case own do
-      :field -> field(module, key, value, data)
+      :field -> Fields.put(data, key, value)
       result -> result
     end
-  end
-
-  defp field(module, key, value, data) do
-    if Enum.any?(module.__codec__().attrs, &(elem(&1, 1) == key)) do
-      data = Map.replace!(data, key, value)
-      # Encoding is what knows the types' ranges.
-      module.encode(struct(module, [{key, value}]))
-      {:ok, data}
-    else
-      :error
-    end
-  rescue
-    _ in [ArgumentError, FunctionClauseError, KeyError] -> :error
   end
 end

@@ -9,7 +9,7 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
   @rtm_dellink 17
   @rtm_setlink 19
 
-  @spec names(atom(), [term()]) :: [Link.ref()]
+  @spec names(atom(), [term()]) :: [Link.ref() | {:kind, Link.ref()}]
   def names(:create, [_name, _kind, opts]), do: links(opts)
 
   def names(verb, [_, _, parent | _])
@@ -18,9 +18,17 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
   def names(verb, [_, parent | _])
       when verb in [:create_macvlan, :create_ipvlan, :create_vlan], do: [parent]
 
-  def names(:set, [_ref, opts]), do: links(opts)
+  # The kind's own options are of the kind that the link has.
+  def names(:set, [ref, opts]) do
+    if own?(opts), do: [{:kind, ref} | links(opts)], else: links(opts)
+  end
+
   def names(:set_master, [_ref, master]) when master != nil, do: [master]
   def names(_verb, _args), do: []
+
+  defp own?([{key, _value} | opts]), do: key == :link or Options.own?(key) or own?(opts)
+  defp own?([_ | opts]), do: own?(opts)
+  defp own?(_end), do: false
 
   defp links([{key, ref} | opts]) when key in [:link, :master] and is_binary(ref),
     do: [ref | links(opts)]
@@ -35,11 +43,16 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
     with {:ok, name} <- Options.new_name(name),
          {:ok, kind} <- Options.kind(kind),
          {:ok, link, own} <- Options.set(opts, %Link{name: name}, index),
+         {link, own} = if(kind == "vxlan", do: parent(link, own), else: {link, own}),
          {:ok, data} <- LinkInfo.data(kind, own) do
       link = %{link | linkinfo: %LinkInfo{kind: kind, info_data: data}}
 
       explain =
-        Call.no_such("parent interface", link.link, &Refusal.taken(&1, name, link.linkinfo))
+        Call.no_such(
+          "parent interface",
+          link.link || opts[:link],
+          &Refusal.taken(&1, name, link.linkinfo)
+        )
 
       Call.op(@rtm_newlink, Call.create(), link, explain)
     end
@@ -70,12 +83,8 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
   def op(:set, [ref, opts], index) do
     with {:ok, request} <- Options.identify(ref),
          :ok <- Options.no_index(opts),
-         {:ok, request, []} <- Options.set(opts, request, index) do
-      Call.op(@rtm_setlink, 0, request, Call.no_such("interface", ref))
-    else
-      {:ok, _request, [option | _]} -> {:error, {:bad_option, option}}
-      error -> error
-    end
+         {:ok, request, own} <- Options.set(opts, request, index),
+         do: set(ref, request, own, index)
   end
 
   def op(:set_up, [ref], index), do: op(:set, [ref, [up: true]], index)
@@ -86,4 +95,27 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
 
   def op(verb, args, _index),
     do: raise(ArgumentError, "no change for a batch: #{inspect({Link, verb, args})}")
+
+  defp set(ref, %{link: nil} = request, [], _index),
+    do: Call.op(@rtm_setlink, 0, request, Call.no_such("interface", ref))
+
+  # RTM_SETLINK passes over a kind's options; RTM_NEWLINK without NLM_F_CREATE changes them. It passes over a link's
+  # parent, which only a kind can change.
+  defp set(ref, request, own, index) do
+    {request, own} = parent(request, own)
+
+    with nil <- LinkInfo.unknown(own),
+         {:ok, info} <- index.({:kind, ref}),
+         {:ok, info} <- if(info == :any, do: {:ok, nil}, else: LinkInfo.change(info, own)) do
+      explain = Call.no_such("interface", ref, &Refusal.unchangeable(&1, ref, own))
+      Call.op(@rtm_newlink, 0, %{request | linkinfo: info}, explain)
+    else
+      {key, _value} = option when key != :error -> {:error, {:bad_option, option}}
+      {:error, _} = error -> error
+    end
+  end
+
+  # A VXLAN has its parent in an attribute of its own.
+  defp parent(%{link: nil} = request, own), do: {request, own}
+  defp parent(%{link: index} = request, own), do: {%{request | link: nil}, [{:link, index} | own]}
 end

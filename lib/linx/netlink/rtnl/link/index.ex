@@ -6,8 +6,12 @@ defmodule Linx.Netlink.Rtnl.Link.Index do
   alias Linx.Netlink.Rtnl.{Call, Link}
   alias Linx.Netlink.Rtnl.Link.Options
 
-  @typedoc "Names, looked up already, to numbers."
-  @type index :: (Link.ref() -> {:ok, pos_integer()} | {:error, term()})
+  @typedoc """
+  Names, looked up already, to numbers; and `{:kind, ref}` to the `Linx.Netlink.Rtnl.LinkInfo` of that link, which is
+  `:any` while nothing has been looked up.
+  """
+  @type index :: (Link.ref() | {:kind, Link.ref()} ->
+                    {:ok, pos_integer() | struct() | nil | :any} | {:error, term()})
 
   @rtm_getlink 18
 
@@ -26,13 +30,14 @@ defmodule Linx.Netlink.Rtnl.Link.Index do
   end
 
   # All of `refs` in one exchange, as a function.
-  @spec all(Socket.t(), [Link.ref()], String.t()) :: {:ok, index()} | {:error, Error.t()}
+  @spec all(Socket.t(), [Link.ref() | {:kind, Link.ref()}], String.t()) ::
+          {:ok, index()} | {:error, Error.t()}
   def all(socket, refs, what \\ "interface")
   def all(_socket, [], _what), do: {:ok, &numbered/1}
 
   def all(socket, refs, what) do
     known =
-      for ref <- Enum.uniq(refs), not is_integer(ref), do: {ref, Options.identify(ref)}
+      for ref <- Enum.uniq(refs), not is_integer(ref), do: {ref, identify(ref)}
 
     requests =
       for {_, {:ok, request}} <- known,
@@ -51,14 +56,20 @@ defmodule Linx.Netlink.Rtnl.Link.Index do
     end
   end
 
+  defp identify({:kind, ref}), do: Options.identify(ref)
+  defp identify(ref), do: Options.identify(ref)
+
   defp numbered(index) when is_integer(index) and index > 0, do: {:ok, index}
   defp numbered(ref), do: {:error, {:invalid_name, ref}}
 
+  defp found({:kind, _ref}, {:ok, body}, _what), do: {:ok, Link.decode(body).linkinfo}
   defp found(_ref, {:ok, body}, _what), do: {:ok, Link.decode(body).index}
+  defp found({:kind, ref}, error, what), do: found(ref, error, what)
   defp found(ref, {:error, error}, what), do: {:error, Call.no_such(what, ref).(error)}
 
   # A change that names links by the way. All else in it is checked before the kernel is asked for them.
-  @spec named(Socket.t(), [Link.ref()], (index() -> Call.op()), String.t()) :: Call.op()
+  @spec named(Socket.t(), [Link.ref() | {:kind, Link.ref()}], (index() -> Call.op()), String.t()) ::
+          Call.op()
   def named(socket, refs, build, what \\ "interface") do
     if Enum.all?(refs, &is_integer/1) do
       build.(&numbered/1)
@@ -69,5 +80,6 @@ defmodule Linx.Netlink.Rtnl.Link.Index do
     end
   end
 
+  defp name({:kind, ref}), do: with({:ok, _} <- Options.identify(ref), do: {:ok, :any})
   defp name(ref), do: with({:ok, _} <- Options.identify(ref), do: {:ok, 1})
 end

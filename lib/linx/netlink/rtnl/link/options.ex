@@ -8,6 +8,7 @@ defmodule Linx.Netlink.Rtnl.Link.Options do
   alias Linx.Netlink.Rtnl.Link
 
   @iff_up 1
+  @general [:link, :master, :mtu, :address, :txqlen, :group, :index, :alias, :netns, :up]
 
   # `{:ok, link, own}` with the options that are not for links in general. `index` turns a link's name into `{:ok, index}`.
   @spec set(term(), struct(), (term() -> {:ok, pos_integer()} | {:error, term()})) ::
@@ -64,6 +65,10 @@ defmodule Linx.Netlink.Rtnl.Link.Options do
 
   defp option({key, _value}, _link, _index) when is_atom(key), do: :own
   defp option(option, _link, _index), do: {:error, {:bad_option, option}}
+
+  # Whether it is an option of kinds, not of links in general.
+  @spec own?(term()) :: boolean()
+  def own?(key), do: is_atom(key) and key not in @general
 
   # A link that is there has its index: beside a name it would say which link is to get that name.
   @spec no_index(term()) :: :ok | {:error, term()}

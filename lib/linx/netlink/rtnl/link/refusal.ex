@@ -26,4 +26,11 @@ defmodule Linx.Netlink.Rtnl.Link.Refusal do
   @spec no_process(atom(), pos_integer()) :: String.t() | nil
   def no_process(:esrch, pid), do: "no such process #{pid}"
   def no_process(_errno, _pid), do: nil
+
+  # The kernel's driver has no changelink, or not for this option.
+  @spec unchangeable(atom(), Link.ref(), keyword()) :: String.t() | nil
+  def unchangeable(:eopnotsupp, ref, own),
+    do: "#{inspect(Keyword.keys(own))} of #{inspect(ref)} cannot be changed"
+
+  def unchangeable(_errno, _ref, _own), do: nil
 end
