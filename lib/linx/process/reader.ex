@@ -9,6 +9,9 @@ defmodule Linx.Process.Reader do
 
   # A piece of input, and how long a session that is told to end may take until its process is ended instead.
   @piece 256 * 1024
+  # As of stop/2. With no grace SIGKILL follows at once.
+  @sigterm 15
+
   @end_timeout 5_000
 
   # Output that one answer of `next` carries at most, and one message more.
@@ -218,7 +221,7 @@ defmodule Linx.Process.Reader do
   # The first limit that is passed decides.
   defp fail(%{ending: nil} = state, stage, errno, detail) do
     # Without waiting: the session goes on to send its output here. Nobody takes the answer.
-    _ = :gen_server.send_request(state.session, {:stop, 0})
+    _ = :gen_server.send_request(state.session, {:stop, 0, @sigterm})
     Process.send_after(self(), {__MODULE__, :end_timeout}, @end_timeout)
     code = Linx.Errno.code(errno)
     %{state | ending: %Error{stage: stage, errno: errno, code: code, detail: detail}}

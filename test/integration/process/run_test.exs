@@ -13,6 +13,16 @@ defmodule Linx.Process.RunTest do
   defp mailbox, do: Process.info(self(), :messages)
 
   describe "run" do
+    test "ends a session past a limit by a request that the session knows" do
+      log =
+        ExUnit.CaptureLog.capture_log(fn ->
+          assert {:error, %Error{stage: :timeout}} = sh("sleep 10", timeout: 50)
+          assert {:error, %Error{stage: :max_output}} = sh("yes", max_output: 10)
+        end)
+
+      refute log =~ "FunctionClauseError"
+    end
+
     test "collects what System.cmd collects, over random sizes and ends" do
       for _ <- 1..40 do
         {out, err, code} =
