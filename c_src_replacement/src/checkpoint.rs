@@ -146,6 +146,8 @@ pub enum ChildMessage {
     Parked(Option<i32>),
     /// From a reaper: the pidfd of the workload.
     Workload(OwnedFd),
+    /// The master of a terminal of the target's devpts.
+    Pty(OwnedFd),
     /// No message of a child's: somebody else has its socket.
     Unknown,
     Nothing,
@@ -155,6 +157,7 @@ pub enum ChildMessage {
 
 const PARKED: u8 = 1;
 const WORKLOAD: u8 = 2;
+const PTY: u8 = 3;
 
 /// The next message, without waiting.
 pub fn recv_child_message(socket: BorrowedFd<'_>) -> ChildMessage {
@@ -181,6 +184,7 @@ pub fn recv_child_message(socket: BorrowedFd<'_>) -> ChildMessage {
     match (bytes, byte, descriptor) {
         (1, [PARKED], _) => ChildMessage::Parked(sender),
         (1, [WORKLOAD], Some(pidfd)) => ChildMessage::Workload(pidfd),
+        (1, [PTY], Some(master)) => ChildMessage::Pty(master),
         (0, ..) => ChildMessage::Closed,
         _ => ChildMessage::Unknown,
     }
@@ -193,11 +197,25 @@ pub fn say_parked(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 
 /// Reaper: hands over the workload's pidfd.
 pub fn send_workload(socket: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
+    send_descriptor(socket, WORKLOAD, pidfd)
+}
+
+/// Child: hands over the master of a terminal.
+pub fn send_pty(socket: &OwnedFd, master: &OwnedFd) -> Result<(), Errno> {
+    send_descriptor(socket.as_fd(), PTY, master.as_fd())
+}
+
+fn send_descriptor(
+    socket: BorrowedFd<'_>,
+    message: u8,
+    descriptor: BorrowedFd<'_>,
+) -> Result<(), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let pidfds = [pidfd];
-    ancillary.push(SendAncillaryMessage::ScmRights(&pidfds));
-    let parts = &[IoSlice::new(&[WORKLOAD])];
+    let descriptors = [descriptor];
+    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    let bytes = [message];
+    let parts = &[IoSlice::new(&bytes)];
     sendmsg(socket, parts, &mut ancillary, SendFlags::NOSIGNAL).map(drop)
 }
 

@@ -26,6 +26,7 @@ use crate::request::Options;
 use crate::seccomp::Filters;
 use crate::signals;
 use crate::stage::{Fault, Stage};
+use crate::target_pty;
 
 /// What a process looks like when its user has no id in its user namespace (`kernel.overflowuid`'s default).
 const OVERFLOW_ID: u32 = 65534;
@@ -39,6 +40,15 @@ pub struct Plan<'a> {
     /// Until its exec nobody without privileges traces it: the VM reaches it in /proc all the same, or it is a visitor,
     /// which nobody has to reach.
     pub hidden: bool,
+    /// With a terminal, and with a mount namespace of others to be in: the device of the VM's devpts.
+    pub vm_devpts: Option<u64>,
+}
+
+impl Plan<'_> {
+    /// Whether this process has no id in the user namespace that it owns or joined.
+    pub fn is_unmapped(&self) -> Result<bool, Errno> {
+        Ok(self.user_namespace && own_id(process::getuid().as_raw())? == OVERFLOW_ID)
+    }
 }
 
 /// What the parked child was told to do to itself.
@@ -106,12 +116,16 @@ fn prepare(plan: &Plan<'_>, socket: &OwnedFd, devnull: &OwnedFd) -> Result<(), F
     if let Some(name) = &plan.options.hostname {
         rustix::system::sethostname(name).map_err(Stage::Hostname.errno())?;
     }
-    signals::undo().map_err(Stage::Signals.errno())
+    signals::undo().map_err(Stage::Signals.errno())?;
+    match plan.vm_devpts {
+        Some(vm) => target_pty::offer(plan, vm, socket),
+        None => Ok(()),
+    }
 }
 
 /// Until exec nobody without privileges in the VM's own user namespace may trace this process or look through its
 /// descriptors and memory (CVE-2016-9962).
-fn hide() -> Result<(), Fault> {
+pub fn hide() -> Result<(), Fault> {
     process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stage::Dumpable.errno())
 }
 

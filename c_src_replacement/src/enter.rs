@@ -107,8 +107,8 @@ impl Target {
         Ok(Self { source, mask })
     }
 
-    pub fn joins_user(&self) -> bool {
-        self.mask & Kind::User.flag() != 0
+    pub fn joins(&self, kind: Kind) -> bool {
+        self.mask & kind.flag() != 0
     }
 }
 

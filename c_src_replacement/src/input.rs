@@ -22,6 +22,10 @@ impl InputQueue {
         }
     }
 
+    pub fn set_target(&mut self, target: OwnedFd) {
+        self.target = Some(target);
+    }
+
     pub fn push(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
     }

@@ -38,6 +38,7 @@ pub mod signals;
 pub mod stage;
 pub mod start;
 pub mod stdio;
+mod target_pty;
 pub mod tree;
 pub mod wait;
 

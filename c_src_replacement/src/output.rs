@@ -77,6 +77,12 @@ impl Outputs {
         }
     }
 
+    /// Another terminal in the place of the one there is.
+    pub fn set_pty(&mut self, fd: OwnedFd) {
+        self.sources.retain(|source| source.stream != Stream::Pty);
+        self.sources.push(Source::new(Stream::Pty, fd));
+    }
+
     pub fn grant(&mut self, bytes: u64) {
         self.credit = self.credit.saturating_add(bytes);
     }

@@ -3,9 +3,11 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{
-    LocalModes, OptionalActions, OutputModes, Winsize, tcgetattr, tcsetattr, tcsetwinsize,
+    LocalModes, OptionalActions, OutputModes, Winsize, tcgetattr, tcgetwinsize, tcsetattr,
+    tcsetwinsize,
 };
 
 use crate::request::PtyOptions;
@@ -33,6 +35,16 @@ pub fn open(options: PtyOptions) -> Result<(OwnedFd, OwnedFd), Fault> {
         set_size(&master, size);
     }
     Ok((master, slave))
+}
+
+/// The workload's end of `master`, which becomes what `old` is: its modes and its size.
+pub fn succeed(master: &OwnedFd, old: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let slave = ioctl_tiocgptpeer(master, flags)?;
+    nonblocking(master)?;
+    tcsetattr(&slave, OptionalActions::Now, &tcgetattr(old)?)?;
+    tcsetwinsize(master, tcgetwinsize(old)?)?;
+    Ok(slave)
 }
 
 /// TIOCSWINSZ: the foreground group gets SIGWINCH if the size is new.

@@ -118,6 +118,8 @@ pub struct Session {
     cgroup: Option<OwnedFd>,
     /// It entered namespaces of somebody else's.
     is_visitor: bool,
+    /// Its child may offer a terminal on its way to the checkpoint.
+    awaits_pty: bool,
     /// Until when what the workload leaves behind may end by itself.
     grace: Option<Instant>,
     /// How long the workload may take to end by itself when the VM is gone.
@@ -170,6 +172,7 @@ impl Session {
             pty: ours.pty,
             cgroup: started.cgroup,
             is_visitor: started.is_visitor,
+            awaits_pty: started.awaits_pty,
             grace: None,
             orphan_grace: started.orphan_grace,
             deadline: None,
@@ -414,10 +417,10 @@ impl Session {
         }
     }
 
-    /// Without a wait for the checkpoint, unless something is set on the child there: it finds the word to go when it
-    /// gets there.
+    /// Without a wait for the checkpoint, unless something is set on the child there, or it may offer a terminal: it finds
+    /// the word to go when it gets there.
     pub fn auto_proceed(&mut self) {
-        if self.schedule.is_empty() {
+        if self.schedule.is_empty() && !self.awaits_pty {
             self.proceed();
         } else {
             self.auto_proceed = true;
@@ -504,7 +507,13 @@ impl Session {
                 self.workload.pidfd = Some(pidfd);
                 self.parked();
             }
-            ChildMessage::Workload(_) | ChildMessage::Unknown => {
+            ChildMessage::Pty(master) if self.awaits_pty && !self.was_parked => {
+                self.awaits_pty = false;
+                if let Err(fault) = self.take_pty(master) {
+                    self.condemn(fault);
+                }
+            }
+            ChildMessage::Workload(_) | ChildMessage::Pty(_) | ChildMessage::Unknown => {
                 self.condemn(Stage::ReadyFrame.fault(libc::EPROTO));
             }
             ChildMessage::Parked(_) if self.was_parked => {
@@ -522,6 +531,24 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Takes a terminal of the target's devpts in the place of the VM's, as that one was set up meanwhile.
+    fn take_pty(&mut self, master: OwnedFd) -> Result<(), Fault> {
+        let (Some(old), Some(plumbing)) = (&self.pty, &mut self.plumbing) else {
+            return Err(Stage::Ptsetup.fault(libc::EINVAL));
+        };
+        let slave = pty::succeed(&master, old).map_err(Stage::Ptsetup.errno())?;
+        plumbing.set_pty(slave)?;
+        let again = |master: &OwnedFd| {
+            let again = master.try_clone();
+            again
+                .map_err(|error| Stage::PtsOpen.fault(error.raw_os_error().unwrap_or(libc::EMFILE)))
+        };
+        self.outputs.set_pty(again(&master)?);
+        self.input.set_target(again(&master)?);
+        self.pty = Some(master);
+        Ok(())
     }
 
     /// The child is parked, and with a reaper its descriptor is here.

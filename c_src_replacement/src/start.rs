@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use linx_sys::ns::Kind;
 use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::io::{Errno, read};
 use rustix::process::{DumpableBehavior, Gid, getgroups, set_dumpable_behavior};
@@ -35,6 +36,8 @@ pub struct Started {
     pub devnull: OwnedFd,
     pub init: bool,
     pub is_visitor: bool,
+    /// The child may have a terminal of its own to offer.
+    pub awaits_pty: bool,
     pub orphan_grace: Option<Duration>,
     pub auto_proceed: bool,
     pub credit: u64,
@@ -92,8 +95,17 @@ pub fn start(
         checkpoint::ask_for_senders(&socket).map_err(Stage::Pipe2.errno())?;
     }
     let user_namespace = passage.new & libc::CLONE_NEWUSER as u32 != 0
-        || passage.target.as_ref().is_some_and(Target::joins_user);
+        || passage
+            .target
+            .as_ref()
+            .is_some_and(|target| target.joins(Kind::User));
     let is_visitor = passage.target.is_some();
+    let joins_mounts = |target: &Target| target.joins(Kind::Mnt);
+    let vm_devpts = match passage.target.as_ref().is_some_and(joins_mounts) {
+        true => plumbing.devpts()?,
+        false => None,
+    };
+    let awaits_pty = vm_devpts.is_some();
     let orphan_grace = options.orphan_grace.map(Duration::from_millis);
     let auto_proceed = options.auto_proceed;
     let credit = options.credit;
@@ -102,6 +114,7 @@ pub fn start(
         options,
         user_namespace,
         hidden: is_visitor || capability::sees_hidden_processes(),
+        vm_devpts,
     };
     let groups = if user_namespace {
         give_up_groups()?
@@ -137,6 +150,7 @@ pub fn start(
                 devnull,
                 init,
                 is_visitor,
+                awaits_pty,
                 orphan_grace,
                 auto_proceed,
                 credit,

@@ -57,12 +57,7 @@ impl Plumbing {
             Stdio::Pty(options) => {
                 let (master, slave) = pty::open(*options)?;
                 give_to(&slave, owner);
-                let again = |fd: &OwnedFd| fd.try_clone().map_err(fault(Stage::PtsOpen));
-                let sources = [
-                    Source::Ready(again(&slave)?),
-                    Source::Ready(again(&slave)?),
-                    Source::Ready(slave),
-                ];
+                let sources = three_times(slave)?;
                 let ours = OurEnds {
                     pty: Some(master),
                     ..OurEnds::default()
@@ -76,6 +71,23 @@ impl Plumbing {
                 ))
             }
             Stdio::Each(directions) => Self::each(directions, owner),
+        }
+    }
+
+    /// Another terminal in the place of this one.
+    pub fn set_pty(&mut self, slave: OwnedFd) -> Result<(), Fault> {
+        self.sources = three_times(slave)?;
+        Ok(())
+    }
+
+    /// The device of the file system of the workload's terminal.
+    pub fn devpts(&self) -> Result<Option<u64>, Fault> {
+        match &self.sources[0] {
+            Source::Ready(slave) if self.is_pty => {
+                let found = fstat(slave).map_err(Stage::PtsOpen.errno())?;
+                Ok(Some(found.st_dev))
+            }
+            _ => Ok(None),
         }
     }
 
@@ -152,6 +164,15 @@ impl Plumbing {
         let [stdin, stdout, stderr] = &self.sources;
         Some([stdin.opened()?, stdout.opened()?, stderr.opened()?])
     }
+}
+
+fn three_times(slave: OwnedFd) -> Result<[Source; 3], Fault> {
+    let again = |fd: &OwnedFd| fd.try_clone().map_err(fault(Stage::PtsOpen));
+    Ok([
+        Source::Ready(again(&slave)?),
+        Source::Ready(again(&slave)?),
+        Source::Ready(slave),
+    ])
 }
 
 impl Source {

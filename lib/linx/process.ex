@@ -205,7 +205,10 @@ defmodule Linx.Process do
   listener is behind, keeps the workload waiting for it, before its exec, and the session's verbs not. Output is read only as fast as the owner takes it:
   an owner that stops reading stops the workload, not the VM, and `wait/1` then waits for ever. How long the owner's mailbox
   is for other reasons costs the session nothing; while it holds more than 16 messages, output comes in small steps until the session
-  has seen that it is read. The terminal is one of the VM's devpts, which a container with another one has no name for.
+  has seen that it is read. With `enter/2` into, or a `:join` of, a
+  mount namespace that has a devpts of its own at `/dev/pts`, the terminal is one of that devpts and has a name there; one that
+  cannot be opened is an error of the stage `:posix_openpt` (ENOSPC: its `max=` is reached). Everywhere else it is one of the
+  VM's devpts, which a container with another one has no name for. A devpts that is mounted at the checkpoint comes too late.
 
       iex> {:ok, session} = Linx.Process.spawn(argv: ["/bin/true"], auto_proceed: true)
       iex> Linx.Process.wait(session)

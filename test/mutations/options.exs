@@ -93,5 +93,37 @@ agent = ["cargo", "test", "-p", "linx_process", "--lib", "descriptors"]
     replace: ".or(options.join);",
     with: ".or(options.join.map(|(pid, _)| (pid, libc::CLONE_NEWUTS as u32)));",
     run: schedule
+  },
+  %{
+    name: "pty-of-target",
+    promise: "A visitor's terminal has a name in the target.",
+    file: "c_src_replacement/src/target_pty.rs",
+    replace: "Ok((found.f_type == DEVPTS && device != vm).then_some(directory))",
+    with: "Ok((found.f_type == DEVPTS && device != vm && vm == 0).then_some(directory))",
+    run: ["mix", "test", "test/integration/process/target_pty_test.exs"]
+  },
+  %{
+    name: "pty-proven",
+    promise: "What is no devpts is not opened for a terminal.",
+    file: "c_src_replacement/src/target_pty.rs",
+    replace: "(found.f_type == DEVPTS && device != vm)",
+    with: "(found.f_type != 0 && device != vm)",
+    run: ["mix", "test", "test/integration/process/target_pty_test.exs"]
+  },
+  %{
+    name: "pty-covered",
+    promise: "What is mounted over the ptmx of a devpts is not opened.",
+    file: "c_src_replacement/src/target_pty.rs",
+    replace: "        | ResolveFlags::NO_XDEV\n",
+    with: "",
+    run: ["mix", "test", "test/integration/process/target_pty_test.exs"]
+  },
+  %{
+    name: "pty-owner",
+    promise: "A visitor's terminal is its own by the ids of the target's user namespace.",
+    file: "c_src_replacement/src/target_pty.rs",
+    replace: "        set_file_ids();\n",
+    with: "        let _ = set_file_ids;\n",
+    run: ["mix", "test", "test/integration/process/target_pty_test.exs"]
   }
 ]

@@ -161,7 +161,7 @@ defmodule Linx.Integration.Process.EnvironmentsTest do
 
   # Seen failing with the image named by the VM's own number: stage open_port; and with the tree looked for by number.
   test "in a pid namespace with an outer /proc sessions work" do
-    works(Vm.eval(Foreign.outer_proc(), core()))
+    works(Vm.eval(Foreign.outer_proc(), core([:user, :uts])))
   end
 
   # Seen failing with an agent that takes process 1 as its parent for the death of its VM.
@@ -189,9 +189,12 @@ defmodule Linx.Integration.Process.EnvironmentsTest do
   end
 
   # Seen failing with a memfd made without MFD_EXEC, and for 2 without the read-only mount in its place.
-  for number <- [1, 2] do
+  for {number, protection} <- [{1, :sealed}, {2, :read_only}] do
     test "with vm.memfd_noexec #{number} sessions work" do
-      works(Vm.eval(noexec(unquote(number)), core()))
+      code = quote(do: {unquote(core()), Linx.Process.Image.protection()})
+      {seen, protection} = Vm.eval(noexec(unquote(number)), code)
+      works(seen)
+      assert protection == {:ok, unquote(protection)}
     end
   end
 
