@@ -444,9 +444,13 @@ defmodule Linx.Process do
 
   def tee(_session, listener), do: {:error, {:bad_listener, listener}}
 
-  @doc "Sends `listener` nothing more of the session. `:ok` also for one that gets nothing."
-  @spec untee(t(), pid()) :: :ok | {:error, :no_process}
+  @doc """
+  Sends `listener` nothing more of the session. `:ok` also for one that gets nothing; `{:error, {:bad_listener, term}}` for
+  what is no pid.
+  """
+  @spec untee(t(), pid()) :: :ok | {:error, :no_process | {:bad_listener, term()}}
   def untee(session, listener) when is_pid(listener), do: call(session, {:untee, listener})
+  def untee(_session, listener), do: {:error, {:bad_listener, listener}}
 
   @doc """
   A supervisor's child specification that runs `spawn/1`.
@@ -510,7 +514,7 @@ defmodule Linx.Process do
 
   Signals before `:running` are kept and sent then, in order. After the end `{:error, :no_process}`. A refusal is an
   error of the stage `:signal`: `:eperm` for a workload that became another user, and `:etimedout` after 5 seconds for an
-  agent that somebody stopped. `{:bad_signal, signal}` and `{:bad_option, opts}` are wrong arguments. `:ok` does not say that the signal did anything: pid 1 of a pid namespace ignores those
+  agent that somebody stopped. `{:bad_signal, signal}` and `{:bad_option, {key, value}}` name a wrong argument. `:ok` does not say that the signal did anything: pid 1 of a pid namespace ignores those
   that it has no handler for (see `:init` of `spawn/1`), SIGKILL and SIGSTOP excepted.
 
   Sources: pidfd_send_signal(2), kill(2), signal(7).
@@ -524,15 +528,28 @@ defmodule Linx.Process do
     end
   end
 
-  defp recipient([]), do: {:ok, :workload}
-  defp recipient(to: to) when to in [:workload, :group, :tree], do: {:ok, to}
-  defp recipient(opts), do: {:error, {:bad_option, opts}}
+  defp recipient(opts) do
+    with {:ok, to} <- single(opts, :to, :workload) do
+      if to in [:workload, :group, :tree], do: {:ok, to}, else: {:error, {:bad_option, {:to, to}}}
+    end
+  end
+
+  # The value of the one option that a verb has.
+  defp single(opts, name, default) do
+    with true <- Keyword.keyword?(opts) || {:error, {:bad_options, opts}},
+         nil <- Enum.find(opts, fn {key, _value} -> key != name end) do
+      {:ok, Keyword.get(opts, name, default)}
+    else
+      {:error, _reason} = error -> error
+      other -> {:error, {:bad_option, other}}
+    end
+  end
 
   @doc """
   Ends the workload and all that it started: SIGTERM to each, with SIGCONT should it be stopped, and SIGKILL for whoever
   is left after `grace` milliseconds.
 
-  Option: `signal:` in place of SIGTERM, a number or a name such as `:hup`.
+  Option: `signal:` in place of SIGTERM, a number or a name such as `:hup`. A `grace` that is no time raises `ArgumentError`.
 
   A parked session is aborted, and so is one whose child does not reach its checkpoint; one that was told to go and has
   not executed its workload yet is killed, which is `{:ok, {:signaled, 9}}` too. Answers like `wait/1`, once it is over.
@@ -541,15 +558,23 @@ defmodule Linx.Process do
   """
   @spec stop(t(), timeout(), signal: pos_integer() | atom()) ::
           {:ok, outcome()}
-          | {:error, Error.t() | :no_process | {:bad_signal | :bad_option, term()}}
-  def stop(session, grace \\ 5_000, opts \\ [])
-      when grace == :infinity or grace in 0..0xFFFFFFFF do
-    with {:ok, signal} <- stop_signal(opts), do: call(session, {:stop, grace, signal})
+          | {:error, Error.t() | :no_process | {:bad_signal | :bad_option | :bad_options, term()}}
+  def stop(session, grace \\ 5_000, opts \\ []) do
+    check_timeout!(:grace, grace)
+
+    with {:ok, signal} <- single(opts, :signal, :term),
+         {:ok, number} <- Signals.number(signal),
+         do: call(session, {:stop, grace, number})
   end
 
-  defp stop_signal([]), do: Signals.number(:term)
-  defp stop_signal(signal: signal), do: Signals.number(signal)
-  defp stop_signal(opts), do: {:error, {:bad_option, opts}}
+  # What a timer takes.
+  defp check_timeout!(_name, :infinity), do: :ok
+  defp check_timeout!(_name, time) when is_integer(time) and time in 0..0xFFFFFFFF, do: :ok
+
+  defp check_timeout!(name, time) do
+    raise ArgumentError,
+          "#{name} is milliseconds, 0 to 4294967295, or :infinity, not #{inspect(time, limit: 20)}"
+  end
 
   @doc """
   Waits for the end.
@@ -565,9 +590,10 @@ defmodule Linx.Process do
   above some hundred kilobytes it stands still until then, and so does whoever waits before reading. `run/1` does both.
   """
   @spec wait(t(), timeout()) :: {:ok, outcome()} | {:error, term()}
-  def wait(session, timeout \\ :infinity)
-      when timeout == :infinity or timeout in 0..0xFFFFFFFF,
-      do: call(session, {:wait, timeout})
+  def wait(session, timeout \\ :infinity) do
+    check_timeout!(:timeout, timeout)
+    call(session, {:wait, timeout})
+  end
 
   @doc "The session's state as a `Linx.Process.Info`, at any time."
   @spec info(t()) :: {:ok, Info.t()} | {:error, term()}
@@ -585,13 +611,16 @@ defmodule Linx.Process do
   Makes `new_owner` the one that gets the events from now on.
 
   Nothing is lost or sent twice in between: what was sent before went to the old owner, what comes after goes to the
-  new one. An end that has passed is not repeated; `info/1` has it. A registered name will do for a pid.
+  new one. An end that has passed is not repeated; `info/1` has it. A registered name will do for a pid;
+  `{:error, {:bad_owner, term}}` for anything else.
   """
-  @spec set_owner(t(), pid() | atom()) :: :ok | {:error, :no_process}
+  @spec set_owner(t(), pid() | atom()) :: :ok | {:error, :no_process | {:bad_owner, term()}}
   def set_owner(session, new_owner)
       when is_pid(new_owner) or
              (is_atom(new_owner) and new_owner != nil and not is_boolean(new_owner)),
       do: call(session, {:set_owner, new_owner})
+
+  def set_owner(_session, owner), do: {:error, {:bad_owner, owner}}
 
   # For Linx.Tty: the session's events go to `to` until it is taken back or `to` ends. Gives the owner, and the output of
   # the terminal that the owner may not have read, newest first. `:busy` when it is lent already.

@@ -116,7 +116,7 @@ run = ["mix", "test", "test/integration/process/refused_test.exs"]
     replace: "Err(errno) if implied => Err(Stage::Setgroups.errno()(errno)),",
     with:
       "Err(errno) if implied && errno == Errno::NOENT => Err(Stage::Setgroups.errno()(errno)),",
-    run: ["mix", "test", "test/integration/process/identity_test.exs"]
+    run: run
   },
   %{
     name: "signalfd4",

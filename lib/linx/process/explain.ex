@@ -6,6 +6,7 @@ defmodule Linx.Process.Explain do
   import Bitwise
 
   alias Linx.Process.{Error, Options, Subject}
+  alias Linx.Process.Explain.Stages
 
   @new_user 0x10000000
   @new_mount 0x00020000
@@ -13,7 +14,15 @@ defmodule Linx.Process.Explain do
   @doc "`error` with the detail that `subject` gives it."
   @spec explain(Error.t(), Subject.t() | nil) :: Error.t()
   def explain(error, nil), do: error
-  def explain(error, subject), do: %{error | detail: detail(error.stage, error.errno, subject)}
+
+  def explain(error, subject) do
+    detail = detail(error.stage, error.errno, subject) || otherwise(error, subject)
+    %{error | detail: detail}
+  end
+
+  # execve's ENOENT is explained above, or by the caller's own argv.
+  defp otherwise(%{stage: :execve}, _subject), do: nil
+  defp otherwise(%{stage: stage, errno: errno}, subject), do: Stages.text(stage, errno, subject)
 
   @doc "As `explain/2`, and a file that is not there is named too."
   @spec name(Error.t(), Subject.t()) :: Error.t()
@@ -82,24 +91,27 @@ defmodule Linx.Process.Explain do
     "needs CAP_SETGID in the workload's user namespace, whose gid_map is written and whose setgroups is allow"
   end
 
-  defp detail(:setgid, :eperm, %{gid: gid}),
+  defp detail(:setgid, :eperm, %{gid: gid}) when gid != nil,
     do: "gid #{gid}: needs CAP_SETGID in the workload's user namespace"
 
-  defp detail(:setgid, :einval, %{gid: gid}),
+  defp detail(:setgid, :einval, %{gid: gid}) when gid != nil,
     do: "gid #{gid} is not mapped in the workload's user namespace"
 
-  defp detail(:setuid, :eperm, %{uid: uid}),
+  defp detail(:setuid, :eperm, %{uid: uid}) when uid != nil,
     do: "uid #{uid}: needs CAP_SETUID in the workload's user namespace"
 
-  defp detail(:setuid, :einval, %{uid: uid}),
+  defp detail(:setuid, :einval, %{uid: uid}) when uid != nil,
     do: "uid #{uid} is not mapped in the workload's user namespace"
 
-  defp detail(:setuid, :eagain, %{uid: uid}), do: "uid #{uid} has RLIMIT_NPROC processes already"
+  defp detail(:setuid, :eagain, %{uid: uid}) when uid != nil,
+    do: "uid #{uid} has RLIMIT_NPROC processes already"
 
-  defp detail(:rlimit, :eperm, _subject) do
-    "a hard limit above the VM's needs CAP_SYS_RESOURCE in the initial user namespace; " <>
-      "nofile goes to fs.nr_open at most"
+  defp detail(:rlimit, :eperm, subject) do
+    if(subject.rlimits == [], do: "", else: limits(subject) <> ": ") <>
+      "a hard limit above the VM's needs CAP_SYS_RESOURCE in the initial user namespace; nofile goes to fs.nr_open at most"
   end
+
+  defp detail(:rlimit, _errno, %{rlimits: [_ | _]} = subject), do: limits(subject)
 
   defp detail(:seccomp_install, :eacces, _subject),
     do: "without no_new_privs a filter needs CAP_SYS_ADMIN in the workload's user namespace"
@@ -121,8 +133,10 @@ defmodule Linx.Process.Explain do
   defp detail(:scheduler, :ebusy, _subject),
     do: "the deadline tasks of these CPUs would need more time than there is"
 
-  defp detail(:cpus, :einval, _subject),
-    do: "a CPU that the machine, or the cpuset of the cgroup, has not got"
+  defp detail(:cpus, :einval, %{cpus: [_ | _] = cpus}),
+    do: "of CPU #{ranges(cpus)}: one that the machine, or the cpuset of the cgroup, has not got"
+
+  defp detail(:cpus, _errno, %{cpus: [_ | _] = cpus}), do: "CPU #{ranges(cpus)}"
 
   defp detail(:oom_score_adj, :eacces, _subject),
     do: "a value below the VM's needs CAP_SYS_RESOURCE; or /proc hides the workload"
@@ -153,6 +167,47 @@ defmodule Linx.Process.Explain do
   end
 
   defp namespace(_stage, _errno, _subject), do: nil
+
+  # -- numbers of the request ------------------------------------------------------------------------------------------
+
+  defp limits(%{rlimits: limits}) do
+    names = Map.new(Options.rlimits(), fn {name, number} -> {number, name} end)
+
+    Enum.map_join(limits, ", ", fn {number, soft, hard} ->
+      "#{names[number]} #{limit(soft)}" <> if(hard == soft, do: "", else: "/#{limit(hard)}")
+    end)
+  end
+
+  defp limit(0xFFFFFFFFFFFFFFFF), do: "infinity"
+  defp limit(value), do: "#{value}"
+
+  # `0-3, 8`, of sorted numbers; of many ranges the first and the last, where a CPU that is absent is.
+  defp ranges(numbers) do
+    ranges =
+      numbers
+      |> Enum.chunk_while(
+        nil,
+        fn
+          n, nil -> {:cont, {n, n}}
+          n, {first, last} when n == last + 1 -> {:cont, {first, n}}
+          n, range -> {:cont, range, {n, n}}
+        end,
+        fn range -> {:cont, range, nil} end
+      )
+      |> Enum.map(fn
+        {n, n} -> "#{n}"
+        {first, last} -> "#{first}-#{last}"
+        nil -> "?"
+      end)
+
+    case ranges do
+      [_, _, _, _, _, _, _, _, _ | _] ->
+        Enum.join(Enum.take(ranges, 4) ++ ["..."] ++ Enum.take(ranges, -4), ", ")
+
+      few ->
+        Enum.join(few, ", ")
+    end
+  end
 
   # -- execve's ENOENT -------------------------------------------------------------------------------------------------
 

@@ -82,9 +82,14 @@ defmodule Linx.Process.Options do
           stdin?: boolean()
         }
 
-  @doc "Checks `opts` of `mode`; `{:error, reason}` names the first that is wrong."
-  @spec parse(:spawn | :enter, keyword()) :: {:ok, t()} | {:error, term()}
-  def parse(mode, opts) when is_list(opts) do
+  @doc """
+  Checks `opts` of `mode`; `{:error, reason}` names the first that is wrong. A misspelt one comes with the option that it is
+  near to, of these or of `others`, which the caller takes itself.
+  """
+  @spec parse(:spawn | :enter, keyword(), [atom()]) :: {:ok, t()} | {:error, term()}
+  def parse(mode, opts, others \\ [])
+
+  def parse(mode, opts, others) when is_list(opts) do
     initial = %{
       request: initial_request(mode),
       owner: self(),
@@ -96,7 +101,7 @@ defmodule Linx.Process.Options do
     }
 
     with :ok <- argv_given(opts),
-         {:ok, parsed} <- reduce(opts, initial),
+         {:ok, parsed} <- reduce(opts, initial, others),
          {:ok, parsed} <- propagation(mode, parsed),
          :ok <- Namespaces.check(mode, parsed.request, namespaces()),
          {:ok, stdio} <- Stdio.parse(parsed.stdio, parsed.pty),
@@ -105,7 +110,7 @@ defmodule Linx.Process.Options do
     end
   end
 
-  def parse(_mode, opts), do: {:error, {:bad_options, opts}}
+  def parse(_mode, opts, _others), do: {:error, {:bad_options, opts}}
 
   defp initial_request(:spawn), do: %{}
   defp initial_request(:enter), do: %{namespaces: @all_namespaces}
@@ -119,7 +124,7 @@ defmodule Linx.Process.Options do
   end
 
   # The first of several values counts, as everywhere with keyword lists.
-  defp reduce(opts, initial) do
+  defp reduce(opts, initial, others) do
     opts
     |> Enum.uniq_by(&elem(&1, 0))
     |> Enum.reduce_while({:ok, initial}, fn {key, value}, {:ok, parsed} ->
@@ -127,6 +132,7 @@ defmodule Linx.Process.Options do
         {:ok, :session, setting} -> {:cont, {:ok, Map.merge(parsed, setting)}}
         {:ok, field, value} -> {:cont, {:ok, put_in(parsed, [:request, field], value)}}
         :default -> {:cont, {:ok, parsed}}
+        :unknown -> {:halt, {:error, {:bad_option, hint(key, others ++ @keys)}}}
         {:error, reason} -> {:halt, {:error, reason}}
       end
     end)
@@ -268,15 +274,15 @@ defmodule Linx.Process.Options do
   defp option(key, value) when key in @namespaced,
     do: checked(key, value, Namespaces.parse(key, value, namespaces()))
 
-  defp option(key, _value), do: {:error, {:bad_option, hint(key)}}
+  defp option(_key, _value), do: :unknown
 
   defp checked(key, _value, {:ok, parsed}), do: {:ok, key, parsed}
   defp checked(key, value, :error), do: {:error, {:"bad_#{key}", value}}
 
   # A key that is nearly an option comes with that one's name.
-  defp hint(key) do
+  defp hint(key, keys) do
     distance = &String.jaro_distance(Atom.to_string(key), Atom.to_string(&1))
-    near = Enum.max_by(@keys, distance)
+    near = Enum.max_by(keys, distance)
     if distance.(near) >= @near, do: {key, did_you_mean: near}, else: key
   end
 
@@ -324,6 +330,10 @@ defmodule Linx.Process.Options do
   @doc "Kinds of namespaces and their bits in clone(2)."
   @spec namespaces() :: %{Linx.Process.namespace() => pos_integer()}
   def namespaces, do: Map.new(@namespaces)
+
+  @doc "Names of limits and their numbers in setrlimit(2)."
+  @spec rlimits() :: [{atom(), non_neg_integer()}]
+  def rlimits, do: @rlimits
 
   # -- the result -----------------------------------------------------------------------------------------------------
 

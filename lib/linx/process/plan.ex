@@ -26,7 +26,7 @@ defmodule Linx.Process.Plan do
          {:ok, timeout} <- limit(:timeout, Keyword.get(own, :timeout, :infinity), 0xFFFFFFFF),
          {:ok, most} <- limit(:max_output, Keyword.get(own, :max_output, :infinity), :infinity),
          :ok <- no_session(opts),
-         {:ok, options} <- Options.parse(:spawn, opts |> stdio(input) |> session()),
+         {:ok, options} <- Options.parse(:spawn, opts |> stdio(input) |> session(), @own),
          {:ok, feed} <- feed(options, input) do
       {:ok,
        %__MODULE__{

@@ -4,8 +4,8 @@ defmodule Linx.Process.Session do
   # (Credit for what comes, Inlet for what goes).
 
   alias Linx.Native
-  alias Linx.Process.{Credit, Descriptors, Error, Image, Inlet, Lifecycle, Loan, Protocol, Reader}
-  alias Linx.Process.{Subject, Tee}
+  alias Linx.Process.{Credit, Descriptors, Error, Explain, Image, Inlet, Lifecycle, Loan}
+  alias Linx.Process.{Protocol, Reader, Subject, Tee}
 
   # terminate/2 runs inside a supervisor's shutdown time, 5 s by default.
   @reap_timeout 4_000
@@ -267,9 +267,11 @@ defmodule Linx.Process.Session do
     end
   end
 
-  defp signal_result(0), do: :ok
-  defp signal_result(3), do: {:error, :no_process}
-  defp signal_result(errno), do: {:error, Error.from_agent(errno, :signal)}
+  defp signal_result(0, _life), do: :ok
+  defp signal_result(3, _life), do: {:error, :no_process}
+
+  defp signal_result(errno, life),
+    do: {:error, errno |> Error.from_agent(:signal) |> Explain.explain(life.subject)}
 
   defp act({reply, life, effects}, state),
     do: {:reply, reply, perform(%{state | life: life}, effects)}
@@ -299,7 +301,7 @@ defmodule Linx.Process.Session do
         proven(state, errno)
 
       {:ok, {:answered, id, errno}} ->
-        {:noreply, answered(state, id, signal_result(errno))}
+        {:noreply, answered(state, id, signal_result(errno, state.life))}
 
       {:ok, :descriptors} ->
         send_descriptors(state)
@@ -334,8 +336,7 @@ defmodule Linx.Process.Session do
 
   # The agent is stopped, perhaps.
   def handle_info({:unanswered, id}, state) do
-    error = Error.from_agent(Linx.Errno.code(:etimedout), :signal)
-    {:noreply, answered(state, id, {:error, error})}
+    {:noreply, answered(state, id, signal_result(Linx.Errno.code(:etimedout), state.life))}
   end
 
   def handle_info(:kill, state) do

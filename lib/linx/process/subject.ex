@@ -18,7 +18,9 @@ defmodule Linx.Process.Subject do
     :gid,
     argv: [],
     namespaces: 0,
-    files: []
+    files: [],
+    cpus: [],
+    rlimits: []
   ]
 
   @type t() :: %__MODULE__{
@@ -32,7 +34,9 @@ defmodule Linx.Process.Subject do
           gid: non_neg_integer() | nil,
           argv: [String.t()],
           namespaces: non_neg_integer(),
-          files: [String.t()]
+          files: [String.t()],
+          cpus: [non_neg_integer()],
+          rlimits: [{non_neg_integer(), non_neg_integer(), non_neg_integer()}]
         }
 
   @doc "The subject of what goes to the agent. `id` is the name that the caller gave the session."
@@ -54,7 +58,9 @@ defmodule Linx.Process.Subject do
       gid: request[:gid],
       argv: words(request.argv),
       namespaces: request[:namespaces] || 0,
-      files: request[:stdio] |> files() |> Enum.map(&cut/1)
+      files: request[:stdio] |> files() |> Enum.map(&cut/1),
+      cpus: request[:cpus] || [],
+      rlimits: request[:rlimits] || []
     }
   end
 

@@ -213,7 +213,7 @@ defmodule Linx.Process.EndsTest do
       kill("STOP", agent)
       assert {:error, %Error{stage: :signal, errno: :etimedout}} = P.signal(session, :term)
       assert {:ok, %{stage: :running}} = P.info(session)
-      assert {:ok, {:signaled, signal}} = P.stop(session, 100)
+      assert {:ok, {:signaled, signal}} = Task.await(Task.async(P, :stop, [session, 100]), 30_000)
       assert signal in [9, 15]
       refute alive?(pid)
     end

@@ -46,7 +46,7 @@ defmodule Linx.Integration.Process.EnvironmentsTest do
           P.stop(box, 0)
           {outcome, output(:stdout)}
         else
-          _ -> P.wait(box, 60_000)
+          _ -> P.stop(box, 0)
         end
       end
 

@@ -3,6 +3,8 @@ defmodule Linx.Process.RefusedTest do
   # promised in full, or an error that names its stage. Nothing is left, and no processor is kept busy.
   use ExUnit.Case, async: true
 
+  alias Linx.Process, as: P
+  alias Linx.Process.Options
   alias Linx.Seccomp.Syscalls
   alias Linx.Test.Refused
 
@@ -87,6 +89,57 @@ defmodule Linx.Process.RefusedTest do
        do: []
 
   defp judge(_call, {:error, error}, _promised), do: [error]
+
+  # A session of `opts` with a workload that waits for the end of its standard input.
+  defp waiting(image, program, opts) do
+    opts = [argv: [program, "stub"], stdio: [stdin: :pipe, stdout: :pipe]] ++ opts
+    {:ok, options} = Options.parse(:spawn, opts)
+    options = Map.put(options, :image, image)
+    {:ok, session} = GenServer.start_link(P, {:spawn, {:spawn, options.request}, options})
+    assert_receive {:linx_process, :ready, _pid}
+    :ok = P.proceed(session)
+    assert_receive {:linx_process, :stdout, "up\n"}
+    session
+  end
+
+  test "without pidfd_send_signal signals and ends reach the workload", context do
+    for {errno, _code} <- @errnos, init <- [false, true] do
+      image = context.images[{:pidfd_send_signal, errno}]
+      session = waiting(image, context.program, init: init)
+
+      # A reaper's child is signalled by its descriptor alone, or not at all.
+      case P.signal(session, 9) do
+        :ok -> assert P.wait(session, 20_000) == {:ok, {:signaled, 9}}
+        {:error, %{stage: :signal}} when init -> :ok
+      end
+
+      session = waiting(image, context.program, init: init)
+      task = Task.async(P, :stop, [session, 100])
+      assert {:ok, {:signaled, signal}} = Task.await(task, 20_000)
+      assert signal in [9, 15]
+    end
+  end
+
+  test "without rt_sigtimedwait there is no reaper", context do
+    for {errno, _code} <- @errnos do
+      image = context.images[{:rt_sigtimedwait, errno}]
+
+      assert {{:error, %{stage: :init, errno: ^errno}}, []} =
+               Refused.run(:init, context.program, image)
+    end
+  end
+
+  # The agent has a group to give up.
+  test "without setgroups ids that were asked for are refused", %{program: program} do
+    number = Syscalls.to_number(:setgroups, :x86_64)
+
+    for {errno, code} <- @errnos do
+      image = Refused.image!(program, "setpriv --groups=4242 #{program} #{number} #{code}")
+
+      assert {{:error, %{stage: :setgroups, errno: ^errno}}, []} =
+               Refused.run(:ids, program, image)
+    end
+  end
 
   @tag :strace
   test "no call of a new trace is missing from the list", %{program: program} do

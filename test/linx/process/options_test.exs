@@ -50,6 +50,15 @@ defmodule Linx.Process.OptionsTest do
       assert refused([{typo, 1}]) == {:bad_option, {typo, did_you_mean: option}}
     end
 
+    # Those of run/1 and stream/1 are suggested by these only.
+    for {typo, option} <- [inptu: :input, timeuot: :timeout, max_outptu: :max_output] do
+      opts = [argv: ["/bin/true"]] ++ [{typo, 1}]
+      wrong = {:bad_option, {typo, did_you_mean: option}}
+      assert Linx.Process.run(opts) == {:error, wrong}
+      assert_raise ArgumentError, ~r/#{option}/, fn -> Linx.Process.stream(opts) end
+      assert {:bad_option, ^typo} = refused([{typo, 1}])
+    end
+
     # An option of enter/2 only, which spawn/1 does not suggest.
     assert refused(like: :target) == {:bad_option, :like}
   end

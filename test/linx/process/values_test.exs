@@ -81,10 +81,36 @@ defmodule Linx.Process.ValuesTest do
     assert {P, :spawn, [[id: :web, argv: ["/bin/true"], linger: true]]} = spec.start
   end
 
-  test "times beyond what a timer takes are refused in the caller" do
-    assert_raise FunctionClauseError, fn -> P.wait(self(), 0x100000000) end
-    assert_raise FunctionClauseError, fn -> P.wait(self(), -1) end
-    assert_raise FunctionClauseError, fn -> P.stop(self(), 0x100000000) end
+  # Seen failing as FunctionClauseError, which names none of them.
+  test "times beyond what a timer takes are refused in the caller, by name" do
+    for time <- [0x100000000, -1, 1.5, :never, "5"] do
+      assert_raise ArgumentError, ~r/timeout is .*#{inspect(time)}/, fn ->
+        P.wait(self(), time)
+      end
+
+      assert_raise ArgumentError, ~r/grace is .*#{inspect(time)}/, fn -> P.stop(self(), time) end
+    end
+  end
+
+  # Seen failing with the whole list in the error, and as FunctionClauseError.
+  test "a wrong argument of a verb is named, and nothing else" do
+    me = self()
+
+    for {answer, reason} <- [
+          {P.signal(me, 15, to: :nobody), {:bad_option, {:to, :nobody}}},
+          {P.signal(me, 15, to: :tree, ot: 1), {:bad_option, {:ot, 1}}},
+          {P.signal(me, 15, :tree), {:bad_options, :tree}},
+          {P.signal(me, :nosuch), {:bad_signal, :nosuch}},
+          {P.stop(me, 0, signal: :nosuch), {:bad_signal, :nosuch}},
+          {P.stop(me, 0, signal: 15, grace: 1), {:bad_option, {:grace, 1}}},
+          {P.stop(me, 0, 15), {:bad_options, 15}},
+          {P.tee(me, :name), {:bad_listener, :name}},
+          {P.untee(me, :name), {:bad_listener, :name}},
+          {P.set_owner(me, nil), {:bad_owner, nil}},
+          {P.set_owner(me, "owner"), {:bad_owner, "owner"}},
+          {P.set_owner(me, true), {:bad_owner, true}}
+        ],
+        do: assert(answer == {:error, reason})
   end
 
   test "verbs of a session that is gone" do
