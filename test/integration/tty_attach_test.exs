@@ -370,8 +370,11 @@ defmodule Linx.Integration.TtyAttachTest do
     end
   end
 
+  # Seen failing with a hold that does not put them back.
   test "a program without a shell has its signals as before" do
     code = """
+    :ok = :os.set_signal(:sigwinch, :ignore)
+    :ok = :os.set_signal(:sigcont, :default)
     signals = fn -> for s <- [:sigwinch, :sigcont], do: Linx.Native.tty_signal_disposition(s) end
     before = signals.()
     {:ok, s} = Linx.Process.spawn(argv: ["/bin/sh", "-c", "echo up; read go"], stdio: :pty, auto_proceed: true)
@@ -391,7 +394,7 @@ defmodule Linx.Integration.TtyAttachTest do
     expect("up")
     poll(fn -> "-icanon" in settings(t) end)
     type(t, "\r")
-    expect("{:left, {:ok, {:exited, 0}}, true, ")
+    expect("{:left, {:ok, {:exited, 0}}, true, [:ignore, :default]}")
   end
 
   test "the VM stopped and continued by a shell: the terminal is raw again" do

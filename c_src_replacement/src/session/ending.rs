@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const INTERVAL: Duration = Duration::from_secs(1);
 const ATTEMPT: Duration = Duration::from_millis(20);
 
+/// How long an end takes whose signal was sent already.
+const LAST_BREATH: Duration = Duration::from_millis(200);
+
 /// How often somebody who may end by himself is looked for.
 const GLANCE: Duration = Duration::from_millis(10);
 
@@ -89,14 +92,18 @@ impl Session {
             pids: self.workload.pid.into_iter().collect(),
             hopeless: errno == Errno::PERM,
         };
-        match kill::signal(pidfd.as_fd(), libc::SIGKILL) {
-            Ok(()) => {}
+        let (refusal, patience) = match kill::signal(pidfd.as_fd(), libc::SIGKILL) {
+            Ok(()) => (Errno::TIMEDOUT, PATIENCE),
             Err(Errno::SRCH) => return Ok(()),
-            Err(errno) => return Err(left(errno)),
-        }
-        let patience = timespec(PATIENCE);
-        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&patience)) {
-            Ok(0) => Err(left(Errno::TIMEDOUT)),
+            // It ends by its parent-death signal, unless it refused that one too.
+            Err(errno) => (errno, LAST_BREATH),
+        };
+        let patience = timespec(patience);
+        match poll(
+            &mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)],
+            Some(&patience),
+        ) {
+            Ok(0) => Err(left(refusal)),
             _ => Ok(()),
         }
     }
