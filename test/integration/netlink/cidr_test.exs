@@ -119,4 +119,69 @@ defmodule Linx.Integration.Netlink.CidrTest do
              {"10.2.0.0/16", "203.0.113.7", 3}
            ]
   end
+
+  test "a desired state, which converges on the one written otherwise", %{ns: ns, socket: s} do
+    desired = %{
+      addresses: [
+        {"a0", "203.0.113.1/24"},
+        {"a0", ~IP"203.0.113.2/24", label: "a0:two"},
+        {"a0", "203.0.113.3", 24}
+      ],
+      routes: [
+        {"10.0.0.0/8", "203.0.113.7"},
+        {~IP"10.1.0.0/16", "203.0.113.7", metric: 9},
+        {"10.2.0.0/16", nil, oif: "a0"},
+        {:default, "203.0.113.7"}
+      ]
+    }
+
+    assert {:ok, report} = Rtnl.Reconcile.reconcile(s, desired)
+    assert report.converged?
+
+    assert addresses(ns, "a0") == ~w(203.0.113.1/24 203.0.113.2/24 203.0.113.3/24)
+
+    assert routes(ns, "route show proto 76") |> Enum.sort() ==
+             Enum.sort([
+               {"10.0.0.0/8", "203.0.113.7", nil},
+               {"10.1.0.0/16", "203.0.113.7", 9},
+               {"10.2.0.0/16", nil, nil},
+               {"default", "203.0.113.7", nil}
+             ])
+
+    same = %{
+      addresses: [
+        {"a0", ~IP"203.0.113.1", 24},
+        {"a0", "203.0.113.2", 24, label: "a0:two"},
+        {"a0", "203.0.113.3/24", []}
+      ],
+      routes: [
+        {"10.0.0.0", 8, "203.0.113.7"},
+        {"10.1.0.0", 16, "203.0.113.7", metric: 9},
+        {"10.2.0.0", 16, nil, oif: "a0"},
+        {"0.0.0.0/0", "203.0.113.7"}
+      ]
+    }
+
+    assert {:ok, %{converged?: true, applied: []}} =
+             Rtnl.Reconcile.reconcile(s, same, report.last_applied)
+
+    # An option of an entry written so is compared too.
+    changed = %{same | routes: [{"10.1.0.0/16", "203.0.113.8", metric: 9}]}
+
+    assert {:ok, %{converged?: true}} =
+             Rtnl.Reconcile.reconcile(s, changed, report.last_applied)
+
+    assert routes(ns, "route show proto 76") == [{"10.1.0.0/16", "203.0.113.8", 9}]
+
+    for {part, entry} <- [
+          addresses: {"a0", "203.0.113.1"},
+          addresses: {"a0", "203.0.113.1/33", []},
+          routes: {"10.0.0.0", "203.0.113.7"}
+        ] do
+      subject = elem(entry, if(part == :addresses, do: 1, else: 0))
+
+      assert {:error, {:normalize, {^entry, {:invalid_subnet, ^subject}}}} =
+               Rtnl.Reconcile.reconcile(s, %{part => [entry]})
+    end
+  end
 end

@@ -90,20 +90,25 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
   @words 400
 
   @typedoc """
-  `{interface, ip, prefixlen}`, also with options at the end: those of `Linx.Netlink.Rtnl.Address`, without `:proto`.
+  `{interface, ip, prefixlen}` or `{interface, subnet}`, also with options at the end: those of `Linx.Netlink.Rtnl.Address`,
+  without `:proto`.
   """
   @type address_spec ::
           {String.t(), binary() | Linx.IP.t(), non_neg_integer()}
           | {String.t(), binary() | Linx.IP.t(), non_neg_integer(), keyword()}
+          | {String.t(), binary() | Linx.IP.Subnet.t()}
+          | {String.t(), binary() | Linx.IP.Subnet.t(), keyword()}
 
   @typedoc """
-  `{destination, prefixlen, gateway}` or `{:default, gateway}`, each also with options at the end: those of
+  `{destination, prefixlen, gateway}`, `{subnet, gateway}` or `{:default, gateway}`, each also with options at the end: those of
   `Linx.Netlink.Rtnl.Route`, without `:protocol`. A default route without a gateway names its family in that place:
   `{:default, :inet, oif: "tun0"}`.
   """
   @type route_spec ::
           {binary() | Linx.IP.t(), non_neg_integer(), binary() | Linx.IP.t() | nil}
           | {binary() | Linx.IP.t(), non_neg_integer(), binary() | Linx.IP.t() | nil, keyword()}
+          | {binary() | Linx.IP.Subnet.t(), binary() | Linx.IP.t() | nil}
+          | {binary() | Linx.IP.Subnet.t(), binary() | Linx.IP.t() | nil, keyword()}
           | {:default, binary() | Linx.IP.t() | :inet | :inet6}
           | {:default, binary() | Linx.IP.t() | :inet | :inet6, keyword()}
 

@@ -29,6 +29,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
           }
   end
 
+  defguardp is_subnet(term) when is_binary(term) or is_struct(term, Linx.IP.Subnet)
+
   @kinds [:links, :addresses, :routes, :rules]
 
   @type specs :: %{
@@ -71,6 +73,13 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
 
   defp route_args({:default, gateway, opts} = spec) when is_list(opts),
     do: {spec, [nil, 0, gateway, opts]}
+
+  # The destination has its prefix length, as in the verbs.
+  defp route_args({subnet, gateway} = spec) when is_subnet(subnet),
+    do: {spec, [subnet, gateway, []]}
+
+  defp route_args({subnet, gateway, opts} = spec) when is_subnet(subnet) and is_list(opts),
+    do: {spec, [subnet, gateway, opts]}
 
   defp route_args({dst, prefix, gateway} = spec), do: {spec, [dst, prefix, gateway, []]}
 
@@ -188,6 +197,14 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
   @forever [:forever, :forever]
   @inet6_only [:nodad, :optimistic, :home, :mngtmpaddr]
 
+  defp address({name, subnet} = spec, index, absent, protocol)
+       when is_binary(name) and is_subnet(subnet),
+       do: address(spec, name, [subnet], [], index, absent, protocol)
+
+  defp address({name, subnet, opts} = spec, index, absent, protocol)
+       when is_binary(name) and is_subnet(subnet) and is_list(opts),
+       do: address(spec, name, [subnet], opts, index, absent, protocol)
+
   defp address({name, ip, prefix} = spec, index, absent, protocol) when is_binary(name),
     do: address(spec, name, [ip, prefix], [], index, absent, protocol)
 
@@ -243,7 +260,9 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
 
   defp route({_spec, :error}, _index, _absent, _protocol), do: {:error, :not_a_route}
 
-  defp route({spec, [_dst, _prefix, _gateway, opts] = args}, index, absent, protocol) do
+  defp route({spec, args}, index, absent, protocol) do
+    opts = List.last(args)
+
     with {:ok, {_type, _flags, item, _explain}} <- Route.__op__(:add, args, index),
          :ok <- effective(opts, &route_option?(&1, item)) do
       item = %{Canonical.route(item) | protocol: protocol}
