@@ -6,6 +6,7 @@
 //! the VM, and kills all.
 #![deny(unsafe_code)]
 
+pub mod arena;
 pub mod capability;
 pub mod checkpoint;
 pub mod child;

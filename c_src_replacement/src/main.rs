@@ -3,68 +3,12 @@
 #![no_main]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::UnsafeCell;
-use std::ptr::null_mut;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes for the first allocations. A session that carries no output needs no more, and so no heap of the C library's: two
-/// pages less, and the calls that make them.
-const ROOM: usize = 2560;
+use linx_agent::arena::Arena;
 
-/// Memory in the program's own data, given out in order. What is freed last first is given out again, the rest is not: it
-/// is gone for good, and never more than `ROOM`.
-#[repr(align(16))]
-struct Arena {
-    bytes: UnsafeCell<[u8; ROOM]>,
-    used: AtomicUsize,
-}
-
-#[expect(unsafe_code, reason = "memory that an allocator gives out")]
-// SAFETY: a part of `bytes` is its taker's alone, as `used` is only changed by compare and exchange.
-unsafe impl Sync for Arena {}
-
-static ARENA: Arena = Arena {
-    bytes: UnsafeCell::new([0; ROOM]),
-    used: AtomicUsize::new(0),
-};
-
-impl Arena {
-    /// Null where there is not enough left.
-    fn take(&self, layout: Layout) -> *mut u8 {
-        let base = self.bytes.get().cast::<u8>();
-        let mut used = self.used.load(Ordering::Relaxed);
-        loop {
-            let padding = base.wrapping_add(used).align_offset(layout.align());
-            let start = used.saturating_add(padding);
-            let end = start.saturating_add(layout.size());
-            if end > ROOM {
-                return null_mut();
-            }
-            match self.exchange(used, end) {
-                Ok(()) => return base.wrapping_add(start),
-                Err(now) => used = now,
-            }
-        }
-    }
-
-    /// The place of `memory` in it; None for memory of the system's.
-    fn place(&self, memory: *mut u8) -> Option<usize> {
-        let place = (memory as usize).wrapping_sub(self.bytes.get() as usize);
-        (place < ROOM).then_some(place)
-    }
-
-    /// Changes the size of what lies at `place`, if nothing was taken after it.
-    fn resize(&self, place: usize, from: usize, to: usize) -> bool {
-        let end = place.saturating_add(to);
-        end <= ROOM && self.exchange(place + from, end).is_ok()
-    }
-
-    fn exchange(&self, from: usize, to: usize) -> Result<(), usize> {
-        self.used
-            .compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed)
-            .map(drop)
-    }
-}
+/// A session that carries no output needs no more, and so no heap of the C library's: two pages less, and the calls that
+/// make them.
+static ARENA: Arena<2560> = Arena::new();
 
 /// The arena, then the system's allocator. A child without memory ends by itself: the standard library would abort, which
 /// reaches the agent instead.
