@@ -1,6 +1,7 @@
 // A FUSE file system that never answers: mounted on the folder named by the first argument until standard input ends.
 // Prints a line once it is there. fuse(4): the kernel's first request is FUSE_INIT, and all others wait for its answer.
-// With a second argument it answers that one, and reads the others without an answer: no signal ends who waits for these.
+// With a second argument it answers that one, and reads the others without an answer, with a line for each: from then on
+// no signal ends the process that waits.
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
@@ -28,8 +29,12 @@ static void swallow(int fd)
     while (poll(fds, 2, -1) > 0) {
         if (fds[0].revents && read(0, &byte, 1) <= 0)
             return;
-        if (fds[1].revents && read(fd, request, sizeof request) < 0)
-            return;
+        if (fds[1].revents) {
+            if (read(fd, request, sizeof request) < 0)
+                return;
+            puts("swallowed");
+            fflush(stdout);
+        }
     }
 }
 

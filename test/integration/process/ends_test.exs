@@ -103,6 +103,8 @@ defmodule Linx.Process.EndsTest do
       {:ok, pid} = P.host_pid(session)
       agent = agent_of(session)
       until(fn -> File.read!("/proc/#{pid}/wchan") =~ "request_wait_answer" end)
+      # A signal ends the wait for a request that the daemon has not read.
+      output_until(:stdout, "swallowed")
       assert {:error, %Error{stage: :kill, errno: :etimedout}} = P.stop(session, 0)
       assert {:ok, %{left: [^pid]}} = P.info(session)
       # Two more of its attempts, a second apart; a hundred ticks of a processor are a second.
