@@ -15,12 +15,13 @@ defmodule Linx.Netlink.Rtnl.Rule do
     * `:from`, `:to` - a subnet, as text, `Linx.IP.Subnet` or a single address;
     * `:fwmark`, with `:fwmask` - the firewall's mark;
     * `:iif`, `:oif` - the interface's name it came in by, or that its socket is bound to;
-    * `:tos`, `:ipproto` (a number), `:sport` and `:dport` (a number or a range), `:uid` (a number or a range);
+    * `:dscp` (0..63, Linux 6.12), `:tos` (its older form, with the two low bits), `:ipproto` (a number), `:sport` and `:dport` (a number or a range), `:uid` (a number or a range);
     * `:family` - `:inet` or `:inet6`, `:invert` - the packets that do not match.
 
   What happens to those that match: `:table` (1..2^32-1), which is required unless `:action` is given: `:blackhole`,
   `:unreachable`, `:prohibit`, `:nop`, or `{:goto, priority}`. Further: `:priority`, `:protocol` (whose rule it is, as in
-  `Linx.Netlink.Rtnl.Route`), `:suppress_prefixlength`, `:l3mdev`.
+  `Linx.Netlink.Rtnl.Route`), `:l3mdev`; `:suppress_prefixlength` and `:suppress_ifgroup`, which pass over a route whose
+  prefix is that short or whose link is in that group.
 
   ## Fields
 
@@ -42,9 +43,9 @@ defmodule Linx.Netlink.Rtnl.Rule do
   import Bitwise
 
   alias Linx.IP
-  alias Linx.IP.Subnet
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Batch, Call, Range, Route}
+  alias Linx.Netlink.Rtnl.{Batch, Call, Range}
+  alias Linx.Netlink.Rtnl.Rule.{Match, Options}
 
   codec do
     header do
@@ -75,6 +76,8 @@ defmodule Linx.Netlink.Rtnl.Rule do
     attr(22, :ipproto, :u8)
     attr(23, :sport, Range.U16)
     attr(24, :dport, Range.U16)
+    attr(13, :suppress_ifgroup, :u32)
+    attr(25, :dscp, :u8)
     rest(:extra)
   end
 
@@ -83,10 +86,11 @@ defmodule Linx.Netlink.Rtnl.Rule do
   @rtm_getrule 34
 
   @families %{inet: 2, inet6: 10}
-  @to_table 1
-  @goto 2
-  @actions %{nop: 3, blackhole: 6, unreachable: 7, prohibit: 8}
+  # FIB_RULE_INVERT
   @invert 2
+  @dscp_since {6, 12, 0}
+  @enoent 2
+  @eopnotsupp 95
 
   @doc """
   Every rule of the namespace, IPv4 and IPv6, each in the order in which they are asked. `family: :inet` or `:inet6`
@@ -111,26 +115,109 @@ defmodule Linx.Netlink.Rtnl.Rule do
 
   Without `:table` and `:action` it is `{:error, {:missing, :table}}`; `:from` and `:to` of different families are
   `{:error, {:unlike_families, from, to}}`; an option that is unknown or makes no sense is `{:error, {:bad_option, _}}`.
+
+  A rule as `list/2` gives it is taken too, for instance for another namespace.
   """
-  @spec add(Socket.t(), keyword()) :: :ok | {:error, term()}
-  def add(socket, opts), do: Call.change(socket, __op__(:add, [opts], nil))
+  @spec add(Socket.t(), keyword() | t()) :: :ok | {:error, term()}
+  def add(socket, rule), do: Call.change(socket, __op__(:add, [rule], nil))
 
   @doc """
-  Deletes the first rule that has all that the options say. One that is not there is `errno: :enoent`.
+  Deletes the first rule that has all that the options say, in the order of `list/2`. One that is not there is
+  `errno: :enoent`.
+
+  Any selector or action alone will do. Options that every rule has, such as `from: "0.0.0.0/0"` or `:family` alone, and
+  no options at all are `{:error, {:missing, :selector}}`. A `:fwmark` without `:fwmask` is one with all bits of the mask.
+
+  What the kernel does not compare (`:invert`, the target of a goto, a mark or TOS of 0) is looked for in the list. A
+  batch cannot look: there these are not compared.
   """
   @spec delete(Socket.t(), keyword()) :: :ok | {:error, term()}
-  def delete(socket, opts), do: Call.change(socket, __op__(:delete, [opts], nil))
+  def delete(socket, %__MODULE__{} = rule) do
+    with {:ok, rules} <- list(socket, family(rule)),
+         {:ok, _rest} <- Match.take(rules, rule),
+         do: Call.change(socket, __op__(:delete, [rule], nil))
+  end
 
-  @doc "Adds many, each a list of options. See `Linx.Netlink.Rtnl.batch/2`."
-  @spec add_many(Socket.t(), [keyword()]) :: {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
+  def delete(socket, opts) do
+    with {:ok, pattern} <- Options.pattern(opts) do
+      case Match.compared(opts, pattern) do
+        :some -> delete_listed(socket, opts, pattern)
+        _ -> Call.change(socket, __op__(:delete, [opts], nil))
+      end
+    end
+  end
+
+  defp delete_listed(socket, opts, pattern) do
+    with {:ok, rules} <- list(socket, family(pattern)) do
+      case Match.find(rules, opts, pattern) do
+        {:ok, rule} -> delete(socket, rule)
+        :error -> {:error, Error.from_errno(@enoent, refusal(:enoent))}
+      end
+    end
+  end
+
+  defp family(%{family: 2}), do: [family: :inet]
+  defp family(%{family: 10}), do: [family: :inet6]
+  defp family(_rule), do: []
+
+  @doc "Adds many, each a list of options or a rule as listed. See `Linx.Netlink.Rtnl.batch/2`."
+  @spec add_many(Socket.t(), [keyword() | t()]) ::
+          {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
   def add_many(socket, rules),
     do: Batch.run(socket, rules, &__op__(:add, [&1], nil))
 
-  @doc "Deletes many, each a list of options. See `Linx.Netlink.Rtnl.batch/2`."
-  @spec delete_many(Socket.t(), [keyword()]) ::
+  @doc """
+  Deletes many, each a list of options or a rule as listed. See `Linx.Netlink.Rtnl.batch/2`.
+
+  One that the kernel cannot be asked for directly (see `delete/2`) is looked for, and all are deleted one by one then.
+  """
+  @spec delete_many(Socket.t(), [keyword() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def delete_many(socket, rules),
-    do: Batch.run(socket, rules, &__op__(:delete, [&1], nil))
+  def delete_many(socket, rules) do
+    cond do
+      Enum.any?(rules, &looked_for?/1) -> {:ok, Enum.map(rules, &delete(socket, &1))}
+      Enum.any?(rules, &is_struct/1) -> delete_structs(socket, rules)
+      true -> Batch.run(socket, rules, &__op__(:delete, [&1], nil))
+    end
+  end
+
+  defp looked_for?(%__MODULE__{}), do: false
+
+  defp looked_for?(opts) do
+    case Options.pattern(opts) do
+      {:ok, pattern} -> Match.compared(opts, pattern) == :some
+      _error -> false
+    end
+  end
+
+  # The list is read once, and each deletion taken off it: only rules of one priority can be taken for each other.
+  defp delete_structs(socket, rules) do
+    with {:ok, listed} <- list(socket) do
+      places = Enum.group_by(listed, &{&1.family, &1.priority})
+
+      {ops, _places} =
+        Enum.map_reduce(rules, places, fn
+          %__MODULE__{} = rule, places ->
+            place = {rule.family, rule.priority}
+
+            case Match.take(Map.get(places, place, []), rule) do
+              {:ok, rest} -> {__op__(:delete, [rule], nil), Map.put(places, place, rest)}
+              error -> {error, places}
+            end
+
+          opts, places ->
+            {__op__(:delete, [opts], nil), places}
+        end)
+
+      Batch.run(socket, ops, & &1)
+    end
+  end
+
+  @doc """
+  The rule as a value, as `add/2` would send it.
+  """
+  @spec new(keyword()) :: {:ok, t()} | {:error, term()}
+  def new(opts), do: Options.rule(opts)
 
   @doc """
   The table that a rule leads to, from the attribute if it is there and otherwise from the header.
@@ -143,133 +230,40 @@ defmodule Linx.Netlink.Rtnl.Rule do
   def __names__(_verb, _args), do: []
 
   @doc false
-  def __op__(verb, [opts], _index) when verb in [:add, :delete] do
-    with {:ok, rule} <- build(opts) do
-      if verb == :add,
-        do: Call.op(@rtm_newrule, Call.create(), rule, Call.words(&refusal/1)),
-        else: Call.op(@rtm_delrule, 0, rule, Call.words(&refusal/1))
+  def __op__(verb, [%__MODULE__{} = rule], _index) when verb in [:add, :delete] do
+    # The other flags say how a rule is doing; FIB_RULE_PERMANENT among them would make one that cannot be deleted.
+    op(verb, %{rule | flags: rule.flags &&& @invert, extra: Match.extra(rule)})
+  end
+
+  def __op__(:add, [opts], _index) do
+    with {:ok, rule} <- Options.rule(opts), do: op(:add, rule)
+  end
+
+  def __op__(:delete, [opts], _index) do
+    with {:ok, pattern} <- Options.pattern(opts) do
+      if Match.compared(opts, %{pattern | flags: 0}) == :none,
+        do: {:error, {:missing, :selector}},
+        else: op(:delete, pattern)
     end
   end
 
   def __op__(verb, args, _index),
     do: raise(ArgumentError, "no change for a batch: #{inspect({__MODULE__, verb, args})}")
 
-  # What an errno says where the kernel says no more.
+  # A kernel that does not know FRA_DSCP passes over it, and the rule would be for every packet.
+  defp op(:add, %{dscp: dscp} = rule) when dscp != nil do
+    if :os.version() >= @dscp_since,
+      do: request(@rtm_newrule, Call.create(), rule),
+      else: {:error, Error.from_errno(@eopnotsupp, "rules by DSCP need Linux 6.12")}
+  end
+
+  defp op(:add, rule), do: request(@rtm_newrule, Call.create(), rule)
+  defp op(:delete, rule), do: request(@rtm_delrule, 0, rule)
+
+  defp request(type, flags, rule), do: Call.op(type, flags, rule, Call.words(&refusal/1))
+
+  # Words for an errno without text.
   defp refusal(:eexist), do: "the rule exists already"
   defp refusal(:enoent), do: "no such rule"
   defp refusal(_errno), do: nil
-
-  # -- options -----------------------------------------------------------------------------------------------------------
-
-  defp build(opts) when is_list(opts) do
-    with {:ok, rule} <- options(opts, %__MODULE__{action: 0}),
-         {:ok, rule} <- action(rule),
-         do: family(rule)
-  end
-
-  defp build(opts), do: {:error, {:bad_option, opts}}
-
-  defp options(opts, rule) do
-    Enum.reduce_while(opts, {:ok, rule}, fn option, {:ok, rule} ->
-      case option(option, rule) do
-        {:ok, rule} -> {:cont, {:ok, rule}}
-        :error -> {:halt, {:error, {:bad_option, option}}}
-        error -> {:halt, error}
-      end
-    end)
-  end
-
-  defp option({:from, subnet}, rule) do
-    with {:ok, ip, length} <- subnet(subnet), do: {:ok, %{rule | src: ip, src_len: length}}
-  end
-
-  defp option({:to, subnet}, rule) do
-    with {:ok, ip, length} <- subnet(subnet), do: {:ok, %{rule | dst: ip, dst_len: length}}
-  end
-
-  # A header's byte for the tables that it holds, and the attribute for all.
-  defp option({:table, n}, rule) when n in 1..255,
-    do: {:ok, %{rule | table: n, table_ext: n}}
-
-  defp option({:table, n}, rule) when n in 256..0xFFFFFFFF,
-    do: {:ok, %{rule | table: 0, table_ext: n}}
-
-  defp option({key, n}, rule)
-       when key in [:fwmark, :fwmask, :priority, :suppress_prefixlength] and n in 0..0xFFFFFFFF,
-       do: {:ok, Map.replace!(rule, key, n)}
-
-  defp option({key, name}, rule) when key in [:iif, :oif] and byte_size(name) in 1..15 do
-    if String.contains?(name, "\0"), do: :error, else: {:ok, Map.replace!(rule, key, name)}
-  end
-
-  defp option({key, n}, rule) when key in [:tos, :ipproto] and n in 0..255,
-    do: {:ok, Map.replace!(rule, key, n)}
-
-  defp option({:l3mdev, true}, rule), do: {:ok, %{rule | l3mdev: 1}}
-
-  defp option({key, range}, rule) when key in [:sport, :dport],
-    do: range(rule, key, range, 0xFFFF)
-
-  defp option({:uid, range}, rule), do: range(rule, :uid, range, 0xFFFFFFFF)
-
-  defp option({:family, family}, rule) when is_map_key(@families, family),
-    do: {:ok, %{rule | family: @families[family]}}
-
-  defp option({:invert, true}, rule), do: {:ok, %{rule | flags: rule.flags ||| @invert}}
-  defp option({:invert, false}, rule), do: {:ok, rule}
-
-  defp option({:protocol, protocol}, rule) do
-    with {:ok, n} <- Route.protocol(protocol), do: {:ok, %{rule | protocol: n}}
-  end
-
-  defp option({:action, {:goto, n}}, rule) when n in 0..0xFFFFFFFF,
-    do: {:ok, %{rule | action: @goto, goto: n}}
-
-  defp option({:action, name}, rule) when is_map_key(@actions, name),
-    do: {:ok, %{rule | action: @actions[name]}}
-
-  defp option(_option, _rule), do: :error
-
-  defp range(rule, key, n, max) when n in 0..max//1, do: {:ok, Map.replace!(rule, key, n..n)}
-
-  defp range(rule, key, first..last//1 = range, max)
-       when first in 0..max//1 and last in 0..max//1 and first <= last,
-       do: {:ok, Map.replace!(rule, key, range)}
-
-  defp range(_rule, _key, _range, _max), do: :error
-
-  defp subnet(%Subnet{address: ip, prefix: prefix}), do: {:ok, ip, prefix}
-  defp subnet(%IP{bytes: bytes} = ip), do: {:ok, ip, bit_size(bytes)}
-
-  defp subnet(text) do
-    with {:error, _} <- Subnet.parse(text), {:ok, ip} <- IP.parse(text) do
-      subnet(ip)
-    else
-      {:ok, %Subnet{} = subnet} -> subnet(subnet)
-      {:error, _} -> {:error, {:invalid_subnet, text}}
-    end
-  end
-
-  defp action(%{action: 0, table_ext: nil, l3mdev: nil}), do: {:error, {:missing, :table}}
-  defp action(%{action: 0} = rule), do: {:ok, %{rule | action: @to_table}}
-  defp action(rule), do: {:ok, rule}
-
-  defp family(%{src: %IP{family: a} = src, dst: %IP{family: b} = dst}) when a != b,
-    do: {:error, {:unlike_families, src, dst}}
-
-  defp family(rule) do
-    case {rule.src || rule.dst, rule.family} do
-      {nil, 0} ->
-        {:ok, %{rule | family: 2}}
-
-      {nil, _} ->
-        {:ok, rule}
-
-      {ip, 0} ->
-        {:ok, %{rule | family: @families[ip.family]}}
-
-      {ip, family} ->
-        if @families[ip.family] == family, do: {:ok, rule}, else: {:error, {:bad_option, :family}}
-    end
-  end
 end
