@@ -5,7 +5,7 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
       :ok = Neighbour.add(socket, "eth0", "192.0.2.1", "02:00:5e:10:00:01")
       {:ok, neighbours} = Neighbour.list(socket, "eth0")
 
-  What is added here is permanent: the kernel neither checks nor forgets it.
+  An entry that is added is permanent unless it is asked for otherwise: the kernel neither checks nor forgets it.
 
   ## Fields
 
@@ -25,10 +25,13 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
 
   use Linx.Netlink.Codec
 
+  import Bitwise
+
   alias Linx.{IP, MAC}
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Batch, Call, HardwareAddress, Link}
   alias Linx.Netlink.Rtnl.Link.Index
+  alias Linx.Netlink.Rtnl.Neighbour.Options
 
   codec do
     header do
@@ -45,16 +48,20 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
     attr(12, :protocol, :u8)
     attr(9, :master, :u32)
     attr(5, :vlan, :u16)
+    # NTF_EXT_*: NTF_EXT_MANAGED is 1.
+    attr(15, :flags_ext, :u32)
     # Only asked with: what comes back carries the index in its header.
     attr(8, :filter_ifindex, :u32)
     rest(:extra, skip: [3, 4])
   end
 
+  @typedoc "See `add/5`."
+  @type opts :: keyword()
+
   @rtm_newneigh 28
   @rtm_delneigh 29
   @rtm_getneigh 30
 
-  @nud_permanent 0x80
   @ntf_proxy 0x08
   @families %{inet: 2, inet6: 10}
 
@@ -73,11 +80,15 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
     with {:ok, request} <- filter(socket, filter, %__MODULE__{}),
          {:ok, neighbours} <- Call.dump(socket, @rtm_getneigh, request) do
       # A kernel without strict checking dumps them all.
-      {:ok, Enum.filter(neighbours, &(request.filter_ifindex in [nil, &1.ifindex]))}
+      {:ok, Enum.filter(neighbours, &keep?(&1, request))}
     end
   end
 
   def list(socket, ref), do: list(socket, link: ref)
+
+  defp keep?(neighbour, request) do
+    neighbour.family in [2, 10] and request.filter_ifindex in [nil, neighbour.ifindex]
+  end
 
   defp filter(_socket, [], request), do: {:ok, request}
 
@@ -95,73 +106,146 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
   defp filter(_socket, [other | _], _request), do: {:error, {:bad_option, other}}
 
   @doc """
-  Adds a permanent entry. An entry for that address, learned or added, is `errno: :eexist`; `replace/4` overwrites it.
+  Adds an entry, permanent unless `:state` says otherwise. An entry for that address, learned or added, is
+  `errno: :eexist`; `replace/5` overwrites it.
+
+    * `:state` - `:permanent`, `:noarp`, `:reachable`, `:stale`, `:delay`, `:probe`, `:incomplete`, `:failed`, `:none`;
+    * `:flags` - of `:router`, `:use` (look it up now), `:extern_learn` (by another program: never forgotten),
+      `:managed` (looked up again and again, and never forgotten);
+    * `:protocol` - who made it, as in `Linx.Netlink.Rtnl.Route`;
+    * `proxy: true` - the kernel answers for the address on the link. The MAC is `nil` then, and there is no state.
+
+  The MAC may be `nil` where the kernel is to find it out: with `flags: [:use]` or `[:managed]`, or in the states
+  `:incomplete`, `:failed` and `:none`.
   """
-  @spec add(Socket.t(), Link.ref(), binary() | IP.t(), binary() | MAC.t()) ::
+  @spec add(Socket.t(), Link.ref(), binary() | IP.t(), binary() | MAC.t() | nil, opts()) ::
           :ok | {:error, term()}
-  def add(socket, link_name, ip, mac), do: run(socket, :add, link_name, [ip, mac])
+  def add(socket, link_name, ip, mac, opts \\ []),
+    do: run(socket, :add, link_name, [ip, mac, opts])
 
   @doc """
-  Adds a permanent entry, or makes one of what is there.
+  Adds an entry as `list/2` gives it, for instance in another namespace with its `ifindex` there.
   """
-  @spec replace(Socket.t(), Link.ref(), binary() | IP.t(), binary() | MAC.t()) ::
-          :ok | {:error, term()}
-  def replace(socket, link_name, ip, mac), do: run(socket, :replace, link_name, [ip, mac])
+  @spec add(Socket.t(), t()) :: :ok | {:error, term()}
+  def add(socket, %__MODULE__{} = neighbour),
+    do: Call.change(socket, __op__(:add, [neighbour], nil))
 
   @doc """
-  Removes an entry. One that is not there is `errno: :enoent`.
+  Adds an entry, or makes one of what is there. Arguments as `add/5`.
   """
-  @spec delete(Socket.t(), Link.ref(), binary() | IP.t()) :: :ok | {:error, term()}
-  def delete(socket, link_name, ip), do: run(socket, :delete, link_name, [ip])
+  @spec replace(Socket.t(), Link.ref(), binary() | IP.t(), binary() | MAC.t() | nil, opts()) ::
+          :ok | {:error, term()}
+  def replace(socket, link_name, ip, mac, opts \\ []),
+    do: run(socket, :replace, link_name, [ip, mac, opts])
 
-  @doc "Adds many: `{link, ip, mac}` each. See `Linx.Netlink.Rtnl.batch/2`."
-  @spec add_many(Socket.t(), [tuple()]) :: {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
+  @doc """
+  Removes an entry. One that is not there is `errno: :enoent`. `proxy: true` removes an address that is answered for.
+  """
+  @spec delete(Socket.t(), Link.ref(), binary() | IP.t(), keyword()) :: :ok | {:error, term()}
+  def delete(socket, link_name, ip, opts \\ []),
+    do: run(socket, :delete, link_name, [ip, opts])
+
+  @doc """
+  Removes an entry as `list/2` gives it.
+  """
+  @spec delete(Socket.t(), t()) :: :ok | {:error, term()}
+  def delete(socket, %__MODULE__{} = neighbour),
+    do: Call.change(socket, __op__(:delete, [neighbour], nil))
+
+  @doc """
+  Adds many: `{link, ip, mac}`, `{link, ip, mac, opts}` or a struct each. See `Linx.Netlink.Rtnl.batch/2`.
+  """
+  @spec add_many(Socket.t(), [tuple() | t()]) ::
+          {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
   def add_many(socket, neighbours), do: many(socket, :add, neighbours)
 
-  @doc "Removes many: `{link, ip}` each. See `Linx.Netlink.Rtnl.batch/2`."
-  @spec delete_many(Socket.t(), [tuple()]) ::
+  @doc """
+  Removes many: `{link, ip}`, `{link, ip, opts}` or a struct each. See `Linx.Netlink.Rtnl.batch/2`.
+  """
+  @spec delete_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
   def delete_many(socket, neighbours), do: many(socket, :delete, neighbours)
 
-  defp many(socket, verb, neighbours) do
-    with {:ok, index} <- Index.all(socket, Enum.map(neighbours, &elem(&1, 0))),
-         do: Batch.run(socket, neighbours, &__op__(verb, Tuple.to_list(&1), index))
+  @doc """
+  The entry as a value, as `add/5` would send it, on the link of an index.
+  """
+  @spec new(pos_integer(), binary() | IP.t(), binary() | MAC.t() | nil, opts()) ::
+          {:ok, t()} | {:error, term()}
+  def new(index, ip, mac, opts \\ [])
+
+  def new(index, ip, mac, opts) when index in 1..0x7FFFFFFF do
+    with {:ok, neighbour} <- build(index, ip),
+         do: Options.set(opts, mac, neighbour)
   end
+
+  def new(index, _ip, _mac, _opts), do: {:error, {:invalid_name, index}}
+
+  defp many(socket, verb, neighbours) do
+    names = Enum.flat_map(neighbours, &__names__(verb, args(&1)))
+
+    with {:ok, index} <- Index.all(socket, names),
+         do: Batch.run(socket, neighbours, &__op__(verb, args(&1), index))
+  end
+
+  defp args(%__MODULE__{} = neighbour), do: [neighbour]
+  defp args(tuple), do: Tuple.to_list(tuple)
 
   defp run(socket, verb, ref, args),
     do: Call.change(socket, Index.named(socket, [ref], &__op__(verb, [ref | args], &1)))
 
   @doc false
+  def __names__(_verb, [%__MODULE__{} | _]), do: []
   def __names__(_verb, [name | _]), do: [name]
   def __names__(_verb, _args), do: []
 
   @doc false
-  def __op__(verb, [link, ip, mac], index) when verb in [:add, :replace] do
-    flags = if verb == :add, do: Call.create(), else: Call.replace()
-
-    with {:ok, index} <- index.(link),
-         {:ok, neighbour} <- build(index, ip),
-         {:ok, mac} <- MAC.cast(mac) do
-      neighbour = %{neighbour | lladdr: mac, state: @nud_permanent}
-      op(@rtm_newneigh, flags, neighbour, link)
-    end
+  def __op__(verb, [%__MODULE__{} = neighbour], _index) when verb in [:add, :replace] do
+    # The others of its header's flags and attributes say how it came about.
+    kept = [:family, :ifindex, :state, :type, :dst, :lladdr, :protocol, :vlan]
+    flags = neighbour.flags &&& Options.settable()
+    neighbour = struct(__MODULE__, [{:flags, flags} | Map.to_list(Map.take(neighbour, kept))])
+    op(verb, neighbour, neighbour.ifindex)
   end
 
-  def __op__(:delete, [link, ip], index) do
+  def __op__(:delete, [%__MODULE__{} = neighbour], _index) do
+    kept = Map.to_list(Map.take(neighbour, [:family, :ifindex, :dst]))
+    flags = neighbour.flags &&& @ntf_proxy
+    op(:delete, struct(__MODULE__, [{:flags, flags} | kept]), neighbour.ifindex)
+  end
+
+  def __op__(:delete, [link, ip], index), do: __op__(:delete, [link, ip, []], index)
+
+  def __op__(:delete, [link, ip, opts], index) do
     with {:ok, index} <- index.(link),
          {:ok, neighbour} <- build(index, ip),
-         do: op(@rtm_delneigh, 0, neighbour, link)
+         {:ok, neighbour} <- Options.identity(opts, neighbour),
+         do: op(:delete, neighbour, link)
+  end
+
+  def __op__(verb, [link, ip, mac], index) when verb in [:add, :replace],
+    do: __op__(verb, [link, ip, mac, []], index)
+
+  def __op__(verb, [link, ip, mac, opts], index) when verb in [:add, :replace] do
+    with {:ok, index} <- index.(link),
+         {:ok, neighbour} <- build(index, ip),
+         {:ok, neighbour} <- Options.set(opts, mac, neighbour),
+         do: op(verb, neighbour, link)
   end
 
   def __op__(verb, args, _index),
     do: raise(ArgumentError, "no change for a batch: #{inspect({__MODULE__, verb, args})}")
 
-  defp op(type, flags, neighbour, link) do
+  defp op(verb, neighbour, link) do
+    {type, flags} = type(verb)
     explain = Call.no_such("interface", link, &refusal(&1, neighbour.dst, link))
     Call.op(type, flags, neighbour, explain)
   end
 
-  # What an errno says where the kernel says no more.
+  defp type(:add), do: {@rtm_newneigh, Call.create()}
+  defp type(:replace), do: {@rtm_newneigh, Call.replace()}
+  defp type(:delete), do: {@rtm_delneigh, 0}
+
+  # Words for an errno without text.
   defp refusal(:eexist, ip, link), do: "#{ip} is a neighbour on #{inspect(link)} already"
   defp refusal(:enoent, ip, link), do: "#{ip} is no neighbour on #{inspect(link)}"
   defp refusal(_errno, _ip, _link), do: nil
