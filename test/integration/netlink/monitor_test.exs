@@ -9,7 +9,7 @@ defmodule Linx.Netlink.MonitorTest do
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Address, Link, Monitor, Neighbour, Route, Rule}
   alias Linx.Netlink.Rtnl.Monitor.Event
-  alias Linx.Test.Netns
+  alias Linx.Test.{MulticastRouter, Netns}
 
   setup do
     ns = Netns.start()
@@ -185,5 +185,86 @@ defmodule Linx.Netlink.MonitorTest do
     start_supervised!({Monitor, owner: self(), netns: Netns.target(ns)})
     Netns.run!(ns, "ip link set lo up")
     assert_receive {:linx_rtnl, :event, %Event{op: :new_link, resource: %Link{name: "lo"}}}
+  end
+
+  describe "messages of another family under the same type" do
+    test "a port that joins and leaves its bridge is there all the time", %{ns: ns, socket: s} do
+      :ok = Link.create_veth(s, "v0", "v1")
+      :ok = Link.create_bridge(s, "br0")
+      {:ok, monitor} = Monitor.subscribe(self(), netns: Netns.target(ns), groups: [1])
+      :ok = Link.set_master(s, "v1", "br0")
+      assert_receive {:linx_rtnl, :event, %Event{op: :new_bridge_port, resource: port}}
+      assert %Link{name: "v1", family: 7} = port
+      :ok = Link.set_master(s, "v1", nil)
+      assert_receive {:linx_rtnl, :event, %Event{op: :del_bridge_port, resource: port}}
+      assert %Link{name: "v1", family: 7} = port
+      :ok = Link.set_mtu(s, "v1", 1400)
+      assert_receive {:linx_rtnl, :event, %Event{op: :new_link, resource: %Link{mtu: 1400}}}
+      refute_received {:linx_rtnl, :event, %Event{op: :del_link}}
+
+      # A port that is deleted: both, and the link's own is of no family.
+      :ok = Link.set_master(s, "v1", "br0")
+      :ok = Link.delete(s, "v1")
+
+      for name <- ["v0", "v1"] do
+        assert_receive {:linx_rtnl, :event,
+                        %Event{op: :del_link, resource: %Link{name: ^name, family: 0}}}
+      end
+
+      Monitor.stop(monitor)
+      refute_received {:linx_rtnl, :event, %Event{op: :del_link}}
+    end
+
+    test "forwarding entries are no neighbours", %{ns: ns, socket: s} do
+      :ok = Link.create_veth(s, "v0", "v1")
+      :ok = Link.create_bridge(s, "br0")
+      :ok = Link.set_master(s, "v1", "br0")
+      {:ok, monitor} = Monitor.subscribe(self(), netns: Netns.target(ns))
+      Netns.run!(ns, "bridge fdb add 02:00:00:00:00:77 dev v1 master static")
+      Netns.run!(ns, "bridge fdb del 02:00:00:00:00:77 dev v1 master")
+      assert_fdb(:new_fdb)
+      assert_fdb(:del_fdb)
+      Monitor.stop(monitor)
+      refute_received {:linx_rtnl, :event, %Event{op: :new_neigh, resource: %{family: 7}}}
+      refute_received {:linx_rtnl, :event, %Event{op: :del_neigh, resource: %{family: 7}}}
+    end
+
+    defp assert_fdb(op) do
+      mac = Linx.MAC.parse("02:00:00:00:00:77") |> elem(1)
+
+      assert_receive {:linx_rtnl, :event,
+                      %Event{op: ^op, resource: %Neighbour{family: 7, lladdr: ^mac}}}
+    end
+
+    test "a link's IPv6 configuration is no link", %{ns: ns, socket: s} do
+      :ok = Link.create_veth(s, "v0", "v1")
+      :ok = Link.set_up(s, "v0")
+      {:ok, monitor} = Monitor.subscribe(self(), netns: Netns.target(ns), groups: [12])
+      Netns.run!(ns, "ip token set ::5 dev v0")
+      assert_receive {:linx_rtnl, :event, %Event{op: :new_link_inet6, resource: resource}}
+      assert %Link{name: "v0", family: 10} = resource
+      Monitor.stop(monitor)
+      refute_received {:linx_rtnl, :event, %Event{op: :new_link}}
+    end
+
+    test "entries of the multicast cache are no routes", %{ns: ns, socket: s} do
+      :ok = Link.create_veth(s, "v0", "v1")
+      :ok = Link.set_up(s, "v0")
+      {:ok, %{index: index}} = Link.get(s, "v0")
+
+      {:ok, monitor} =
+        Monitor.subscribe(self(), netns: Netns.target(ns), groups: [6, 7, 8])
+
+      path = "/proc/#{ns.pid}/ns/net"
+      router = MulticastRouter.start(path, index, <<192, 0, 2, 7>>, <<239, 1, 2, 3>>)
+      assert_receive {:linx_rtnl, :event, %Event{op: :new_mroute, resource: resource}}
+      assert %Route{family: 128, dst: ~IP"239.1.2.3"} = resource
+      :ok = :socket.close(router)
+      assert_receive {:linx_rtnl, :event, %Event{op: :del_mroute}}
+      :ok = Rule.add(s, fwmark: 9, table: 1000, priority: 9)
+      assert_receive {:linx_rtnl, :event, %Event{op: :new_rule}}
+      Monitor.stop(monitor)
+      refute_received {:linx_rtnl, :event, %Event{op: :new_route}}
+    end
   end
 end

@@ -6,9 +6,9 @@ defmodule Linx.Netlink.RouteTest do
 
   import Linx.IP
 
-  alias Linx.Netlink.Error
+  alias Linx.Netlink.{Error, Rtnl}
   alias Linx.Netlink.Rtnl.{Address, Link, Route}
-  alias Linx.Test.Netns
+  alias Linx.Test.{MulticastRouter, Netns}
 
   setup do
     ns = Netns.quiet()
@@ -340,8 +340,21 @@ defmodule Linx.Netlink.RouteTest do
     assert {:error, %Error{errno: :esrch}} = Route.delete(s, route)
   end
 
-  test "the routes of the IP families, whatever else the kernel routes", %{socket: s} do
+  test "the routes of the IP families, whatever else the kernel routes", %{ns: ns, socket: s} do
+    {:ok, before} = Route.list(s)
+    {:ok, %{index: index}} = Link.get(s, "a0")
+    path = "/proc/#{ns.pid}/ns/net"
+    router = MulticastRouter.start(path, index, <<192, 0, 2, 7>>, <<239, 1, 2, 3>>)
+    assert Netns.run!(ns, "ip mroute show") =~ "239.1.2.3"
+
     {:ok, routes} = Route.list(s)
     assert routes |> Enum.map(& &1.family) |> Enum.uniq() |> Enum.sort() == [2, 10]
+    assert routes -- before == []
+    assert {:ok, []} = Route.list(s, table: 253)
+    {:ok, multicast} = Route.list(s, type: :multicast)
+    assert Enum.all?(multicast, &(&1.family == 10))
+    {:ok, neighbours} = Rtnl.Neighbour.list(s)
+    assert Enum.all?(neighbours, &(&1.family in [2, 10]))
+    :ok = :socket.close(router)
   end
 end

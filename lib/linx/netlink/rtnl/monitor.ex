@@ -48,6 +48,19 @@ defmodule Linx.Netlink.Rtnl.Monitor do
     33 => :del_rule
   }
 
+  # Messages of other families under the same types tell of other things: AF_BRIDGE (7) of ports and forwarding entries,
+  # AF_INET6 (10) of a link's IPv6 configuration, RTNL_FAMILY_IPMR and IP6MR (128, 129) of multicast routing.
+  @others %{
+    new_link: %{7 => :new_bridge_port, 10 => :new_link_inet6},
+    del_link: %{7 => :del_bridge_port, 10 => :del_link_inet6},
+    new_neigh: %{7 => :new_fdb},
+    del_neigh: %{7 => :del_fdb},
+    new_route: %{128 => :new_mroute, 129 => :new_mroute},
+    del_route: %{128 => :del_mroute, 129 => :del_mroute},
+    new_rule: %{128 => :new_mrule, 129 => :new_mrule},
+    del_rule: %{128 => :del_mrule, 129 => :del_mrule}
+  }
+
   @typedoc """
   `:owner` is who is told, `:netns` the namespace (see `Linx.Netlink.Socket`), `:groups` a list of RTNLGRP_* numbers, and
   `:rcvbuf` the receive buffer in bytes, where an unread event takes about 400.
@@ -140,8 +153,19 @@ defmodule Linx.Netlink.Rtnl.Monitor do
     type = elem(message, 0)
 
     case @ops do
-      %{^type => op} -> %Event{op: op, resource: Wire.object(message)}
-      %{} -> %Event{op: {:unknown, type}}
+      %{^type => op} ->
+        resource = Wire.object(message)
+        %Event{op: op(op, resource.family), resource: resource}
+
+      %{} ->
+        %Event{op: {:unknown, type}}
+    end
+  end
+
+  defp op(op, family) do
+    case @others do
+      %{^op => %{^family => other}} -> other
+      %{} -> op
     end
   end
 end
