@@ -7,7 +7,7 @@ defmodule Linx.Netlink.RuleTest do
   import Linx.IP
 
   alias Linx.Netlink.{Error, Rtnl}
-  alias Linx.Netlink.Rtnl.Rule
+  alias Linx.Netlink.Rtnl.{Diff, Rule}
   alias Linx.Test.Netns
 
   setup do
@@ -232,6 +232,33 @@ defmodule Linx.Netlink.RuleTest do
   end
 
   defp last(_s, rule), do: rule.priority
+
+  test "a listed rule is the desired one that made it", %{socket: s} do
+    for opts <- [
+          [sport: 80, dport: 443, table: 100, priority: 9],
+          [sport: 80..90, table: 100, priority: 10],
+          [suppress_ifgroup: 5, table: 100, priority: 11],
+          [dscp: 10, table: 100, priority: 12],
+          [fwmark: 7, fwmask: 0xFF, invert: true, action: :prohibit, priority: 13]
+        ] do
+      :ok = Rule.add(s, opts)
+      {:ok, wanted} = Rule.new(opts)
+      {:ok, rules} = Rule.list(s)
+      assert {opts, []} == {opts, Diff.rules([wanted], rules, MapSet.new())}
+      {:ok, other} = Rule.new(Keyword.put(opts, :priority, 99))
+      assert [{:create, ^other}] = Diff.rules([other], rules, MapSet.new())
+    end
+
+    for {a, b} <- [
+          {[suppress_ifgroup: 5], [suppress_ifgroup: 6]},
+          {[dscp: 0], []},
+          {[dscp: 1], [dscp: 2]}
+        ] do
+      {:ok, a} = Rule.new([table: 100, priority: 50] ++ a)
+      {:ok, b} = Rule.new([table: 100, priority: 50] ++ b)
+      assert [{:create, ^a}] = Diff.rules([a], [b], MapSet.new())
+    end
+  end
 
   test "suppress_ifgroup as ip has it", %{ns: ns, socket: s} do
     :ok = Rule.add(s, table: 100, suppress_ifgroup: 5, suppress_prefixlength: 0, priority: 9)

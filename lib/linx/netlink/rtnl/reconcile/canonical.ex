@@ -12,6 +12,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   alias Linx.IP
   alias Linx.Netlink.Rtnl.{Address, Route, Rule}
   alias Linx.Netlink.Rtnl.Route.{Metrics, Nexthop}
+  alias Linx.Netlink.Rtnl.Rule.Match
 
   @inet 2
   @inet6 10
@@ -367,7 +368,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
      mark(rule.fwmark, rule.fwmask), target(rule), rule.iif, rule.oif, none(rule.tos),
      ((rule.flags || 0) &&& @invert) != 0, none(rule.ipproto), rule.sport, rule.dport, rule.uid,
      rule.suppress_prefixlength not in [nil, @all] && rule.suppress_prefixlength,
-     none(rule.l3mdev), others(rule.extra)}
+     none(rule.l3mdev), rule.suppress_ifgroup not in [nil, @all] && rule.suppress_ifgroup,
+     rule.dscp, Enum.sort(Match.extra(rule))}
   end
 
   defp subnet(_ip, length) when length in [nil, 0], do: nil
@@ -389,15 +391,6 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
 
   defp none(0), do: nil
   defp none(value), do: value
-
-  defp others(nil), do: []
-  defp others(extra), do: Enum.reject(extra, &neutral?/1) |> Enum.sort()
-
-  # FRA_SUPPRESS_IFGROUP of -1.
-  defp neutral?({13, <<@all::native-32>>}), do: true
-  # FRA_PAD
-  defp neutral?({18, _}), do: true
-  defp neutral?(_), do: false
 
   @doc "What the kernel itself takes for one rule: it does not compare inversion, nor where a goto leads."
   @spec kernel_rule_key(Rule.t()) :: term()

@@ -69,7 +69,8 @@ defmodule Linx.Netlink.Rtnl.Rule.Match do
   @doc "The attributes of a listed rule that a request may repeat."
   @spec extra(Rule.t()) :: [{0..65535, binary()}]
   def extra(rule),
-    do: for({type, _} = attr <- rule.extra, type != @padding, attr not in @repeated, do: attr)
+    do:
+      for({type, _} = attr <- rule.extra || [], type != @padding, attr not in @repeated, do: attr)
 
   @doc "Whether the kernel compares every option, some, or none that a request could be told by."
   @spec compared([{atom(), term()}], Rule.t()) :: :all | :some | :none
