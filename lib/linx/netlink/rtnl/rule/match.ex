@@ -20,12 +20,8 @@ defmodule Linx.Netlink.Rtnl.Rule.Match do
               [:suppress_prefixlength, :l3mdev, :uid, :ipproto, :protocol, :sport, :dport] ++
               [:src, :dst, :tos, :dscp, :priority]
 
-  @doc """
-  What a rule says, in the form that the kernel gives it: `nil` for each selector that it has not. Two rules with the same
-  form are the same rule.
-  """
-  @spec form(Rule.t()) :: map()
-  def form(rule) do
+  # The selectors and the action of a rule in the form that the kernel gives them: `nil` for each that it has not.
+  defp form(rule) do
     mark = set(rule.fwmark)
 
     %{
