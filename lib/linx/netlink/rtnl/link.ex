@@ -21,7 +21,8 @@ defmodule Linx.Netlink.Rtnl.Link do
   ## Fields
 
   `index`, `name`, `type` (`ARPHRD_*`, 1 for Ethernet), `flags` (`IFF_*`), `mtu`, `address` (a `Linx.MAC`, or bytes where the
-  hardware address is no MAC), `link` (the index of the parent), `master` (of the bridge, bond or VRF it belongs to) and
+  hardware address is no MAC), `link` (the index of the parent or of the far end; where `link_netnsid`
+  is set it is an index in that namespace, and another link's here), `master` (of the bridge, bond or VRF it belongs to) and
   `linkinfo` (kind and what belongs to the kind: `Linx.Netlink.Rtnl.LinkInfo`). Beyond those: `broadcast`, `qdisc`,
   `txqlen`, `operstate` (RFC 2863, 6 is up), `alias`, `group`, `carrier`, `link_netnsid`, and `altnames`. Attributes that
   a newer kernel sends, or that are not as expected, are in `extra` as `{type, bytes}`.
@@ -40,10 +41,11 @@ defmodule Linx.Netlink.Rtnl.Link do
 
   import Bitwise
 
-  alias Linx.{MAC, Target}
+  alias Linx.MAC
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{AltNames, Call, HardwareAddress, LinkInfo}
-  alias Linx.Netlink.Rtnl.Link.{Change, Group, Index, Options, Refusal}
+  alias Linx.Netlink.Rtnl.Link.{Alias, Change, Elsewhere, Ensure, Group}
+  alias Linx.Netlink.Rtnl.Link.{Index, Options, Refusal}
 
   codec do
     header do
@@ -66,7 +68,7 @@ defmodule Linx.Netlink.Rtnl.Link do
     attr(6, :qdisc, :string)
     attr(13, :txqlen, :u32)
     attr(16, :operstate, :u8)
-    attr(20, :alias, :string)
+    attr(20, :alias, Alias)
     attr(27, :group, :u32)
     attr(28, :net_ns_fd, :u32)
     attr(29, :ext_mask, :u32)
@@ -152,14 +154,37 @@ defmodule Linx.Netlink.Rtnl.Link do
   Makes a link of `kind`, with options.
 
   For any link: `:link` (the parent, by name or index), `:master`, `:mtu`, `:address`, `:txqlen`, `:group`, `:alias`,
-  `:index`, `:netns` (a pid) and `:up`. All others are fields of the kind's module (`Linx.Netlink.Rtnl.LinkInfo` lists
+  `:index`, `:netns` (where `move_to_netns/4` could move it), `:up`, and the switches of `set/3`. All others are fields of the kind's module (`Linx.Netlink.Rtnl.LinkInfo` lists
   them); a kind without one has no options of its own.
 
   A kind that the kernel has not is `errno: :eopnotsupp`.
+
+  With `:netns` the link is made in that namespace, with its name there, while `:link` and the far end of a veth pair are
+  of the socket's: no transient name, and nothing to rename.
+
+      :ok = Link.create(socket, "eth0", :veth, peer: "ct0", netns: session, up: true)
+
+  The kernel takes no alias for a link that it makes: it is set in a request of its own, and refused beside `:netns` and
+  in `Linx.Netlink.Rtnl.batch/2`. There `:netns` is a pid or `{:pid, pid}`.
   """
   @spec create(Socket.t(), binary(), atom() | binary(), keyword()) :: :ok | {:error, term()}
   def create(socket, name, kind, opts \\ []) do
-    change(socket, :create, [name, kind, opts])
+    {netns, opts} = Options.elsewhere(opts)
+    Elsewhere.create(socket, named(socket, :create, [name, kind, opts]), netns)
+  end
+
+  @doc """
+  Makes a link unless it is there as asked for. Arguments as `create/4`, without `:netns`.
+
+  One that is there as something else is `errno: :eexist`, with what differs in `at`: the kind, or any option that is
+  given. What is not given is not compared. A veth pair's far end in another namespace cannot be compared, and differs.
+  """
+  @spec ensure(Socket.t(), binary(), atom() | binary(), keyword()) :: :ok | {:error, term()}
+  def ensure(socket, name, kind, opts \\ []) do
+    case Options.netns(opts) do
+      nil -> Ensure.run(socket, named(socket, :create, [name, kind, opts]))
+      netns -> {:error, {:bad_option, {:netns, netns}}}
+    end
   end
 
   @doc """
@@ -228,7 +253,8 @@ defmodule Linx.Netlink.Rtnl.Link do
 
   @doc """
   Changes several things of a link in one request: `:up` (boolean), `:mtu`, `:address`, `:master` (name, index, or `nil`
-  for none), `:group`, `:txqlen`, `:alias`, and the options of its kind, as for `create/4`:
+  for none), `:group`, `:txqlen`, `:alias` (of up to 255 bytes, "" for none), the switches `:arp`, `:promisc`,
+  `:multicast` and `:allmulticast` (booleans), and the options of its kind, as for `create/4`:
 
       :ok = Link.set(socket, "br0", vlan_filtering: 1, up: true)
 
@@ -283,32 +309,17 @@ defmodule Linx.Netlink.Rtnl.Link do
   @doc """
   Moves a link into another network namespace: a pid's, `{:path, file}`, or that of a `Linx.Process` session.
 
-  It is down there, has lost its addresses, and keeps its name if that is free. Some links cannot move
+  It is down there and has lost its addresses. It keeps its name, or with `name:` has another one there, which takes no
+  second request and works also where its own name is taken. A name that is taken there is `errno: :eexist`, and the link
+  stays; should it be taken in the very moment of the move, the link is there under its old name. Some links cannot move
   (`errno: :einval`).
+
+      :ok = Link.move_to_netns(socket, "eth9", session, name: "eth0")
   """
-  @spec move_to_netns(Socket.t(), ref(), pos_integer() | Socket.netns()) :: :ok | {:error, term()}
-  def move_to_netns(socket, ref, pid) when is_integer(pid) and pid in 1..0x7FFFFFFF do
-    with {:ok, request} <- Options.identify(ref),
-         do: move(socket, %{request | net_ns_pid: pid}, ref, &Refusal.no_process(&1, pid))
-  end
-
-  def move_to_netns(socket, ref, netns) do
-    with {:ok, request} <- Options.identify(ref),
-         {:ok, target} <- target(netns) do
-      case Target.with_netns(target, &move(socket, %{request | net_ns_fd: &1}, ref)) do
-        {:error, {stage, errno}} when is_atom(stage) -> {:error, Error.from_fault({stage, errno})}
-        other -> other
-      end
-    end
-  end
-
-  defp target(:host), do: {:ok, ""}
-  defp target(:self), do: {:ok, ""}
-
-  defp target(netns) do
-    with {:error, {:bad_in, _}} <- Target.resolve(netns),
-         do: raise(ArgumentError, Socket.no_netns(netns))
-  end
+  @spec move_to_netns(Socket.t(), ref(), pos_integer() | Socket.netns(), name: binary()) ::
+          :ok | {:error, term()}
+  def move_to_netns(socket, ref, netns, opts \\ []),
+    do: Elsewhere.move(socket, ref, netns, opts)
 
   @doc """
   Gives a link a further name, of up to 127 bytes. Every verb here finds it by that name too.
@@ -330,13 +341,10 @@ defmodule Linx.Netlink.Rtnl.Link do
     end
   end
 
-  defp change(socket, verb, args),
-    do: Call.change(socket, Index.named(socket, __names__(verb, args), &__op__(verb, args, &1)))
+  defp change(socket, verb, args), do: Call.change(socket, named(socket, verb, args))
 
-  defp move(socket, request, ref, text \\ fn _errno -> nil end) do
-    explain = Call.no_such("interface", ref, text)
-    Call.change(socket, Call.op(@rtm_setlink, 0, request, explain))
-  end
+  defp named(socket, verb, args),
+    do: Index.named(socket, __names__(verb, args), &Change.op(verb, args, &1))
 
   # -- the verbs as values ---------------------------------------------------------------------------------------------
 
@@ -344,5 +352,5 @@ defmodule Linx.Netlink.Rtnl.Link do
   defdelegate __names__(verb, args), to: Change, as: :names
 
   @doc false
-  defdelegate __op__(verb, args, index), to: Change, as: :op
+  defdelegate __op__(verb, args, index), to: Change, as: :batched
 end

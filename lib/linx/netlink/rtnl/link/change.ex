@@ -36,6 +36,18 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
   defp links([_ | opts]), do: links(opts)
   defp links(_end), do: []
 
+  @doc "The op of a verb in a batch, where one change is one request."
+  @spec batched(atom(), [term()], Index.index() | nil) :: Call.op()
+  def batched(verb, args, index) do
+    case op(verb, args, index) do
+      {:ok, {@rtm_newlink, _flags, %Link{alias: text}, _explain}} when text not in [nil, ""] ->
+        {:error, {:bad_option, {:alias, text}}}
+
+      op ->
+        op
+    end
+  end
+
   @spec op(atom(), [term()], Index.index() | nil) :: Call.op()
   def op(:create, [name, kind], index), do: op(:create, [name, kind, []], index)
 

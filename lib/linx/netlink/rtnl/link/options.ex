@@ -4,11 +4,21 @@ defmodule Linx.Netlink.Rtnl.Link.Options do
 
   import Bitwise
 
-  alias Linx.MAC
+  alias Linx.{MAC, Target}
   alias Linx.Netlink.Rtnl.Link
 
   @iff_up 1
-  @general [:link, :master, :mtu, :address, :txqlen, :group, :index, :alias, :netns, :up]
+
+  # IFF_*: the flag of a switch, and whether the flag means that the switch is off.
+  @switches %{
+    arp: {0x80, true},
+    promisc: {0x100, false},
+    allmulticast: {0x200, false},
+    multicast: {0x1000, false}
+  }
+
+  @general [:link, :master, :mtu, :address, :txqlen, :group, :index, :alias, :netns, :up] ++
+             Map.keys(@switches)
 
   # `{:ok, link, own}` with the options that are not for links in general. `index` turns a link's name into `{:ok, index}`.
   @spec set(term(), struct(), (term() -> {:ok, pos_integer()} | {:error, term()})) ::
@@ -54,10 +64,22 @@ defmodule Linx.Netlink.Rtnl.Link.Options do
   defp option({:netns, pid}, link, _index) when pid in 1..0x7FFFFFFF,
     do: {:ok, %{link | net_ns_pid: pid}}
 
+  defp option({:netns, {:pid, pid}}, link, _index) when pid in 1..0x7FFFFFFF,
+    do: {:ok, %{link | net_ns_pid: pid}}
+
   defp option({:up, true}, link, _index),
     do: {:ok, %{link | flags: link.flags ||| @iff_up, change: link.change ||| @iff_up}}
 
   defp option({:up, false}, link, _index), do: {:ok, %{link | change: link.change ||| @iff_up}}
+
+  defp option({key, on?}, link, _index) when is_map_key(@switches, key) and is_boolean(on?) do
+    {flag, off?} = @switches[key]
+    flags = if on? == off?, do: link.flags &&& bnot(flag), else: link.flags ||| flag
+    {:ok, %{link | flags: flags, change: link.change ||| flag}}
+  end
+
+  defp option({key, _value} = option, _link, _index) when is_map_key(@switches, key),
+    do: {:error, {:bad_option, option}}
 
   defp option({key, _value} = option, _link, _index)
        when key in [:mtu, :txqlen, :group, :index, :alias, :netns, :up],
@@ -69,6 +91,24 @@ defmodule Linx.Netlink.Rtnl.Link.Options do
   # Whether it is an option of kinds, not of links in general.
   @spec own?(term()) :: boolean()
   def own?(key), do: is_atom(key) and key not in @general
+
+  @doc "The namespace that options ask for, if it is one that a request names by descriptor, and the other options."
+  @spec elsewhere(term()) :: {term(), term()}
+  def elsewhere(opts) do
+    case netns(opts) do
+      pid when is_integer(pid) or pid == nil -> {nil, opts}
+      netns -> if(netns?(netns), do: {netns, List.keydelete(opts, :netns, 0)}, else: {nil, opts})
+    end
+  end
+
+  @spec netns(term()) :: term()
+  def netns([{:netns, netns} | _]), do: netns
+  def netns([_ | opts]), do: netns(opts)
+  def netns(_end), do: nil
+
+  # Of another shape it is no option, for which no session need be asked.
+  defp netns?(netns) when is_pid(netns) or netns in [:host, :self], do: true
+  defp netns?(netns), do: match?({:ok, _}, Target.resolve(netns))
 
   # A link that is there has its index: beside a name it would say which link is to get that name.
   @spec no_index(term()) :: :ok | {:error, term()}

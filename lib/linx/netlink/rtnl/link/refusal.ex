@@ -15,6 +15,14 @@ defmodule Linx.Netlink.Rtnl.Link.Refusal do
 
   def taken(errno, name, _linkinfo), do: taken(errno, name)
 
+  # In the namespace that a link is to move to.
+  @spec taken_there(atom(), Link.ref()) :: String.t() | nil
+  def taken_there(:eexist, name) when is_binary(name),
+    do: "interface #{inspect(name)} exists already in that namespace"
+
+  def taken_there(:eexist, _index), do: "its name is taken in that namespace"
+  def taken_there(_errno, _name), do: nil
+
   @spec altname(atom(), String.t()) :: String.t() | nil
   def altname(:enoent, name), do: "no such alternative name #{inspect(name)}"
   def altname(errno, name), do: taken(errno, name)
@@ -23,9 +31,9 @@ defmodule Linx.Netlink.Rtnl.Link.Refusal do
   def undeletable(:eopnotsupp, ref), do: "interface #{inspect(ref)} cannot be deleted"
   def undeletable(_errno, _ref), do: nil
 
-  @spec no_process(atom(), pos_integer()) :: String.t() | nil
-  def no_process(:esrch, pid), do: "no such process #{pid}"
-  def no_process(_errno, _pid), do: nil
+  @spec no_process(atom(), term()) :: String.t() | nil
+  def no_process(:esrch, pid) when is_integer(pid), do: "no such process #{pid}"
+  def no_process(_errno, _netns), do: nil
 
   # The kernel's driver has no changelink, or not for this option.
   @spec unchangeable(atom(), Link.ref(), keyword()) :: String.t() | nil

@@ -169,11 +169,18 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
   defp link(spec, name, kind, opts) do
     with {:ok, opts, ports} <- ports(opts),
          {:ok, {_type, _flags, item, _explain}} <-
-           Link.__op__(:create, [name, kind, opts], fn _ref -> {:ok, 1} end) do
+           Link.Change.op(:create, [name, kind, opts], fn _ref -> {:ok, 1} end) do
+      item = unplaced(item)
       opts = if ports == [], do: opts, else: opts ++ [ports: ports]
       {:ok, %Entry{kind: :link, spec: spec, item: item, key: name, opts: opts}}
     end
   end
+
+  # The index that stood for a VXLAN's link until its name is looked up.
+  defp unplaced(%{linkinfo: %{info_data: %{link: _} = data} = info} = item),
+    do: %{item | linkinfo: %{info | info_data: %{data | link: nil}}}
+
+  defp unplaced(item), do: item
 
   # A link with one of these is in another namespace, or has an index that cannot be given to it later.
   @unfit [:netns, :index]

@@ -14,6 +14,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
   @eexist 17
   @general [:up, :mtu, :address, :txqlen, :group, :alias, :master]
 
+  @switches [:arp, :promisc, :multicast, :allmulticast]
+
   # Options of a kind that the kernel takes and forgets in a change.
   @fixed %{"vlan" => [:id, :protocol], "vxlan" => [:id]}
 
@@ -105,6 +107,11 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
 
   defp differs?({key, _value}, item, seen, _links) when key in @general,
     do: Map.fetch!(item, key) != Map.fetch!(seen, key)
+
+  defp differs?({key, _on?}, item, seen, _links) when key in @switches do
+    {:ok, switch, []} = Link.Options.set([{key, true}], %Link{}, nil)
+    (bxor(item.flags, seen.flags) &&& switch.change) != 0
+  end
 
   defp differs?(_option, _item, _seen, _links), do: false
 

@@ -134,7 +134,10 @@ defmodule Linx.Netlink.Rtnl.Route.Options do
 
   defp option(_option, _route, _index), do: :error
 
-  defp metric?({:cc_algo, name}), do: is_binary(name) and not String.contains?(name, "\0")
+  # TCP_CA_NAME_MAX, with a NUL.
+  defp metric?({:cc_algo, name}),
+    do: is_binary(name) and byte_size(name) in 1..15 and not String.contains?(name, "\0")
+
   defp metric?({name, n}), do: name in @metrics and n in 0..0xFFFFFFFF
   defp metric?(_), do: false
 
