@@ -1,6 +1,6 @@
 defmodule Linx.Netlink.Rtnl do
   @moduledoc """
-  rtnetlink: links, addresses, routes, neighbours, policy rules and statistics.
+  rtnetlink: links, addresses, routes, nexthops, neighbours, policy rules, bridges and statistics.
 
       alias Linx.Netlink.Rtnl
       alias Linx.Netlink.Rtnl.{Address, Link, Route}
@@ -55,7 +55,7 @@ defmodule Linx.Netlink.Rtnl do
   Carries out many changes with one send, and gives each one's result in order.
 
   A change is the module, name and arguments of a verb, without the socket: any verb of `Link`, `Address`, `Route`,
-  `Neighbour` and `Rule` that answers `:ok`, except `Link.delete_many/2` and those that move or rename a link.
+  `Nexthop`, `Neighbour`, `Rule`, `Bridge.Fdb`, `Bridge.Vlan`, `Bridge.Mdb` and `Bridge.Port` that answers `:ok`, except `Link.delete_many/2` and those that move or rename a link.
   Interface names that have to be known as indices are looked up all together, before the first change: a link that
   this batch creates cannot be given an address by it.
 
