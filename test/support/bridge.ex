@@ -1,6 +1,7 @@
 defmodule Linx.Test.Bridge do
   @moduledoc false
-  # What bridge(8) shows of a network namespace. The newest that the host has: an older one leaves out fields.
+  # What bridge(8) shows of a network namespace. The newest that the host has: an older one leaves
+  # out fields.
 
   alias Linx.Test.{Netns, NewerIproute2}
 

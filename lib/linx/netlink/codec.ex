@@ -72,6 +72,12 @@ defmodule Linx.Netlink.Codec do
   `rest :extra` declares a field that collects, as `[{type, bytes}]`, every attribute that is undeclared or could not be
   read. Encoding writes them back. `rest :extra, skip: [7, 23..26]` leaves out those that are known and not wanted.
 
+  ## Messages that are walked natively
+
+  `codec native: 7 do` says that the library's native walk gives the first seven attributes of the
+  declaration as a tuple, `{type, header, attribute, ..., rest}`, in this order. `__native__/1` makes a
+  struct of it, and attributes of `rest` are read as ever. The native table has to say the same (native/linx_wire/src/netlink/rtnl.rs).
+
   ## The schema as data
 
   `__codec__/0` returns `%{header: [...], attrs: [...], rest: ..., kinds: %{...}, size: bytes}`, in
@@ -85,11 +91,11 @@ defmodule Linx.Netlink.Codec do
   alias Linx.Netlink.Codec.{Decoder, Encoder, Kind, Scalar}
 
   @doc """
-  `use Linx.Netlink.Codec` makes `codec/1` available.
+  `use Linx.Netlink.Codec` makes `codec/2` available.
   """
   defmacro __using__(_opts) do
     quote do
-      import Linx.Netlink.Codec, only: [codec: 1]
+      import Linx.Netlink.Codec, only: [codec: 1, codec: 2]
     end
   end
 
@@ -98,10 +104,12 @@ defmodule Linx.Netlink.Codec do
   `rest name` at most once; `enum name, type, names` and `flags name, type, names` anywhere.
   Generates the struct, `t:t/0`, `encode/1`, `decode/1` and `__codec__/0`.
 
+  `native: count` says how many attributes the native walk gives; see above.
+
   Raises `ArgumentError` as it compiles for a type that is none, a name or number declared twice, and a dispatch on a
   field that is not declared before it.
   """
-  defmacro codec(do: block) do
+  defmacro codec(opts \\ [], do: block) do
     declared = parse(block)
 
     names =
@@ -151,6 +159,7 @@ defmodule Linx.Netlink.Codec do
         do: unquote(Decoder).attrs(message, attrs, &__attr__/1, unquote(rest_name))
 
       unquote(Decoder.lookup(schema))
+      unquote(native(schema, opts, __CALLER__))
 
       @doc false
       def __codec__ do
@@ -164,6 +173,25 @@ defmodule Linx.Netlink.Codec do
       end
     end
   end
+
+  defp native(_schema, [], _caller), do: nil
+
+  defp native(%{attrs: attrs} = schema, [native: count], caller) when count in 1..20 do
+    walked = Enum.take(attrs, count)
+
+    if length(walked) < count or not Enum.all?(walked, &walkable?(elem(&1, 2))),
+      do: raise(ArgumentError, "#{inspect(caller.module)}: native: #{count} does not fit"),
+      else: Decoder.native(schema, count)
+  end
+
+  defp native(_schema, opts, caller),
+    do: raise(ArgumentError, "#{inspect(caller.module)}: no options of a codec: #{inspect(opts)}")
+
+  # The shapes of native/linx_wire/src/netlink/schema.rs.
+  defp walkable?(type) when type in [:u8, :u16, :u32, :s32, :string, :binary], do: true
+  defp walkable?({:nested, {:__aliases__, _, _}}), do: true
+  defp walkable?({:__aliases__, _, _}), do: true
+  defp walkable?(_type), do: false
 
   # -- reading the declaration -----------------------------------------------------------------------------------------
 

@@ -55,7 +55,8 @@ defmodule Linx.Netlink.Rtnl do
   Carries out many changes with one send, and gives each one's result in order.
 
   A change is the module, name and arguments of a verb, without the socket: any verb of `Link`, `Address`, `Route`,
-  `Nexthop`, `Neighbour`, `Rule`, `Bridge.Fdb`, `Bridge.Vlan`, `Bridge.Mdb` and `Bridge.Port` that answers `:ok`, except `Link.delete_many/2` and those that move or rename a link.
+  `Nexthop`, `Neighbour`, `Rule`, `Bridge.Fdb`, `Bridge.Vlan`, `Bridge.Mdb` and `Bridge.Port` that
+  answers `:ok`, except `Link.delete_many/2` and those that move or rename a link.
   Interface names that have to be known as indices are looked up all together, before the first change: a link that
   this batch creates cannot be given an address by it.
 

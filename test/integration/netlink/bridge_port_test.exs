@@ -33,7 +33,8 @@ defmodule Linx.Netlink.BridgePortTest do
     if name, do: Enum.find(links, &(&1["ifname"] == name)), else: links
   end
 
-  # bridge(8)'s name for each of ours that it shows under another, and the fields that it does not show.
+  # bridge(8)'s name for each of ours that it shows under another, and the fields that it does not
+  # show.
   @names %{neigh_vlan_suppress: "neigh_vlan_suppress"}
   @unshown [
     :ifindex,

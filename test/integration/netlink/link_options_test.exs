@@ -1,7 +1,8 @@
 defmodule Linx.Netlink.LinkOptionsTest do
   use ExUnit.Case, async: true
 
-  # A kind's own options, given to Link.create and Link.set and shown by ip(8), and the other way round.
+  # A kind's own options, given to Link.create and Link.set and shown by ip(8), and the other way
+  # round.
 
   @moduletag :root
   @moduletag :netns

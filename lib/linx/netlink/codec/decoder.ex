@@ -17,22 +17,55 @@ defmodule Linx.Netlink.Codec.Decoder do
 
   def body(header, bytes) do
     size = header_size(header)
-
-    segments =
-      Enum.map(header, fn
-        {:pad, bytes} -> quote(do: _ :: size(unquote(bytes * 8)))
-        {:field, name, {:named, kind}} -> Scalar.segment(Encoder.var(name), kind.scalar)
-        {:field, name, type} -> Scalar.segment(Encoder.var(name), type)
-      end)
-
-    pairs = for {:field, name, type} <- header, do: {name, header_value(type, Encoder.var(name))}
+    pairs = header_values(header)
 
     quote do
-      unquote({:<<>>, [], segments ++ [quote(do: attrs :: binary)]}) =
+      unquote({:<<>>, [], segments(header) ++ [quote(do: attrs :: binary)]}) =
         unquote(__MODULE__).fill(unquote(bytes), unquote(size))
 
       __attrs__(%__MODULE__{unquote_splicing(pairs)}, unquote(Attr).scan(attrs))
     end
+  end
+
+  @doc "`__native__/1`: the struct of a tuple of the native walk, which gives `count` attributes."
+  @spec native(map(), pos_integer()) :: Macro.t()
+  def native(%{header: header, attrs: attrs}, count) do
+    walked = Enum.take(attrs, count)
+    variables = for {_, name, _} <- walked, do: Encoder.var(name)
+    rest = quote(do: rest)
+
+    tuple =
+      {:{}, [], [quote(do: _type), {:<<>>, [], segments(header)}] ++ variables ++ [rest]}
+
+    pairs =
+      header_values(header) ++
+        for({_, name, type} <- walked, do: {name, walked_value(type, Encoder.var(name))})
+
+    quote do
+      @doc false
+      def __native__(unquote(tuple)) do
+        message = %__MODULE__{unquote_splicing(pairs)}
+        if unquote(rest) == [], do: message, else: __attrs__(message, unquote(rest))
+      end
+    end
+  end
+
+  defp walked_value(type, variable) when is_atom(type), do: variable
+  defp walked_value({:nested, module}, variable), do: walked_value(module, variable)
+
+  defp walked_value(module, variable),
+    do: quote(do: unquote(variable) && unquote(module).decode(unquote(variable)))
+
+  defp segments(header) do
+    Enum.map(header, fn
+      {:pad, bytes} -> quote(do: _ :: size(unquote(bytes * 8)))
+      {:field, name, {:named, kind}} -> Scalar.segment(Encoder.var(name), kind.scalar)
+      {:field, name, type} -> Scalar.segment(Encoder.var(name), type)
+    end)
+  end
+
+  defp header_values(header) do
+    for {:field, name, type} <- header, do: {name, header_value(type, Encoder.var(name))}
   end
 
   defp header_value({:named, kind}, variable),

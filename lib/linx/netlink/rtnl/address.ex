@@ -44,7 +44,7 @@ defmodule Linx.Netlink.Rtnl.Address do
   alias Linx.Netlink.Rtnl.{Batch, Call, Lifetime, Link}
   alias Linx.Netlink.Rtnl.Link.Index
 
-  codec do
+  codec native: 7 do
     header do
       field(:family, :u8)
       field(:prefixlen, :u8)
@@ -57,10 +57,10 @@ defmodule Linx.Netlink.Rtnl.Address do
     attr(2, :local, IP)
     attr(3, :label, :string)
     attr(4, :broadcast, IP)
-    attr(6, :lifetime, Lifetime)
     attr(8, :flags_ext, :u32)
     attr(9, :priority, :u32)
     attr(11, :proto, :u8)
+    attr(6, :lifetime, Lifetime)
     rest(:extra)
   end
 

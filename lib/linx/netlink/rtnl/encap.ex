@@ -5,13 +5,15 @@ defmodule Linx.Netlink.Rtnl.Encap do
   As an option (`encap:` of `Linx.Netlink.Rtnl.Nexthop.add/3`):
 
     * `{:mpls, [100, 200]}` - a stack of labels, outermost first; `{:mpls, labels, ttl: 64}`;
-    * `{:ip, dst: "192.0.2.9", id: 5, src: "192.0.2.1", ttl: 64, tos: 0}` - for a tunnel link that takes
-      its metadata from the route, such as a vxlan with `external: true`; `{:ip6, ...}` with `hoplimit:` and
-      `tc:`; `id` is the tunnel's key of 64 bits, and `flags:` its `TUNNEL_*` bits;
-    * `{7, bytes}` - any other type, by its `LWTUNNEL_ENCAP_*` number, with its attributes as bytes.
+    * `{:ip, dst: "192.0.2.9", id: 5, src: "192.0.2.1", ttl: 64, tos: 0}` - for a tunnel link that
+      takes its metadata from the route, such as a vxlan with `external: true`; `{:ip6, ...}` with
+      `hoplimit:` and `tc:`; `id` is the tunnel's key of 64 bits, and `flags:` its `TUNNEL_*`
+      bits;
+    * `{7, bytes}` - any other type, by its `LWTUNNEL_ENCAP_*` number, with its attributes as
+      bytes.
 
-  As read, a nexthop has the type as `encap_type` and its attributes as `encap`: `Linx.Netlink.Rtnl.Encap.MPLS`,
-  `Encap.IP4`, `Encap.IP6`, or bytes.
+  As read, a nexthop has the type as `encap_type` and its attributes as `encap`:
+  `Linx.Netlink.Rtnl.Encap.MPLS`, `Encap.IP4`, `Encap.IP6`, or bytes.
 
   Source: ip-route(8), "ENCAP"; `include/uapi/linux/lwtunnel.h`, `mpls_iptunnel.h`.
   """

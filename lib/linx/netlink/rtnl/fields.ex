@@ -2,7 +2,10 @@ defmodule Linx.Netlink.Rtnl.Fields do
   @moduledoc false
   # An option whose name is a field of a codec, and whose value is what that field holds.
 
-  @doc "The struct with the field, or `:error` where the codec has no such field or cannot hold the value."
+  @doc """
+  The struct with the field, or `:error` where the codec has no such field or cannot hold the
+  value.
+  """
   @spec put(struct(), atom(), term()) :: {:ok, struct()} | :error
   def put(%module{} = struct, key, value) do
     if value != nil and Enum.any?(module.__codec__().attrs, &(elem(&1, 1) == key)) do

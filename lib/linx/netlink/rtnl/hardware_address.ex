@@ -10,5 +10,6 @@ defmodule Linx.Netlink.Rtnl.HardwareAddress do
   def encode(bytes) when is_binary(bytes), do: bytes
 
   @spec decode(binary()) :: MAC.t() | binary()
-  def decode(bytes), do: MAC.decode(bytes) || bytes
+  def decode(<<_::48>> = bytes), do: %MAC{bytes: bytes}
+  def decode(bytes), do: bytes
 end

@@ -47,7 +47,7 @@ defmodule Linx.Netlink.Rtnl.Link do
   alias Linx.Netlink.Rtnl.Link.{Alias, Change, Elsewhere, Ensure, Group}
   alias Linx.Netlink.Rtnl.Link.{Index, Options, Refusal}
 
-  codec do
+  codec native: 16 do
     header do
       field(:family, :u8)
       pad(1)
@@ -57,8 +57,8 @@ defmodule Linx.Netlink.Rtnl.Link do
       field(:change, :u32)
     end
 
-    attr(3, :name, :string)
     attr(1, :address, HardwareAddress)
+    attr(3, :name, :string)
     attr(4, :mtu, :u32)
     attr(5, :link, :u32)
     attr(10, :master, :u32)
@@ -70,11 +70,11 @@ defmodule Linx.Netlink.Rtnl.Link do
     attr(16, :operstate, :u8)
     attr(20, :alias, Alias)
     attr(27, :group, :u32)
-    attr(28, :net_ns_fd, :u32)
-    attr(29, :ext_mask, :u32)
     attr(33, :carrier, :u8)
     attr(37, :link_netnsid, :s32)
     attr(52, :altnames, {:nested, AltNames})
+    attr(28, :net_ns_fd, :u32)
+    attr(29, :ext_mask, :u32)
     attr(53, :altname, :string)
 
     # Statistics, per-family configuration and offload limits: most of a link's bytes, and known not to be wanted.

@@ -33,7 +33,7 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
   alias Linx.Netlink.Rtnl.Link.Index
   alias Linx.Netlink.Rtnl.Neighbour.Options
 
-  codec do
+  codec native: 5 do
     header do
       field(:family, :u8)
       pad(3)

@@ -7,8 +7,8 @@ defmodule Linx.Netlink.Rtnl.Nexthop do
       :ok = Nexthop.add(socket, 100, group: [10, {11, 3}])
       :ok = Route.add(socket, "203.0.113.0", 24, nil, nh_id: 100)
 
-  Ten thousand routes may share one object; to replace it moves them all at once. The kernel deletes an
-  object's routes with it.
+  Ten thousand routes may share one object; to replace it moves them all at once. The kernel
+  deletes an object's routes with it.
 
   ## Options
 
@@ -18,37 +18,42 @@ defmodule Linx.Netlink.Rtnl.Nexthop do
     * `:oif` - the link, by name or index; required, except with `:fdb`. It has to be up;
     * `:onlink` - `true`: the gateway counts as reachable on the link, whatever its addresses are;
     * `:encap` - a tunnel's header, see `Linx.Netlink.Rtnl.Encap`;
-    * `:fdb` - `true`: for entries of a VXLAN's FDB (`Linx.Netlink.Rtnl.Bridge.Fdb`, `nh_id:`) and not for routes;
+    * `:fdb` - `true`: for entries of a VXLAN's FDB (`Linx.Netlink.Rtnl.Bridge.Fdb`, `nh_id:`) and
+      not for routes;
     * `:family` - `:inet` (the default) or `:inet6`, where no gateway says it.
 
   `blackhole: true` drops, and takes no other option but `:family`.
 
   A group:
 
-    * `:group` - the members, each an id or `{id, weight}`. Weights are 1..256, since Linux 6.12 1..65536;
-    * `:type` - `:mpath` (the default), by a hash of the flow; or `:resilient`, which moves as few flows as it
-      can when members come and go, with `:buckets` (1..65535), `:idle_timer` and
+    * `:group` - the members, each an id or `{id, weight}`. Weights are 1..256, since Linux 6.12
+      1..65536;
+    * `:type` - `:mpath` (the default), by a hash of the flow; or `:resilient`, which moves as few
+      flows as it can when members come and go, with `:buckets` (1..65535), `:idle_timer` and
       `:unbalanced_timer` in hundredths of a second: see `Linx.Netlink.Rtnl.Nexthop.Resilient`;
     * `:fdb` - `true`: a group of `:fdb` nexthops;
     * `:hw_stats` - whether drivers are to count packets.
 
-  Each may have a `:protocol`, a name of `RTPROT_*` (`:static`, `:bgp`) or a number: which program made it.
+  Each may have a `:protocol`, a name of `RTPROT_*` (`:static`, `:bgp`) or a number: which program
+  made it.
 
   ## Fields
 
-  `id`, `family` (0 of a group), `gateway` (a `Linx.IP`), `oif` (an index), `blackhole`, `fdb`, `encap_type`,
-  `encap`, `group` (`[{id, weight}]`), `type`, `resilient`, `protocol`, `scope`, `flags` (`:onlink`, and as read
-  `:dead`, `:linkdown`, `:offload`, `:trap`), `stats` (of `get/3` and `list/2` with `stats: true`), `master` and
-  `groups` of requests, and `extra` for what a newer kernel adds.
+  `id`, `family` (0 of a group), `gateway` (a `Linx.IP`), `oif` (an index), `blackhole`, `fdb`,
+  `encap_type`, `encap`, `group` (`[{id, weight}]`), `type`, `resilient`, `protocol`, `scope`,
+  `flags` (`:onlink`, and as read `:dead`, `:linkdown`, `:offload`, `:trap`), `stats` (of `get/3`
+  and `list/2` with `stats: true`), `master` and `groups` of requests, and `extra` for what a
+  newer kernel adds.
 
   Source: ip-nexthop(8), include/uapi/linux/nexthop.h at 7.2, `struct nhmsg`.
 
   ## Errors
 
-  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm` without CAP_NET_ADMIN over
-  the namespace, `:eexist` for an id that is taken, `:enoent` for one that is not there, `:einval` for a member that is not
-  there, `:enetdown` for a link that is down. An option that makes no sense, alone or beside the others, is
-  `{:error, {:bad_option, option}}` before anything is sent, and a missing one `{:error, {:missing, :oif}}`.
+  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm`
+  without CAP_NET_ADMIN over the namespace, `:eexist` for an id that is taken, `:enoent` for one
+  that is not there, `:einval` for a member that is not there, `:enetdown` for a link that is
+  down. An option that makes no sense, alone or beside the others, is `{:error, {:bad_option,
+  option}}` before anything is sent, and a missing one `{:error, {:missing, :oif}}`.
   """
 
   use Linx.Netlink.Codec
@@ -179,7 +184,8 @@ defmodule Linx.Netlink.Rtnl.Nexthop do
   defp filter(_socket, [other | _], _request), do: {:error, {:bad_option, other}}
 
   @doc """
-  One nexthop, by its id. `stats: true` as for `list/2`. One that is not there is `errno: :enoent`.
+  One nexthop, by its id. `stats: true` as for `list/2`. One that is not there is `errno:
+  :enoent`.
   """
   @spec get(Socket.t(), id(), keyword()) :: {:ok, t()} | {:error, Error.t() | term()}
   def get(socket, id, opts \\ [])
@@ -197,7 +203,8 @@ defmodule Linx.Netlink.Rtnl.Nexthop do
   def get(_socket, id, _opts), do: {:error, {:invalid_id, id}}
 
   @doc """
-  The buckets of a resilient group, in order of their indices; `:nh_id` and `:oif` keep those that lead there.
+  The buckets of a resilient group, in order of their indices; `:nh_id` and `:oif` keep those that
+  lead there.
   """
   @spec buckets(Socket.t(), id(), keyword()) ::
           {:ok, [Bucket.t()]} | {:error, Error.t() | term()}
@@ -258,8 +265,8 @@ defmodule Linx.Netlink.Rtnl.Nexthop do
   def replace(socket, %__MODULE__{} = nexthop), do: run(socket, :replace, [nexthop])
 
   @doc """
-  Deletes a nexthop, by its id or as it was read, **and every route that uses it**. Groups lose it as a
-  member; a group without members goes too. One that is not there is `errno: :enoent`.
+  Deletes a nexthop, by its id or as it was read, **and every route that uses it**. Groups lose it
+  as a member; a group without members goes too. One that is not there is `errno: :enoent`.
   """
   @spec delete(Socket.t(), id() | t()) :: :ok | {:error, term()}
   def delete(socket, id), do: run(socket, :delete, [id])

@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Protocol do
   @moduledoc false
-  # The kind of a protocol: which program an object belongs to. `RTPROT_*` of linux/rtnetlink.h at 7.2.
+  # The kind of a protocol: which program an object belongs to. `RTPROT_*` of linux/rtnetlink.h at
+  # 7.2.
 
   use Linx.Netlink.Codec
 

@@ -1,7 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Read do
   @moduledoc false
-  # GETs of message types that the native walk has no table for (native/linx_wire/src/netlink/rtnl.rs).
-  # The bodies come as bytes, and a codec reads them.
+  # GETs of message types that the native walk has no table for
+  # (native/linx_wire/src/netlink/rtnl.rs). The bodies come as bytes, and a codec reads them.
 
   import Linx.Netlink.Constants
 

@@ -63,7 +63,7 @@ defmodule Linx.Netlink.Rtnl.Route do
   alias Linx.Netlink.Rtnl.Link.Index
   alias Linx.Netlink.Rtnl.Route.{Change, Hops, Metrics, Nexthop, Query, Via}
 
-  codec do
+  codec native: 7 do
     header do
       field(:family, :u8)
       field(:dst_len, :u8)

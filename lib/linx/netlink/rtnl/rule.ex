@@ -47,7 +47,7 @@ defmodule Linx.Netlink.Rtnl.Rule do
   alias Linx.Netlink.Rtnl.{Batch, Call, Range}
   alias Linx.Netlink.Rtnl.Rule.{Match, Options}
 
-  codec do
+  codec native: 5 do
     header do
       field(:family, :u8)
       field(:dst_len, :u8)

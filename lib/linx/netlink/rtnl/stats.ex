@@ -24,7 +24,7 @@ defmodule Linx.Netlink.Rtnl.Stats do
   alias Linx.Netlink.Rtnl.Link.Index
   alias Linx.Netlink.Rtnl.Stats.Link64
 
-  codec do
+  codec native: 1 do
     header do
       field(:family, :u8)
       pad(3)

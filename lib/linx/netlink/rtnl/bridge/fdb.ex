@@ -1,45 +1,49 @@
 defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
   @moduledoc """
-  The forwarding database: behind which port a bridge has a hardware address, and to which remote a VXLAN
-  sends one.
+  The forwarding database: behind which port a bridge has a hardware address, and to which remote
+  a VXLAN sends one.
 
       :ok = Fdb.add(socket, "veth0", "02:00:5e:10:00:01", master: true, state: :static)
       :ok = Fdb.append(socket, "vxlan42", "00:00:00:00:00:00", dst: "192.0.2.9")
       {:ok, entries} = Fdb.list(socket, br: "br0")
 
-  A port has two tables: that of its bridge (`master: true`), where a bridge learns, and the device's own
-  (`self: true`): addresses that a network card takes in, a VXLAN's remotes. As in bridge(8) it is the latter
-  unless `master: true` says otherwise.
+  A port has two tables: that of its bridge (`master: true`), where a bridge learns, and the
+  device's own (`self: true`): addresses that a network card takes in, a VXLAN's remotes. As in
+  bridge(8) it is the latter unless `master: true` says otherwise.
 
   ## Options
 
     * `:master`, `:self` - whose table, see above; both may be `true`;
-    * `:state` - `:permanent` (the default, also called local: the address is the bridge's own), `:static` (behind
-      the port, and does not age) or `:dynamic` (ages);
+    * `:state` - `:permanent` (the default, also called local: the address is the bridge's own),
+      `:static` (behind the port, and does not age) or `:dynamic` (ages);
     * `:vlan` - 1..4094, for a bridge that filters VLANs;
-    * `:sticky` - the address does not move to another port; `:extern_learn` - a program learned it, and the kernel
-      does not let it age; `:router`, `:use` (refresh it);
-    * `:activity_notify` - `true` or `:inactive`: tell of the entry's activity; `:norefresh` - a repeated addition does
-      not make it younger;
-    * a VXLAN's: `:dst` (the remote's address), `:port`, `:vni`, `:src_vni`, `:via` (the link to the remote, by name or
-      index), `:nh_id` (a nexthop group with `fdb: true` instead of `:dst`).
+    * `:sticky` - the address does not move to another port; `:extern_learn` - a program learned
+      it, and the kernel does not let it age; `:router`, `:use` (refresh it);
+    * `:activity_notify` - `true` or `:inactive`: tell of the entry's activity; `:norefresh` - a
+      repeated addition does not make it younger;
+    * a VXLAN's: `:dst` (the remote's address), `:port`, `:vni`, `:src_vni`, `:via` (the link to
+      the remote, by name or index), `:nh_id` (a nexthop group with `fdb: true` instead of
+      `:dst`).
 
   ## Fields
 
-  `ifindex` (the port, or the device whose table it is), `lladdr` (a `Linx.MAC`), `master` (the bridge's index; `nil` in a device's own table), `state` (a list:
-  `[:permanent]`; `[:noarp]` is static, `[:reachable]` and `[:stale]` are dynamic), `flags` (`:self`, `:sticky`,
-  `:extern_learn`, `:offloaded`, ...), `flags_ext` (`:managed`, `:locked`, `:validated`), `vlan`, `dst`, `port`, `vni`, `src_vni`, `via` (an index), `nh_id`,
-  `attributes` (`activity_notify`, `norefresh`), `ages` (`{used, updated}`, hundredths of a second ago), `protocol`,
-  and `extra` for what a newer kernel adds.
+  `ifindex` (the port, or the device whose table it is), `lladdr` (a `Linx.MAC`), `master` (the
+  bridge's index; `nil` in a device's own table), `state` (a list: `[:permanent]`; `[:noarp]` is
+  static, `[:reachable]` and `[:stale]` are dynamic), `flags` (`:self`, `:sticky`,
+  `:extern_learn`, `:offloaded`, ...), `flags_ext` (`:managed`, `:locked`, `:validated`), `vlan`,
+  `dst`, `port`, `vni`, `src_vni`, `via` (an index), `nh_id`, `attributes` (`activity_notify`,
+  `norefresh`), `ages` (`{used, updated}`, hundredths of a second ago), `protocol`, and `extra`
+  for what a newer kernel adds.
 
   Source: bridge(8), include/uapi/linux/neighbour.h at 7.2, `struct ndmsg`.
 
   ## Errors
 
-  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm` without CAP_NET_ADMIN over
-  the namespace, `:enodev` for a link that is not there, `:eexist` for an entry that is, `:enoent` for one that is
-  not, `:eopnotsupp` for `master: true` with a link that is no port. An option that makes no sense is
-  `{:error, {:bad_option, option}}` before anything is sent.
+  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm`
+  without CAP_NET_ADMIN over the namespace, `:enodev` for a link that is not there, `:eexist` for
+  an entry that is, `:enoent` for one that is not, `:eopnotsupp` for `master: true` with a link
+  that is no port. An option that makes no sense is `{:error, {:bad_option, option}}` before
+  anything is sent.
   """
 
   use Linx.Netlink.Codec
@@ -109,7 +113,8 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
   @rtm_delneigh 29
   @rtm_getneigh 30
 
-  # A device's own table wants this state with a deletion (ndo_dflt_fdb_del); the others do not look.
+  # A device's own table wants this state with a deletion (ndo_dflt_fdb_del); the others do not
+  # look.
   @state [:noarp, :permanent]
 
   # -- reading -------------------------------------------------------------------------------
@@ -167,8 +172,8 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
   end
 
   @doc """
-  The entry for one address, of the table that `:master` or `:self` says, with `:vlan` or `:vni` where they belong to
-  it. One that is not there is `errno: :enoent`.
+  The entry for one address, of the table that `:master` or `:self` says, with `:vlan` or `:vni`
+  where they belong to it. One that is not there is `errno: :enoent`.
   """
   @spec get(Socket.t(), Link.ref(), binary() | MAC.t(), keyword()) ::
           {:ok, t()} | {:error, Error.t() | term()}
@@ -214,15 +219,15 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
   def replace(socket, dev, mac, opts \\ []), do: run(socket, :replace, [dev, mac, opts])
 
   @doc """
-  Adds a further remote for an address: a VXLAN sends to all of them. Multicast addresses and the zero address may have
-  several.
+  Adds a further remote for an address: a VXLAN sends to all of them. Multicast addresses and the
+  zero address may have several.
   """
   @spec append(Socket.t(), Link.ref(), binary() | MAC.t(), keyword()) :: :ok | {:error, term()}
   def append(socket, dev, mac, opts \\ []), do: run(socket, :append, [dev, mac, opts])
 
   @doc """
-  Deletes an entry: `:master`, `:self`, `:vlan` and a VXLAN's options say which. One that is not there is
-  `errno: :enoent`.
+  Deletes an entry: `:master`, `:self`, `:vlan` and a VXLAN's options say which. One that is not
+  there is `errno: :enoent`.
   """
   @spec delete(Socket.t(), Link.ref(), binary() | MAC.t(), keyword()) :: :ok | {:error, term()}
   def delete(socket, dev, mac, opts \\ []), do: run(socket, :delete, [dev, mac, opts])
@@ -232,11 +237,13 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
   def delete(socket, %__MODULE__{} = entry), do: run(socket, :delete, [entry])
 
   @doc """
-  Deletes many entries of a bridge, a port (`master: true`) or a VXLAN at once: all, or those that a filter keeps.
+  Deletes many entries of a bridge, a port (`master: true`) or a VXLAN at once: all, or those that
+  a filter keeps.
 
     * `:state` - `:permanent`, `:static` or `:dynamic`;
     * `:vlan`, `:brport` (of a bridge: this port's entries);
-    * `:added_by_user`, `:extern_learn`, `:sticky`, `:offloaded` - `true`: those that are so, `false`: those that are not;
+    * `:added_by_user`, `:extern_learn`, `:sticky`, `:offloaded` - `true`: those that are so,
+      `false`: those that are not;
     * a VXLAN's: `:dst`, `:port`, `:vni`, `:src_vni`, `:nh_id`.
 
   Linux 6.0; an older kernel refuses it with `errno: :einval`.
@@ -248,7 +255,10 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
   @spec add_many(Socket.t(), [tuple()]) :: {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
   def add_many(socket, entries), do: many(socket, :add, entries)
 
-  @doc "Deletes many: `{dev, mac, opts}` each, or entries as they were read. See `Linx.Netlink.Rtnl.batch/2`."
+  @doc """
+  Deletes many: `{dev, mac, opts}` each, or entries as they were read. See
+  `Linx.Netlink.Rtnl.batch/2`.
+  """
   @spec delete_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
   def delete_many(socket, entries), do: many(socket, :delete, entries)
@@ -326,7 +336,8 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
          do: Options.key(opts, %__MODULE__{ifindex: ifindex, lladdr: mac}, index)
   end
 
-  # An entry as it was read does not say whose table it was in, and carries what only the kernel sets.
+  # An entry as it was read does not say whose table it was in, and carries what only the kernel
+  # sets.
   defp again(%__MODULE__{master: master, ifindex: ifindex} = entry) do
     table = if master in [nil, ifindex], do: :self, else: :master
     flags = entry.flags -- [:self, :master, :offloaded]

@@ -6,35 +6,39 @@ defmodule Linx.Netlink.Rtnl.Bridge.Mdb do
       :ok = Mdb.add(socket, "br0", "239.1.1.2", port: "veth0", source: "192.0.2.1")
       {:ok, entries} = Mdb.list(socket, "br0")
 
-  A bridge that snoops (`mcast_snooping: 1`) learns groups; what is added here stays until it is deleted, or, as
-  `:temp`, until its time is over. A group is an IPv4 or IPv6 multicast address, or, as text or `Linx.MAC`, a hardware
-  address.
+  A bridge that snoops (`mcast_snooping: 1`) learns groups; what is added here stays until it is
+  deleted, or, as `:temp`, until its time is over. A group is an IPv4 or IPv6 multicast address,
+  or, as text or `Linx.MAC`, a hardware address.
 
   ## Options
 
-    * `:port` - the port (name or index); without it the bridge itself, which takes the group for the host;
+    * `:port` - the port (name or index); without it the bridge itself, which takes the group for
+      the host;
     * `:vid` - the VLAN, for a bridge that filters VLANs;
     * `:state` - `:temp` (the default) or `:permanent`, which does not time out;
     * `:source` - packets of this sender alone, (S, G);
-    * `:filter_mode` - `:exclude` (the default: every sender but those in `:source_list`) or `:include` (those alone), with
-      `:source_list`, a list of addresses (Linux 6.3);
-    * `:protocol` - which program made it, as in `Linx.Netlink.Rtnl.Nexthop`, from `:static` on (Linux 6.3);
+    * `:filter_mode` - `:exclude` (the default: every sender but those in `:source_list`) or
+      `:include` (those alone), with `:source_list`, a list of addresses (Linux 6.3);
+    * `:protocol` - which program made it, as in `Linx.Netlink.Rtnl.Nexthop`, from `:static` on
+      (Linux 6.3);
     * of a VXLAN (Linux 6.4): `:dst`, `:dst_port`, `:vni`, `:src_vni`, `:via`.
 
   ## Fields
 
-  `bridge` and `port` (indices), `group`, `vid` (0 for none), `state`, `flags` (`:offload`, `:fast_leave`, `:star_excl`, `:blocked`),
-  `timer` (hundredths of a second), `source`, `filter_mode`, `source_list` (`[{address, timer}]`), `protocol`, a VXLAN's `dst`, `dst_port`, `vni`,
-  `src_vni` and `via`, and `extra` for what a newer kernel adds.
+  `bridge` and `port` (indices), `group`, `vid` (0 for none), `state`, `flags` (`:offload`,
+  `:fast_leave`, `:star_excl`, `:blocked`), `timer` (hundredths of a second), `source`,
+  `filter_mode`, `source_list` (`[{address, timer}]`), `protocol`, a VXLAN's `dst`, `dst_port`,
+  `vni`, `src_vni` and `via`, and `extra` for what a newer kernel adds.
 
   Source: bridge(8), include/uapi/linux/if_bridge.h at 7.2, `struct br_mdb_entry`.
 
   ## Errors
 
-  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm` without CAP_NET_ADMIN over
-  the namespace, `:enodev` for a link that is not there, `:eexist` for an entry that is, `:einval` or `:enoent` for the deletion of
-  one that is not, `:eopnotsupp` for a link that is no bridge. A group that is none is `{:error, {:invalid_group, group}}`, an
-  option that makes no sense `{:error, {:bad_option, option}}`, before anything is sent.
+  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm`
+  without CAP_NET_ADMIN over the namespace, `:enodev` for a link that is not there, `:eexist` for
+  an entry that is, `:einval` or `:enoent` for the deletion of one that is not, `:eopnotsupp` for
+  a link that is no bridge. A group that is none is `{:error, {:invalid_group, group}}`, an option
+  that makes no sense `{:error, {:bad_option, option}}`, before anything is sent.
   """
 
   import Linx.Netlink.Constants
@@ -148,8 +152,8 @@ defmodule Linx.Netlink.Rtnl.Bridge.Mdb do
   defp group(_proto, _bytes), do: nil
 
   @doc """
-  The entries of one group, of every port: `:vid`, `:source` and, of a VXLAN, `:src_vni` belong to it. A group that is not
-  there is `errno: :enoent`. Linux 6.8.
+  The entries of one group, of every port: `:vid`, `:source` and, of a VXLAN, `:src_vni` belong to
+  it. A group that is not there is `errno: :enoent`. Linux 6.8.
   """
   @spec get(Socket.t(), Link.ref(), group(), keyword()) ::
           {:ok, [t()]} | {:error, Error.t() | term()}
@@ -181,7 +185,9 @@ defmodule Linx.Netlink.Rtnl.Bridge.Mdb do
   @spec replace(Socket.t(), Link.ref(), group(), keyword()) :: :ok | {:error, term()}
   def replace(socket, bridge, group, opts \\ []), do: run(socket, :replace, [bridge, group, opts])
 
-  @doc "Takes a group from a port: `:port`, `:vid`, `:source` and a VXLAN's options say which entry."
+  @doc """
+  Takes a group from a port: `:port`, `:vid`, `:source` and a VXLAN's options say which entry.
+  """
   @spec delete(Socket.t(), Link.ref(), group(), keyword()) :: :ok | {:error, term()}
   def delete(socket, bridge, group, opts \\ []), do: run(socket, :delete, [bridge, group, opts])
 
@@ -190,8 +196,8 @@ defmodule Linx.Netlink.Rtnl.Bridge.Mdb do
   def delete(socket, %__MODULE__{} = entry), do: run(socket, :delete, [entry])
 
   @doc """
-  Deletes many entries at once: all of a bridge, or those of a `:port`, a `:vid`, a `:state` or a `:protocol`.
-  Linux 6.8; an older kernel refuses it with `errno: :eopnotsupp` or `:einval`.
+  Deletes many entries at once: all of a bridge, or those of a `:port`, a `:vid`, a `:state` or a
+  `:protocol`. Linux 6.8; an older kernel refuses it with `errno: :eopnotsupp` or `:einval`.
   """
   @spec flush(Socket.t(), Link.ref(), keyword()) :: :ok | {:error, term()}
   def flush(socket, bridge, opts \\ []), do: run(socket, :flush, [bridge, opts])
@@ -200,7 +206,9 @@ defmodule Linx.Netlink.Rtnl.Bridge.Mdb do
   @spec add_many(Socket.t(), [tuple()]) :: {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
   def add_many(socket, entries), do: many(socket, :add, entries)
 
-  @doc "Deletes many: `{bridge, group, opts}` each, or entries as read. See `Linx.Netlink.Rtnl.batch/2`."
+  @doc """
+  Deletes many: `{bridge, group, opts}` each, or entries as read. See `Linx.Netlink.Rtnl.batch/2`.
+  """
   @spec delete_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
   def delete_many(socket, entries), do: many(socket, :delete, entries)

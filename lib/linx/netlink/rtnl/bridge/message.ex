@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Bridge.Message do
   @moduledoc false
-  # A link as AF_BRIDGE has it: a port with its options (IFLA_PROTINFO) and its VLANs (IFLA_AF_SPEC).
+  # A link as AF_BRIDGE has it: a port with its options (IFLA_PROTINFO) and its VLANs
+  # (IFLA_AF_SPEC).
 
   use Linx.Netlink.Codec
 

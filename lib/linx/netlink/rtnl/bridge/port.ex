@@ -11,32 +11,38 @@ defmodule Linx.Netlink.Rtnl.Bridge.Port do
 
   Switches, `true` or `false`:
 
-    * `hairpin` - send a frame out of the port it came in by; `guard` - refuse spanning tree messages;
-      `root_block` - never a root port; `isolated` - no frames from or to other isolated ports;
-    * `learning` - learn addresses; `flood`, `mcast_flood`, `bcast_flood` - send unknown unicast, multicast and broadcast
-      out of it; `mcast_to_unicast`; `fastleave` - a group goes with its first leave message;
-    * `locked` - take in frames only from addresses that its FDB has; `mab` - with it, learn others as locked entries;
-    * `neigh_suppress`, `neigh_vlan_suppress` - answer ARP and ND for the hosts behind it; `neigh_forward_grat`;
-      `proxy_arp`, `proxy_arp_wifi`; `vlan_tunnel` - map VLANs to tunnel ids (`Linx.Netlink.Rtnl.Bridge.Vlan`);
-      `learning_sync`.
+    * `hairpin` - send a frame out of the port it came in by; `guard` - refuse spanning tree
+      messages; `root_block` - never a root port; `isolated` - no frames from or to other isolated
+      ports;
+    * `learning` - learn addresses; `flood`, `mcast_flood`, `bcast_flood` - send unknown unicast,
+      multicast and broadcast out of it; `mcast_to_unicast`; `fastleave` - a group goes with its
+      first leave message;
+    * `locked` - take in frames only from addresses that its FDB has; `mab` - with it, learn
+      others as locked entries;
+    * `neigh_suppress`, `neigh_vlan_suppress` - answer ARP and ND for the hosts behind it;
+      `neigh_forward_grat`; `proxy_arp`, `proxy_arp_wifi`; `vlan_tunnel` - map VLANs to tunnel ids
+      (`Linx.Netlink.Rtnl.Bridge.Vlan`); `learning_sync`.
 
-  Others: `state` (`:disabled`, `:listening`, `:learning`, `:forwarding`, `:blocking`; not to be set where the kernel
-  runs spanning tree), `priority` (0..63), `cost` (1..65535), `mcast_router` (0 never, 1 as learned, 2 always, 3 for a while),
-  `mcast_max_groups`, `mcast_eht_hosts_limit`, `group_fwd_mask`, `backup_port` (a link, by name or index, that takes the frames
-  while this port has no carrier; `nil` for none), `backup_nhid` (a nexthop for them), and `flush: true`, which forgets what was
-  learned on the port.
+  Others: `state` (`:disabled`, `:listening`, `:learning`, `:forwarding`, `:blocking`; not to be
+  set where the kernel runs spanning tree), `priority` (0..63), `cost` (1..65535), `mcast_router`
+  (0 never, 1 as learned, 2 always, 3 for a while), `mcast_max_groups`, `mcast_eht_hosts_limit`,
+  `group_fwd_mask`, `backup_port` (a link, by name or index, that takes the frames while this port
+  has no carrier; `nil` for none), `backup_nhid` (a nexthop for them), and `flush: true`, which
+  forgets what was learned on the port.
 
-  Only read: `ifindex`, `name`, `bridge` (its index), `id`, `no`, `designated_port`, `designated_cost`, `topology_change_ack`,
-  `config_pending`, `mcast_n_groups`, `mcast_eht_hosts_cnt`, and `extra` for what a newer kernel adds. What a kernel does not
-  have is `nil`.
+  Only read: `ifindex`, `name`, `bridge` (its index), `id`, `no`, `designated_port`,
+  `designated_cost`, `topology_change_ack`, `config_pending`, `mcast_n_groups`,
+  `mcast_eht_hosts_cnt`, and `extra` for what a newer kernel adds. What a kernel does not have is
+  `nil`.
 
   Source: bridge(8), ip-link(8), include/uapi/linux/if_link.h at 7.2, `IFLA_BRPORT_*`.
 
   ## Errors
 
-  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm` without CAP_NET_ADMIN over
-  the namespace, `:enodev` for a link that is not there, `:eopnotsupp` for one that is no port and for an option that this
-  kernel's ports do not have. An option that makes no sense is `{:error, {:bad_option, option}}` before anything is sent.
+  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm`
+  without CAP_NET_ADMIN over the namespace, `:enodev` for a link that is not there, `:eopnotsupp`
+  for one that is no port and for an option that this kernel's ports do not have. An option that
+  makes no sense is `{:error, {:bad_option, option}}` before anything is sent.
   """
 
   alias Linx.Netlink.{Error, Socket}
@@ -67,7 +73,8 @@ defmodule Linx.Netlink.Rtnl.Bridge.Port do
     :extra
   ]
 
-  # A kernel passes over an attribute that it does not know, and reports each of these when it does.
+  # A kernel passes over an attribute that it does not know, and reports each of these when it
+  # does.
   @reported [
     :mcast_eht_hosts_limit,
     :locked,
@@ -126,8 +133,8 @@ defmodule Linx.Netlink.Rtnl.Bridge.Port do
   @doc """
   Changes options of a port in one request; see "Options and fields".
 
-  An option that this kernel does not have would be passed over by it; where the port shows that, it is
-  `errno: :eopnotsupp`, and nothing is changed.
+  An option that this kernel does not have would be passed over by it; where the port shows that,
+  it is `errno: :eopnotsupp`, and nothing is changed.
   """
   @spec set(Socket.t(), Link.ref(), keyword()) :: :ok | {:error, term()}
   def set(socket, ref, opts) do

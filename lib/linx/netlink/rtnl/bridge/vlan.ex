@@ -8,24 +8,24 @@ defmodule Linx.Netlink.Rtnl.Bridge.Vlan do
       :ok = Vlan.add(socket, "br0", 10, self: true)
       {:ok, vlans} = Vlan.list(socket, "veth0")
 
-  A port takes in and sends out the VLANs that it has, as soon as its bridge filters (`vlan_filtering: 1`). Frames
-  without a tag belong to the VLAN with `:pvid`; those of a VLAN with `:untagged` leave without their tag. A new port
-  has VLAN 1, as PVID and untagged.
+  A port takes in and sends out the VLANs that it has, as soon as its bridge filters
+  (`vlan_filtering: 1`). Frames without a tag belong to the VLAN with `:pvid`; those of a VLAN
+  with `:untagged` leave without their tag. A new port has VLAN 1, as PVID and untagged.
 
   ## Fields
 
-  `ifindex` and `name` are the port's, `vids` is a range (`10..10` where it is one), `flags` holds `:pvid` and
-  `:untagged`.
+  `ifindex` and `name` are the port's, `vids` is a range (`10..10` where it is one), `flags` holds
+  `:pvid` and `:untagged`.
 
   Source: bridge(8), include/uapi/linux/if_bridge.h at 7.2, `struct bridge_vlan_info`.
 
   ## Errors
 
-  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm` without CAP_NET_ADMIN over
-  the namespace, `:enodev` for a link that is not there,
-  `:eopnotsupp` for a link that is no port, or a bridge without `self: true`, or a kernel without VLAN filtering. VLANs
-  that are none are `{:error, {:invalid_vids, vids}}`, an option that makes no sense `{:error, {:bad_option, option}}`,
-  before anything is sent.
+  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm`
+  without CAP_NET_ADMIN over the namespace, `:enodev` for a link that is not there, `:eopnotsupp`
+  for a link that is no port, or a bridge without `self: true`, or a kernel without VLAN
+  filtering. VLANs that are none are `{:error, {:invalid_vids, vids}}`, an option that makes no
+  sense `{:error, {:bad_option, option}}`, before anything is sent.
   """
 
   alias Linx.Netlink.{Error, Socket}
@@ -54,8 +54,8 @@ defmodule Linx.Netlink.Rtnl.Bridge.Vlan do
   # -- reading -------------------------------------------------------------------------------
 
   @doc """
-  The VLANs of every port and bridge, or of one link (by name or index), in order. Neighbouring VLANs with the same flags
-  are one range.
+  The VLANs of every port and bridge, or of one link (by name or index), in order. Neighbouring
+  VLANs with the same flags are one range.
   """
   @spec list(Socket.t(), Link.ref() | nil) :: {:ok, [t()]} | {:error, Error.t() | term()}
   def list(socket, ref \\ nil) do
@@ -117,19 +117,21 @@ defmodule Linx.Netlink.Rtnl.Bridge.Vlan do
   @doc """
   Gives a port VLANs, or changes the flags of those that it has.
 
-    * `:pvid` - `true`: frames without a tag belong to it; of one VLAN only, which takes it from the one before;
+    * `:pvid` - `true`: frames without a tag belong to it; of one VLAN only, which takes it from
+      the one before;
     * `:untagged` - `true`: its frames leave without their tag;
-    * `:tunnel` - the tunnel id of a single VLAN, or a range of as many ids as VLANs, for a port with `vlan_tunnel: true`
-      (`Linx.Netlink.Rtnl.Bridge.Port`), such as a VXLAN with `external: true`;
-    * `:self` - `true`: the link itself, which for a bridge is needed; `:master` - `true`: the bridge of the port (the
-      default).
+    * `:tunnel` - the tunnel id of a single VLAN, or a range of as many ids as VLANs, for a port
+      with `vlan_tunnel: true` (`Linx.Netlink.Rtnl.Bridge.Port`), such as a VXLAN with `external:
+      true`;
+    * `:self` - `true`: the link itself, which for a bridge is needed; `:master` - `true`: the
+      bridge of the port (the default).
   """
   @spec add(Socket.t(), Link.ref(), vids(), keyword()) :: :ok | {:error, term()}
   def add(socket, dev, vids, opts \\ []), do: run(socket, :add, [dev, vids, opts])
 
   @doc """
-  Takes VLANs from a port. The kernel passes over those that it does not have. With `tunnel:` (an id, or a
-  range) only the tunnel ids go. `:self` and `:master` as for `add/4`.
+  Takes VLANs from a port. The kernel passes over those that it does not have. With `tunnel:` (an
+  id, or a range) only the tunnel ids go. `:self` and `:master` as for `add/4`.
   """
   @spec delete(Socket.t(), Link.ref(), vids(), keyword()) :: :ok | {:error, term()}
   def delete(socket, dev, vids, opts \\ []), do: run(socket, :delete, [dev, vids, opts])

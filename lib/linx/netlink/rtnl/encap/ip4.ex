@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Encap.IP4 do
   @moduledoc """
-  The header of an IPv4 tunnel: `id`, `dst`, `src`, `ttl`, `tos`, `flags`. See `Linx.Netlink.Rtnl.Encap`.
+  The header of an IPv4 tunnel: `id`, `dst`, `src`, `ttl`, `tos`, `flags`. See
+  `Linx.Netlink.Rtnl.Encap`.
 
   Source: `include/uapi/linux/lwtunnel.h`, `LWTUNNEL_IP_*`.
   """

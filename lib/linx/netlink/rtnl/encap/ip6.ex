@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Encap.IP6 do
   @moduledoc """
-  The header of an IPv6 tunnel: `id`, `dst`, `src`, `hoplimit`, `tc`, `flags`. See `Linx.Netlink.Rtnl.Encap`.
+  The header of an IPv6 tunnel: `id`, `dst`, `src`, `hoplimit`, `tc`, `flags`. See
+  `Linx.Netlink.Rtnl.Encap`.
 
   Source: `include/uapi/linux/lwtunnel.h`, `LWTUNNEL_IP6_*`.
   """

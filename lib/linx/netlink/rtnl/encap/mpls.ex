@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Encap.MPLS do
   @moduledoc """
-  The MPLS labels that a packet gets: `labels`, outermost first, and `ttl`. See `Linx.Netlink.Rtnl.Encap`.
+  The MPLS labels that a packet gets: `labels`, outermost first, and `ttl`. See
+  `Linx.Netlink.Rtnl.Encap`.
 
   Source: `include/uapi/linux/mpls_iptunnel.h`; RFC 3032.
   """
@@ -9,7 +10,8 @@ defmodule Linx.Netlink.Rtnl.Encap.MPLS do
 
   defmodule Labels do
     @moduledoc false
-    # A label stack: 20 bits of label, 3 of traffic class, the bottom's mark, 8 of TTL, each entry.
+    # A label stack: 20 bits of label, 3 of traffic class, the bottom's mark, 8 of TTL, each
+    # entry.
 
     @spec encode([0..0xFFFFF]) :: binary()
     def encode(labels) do

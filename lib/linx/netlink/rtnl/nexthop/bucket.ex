@@ -2,8 +2,8 @@ defmodule Linx.Netlink.Rtnl.Nexthop.Bucket do
   @moduledoc """
   A bucket of a resilient group: the flows of one hash value, and the nexthop that they take.
 
-  `id` is the group's, `index` the bucket's, `nh_id` the nexthop's, `idle_time` how long it has been idle
-  in hundredths of a second, `flags` as in `Linx.Netlink.Rtnl.Nexthop`.
+  `id` is the group's, `index` the bucket's, `nh_id` the nexthop's, `idle_time` how long it has
+  been idle in hundredths of a second, `flags` as in `Linx.Netlink.Rtnl.Nexthop`.
 
   Source: ip-nexthop(8), `include/uapi/linux/nexthop.h`, `NHA_RES_BUCKET_*`.
   """

@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Nexthop.Group do
   @moduledoc false
-  # NHA_GROUP: an array of `struct nexthop_grp`, as `[{id, weight}]`. The kernel counts weights from 0.
+  # NHA_GROUP: an array of `struct nexthop_grp`, as `[{id, weight}]`. The kernel counts weights
+  # from 0.
 
   @type t :: [{1..0xFFFFFFFF, 1..0x10000}]
 
@@ -17,7 +18,9 @@ defmodule Linx.Netlink.Rtnl.Nexthop.Group do
     for <<id::native-32, low, high, _::16 <- bytes>>, do: {id, high * 256 + low + 1}
   end
 
-  @doc "The members as a kernel before 6.12 means them: the byte of the high bits is undefined there."
+  @doc """
+  The members as a kernel before 6.12 means them: the byte of the high bits is undefined there.
+  """
   @spec low(t()) :: t()
   def low(members), do: for({id, weight} <- members, do: {id, rem(weight - 1, 256) + 1})
 end

@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Nexthop.Options do
   @moduledoc false
-  # A nexthop's options onto the struct. Values only: `index` turns a link's name into `{:ok, index}`.
+  # A nexthop's options onto the struct. Values only: `index` turns a link's name into `{:ok,
+  # index}`.
 
   alias Linx.IP
   alias Linx.Netlink.Rtnl.{Encap, Nexthop, Protocol}

@@ -1,7 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Nexthop.Stats do
   @moduledoc """
-  The packets that one member of a group has forwarded: `id` is the nexthop's, `packets` counts all, and
-  `packets_hw` those of hardware, where a driver counts them.
+  The packets that one member of a group has forwarded: `id` is the nexthop's, `packets` counts
+  all, and `packets_hw` those of hardware, where a driver counts them.
 
   Source: `include/uapi/linux/nexthop.h`, `NHA_GROUP_STATS_ENTRY_*`.
   """

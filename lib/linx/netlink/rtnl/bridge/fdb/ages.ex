@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Bridge.Fdb.Ages do
   @moduledoc false
-  # NDA_CACHEINFO, `struct nda_cacheinfo`: how long ago an entry was used and changed, `{used, updated}`.
+  # NDA_CACHEINFO, `struct nda_cacheinfo`: how long ago an entry was used and changed, `{used,
+  # updated}`.
 
   @type t :: {non_neg_integer(), non_neg_integer()}
 

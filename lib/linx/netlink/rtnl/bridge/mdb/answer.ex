@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Bridge.Mdb.Answer do
   @moduledoc false
-  # RTM_NEWMDB as it is read: the entries of a bridge, and its ports with multicast routers behind them.
+  # RTM_NEWMDB as it is read: the entries of a bridge, and its ports with multicast routers behind
+  # them.
 
   use Linx.Netlink.Codec
 

@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Bridge.Mdb.Entry do
   @moduledoc false
-  # MDBA_MDB_ENTRY_INFO: `struct br_mdb_entry` and MDBA_MDB_EATTR_*. A request has the struct alone.
+  # MDBA_MDB_ENTRY_INFO: `struct br_mdb_entry` and MDBA_MDB_EATTR_*. A request has the struct
+  # alone.
 
   use Linx.Netlink.Codec
 

@@ -1,7 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Bridge.Mdb.Options do
   @moduledoc false
-  # The options of a multicast database's verbs onto a request. Values only: `index` turns a link's name
-  # into `{:ok, index}`.
+  # The options of a multicast database's verbs onto a request. Values only: `index` turns a
+  # link's name into `{:ok, index}`.
 
   alias Linx.{IP, MAC}
   alias Linx.Netlink.Rtnl.Bridge.Mdb.{Entry, Sources}

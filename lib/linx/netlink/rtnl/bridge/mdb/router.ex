@@ -1,8 +1,8 @@
 defmodule Linx.Netlink.Rtnl.Bridge.Mdb.Router do
   @moduledoc """
-  A port of a bridge with a multicast router behind it, which gets every group: `bridge` and `port` are indices, `type` is
-  `:temp_query`, `:permanent`, `:temp` or `:disabled`, `timer` the rest of its time in hundredths of a second, `vid` its
-  VLAN.
+  A port of a bridge with a multicast router behind it, which gets every group: `bridge` and
+  `port` are indices, `type` is `:temp_query`, `:permanent`, `:temp` or `:disabled`, `timer` the
+  rest of its time in hundredths of a second, `vid` its VLAN.
 
   Source: bridge(8); `include/uapi/linux/if_bridge.h`, `MDBA_ROUTER_*`.
   """

@@ -1,7 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Bridge.Vlan.Tunnel do
   @moduledoc """
-  The tunnel ids of a port's VLANs: `vids` and `ids` are ranges of one length, such as `10..12` and
-  `1010..1012`, `ifindex` and `name` are the port's.
+  The tunnel ids of a port's VLANs: `vids` and `ids` are ranges of one length, such as `10..12`
+  and `1010..1012`, `ifindex` and `name` are the port's.
 
   Source: bridge(8), "tunnelshow"; `include/uapi/linux/if_bridge.h`, `IFLA_BRIDGE_VLAN_TUNNEL_*`.
   """

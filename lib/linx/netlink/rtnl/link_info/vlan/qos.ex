@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.LinkInfo.Vlan.Qos do
   @moduledoc false
-  # IFLA_VLAN_EGRESS_QOS and IFLA_VLAN_INGRESS_QOS: a nest of `struct ifla_vlan_qos_mapping`, as a map.
+  # IFLA_VLAN_EGRESS_QOS and IFLA_VLAN_INGRESS_QOS: a nest of `struct ifla_vlan_qos_mapping`, as a
+  # map.
 
   alias Linx.Netlink.Attr
 
