@@ -253,6 +253,48 @@ defmodule Linx.Integration.NetnsTest do
     end
   end
 
+  @tag :strace
+  test "no descriptor of a namespace is closed on a scheduler" do
+    trace = Linx.Test.Scratch.path("trace")
+
+    script = ~S"""
+    gone = fn netns ->
+      path = "/proc/self/fd/#{netns.number}"
+      Linx.Test.Poll.holds?(fn -> File.read_link(path) == {:error, :enoent} end)
+    end
+
+    for _ <- 1..3 do
+      test = self()
+
+      owner =
+        spawn(fn ->
+          {:ok, netns} = Linx.Netns.new()
+          {:ok, []} = Linx.Netns.pids(netns)
+          send(test, netns)
+          receive do: (:stop -> :ok)
+        end)
+
+      netns = receive do: (netns -> netns)
+      send(owner, :stop)
+      true = gone.(netns)
+    end
+
+    {:ok, netns} = Linx.Netns.new()
+    :ok = Linx.Netns.close(netns)
+    """
+
+    ebin = Application.app_dir(:linx, "ebin")
+    strace = ~w(-f -Y -y -q -e trace=close -o #{trace})
+    args = strace ++ [System.find_executable("elixir"), "-pa", ebin, "-e", script]
+    {output, status} = System.cmd("strace", args, stderr_to_stdout: true)
+    assert status == 0, output
+    closes = for line <- File.stream!(trace), line =~ "<net:[", do: line
+    File.rm!(trace)
+    assert length(closes) >= 4
+    assert for(line <- closes, line =~ ~r/<(\d+_scheduler|erts_sched_)/, do: line) == []
+    assert Enum.any?(closes, &(&1 =~ "linx-release"))
+  end
+
   describe "processes in it" do
     test "are those that ip netns pids would list" do
       {:ok, session} = Session.spawn(argv: ["/bin/sleep", "1000"], namespaces: [:net])

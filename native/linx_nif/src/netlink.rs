@@ -397,6 +397,15 @@ struct NamespaceResource(Mutex<Option<Namespace>>);
 #[rustler::resource_impl]
 impl Resource for NamespaceResource {}
 
+impl Drop for NamespaceResource {
+    /// Of a caller that was killed: this may be a scheduler's thread.
+    fn drop(&mut self) {
+        if let Some(namespace) = lock(&self.0).take() {
+            release(namespace);
+        }
+    }
+}
+
 /// `{:ok, {namespace, fd}}`: the number is good until the namespace is released or collected.
 #[rustler::nif(schedule = "DirtyIo")]
 fn netns_open<'a>(env: Env<'a>, target: Target) -> Term<'a> {
@@ -411,7 +420,7 @@ fn netns_open<'a>(env: Env<'a>, target: Target) -> Term<'a> {
     })
 }
 
-#[rustler::nif]
+#[rustler::nif(schedule = "DirtyIo")]
 fn netns_release(namespace: ResourceArc<NamespaceResource>) -> rustler::Atom {
     drop(lock(&namespace.0).take());
     rustler::types::atom::ok()

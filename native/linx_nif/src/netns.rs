@@ -3,16 +3,15 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use linx_sys::netns::{self, Closer};
+use linx_sys::netns;
 use linx_sys::ns::{self, Kind, Namespace};
+use linx_sys::release::release;
 use linx_sys::{Fault, Stage};
-use rustler::{Binary, Encoder, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
+use rustler::{Binary, Env, LocalPid, Monitor, NifResult, Resource, ResourceArc, Term};
 
 use crate::reply::{Reply, Success, Value};
 use crate::target::{self, Target};
 use crate::work::work;
-
-static CLOSER: Closer = Closer::new();
 
 /// EBADF, ESRCH.
 const EBADF: i32 = 9;
@@ -31,7 +30,7 @@ impl HeldFile {
 impl Drop for HeldFile {
     fn drop(&mut self) {
         if let Some(file) = self.0.take() {
-            CLOSER.close(file);
+            release(file);
         }
     }
 }
@@ -74,7 +73,7 @@ impl HeldNetns {
         Ok((file.as_raw_fd(), ns::inode(file)?))
     }
 
-    /// The descriptor, if no call uses it now. The last of those that do leaves it to the closing thread.
+    /// The descriptor, if no call uses it now. The last of those that do releases it.
     fn take(&self) -> Option<HeldFile> {
         let state = std::mem::take(&mut *self.lock());
         state.file.and_then(Arc::into_inner)
@@ -110,10 +109,6 @@ impl Success for Owned {
 /// A network namespace of its own.
 #[rustler::nif(schedule = "DirtyIo")]
 fn netns_make(env: Env<'_>, owner: LocalPid) -> Term<'_> {
-    // Started here: a thread that a job starts is in whatever namespace the job is in.
-    if let Err(fault) = CLOSER.start() {
-        return Reply::<()>(Err(fault)).encode(env);
-    }
     work(env, 0, move || {
         Owned::new(netns::make()?.into_file(), &owner)
     })
@@ -122,9 +117,6 @@ fn netns_make(env: Env<'_>, owner: LocalPid) -> Term<'_> {
 /// The target's network namespace.
 #[rustler::nif(schedule = "DirtyIo")]
 fn netns_hold(env: Env<'_>, target: Target, owner: LocalPid) -> Term<'_> {
-    if let Err(fault) = CLOSER.start() {
-        return Reply::<()>(Err(fault)).encode(env);
-    }
     // A path may lead to a file system that does not answer.
     work(env, target.place(), move || {
         Owned::new(open(&target)?.into_file(), &owner)

@@ -4,13 +4,8 @@
 //! is a shared mount, so that a name reaches the mount namespaces that were copied from this one.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::mpsc::{Sender, channel};
-use std::thread;
 
 use rustix::fs::{
     FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, mkdir, open, unlink,
@@ -132,64 +127,11 @@ fn is_empty_file(file: &OwnedFd) -> Result<bool, Fault> {
     Ok(FileType::from_raw_mode(found.st_mode) == FileType::RegularFile && found.st_size == 0)
 }
 
-/// Closes descriptors on a thread of its own: the last one of a namespace is not closed on a thread that others wait for.
-#[derive(Debug)]
-pub struct Closer(Mutex<Option<Sender<File>>>);
-
-impl Closer {
-    #[expect(clippy::new_without_default, reason = "const, for a static")]
-    pub const fn new() -> Self {
-        Self(Mutex::new(None))
-    }
-
-    /// Starts the thread, which stays. To be called before the first descriptor is handed out, on a thread in our own
-    /// namespaces: the new thread is in those of its maker.
-    pub fn start(&self) -> Result<(), Fault> {
-        let mut sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if sender.is_none() {
-            let (send, files) = channel::<File>();
-            thread::Builder::new()
-                .name("linx-close".into())
-                .stack_size(64 * 1024)
-                .spawn(move || files.into_iter().for_each(drop))
-                .map_err(Stage::Thread.errno())?;
-            *sender = Some(send);
-        }
-        Ok(())
-    }
-
-    /// Closes `file`, some time soon.
-    pub fn close(&self, file: OwnedFd) {
-        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = &*sender {
-            // The thread ends with the process alone; what it would not take is closed here.
-            let _sent = sender.send(File::from(file));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd;
-    use std::time::{Duration, Instant};
+    use std::thread;
 
     use super::*;
-
-    #[test]
-    fn a_descriptor_is_closed_by_the_thread_for_it() {
-        static CLOSER: Closer = Closer::new();
-        CLOSER.start().unwrap();
-        CLOSER.start().unwrap();
-        let (reader, writer) = std::io::pipe().unwrap();
-        let number = writer.as_raw_fd();
-        CLOSER.close(OwnedFd::from(writer));
-        let start = Instant::now();
-        let mut buffer = [0_u8; 1];
-        // End of file comes once the last writer is closed.
-        let mut reader = reader;
-        assert_eq!(std::io::Read::read(&mut reader, &mut buffer).unwrap(), 0);
-        assert!(start.elapsed() < Duration::from_secs(60), "{number}");
-    }
 
     #[test]
     fn what_is_no_name_is_not_deleted() {
