@@ -63,7 +63,7 @@ defmodule Linx.Test.ReconcileBench do
   def settled(bench, desired, report, opts \\ []) do
     again = pass(bench, desired, report.last_applied, opts)
     assert again.applied == [], "a second pass: #{shown(again)}"
-    assert again.converged? == report.converged?
+    assert again.converged? == report.converged?, "a second pass: #{shown(again)}"
     again
   end
 

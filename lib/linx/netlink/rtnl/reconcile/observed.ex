@@ -84,8 +84,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
     end
   end
 
-  # Whether an IPv6 key needs more than the routes that are listed as ours: one that was in a group and is not listed
-  # so, or one whose route is of another sort than a single gateway and not as desired.
+  # Whether an IPv6 key needs more than the routes that are listed as ours: one that is not listed so, and one whose
+  # route is of another sort than a single gateway and not as desired.
   defp shared?(entries, routes, remembered) do
     inet6 = for %{family: @inet6} = route <- routes, do: {Canonical.route_key(route), route}
     listed = Map.new(inet6)
@@ -97,7 +97,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
       end)
   end
 
-  defp unsettled?(_entry, nil), do: false
+  defp unsettled?(_entry, nil), do: true
 
   defp unsettled?(entry, seen) do
     not Canonical.same_route?(entry.item, entry.set, seen) and

@@ -308,7 +308,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
     pass.last_applied
     |> Map.merge(%{
       addresses: Addresses.owned(observed, ctx),
-      routes: Routes.remember(entries.routes, observed)
+      routes: Routes.remember(entries.routes)
     })
     |> put(:clocks, clocks, clocks == %{})
     |> put(:links, owned, MapSet.size(owned) == 0)

@@ -12,7 +12,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Report do
     * `pending` - operations that were not tried, and desired objects that are there and wait for something else: an IPv6
       address until the check for duplicates is over, a route whose link is down or without a carrier;
     * `last_applied` - what is ours now, to be given to the next pass. `addresses` is a `MapSet` of
-      `Linx.Netlink.Rtnl.Diff.address_key/1`, `routes` one of the IPv6 keys whose groups may hold hops of ours, `links` one
+      `Linx.Netlink.Rtnl.Diff.address_key/1`, `routes` one of the keys of IPv6 routes, `links` one
       of `{name, kind}`; `clocks` tells when lifetimes were set. Other routes and rules tell by their protocol whose they
       are.
     * `contested` - in the reports of a loop (`Linx.Reconcile`), the operations that something undoes again and again;

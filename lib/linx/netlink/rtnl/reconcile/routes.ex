@@ -42,10 +42,14 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
 
     for {key, routes} <- observed.routes,
         not is_map_key(wanted, key),
-        route <- routes,
+        route <- in_order(routes),
         step = deletion(route, key, ctx),
         do: step
   end
+
+  # Nexthop objects first: a deletion that names a gateway takes one of the same protocol, whatever its gateway.
+  defp in_order(routes) when routes == [] or tl(routes) == [], do: routes
+  defp in_order(routes), do: Enum.sort_by(routes, &(&1.nh_id == nil))
 
   defp deletion(%{protocol: protocol} = route, _key, %{protocol: protocol} = ctx),
     do: %Step{op: {:delete, route}, run: &remove(&1, route, ctx)}
@@ -59,12 +63,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
 
   defp deletion(_route, _key, _ctx), do: nil
 
-  @doc "The IPv6 keys whose groups may hold hops of ours after the pass."
-  @spec remember([Desired.Entry.t()], Observed.t()) :: MapSet.t()
-  def remember(entries, observed) do
-    for %{item: %{family: @inet6} = item, key: key} <- entries,
-        routes = Map.get(observed.routes, key, []),
-        item.multipath != nil or Enum.any?(routes, &(&1.multipath != nil and &1.nh_id == nil)),
+  @doc "The IPv6 keys that may hold hops of ours after the pass."
+  @spec remember([Desired.Entry.t()]) :: MapSet.t()
+  def remember(entries) do
+    for %{item: %{family: @inet6}, key: key, absent: nil} <- entries,
         into: MapSet.new(),
         do: key
   end
@@ -176,8 +178,14 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
       group?(want) and group != nil and group.multipath != nil ->
         hop_by_hop(entry, want, group, mine -- [group], observed, ctx)
 
+      same != nil and mine == [same] ->
+        nil
+
+      want.nh_id != nil and Enum.any?(mine, &(&1.nh_id == nil)) ->
+        to_object(sent(entry, want, mine), mine, others, ctx)
+
       same != nil ->
-        unless mine == [same], do: remove_all(entry.item, mine -- [same], ctx)
+        remove_all(entry.item, mine -- [same], ctx)
 
       mine == [] ->
         beside_others(entry.item, group, ctx)
@@ -215,8 +223,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
       step({:update, entry.item}, fn socket ->
         [
           fn -> append_hops(socket, want, missing) end,
-          fn -> remove_hops(socket, hd(mine), surplus, ctx) end,
-          fn -> remove_each(socket, others, ctx) end
+          fn -> remove_each(socket, others, ctx) end,
+          fn -> remove_hops(socket, hd(mine), surplus, ctx) end
         ]
       end)
     end
@@ -230,23 +238,42 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
     end
   end
 
+  # A deletion by gateway would take the object's route, so the one hop that is surely ours goes last, by a deletion that
+  # finds it before the object's route, and the others before there is such a route.
+  defp to_object(route, [%{multipath: nil}], [], ctx), do: replace(route, [], ctx)
+
+  defp to_object(route, mine, _others, ctx) do
+    {objects, rest} = Enum.split_with(mine, & &1.nh_id)
+    firsts = for route <- rest, hop <- Enum.take(route.multipath || [], 1), do: {route, [hop]}
+    others = for %{multipath: [_ | hops]} = route <- rest, do: {route, hops}
+    single = for %{multipath: nil} = route <- rest, do: route
+    hops = &Enum.map(&2, fn {route, hops} -> fn -> remove_hops(&1, route, hops, ctx) end end)
+
+    step({:update, route}, fn socket ->
+      [fn -> remove_each(socket, objects, ctx) end] ++
+        hops.(socket, others) ++
+        [fn -> Call.change(socket, Route.change(:append, route)) end] ++
+        hops.(socket, firsts) ++ [fn -> remove_each(socket, single, ctx) end]
+    end)
+  end
+
   defp replace(route, surplus, ctx) do
     step({:update, route}, fn socket ->
       [fn -> Call.change(socket, Route.change(:replace, route)) end] ++
-        Enum.map(surplus, &fn -> remove(socket, &1, ctx) end)
+        (surplus |> in_order() |> Enum.map(&fn -> remove(socket, &1, ctx) end))
     end)
   end
 
   defp append(route, old, ctx) do
     step({:update, route}, fn socket ->
       [fn -> Call.change(socket, Route.change(:append, route)) end] ++
-        (old |> Enum.map(&fn -> remove(socket, &1, ctx) end))
+        (old |> in_order() |> Enum.map(&fn -> remove(socket, &1, ctx) end))
     end)
   end
 
   defp remove_all(want, routes, ctx) do
     step({:update, want}, fn socket ->
-      routes |> Enum.map(&fn -> remove(socket, &1, ctx) end)
+      routes |> in_order() |> Enum.map(&fn -> remove(socket, &1, ctx) end)
     end)
   end
 
@@ -303,37 +330,40 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
   defp regroup(socket, want, group, parts, true, ctx) do
     Step.all([
       fn -> append_hops(socket, want, parts.missing) end,
+      fn -> remove_each(socket, parts.rest, ctx) end,
       fn -> remove_hops(socket, group, parts.surplus, ctx) end,
-      fn -> again(socket, want, group, parts.again, ctx) end,
-      fn -> remove_each(socket, parts.rest, ctx) end
+      fn -> again(socket, want, group, parts.again, ctx) end
     ])
   end
 
   # Ours is among the others' hops only if one of them is wanted, or one that is not was ours.
   defp regroup(socket, want, group, parts, false, ctx) do
-    case remove_hops(socket, group, parts.surplus, ctx) do
+    removed =
+      Step.all([
+        fn -> remove_each(socket, parts.rest, ctx) end,
+        fn -> remove_hops(socket, group, parts.surplus, ctx) end
+      ])
+
+    case removed do
       {:error, _} = error ->
         error
 
       removed ->
-        ours? = removed == :ok or parts.kept != [] or parts.rest != []
+        verb = if removed == :ok or parts.kept != [], do: :append, else: :add
 
         result =
           Step.all([
-            fn ->
-              cond do
-                parts.missing == [] -> :nothing
-                ours? -> append_hops(socket, want, parts.missing)
-                true -> Call.change(socket, Route.change(:add, want))
-              end
-            end,
-            fn -> again(socket, want, group, parts.again, ctx) end,
-            fn -> remove_each(socket, parts.rest, ctx) end
+            fn -> join(socket, verb, want, parts.missing) end,
+            fn -> again(socket, want, group, parts.again, ctx) end
           ])
 
         if result == :nothing, do: removed, else: result
     end
   end
+
+  defp join(_socket, _verb, _want, []), do: :nothing
+  defp join(socket, :append, want, hops), do: append_hops(socket, want, hops)
+  defp join(socket, :add, want, _hops), do: Call.change(socket, Route.change(:add, want))
 
   defp append_hops(_socket, _want, []), do: :nothing
 
@@ -355,7 +385,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
   end
 
   defp remove_each(socket, routes, ctx),
-    do: routes |> Enum.map(&fn -> remove(socket, &1, ctx) end) |> Step.all()
+    do: routes |> in_order() |> Enum.map(&fn -> remove(socket, &1, ctx) end) |> Step.all()
 
   # -- deletion ----------------------------------------------------------------------------------------------------------
 
