@@ -113,7 +113,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
       else: Enum.group_by(routes, &Canonical.route_key/1)
   end
 
-  # What is left of IPv6 routes that expire, by key. RTA_CACHEINFO is of no use to anybody else, and left out of lists.
+  # What is left of IPv6 routes that expire. RTA_CACHEINFO is of no use to anybody else, and left out of lists.
   defp rests(socket, entries) do
     if Enum.any?(entries, & &1.spans) do
       request = Route.encode(%Route{family: @inet6})
@@ -140,8 +140,15 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
           :forever
       end
 
-    {Canonical.route_key(Route.decode(body)), rest}
+    {id(Route.decode(body)), rest}
   end
+
+  # Several routes may have one key.
+  defp id(route), do: {Canonical.route_key(route), route.protocol, Canonical.hops(route)}
+
+  @doc "What is left of an observed route, in seconds."
+  @spec rest_of(t(), Route.t()) :: non_neg_integer() | :forever
+  def rest_of(observed, route), do: Map.get(observed.rests, id(route), :forever)
 
   # -- rules -------------------------------------------------------------------------------------------------------------
 

@@ -298,7 +298,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
 
     clocks =
       Map.merge(
-        Routes.clocks(entries.routes, observed, done, ctx.clocks),
+        Routes.clocks(entries.routes, observed, done, ctx),
         Addresses.clocks(entries.addresses, observed, changed, ctx.clocks)
       )
 

@@ -10,6 +10,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
   # a deletion names our protocol and the hop's gateway, which takes no other's hop. A deletion by protocol without a
   # gateway would take the whole group.
 
+  alias Linx.Netlink.Error
   alias Linx.Netlink.Rtnl.{Call, Route}
   alias Linx.Netlink.Rtnl.Route.Hops
   alias Linx.Netlink.Rtnl.Reconcile.{Canonical, Clock, Desired, Observed, Step}
@@ -109,13 +110,13 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
   defp resolved(item, _follow), do: item
 
   defp same?(entry, want, seen, observed, ctx) do
-    Canonical.same_route?(want, entry.set, seen) and lifetime?(entry, observed, ctx)
+    Canonical.same_route?(want, entry.set, seen) and lifetime?(entry, seen, observed, ctx)
   end
 
-  defp lifetime?(%{spans: nil}, _observed, _ctx), do: true
+  defp lifetime?(%{spans: nil}, _seen, _observed, _ctx), do: true
 
-  defp lifetime?(entry, observed, ctx) do
-    rest = Map.get(observed.rests, entry.key, :forever)
+  defp lifetime?(entry, seen, observed, ctx) do
+    rest = Observed.rest_of(observed, seen)
     Clock.same?(entry.spans, [rest], ctx.clocks, {:route, entry.key})
   end
 
@@ -135,8 +136,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
       {[_], []} ->
         nil
 
-      {[_ | again], others} ->
-        surplus(entry.item, again ++ others, ctx)
+      {[kept | _], _} ->
+        surplus(entry.item, kept, seen -- [kept])
 
       {[], old} ->
         route = sent(entry, want, old)
@@ -148,14 +149,20 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
     end
   end
 
-  defp surplus(_want, [], _ctx), do: nil
+  defp surplus(want, kept, routes) do
+    step({:update, want}, fn socket -> Enum.map(routes, &fn -> apart(socket, &1, kept) end) end)
+  end
 
-  defp surplus(want, routes, _ctx) do
-    step({:update, want}, fn socket ->
-      Enum.map(routes, fn route ->
-        fn -> delete(socket, route) end
-      end)
-    end)
+  # A deletion takes the first that fits, and an absent source or flag fits any: if it took the route that stays, that one
+  # is appended, and the next deletion finds the other before it.
+  defp apart(socket, route, kept) do
+    with :ok <- delete(socket, route) do
+      case Call.change(socket, Route.change(:append, Canonical.again(kept))) do
+        :ok -> delete(socket, route)
+        {:error, %Error{errno: :eexist}} -> :ok
+        error -> error
+      end
+    end
   end
 
   defp step(op, runs), do: %Step{op: op, run: fn socket -> Step.all(runs.(socket)) end}
@@ -309,7 +316,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
     # The listed options are those of the first hop.
     stale? =
       ours_first? and
-        not (Canonical.same_options?(want, entry.set, group) and lifetime?(entry, observed, ctx))
+        not (Canonical.same_options?(want, entry.set, group) and
+               lifetime?(entry, group, observed, ctx))
 
     parts = %{
       missing: missing,
@@ -457,17 +465,24 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
   end
 
   @doc "What to remember of the lifetimes of desired routes that are there."
-  @spec clocks([Desired.Entry.t()], Observed.t(), MapSet.t(), Clock.memory()) :: Clock.memory()
-  def clocks(entries, observed, done, memory) do
+  @spec clocks([Desired.Entry.t()], Observed.t(), MapSet.t(), ctx()) :: Clock.memory()
+  def clocks(entries, observed, done, ctx) do
     for %{spans: [_] = spans, absent: nil} = entry <- entries,
-        id = {:route, entry.key},
-        there? = is_map_key(observed.routes, entry.key) or MapSet.member?(done, entry.key),
-        there?,
-        into: %{} do
-      if MapSet.member?(done, entry.key),
-        do: {id, {spans, Clock.now()}},
-        else:
-          {id, Clock.remember(memory, id, spans, [Map.get(observed.rests, entry.key, :forever)])}
+        clock = clock(entry, spans, observed, done, ctx),
+        into: %{},
+        do: {{:route, entry.key}, clock}
+  end
+
+  defp clock(entry, spans, observed, done, ctx) do
+    seen = observed.routes |> Map.get(entry.key, []) |> Enum.find(&(&1.protocol == ctx.protocol))
+
+    cond do
+      MapSet.member?(done, entry.key) -> {spans, Clock.now()}
+      seen == nil -> nil
+      true -> remember(entry, spans, Observed.rest_of(observed, seen), ctx)
     end
   end
+
+  defp remember(entry, spans, rest, ctx),
+    do: Clock.remember(ctx.clocks, {:route, entry.key}, spans, [rest])
 end
