@@ -362,9 +362,7 @@ defmodule Linx.Reconcile do
   # The outcome of a pass, as far as a change of it is worth a line: not how many operations it took.
   defp outcome({:ok, %{converged?: true}}), do: :converged
 
-  defp outcome({:ok, report}),
-    do: {:not_converged, Map.get(report, :failed, []), Map.get(report, :pending, []) != []}
-
+  defp outcome({:ok, report}), do: {:not_converged, Map.get(report, :failed, [])}
   defp outcome({:error, reason}), do: {:error, reason}
 
   defp tell_change(%{outcome: outcome} = state, outcome), do: state
@@ -382,10 +380,9 @@ defmodule Linx.Reconcile do
   defp text(:converged), do: "converges again"
   defp text({:error, reason}), do: "the pass failed: #{inspect(reason, limit: 20)}"
 
-  defp text({:not_converged, [], _pending?}),
-    do: "does not converge; nothing failed, some operations are pending"
+  defp text({:not_converged, []}), do: "does not converge; no operation failed"
 
-  defp text({:not_converged, failed, _pending?}),
+  defp text({:not_converged, failed}),
     do: "does not converge; failed: #{inspect(failed, limit: 20)}"
 
   defp later(:infinity, _state), do: :infinity

@@ -1,6 +1,8 @@
 defmodule Linx.ReconcileTest do
   use ExUnit.Case, async: true
 
+  import ExUnit.CaptureLog, only: [capture_log: 1]
+
   alias Linx.Reconcile
 
   # Its scope is a pid that is told of every call and says what the source answers.
@@ -417,5 +419,84 @@ defmodule Linx.ReconcileTest do
     {time, :ok} = :timer.tc(fn -> Reconcile.stop(loop) end)
     assert time < 15_000_000
     for ref <- refs, do: assert_receive({:DOWN, ^ref, _, _, _})
+  end
+
+  # A source that answers what its desired state says.
+  defmodule Outcome do
+    @behaviour Linx.Reconcile.Source
+
+    @impl true
+    def reconcile(_scope, {:error, reason}, _last_applied, _opts), do: {:error, reason}
+
+    def reconcile(_scope, {failed, pending}, last_applied, _opts) do
+      {:ok,
+       %{
+         converged?: failed == [] and pending == [],
+         applied: [],
+         failed: failed,
+         pending: pending,
+         last_applied: last_applied
+       }}
+    end
+
+    def reconcile(_scope, :plain, _last_applied, _opts),
+      do: {:ok, %{converged?: false, last_applied: %{}}}
+
+    @impl true
+    def subscribe(_scope, _owner), do: :unsupported
+  end
+
+  describe "a loop without an owner" do
+    @outcomes [
+      {[], []},
+      {:error, :boom},
+      {:error, :other},
+      {[{:op, :enodev}], []},
+      {[{:op, :eexist}], []},
+      {[], [:op]},
+      :plain,
+      {[], []},
+      {[{:op, :enodev}], []},
+      {[], []}
+    ]
+
+    defp lines(opts) do
+      scope = make_ref()
+
+      log =
+        capture_log(fn ->
+          loop =
+            start_supervised!(
+              {Reconcile,
+               [source: Outcome, scope: scope, desired: {[], []}, interval: :infinity] ++ opts},
+              id: scope
+            )
+
+          for outcome <- @outcomes do
+            :ok = Reconcile.put_desired(loop, outcome)
+            # Each outcome three times.
+            for _ <- 1..3, do: Reconcile.reconcile(loop)
+          end
+        end)
+
+      # Other tests log at the same time.
+      log |> String.split("\n") |> Enum.filter(&(&1 =~ inspect(scope)))
+    end
+
+    test "logs each change of outcome once" do
+      lines = lines([])
+      assert length(lines) == 8
+      assert Enum.at(lines, 0) =~ ":boom"
+      assert Enum.at(lines, 1) =~ ":other"
+      assert Enum.at(lines, 2) =~ ":enodev"
+      assert Enum.at(lines, 4) =~ "no operation failed"
+      assert Enum.at(lines, 5) =~ "converges again"
+      assert Enum.at(lines, 7) =~ "converges again"
+      assert Enum.all?(lines, &(&1 =~ "[warning]"))
+    end
+
+    test "says nothing where an owner hears it" do
+      assert lines(owner: self()) == []
+    end
   end
 end

@@ -178,12 +178,11 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
         do: Step.deletion({:delete, link}, Link.__op__(:delete, [link.index], nil))
   end
 
-  @doc "The links that are ours after the pass, as `{name, kind}`: those that it made, and those of before that are there."
-  @spec owned([Desired.Entry.t()], map(), owned(), MapSet.t()) :: owned()
-  def owned(_entries, links, owned, made) do
-    for {name, kind} = link <- MapSet.union(owned, made),
-        match?(%{^name => %{linkinfo: %{kind: ^kind}}}, links),
-        into: MapSet.new(),
-        do: link
+  @doc "Those of the links that were ours or made, as `{name, kind}`, that are there."
+  @spec owned(map(), owned()) :: owned()
+  def owned(links, known) do
+    MapSet.filter(known, fn {name, kind} ->
+      match?(%{^name => %{linkinfo: %{kind: ^kind}}}, links)
+    end)
   end
 end

@@ -15,6 +15,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
   # A round follows as long as the one before changed what may take other things along. Each mends what the last one
   # broke, so more than these mean that somebody else is at work.
   @rounds 6
+  @link_rounds 3
 
   @type options :: %{protocol: 1..255, on_error: :halt | :continue}
 
@@ -28,7 +29,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
          {:ok, entries} <- entries(specs, known, options),
          {:ok, links} <- Links.read(socket, entries.links, owned),
          {:ok, state, known} <-
-           make_links(socket, state, entries.links, links, owned, known, specs),
+           make_links(socket, state, entries.links, known, links, owned, specs),
          {:ok, entries} <- again(entries, specs, known, options),
          pass = pass(socket, entries, last_applied, options, known, state.impossible),
          {:ok, state, observed} <- rounds(pass, state.apply, @rounds),
@@ -108,19 +109,28 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
 
   # -- links -------------------------------------------------------------------------------------------------------------
 
-  defp make_links(_socket, state, [], _links, _owned, known, _specs),
+  defp make_links(_socket, state, [], known, _links, _owned, _specs),
     do: {:ok, %{apply: state, impossible: []}, known}
 
-  defp make_links(socket, state, entries, links, owned, known, specs) do
-    {steps, impossible} = Links.changes(entries, links, owned)
-    made = state |> Apply.run(socket, steps) |> Apply.retry(socket, state)
+  defp make_links(socket, state, entries, _known, links, owned, specs) do
+    with {:ok, state, impossible} <-
+           link_rounds(socket, state, entries, links, owned, @link_rounds),
+         {:ok, known} <- Observed.links_of(socket, Desired.names(specs)),
+         do: {:ok, %{apply: state, impossible: impossible}, known}
+  end
 
-    with {:ok, known} <-
-           if(steps == [],
-             do: {:ok, known},
-             else: Observed.links_of(socket, Desired.names(specs))
-           ),
-         do: {:ok, %{apply: made, impossible: impossible}, known}
+  # A link changes others: the MTU of a bridge follows that of a new port. So links are read again after a change.
+  defp link_rounds(socket, state, entries, links, owned, left) do
+    {steps, impossible} = Links.changes(entries, links, owned)
+    start = if Apply.halted?(state), do: state, else: %{state | failed: []}
+    made = start |> Apply.run(socket, steps) |> Apply.retry(socket, start)
+
+    if Apply.halted?(made) or left == 0 or Apply.since(made, state) == [] do
+      {:ok, made, impossible}
+    else
+      with {:ok, links} <- Links.read(socket, entries, owned),
+           do: link_rounds(socket, made, entries, links, owned, left - 1)
+    end
   end
 
   # -- rounds ------------------------------------------------------------------------------------------------------------
@@ -224,9 +234,9 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
     with {:ok, before} <- Restore.before(pass.socket, deleted),
          earlier = state,
          state = Apply.run(state, pass.socket, steps),
+         :ok = Addresses.settle(pass.socket, fresh(state, earlier)),
          {:ok, ops, lost} <-
            Restore.put_back(pass.socket, before, meant(steps), pass.ctx.protocol) do
-      :ok = Addresses.settle(pass.socket, fresh(state, earlier))
       {:ok, %{state | applied: Enum.reverse(ops, state.applied), lost: state.lost ++ lost}}
     end
   end
@@ -285,10 +295,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
   defp last_applied(pass, state, observed, done, links) do
     %{entries: entries, ctx: ctx} = pass
 
-    made =
-      for {:create, %Link{} = link} <- state.applied,
-          into: MapSet.new(),
-          do: {link.name, link.linkinfo.kind}
+    before = Map.get(pass.last_applied, :links, MapSet.new())
+    made = made(state.applied, MapSet.new(before, &elem(&1, 0)))
 
     changed =
       for {verb, %Address{} = address} <- state.applied,
@@ -302,8 +310,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
         Addresses.clocks(entries.addresses, observed, changed, ctx.clocks)
       )
 
-    owned =
-      Links.owned(entries.links, links, Map.get(pass.last_applied, :links, MapSet.new()), made)
+    owned = Links.owned(links, MapSet.union(before, made))
 
     pass.last_applied
     |> Map.merge(%{
@@ -312,6 +319,14 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
     })
     |> put(:clocks, clocks, clocks == %{})
     |> put(:links, owned, MapSet.size(owned) == 0)
+  end
+
+  # A link of ours that was made anew may be of another kind now.
+  defp made(ops, names) do
+    for {verb, %Link{linkinfo: %{kind: kind}, name: name}} <- ops,
+        verb == :create or (verb == :update and MapSet.member?(names, name)),
+        into: MapSet.new(),
+        do: {name, kind}
   end
 
   defp put(map, key, _value, true), do: Map.delete(map, key)

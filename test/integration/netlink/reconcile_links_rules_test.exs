@@ -1,0 +1,286 @@
+defmodule Linx.Netlink.ReconcileLinksRulesTest do
+  use ExUnit.Case, async: true
+
+  @moduletag :root
+  @moduletag :netns
+
+  import Linx.Test.ReconcileBench
+
+  alias Linx.Netlink.Error
+  alias Linx.Netlink.Rtnl.{Diff, Link, Reconcile, Rule}
+  alias Linx.Test.Netns
+
+  setup do: start()
+
+  defp link(bench, name) do
+    case Netns.run(bench.ns, "ip -j -d link show #{name}") do
+      {json, 0} -> json |> JSON.decode!() |> hd()
+      _absent -> nil
+    end
+  end
+
+  defp rules(bench, family \\ 4) do
+    for rule <- Netns.ip!(bench.ns, "-#{family} rule show"),
+        rule["protocol"] not in ["kernel"],
+        do: rule
+  end
+
+  describe "links" do
+    test "are made, configured and deleted, with what is on them", bench do
+      desired = %{
+        links: [
+          {"c0", :veth, peer: "c1", master: "br7", up: true},
+          {"br7", :bridge, up: true, ageing_time: 20_000, mtu: 1400},
+          {"br8", "bridge"}
+        ],
+        addresses: [{"br7", "10.7.0.1", 24}],
+        routes: [{"10.8.0.0", 16, "10.7.0.9"}]
+      }
+
+      report = pass(bench, desired)
+      assert report.failed == []
+      assert link(bench, "c0")["master"] == "br7"
+      assert "UP" in link(bench, "br7")["flags"]
+      assert link(bench, "br7")["mtu"] == 1400
+      assert link(bench, "br7")["linkinfo"]["info_data"]["ageing_time"] == 20_000
+      refute "UP" in link(bench, "br8")["flags"]
+
+      assert report.last_applied.links ==
+               MapSet.new([{"c0", "veth"}, {"br7", "bridge"}, {"br8", "bridge"}])
+
+      ips!(bench.ns, "link set c1 up")
+      assert Netns.eventually(fn -> pass(bench, desired, report.last_applied).converged? end)
+      settled(bench, desired, pass(bench, desired, report.last_applied))
+
+      converge(bench, %{}, report.last_applied)
+      for name <- ["c0", "c1", "br7", "br8"], do: assert(link(bench, name) == nil)
+      assert link(bench, "a0")
+    end
+
+    test "drift of options is repaired, and other options change", bench do
+      for {a, b, drift, key, shown} <- [
+            {[up: true], [up: false], "down", "operstate", {"DOWN", "DOWN"}},
+            {[mtu: 1400], [mtu: 1300], "mtu 1200", "mtu", {1400, 1300}},
+            {[txqlen: 10], [txqlen: 20], "txqueuelen 30", "txqlen", {10, 20}},
+            {[alias: "x"], [alias: "y"], "alias z", "ifalias", {"x", "y"}},
+            {[group: 5], [group: 6], "group 7", "group", {"5", "6"}},
+            {[address: "02:00:00:00:00:01"], [address: "02:00:00:00:00:02"],
+             "address 02:00:00:00:00:03", "address", {"02:00:00:00:00:01", "02:00:00:00:00:02"}}
+          ] do
+        desired = &%{links: [{"br7", :bridge, &1}]}
+        report = converge(bench, desired.(a))
+        ips!(bench.ns, "link set br7 #{drift}")
+        report = converge(bench, desired.(a), report.last_applied)
+        if key != "operstate", do: assert(link(bench, "br7")[key] == elem(shown, 0))
+        report = converge(bench, desired.(b), report.last_applied)
+        assert link(bench, "br7")[key] == elem(shown, 1)
+        converge(bench, %{}, report.last_applied)
+      end
+    end
+
+    test "options of the kind change", bench do
+      desired = &%{links: [{"br7", :bridge, stp_state: &1, ageing_time: 20_000}]}
+      report = converge(bench, desired.(0))
+      ips!(bench.ns, "link set br7 type bridge ageing_time 30000")
+      report = converge(bench, desired.(1), report.last_applied)
+      data = link(bench, "br7")["linkinfo"]["info_data"]
+      assert {1, 20_000} = {data["stp_state"], data["ageing_time"]}
+      assert report.applied == [{:update, elem(hd(report.applied), 1)}]
+    end
+
+    test "ports come and go, and a master is taken away", bench do
+      desired = %{links: [{"br7", :bridge, ports: ["a1", "b1"], up: true}]}
+      report = pass(bench, desired)
+      assert link(bench, "a1")["master"] == "br7"
+      ips!(bench.ns, "link set b1 nomaster")
+      report = pass(bench, desired, report.last_applied)
+      assert link(bench, "b1")["master"] == "br7"
+      settled(bench, desired, report)
+      pass(bench, %{}, report.last_applied)
+      assert link(bench, "a1")["master"] == nil
+    end
+
+    test "no other link is deleted or made anew", bench do
+      ips!(bench.ns, "link add br7 type bridge")
+      report = converge(bench, %{links: [{"br7", :bridge, up: true}]})
+      assert "UP" in link(bench, "br7")["flags"]
+      refute is_map_key(report.last_applied, :links)
+      converge(bench, %{}, report.last_applied)
+      assert link(bench, "br7")
+
+      desired = %{links: [{"br7", :veth, peer: "x1"}], addresses: [{"a0", "203.0.113.5", 24}]}
+      report = pass(bench, desired)
+      assert [{{:create, %Link{name: "br7"}}, %Error{errno: :eexist}}] = report.failed
+      assert "203.0.113.5/24" in addresses(bench, "a0")
+      settled(bench, desired, report)
+      assert link(bench, "br7")["linkinfo"]["info_kind"] == "bridge"
+
+      # One of the name that was made since is not ours.
+      report = converge(bench, %{links: [{"c0", :veth, peer: "c1"}]})
+      ips!(bench.ns, "link del c0\nlink add c0 type bridge")
+      converge(bench, %{}, report.last_applied)
+      assert link(bench, "c0")
+    end
+
+    test "ours becomes one of another kind", bench do
+      report = converge(bench, %{links: [{"c0", :veth, peer: "c1"}]})
+      report = converge(bench, %{links: [{"c0", :bridge}]}, report.last_applied)
+      assert link(bench, "c0")["linkinfo"]["info_kind"] == "bridge"
+      assert report.last_applied.links == MapSet.new([{"c0", "bridge"}])
+    end
+
+    test "what is on a link of the same desired state is no mistake where one failure ends a pass",
+         bench do
+      desired = %{
+        links: [{"c0", :veth, peer: "c1", up: true}],
+        addresses: [{"c0", "10.7.0.1", 24}]
+      }
+
+      report = converge(bench, desired, %{}, on_error: :halt)
+      assert addresses(bench, "c0") == ["10.7.0.1/24"]
+      converge(bench, %{}, report.last_applied, on_error: :halt)
+
+      desired = %{
+        links: [{"c0", :nonsense}],
+        addresses: [{"c0", "10.7.0.1", 24}, {"a0", "10.7.0.1", 24}]
+      }
+
+      report = pass(bench, desired, %{}, on_error: :halt)
+      assert [{{:create, %Link{}}, %Error{errno: :eopnotsupp}}] = report.failed
+      assert {:create, {"c0", "10.7.0.1", 24}} in report.pending
+      assert addresses(bench, "a0") == ["192.0.2.1/24"]
+
+      report = pass(bench, desired)
+
+      assert [{{:create, %Link{}}, _}, {{:create, {"c0", _, _}}, {:no_link, "c0"}}] =
+               report.failed
+
+      assert addresses(bench, "a0") == ["192.0.2.1/24", "10.7.0.1/24"]
+    end
+
+    test "what is no link is refused", bench do
+      for bad <- [
+            {"c0", :veth, colour: 1},
+            {"c0", :bridge, netns: 1},
+            {"c0", :bridge, index: 9},
+            {"c0", :bridge, ports: "a1"},
+            {"c 0", :bridge},
+            {"c0", 7},
+            {"c0"},
+            {},
+            "c0"
+          ] do
+        assert {:error, {:normalize, {^bad, _}}} =
+                 Reconcile.reconcile(bench.socket, %{links: [bad]})
+      end
+
+      assert {:error, {:normalize, {:duplicate, _}}} =
+               Reconcile.reconcile(bench.socket, %{links: [{"c0", :bridge}, {"c0", :veth}]})
+    end
+  end
+
+  describe "rules" do
+    @rules [
+      [from: "10.0.0.0/8", table: 100, priority: 200],
+      [from: "10.0.0.0/8", table: 100, priority: 200, oif: "a0"],
+      [from: "10.0.0.0/8", table: 100, priority: 200, sport: 80],
+      [from: "10.0.0.0/8", table: 5000, priority: 200, dport: 80..90],
+      [to: "2001:db8::/32", table: 100, priority: 200],
+      [fwmark: 0, fwmask: 0x100000, table: 100, priority: 201],
+      [fwmark: 7, table: 100, priority: 202, tos: 16],
+      [from: "0.0.0.0/0", table: 100, priority: 203],
+      [family: :inet6, table: 100, priority: 204, suppress_prefixlength: 0],
+      [iif: "lo", action: :blackhole, priority: 205],
+      [ipproto: 6, action: {:goto, 32_766}, priority: 206],
+      [uid: 1000..2000, table: 100, priority: 207, invert: true],
+      [from: "192.0.2.7", table: 100]
+    ]
+
+    test "are made, put back and deleted, and others' stay", bench do
+      ips!(
+        bench.ns,
+        "rule add from 10.0.0.0/8 table 100 pref 200\nrule add from 1.2.3.4 table 9 pref 99 proto static"
+      )
+
+      foreign = rules(bench)
+      report = converge(bench, %{rules: @rules})
+      assert length(report.applied) == length(@rules)
+      assert length(rules(bench)) == length(foreign) + length(@rules) - 2
+      assert length(rules(bench, 6)) == 2
+
+      # Their order means nothing.
+      assert pass(bench, %{rules: Enum.reverse(@rules)}, report.last_applied).applied == []
+
+      ips!(
+        bench.ns,
+        "rule del pref 202\nrule del pref 206\nrule add from 10.3.0.0/16 table 7 pref 300 proto 76"
+      )
+
+      report = converge(bench, %{rules: @rules}, report.last_applied)
+      assert length(report.applied) == 3
+
+      converge(bench, %{}, report.last_applied)
+      assert rules(bench) == foreign
+      assert rules(bench, 6) == []
+    end
+
+    test "each may be left out alone", bench do
+      for rule <- @rules do
+        report = converge(bench, %{rules: @rules})
+        rest = @rules -- [rule]
+        report = converge(bench, %{rules: rest}, report.last_applied)
+        assert length(rules(bench)) + length(rules(bench, 6)) == length(rest)
+        converge(bench, %{}, report.last_applied)
+      end
+    end
+
+    test "change in what the kernel does not compare", bench do
+      for {a, b} <- [
+            {[from: "10.0.0.0/8", table: 100, priority: 200], [invert: true]},
+            {[action: {:goto, 32_766}, priority: 200], [action: {:goto, 32_767}]}
+          ],
+          on_error <- [:halt, :continue] do
+        report = converge(bench, %{rules: [a]}, %{}, on_error: on_error)
+        changed = Keyword.merge(a, b)
+        report = converge(bench, %{rules: [changed]}, report.last_applied, on_error: on_error)
+        assert [{:update, %Rule{}}] = report.applied
+        assert length(rules(bench)) == 1
+        converge(bench, %{}, report.last_applied)
+      end
+    end
+
+    test "of two protocols do not meet", bench do
+      rule = [from: "10.0.0.0/8", table: 100, priority: 200]
+      a = converge(bench, %{rules: [rule]})
+      b = converge(bench, %{rules: [rule]}, %{}, protocol: 100)
+      converge(bench, %{}, a.last_applied)
+      assert length(rules(bench)) == 1
+      converge(bench, %{}, b.last_applied, protocol: 100)
+      assert rules(bench) == []
+    end
+
+    test "as listed compare as they were made", bench do
+      for opts <- @rules do
+        :ok = Rule.add(bench.socket, Keyword.put(opts, :protocol, 76))
+      end
+
+      {:ok, list} = Rule.list(bench.socket)
+      ours = Enum.filter(list, &(&1.protocol == 76))
+      assert length(Diff.rules(ours, [], MapSet.new())) == length(@rules)
+      assert Diff.rules(ours, list, MapSet.new()) == []
+      assert pass(bench, %{rules: @rules}).applied == []
+    end
+
+    test "that make no sense are refused", bench do
+      for bad <- [[from: "10.0.0.0/8"], [table: 0], [colour: 1], :bad, [:bad], {"10.0.0.0", 8}] do
+        assert {:error, {:normalize, {^bad, _}}} =
+                 Reconcile.reconcile(bench.socket, %{rules: [bad]})
+      end
+
+      rule = [from: "10.0.0.0/8", table: 100, priority: 200]
+
+      assert {:error, {:normalize, {:duplicate, _}}} =
+               Reconcile.reconcile(bench.socket, %{rules: [rule, [{:tos, 0} | rule]]})
+    end
+  end
+end
