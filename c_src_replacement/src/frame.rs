@@ -109,11 +109,14 @@ impl FrameReader {
         if rest.len() < length {
             return Ok(None);
         }
+        if rest.len() == length {
+            // The buffer becomes the frame: what was allocated last is freed first.
+            let mut frame = std::mem::take(&mut self.buffer);
+            frame.drain(..4);
+            return Ok(Some(frame));
+        }
         let frame = rest[..length].to_vec();
         self.buffer.drain(..4 + length);
-        if self.buffer.is_empty() {
-            self.buffer = Vec::new();
-        }
         Ok(Some(frame))
     }
 }
