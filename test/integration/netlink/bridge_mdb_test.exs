@@ -199,6 +199,26 @@ defmodule Linx.Netlink.BridgeMdbTest do
     assert Mdb.routers(socket, "br1") == {:ok, []}
   end
 
+  test "groups of a VXLAN have remotes", %{ns: ns, socket: socket, names: names, index: index} do
+    :ok = Link.create(socket, "vx0", :vxlan, external: true, port: 4789)
+    vxlan = [port: "vx0", src_vni: 5, state: :permanent]
+    :ok = Mdb.add(socket, "vx0", "239.1.1.1", [{:dst, "192.0.2.9"} | vxlan])
+    far = [dst: "192.0.2.10", dst_port: 5000, vni: 7, via: "v0", source: "192.0.2.1"]
+    :ok = Mdb.add(socket, "vx0", "239.1.1.1", far ++ vxlan)
+    {:ok, links} = Link.list(socket)
+    names = Map.merge(names, Map.new(links, &{&1.index, &1.name}))
+    assert [near, far] = ns |> same!(socket, names) |> Enum.sort_by(&(&1.source != nil))
+    assert %Mdb{dst: ~IP"192.0.2.9", src_vni: 5, source: nil, vni: nil} = near
+
+    assert %Mdb{dst: ~IP"192.0.2.10", dst_port: 5000, vni: 7, src_vni: 5, source: ~IP"192.0.2.1"} =
+             far
+
+    assert far.via == index["v0"]
+    assert {:ok, [%Mdb{dst: ~IP"192.0.2.9"}]} = Mdb.get(socket, "vx0", "239.1.1.1", src_vni: 5)
+    assert {:ok, [:ok, :ok]} = Mdb.delete_many(socket, [near, far])
+    assert shown(ns) == []
+  end
+
   test "errors", %{socket: socket} do
     assert {:error, %Error{errno: :enodev, message: text}} =
              Mdb.add(socket, "nope0", "239.1.1.1", port: "v0")

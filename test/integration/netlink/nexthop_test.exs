@@ -198,6 +198,23 @@ defmodule Linx.Netlink.NexthopTest do
     assert Enum.map(same!(ns, socket, names), & &1.id) == [1, 10, 12]
   end
 
+  test "packets of a group's members are counted", %{socket: socket} do
+    :ok = Nexthop.add(socket, 1, gateway: "192.0.2.2", oif: "a0")
+    :ok = Nexthop.add(socket, 2, gateway: "198.51.100.2", oif: "b0")
+    :ok = Nexthop.add(socket, 10, group: [1, 2])
+
+    case Nexthop.get(socket, 10, stats: true) do
+      {:ok, %Nexthop{stats: stats}} ->
+        assert Enum.map(stats, &{&1.id, &1.packets}) == [{1, 0}, {2, 0}]
+        assert {:ok, [%{stats: ^stats}]} = Nexthop.list(socket, groups: true, stats: true)
+        assert {:ok, %Nexthop{stats: nil}} = Nexthop.get(socket, 10)
+
+      # Linux before 6.9.
+      {:error, error} ->
+        assert error.errno == :einval
+    end
+  end
+
   test "weights above 256", %{ns: ns, socket: socket, names: names} do
     :ok = Nexthop.add(socket, 1, gateway: "192.0.2.2", oif: "a0")
 

@@ -10,7 +10,8 @@ defmodule Linx.Netlink.Codec.Kind do
           sort: sort(),
           scalar: Scalar.name(),
           numbers: %{atom() => non_neg_integer()},
-          names: [{non_neg_integer(), atom()}]
+          names: [{non_neg_integer(), atom()}],
+          known: non_neg_integer()
         }
 
   @doc "The kind of a declaration. Raises `ArgumentError` for names and numbers that make none."
@@ -28,7 +29,8 @@ defmodule Linx.Netlink.Codec.Kind do
       sort: sort,
       scalar: scalar,
       numbers: Map.new(names),
-      names: for({name, number} <- names, do: {number, name})
+      names: for({name, number} <- names, do: {number, name}),
+      known: if(sort == :flags, do: Enum.sum(numbers), else: 0)
     }
   end
 
@@ -68,10 +70,15 @@ defmodule Linx.Netlink.Codec.Kind do
     end
   end
 
-  def value(%{sort: :flags, names: names}, number) do
+  def value(%{sort: :flags}, 0), do: []
+
+  def value(%{sort: :flags, names: names, known: known}, number) do
     named = for {bit, name} <- names, Bitwise.band(number, bit) != 0, do: name
-    known = Enum.reduce(names, 0, fn {bit, _}, known -> Bitwise.bor(known, bit) end)
-    named ++ bits(Bitwise.band(number, Bitwise.bnot(known)), 1)
+
+    case Bitwise.band(number, Bitwise.bnot(known)) do
+      0 -> named
+      unknown -> named ++ bits(unknown, 1)
+    end
   end
 
   defp bits(0, _bit), do: []

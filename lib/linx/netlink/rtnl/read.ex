@@ -5,8 +5,11 @@ defmodule Linx.Netlink.Rtnl.Read do
 
   import Linx.Netlink.Constants
 
-  alias Linx.Netlink.{Error, Request, Socket}
+  alias Linx.Netlink.{Error, Heap, Request, Socket}
   alias Linx.Netlink.Rtnl.Call
+
+  # An FDB entry with its attributes as they are read.
+  @words 100
 
   @type explain :: (Error.t() -> Error.t())
 
@@ -36,6 +39,9 @@ defmodule Linx.Netlink.Rtnl.Read do
     end
   end
 
-  defp decode(messages, module),
-    do: for({_type, _flags, _seq, body} <- messages, do: module.decode(body))
+  defp decode(messages, module) do
+    Heap.roomy(length(messages) * @words, fn ->
+      for {_type, _flags, _seq, body} <- messages, do: module.decode(body)
+    end)
+  end
 end
