@@ -61,12 +61,12 @@ defmodule Linx.Reconcile do
 
   A pass runs in the loop's own process. While one hangs, `last_report/1` and `reconcile/2` exit with their timeouts and
   `stop/1` waits five seconds before it ends the pass with the loop; a supervisor's shutdown ends the loop and its monitor all
-  the same. Notices that have piled up meanwhile are dropped but for one.
+  the same. Of the notices that come meanwhile one is kept, and the others are dropped as they come.
   """
 
   use GenServer
 
-  alias Linx.Reconcile.{Contest, Source}
+  alias Linx.Reconcile.{Contest, Notices, Source}
 
   require Logger
 
@@ -227,7 +227,7 @@ defmodule Linx.Reconcile do
   def init(opts) do
     state = struct!(__MODULE__, Keyword.drop(opts, [:name, :monitor]))
 
-    case if(opts[:monitor], do: state.source.subscribe(state.scope, self()), else: :unsupported) do
+    case if(opts[:monitor], do: subscribe(state), else: :unsupported) do
       :unsupported ->
         {:ok, state, {:continue, :pass}}
 
@@ -239,6 +239,16 @@ defmodule Linx.Reconcile do
 
       {:error, reason} ->
         {:stop, {:subscribe, reason}}
+    end
+  end
+
+  defp subscribe(state) do
+    notices = Notices.start()
+
+    with other when not is_tuple(other) or elem(other, 0) != :ok <-
+           state.source.subscribe(state.scope, notices) do
+      Notices.stop(notices)
+      other
     end
   end
 
@@ -273,11 +283,12 @@ defmodule Linx.Reconcile do
   def handle_info({:DOWN, ref, :process, pid, reason}, %{monitor: {pid, ref}} = state),
     do: {:stop, {:monitor_down, reason}, %{state | monitor: nil}}
 
-  # Whatever the monitor sends means "look now". Without one there is nobody to listen to.
+  # Whatever comes means "look now". Without one there is nobody to listen to.
   def handle_info(_message, %{monitor: nil} = state), do: {:noreply, state}
 
-  def handle_info(_hint, state) do
+  def handle_info(hint, state) do
     drop_hints(@most_dropped)
+    with {Notices, notices} <- hint, do: Notices.taken(notices)
     {:noreply, pass_soon(state)}
   end
 
@@ -286,8 +297,15 @@ defmodule Linx.Reconcile do
 
   defp drop_hints(most) do
     receive do
-      message when not is_tuple(message) -> drop_hints(most - 1)
-      message when elem(message, 0) not in @own_messages -> drop_hints(most - 1)
+      {Notices, notices} ->
+        Notices.taken(notices)
+        drop_hints(most - 1)
+
+      message when not is_tuple(message) ->
+        drop_hints(most - 1)
+
+      message when elem(message, 0) not in @own_messages ->
+        drop_hints(most - 1)
     after
       0 -> :ok
     end

@@ -210,6 +210,32 @@ defmodule Linx.ReconcileTest do
     for ref <- refs, do: assert_receive({:DOWN, ^ref, _, _, reason} when reason != :killed)
   end
 
+  # Seen failing with the loop as the owner of its monitor's notices: 50 000.
+  test "a storm of hints while a pass hangs leaves no more than one in the loop's mailbox" do
+    loop = start!(:forward, desired: :hang)
+    assert_receive {:monitor, monitor}
+    assert_receive {:pass, :hang, _, _}
+    for n <- 1..50_000, do: send(monitor, {:hint, n})
+    send(monitor, {:sync, self()})
+    assert_receive :synced
+    {:message_queue_len, waiting} = Process.info(loop, :message_queue_len)
+    assert waiting <= 1
+    :ok = stop_supervised({Reconcile, Source, %{test: self(), subscribe: :forward}})
+  end
+
+  test "a notice that comes while another is answered is answered too" do
+    loop = start!(:forward, debounce: 0)
+    assert_receive {:monitor, monitor}
+    assert_receive {:pass, :d, _, _}
+
+    for n <- 1..200 do
+      send(monitor, {:hint, n})
+      # One that somebody else sends, with which the loop drops what waits.
+      if rem(n, 3) == 0, do: send(loop, {:hint, n})
+      assert_receive {:pass, :d, _, _}
+    end
+  end
+
   test "a storm of hints costs one pass a debounce time, and none is lost" do
     loop = start!(:forward, debounce: 20)
     assert_receive {:monitor, monitor}

@@ -65,7 +65,8 @@ defmodule Linx.Reconcile.Source do
   @doc """
   Starts a process that sends `owner` a message whenever something in `scope` may have changed.
 
-  The messages may have any shape: each one means "look now" and nothing more. The loop links itself to the process.
+  The messages may have any shape: each one means "look now" and nothing more. `owner` is a process that the loop has for
+  them and that ends with it. The loop links itself to the process that this starts.
   `:unsupported` says that the kernel has no such notice to give.
   """
   @callback subscribe(scope(), owner :: pid()) ::
