@@ -3,14 +3,13 @@
 //! A process in between does it: it calls setns and then clones the child as its sibling (CLONE_PARENT), so that this
 //! program never leaves the VM's own view of files, and a container never sees it.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use linx_sys::ns::{Kind, Namespace};
 use linx_sys::pin::Pin;
-use rustix::fs::OFlags;
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, open, openat};
+use rustix::io::{Errno, write};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::clone::{Exit, Side, clone3, last_errno, own};
@@ -166,12 +165,17 @@ impl Passage {
     }
 
     fn join_and_clone(&self, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Fault> {
+        // Opened here: a /proc of the target may be false, or never answer.
+        let time = match self.time_offsets {
+            Some(offsets) => Some((own_directory()?, offsets)),
+            None => None,
+        };
         if let Some(target) = &self.target {
             target.join()?;
         }
         let mut new = self.new;
-        if let Some(offsets) = self.time_offsets {
-            new = self.make_time_namespace(offsets)?;
+        if let Some((directory, offsets)) = time {
+            new = self.make_time_namespace(&directory, offsets)?;
         }
         let stage = if new == 0 { Stage::Fork } else { Stage::Clone };
         let flags = libc::CLONE_PARENT as u64 | u64::from(new);
@@ -179,7 +183,11 @@ impl Passage {
     }
 
     /// Makes the time namespace, and the user namespace that owns it; the kinds that are left to make.
-    fn make_time_namespace(&self, [monotonic, boottime]: [i64; 2]) -> Result<u32, Fault> {
+    fn make_time_namespace(
+        &self,
+        directory: &OwnedFd,
+        [monotonic, boottime]: [i64; 2],
+    ) -> Result<u32, Fault> {
         let stage = Stage::TimeOffsets;
         let made = self.new & (Kind::Time.flag() | Kind::User.flag());
         unshare(made).map_err(Stage::Clone.errno())?;
@@ -188,12 +196,23 @@ impl Passage {
             set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(Stage::Dumpable.errno())?;
         }
         let text = format!("monotonic {monotonic} 0\nboottime {boottime} 0\n");
-        let file = Path::new("/proc/self/timens_offsets");
-        let magic = libc::PROC_SUPER_MAGIC as u32;
-        linx_sys::procfs::write_kernel_file(file, magic, text.as_bytes())
-            .map_err(|fault| stage.fault(fault.errno))?;
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let file =
+            openat(directory, c"timens_offsets", flags, Mode::empty()).map_err(stage.errno())?;
+        // The kernel takes all of it or nothing.
+        write(&file, text.as_bytes()).map_err(stage.errno())?;
         Ok(self.new & !made)
     }
+}
+
+/// This process's own directory below `/proc`.
+fn own_directory() -> Result<OwnedFd, Fault> {
+    let stage = Stage::TimeOffsets;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = open(c"/proc/self", flags, Mode::empty()).map_err(stage.errno())?;
+    linx_sys::pin::check_procfs(directory.as_fd(), linx_sys::Stage::Open)
+        .map_err(|fault| stage.fault(fault.errno))?;
+    Ok(directory)
 }
 
 impl Target {

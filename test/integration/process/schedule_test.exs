@@ -175,6 +175,38 @@ defmodule Linx.Process.ScheduleTest do
       assert File.read!("/proc/self/timens_offsets") =~ ~r/boottime +0 +0/
     end
 
+    # Seen failing with the file looked for after the join: EXDEV, and with a file system that never answers nothing at all.
+    test "time_offsets: beside the mount namespace of a target whose /proc is none" do
+      {:ok, pod} = P.spawn(argv: ["/bin/sleep", "60"], namespaces: [:mount], stdio: :devnull)
+      :ok = Linx.Mount.mount("tmpfs", "/proc", "tmpfs", in: pod)
+      :ok = P.proceed(pod)
+      assert_receive {:linx_process, :running}
+
+      {:ok, run} =
+        P.run(
+          argv: ["/bin/readlink", "/proc/self"],
+          namespaces: [:time],
+          join: {pod, [:mount]},
+          time_offsets: [boottime: 604_800]
+        )
+
+      assert run.outcome == {:exited, 1}
+
+      {:ok, session} =
+        P.spawn(
+          argv: ["/bin/sleep", "60"],
+          namespaces: [:time],
+          join: {pod, [:mount]},
+          time_offsets: [boottime: 604_800],
+          stdio: :devnull,
+          auto_proceed: true
+        )
+
+      {:ok, pid} = P.host_pid(session)
+      assert File.read!("/proc/#{pid}/timens_offsets") =~ ~r/boottime +604800 +0/
+      for one <- [session, pod], do: P.stop(one, 0)
+    end
+
     test "a clock before 0 is the kernel's refusal, at its stage" do
       assert failed(namespaces: [:time], time_offsets: [boottime: -4_000_000_000]) ==
                {:time_offsets, :erange}
