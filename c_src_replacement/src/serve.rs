@@ -113,9 +113,37 @@ pub fn linger(reader: &mut FrameReader, writer: &mut FrameWriter) {
             PollFd::new(&*writer, wanted),
         ];
         let waited = poll(&mut fds, None);
+        // The VM closes both of its ends, one after the other: after the first nothing comes any more.
+        let hung_up = fds[1].revents().intersects(PollFlags::ERR | PollFlags::HUP);
         writer.flush();
-        if waited.is_err() || reader.discard() == Input::End || writer.is_closed() {
+        if waited.is_err() || hung_up || reader.discard() == Input::End || writer.is_closed() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use rustix::pipe::{PipeFlags, pipe_with};
+
+    use super::*;
+
+    #[test]
+    fn the_end_that_the_vm_closes_first_ends_the_wait() {
+        let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
+        let (requests, vm_writes) = pipe_with(flags).unwrap();
+        let (vm_reads, reports) = pipe_with(flags).unwrap();
+        drop(vm_reads);
+        let (done, wait) = channel();
+        std::thread::spawn(move || {
+            let mut reader = FrameReader::over(requests, MOST_REQUEST);
+            linger(&mut reader, &mut FrameWriter::over(reports));
+            done.send(()).unwrap();
+        });
+        assert_eq!(wait.recv_timeout(Duration::from_secs(10)), Ok(()));
+        drop(vm_writes);
     }
 }
