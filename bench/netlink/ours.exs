@@ -1,12 +1,13 @@
 # Ours, and JSON.decode! for what ip(8) printed.
 #
-#     ours.exs dump-routes CASE N | dump-links CASE N | add CASE IFINDEX COUNT | batch CASE IFINDEX COUNT | json CASE FILE
+#     ours.exs dump-routes CASE N | dump-links CASE N | add CASE IFINDEX COUNT | batch CASE IFINDEX COUNT | json CASE FILE |
+#              reconcile CASE IFINDEX COUNT
 
 Code.require_file("../long_schedule.exs", __DIR__)
 LongSchedule.watch()
 
 alias Linx.Netlink.Rtnl
-alias Linx.Netlink.Rtnl.{Link, Route}
+alias Linx.Netlink.Rtnl.{Link, Reconcile, Route}
 
 defmodule Ours do
   # In a process of its own each time, so that one measurement's heap is not the next one's work. The first is not
@@ -77,6 +78,11 @@ defmodule Ours do
     for n <- 0..(String.to_integer(count) - 1), do: route(n, ifindex)
   end
 
+  def desired(count, ifindex) do
+    for {dst, prefix, gateway, opts} <- routes(count, ifindex),
+        do: {dst, prefix, gateway, Keyword.delete(opts, :protocol)}
+  end
+
   defp route(n, ifindex) do
     dst = %Linx.IP{
       bytes: <<21 + Bitwise.bsr(n, 16), Bitwise.bsr(n, 8)::8, n::8, 0>>,
@@ -134,6 +140,26 @@ case System.argv() do
       end,
       fn routes -> {:ok, _} = Route.delete_many(socket, routes) end
     )
+
+  # The desired routes are the kernel's but for one, which somebody has deleted.
+  ["reconcile", name, ifindex, count] ->
+    Ours.measured(
+      name,
+      "Linx",
+      fn -> Ours.desired(count, ifindex) end,
+      fn routes ->
+        {:ok, %{converged?: true}} = Reconcile.reconcile(socket, %{routes: routes}, %{})
+        length(routes)
+      end,
+      fn [{dst, prefix, _gateway, _opts} | _] ->
+        :ok = Route.delete(socket, dst, prefix, nil, table: 201)
+      end
+    )
+
+    Ours.repeated(name, "Linx, reading them", 10, fn ->
+      {:ok, routes} = Route.list(socket, table: 201)
+      length(routes)
+    end)
 
   ["json", name, file] ->
     json = File.read!(file)

@@ -215,9 +215,8 @@ fn in_turn<'a>(
             return Err(error);
         }
     };
-    let place = turn.place();
     if request.is_long() {
-        let room = Room::single(place);
+        let room = Room::single(turn.place());
         return Ok(apart(env, room, move || turn.exchange(&request)));
     }
     if let Some(_place) = lane() {
@@ -225,7 +224,7 @@ fn in_turn<'a>(
         turn.leave(env);
         return Ok(Reply(answer).encode(env));
     }
-    let room = Room::shared(place);
+    let room = Room::shared(turn.place());
     Ok(apart(env, room, move || turn.exchange(&request)))
 }
 
