@@ -67,6 +67,9 @@ defmodule Linx.Netlink.Codec do
   zeros, a payload that is too long is read as its prefix, one that is too short as not there, and an attribute that
   nobody declared is passed over.
 
+  Where the kernel takes a value in one attribute and sends it in another, `also 12, :left, Module` reads the latter into
+  the field of the former. `Module.decode/1` may be `:none` for bytes that say nothing.
+
   ## Keeping what is not declared
 
   `rest :extra` declares a field that collects, as `[{type, bytes}]`, every attribute that is undeclared or could not be
@@ -101,7 +104,7 @@ defmodule Linx.Netlink.Codec do
 
   @doc """
   Declares the format: a `header` block of `field name, type` and `pad bytes`, then `attr number, name, type`, and
-  `rest name` at most once; `enum name, type, names` and `flags name, type, names` anywhere.
+  `also number, name, module` for one that is only read, and `rest name` at most once; `enum name, type, names` and `flags name, type, names` anywhere.
   Generates the struct, `t:t/0`, `encode/1`, `decode/1` and `__codec__/0`.
 
   `native: count` says how many attributes the native walk gives; see above.
@@ -196,7 +199,7 @@ defmodule Linx.Netlink.Codec do
   # -- reading the declaration -----------------------------------------------------------------------------------------
 
   defp parse(block) do
-    empty = %{header: [], attrs: [], rest: nil, kinds: %{}, defaults: %{}}
+    empty = %{header: [], attrs: [], also: [], rest: nil, kinds: %{}, defaults: %{}}
 
     Enum.reduce(lines(block), empty, fn
       {:header, _, [[do: fields]]}, schema ->
@@ -215,6 +218,9 @@ defmodule Linx.Netlink.Codec do
       when number in 0..0x3FFF and is_atom(name) ->
         schema = %{schema | attrs: schema.attrs ++ [{number, name, type}]}
         put_in(schema.defaults[name], default)
+
+      {:also, _, [number, name, module]}, schema when number in 0..0x3FFF and is_atom(name) ->
+        %{schema | also: schema.also ++ [{number, name, module}]}
 
       {sort, _, [name, scalar, names]}, schema
       when sort in [:enum, :flags] and is_atom(name) and not is_map_key(schema.kinds, name) ->

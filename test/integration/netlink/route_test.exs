@@ -357,4 +357,24 @@ defmodule Linx.Netlink.RouteTest do
     assert Enum.all?(neighbours, &(&1.family in [2, 10]))
     :ok = :socket.close(router)
   end
+
+  test "the time that a route has left", %{ns: ns, socket: s} do
+    :ok = Route.add(s, "2001:db8:9::", 48, "2001:db8:1::2", expires: 300)
+    :ok = Route.add(s, "2001:db8:a::", 48, "2001:db8:1::2")
+    Netns.run!(ns, "ip -6 route add 2001:db8:b::/48 via 2001:db8:1::2 expires 5000 proto ra")
+
+    {:ok, routes} = Route.list(s, family: :inet6)
+    left = for %{dst_len: 48} = route <- routes, into: %{}, do: {"#{route.dst}", route.expires}
+    assert left["2001:db8:9::"] in 200..300
+    assert left["2001:db8:a::"] == nil
+    assert left["2001:db8:b::"] in 4900..5000
+
+    for %{"dst" => dst, "expires" => shown} <- Netns.ip!(ns, "-6 route show"),
+        do: assert(abs(left[String.trim_trailing(dst, "/48")] - shown) <= 100)
+
+    assert {:ok, [%Route{expires: expires}]} = Route.list(s, protocol: :ra)
+    assert expires in 4900..5000
+    assert {:ok, %Route{extra: []}} = Route.get(s, "2001:db8:b::1")
+    assert Enum.all?(routes, &(&1.extra == []))
+  end
 end

@@ -54,6 +54,29 @@ defmodule Linx.Netlink.CodecKindsTest do
     end
   end
 
+  defmodule Left do
+    def decode(<<0>>), do: :none
+    def decode(<<n>>), do: n
+    def decode(_), do: nil
+  end
+
+  defmodule Cake do
+    use Linx.Netlink.Codec
+
+    codec do
+      attr(1, :left, :u32)
+      also(2, :left, Left)
+      rest(:extra)
+    end
+  end
+
+  test "an attribute that is only read, into another's field" do
+    assert Attr.decode(Cake.encode(%Cake{left: 7})) == [{1, <<7::native-32>>}]
+    assert Cake.decode(Attr.encode([{2, <<7>>}])) == %Cake{left: 7}
+    assert Cake.decode(Attr.encode([{2, <<0>>}])) == %Cake{left: nil}
+    assert Cake.decode(Attr.encode([{2, <<1, 2>>}])) == %Cake{extra: [{2, <<1, 2>>}]}
+  end
+
   @header 9
 
   defp attrs(struct), do: struct |> Tree.encode() |> binary_part_from(@header) |> Attr.scan()

@@ -84,7 +84,7 @@ defmodule Linx.Netlink.Codec.Decoder do
 
   @doc "`__attr__/1`: a number's `{name, type}`, `:skip`, or `nil`."
   @spec lookup(map()) :: Macro.t()
-  def lookup(%{attrs: attrs, rest: rest}) do
+  def lookup(%{attrs: attrs, also: also, rest: rest}) do
     skipped = if rest, do: elem(rest, 1), else: []
 
     declared =
@@ -94,12 +94,17 @@ defmodule Linx.Netlink.Codec.Decoder do
         end
       end
 
+    read =
+      for {number, name, module} <- also do
+        quote(do: defp(__attr__(unquote(number)), do: {unquote(name), {:also, unquote(module)}}))
+      end
+
     skips =
       for number <- skipped do
         quote(do: defp(__attr__(unquote(number)), do: :skip))
       end
 
-    {:__block__, [], declared ++ skips ++ [quote(do: defp(__attr__(_), do: nil))]}
+    {:__block__, [], declared ++ read ++ skips ++ [quote(do: defp(__attr__(_), do: nil))]}
   end
 
   # Other types are code already.
@@ -153,6 +158,16 @@ defmodule Linx.Netlink.Codec.Decoder do
         case read(type, bytes) do
           nil -> first_pass(attrs, message, late, [attr | extra], lookup)
           value -> first_pass(attrs, message, [{name, value} | late], extra, lookup)
+        end
+
+      {name, {:also, module}} ->
+        case module.decode(bytes) do
+          :none ->
+            first_pass(attrs, message, late, extra, lookup)
+
+          value ->
+            {message, extra} = keep(message, name, value, attr, extra)
+            first_pass(attrs, message, late, extra, lookup)
         end
 
       {name, type} ->

@@ -49,7 +49,8 @@ defmodule Linx.Netlink.Rtnl.Route do
   Those of `struct rtmsg`, then `dst`, `gateway`, `prefsrc` as `Linx.IP`, `oif`, `priority` (the metric), `metrics`,
   `multipath` (`Linx.Netlink.Rtnl.Route.Nexthop`), and others by their RTA_* names. A default route has no `dst` and a
   `dst_len` of 0. The header's `table` has eight bits, so `table_ext` holds the whole number; `target_table/1` gives
-  whichever counts. `encap` is as the kernel sent it, and what a newer kernel adds is in `extra`.
+  whichever counts. `expires` is the time left in seconds of a route that ends
+  by itself, such as one from a router advertisement; `encap` is as the kernel sent it, and what a newer kernel adds is in `extra`.
 
   Source: ip-route(8), rtnetlink(7), include/uapi/linux/rtnetlink.h.
   """
@@ -61,7 +62,7 @@ defmodule Linx.Netlink.Rtnl.Route do
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Batch, Call}
   alias Linx.Netlink.Rtnl.Link.Index
-  alias Linx.Netlink.Rtnl.Route.{Change, Hops, Metrics, Nexthop, Query, Via}
+  alias Linx.Netlink.Rtnl.Route.{CacheInfo, Change, Hops, Metrics, Nexthop, Query, Via}
 
   codec native: 7 do
     header do
@@ -95,7 +96,8 @@ defmodule Linx.Netlink.Rtnl.Route do
     attr(23, :expires, :u32)
     attr(25, :uid, :u32)
     attr(30, :nh_id, :u32)
-    rest(:extra, skip: [12])
+    also(12, :expires, CacheInfo)
+    rest(:extra)
   end
 
   @typedoc "See \"Options\"."

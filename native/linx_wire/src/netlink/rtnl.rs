@@ -74,8 +74,10 @@ pub static ROUTE: Schema = Schema::new(
         (7, Ip),   // PREFSRC
         (20, U8),  // PREF
     ],
-    &[12], // CACHEINFO
-);
+    &[],
+)
+// CACHEINFO, which every IPv6 route has: `struct rta_cacheinfo` with its time left at 8.
+.unless_zero(12, 8);
 
 /// `struct ndmsg` and NDA_*.
 pub static NEIGHBOUR: Schema = Schema::new(

@@ -46,6 +46,8 @@ pub struct Schema {
     /// Length of the fixed header, padding included.
     pub header: usize,
     pub attrs: &'static [(u16, Shape)],
+    /// An attribute that comes as one that the table does not have, but only if the 32 bits at an offset are not 0.
+    pub unless_zero: Option<(u16, usize)>,
     index: [u8; INDEXED],
 }
 
@@ -77,8 +79,15 @@ impl Schema {
         Self {
             header,
             attrs,
+            unless_zero: None,
             index,
         }
+    }
+
+    /// The same, for a struct that most messages have and few have anything in.
+    pub const fn unless_zero(mut self, attr: u16, offset: usize) -> Self {
+        self.unless_zero = Some((attr, offset));
+        self
     }
 
     /// The header of `payload`; one that is cut short is filled with zeros, which is what `room` is for.
@@ -96,7 +105,7 @@ impl Schema {
         Attrs::new(attrs).filter_map(|(kind, bytes)| {
             let slot = self.index.get(usize::from(kind)).copied();
             let slot = slot.unwrap_or(UNKNOWN);
-            if slot == SKIPPED {
+            if slot == SKIPPED || (slot == UNKNOWN && self.idle(kind, bytes)) {
                 return None;
             }
             let slot = usize::from(slot);
@@ -105,6 +114,14 @@ impl Schema {
                 Some(value) => Found::Field(slot, value),
                 None => Found::Other(kind, bytes),
             })
+        })
+    }
+}
+
+impl Schema {
+    fn idle(&self, kind: u16, bytes: &[u8]) -> bool {
+        self.unless_zero.is_some_and(|(attr, offset)| {
+            attr == kind && bytes.get(offset..offset + 4) == Some(&[0; 4])
         })
     }
 }
@@ -172,6 +189,27 @@ mod tests {
                 Found::Other(2, &[1, 0]),
                 Found::Other(3, &[1, 2, 3]),
                 Found::Other(300, b"new"),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_attribute_with_nothing_in_it_is_passed_over() {
+        static IDLE: Schema = Schema::new(8, &[(2, Shape::U32)], &[]).unless_zero(12, 4);
+        let bytes = message(&[
+            (12, &[1, 1, 1, 1, 0, 0, 0, 0, 1]),
+            (12, &[0, 0, 0, 0, 0, 0, 1, 0]),
+            (12, &[0, 0, 0, 0, 0, 0]),
+            (2, &[5, 0, 0, 0]),
+        ]);
+        let found: Vec<_> = IDLE.walk(&bytes).collect();
+        let five = u32::from_ne_bytes([5, 0, 0, 0]);
+        assert_eq!(
+            found,
+            [
+                Found::Other(12, &[0, 0, 0, 0, 0, 0, 1, 0]),
+                Found::Other(12, &[0, 0, 0, 0, 0, 0]),
+                Found::Field(0, Value::Unsigned(five)),
             ]
         );
     }
