@@ -63,7 +63,9 @@ defmodule Linx.Netfilter do
   """
   @spec create_table(Socket.t(), String.t(), keyword()) ::
           {:ok, Ruleset.t()} | {:error, Error.t() | term()}
-  def create_table(%Socket{} = sock, name, opts \\ []) do
+  def create_table(sock, name, opts \\ []) do
+    checked!(sock)
+
     with {:ok, opts} <- options(opts, [:family, :persist, :comment]),
          {:ok, flag} <- lifetime(Keyword.get(opts, :persist, false)),
          {:ok, table} <- new_table(name, flag, opts),
@@ -80,6 +82,8 @@ defmodule Linx.Netfilter do
       do: Socket.hold(sock),
       else: :ok
   end
+
+  defp checked!(sock), do: Socket.check!(sock, 12, "Linx.Netlink.Nfnl.open/1")
 
   defp lifetime(true), do: {:ok, :persist}
   defp lifetime(false), do: {:ok, :owner}
@@ -140,7 +144,9 @@ defmodule Linx.Netfilter do
   and nothing is sent; an option that is none is `{:error, {:bad_option, option}}`. Source: nft(8); net/netfilter/nfnetlink.c, `nfnetlink_rcv_batch`.
   """
   @spec push(Socket.t(), Ruleset.t(), keyword()) :: :ok | {:error, Error.t() | term()}
-  def push(%Socket{} = sock, %Ruleset{} = ruleset, opts \\ []) do
+  def push(sock, %Ruleset{} = ruleset, opts \\ []) do
+    checked!(sock)
+
     with {:ok, opts} <- options(opts, [:mode]),
          :ok <- push_as(Keyword.get(opts, :mode, :replace), sock, ruleset),
          do: hold_owner(sock, ruleset)
@@ -173,9 +179,11 @@ defmodule Linx.Netfilter do
   @spec pull(Socket.t(), keyword() | {atom(), String.t()}) ::
           {:ok, Ruleset.t()} | {:error, Error.t() | term()}
   def pull(sock, opts_or_scope \\ [])
-  def pull(%Socket{} = sock, {_family, _name} = scope), do: pull(sock, scope, [])
+  def pull(sock, {_family, _name} = scope), do: pull(sock, scope, [])
 
-  def pull(%Socket{} = sock, opts) when is_list(opts) do
+  def pull(sock, opts) when is_list(opts) do
+    checked!(sock)
+
     with {:ok, opts} <- pull_options(opts),
          do: pulled(opts[:subscribe_first], fn -> Pull.whole(sock, opts) end)
   end
@@ -183,7 +191,9 @@ defmodule Linx.Netfilter do
   @doc "As `pull/2` for the table `{family, name}`, with options. Errors as there."
   @spec pull(Socket.t(), {atom(), String.t()}, keyword()) ::
           {:ok, Ruleset.t()} | {:error, Error.t() | term()}
-  def pull(%Socket{} = sock, {family, name} = scope, opts) do
+  def pull(sock, {family, name} = scope, opts) do
+    checked!(sock)
+
     with {:ok, _table} <- Table.new(family, name),
          {:ok, opts} <- pull_options(opts),
          do: pulled(opts[:subscribe_first], fn -> Pull.table(sock, scope, opts) end)

@@ -126,6 +126,24 @@ defmodule Linx.Netlink.Socket do
     end
   end
 
+  # The socket, if it is one of a protocol: for verbs, whose first argument it is.
+  @doc false
+  @spec check!(term(), non_neg_integer(), String.t()) :: t()
+  def check!(%__MODULE__{protocol: protocol} = socket, protocol, _opener), do: socket
+
+  def check!(other, protocol, opener) do
+    raise ArgumentError,
+          "not a netlink socket of protocol #{protocol}: #{inspect(other)}" <>
+            hint(other, opener)
+  end
+
+  defp hint({:ok, %__MODULE__{}}, _opener), do: "; the socket is inside the {:ok, socket}"
+
+  defp hint(%__MODULE__{protocol: other}, opener),
+    do: "; this one is of protocol #{other}, and #{opener} opens the other"
+
+  defp hint(_other, opener), do: "; #{opener} opens one"
+
   @doc false
   @spec no_netns(term()) :: String.t()
   def no_netns(pid) when is_integer(pid) and pid > 0,

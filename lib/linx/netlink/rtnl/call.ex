@@ -82,14 +82,7 @@ defmodule Linx.Netlink.Rtnl.Call do
 
   @doc "The socket, if it is one of rtnetlink. Anything else raises `ArgumentError` with what was given."
   @spec checked!(term()) :: Socket.t()
-  def checked!(%Socket{protocol: 0} = socket), do: socket
-
-  def checked!(other),
-    do: raise(ArgumentError, "not an rtnetlink socket: #{inspect(other)}" <> hint(other))
-
-  defp hint({:ok, %Socket{}}), do: "; the socket is inside the {:ok, socket}"
-  defp hint(%Socket{protocol: protocol}), do: "; its protocol is #{protocol}, not 0"
-  defp hint(_other), do: "; Linx.Netlink.Rtnl.open/1 gives one"
+  def checked!(socket), do: Socket.check!(socket, 0, "Linx.Netlink.Rtnl.open/1")
 
   # Offsets count from the start of the request, its 16 bytes of header included.
   defp place(%Error{offset: offset} = error, %module{}, body) when is_integer(offset) do

@@ -17,6 +17,8 @@ defmodule Linx.Netlink.Rtnl.Link.Elsewhere do
   @doc "Moves a link, and gives it a name on the way where `opts` has one."
   @spec move(Socket.t(), Link.ref(), netns(), keyword()) :: :ok | {:error, term()}
   def move(socket, ref, netns, opts) do
+    Call.checked!(socket)
+
     with {:ok, name} <- name(opts),
          {:ok, request} <- request(socket, ref, name),
          :ok <- free(netns, name) do
