@@ -153,6 +153,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   defp option?({:prefsrc, _}, want, seen), do: want.prefsrc == seen.prefsrc
   defp option?({:pref, _}, want, seen), do: (want.pref || 0) == (seen.pref || 0)
   defp option?({:scope, _}, want, seen), do: want.scope == seen.scope
+  # A flag of each hop of a group, compared there.
+  defp option?({:onlink, _}, _want, %{multipath: [_ | _]}), do: true
   defp option?({:onlink, on?}, _want, seen), do: ((seen.flags || 0) &&& @onlink) != 0 == on?
   defp option?({:expires, _}, _want, _seen), do: true
 

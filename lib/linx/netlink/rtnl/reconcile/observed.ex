@@ -198,12 +198,16 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
     end)
   end
 
-  # IPv4 passes over routes of a wider scope; IPv6 has no scopes.
-  defp direct?(%{type: 1, oif: oif, gateway: nil, via: nil, multipath: nil, nh_id: nil} = route)
-       when oif != nil,
-       do: route.family == @inet6 or route.scope >= @link_scope
+  @doc """
+  Whether a gateway may be found by a route: it leads to a link. IPv4 passes over routes of a wider scope; IPv6 has no
+  scopes.
+  """
+  @spec direct?(Route.t()) :: boolean()
+  def direct?(%{type: 1, oif: oif, gateway: nil, via: nil, multipath: nil, nh_id: nil} = route)
+      when oif != nil,
+      do: route.family == @inet6 or route.scope >= @link_scope
 
-  defp direct?(_route), do: false
+  def direct?(_route), do: false
 
   defp on_link([], _gateway), do: nil
 

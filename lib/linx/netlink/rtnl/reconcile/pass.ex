@@ -149,7 +149,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
           done == [] ->
             ended(pass, after_round, plan, observed, MapSet.new())
 
-          not Enum.any?(done, &disturbing?/1) ->
+          not Enum.any?(done, &disturbing?(&1, observed)) ->
             ended(pass, after_round, plan, observed, keys(done))
 
           left == 0 or Apply.halted?(after_round) ->
@@ -175,10 +175,17 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
     do: Observed.read(pass.socket, pass.entries, ctx.protocol, ctx.remembered, pass.links)
 
   # Whether other objects may have changed with it: addresses take routes along, a deletion of a rule takes the first that
-  # fits.
-  defp disturbing?({_verb, %Route{}}), do: false
-  defp disturbing?({:create, %Rule{}}), do: false
-  defp disturbing?(_op), do: true
+  # fits, as does that of a route, which may be another one with the same key. A gateway moves with the route to its link.
+  defp disturbing?({verb, %Route{} = route}, observed) do
+    (verb == :update and crowded?(route, observed)) or
+      (observed.follow != %{} and Observed.direct?(route))
+  end
+
+  defp disturbing?({:create, %Rule{}}, _observed), do: false
+  defp disturbing?(_op, _observed), do: true
+
+  defp crowded?(route, observed),
+    do: match?([_, _ | _], Map.get(observed.routes, Canonical.route_key(route)))
 
   defp keys(ops),
     do:
@@ -315,10 +322,19 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
     pass.last_applied
     |> Map.merge(%{
       addresses: Addresses.owned(observed, ctx),
-      routes: Routes.remember(entries.routes)
+      routes: remembered(pass, state)
     })
     |> put(:clocks, clocks, clocks == %{})
     |> put(:links, owned, MapSet.size(owned) == 0)
+  end
+
+  # A deletion that was not carried out is one of the next pass.
+  defp remembered(%{entries: entries, ctx: ctx}, state) do
+    keys = Routes.remember(entries.routes)
+
+    if state.failed == [] and state.pending == [],
+      do: keys,
+      else: MapSet.union(keys, ctx.remembered || MapSet.new())
   end
 
   # A link of ours that was made anew may be of another kind now.
