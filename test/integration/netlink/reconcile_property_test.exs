@@ -11,7 +11,6 @@ defmodule Linx.Netlink.ReconcilePropertyTest do
   @moduletag :netns
   @moduletag :newer_iproute2
   @moduletag timeout: :infinity
-  @moduletag skip: "Linx.Netlink.Rtnl.Reconcile has no on_error: :continue yet"
 
   test "every option that the modules accept has values here" do
     assert %{route: [], hop: [], metric: [], address: []} =

@@ -9,6 +9,8 @@ defmodule Linx.Test.Reconcile.Property do
   # Of the entries that are desired, in percent.
   @min_possible 85
 
+  @max_broken 10
+
   @doc "The seeds that the environment asks for, or 1..count."
   def seeds(count) do
     case {System.get_env("LINX_SEED"), System.get_env("LINX_SEEDS")} do
@@ -33,14 +35,15 @@ defmodule Linx.Test.Reconcile.Property do
         timeout: :infinity,
         max_concurrency: 2 * System.schedulers_online()
       )
-      |> Enum.map(fn {:ok, result} -> result end)
+      |> Enum.reduce_while([], fn {:ok, result}, results -> enough([result | results]) end)
+      |> Enum.reverse()
 
     counts = for {_, {:ok, counts}} <- results, do: counts
     share = share(counts)
     broken = for {seed, {:broken, error}} <- results, do: {seed, error}
 
     IO.puts(
-      "reconcile property: #{length(seeds)} cases, #{sum(counts, :passes)} passes, " <>
+      "reconcile property: #{length(results)} of #{length(seeds)} cases, #{sum(counts, :passes)} passes, " <>
         "#{sum(counts, :possible)} of #{sum(counts, :entries)} entries possible (#{share} %), " <>
         "#{length(broken)} broken"
     )
@@ -58,6 +61,14 @@ defmodule Linx.Test.Reconcile.Property do
       true ->
         :ok
     end
+  end
+
+  # Many broken cases tell no more than a few.
+  defp enough(results) do
+    verb =
+      if Enum.count(results, &match?({_, {:broken, _}}, &1)) < @max_broken, do: :cont, else: :halt
+
+    {verb, results}
   end
 
   defp first_line(error), do: error.message |> String.split("\n") |> hd() |> String.slice(0, 200)
