@@ -3,7 +3,8 @@ addresses = "lib/linx/netlink/rtnl/reconcile/addresses.ex"
 routes = "lib/linx/netlink/rtnl/reconcile/routes.ex"
 change = "lib/linx/netlink/rtnl/route/change.ex"
 
-# Each row puts one fault of the old reconciler back; the property test finds it by its laws alone.
+# Each row puts one fault of the old reconciler back; the property test finds it by its laws
+# alone.
 laws = [
   "env",
   "LINX_SEEDS=200",
@@ -79,7 +80,8 @@ laws = [
       "A deletion of a hop names its gateway, so that no other program's hop goes with it.",
     file: canonical,
     replace:
-      "        gateway: hop.gateway,\n        via: hop.via,\n        oif: oif,\n        protocol: protocol",
+      "        gateway: hop.gateway,\n        via: hop.via,\n        oif: oif,\n" <>
+        "        protocol: protocol",
     with:
       "        gateway: nil,\n        via: nil,\n        oif: oif,\n        protocol: protocol",
     run: laws

@@ -1,6 +1,6 @@
 defmodule Linx.Netlink.ReconcileLoopTest do
-  # Loops over rtnetlink in networks that do not hold still. Each module of this file is a network of its own, so that
-  # they run beside each other.
+  # Loops over rtnetlink in networks that do not hold still. Each module of this file is a
+  # network of its own, so that they run beside each other.
 
   defmodule Helpers do
     @moduledoc false
@@ -114,8 +114,8 @@ defmodule Linx.Netlink.ReconcileLoopTest do
   end
 
   defmodule ThreeRouters do
-    # A ring of three routers, each with a loop of its own: to each of the two others a way over the wire between them,
-    # and a dearer one over the third.
+    # A ring of three routers, each with a loop of its own: to each of the two others a way over
+    # the wire between them, and a dearer one over the third.
     use ExUnit.Case, async: true
 
     import Linx.Netlink.ReconcileLoopTest.Helpers
@@ -173,7 +173,8 @@ defmodule Linx.Netlink.ReconcileLoopTest do
       for {n, ns} <- routers, do: loop(ns, desired(n))
       assert_meshed(routers)
 
-      # Both ends lose the link's routes and IPv6 addresses; what is left leads over the third router.
+      # Both ends lose the link's routes and IPv6 addresses; what is left leads over the third
+      # router.
       Netns.run!(routers[1], "ip link set to2 down")
       assert_meshed(routers)
 
@@ -219,7 +220,8 @@ defmodule Linx.Netlink.ReconcileLoopTest do
       end
     end
 
-    # Neighbours of IPv6 are asked for from link-local addresses, which the kernel makes here and takes at once.
+    # Neighbours of IPv6 are asked for from link-local addresses, which the kernel makes here
+    # and takes at once.
     defp router do
       ns = Netns.start()
       Netns.run!(ns, "sysctl -qw net.ipv6.conf.default.accept_dad=0")
@@ -235,7 +237,8 @@ defmodule Linx.Netlink.ReconcileLoopTest do
   end
 
   defmodule FlappingUplink do
-    # A link that goes down and up every 50 ms. Nothing that is not on it is touched, and in the end all is there.
+    # A link that goes down and up every 50 ms. Nothing that is not on it is touched, and in the
+    # end all is there.
     use ExUnit.Case, async: true
 
     import Linx.Netlink.ReconcileLoopTest.Helpers

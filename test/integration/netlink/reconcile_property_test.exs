@@ -1,7 +1,9 @@
 defmodule Linx.Netlink.ReconcilePropertyTest do
-  # The five laws of Linx.Netlink.Rtnl.Reconcile over random desired states, other programs' state and drift.
+  # The five laws of Linx.Netlink.Rtnl.Reconcile over random desired states, other programs'
+  # state and drift.
   #
-  #     LINX_SEED=17 mix test THIS      one case, or several (17,40 or 1..50); a failing one is made smaller
+  #     LINX_SEED=17 mix test THIS      one case, or several (17,40 or 1..50); the first that
+  #                                     fails is made smaller
   #     LINX_SEEDS=2000 mix test THIS   so many cases
   use ExUnit.Case, async: true
 
@@ -14,7 +16,7 @@ defmodule Linx.Netlink.ReconcilePropertyTest do
 
   test "every option that the modules accept has values here" do
     assert %{route: [], hop: [], metric: [], address: []} =
-             Linx.Test.Reconcile.Generator.unknown()
+             Linx.Test.Reconcile.Entries.unknown()
   end
 
   test "the laws hold" do

@@ -1,5 +1,6 @@
 defmodule Linx.Netlink.ReconcileSmallestTest do
-  # The smallest inputs of seeds of the property test (reconcile_property_test.exs) that broke a law once.
+  # The smallest inputs of seeds of the property test (reconcile_property_test.exs) that broke a
+  # law once.
   use ExUnit.Case, async: true
 
   alias Linx.Netlink.Rtnl.Reconcile

@@ -1,7 +1,8 @@
 defmodule Linx.Test.Reconcile.Lab do
   @moduledoc false
-  # A network namespace for one case of the property test: three veth pairs (a0 and b0 up, b0 with an MTU of 1200, c0
-  # down), addresses and nexthop objects of somebody else, a shell that runs ip(8) there, and `ip monitor`.
+  # A network namespace for one case of the property test: three veth pairs (a0 and b0 up, b0
+  # with an MTU of 1200, c0 down), addresses and nexthop objects of somebody else, a shell that
+  # runs ip(8) there, and `ip monitor`.
 
   alias Linx.Test.NewerIproute2
   alias Linx.Test.Reconcile.View
@@ -38,7 +39,9 @@ defmodule Linx.Test.Reconcile.Lab do
   @doc "The commands that give a link again what it has lost with its carrier."
   def belongings(link), do: String.split(@belongings[link], "\n", trim: true)
 
-  @doc "The commands that bring a link up; its peer comes first, so that it has a carrier at once."
+  @doc """
+  The commands that bring a link up; its peer comes first, so that it has a carrier at once.
+  """
   def raise_link("c0"), do: []
   def raise_link(link), do: ["link set #{peer(link)} up", "link set #{link} up"]
 
@@ -103,7 +106,10 @@ defmodule Linx.Test.Reconcile.Lab do
         "#{lab.ip} -force -batch - <<'END' 2>&1\n#{Enum.join(commands, "\n")}\nEND"
       )
 
-  @doc "Whether each of the commands fails, each in a process of its own: `[{command, status, output}]`."
+  @doc """
+  Whether each of the commands fails, each in a process of its own: `[{command, status,
+  output}]`.
+  """
   def try_each(lab, commands) do
     for command <- commands do
       output = script(lab.shell, "#{lab.ip} #{command} 2>&1; echo status $?")
@@ -127,7 +133,10 @@ defmodule Linx.Test.Reconcile.Lab do
     |> View.parse()
   end
 
-  @doc "Waits until the kernel has told its parts of the carrier of each link that is up with its peer."
+  @doc """
+  Waits until the kernel has told its parts of the carrier of each link that is up with its
+  peer.
+  """
   def carrier(lab), do: Linx.Test.Poll.until(fn -> settled?(lab) end)
 
   defp settled?(lab) do
@@ -186,7 +195,7 @@ defmodule Linx.Test.Reconcile.Lab do
     end
   end
 
-  # -- the shell -----------------------------------------------------------------------------------------------------
+  # -- the shell ---
 
   defp open([program | args]) do
     Port.open({:spawn_executable, System.find_executable(program)}, [

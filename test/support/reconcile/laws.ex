@@ -1,11 +1,11 @@
 defmodule Linx.Test.Reconcile.Laws do
   @moduledoc false
-  # One case of the property test: other programs' state, passes and drift in a namespace of its own, and after each pass
-  # the five laws, checked with ip(8).
+  # One case of the property test: other programs' state, passes and drift in a namespace of its
+  # own, and after each pass the five laws, checked with ip(8).
 
   alias Linx.Netlink.{Rtnl, Socket}
-  alias Linx.Netlink.Rtnl.{Address, Reconcile, Route}
-  alias Linx.Test.Reconcile.{Command, Lab, Model, View}
+  alias Linx.Netlink.Rtnl.Reconcile
+  alias Linx.Test.Reconcile.{Command, Lab, Model, Register, Reported, View}
 
   defmodule Broken do
     @moduledoc false
@@ -58,9 +58,10 @@ defmodule Linx.Test.Reconcile.Laws do
     end
   end
 
-  # -- what others do ----------------------------------------------------------------------------------------------------
+  # -- what others do ---
 
-  # Commands of one owner at a time: whose a new hop of an IPv6 group is, only the time of its coming tells.
+  # Commands of one owner at a time: whose a new hop of an IPv6 group is, only the time of its
+  # coming tells.
   defp outside(state, commands) do
     commands
     |> Enum.chunk_by(&elem(&1, 0))
@@ -71,7 +72,7 @@ defmodule Linx.Test.Reconcile.Laws do
       syntax!(said, state)
       state = %{state | history: [{owner, commands, said} | state.history]}
       before = state.view
-      seen(%{state | view: Lab.view(state.lab)}, before, owner)
+      Register.seen(%{state | view: Lab.view(state.lab)}, before, owner)
     end)
   end
 
@@ -86,38 +87,7 @@ defmodule Linx.Test.Reconcile.Laws do
       do: broken(state, :test, "ip(8) does not understand: #{said}")
   end
 
-  # The registers after a step of `owner`.
-  defp seen(state, before, owner) do
-    before = MapSet.new(hops6(before), &elem(&1, 0))
-    now = MapSet.new(hops6(state.view), &elem(&1, 0))
-
-    new = if owner in [:foreign], do: MapSet.difference(now, before), else: MapSet.new()
-    marks = Map.new(hops6(state.view))
-
-    # A route of one hop shows its own protocol.
-    hops =
-      state.hops
-      |> MapSet.intersection(now)
-      |> MapSet.union(new)
-      |> MapSet.filter(&(marks[&1] != {:single, @ours}))
-
-    alone = for {hop, {:single, proto}} <- marks, proto != @ours, into: MapSet.new(), do: hop
-
-    made =
-      MapSet.intersection(state.made, MapSet.new(state.view.addresses, &View.key_of_address/1))
-
-    %{state | hops: MapSet.union(hops, alone), made: made}
-  end
-
-  # `{hop, {:single, protocol} | :group}` of each hop of each IPv6 route.
-  defp hops6(view) do
-    for %{family: :inet6, proto: proto} = route <- view.routes, proto != 2, hop <- route.hops do
-      {{route.key, hop.gateway, hop.dev, route.nhid, route.type},
-       if(match?([_], route.hops), do: {:single, proto}, else: :group)}
-    end
-  end
-
-  # -- a pass ------------------------------------------------------------------------------------------------------------
+  # -- a pass ---
 
   defp pass(state, entries) do
     state = %{state | pass: state.pass + 1}
@@ -127,14 +97,14 @@ defmodule Linx.Test.Reconcile.Laws do
     report = reconcile(state, entries, last)
     state = %{state | history: [{:pass, entries, report} | state.history]}
     view = Lab.view(state.lab)
-    state = seen(%{state | view: view, last: report.last_applied}, before.view, :linx)
+    state = Register.seen(%{state | view: view, last: report.last_applied}, before.view, :linx)
 
-    state = %{state | made: MapSet.union(state.made, made(view, before.view))}
+    state = %{state | made: MapSet.union(state.made, Register.made(view, before.view))}
 
-    world = world(before)
+    world = Register.world(before)
     possible = Model.possible(entries, world)
     verdict = judge(state, entries, possible, world)
-    reported = reported(report, entries, state)
+    reported = Reported.keys(report, entries, state.socket)
 
     untouched(before, state)
     repaired(state, verdict, report)
@@ -142,17 +112,6 @@ defmodule Linx.Test.Reconcile.Laws do
     tried(state, verdict)
     idle(state, entries, report)
     count(state, entries, possible)
-  end
-
-  # Addresses that came with a pass or carry our mark.
-  defp made(view, before) do
-    old = MapSet.new(before.addresses, &View.key_of_address/1)
-
-    for %{proto: proto} = a <- view.addresses,
-        key = View.key_of_address(a),
-        proto == @ours or key not in old,
-        into: MapSet.new(),
-        do: key
   end
 
   defp count(state, entries, possible) do
@@ -183,27 +142,8 @@ defmodule Linx.Test.Reconcile.Laws do
       broken(state, 3, "the pass raises #{Exception.format(:error, error, __STACKTRACE__)}")
   end
 
-  # What the model is told: everything that is not ours.
-  defp world(state) do
-    view = state.view
-
-    keys4 =
-      for %{family: :inet, proto: proto} = r <- view.routes, proto not in [2, @ours], do: r.key
-
-    keys6 = for {key, _, _, _, _} <- state.hops, do: key
-
-    %{
-      links: view.links,
-      addresses: Enum.reject(view.addresses, &ours?(&1, state)),
-      keys: MapSet.new(keys4 ++ keys6),
-      nexthops: view.nexthops
-    }
-  end
-
-  defp ours?(%{proto: @ours}, _state), do: true
-  defp ours?(address, state), do: MapSet.member?(state.made, View.key_of_address(address))
-
-  # `[{entry, possible?, there?, perhaps?}]`: `perhaps?` also counts a hop that may be somebody else's.
+  # `[{entry, possible?, there?, perhaps?}]`: `perhaps?` also counts a hop that may be somebody
+  # else's.
   defp judge(state, entries, possible, world) do
     reach = &Model.reach(&1, possible, world)
 
@@ -221,7 +161,7 @@ defmodule Linx.Test.Reconcile.Laws do
 
   defp there?(entry, state, reach, whose) do
     Enum.any?(state.view.routes, fn route ->
-      foreign = foreign_hops(route, state)
+      foreign = Register.foreign_hops(route, state)
 
       case whose do
         :ours ->
@@ -239,17 +179,10 @@ defmodule Linx.Test.Reconcile.Laws do
     end)
   end
 
-  defp foreign_hops(%{family: :inet}, _state), do: []
+  # -- the laws ---
 
-  defp foreign_hops(route, state) do
-    for hop <- route.hops,
-        MapSet.member?(state.hops, {route.key, hop.gateway, hop.dev, route.nhid, route.type}),
-        do: hop
-  end
-
-  # -- the laws ----------------------------------------------------------------------------------------------------------
-
-  # 1 and 3: what is possible is there, whatever else is not. Under :halt one failure may keep others from being made.
+  # 1 and 3: what is possible is there, whatever else is not. Under :halt one failure may keep
+  # others from being made.
   defp repaired(state, verdict, report) do
     all? = Enum.all?(verdict, fn {_, possible?, _, _} -> possible? end)
 
@@ -294,7 +227,7 @@ defmodule Linx.Test.Reconcile.Laws do
     wrong = &if(report.converged?, do: 2, else: &1)
 
     for a <- state.view.addresses,
-        ours?(a, state),
+        Register.ours?(a, state),
         View.key_of_address(a) not in keys,
         do: broken(state, wrong.(3), "ours and not desired: #{inspect(a.raw)}")
 
@@ -313,44 +246,7 @@ defmodule Linx.Test.Reconcile.Laws do
   defp leftover?(%{family: :inet} = route, _state), do: route.proto == @ours
 
   defp leftover?(route, state),
-    do: route.proto != 2 and foreign_hops(route, state) != route.hops
-
-  # What a report calls not done, by key.
-  defp reported(report, entries, state) do
-    names = {names(state), Map.new(entries, &{Command.entry(&1), View.key_of(&1)})}
-    ops = Enum.map(report.failed, &elem(&1, 0)) ++ report.pending
-    MapSet.new(ops, fn op -> op |> elem(1) |> key(names) end)
-  end
-
-  defp key(%Address{} = a, {names, _entries}) do
-    ip = tuple(a.local || a.address)
-    link = names[a.index]
-    if a.family == 2, do: {:address, link, ip, a.prefixlen}, else: {:address, link, ip}
-  end
-
-  defp key(%Route{} = r, _) do
-    family = if r.family == 2, do: :inet, else: :inet6
-
-    dst =
-      if r.dst, do: tuple(r.dst), else: Tuple.duplicate(0, if(family == :inet, do: 4, else: 8))
-
-    metric =
-      if family == :inet,
-        do: r.priority || 0,
-        else: if(r.priority in [nil, 0], do: 1024, else: r.priority)
-
-    {family, r.table_ext || r.table, {View.network(dst, r.dst_len), r.dst_len}, metric, r.tos}
-  end
-
-  defp key(written, {_names, entries}), do: Map.get(entries, written, written)
-
-  defp tuple(%{bytes: <<a, b, c, d>>}), do: {a, b, c, d}
-  defp tuple(%{bytes: bytes}), do: for(<<n::16 <- bytes>>, do: n) |> List.to_tuple()
-
-  defp names(state) do
-    {:ok, links} = Rtnl.Link.list(state.socket)
-    Map.new(links, &{&1.index, &1.name})
-  end
+    do: route.proto != 2 and Register.foreign_hops(route, state) != route.hops
 
   # What the model calls impossible is so for ip(8) too.
   defp tried(state, verdict) do
@@ -372,7 +268,11 @@ defmodule Linx.Test.Reconcile.Laws do
   defp attempt(entry, state) do
     key = View.key_of(entry)
     here = Enum.filter(state.view.routes, &(&1.key == key))
-    ours? = here != [] and Enum.all?(here, &(&1.proto == @ours and foreign_hops(&1, state) == []))
+
+    ours? =
+      here != [] and
+        Enum.all?(here, &(&1.proto == @ours and Register.foreign_hops(&1, state) == []))
+
     Command.route(if(ours?, do: "replace", else: "add"), entry)
   end
 
@@ -384,55 +284,16 @@ defmodule Linx.Test.Reconcile.Laws do
 
   # 4: what is foreign is as it was.
   defp untouched(before, state) do
-    lost = foreign(before, before) -- foreign(state, before)
-    new = foreign(state, before) -- foreign(before, before)
+    lost = Register.foreign(before, before) -- Register.foreign(state, before)
+    new = Register.foreign(state, before) -- Register.foreign(before, before)
 
     if lost != [] or new != [],
       do:
         broken(
           state,
           4,
-          "foreign state changed\n  lost: #{inspect(lost, pretty: true, limit: :infinity)}\n  new: #{inspect(new, pretty: true, limit: :infinity)}"
+          "foreign state changed\n  lost: #{long(lost)}\n  new: #{long(new)}"
         )
-  end
-
-  # `state.view` by the registers of `before`, and what came to it since that is not ours.
-  defp foreign(state, before) do
-    view = state.view
-
-    addresses =
-      for a <- view.addresses, not ours?(a, state), not ours?(a, before), do: address_term(a)
-
-    v4 =
-      for %{family: :inet, proto: proto} = r <- view.routes,
-          proto not in [2, @ours],
-          do: route_term(r)
-
-    v6 =
-      for %{family: :inet6, proto: proto} = r <- view.routes,
-          proto != 2,
-          hop <- r.hops,
-          MapSet.member?(before.hops, {r.key, hop.gateway, hop.dev, r.nhid, r.type}),
-          do: {r.key, hop.gateway, hop.dev, hop.weight, r.nhid, r.type}
-
-    Enum.sort(addresses) ++ Enum.sort(v4) ++ Enum.sort(v6) ++ Enum.sort(view.nexthops)
-  end
-
-  # Which of a subnet's addresses is the first is no property of an address; lifetimes run.
-  defp address_term(a) do
-    raw = Map.drop(a.raw, ["secondary", "tentative"])
-
-    {a.link,
-     Map.new(raw, fn {key, value} ->
-       {key, if(String.ends_with?(key, "life_time"), do: div(value + 100, 1000), else: value)}
-     end)}
-  end
-
-  defp route_term(r) do
-    raw = Map.drop(r.raw, ["flags", "nh_info", "expires", "cache"])
-
-    {r.key,
-     Map.update(raw, "nexthops", [], fn hops -> Enum.map(hops, &Map.delete(&1, "flags")) end)}
   end
 
   # 5: nothing to do means nothing done.
@@ -450,6 +311,8 @@ defmodule Linx.Test.Reconcile.Laws do
       if said != [], do: broken(state, 5, "a second pass makes `ip monitor` say #{inspect(said)}")
     end
   end
+
+  defp long(term), do: inspect(term, pretty: true, limit: :infinity)
 
   defp show(entry), do: inspect(Command.entry(entry), limit: :infinity)
 

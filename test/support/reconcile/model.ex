@@ -1,7 +1,8 @@
 defmodule Linx.Test.Reconcile.Model do
   @moduledoc false
-  # Which desired entries the kernel can have together, in at most fifty lines. `world` is what is not ours:
-  # `%{links, addresses, keys, nexthops}`. The test tries what this calls impossible by ip(8), which must fail too.
+  # Which desired entries the kernel can have together, in at most fifty lines. `world` is what
+  # is not ours: `%{links, addresses, keys, nexthops}`. The test tries what this calls
+  # impossible by ip(8), which must fail too.
 
   alias Linx.Test.Reconcile.View
 
@@ -29,7 +30,8 @@ defmodule Linx.Test.Reconcile.Model do
       (opts[:prefsrc] == nil or local?(View.ip(opts[:prefsrc]), done, world)) and
       Enum.all?(View.hops(entry), fn hop ->
         (hop.dev == nil or carries?(hop.dev, family, world, true)) and
-          (hop.gateway == nil or hop.onlink == true or hop.dev in on_link(hop.gateway) or
+          (hop.gateway == nil or hop.onlink == true or
+             (hop.dev != nil and View.link_local?(hop.gateway)) or
              Enum.any?(reach(hop.gateway, done, world), &(hop.dev in [nil, &1])))
       end)
   end
@@ -40,35 +42,18 @@ defmodule Linx.Test.Reconcile.Model do
   end
 
   defp local?(ip, done, world),
-    do: Enum.any?(subnets(done, world), fn {_, local, _, _, _} -> local == ip end)
+    do: Enum.any?(world.addresses ++ View.seen(done), &(&1.ip == ip))
 
   @doc "The links on which a gateway is by a subnet or a route to the link."
   def reach(gateway, done, world) do
-    for {link, _, near, len, true} <- subnets(done, world),
-        View.inside?(gateway, near, len),
+    for {link, net, len} <- subnets(world.addresses ++ View.seen(done)) ++ direct(done),
+        match?(%{up: true}, world.links[link]) and View.inside?(gateway, net, len),
         do: link
   end
 
-  defp on_link({0xFE80, _, _, _, _, _, _, _}), do: ["a0"]
-  defp on_link(_), do: []
+  defp subnets(addresses),
+    do: for(a <- addresses, !a.raw["noprefixroute"], do: {a.link, a.peer || a.ip, a.len})
 
-  defp subnets(done, world) do
-    up? = &match?(%{up: true}, world.links[&1])
-
-    for(
-      a <- world.addresses,
-      do: {a.link, a.ip, a.peer || a.ip, a.len, up?.(a.link) and !a.raw["noprefixroute"]}
-    ) ++
-      for(
-        {:address, link, ip, len, opts} <- done,
-        do:
-          {link, View.ip(ip), View.ip(opts[:peer] || ip), len,
-           up?.(link) and :noprefixroute not in (opts[:flags] || [])}
-      ) ++
-      for(
-        {:route, dst, len, nil, opts} <- done,
-        opts -- [oif: opts[:oif]] == [],
-        do: {opts[:oif], nil, View.ip(dst), len, true}
-      )
-  end
+  defp direct(done),
+    do: for({:route, dst, len, nil, [oif: link]} <- done, do: {link, View.ip(dst), len})
 end

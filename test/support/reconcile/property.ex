@@ -43,7 +43,8 @@ defmodule Linx.Test.Reconcile.Property do
     broken = for {seed, {:broken, error}} <- results, do: {seed, error}
 
     IO.puts(
-      "reconcile property: #{length(results)} of #{length(seeds)} cases, #{sum(counts, :passes)} passes, " <>
+      "reconcile property: #{length(results)} of #{length(seeds)} cases, " <>
+        "#{sum(counts, :passes)} passes, " <>
         "#{sum(counts, :possible)} of #{sum(counts, :entries)} entries possible (#{share} %), " <>
         "#{length(broken)} broken"
     )
@@ -87,11 +88,16 @@ defmodule Linx.Test.Reconcile.Property do
     """
     law #{error.law} is broken after pass #{error.pass}: #{error.message}
 
-    LINX_SEED=#{seed} repeats it (under on_error: #{inspect(c.mode)}#{if c.forget, do: ", last_applied lost before pass #{c.forget}"}):
+    LINX_SEED=#{seed} repeats it (#{circumstances(c)}):
 
     #{Enum.map_join(error.history, "\n", &line/1)}
     """
   end
+
+  defp circumstances(%{mode: mode, forget: nil}), do: "on_error: #{inspect(mode)}"
+
+  defp circumstances(c),
+    do: "on_error: #{inspect(c.mode)}, last_applied lost before pass #{c.forget}"
 
   defp line({:pass, entries, report}) do
     "pass.(#{inspect(Command.desired(entries), limit: :infinity, pretty: true, width: 110)})\n" <>
@@ -106,7 +112,7 @@ defmodule Linx.Test.Reconcile.Property do
       if(said == "", do: "", else: "\n#   " <> String.replace(String.trim(said), "\n", "\n#   "))
   end
 
-  # -- smaller -----------------------------------------------------------------------------------------------------------
+  # -- smaller ---
 
   # Leaves out one part after the other, as long as the same law stays broken.
   defp smaller(c, error) do

@@ -1,10 +1,12 @@
 defmodule Linx.Test.Reconcile.View do
   @moduledoc false
-  # A namespace as `ip -j -d -N` shows it. Shares no code with Linx: addresses are those of `:inet`, JSON is read by OTP.
+  # A namespace as `ip -j -d -N` shows it. Shares no code with Linx: addresses are those of
+  # `:inet`, JSON is read by OTP.
   #
   #   links      name => %{up, mtu}
   #   addresses  [%{link, family, ip, len, peer, proto, raw}]
-  #   routes     [%{key, family, proto, type, scope, hops, nhid, raw}], key: {family, table, {network, len}, metric, tos}
+  #   routes     [%{key, family, proto, type, scope, hops, nhid, raw}]
+  #   key        {family, table, {network, len}, metric, tos} of a route
   #   hops       [%{gateway, dev, weight, onlink}] of a route
   #   nexthops   ids of nexthop objects
 
@@ -92,7 +94,7 @@ defmodule Linx.Test.Reconcile.View do
   defp hex("0x" <> digits), do: String.to_integer(digits, 16)
   defp hex(digits), do: String.to_integer(digits)
 
-  # -- addresses as tuples -------------------------------------------------------------------------------------------
+  # -- addresses as tuples ---
 
   def ip(nil), do: nil
 
@@ -106,6 +108,16 @@ defmodule Linx.Test.Reconcile.View do
 
   def width(:inet), do: 32
   def width(:inet6), do: 128
+
+  def link_local?(ip), do: elem(ip, 0) == 0xFE80
+
+  @doc "Desired addresses in the form of observed ones."
+  def seen(entries) do
+    for {:address, link, ip, len, opts} <- entries do
+      flags = Map.new(opts[:flags] || [], &{"#{&1}", true})
+      %{link: link, ip: ip(ip), len: len, peer: ip(opts[:peer]), raw: flags}
+    end
+  end
 
   @doc "Whether `ip` is in the network of `other` with `len` bits."
   def inside?(ip, other, len),
@@ -122,7 +134,7 @@ defmodule Linx.Test.Reconcile.View do
     |> List.to_tuple()
   end
 
-  # -- whether a desired entry is there ------------------------------------------------------------------------------
+  # -- whether a desired entry is there ---
 
   @types %{
     unicast: 1,
@@ -181,7 +193,10 @@ defmodule Linx.Test.Reconcile.View do
     end
   end
 
-  @doc "Whether an observed address is the one that the entry asks for, usable and with all options that it sets."
+  @doc """
+  Whether an observed address is the one that the entry asks for, usable and with all options
+  that it sets.
+  """
   def address?({:address, link, ip, len, opts}, %{raw: raw} = seen) do
     {link, ip(ip), len} == {seen.link, seen.ip, seen.len} and
       seen.peer == ip(opts[:peer]) and
