@@ -65,8 +65,8 @@ like = ["mix", "test", "test/integration/process/like_test.exs"]
     name: "sysctl-kind",
     promise: "A namespace file of another kind than the knob's is refused before a write.",
     file: ns,
-    replace: "        if namespace.kind == kind {",
-    with: "        if true {",
+    replace: "Self::from_file(open_file(path, stage)?)?;\n        if namespace.kind == kind {",
+    with: "Self::from_file(open_file(path, stage)?)?;\n        if true {",
     run: forged
   },
   %{
