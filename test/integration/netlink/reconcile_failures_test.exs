@@ -132,6 +132,16 @@ defmodule Linx.Netlink.ReconcileFailuresTest do
              Reconcile.reconcile(bench.socket, %{}, %{}, on_error: :stop)
   end
 
+  test "an entry as one text with its prefix length is on its link, too", bench do
+    desired = %{addresses: [{"a0", "203.0.113.5/24"}, {"wan0", "203.0.113.6/32"}]}
+    report = pass(bench, desired)
+    assert report.failed == [{{:create, {"wan0", "203.0.113.6/32"}}, {:no_link, "wan0"}}]
+    assert "203.0.113.5/24" in addresses(bench, "a0")
+
+    assert {:error, {:normalize, {{"wan0", "203.0.113.6/32"}, %Error{errno: :enodev}}}} =
+             Reconcile.reconcile(bench.socket, desired)
+  end
+
   test "an absent link takes no route of its key away, and its entry is made when it comes",
        bench do
     report = converge(bench, %{routes: [{"203.0.113.0", 24, "192.0.2.2"}]})

@@ -44,7 +44,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
           links: [Entry.t()],
           addresses: [Entry.t()],
           routes: [Entry.t()],
-          rules: [Entry.t()]
+          rules: [Entry.t()],
+          wanted: %{optional(term()) => Entry.t()}
         }
 
   @doc "The lists of a desired state; a key that is absent is an empty list."
@@ -97,7 +98,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
   def names(specs) do
     for(
       spec <- specs.addresses,
-      is_tuple(spec) and tuple_size(spec) > 2,
+      is_tuple(spec) and tuple_size(spec) > 1,
       name = elem(spec, 0),
       is_binary(name),
       do: name
@@ -119,17 +120,18 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
         do: index,
         else: fn ref -> if MapSet.member?(absent, ref), do: {:ok, 1}, else: index.(ref) end
 
-    with {:ok, links} <- built(specs.links, &link/1),
-         {:ok, addresses} <- built(specs.addresses, &address(&1, index, absent, protocol)),
-         {:ok, routes} <- built(specs.routes, &route(&1, index, absent, protocol)),
-         {:ok, rules} <- built(specs.rules, &rule(&1, protocol)),
-         do: {:ok, %{links: links, addresses: addresses, routes: routes, rules: rules}}
+    with {:ok, links, _} <- built(specs.links, &link/1),
+         {:ok, addresses, _} <- built(specs.addresses, &address(&1, index, absent, protocol)),
+         {:ok, routes, wanted} <- built(specs.routes, &route(&1, index, absent, protocol)),
+         {:ok, rules, _} <- built(specs.rules, &rule(&1, protocol)) do
+      {:ok, %{links: links, addresses: addresses, routes: routes, rules: rules, wanted: wanted}}
+    end
   end
 
   defp built(specs, build) do
     with {:ok, entries} <- built(specs, build, []),
-         :ok <- distinct(entries),
-         do: {:ok, entries}
+         {:ok, keys} <- distinct(entries),
+         do: {:ok, entries, keys}
   end
 
   defp built([], _build, entries), do: {:ok, Enum.reverse(entries)}
@@ -144,14 +146,17 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
   defp shown({spec, args}) when is_list(args) or args == :error, do: spec
   defp shown(spec), do: spec
 
-  # What is on absent links has no index, so the name stands for it.
+  # The entries by key. What is on an absent link has no index, so the name stands for it.
   defp distinct(entries) do
-    keys = Enum.map(entries, &{&1.absent, &1.key})
+    by_key = Map.new(entries, &{key(&1), &1})
 
-    if MapSet.size(MapSet.new(keys)) == length(keys),
-      do: :ok,
-      else: {:error, {:normalize, {:duplicate, again(entries, keys, %{})}}}
+    if map_size(by_key) == length(entries),
+      do: {:ok, by_key},
+      else: {:error, {:normalize, {:duplicate, again(entries, Enum.map(entries, &key/1), %{})}}}
   end
+
+  defp key(%{kind: :address, absent: name, key: key}) when name != nil, do: {name, key}
+  defp key(%{key: key}), do: key
 
   # The first spec whose key an earlier one has.
   defp again([entry | entries], [key | keys], before) do

@@ -56,7 +56,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
        %__MODULE__{
          addresses: addresses,
          by_id: Enum.group_by(addresses, &Canonical.address_id/1),
-         routes: by_key(routes),
+         routes: routes,
          rests: rests,
          rules: rules,
          follow: follow,
@@ -70,40 +70,38 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
   defp routes(socket, _entries, protocol, nil) do
     with {:ok, inet} <- Route.list(socket, family: :inet, protocol: protocol),
          {:ok, inet6} <- Route.list(socket, family: :inet6),
-         do: {:ok, inet ++ inet6}
+         do: {:ok, by_key(inet ++ inet6)}
   end
 
   defp routes(socket, entries, protocol, remembered) do
     with {:ok, routes} <- Route.list(socket, protocol: protocol) do
-      if shared?(entries, routes, remembered) do
+      listed = by_key(routes)
+
+      if shared?(entries, listed, remembered) do
         with {:ok, inet6} <- Route.list(socket, family: :inet6),
-             do: {:ok, Enum.reject(routes, &(&1.family == @inet6)) ++ inet6}
+             do: {:ok, by_key(Enum.reject(routes, &(&1.family == @inet6)) ++ inet6)}
       else
-        {:ok, routes}
+        {:ok, listed}
       end
     end
   end
 
   # Whether an IPv6 key needs more than the routes that are listed as ours: one that is not listed so, and one whose
   # route is of another sort than a single gateway and not as desired.
-  defp shared?(entries, routes, remembered) do
-    inet6 = for %{family: @inet6} = route <- routes, do: {Canonical.route_key(route), route}
-    listed = Map.new(inet6)
-
-    Enum.any?(remembered, &(not is_map_key(listed, &1))) or
-      Enum.any?(entries, fn
-        %{item: %{family: @inet6}} = entry -> unsettled?(entry, Map.get(listed, entry.key))
-        _ -> false
-      end)
+  defp shared?(entries, listed, remembered) do
+    Enum.any?(entries, fn
+      %{item: %{family: @inet6}} = entry -> unsettled?(entry, Map.get(listed, entry.key))
+      _ -> false
+    end) or Enum.any?(remembered, &(not is_map_key(listed, &1)))
   end
 
-  defp unsettled?(_entry, nil), do: true
-
-  defp unsettled?(entry, seen) do
+  defp unsettled?(entry, [seen]) do
     not Canonical.same_route?(entry.item, entry.set, seen) and
       not (match?([%{gateway: gateway}] when gateway != nil, Canonical.hops(seen)) and
              is_list(Canonical.hops(entry.item)))
   end
+
+  defp unsettled?(_entry, _none_or_several), do: true
 
   defp by_key(routes) do
     map = Map.new(routes, &{Canonical.route_key(&1), [&1]})
@@ -162,25 +160,47 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
   # Where the kernel would find each gateway that a route names without a link: first in the route's own table, then by the
   # rules. A gateway that is not on a link itself is left out.
   defp follow(socket, entries) do
-    asked =
-      for %{item: %{nh_id: nil} = item, absent: nil} <- entries,
-          hop <- Canonical.hops(item) |> List.wrap(),
-          is_struct(hop),
-          hop.oif == 0,
-          gateway = hop.gateway || hop.via,
-          uniq: true,
-          do: {Route.target_table(item), gateway}
+    asked = entries |> Enum.reduce(%{}, &asked/2) |> Map.values()
 
     with {:ok, tables} <- tables(socket, asked),
          {:ok, main} <- lookups(socket, asked |> Enum.map(&elem(&1, 1)) |> Enum.uniq()) do
       found =
-        for {table, gateway} = key <- asked,
+        for {table, gateway} <- asked,
             routes = Map.get(tables, {table, gateway.family}, []),
             oif = on_link(routes, gateway) || main[gateway],
             into: %{},
-            do: {key, oif}
+            do: {{table, gateway.bytes}, oif}
 
       {:ok, found}
+    end
+  end
+
+  # The gateways without a link, each once for a table.
+  defp asked(%{absent: nil, item: %{nh_id: nil, multipath: nil} = item}, asked) do
+    if item.oif == nil, do: ask(asked, Route.target_table(item), item), else: asked
+  end
+
+  defp asked(%{absent: nil, item: %{nh_id: nil, multipath: hops} = item}, asked) do
+    table = Route.target_table(item)
+    hops |> Enum.filter(&(&1.oif == 0)) |> Enum.reduce(asked, &ask(&2, table, &1))
+  end
+
+  defp asked(_entry, asked), do: asked
+
+  defp ask(asked, table, %{gateway: %{bytes: bytes} = gateway}),
+    do: Map.put(asked, {table, bytes}, {table, gateway})
+
+  defp ask(asked, table, %{via: %{bytes: bytes} = via}),
+    do: Map.put(asked, {table, bytes}, {table, via})
+
+  defp ask(asked, _table, _none), do: asked
+
+  @doc "The link on which a gateway is found, for a route of a table, or `nil`."
+  @spec link_of(t(), non_neg_integer(), Route.t() | Route.Nexthop.t()) :: pos_integer() | nil
+  def link_of(%{follow: follow}, table, hop) do
+    case hop.gateway || hop.via do
+      nil -> nil
+      %{bytes: bytes} -> Map.get(follow, {table, bytes})
     end
   end
 

@@ -208,7 +208,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
       routes: Routes.changes(entries.routes, observed, ctx),
       rules: rules,
       rule_deletions: rule_deletions,
-      route_deletions: Routes.deletions(entries.routes, observed, ctx),
+      route_deletions: Routes.deletions(entries.wanted, observed, ctx),
       address_deletions: Addresses.deletions(entries.addresses, observed, ctx),
       impossible: pass.impossible ++ impossible ++ absent_entries(entries)
     }

@@ -32,15 +32,28 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
   @spec changes([Desired.Entry.t()], Observed.t(), ctx()) :: [Step.t()]
   def changes(entries, observed, ctx) do
     for %{absent: nil} = entry <- entries,
-        step = change(entry, Map.get(observed.routes, entry.key, []), observed, ctx),
+        seen = Map.get(observed.routes, entry.key, []),
+        not plainly?(entry, seen, observed, ctx),
+        step = change(entry, seen, observed, ctx),
         do: step
   end
 
-  @doc "Deletions of routes and hops of ours that no entry names."
-  @spec deletions([Desired.Entry.t()], Observed.t(), ctx()) :: [Step.t()]
-  def deletions(entries, observed, ctx) do
-    wanted = Map.new(entries, &{&1.key, true})
+  # A route by one gateway without options that is as desired: most of them are.
+  defp plainly?(
+         %{set: [], spans: nil, item: %{nh_id: nil, multipath: nil, type: 1} = item},
+         [%{nh_id: nil, multipath: nil, type: 1} = seen],
+         observed,
+         ctx
+       ) do
+    item.gateway == seen.gateway and item.via == seen.via and seen.protocol == ctx.protocol and
+      (item.oif || Observed.link_of(observed, Route.target_table(item), item)) in [nil, seen.oif]
+  end
 
+  defp plainly?(_entry, _seen, _observed, _ctx), do: false
+
+  @doc "Deletions of routes and hops of ours that no entry names."
+  @spec deletions(%{optional(term()) => Desired.Entry.t()}, Observed.t(), ctx()) :: [Step.t()]
+  def deletions(wanted, observed, ctx) do
     for {key, routes} <- observed.routes,
         not is_map_key(wanted, key),
         route <- in_order(routes),
@@ -89,25 +102,25 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
   defp make(socket, verb, route), do: Hops.change(socket, verb, Route.change(verb, route))
 
   # What the kernel would make of the entry now: a gateway without a link is on the link where it is found.
-  defp resolved(item, follow) when follow == %{}, do: item
+  defp resolved(item, %{follow: follow}) when follow == %{}, do: item
 
-  defp resolved(%{multipath: nil, oif: nil} = item, follow),
-    do: %{item | oif: follow[{Route.target_table(item), item.gateway || item.via}]}
+  defp resolved(%{multipath: nil, oif: nil} = item, observed),
+    do: %{item | oif: Observed.link_of(observed, Route.target_table(item), item)}
 
-  defp resolved(%{multipath: [_ | _] = hops} = item, follow) do
+  defp resolved(%{multipath: [_ | _] = hops} = item, observed) do
     table = Route.target_table(item)
 
     hops =
       for hop <- hops do
         if hop.oif == 0,
-          do: %{hop | oif: Map.get(follow, {table, hop.gateway || hop.via}, 0)},
+          do: %{hop | oif: Observed.link_of(observed, table, hop) || 0},
           else: hop
       end
 
     %{item | multipath: hops}
   end
 
-  defp resolved(item, _follow), do: item
+  defp resolved(item, _observed), do: item
 
   defp same?(entry, want, seen, observed, ctx) do
     Canonical.same_route?(want, entry.set, seen) and lifetime?(entry, seen, observed, ctx)
@@ -130,7 +143,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
   # -- IPv4 --------------------------------------------------------------------------------------------------------------
 
   defp inet(entry, seen, observed, ctx) do
-    want = resolved(entry.item, observed.follow)
+    want = resolved(entry.item, observed)
 
     case Enum.split_with(seen, &same?(entry, want, &1, observed, ctx)) do
       {[_], []} ->
@@ -173,7 +186,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
   # -- IPv6 --------------------------------------------------------------------------------------------------------------
 
   defp inet6(entry, seen, observed, ctx) do
-    want = resolved(entry.item, observed.follow)
+    want = resolved(entry.item, observed)
     {mine, others} = Enum.split_with(seen, &(&1.protocol == ctx.protocol))
     group = Enum.find(seen, &group?/1)
     same = Enum.find(mine, &same?(entry, want, &1, observed, ctx))
@@ -420,13 +433,30 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
   """
   @spec unusable([Desired.Entry.t()], Observed.t(), MapSet.t()) :: [Route.t()]
   def unusable(entries, observed, done) do
-    for %{absent: nil} = entry <- entries, unusable?(entry, observed, done), do: entry.item
+    flagged = for {key, routes} <- observed.routes, Enum.any?(routes, &flags?/1), do: key
+
+    if flagged == [] and MapSet.size(done) == 0 do
+      []
+    else
+      flagged = MapSet.new(flagged)
+
+      for %{absent: nil} = entry <- entries,
+          unusable?(entry, observed, done, flagged),
+          do: entry.item
+    end
   end
 
-  defp unusable?(entry, observed, done) do
-    if MapSet.member?(done, entry.key),
-      do: no_carrier?(resolved(entry.item, observed.follow), observed),
-      else: flagged?(entry, Map.get(observed.routes, entry.key, []))
+  defp flags?(%{multipath: nil, flags: flags}), do: Bitwise.band(flags, @unusable) != 0
+
+  defp flags?(%{multipath: hops}),
+    do: Enum.any?(hops, &(Bitwise.band(&1.flags, @unusable) != 0))
+
+  defp unusable?(entry, observed, done, flagged) do
+    cond do
+      MapSet.member?(done, entry.key) -> no_carrier?(resolved(entry.item, observed), observed)
+      MapSet.member?(flagged, entry.key) -> flagged?(entry, observed.routes[entry.key])
+      true -> false
+    end
   end
 
   defp flagged?(_entry, [%{multipath: nil, flags: flags}]),
