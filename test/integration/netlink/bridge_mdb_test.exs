@@ -246,13 +246,14 @@ defmodule Linx.Netlink.BridgeMdbTest do
     same!(ns, socket, names)
   end
 
+  # Protocols that no version of bridge(8) has a name for.
   defp kinds(n) do
     state = Enum.random([:temp, :permanent])
     sources = for s <- 1..:rand.uniform(3), do: "192.0.2.#{s}"
 
     [
       {"239.9.0.#{n}", [state: state]},
-      {"ff0e::#{n}", [state: state, protocol: :rand.uniform(252) + 3]},
+      {"ff0e::#{n}", [state: state, protocol: Enum.random(100..180)]},
       {%MAC{bytes: <<1, 0, 94, 1, 1, n>>}, [state: :permanent]},
       {"239.9.1.#{n}", [state: state, source: "192.0.2.#{n}"]},
       {"239.9.2.#{n}", [filter_mode: :include, source_list: sources]},
