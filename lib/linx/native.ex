@@ -246,7 +246,7 @@ defmodule Linx.Native do
           late({:ok, non_neg_integer()} | fault())
   def netlink_open_fd(_target, _protocol), do: not_loaded()
 
-  @spec netlink_bind_fd(integer(), non_neg_integer()) :: :ok | fault()
+  @spec netlink_bind_fd(integer(), non_neg_integer()) :: late(:ok | fault())
   def netlink_bind_fd(_fd, _groups), do: not_loaded()
 
   @spec netlink_close_fd(integer()) :: late(:ok)

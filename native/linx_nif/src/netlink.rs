@@ -377,9 +377,9 @@ fn netlink_open_fd<'a>(env: Env<'a>, path: Target, protocol: u32) -> Term<'a> {
 }
 
 /// A number is no descriptor here but a key: it names a socket of `netlink_open_fd`, or nothing.
-#[rustler::nif]
-fn netlink_bind_fd(number: i32, groups: u32) -> Reply<()> {
-    Reply(numbered::bind(number, groups))
+#[rustler::nif(schedule = "DirtyIo")]
+fn netlink_bind_fd<'a>(env: Env<'a>, number: i32, groups: u32) -> Term<'a> {
+    brief(env, 0, move || numbered::bind(number, groups))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]

@@ -36,7 +36,8 @@ defmodule Linx.Netlink.Socket.Native do
   @spec bind_netlink(non_neg_integer(), non_neg_integer()) :: :ok | {:error, integer()}
   def bind_netlink(fd, groups)
       when fd in 0..0x7FFFFFFF and groups in 0..0xFFFFFFFF do
-    with {:error, {:bind, errno}} <- Native.netlink_bind_fd(fd, groups), do: {:error, errno}
+    with {:error, {:bind, errno}} <- fd |> Native.netlink_bind_fd(groups) |> Pool.Native.await(),
+         do: {:error, errno}
   end
 
   @doc """

@@ -38,9 +38,12 @@ pub fn open(protocol: u32, target: Option<&Target<'_>>) -> Result<i32, Fault> {
 /// `bind(2)` with a port of the kernel's choice and the first 32 multicast groups as a bitmask; EBADF for a number that
 /// names no socket of `open`.
 pub fn bind(number: i32, groups: u32) -> Result<(), Fault> {
-    let given = given();
-    let socket = borrow(&given, number).ok_or(Stage::Bind.fault(EBADF))?;
-    bind_socket(socket, &SocketAddrNetlink::new(0, groups)).map_err(Stage::Bind.errno())
+    // A duplicate, because the kernel may load a module for a group, and nobody is to wait for the table meanwhile.
+    let socket = borrow(&given(), number)
+        .ok_or(Stage::Bind.fault(EBADF))?
+        .try_clone_to_owned()
+        .map_err(Stage::Bind.errno())?;
+    bind_socket(&socket, &SocketAddrNetlink::new(0, groups)).map_err(Stage::Bind.errno())
 }
 
 /// Takes a socket of `open` back, for the caller to drop; None for a number that names none.
