@@ -26,7 +26,13 @@ defmodule Linx.Integration.NativeArgumentsTest do
     {:netns_hold, 2},
     {:netns_close, 1},
     {:netns_number, 1},
-    {:netns_delete, 2}
+    {:netns_delete, 2},
+    {:netns_open, 1},
+    {:netlink_open_fd, 2},
+    {:netlink_bind_fd, 2},
+    {:netlink_close_fd, 1},
+    {:netlink_watch, 2},
+    {:netlink_drain, 3}
   ]
 
   # Nothing that names anything that exists, so no call that gets through changes anything.
