@@ -30,5 +30,29 @@
     replace: "starts.insert(range.start, unruled(range.start));",
     with: "starts.insert(range.start, Outcome::always(libc::SECCOMP_RET_ALLOW));",
     run: ["mix", "test", "test/integration/seccomp_test.exs"]
+  },
+  %{
+    name: "mask-kept",
+    promise: "The workload's signal mask is empty.",
+    file: "c_src_replacement/src/signals.rs",
+    replace: "    set_default(libc::SIGPIPE)?;\n    set_mask(libc::SIG_SETMASK, 0)\n",
+    with: "    set_default(libc::SIGPIPE)\n",
+    run: ["mix", "test", "test/integration/process/inherit_test.exs"]
+  },
+  %{
+    name: "descriptors-kept",
+    promise: "The workload has the descriptors 0 to 2 and no other.",
+    file: "c_src_replacement/src/child.rs",
+    replace: "        signals::close_on_exec_above(3).map_err(Stage::Descriptors.errno())?;\n",
+    with: "",
+    run: ["mix", "test", "test/integration/process/inherit_test.exs"]
+  },
+  %{
+    name: "death-signal-unset",
+    promise: "The workload dies with its agent, whatever the VM does.",
+    file: "c_src_replacement/src/child.rs",
+    replace: "        process::set_parent_process_death_signal(Some(Signal::KILL))\n",
+    with: "        process::set_parent_process_death_signal(None)\n",
+    run: ["mix", "test", "test/integration/process/death_test.exs"]
   }
 ]

@@ -101,6 +101,7 @@ defmodule Linx.Process.DeathTest do
     "starting" -> spawn(fn -> for _ <- 1..500, do: shell.(tree, stdio: :devnull, auto_proceed: true) end)
     "parked" -> for _ <- 1..3, do: {:ok, _} = shell.(tree, stdio: :devnull)
     "running" -> for _ <- 1..3, do: {:ok, _} = shell.(tree, stdio: :devnull, auto_proceed: true)
+    "alone" -> for init <- [false, true], do: {:ok, _} = P.spawn(argv: ["/bin/sleep", "300"], env: env, stdio: :devnull, auto_proceed: true, init: init)
     "flooding" -> for stdio <- [:pty, :pipe, :pty], do: {:ok, _} = shell.(flood, stdio: stdio, auto_proceed: true)
     "ending" -> for _ <- 1..3, do: {:ok, _} = shell.("setsid sleep 300 & sleep 0.05", stdio: :devnull, auto_proceed: true)
     "namespaces" -> for _ <- 1..3, do: {:ok, _} = shell.(tree, stdio: :devnull, auto_proceed: true, namespaces: [:user, :pid, :mount], init: true)
@@ -110,25 +111,49 @@ defmodule Linx.Process.DeathTest do
   Process.sleep(:infinity)
   """
 
+  defp vm(mark, stage) do
+    args = ["-pa", Application.app_dir(:linx, "ebin"), "-e", @vm, mark, stage]
+    elixir = System.find_executable("elixir")
+    options = [:binary, :stderr_to_stdout, :exit_status, args: args]
+    port = Port.open({:spawn_executable, elixir}, options)
+    assert_receive {^port, {:data, "there\n"}}
+    {:os_pid, vm} = Port.info(port, :os_pid)
+    {port, vm}
+  end
+
+  # The ancestor that the VM's helper started.
+  defp agent(pid) do
+    above = parent(pid)
+    if File.read!("/proc/#{above}/comm") =~ "erl_child_setup", do: pid, else: agent(above)
+  end
+
+  # The VM would kill them too: it is stopped, and only the parent-death signal is left.
+  test "the workload dies with its agent while the VM cannot do anything" do
+    mark = mark()
+    {port, vm} = vm(mark, "alone")
+    until(fn -> length(with_environment(mark)) == 2 end)
+    workloads = with_environment(mark)
+    kill = fn signal, pid -> {_, 0} = System.cmd("kill", [signal, "#{pid}"]) end
+
+    try do
+      kill.("-STOP", vm)
+      agents = Enum.map(workloads, &agent/1)
+      Enum.each(agents, &kill.("-9", &1))
+      until(fn -> with_environment(mark) == [] end)
+    after
+      kill.("-9", vm)
+    end
+
+    assert_receive {^port, {:exit_status, 137}}
+  end
+
   for stage <- ~w(starting parked running flooding ending namespaces) do
     @tag :userns
     @tag timeout: 600_000
     test "kill -9 of the VM while its sessions are #{stage} leaves nothing" do
       for _ <- 1..rounds(100) do
         mark = mark()
-        args = ["-pa", Application.app_dir(:linx, "ebin"), "-e", @vm, mark, unquote(stage)]
-        elixir = System.find_executable("elixir")
-
-        port =
-          Port.open({:spawn_executable, elixir}, [
-            :binary,
-            :stderr_to_stdout,
-            :exit_status,
-            args: args
-          ])
-
-        assert_receive {^port, {:data, "there\n"}}
-        {:os_pid, vm} = Port.info(port, :os_pid)
+        {port, vm} = vm(mark, unquote(stage))
         {_, 0} = System.cmd("kill", ["-9", "#{vm}"])
         assert_receive {^port, {:exit_status, 137}}
         until(fn -> with_environment(mark) == [] end)
