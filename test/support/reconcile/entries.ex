@@ -11,6 +11,8 @@ defmodule Linx.Test.Reconcile.Entries do
   # Options that say where a route leads; `way/2` makes them together.
   @ways [:oif, :via, :multipath, :nh_id, :onlink, :type]
 
+  @rejects [:blackhole, :unreachable, :prohibit, :throw]
+
   @up ["a0", "b0"]
 
   # Routes to a link, by which gateways are reached.
@@ -149,7 +151,7 @@ defmodule Linx.Test.Reconcile.Entries do
       :onlink -> {far(family), [oif: device(family), onlink: true]}
       :multipath -> {nil, [multipath: multipath(family)]}
       :nh_id -> {nil, [nh_id: object(family)]}
-      :reject -> {nil, [type: pick([:blackhole, :unreachable, :prohibit, :throw])]}
+      :reject -> {nil, [type: pick(@rejects)]}
       :type -> {nil, [type: pick(typed(family)), oif: device(family)]}
     end
   end
@@ -315,4 +317,58 @@ defmodule Linx.Test.Reconcile.Entries do
     do: pick([6, 12])
 
   defp metric(_key), do: :unknown
+
+  # -- changes ---
+
+  @doc "The entry with another value of one option, or another way."
+  def altered({:address, link, ip, len, opts}, _addresses) do
+    family = View.family(View.ip(ip))
+
+    case pick([:link, :len, :options]) do
+      :link ->
+        {:address, pick(@up), ip, len, Keyword.drop(opts, [:label])} |> carried()
+
+      :len ->
+        {:address, link, ip, pick(if(family == :inet, do: [24, 25, 32], else: [64, 128])),
+         Keyword.drop(opts, [:peer, :broadcast, :scope])}
+
+      :options ->
+        {:address, link, ip, len, address_options(family, link, ip, len)}
+    end
+  end
+
+  def altered({:route, dst, len, gateway, opts} = route, addresses) do
+    if opts[:type] in @rejects and chance(50),
+      do: {:route, dst, len, gateway, Keyword.put(opts, :type, pick(@rejects -- [opts[:type]]))},
+      else: altered_way(route, addresses)
+  end
+
+  defp altered_way({:route, dst, len, gateway, opts}, addresses) do
+    family = View.family(View.ip(dst))
+    {ways, rest} = Keyword.split(opts, @ways)
+
+    case pick([:way, :option, :option]) do
+      :way ->
+        {gateway, way} = way(family, addresses)
+
+        {:route, dst, len, gateway, way ++ Enum.filter(rest, fn {key, _} -> fits?(key, way) end)}
+
+      :option ->
+        key = pick(Options.of(:route) -- @ways)
+
+        {:route, dst, len, gateway,
+         extra(
+           ways ++ Keyword.delete(rest, key),
+           family,
+           addresses,
+           if(chance(20), do: [], else: [key])
+         )}
+    end
+  end
+
+  # IPv6 is not moved to where it cannot be.
+  defp carried({:address, "b0", ip, len, opts} = entry),
+    do: if(View.family(View.ip(ip)) == :inet, do: entry, else: {:address, "a0", ip, len, opts})
+
+  defp carried(entry), do: entry
 end

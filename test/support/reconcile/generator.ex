@@ -7,9 +7,7 @@ defmodule Linx.Test.Reconcile.Generator do
 
   import Linx.Test.Reconcile.Chance
 
-  alias Linx.Test.Reconcile.{Entries, Options, Outside, View}
-
-  @up ["a0", "b0"]
+  alias Linx.Test.Reconcile.{Entries, Outside, View}
 
   @doc "A case: `%{seed, mode, first, second, steps, forget}`."
   def make(seed) do
@@ -70,57 +68,20 @@ defmodule Linx.Test.Reconcile.Generator do
     addresses = Enum.filter(entries, &match?({:address, _, _, _, _}, &1))
 
     case pick([:alter, :alter, :alter, :alter, :remove, :add, :reorder]) do
-      _ when entries == [] -> [Entries.address()]
-      :alter -> List.update_at(entries, roll(length(entries)) - 1, &altered(&1, addresses))
-      :remove -> List.delete_at(entries, roll(length(entries)) - 1)
-      :add -> entries ++ [if(chance(50), do: Entries.address(), else: Entries.route(addresses))]
-      :reorder -> some(entries, length(entries))
+      _ when entries == [] ->
+        [Entries.address()]
+
+      :alter ->
+        List.update_at(entries, roll(length(entries)) - 1, &Entries.altered(&1, addresses))
+
+      :remove ->
+        List.delete_at(entries, roll(length(entries)) - 1)
+
+      :add ->
+        entries ++ [if(chance(50), do: Entries.address(), else: Entries.route(addresses))]
+
+      :reorder ->
+        some(entries, length(entries))
     end
   end
-
-  defp altered({:address, link, ip, len, opts}, _addresses) do
-    family = View.family(View.ip(ip))
-
-    case pick([:link, :len, :options]) do
-      :link ->
-        {:address, pick(@up), ip, len, Keyword.drop(opts, [:label])} |> carried()
-
-      :len ->
-        {:address, link, ip, pick(if(family == :inet, do: [24, 25, 32], else: [64, 128])),
-         Keyword.drop(opts, [:peer, :broadcast, :scope])}
-
-      :options ->
-        {:address, link, ip, len, Entries.address_options(family, link, ip, len)}
-    end
-  end
-
-  defp altered({:route, dst, len, gateway, opts}, addresses) do
-    family = View.family(View.ip(dst))
-    {ways, rest} = Keyword.split(opts, Entries.ways())
-
-    case pick([:way, :option, :option]) do
-      :way ->
-        {gateway, way} = Entries.way(family, addresses)
-
-        {:route, dst, len, gateway,
-         way ++ Enum.filter(rest, fn {key, _} -> Entries.fits?(key, way) end)}
-
-      :option ->
-        key = pick(Options.of(:route) -- Entries.ways())
-
-        {:route, dst, len, gateway,
-         Entries.extra(
-           ways ++ Keyword.delete(rest, key),
-           family,
-           addresses,
-           if(chance(20), do: [], else: [key])
-         )}
-    end
-  end
-
-  # IPv6 is not moved to where it cannot be.
-  defp carried({:address, "b0", ip, len, opts} = entry),
-    do: if(View.family(View.ip(ip)) == :inet, do: entry, else: {:address, "a0", ip, len, opts})
-
-  defp carried(entry), do: entry
 end

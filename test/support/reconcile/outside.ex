@@ -107,7 +107,7 @@ defmodule Linx.Test.Reconcile.Outside do
     {gateway, way} = Entries.both(family)
     other = {:route, dst, len, gateway, way ++ key}
 
-    case pick([:delete, :delete, :change, :change, :replace, :append, :foreign]) do
+    case pick([:delete, :delete, :change, :altered, :altered, :replace, :append, :foreign]) do
       :delete ->
         [{:none, Command.key("del", route) <> " proto 76"}]
 
@@ -122,6 +122,12 @@ defmodule Linx.Test.Reconcile.Outside do
 
       :replace ->
         [{:ours, Command.route("replace", other)}]
+
+      # Another value of one option of the entry.
+      :altered ->
+        {:route, _, _, gateway, altered} = Entries.altered(route, [])
+        opts = Keyword.drop(altered, [:table, :metric, :tos]) ++ key
+        [{:ours, Command.route("replace", {:route, dst, len, gateway, opts})}]
 
       :append ->
         [{:ours, Command.route("append", other)}]
