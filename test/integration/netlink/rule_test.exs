@@ -63,7 +63,14 @@ defmodule Linx.Netlink.RuleTest do
        %{ns: ns, socket: s} do
     {:ok, before} = Rule.list(s)
 
-    for {{opts, rule, other}, n} <- Enum.with_index(@alone) do
+    alike = for {opts, rule, other} <- @alone, not (rule =~ "2001:"), do: {opts, rule, other}
+
+    inet6 =
+      for {opts, rule, other} <- alike,
+          not (rule =~ ~r/192|10\./ or "#{other}" =~ "10."),
+          do: {[{:family, :inet6} | opts], rule, other}
+
+    for {{opts, rule, other}, n} <- Enum.with_index(@alone ++ inet6) do
       family = if rule =~ "2001:" or opts[:family] == :inet6, do: "-6", else: "-4"
       rules = for {pref, text} <- [{100, other}, {150, rule}, {200, rule}], text, do: {pref, text}
       add_all(ns, family, rules)
