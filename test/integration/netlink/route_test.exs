@@ -157,10 +157,14 @@ defmodule Linx.Netlink.RouteTest do
   defp identity(route), do: %{route | expires: route.expires && 1}
 
   test "of two routes to one place the listed one goes", %{ns: ns, socket: s} do
+    :ok = Address.add(s, "a0", "192.0.2.9", 24)
+
     for {first, second} <- [
           {"203.0.113.0/24 via 192.0.2.2 mtu 1300", "203.0.113.0/24 via 192.0.2.2"},
           {"203.0.113.0/24 via 192.0.2.2 mtu 1300", "203.0.113.0/24 via 192.0.2.2 mtu 1400"},
           {"203.0.113.0/24 via 192.0.2.2 src 192.0.2.1", "203.0.113.0/24 via 192.0.2.3"},
+          {"203.0.113.0/24 via 192.0.2.2 src 192.0.2.1",
+           "203.0.113.0/24 via 192.0.2.2 src 192.0.2.9"},
           {"203.0.113.0/24 dev a0", "203.0.113.0/24 via 192.0.2.2"},
           {"203.0.113.0/24 via 192.0.2.2 proto 76", "203.0.113.0/24 via 192.0.2.2 proto 77"},
           {"203.0.113.0/24 encap ip id 7 dst 192.0.2.77 via 192.0.2.2",

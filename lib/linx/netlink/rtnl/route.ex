@@ -270,6 +270,9 @@ defmodule Linx.Netlink.Rtnl.Route do
 
   @doc """
   Deletes a route as `list/2` gives it, of whatever type and with whatever hops.
+
+  Of two IPv4 routes that differ in nothing but a preferred source, realm or encapsulation that one of them has, the kernel
+  cannot be asked for the one without: it takes the first.
   """
   @spec delete(Socket.t(), t()) :: :ok | {:error, term()}
   def delete(socket, %__MODULE__{} = route), do: run(socket, :delete, [route])
