@@ -305,4 +305,42 @@ defmodule Linx.Netlink.ReconcileAddressesTest do
     settled(bench, desired, pass(bench, desired, report.last_applied))
     assert [_] = routes(bench, "203.0.114.0/24")
   end
+
+  test "addresses of one subnet change their scope together", bench do
+    desired = fn opts ->
+      %{addresses: for(n <- 1..3, do: {"b0", "203.0.113.#{n}", 24, opts})}
+    end
+
+    report = converge(bench, desired.([]))
+    report = converge(bench, desired.(scope: 253), report.last_applied)
+    assert report.lost == []
+    for n <- 1..3, do: assert(info(bench, "b0", "203.0.113.#{n}")["scope"] == "link")
+    converge(bench, %{}, report.last_applied)
+  end
+
+  test "an update that cannot be done leaves the address in peace", bench do
+    report =
+      converge(bench, %{addresses: [{"b0", "203.0.113.1", 24}, {"b0", "2001:db8:7::1", 64}]})
+
+    ips!(bench.ns, "addr add 203.0.113.77/24 dev b0")
+
+    for {ip, prefix, opts} <- [
+          {"203.0.113.1", 24, [scope: 253]},
+          {"203.0.113.1", 24, [flags: [:autojoin]]},
+          {"2001:db8:7::1", 80, [flags: [:mngtmpaddr]]}
+        ] do
+      others =
+        Enum.reject(
+          [{"b0", "203.0.113.1", 24}, {"b0", "2001:db8:7::1", 64}],
+          &(elem(&1, 1) == ip)
+        )
+
+      before = Netns.ip!(bench.ns, "addr show dev b0")
+      desired = %{addresses: [{"b0", ip, prefix, opts} | others]}
+      report = pass(bench, desired, report.last_applied)
+      assert %{applied: [], failed: [{{:update, _}, %Error{errno: :einval}}]} = report
+      settled(bench, desired, report)
+      assert before == Netns.ip!(bench.ns, "addr show dev b0")
+    end
+  end
 end

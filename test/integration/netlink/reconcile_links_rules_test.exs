@@ -193,7 +193,8 @@ defmodule Linx.Netlink.ReconcileLinksRulesTest do
       [iif: "lo", action: :blackhole, priority: 205],
       [ipproto: 6, action: {:goto, 32_766}, priority: 206],
       [uid: 1000..2000, table: 100, priority: 207, invert: true],
-      [from: "192.0.2.7", table: 100]
+      [from: "192.0.2.7", table: 100],
+      [from: "192.0.2.8", table: 100, priority: 0]
     ]
 
     test "are made, put back and deleted, and others' stay", bench do

@@ -58,7 +58,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
         nil
 
       difference == :identity ->
-        again(entry.item, seen, observed)
+        case refusal(entry, seen, observed, ctx) do
+          nil -> again(entry.item, seen, observed)
+          reason -> {:impossible, Step.impossible({:update, entry.item}, reason)}
+        end
 
       true ->
         replace(entry, seen)
@@ -95,12 +98,49 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
     Step.request({:update, item}, Address.change(:replace, sent))
   end
 
+  @einval 22
+  # IFA_F_MANAGETEMPADDR, IFA_F_MCAUTOJOIN
+  @mngtmpaddr 0x100
+  @autojoin 0x400
+
+  # What the kernel would refuse after the old address is gone: the old one is left in peace then.
+  defp refusal(%{item: %{family: @inet6} = item}, _seen, _observed, _ctx) do
+    if (Canonical.flags(item) &&& @mngtmpaddr) != 0 and item.prefixlen != 64,
+      do: Error.from_errno(@einval, "temporary addresses need a prefix length of 64")
+  end
+
+  defp refusal(%{item: item} = entry, seen, observed, ctx) do
+    cond do
+      (Canonical.flags(item) &&& @autojoin) != 0 and not multicast?(item.local) ->
+        Error.from_errno(@einval, "only a multicast address is joined")
+
+      :scope in entry.set and Enum.any?(observed.addresses, &stays?(&1, item, seen, ctx)) ->
+        Error.from_errno(@einval, "another address of the subnet has another scope")
+
+      true ->
+        nil
+    end
+  end
+
+  defp multicast?(%{bytes: <<first, _::24>>}), do: first in 224..239
+
+  # Another program's address of the same subnet, where the kernel takes one scope only.
+  defp stays?(other, item, seen, ctx) do
+    other.index == item.index and other.family == item.family and other != seen and
+      other.prefixlen == item.prefixlen and other.scope != item.scope and not ours?(other, ctx) and
+      Canonical.address_net(other) == Canonical.address_net(item)
+  end
+
+  # An address that cannot be made anew is put back as it was.
   defp again(item, seen, observed) do
     %Step{
       op: {:update, item},
       run: fn socket ->
         with :ok <- Step.delete(socket, Address.change(:delete, seen)),
-             do: Call.change(socket, add(item, observed))
+             {:error, error} <- Call.change(socket, add(item, observed)) do
+          _ = put_back(socket, seen)
+          {:error, error}
+        end
       end
     }
   end

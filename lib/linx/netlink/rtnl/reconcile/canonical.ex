@@ -301,6 +301,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
     {address.index, family, own(address), address.prefixlen, net}
   end
 
+  @doc "The subnet of an address."
+  @spec address_net(Address.t()) :: IP.t()
+  def address_net(address), do: masked(%{dst: address.address, dst_len: address.prefixlen}).dst
+
   # IFA_F_*: NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN. IFA_F_OPTIMISTIC ends with the check that it
   # is for.
   @kept_flags 0x02 ||| 0x10 ||| 0x100 ||| 0x200 ||| 0x400
@@ -366,9 +370,11 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   """
   @spec rule_key(Rule.t()) :: term()
   def rule_key(rule) do
-    {rule.priority, rule.family, subnet(rule.src, rule.src_len), subnet(rule.dst, rule.dst_len),
-     mark(rule.fwmark, rule.fwmask), target(rule), rule.iif, rule.oif, none(rule.tos),
-     ((rule.flags || 0) &&& @invert) != 0, none(rule.ipproto), rule.sport, rule.dport, rule.uid,
+    # The kernel sends no priority of 0.
+    {rule.priority || 0, rule.family, subnet(rule.src, rule.src_len),
+     subnet(rule.dst, rule.dst_len), mark(rule.fwmark, rule.fwmask), target(rule), rule.iif,
+     rule.oif, none(rule.tos), ((rule.flags || 0) &&& @invert) != 0, none(rule.ipproto),
+     rule.sport, rule.dport, rule.uid,
      rule.suppress_prefixlength not in [nil, @all] && rule.suppress_prefixlength,
      none(rule.l3mdev), rule.suppress_ifgroup not in [nil, @all] && rule.suppress_ifgroup,
      rule.dscp, Enum.sort(Match.extra(rule))}

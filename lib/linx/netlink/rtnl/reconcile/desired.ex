@@ -322,12 +322,16 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
 
   # -- rules -------------------------------------------------------------------------------------------------------------
 
+  # A rule without a priority is of any.
+  defp rule_key(%{priority: nil} = rule), do: put_elem(Canonical.rule_key(rule), 0, nil)
+  defp rule_key(rule), do: Canonical.rule_key(rule)
+
   defp rule(opts, protocol) do
     with true <- Keyword.keyword?(opts) or {:error, :not_a_rule},
          {:ok, {_type, _flags, item, _explain}} <-
            Rule.__op__(:add, [Keyword.put(opts, :protocol, protocol)], nil) do
       item = %{item | flags: item.flags &&& 2}
-      {:ok, %Entry{kind: :rule, spec: opts, item: item, key: Canonical.rule_key(item)}}
+      {:ok, %Entry{kind: :rule, spec: opts, item: item, key: rule_key(item)}}
     end
   end
 end

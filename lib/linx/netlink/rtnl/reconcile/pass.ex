@@ -268,10 +268,16 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
       applied: Enum.reverse(state.applied),
       failed: failed,
       pending: pending,
-      lost: state.lost,
+      lost: Enum.reject(state.lost, &there?(&1, observed)),
       last_applied: last_applied(pass, state, observed, done, links)
     }
   end
+
+  # What could not be put back at once may have been made later in the pass.
+  defp there?(%Address{} = address, observed),
+    do: is_map_key(observed.by_id, Canonical.address_id(address))
+
+  defp there?(_route, _observed), do: false
 
   defp unfinished(pass, state, observed, done) do
     failed = for {step, error} <- Enum.reverse(state.failed), do: {step.op, error}
