@@ -326,6 +326,34 @@ defmodule Linx.Netlink.ReconcileRoutesTest do
            end)
   end
 
+  test "of several old routes one stays where the new one cannot be made", bench do
+    ips!(bench.ns, """
+    route add #{@v4} via 192.0.2.2 proto 76
+    route append #{@v4} via 192.0.2.3 proto 76
+    route append #{@v4} via 192.0.2.2 src 192.0.2.1 proto 76
+    """)
+
+    report = pass(bench, v4(nh_id: 99))
+    assert %{converged?: false, failed: [{_, %Error{errno: :einval}}]} = report
+    assert [%{"gateway" => "192.0.2.2"} = route] = routes(bench, @v4)
+    refute route["prefsrc"]
+    settled(bench, v4(nh_id: 99), report)
+  end
+
+  test "a route beside another's ends a pass only after all others", bench do
+    ips!(bench.ns, "route add #{@v6} via 2001:db8:1::9 proto static")
+    %{routes: [taken]} = v6("2001:db8:1::2", [])
+    first = converge(bench, v4("192.0.2.2", []))
+
+    report =
+      pass(bench, %{routes: [taken, {"203.0.114.0", 24, "192.0.2.2"}]}, first.last_applied,
+        on_error: :halt
+      )
+
+    assert %{pending: [], failed: [{_, %Error{errno: :eexist}}]} = report
+    assert [{:create, _}, {:delete, _}] = report.applied
+  end
+
   test "a foreign route with the key of ours stays, of any sort", bench do
     for {foreign, dst, desired} <- [
           {"route add #{@v4} via 192.0.2.9 proto static", @v4, v4("192.0.2.2", [])},

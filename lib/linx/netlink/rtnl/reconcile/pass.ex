@@ -203,14 +203,17 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
     {addresses, impossible} = Addresses.changes(entries.addresses, observed, ctx)
     {rules, rule_deletions} = Rules.steps(entries.rules, observed.rules)
 
+    routes = Routes.changes(entries.routes, observed, ctx)
+    {hopeless, routes} = Enum.split_with(routes, & &1.hopeless?)
+
     %{
       addresses: addresses,
-      routes: Routes.changes(entries.routes, observed, ctx),
+      routes: routes,
       rules: rules,
       rule_deletions: rule_deletions,
       route_deletions: Routes.deletions(entries.wanted, observed, ctx),
       address_deletions: Addresses.deletions(entries.addresses, observed, ctx),
-      impossible: pass.impossible ++ impossible ++ absent_entries(entries)
+      impossible: pass.impossible ++ impossible ++ hopeless ++ absent_entries(entries)
     }
   end
 

@@ -155,10 +155,19 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
       {[], old} ->
         route = sent(entry, want, old)
 
-        step({:update, route}, fn socket ->
-          [fn -> Call.change(socket, Route.change(:append, route)) end] ++
-            Enum.map(old, &fn -> delete(socket, &1) end)
-        end)
+        %Step{op: {:update, route}, run: &exchange(&1, route, old)}
+    end
+  end
+
+  # Where the new route cannot be made, one of the old ones stays.
+  defp exchange(socket, route, [first | others] = old) do
+    case Call.change(socket, Route.change(:append, route)) do
+      :ok ->
+        Step.all(Enum.map(old, &fn -> delete(socket, &1) end))
+
+      {:error, error} ->
+        _ = Step.all(Enum.map(others, &fn -> apart(socket, &1, first) end))
+        {:error, error}
     end
   end
 
@@ -312,7 +321,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
     }
   end
 
-  defp beside_others(route, _group, _ctx), do: create(route)
+  defp beside_others(route, _group, _ctx), do: %{create(route) | hopeless?: true}
 
   defp hop_by_hop(entry, want, group, rest, observed, ctx) do
     ours_first? = group.protocol == ctx.protocol

@@ -5,12 +5,13 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Step do
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Call, Diff}
 
-  # `run` answers `:nothing` where there turned out to be nothing to do.
+  # `run` answers `:nothing` where there turned out to be nothing to do. A step is `hopeless?` where what was read tells that
+  # the kernel refuses it.
   @enforce_keys [:op, :run]
-  defstruct [:op, :run]
+  defstruct [:op, :run, hopeless?: false]
 
   @type result :: :ok | :nothing | {:error, term()}
-  @type t :: %__MODULE__{op: Diff.op(), run: (Socket.t() -> result())}
+  @type t :: %__MODULE__{op: Diff.op(), run: (Socket.t() -> result()), hopeless?: boolean()}
 
   @doc "A step that sends one request."
   @spec request(Diff.op(), Call.op()) :: t()
