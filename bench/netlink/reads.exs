@@ -30,11 +30,11 @@ defmodule Reads do
     end
   end
 
-  def pushing(ruleset) do
-    for _ <- 1..@pushes do
-      {:ok, socket} = Nfnl.open()
-      Task.async(fn -> :ok = Netfilter.push(socket, ruleset) end)
-    end
+  # The sockets are open before, because opening one waits for a thread as well.
+  def sockets, do: for(_ <- 1..@pushes, do: elem(Nfnl.open(), 1))
+
+  def pushing(ruleset, sockets) do
+    for socket <- sockets, do: Task.async(fn -> :ok = Netfilter.push(socket, ruleset) end)
   end
 
   def row(what, times) do
@@ -51,7 +51,7 @@ ruleset = Reads.ruleset()
 {:ok, socket} = Nfnl.open()
 :ok = Netfilter.push(socket, ruleset)
 idle = Reads.times(fn -> true end)
-tasks = Reads.pushing(ruleset)
+tasks = Reads.pushing(ruleset, Reads.sockets())
 beside = Reads.times(fn -> not Enum.any?(tasks, &Process.alive?(&1.pid)) end)
 Task.await_many(tasks, :infinity)
 

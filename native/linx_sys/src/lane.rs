@@ -104,6 +104,12 @@ mod tests {
     }
 
     #[test]
+    fn the_vm_keeps_threads_for_its_files() {
+        // Ten by default.
+        const { assert!(MOST + crate::work::MOST_WAITING <= 8) };
+    }
+
+    #[test]
     fn the_end_of_a_short_call_is_waited_for() {
         let lane = lane();
         // Calls that stay short for a minute.

@@ -105,7 +105,7 @@ defmodule Linx.Netlink.BusySocketsTest do
       end
     end
 
-    wait = least_wait(5, round)
+    wait = least_wait(15, round)
     assert is_float(wait), "milliseconds without a scheduler: #{inspect(wait)}"
   end
 
@@ -165,7 +165,24 @@ defmodule Linx.Netlink.BusySocketsTest do
       else: worst(until, fun, worst, times + 1)
   end
 
+  # A busy machine makes anything wait, so one good round of some will do; the fault made each a bad one.
+  defp assert_one_good(round) do
+    bad =
+      Enum.reduce_while(1..5, [], fn _, bad ->
+        case round.() do
+          [] -> {:halt, nil}
+          waits -> {:cont, [waits | bad]}
+        end
+      end)
+
+    assert bad == nil, "milliseconds of milliseconds, how often: #{inspect(bad)}"
+  end
+
   test "slow requests leave file operations, other requests and sysctls alone", %{pid: pid} do
+    assert_one_good(fn -> beside_slow_requests(pid) end)
+  end
+
+  defp beside_slow_requests(pid) do
     {pushes, _} = pushes(pid, 20, 10_000)
     small = for n <- 1..12, do: set("small#{n}", 1)
 
@@ -201,10 +218,34 @@ defmodule Linx.Netlink.BusySocketsTest do
     took = (System.monotonic_time(:microsecond) - start) / 1000
 
     # They held all ten dirty I/O threads to the end before: what was asked for beside them waited for most of it.
-    for {name, {wait, times}} <- worst do
-      assert times > 10, "#{name}: #{times} times"
-      assert wait < took / 4, "#{name}: #{wait} ms of #{took}, #{times} times"
-    end
+    for {name, {wait, times}} <- worst,
+        times <= 10 or wait >= took / 4,
+        do: {name, wait, took, times}
+  end
+
+  test "short requests that wait for a long one leave file operations alone", %{pid: pid} do
+    assert_one_good(fn -> beside_short_requests(pid) end)
+  end
+
+  defp beside_short_requests(pid) do
+    {[push], _} = pushes(pid, 1, 100_000)
+
+    short =
+      for n <- 1..12 do
+        {:ok, frames} = Batch.frames(set("small#{n}", 1), destroy: :destroy)
+        {:ok, sock} = Nfnl.open({:pid, pid})
+        on_exit(fn -> Socket.close(sock) end)
+        fn -> {:ok, []} = Nfnl.transact(sock, frames.bytes, frames.count, :nftables, []) end
+      end
+
+    long = Task.async(fn -> :timer.tc(push) end)
+    tasks = for request <- short, do: Task.async(request)
+    done? = fn -> not Enum.any?([long | tasks], &Process.alive?(&1.pid)) end
+    read = fn -> {:ok, _} = :prim_file.read_file("/etc/hostname") end
+    {wait, times} = worst(done?, read)
+    {took, _} = Task.await(long, 60_000)
+    Task.await_many(tasks, 60_000)
+    if wait < took / 1000 / 2, do: [], else: [{:file, wait, took / 1000, times}]
   end
 
   test "a process that is killed while its request is in the pool leaves its socket usable", %{
