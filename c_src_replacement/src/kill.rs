@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimi
 
 use crate::clone::last_errno;
 use crate::poll::pause;
-use crate::schedule;
+use crate::schedule::Precedence;
 use crate::tree::{Member, Members, Tree};
 use crate::wait::{self, Dead};
 
@@ -125,7 +125,7 @@ pub fn sweep(patience: Duration) -> Result<(), Left> {
     }
     let deadline = Instant::now() + patience;
     let tree = Tree::open();
-    prevail();
+    let _precedence = prevail();
     loop {
         let round = match &tree {
             Ok(tree) => stop_and_kill(tree, None),
@@ -143,11 +143,13 @@ pub fn sweep(patience: Duration) -> Result<(), Left> {
     }
 }
 
-/// Takes the processor before the processes that are to be stopped, and a descriptor for each of them. Without
-/// CAP_SYS_NICE or CAP_SYS_RESOURCE the sweep has what everybody has, and takes longer. Nothing is started any more that
-/// would inherit either.
-fn prevail() {
-    if schedule::run_first().is_err() {
+/// Takes the processor before the processes that are to be stopped, for as long as the answer lives, and a descriptor for
+/// each of them. Without CAP_SYS_NICE or CAP_SYS_RESOURCE the sweep has what everybody has, and takes longer. Nothing is
+/// started any more that would inherit either.
+#[must_use]
+fn prevail() -> Option<Precedence> {
+    let precedence = Precedence::take().ok();
+    if precedence.is_none() {
         let _ = setpriority_process(None, -20);
     }
     let limit = getrlimit(Resource::Nofile);
@@ -156,6 +158,7 @@ fn prevail() {
         maximum: limit.maximum,
     };
     let _ = setrlimit(Resource::Nofile, most);
+    precedence
 }
 
 #[derive(Debug, Default)]
@@ -300,7 +303,7 @@ pub fn hides(child: i32) -> bool {
 
 /// Kills our own descendants but `except`, once, and reaps none: whoever calls this calls it again.
 pub fn kill_descendants(except: Option<i32>) -> Left {
-    prevail();
+    let _precedence = prevail();
     match Tree::open() {
         Ok(tree) => stop_and_kill(&tree, except).left(),
         Err(errno) => Round::unknown(errno).left(),

@@ -88,11 +88,28 @@ impl Schedule {
     }
 }
 
-/// Runs this process before every one of an ordinary policy (sched(7), SCHED_RR; children are born without it). A nice
-/// value alone counts within one session only, where the kernel groups tasks by session (autogroup).
-pub fn run_first() -> Result<(), Errno> {
-    let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
-    set_plain(0, policy.cast_unsigned(), HIGHEST_PRIORITY)
+/// While it lives this process runs before every one of an ordinary policy (sched(7), SCHED_RR; children are born without
+/// it). A nice value alone counts within one session only, where the kernel groups tasks by session (autogroup).
+#[derive(Debug)]
+pub struct Precedence(());
+
+impl Precedence {
+    /// EBUSY: this process has another policy than the ordinary one already, which it keeps.
+    pub fn take() -> Result<Self, Errno> {
+        if policy()? != libc::SCHED_OTHER.cast_unsigned() {
+            return Err(Errno::BUSY);
+        }
+        let round_robin = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
+        set_plain(0, round_robin.cast_unsigned(), HIGHEST_PRIORITY)?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Precedence {
+    fn drop(&mut self) {
+        // Whoever may take it may give it back.
+        let _ = set_plain(0, libc::SCHED_OTHER.cast_unsigned(), 0);
+    }
 }
 
 /// `sched_get_priority_max(SCHED_RR)`: MAX_RT_PRIO - 1 (linux/sched/prio.h).
@@ -167,6 +184,18 @@ fn affinity(
     answer(unsafe { libc::syscall(number, pid, size, mask.as_mut_ptr()) })
 }
 
+/// The policy of this thread, without SCHED_RESET_ON_FORK.
+#[expect(
+    unsafe_code,
+    reason = "musl's sched_getscheduler answers ENOSYS always"
+)]
+fn policy() -> Result<u32, Errno> {
+    // SAFETY: the call takes one integer and touches no memory of ours.
+    let policy = unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) };
+    answer(policy)?;
+    Ok(policy as u32 & !libc::SCHED_RESET_ON_FORK.cast_unsigned())
+}
+
 #[expect(
     unsafe_code,
     reason = "musl's sched_setscheduler answers ENOSYS always"
@@ -191,4 +220,26 @@ fn set_deadline(pid: i32, attributes: &SchedAttr) -> Result<(), Errno> {
 
 fn answer(value: libc::c_long) -> Result<(), Errno> {
     if value < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs CAP_SYS_NICE"]
+    fn precedence_ends_with_its_value_and_leaves_another_policy_alone() -> Result<(), Errno> {
+        let ordinary = libc::SCHED_OTHER.cast_unsigned();
+        let precedence = Precedence::take()?;
+        assert_eq!(policy(), Ok(libc::SCHED_RR.cast_unsigned()));
+        assert_eq!(Precedence::take().err(), Some(Errno::BUSY));
+        drop(precedence);
+        assert_eq!(policy(), Ok(ordinary));
+
+        let batch = libc::SCHED_BATCH.cast_unsigned();
+        set_plain(0, batch, 0)?;
+        assert_eq!(Precedence::take().err(), Some(Errno::BUSY));
+        assert_eq!(policy(), Ok(batch));
+        set_plain(0, ordinary, 0)
+    }
 }
