@@ -57,7 +57,12 @@ defmodule Linx.Test.Reconcile.Generator do
         do: route
   end
 
-  defp distinct(entries), do: Enum.uniq_by(entries, &View.key_of/1)
+  defp distinct(entries),
+    do: entries |> Enum.reject(&all_local?/1) |> Enum.uniq_by(&View.key_of/1)
+
+  # With it every gateway is an address of the machine's own, and no route by a gateway is possible.
+  defp all_local?({:route, _, 0, _, opts}), do: opts[:type] == :local
+  defp all_local?(_entry), do: false
 
   # -- the second desired state ---
 

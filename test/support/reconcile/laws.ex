@@ -108,7 +108,7 @@ defmodule Linx.Test.Reconcile.Laws do
 
     untouched(before, state)
     repaired(state, verdict, report)
-    truthful(state, verdict, entries, report, reported)
+    truthful(state, verdict, report, reported)
     tried(state, verdict)
     idle(state, entries, report)
     count(state, entries, possible)
@@ -196,7 +196,7 @@ defmodule Linx.Test.Reconcile.Laws do
   end
 
   # 2: `converged?` is true; what is not there is named, what is there is not.
-  defp truthful(state, verdict, entries, report, reported) do
+  defp truthful(state, verdict, report, reported) do
     for {entry, possible?, there?, perhaps?} <- verdict do
       named? = MapSet.member?(reported, View.key_of(entry))
 
@@ -218,12 +218,13 @@ defmodule Linx.Test.Reconcile.Laws do
     if report.converged? != (report.failed == [] and report.pending == []),
       do: broken(state, 2, "converged?, failed and pending disagree")
 
-    if report.converged? or state.case.mode == :continue, do: leftovers(state, entries, report)
+    if report.converged? or state.case.mode == :continue, do: leftovers(state, verdict, report)
   end
 
   # Nothing of ours that is not desired; the old form of what could not be changed may stay.
-  defp leftovers(state, entries, report) do
-    keys = MapSet.new(entries, &View.key_of/1)
+  defp leftovers(state, verdict, report) do
+    keys = MapSet.new(verdict, fn {entry, _, _, _} -> View.key_of(entry) end)
+    possible = for {entry, true, _, _} <- verdict, do: View.key_of(entry)
     wrong = &if(report.converged?, do: 2, else: &1)
 
     for a <- state.view.addresses,
@@ -238,6 +239,7 @@ defmodule Linx.Test.Reconcile.Laws do
 
     # As many routes of ours as desired ones, of each key.
     for {key, [_, _ | _] = routes} <- Enum.group_by(state.view.routes, & &1.key),
+        key in possible,
         [_, _ | _] = ours <- [Enum.filter(routes, &leftover?(&1, state))],
         do:
           broken(state, wrong.(3), "#{length(ours)} routes of ours with one key: #{inspect(key)}")
