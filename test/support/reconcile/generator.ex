@@ -58,11 +58,11 @@ defmodule Linx.Test.Reconcile.Generator do
   end
 
   defp distinct(entries),
-    do: entries |> Enum.reject(&all_local?/1) |> Enum.uniq_by(&View.key_of/1)
+    do: entries |> Enum.reject(&no_gateways?/1) |> Enum.uniq_by(&View.key_of/1)
 
-  # With it every gateway is an address of the machine's own, and no route by a gateway is possible.
-  defp all_local?({:route, _, 0, _, opts}), do: opts[:type] == :local
-  defp all_local?(_entry), do: false
+  # With it no gateway is a unicast address of another host, and no route by a gateway is possible.
+  defp no_gateways?({:route, _, 0, _, opts}), do: opts[:type] in [:local, :multicast]
+  defp no_gateways?(_entry), do: false
 
   # -- the second desired state ---
 
