@@ -105,6 +105,12 @@ fn older_clone(args: &CloneArgs, cgroup: Option<BorrowedFd<'_>>) -> Result<Side,
     }
 }
 
+/// Moves this process.
+pub fn join_cgroup(cgroup: BorrowedFd<'_>) -> Result<(), Errno> {
+    move_to(cgroup, 0)
+}
+
+/// 0 is the caller (cgroups(7)).
 fn move_to(cgroup: BorrowedFd<'_>, pid: i32) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let file = openat(cgroup, c"cgroup.procs", flags, Mode::empty())?;

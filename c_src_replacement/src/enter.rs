@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::io::{Errno, write};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-use crate::clone::{Exit, Side, clone3, last_errno, own};
+use crate::clone::{Exit, Side, clone3, join_cgroup, last_errno, own};
 use crate::last_words::{self, fail, leave};
 use crate::page::Page;
 use crate::request::Join;
@@ -122,6 +122,15 @@ pub struct Passage {
     pub time_offsets: Option<[i64; 2]>,
 }
 
+/// How a child comes into its cgroup.
+#[derive(Clone, Copy, Debug)]
+pub enum Birthplace<'a> {
+    /// By the name of it in the clone.
+    Named(BorrowedFd<'a>),
+    /// By its parent, the joining process, which moves there first.
+    Ours(BorrowedFd<'a>),
+}
+
 impl Passage {
     /// Whether a bare clone does the same.
     pub fn is_direct(&self) -> bool {
@@ -133,7 +142,7 @@ impl Passage {
     pub fn clone(
         &self,
         page: &'static Page,
-        cgroup: Option<BorrowedFd<'_>>,
+        cgroup: Option<Birthplace<'_>>,
         exit: Exit,
     ) -> Result<Side, Fault> {
         let fork = Stage::Fork.errno();
@@ -164,7 +173,16 @@ impl Passage {
         }
     }
 
-    fn join_and_clone(&self, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Fault> {
+    fn join_and_clone(&self, cgroup: Option<Birthplace<'_>>) -> Result<Side, Fault> {
+        let cgroup = match cgroup {
+            Some(Birthplace::Ours(cgroup)) => {
+                // Before the capabilities of this process are those of the target's user namespace.
+                join_cgroup(cgroup).map_err(Stage::Cgroup.errno())?;
+                None
+            }
+            Some(Birthplace::Named(cgroup)) => Some(cgroup),
+            None => None,
+        };
         // Opened here: a /proc of the target may be false, or never answer.
         let time = match self.time_offsets {
             Some(offsets) => Some((own_directory()?, offsets)),

@@ -17,12 +17,16 @@ pub fn poll(fds: &mut [PollFd<'_>], limit: Option<&Timespec>) -> Result<usize, E
     }
 }
 
-/// Sleeps; at once back where no call can wait.
-pub fn pause(time: Duration) {
-    let limit = Timespec {
+pub fn timespec(time: Duration) -> Timespec {
+    Timespec {
         tv_sec: time.as_secs() as i64,
         tv_nsec: time.subsec_nanos().into(),
-    };
+    }
+}
+
+/// Sleeps; at once back where no call can wait.
+pub fn pause(time: Duration) {
+    let limit = timespec(time);
     if poll(&mut [], Some(&limit)).is_err() {
         std::thread::sleep(time);
     }

@@ -13,7 +13,7 @@ use crate::input::InputQueue;
 use crate::kill;
 use crate::output::{Outputs, Stream};
 use crate::page::Page;
-use crate::poll::poll;
+use crate::poll::{poll, timespec};
 use crate::pty;
 use crate::report;
 use crate::schedule::Schedule;
@@ -672,13 +672,6 @@ struct Ready {
     control: bool,
     children: bool,
     socket: bool,
-}
-
-fn timespec(time: Duration) -> Timespec {
-    Timespec {
-        tv_sec: time.as_secs() as i64,
-        tv_nsec: time.subsec_nanos().into(),
-    }
 }
 
 /// One readable event may stand for many signals.

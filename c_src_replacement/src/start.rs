@@ -2,9 +2,11 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use linx_sys::ns::Kind;
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::io::{Errno, read};
 use rustix::process::{DumpableBehavior, Gid, getgroups, set_dumpable_behavior};
@@ -14,14 +16,16 @@ use crate::capability;
 use crate::checkpoint;
 use crate::child::{self, Plan};
 use crate::clone::{Exit, Side, clone3};
-use crate::enter::{Passage, Target};
+use crate::enter::{Birthplace, Passage, Target};
 use crate::environment::{Forget, forget};
 use crate::image;
 use crate::page::Page;
+use crate::poll::{poll, timespec};
 use crate::request::{Join, Request};
 use crate::schedule::Schedule;
 use crate::stage::{Fault, Stage};
 use crate::stdio::{OurEnds, Plumbing};
+use crate::wait;
 
 /// A child on its way, with all that belongs to it.
 #[derive(Debug)]
@@ -124,11 +128,18 @@ pub fn start(
     let directory = cgroup.as_ref().map(AsFd::as_fd);
     // A reaper never executes.
     let exit = if init { Exit::Sigchld } else { Exit::Silent };
-    let side = if passage.is_direct() {
+    let mut side = if passage.is_direct() {
         clone3(passage.new.into(), directory, exit).map_err(Stage::Clone.errno())?
     } else {
-        passage.clone(page, directory, exit)?
+        passage.clone(page, directory.map(Birthplace::Named), exit)?
     };
+    if let (Some(directory), Side::Parent { pid, pidfd }) = (directory, &side)
+        && is_stillborn(*pid, pidfd, &socket)
+    {
+        wait::reap(pidfd.as_fd(), *pid).map_err(Stage::Clone.errno())?;
+        page.host_pid.store(0, Ordering::Relaxed);
+        side = passage.clone(page, Some(Birthplace::Ours(directory)), exit)?;
+    }
     match side {
         Side::Child => child::run(&plan, page, childs, &devnull),
         Side::Parent { pid, pidfd } => {
@@ -159,6 +170,22 @@ pub fn start(
             })
         }
     }
+}
+
+/// Whether a child that was cloned into its cgroup was killed before its first message.
+///
+/// A cgroup that was killed (`cgroup.kill`) counts how often, and a clone compares the count of the parent's cgroup with
+/// that of the child's (kernel/cgroup/cgroup.c, `kill_seq`): kernels since 6.16 at least kill each child that is cloned
+/// into one which was killed before. A child whose parent moved there first is not.
+fn is_stillborn(pid: i32, pidfd: &OwnedFd, socket: &OwnedFd) -> bool {
+    let mut fds = [
+        PollFd::new(pidfd, PollFlags::IN),
+        PollFd::new(socket, PollFlags::IN),
+    ];
+    // One that says nothing and does not end is the session's to watch.
+    let limit = timespec(Duration::from_secs(1));
+    let answered = poll(&mut fds, Some(&limit)).is_ok_and(|count| count > 0);
+    answered && fds[1].revents().is_empty() && wait::is_killed_child(pid)
 }
 
 /// `cgroup.events`, which cgroups have a line `frozen` in since Linux 5.2.

@@ -101,6 +101,15 @@ pub fn has_child_executed(pid: i32) -> Option<bool> {
     }
 }
 
+/// Whether `pid`, a child of ours, was killed by SIGKILL; it is left in place.
+pub fn is_killed_child(pid: i32) -> bool {
+    let flags = libc::WNOHANG | libc::WNOWAIT;
+    matches!(
+        waitid(libc::P_PID, pid as u32, flags),
+        Ok(Some(ended)) if ended.outcome == Outcome::Signaled(libc::SIGKILL)
+    )
+}
+
 /// Reaps a child of ours by number: until that its number is its own.
 pub fn reap_pid(pid: i32) -> Result<(), Errno> {
     match waitid(libc::P_PID, pid as u32, libc::WNOHANG) {

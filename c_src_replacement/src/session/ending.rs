@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
-use super::{Phase, Session, drain_signals, timespec};
+use super::{Phase, Session, drain_signals};
 use crate::kill::{self, Left};
-use crate::poll::{pause, poll};
+use crate::poll::{pause, poll, timespec};
 use crate::report;
 use crate::serve::linger;
 use crate::stage::{Fault, Stage};

@@ -5,7 +5,7 @@ defmodule Linx.Process.OptionsIntegrationTest do
   import Linx.Test.Session
 
   alias Linx.Process, as: P
-  alias Linx.Test.Inheritance
+  alias Linx.Test.{Inheritance, Vm}
 
   setup_all {Inheritance, :prepare}
 
@@ -365,6 +365,61 @@ defmodule Linx.Process.OptionsIntegrationTest do
       assert {:ok, {:exited, 0}} = P.wait(session, 60_000)
       assert output(:stdout) == "0\n0\n"
     end
+  end
+
+  # Kernels that compare how often two cgroups were killed end every child that is cloned into such a one.
+  @tag :cgroup2
+  test "a cgroup that was killed takes the next session, of every kind" do
+    script = "mount -t cgroup2 none /mnt && exec \"$@\""
+    wrapper = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+
+    code =
+      quote do
+        cgroup = "/mnt/linx-again-#{System.unique_integer([:positive])}-#{:os.getpid()}"
+        {:ok, _} = Linx.Cgroup.create(cgroup)
+        common = [stdio: [stdout: :pipe], cgroup: cgroup, auto_proceed: true]
+        look = ["/bin/sh", "-c", "cat /proc/self/cgroup; sleep 300 & exit 0"]
+
+        kinds = [
+          [],
+          [init: true],
+          [namespaces: [:cgroup]],
+          [namespaces: [:user, :pid, :mount, :cgroup], init: true],
+          [namespaces: [:time], time_offsets: [boottime: 100]]
+        ]
+
+        {:ok, pod} = Linx.Process.spawn(argv: ["/bin/sleep", "300"], namespaces: [:mount, :uts])
+        receive do: ({:linx_process, :ready, _} -> :ok)
+        :ok = Linx.Process.proceed(pod)
+
+        verbs =
+          for(kind <- kinds, do: &Linx.Process.spawn([argv: &1] ++ common ++ kind)) ++
+            [&Linx.Process.enter(pod, [argv: &1] ++ common)]
+
+        answers =
+          for verb <- verbs do
+            File.write!(cgroup <> "/cgroup.kill", "1")
+            {:ok, session} = verb.(look)
+            outcome = Linx.Process.wait(session, 60_000)
+
+            said =
+              receive do: ({:linx_process, :stdout, text} ->
+                             text |> String.trim() |> String.split("\n") |> List.last()),
+                      after: (0 -> nil)
+
+            File.write!(cgroup <> "/cgroup.kill", "1")
+            {outcome, said}
+          end
+
+        Linx.Process.stop(pod, 0)
+        Linx.Test.Poll.until(fn -> Linx.Cgroup.destroy(cgroup) == :ok end)
+        {Path.basename(cgroup), answers}
+      end
+
+    {name, answers} = Vm.eval(wrapper, code)
+    named = {{:ok, {:exited, 0}}, "0::/" <> name}
+    root = {{:ok, {:exited, 0}}, "0::/"}
+    assert answers == [named, named, root, root, named, named]
   end
 
   @tag :cgroup2
