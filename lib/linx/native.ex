@@ -270,6 +270,12 @@ defmodule Linx.Native do
           {:ok, {descriptor :: non_neg_integer(), inode :: pos_integer()}} | fault()
   def netns_number(_held), do: not_loaded()
 
+  @spec netns_inode(target()) :: late({:ok, pos_integer()} | fault())
+  def netns_inode(_target), do: not_loaded()
+
+  @spec netns_processes(target()) :: late({:ok, [pos_integer()]} | fault())
+  def netns_processes(_target), do: not_loaded()
+
   @spec netns_create(binary(), binary(), target() | :new) :: late(:ok | fault())
   def netns_create(_directory, _name, _source), do: not_loaded()
 

@@ -241,7 +241,7 @@ defmodule Linx.Netns do
   """
   @spec pids(ref(), keyword()) :: {:ok, [pos_integer()]} | {:error, Error.t() | term()}
   def pids(ref, opts \\ []) do
-    with {:ok, identity} <- identity(:pids, ref, opts), do: processes(identity)
+    ask(:pids, ref, opts, &Native.processes/1)
   end
 
   @doc """
@@ -252,23 +252,6 @@ defmodule Linx.Netns do
     with {:ok, pids} <- pids(ref, opts), do: {:ok, List.first(pids)}
   end
 
-  defp processes(identity) do
-    case File.ls("/proc") do
-      {:ok, names} ->
-        {:ok,
-         for name <- names,
-             {pid, ""} <- [Integer.parse(name)],
-             # One that has ended meanwhile, or that the VM may not look at, has none.
-             stat("/proc/#{pid}/ns/net") == {:ok, identity} do
-           pid
-         end
-         |> Enum.sort()}
-
-      {:error, errno} ->
-        {:error, Error.new(:pids, {:list, errno}, "/proc")}
-    end
-  end
-
   @doc """
   The namespace's inode number, by which lsns(8) and `/proc/<pid>/ns/net` know it. Two references with the same one mean
   the same namespace, as long as one of them is held. Option: `:dir` for a name.
@@ -277,24 +260,14 @@ defmodule Linx.Netns do
   """
   @spec inode(ref(), keyword()) :: {:ok, pos_integer()} | {:error, Error.t() | term()}
   def inode(ref, opts \\ []) do
-    with {:ok, {_device, inode}} <- identity(:inode, ref, opts), do: {:ok, inode}
+    ask(:inode, ref, opts, &Native.inode/1)
   end
 
-  defp identity(operation, ref, opts) do
+  defp ask(operation, ref, opts, fun) do
     with {:ok, opts} <- options(opts, [:dir]),
          {:ok, target} <- target(ref, opts) do
-      case Target.with_netns(target, &stat("/proc/self/fd/#{&1}")) do
-        {:error, errno} when is_atom(errno) ->
-          {:error, Error.new(operation, {:read, errno}, "/proc/self/fd")}
-
-        other ->
-          other |> ended(target) |> answer(operation, place(target))
-      end
+      target |> fun.() |> ended(target) |> answer(operation, place(target))
     end
-  end
-
-  defp stat(path) do
-    with {:ok, stat} <- File.stat(path, time: :posix), do: {:ok, {stat.major_device, stat.inode}}
   end
 
   # -- ids -------------------------------------------------------------------------------------------------------------

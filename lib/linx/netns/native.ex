@@ -23,6 +23,14 @@ defmodule Linx.Netns.Native do
           {:ok, {descriptor :: non_neg_integer(), inode :: pos_integer()}} | Native.fault()
   def number(handle), do: Native.netns_number(handle)
 
+  @doc "The inode number of the target's network namespace."
+  @spec inode(Native.target()) :: {:ok, pos_integer()} | Native.fault()
+  def inode(target), do: target |> Native.netns_inode() |> Pool.Native.await()
+
+  @doc "The processes in the target's network namespace, in ascending order."
+  @spec processes(Native.target()) :: {:ok, [pos_integer()]} | Native.fault()
+  def processes(target), do: target |> Native.netns_processes() |> Pool.Native.await()
+
   @doc "Gives the namespace of `source`, or with `:new` one that is made, a name."
   @spec create(binary(), binary(), Native.target() | :new) :: :ok | Native.fault()
   def create(directory, name, source),

@@ -145,6 +145,22 @@ fn netns_number(held: ResourceArc<HeldNetns>) -> NifResult<Reply<Value<(i32, u64
     Ok(Reply(held.number().map(Value)))
 }
 
+/// The inode number of the target's network namespace.
+#[rustler::nif(schedule = "DirtyIo")]
+fn netns_inode(env: Env<'_>, target: Target) -> Term<'_> {
+    work(env, target.place(), move || {
+        open(&target)?.inode().map(Value)
+    })
+}
+
+/// The processes in the target's network namespace that the VM's /proc shows.
+#[rustler::nif(schedule = "DirtyIo")]
+fn netns_processes(env: Env<'_>, target: Target) -> Term<'_> {
+    work(env, target.place(), move || {
+        netns::processes(&open(&target)?).map(Value)
+    })
+}
+
 /// Names the target's network namespace, or with `:new` one that is made for it.
 #[rustler::nif(schedule = "DirtyIo")]
 fn netns_create<'a>(

@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, mkdir, open, unlink,
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, mkdir, open,
+    openat, statat, unlink,
 };
 use rustix::io::{Errno, retry_on_intr};
 use rustix::mount::{
@@ -19,6 +20,7 @@ use rustix::thread::UnshareFlags;
 
 use crate::fault::{Fault, Stage};
 use crate::ns::{Kind, Namespace};
+use crate::pidfd::proc_root;
 use crate::pin::check_filesystem;
 
 /// `NSFS_MAGIC`, linux/magic.h.
@@ -38,6 +40,34 @@ pub fn make() -> Result<Namespace, Fault> {
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
         .map_err(Stage::Unshare.errno())?;
     Namespace::own(Kind::Net, Stage::Open)
+}
+
+/// The processes that `/proc` shows in `namespace`, in ascending order: those whose namespace the caller may look at.
+pub fn processes(namespace: &Namespace) -> Result<Vec<u32>, Fault> {
+    let stage = Stage::Read;
+    let wanted = namespace.inode()?;
+    let root = proc_root(stage)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = openat(&root, c".", flags, Mode::empty()).map_err(stage.errno())?;
+    let mut found = Vec::new();
+    for entry in Dir::new(directory).map_err(stage.errno())? {
+        let entry = entry.map_err(stage.errno())?;
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .ok()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        // A process that has ended meanwhile, or that the caller may not look at, is in none.
+        let path = format!("{pid}/ns/net");
+        if statat(&root, path.as_str(), AtFlags::empty()).is_ok_and(|it| it.st_ino == wanted) {
+            found.push(pid);
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 /// Gives `source`, or a network namespace that is made for it, the name `name` in `directory`. For a thread that ends.

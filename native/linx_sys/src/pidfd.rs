@@ -173,7 +173,7 @@ pub(crate) fn absent(stage: Stage) -> Fault {
 }
 
 /// `/proc`, which has to be a procfs.
-fn proc_root(stage: Stage) -> Result<OwnedFd, Fault> {
+pub(crate) fn proc_root(stage: Stage) -> Result<OwnedFd, Fault> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = retry_on_intr(|| open(c"/proc", flags, Mode::empty())).map_err(stage.errno())?;
     check_procfs(root.as_fd(), stage)?;
