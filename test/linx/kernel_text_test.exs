@@ -70,7 +70,15 @@ defmodule Linx.KernelTextTest do
   test "nf_tables notices" do
     :rand.seed(:exsss, {1, 2, 3})
     # Noise is of generation 0.
-    state = %{owner: self(), held: [], lost?: false, min_gen: -1, holds: [], kept: []}
+    state = %{
+      owner: self(),
+      held: [],
+      held_cost: 0,
+      lost?: false,
+      min_gen: -1,
+      holds: [],
+      kept: []
+    }
 
     # NFNL_SUBSYS_NFTABLES, its messages in any order, their closing one among them.
     Enum.reduce(1..@rounds, state, fn _, state ->
