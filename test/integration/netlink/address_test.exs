@@ -200,7 +200,7 @@ defmodule Linx.Netlink.AddressTest do
     test "is an error that names the field in which it is something else", %{ns: ns, socket: s} do
       :ok = Address.add(s, "a0", "192.0.2.1", 24, label: "a0:x", proto: 7)
       :ok = Address.add(s, "a0", "192.0.2.2", 24, valid: 500)
-      :ok = Address.add(s, "a0", "2001:db8::1", 64)
+      :ok = Address.add(s, "a0", "2001:db8::1", 64, flags: [:nodad])
       before = Netns.ip!(ns, "addr show dev a0")
 
       for {ip, length, opts, fields} <- [

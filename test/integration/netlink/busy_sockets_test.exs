@@ -43,44 +43,9 @@ defmodule Linx.Netlink.BusySocketsTest do
     :ok = Netfilter.push(sock, rs)
   end
 
-  # The longest time in milliseconds that a process which is due each millisecond had to wait while `fun` ran, with one
-  # scheduler for all.
-  defp longest_wait(fun) do
-    online = :erlang.system_flag(:schedulers_online, 1)
-    test = self()
-    ticker = spawn_link(fn -> tick(System.monotonic_time(:microsecond), 0) end)
-
-    try do
-      fun.()
-      send(ticker, {:stop, test})
-      assert_receive {:longest, longest}
-      longest / 1000
-    after
-      :erlang.system_flag(:schedulers_online, online)
-    end
-  end
-
-  defp tick(last, longest) do
-    receive do
-      {:stop, test} -> send(test, {:longest, longest})
-    after
-      1 ->
-        now = System.monotonic_time(:microsecond)
-        tick(now, max(longest, now - last))
-    end
-  end
-
   defp tables(pid), do: Firewall.run!(pid, ["nft", "list", "tables"])
 
-  # The least of the waits of some rounds: on a busy machine any process waits.
-  defp least_wait(enough, round) do
-    Enum.reduce_while(1..8, [], fn _, waits ->
-      wait = longest_wait(round.())
-      if wait <= enough, do: {:halt, wait}, else: {:cont, [wait | waits]}
-    end)
-  end
-
-  # The scheduler that closed the socket was gone for 30 ms and more.
+  # A scheduler that closes the socket is gone for 30 ms and more.
   test "a table that goes with its process is freed on no scheduler", %{pid: pid} do
     round = fn ->
       test = self()
@@ -98,15 +63,15 @@ defmodule Linx.Netlink.BusySocketsTest do
       assert_receive :made, 60_000
       assert tables(pid) =~ "owned"
 
-      fn ->
-        send(owner, :end)
-        assert_receive {:DOWN, ^ref, :process, _, :normal}, 60_000
-        Poll.until(fn -> not (tables(pid) =~ "owned") end)
-      end
+      send(owner, :end)
+      apart? = Poll.holds?(fn -> "linx-release" in threads() end, 500)
+      assert_receive {:DOWN, ^ref, :process, _, :normal}, 60_000
+      Poll.until(fn -> not (tables(pid) =~ "owned") end)
+      apart?
     end
 
-    wait = least_wait(15, round)
-    assert is_float(wait), "milliseconds without a scheduler: #{inspect(wait)}"
+    # The thread is there for tens of milliseconds, and a look at all threads may miss it.
+    assert Enum.any?(1..8, fn _ -> round.() end)
   end
 
   # The close of any netfilter socket waits for the transaction that holds the namespace's mutex, and the machine has no

@@ -57,10 +57,11 @@ defmodule Linx.Process.StdioTest do
     assert_receive {:counted, ^written, _hash, {:signaled, 9}, _longest}
   end
 
-  # A writer that gets no further between two looks.
+  # A writer that sleeps, and got no further between two looks: one that only waits for a processor is no sleeper.
   defp blocked(pid, seen) do
     Process.sleep(300)
-    if written(pid) == seen, do: seen, else: blocked(pid, written(pid))
+    asleep? = File.read!("/proc/#{pid}/stat") =~ ~r/\) S /
+    if asleep? and written(pid) == seen, do: seen, else: blocked(pid, written(pid))
   end
 
   defp written(pid) do
