@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use linx_sys::netlink::{self, Socket, numbered};
 use linx_sys::ns::{Kind, Namespace};
-use linx_sys::release::release;
+use linx_sys::release::{release, release_quick};
 use linx_sys::watch::{Watch, Watcher};
 use linx_sys::work::Room;
 use linx_sys::{Fault, Stage};
@@ -257,8 +257,9 @@ impl Drop for Turn {
             return;
         };
         if is_scheduler_thread() {
-            // The VM's own threads may send to a process only for another.
-            release(Turn(Some((resource, ticket))));
+            // The VM's own threads may send to a process only for another. Processes wait for the turn, so it does not
+            // stand behind sockets that are slow to close.
+            release_quick(Turn(Some((resource, ticket))));
         } else {
             OwnedEnv::new().run(|env| lock(&resource.gate).leave(env, false, &resource, ticket));
         }

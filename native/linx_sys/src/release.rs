@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -17,9 +18,20 @@ const STACK: usize = 256 * 1024;
 
 static RELEASER: Releaser = Releaser::new();
 
+/// For what does not wait, so that it never stands behind what does.
+static QUICK: Releaser = Releaser::new();
+
 /// Drops `value` on a thread of our own, and in the caller's where the kernel refuses the thread.
 pub fn release<T: Send + 'static>(value: T) {
     RELEASER.release(Box::new(value));
+}
+
+/// As [`release`], for a value whose drop is quick, but not allowed on this thread: somebody may wait for it. Where the
+/// kernel refuses the thread the value is dropped with the next one.
+pub fn release_quick<T: Send + 'static>(value: T) {
+    if QUICK.push(Box::new(value)) {
+        let _refused = QUICK.start();
+    }
 }
 
 /// Threads that drop what is queued, and end with the queue.
@@ -53,20 +65,26 @@ impl Releaser {
     }
 
     fn release(&'static self, value: Box<dyn Any + Send>) {
+        if self.push(value) && self.start().is_err() {
+            self.lock().threads += 1;
+            self.work();
+        }
+    }
+
+    /// Whether one more thread is to be started.
+    fn push(&self, value: Box<dyn Any + Send>) -> bool {
         let mut state = self.lock();
         state.queue.push_back(value);
-        if state.threads >= MOST_THREADS {
-            return;
-        }
-        state.threads += 1;
-        drop(state);
+        state.threads < MOST_THREADS
+    }
+
+    fn start(&'static self) -> std::io::Result<()> {
+        self.lock().threads += 1;
         let started = thread::Builder::new()
             .name("linx-release".into())
             .stack_size(STACK)
             .spawn(|| self.work());
-        if started.is_err() {
-            self.work();
-        }
+        started.map(drop).inspect_err(|_| self.lock().threads -= 1)
     }
 
     fn work(&self) {
@@ -77,7 +95,8 @@ impl Releaser {
                 return;
             };
             drop(state);
-            drop(value);
+            // A panic would take the thread out of the count for good.
+            let _panicked = catch_unwind(AssertUnwindSafe(move || drop(value)));
         }
     }
 }
@@ -115,6 +134,44 @@ mod tests {
         assert_eq!(said.recv_timeout(LONG), name);
         drop(go);
         assert_eq!(said.recv_timeout(LONG), name);
+    }
+
+    #[test]
+    fn a_quick_one_does_not_stand_behind_slow_ones() {
+        let (go, gone) = channel::<()>();
+        drop(gone);
+        let mut waiting = vec![go];
+        let (say, _said) = channel();
+        for _ in 0..10 * MOST_THREADS {
+            let (go, gone) = channel::<()>();
+            waiting.push(go);
+            release(Slow(gone, say.clone()));
+        }
+        let (none, quick) = channel();
+        drop(none);
+        let (say, said) = channel();
+        release_quick(Slow(quick, say));
+        assert_eq!(said.recv_timeout(LONG), Ok(Some("linx-release".into())));
+        drop(waiting);
+    }
+
+    #[test]
+    fn a_panic_takes_no_thread_away() {
+        struct Panics;
+        impl Drop for Panics {
+            fn drop(&mut self) {
+                std::panic::resume_unwind(Box::new("as meant"));
+            }
+        }
+        let releaser: &'static Releaser = Box::leak(Box::new(Releaser::new()));
+        for _ in 0..10 * MOST_THREADS {
+            releaser.release(Box::new(Panics));
+        }
+        let (none, quick) = channel();
+        drop(none);
+        let (say, said) = channel();
+        releaser.release(Box::new(Slow(quick, say)));
+        assert_eq!(said.recv_timeout(LONG), Ok(Some("linx-release".into())));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::fault::{Fault, Stage};
-use crate::release::release;
+use crate::release::release_quick;
 
 /// The VM has ten dirty I/O threads by default, and all file operations of the VM need them.
 pub const MOST_WAITING: usize = 4;
@@ -292,8 +292,8 @@ impl Pool {
             job.abandoned = true;
         }
         drop(state);
-        // What the job holds may be released by calls that wait, and this is a scheduler's thread.
-        release(dropped);
+        // This is a scheduler's thread, and others may wait for what the job holds.
+        release_quick(dropped);
         self.changed.notify_all();
     }
 
