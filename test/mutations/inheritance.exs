@@ -41,11 +41,11 @@
   },
   %{
     name: "descriptors-kept",
-    promise: "The workload has the descriptors 0 to 2 and no other.",
+    promise: "A parked process holds no descriptor of the VM's.",
     file: "c_src_replacement/src/child.rs",
-    replace: "        signals::close_on_exec_above(3).map_err(Stage::Descriptors.errno())?;\n",
-    with: "",
-    run: ["mix", "test", "test/integration/process/inherit_test.exs"]
+    replace: "    signals::close_above(3, Some(socket.as_fd()))\n",
+    with: "    let _ = socket;\n    Ok(())\n",
+    run: ["mix", "test", "test/integration/process/session_test.exs"]
   },
   %{
     name: "death-signal-unset",
