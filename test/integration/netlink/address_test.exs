@@ -188,7 +188,7 @@ defmodule Linx.Netlink.AddressTest do
             {"2001:db8::1", 64, [flags: [:nodad]]},
             {"2001:db8::2", 64, [flags: [:nodad, :noprefixroute], valid: 500]},
             {"2001:db8::3", 128, [peer: "2001:db8::4"]},
-            {"fe80::5", 64, []}
+            {"fe80::5", 64, [flags: [:nodad]]}
           ] do
         assert :ok = Address.ensure(s, "a0", ip, length, opts)
         before = Netns.ip!(ns, "addr show dev a0")
