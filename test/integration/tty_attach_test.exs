@@ -355,6 +355,7 @@ defmodule Linx.Integration.TtyAttachTest do
         expect("{:ok, {:exited, 0}}")
         type(t, "\r")
         expect(~r/:ok\r\n|nil\r\n/)
+
         # The command that the terminal answers with is typed by nobody, and iex reads it when it comes to it.
         poll(fn -> run(t, "Process.get(:obeyed)") == "1" end)
       end
