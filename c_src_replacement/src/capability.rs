@@ -19,7 +19,7 @@ type Sets = [u64; 3];
 pub struct Orders {
     sets: Option<Sets>,
     ambient: Option<u64>,
-    /// What was removed from the bounding set.
+    /// The capabilities that were removed from the bounding set.
     dropped: u64,
 }
 
@@ -136,7 +136,8 @@ fn bounding() -> Result<u64, Errno> {
     Ok(set)
 }
 
-/// Removes the capabilities of `mask` from the bounding set, at once: the capability this needs may be given up by an order that came earlier but is carried out later.
+/// Removes the capabilities of `mask` from the bounding set, at once: the capability this needs may be given up by an order
+/// that came earlier but is carried out later.
 pub fn drop_bounding(mask: u64) -> Result<(), Fault> {
     for bit in bits(mask) {
         remove_capability_from_bounding_set(bit).map_err(Stage::CapDropBounding.errno())?;

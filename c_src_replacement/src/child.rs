@@ -363,7 +363,7 @@ fn own_id(id: u32) -> Result<u32, Errno> {
     }
 }
 
-/// What a change to root of the user namespace may answer that nobody asked for: that it has no root.
+/// A change to root of the user namespace that was not asked for may fail because the namespace maps no root.
 fn unless_asked(answer: Result<(), Errno>, asked: bool) -> Result<(), Errno> {
     match answer {
         Err(Errno::INVAL) if !asked => Ok(()),

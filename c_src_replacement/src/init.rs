@@ -168,8 +168,8 @@ impl Reaper<'_> {
         checkpoint::send_workload(self.socket.as_fd(), pidfd.as_fd()).map_err(&init)
     }
 
-    /// What the workload's bounding set has lost, once ids and root are what they will be; None when the workload ended at
-    /// its checkpoint. Without a stop there nobody changes anything, so there is nothing to wait for.
+    /// The capabilities that the workload's bounding set has lost, received once its ids and root are final; None when the
+    /// workload ended at its checkpoint. Without a stop there nothing changes them, so there is nothing to wait for.
     fn dropped(&self) -> Option<u64> {
         if self.plan.options.auto_proceed {
             Some(0)

@@ -5,7 +5,8 @@ use crate::frame::FrameWriter;
 use crate::stage::Fault;
 use crate::wait::{Outcome, Usage};
 
-/// The child exists, and where it has one its reaper, with the identity that a pidfd of the child shows. Goes with the next frame: the checkpoint is microseconds away.
+/// The child exists, and where it has one its reaper, with the identity that a pidfd of the child shows. Goes with the next
+/// frame: the checkpoint is microseconds away.
 pub fn spawned(writer: &mut FrameWriter, pid: i32, reaper: Option<(i32, Option<u64>)>) {
     writer.hold(|frame| {
         let mut out = Writer::new(frame);

@@ -76,8 +76,9 @@ defmodule Linx.Process do
 
   ## What a workload inherits
 
-  Descriptors 0 to 2 and those of `:fds` and `:listen_fds`; every signal at its default and none blocked; umask 0022; the VM's environment
-  without `RELEASE_COOKIE`; the VM's limits, ids, priorities and CPUs; a session of its own without a terminal. Each has an option.
+  Descriptors 0 to 2 and those of `:fds` and `:listen_fds`; every signal at its default and none blocked; umask 0022; the
+  VM's environment without `RELEASE_COOKIE`; the VM's limits, ids, priorities and CPUs; a session of its own without a
+  terminal. Each has an option.
   A workload with namespaces or ids of its own gets an empty session keyring (session-keyring(7)).
 
   ## How it ends
@@ -202,13 +203,16 @@ defmodule Linx.Process do
       `pty: [rows: 24, cols: 80, xpixel: 0, ypixel: 0, echo: true, onlcr: true]`.
 
   Paths are the VM's, also when the workload's root is another one. A fifo whose other end is not open, or a socket whose
-  listener is behind, keeps the workload waiting for it, before its exec, and the session's verbs not. Output is read only as fast as the owner takes it:
-  an owner that stops reading stops the workload, not the VM, and `wait/1` then waits for ever. How long the owner's mailbox
-  is for other reasons costs the session nothing; while it holds more than 16 messages, output comes in small steps until the session
-  has seen that it is read. With `enter/2` into, or a `:join` of, a
-  mount namespace that has a devpts of its own at `/dev/pts`, the terminal is one of that devpts and has a name there; one that
-  cannot be opened is an error of the stage `:posix_openpt` (ENOSPC: its `max=` is reached). Everywhere else it is one of the
-  VM's devpts, which a container with another one has no name for. A devpts that is mounted at the checkpoint comes too late.
+  listener is behind, keeps the workload waiting for it, before its exec, and the session's verbs not.
+
+  Output is read only as fast as the owner takes it: an owner that stops reading stops the workload, not the VM, and
+  `wait/1` then waits for ever. How long the owner's mailbox is for other reasons costs the session nothing; while it holds
+  more than 16 messages, output comes in small steps until the session has seen that it is read.
+
+  With `enter/2` into, or a `:join` of, a mount namespace that has a devpts of its own at `/dev/pts`, the terminal is one of
+  that devpts and has a name there; one that cannot be opened is an error of the stage `:posix_openpt` (ENOSPC: its `max=`
+  is reached). Everywhere else it is one of the VM's devpts, which a container with another one has no name for. A devpts
+  that is mounted at the checkpoint comes too late.
 
       iex> {:ok, session} = Linx.Process.spawn(argv: ["/bin/true"], auto_proceed: true)
       iex> Linx.Process.wait(session)
@@ -258,8 +262,9 @@ defmodule Linx.Process do
 
   `target` is a host pid, or a session, which cannot be mistaken for another process that got its number.
 
-  Takes the options of `spawn/1` but `:join`, `:hostname`, `:time_offsets` and `:propagation`, where `:namespaces` lists the kinds to join and defaults to all. Kinds that target and
-  VM share are skipped. Without `:uid` the process becomes root of a user namespace that it joins, if that has one.
+  Takes the options of `spawn/1` but `:join`, `:hostname`, `:time_offsets` and `:propagation`, where `:namespaces` lists the
+  kinds to join and defaults to all. Kinds that target and VM share are skipped. Without `:uid` the process becomes root of
+  a user namespace that it joins, if that has one.
 
   `like: :target` gives the process what the target has, as `docker exec` does, each overridden by the option of its own:
   its cgroup (`:cgroup`), effective uid and gid (`:uid`, `:gid`) and groups (`:groups`) as its user namespace has them,
@@ -361,8 +366,9 @@ defmodule Linx.Process do
   @doc """
   Runs a workload to its end and collects its output.
 
-  Takes the options of `spawn/1`, but `:owner`, `:linger`, `:fds` and `:listen_fds`; the workload runs at once, without a checkpoint. What
-  `:stdio` does not name is a pipe, and standard input is `/dev/null` unless there is `:input`. And:
+  Takes the options of `spawn/1`, but `:owner`, `:linger`, `:fds` and `:listen_fds`; the workload runs at once, without a
+  checkpoint. A stream that `:stdio` does not name is a pipe, and standard input is `/dev/null` unless there is `:input`.
+  And:
 
     * `:input`: iodata for the standard input, which is closed after it. With `stdio: :pty` it is typed, and nothing is
       closed. Any size: it is written while the output is read.
@@ -514,8 +520,9 @@ defmodule Linx.Process do
 
   Signals before `:running` are kept and sent then, in order. After the end `{:error, :no_process}`. A refusal is an
   error of the stage `:signal`: `:eperm` for a workload that became another user, and `:etimedout` after 5 seconds for an
-  agent that somebody stopped. `{:bad_signal, signal}` and `{:bad_option, {key, value}}` name a wrong argument. `:ok` does not say that the signal did anything: pid 1 of a pid namespace ignores those
-  that it has no handler for (see `:init` of `spawn/1`), SIGKILL and SIGSTOP excepted.
+  agent that somebody stopped. `{:bad_signal, signal}` and `{:bad_option, {key, value}}` name a wrong argument. `:ok` does
+  not say that the signal did anything: pid 1 of a pid namespace ignores those that it has no handler for (see `:init` of
+  `spawn/1`), SIGKILL and SIGSTOP excepted.
 
   Sources: pidfd_send_signal(2), kill(2), signal(7).
   """
@@ -567,7 +574,7 @@ defmodule Linx.Process do
          do: call(session, {:stop, grace, number})
   end
 
-  # What a timer takes.
+  # The range of erlang:send_after/3.
   defp check_timeout!(_name, :infinity), do: :ok
   defp check_timeout!(_name, time) when is_integer(time) and time in 0..0xFFFFFFFF, do: :ok
 

@@ -109,8 +109,8 @@ defmodule Linx.User do
   Options: `:uid` and `:gid`, mappings as `set_uid_map/2` takes them, both required; `:setgroups`, `:deny` (the default)
   or `:skip` for a caller who may write a gid map without it.
 
-  `uid: :subuid` and `gid: :subgid` mean the ranges that `/etc/subuid` and `/etc/subgid` give the VM's user, by name or number,
-  one after the other. For a user who is not root the own id comes first, as 0, and newuidmap(1) and newgidmap(1) write
+  `uid: :subuid` and `gid: :subgid` mean the ranges that `/etc/subuid` and `/etc/subgid` give the VM's user, by name or
+  number, one after the other. For a user who is not root the own id comes first, as 0, and newuidmap(1) and newgidmap(1) write
   the maps; root writes them itself, and then 0 is the first subordinate id. The programs take a number: a pid that is not
   a session's has to stay alive meanwhile.
 

@@ -38,7 +38,7 @@ defmodule Linx.Integration.NetnsNamesTest do
                    String.replace(propagation, ~r/\d+/, "n")}
           end
 
-          # What Linx makes in an empty directory, and then what ip does.
+          # A name that Linx makes in an empty directory, and then one that ip makes.
           none = Netns.list()
           :ok = Netns.create("blue")
           ours = mounts.()

@@ -294,7 +294,7 @@ defmodule Linx.TtyTest do
         Tty.attach(:group_leader, session)
       end)
 
-    # The group leader is asked for more until what is kept is full, then not at all. Seen failing with a pump that asks on: it is never silent.
+    # The group leader is asked for more until the store is full, then not at all: a pump that asks on is never silent.
     assert_receive {:given, count}, 60_000
     assert count in 1..100_000
     Process.unlink(attacher)

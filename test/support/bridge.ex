@@ -1,7 +1,7 @@
 defmodule Linx.Test.Bridge do
   @moduledoc false
-  # What bridge(8) shows of a network namespace. The newest that the host has: an older one leaves
-  # out fields.
+  # The output of bridge(8) in a network namespace. The newest that the host has: an older one
+  # leaves out fields.
 
   alias Linx.Test.{Netns, NewerIproute2}
 

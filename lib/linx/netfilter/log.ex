@@ -9,9 +9,10 @@ defmodule Linx.Netfilter.Log do
 
   `Linx.Netfilter.Expr.log/1` makes the rules' side. A group has one listener in a namespace, a second is refused with `:eperm`.
 
-  Packets that come faster than they are read are dropped by the kernel; the owner is then told. The listener reads no faster than its owner:
-  beyond about 8 MiB of packets that the owner has not read it leaves the others to the kernel. With `flags: [:seq]` the gap in `:seq` says how many
-  were lost; the listener watches it too and tells the owner of gaps that the socket did not report.
+  Packets that come faster than they are read are dropped by the kernel; the owner is then told. The listener reads no
+  faster than its owner: beyond about 8 MiB of packets that the owner has not read it leaves the others to the kernel. With
+  `flags: [:seq]` the gap in `:seq` says how many were lost; the listener watches it too and tells the owner of gaps that
+  the socket did not report.
 
   The listener ends when its owner does. It decides nothing about packets: for that there is NFQUEUE.
 

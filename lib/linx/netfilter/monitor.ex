@@ -16,8 +16,9 @@ defmodule Linx.Netfilter.Monitor do
   To have a snapshot and every change after it without a gap, subscribe first and pull with
   `subscribe_first: monitor`.
 
-  The monitor reads no faster than its owner: beyond about 8 MiB of events that the owner has not read, the kernel drops what its buffer does
-  not hold. A commit of more than about 16 MiB of events (20 000 elements of a set) is not delivered either, but told as a loss.
+  The monitor reads no faster than its owner: beyond about 8 MiB of events that the owner has not read, the kernel drops
+  those that its buffer does not hold. A commit of more than about 16 MiB of events (20 000 elements of a set) is not
+  delivered either, but told as a loss.
 
   The monitor ends when its owner does. It never changes a ruleset.
 
@@ -34,7 +35,7 @@ defmodule Linx.Netfilter.Monitor do
   @newgen 0x0A0F
   @rcvbuf 4 * 1024 * 1024
 
-  # Of an open commit, and of commits that a pull holds back; estimated as the inbox does.
+  # Bytes of an open commit, and of the commits that a pull holds back; estimated as the inbox does.
   @most_held 16 * 1024 * 1024
 
   @type opt ::

@@ -79,7 +79,8 @@ defmodule Linx.Netlink.Codec do
 
   `codec native: 7 do` says that the library's native walk gives the first seven attributes of the
   declaration as a tuple, `{type, header, attribute, ..., rest}`, in this order. `__native__/1` makes a
-  struct of it, and attributes of `rest` are read as ever. The native table has to say the same (native/linx_wire/src/netlink/rtnl.rs).
+  struct of it, and attributes of `rest` are read as ever. The native table has to say the same
+  (native/linx_wire/src/netlink/rtnl.rs).
 
   ## The schema as data
 
@@ -104,7 +105,8 @@ defmodule Linx.Netlink.Codec do
 
   @doc """
   Declares the format: a `header` block of `field name, type` and `pad bytes`, then `attr number, name, type`, and
-  `also number, name, module` for one that is only read, and `rest name` at most once; `enum name, type, names` and `flags name, type, names` anywhere.
+  `also number, name, module` for one that is only read, and `rest name` at most once; `enum name, type, names` and
+  `flags name, type, names` anywhere.
   Generates the struct, `t:t/0`, `encode/1`, `decode/1` and `__codec__/0`.
 
   `native: count` says how many attributes the native walk gives; see above.

@@ -9,8 +9,8 @@ defmodule Linx.Netlink.Inbox do
   # that a flood keeps nobody waiting who asks for something else. A read takes at most 64 datagrams, so a burst is one
   # wake-up. `lost?`: after `messages` the kernel dropped some (ENOBUFS), and the owner has to look for itself.
   #
-  # What was read is taken to be sent to the owner, and while much of it is unread nothing is read (Linx.Netlink.Inbox.Flow):
-  # the kernel drops what its buffer does not hold, and says so.
+  # Messages that were read count as sent to the owner; while many of them are unread no more are read
+  # (Linx.Netlink.Inbox.Flow). The kernel drops those that its buffer does not hold, and reports the loss.
   #
   # A thread of the native library waits for all such sockets. No descriptor leaves the library: a duplicate of it, which
   # OTP's :socket needs to wait, would be closed by a scheduler when the process is killed.

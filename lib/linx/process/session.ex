@@ -36,7 +36,7 @@ defmodule Linx.Process.Session do
     :stdin?,
     :cgroup,
     :pin,
-    # Of a workload behind a reaper: what has its number, until the agent says that the workload has it still.
+    # The process that has the number of a workload behind a reaper, until the agent confirms that it is the workload.
     :proof,
     # enter/2 of a session: its workload's pin, until it is known to have been the process that was entered.
     :target,
@@ -401,7 +401,7 @@ defmodule Linx.Process.Session do
     |> Linx.Pool.Native.await()
   end
 
-  # What comes before the answer waits for it; after the end there is none, and no pin either.
+  # Events that arrive before the agent's answer wait for it; after the end there is no answer, and no pin.
   defp happened(%{proof: {_id, _pin, late}} = state, {:ended, _outcome, _usage} = event),
     do: replay(%{state | proof: nil}, [event | late])
 

@@ -1,7 +1,7 @@
 defmodule Linx.User.Subordinate do
   @moduledoc false
-  # Subordinate ids of the VM's user: the ranges of /etc/subuid and /etc/subgid, and the set-user-ID programs that map them for
-  # a user who may not (subuid(5), newuidmap(1)).
+  # Subordinate ids of the VM's user: the ranges of /etc/subuid and /etc/subgid, and the set-user-ID programs that map them
+  # for a user who may not (subuid(5), newuidmap(1)).
 
   alias Linx.KernelFile
 

@@ -197,7 +197,7 @@ fn netlink_call<'a>(
 }
 
 /// Carries a request out with the turn that `ticket` stands for; `:busy` if that was to take a free one and there is none.
-/// What has to be made of a request is made within, so that it is not made twice.
+/// `request` builds the request once the turn is taken, so that it is built once.
 fn in_turn<'a>(
     env: Env<'a>,
     resource: ResourceArc<SocketResource>,
@@ -398,7 +398,7 @@ struct NamespaceResource(Mutex<Option<Namespace>>);
 impl Resource for NamespaceResource {}
 
 impl Drop for NamespaceResource {
-    /// Of a caller that was killed: this may be a scheduler's thread.
+    /// The caller was killed: this may run on a scheduler's thread.
     fn drop(&mut self) {
         if let Some(namespace) = lock(&self.0).take() {
             release(namespace);

@@ -20,7 +20,7 @@ const STACK: usize = 256 * 1024;
 /// The key of the eventfd that ends the thread.
 const STOP: u64 = 0;
 
-/// What is done once when a socket has something to read, or an error to report.
+/// The function that is called once, when a socket has something to read or an error to report.
 type Sink = Box<dyn FnOnce() + Send>;
 
 /// The watched sockets. One for the process: a static of the library that uses it.
@@ -34,7 +34,7 @@ struct State {
     poll: Option<Arc<Poll>>,
 }
 
-/// What a thread waits on. It ends with the last watch, and the next watch has another.
+/// The epoll set that a thread waits on. It ends with the last watch, and the next watch has another.
 #[derive(Debug)]
 struct Poll {
     epoll: OwnedFd,

@@ -40,7 +40,7 @@ pub const BRIEF: Duration = Duration::from_millis(10);
 /// Jobs of one place at the same time, so that one place that hangs leaves room for the others.
 pub const MOST_IN_PLACE: usize = 128;
 
-/// What a job may hang on, and how many jobs there may be at the same time.
+/// The file system or namespace that a job may hang on, and how many jobs may run there at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     place: u64,

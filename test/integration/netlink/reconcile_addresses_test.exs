@@ -177,7 +177,7 @@ defmodule Linx.Netlink.ReconcileAddressesTest do
     end
   end
 
-  # What a program gave: the lifetimes as they run.
+  # The values that a program gave, with the lifetimes as they run down.
   defp values(info) do
     info
     |> Map.drop(["secondary", "dynamic"])

@@ -122,7 +122,7 @@ defmodule Linx.Netlink.ReconcileFailuresTest do
     assert {:error, {:normalize, {{"wan0", "203.0.113.6", 32}, %Error{errno: :enodev}}}} =
              Reconcile.reconcile(bench.socket, desired)
 
-    # What makes no sense on any link is still refused.
+    # An address that makes no sense on any link is still refused.
     assert {:error, {:normalize, {_, {:invalid_ip, "x"}}}} =
              Reconcile.reconcile(bench.socket, %{addresses: [{"wan0", "x", 32}]}, %{},
                on_error: :continue

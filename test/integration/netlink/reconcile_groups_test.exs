@@ -15,7 +15,7 @@ defmodule Linx.Netlink.ReconcileGroupsTest do
   @v6 "2001:db8:9::/48"
   @v4 "203.0.113.0/24"
 
-  # What a route may be: one gateway, one link, two hops, three, none.
+  # The shapes of a route: one gateway, one link, two hops, three, none.
   @v6_shapes %{
     one: {"2001:db8:1::2", []},
     other: {"2001:db8:2::2", []},

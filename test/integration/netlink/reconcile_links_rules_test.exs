@@ -115,7 +115,7 @@ defmodule Linx.Netlink.ReconcileLinksRulesTest do
       settled(bench, desired, report)
       assert link(bench, "br7")["linkinfo"]["info_kind"] == "bridge"
 
-      # One of the name that was made since is not ours.
+      # A link of the name that another program made since is not ours.
       report = converge(bench, %{links: [{"c0", :veth, peer: "c1"}]})
       ips!(bench.ns, "link del c0\nlink add c0 type bridge")
       converge(bench, %{}, report.last_applied)

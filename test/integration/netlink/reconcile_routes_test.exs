@@ -64,7 +64,7 @@ defmodule Linx.Netlink.ReconcileRoutesTest do
       assert converge(bench, %{}, report.last_applied).applied != []
       assert routes(bench, dst) == []
 
-      # What ip(8) would leave there: the first form, with our protocol.
+      # The route that ip(8) would leave there: the first form, with our protocol.
       converge(bench, first)
       report = converge(bench, second)
       assert [route] = routes(bench, dst)

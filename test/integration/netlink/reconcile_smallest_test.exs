@@ -82,7 +82,7 @@ defmodule Linx.Netlink.ReconcileSmallestTest do
     assert ["2001:db8:1::99"] = hops(c.ns, "2001:db8:9::/48")
   end
 
-  # What the last pass left behind another's hop, the next one finds.
+  # A hop of ours that a pass left behind another program's hop is found by the next pass.
   test "a hop that has changed its place in a group in the last pass is deleted", c do
     to = &%{routes: [{"2001:db8:9::", 48, &1}]}
     first = pass(c.socket, to.("2001:db8:1::2"))

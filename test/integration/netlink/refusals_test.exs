@@ -4,7 +4,7 @@ defmodule Linx.Netlink.RefusalsTest do
   @moduletag :root
   @moduletag :netns
 
-  # What a refusal says: the argument or the right that is wrong or missing.
+  # A refusal names the argument or the right that is wrong or missing.
 
   alias Linx.Netfilter
   alias Linx.Netlink.{Nfnl, Rtnl, Socket}

@@ -75,7 +75,7 @@ defmodule Linx.Process.RefusedTest do
   defp refused({call, errno, kind}, %{program: program, images: images}),
     do: Refused.run(kind, program, images[{call, errno}])
 
-  # Of those that nothing can be said without only the end is asked for.
+  # Without a call in @needed the agent cannot report anything: only the session's end is checked.
   defp judge(call, {:error, :hangs}, _promised), do: [{:hangs, call}]
   defp judge(call, _answer, _promised) when call in @needed, do: []
   defp judge(_call, {:ok, promised}, promised), do: []

@@ -6,7 +6,7 @@ defmodule Linx.Process.ExplainTest do
   @source Path.expand("../../../c_src_replacement/src/stage.rs", __DIR__)
   @external_resource @source
 
-  # Of the agent's source, and those that the VM's side makes itself.
+  # Stages in the agent's source, and those that the VM's side makes itself.
   @stages for(
             "    " <> line <- @source |> File.read!() |> String.split("\n"),
             [_variant, text] <- [String.split(line, ~s( => "))],

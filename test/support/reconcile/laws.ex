@@ -250,7 +250,7 @@ defmodule Linx.Test.Reconcile.Laws do
   defp leftover?(route, state),
     do: route.proto != 2 and Register.foreign_hops(route, state) != route.hops
 
-  # What the model calls impossible is so for ip(8) too.
+  # The entries that the model calls impossible are so for ip(8) too.
   defp tried(state, verdict) do
     missing =
       for {entry, possible?, _, false} <- verdict,

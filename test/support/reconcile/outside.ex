@@ -1,8 +1,8 @@
 defmodule Linx.Test.Reconcile.Outside do
   @moduledoc false
-  # What other programs do in a case, as commands of ip(8) with their owner: `:foreign`, `:ours`
-  # for a command with our mark, `:none` for a deletion, `{:unmark, key}` for one that takes our
-  # mark off an address.
+  # The changes that other programs make in a case, as commands of ip(8) with their owner:
+  # `:foreign`, `:ours` for a command with our mark, `:none` for a deletion, `{:unmark, key}` for
+  # one that takes our mark off an address.
 
   import Linx.Test.Reconcile.Chance
 

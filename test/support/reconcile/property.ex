@@ -6,7 +6,7 @@ defmodule Linx.Test.Reconcile.Property do
 
   alias Linx.Test.Reconcile.{Command, Generator, Laws}
 
-  # Of the entries that are desired, in percent.
+  # Shares of the desired entries, in percent.
   @min_possible 85
 
   @max_broken 10

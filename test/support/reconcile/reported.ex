@@ -1,6 +1,6 @@
 defmodule Linx.Test.Reconcile.Reported do
   @moduledoc false
-  # What the report of a pass names as not done.
+  # The entries that the report of a pass names as not done.
 
   alias Linx.Netlink.Rtnl
   alias Linx.Netlink.Rtnl.{Address, Route}

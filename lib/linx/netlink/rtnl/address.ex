@@ -249,7 +249,8 @@ defmodule Linx.Netlink.Rtnl.Address do
     do: Call.change(socket, change(:delete, address))
 
   @doc """
-  Adds many: `{link, ip, prefix}` or `{link, subnet}`, either with `opts` behind it, or a struct each. See `Linx.Netlink.Rtnl.batch/2`.
+  Adds many: `{link, ip, prefix}` or `{link, subnet}`, either with `opts` behind it, or a struct each. See
+  `Linx.Netlink.Rtnl.batch/2`.
   """
   @spec add_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}

@@ -65,7 +65,7 @@ defmodule Linx.Netlink.Rtnl.Diff do
     end
   end
 
-  # Of several observed routes with one key those that are not as desired are deleted when one is.
+  # Several observed routes may have one key: when one of them is as desired, the others are deleted.
   defp route_ops(desired, observed) do
     seen = Enum.group_by(observed, &route_key/1)
     wanted = desired |> Enum.reverse() |> Map.new(&{route_key(&1), &1})

@@ -33,8 +33,8 @@ defmodule Linx.Netlink.Rtnl.Link do
 
   What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm` without CAP_NET_ADMIN over
   the namespace, `:enodev` for a link that is not there, `:eexist` for a name that is taken, `:eopnotsupp`
-  for a kind that the kernel does not have. What could not be put into a request (a text that is no address, an unknown option) is refused
-  before anything is sent.
+  for a kind that the kernel does not have. An argument that could not be put into a request (a text that is no address, an
+  unknown option) is refused before anything is sent.
   """
 
   use Linx.Netlink.Codec
@@ -154,8 +154,8 @@ defmodule Linx.Netlink.Rtnl.Link do
   Makes a link of `kind`, with options.
 
   For any link: `:link` (the parent, by name or index), `:master`, `:mtu`, `:address`, `:txqlen`, `:group`, `:alias`,
-  `:index`, `:netns` (where `move_to_netns/4` could move it), `:up`, and the switches of `set/3`. All others are fields of the kind's module (`Linx.Netlink.Rtnl.LinkInfo` lists
-  them); a kind without one has no options of its own.
+  `:index`, `:netns` (where `move_to_netns/4` could move it), `:up`, and the switches of `set/3`. All others are fields of
+  the kind's module (`Linx.Netlink.Rtnl.LinkInfo` lists them); a kind without one has no options of its own.
 
   A kind that the kernel has not is `errno: :eopnotsupp`.
 
@@ -259,8 +259,9 @@ defmodule Linx.Netlink.Rtnl.Link do
       :ok = Link.set(socket, "br0", vlan_filtering: 1, up: true)
 
   The kind is looked up for those. An option that the kind does not have, or that cannot change, is
-  `{:error, {:bad_option, {kind, option}}}` (`{:bad_option, option}` where no kind has it); one that this kernel does not have, where links of the kind show that, or that its
-  driver cannot change, is `errno: :eopnotsupp`. Nothing is changed then.
+  `{:error, {:bad_option, {kind, option}}}` (`{:bad_option, option}` where no kind has it); one that this kernel does not
+  have, where links of the kind show that, or that its driver cannot change, is `errno: :eopnotsupp`. Nothing is changed
+  then.
   """
   @spec set(Socket.t(), ref(), keyword()) :: :ok | {:error, term()}
   def set(socket, ref, opts) do

@@ -16,9 +16,9 @@ defmodule Linx.Netlink.Rtnl.Monitor do
   where they would have stood; reading everything again is then the only way to know. Whoever always reads again, on
   either message, is always right: `Linx.Netlink.Rtnl.Reconcile` does so.
 
-  The monitor reads what is there in one go, so a burst costs one wake-up, and no faster than its owner: beyond about 8 MiB of
-  events that the owner has not read, the kernel drops what its buffer does not hold. It ends when its owner does, and it is linked
-  to the process that started it.
+  The monitor reads what is there in one go, so a burst costs one wake-up, and no faster than its owner: beyond about 8 MiB
+  of events that the owner has not read, the kernel drops those that its buffer does not hold. It ends when its owner does,
+  and it is linked to the process that started it.
 
   Source: rtnetlink(7), include/uapi/linux/rtnetlink.h, `RTNLGRP_*`.
   """

@@ -100,9 +100,9 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
           | {String.t(), binary() | Linx.IP.Subnet.t(), keyword()}
 
   @typedoc """
-  `{destination, prefixlen, gateway}`, `{subnet, gateway}` or `{:default, gateway}`, each also with options at the end: those of
-  `Linx.Netlink.Rtnl.Route`, without `:protocol`. A default route without a gateway names its family in that place:
-  `{:default, :inet, oif: "tun0"}`.
+  `{destination, prefixlen, gateway}`, `{subnet, gateway}` or `{:default, gateway}`, each also with options at the end:
+  those of `Linx.Netlink.Rtnl.Route`, without `:protocol`. A default route without a gateway names its family in that
+  place: `{:default, :inet, oif: "tun0"}`.
   """
   @type route_spec ::
           {binary() | Linx.IP.t(), non_neg_integer(), binary() | Linx.IP.t() | nil}

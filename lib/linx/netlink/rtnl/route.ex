@@ -49,8 +49,8 @@ defmodule Linx.Netlink.Rtnl.Route do
   Those of `struct rtmsg`, then `dst`, `gateway`, `prefsrc` as `Linx.IP`, `oif`, `priority` (the metric), `metrics`,
   `multipath` (`Linx.Netlink.Rtnl.Route.Nexthop`), and others by their RTA_* names. A default route has no `dst` and a
   `dst_len` of 0. The header's `table` has eight bits, so `table_ext` holds the whole number; `target_table/1` gives
-  whichever counts. `expires` is the time left in seconds of a route that ends
-  by itself, such as one from a router advertisement; `encap` is as the kernel sent it, and what a newer kernel adds is in `extra`.
+  whichever counts. `expires` is the time left in seconds of a route that ends by itself, such as one from a router
+  advertisement; `encap` is as the kernel sent it, and what a newer kernel adds is in `extra`.
 
   Source: ip-route(8), rtnetlink(7), include/uapi/linux/rtnetlink.h.
   """

@@ -15,7 +15,8 @@ defmodule Linx.Netlink.Rtnl.Rule do
     * `:from`, `:to` - a subnet, as text, `Linx.IP.Subnet` or a single address;
     * `:fwmark`, with `:fwmask` - the firewall's mark;
     * `:iif`, `:oif` - the interface's name it came in by, or that its socket is bound to;
-    * `:dscp` (0..63, Linux 6.12), `:tos` (its older form, with the two low bits), `:ipproto` (a number), `:sport` and `:dport` (a number or a range), `:uid` (a number or a range);
+    * `:dscp` (0..63, Linux 6.12), `:tos` (its older form, with the two low bits), `:ipproto` (a number), `:sport` and
+      `:dport` (a number or a range), `:uid` (a number or a range);
     * `:family` - `:inet` or `:inet6`, `:invert` - the packets that do not match.
 
   What happens to those that match: `:table` (1..2^32-1), which is required unless `:action` is given: `:blackhole`,

@@ -116,7 +116,7 @@ defmodule Linx.Process.Explain.Stages do
       @texts[stage] <>
         "; a limit on descriptors is reached: RLIMIT_NOFILE of the VM, fs.file-max (sysctl)"
 
-  # What needs no privilege is refused by a filter.
+  # Calls that need no privilege: only a filter refuses them.
   def text(stage, errno, _subject)
       when errno in @refused and
              stage in [

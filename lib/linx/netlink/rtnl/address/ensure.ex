@@ -50,7 +50,7 @@ defmodule Linx.Netlink.Rtnl.Address.Ensure do
     (flags &&& @dadfailed) == 0 and (flags &&& asked) == asked
   end
 
-  # What is left of a lifetime is at most what was asked for, and a forever never becomes less.
+  # The time left of a lifetime is at most the one asked for, and `:forever` stays `:forever`.
   defp lifetime?(_wanted, nil), do: true
 
   defp lifetime?({preferred, valid}, {preferred_left, valid_left}),

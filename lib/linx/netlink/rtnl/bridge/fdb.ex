@@ -104,7 +104,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
     attr(14, :attributes, {:nested, Attributes})
     attr(15, :flags_ext, {:flags, :flags_ext})
     attr(3, :ages, Ages)
-    # Of a bulk deletion only.
+    # Only in a bulk deletion.
     attr(16, :state_mask, {:flags, :state})
     attr(17, :flags_mask, {:flags, :flags})
     rest(:extra, skip: [4])

@@ -73,7 +73,7 @@ defmodule Linx.Netlink.Rtnl.Link.Ensure do
     if general == [], do: own(wanted.linkinfo, link.linkinfo, far_end), else: general
   end
 
-  # What belongs to the kind, in the form in which the kernel would send back what was asked for.
+  # The fields of the kind that differ. The wanted ones are compared in the form in which the kernel would send them back.
   defp own(%{info_data: nil}, _seen, _far_end), do: []
 
   defp own(%{info_data: %LinkInfo.Veth{peer: %{name: name}}}, _seen, far_end),

@@ -1,5 +1,5 @@
 defimpl Inspect, for: Linx.Netlink.Rtnl.Link do
-  # Of what is not in every link, the fields that are set: `#Linx.Netlink.Rtnl.Link<"eth0" (2) UP MTU=1500 kind=veth
+  # Fields that not every link has are shown where they are set: `#Linx.Netlink.Rtnl.Link<"eth0" (2) UP MTU=1500 kind=veth
   # operstate=up carrier=yes master=7 mac=02:00:5e:10:00:01>`.
 
   alias Linx.MAC

@@ -106,7 +106,7 @@ defmodule Linx.Netlink.Rtnl.Link.Options do
   def netns([_ | opts]), do: netns(opts)
   def netns(_end), do: nil
 
-  # Of another shape it is no option, for which no session need be asked.
+  # A value of another shape is refused before any session is asked.
   defp netns?(netns) when is_pid(netns) or netns in [:host, :self], do: true
   defp netns?(netns), do: match?({:ok, _}, Target.resolve(netns))
 

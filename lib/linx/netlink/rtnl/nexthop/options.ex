@@ -64,7 +64,7 @@ defmodule Linx.Netlink.Rtnl.Nexthop.Options do
     end
   end
 
-  # What the kernel refuses with "Device attribute required", and a family that nothing says.
+  # A single nexthop needs a link: the kernel refuses it with "Device attribute required".
   defp missing(opts) do
     single = not (keyed?(opts, :group) or keyed?(opts, :blackhole))
 

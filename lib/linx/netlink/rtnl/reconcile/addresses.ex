@@ -103,7 +103,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
   @mngtmpaddr 0x100
   @autojoin 0x400
 
-  # What the kernel would refuse after the old address is gone: the old one is left in peace then.
+  # The error with which the kernel would refuse the address once the old one is gone: the old one stays then.
   defp refusal(%{item: %{family: @inet6} = item}, _seen, _observed, _ctx) do
     if (Canonical.flags(item) &&& @mngtmpaddr) != 0 and item.prefixlen != 64,
       do: Error.from_errno(@einval, "temporary addresses need a prefix length of 64")

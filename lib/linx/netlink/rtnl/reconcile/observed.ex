@@ -111,7 +111,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
       else: Enum.group_by(routes, &Canonical.route_key/1)
   end
 
-  # What is left of IPv6 routes that expire. RTA_CACHEINFO is of no use to anybody else, and left out of lists.
+  # The time left of IPv6 routes that expire. Lists leave RTA_CACHEINFO out, which nothing else needs.
   defp rests(socket, entries) do
     if Enum.any?(entries, & &1.spans) do
       request = Route.encode(%Route{family: @inet6})

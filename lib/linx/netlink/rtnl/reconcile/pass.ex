@@ -136,7 +136,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
   # -- rounds ------------------------------------------------------------------------------------------------------------
 
   defp rounds(pass, state, left) do
-    # What failed in the links is not tried again here.
+    # Operations on links that failed are not tried again here.
     with {:ok, observed} <- observe(pass) do
       plan = plan(pass, observed)
       {links, _} = Enum.split_with(state.failed, fn {step, _} -> link?(step.op) end)
@@ -167,7 +167,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
          do: ended(pass, state, plan, observed, MapSet.new())
   end
 
-  # What cannot be carried out comes last, so that it ends nothing.
+  # Operations that cannot be carried out come last, so that they do not end the pass early.
   defp ended(pass, state, plan, observed, done),
     do: {:ok, Apply.run(state, pass.socket, plan.impossible), {observed, done}}
 
@@ -276,7 +276,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
     }
   end
 
-  # What could not be put back at once may have been made later in the pass.
+  # An address that could not be put back at once may have been made later in the pass.
   defp there?(%Address{} = address, observed),
     do: is_map_key(observed.by_id, Canonical.address_id(address))
 

@@ -1,6 +1,6 @@
 defmodule Linx.Netlink.Rtnl.Reconcile.Restore do
   @moduledoc false
-  # What the kernel removes along with an address, put back.
+  # Puts back the addresses and routes that the kernel removes along with an address.
   #
   # With a primary IPv4 address go the secondaries of its subnet (unless promote_secondaries is set), with the last one of a
   # link all IPv4 routes by that link, and with any address the routes that have it as their source; an IPv6 route loses that

@@ -101,7 +101,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
 
   defp make(socket, verb, route), do: Hops.change(socket, verb, Route.change(verb, route))
 
-  # What the kernel would make of the entry now: a gateway without a link is on the link where it is found.
+  # The route that the kernel would make of the entry now: a gateway without a link is on the link where it is found.
   defp resolved(item, %{follow: follow}) when follow == %{}, do: item
 
   defp resolved(%{multipath: nil, oif: nil} = item, observed),
