@@ -79,6 +79,7 @@ defmodule Linx.MixProject do
         "The nft language": ~r/^Linx\.NFT/,
         "Packet filtering": ~r/^Linx\.(Netfilter|Netlink\.Nfnl)/,
         Netlink: ~r/^Linx\.Netlink/,
+        "Network namespaces": ~r/^Linx\.Netns/,
         Values: ~r/^Linx\.(IP|MAC)/,
         Reconciliation: ~r/Reconcile/
       ],

@@ -159,7 +159,7 @@ defmodule Linx.DocumentationTest do
     test "every subsystem has its overview, examples and references" do
       missing =
         for name <-
-              ~w(process tty cgroup mount user capabilities seccomp sysctl netlink netfilter reconcile),
+              ~w(process tty cgroup mount user capabilities seccomp sysctl netlink netns netfilter reconcile),
             page <- ~w(overview examples references),
             file = "docs/#{name}/#{page}.md",
             not File.exists?(file),
@@ -178,6 +178,21 @@ defmodule Linx.DocumentationTest do
       for {group, pattern} <- docs()[:groups_for_extras] do
         assert Enum.any?(pages(), &(&1 =~ pattern)), "no guide in #{group}"
       end
+    end
+
+    # The modules that belong to no subsystem.
+    @ungrouped ~r/^Linx(\.(Errno|Doctor)(\..*)?)?$|^Mix\./
+
+    test "every module is in a group", %{modules: modules} do
+      patterns = Keyword.values(docs()[:groups_for_modules])
+
+      loose =
+        for {module, _, _} <- modules,
+            name = inspect(module),
+            not Enum.any?([@ungrouped | patterns], &(name =~ &1)),
+            do: name
+
+      assert loose == []
     end
 
     test "links between the guides lead somewhere" do
