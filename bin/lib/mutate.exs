@@ -215,7 +215,7 @@ defmodule Mutate do
     # Mutations
 
     Each row is a promise that `bin/mutate` breaks, the source that it breaks, the tests that claim the promise and what
-    they did: #{caught} of #{length(results)} caught. `bin/mutate --output docs/development/mutations.md` writes this
+    they did: #{caught} of #{length(results)} caught. `bin/mutate --output FILE` writes this
     page; the mutations are in `test/mutations/`.
 
     | Mutation | Promise | Source | Tests | Outcome |
