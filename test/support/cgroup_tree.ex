@@ -29,8 +29,8 @@ defmodule Linx.Test.CgroupTree do
   @doc "The clock ticks that a process has used in user code."
   @spec cpu_ticks(pos_integer()) :: non_neg_integer()
   def cpu_ticks(pid) do
-    # Field 14 of proc_pid_stat(5), counted behind the name, which may hold anything.
-    [_, rest] = "/proc/#{pid}/stat" |> File.read!() |> String.split(") ", parts: 2)
-    rest |> String.split(" ") |> Enum.at(11) |> String.to_integer()
+    # Field 14 of proc_pid_stat(5).
+    {:ok, fields} = Linx.Test.Session.stat(pid)
+    fields |> Enum.at(11) |> String.to_integer()
   end
 end

@@ -2,7 +2,7 @@ defmodule Linx.Test.Refused do
   @moduledoc false
   # Sessions whose agent meets a system call that answers an errno, of five kinds, and what such a session came to.
 
-  import Linx.Test.Session, only: [alive?: 1, parent: 1]
+  import Linx.Test.Session, only: [alive?: 1, parent: 1, stat: 1]
 
   alias Linx.{Mount, User}
   alias Linx.Process, as: P
@@ -124,20 +124,11 @@ defmodule Linx.Test.Refused do
     :exit, _ -> nil
   end
 
-  # What the agent and its children used so far.
+  # Processor time that the agent and its children used so far, in ticks.
   defp ticks(pid) do
-    case File.read("/proc/#{pid}/stat") do
-      {:ok, stat} ->
-        [_, rest] = String.split(stat, ~r/\) (?!.*\) )/s, parts: 2)
-
-        rest
-        |> String.split(" ")
-        |> Enum.slice(11, 4)
-        |> Enum.map(&String.to_integer/1)
-        |> Enum.sum()
-
-      {:error, _} ->
-        0
+    case stat(pid) do
+      {:ok, fields} -> fields |> Enum.slice(11, 4) |> Enum.map(&String.to_integer/1) |> Enum.sum()
+      {:error, _} -> 0
     end
   end
 
@@ -197,7 +188,8 @@ defmodule Linx.Test.Refused do
 
   @status ~w(Umask Uid Gid Groups SigBlk SigIgn SigCgt CapInh CapPrm CapEff CapBnd CapAmb)
 
-  # What was promised to the workload, as the host sees it. The filter that refuses is in Seccomp and NoNewPrivs.
+  # The state that the workload was promised, as the host sees it. Seccomp and NoNewPrivs are left
+  # out: the filter that refuses shows there.
   defp snapshot(session) do
     {:ok, %{host_pid: pid, reaper_pid: reaper}} = P.info(session)
 
@@ -208,7 +200,7 @@ defmodule Linx.Test.Refused do
       environment: File.read!("/proc/#{pid}/environ"),
       leads_a_session?: session_id(pid) == pid,
       namespaces: for(kind <- ~w(user mnt pid uts ipc net), own?(pid, kind), do: kind),
-      # What it blocks is shown unblocked while it waits for it.
+      # Signals that it waits for are shown unblocked meanwhile.
       reaper:
         reaper &&
           {reaper |> status() |> Map.delete("SigBlk"), descriptors(reaper), directory(reaper),
@@ -235,8 +227,8 @@ defmodule Linx.Test.Refused do
   defp below(path, root), do: if(String.starts_with?(path, root), do: :inside, else: path)
 
   defp session_id(pid) do
-    [_, rest] = String.split(File.read!("/proc/#{pid}/stat"), ~r/\) (?!.*\) )/s, parts: 2)
-    rest |> String.split(" ") |> Enum.at(3) |> String.to_integer()
+    {:ok, fields} = stat(pid)
+    fields |> Enum.at(3) |> String.to_integer()
   end
 
   defp own?(pid, kind),

@@ -83,8 +83,15 @@ defmodule Linx.Test.Session do
 
   @doc "The parent of a process."
   def parent(pid) do
-    {:ok, stat} = File.read("/proc/#{pid}/stat")
-    [_, rest] = Regex.run(~r/.*\) (.*)/s, stat)
-    rest |> String.split(" ") |> Enum.at(1) |> String.to_integer()
+    {:ok, [_state, parent | _]} = stat(pid)
+    String.to_integer(parent)
+  end
+
+  @doc "The fields of `/proc/<pid>/stat` from the state on, which follow the command's name."
+  def stat(pid) do
+    with {:ok, text} <- File.read("/proc/#{pid}/stat") do
+      [_, fields] = Regex.run(~r/.*\) (.*)/s, text)
+      {:ok, String.split(fields)}
+    end
   end
 end

@@ -119,8 +119,8 @@ defmodule Linx.Process.EndsTest do
     end
 
     defp ticks(pid) do
-      [_, rest] = Regex.run(~r/.*\) (.*)/s, File.read!("/proc/#{pid}/stat"))
-      [user, system] = rest |> String.split(" ") |> Enum.slice(11, 2)
+      {:ok, fields} = stat(pid)
+      [user, system] = Enum.slice(fields, 11, 2)
       String.to_integer(user) + String.to_integer(system)
     end
   end
