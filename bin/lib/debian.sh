@@ -56,7 +56,8 @@ open_testing() {
   [ -n "$uri" ] || die "no Debian archive in apt's sources, so nothing can be had from its testing suite"
   [ -r /usr/share/keyrings/debian-archive-keyring.gpg ] || apt_install debian-archive-keyring
   private_apt "$cache/apt-$architecture" "$uri"
-  apt-get "${apt_options[@]}" update -qq >/dev/null || die "cannot read Debian's testing suite at the machine's mirror"
+  # Without the mode an index that cannot be fetched is a warning.
+  apt-get "${apt_options[@]}" -o APT::Update::Error-Mode=any update -qq >/dev/null || die "cannot read Debian's testing suite at the machine's mirror"
   opened=$architecture
 }
 
