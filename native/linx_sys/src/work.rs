@@ -114,6 +114,12 @@ impl State {
         !self.is_full() && self.running.values().filter(there).count() < most
     }
 
+    /// Whether a job of this room waits: one that comes later does not overtake it, also when a place is free already and
+    /// the dispatcher has not seen it yet.
+    fn is_waited_for(&self, room: Room) -> bool {
+        self.queue.iter().any(|job| job.room == room)
+    }
+
     fn run(&mut self, ticket: Ticket, place: u64) {
         self.running.insert(
             ticket,
@@ -193,7 +199,7 @@ impl Pool {
         state.last += 1;
         let ticket = Ticket(state.last);
         let start = self.starter(ticket, Arc::clone(&shared), job);
-        if state.has_room(room) {
+        if state.has_room(room) && !state.is_waited_for(room) {
             state.run(ticket, room.place);
         } else {
             if !state.dispatching {
@@ -558,6 +564,28 @@ mod tests {
         drop(go);
         assert_eq!(said.recv_timeout(LONG), Ok(Ok(())));
         drop(jobs);
+    }
+
+    #[test]
+    fn a_job_does_not_overtake_those_that_wait() {
+        let pool = pool();
+        let (say, said) = mpsc::channel();
+        let start = |number: u32| {
+            let say = say.clone();
+            let job = move || {
+                say.send(number).unwrap();
+                Ok(())
+            };
+            let _answer = pool.start(Room::single(1), job).unwrap().take(|| |_| ());
+        };
+        pool.lock().run(Ticket(0), Room::single(1).place);
+        start(1);
+        // A place is free, of which the dispatcher has not been told.
+        pool.lock().running.clear();
+        start(2);
+        pool.changed.notify_all();
+        assert_eq!(said.recv_timeout(LONG), Ok(1));
+        assert_eq!(said.recv_timeout(LONG), Ok(2));
     }
 
     #[test]
