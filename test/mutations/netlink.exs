@@ -37,6 +37,14 @@ long = ["mix", "test", "test/integration/netlink/long_link_test.exs"]
     run: ["cargo", "test", "-p", "linx_sys", "lane"]
   },
   %{
+    name: "turn-of-the-killed",
+    promise: "A process that is killed during its request passes its turn on.",
+    file: "native/linx_nif/src/netlink/gate.rs",
+    replace: "if called && sent.is_err() {",
+    with: "if called && sent.is_ok() {",
+    run: sockets
+  },
+  %{
     name: "lookup-once",
     promise: "A look-up by name whose answer was too long is repeated with a larger buffer.",
     file: "lib/linx/netlink/request.ex",

@@ -6,6 +6,7 @@ defmodule Linx.Netlink.SocketTest do
 
   alias Linx.Native
   alias Linx.Netlink.{Attr, Error, Message, Request, Socket}
+  alias Linx.Test.Poll
 
   @rtm_newlink 16
   @rtm_getlink 18
@@ -81,6 +82,35 @@ defmodule Linx.Netlink.SocketTest do
       for ref <- refs, do: assert_receive({:DOWN, ^ref, _, _, _})
       assert {:ok, [_]} = Request.talk(socket, @rtm_getlink, 0, lo())
     end
+  end
+
+  # The VM sends nothing for a process that is killed, and its request goes on to the end.
+  test "a process that is killed during its request passes its turn on all the same" do
+    {:ok, socket} = Linx.Netlink.Rtnl.open(Linx.Test.Netns.target(Linx.Test.Netns.start()))
+    on_exit(fn -> Socket.close(socket) end)
+    :ok = Linx.Netlink.Rtnl.Link.set_up(socket, "lo")
+    routes = for n <- 1..20_000, do: {"20.#{div(n, 250)}.#{rem(n, 250)}.0", 24, nil, oif: 1}
+    {:ok, _} = Linx.Netlink.Rtnl.Route.add_many(socket, routes)
+    dump = fn -> Request.run(socket, 26, nlm_f_dump(), <<2, 0::88>>, :rtnl) end
+
+    rounds =
+      for _ <- 1..20 do
+        {asking, ref} = spawn_monitor(dump)
+        # Gone, if it was faster than this.
+        there = [{:current_function, {Native, :netlink_call, 5}}, nil]
+        Poll.until(fn -> Process.info(asking, :current_function) in there end)
+        {now, ticket} = Native.netlink_enter(socket.socket)
+        Process.exit(asking, :kill)
+        assert_receive {:DOWN, ^ref, _, _, reason}
+        if now == :wait, do: assert_receive({:linx_netlink_turn, ^ticket}, 30_000)
+        seq = Socket.next_seq(socket)
+        request = [{@rtm_getlink, 0, lo()}]
+        answer = Native.netlink_call(socket.socket, ticket, request, seq, :raw)
+        assert {:ok, [_link], [], false} = Linx.Pool.Native.await(answer)
+        {now, reason}
+      end
+
+    assert {:wait, :killed} in rounds
   end
 
   test "a request that is no request leaves the turn to others", %{socket: socket} do
@@ -321,7 +351,7 @@ defmodule Linx.Netlink.SocketTest do
     ref = Process.monitor(pid)
     send(pid, :stop)
     assert_receive {:DOWN, ^ref, _, _, _}
-    assert Linx.Test.Poll.holds?(fn -> descriptors() <= before + 5 end)
+    assert Poll.holds?(fn -> descriptors() <= before + 5 end)
   end
 
   # Descriptors that are netlink sockets of this VM.

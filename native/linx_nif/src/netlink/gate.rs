@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustler::{Env, Monitor, Resource, ResourceArc};
+use linx_sys::release::release_quick;
+use rustler::{Env, LocalPid, Monitor, OwnedEnv, Resource, ResourceArc};
 
 use super::lock;
 
@@ -13,9 +14,20 @@ mod atoms {
 }
 
 struct Turn {
-    pid: rustler::LocalPid,
+    pid: LocalPid,
     monitor: Monitor,
     ticket: u64,
+}
+
+/// The message that it is a process's turn. It is sent when this is dropped, on a thread of our own.
+struct Call(LocalPid, u64);
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let message = (atoms::linx_netlink_turn(), self.1);
+        // One that has died by now is found by its monitor.
+        let _sent = OwnedEnv::new().send_and_clear(&self.0, |_| message);
+    }
 }
 
 /// The ticket of a call that takes a turn which is free, and gives it back before it returns. Nobody need be watched.
@@ -75,10 +87,10 @@ impl Gate {
     ) {
         if ticket == PASSING {
             self.passing = false;
-            self.next(env);
+            self.next(env, called);
         } else if let Some(turn) = self.holder.take_if(|turn| turn.ticket == ticket) {
             resource.demonitor(called.then_some(env), &turn.monitor);
-            self.next(env);
+            self.next(env, called);
         }
     }
 
@@ -89,15 +101,20 @@ impl Gate {
             .take_if(|turn| turn.monitor == *monitor)
             .is_some()
         {
-            self.next(env);
+            self.next(env, false);
         }
     }
 
-    fn next(&mut self, env: Env<'_>) {
+    fn next(&mut self, env: Env<'_>, called: bool) {
         self.holder = self.queue.pop_front();
-        if let Some(turn) = &self.holder {
-            // One that has died by now is found by its monitor.
-            let _ = env.send(&turn.pid, (atoms::linx_netlink_turn(), turn.ticket));
+        let Some(&Turn { pid, ticket, .. }) = self.holder.as_ref() else {
+            return;
+        };
+        let sent = env.send(&pid, (atoms::linx_netlink_turn(), ticket));
+        // The VM sends nothing for a NIF whose caller was killed meanwhile (enif_send). Otherwise the receiver has died, and
+        // is found by its monitor.
+        if called && sent.is_err() {
+            release_quick(Call(pid, ticket));
         }
     }
 }
