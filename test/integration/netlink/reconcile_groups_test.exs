@@ -129,31 +129,35 @@ defmodule Linx.Netlink.ReconcileGroupsTest do
 
     Enum.reduce([:two, :two_others, :three, :two_others, :one, :other], report, fn shape,
                                                                                    report ->
-      flush_events()
+      events(bench)
 
       report =
         converge(bench, desired("2001:db8:9::", 48, @v6_shapes[shape]), report.last_applied)
 
       # A deletion before the first new hop would leave none.
-      assert [:new_route | _] = events()
+      assert [:new_route | _] = events(bench)
       report
     end)
 
     Monitor.stop(monitor)
   end
 
-  # The events up to now: one that the test causes comes last.
-  defp events, do: drain([])
-
-  defp drain(events) do
-    receive do
-      {:linx_rtnl, :event, %Event{op: op}} -> drain([op | events])
-    after
-      50 -> Enum.reverse(events)
-    end
+  # The events up to now: those of a route that the test makes come last.
+  defp events(bench) do
+    ips!(bench.ns, "route add blackhole 240.0.0.1 table 4999")
+    ips!(bench.ns, "route del blackhole 240.0.0.1 table 4999")
+    drain([])
   end
 
-  defp flush_events, do: drain([])
+  defp drain(events) do
+    assert_receive {:linx_rtnl, :event, %Event{op: op, resource: route}}
+
+    case {op, route} do
+      {:new_route, %{table_ext: 4999}} -> drain(events)
+      {:del_route, %{table_ext: 4999}} -> Enum.reverse(events)
+      _ours -> drain([op | events])
+    end
+  end
 
   describe "a group that others have joined" do
     @foreign ["2001:db8:1::98", "2001:db8:1::99"]
@@ -338,6 +342,68 @@ defmodule Linx.Netlink.ReconcileGroupsTest do
         converge(bench, changed, report.last_applied)
         assert foreign_hops_only(bench) == Enum.sort(before ++ behind)
         clear(bench)
+      end
+    end
+  end
+
+  describe "another's route that joins no group" do
+    # The kernel would replace it in the place of ours: both are of that sort.
+    @alone ["dev b0", "nhid 21", "blackhole"]
+
+    defp append_alone(bench, "blackhole"),
+      do: ips!(bench.ns, "route append blackhole #{@v6} proto static")
+
+    defp append_alone(bench, way), do: ips!(bench.ns, "route append #{@v6} proto static #{way}")
+
+    defp alone(bench), do: for(%{"protocol" => "static"} = r <- routes(bench, @v6), do: r)
+
+    test "stays where ours becomes a route by a link, and a gateway again", bench do
+      for foreign <- @alone, memory? <- [true, false] do
+        memory = &if(memory?, do: &1.last_applied, else: %{})
+        report = converge(bench, desired("2001:db8:9::", 48, @v6_shapes.one))
+        append_alone(bench, foreign)
+        before = alone(bench)
+
+        report =
+          Enum.reduce([:link, :one, :object, :link], report, fn shape, report ->
+            wanted = desired("2001:db8:9::", 48, @v6_shapes[shape])
+            report = converge(bench, wanted, memory.(report))
+            assert alone(bench) == before, "#{foreign}, #{shape}"
+            assert length(routes(bench, @v6)) == 2, "#{foreign}, #{shape}"
+            report
+          end)
+
+        converge(bench, %{}, memory.(report))
+        assert routes(bench, @v6) == before
+        ips!(bench.ns, "route del #{@v6}")
+      end
+    end
+
+    test "stays where options of ours change", bench do
+      for foreign <- @alone -- ["blackhole"],
+          {a, b} <- [
+            {[oif: "a0", expires: 600], [oif: "a0", expires: 3000]},
+            {[oif: "a0", pref: :high], [oif: "a0", pref: :low]},
+            {[oif: "a0", metrics: [mtu: 1400]], [oif: "a0", metrics: [mtu: 1300]]},
+            {[type: :unreachable], [type: :prohibit]}
+          ] do
+        report = converge(bench, desired("2001:db8:9::", 48, {nil, a}))
+        append_alone(bench, foreign)
+        before = alone(bench)
+
+        # Ours is before it at first, and behind it then.
+        report =
+          Enum.reduce([b, a, b], report, fn opts, report ->
+            wanted = desired("2001:db8:9::", 48, {nil, opts})
+            report = converge(bench, wanted, report.last_applied)
+            assert alone(bench) == before, "#{foreign}, #{inspect(opts)}"
+            assert length(routes(bench, @v6)) == 2
+            report
+          end)
+
+        converge(bench, %{}, report.last_applied)
+        assert routes(bench, @v6) == before
+        ips!(bench.ns, "route del #{@v6}")
       end
     end
   end

@@ -94,6 +94,18 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
     do: [%Nexthop{gateway: gateway, via: via, oif: oif || 0, flags: (flags || 0) &&& @onlink}]
 
   @doc """
+  Whether IPv6 puts a route's hops into the group of its key: each has a gateway, and none is a
+  nexthop object.
+  """
+  @spec grouped?(Route.t()) :: boolean()
+  def grouped?(route) do
+    case hops(route) do
+      [_ | _] = hops -> Enum.all?(hops, & &1.gateway)
+      _none_or_object -> false
+    end
+  end
+
+  @doc """
   The compared options of a desired route, in the kernel's form, from its options as they were written.
   """
   @spec set(keyword()) :: keyword()
@@ -166,16 +178,18 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
     end)
   end
 
+  @doc "Whether an observed route has the next hops of a desired one, in any order."
+  @spec same_hops?(Route.t(), Route.t()) :: boolean()
   # The plain case, one gateway or one link on both sides, without building a list.
-  defp same_hops?(
-         %{nh_id: nil, multipath: nil, type: type} = want,
-         %{nh_id: nil, multipath: nil} = seen
-       )
-       when type not in @rejects do
+  def same_hops?(
+        %{nh_id: nil, multipath: nil, type: type} = want,
+        %{nh_id: nil, multipath: nil} = seen
+      )
+      when type not in @rejects do
     want.gateway == seen.gateway and want.via == seen.via and want.oif in [nil, seen.oif]
   end
 
-  defp same_hops?(want, seen), do: match_hops?(hops(want), hops(seen))
+  def same_hops?(want, seen), do: match_hops?(hops(want), hops(seen))
 
   defp match_hops?([_ | _] = wanted, [_ | _] = seen), do: unmatched(wanted, seen) == {[], []}
   defp match_hops?(wanted, seen), do: wanted == seen

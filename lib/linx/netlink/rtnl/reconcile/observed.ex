@@ -86,8 +86,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
     end
   end
 
-  # Whether an IPv6 key needs more than the routes that are listed as ours: one that is not listed so, and one whose
-  # route is of another sort than a single gateway and not as desired.
+  # Whether an IPv6 key needs more than the routes that are listed as ours: a key that is not
+  # listed so, and one whose route is not as desired. Only gateways in the place of a single
+  # gateway are settled without. The kernel replaces a group by a group, and with any other route
+  # the first one of the key that is in no group, whoever made it (fib6_add_rt2node).
   defp shared?(entries, listed, remembered) do
     Enum.any?(entries, fn
       %{item: %{family: @inet6}} = entry -> unsettled?(entry, Map.get(listed, entry.key))
@@ -96,9 +98,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
   end
 
   defp unsettled?(entry, [seen]) do
-    not Canonical.same_route?(entry.item, entry.set, seen) and
-      not (match?([%{gateway: gateway}] when gateway != nil, Canonical.hops(seen)) and
-             is_list(Canonical.hops(entry.item)))
+    (entry.spans != nil or not Canonical.same_route?(entry.item, entry.set, seen)) and
+      not (seen.multipath == nil and Canonical.grouped?(seen) and Canonical.grouped?(entry.item))
   end
 
   defp unsettled?(_entry, _none_or_several), do: true

@@ -197,14 +197,14 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
   defp inet6(entry, seen, observed, ctx) do
     want = resolved(entry.item, observed)
     {mine, others} = Enum.split_with(seen, &(&1.protocol == ctx.protocol))
-    group = Enum.find(seen, &group?/1)
+    group = Enum.find(seen, &Canonical.grouped?/1)
     same = Enum.find(mine, &same?(entry, want, &1, observed, ctx))
 
     cond do
       devices?(want) ->
         by_device(entry, want, mine, ctx)
 
-      group?(want) and group != nil and group.multipath != nil ->
+      Canonical.grouped?(want) and group != nil and group.multipath != nil ->
         hop_by_hop(entry, want, group, mine -- [group], observed, ctx)
 
       same != nil and mine == [same] ->
@@ -219,7 +219,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
       mine == [] ->
         beside_others(entry.item, group, ctx)
 
-      group?(want) and group in mine ->
+      Canonical.grouped?(want) and group in mine ->
         replace(sent(entry, want, mine), mine -- [group], ctx)
 
       others == [] and match?([%{multipath: nil}], mine) ->
@@ -259,14 +259,6 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
     end
   end
 
-  # Whether the kernel puts a route's hops into the group of its key: each has a gateway and none is a nexthop object.
-  defp group?(route) do
-    case Canonical.hops(route) do
-      [_ | _] = hops -> Enum.all?(hops, & &1.gateway)
-      _none_or_object -> false
-    end
-  end
-
   # A deletion by gateway would take the object's route, so the one hop that is surely ours goes last, by a deletion that
   # finds it before the object's route, and the others before there is such a route.
   defp to_object(route, [%{multipath: nil}], [], ctx), do: replace(route, [], ctx)
@@ -293,11 +285,25 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
     end)
   end
 
+  # The kernel refuses a second route by the same link or object, whatever its options
+  # (rt6_duplicate_nexthop): ours of that sort goes before the new one comes.
   defp append(route, old, ctx) do
+    {same, others} = Enum.split_with(old, &Canonical.same_hops?(route, &1))
+
     step({:update, route}, fn socket ->
-      [fn -> Call.change(socket, Route.change(:append, route)) end] ++
-        (old |> in_order() |> Enum.map(&fn -> remove(socket, &1, ctx) end))
+      [fn -> append_for(socket, route, same) end] ++
+        (others |> in_order() |> Enum.map(&fn -> remove(socket, &1, ctx) end))
     end)
+  end
+
+  defp append_for(socket, route, []), do: Call.change(socket, Route.change(:append, route))
+
+  defp append_for(socket, route, [old | _]) do
+    with :ok <- delete(socket, old),
+         {:error, error} <- Call.change(socket, Route.change(:append, route)) do
+      _ = Call.change(socket, Route.change(:append, Canonical.again(old)))
+      {:error, error}
+    end
   end
 
   defp remove_all(want, routes, ctx) do
