@@ -225,6 +225,36 @@ defmodule Linx.Netlink.ReconcileAddressesTest do
     assert [%{dst: _}] = report.lost
   end
 
+  test "a source that is put back takes no other route of the key away", bench do
+    desired = &%{addresses: [{"a0", "2001:db8:7::1", &1}]}
+
+    plain = "2001:db8:9::/48 dev b0"
+    sourced = "2001:db8:9::/48 dev a0 src 2001:db8:7::1"
+
+    for {first, second} <- [
+          {plain, sourced},
+          {sourced, plain},
+          {"blackhole 2001:db8:9::/48", sourced}
+        ] do
+      report = converge(bench, desired.(64))
+
+      ips!(bench.ns, """
+      route add #{first} proto static
+      route append #{second} proto static
+      """)
+
+      before = routes(bench, "2001:db8:9::/48")
+      assert length(before) == 2
+      report = converge(bench, desired.(80), report.last_applied)
+      assert routes(bench, "2001:db8:9::/48") == before
+
+      # Without its source it stays, too.
+      assert [%{prefsrc: %{}}] = converge(bench, %{}, report.last_applied).lost
+      assert routes(bench, "2001:db8:9::/48") == Enum.map(before, &Map.delete(&1, "prefsrc"))
+      ips!(bench.ns, "route del 2001:db8:9::/48\nroute del 2001:db8:9::/48")
+    end
+  end
+
   test "addresses of another scope are deleted again, and the kernel's own stay", bench do
     ips!(bench.ns, "addr add fe80::1234/64 dev a0")
     kernel = addresses(bench, "a0", 6)

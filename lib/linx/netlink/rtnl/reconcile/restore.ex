@@ -83,22 +83,29 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Restore do
 
       {made, lost} = Enum.split_with(gone, &(Addresses.put_back(socket, &1) == :ok))
 
-      with {:ok, routes, lost_routes} <- routes(socket, before, protocol),
+      sources = MapSet.new(now, &Canonical.own/1)
+
+      with {:ok, routes, lost_routes} <- routes(socket, before, protocol, sources),
            do: {:ok, for(address <- made, do: {:create, address}) ++ routes, lost ++ lost_routes}
     end
   end
 
-  defp routes(_socket, %{routes: []}, _protocol), do: {:ok, [], []}
+  defp routes(_socket, %{routes: []}, _protocol, _sources), do: {:ok, [], []}
 
-  defp routes(socket, before, protocol) do
+  defp routes(socket, before, protocol, sources) do
     with {:ok, now} <- concerned_now(socket, before) do
       there = MapSet.new(now, &value/1)
 
       gone =
         Enum.reject(before.routes, &(&1.protocol == protocol or MapSet.member?(there, value(&1))))
 
-      {made, lost} = again(socket, gone, [])
-      {:ok, made, lost}
+      # An IPv6 route whose source is gone for good stays as it is.
+      {gone, sourceless} =
+        Enum.split_with(gone, &(&1.family == @inet or MapSet.member?(sources, &1.prefsrc)))
+
+      firsts = MapSet.new(Enum.uniq_by(now, &Canonical.route_key/1), &way/1)
+      {made, lost} = again(socket, gone, firsts, [])
+      {:ok, made, sourceless ++ lost}
     end
   end
 
@@ -112,21 +119,44 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Restore do
 
   defp value(route), do: Canonical.again(route)
 
-  # In the order in which they were listed, and again as long as one of them makes another possible.
-  defp again(_socket, [], made), do: {Enum.reverse(made), []}
+  # What IPv6 tells routes of one key apart by: not the source.
+  defp way(route), do: {Canonical.route_key(route), route.protocol, Canonical.hops(route)}
 
-  defp again(socket, gone, made) do
-    case Enum.split_with(gone, &(make(socket, &1) == :ok)) do
-      {[], lost} -> {Enum.reverse(made), lost}
-      {done, rest} -> again(socket, rest, Enum.reverse(for(r <- done, do: {:create, r}), made))
+  # In the order in which they were listed, and again as long as one of them makes another possible.
+  defp again(_socket, [], _firsts, made), do: {Enum.reverse(made), []}
+
+  defp again(socket, gone, firsts, made) do
+    case Enum.split_with(gone, &(make(socket, &1, firsts) == :ok)) do
+      {[], lost} ->
+        {Enum.reverse(made), lost}
+
+      {done, rest} ->
+        again(socket, rest, firsts, Enum.reverse(for(r <- done, do: {:create, r}), made))
     end
   end
 
   # A group has a source for each hop, and a replacement would take all of them.
-  defp make(_socket, %{family: @inet6, multipath: [_ | _]}), do: :lost
+  defp make(_socket, %{family: @inet6, multipath: [_ | _]}, _firsts), do: :lost
 
-  defp make(socket, %{family: @inet6} = route),
-    do: Call.change(socket, Route.change(:replace, Canonical.again(route)))
+  # A replacement takes the group of the key, or the first route that is in none. A route behind
+  # another one, whoever made that, goes and comes back.
+  defp make(socket, %{family: @inet6} = route, firsts) do
+    new = Canonical.again(route)
 
-  defp make(socket, route), do: Call.change(socket, Route.change(:append, Canonical.again(route)))
+    if Canonical.grouped?(route) or MapSet.member?(firsts, way(route)),
+      do: Call.change(socket, Route.change(:replace, new)),
+      else: anew(socket, route, new)
+  end
+
+  defp make(socket, route, _firsts),
+    do: Call.change(socket, Route.change(:append, Canonical.again(route)))
+
+  # The source that the kernel does not take (yet) is left out, as the kernel has left it.
+  defp anew(socket, route, new) do
+    with :ok <- Step.delete(socket, Route.change(:delete, Route.bare(route))),
+         {:error, _} = error <- Call.change(socket, Route.change(:append, new)) do
+      _ = Call.change(socket, Route.change(:append, %{new | prefsrc: nil}))
+      error
+    end
+  end
 end
