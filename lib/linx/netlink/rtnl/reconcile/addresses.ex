@@ -201,21 +201,23 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
           checked: [Address.t()]
         }
   def unusable(entries, observed) do
-    for %{item: %{family: @inet6} = item, absent: nil, key: key} <- entries,
-        seen <- Map.get(observed.by_id, key, []),
-        flags = Canonical.flags(seen),
-        reduce: %{failed: [], checked: []} do
-      found ->
-        cond do
-          (flags &&& @dadfailed) != 0 ->
-            %{found | failed: found.failed ++ [item]}
+    flagged =
+      for %{item: %{family: @inet6} = item, absent: nil, key: key} <- entries,
+          seen <- Map.get(observed.by_id, key, []),
+          state = state(seen),
+          do: {state, item}
 
-          tentative?(seen) ->
-            %{found | checked: found.checked ++ [item]}
+    %{
+      failed: for({:failed, item} <- flagged, do: item),
+      checked: for({:checked, item} <- flagged, do: item)
+    }
+  end
 
-          true ->
-            found
-        end
+  defp state(address) do
+    cond do
+      (Canonical.flags(address) &&& @dadfailed) != 0 -> :failed
+      tentative?(address) -> :checked
+      true -> nil
     end
   end
 
@@ -252,9 +254,12 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
   """
   @spec settle(Socket.t(), [Address.t()]) :: :ok
   def settle(socket, addresses) do
+    fresh = for %{family: @inet6} = address <- addresses, do: address
+    checking = fresh |> Enum.map(& &1.index) |> Enum.uniq() |> Enum.filter(&checking?(socket, &1))
+
     ids =
-      for %{family: @inet6} = address <- addresses,
-          not checking?(socket, address.index),
+      for address <- fresh,
+          address.index not in checking,
           into: MapSet.new(),
           do: Canonical.address_id(address)
 

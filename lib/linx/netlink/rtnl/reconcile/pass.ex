@@ -289,17 +289,17 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
     duplicates = for address <- addresses.failed, do: {{:update, address}, :dadfailed}
     waiting = for address <- addresses.checked, do: {:update, address}
 
+    # With a link down the two lists may be of thousands each.
+    named = MapSet.new(failed, fn {{_verb, item}, _error} -> item end)
+
     routes =
       for route <- Routes.unusable(pass.entries.routes, observed, done),
-          op = {:update, route},
-          not named?(failed, route),
-          do: op
+          not MapSet.member?(named, route),
+          do: {:update, route}
 
     {failed, left} = at_most(failed ++ duplicates, pass.on_error)
     {failed, Enum.reverse(state.pending) ++ left ++ waiting ++ routes}
   end
-
-  defp named?(failed, item), do: Enum.any?(failed, fn {{_verb, other}, _} -> other == item end)
 
   defp at_most(failed, :continue), do: {failed, []}
 
