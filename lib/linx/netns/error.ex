@@ -6,7 +6,8 @@ defmodule Linx.Netns.Error do
     * `:stage` - the step that failed. Of a name: `:mkdir` (the directory), `:lock` (flock(2) of it), `:share` (making it a
       shared mount), `:create` (the file; `errno: :eexist` is a name that is taken), `:open_tree` and `:move_mount` (the
       mount of the namespace on it), `:umount`, `:unlink`. Of a namespace: `:unshare` (making it), `:open` (its file or
-      descriptor), `:thread` (a thread to make it on). `:list` and `:read` are a directory that could not be read.
+      descriptor), `:setns` (a file that is no network namespace), `:thread` (a thread to make it on). `:list` and `:read`
+      are a directory that could not be read.
     * `:path` - the file or directory that was meant; nil where there is none.
     * `:errno`, `:code` - the kernel's error as an atom, and its number.
 
