@@ -41,7 +41,18 @@ impl Session {
             // Whatever the reaper leaves in a pid namespace of others becomes a child of that namespace's init.
             kill::kill_descendants(Some(self.pid));
         }
+        if self.awaits_status() {
+            return;
+        }
+        // ESRCH and EPERM: as above.
         let _ = kill::signal_child(self.pidfd.as_fd(), self.pid, libc::SIGKILL);
+    }
+
+    /// The workload ended by itself and its reaper has not stored the wait status yet: a reaper that is killed now takes the
+    /// status with it. `kill_behind_reaper` ends who keeps the reaper from it, and the deadline whoever it does not end.
+    fn awaits_status(&self) -> bool {
+        let lives = self.init && !self.dead;
+        lives && self.workload.is_dead() && self.page.workload_status().is_none()
     }
 
     fn expect_end(&mut self) {
@@ -59,7 +70,10 @@ impl Session {
     /// The workload has ended, and its reaper ends when no process is left below it.
     pub(super) fn kill_behind_reaper(&mut self) {
         self.expect_end();
-        self.kill_cgroup();
+        // The reaper is in the cgroup, too.
+        if !self.awaits_status() {
+            self.kill_cgroup();
+        }
         let left = kill::kill_descendants(Some(self.pid));
         // A /proc that hides the reaper hides what is below it, which becomes ours, or ends with the pid namespace, when the
         // reaper is killed. It is of no more use once the status of the workload is known.

@@ -7,6 +7,7 @@ defmodule Linx.Process.ReaperTest do
 
   alias Linx.{Capabilities, User}
   alias Linx.Process, as: P
+  alias Linx.Test.Vm
 
   @moduletag :root
 
@@ -175,30 +176,92 @@ defmodule Linx.Process.ReaperTest do
       script = "trap 'kill -STOP $PPID; exit 7' TERM; echo up; while :; do sleep 0.05; done"
       {session, _pid} = running(shell(script, []))
       output_until(:stdout, "up")
-      assert P.stop(session, :infinity) == {:ok, {:exited, 7}}
+      assert stop(session, :infinity) == {:ok, {:exited, 7}}
     end
 
     # The wait for the workload's end spins, bounded by the grace's own end: that of the session.
     test "leaves one that stops the reaper after its end, in the grace" do
       script = """
       main=$$; reaper=$PPID
-      (trap 'while kill -0 $main 2>/dev/null; do :; done; kill -STOP $reaper; exit' TERM
-       while :; do sleep 0.05; done) &
       trap 'exit 7' TERM
-      echo up
+      (trap 'while kill -0 $main 2>/dev/null; do :; done; kill -STOP $reaper; exit' TERM
+       echo up
+       while :; do sleep 0.05; done) &
       while :; do sleep 0.05; done
       """
 
       {session, _pid} = running(shell(script, []))
       output_until(:stdout, "up")
-      assert P.stop(session, 50_000) == {:ok, {:exited, 7}}
+      assert stop(session, 50_000) == {:ok, {:exited, 7}}
       assert {:ok, %{left: []}} = P.info(session)
+    end
+
+    # A grace that is not over when the test gives up: the kill at its end would be another's.
+    defp stop(session, grace) do
+      patience = ExUnit.configuration()[:assert_receive_timeout]
+      session |> then(&Task.async(P, :stop, [&1, grace])) |> Task.await(patience)
+    end
+
+    # Traces its reaper, which then sees no end, from a child that SIGTERM does not end.
+    defp tracing(ending) do
+      """
+      import ctypes, os, signal
+      signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+      ptrace, reaper, main = ctypes.CDLL(None).ptrace, os.getppid(), os.getpid()
+      traces, told = os.pipe()
+      if os.fork() == 0:
+          assert ptrace(16, reaper, 0, 0) == 0  # PTRACE_ATTACH
+          os.waitpid(reaper, 0x40000000)  # __WALL
+          os.write(told, b"x")
+          os.close(told)
+          signal.alarm(60)
+          while True:
+              signal.pause()
+      os.close(told)
+      if os.read(traces, 1) == b"x":
+          print("up", flush=True)
+          #{ending}
+          os._exit(7)
+      """
+    end
+
+    defp python(script, opts \\ []),
+      do: [argv: ["/usr/bin/python3", "-c", script], stdio: :pipe, init: true] ++ opts
+
+    for namespaces <- [[], [:pid]] do
+      # Seen failing (signal 9) with a kill that ends the reaper beside the workload.
+      test "ends in its grace while its reaper is traced has its own status (#{inspect(namespaces)})" do
+        script = tracing("signal.sigwait([signal.SIGTERM])")
+        {session, _pid} = running(python(script, namespaces: unquote(namespaces)))
+        output_until(:stdout, "up")
+        assert stop(session, 300) == {:ok, {:exited, 7}}
+      end
+    end
+
+    # Seen failing (signal 9) with a cgroup that is killed once the workload has ended.
+    @tag :cgroup2
+    test "ends in a cgroup while its reaper is traced has its own status" do
+      mount = "mount -t cgroup2 none /mnt && exec \"$@\""
+      wrapper = ["unshare", "--mount", "--propagation", "private", "sh", "-c", mount, "sh"]
+
+      code =
+        quote do
+          cgroup = "/mnt/linx-reaper-#{System.unique_integer([:positive])}-#{:os.getpid()}"
+          {:ok, _} = Linx.Cgroup.create(cgroup)
+          opts = [cgroup: cgroup, auto_proceed: true] ++ unquote(python(tracing("")))
+          {:ok, session} = Linx.Process.spawn(opts)
+          outcome = Linx.Process.wait(session, 20_000)
+          {:ok, info} = Linx.Process.info(session)
+          Linx.Test.CgroupTree.remove!(cgroup)
+          {outcome, info.left}
+        end
+
+      assert Vm.eval(wrapper, code) == {{:ok, {:exited, 7}}, []}
     end
 
     defp visitor(script) do
       {target, _pid} = running(sleeper(namespaces: [:pid, :uts]))
-      opts = [argv: ["/usr/bin/python3", "-c", script], stdio: :pipe, init: true]
-      {:ok, visitor} = P.enter(target, [auto_proceed: true] ++ opts)
+      {:ok, visitor} = P.enter(target, python(script, auto_proceed: true))
       assert_receive {:linx_process, :ready, _pid}
       assert_receive {:linx_process, :running}
       visitor
@@ -218,41 +281,41 @@ defmodule Linx.Process.ReaperTest do
       refute alive?(pid)
     end
 
-    # Its number goes to an orphan, which the reaper reaps as well.
+    # Its number goes to an orphan, which the reaper reaps as well. Both wait for a signal that is blocked: one between a
+    # handler and a sleep would be lost until the sleep is over.
     test "ends before another with its number has its own status" do
       session =
         visitor("""
-        import os, signal, time
+        import os, signal
         main, reaper = os.getpid(), os.getppid()
-        def successor(*_):
-            signal.alarm(20)
-            while True:
-                try:
-                    os.kill(main, 0)
-                except ProcessLookupError:
-                    break
-            while True:
-                with open("/proc/sys/kernel/ns_last_pid", "w") as last:
-                    last.write(str(main - 1))
-                pid = os.fork()
-                if pid == 0:
-                    while os.getpid() == main and os.getppid() != reaper:
-                        pass
-                    os._exit(9)
-                if pid == main:
-                    os._exit(0)
-                os.waitpid(pid, 0)
-        if os.fork() == 0:
-            os.setsid()  # A session of that number would keep it.
-            signal.signal(signal.SIGTERM, successor)
-        else:
-            signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        if os.fork() != 0:
             print("up", flush=True)
-        time.sleep(60)
+            signal.sigwait([signal.SIGTERM])
+            os._exit(7)
+        os.setsid()  # A session of that number would keep it.
+        signal.sigwait([signal.SIGTERM])
+        signal.alarm(20)
+        while True:
+            try:
+                os.kill(main, 0)
+            except ProcessLookupError:
+                break
+        while True:
+            with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+                last.write(str(main - 1))
+            pid = os.fork()
+            if pid == 0:
+                while os.getpid() == main and os.getppid() != reaper:
+                    pass
+                os._exit(9)
+            if pid == main:
+                os._exit(0)
+            os.waitpid(pid, 0)
         """)
 
       output_until(:stdout, "up")
-      assert P.stop(session, 50_000) == {:ok, {:exited, 7}}
+      assert stop(session, 50_000) == {:ok, {:exited, 7}}
     end
   end
 
