@@ -1,12 +1,10 @@
 //! `clone3(2)`, with fork's semantics: the child continues here on a copy of this stack.
 
 use std::io::Error;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::{Errno, write};
-
-use crate::kill;
 
 /// linux/sched.h: above the 32 bits that the C library's constants have.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -47,6 +45,8 @@ pub enum Exit {
 ///
 /// With CLONE_PARENT it becomes a sibling, whose exit signal is the caller's.
 ///
+/// Where clone3 is refused, `clone(2)` serves, and a cgroup is an error (see [`has_clone3`]).
+///
 /// `exit` is the signal of its end. [`Exit::Silent`] tells until its exec that it has made none: the exec makes it SIGCHLD
 /// (fs/exec.c, de_thread), and waitid(2) tells children of the one kind from those of the other.
 ///
@@ -77,44 +77,47 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, exit: Exit) -> Result<
     };
     match side(raw_clone3(&args), pidfd) {
         // Container engines answer so by default, since their filters cannot look into the struct.
-        Err(Errno::NOSYS | Errno::PERM) => older_clone(&args, cgroup),
+        Err(Errno::NOSYS | Errno::PERM) if cgroup.is_none() => older_clone(&args),
         other => other,
     }
 }
 
-/// `clone(2)`. What it lacks is done around it: time namespaces are unshared before, and a cgroup is joined after, where
-/// the child is still far from its checkpoint.
-fn older_clone(args: &CloneArgs, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Errno> {
+/// Whether clone3(2) can be called, so that a child can be born in a cgroup that is named. Without arguments it is EINVAL.
+pub fn has_clone3() -> bool {
+    clone3_of_nothing() == Errno::INVAL
+}
+
+#[expect(unsafe_code, reason = "clone3(2) that is refused")]
+fn clone3_of_nothing() -> Errno {
+    // SAFETY: the kernel refuses a struct of no bytes before it reads any, so no process is made.
+    match unsafe { libc::syscall(libc::SYS_clone3, 0usize, 0usize) } {
+        -1 => last_errno(),
+        _ => Errno::NOSYS,
+    }
+}
+
+/// `clone(2)`, in the caller's cgroup. A time namespace, which it cannot make, is unshared before.
+fn older_clone(args: &CloneArgs) -> Result<Side, Errno> {
     if args.flags & CLONE_NEWTIME != 0 {
         unshare_time()?;
     }
-    let flags = args.flags & !(CLONE_NEWTIME | CLONE_INTO_CGROUP) | args.exit_signal;
+    let flags = args.flags & !CLONE_NEWTIME | args.exit_signal;
     let mut pidfd: RawFd = -1;
     match raw_clone(flags, &mut pidfd) {
         -1 => Err(last_errno()),
         0 => Ok(Side::Child),
-        pid => {
-            let (pid, pidfd) = (pid as i32, own(pidfd));
-            if let Some(Err(errno)) = cgroup.map(|cgroup| move_to(cgroup, pid)) {
-                // It finds its socket closed, too; an error of this signal leaves it to that.
-                let _ = kill::signal_child(pidfd.as_fd(), pid, libc::SIGKILL);
-                return Err(errno);
-            }
-            Ok(Side::Parent { pid, pidfd })
-        }
+        pid => Ok(Side::Parent {
+            pid: pid as i32,
+            pidfd: own(pidfd),
+        }),
     }
 }
 
-/// Moves this process.
+/// Moves this process: 0 is the caller (cgroups(7)).
 pub fn join_cgroup(cgroup: BorrowedFd<'_>) -> Result<(), Errno> {
-    move_to(cgroup, 0)
-}
-
-/// 0 is the caller (cgroups(7)).
-fn move_to(cgroup: BorrowedFd<'_>, pid: i32) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let file = openat(cgroup, c"cgroup.procs", flags, Mode::empty())?;
-    write(&file, pid.to_string().as_bytes()).map(drop)
+    write(&file, b"0").map(drop)
 }
 
 /// linux/sched.h; it shares its bit with the exit signal of clone(2).

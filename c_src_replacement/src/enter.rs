@@ -127,7 +127,8 @@ pub struct Passage {
 pub enum Birthplace<'a> {
     /// By the name of it in the clone.
     Named(BorrowedFd<'a>),
-    /// By its parent, the joining process, which moves there first.
+    /// By its parent, the joining process, which moves there first: a cgroup namespace has its root there, and no child of
+    /// a reaper is born before the move. It counts against `pids.max` until it is reaped.
     Ours(BorrowedFd<'a>),
 }
 

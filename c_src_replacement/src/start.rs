@@ -15,7 +15,7 @@ use rustix::thread::set_thread_groups;
 use crate::capability;
 use crate::checkpoint;
 use crate::child::{self, Plan};
-use crate::clone::{Exit, Side, clone3};
+use crate::clone::{Exit, Side, clone3, has_clone3};
 use crate::enter::{Birthplace, Passage, Target};
 use crate::environment::{Forget, forget};
 use crate::image;
@@ -128,12 +128,16 @@ pub fn start(
     let directory = cgroup.as_ref().map(AsFd::as_fd);
     // A reaper never executes.
     let exit = if init { Exit::Sigchld } else { Exit::Silent };
-    let mut side = if passage.is_direct() {
-        clone3(passage.new.into(), directory, exit).map_err(Stage::Clone.errno())?
-    } else {
-        passage.clone(page, directory.map(Birthplace::Named), exit)?
+    let birthplace = directory.map(|directory| match has_clone3() {
+        true => Birthplace::Named(directory),
+        false => Birthplace::Ours(directory),
+    });
+    let mut side = match birthplace {
+        Some(Birthplace::Ours(_)) => passage.clone(page, birthplace, exit)?,
+        _ if !passage.is_direct() => passage.clone(page, birthplace, exit)?,
+        _ => clone3(passage.new.into(), directory, exit).map_err(Stage::Clone.errno())?,
     };
-    if let (Some(directory), Side::Parent { pid, pidfd }) = (directory, &side)
+    if let (Some(Birthplace::Named(directory)), Side::Parent { pid, pidfd }) = (birthplace, &side)
         && is_stillborn(*pid, pidfd, &socket)
     {
         wait::reap(pidfd.as_fd(), *pid).map_err(Stage::Clone.errno())?;

@@ -72,11 +72,19 @@ only = fn name -> test ++ ["--only", "test:test " <> name] end
     name: "env-docker",
     promise: "A session starts behind the profile that answers clone3(2) with ENOSYS.",
     file: "c_src_replacement/src/clone.rs",
-    replace: "Err(Errno::NOSYS | Errno::PERM) => older_clone(",
-    with: "Err(Errno::PERM) => older_clone(",
+    replace: "Err(Errno::NOSYS | Errno::PERM) if cgroup.is_none()",
+    with: "Err(Errno::PERM) if cgroup.is_none()",
     run:
       only.(
         "behind a container engine's default seccomp profile and capabilities Docker's: sessions work, namespaces are refused by name, and the doctor tells the cause"
       )
+  },
+  %{
+    name: "cgroup-without-clone3",
+    promise: "Without clone3(2) the workload is born in its cgroup, behind a reaper as well.",
+    file: "c_src_replacement/src/start.rs",
+    replace: "        false => Birthplace::Ours(directory),\n",
+    with: "        false => Birthplace::Named(directory),\n",
+    run: ["mix", "test", "test/integration/process/old_kernel_test.exs"]
   }
 ]

@@ -39,13 +39,13 @@ defmodule Linx.Integration.Process.OldKernelTest do
   P.stop(target, 0)
   """
 
-  defp under(before) do
+  defp under(before, filter, code \\ @code) do
     paths =
       for path <- [Application.app_dir(:linx, "ebin"), Path.join(:code.lib_dir(:ex_unit), "ebin")],
           argument <- ["-pa", to_string(path)],
           do: argument
 
-    elixir = [System.find_executable("elixir")] ++ paths ++ ["-e", @code]
+    elixir = [System.find_executable("elixir")] ++ paths ++ ["-e", code]
     script = "hostname outer; #{before}; exec \"$@\""
 
     argv =
@@ -54,18 +54,53 @@ defmodule Linx.Integration.Process.OldKernelTest do
 
     stdio = [stdin: :devnull, stdout: :pipe, stderr: :inherit]
     {:ok, session} = Linx.Process.spawn(argv: argv, stdio: stdio)
-    :ok = Seccomp.install(session, filter())
+    :ok = Seccomp.install(session, filter)
     :ok = Linx.Process.proceed(session)
     assert Linx.Process.wait(session, 100_000) == {:ok, {:exited, 0}}
     Linx.Test.Session.output(:stdout)
   end
 
   test "with a /proc enter and the verbs reach the session's namespaces" do
-    assert under(":") == ~s({true, :ok, {:ok, {:exited, 0}}}\n"inner\\n"\n)
+    assert under(":", filter()) == ~s({true, :ok, {:ok, {:exited, 0}}}\n"inner\\n"\n)
   end
 
   test "without one nothing is entered, and the reason is told" do
-    output = under("mount -t tmpfs none /proc")
+    output = under("mount -t tmpfs none /proc", filter())
     assert output == ~s({false, :error, {:compare_ns, :exdev}}\n""\n)
+  end
+
+  @in_cgroup ~S"""
+  alias Linx.Process, as: P
+  cgroup = "/mnt/linx-old-kernel-#{System.unique_integer([:positive])}-#{:os.getpid()}"
+  {:ok, _} = Linx.Cgroup.create(cgroup)
+  stdio = [stdin: :devnull, stdout: :pipe, stderr: :devnull]
+  argv = ["/bin/sh", "-c", "tail -n 1 /proc/self/cgroup"]
+  opts = [argv: argv, stdio: stdio, cgroup: cgroup, auto_proceed: true]
+
+  seen =
+    for more <- [[], [init: true], [namespaces: [:cgroup]], [namespaces: [:cgroup], init: true]] do
+      lines =
+        for _ <- 1..20 do
+          {:ok, session} = P.spawn(opts ++ more)
+          {:ok, {:exited, 0}} = P.wait(session, 60_000)
+          Linx.Test.Session.output(:stdout)
+        end
+
+      Enum.uniq(lines)
+    end
+
+  Linx.Test.CgroupTree.remove!(cgroup)
+  own = ["0::/" <> Path.basename(cgroup) <> "\n"]
+  root = ["0::/\n"]
+  IO.inspect(if seen == [own, own, root, root], do: :there, else: seen)
+  """
+
+  # A filter as container engines have it. Seen failing with an agent that moves the child after its clone: a cgroup
+  # namespace has its root above, and the child of a reaper stays outside when it is born before the move.
+  @tag :cgroup2
+  test "without clone3(2) a workload is born in its cgroup, with and without a reaper" do
+    builder = Builder.deny(Builder.new(), :clone3, errno: :enosys)
+    {:ok, filter} = Builder.build(builder, default: :allow)
+    assert under("mount -t cgroup2 none /mnt", filter, @in_cgroup) == ":there\n"
   end
 end
