@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const INTERVAL: Duration = Duration::from_secs(1);
 const ATTEMPT: Duration = Duration::from_millis(20);
 
+/// The pause after an attempt, in lengths of the attempt: one that asks for every number takes seconds.
+const PAUSES: u32 = 20;
+
 /// How long an end takes whose signal was sent already.
 const LAST_BREATH: Duration = Duration::from_millis(200);
 
@@ -216,13 +219,16 @@ impl Session {
     /// Tries on until nobody is left, or until all that are left are somebody else's.
     fn persist(&self, left: &Left) {
         let mut hopeless = left.hopeless;
+        let mut took = Duration::ZERO;
         while !hopeless {
-            pause(INTERVAL);
+            pause(INTERVAL.max(took * PAUSES));
+            let start = Instant::now();
             self.kill_cgroup();
             match kill::sweep(ATTEMPT) {
                 Ok(()) => return,
                 Err(left) => hopeless = left.hopeless,
             }
+            took = start.elapsed();
         }
     }
 }
