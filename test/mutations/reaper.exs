@@ -178,6 +178,23 @@ identity = ["mix", "test", "test/integration/process/identity_test.exs"]
     run: reaper
   },
   %{
+    name: "reaper-killed-before-the-status",
+    promise: "A workload that ended by itself is not told as killed when its grace is over.",
+    file: "c_src_replacement/src/session/ending.rs",
+    replace: "        if self.awaits_status() {\n            return;",
+    with: "        if false {\n            return;",
+    run: reaper
+  },
+  %{
+    name: "cgroup-killed-before-the-status",
+    promise:
+      "A session's cgroup is not killed before the reaper in it knows the workload's status.",
+    file: "c_src_replacement/src/session/ending.rs",
+    replace: "        if !self.awaits_status() {",
+    with: "        if true {",
+    run: reaper
+  },
+  %{
     name: "reaper-killed-by-visitor",
     promise: "A visitor that kills its reaper and refuses to die with it ends with its session.",
     file: "c_src_replacement/src/session/ending.rs",
