@@ -7,7 +7,7 @@ defmodule Linx.Netns do
       :ok = Linx.Netlink.Rtnl.Link.set_up(socket, "lo")
       {:ok, listener} = :gen_tcp.listen(0, netns: Linx.Netns.path(lab))
 
-  `new/1` makes a namespace that no process is in. What holds it is a descriptor of the VM, which belongs to an owner: the
+  `new/1` makes a namespace that no process is in. A descriptor of the VM holds it, which belongs to an owner: the
   caller, or the process that `:owner` names. It is closed when the owner ends, or by `close/1`, and not before, also where
   no variable refers to the value any more. The kernel ends a namespace when nothing holds it: no descriptor, no socket in
   it, no process, no name. The value is good on its own node, for every process there.
@@ -159,7 +159,7 @@ defmodule Linx.Netns do
 
   Options: `:dir`, and `from: ref` to name a namespace that is there instead (`ip netns attach`).
 
-  A name that is taken is `errno: :eexist` at the stage `:create`. What was made before a step that fails is taken back,
+  A name that is taken is `errno: :eexist` at the stage `:create`. When a step fails, the steps before it are taken back,
   but for the directory and its mount, which others may use already.
 
       :ok = Linx.Netns.create("blue")

@@ -176,8 +176,8 @@ defmodule Linx.Netlink.Rtnl.Link do
   @doc """
   Makes a link unless it is there as asked for. Arguments as `create/4`, without `:netns`.
 
-  One that is there as something else is `errno: :eexist`, with what differs in `at`: the kind, or any option that is
-  given. What is not given is not compared. A veth pair's far end in another namespace cannot be compared, and differs.
+  One that is there as something else is `errno: :eexist`, with the fields that differ in `at`: the kind, or any option
+  that is given. An option that is not given is not compared. A veth pair's far end in another namespace cannot be compared, and differs.
   """
   @spec ensure(Socket.t(), binary(), atom() | binary(), keyword()) :: :ok | {:error, term()}
   def ensure(socket, name, kind, opts \\ []) do

@@ -32,8 +32,8 @@ defmodule Linx.Netlink.Rtnl.Bridge.Port do
 
   Only read: `ifindex`, `name`, `bridge` (its index), `id`, `no`, `designated_port`,
   `designated_cost`, `topology_change_ack`, `config_pending`, `mcast_n_groups`,
-  `mcast_eht_hosts_cnt`, and `extra` for what a newer kernel adds. What a kernel does not have is
-  `nil`.
+  `mcast_eht_hosts_cnt`, and `extra` for what a newer kernel adds. A field that a kernel does
+  not have is `nil`.
 
   Source: bridge(8), ip-link(8), include/uapi/linux/if_link.h at 7.2, `IFLA_BRPORT_*`.
 

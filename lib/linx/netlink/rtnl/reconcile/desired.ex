@@ -146,7 +146,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
   defp shown({spec, args}) when is_list(args) or args == :error, do: spec
   defp shown(spec), do: spec
 
-  # The entries by key. What is on an absent link has no index, so the name stands for it.
+  # The entries by key. An entry on an absent link has no index: the link's name stands for it.
   defp distinct(entries) do
     by_key = Map.new(entries, &{key(&1), &1})
 
