@@ -94,6 +94,21 @@ defmodule Linx.Netlink.ReconcileSmallestTest do
     assert ["2001:db8:1::99"] = hops(c.ns, "2001:db8:9::/48")
   end
 
+  # The kernel does not show it, and the module says so.
+  test "a hop of our protocol behind another's is left under a key that no pass has desired", c do
+    first = pass(c.socket, %{})
+
+    run(c.ns, [
+      "route add 2001:db8:9::/48 proto 77 via 2001:db8:1::99",
+      "route append 2001:db8:9::/48 proto 76 via 2001:db8:1::2"
+    ])
+
+    assert %{converged?: true, applied: []} = pass(c.socket, %{}, first.last_applied)
+    assert [_, _] = hops(c.ns, "2001:db8:9::/48")
+    settled(c.socket, %{}, %{})
+    assert ["2001:db8:1::99"] = hops(c.ns, "2001:db8:9::/48")
+  end
+
   defp hops(ns, destination) do
     for route <- Netns.ip!(ns, "-6 route show #{destination}"),
         hop <- route["nexthops"] || [route],

@@ -41,8 +41,13 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
   is not touched. A metric of its own is the way out, for instance beside a default route from a router advertisement,
   which has 1024. (It follows that two reconcilers of one namespace need two protocols.)
 
-  IPv6 puts the routes of one key into a group and lists that under the protocol of its first hop. A group that others have
-  joined is changed hop by hop, and their hops stay.
+  IPv6 puts the gateways of one key (table, destination, prefix length, metric) into a group and
+  lists that under the protocol of its first hop. A group that others have joined is changed hop by
+  hop, and their hops stay. A hop of our protocol behind another's first one shows nowhere, so it is
+  looked for under these keys only: those of the desired routes, and those that `last_applied`
+  remembers, which are the ones that earlier passes desired. Under any other key, a hop that some
+  program has added with our protocol number stays, and the pass converges. A pass without
+  `last_applied` looks for it in every group.
 
   Addresses carry the same number as their mark (`IFA_PROTO`). An address is ours if it carries the mark, or if it carries
   none and an earlier pass made it, which `last_applied` remembers. One that was there already is used if it is as
