@@ -5,6 +5,7 @@ defmodule Linx.Netlink.CodecKindsTest do
 
   alias Linx.Netlink.Attr
   alias Linx.Netlink.Codec.Place
+  alias Linx.Test.BadCodec
 
   defmodule Stone do
     use Linx.Netlink.Codec
@@ -320,14 +321,7 @@ defmodule Linx.Netlink.CodecKindsTest do
           {"attr 1, :a, {:multi, {:multi, :u8}}", ~r/cannot be a list/},
           {"attr 1, :a, {:multi, :strnig}", ~r/unknown type/},
           {"header do\n field :a, {:binary, 0}\nend", ~r/header/}
-        ] do
-      code = "defmodule Bad#{System.unique_integer([:positive])} do
-        use Linx.Netlink.Codec
-        codec do
-          #{block}
-        end
-      end"
-      assert_raise ArgumentError, reason, fn -> Code.eval_string(code) end
-    end
+        ],
+        do: BadCodec.refused!(block, reason)
   end
 end

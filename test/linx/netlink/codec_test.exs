@@ -3,6 +3,7 @@ defmodule Linx.Netlink.CodecTest do
 
   alias Linx.Netlink.Attr
   alias Linx.Netlink.Codec.Place
+  alias Linx.Test.BadCodec
 
   defmodule Pair do
     # A value that no type can say: two bytes as {a, b}.
@@ -190,14 +191,7 @@ defmodule Linx.Netlink.CodecTest do
           {"attr 1, :a, :strnig", ~r/unknown type :strnig/},
           {"attr 1, :a, {:dispatch, :kind, %{}}", ~r/depends on :kind/},
           {"attr 1, :a, {:dispatch, :kind, %{}}\nattr 2, :kind, :string", ~r/depends on :kind/}
-        ] do
-      code = "defmodule Bad#{System.unique_integer([:positive])} do
-        use Linx.Netlink.Codec
-        codec do
-          #{block}
-        end
-      end"
-      assert_raise ArgumentError, reason, fn -> Code.eval_string(code) end
-    end
+        ],
+        do: BadCodec.refused!(block, reason)
   end
 end
