@@ -37,8 +37,7 @@ defmodule Linx.Netlink.Rtnl do
   """
 
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Batch, Call}
-  alias Linx.Netlink.Rtnl.Link.Index
+  alias Linx.Netlink.Rtnl.Verb
 
   @netlink_route 0
 
@@ -64,14 +63,6 @@ defmodule Linx.Netlink.Rtnl do
   are carried out. `{:error, error}` is an error of the socket; changes may have been made.
   """
   @spec batch(Socket.t(), [change()]) :: {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def batch(socket, changes) when is_list(changes) do
-    Call.checked!(socket)
-
-    names =
-      Enum.flat_map(changes, fn {module, verb, args} -> module.__names__(verb, args) end)
-
-    with {:ok, index} <- Index.all(socket, names) do
-      Batch.run(socket, changes, fn {module, verb, args} -> module.__op__(verb, args, index) end)
-    end
-  end
+  def batch(socket, changes) when is_list(changes),
+    do: Verb.batch(socket, changes, &Function.identity/1)
 end

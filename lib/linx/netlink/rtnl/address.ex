@@ -41,7 +41,7 @@ defmodule Linx.Netlink.Rtnl.Address do
   alias Linx.IP.Subnet
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.Address.{Ensure, Options}
-  alias Linx.Netlink.Rtnl.{Batch, Call, Lifetime, Link}
+  alias Linx.Netlink.Rtnl.{Call, Lifetime, Link, Verb}
   alias Linx.Netlink.Rtnl.Link.Index
 
   codec native: 7 do
@@ -135,7 +135,7 @@ defmodule Linx.Netlink.Rtnl.Address do
           :ok | {:error, term()}
   @spec add(Socket.t(), Link.ref(), subnet(), opts()) :: :ok | {:error, term()}
   def add(socket, link_name, ip, prefix, opts \\ []),
-    do: run(socket, :add, link_name, [ip, prefix, opts])
+    do: run(socket, :add, [link_name, ip, prefix, opts])
 
   @doc """
   As `add/5`, of an address with its prefix length. Text that is none is `{:error, {:invalid_subnet, text}}`.
@@ -154,7 +154,7 @@ defmodule Linx.Netlink.Rtnl.Address do
           :ok | {:error, term()}
   @spec replace(Socket.t(), Link.ref(), subnet(), opts()) :: :ok | {:error, term()}
   def replace(socket, link_name, ip, prefix, opts \\ []),
-    do: run(socket, :replace, link_name, [ip, prefix, opts])
+    do: run(socket, :replace, [link_name, ip, prefix, opts])
 
   @doc """
   As `replace/5`, of an address with its prefix length: errors as `add/3`.
@@ -233,7 +233,7 @@ defmodule Linx.Netlink.Rtnl.Address do
           :ok | {:error, term()}
   @spec delete(Socket.t(), Link.ref(), subnet(), opts()) :: :ok | {:error, term()}
   def delete(socket, link_name, ip, prefix, opts \\ []),
-    do: run(socket, :delete, link_name, [ip, prefix, opts])
+    do: run(socket, :delete, [link_name, ip, prefix, opts])
 
   @doc """
   As `delete/5`, of an address with its prefix length: errors as `add/3`.
@@ -254,7 +254,7 @@ defmodule Linx.Netlink.Rtnl.Address do
   """
   @spec add_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def add_many(socket, addresses), do: many(socket, :add, addresses)
+  def add_many(socket, addresses), do: Verb.many(socket, __MODULE__, :add, addresses)
 
   @doc """
   Deletes many: `{link, ip, prefix}` or `{link, subnet}`, either with the options of `delete/5` behind it, or a struct each.
@@ -262,7 +262,7 @@ defmodule Linx.Netlink.Rtnl.Address do
   """
   @spec delete_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def delete_many(socket, addresses), do: many(socket, :delete, addresses)
+  def delete_many(socket, addresses), do: Verb.many(socket, __MODULE__, :delete, addresses)
 
   @doc """
   The address as a value, as `add/5` would send it, on the link of an index.
@@ -289,21 +289,10 @@ defmodule Linx.Netlink.Rtnl.Address do
   @spec new(pos_integer(), subnet()) :: {:ok, t()} | {:error, term()}
   def new(index, subnet), do: new(index, subnet, [])
 
-  defp many(socket, verb, addresses) do
-    names = Enum.flat_map(addresses, &__names__(verb, args(&1)))
+  defp run(socket, verb, [ref, subnet, opts, []]) when is_list(opts),
+    do: run(socket, verb, [ref, subnet, opts])
 
-    with {:ok, index} <- Index.all(socket, names),
-         do: Batch.run(socket, addresses, &__op__(verb, args(&1), index))
-  end
-
-  defp args(%__MODULE__{} = address), do: [address]
-  defp args(tuple), do: Tuple.to_list(tuple)
-
-  defp run(socket, verb, ref, [subnet, opts, []]) when is_list(opts),
-    do: run(socket, verb, ref, [subnet, opts])
-
-  defp run(socket, verb, ref, args),
-    do: Call.change(socket, Index.named(socket, [ref], &__op__(verb, [ref | args], &1)))
+  defp run(socket, verb, args), do: Verb.run(socket, __MODULE__, verb, args)
 
   @doc false
   def __names__(_verb, [%__MODULE__{} | _]), do: []

@@ -1,9 +1,20 @@
 defmodule Linx.Netlink.Rtnl.Fields do
   @moduledoc false
-  # An option whose name is a field of a codec, and whose value is what that field holds.
+  # Options by their names: those that a verb takes, and those that are fields of a codec.
+
+  @doc "Whether all options are of these names."
+  @spec only(term(), [atom()]) :: :ok | {:error, {:bad_option, term()}}
+  def only(opts, names) when is_list(opts) do
+    case Enum.find(opts, &(not match?({_, _}, &1) or elem(&1, 0) not in names)) do
+      nil -> :ok
+      option -> {:error, {:bad_option, option}}
+    end
+  end
+
+  def only(opts, _names), do: {:error, {:bad_option, opts}}
 
   @doc """
-  The struct with the field, or `:error` where the codec has no such field or cannot hold the
+  The struct with the field of the option's name and value, or `:error` where the codec has no such field or cannot hold the
   value.
   """
   @spec put(struct(), atom(), term()) :: {:ok, struct()} | :error

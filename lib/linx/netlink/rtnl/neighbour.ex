@@ -29,7 +29,7 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
 
   alias Linx.{IP, MAC}
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Batch, Call, HardwareAddress, Link}
+  alias Linx.Netlink.Rtnl.{Call, HardwareAddress, Link, Verb}
   alias Linx.Netlink.Rtnl.Link.Index
   alias Linx.Netlink.Rtnl.Neighbour.Options
 
@@ -121,14 +121,13 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
   @spec add(Socket.t(), Link.ref(), binary() | IP.t(), binary() | MAC.t() | nil, opts()) ::
           :ok | {:error, term()}
   def add(socket, link_name, ip, mac, opts \\ []),
-    do: run(socket, :add, link_name, [ip, mac, opts])
+    do: run(socket, :add, [link_name, ip, mac, opts])
 
   @doc """
   Adds an entry as `list/2` gives it, for instance in another namespace with its `ifindex` there.
   """
   @spec add(Socket.t(), t()) :: :ok | {:error, term()}
-  def add(socket, %__MODULE__{} = neighbour),
-    do: Call.change(socket, __op__(:add, [neighbour], nil))
+  def add(socket, %__MODULE__{} = neighbour), do: run(socket, :add, [neighbour])
 
   @doc """
   Adds an entry, or makes one of what is there. Arguments as `add/5`.
@@ -136,35 +135,34 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
   @spec replace(Socket.t(), Link.ref(), binary() | IP.t(), binary() | MAC.t() | nil, opts()) ::
           :ok | {:error, term()}
   def replace(socket, link_name, ip, mac, opts \\ []),
-    do: run(socket, :replace, link_name, [ip, mac, opts])
+    do: run(socket, :replace, [link_name, ip, mac, opts])
 
   @doc """
   Removes an entry. One that is not there is `errno: :enoent`. `proxy: true` removes an address that is answered for.
   """
   @spec delete(Socket.t(), Link.ref(), binary() | IP.t(), keyword()) :: :ok | {:error, term()}
   def delete(socket, link_name, ip, opts \\ []),
-    do: run(socket, :delete, link_name, [ip, opts])
+    do: run(socket, :delete, [link_name, ip, opts])
 
   @doc """
   Removes an entry as `list/2` gives it.
   """
   @spec delete(Socket.t(), t()) :: :ok | {:error, term()}
-  def delete(socket, %__MODULE__{} = neighbour),
-    do: Call.change(socket, __op__(:delete, [neighbour], nil))
+  def delete(socket, %__MODULE__{} = neighbour), do: run(socket, :delete, [neighbour])
 
   @doc """
   Adds many: `{link, ip, mac}`, `{link, ip, mac, opts}` or a struct each. See `Linx.Netlink.Rtnl.batch/2`.
   """
   @spec add_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def add_many(socket, neighbours), do: many(socket, :add, neighbours)
+  def add_many(socket, neighbours), do: Verb.many(socket, __MODULE__, :add, neighbours)
 
   @doc """
   Removes many: `{link, ip}`, `{link, ip, opts}` or a struct each. See `Linx.Netlink.Rtnl.batch/2`.
   """
   @spec delete_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def delete_many(socket, neighbours), do: many(socket, :delete, neighbours)
+  def delete_many(socket, neighbours), do: Verb.many(socket, __MODULE__, :delete, neighbours)
 
   @doc """
   The entry as a value, as `add/5` would send it, on the link of an index.
@@ -180,18 +178,7 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
 
   def new(index, _ip, _mac, _opts), do: {:error, {:invalid_name, index}}
 
-  defp many(socket, verb, neighbours) do
-    names = Enum.flat_map(neighbours, &__names__(verb, args(&1)))
-
-    with {:ok, index} <- Index.all(socket, names),
-         do: Batch.run(socket, neighbours, &__op__(verb, args(&1), index))
-  end
-
-  defp args(%__MODULE__{} = neighbour), do: [neighbour]
-  defp args(tuple), do: Tuple.to_list(tuple)
-
-  defp run(socket, verb, ref, args),
-    do: Call.change(socket, Index.named(socket, [ref], &__op__(verb, [ref | args], &1)))
+  defp run(socket, verb, args), do: Verb.run(socket, __MODULE__, verb, args)
 
   @doc false
   def __names__(_verb, [%__MODULE__{} | _]), do: []

@@ -60,7 +60,7 @@ defmodule Linx.Netlink.Rtnl.Nexthop do
 
   alias Linx.IP
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Batch, Call, Encap, Link, Protocol, Read}
+  alias Linx.Netlink.Rtnl.{Call, Encap, Link, Protocol, Read, Verb}
   alias Linx.Netlink.Rtnl.Link.Index
   alias __MODULE__.{Bucket, Flags, Group, Options, Resilient, Stats}
 
@@ -274,20 +274,14 @@ defmodule Linx.Netlink.Rtnl.Nexthop do
   @doc "Adds many: `{id, opts}` each. See `Linx.Netlink.Rtnl.batch/2`."
   @spec add_many(Socket.t(), [{id(), keyword()}]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def add_many(socket, nexthops), do: many(socket, :add, Enum.map(nexthops, &Tuple.to_list/1))
+  def add_many(socket, nexthops), do: Verb.many(socket, __MODULE__, :add, nexthops)
 
   @doc "Deletes many, each an id or as it was read. See `Linx.Netlink.Rtnl.batch/2`."
   @spec delete_many(Socket.t(), [id() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def delete_many(socket, ids), do: many(socket, :delete, Enum.map(ids, &[&1]))
+  def delete_many(socket, ids), do: Verb.many(socket, __MODULE__, :delete, ids)
 
-  defp many(socket, verb, all) do
-    with {:ok, index} <- Index.all(socket, Enum.flat_map(all, &__names__(verb, &1))),
-         do: Batch.run(socket, all, &__op__(verb, &1, index))
-  end
-
-  defp run(socket, verb, args),
-    do: Call.change(socket, Index.named(socket, __names__(verb, args), &__op__(verb, args, &1)))
+  defp run(socket, verb, args), do: Verb.run(socket, __MODULE__, verb, args)
 
   # -- the verbs as values -------------------------------------------------------------------
 

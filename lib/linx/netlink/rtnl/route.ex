@@ -60,8 +60,7 @@ defmodule Linx.Netlink.Rtnl.Route do
   alias Linx.IP
   alias Linx.IP.Subnet
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Batch, Call}
-  alias Linx.Netlink.Rtnl.Link.Index
+  alias Linx.Netlink.Rtnl.{Call, Verb}
   alias Linx.Netlink.Rtnl.Route.{CacheInfo, Change, Hops, Metrics, Nexthop, Query, Via}
 
   codec native: 7 do
@@ -290,34 +289,24 @@ defmodule Linx.Netlink.Rtnl.Route do
   """
   @spec add_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def add_many(socket, routes), do: many(socket, :add, routes)
+  def add_many(socket, routes), do: Verb.many(socket, __MODULE__, :add, routes)
 
   @doc "Replaces many, as `add_many/2`."
   @spec replace_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def replace_many(socket, routes), do: many(socket, :replace, routes)
+  def replace_many(socket, routes), do: Verb.many(socket, __MODULE__, :replace, routes)
 
   @doc "Deletes many, as `add_many/2`."
   @spec delete_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def delete_many(socket, routes), do: many(socket, :delete, routes)
-
-  defp many(socket, verb, routes) do
-    names = Enum.flat_map(routes, &__names__(verb, args(&1)))
-
-    with {:ok, index} <- Index.all(socket, names),
-         do: Batch.run(socket, routes, &__op__(verb, args(&1), index))
-  end
-
-  defp args(%__MODULE__{} = route), do: [route]
-  defp args(tuple), do: Tuple.to_list(tuple)
+  def delete_many(socket, routes), do: Verb.many(socket, __MODULE__, :delete, routes)
 
   # Options in the place of a gateway: the destination has its prefix length.
   defp run(socket, verb, [subnet, gateway, opts, []]) when is_list(opts),
     do: run(socket, verb, [subnet, gateway, opts])
 
   defp run(socket, verb, args) do
-    op = Index.named(socket, __names__(verb, args), &__op__(verb, args, &1))
+    op = Verb.op(socket, __MODULE__, verb, args)
 
     case verb do
       verb when verb in [:add, :append] -> Hops.change(socket, verb, op)

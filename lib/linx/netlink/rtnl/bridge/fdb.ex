@@ -53,41 +53,18 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
 
   alias Linx.{IP, MAC}
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Batch, Call, HardwareAddress, Link, Protocol, Read}
+  alias Linx.Netlink.Rtnl.{Call, Fields, HardwareAddress, Link, Protocol, Read, Verb}
   alias Linx.Netlink.Rtnl.Link.Index
+  alias Linx.Netlink.Rtnl.Neighbour.Bits
   alias __MODULE__.{Ages, Attributes, Options}
 
   codec do
-    flags(:state, :u16,
-      incomplete: 0x01,
-      reachable: 0x02,
-      stale: 0x04,
-      delay: 0x08,
-      probe: 0x10,
-      failed: 0x20,
-      noarp: 0x40,
-      permanent: 0x80
-    )
-
-    flags(:flags, :u8,
-      use: 0x01,
-      self: 0x02,
-      master: 0x04,
-      proxy: 0x08,
-      extern_learn: 0x10,
-      offloaded: 0x20,
-      sticky: 0x40,
-      router: 0x80
-    )
-
-    flags(:flags_ext, :u32, managed: 0x1, locked: 0x2, validated: 0x4)
-
     header do
       field(:family, :u8, default: 7)
       pad(3)
       field(:ifindex, :s32)
-      field(:state, {:flags, :state})
-      field(:flags, {:flags, :flags})
+      field(:state, {:flags, {Bits, :state}})
+      field(:flags, {:flags, {Bits, :flags}})
       field(:type, :u8)
     end
 
@@ -102,11 +79,11 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
     attr(13, :nh_id, :u32)
     attr(12, :protocol, {:enum, {Protocol, :protocol}})
     attr(14, :attributes, {:nested, Attributes})
-    attr(15, :flags_ext, {:flags, :flags_ext})
+    attr(15, :flags_ext, {:flags, {Bits, :flags_ext}})
     attr(3, :ages, Ages)
     # Only in a bulk deletion.
-    attr(16, :state_mask, {:flags, :state})
-    attr(17, :flags_mask, {:flags, :flags})
+    attr(16, :state_mask, {:flags, {Bits, :state}})
+    attr(17, :flags_mask, {:flags, {Bits, :flags}})
     rest(:extra, skip: [4])
   end
 
@@ -188,17 +165,9 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
   end
 
   defp asked(dev, mac, opts, index) do
-    with nil <-
-           Enum.find(
-             List.wrap(opts),
-             &(not match?({k, _} when k in [:self, :master, :vlan, :vni], &1))
-           ),
-         {:ok, request} <- key(dev, mac, opts, index) do
-      Call.op(@rtm_getneigh, 0, request, explain(dev, mac))
-    else
-      {:error, _} = error -> error
-      option -> {:error, {:bad_option, option}}
-    end
+    with :ok <- Fields.only(opts, [:self, :master, :vlan, :vni]),
+         {:ok, request} <- key(dev, mac, opts, index),
+         do: Call.op(@rtm_getneigh, 0, request, explain(dev, mac))
   end
 
   # -- changing ------------------------------------------------------------------------------
@@ -254,7 +223,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
 
   @doc "Adds many: `{dev, mac, opts}` each. See `Linx.Netlink.Rtnl.batch/2`."
   @spec add_many(Socket.t(), [tuple()]) :: {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def add_many(socket, entries), do: many(socket, :add, entries)
+  def add_many(socket, entries), do: Verb.many(socket, __MODULE__, :add, entries)
 
   @doc """
   Deletes many: `{dev, mac, opts}` each, or entries as they were read. See
@@ -262,21 +231,9 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
   """
   @spec delete_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def delete_many(socket, entries), do: many(socket, :delete, entries)
+  def delete_many(socket, entries), do: Verb.many(socket, __MODULE__, :delete, entries)
 
-  defp many(socket, verb, entries) do
-    all =
-      Enum.map(entries, fn
-        %__MODULE__{} = entry -> [entry]
-        entry -> Tuple.to_list(entry)
-      end)
-
-    with {:ok, index} <- Index.all(socket, Enum.flat_map(all, &__names__(verb, &1))),
-         do: Batch.run(socket, all, &__op__(verb, &1, index))
-  end
-
-  defp run(socket, verb, args),
-    do: Call.change(socket, Index.named(socket, __names__(verb, args), &__op__(verb, args, &1)))
+  defp run(socket, verb, args), do: Verb.run(socket, __MODULE__, verb, args)
 
   # -- the verbs as values -------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Mdb do
 
   alias Linx.{IP, MAC}
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Batch, Call, Link, Read}
+  alias Linx.Netlink.Rtnl.{Call, Fields, Link, Read, Verb}
   alias Linx.Netlink.Rtnl.Link.Index
   alias __MODULE__.{Answer, Entry, Options, Request, Router, Sources}
   alias __MODULE__.Request.Attributes
@@ -158,21 +158,13 @@ defmodule Linx.Netlink.Rtnl.Bridge.Mdb do
   @spec get(Socket.t(), Link.ref(), group(), keyword()) ::
           {:ok, [t()]} | {:error, Error.t() | term()}
   def get(socket, bridge, group, opts \\ []) do
-    with nil <-
-           Enum.find(
-             List.wrap(opts),
-             &(not match?({k, _} when k in [:vid, :source, :src_vni], &1))
-           ),
+    with :ok <- Fields.only(opts, [:vid, :source, :src_vni]),
          {:ok, {type, 0, request, explain}} <-
            Index.named(socket, [bridge], &build(@rtm_getmdb, 0, bridge, group, opts, &1)),
          # The kernel takes no interface here.
          request = put_in(request.entry.ifindex, 0),
-         {:ok, answer} <- Read.get(socket, type, request, Answer, explain) do
-      {:ok, entries(answer)}
-    else
-      {:error, _} = error -> error
-      option -> {:error, {:bad_option, option}}
-    end
+         {:ok, answer} <- Read.get(socket, type, request, Answer, explain),
+         do: {:ok, entries(answer)}
   end
 
   # -- changing ------------------------------------------------------------------------------
@@ -204,28 +196,16 @@ defmodule Linx.Netlink.Rtnl.Bridge.Mdb do
 
   @doc "Adds many: `{bridge, group, opts}` each. See `Linx.Netlink.Rtnl.batch/2`."
   @spec add_many(Socket.t(), [tuple()]) :: {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def add_many(socket, entries), do: many(socket, :add, entries)
+  def add_many(socket, entries), do: Verb.many(socket, __MODULE__, :add, entries)
 
   @doc """
   Deletes many: `{bridge, group, opts}` each, or entries as read. See `Linx.Netlink.Rtnl.batch/2`.
   """
   @spec delete_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def delete_many(socket, entries), do: many(socket, :delete, entries)
+  def delete_many(socket, entries), do: Verb.many(socket, __MODULE__, :delete, entries)
 
-  defp many(socket, verb, entries) do
-    all =
-      Enum.map(entries, fn
-        %__MODULE__{} = entry -> [entry]
-        entry -> Tuple.to_list(entry)
-      end)
-
-    with {:ok, index} <- Index.all(socket, Enum.flat_map(all, &__names__(verb, &1))),
-         do: Batch.run(socket, all, &__op__(verb, &1, index))
-  end
-
-  defp run(socket, verb, args),
-    do: Call.change(socket, Index.named(socket, __names__(verb, args), &__op__(verb, args, &1)))
+  defp run(socket, verb, args), do: Verb.run(socket, __MODULE__, verb, args)
 
   # -- the verbs as values -------------------------------------------------------------------
 
@@ -263,7 +243,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Mdb do
     do: build(@rtm_delmdb, 0, bridge, group, opts, index)
 
   def __op__(:flush, [bridge, opts], index) do
-    with nil <- unflushable(opts),
+    with :ok <- Fields.only(opts, [:port, :vid, :state, :protocol]),
          {:ok, ifindex} <- index.(bridge),
          {:ok, entry, attributes} <- Options.set(opts, %Entry{}, %Attributes{}, index) do
       request = %Request{ifindex: ifindex, entry: entry, attributes: mask(attributes, opts)}
@@ -276,15 +256,6 @@ defmodule Linx.Netlink.Rtnl.Bridge.Mdb do
 
   defp flags(:add), do: Call.create()
   defp flags(:replace), do: Call.replace()
-
-  defp unflushable(opts) when is_list(opts) do
-    case Enum.find(opts, &(not match?({k, _} when k in [:port, :vid, :state, :protocol], &1))) do
-      nil -> nil
-      option -> {:error, {:bad_option, option}}
-    end
-  end
-
-  defp unflushable(opts), do: {:error, {:bad_option, opts}}
 
   # A state counts only where its mask says so.
   defp mask(attributes, opts) do

@@ -30,7 +30,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Vlan do
 
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.Bridge.Message
-  alias Linx.Netlink.Rtnl.{Batch, Call, Link, Read}
+  alias Linx.Netlink.Rtnl.{Call, Link, Read, Verb}
   alias Linx.Netlink.Rtnl.Link.Index
   alias __MODULE__.{Attributes, Info, Tunnel, TunnelInfo}
 
@@ -138,20 +138,14 @@ defmodule Linx.Netlink.Rtnl.Bridge.Vlan do
 
   @doc "Adds many: `{dev, vids, opts}` each. See `Linx.Netlink.Rtnl.batch/2`."
   @spec add_many(Socket.t(), [tuple()]) :: {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def add_many(socket, vlans), do: many(socket, :add, vlans)
+  def add_many(socket, vlans), do: Verb.many(socket, __MODULE__, :add, vlans)
 
   @doc "Deletes many: `{dev, vids, opts}` each. See `Linx.Netlink.Rtnl.batch/2`."
   @spec delete_many(Socket.t(), [tuple()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def delete_many(socket, vlans), do: many(socket, :delete, vlans)
+  def delete_many(socket, vlans), do: Verb.many(socket, __MODULE__, :delete, vlans)
 
-  defp many(socket, verb, vlans) do
-    with {:ok, index} <- Index.all(socket, Enum.map(vlans, &elem(&1, 0))),
-         do: Batch.run(socket, vlans, &__op__(verb, Tuple.to_list(&1), index))
-  end
-
-  defp run(socket, verb, [dev | _] = args),
-    do: Call.change(socket, Index.named(socket, [dev], &__op__(verb, args, &1)))
+  defp run(socket, verb, args), do: Verb.run(socket, __MODULE__, verb, args)
 
   # -- the verbs as values -------------------------------------------------------------------
 

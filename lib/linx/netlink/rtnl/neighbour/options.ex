@@ -6,34 +6,25 @@ defmodule Linx.Netlink.Rtnl.Neighbour.Options do
 
   alias Linx.MAC
   alias Linx.Netlink.Rtnl.{Neighbour, Route}
+  alias Linx.Netlink.Rtnl.Neighbour.Bits
 
-  # NUD_*
-  @states %{
-    none: 0,
-    incomplete: 0x01,
-    reachable: 0x02,
-    stale: 0x04,
-    delay: 0x08,
-    probe: 0x10,
-    failed: 0x20,
-    noarp: 0x40,
-    permanent: 0x80
-  }
+  # NUD_NONE is no bit.
+  @states Map.put(Bits.__codec__().kinds.state.numbers, :none, 0)
 
   # The states in which the kernel has no address.
   @addressless [:none, :incomplete, :failed]
 
-  # NTF_*, and NTF_EXT_MANAGED in the flags that are an attribute
-  @use 0x01
-  @proxy 0x08
-  @extern_learn 0x10
-  @router 0x80
-  @flags %{use: @use, extern_learn: @extern_learn, router: @router}
-  @managed 1
+  @bits Bits.__codec__().kinds.flags.numbers
+  @flags Map.take(@bits, [:use, :extern_learn, :router])
+  @use @bits.use
+  @proxy @bits.proxy
+  @settable @proxy ||| @bits.extern_learn ||| @bits.router
+  # NTF_EXT_MANAGED is in the flags that are an attribute.
+  @managed Bits.__codec__().kinds.flags_ext.numbers.managed
 
   @doc "The header's flags that a request may set."
   @spec settable() :: non_neg_integer()
-  def settable, do: @proxy ||| @extern_learn ||| @router
+  def settable, do: @settable
 
   @spec set(keyword(), term(), Neighbour.t()) :: {:ok, Neighbour.t()} | {:error, term()}
   def set(opts, mac, neighbour) when is_list(opts) do

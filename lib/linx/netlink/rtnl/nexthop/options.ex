@@ -4,7 +4,7 @@ defmodule Linx.Netlink.Rtnl.Nexthop.Options do
   # index}`.
 
   alias Linx.IP
-  alias Linx.Netlink.Rtnl.{Encap, Nexthop, Protocol}
+  alias Linx.Netlink.Rtnl.{Encap, Fields, Nexthop, Protocol}
   alias Linx.Netlink.Rtnl.Nexthop.Resilient
 
   @families %{inet: 2, inet6: 10}
@@ -48,10 +48,7 @@ defmodule Linx.Netlink.Rtnl.Nexthop.Options do
           [:gateway, :via, :oif, :onlink, :fdb, :encap, :family, :protocol]
       end
 
-    case Enum.find(opts, &(not match?({_, _}, &1) or elem(&1, 0) not in allowed)) do
-      nil -> resilient(opts)
-      option -> {:error, {:bad_option, option}}
-    end
+    with :ok <- Fields.only(opts, allowed), do: resilient(opts)
   end
 
   defp keyed?(opts, key), do: Enum.any?(opts, &match?({^key, _}, &1))
