@@ -69,6 +69,12 @@ defmodule Linx.Netlink.NeighbourTest do
     {:ok, listed} = Neighbour.list(s, "a0")
     assert %{flags_ext: 1} = Enum.find(listed, &(&1.dst == ~IP"192.0.2.9"))
 
+    # As listed.
+    managed = Enum.find(listed, &(&1.dst == ~IP"192.0.2.9"))
+    :ok = Neighbour.delete(s, managed)
+    :ok = Neighbour.add(s, managed)
+    assert %{"managed" => nil} = shown(ns)["192.0.2.9"]
+
     :ok = Neighbour.add(s, "a0", "192.0.2.8", nil, flags: [:use])
     assert %{} = shown(ns)["192.0.2.8"]
   end

@@ -187,11 +187,10 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
 
   @doc false
   def __op__(verb, [%__MODULE__{} = neighbour], _index) when verb in [:add, :replace] do
-    # The others of its header's flags and attributes say how it came about.
+    # The others of its flags and attributes say how it came about.
     kept = [:family, :ifindex, :state, :type, :dst, :lladdr, :protocol, :vlan]
-    flags = neighbour.flags &&& Options.settable()
-    neighbour = struct(__MODULE__, [{:flags, flags} | Map.to_list(Map.take(neighbour, kept))])
-    op(verb, neighbour, neighbour.ifindex)
+    again = struct(__MODULE__, Map.to_list(Map.take(neighbour, kept)))
+    op(verb, Options.flags(again, neighbour), neighbour.ifindex)
   end
 
   def __op__(:delete, [%__MODULE__{} = neighbour], _index) do

@@ -22,9 +22,13 @@ defmodule Linx.Netlink.Rtnl.Neighbour.Options do
   # NTF_EXT_MANAGED is in the flags that are an attribute.
   @managed Bits.__codec__().kinds.flags_ext.numbers.managed
 
-  @doc "The header's flags that a request may set."
-  @spec settable() :: non_neg_integer()
-  def settable, do: @settable
+  @doc "The request with those flags of a listed entry that a request may set."
+  @spec flags(Neighbour.t(), Neighbour.t()) :: Neighbour.t()
+  def flags(request, listed) do
+    managed = (listed.flags_ext || 0) &&& @managed
+    flags_ext = if managed != 0, do: managed
+    %{request | flags: listed.flags &&& @settable, flags_ext: flags_ext}
+  end
 
   @spec set(keyword(), term(), Neighbour.t()) :: {:ok, Neighbour.t()} | {:error, term()}
   def set(opts, mac, neighbour) when is_list(opts) do
