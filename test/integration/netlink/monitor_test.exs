@@ -7,7 +7,7 @@ defmodule Linx.Netlink.MonitorTest do
   import Linx.IP
 
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Address, Link, Monitor, Neighbour, Route, Rule}
+  alias Linx.Netlink.Rtnl.{Address, Link, Monitor, Neighbour, Nexthop, Route, Rule}
   alias Linx.Netlink.Rtnl.Monitor.Event
   alias Linx.Test.{MulticastRouter, Netns}
 
@@ -78,12 +78,32 @@ defmodule Linx.Netlink.MonitorTest do
     refute_received {:linx_rtnl, :event, %Event{op: :new_route}}
   end
 
-  test "a message type that is not read comes as its number", %{ns: ns, socket: socket} do
+  test "nexthop objects, as a read gives them", %{ns: ns, socket: socket} do
     # RTNLGRP_NEXTHOP
     {:ok, _monitor} = Monitor.subscribe(self(), netns: Netns.target(ns), groups: [32])
     :ok = Link.set_up(socket, "lo")
-    Netns.run!(ns, "ip nexthop add id 1 dev lo")
-    assert_receive {:linx_rtnl, :event, %Event{op: {:unknown, 104}, resource: nil}}
+
+    for {id, command} <- [
+          {1, "id 1 dev lo proto zebra"},
+          {2, "id 2 via 192.0.2.9 dev lo onlink"},
+          {3, "id 3 blackhole"},
+          {4, "id 4 encap ip id 5 dst 192.0.2.9 dev lo"},
+          {10, "id 10 group 1,2/2,7 type resilient buckets 8"}
+        ] do
+      Netns.run!(ns, "ip nexthop add #{command}")
+      {:ok, nexthop} = Nexthop.get(socket, id)
+      assert_receive {:linx_rtnl, :event, %Event{op: :new_nexthop, resource: ^nexthop}}
+    end
+
+    :ok = Nexthop.delete(socket, 3)
+    assert_receive {:linx_rtnl, :event, %Event{op: :del_nexthop, resource: %Nexthop{id: 3}}}
+  end
+
+  test "a message type that is not read comes as its number", %{ns: ns} do
+    # RTNLGRP_IPV4_NETCONF and RTM_NEWNETCONF
+    {:ok, _monitor} = Monitor.subscribe(self(), netns: Netns.target(ns), groups: [24])
+    Netns.run!(ns, "sysctl -qw net.ipv4.conf.lo.forwarding=0 net.ipv4.conf.lo.forwarding=1")
+    assert_receive {:linx_rtnl, :event, %Event{op: {:unknown, 80}, resource: nil}}
   end
 
   test "an overrun is told, and events go on", %{ns: ns, socket: socket} do

@@ -45,7 +45,9 @@ defmodule Linx.Netlink.Rtnl.Monitor do
     28 => :new_neigh,
     29 => :del_neigh,
     32 => :new_rule,
-    33 => :del_rule
+    33 => :del_rule,
+    104 => :new_nexthop,
+    105 => :del_nexthop
   }
 
   # Messages of other families under the same types tell of other things: AF_BRIDGE (7) of ports and forwarding entries,
@@ -75,7 +77,8 @@ defmodule Linx.Netlink.Rtnl.Monitor do
   Starts a monitor linked to the caller. `:owner` is required; see `t:opt/0` for the rest.
 
   By default it listens to links, neighbours, and IPv4 and IPv6 addresses, routes and rules, in the VM's own namespace,
-  with a buffer of 4 MiB (as far as net.core.rmem_max lets it, for one without privilege).
+  with a buffer of 4 MiB (as far as net.core.rmem_max lets it, for one without privilege). Nexthop
+  objects have group 32 (RTNLGRP_NEXTHOP).
 
   A bad option raises `ArgumentError`. A socket that cannot be opened is `{:error, reason}`, as in
   `Linx.Netlink.Socket.open/2`.

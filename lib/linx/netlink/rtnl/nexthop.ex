@@ -64,7 +64,7 @@ defmodule Linx.Netlink.Rtnl.Nexthop do
   alias Linx.Netlink.Rtnl.Link.Index
   alias __MODULE__.{Bucket, Flags, Group, Options, Resilient, Stats}
 
-  codec do
+  codec native: 1 do
     enum(:scope, :u8, universe: 0, site: 200, link: 253, host: 254, nowhere: 255)
     enum(:type, :u16, mpath: 0, resilient: 1)
     flags(:op, :u32, dump_stats: 0x1, dump_hw_stats: 0x2, resp_grp_resvd_0: 0x80000000)
@@ -231,7 +231,9 @@ defmodule Linx.Netlink.Rtnl.Nexthop do
   defp bucket_filter(_socket, other, _request), do: {:error, {:bad_option, other}}
 
   # The statistics without their envelope, and weights as the kernel that wrote them means them.
-  defp tidy(nexthop) do
+  @doc false
+  @spec tidy(t()) :: t()
+  def tidy(nexthop) do
     group =
       if nexthop.group && :resp_grp_resvd_0 not in (nexthop.op_flags || []),
         do: Group.low(nexthop.group),

@@ -5,7 +5,7 @@ defmodule Linx.Netlink.Rtnl.Wire do
   # `codec native: n` makes a struct of it.
 
   alias Linx.Netlink.{Heap, Request}
-  alias Linx.Netlink.Rtnl.{Address, Link, Neighbour, Route, Rule, Stats}
+  alias Linx.Netlink.Rtnl.{Address, Link, Neighbour, Nexthop, Route, Rule, Stats}
 
   # A route and its tuple are 70.
   @words 80
@@ -30,5 +30,9 @@ defmodule Linx.Netlink.Rtnl.Wire do
   def object(tuple) when elem(tuple, 0) in 28..30, do: Neighbour.__native__(tuple)
   def object(tuple) when elem(tuple, 0) in 32..34, do: Rule.__native__(tuple)
   def object(tuple) when elem(tuple, 0) in [92, 94], do: Stats.__native__(tuple)
+
+  def object(tuple) when elem(tuple, 0) in 104..106,
+    do: tuple |> Nexthop.__native__() |> Nexthop.tidy()
+
   def object({_type}), do: nil
 end

@@ -1,6 +1,7 @@
 //! rtnetlink's messages, as tables in the order in which the Elixir side takes the attributes.
 //!
-//! Numbers from linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/neighbour.h and linux/fib_rules.h at 6.18.
+//! Numbers from linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/neighbour.h, linux/fib_rules.h and
+//! linux/nexthop.h at 6.18.
 
 use super::schema::Schema;
 use super::schema::Shape::{Bytes, Ip, S32, Text, U8, U16, U32};
@@ -14,6 +15,7 @@ pub fn schema(message: u16) -> Option<&'static Schema> {
         28..=30 => &NEIGHBOUR,
         32..=34 => &RULE,
         92 | 94 => &STATS,
+        104..=106 => &NEXTHOP,
         _ => return None,
     })
 }
@@ -109,5 +111,12 @@ pub static RULE: Schema = Schema::new(
 pub static STATS: Schema = Schema::new(
     12,
     &[(1, Bytes)], // LINK_64
+    &[],
+);
+
+/// `struct nhmsg` and NHA_*. What a nexthop has besides its id depends on its sort, and stays in the rest.
+pub static NEXTHOP: Schema = Schema::new(
+    8,
+    &[(1, U32)], // ID
     &[],
 );
