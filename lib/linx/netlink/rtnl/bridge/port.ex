@@ -47,7 +47,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Port do
 
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.Bridge.Message
-  alias Linx.Netlink.Rtnl.{Call, Fields, Link, Read}
+  alias Linx.Netlink.Rtnl.{Call, Fields, Link, Read, Verb}
   alias Linx.Netlink.Rtnl.Link.Index
   alias __MODULE__.{Attributes, Single}
 
@@ -106,16 +106,15 @@ defmodule Linx.Netlink.Rtnl.Bridge.Port do
     with {:ok, link} <- Link.Options.identify(ref),
          request = %Single{index: link.index, name: link.name, altname: link.altname},
          explain = Call.no_such("interface", ref),
-         {:ok, answer} <- Read.get(socket, @rtm_getlink, request, Single, explain) do
-      case answer do
-        %Single{linkinfo: %{slave_kind: "bridge", slave_data: %Attributes{} = attributes}} ->
-          {:ok, port(answer.index, answer.name, answer.master, attributes)}
-
-        _ ->
-          {:error, Error.from_errno(Linx.Errno.code(:eopnotsupp), no_port(ref))}
-      end
-    end
+         {:ok, answer} <- Read.get(socket, @rtm_getlink, request, Single, explain),
+         {:ok, attributes} <- attributes(answer, ref),
+         do: {:ok, port(answer.index, answer.name, answer.master, attributes)}
   end
+
+  defp attributes(%{linkinfo: %{slave_kind: "bridge", slave_data: %Attributes{} = data}}, _ref),
+    do: {:ok, data}
+
+  defp attributes(_link, ref), do: unsupported(no_port(ref))
 
   defp port(index, name, bridge, attributes) do
     %{
@@ -128,6 +127,8 @@ defmodule Linx.Netlink.Rtnl.Bridge.Port do
 
   defp no_port(ref), do: "#{inspect(ref)} is no port of a bridge"
 
+  defp unsupported(text), do: {:error, Error.from_errno(Linx.Errno.code(:eopnotsupp), text)}
+
   # -- changing ------------------------------------------------------------------------------
 
   @doc """
@@ -137,42 +138,27 @@ defmodule Linx.Netlink.Rtnl.Bridge.Port do
   it is `errno: :eopnotsupp`, and nothing is changed.
   """
   @spec set(Socket.t(), Link.ref(), keyword()) :: :ok | {:error, term()}
-  def set(socket, ref, opts) do
-    op = Index.named(socket, __names__(:set, [ref, opts]), &__op__(:set, [ref, opts], &1))
-    with {:ok, _} <- op, :ok <- known(socket, ref, opts), do: Call.change(socket, op)
-  end
-
-  defp known(socket, ref, opts) do
-    case Enum.filter(@reported, &Keyword.has_key?(opts, &1)) do
-      [] ->
-        :ok
-
-      keys ->
-        with {:ok, port} <- get(socket, ref) do
-          case Enum.find(keys, &(Map.fetch!(port, &1) == nil)) do
-            nil -> :ok
-            key -> {:error, unknown(key)}
-          end
-        end
-    end
-  end
-
-  defp unknown(key),
-    do: Error.from_errno(Linx.Errno.code(:eopnotsupp), "this kernel's ports have no #{key}")
+  def set(socket, ref, opts), do: Verb.run(socket, __MODULE__, :set, [ref, opts])
 
   # -- the verbs as values -------------------------------------------------------------------
 
   @doc false
-  @spec __names__(atom(), [term()]) :: [Link.ref()]
-  def __names__(_verb, [ref, opts]) when is_list(opts),
-    do: [ref | for({:backup_port, port} <- opts, is_binary(port), do: port)]
+  @spec __names__(atom(), [term()]) :: [Index.wanted()]
+  def __names__(_verb, [ref, opts]) when is_list(opts) do
+    backup = for {:backup_port, port} <- opts, is_binary(port), do: port
+    if reported(opts) == [], do: [ref | backup], else: [ref, {Single, ref} | backup]
+  end
 
   def __names__(_verb, [ref | _]), do: [ref]
+
+  defp reported(opts), do: for({key, _value} <- opts, key in @reported, do: key)
 
   @doc false
   @spec __op__(atom(), [term()], Index.index()) :: Call.op()
   def __op__(:set, [ref, opts], index) do
-    with {:ok, ifindex} <- index.(ref), {:ok, attributes} <- options(opts, index) do
+    with {:ok, ifindex} <- index.(ref),
+         {:ok, attributes} <- options(opts, index),
+         :ok <- known(ref, reported(opts), index) do
       explain =
         Call.no_such("interface", ref, fn
           :eopnotsupp -> no_port(ref)
@@ -185,6 +171,21 @@ defmodule Linx.Netlink.Rtnl.Bridge.Port do
 
   def __op__(verb, args, _index),
     do: raise(ArgumentError, "no change for a batch: #{inspect({__MODULE__, verb, args})}")
+
+  defp known(_ref, [], _index), do: :ok
+
+  defp known(ref, keys, index) do
+    with {:ok, %Single{} = link} <- index.({Single, ref}),
+         {:ok, attributes} <- attributes(link, ref) do
+      case Enum.find(keys, &(Map.fetch!(attributes, &1) == nil)) do
+        nil -> :ok
+        key -> unsupported("this kernel's ports have no #{key}")
+      end
+    else
+      {:ok, :any} -> :ok
+      error -> error
+    end
+  end
 
   defp options(opts, index) when is_list(opts) and opts != [] do
     Enum.reduce_while(opts, {:ok, %Attributes{}}, fn option, {:ok, attributes} ->

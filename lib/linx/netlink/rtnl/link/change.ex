@@ -9,7 +9,7 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
   @rtm_dellink 17
   @rtm_setlink 19
 
-  @spec names(atom(), [term()]) :: [Link.ref() | {:kind, Link.ref()}]
+  @spec names(atom(), [term()]) :: [Index.wanted()]
   def names(:create, [_name, _kind, opts]), do: links(opts)
 
   def names(verb, [_, _, parent | _])
@@ -20,7 +20,7 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
 
   # The kind's own options are of the kind that the link has.
   def names(:set, [ref, opts]) do
-    if own?(opts), do: [{:kind, ref} | links(opts)], else: links(opts)
+    if own?(opts), do: [{Link, ref} | links(opts)], else: links(opts)
   end
 
   def names(:set_master, [_ref, master]) when master != nil, do: [master]
@@ -117,8 +117,9 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
     {request, own} = parent(request, own)
 
     with nil <- LinkInfo.unknown(own),
-         {:ok, info} <- index.({:kind, ref}),
-         {:ok, info} <- if(info == :any, do: {:ok, nil}, else: LinkInfo.change(info, own)) do
+         {:ok, link} <- index.({Link, ref}),
+         {:ok, info} <-
+           if(link == :any, do: {:ok, nil}, else: LinkInfo.change(link.linkinfo, own)) do
       explain = Call.no_such("interface", ref, &Refusal.unchangeable(&1, ref, own))
       Call.op(@rtm_newlink, 0, %{request | linkinfo: info}, explain)
     else

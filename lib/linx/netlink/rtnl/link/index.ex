@@ -6,12 +6,14 @@ defmodule Linx.Netlink.Rtnl.Link.Index do
   alias Linx.Netlink.Rtnl.{Call, Link}
   alias Linx.Netlink.Rtnl.Link.Options
 
+  @typedoc "A link by its name or number, or `{codec, ref}` for the link as that codec reads it."
+  @type wanted :: Link.ref() | {module(), Link.ref()}
+
   @typedoc """
-  Names, looked up already, to numbers; and `{:kind, ref}` to the `Linx.Netlink.Rtnl.LinkInfo` of that link, which is
-  `:any` while nothing has been looked up.
+  Names, looked up already, to numbers; and `{codec, ref}` to that codec's struct, which is `:any`
+  while nothing has been looked up.
   """
-  @type index :: (Link.ref() | {:kind, Link.ref()} ->
-                    {:ok, pos_integer() | struct() | nil | :any} | {:error, term()})
+  @type index :: (wanted() -> {:ok, pos_integer() | struct() | :any} | {:error, term()})
 
   @rtm_getlink 18
 
@@ -30,8 +32,7 @@ defmodule Linx.Netlink.Rtnl.Link.Index do
   end
 
   # All of `refs` in one exchange, as a function.
-  @spec all(Socket.t(), [Link.ref() | {:kind, Link.ref()}], String.t()) ::
-          {:ok, index()} | {:error, Error.t()}
+  @spec all(Socket.t(), [wanted()], String.t()) :: {:ok, index()} | {:error, Error.t()}
   def all(socket, refs, what \\ "interface")
   def all(_socket, [], _what), do: {:ok, &numbered/1}
 
@@ -56,20 +57,19 @@ defmodule Linx.Netlink.Rtnl.Link.Index do
     end
   end
 
-  defp identify({:kind, ref}), do: Options.identify(ref)
+  defp identify({_codec, ref}), do: Options.identify(ref)
   defp identify(ref), do: Options.identify(ref)
 
   defp numbered(index) when is_integer(index) and index > 0, do: {:ok, index}
   defp numbered(ref), do: {:error, {:invalid_name, ref}}
 
-  defp found({:kind, _ref}, {:ok, body}, _what), do: {:ok, Link.decode(body).linkinfo}
+  defp found({codec, _ref}, {:ok, body}, _what), do: {:ok, codec.decode(body)}
   defp found(_ref, {:ok, body}, _what), do: {:ok, Link.decode(body).index}
-  defp found({:kind, ref}, error, what), do: found(ref, error, what)
+  defp found({_codec, ref}, error, what), do: found(ref, error, what)
   defp found(ref, {:error, error}, what), do: {:error, Call.no_such(what, ref).(error)}
 
   # A change that names links by the way. All else in it is checked before the kernel is asked for them.
-  @spec named(Socket.t(), [Link.ref() | {:kind, Link.ref()}], (index() -> Call.op()), String.t()) ::
-          Call.op()
+  @spec named(Socket.t(), [wanted()], (index() -> Call.op()), String.t()) :: Call.op()
   def named(socket, refs, build, what \\ "interface") do
     if Enum.all?(refs, &is_integer/1) do
       build.(&numbered/1)
@@ -80,6 +80,6 @@ defmodule Linx.Netlink.Rtnl.Link.Index do
     end
   end
 
-  defp name({:kind, ref}), do: with({:ok, _} <- Options.identify(ref), do: {:ok, :any})
+  defp name({_codec, ref}), do: with({:ok, _} <- Options.identify(ref), do: {:ok, :any})
   defp name(ref), do: with({:ok, _} <- Options.identify(ref), do: {:ok, 1})
 end
