@@ -305,6 +305,16 @@ defmodule Linx.Netlink.LinkOptionsTest do
              data(socket, "v0.5")
 
     assert Enum.sort(flags.value) == [:loose_binding, :reorder_hdr]
+
+    # The switches and priorities that are not given are not compared.
+    same = [id: 5, link: "v0", loose_binding: true, egress_qos: %{3 => 5, 4 => 0}]
+    assert Link.ensure(socket, "v0.5", :vlan, same) == :ok
+
+    for {option, field} <- [gvrp: true, egress_qos: %{3 => 6}] |> Enum.zip([:flags, :egress_qos]) do
+      assert {:error, %Error{errno: :eexist, at: [^field]}} =
+               Link.ensure(socket, "v0.5", :vlan, [option, id: 5, link: "v0"])
+    end
+
     assert {:error, {:bad_option, {"vlan", {:id, 7}}}} = Link.set(socket, "v0.5", id: 7)
     assert shown(ns, "v0.5")["id"] == 5
   end

@@ -216,6 +216,7 @@ defmodule Linx.Netlink.LinkTest do
     @kinds [
       {"br0", :bridge, [stp_state: 1, forward_delay: 400, mtu: 1400, up: true]},
       {"br1", :bridge, []},
+      {"br2", :bridge, [no_linklocal_learn: true, fdb_flush: true]},
       {"v0", :veth, [peer: "v1", address: "02:00:00:00:00:07", group: 7]},
       {"m0", :macvlan, [link: "v1", mode: :private, arp: false]},
       {"vx2", :vxlan, [id: 44, link: "v1", remote: "239.1.1.1", port: 4790]},
@@ -264,7 +265,7 @@ defmodule Linx.Netlink.LinkTest do
       :ok = Link.create_veth(s, "v0", "v1")
 
       links = [
-        {"br0", :bridge, [arp: false, promisc: true]},
+        {"br0", :bridge, [arp: false, promisc: true, no_linklocal_learn: true]},
         {"vx2", :vxlan, [id: 4, link: "v1"]}
       ]
 
@@ -291,6 +292,8 @@ defmodule Linx.Netlink.LinkTest do
             {"br0", :bridge, [stp_state: 0], [:stp_state]},
             {"br0", :bridge, [mtu: 1500], [:mtu]},
             {"br1", :bridge, [up: true], [:flags]},
+            {"br1", :bridge, [no_linklocal_learn: true], [:boolopts]},
+            {"br2", :bridge, [no_linklocal_learn: false], [:boolopts]},
             {"br0", :bridge, [alias: "x"], [:alias]},
             {"br0", :bridge, [index: 99], [:index]},
             {"v0", :veth, [peer: "v2"], [:peer]},

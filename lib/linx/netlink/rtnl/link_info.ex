@@ -81,6 +81,35 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
   def change(_info, [option | _]), do: {:error, {:bad_option, option}}
 
   @doc false
+  # The fields of the kind that are set in `wanted` and differ in a link that reads as `seen`. The far end of a veth
+  # pair is not sent back.
+  @spec differing(t(), t()) :: [atom()]
+  def differing(%{info_data: %module{} = wanted}, %{info_data: seen}) do
+    # As the kernel would send it back.
+    wanted = wanted |> module.encode() |> module.decode()
+
+    for {field, value} <- Map.from_struct(wanted),
+        field != :peer and value not in [nil, []],
+        not is_struct(seen, module) or not same?(field, value, Map.fetch!(seen, field)),
+        do: field
+  end
+
+  def differing(_wanted, _seen), do: []
+
+  # A command, which leaves nothing to compare.
+  defp same?(:fdb_flush, true, _seen), do: true
+
+  # Switches that share an attribute: those of the mask are compared.
+  defp same?(_field, %{value: on, mask: mask}, %{value: seen, mask: known}),
+    do: Enum.all?(mask, &(&1 in known and &1 in on == &1 in seen))
+
+  # The priorities of a VLAN: the kernel lists none that is mapped to 0.
+  defp same?(_field, map, seen) when is_map(map) and not is_struct(map),
+    do: Enum.all?(map, fn {from, to} -> Map.get(seen || %{}, from, 0) == to end)
+
+  defp same?(_field, value, seen), do: seen == value
+
+  @doc false
   # The first option that no kind has.
   @spec unknown(keyword()) :: {atom(), term()} | nil
   def unknown(opts) do

@@ -73,18 +73,8 @@ defmodule Linx.Netlink.Rtnl.Link.Ensure do
     if general == [], do: own(wanted.linkinfo, link.linkinfo, far_end), else: general
   end
 
-  # The fields of the kind that differ. The wanted ones are compared in the form in which the kernel would send them back.
-  defp own(%{info_data: nil}, _seen, _far_end), do: []
-
   defp own(%{info_data: %LinkInfo.Veth{peer: %{name: name}}}, _seen, far_end),
     do: if(far_end.() == name, do: [], else: [:peer])
 
-  defp own(%{info_data: %module{} = wanted}, %{info_data: seen}, _far_end) do
-    wanted = wanted |> module.encode() |> module.decode()
-
-    for {field, value} <- Map.to_list(Map.delete(wanted, :__struct__)),
-        value not in [nil, []],
-        not is_struct(seen, module) or Map.fetch!(seen, field) != value,
-        do: field
-  end
+  defp own(wanted, seen, _far_end), do: LinkInfo.differing(wanted, seen)
 end

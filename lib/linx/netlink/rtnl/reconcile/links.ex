@@ -86,7 +86,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
 
   defp values(entry, seen, links, ours?) do
     general = Enum.filter(entry.opts, &differs?(&1, entry.item, seen, links))
-    own = own(entry.item.linkinfo, seen.linkinfo)
+    own = LinkInfo.differing(entry.item.linkinfo, seen.linkinfo)
     kind = seen.linkinfo.kind
 
     cond do
@@ -123,17 +123,6 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
       %{} -> nil
     end
   end
-
-  # The fields of the kind that are set and differ. The far end of a veth pair is not sent back.
-  defp own(%LinkInfo{info_data: %module{} = want}, %LinkInfo{info_data: %module{} = seen}) do
-    for {key, value} <- Map.from_struct(want),
-        key not in [:peer, :extra],
-        value != nil,
-        Map.fetch!(seen, key) != value,
-        do: key
-  end
-
-  defp own(_want, _seen), do: []
 
   defp set(entry, seen, general),
     do: %Step{op: {:update, entry.item}, run: &Link.set(&1, seen.index, general)}
