@@ -1,9 +1,35 @@
 defmodule Linx.Test.Bridge do
   @moduledoc false
-  # The output of bridge(8) in a network namespace. The newest that the host has: an older one
-  # leaves out fields.
+  # Bridges with ports, and the output of bridge(8) in a network namespace. The newest that the host
+  # has: an older one leaves out fields.
 
+  alias Linx.Netlink.Rtnl.Bridge.Port
+  alias Linx.Netlink.Rtnl.Link
+  alias Linx.Netlink.Socket
   alias Linx.Test.{Netns, NewerIproute2}
+
+  @doc """
+  Makes veth pairs, puts each first end into the bridge, brings both ends up, and waits until the
+  ports forward: their carrier comes a moment later, and with it multicast groups of the kernel's.
+  """
+  @spec ports!(Socket.t(), String.t(), [{String.t(), String.t()}]) :: :ok
+  def ports!(socket, bridge, pairs) do
+    :ok = Link.set_up(socket, bridge)
+
+    for {name, peer} <- pairs do
+      :ok = Link.create_veth(socket, name, peer)
+      :ok = Link.set_master(socket, name, bridge)
+      for link <- [name, peer], do: :ok = Link.set_up(socket, link)
+    end
+
+    true =
+      Netns.eventually(fn ->
+        {:ok, ports} = Port.list(socket, bridge)
+        Enum.all?(ports, &(&1.state == :forwarding))
+      end)
+
+    :ok
+  end
 
   @doc "What `bridge -json -details` prints of something, as terms."
   @spec show!(%Netns{}, String.t()) :: [term()]

@@ -23,14 +23,10 @@ defmodule Linx.Netlink.BridgeMdbTest do
     for br <- ["br0", "br1"] do
       # IGMPv3 and MLDv2: without them there are no lists of sources.
       :ok = Link.create(socket, br, :bridge, mcast_igmp_version: 3, mcast_mld_version: 2)
-      :ok = Link.set_up(socket, br)
     end
 
-    for {name, peer, br} <- [{"v0", "w0", "br0"}, {"v1", "w1", "br0"}, {"v2", "w2", "br1"}] do
-      :ok = Link.create_veth(socket, name, peer)
-      :ok = Link.set_master(socket, name, br)
-      for link <- [name, peer], do: :ok = Link.set_up(socket, link)
-    end
+    :ok = Bridge.ports!(socket, "br0", [{"v0", "w0"}, {"v1", "w1"}])
+    :ok = Bridge.ports!(socket, "br1", [{"v2", "w2"}])
 
     {:ok, links} = Link.list(socket)
     names = Map.new(links, &{&1.index, &1.name})

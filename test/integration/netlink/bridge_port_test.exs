@@ -17,13 +17,7 @@ defmodule Linx.Netlink.BridgePortTest do
     socket = Netns.open(ns)
     :ok = Link.create_bridge(socket, "br0")
 
-    for {name, peer} <- [{"v0", "w0"}, {"v1", "w1"}] do
-      :ok = Link.create_veth(socket, name, peer)
-      :ok = Link.set_master(socket, name, "br0")
-      for link <- [name, peer], do: :ok = Link.set_up(socket, link)
-    end
-
-    :ok = Link.set_up(socket, "br0")
+    :ok = Bridge.ports!(socket, "br0", [{"v0", "w0"}, {"v1", "w1"}])
     {:ok, links} = Link.list(socket)
     %{ns: ns, socket: socket, index: Map.new(links, &{&1.name, &1.index})}
   end
@@ -148,6 +142,26 @@ defmodule Linx.Netlink.BridgePortTest do
   # The kernel wants `locked` beside `mab`.
   defp with_locked(:mab, true), do: [mab: true, locked: true]
   defp with_locked(key, value), do: [{key, value}]
+
+  test "in a batch an option that this kernel does not have is refused too", %{socket: socket} do
+    {:ok, before} = Port.get(socket, "v0")
+
+    for key <- [:mab, :neigh_vlan_suppress, :neigh_forward_grat] do
+      opts = with_locked(key, true)
+      alone = Port.set(socket, "v0", opts)
+      assert Rtnl.batch(socket, [{Port, :set, ["v0", opts]}]) == {:ok, [alone]}
+
+      if Map.fetch!(before, key) == nil,
+        do: assert({:error, %Error{errno: :eopnotsupp}} = alone),
+        else: assert(alone == :ok)
+    end
+
+    assert {:ok, [{:error, %Error{errno: :eopnotsupp}}, {:error, %Error{errno: :enodev}}]} =
+             Rtnl.batch(socket, [
+               {Port, :set, ["w0", [locked: true]]},
+               {Port, :set, ["nope0", [locked: true]]}
+             ])
+  end
 
   test "numbers, states and links", %{ns: ns, socket: socket, index: index} do
     :ok = Port.set(socket, "v0", cost: 77, priority: 5, mcast_router: 2, mcast_max_groups: 9)

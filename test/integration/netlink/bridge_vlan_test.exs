@@ -18,13 +18,7 @@ defmodule Linx.Netlink.BridgeVlanTest do
     socket = Netns.open(ns)
     :ok = Link.create(socket, "br0", :bridge, vlan_filtering: 1)
 
-    for {name, peer} <- [{"v0", "w0"}, {"v1", "w1"}] do
-      :ok = Link.create_veth(socket, name, peer)
-      :ok = Link.set_master(socket, name, "br0")
-      for link <- [name, peer], do: :ok = Link.set_up(socket, link)
-    end
-
-    :ok = Link.set_up(socket, "br0")
+    :ok = Bridge.ports!(socket, "br0", [{"v0", "w0"}, {"v1", "w1"}])
     {:ok, links} = Link.list(socket)
     %{ns: ns, socket: socket, index: Map.new(links, &{&1.name, &1.index})}
   end
