@@ -235,6 +235,40 @@ defmodule Linx.Netlink.LinkOptionsTest do
     end
   end
 
+  test "no link is left that was made without an option of this kernel's", context do
+    %{ns: ns, socket: socket} = context
+    other = Netns.quiet()
+
+    missing =
+      for key <- [:stp_mode, :vlan_default_pvid],
+          Map.fetch!(data(socket, "br0"), key) == nil,
+          do: key
+
+    for {netns, at} <- [
+          {[], ns},
+          {[netns: {:pid, other.pid}], other},
+          {[netns: other.pid], other}
+        ],
+        {make, netns} <- [{&Link.create/4, netns}, {&Link.ensure/4, []}],
+        key <- [:stp_mode, :vlan_default_pvid] do
+      made = make.(socket, "br9", :bridge, [{key, 1} | netns])
+      at = if netns == [], do: ns, else: at
+      there? = Enum.any?(Netns.ip!(at, "link show"), &(&1["ifname"] == "br9"))
+
+      if key in missing do
+        assert {:error, %Error{errno: :eopnotsupp, message: text}} = made
+        assert text =~ "#{key}" and not there?
+        :ok = Link.create(socket, "br9", :bridge, [{key, 0}, {:no_linklocal_learn, true} | netns])
+      else
+        assert made == :ok and there?
+      end
+
+      Netns.run!(at, "ip link del br9")
+    end
+
+    Netns.stop(other)
+  end
+
   test "in a batch, the kinds of all are looked up at once", %{ns: ns, socket: socket} do
     assert {:ok, results} =
              Rtnl.batch(socket, [

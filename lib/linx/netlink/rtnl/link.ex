@@ -157,7 +157,9 @@ defmodule Linx.Netlink.Rtnl.Link do
   `:index`, `:netns` (where `move_to_netns/4` could move it), `:up`, and the switches of `set/3`. All others are fields of
   the kind's module (`Linx.Netlink.Rtnl.LinkInfo` lists them); a kind without one has no options of its own.
 
-  A kind that the kernel has not is `errno: :eopnotsupp`.
+  A kind that the kernel has not is `errno: :eopnotsupp`, and so is an option that its links of the kind do not have, as
+  for `set/3`: such a link is deleted again. An option that is off (0 or `false`) is as none.
+  `Linx.Netlink.Rtnl.batch/2` cannot look, and there the kernel passes over the option.
 
   With `:netns` the link is made in that namespace, with its name there, while `:link` and the far end of a veth pair are
   of the socket's: no transient name, and nothing to rename.

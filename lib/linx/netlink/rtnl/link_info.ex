@@ -136,8 +136,33 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
       cond do
         key in fixed -> {:error, {:bad_option, option}}
         known?(module, key, current) -> nil
-        true -> {:error, Error.from_errno(95, "this kernel's links of the kind have no #{key}")}
+        true -> {:error, unknown_to_kernel(key)}
       end
+    end)
+  end
+
+  @doc false
+  @spec unknown_to_kernel(atom()) :: Error.t()
+  def unknown_to_kernel(key),
+    do: Error.from_errno(95, "this kernel's links of the kind have no #{key}")
+
+  @doc false
+  # An option that is set in `wanted` and that a link which reads as `seen` does not have; by default one that some
+  # kernels do not have. A link without an option is as one with the option off.
+  @spec lacking(t(), t() | nil) :: atom() | nil
+  def lacking(wanted, seen \\ nil)
+  def lacking(%{info_data: nil}, _seen), do: nil
+
+  def lacking(%{info_data: %module{} = wanted}, seen) do
+    current = if seen, do: seen.info_data, else: struct(module)
+    Enum.find(on(wanted), &(not known?(module, &1, current)))
+  end
+
+  defp on(data) do
+    Enum.flat_map(Map.from_struct(data), fn
+      {_field, off} when off in [nil, 0, false] -> []
+      {_field, %{value: switches, mask: _}} -> switches
+      {field, _value} -> [field]
     end)
   end
 

@@ -4,7 +4,7 @@ defmodule Linx.Netlink.Rtnl.Link.Elsewhere do
   # until the kernel has answered.
 
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Call, Link}
+  alias Linx.Netlink.Rtnl.{Call, Link, LinkInfo}
   alias Linx.Netlink.Rtnl.Link.{Index, Options, Refusal}
   alias Linx.Target
 
@@ -69,7 +69,8 @@ defmodule Linx.Netlink.Rtnl.Link.Elsewhere do
   @doc """
   Carries out the op of a creation, in the namespace that the caller asked for or with `nil` as the op has it.
 
-  The kernel takes no alias for a link that it makes, so it is set in a second request.
+  The kernel takes no alias for a link that it makes, so it is set in a second request. It passes over an option of the
+  kind that it does not know: where that may be, the link is read, and deleted if it lacks one.
   """
   @spec create(Socket.t(), Call.op(), netns() | nil) :: :ok | {:error, term()}
   def create(socket, {:ok, {type, flags, %{alias: none} = link, explain}}, netns)
@@ -77,7 +78,10 @@ defmodule Linx.Netlink.Rtnl.Link.Elsewhere do
     pid = netns || link.net_ns_pid
     explain = fn error -> explain.(Call.words(&Refusal.no_process(&1, pid)).(error)) end
     op = Call.op(type, flags, %{link | alias: nil}, explain)
-    if netns, do: carry_out(socket, op, netns), else: Call.change(socket, op)
+    made = if netns, do: carry_out(socket, op, netns), else: Call.change(socket, op)
+
+    with :ok <- made,
+         do: if(LinkInfo.lacking(link.linkinfo), do: kept(socket, link, pid), else: :ok)
   end
 
   def create(socket, {:ok, {type, flags, %{net_ns_pid: nil} = link, explain}}, nil) do
@@ -91,6 +95,25 @@ defmodule Linx.Netlink.Rtnl.Link.Elsewhere do
     do: {:error, {:bad_option, {:alias, link.alias}}}
 
   def create(_socket, error, _netns), do: error
+
+  defp kept(socket, link, nil) do
+    with {:ok, seen} <- Link.get(socket, link.name),
+         key when key != nil <- LinkInfo.lacking(link.linkinfo, seen.linkinfo),
+         :ok <- Link.delete(socket, seen.index) do
+      {:error, LinkInfo.unknown_to_kernel(key)}
+    else
+      nil -> :ok
+      error -> error
+    end
+  end
+
+  defp kept(_socket, link, netns) do
+    with {:ok, there} <- open(netns) do
+      result = kept(there, link, nil)
+      Socket.close(there)
+      result
+    end
+  end
 
   defp carry_out(socket, {:ok, {type, flags, link, explain}}, pid)
        when is_integer(pid) and pid in 1..0x7FFFFFFF,
