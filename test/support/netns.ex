@@ -30,8 +30,8 @@ defmodule Linx.Test.Netns do
   end
 
   @doc """
-  As `start/0`, with links that have no IPv6 addresses but those that the test gives them, which are in force at once. The
-  kernel's own come and change a second after the link is up.
+  As `start/0`, with links that have no IPv6 addresses but those that the test gives them, which are in force a moment
+  later, and with `nodad` at once. The kernel's own come and change a second after the link is up.
   """
   def quiet do
     ns = start()

@@ -36,7 +36,7 @@ defmodule Linx.Netlink.ReconcileFailuresTest do
      {:no_link, "wan0"}},
     {:addresses, {"wan0", "203.0.116.6", 32}, nil, {:no_link, "wan0"}},
     {:addresses, {"a1", "2001:db8:6::1", 64}, "link set a1 mtu 1200", :einval},
-    {:addresses, {"a1", "2001:db8:6::1", 64}, "addr add 2001:db8:6::1/80 dev a1", :eexist}
+    {:addresses, {"a1", "2001:db8:6::1", 64}, "addr add 2001:db8:6::1/80 dev a1 nodad", :eexist}
   ]
 
   defp impossible(n), do: Enum.fetch!(@impossible, n)
