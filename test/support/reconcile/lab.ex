@@ -152,6 +152,23 @@ defmodule Linx.Test.Reconcile.Lab do
     end)
   end
 
+  @doc """
+  Waits until the kernel has taken each IPv6 address of a link that is up. It does so from a work
+  queue, also for an address that it does not check, and tells of the address a second time then
+  (addrconf_dad_completed): the local route shows that it has.
+  """
+  def taken(lab), do: Linx.Test.Poll.until(fn -> local?(lab) end)
+
+  defp local?(lab) do
+    addresses = lines(script(lab.shell, "#{lab.ip} -6 -o addr show up"))
+    routes = script(lab.shell, "#{lab.ip} -6 route show table local")
+
+    Enum.all?(addresses, fn line ->
+      [_, link, ip] = Regex.run(~r/^\d+: (\S+) +inet6 ([^\/ ]+)/, line)
+      routes =~ "local #{ip} dev #{link} "
+    end)
+  end
+
   @doc "What `ip monitor` says of `fun`, which gives the second element."
   def watched(lab, fun) do
     _ = fence(lab, 2)

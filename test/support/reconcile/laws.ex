@@ -69,6 +69,7 @@ defmodule Linx.Test.Reconcile.Laws do
       commands = for {owner, command} <- chunk, sure?(owner, state), do: command
       said = Lab.ip(state.lab, commands)
       if Enum.any?(commands, &String.starts_with?(&1, "link")), do: Lab.carrier(state.lab)
+      Lab.taken(state.lab)
       syntax!(said, state)
       state = %{state | history: [{owner, commands, said} | state.history]}
       before = state.view
@@ -96,6 +97,7 @@ defmodule Linx.Test.Reconcile.Laws do
     state = if last == state.last, do: state, else: %{state | made: MapSet.new()}
     report = reconcile(state, entries, last)
     state = %{state | history: [{:pass, entries, report} | state.history]}
+    Lab.taken(state.lab)
     view = Lab.view(state.lab)
     state = Register.seen(%{state | view: view, last: report.last_applied}, before.view, :linx)
 
