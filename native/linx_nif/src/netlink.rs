@@ -285,6 +285,11 @@ fn netlink_drain<'a>(
     let events = resource.with(Stage::Recv, |socket| {
         resource.exchange.drain(env, socket, form, most.min(64))
     });
+    // As `netlink_take` counts a portion, and one part more for the calls.
+    let parts = events
+        .as_ref()
+        .map_or(0, |events| events.bytes / dump::PORTION);
+    rustler::schedule::consume_timeslice(env, (10 * (1 + parts)).min(100) as i32);
     Ok(terms::events(env, events))
 }
 

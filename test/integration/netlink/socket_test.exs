@@ -272,6 +272,22 @@ defmodule Linx.Netlink.SocketTest do
     change_on(changer, test, n + 1)
   end
 
+  # A scheduler reads them: what that takes counts as work of the process, so that others get their turn.
+  test "events that are read count as work" do
+    target = Linx.Test.Netns.target(Linx.Test.Netns.start())
+    {:ok, socket} = Socket.open(0, target)
+    {:ok, changer} = Linx.Netlink.Rtnl.open(target)
+    :ok = Socket.add_membership(socket, 1)
+    :ok = Linx.Netlink.Rtnl.Link.set_up(changer, "lo")
+
+    work = fn -> self() |> Process.info(:reductions) |> elem(1) end
+    before = work.()
+    assert {:ok, [_ | _], :empty, _bytes} = Native.netlink_drain(socket.socket, :rtnl, 64)
+    # A tenth of the 4000 that are due between two turns of a process.
+    assert work.() - before >= 400
+    for open <- [socket, changer], do: Socket.close(open)
+  end
+
   # Sent beside the socket's owner, as by a request that was given up before its answer came.
   test "the late answer to another request is passed over", %{socket: socket} do
     {:ok, [%Message{pid: port}]} = Request.talk(socket, @rtm_getlink, 0, lo())

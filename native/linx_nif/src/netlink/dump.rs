@@ -14,7 +14,7 @@ use super::lock;
 use super::terms::{self, Form};
 
 /// What becomes terms at once, and the size of a portion: at most 500 routes, a tenth of a millisecond.
-const PORTION: usize = 32 * 1024;
+pub const PORTION: usize = 32 * 1024;
 
 // Types up to this are netlink's own: NLMSG_NOOP, _ERROR, _DONE and _OVERRUN.
 const NLMSG_OVERRUN: u16 = 4;
