@@ -11,7 +11,7 @@ defmodule Linx.ArchitectureTest do
     {~r/^Linx\.(Errno|IP|MAC|NFT)(\.|$)/, :values},
     {~r/^Linx\.Native$/, :kernel},
     {~r/\.Native$/, :kernel},
-    {~r/^Linx\.(Target|Procfs|KernelFile)$/, :kernel},
+    {~r/^Linx\.(Target|Procfs|KernelFile|Mailbox)$/, :kernel},
     {~r/^Linx\.Process(\.|$)/, :kernel},
     {~r/\.Reconcile\.(Report|Diff)$/, :values},
     {~r/^Linx\.Reconcile\.Source$/, :values},
@@ -116,7 +116,7 @@ defmodule Linx.ArchitectureTest do
   end
 
   test "Linx.Process knows no other subsystem", %{imports: imports} do
-    allowed = ~r/^Linx\.(Process|Native|Pool|Errno|Target|IP)(\.|$)/
+    allowed = ~r/^Linx\.(Process|Native|Pool|Errno|Target|Mailbox|IP)(\.|$)/
 
     others =
       for {module, called} <- imports,

@@ -20,6 +20,8 @@ defmodule Linx.Process.Credit do
   #
   # An owner on another node is granted in full: the distribution's own limit slows the session down.
 
+  alias Linx.Mailbox
+
   # What may be on its way, and how much of it must be used up before more is granted: half, so that a grant is in time,
   # and one write of ours and one wake-up of the agent serve two full frames.
   @initial 256 * 1024
@@ -203,16 +205,7 @@ defmodule Linx.Process.Credit do
 
   defp ask_again(credit, delay), do: {:ask_again, delay, %{credit | timer?: true}}
 
-  # -- the owner -------------------------------------------------------------------------------------------------------
-
   # Nobody reads.
   defp unread_at_most(owner) when not is_pid(owner), do: 0
-  defp unread_at_most(owner) when node(owner) != node(), do: 0
-
-  defp unread_at_most(owner) do
-    case Process.info(owner, :message_queue_len) do
-      {:message_queue_len, length} -> length
-      nil -> 0
-    end
-  end
+  defp unread_at_most(owner), do: Mailbox.length_of(owner)
 end

@@ -5,6 +5,8 @@ defmodule Linx.Process.Loan do
   # The documented events say nothing of the session that they come from. Who borrows a session from its owner takes the
   # output that is still in the owner's mailbox by comparing it with what this session sent: another session's stays.
 
+  alias Linx.Mailbox
+
   # What an owner that reads nothing can have of a session (Linx.Process.Credit), and after how much of it the owner's
   # mailbox is looked at: empty, all of it has been read.
   @most 512 * 1024
@@ -46,10 +48,9 @@ defmodule Linx.Process.Loan do
 
   defp look(%{bytes: bytes, looked: looked} = loan, owner)
        when bytes - looked > @look and is_pid(owner) and node(owner) == node() do
-    case Process.info(owner, :message_queue_len) do
-      {:message_queue_len, length} when length > 0 -> %{loan | looked: bytes}
-      _ -> %{loan | sent: [], bytes: 0, looked: 0, events: 0}
-    end
+    if Mailbox.length_of(owner) > 0,
+      do: %{loan | looked: bytes},
+      else: %{loan | sent: [], bytes: 0, looked: 0, events: 0}
   end
 
   defp look(loan, _owner), do: loan

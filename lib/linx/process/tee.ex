@@ -3,6 +3,8 @@ defmodule Linx.Process.Tee do
   # The further listeners of a session's output and end, beside its owner. The credit of each is what it may leave
   # unread: beyond that the session waits for it, and drops it when it has not come back after a while.
 
+  alias Linx.Mailbox
+
   # Listeners of one session; bytes that may be unread; milliseconds that the session waits.
   @most 16
   @unread 256 * 1024
@@ -93,13 +95,9 @@ defmodule Linx.Process.Tee do
   defp look_at(_pid, %{unread: unread} = listener, _now) when unread < @unread, do: listener
 
   defp look_at(pid, listener, now) do
-    case Process.info(pid, :message_queue_len) do
-      {:message_queue_len, length} when length > @short_mailbox ->
-        %{listener | behind_since: listener.behind_since || now}
-
-      _short_or_gone ->
-        %{listener | unread: 0, behind_since: nil}
-    end
+    if Mailbox.length_of(pid) > @short_mailbox,
+      do: %{listener | behind_since: listener.behind_since || now},
+      else: %{listener | unread: 0, behind_since: nil}
   end
 
   defp update(tee, change) do

@@ -13,6 +13,8 @@ defmodule Linx.Netlink.Inbox.Flow do
   #
   # An owner on another node is taken to read: the distribution's own limit slows the listener down.
 
+  alias Linx.Mailbox
+
   # Bytes on the owner's heap, estimated: a struct and its binaries are a few times what they were in the message.
   @window 8 * 1024 * 1024
   @bucket div(@window, 64)
@@ -92,7 +94,8 @@ defmodule Linx.Netlink.Inbox.Flow do
 
   @doc "How many datagrams to read for `owner` now, or the milliseconds after which to ask again."
   @spec room(t(), pid()) :: {:read, pos_integer(), t()} | {:wait, pos_integer(), t()}
-  def room(flow, owner), do: room(flow, length_of(owner), System.monotonic_time(:millisecond))
+  def room(flow, owner),
+    do: room(flow, Mailbox.length_of(owner), System.monotonic_time(:millisecond))
 
   @doc "The same for an owner with so many messages, at a time in milliseconds."
   @spec room(t(), non_neg_integer(), integer()) ::
@@ -160,15 +163,4 @@ defmodule Linx.Netlink.Inbox.Flow do
 
   defp look_again(%{delay: delay} = flow),
     do: {:wait, delay, %{flow | delay: min(delay * 2, @max_delay)}}
-
-  # -- the owner ---------------------------------------------------------------------------------------------------------
-
-  defp length_of(owner) when node(owner) != node(), do: 0
-
-  defp length_of(owner) do
-    case Process.info(owner, :message_queue_len) do
-      {:message_queue_len, length} -> length
-      nil -> 0
-    end
-  end
 end
