@@ -181,7 +181,7 @@ defmodule Linx.DocumentationTest do
     end
 
     # The modules that belong to no subsystem.
-    @ungrouped ~r/^Linx(\.(Errno|Doctor)(\..*)?)?$|^Mix\./
+    defp ungrouped, do: ~r/^Linx(\.(Errno|Doctor)(\..*)?)?$|^Mix\./
 
     test "every module is in a group", %{modules: modules} do
       patterns = Keyword.values(docs()[:groups_for_modules])
@@ -189,7 +189,7 @@ defmodule Linx.DocumentationTest do
       loose =
         for {module, _, _} <- modules,
             name = inspect(module),
-            not Enum.any?([@ungrouped | patterns], &(name =~ &1)),
+            not Enum.any?([ungrouped() | patterns], &(name =~ &1)),
             do: name
 
       assert loose == []
