@@ -19,13 +19,9 @@ if missing != [] do
   System.halt(1)
 end
 
-# What is waited for comes in milliseconds; on a machine that is busy with other things it comes all the same. So the
-# deadlines only say when to give up. A broken build (bin/mutate) gives up sooner.
-patience = "LINX_TEST_PATIENCE" |> System.get_env("60000") |> String.to_integer()
-
 ExUnit.start(
   exclude: Keyword.keys(excluded),
   capture_log: true,
-  assert_receive_timeout: patience,
+  assert_receive_timeout: Linx.Test.Poll.patience(),
   timeout: 600_000
 )

@@ -17,10 +17,10 @@ defmodule Mutate do
   ]
 
   def main(args) do
-    {options, names} =
-      OptionParser.parse!(args,
-        strict: [list: :boolean, baseline: :boolean, output: :string]
-      )
+    {options, names, unknown} =
+      OptionParser.parse(args, strict: [list: :boolean, baseline: :boolean, output: :string])
+
+    for {option, _value} <- unknown, do: abort("no option #{option}; see bin/mutate --help")
 
     mutations = load(names)
     unique!(mutations)

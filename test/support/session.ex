@@ -3,6 +3,7 @@ defmodule Linx.Test.Session do
   # Sessions in tests: run to the end, collect output, wait with a deadline.
 
   import ExUnit.Assertions
+  import Linx.Test.Poll, only: [patience: 0]
 
   alias Linx.Process, as: P
 
@@ -10,7 +11,7 @@ defmodule Linx.Test.Session do
   def run(argv, opts \\ []) do
     {:ok, session} = P.spawn(opts ++ [argv: argv, stdio: :pipe, auto_proceed: true])
     P.stdin_close(session)
-    outcome = P.wait(session, 60_000)
+    outcome = P.wait(session, patience())
     {outcome, output(:stdout), output(:stderr)}
   end
 
@@ -32,7 +33,7 @@ defmodule Linx.Test.Session do
         {:linx_process, ^stream, bytes} when is_binary(bytes) ->
           output_until(stream, text, seen <> bytes)
       after
-        60_000 -> flunk("no #{inspect(text)} in #{inspect(seen)}")
+        patience() -> flunk("no #{inspect(text)} in #{inspect(seen)}")
       end
     end
   end
@@ -53,7 +54,10 @@ defmodule Linx.Test.Session do
   end
 
   @doc "As `Linx.Test.Poll.until/2`."
-  defdelegate until(condition, within \\ 30_000), to: Linx.Test.Poll
+  defdelegate until(condition, within), to: Linx.Test.Poll
+
+  @doc "As `Linx.Test.Poll.until/1`."
+  defdelegate until(condition), to: Linx.Test.Poll
 
   @doc "Takes every message out of the mailbox."
   def flush do

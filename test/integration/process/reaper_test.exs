@@ -3,6 +3,7 @@ defmodule Linx.Process.ReaperTest do
   use ExUnit.Case, async: true
 
   import Bitwise
+  import Linx.Test.Poll, only: [patience: 0]
   import Linx.Test.Session
 
   alias Linx.{Capabilities, User}
@@ -31,6 +32,10 @@ defmodule Linx.Process.ReaperTest do
     {:ok, %{reaper_pid: reaper}} = P.info(session)
     reaper
   end
+
+  # `P.stop/2` that gives up before a grace that is longer than the test's patience.
+  defp stop(session, grace),
+    do: Task.async(P, :stop, [session, grace]) |> Task.await(patience())
 
   defp sleeper(opts), do: [argv: ["/bin/sleep", "300"], stdio: :devnull, init: true] ++ opts
 
@@ -95,7 +100,7 @@ defmodule Linx.Process.ReaperTest do
     until(fn -> status(pid)["State"] =~ ~r/^T/ end)
     :ok = P.signal(session, 18)
     until(fn -> status(pid)["State"] =~ ~r/^S/ end)
-    assert {:ok, {:signaled, 15}} = P.stop(session, 60_000)
+    assert {:ok, {:signaled, 15}} = stop(session, 60_000)
     assert {:ok, %{host_pid: ^pid, reaper_pid: ^reaper}} = P.info(session)
     refute alive?(reaper)
   end
@@ -116,7 +121,7 @@ defmodule Linx.Process.ReaperTest do
       {session, pid} = running(sleeper(namespaces: namespaces))
       {:ok, info} = P.info(session)
       {_, 0} = System.cmd("kill", ["-9", "#{Map.fetch!(info, victim)}"])
-      assert {:ok, {:signaled, 9}} = P.wait(session, 60_000)
+      assert {:ok, {:signaled, 9}} = P.wait(session, patience())
       until(fn -> not alive?(pid) and not alive?(info.reaper_pid) end)
     end
   end
@@ -126,7 +131,7 @@ defmodule Linx.Process.ReaperTest do
       {session, pid} = parked(sleeper(namespaces: namespaces))
       {:ok, info} = P.info(session)
       {_, 0} = System.cmd("kill", ["-9", "#{Map.fetch!(info, victim)}"])
-      assert {:error, %{stage: :exec_outcome}} = P.wait(session, 60_000)
+      assert {:error, %{stage: :exec_outcome}} = P.wait(session, patience())
       until(fn -> not alive?(pid) and not alive?(info.reaper_pid) end)
     end
   end
@@ -158,7 +163,7 @@ defmodule Linx.Process.ReaperTest do
       # The agent has sent the child its descriptors, and with them the word to proceed.
       until(fn -> descriptors.() < before end)
       {_, 0} = System.cmd("kill", ["-9", "#{pid}"])
-      assert {:error, %{stage: :exec_outcome, errno: :eio}} = P.wait(session, 60_000)
+      assert {:error, %{stage: :exec_outcome, errno: :eio}} = P.wait(session, patience())
       refute_received {:linx_process, :running}
     end
   end
@@ -169,7 +174,7 @@ defmodule Linx.Process.ReaperTest do
 
     test "stops its reaper and ends has its own status" do
       {session, _pid} = running(shell("kill -STOP $PPID; exit 7", []))
-      assert P.wait(session, 60_000) == {:ok, {:exited, 7}}
+      assert P.wait(session, patience()) == {:ok, {:exited, 7}}
     end
 
     test "stops its reaper when it is asked to end has its own status" do
@@ -194,12 +199,6 @@ defmodule Linx.Process.ReaperTest do
       output_until(:stdout, "up")
       assert stop(session, 50_000) == {:ok, {:exited, 7}}
       assert {:ok, %{left: []}} = P.info(session)
-    end
-
-    # A grace that is not over when the test gives up: the kill at its end would be another's.
-    defp stop(session, grace) do
-      patience = ExUnit.configuration()[:assert_receive_timeout]
-      session |> then(&Task.async(P, :stop, [&1, grace])) |> Task.await(patience)
     end
 
     # Traces its reaper, which then sees no end, from a child that SIGTERM does not end.
@@ -277,7 +276,7 @@ defmodule Linx.Process.ReaperTest do
         """)
 
       {:ok, pid} = P.host_pid(session)
-      assert {:ok, {:signaled, 9}} = P.wait(session, 60_000)
+      assert {:ok, {:signaled, 9}} = P.wait(session, patience())
       refute alive?(pid)
     end
 
@@ -346,7 +345,7 @@ defmodule Linx.Process.ReaperTest do
         {session, pid} = parked(opts)
         {:ok, info} = P.info(session)
         {"", 0} = System.cmd("python3", ["-c", @forge, "#{pid}" | unquote(kinds)])
-        assert {:error, %{stage: :ready_frame, errno: :eproto}} = P.wait(session, 60_000)
+        assert {:error, %{stage: :ready_frame, errno: :eproto}} = P.wait(session, patience())
         refute_received {:linx_process, :ready, _pid}
         refute_received {:linx_process, :running}
         assert {:ok, %{host_pid: ^pid}} = P.info(session)
