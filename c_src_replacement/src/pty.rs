@@ -55,6 +55,7 @@ pub fn set_size(master: &OwnedFd, [rows, cols, xpixel, ypixel]: [u16; 4]) {
         ws_xpixel: xpixel,
         ws_ypixel: ypixel,
     };
+    // An open master has a size whatever became of its slave; a refusal of the call leaves the workload the old one.
     let _ = tcsetwinsize(master, size);
 }
 
