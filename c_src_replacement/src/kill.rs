@@ -152,13 +152,19 @@ fn prevail() -> Option<Precedence> {
     if precedence.is_none() {
         let _ = setpriority_process(None, -20);
     }
+    raise_descriptor_limit();
+    precedence
+}
+
+/// To the hard limit, for a tree of more processes than the soft one has descriptors for. Refused, the tree is seen as far as
+/// there are any. The workload, which has the VM's limits, is born before.
+fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     let most = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,
     };
     let _ = setrlimit(Resource::Nofile, most);
-    precedence
 }
 
 /// As [`prevail`], where the tree is seen. Elsewhere every number that a process may have is asked for, which takes seconds:
@@ -283,18 +289,24 @@ fn kill_children_by_number(errno: Errno) -> Round {
 ///
 /// A /proc that hides the reaper shows the `workload` all the same, and what is below it.
 pub fn signal_tree(number: i32, reaper: Option<i32>, workload: Option<i32>) -> Result<(), Errno> {
+    raise_descriptor_limit();
     let tree = Tree::open()?;
     let mut members = Members::default();
     let mut answer = Err(Errno::SRCH);
+    let is_reaper = |member: &Member| reaper.is_some() && member.pid() == reaper;
+    // While there is a descriptor to find its number with.
+    let look = |member: &Member| {
+        let _ = is_reaper(member);
+    };
     for _ in 0..2 {
         let known = members.len();
-        tree.extend(&mut members, |_| {});
+        tree.extend(&mut members, look);
         if let (0, Some(reaper), Some(workload)) = (members.len(), reaper, workload) {
             tree.add_child_of(&mut members, workload, reaper);
-            tree.extend(&mut members, |_| {});
+            tree.extend(&mut members, look);
         }
         for member in members.iter().skip(known) {
-            if reaper.is_some() && member.pid() == reaper {
+            if is_reaper(member) {
                 continue;
             }
             let sent = member.signal(number);

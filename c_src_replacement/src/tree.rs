@@ -4,6 +4,7 @@
 //! namespace may still see the host's. So a process is opened by its directory there, which pidfd_send_signal(2) takes,
 //! and what its files say is its own, whoever gets its number later.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
@@ -33,6 +34,8 @@ pub struct Member {
     number: u32,
     directory: OwnedFd,
     depth: usize,
+    /// The number in our pid namespace, once it was read.
+    pid: OnceCell<i32>,
 }
 
 /// The processes of a tree that were found.
@@ -148,6 +151,7 @@ impl Tree {
                     number,
                     directory,
                     depth: self.depth,
+                    pid: OnceCell::new(),
                 });
             }
         }
@@ -205,10 +209,14 @@ impl Member {
         kill::signal(self.directory.as_fd(), number)
     }
 
-    /// The number in our pid namespace; None where it is gone.
+    /// The number in our pid namespace; None where it is gone. Read once: later there may be no descriptor left to read it.
     pub fn pid(&self) -> Option<i32> {
+        if let Some(pid) = self.pid.get() {
+            return Some(*pid);
+        }
         let status = read(self.directory.as_fd(), "status").ok()?;
-        self.pid_in(&status)
+        let pid = self.pid_in(&status)?;
+        Some(*self.pid.get_or_init(|| pid))
     }
 
     fn pid_in(&self, status: &str) -> Option<i32> {

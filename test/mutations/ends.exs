@@ -142,5 +142,14 @@ ends = ["mix", "test", "test/integration/process/ends_test.exs"]
       "--only",
       "test:test kill -9 of the VM while its sessions are running leaves nothing"
     ]
+  },
+  %{
+    name: "tree-of-the-soft-limit",
+    promise:
+      "A signal for the tree reaches more processes than the VM's soft limit of descriptors.",
+    file: "c_src_replacement/src/kill.rs",
+    replace: "    raise_descriptor_limit();\n    let tree = Tree::open()?;\n",
+    with: "    let tree = Tree::open()?;\n",
+    run: ["mix", "test", "test/integration/process/ends_test.exs"]
   }
 ]

@@ -195,6 +195,14 @@ identity = ["mix", "test", "test/integration/process/identity_test.exs"]
     run: reaper
   },
   %{
+    name: "reaper-taken-for-another",
+    promise: "The reaper is told from its descendants without a descriptor left to ask with.",
+    file: "c_src_replacement/src/tree.rs",
+    replace: "        if let Some(pid) = self.pid.get() {",
+    with: "        if let Some(pid) = self.pid.get().filter(|_| false) {",
+    run: reaper
+  },
+  %{
     name: "reaper-killed-by-visitor",
     promise: "A visitor that kills its reaper and refuses to die with it ends with its session.",
     file: "c_src_replacement/src/session/ending.rs",

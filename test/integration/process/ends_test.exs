@@ -265,6 +265,38 @@ defmodule Linx.Process.EndsTest do
       end
     end
 
+    # Seen failing with an agent that keeps the VM's soft limit: those that it has no descriptor for are left out.
+    test "a tree of more processes than the soft limit of descriptors is signalled whole" do
+      script = """
+      import os, signal, time
+      signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+      for _ in range(150):
+          if os.fork() == 0:
+              signal.alarm(60)
+              signal.sigwait([signal.SIGUSR1])
+              os._exit(0)
+      print("up", flush=True)
+      for _ in range(150):
+          os.wait()
+      os._exit(5)
+      """
+
+      opts = [argv: ["/usr/bin/python3", "-c", script], stdio: :pipe, auto_proceed: true]
+
+      code =
+        quote do
+          for init <- [false, true] do
+            {:ok, session} = Linx.Process.spawn(unquote(opts) ++ [init: init])
+            Linx.Test.Session.output_until(:stdout, "up")
+            :ok = Linx.Process.signal(session, :usr1, to: :tree)
+            Linx.Process.wait(session, 10_000)
+          end
+        end
+
+      wrapper = ["sh", "-c", "ulimit -Sn 128; exec \"$@\"", "sh"]
+      assert Vm.eval(wrapper, code) == [{:ok, {:exited, 5}}, {:ok, {:exited, 5}}]
+    end
+
     test "what is no signal and no recipient is refused" do
       {session, _pid} = running(argv: ["/bin/sleep", "60"], stdio: :devnull)
 

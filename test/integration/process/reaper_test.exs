@@ -237,6 +237,23 @@ defmodule Linx.Process.ReaperTest do
       end
     end
 
+    # Seen failing (signal 9) with a tree that asks for the reaper's number when it has no descriptor left.
+    test "ends beside more processes than there are descriptors has its own status" do
+      sleepers = "[signal.pause() for _ in range(150) if os.fork() == 0]"
+      opts = python(tracing(sleepers), auto_proceed: true)
+
+      code =
+        quote do
+          {:ok, session} = Linx.Process.spawn(unquote(opts))
+          outcome = Linx.Process.wait(session, 20_000)
+          {:ok, info} = Linx.Process.info(session)
+          {outcome, info.left}
+        end
+
+      wrapper = ["sh", "-c", "ulimit -n 128; exec \"$@\"", "sh"]
+      assert Vm.eval(wrapper, code) == {{:ok, {:exited, 7}}, []}
+    end
+
     # Seen failing (signal 9) with a cgroup that is killed once the workload has ended.
     @tag :cgroup2
     test "ends in a cgroup while its reaper is traced has its own status" do
