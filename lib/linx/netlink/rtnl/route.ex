@@ -23,8 +23,9 @@ defmodule Linx.Netlink.Rtnl.Route do
   ## Options
 
     * `:table` - 1..2^32-1; the main table, 254, unless given.
-    * `:protocol` - who made the route: 0..255 or `:kernel`, `:boot` (the default), `:static`, `:ra`, `:dhcp`. The kernel
-      only keeps it; reconcilers know their own routes by it.
+    * `:protocol` - the program that made the route: 0..255 or a name of `RTPROT_*`, such as `:boot`
+      (the default), `:static` or `:bgp`. The kernel only keeps it; reconcilers know their own routes
+      by it.
     * `:metric` - smaller is preferred. IPv4 takes none as 0, IPv6 none and 0 as 1024.
 
   And beyond those:
@@ -60,7 +61,7 @@ defmodule Linx.Netlink.Rtnl.Route do
   alias Linx.IP
   alias Linx.IP.Subnet
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Call, Verb}
+  alias Linx.Netlink.Rtnl.{Call, Protocol, Verb}
   alias Linx.Netlink.Rtnl.Route.{CacheInfo, Change, Hops, Metrics, Nexthop, Query, Via}
 
   codec native: 7 do
@@ -358,7 +359,7 @@ defmodule Linx.Netlink.Rtnl.Route do
   @spec bare(t()) :: t()
   defdelegate bare(route), to: Change
 
-  @protocols %{kernel: 2, boot: 3, static: 4, ra: 9, dhcp: 16}
+  @protocols Protocol.__codec__().kinds.protocol.numbers
 
   # A protocol's number.
   @doc false

@@ -3,7 +3,7 @@ defmodule Linx.Netlink.Rtnl.ValuesTest do
 
   import Linx.IP
 
-  alias Linx.Netlink.Rtnl.{Address, Diff, Link, Neighbour, Route, Rule, Stats}
+  alias Linx.Netlink.Rtnl.{Address, Diff, Link, Neighbour, Protocol, Route, Rule, Stats}
 
   doctest Diff
 
@@ -20,6 +20,13 @@ defmodule Linx.Netlink.Rtnl.ValuesTest do
 
       assert {:ok, %Route{type: 6, scope: 0}} = Route.new("10.0.0.0", 24, nil, type: :blackhole)
       assert {:ok, %Route{family: 10, scope: 0}} = Route.new("fd00::", 64, nil, oif: 3)
+    end
+
+    test "has the protocols that nexthops have" do
+      for {name, n} <- Protocol.__codec__().kinds.protocol.numbers do
+        assert {:ok, %Route{protocol: ^n}} = Route.new("10.0.0.0/8", "192.0.2.1", protocol: name)
+        assert {:ok, %Rule{protocol: ^n}} = Rule.new(table: 1, protocol: name)
+      end
     end
 
     test "refuses what makes no sense" do
