@@ -9,7 +9,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
   alias Linx.Netlink.Error
   alias Linx.Netlink.Rtnl.{Address, Call, Link, Route, Rule}
   alias Linx.Netlink.Rtnl.Reconcile.{Addresses, Apply, Canonical, Desired, Links, Observed}
-  alias Linx.Netlink.Rtnl.Reconcile.{Report, Restore, Routes, Rules, Step}
+  alias Linx.Netlink.Rtnl.Reconcile.{Report, Restore, Routes, RouteState, Rules, Step}
   alias Linx.Netlink.Socket
 
   # A round follows as long as the one before changed what may take other things along. Each mends what the last one
@@ -293,7 +293,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
     named = MapSet.new(failed, fn {{_verb, item}, _error} -> item end)
 
     routes =
-      for route <- Routes.unusable(pass.entries.routes, observed, done),
+      for route <- RouteState.unusable(pass.entries.routes, observed, done),
           not MapSet.member?(named, route),
           do: {:update, route}
 
@@ -322,7 +322,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
 
     clocks =
       Map.merge(
-        Routes.clocks(entries.routes, observed, done, ctx),
+        RouteState.clocks(entries.routes, observed, done, ctx),
         Addresses.clocks(entries.addresses, observed, changed, ctx.clocks)
       )
 

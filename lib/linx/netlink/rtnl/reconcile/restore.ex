@@ -153,7 +153,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Restore do
 
   # The source that the kernel does not take (yet) is left out, as the kernel has left it.
   defp anew(socket, route, new) do
-    with :ok <- Step.delete(socket, Route.change(:delete, Route.bare(route))),
+    with :ok <- Step.delete_route(socket, route),
          {:error, _} = error <- Call.change(socket, Route.change(:append, new)) do
       _ = Call.change(socket, Route.change(:append, %{new | prefsrc: nil}))
       error

@@ -3,10 +3,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Step do
   # One operation of a pass: how the report names it, and what carries it out.
 
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Call, Diff}
+  alias Linx.Netlink.Rtnl.{Call, Diff, Route}
 
-  # `run` answers `:nothing` where there turned out to be nothing to do. A step is `hopeless?` where what was read tells that
-  # the kernel refuses it.
+  # `run` answers `:nothing` where there turned out to be nothing to do. A step is `hopeless?`
+  # where what was read tells that the kernel refuses it.
   @enforce_keys [:op, :run]
   defstruct [:op, :run, hopeless?: false]
 
@@ -46,6 +46,19 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Step do
         result
     end
   end
+
+  @doc "Deletes a route as it was observed."
+  @spec delete_route(Socket.t(), Route.t()) :: :ok | {:error, term()}
+  def delete_route(socket, route),
+    do: delete(socket, Route.change(:delete, Route.bare(route)))
+
+  @doc """
+  A step of several operations, which `runs` gives for the socket: those behind a failed one are
+  left.
+  """
+  @spec sequence(Diff.op(), (Socket.t() -> [(-> result())])) :: t()
+  def sequence(op, runs),
+    do: %__MODULE__{op: op, run: fn socket -> all(runs.(socket)) end}
 
   @doc "Runs functions until one fails; `:ok` if one of them did something."
   @spec all([(-> result())]) :: result()
