@@ -77,16 +77,18 @@ defmodule Mutate do
     if Keyword.get(options, :baseline, true), do: baseline!(mutations, tree)
 
     results =
-      for mutation <- mutations do
+      Enum.reduce(mutations, [], fn mutation, results ->
         {microseconds, result} = :timer.tc(fn -> try_one(mutation, tree) end)
         seconds = div(microseconds, 1_000_000)
         IO.puts("#{mutation.area}/#{mutation.name}: #{text(result)} (#{seconds} s)")
-        {mutation, result}
-      end
+        results = [{mutation, result} | results]
+        # After each row, so that a run which is stopped leaves those that it had.
+        if path = options[:output], do: File.write!(path, page(Enum.reverse(results)))
+        results
+      end)
 
-    caught = Enum.count(results, fn {_mutation, result} -> caught?(result) end)
+    caught = caught(results)
     IO.puts("#{caught} of #{length(results)} caught")
-    if path = options[:output], do: File.write!(path, page(results, caught))
     caught == length(results)
   end
 
@@ -114,13 +116,17 @@ defmodule Mutate do
       write(path, String.replace(source, mutation.replace, mutation.with))
 
       case build(tree) do
-        {_out, 0} -> mutation.run |> test(tree) |> verdict()
+        {_out, 0} -> mutation.run |> to_first_failure() |> test(tree) |> verdict()
         {out, _status} -> {:does_not_compile, tail(out)}
       end
     after
       write(path, source)
     end
   end
+
+  # One failure is enough, and those behind it may each wait for what never comes.
+  defp to_first_failure(["mix", "test" | args]), do: ["mix", "test", "--max-failures", "1" | args]
+  defp to_first_failure(command), do: command
 
   # The build goes by the time of a file; two writes within its resolution would look like none.
   defp write(path, source) do
@@ -197,7 +203,9 @@ defmodule Mutate do
 
   defp tail(out), do: out |> String.split("\n") |> Enum.take(-25) |> Enum.join("\n")
 
-  defp page(results, caught) do
+  defp caught(results), do: Enum.count(results, fn {_mutation, result} -> caught?(result) end)
+
+  defp page(results) do
     rows =
       for {mutation, result} <- results do
         cells = [
@@ -215,7 +223,7 @@ defmodule Mutate do
     # Mutations
 
     Each row is a promise that `bin/mutate` breaks, the source that it breaks, the tests that claim the promise and what
-    they did: #{caught} of #{length(results)} caught. `bin/mutate --output FILE` writes this
+    they did: #{caught(results)} of #{length(results)} caught. `bin/mutate --output FILE` writes this
     page; the mutations are in `test/mutations/`.
 
     | Mutation | Promise | Source | Tests | Outcome |
