@@ -11,7 +11,8 @@ defmodule Linx.Netfilter.Diff do
     * A chain that has rules without tags and differs is rebuilt whole.
     * A changed chain, set declaration, object or flowtable is deleted and made again, and with it the rules and map elements that refer to it: the
       kernel does not delete what is in use.
-    * Table flags are not compared.
+    * Table flags are not compared, nor is the order of chains, sets, maps, objects and flowtables: the kernel appends what is new and moves
+      nothing.
     * Of a `:dynamic` set only elements that are missing are added: the others were put there by traffic.
 
       iex> alias Linx.Netfilter.{Diff, Ruleset}
@@ -25,6 +26,7 @@ defmodule Linx.Netfilter.Diff do
 
   alias Linx.Netfilter.{Canonical, Patch, Rule, Ruleset, Set, Table}
   alias Linx.Netfilter.Encoder.Elements
+  alias Linx.Netfilter.Table.Order
 
   @doc """
   The patch from `from` to `to`. Rules of `from` need their handles: it should be a pulled ruleset.
@@ -79,7 +81,7 @@ defmodule Linx.Netfilter.Diff do
   end
 
   defp bare(table),
-    do: %{table | chains: %{}, sets: %{}, maps: %{}, objects: %{}, flowtables: %{}}
+    do: %{table | chains: %{}, sets: %{}, maps: %{}, objects: %{}, flowtables: %{}, order: %{}}
 
   # Elements in an op do not say their encoding.
   defp declarations(ops, from, to) do
@@ -104,10 +106,17 @@ defmodule Linx.Netfilter.Diff do
     same_set = fn a, b -> Canonical.same_set?(a, b, family) end
     same_chain = fn a, b -> Canonical.same_chain?(a, b, family) end
     same_object = fn a, b -> Canonical.same_object?(a, b, family) end
-    chains = compare({from.chains, to.chains}, same_chain)
-    objects = compare({from.objects, to.objects}, same_object)
-    flowtables = compare({from.flowtables, to.flowtables}, &Canonical.same_flowtable?/2)
-    set_changes = compare(sets, same_set)
+    chains = compare({from.chains, to.chains}, Order.names(to, :chains), same_chain)
+    objects = compare({from.objects, to.objects}, Order.names(to, :objects), same_object)
+
+    flowtables =
+      compare(
+        {from.flowtables, to.flowtables},
+        Order.names(to, :flowtables),
+        &Canonical.same_flowtable?/2
+      )
+
+    set_changes = compare(sets, Order.names(to, :sets) ++ Order.names(to, :maps), same_set)
 
     # Whatever is deleted or made again must lose its references first.
     lost =
@@ -154,8 +163,8 @@ defmodule Linx.Netfilter.Diff do
 
   defp all_sets(table), do: Map.merge(table.sets, table.maps)
 
-  # Names to delete, values to create, pairs that stay.
-  defp compare({from, to}, same?) do
+  # Names to delete, values to create in the order of `names`, pairs that stay.
+  defp compare({from, to}, names, same?) do
     {kept, changed} =
       from
       |> Enum.filter(fn {key, _} -> is_map_key(to, key) end)
@@ -164,11 +173,11 @@ defmodule Linx.Netfilter.Diff do
 
     changed = Enum.map(changed, &elem(&1, 0))
     gone = from |> Map.keys() |> Enum.reject(&is_map_key(to, &1)) |> Enum.sort()
-    new = to |> Map.keys() |> Enum.reject(&is_map_key(from, &1)) |> Enum.sort()
+    again = MapSet.new(changed)
 
     %{
       delete: gone ++ changed,
-      create: Enum.map(Enum.sort(changed ++ new), &Map.fetch!(to, &1)),
+      create: for(n <- names, n in again or not is_map_key(from, n), do: Map.fetch!(to, n)),
       kept: Enum.map(kept, fn {key, value} -> {value, to[key]} end)
     }
   end

@@ -14,6 +14,7 @@ defmodule Linx.Netfilter.Table do
 
   alias Linx.Netfilter.{Chain, Flowtable, Name, Object, Set}
   alias Linx.Netfilter.Map, as: NMap
+  alias Linx.Netfilter.Table.Order
 
   @families [:ip, :ip6, :inet, :arp, :bridge, :netdev]
   @flags [:owner, :persist, :dormant]
@@ -30,12 +31,22 @@ defmodule Linx.Netfilter.Table do
             sets: %{},
             maps: %{},
             objects: %{},
-            flowtables: %{}
+            flowtables: %{},
+            order: %{}
 
   @type family :: :ip | :ip6 | :inet | :arp | :bridge | :netdev
   @type flag :: :owner | :persist | :dormant
 
-  @typedoc "`:owner` is the netlink port id of the owning socket, on a pulled table that has one."
+  @typedoc "The fields that hold what is in a table, by name."
+  @type field :: :chains | :sets | :maps | :objects | :flowtables
+
+  @typedoc "A name, for an object with its kind."
+  @type key :: String.t() | {Object.kind(), String.t()}
+
+  @typedoc """
+  `:owner` is the netlink port id of the owning socket, on a pulled table that has one. `:order` is what `in_order/2` reads: the names of a field,
+  the last first, where they were not added in alphabetical order.
+  """
   @type t :: %__MODULE__{
           chains: %{optional(String.t()) => Chain.t()},
           comment: String.t() | nil,
@@ -46,6 +57,7 @@ defmodule Linx.Netfilter.Table do
           maps: %{optional(String.t()) => NMap.t()},
           name: String.t(),
           objects: %{optional({Object.kind(), String.t()}) => Object.t()},
+          order: %{optional(field()) => [key()]} | nil,
           owner: non_neg_integer() | nil,
           sets: %{optional(String.t()) => Set.t()},
           use_count: non_neg_integer() | nil
@@ -81,7 +93,7 @@ defmodule Linx.Netfilter.Table do
   def add_chain(%__MODULE__{} = table, %Chain{name: name} = chain) do
     with :ok <- free(table.chains, name, {:duplicate_chain, name}),
          :ok <- Chain.fits(chain, table.family) do
-      {:ok, put_in(table.chains[name], placed(chain, table))}
+      {:ok, Order.append(table, :chains, name, placed(chain, table))}
     end
   end
 
@@ -107,7 +119,7 @@ defmodule Linx.Netfilter.Table do
   def add_set(%__MODULE__{} = table, %Set{name: name} = set) do
     with :ok <- free(table.sets, name, {:duplicate_set, name}),
          :ok <- free(table.maps, name, {:duplicate_set, name}),
-         do: {:ok, put_in(table.sets[name], placed(set, table))}
+         do: {:ok, Order.append(table, :sets, name, placed(set, table))}
   end
 
   @doc "The table with `map`, a verdict map too. Names are shared with sets: a second one is `{:bad_table, {:duplicate_set, name}}`."
@@ -115,22 +127,39 @@ defmodule Linx.Netfilter.Table do
   def add_map(%__MODULE__{} = table, %NMap{name: name} = map) do
     with :ok <- free(table.maps, name, {:duplicate_set, name}),
          :ok <- free(table.sets, name, {:duplicate_set, name}),
-         do: {:ok, put_in(table.maps[name], placed(map, table))}
+         do: {:ok, Order.append(table, :maps, name, placed(map, table))}
   end
 
   @doc "The table with `object`; a second one of that kind and name is `{:bad_table, {:duplicate_object, {kind, name}}}`."
   @spec add_object(t(), Object.t()) :: {:ok, t()} | {:error, {:bad_table, term()}}
   def add_object(%__MODULE__{} = table, %Object{kind: kind, name: name} = object) do
     with :ok <- free(table.objects, {kind, name}, {:duplicate_object, {kind, name}}),
-         do: {:ok, put_in(table.objects[{kind, name}], placed(object, table))}
+         do: {:ok, Order.append(table, :objects, {kind, name}, placed(object, table))}
   end
 
   @doc "The table with `flowtable`; a second one of that name is `{:bad_table, {:duplicate_flowtable, name}}`."
   @spec add_flowtable(t(), Flowtable.t()) :: {:ok, t()} | {:error, {:bad_table, term()}}
   def add_flowtable(%__MODULE__{} = table, %Flowtable{name: name} = ft) do
     with :ok <- free(table.flowtables, name, {:duplicate_flowtable, name}),
-         do: {:ok, put_in(table.flowtables[name], placed(ft, table))}
+         do: {:ok, Order.append(table, :flowtables, name, placed(ft, table))}
   end
+
+  @doc """
+  What `field` holds, in the order in which it was added or declared; of a pulled table in the kernel's order, as `nft list` has it.
+
+  What was put into the field's map by hand comes last, by name. Order is no difference for `Linx.Netfilter.Diff`: the kernel
+  cannot be told to move a chain.
+
+      iex> alias Linx.Netfilter.{Chain, Table}
+      iex> table =
+      ...>   for name <- ["output", "input"], reduce: Table.new!(:inet, "fw") do
+      ...>     table -> table |> Table.add_chain(Chain.new!(name)) |> elem(1)
+      ...>   end
+      iex> for chain <- Table.in_order(table, :chains), do: chain.name
+      ["output", "input"]
+  """
+  @spec in_order(t(), field()) :: [Chain.t() | Set.t() | NMap.t() | Object.t() | Flowtable.t()]
+  def in_order(%__MODULE__{} = table, field), do: Order.values(table, field)
 
   defp placed(entity, table), do: %{entity | table: table.name}
 

@@ -5,8 +5,8 @@ defmodule Linx.NFT.Formatter do
   `format/1` reads each rule's expressions back as nft(8) does: it follows the registers, finds the fields,
   prefixes, flags, ranges, sets and maps that the author wrote, and leaves out what the language implies. The text
   parses back to an equal ruleset (`Linx.NFT.parse/2`), `nft -f` loads it, and formatting it again changes nothing.
-  Tables come in the order of family and name; within a table objects and flowtables, then chains, sets and maps, each by
-  name.
+  Tables come in the order of family and name; within a table objects and flowtables, then chains, sets and maps. Things of one kind come
+  in the order in which they were declared or, when pulled, listed by the kernel (`Linx.Netfilter.Table.in_order/2`).
 
   A rule with an expression that has no words in nft becomes a comment as a whole,
   `# <unsupported expression: name> ...`: the part that has words would match more than the rule did.

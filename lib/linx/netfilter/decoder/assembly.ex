@@ -4,8 +4,9 @@ defmodule Linx.Netfilter.Decoder.Assembly do
   # rules that use them.
 
   alias Linx.Netfilter.Decoder.Elements
-  alias Linx.Netfilter.{Encoder, Expr, Ruleset, Set, Verdict}
+  alias Linx.Netfilter.{Encoder, Expr, Object, Ruleset, Set, Verdict}
   alias Linx.Netfilter.Map, as: NMap
+  alias Linx.Netfilter.Table.Order
 
   @doc "Pieces whose parent is not among them are left out."
   @spec ruleset(map()) :: Ruleset.t()
@@ -34,8 +35,24 @@ defmodule Linx.Netfilter.Decoder.Assembly do
       put_in(table.objects[{o.kind, o.name}], o)
     end)
     |> put_all(parts.flowtables, fn table, _family, f -> put_in(table.flowtables[f.name], f) end)
+    |> ordered(chains: chains, sets: named, objects: parts.objects, flowtables: parts.flowtables)
     |> then(&%Ruleset{tables: &1})
   end
+
+  # A dump lists things in the order in which they were made.
+  defp ordered(tables, parts) do
+    names =
+      for {field, entities} <- parts, {family, entity} <- entities, reduce: %{} do
+        names ->
+          at = {family, entity.table}
+          Map.update(names, at, [{field, key(entity)}], &[{field, key(entity)} | &1])
+      end
+
+    Map.new(tables, fn {at, table} -> {at, Order.put(table, Map.get(names, at, []))} end)
+  end
+
+  defp key(%Object{kind: kind, name: name}), do: {kind, name}
+  defp key(%{name: name}), do: name
 
   # A chain that belongs to a rule stands in its verdict, where the kernel has a name that it made up.
   defp owned(rules, []), do: rules

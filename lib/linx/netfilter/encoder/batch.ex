@@ -21,7 +21,10 @@ defmodule Linx.Netfilter.Encoder.Batch do
 
   defp table(%Table{family: family, name: name} = table, opts, {id, memory}, frames) do
     at = [family: family, table: name]
-    sets = Enum.map(sorted(table.sets) ++ sorted(table.maps), &%{&1 | table: name})
+
+    sets =
+      Enum.map(Table.in_order(table, :sets) ++ Table.in_order(table, :maps), &%{&1 | table: name})
+
     numbered = Enum.with_index(sets, id)
 
     frames =
@@ -31,7 +34,7 @@ defmodule Linx.Netfilter.Encoder.Batch do
       |> add(at, fn -> Encoder.table(table) end)
 
     frames =
-      for o <- sorted(table.objects), reduce: frames do
+      for o <- Table.in_order(table, :objects), reduce: frames do
         frames ->
           add(frames, at ++ [object: o.name], fn ->
             Encoder.object(%{o | table: name}, family)
@@ -39,7 +42,7 @@ defmodule Linx.Netfilter.Encoder.Batch do
       end
 
     frames =
-      for f <- sorted(table.flowtables), reduce: frames do
+      for f <- Table.in_order(table, :flowtables), reduce: frames do
         frames ->
           add(frames, at ++ [flowtable: f.name], fn ->
             Encoder.flowtable(%{f | table: name}, family)
@@ -52,7 +55,7 @@ defmodule Linx.Netfilter.Encoder.Batch do
       end
 
     frames =
-      for c <- sorted(table.chains), reduce: frames do
+      for c <- Table.in_order(table, :chains), reduce: frames do
         frames ->
           add(frames, at ++ [chain: c.name], fn -> Encoder.chain(%{c | table: name}, family) end)
       end
@@ -67,7 +70,7 @@ defmodule Linx.Netfilter.Encoder.Batch do
           |> add_each(at, frames)
       end
 
-    for c <- sorted(table.chains), reduce: {frames, {id + length(sets), memory}} do
+    for c <- Table.in_order(table, :chains), reduce: {frames, {id + length(sets), memory}} do
       {frames, state} ->
         Rule.all(c.rules, {family, name, c.name}, at ++ [chain: c.name], state, frames)
     end
@@ -85,6 +88,4 @@ defmodule Linx.Netfilter.Encoder.Batch do
 
   defp add(frames, at, fun), do: Frames.add(frames, Place.at(at, fun), at)
   defp add_each(messages, at, frames), do: Enum.reduce(messages, frames, &Frames.add(&2, &1, at))
-
-  defp sorted(map), do: map |> Enum.sort_by(&elem(&1, 0)) |> Enum.map(&elem(&1, 1))
 end

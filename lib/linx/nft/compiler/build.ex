@@ -3,6 +3,7 @@ defmodule Linx.NFT.Compiler.Build do
   # The plan of a text to the ruleset: all sets first, since rules look at what they hold, then the chains.
 
   alias Linx.Netfilter.{Expr, Ruleset, Table, Verdict}
+  alias Linx.Netfilter.Table.Order
   alias Linx.NFT.Compiler.{Chains, Declare, Fault, Include, Objects, RuleList}
 
   @doc false
@@ -20,10 +21,12 @@ defmodule Linx.NFT.Compiler.Build do
     signatures = Map.new(plan.sets, fn {name, set} -> {name, set.signature} end)
 
     table
+    |> Order.open()
     |> add_sets(plan)
     |> add_objects(plan)
     |> add_flowtables(plan)
     |> add_chains(plan, signatures)
+    |> Order.put(plan.order)
     |> filled_by_rules()
   end
 

@@ -124,6 +124,7 @@ defmodule Linx.NFT.Compiler.Script do
         sets: %{},
         objects: %{},
         flowtables: %{},
+        order: [],
         meta: meta
       }
 
@@ -173,27 +174,19 @@ defmodule Linx.NFT.Compiler.Script do
           %{set | elements: Enum.reverse(nodes, set.elements)}
       end
 
-    update(plan, key, &%{&1 | sets: Map.put(&1.sets, name, set)})
+    update(plan, key, &declared(&1, :sets, name, set))
   end
 
   defp in_table({:object, kind, node, _opts, _meta} = object, key, plan) do
     name = name(node, "object", plan)
 
-    update(
-      plan,
-      key,
-      &%{&1 | objects: Map.put(&1.objects, {kind, name}, {object, scope(plan, key)})}
-    )
+    update(plan, key, &declared(&1, :objects, {kind, name}, {object, scope(plan, key)}))
   end
 
   defp in_table({:flowtable, node, _opts, _meta} = flowtable, key, plan) do
     name = name(node, "flowtable", plan)
 
-    update(
-      plan,
-      key,
-      &%{&1 | flowtables: Map.put(&1.flowtables, name, {flowtable, scope(plan, key)})}
-    )
+    update(plan, key, &declared(&1, :flowtables, name, {flowtable, scope(plan, key)}))
   end
 
   defp in_table({:include, path, meta}, key, plan) do
@@ -223,8 +216,19 @@ defmodule Linx.NFT.Compiler.Script do
           true -> %{chain | opts: opts, meta: meta, scope: scope}
         end
 
-      %{table | chains: Map.put(table.chains, name, chain)}
+      declared(table, :chains, name, chain)
     end)
+  end
+
+  # The order of a table has a name where it was declared first, the last first. One that was deleted and declared again stands twice: the
+  # last place counts.
+  defp declared(table, field, name, value) do
+    there = Map.fetch!(table, field)
+
+    order =
+      if is_map_key(there, name), do: table.order, else: [{field, name} | table.order]
+
+    Map.replace!(%{table | order: order}, field, Map.put(there, name, value))
   end
 
   defp based?(opts), do: List.keymember?(opts, :base, 0)

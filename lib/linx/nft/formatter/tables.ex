@@ -1,6 +1,6 @@
 defmodule Linx.NFT.Formatter.Tables do
   @moduledoc false
-  # Tables with their chains, sets, maps, objects and flowtables, in an order that depends on names alone.
+  # Tables with their objects, flowtables, chains, sets and maps, each of these in the table's own order.
 
   alias Linx.Netfilter.{Chain, Flowtable, Rule, Table}
   alias Linx.NFT.Formatter.{Context, Layout, Objects, Sets, Value}
@@ -15,20 +15,17 @@ defmodule Linx.NFT.Formatter.Tables do
     blocks =
       [header(table)] ++
         for(
-          {_, object} <- Enum.sort(table.objects),
+          object <- Table.in_order(table, :objects),
           do: block(object, &Objects.text(&1, table.family))
         ) ++
-        for({_, ft} <- Enum.sort(table.flowtables), do: block(ft, &flowtable/1)) ++
+        for(ft <- Table.in_order(table, :flowtables), do: block(ft, &flowtable/1)) ++
+        for(chain <- Table.in_order(table, :chains), do: block(chain, &chain(&1, context))) ++
         for(
-          {_, chain} <- Enum.sort(table.chains),
-          do: block(chain, &chain(&1, context))
-        ) ++
-        for(
-          {_, set} <- Enum.sort(table.sets),
+          set <- Table.in_order(table, :sets),
           :anonymous not in set.flags,
           do: block(set, &Sets.text/1)
         ) ++
-        for {_, map} <- Enum.sort(table.maps), do: block(map, &Sets.text/1)
+        for map <- Table.in_order(table, :maps), do: block(map, &Sets.text/1)
 
     blocks = Enum.reject(blocks, &(&1 == []))
 
