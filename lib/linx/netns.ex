@@ -327,7 +327,8 @@ defmodule Linx.Netns do
   end
 
   defp with_socket(opts, fun) do
-    with {:ok, socket} <- Rtnl.open(inside(opts[:in] || :host, opts)) do
+    with {:ok, netns} <- inside(opts[:in] || :host, opts),
+         {:ok, socket} <- Rtnl.open(netns) do
       try do
         fun.(socket)
       after
@@ -336,10 +337,12 @@ defmodule Linx.Netns do
     end
   end
 
-  defp inside(name, opts) when is_binary(name),
-    do: {:path, path(name, Keyword.take(opts, [:dir]))}
+  defp inside(name, opts) when is_binary(name) do
+    with {:ok, directory, name} <- name(name, opts),
+         do: {:ok, {:path, Path.join(directory, name)}}
+  end
 
-  defp inside(ref, _opts), do: ref
+  defp inside(ref, _opts), do: {:ok, ref}
 
   # -- arguments -------------------------------------------------------------------------------------------------------
 

@@ -38,6 +38,9 @@ defmodule Linx.NetnsTest do
         assert Netns.open(name) == refused
         assert Netns.pids(name) == refused
         assert Netns.pid_of(name) == refused
+        assert Netns.ids(in: name) == refused
+        assert Netns.id(:host, in: name) == refused
+        assert Netns.set_id(:host, :auto, in: name) == refused
         assert Netns.inode(name) == refused
         assert Netns.id(name) == refused
         assert Netns.set_id(name, :auto) == refused
