@@ -37,7 +37,7 @@ defmodule Linx.Netlink.Rtnl do
   """
 
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.Verb
+  alias Linx.Netlink.Rtnl.{Address, Bridge, Link, Neighbour, Nexthop, Route, Rule, Verb}
 
   @netlink_route 0
 
@@ -60,9 +60,28 @@ defmodule Linx.Netlink.Rtnl do
   this batch creates cannot be given an address by it.
 
   A change that makes no sense (an unparseable address, an unknown option) has its error at its place, and the others
-  are carried out. `{:error, error}` is an error of the socket; changes may have been made.
+  are carried out. A term that is no change raises `ArgumentError`, with nothing done. `{:error, error}` is an error of the socket; changes may have been made.
   """
   @spec batch(Socket.t(), [change()]) :: {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
-  def batch(socket, changes) when is_list(changes),
-    do: Verb.batch(socket, changes, &Function.identity/1)
+  def batch(socket, changes) do
+    unless is_list(changes) and not List.improper?(changes),
+      do: raise(ArgumentError, "not a list of changes: #{inspect(changes)}")
+
+    Verb.batch(socket, changes, &change!/1)
+  end
+
+  # Named in a function: an attribute would make this module wait for theirs to be compiled.
+  defp change!({module, verb, args} = change)
+       when is_atom(verb) and is_list(args) and
+              module in [Link, Address, Route, Nexthop, Neighbour, Rule] do
+    change
+  end
+
+  defp change!({module, verb, args} = change)
+       when is_atom(verb) and is_list(args) and
+              module in [Bridge.Fdb, Bridge.Vlan, Bridge.Mdb, Bridge.Port] do
+    change
+  end
+
+  defp change!(other), do: raise(ArgumentError, "no change for a batch: #{inspect(other)}")
 end

@@ -8,7 +8,19 @@ defmodule Linx.Netlink.RtnlTest do
   import Linx.MAC
 
   alias Linx.Netlink.{Error, Rtnl, Socket}
-  alias Linx.Netlink.Rtnl.{Address, Link, LinkInfo, Neighbour, Route, Rule, Stats}
+
+  alias Linx.Netlink.Rtnl.{
+    Address,
+    Bridge,
+    Link,
+    LinkInfo,
+    Neighbour,
+    Nexthop,
+    Route,
+    Rule,
+    Stats
+  }
+
   alias Linx.Test.Netns
 
   setup do
@@ -576,6 +588,34 @@ defmodule Linx.Netlink.RtnlTest do
 
       assert_raise ArgumentError, fn -> Rtnl.batch(socket, changes ++ [{Route, :list, []}]) end
       assert {:ok, []} = Route.list(socket, table: 254, family: :inet)
+    end
+
+    test "of what is no change names it, and makes none", %{socket: socket} do
+      modules =
+        [Link, Address, Route, Nexthop, Neighbour, Rule] ++
+          [Bridge.Fdb, Bridge.Vlan, Bridge.Mdb, Bridge.Port]
+
+      bad =
+        [:x, nil, {}, {Link, :set_up}, {Link, "set_up", ["lo"]}, {Link, :set_up, "lo"}] ++
+          [{Link, :move_to_netns, ["lo", 1]}, {nil, nil, nil}, {String, :upcase, ["lo"]}] ++
+          for(module <- modules, verb <- [:add, :set, :list], do: {module, verb, []})
+
+      for change <- bad do
+        error =
+          assert_raise ArgumentError, fn ->
+            Rtnl.batch(socket, [{Link, :set_up, ["lo"]}, change])
+          end
+
+        assert error.message =~ "no change for a batch: #{inspect(change)}"
+      end
+
+      for changes <- [:x, nil, %{}, [{Link, :set_up, ["lo"]} | :x], {Link, :set_up, ["lo"]}] do
+        error = assert_raise ArgumentError, fn -> Rtnl.batch(socket, changes) end
+        assert error.message =~ "not a list of changes: #{inspect(changes)}"
+      end
+
+      {:ok, lo} = Link.get(socket, "lo")
+      refute Link.up?(lo)
     end
   end
 

@@ -150,6 +150,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Port do
   end
 
   def __names__(_verb, [ref | _]), do: [ref]
+  def __names__(_verb, _args), do: []
 
   defp reported(opts), do: for({key, _value} <- opts, key in @reported, do: key)
 
