@@ -177,6 +177,26 @@ defmodule Linx.Netlink.AddressTest do
     end
   end
 
+  test "0.0.0.0, which the kernel takes and forgets, is refused", %{ns: ns, socket: socket} do
+    refused = {:error, {:invalid_ip, ~IP"0.0.0.0"}}
+
+    for length <- [0, 8, 32] do
+      assert Address.add(socket, "lo", "0.0.0.0", length) == refused
+      assert Address.add(socket, "lo", "0.0.0.0/#{length}") == refused
+      assert Address.replace(socket, "lo", "0.0.0.0", length) == refused
+      assert Address.ensure(socket, "lo", "0.0.0.0", length) == refused
+      assert Address.add_many(socket, [{"lo", "0.0.0.0", length}]) == {:ok, [refused]}
+      desired = %{addresses: [{"lo", "0.0.0.0", length}]}
+
+      assert {:error, {:normalize, {{"lo", "0.0.0.0", ^length}, {:invalid_ip, _}}}} =
+               Reconcile.reconcile(socket, desired, %{}, on_error: :continue)
+    end
+
+    assert Address.new(1, "0.0.0.0", 8) == refused
+    assert Address.delete(socket, "lo", "0.0.0.0", 8) == refused
+    assert Enum.flat_map(Netns.ip!(ns, "addr show dev lo"), & &1["addr_info"]) == []
+  end
+
   describe "ensure" do
     test "makes what is absent and leaves what is there", %{ns: ns, socket: s} do
       for {ip, length, opts} <- [

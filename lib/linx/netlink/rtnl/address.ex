@@ -128,7 +128,7 @@ defmodule Linx.Netlink.Rtnl.Address do
 
   The scope is global unless `:scope` says otherwise, and that of the host for an address of 127.0.0.0/8.
 
-  Text that is no address is `{:error, {:invalid_ip, text}}`, a prefix that the family has not
+  Text that is no address is `{:error, {:invalid_ip, text}}`, as is 0.0.0.0, which no link can have; a prefix that the family has not
   `{:error, {:invalid_prefix, prefix}}`.
   """
   @spec add(Socket.t(), Link.ref(), binary() | IP.t(), non_neg_integer(), opts()) ::
@@ -360,6 +360,7 @@ defmodule Linx.Netlink.Rtnl.Address do
   @spec build(pos_integer(), term(), term()) :: {:ok, t()} | {:error, term()}
   defp build(index, ip, prefix) do
     with {:ok, ip} <- IP.cast(ip),
+         :ok <- assignable(ip),
          {:ok, prefix} <- prefix(ip, prefix) do
       {:ok,
        %__MODULE__{
@@ -372,6 +373,10 @@ defmodule Linx.Netlink.Rtnl.Address do
        }}
     end
   end
+
+  # The kernel answers success for 0.0.0.0 and adds nothing (__inet_insert_ifa); `::` it refuses.
+  defp assignable(%IP{bytes: <<0::32>>} = ip), do: {:error, {:invalid_ip, ip}}
+  defp assignable(%IP{}), do: :ok
 
   # As ip-address(8) chooses it: a global address of 127.0.0.0/8 would be a candidate for a source address.
   defp scope(%IP{bytes: <<127, _::24>>}), do: @host
