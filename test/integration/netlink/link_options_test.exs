@@ -235,6 +235,22 @@ defmodule Linx.Netlink.LinkOptionsTest do
     end
   end
 
+  test "a parent is refused for a kind that has none", %{ns: ns, socket: socket} do
+    for kind <- [:bridge, :veth, :dummy, :ifb, :gretap, "wireguard", :vrf, :bond],
+        make <- [&Link.create/4, &Link.ensure/4, &batched/4] do
+      opts = [link: "br0"] ++ if(kind == :veth, do: [peer: "c9"], else: [])
+      assert make.(socket, "c8", kind, opts) == {:error, {:bad_option, {:link, "br0"}}}
+    end
+
+    refute Enum.any?(Netns.ip!(ns, "link show"), &(&1["ifname"] in ["c8", "c9"]))
+    assert Link.create(socket, "c8", :macvlan, link: "v0") == :ok
+  end
+
+  defp batched(socket, name, kind, opts) do
+    {:ok, [result]} = Rtnl.batch(socket, [{Link, :create, [name, kind, opts]}])
+    result
+  end
+
   test "no link is left that was made without an option of this kernel's", context do
     %{ns: ns, socket: socket} = context
     other = Netns.quiet()

@@ -153,7 +153,7 @@ defmodule Linx.Netlink.Rtnl.Link do
   @doc """
   Makes a link of `kind`, with options.
 
-  For any link: `:link` (the parent, by name or index), `:master`, `:mtu`, `:address`, `:txqlen`, `:group`, `:alias`,
+  For any link: `:link` (the parent, by name or index; refused for a kind that has none), `:master`, `:mtu`, `:address`, `:txqlen`, `:group`, `:alias`,
   `:index`, `:netns` (where `move_to_netns/4` could move it), `:up`, and the switches of `set/3`. All others are fields of
   the kind's module (`Linx.Netlink.Rtnl.LinkInfo` lists them); a kind without one has no options of its own.
 

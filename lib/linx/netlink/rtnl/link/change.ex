@@ -55,6 +55,7 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
     with {:ok, name} <- Options.new_name(name),
          {:ok, kind} <- Options.kind(kind),
          {:ok, link, own} <- Options.set(opts, %Link{name: name}, index),
+         :ok <- parented(kind, link, opts),
          {link, own} = if(kind == "vxlan", do: parent(link, own), else: {link, own}),
          {:ok, data} <- LinkInfo.data(kind, own) do
       link = %{link | linkinfo: %LinkInfo{kind: kind, info_data: data}}
@@ -127,6 +128,16 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
       {:error, _} = error -> error
     end
   end
+
+  # Kinds whose drivers do not read IFLA_LINK: the kernel would pass over it. A tunnel has its link among its own
+  # attributes (IFLA_GRE_LINK and the like).
+  @parentless ~w(amt bareudp bond bridge dummy erspan geneve gre gretap gtp ifb ip6erspan ip6gre ip6gretap ip6tnl ipip
+                 netkit nlmon sit team tun vcan veth vrf vti vti6 vxcan wireguard xfrm)
+
+  defp parented(kind, %{link: index}, opts) when index != nil and kind in @parentless,
+    do: {:error, {:bad_option, {:link, opts[:link]}}}
+
+  defp parented(_kind, _link, _opts), do: :ok
 
   # A VXLAN has its parent in an attribute of its own.
   defp parent(%{link: nil} = request, own), do: {request, own}
