@@ -158,6 +158,125 @@ defmodule Linx.Netlink.ReconcileLinksRulesTest do
       assert addresses(bench, "a0") == ["192.0.2.1/24", "10.7.0.1/24"]
     end
 
+    test "a parent that differs is repaired where the link is ours", bench do
+      parent = fn name ->
+        case link(bench, name) do
+          %{"linkinfo" => %{"info_kind" => "vxlan", "info_data" => data}} -> data["link"]
+          shown -> shown["link"]
+        end
+      end
+
+      for {kind, opts} <- [{:macvlan, [mode: :private]}, {:vxlan, [id: 5, remote: "192.0.2.9"]}] do
+        desired = &%{links: [{"c0", kind, [link: &1] ++ opts}]}
+        report = converge(bench, desired.("a0"))
+        assert parent.("c0") == "a0"
+        report = converge(bench, desired.("b0"), report.last_applied)
+        assert parent.("c0") == "b0"
+
+        # An absent parent takes nothing away.
+        report = pass(bench, desired.("nope0"), report.last_applied)
+        assert [{{:update, %Link{name: "c0"}}, {:no_link, "nope0"}}] = report.failed
+        settled(bench, desired.("nope0"), report)
+        assert parent.("c0") == "b0"
+        converge(bench, %{}, report.last_applied)
+      end
+
+      ips!(bench.ns, "link add link a0 name c0 type macvlan mode bridge")
+      desired = %{links: [{"c0", :macvlan, link: "b0", mode: :bridge}]}
+      report = pass(bench, desired)
+      assert [{{:update, %Link{name: "c0"}}, %Error{errno: :eexist} = error}] = report.failed
+      assert error.message =~ "link"
+      settled(bench, desired, report)
+      assert parent.("c0") == "a0"
+    end
+
+    test "a veth pair's far end has the name that is desired", bench do
+      desired = &%{links: [{"c0", :veth, peer: &1}]}
+      report = converge(bench, desired.("c1"))
+      index = link(bench, "c1")["ifindex"]
+      report = converge(bench, desired.("c2"), report.last_applied)
+      assert link(bench, "c2")["ifindex"] == index
+      ips!(bench.ns, "link set c2 name c3")
+      report = converge(bench, desired.("c2"), report.last_applied)
+      assert link(bench, "c2")["ifindex"] == index
+
+      # A name that another link has.
+      taken = pass(bench, desired.("b1"), report.last_applied)
+      assert [{{:update, %Link{name: "c0"}}, %Error{errno: :eexist}}] = taken.failed
+      settled(bench, desired.("b1"), taken)
+
+      # In another namespace it is its owner's.
+      other = Netns.start()
+      ips!(bench.ns, "link set c2 netns #{other.pid} name eth0")
+      report = converge(bench, desired.("c2"), taken.last_applied)
+      assert [_] = Enum.filter(Netns.ip!(other, "link show"), &(&1["ifindex"] == index))
+      Netns.stop(other)
+      converge(bench, %{}, report.last_applied)
+
+      report = pass(bench, %{links: [{"a0", :veth, peer: "c1"}]})
+      assert [{{:update, %Link{name: "a0"}}, %Error{errno: :eexist}}] = report.failed
+      assert link(bench, "a1")
+    end
+
+    test "are made in the order of what they need, ports last", bench do
+      desired = %{
+        links: [
+          {"br7", :bridge, ports: ["c1"]},
+          {"c3", :macvlan, link: "c2"},
+          {"c2", :macvlan, link: "c0", master: "br8"},
+          {"br8", :bridge},
+          {"c0", :veth, peer: "c1"}
+        ]
+      }
+
+      # One failure would end the pass.
+      report = converge(bench, desired, %{}, on_error: :halt)
+      assert link(bench, "c1")["master"] == "br7"
+      assert link(bench, "c2")["master"] == "br8"
+      # The driver puts it beside c2.
+      assert link(bench, "c3")["link"] == "c0"
+      converge(bench, %{}, report.last_applied, on_error: :halt)
+
+      # Of two that need each other none can be made, and the pass ends.
+      circle = %{links: [{"c0", :macvlan, link: "c1"}, {"c1", :macvlan, link: "c0"}]}
+      assert %{converged?: false, applied: [], failed: [_, _]} = pass(bench, circle)
+    end
+
+    test "a link with two masters, or an option with two values, is refused", bench do
+      for links <- [
+            [{"br7", :bridge, ports: ["a1"]}, {"br8", :bridge, ports: ["b1", "a1"]}],
+            [
+              {"br8", :bridge},
+              {"c0", :veth, peer: "c1", master: "br8"},
+              {"br7", :bridge, ports: ["c0"]}
+            ],
+            [{"c0", :veth, peer: "c1", master: nil}, {"br7", :bridge, ports: ["c0"]}]
+          ] do
+        last = List.last(links)
+
+        assert {:error, {:normalize, {:duplicate, ^last}}} =
+                 Reconcile.reconcile(bench.socket, %{links: links}, %{}, on_error: :continue)
+      end
+
+      for {first, second} <- [{{:up, true}, {:up, false}}, {{:mtu, 1400}, {:mtu, 1300}}] do
+        bad = {"br7", :bridge, [first, second]}
+
+        assert {:error, {:normalize, {^bad, {:bad_option, ^second}}}} =
+                 Reconcile.reconcile(bench.socket, %{links: [bad]})
+      end
+
+      assert link(bench, "br7") == nil
+    end
+
+    test "an option that differs after every round is pending", bench do
+      # An alternative name is a name, so this is no contradiction that the entries show.
+      ips!(bench.ns, "link property add dev a1 altname a1-other")
+      desired = %{links: [{"br7", :bridge, ports: ["a1"]}, {"br8", :bridge, ports: ["a1-other"]}]}
+      report = pass(bench, desired)
+      refute report.converged?
+      assert [{:update, %Link{}} | _] = report.pending
+    end
+
     test "what is no link is refused", bench do
       for bad <- [
             {"c0", :veth, colour: 1},

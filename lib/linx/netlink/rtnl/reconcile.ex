@@ -54,14 +54,16 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
   desired, and never changed or deleted; if it is not as desired, its entry fails with `:eexist`.
 
   A link is ours if `last_applied` names it with its kind. Options are set on any link that an entry names, but no other
-  link is deleted or made anew.
+  link is deleted or made anew: where that would be needed, for another `:link` (the parent) or another `:id` of a VLAN,
+  the entry fails with `:eexist`. The far end of a veth pair that is ours gets the name that `:peer` says; one in another
+  namespace is not compared.
 
   When a primary IPv4 address is deleted, the kernel deletes the secondaries of its subnet, and with the last address of
   a link the routes by that link. They are put back, ours and others'; what cannot be put back is in the report's `lost`.
 
   ## Order and failures
 
-  Links, new and changed addresses, routes, rules; then deletions of rules, routes, addresses and links: a gateway is
+  Links, each behind its parent and its master, then their ports; new and changed addresses, routes, rules; then deletions of rules, routes, addresses and links: a gateway is
   reachable before a route needs it. A deletion of what is already gone counts as done.
 
     * `on_error: :halt` (the default): the first operation that fails ends the pass, and the report tells which were left.

@@ -121,6 +121,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
         else: fn ref -> if MapSet.member?(absent, ref), do: {:ok, 1}, else: index.(ref) end
 
     with {:ok, links, _} <- built(specs.links, &link/1),
+         :ok <- one_master(links),
          {:ok, addresses, _} <- built(specs.addresses, &address(&1, index, absent, protocol)),
          {:ok, routes, wanted} <- built(specs.routes, &route(&1, index, absent, protocol)),
          {:ok, rules, _} <- built(specs.rules, &rule(&1, protocol)) do
@@ -187,6 +188,30 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
 
   defp unplaced(item), do: item
 
+  # A link under two masters, or with one and without, would be moved to and fro.
+  defp one_master(links) do
+    wanted = for entry <- links, {link, master} <- masters(entry), do: {link, master, entry.spec}
+
+    Enum.reduce_while(wanted, {:ok, %{}}, fn {link, master, spec}, {:ok, seen} ->
+      case seen do
+        %{^link => other} when other != master ->
+          {:halt, {:error, {:normalize, {:duplicate, spec}}}}
+
+        %{} ->
+          {:cont, {:ok, Map.put(seen, link, master)}}
+      end
+    end)
+    |> case do
+      {:ok, _masters} -> :ok
+      error -> error
+    end
+  end
+
+  defp masters(%{key: name, opts: opts}) do
+    for(port <- Keyword.get(opts, :ports, []), do: {port, name}) ++
+      for {:master, master} <- opts, do: {name, master}
+  end
+
   # A link with one of these is in another namespace, or has an index that cannot be given to it later.
   @unfit [:netns, :index]
 
@@ -194,7 +219,18 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
     cond do
       not Keyword.keyword?(opts) -> {:error, {:bad_option, opts}}
       option = List.first(Keyword.take(opts, @unfit)) -> {:error, {:bad_option, option}}
+      option = contradiction(opts, %{}) -> {:error, {:bad_option, option}}
       true -> ports(opts, Keyword.get(opts, :ports, []))
+    end
+  end
+
+  # The first option that an earlier one gives another value.
+  defp contradiction([], _before), do: nil
+
+  defp contradiction([{key, value} = option | opts], before) do
+    case before do
+      %{^key => other} when other != value -> option
+      %{} -> contradiction(opts, Map.put(before, key, value))
     end
   end
 

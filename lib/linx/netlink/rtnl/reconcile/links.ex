@@ -21,44 +21,92 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
 
   @type owned :: MapSet.t({String.t(), String.t()})
 
-  @doc "The links that entries name, by name: themselves, their masters, parents and ports, and those that are ours."
+  @doc """
+  The links that entries name, by name: themselves, their masters, parents, far ends and ports, and those that are
+  ours.
+  """
   @spec read(Socket.t(), [Desired.Entry.t()], owned()) :: {:ok, map()} | {:error, term()}
   def read(socket, entries, owned) do
     named =
       for %{key: name, opts: opts} <- entries,
-          ref <- [name, opts[:master], opts[:link] | Keyword.get(opts, :ports, [])],
-          ref != nil,
+          ref <- [name, opts[:master], opts[:link], opts[:peer] | Keyword.get(opts, :ports, [])],
+          is_binary(ref),
           do: ref
 
     Observed.links_of(socket, named ++ for({name, _kind} <- owned, do: name))
   end
 
-  @doc "Creations and updates in the order of the entries, and those that cannot be."
+  @doc """
+  Creations and updates, and those that cannot be. An entry comes behind those that make its parent and its master, and
+  ports are placed when all links are there; otherwise the order is that of the entries.
+  """
   @spec changes([Desired.Entry.t()], map(), owned()) :: {[Step.t()], [Step.t()]}
   def changes(entries, links, owned) do
-    steps = Enum.flat_map(entries, &change(&1, links, owned))
+    {links_of, ports} =
+      entries |> ordered() |> Enum.map(&change(&1, links, owned)) |> Enum.unzip()
 
-    Enum.split_with(steps, &is_struct(&1, Step))
+    Enum.split_with(Enum.concat(links_of) ++ Enum.concat(ports), &is_struct(&1, Step))
     |> then(fn {steps, others} -> {steps, Enum.map(others, &elem(&1, 1))} end)
   end
 
+  defp ordered(entries) do
+    makers =
+      for entry <- entries,
+          name <- [entry.key, entry.opts[:peer]],
+          name != nil,
+          into: %{},
+          do: {name, entry}
+
+    {ordered, _seen} = Enum.reduce(entries, {[], MapSet.new()}, &place(&1, &2, makers))
+    Enum.reverse(ordered)
+  end
+
+  # Of entries that need each other the first one comes first.
+  defp place(entry, {ordered, seen}, makers) do
+    if MapSet.member?(seen, entry.key) do
+      {ordered, seen}
+    else
+      needed = for key <- [:link, :master], maker = makers[entry.opts[key]], do: maker
+
+      {ordered, seen} =
+        Enum.reduce(needed, {ordered, MapSet.put(seen, entry.key)}, &place(&1, &2, makers))
+
+      {[entry | ordered], seen}
+    end
+  end
+
+  # The steps of an entry's link, and those of its ports.
   defp change(%{key: name} = entry, links, owned) do
+    entry = placed(entry, links)
     kind = entry.item.linkinfo.kind
 
     case Map.get(links, name) do
       nil ->
-        [create(entry, kind) | ports(entry, nil, links)]
+        {[create(entry, kind)], ports(entry, nil, links)}
 
       %{linkinfo: %{kind: ^kind}} = seen ->
-        values(entry, seen, links, MapSet.member?(owned, {name, kind})) ++
-          ports(entry, seen.index, links)
+        {values(entry, seen, links, MapSet.member?(owned, {name, kind})),
+         ports(entry, seen.index, links)}
 
       seen ->
         if MapSet.member?(owned, {name, kind(seen)}),
-          do: [anew(entry, seen) | ports(entry, nil, links)],
-          else: [{:impossible, Step.impossible({:create, entry.item}, taken(name, kind(seen)))}]
+          do: {[anew(entry, seen)], ports(entry, nil, links)},
+          else: {[impossible({:create, entry.item}, taken(name, kind(seen)))], []}
     end
   end
+
+  defp impossible(op, reason), do: {:impossible, Step.impossible(op, reason)}
+
+  # A VXLAN has its link among its options, by index.
+  defp placed(
+         %{item: %{linkinfo: %{info_data: %LinkInfo.Vxlan{} = data} = info} = item} = entry,
+         links
+       ) do
+    link = if ref = entry.opts[:link], do: index(ref, links)
+    %{entry | item: %{item | linkinfo: %{info | info_data: %{data | link: link}}}}
+  end
+
+  defp placed(entry, _links), do: entry
 
   defp kind(%{linkinfo: %{kind: kind}}), do: kind
   defp kind(_link), do: nil
@@ -87,14 +135,92 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
   defp values(entry, seen, links, ours?) do
     general = Enum.filter(entry.opts, &differs?(&1, entry.item, seen, links))
     own = LinkInfo.differing(entry.item.linkinfo, seen.linkinfo)
-    kind = seen.linkinfo.kind
+
+    fixed =
+      Enum.filter(own, &(&1 in Map.get(@fixed, seen.linkinfo.kind, []))) ++
+        elsewhere(entry, seen, links)
+
+    parent = entry.opts[:link]
 
     cond do
-      own == [] and general == [] -> []
-      ours? and Enum.any?(own, &(&1 in Map.get(@fixed, kind, []))) -> [anew(entry, seen)]
-      own == [] -> [set(entry, seen, general)]
-      true -> [configure(entry, seen, general, ours?)]
+      parent != nil and index(parent, links) == nil ->
+        [impossible({:update, entry.item}, {:no_link, parent})]
+
+      fixed != [] and ours? ->
+        [anew(entry, seen)]
+
+      fixed != [] ->
+        [impossible({:update, entry.item}, another(entry.key, fixed))]
+
+      own != [] ->
+        [configure(entry, seen, general, ours?)]
+
+      general != [] ->
+        [set(entry, seen, general)]
+
+      true ->
+        []
+    end ++ far_end(entry, seen, links, ours?)
+  end
+
+  # `[:link]` of a link that is on another parent than its entry says, which no request changes.
+  defp elsewhere(%{item: %{linkinfo: %{info_data: %LinkInfo.Vxlan{}}}}, _seen, _links), do: []
+
+  defp elsewhere(entry, seen, links) do
+    ref = entry.opts[:link]
+
+    if ref == nil or seen.link == nil or seen.link_netnsid != nil or
+         seen.link in parents(entry.item.linkinfo.kind, ref, links),
+       do: [],
+       else: [:link]
+  end
+
+  # The driver puts a macvlan on a macvlan, and an ipvlan on an ipvlan, beside it on its parent.
+  @stacked %{
+    "macvlan" => :macvlan,
+    "macvtap" => :macvlan,
+    "ipvlan" => :ipvlan,
+    "ipvtap" => :ipvlan
+  }
+
+  defp parents(_kind, ref, _links) when is_integer(ref), do: [ref]
+
+  defp parents(kind, ref, links) do
+    case links do
+      %{^ref => link} ->
+        if is_map_key(@stacked, kind) and @stacked[kind] == @stacked[kind(link)],
+          do: [link.index, link.link],
+          else: [link.index]
+
+      %{} ->
+        []
     end
+  end
+
+  # The far end of a veth pair gets the name that the entry says, unless it is in another namespace.
+  defp far_end(
+         %{item: %{linkinfo: %{kind: "veth"}}} = entry,
+         %{link: far, link_netnsid: nil},
+         links,
+         ours?
+       )
+       when far != nil do
+    peer = entry.opts[:peer]
+
+    cond do
+      peer == nil or index(peer, links) == far -> []
+      ours? -> [%Step{op: {:update, entry.item}, run: &Link.set_name(&1, far, peer)}]
+      true -> [impossible({:update, entry.item}, another(entry.key, [:peer]))]
+    end
+  end
+
+  defp far_end(_entry, _seen, _links, _ours?), do: []
+
+  defp another(name, fields) do
+    text =
+      "interface #{inspect(name)} was not made here and has another #{Enum.join(fields, ", ")}"
+
+    Error.from_errno(@eexist, text)
   end
 
   defp differs?({:up, up?}, _item, seen, _links), do: (seen.flags &&& @iff_up) != 0 != up?

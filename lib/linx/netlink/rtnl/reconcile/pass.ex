@@ -125,12 +125,24 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
     start = if Apply.halted?(state), do: state, else: %{state | failed: []}
     made = start |> Apply.run(socket, steps) |> Apply.retry(socket, start)
 
-    if Apply.halted?(made) or left == 0 or Apply.since(made, state) == [] do
+    if Apply.halted?(made) or Apply.since(made, state) == [] do
       {:ok, made, impossible}
     else
-      with {:ok, links} <- Links.read(socket, entries, owned),
-           do: link_rounds(socket, made, entries, links, owned, left - 1)
+      owned = MapSet.union(owned, made(made.applied, MapSet.new(owned, &elem(&1, 0))))
+
+      with {:ok, links} <- Links.read(socket, entries, owned) do
+        if left == 0,
+          do: unsettled(made, Links.changes(entries, links, owned)),
+          else: link_rounds(socket, made, entries, links, owned, left - 1)
+      end
     end
+  end
+
+  # An option that the kernel takes and forgets differs after every round.
+  defp unsettled(state, {steps, impossible}) do
+    named = MapSet.new(state.failed, fn {step, _error} -> step.op end)
+    left = for %{op: op} <- steps, not MapSet.member?(named, op), do: op
+    {:ok, %{state | pending: Enum.reverse(left, state.pending)}, impossible}
   end
 
   # -- rounds ------------------------------------------------------------------------------------------------------------
