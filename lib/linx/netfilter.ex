@@ -248,11 +248,13 @@ defmodule Linx.Netfilter do
   @doc """
   Starts a monitor that reports every change of the namespace's ruleset to `owner_pid`; see `Linx.Netfilter.Monitor`.
 
-  Options: `:netns` (default `:host`), `:since_gen` (default 0), `:rcvbuf` (bytes, default 4 MiB). The monitor is not linked to the
-  caller and ends with its owner. Errors are those of opening the socket and joining its group.
+  Options: `:netns` (default `:host`), `:since_gen` (default 0), `:rcvbuf` (bytes, default 4 MiB). The monitor is linked to the
+  caller, as `Linx.Netlink.Rtnl.Monitor.subscribe/2` has it: a monitor that crashes is not missed in silence. It ends with its owner.
+  Errors are those of opening the socket and joining its group.
   """
   @spec subscribe(pid(), keyword()) :: {:ok, pid()} | {:error, term()}
-  def subscribe(owner_pid \\ self(), opts \\ []), do: Monitor.start([owner: owner_pid] ++ opts)
+  def subscribe(owner_pid \\ self(), opts \\ []),
+    do: Monitor.start_link([owner: owner_pid] ++ opts)
 
   @doc "Stops a monitor."
   @spec unsubscribe(pid()) :: :ok
@@ -261,10 +263,10 @@ defmodule Linx.Netfilter do
   @doc """
   Starts a listener for the packets that rules log to an NFLOG group; see `Linx.Netfilter.Log` for the options, of which `:group` is required.
 
-  The listener is not linked to the caller and ends with its owner. `{:error, %Linx.Netfilter.Error{errno: :eperm}}` when the group has a listener or CAP_NET_ADMIN is missing.
+  The listener is linked to the caller and ends with its owner. `{:error, %Linx.Netfilter.Error{errno: :eperm}}` when the group has a listener or CAP_NET_ADMIN is missing.
   """
   @spec log_listen(pid(), keyword()) :: {:ok, pid()} | {:error, term()}
-  def log_listen(owner_pid \\ self(), opts \\ []), do: Log.start([owner: owner_pid] ++ opts)
+  def log_listen(owner_pid \\ self(), opts \\ []), do: Log.start_link([owner: owner_pid] ++ opts)
 
   @doc "Stops a listener; its group is unbound first."
   @spec unlog_listen(pid()) :: :ok

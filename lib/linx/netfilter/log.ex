@@ -14,7 +14,7 @@ defmodule Linx.Netfilter.Log do
   `flags: [:seq]` the gap in `:seq` says how many were lost; the listener watches it too and tells the owner of gaps that
   the socket did not report.
 
-  The listener ends when its owner does. It decides nothing about packets: for that there is NFQUEUE.
+  The listener ends when its owner does, and it is linked to the process that started it. It decides nothing about packets: for that there is NFQUEUE.
 
   Source: include/uapi/linux/netfilter/nfnetlink_log.h; net/netfilter/nfnetlink_log.c.
   """
@@ -60,10 +60,6 @@ defmodule Linx.Netfilter.Log do
   """
   @spec start_link([opt()]) :: GenServer.on_start()
   def start_link(opts), do: GenServer.start_link(__MODULE__, checked(opts))
-
-  @doc false
-  @spec start([opt()]) :: GenServer.on_start()
-  def start(opts), do: GenServer.start(__MODULE__, checked(opts))
 
   @doc "Unbinds the group and stops the listener."
   @spec stop(pid()) :: :ok

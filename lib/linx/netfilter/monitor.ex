@@ -20,7 +20,8 @@ defmodule Linx.Netfilter.Monitor do
   those that its buffer does not hold. A commit of more than about 16 MiB of events (20 000 elements of a set) is not
   delivered either, but told as a loss.
 
-  The monitor ends when its owner does. It never changes a ruleset.
+  The monitor ends when its owner does, and it is linked to the process that started it: what relies on its events should not
+  outlive it. It never changes a ruleset.
 
   Source: include/uapi/linux/netfilter/nfnetlink.h, `NFNLGRP_NFTABLES`; net/netfilter/nf_tables_api.c, `nf_tables_commit`.
   """
@@ -52,10 +53,6 @@ defmodule Linx.Netfilter.Monitor do
   """
   @spec start_link([opt()]) :: GenServer.on_start()
   def start_link(opts), do: GenServer.start_link(__MODULE__, checked(opts))
-
-  @doc false
-  @spec start([opt()]) :: GenServer.on_start()
-  def start(opts), do: GenServer.start(__MODULE__, checked(opts))
 
   @doc "Keeps events of generations up to `gen` back from now on; those of earlier calls stay kept back."
   @spec set_min_gen(pid(), non_neg_integer()) :: :ok

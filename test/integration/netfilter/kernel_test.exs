@@ -643,6 +643,23 @@ defmodule Linx.Netfilter.KernelTest do
       flood(sock)
     end
 
+    # Whoever relies on its events learns of its end, as of that of rtnetlink's monitor.
+    test "and the log listener are linked to the process that started them", %{pid: pid} do
+      Process.flag(:trap_exit, true)
+      {:ok, rtnl} = Linx.Netlink.Rtnl.Monitor.subscribe(self(), netns: {:pid, pid})
+      {:ok, monitor} = Netfilter.subscribe(self(), netns: {:pid, pid})
+      {:ok, listener} = Netfilter.log_listen(self(), netns: {:pid, pid}, group: 7)
+
+      for process <- [rtnl, monitor, listener] do
+        Process.exit(process, :kill)
+        assert_receive {:EXIT, ^process, :killed}
+      end
+
+      {:ok, monitor} = Netfilter.subscribe(self(), netns: {:pid, pid})
+      :ok = Netfilter.unsubscribe(monitor)
+      assert_receive {:EXIT, ^monitor, :normal}
+    end
+
     test "ends with its owner", %{pid: pid} do
       owner = spawn(fn -> receive(do: (:stop -> :ok)) end)
       {:ok, monitor} = Netfilter.subscribe(owner, netns: {:pid, pid})

@@ -3,7 +3,7 @@ defmodule Linx.NFT.KernelOrderTest do
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}
-  alias Linx.Netfilter.{Monitor, Ruleset, Table}
+  alias Linx.Netfilter.{Ruleset, Table}
   alias Linx.Test.Firewall
 
   @moduletag :root
@@ -84,7 +84,7 @@ defmodule Linx.NFT.KernelOrderTest do
     turned = tagged(turned)
     assert names(turned) != names(ruleset)
 
-    {:ok, monitor} = Monitor.start(owner: self(), netns: {:pid, ours.pid})
+    {:ok, monitor} = Netfilter.subscribe(self(), netns: {:pid, ours.pid})
     assert :ok == Netfilter.push(sock, turned, mode: :reconcile)
     {:ok, pulled} = Netfilter.pull(sock)
     assert names(pulled) == names(ruleset)
@@ -100,7 +100,7 @@ defmodule Linx.NFT.KernelOrderTest do
     assert_receive {:linx_netfilter, :event, %{op: :new_set, entity: {:inet, %{name: "2ndset"}}}},
                    60_000
 
-    Monitor.stop(monitor)
+    Netfilter.unsubscribe(monitor)
 
     {:ok, pulled} = Netfilter.pull(sock)
     assert names(pulled).chains == names(ruleset).chains ++ ["2nd", "1st"]
