@@ -3,19 +3,60 @@ defmodule Linx.Netfilter.Canonical do
   # One form of what may be written in several ways and what the kernel writes back, for comparisons. State that traffic changes
   # (counters, used quota, what is left of a timeout) is no part of it.
 
-  alias Linx.Netfilter.{Chain, Element, Encoder, Expr, Guard, Object, Rule, Set, Verdict, Wire}
-  alias Linx.Netfilter.TunnelOptions
+  alias Linx.Netfilter.{Chain, Datum, Element, Encoder, Expr, Guard, Object, Rule, Set}
+  alias Linx.Netfilter.{TunnelOptions, Verdict, Wire}
   alias Linx.Netfilter.Decoder.Expressions, as: Decode
   alias Linx.Netfilter.Encoder.Elements
   alias Linx.Netfilter.Encoder.Expressions, as: Encode
   alias Linx.Netfilter.Map, as: NMap
 
-  @doc "Whether two rules of a table of `family` are the same rule to the kernel."
+  # Timeouts are kept in ticks of the kernel's clock, rounded down; HZ is at least 100. Less than a tick is one
+  # (nf_msecs_to_jiffies64).
+  @tick 10
+
+  # Whether the kernel's timeout (ms) is what it makes of a wanted one.
+  @spec same_timeout?(non_neg_integer() | nil, non_neg_integer() | nil) :: boolean()
+  defp same_timeout?(same, same), do: true
+
+  defp same_timeout?(there, wanted) when is_integer(there) and is_integer(wanted) do
+    (there <= wanted and wanted - there <= @tick and there > 0) or
+      (wanted > 0 and wanted < @tick and there in 1..@tick)
+  end
+
+  defp same_timeout?(_there, _wanted), do: false
+
+  @doc "Whether rule `a` of the kernel is what it makes of rule `b` in a table of `family`."
   @spec same_rule?(Rule.t(), Rule.t(), atom()) :: boolean()
   def same_rule?(a, b, family) do
     a.comment == b.comment and a.tag == b.tag and a.userdata == b.userdata and
       (a.expressions == b.expressions or
-         exprs(a.expressions, family) == exprs(b.expressions, family))
+         alike?(exprs(a.expressions, family), exprs(b.expressions, family)))
+  end
+
+  defp alike?(same, same), do: true
+  defp alike?([a | as], [b | bs]), do: alike?(a, b) and alike?(as, bs)
+
+  # An expression that adds elements to a set.
+  defp alike?(%Expr{name: :dynset, data: a}, %Expr{name: :dynset, data: b}), do: timed?(a, b)
+  defp alike?({:dynset, a}, {:dynset, b}), do: timed?(a, b)
+
+  # A meter.
+  defp alike?({:anonymous, a, elements, dynamic?}, {:anonymous, b, elements, dynamic?}) do
+    alike?(Map.get(a, :via), Map.get(b, :via)) and
+      timed?(Map.delete(a, :via), Map.delete(b, :via))
+  end
+
+  # A chain of the rule's own.
+  defp alike?({comment, tag, a}, {comment, tag, b}) when is_list(a) and is_list(b),
+    do: alike?(a, b)
+
+  defp alike?({kind, a}, {kind, b}) when is_list(a) and is_list(b), do: alike?(a, b)
+  defp alike?(_a, _b), do: false
+
+  defp timed?(a, b) do
+    {there, a} = Map.pop(a, :timeout)
+    {wanted, b} = Map.pop(b, :timeout)
+    a == b and same_timeout?(there, wanted)
   end
 
   @spec exprs([Expr.t()], atom()) :: [term()]
@@ -34,8 +75,8 @@ defmodule Linx.Netfilter.Canonical do
         _ -> struct!(Set, base)
       end
 
-    use = data |> Map.drop([:elements, :flags, :typeof, :size]) |> Map.put_new(:sreg, 1)
-    {:anonymous, use, elements(set, normalised(set, data.elements)), :dynamic in set.flags}
+    elements = for e <- elements(set, normalised(set, data.elements)), do: bare(set, e)
+    {:anonymous, lookup_of(data), Enum.sort(elements), :dynamic in set.flags}
   end
 
   defp expr(%Expr{name: :immediate, data: %Verdict{kind: kind, target: rules}}, family)
@@ -50,6 +91,121 @@ defmodule Linx.Netfilter.Canonical do
     [expr] |> Encode.list() |> IO.iodata_to_binary() |> Decode.list() |> Enum.map(&stateless/1)
   end
 
+  # What a rule makes of its set. That a map of objects looks up objects goes without saying.
+  defp lookup_of(data) do
+    data =
+      case data do
+        %{data_type: {:object, _}, via: :objref} -> Map.delete(data, :via)
+        _ -> data
+      end
+
+    data
+    |> Map.drop([:elements, :flags, :typeof, :size])
+    |> Map.put_new(:sreg, 1)
+    |> Map.new(fn
+      {key, type} when key in [:key_type, :data_type] -> {key, register(type)}
+      other -> other
+    end)
+  end
+
+  # The kernel knows a type by its number and size alone, so types of open width are compared as that, and their values as bytes.
+  defp register(type),
+    do: if(open?(type), do: {Datum.type_id(type), Datum.size(type)}, else: type)
+
+  defp open?({:concat, types}), do: Enum.any?(types, &open?/1)
+  defp open?({:interval, type}), do: open?(type)
+  defp open?({:object, _kind}), do: false
+  defp open?(type), do: is_tuple(type)
+
+  defp bare(set, element) do
+    data_type = Map.get(set, :data_type)
+
+    case element do
+      %Element{} = e -> %{e | key: bytes(set.key_type, e.key), data: bytes(data_type, e.data)}
+      {key, data} when data_type != nil -> {bytes(set.key_type, key), bytes(data_type, data)}
+      key -> bytes(set.key_type, key)
+    end
+  end
+
+  defp bytes(_type, value) when value in [nil, :catch_all], do: value
+
+  defp bytes(type, value) do
+    if open?(type) and not unresolved?(value),
+      do: {Datum.to_bytes(type, value), Datum.last_bytes(type, value)},
+      else: value
+  end
+
+  defp unresolved?({:iface, name}) when is_binary(name), do: true
+
+  defp unresolved?(value) when is_tuple(value),
+    do: value |> Tuple.to_list() |> Enum.any?(&unresolved?/1)
+
+  defp unresolved?(_value), do: false
+
+  @doc """
+  The kernel's set `from` with its elements in the types of `to`. The two are one set to the kernel; their types may still differ in the
+  width of parts, which it does not know.
+  """
+  @spec retyped(Set.t() | NMap.t(), Set.t() | NMap.t()) :: Set.t() | NMap.t()
+  def retyped(from, to) do
+    key = retype(from.key_type, to.key_type)
+    data = retype(Map.get(from, :data_type), Map.get(to, :data_type))
+
+    if key == nil and data == nil do
+      from
+    else
+      elements = for element <- from.elements, do: retyped_element(from, element, key, data)
+      from = %{from | key_type: to.key_type, elements: elements}
+      if data, do: %{from | data_type: to.data_type}, else: from
+    end
+  end
+
+  defp retype(same, same), do: nil
+
+  defp retype(from, to) do
+    fn
+      value when value in [nil, :catch_all] ->
+        value
+
+      value ->
+        case {from, to} do
+          {{:interval, _}, {:interval, _}} -> Datum.from_bytes(to, Datum.to_bytes(from, value))
+          _ -> Datum.between(to, Datum.to_bytes(from, value), Datum.last_bytes(from, value))
+        end
+    end
+  end
+
+  defp retyped_element(from, element, key, data) do
+    key = key || (& &1)
+    data = data || (& &1)
+
+    case element do
+      %Element{} = e -> %{e | key: key.(e.key), data: data.(e.data)}
+      {k, d} when is_struct(from, NMap) -> {key.(k), data.(d)}
+      k -> key.(k)
+    end
+  end
+
+  @doc "Canonical elements of the kernel with the timeouts of the wanted ones where the kernel would keep them as these."
+  @spec settled([term()], [term()]) :: [term()]
+  def settled(there, wanted) do
+    timed = for %Element{timeout: timeout} = e when timeout != nil <- wanted, do: {e.key, timeout}
+
+    if timed == [] do
+      there
+    else
+      timed = Map.new(timed)
+      for element <- there, do: settled_element(element, timed)
+    end
+  end
+
+  defp settled_element(%Element{key: key, timeout: timeout} = element, timed) do
+    wanted = Map.get(timed, key)
+    if same_timeout?(timeout, wanted), do: %{element | timeout: wanted}, else: element
+  end
+
+  defp settled_element(element, _timed), do: element
+
   defp normalised(%module{} = set, elements) do
     case module.add_elements(%{set | elements: []}, elements) do
       {:ok, %{elements: elements}} -> elements
@@ -61,6 +217,10 @@ defmodule Linx.Netfilter.Canonical do
   @spec stateless(Expr.t()) :: Expr.t()
   defp stateless(%Expr{name: :counter}), do: %Expr{name: :counter, data: %{packets: 0, bytes: 0}}
   defp stateless(%Expr{name: :last}), do: %Expr{name: :last, data: %{}}
+
+  # A limit of packets without a burst has one of 5 (NFT_LIMIT_PKT_BURST_DEFAULT).
+  defp stateless(%Expr{name: :limit, data: %{} = data} = expr),
+    do: %{expr | data: burst(data)}
 
   defp stateless(%Expr{name: :quota, data: %{} = data} = expr) do
     data = Map.delete(data, :consumed)
@@ -76,6 +236,14 @@ defmodule Linx.Netfilter.Canonical do
 
   defp stateless(%Expr{} = expr), do: expr
 
+  @packet_burst 5
+
+  defp burst(data) do
+    if data[:type] in [nil, :packets] and data[:burst] in [nil, 0],
+      do: Map.put(data, :burst, @packet_burst),
+      else: data
+  end
+
   @doc "Two chains, rules aside."
   @spec same_chain?(Chain.t(), Chain.t(), atom()) :: boolean()
   def same_chain?(a, b, family), do: chain(a, family) == chain(b, family)
@@ -88,8 +256,15 @@ defmodule Linx.Netfilter.Canonical do
 
   @doc "Two sets' or maps' declarations: what NEWSET says, userdata of other tools aside."
   @spec same_set?(Set.t() | NMap.t(), Set.t() | NMap.t(), atom()) :: boolean()
-  def same_set?(%kind{} = a, %kind{} = b, family), do: set(a, family) == set(b, family)
+  def same_set?(%kind{} = a, %kind{} = b, family) do
+    a = if same_timeout?(a.timeout, b.timeout), do: %{a | timeout: b.timeout}, else: a
+    set(a, family) == set(b, family)
+  end
+
   def same_set?(_set, _map, _family), do: false
+
+  # Neither nft's records of the widths nor Linx's own.
+  @no_records %{key: nil, data: nil}
 
   defp set(set, family) do
     exprs = Enum.map(set.exprs, &stateless/1)
@@ -97,13 +272,29 @@ defmodule Linx.Netfilter.Canonical do
     set = if :constant in set.flags, do: %{set | size: nil}, else: set
 
     Encoder.set(
-      %{set | table: "t", typeof: nil, userdata: [], elements: [], exprs: exprs},
+      %{set | table: "t", typeof: @no_records, userdata: [], elements: [], exprs: exprs},
       family
     ).payload
   end
 
   @spec same_object?(Object.t(), Object.t(), atom()) :: boolean()
-  def same_object?(a, b, family), do: object(a, family) == object(b, family)
+  def same_object?(%Object{kind: kind} = a, %Object{kind: kind} = b, family),
+    do: object(attached(a, b, family), family) == object(b, family)
+
+  def same_object?(_a, _b, _family), do: false
+
+  # The kernel attaches a helper to the protocols that it has it for, and answers these (nft_ct_helper_obj_dump).
+  defp attached(%Object{kind: :ct_helper} = there, wanted, :inet) do
+    case Map.new(wanted.data || %{})[:l3proto] do
+      any when any in [nil, :inet] ->
+        %{there | data: there.data |> Map.new() |> Map.put(:l3proto, any)}
+
+      _one ->
+        there
+    end
+  end
+
+  defp attached(there, _wanted, _family), do: there
 
   defp object(%Object{kind: kind, data: data} = object, family) do
     data =
@@ -113,6 +304,9 @@ defmodule Linx.Netfilter.Canonical do
 
         :quota ->
           data |> Map.new() |> Map.delete(:used) |> Map.update(:flags, [], &(&1 -- [:depleted]))
+
+        :limit ->
+          burst(Map.new(data || %{}))
 
         :tunnel ->
           tunnel(Map.new(data))
@@ -192,48 +386,4 @@ defmodule Linx.Netfilter.Canonical do
         plain
     end
   end
-
-  @doc "What a rule names in its table: `{:chain | :set | :object | :flowtable, name}`."
-  @spec references(Rule.t()) :: [{atom(), String.t()}]
-  def references(%Rule{expressions: exprs}), do: Enum.flat_map(exprs, &refs/1)
-
-  defp refs(%Expr{name: :immediate, data: %Verdict{} = verdict}), do: verdict_refs(verdict)
-  defp refs(%Expr{name: :lookup, data: %{set: name}}), do: [{:set, name}]
-  defp refs(%Expr{name: :dynset, data: %{set: name}}), do: [{:set, name}]
-
-  defp refs(%Expr{name: :objref, data: %{imm_type: kind, imm_name: name}}),
-    do: [{:object, {kind, name}}]
-
-  defp refs(%Expr{name: :objref, data: %{set_name: name}}), do: [{:set, name}]
-  defp refs(%Expr{name: :flow_offload, data: %{table_name: name}}), do: [{:flowtable, name}]
-
-  defp refs(%Expr{name: :__anon_set, data: %{data_type: {:object, kind}, elements: elements}}),
-    do: Enum.map(elements, &{:object, {kind, value(&1)}})
-
-  defp refs(%Expr{name: :__anon_set, data: %{data_type: :verdict, elements: elements}}),
-    do: Enum.flat_map(elements, &verdict_refs(value(&1)))
-
-  defp refs(_expr), do: []
-
-  @doc "What an element of a map names in its table."
-  @spec element_references(NMap.t() | Set.t(), term()) :: [{atom(), term()}]
-  def element_references(%NMap{data_type: :verdict}, element), do: verdict_refs(value(element))
-
-  def element_references(%NMap{data_type: {:object, kind}}, element),
-    do: [{:object, {kind, value(element)}}]
-
-  def element_references(_set, _element), do: []
-
-  defp verdict_refs(%Verdict{target: rules}) when is_list(rules),
-    do: Enum.flat_map(rules, &references/1)
-
-  defp verdict_refs(%Verdict{kind: kind, target: chain}) when kind in [:jump, :goto],
-    do: [{:chain, chain}]
-
-  defp verdict_refs({kind, chain}) when kind in [:jump, :goto], do: [{:chain, chain}]
-  defp verdict_refs(_other), do: []
-
-  defp value(%Element{data: data}), do: data
-  defp value({_key, data}), do: data
-  defp value(_key), do: nil
 end

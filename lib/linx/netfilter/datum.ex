@@ -66,6 +66,12 @@ defmodule Linx.Netfilter.Datum do
   def bits({_name, bits, :host}), do: 8 * div(bits + 7, 8)
   def bits(name), do: 8 * div(Datatype.fetch!(name).size + 7, 8)
 
+  @doc "Bits and byte order of a part of a concatenation, for Linx's own record of it."
+  @spec width(type()) :: {pos_integer(), :host | :big}
+  def width({_name, bits, :host}), do: {bits, :host}
+  def width({_name, bits}), do: {bits, :big}
+  def width(name), do: {Datatype.fetch!(name).size, :big}
+
   @spec padded(non_neg_integer()) :: non_neg_integer()
   def padded(size), do: div(size + 3, 4) * 4
 
@@ -79,6 +85,10 @@ defmodule Linx.Netfilter.Datum do
   @doc "The bytes of one value in its one form; a range or prefix gives its first value."
   @spec to_bytes(type(), term()) :: binary()
   def to_bytes(:ipv4_addr, {a, b, c, d}), do: <<a, b, c, d>>
+
+  # An element that its types do not describe is kept as its bytes.
+  def to_bytes({:concat, _types}, bytes) when is_binary(bytes), do: bytes
+  def to_bytes({:concat, _types}, {:range, first, _last}) when is_binary(first), do: first
 
   def to_bytes({:concat, types}, value) do
     types
@@ -123,6 +133,9 @@ defmodule Linx.Netfilter.Datum do
 
   @doc "The bytes of the last value that a range or prefix takes in."
   @spec last_bytes(type(), term()) :: binary()
+  def last_bytes({:concat, _types}, bytes) when is_binary(bytes), do: bytes
+  def last_bytes({:concat, _types}, {:range, _first, last}) when is_binary(last), do: last
+
   def last_bytes({:concat, types}, value) do
     types
     |> Enum.zip_with(Tuple.to_list(value), &fill_up(last_bytes(&1, &2)))
@@ -184,11 +197,16 @@ defmodule Linx.Netfilter.Datum do
 
   def from_bytes({:string, _bits}, bytes), do: from_bytes(:string, bytes)
 
-  def from_bytes(type, bytes) when type in [:ifname, :string],
-    do: bytes |> :binary.split(<<0>>) |> hd()
+  # Text ends in NULs alone; other bytes behind one would be lost.
+  def from_bytes(type, bytes) when type in [:ifname, :string] do
+    [text | _] = :binary.split(bytes, <<0>>)
+    size = byte_size(text)
+    pad = 8 * (byte_size(bytes) - size)
+    if match?(<<_::binary-size(^size), 0::size(^pad)>>, bytes), do: text, else: bytes
+  end
 
   def from_bytes({:concat, types} = type, bytes) do
-    if byte_size(bytes) == size(type), do: parts(types, bytes, []), else: bytes
+    if byte_size(bytes) == size(type), do: parts(types, bytes, []) || bytes, else: bytes
   end
 
   def from_bytes({:interval, type}, bytes) do
@@ -219,7 +237,7 @@ defmodule Linx.Netfilter.Datum do
 
   def between({:concat, types} = type, first, last) do
     if byte_size(first) == size(type) and byte_size(last) == size(type),
-      do: spans(types, first, last, []),
+      do: spans(types, first, last, []) || {:range, first, last},
       else: {:range, first, last}
   end
 
@@ -253,23 +271,32 @@ defmodule Linx.Netfilter.Datum do
   defp log2(1, n), do: n
   defp log2(count, n), do: log2(Bitwise.bsr(count, 1), n + 1)
 
+  # Bytes in the padding belong to no value: nil.
   defp parts([], _rest, acc), do: acc |> Enum.reverse() |> List.to_tuple()
 
   defp parts([type | types], bytes, acc) do
     size = size(type)
-    pad = padded(size) - size
-    <<part::binary-size(^size), _::binary-size(^pad), rest::binary>> = bytes
-    parts(types, rest, [from_bytes(type, part) | acc])
+    pad = 8 * (padded(size) - size)
+
+    case bytes do
+      <<part::binary-size(^size), 0::size(^pad), rest::binary>> ->
+        parts(types, rest, [from_bytes(type, part) | acc])
+
+      _ ->
+        nil
+    end
   end
 
   defp spans([], _first, _last, acc), do: acc |> Enum.reverse() |> List.to_tuple()
 
   defp spans([type | types], first, last, acc) do
     size = size(type)
-    pad = padded(size) - size
-    <<a::binary-size(^size), _::binary-size(^pad), first::binary>> = first
-    <<b::binary-size(^size), _::binary-size(^pad), last::binary>> = last
-    spans(types, first, last, [between(type, a, b) | acc])
+    pad = 8 * (padded(size) - size)
+
+    with <<a::binary-size(^size), 0::size(^pad), first::binary>> <- first,
+         <<b::binary-size(^size), 0::size(^pad), last::binary>> <- last,
+         do: spans(types, first, last, [between(type, a, b) | acc]),
+         else: (_ -> nil)
   end
 
   defp words(<<a::16, b::16, c::16, d::16, e::16, f::16, g::16, h::16>>),

@@ -4,7 +4,15 @@ defmodule Linx.Netfilter.Diff do
 
   Tables, chains, sets, maps, objects and flowtables are the same when they have the same name, a rule when it has the same `:tag`, an
   element when it has the same value. What the two sides say in different words (an address as text, a guard spelled out, a priority by
-  name) is no difference, nor is what traffic changes: counters, used quotas, the rest of a timeout.
+  name) is no difference, nor is what traffic changes: counters, used quotas, the rest of a timeout. Nor is what the kernel rounds or
+  chooses itself:
+
+    * A timeout of a set, an element or an `add @set` statement is kept in ticks (4 ms where HZ is 250): up to 10 ms less than wanted is
+      the wanted one, and so is one tick where less than a tick was wanted.
+    * A conntrack helper of an inet table whose `:l3proto` is nil or `:inet` is attached to the protocols that it exists for.
+    * Elements are compared by their bytes, so that neither side needs the other's record of how wide the parts of a key are.
+
+  What changes is changed so:
 
     * A changed rule with a tag is replaced in place; one that moved is deleted and made again at its new place. Rules between stay
       untouched, with their handles and counters.
@@ -24,18 +32,23 @@ defmodule Linx.Netfilter.Diff do
   Source: net/netfilter/nf_tables_api.c, for what may be replaced and what is busy.
   """
 
-  alias Linx.Netfilter.{Canonical, Patch, Rule, Ruleset, Set, Table}
+  alias Linx.Netfilter.{Canonical, Patch, References, Ruleset, Set, Table}
+  alias Linx.Netfilter.Diff.Rules
   alias Linx.Netfilter.Encoder.Elements
   alias Linx.Netfilter.Table.Order
 
   @doc """
   The patch from `from` to `to`. Rules of `from` need their handles: it should be a pulled ruleset.
 
+  Option `by: :comment` knows rules again by their comments in the place of their tags (default `:tag`).
+
   The patch is sorted (`Linx.Netfilter.Patch.sort/1`) and empty when the two are equal. Raises `ArgumentError` for values that have no
   form on the wire.
   """
-  @spec diff(Ruleset.t(), Ruleset.t()) :: Patch.t()
-  def diff(%Ruleset{tables: from}, %Ruleset{tables: to}) do
+  @spec diff(Ruleset.t(), Ruleset.t(), keyword()) :: Patch.t()
+  def diff(%Ruleset{tables: from}, %Ruleset{tables: to}, opts \\ []) do
+    by = Keyword.get(opts, :by, :tag)
+
     gone =
       for {{family, name} = key, _} <- Enum.sort_by(from, &elem(&1, 0)),
           not is_map_key(to, key),
@@ -45,12 +58,12 @@ defmodule Linx.Netfilter.Diff do
       for {key, table} <- Enum.sort_by(to, &elem(&1, 0)) do
         case from do
           %{^key => current} ->
-            table_ops(current, table)
+            table_ops(current, table, by)
 
           _ ->
             [
               {:create_table, table.family, bare(table)}
-              | table_ops(Table.new!(table.family, table.name), table)
+              | table_ops(Table.new!(table.family, table.name), table, by)
             ]
         end
       end
@@ -60,36 +73,61 @@ defmodule Linx.Netfilter.Diff do
   end
 
   @doc """
-  Whether every rule of `ruleset` can be recognised again: in a chain of more than one rule all must have tags.
+  Whether every rule of `ruleset` can be recognised again: in a chain of more than one rule all must have tags, or with `by: :comment`
+  comments, no two alike.
 
-  Answers `{:error, {:tag_required, {family, table, chain}}}` for the first chain where that is not so.
+  Answers `{:error, {:tag_required, {family, table, chain}}}` for the first chain where that is not so, and
+  `{:error, {:duplicate_comment, {family, table, chain, comment}}}` for one with two rules of one comment.
   """
-  @spec validate_for_reconcile(Ruleset.t()) ::
-          :ok | {:error, {:tag_required, {atom(), String.t(), String.t()}}}
-  def validate_for_reconcile(%Ruleset{} = ruleset) do
-    untagged =
-      for {family, name, table} <- Ruleset.tables(ruleset),
-          {chain_name, chain} <- Enum.sort_by(table.chains, &elem(&1, 0)),
-          match?([_, _ | _], chain.rules),
-          Enum.any?(chain.rules, &(&1.tag == nil)),
-          do: {family, name, chain_name}
+  @spec validate_for_reconcile(Ruleset.t(), keyword()) ::
+          :ok
+          | {:error, {:tag_required, {atom(), String.t(), String.t()}}}
+          | {:error, {:duplicate_comment, {atom(), String.t(), String.t(), String.t()}}}
+  def validate_for_reconcile(%Ruleset{} = ruleset, opts \\ []) do
+    by = Keyword.get(opts, :by, :tag)
 
-    case untagged do
-      [] -> :ok
-      [first | _] -> {:error, {:tag_required, first}}
+    Enum.find_value(Ruleset.tables(ruleset), :ok, fn {family, name, table} ->
+      table.chains
+      |> Enum.sort_by(&elem(&1, 0))
+      |> Enum.find_value(fn {chain_name, chain} ->
+        unknown(chain, {family, name, chain_name}, by)
+      end)
+    end)
+  end
+
+  defp unknown(%{rules: [_, _ | _] = rules}, {family, table, chain} = place, by) do
+    keys = Enum.map(rules, &Rules.key(by, &1))
+
+    cond do
+      nil in keys ->
+        {:error, {:tag_required, place}}
+
+      by == :comment ->
+        with [twice | _] <- keys -- Enum.uniq(keys),
+             do: {:error, {:duplicate_comment, {family, table, chain, twice}}},
+             else: ([] -> nil)
+
+      true ->
+        nil
     end
   end
+
+  defp unknown(_chain, _place, _by), do: nil
 
   defp bare(table),
     do: %{table | chains: %{}, sets: %{}, maps: %{}, objects: %{}, flowtables: %{}, order: %{}}
 
-  # Elements in an op do not say their encoding.
+  # Elements in an op do not say their encoding. Those of a set that stays are as `to` declares it; elements of a set that goes are
+  # deleted as `from` has it, and a set that is made again has its new declaration in its own op.
   defp declarations(ops, from, to) do
+    gone =
+      for {:delete_set, family, table, name} <- ops, into: MapSet.new(), do: {family, table, name}
+
     for op <- ops, elem(op, 0) in [:add_set_elements, :delete_set_elements], into: %{} do
       {_, family, table, name, _} = op
-
-      {{family, table, name},
-       declared(from, family, table, name) || declared(to, family, table, name)}
+      key = {family, table, name}
+      {first, second} = if key in gone, do: {from, to}, else: {to, from}
+      {key, declared(first, family, table, name) || declared(second, family, table, name)}
     end
   end
 
@@ -101,7 +139,7 @@ defmodule Linx.Netfilter.Diff do
 
   # -- one table -------------------------------------------------------------------------------------------------------
 
-  defp table_ops(%Table{family: family, name: name} = from, to) do
+  defp table_ops(%Table{family: family, name: name} = from, to, by) do
     sets = {all_sets(from), all_sets(to)}
     same_set = fn a, b -> Canonical.same_set?(a, b, family) end
     same_chain = fn a, b -> Canonical.same_chain?(a, b, family) end
@@ -149,13 +187,16 @@ defmodule Linx.Netfilter.Diff do
       for({a, b} <- set_changes.kept, do: element_ops(family, name, a, b, lost)),
       # A map that goes is deleted after the chains its elements jump to.
       for(set <- set_changes.delete, do: lost_elements(family, name, elem(sets, 0)[set], lost)),
-      for(chain <- chains.create, do: new_rules(family, name, chain.name, chain.rules)),
-      for({a, b} <- chains.kept, do: rule_ops(family, name, a, b, lost)),
+      for(chain <- chains.create, do: Rules.create(family, name, chain.name, chain.rules)),
+      for(
+        {a, b} <- chains.kept,
+        do: Rules.changes(%{family: family, table: name, lost: lost, by: by}, a, b)
+      ),
       # Rules of a chain that goes may hold other things that go.
       for(
         chain <- chains.delete,
         rule <- from.chains[chain].rules,
-        loses?(rule, lost),
+        Rules.loses?(rule, lost),
         do: {:delete_rule, family, name, chain, rule.handle}
       )
     ]
@@ -205,11 +246,12 @@ defmodule Linx.Netfilter.Diff do
   end
 
   defp refers?(set, element, lost),
-    do: set |> Canonical.element_references(element) |> Enum.any?(&(&1 in lost))
+    do: set |> References.of_element(element) |> Enum.any?(&(&1 in lost))
 
   defp element_changes(from, to, lost) do
-    old = Canonical.elements(from, from.elements)
+    from = Canonical.retyped(from, to)
     new = Canonical.elements(to, to.elements)
+    old = from |> Canonical.elements(from.elements) |> Canonical.settled(new)
     old_set = MapSet.new(old)
     new_set = MapSet.new(new)
 
@@ -241,160 +283,4 @@ defmodule Linx.Netfilter.Diff do
   end
 
   defp given(_map, canonical), do: canonical
-
-  # -- rules -----------------------------------------------------------------------------------------------------------
-
-  defp new_rules(family, table, chain, rules),
-    do: for(rule <- rules, do: {:create_rule, family, table, chain, rule, :append})
-
-  defp rule_ops(family, table, from, to, lost) do
-    cond do
-      MapSet.size(lost) == 0 and same_tags?(from.rules, to.rules) ->
-        replaced(family, table, from, to)
-
-      tagged?(from.rules) and tagged?(to.rules) ->
-        tagged(family, table, from, to, lost)
-
-      untouched?(from.rules, to.rules, family, lost) ->
-        []
-
-      true ->
-        rebuild(family, table, from, to)
-    end
-  end
-
-  # The same rules in the same order, as most chains are found: nothing moves, and no rule need be looked for.
-  defp same_tags?([%{tag: tag} | from], [%{tag: tag} | to]) when tag != nil,
-    do: same_tags?(from, to)
-
-  defp same_tags?([], []), do: true
-  defp same_tags?(_from, _to), do: false
-
-  defp replaced(family, table, from, to) do
-    for {current, rule} <- Enum.zip(from.rules, to.rules),
-        not same?(current, rule, family),
-        do: {:replace_rule, family, table, to.name, current.handle, rule}
-  end
-
-  defp tagged?(rules),
-    do: Enum.all?(rules, & &1.tag) and length(Enum.uniq_by(rules, & &1.tag)) == length(rules)
-
-  defp untouched?(from, to, family, lost) do
-    length(from) == length(to) and
-      Enum.all?(Enum.zip(from, to), fn {a, b} -> same?(a, b, family) and not loses?(a, lost) end)
-  end
-
-  defp same?(a, b, family), do: Canonical.same_rule?(a, b, family)
-
-  defp loses?(rule, lost),
-    do: MapSet.size(lost) > 0 and Enum.any?(Canonical.references(rule), &(&1 in lost))
-
-  defp rebuild(family, table, from, to) do
-    for(rule <- from.rules, do: {:delete_rule, family, table, from.name, rule.handle}) ++
-      new_rules(family, table, to.name, to.rules)
-  end
-
-  # A rule of `to` either stays (a rule of `from` in the right order has its tag) or is made anew before the next rule that stays as it
-  # is. The kernel gives a replaced rule a new handle, so behind a new rule a changed one cannot be replaced: nothing could name it.
-  defp tagged(family, table, from, to, lost) do
-    old = Map.new(from.rules, &{&1.tag, &1})
-    index = from.rules |> Enum.with_index() |> Map.new(fn {rule, i} -> {rule.tag, i} end)
-
-    staying =
-      to.rules
-      |> Enum.filter(&(is_map_key(old, &1.tag) and not loses?(old[&1.tag], lost)))
-      |> in_order(index)
-
-    plan =
-      for rule <- to.rules do
-        current = old[rule.tag]
-
-        cond do
-          rule.tag not in staying -> {:create, rule, current}
-          same?(current, rule, family) -> {:keep, rule, current}
-          true -> {:replace, rule, current}
-        end
-      end
-
-    place = {family, table, to.name}
-    tags = MapSet.new(to.rules, & &1.tag)
-    deletes = for rule <- from.rules, rule.tag not in tags, do: delete(place, rule)
-    deletes ++ segments(plan, place)
-  end
-
-  # From one rule that stays to the next.
-  defp segments(plan, place) do
-    {segment, rest} = Enum.split_while(plan, &(elem(&1, 0) != :keep))
-
-    position =
-      case rest do
-        [{:keep, _rule, current} | _] -> {:before, current.handle}
-        [] -> :append
-      end
-
-    ops = segment_ops(segment, false, position, place)
-    if rest == [], do: ops, else: ops ++ segments(tl(rest), place)
-  end
-
-  defp segment_ops([], _created?, _position, _place), do: []
-
-  defp segment_ops(
-         [{:replace, rule, current} | rest],
-         false,
-         position,
-         {family, table, chain} = place
-       ),
-       do: [
-         {:replace_rule, family, table, chain, current.handle, rule}
-         | segment_ops(rest, false, position, place)
-       ]
-
-  defp segment_ops(
-         [{_kind, rule, current} | rest],
-         _created?,
-         position,
-         {family, table, chain} = place
-       ) do
-    deletes = if current, do: [delete(place, current)], else: []
-
-    deletes ++
-      [
-        {:create_rule, family, table, chain, rule, position}
-        | segment_ops(rest, true, position, place)
-      ]
-  end
-
-  defp delete({family, table, chain}, %Rule{handle: handle}),
-    do: {:delete_rule, family, table, chain, handle}
-
-  # The longest run of rules whose order has not changed, as a set of tags.
-  defp in_order(rules, index) do
-    places = Enum.map(rules, &index[&1.tag])
-
-    if increasing?(places),
-      do: MapSet.new(rules, & &1.tag),
-      else: rules |> Enum.zip(places) |> patience()
-  end
-
-  defp increasing?([a, b | rest]), do: a < b and increasing?([b | rest])
-  defp increasing?(_rest), do: true
-
-  # Patience sorting: the top card of each pile is the smallest end of a run of that length.
-  defp patience(rules) do
-    {piles, links} =
-      Enum.reduce(rules, {[], %{}}, fn {rule, at}, {piles, links} ->
-        {before, from} = Enum.split_while(piles, fn {top, _tag} -> top < at end)
-
-        {before ++ [{at, rule.tag} | Enum.drop(from, 1)],
-         Map.put(links, rule.tag, last_tag(before))}
-      end)
-
-    piles |> last_tag() |> walk(links, []) |> MapSet.new()
-  end
-
-  defp last_tag([]), do: nil
-  defp last_tag(piles), do: piles |> List.last() |> elem(1)
-
-  defp walk(nil, _links, acc), do: acc
-  defp walk(tag, links, acc), do: walk(links[tag], links, [tag | acc])
 end

@@ -7,7 +7,8 @@ defmodule Linx.Netfilter.Userdata do
   # Types by what carries them (libnftnl include/libnftnl/udata.h):
   #   table, chain, object: 0 comment
   #   rule: 0 comment, 1 ebtables policy, and ours: 76 tag
-  #   set: 0 key byte order, 1 data byte order, 2 merge elements, 3 key typeof, 4 data typeof, 5 expr, 6 data interval, 7 comment
+  #   set: 0 key byte order, 1 data byte order, 2 merge elements, 3 key typeof, 4 data typeof, 5 expr, 6 data interval, 7 comment, and
+  #     ours: 76 widths of the key's parts, 77 of the data's
   #   element: 0 comment, 1 flags (1: open interval)
 
   import Bitwise
@@ -83,6 +84,47 @@ defmodule Linx.Netfilter.Userdata do
     # No such atom, or more than 255 characters, or no UTF-8.
     _ in [ArgumentError, SystemLimitError] -> nil
   end
+
+  # -- sets ------------------------------------------------------------------------------------------------------------
+
+  @key_widths 76
+  @data_widths 77
+
+  @doc "The types of a set's entries that fields of its struct stand for; 5, which nft writes and never reads, is kept."
+  @spec set_types() :: [0..255]
+  def set_types, do: [0, 1, 2, 3, 4, 6, 7, @key_widths, @data_widths]
+
+  @doc """
+  Linx's own record of the parts of a key or of data: `{bits, order}` each, for a set without one of nft's.
+
+  A part takes two bytes, 0x8000 for the host's byte order and the bits. Programs that do not know the entry pass over it.
+  """
+  @spec widths([{0..255, binary()}], :key | :data) :: [{pos_integer(), :host | :big}] | nil
+  def widths(pairs, which) do
+    with {_, bytes} <- List.keyfind(pairs, widths_type(which), 0),
+         [_ | _] = widths <-
+           for(<<host::1, bits::15 <- bytes>>, bits > 0, do: {bits, order(host)}),
+         true <- byte_size(bytes) == 2 * length(widths),
+         do: widths,
+         else: (_ -> nil)
+  end
+
+  defp order(1), do: :host
+  defp order(0), do: :big
+
+  @doc "The entry of `widths/2`."
+  @spec with_widths([{pos_integer(), :host | :big}], :key | :data) :: {0..255, binary()}
+  def with_widths(widths, which) do
+    {widths_type(which),
+     for(
+       {bits, order} <- widths,
+       into: <<>>,
+       do: <<if(order == :host, do: 1, else: 0)::1, bits::15>>
+     )}
+  end
+
+  defp widths_type(:key), do: @key_widths
+  defp widths_type(:data), do: @data_widths
 
   # -- elements --------------------------------------------------------------------------------------------------------
 

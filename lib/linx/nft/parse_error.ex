@@ -92,23 +92,7 @@ defmodule Linx.NFT.ParseError do
   end
 
   @doc false
-  # The candidate nearest to `word`, as " (did you mean ...?)", or "".
+  # The candidate nearest to `word`, as ", did you mean ...?", or "".
   @spec suggestion(String.t(), [String.t()]) :: String.t()
-  def suggestion(word, candidates) do
-    word = String.slice(word, 0, 64)
-
-    case Enum.max_by(candidates, &nearness(word, &1), fn -> nil end) do
-      nil -> ""
-      ^word -> ""
-      best -> if nearness(word, best) > 0.77, do: ", did you mean #{best}?", else: ""
-    end
-  end
-
-  # Two letters in the wrong order are the commonest slip, and far apart by distance in a short word.
-  defp nearness(word, candidate) do
-    if byte_size(word) == byte_size(candidate) and
-         Enum.sort(String.to_charlist(word)) == Enum.sort(String.to_charlist(candidate)),
-       do: 0.99,
-       else: String.jaro_distance(word, candidate)
-  end
+  defdelegate suggestion(word, candidates), to: Linx.Netfilter.Name
 end

@@ -9,7 +9,7 @@ defmodule Linx.Netfilter.Datum.Form do
   #   :ifname, :string      "eth0"
   #   numbers               22                          "ssh", :ssh, the bytes unless they read as digits
   #   {type, bits}          a number of that width
-  #   {:concat, types}      a tuple of the above        a list
+  #   {:concat, types}      a tuple of the above        a list, the bytes (kept where the padding is not 0)
   #   sizes that are open   bytes
   #
   # Of every type also {:prefix, value, bits} ("10.0.0.0/8", %Linx.IP.Subnet{}, "eth*") and {:range, first, last} (1..9).
@@ -60,12 +60,26 @@ defmodule Linx.Netfilter.Datum.Form do
   defp norm({:concat, types}, value) when is_list(value),
     do: norm({:concat, types}, List.to_tuple(value))
 
+  defp norm({:concat, _types} = type, {:range, first, last} = value)
+       when is_binary(first) and is_binary(last) do
+    if byte_size(first) == Datum.size(type) and byte_size(last) == Datum.size(type),
+      do: Datum.between(type, first, last),
+      else: bad(value)
+  end
+
   defp norm({:concat, types}, value) when is_tuple(value) and tuple_size(value) == length(types),
     do:
       types
       |> Enum.zip(Tuple.to_list(value))
       |> Enum.map(fn {t, v} -> norm(t, v) end)
       |> List.to_tuple()
+
+  defp norm({:concat, _types} = type, bytes) when is_binary(bytes),
+    do:
+      if(byte_size(bytes) == Datum.size(type),
+        do: Datum.from_bytes(type, bytes),
+        else: bad(bytes)
+      )
 
   defp norm({:concat, _types}, value), do: bad(value)
 

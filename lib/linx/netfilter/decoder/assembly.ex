@@ -138,7 +138,7 @@ defmodule Linx.Netfilter.Decoder.Assembly do
          anonymous
        ) do
     case anonymous do
-      %{{^family, ^table, ^name} => set} -> literal(set, %{sreg: sreg})
+      %{{^family, ^table, ^name} => set} -> set |> literal(%{sreg: sreg}) |> via(:objref)
       _ -> expr
     end
   end
@@ -162,6 +162,8 @@ defmodule Linx.Netfilter.Decoder.Assembly do
   end
 
   defp folded(expr, _family, _table, _anonymous), do: expr
+
+  defp via(%Expr{data: data} = literal, how), do: %{literal | data: Map.put(data, :via, how)}
 
   defp literal(set, lookup) do
     data = %{

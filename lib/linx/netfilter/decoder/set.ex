@@ -4,8 +4,8 @@ defmodule Linx.Netfilter.Decoder.Set do
 
   import Linx.Netfilter.Wire
 
-  alias Linx.Netfilter.{Datatype, Datum, Expr, Set, Table, Typeof, Userdata, Wire}
-  alias Linx.Netfilter.Decoder.Expressions
+  alias Linx.Netfilter.Decoder.{Expressions, Types}
+  alias Linx.Netfilter.{Set, Table, Userdata, Wire}
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netfilter.Wire.{Constants, Reader}
 
@@ -21,9 +21,11 @@ defmodule Linx.Netfilter.Decoder.Set do
       name: Reader.name(attrs[nfta_set_name()]),
       table: Reader.name(attrs[nfta_set_table()]),
       key_type:
-        Reader.number(attrs[nfta_set_key_type()])
-        |> type(key_len, field_sizes(desc))
-        |> host_order(Userdata.find_u32(userdata, 0), typeof(userdata)[:key]),
+        Types.type(
+          Reader.number(attrs[nfta_set_key_type()]),
+          key_len,
+          widths(userdata, :key, field_sizes(desc))
+        ),
       flags: set_flags(bits, userdata),
       handle: Reader.uint(attrs[nfta_set_handle()]),
       timeout: Reader.positive(attrs[nfta_set_timeout()]),
@@ -33,7 +35,7 @@ defmodule Linx.Netfilter.Decoder.Set do
       comment: Userdata.find_text(userdata, 7),
       exprs: set_exprs(attrs),
       typeof: typeof(userdata),
-      userdata: Enum.reject(userdata, &(elem(&1, 0) in [0, 1, 2, 3, 4, 6, 7]))
+      userdata: Enum.reject(userdata, &(elem(&1, 0) in Userdata.set_types()))
     }
 
     {family, set_or_map(fields, bits, attrs, userdata)}
@@ -62,76 +64,26 @@ defmodule Linx.Netfilter.Decoder.Set do
 
       id ->
         if Userdata.find_u32(userdata, 6) == 1,
-          do: {:interval, type(id, div(len, 2), [])},
-          else:
-            id
-            |> type(len, [])
-            |> host_order(Userdata.find_u32(userdata, 1), typeof(userdata)[:data])
+          do: {:interval, Types.type(id, div(len, 2), widths(userdata, :data, []))},
+          else: Types.type(id, len, widths(userdata, :data, []))
     end
   end
 
-  # Numbers have the order of what they were made for: nft's record of it tells.
-  defp host_order({:integer, bits}, 1, _record) when bits > 8, do: {:integer, bits, :host}
+  @orders %{key: 0, data: 1}
 
-  defp host_order({:concat, types}, _order, record) when is_binary(record) do
-    case Typeof.decode(record) do
-      {:ok, exprs} when length(exprs) == length(types) ->
-        {:concat, Enum.zip_with(types, exprs, &host_part/2)}
-
-      _ ->
-        {:concat, types}
-    end
+  defp widths(userdata, which, fields) do
+    %{
+      typeof: typeof(userdata)[which],
+      own: Userdata.widths(userdata, which),
+      fields: fields,
+      order: Userdata.find_u32(userdata, @orders[which])
+    }
   end
-
-  defp host_order(type, _order, _record), do: type
-
-  defp host_part({:integer, bits} = type, expr) when bits > 8 do
-    if big?(expr), do: type, else: {:integer, bits, :host}
-  end
-
-  defp host_part(type, _expr), do: type
-
-  defp big?(%Expr{name: name}) when name in [:payload, :exthdr], do: true
-  defp big?(%Expr{name: :meta, data: %{key: :prandom}}), do: true
-  defp big?(%Expr{name: :ct, data: %{key: :id}}), do: true
-  defp big?(%Expr{name: :xfrm, data: %{key: :spi}}), do: true
-  defp big?(_expr), do: false
 
   defp field_sizes(desc) do
     for {_elem, field} <- Reader.attrs(desc[nfta_set_desc_concat()] || <<>>),
         size = Reader.uint(Reader.map(field)[nfta_set_field_len()]),
         do: size
-  end
-
-  # A type without a size of its own takes the set's; of a concatenation, that of its field.
-  defp type(id, len, fields) do
-    case Datatype.from_id(id) do
-      {:ok, {:concat, types}} -> {:concat, sized(types, len, fields)}
-      {:ok, type} -> one_type(type, len)
-      :error -> {:integer, max(8 * len, 8)}
-    end
-  end
-
-  defp one_type(type, len) do
-    if Datum.size(type) == len or len == 0, do: type, else: {type, 8 * len}
-  end
-
-  defp sized(types, _len, fields) when length(fields) == length(types),
-    do: Enum.zip_with(types, fields, &one_type/2)
-
-  defp sized(types, len, _fields) do
-    known = types |> Enum.map(&Datum.padded(Datum.size(&1))) |> Enum.sum()
-
-    case Enum.count(types, &(Datum.size(&1) == 0)) do
-      0 ->
-        types
-
-      open ->
-        Enum.map(
-          types,
-          &if(Datum.size(&1) == 0, do: {&1, 8 * div(max(len - known, open), open)}, else: &1)
-        )
-    end
   end
 
   defp set_flags(bits, userdata) do

@@ -121,6 +121,10 @@ defmodule Linx.Netfilter.Encoder.Sets do
 
     order = %{0 => 0, 1 => 1, 2 => 2, 7 => 3, 3 => 4, 4 => 5, 6 => 6}
 
+    own =
+      own_widths(typeof, :key, set.key_type) ++
+        own_widths(typeof, :data, Map.get(set, :data_type))
+
     ([
        {0, Userdata.u32(Datum.byteorder(set.key_type))},
        {2, if(:auto_merge in set.flags, do: Userdata.u32(1))},
@@ -128,9 +132,22 @@ defmodule Linx.Netfilter.Encoder.Sets do
        {3, Map.get(typeof, :key, typeof_default(set.key_type))}
      ] ++ data)
     |> Enum.sort_by(&Map.fetch!(order, elem(&1, 0)))
+    |> Kernel.++(own)
     |> Kernel.++(set.userdata)
     |> Userdata.bytes()
   end
+
+  # Without nft's record nothing else says how wide the parts of a concatenation are.
+  defp own_widths(typeof, which, _type) when is_map_key(typeof, which), do: []
+  defp own_widths(typeof, which, {:interval, type}), do: own_widths(typeof, which, type)
+
+  defp own_widths(_typeof, which, {:concat, types}) do
+    if Enum.any?(types, &is_tuple/1),
+      do: [Userdata.with_widths(Enum.map(types, &Datum.width/1), which)],
+      else: []
+  end
+
+  defp own_widths(_typeof, _which, _type), do: []
 
   defp typeof_default({:concat, _}), do: @typeof_concat
   defp typeof_default({:interval, type}), do: typeof_default(type)

@@ -88,6 +88,13 @@ defmodule Linx.NFT.Formatter.Element do
   defp value({tag, name}, _type, _term, _form) when is_atom(tag) and is_binary(name),
     do: Value.quoted(name)
 
+  defp value(bytes, {:concat, _types}, _term, _form) when is_binary(bytes),
+    do:
+      raise(
+        ArgumentError,
+        "an element of #{byte_size(bytes)} bytes has no text: its set does not say what its parts are"
+      )
+
   # Bytes of a type of open size: a number in the order of what is looked up.
   defp value(bytes, type, term, form) when is_binary(bytes),
     do: sized(bytes, type, term || %Term{text: nil, type: :integer, size: byte_size(bytes)}, form)
