@@ -133,28 +133,51 @@ defmodule Linx.Netfilter do
   Options:
 
     * `mode: :replace` (the default) deletes each table that the ruleset names, if it is there, and makes it anew. Counters start from
-      zero.
+      zero. A table with the flag `:owner` or `:persist` keeps it, and its comment where the ruleset gives none.
     * `mode: :reconcile` reads these tables, computes what differs (`diff/2`) and sends that alone. The transaction carries the generation that was
       read: when another writer commits in between, the kernel refuses it and the push is computed again, up to three times. What
       lost every race is `errno: :erestart` with the current `ruleset_gen`. Chains of more than one rule need a tag on each, else the answer is
-      `{:error, {:tag_required, {family, table, chain}}}`.
+      `{:error, {:tag_required, {family, table, chain}}}`. `dry_run/3` answers what would be sent.
+    * `tag: :comment` knows rules again by their comments in the place of their tags, as rulesets from text have them. In a chain of more
+      than one rule each needs one of its own, else the answer is as above, or `{:error, {:duplicate_comment, {family, table, chain, comment}}}`.
+      Has no meaning without `mode: :reconcile`.
+
+  Chains, sets, maps, objects and flowtables that rules and map elements name must be in their table of the ruleset: what is missing is
+  `errno: :enoent` before anything is sent, with a `:message` that names it and the nearest name that is there.
 
   The kernel's refusal is a `Linx.Netfilter.Error` that says which message it was and where in the ruleset (`:at`); when it refused several,
   the rest is in `:others`. A value that has no form on the wire is `{:error, {:bad_rule, {at, text}}}` (or `:bad_set`, `:bad_set_element`, ...)
-  and nothing is sent; an option that is none is `{:error, {:bad_option, option}}`. Source: nft(8); net/netfilter/nfnetlink.c, `nfnetlink_rcv_batch`.
+  and nothing is sent; an option that is none is `{:error, {:bad_option, option}}`. Raises `ArgumentError` for a socket of another protocol
+  and for what is no ruleset, such as text. Source: nft(8); net/netfilter/nfnetlink.c, `nfnetlink_rcv_batch`.
   """
   @spec push(Socket.t(), Ruleset.t(), keyword()) :: :ok | {:error, Error.t() | term()}
-  def push(sock, %Ruleset{} = ruleset, opts \\ []) do
+  def push(sock, ruleset, opts \\ []) do
     checked!(sock)
+    ruleset!(ruleset)
 
-    with {:ok, opts} <- options(opts, [:mode]),
-         :ok <- push_as(Keyword.get(opts, :mode, :replace), sock, ruleset),
-         do: hold_owner(sock, ruleset)
+    with {:ok, opts} <- options(opts, [:mode, :tag]),
+         {:ok, by} <- known_by(Keyword.get(opts, :tag)),
+         {:ok, sent} <- push_as(Keyword.get(opts, :mode, :replace), sock, ruleset, by),
+         do: hold_owner(sock, sent)
   end
 
-  defp push_as(:replace, sock, ruleset), do: Push.replace(sock, ruleset)
-  defp push_as(:reconcile, sock, ruleset), do: Push.reconcile(sock, ruleset)
-  defp push_as(other, _sock, _ruleset), do: {:error, {:bad_option, {:mode, other}}}
+  defp push_as(:replace, sock, ruleset, _by), do: Push.replace(sock, ruleset)
+  defp push_as(:reconcile, sock, ruleset, by), do: Push.reconcile(sock, ruleset, by: by)
+  defp push_as(other, _sock, _ruleset, _by), do: {:error, {:bad_option, {:mode, other}}}
+
+  defp known_by(nil), do: {:ok, :tag}
+  defp known_by(:comment), do: {:ok, :comment}
+  defp known_by(other), do: {:error, {:bad_option, {:tag, other}}}
+
+  defp ruleset!(%Ruleset{} = ruleset), do: ruleset
+
+  defp ruleset!(text) when is_binary(text),
+    do: raise(ArgumentError, "not a ruleset but text; Linx.NFT.parse/1 makes a ruleset of it")
+
+  defp ruleset!({:ok, %Ruleset{}}),
+    do: raise(ArgumentError, "not a ruleset; the ruleset is inside the {:ok, ruleset}")
+
+  defp ruleset!(other), do: raise(ArgumentError, "not a ruleset: #{inspect(other, limit: 5)}")
 
   # -- pull ------------------------------------------------------------------------------------------------------------
 
@@ -239,9 +262,30 @@ defmodule Linx.Netfilter do
   @spec diff(Ruleset.t(), Ruleset.t()) :: Patch.t()
   def diff(%Ruleset{} = from, %Ruleset{} = to), do: Diff.diff(from, to)
 
-  @doc "`diff/2` by the name that reads well where the question is what a push would change. Raises as `diff/2`."
-  @spec dry_run(Ruleset.t(), Ruleset.t()) :: Patch.t()
-  def dry_run(%Ruleset{} = from, %Ruleset{} = to), do: diff(from, to)
+  @doc """
+  What a push would change.
+
+  With a socket, exactly what `push(socket, ruleset, mode: :reconcile)` would send now, as `{:ok, patch}`: the tables that the ruleset
+  names are read, the names of interfaces resolved in the socket's namespace, and nothing is sent. Other tables are in no patch. Option
+  `tag: :comment` and errors are those of `push/3`; the patch is empty (`Linx.Netfilter.Patch.empty?/1`) when there is nothing to do.
+
+  With two rulesets it is `diff/2` by another name: a patch that deletes every table that `to` does not name, and that takes an interface's
+  index and its name for two things. Raises as `diff/2`.
+  """
+  @spec dry_run(Ruleset.t(), Ruleset.t(), []) :: Patch.t()
+  @spec dry_run(Socket.t(), Ruleset.t(), keyword()) ::
+          {:ok, Patch.t()} | {:error, Error.t() | term()}
+  def dry_run(socket_or_from, to, opts \\ [])
+  def dry_run(%Ruleset{} = from, %Ruleset{} = to, []), do: diff(from, to)
+
+  def dry_run(sock, ruleset, opts) do
+    checked!(sock)
+    ruleset!(ruleset)
+
+    with {:ok, opts} <- options(opts, [:tag]),
+         {:ok, by} <- known_by(Keyword.get(opts, :tag)),
+         do: Push.dry_run(sock, ruleset, by: by)
+  end
 
   # -- processes -------------------------------------------------------------------------------------------------------
 

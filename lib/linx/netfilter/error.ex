@@ -115,6 +115,25 @@ defmodule Linx.Netfilter.Error do
 
   def from_netlink(other, _operation), do: other
 
+  # nfnetlink asks for CAP_NET_ADMIN in the user namespace that owns the socket's network namespace (netlink_net_capable).
+  @doc false
+  @spec from_netlink(Linx.Netlink.Error.t() | term(), operation(), Linx.Netlink.Socket.t()) ::
+          t() | term()
+  def from_netlink(error, operation, socket) do
+    case from_netlink(error, operation) do
+      %__MODULE__{errno: :eperm, message: nil} = denied ->
+        %{denied | message: "CAP_NET_ADMIN is missing in #{namespace(socket.netns)}"}
+
+      other ->
+        other
+    end
+  end
+
+  defp namespace(:host), do: "this VM's network namespace"
+  defp namespace({:pid, pid}), do: "the network namespace of process #{pid}"
+  defp namespace({:path, path}), do: "the network namespace #{path}"
+  defp namespace(_session), do: "the socket's network namespace"
+
   @impl true
   def message(%__MODULE__{} = error) do
     IO.iodata_to_binary([

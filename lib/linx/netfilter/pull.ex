@@ -5,7 +5,7 @@ defmodule Linx.Netfilter.Pull do
   import Linx.Netfilter.Wire
 
   alias Linx.Netfilter.Decoder.{Assembly, Elements}
-  alias Linx.Netfilter.{Decoder, Encoder, Error, Ruleset}
+  alias Linx.Netfilter.{Decoder, Encoder, Error, Ruleset, Table}
   alias Linx.Netfilter.Wire.Writer
   alias Linx.Netlink.{Heap, Request, Socket}
   alias Linx.Netlink.Nfnl.Codec
@@ -87,11 +87,16 @@ defmodule Linx.Netfilter.Pull do
   @doc "The ruleset's generation: the number of commits so far."
   @spec generation(Socket.t()) :: {:ok, map()} | {:error, Error.t() | term()}
   def generation(sock) do
-    with {:error, error} <- Codec.get_gen(sock), do: {:error, Error.from_netlink(error, :get_gen)}
+    with {:error, error} <- Codec.get_gen(sock),
+         do: {:error, Error.from_netlink(error, :get_gen, sock)}
   end
 
+  @doc "The namespace's tables without what is in them."
+  @spec tables(Socket.t()) :: {:ok, [Table.t()]} | {:error, Error.t() | term()}
+  def tables(sock), do: dump(sock, nft_msg_gettable(), :unspec, [], &Decoder.table/1)
+
   defp all(sock, elements?) do
-    with {:ok, tables} <- dump(sock, nft_msg_gettable(), :unspec, [], &Decoder.table/1),
+    with {:ok, tables} <- tables(sock),
          do: parts(sock, tables, :unspec, nil, elements?)
   end
 
@@ -101,7 +106,7 @@ defmodule Linx.Netfilter.Pull do
     case Request.talk(sock, message.type, 0, message.payload) do
       {:ok, [answer | _]} -> parts(sock, [Decoder.table(answer.payload)], family, name, elements?)
       {:ok, []} -> {:error, Error.from_posix(:enoent, :pull, subsys: :nftables)}
-      {:error, error} -> {:error, Error.from_netlink(error, :pull)}
+      {:error, error} -> {:error, Error.from_netlink(error, :pull, sock)}
     end
   end
 
@@ -207,7 +212,7 @@ defmodule Linx.Netfilter.Pull do
       {:ok, messages} -> {:ok, for({_type, _flags, _seq, body} <- messages, do: body)}
       # A part of nf_tables that this kernel lacks has nothing to list.
       {:error, %{errno: :eopnotsupp}} -> {:ok, []}
-      {:error, error} -> {:error, Error.from_netlink(error, :pull)}
+      {:error, error} -> {:error, Error.from_netlink(error, :pull, sock)}
     end
   end
 end

@@ -3,7 +3,8 @@ defmodule Linx.Netfilter.Push do
   # The ways a ruleset reaches the kernel: whole tables anew, or what differs and only if nobody else has committed meanwhile.
 
   alias Linx.Netfilter.Encoder.{Batch, Frames, Patches}
-  alias Linx.Netfilter.{Diff, Error, Interfaces, Pull, Ruleset, Transaction}
+  alias Linx.Netfilter.{Diff, Error, Interfaces, Patch, Pull, References, Ruleset, Table}
+  alias Linx.Netfilter.Transaction
   alias Linx.Netlink.Heap
   alias Linx.Netlink.Nfnl.Codec
   alias Linx.Netlink.Socket
@@ -16,10 +17,44 @@ defmodule Linx.Netfilter.Push do
   @rule 1_200
   @element 100
 
-  @doc "Deletes each table that the ruleset names, if it is there, and makes it anew."
-  @spec replace(Socket.t(), Ruleset.t()) :: :ok | {:error, Error.t() | term()}
+  @doc """
+  Deletes each table that the ruleset names, if it is there, and makes it anew. Answers the ruleset as it was sent.
+
+  An owned or persistent table stays one (and keeps its comment where none is given): a ruleset from text says nothing of the socket
+  that owns the table, and the table's life is not to change with its rules.
+  """
+  @spec replace(Socket.t(), Ruleset.t()) :: {:ok, Ruleset.t()} | {:error, Error.t() | term()}
   def replace(sock, ruleset) do
-    with {:ok, ruleset} <- Interfaces.resolve(ruleset, sock), do: replace(sock, ruleset, :destroy)
+    with :ok <- References.check(ruleset),
+         {:ok, ruleset} <- Interfaces.resolve(ruleset, sock) do
+      ruleset = lasting(sock, ruleset)
+      with :ok <- replace(sock, ruleset, :destroy), do: {:ok, ruleset}
+    end
+  end
+
+  # A refusal here is that of the batch that follows.
+  defp lasting(_sock, %Ruleset{tables: tables} = ruleset) when map_size(tables) == 0, do: ruleset
+
+  defp lasting(sock, %Ruleset{tables: tables} = ruleset) do
+    case Pull.tables(sock) do
+      {:ok, there} ->
+        %{ruleset | tables: Enum.reduce(there, tables, &last/2)}
+
+      {:error, _refused} ->
+        ruleset
+    end
+  end
+
+  defp last(%Table{family: family, name: name, flags: flags} = there, tables) do
+    case {tables, Enum.filter(flags, &(&1 in [:owner, :persist]))} do
+      {%{{^family, ^name} => wanted}, [_ | _] = lasting} ->
+        flags = Enum.uniq(wanted.flags ++ lasting)
+        comment = wanted.comment || there.comment
+        %{tables | {family, name} => %{wanted | flags: flags, comment: comment}}
+
+      _ ->
+        tables
+    end
   end
 
   defp replace(sock, ruleset, destroy) do
@@ -48,23 +83,44 @@ defmodule Linx.Netfilter.Push do
     end
   end
 
-  @doc "Sends what differs from the tables as they are."
-  @spec reconcile(Socket.t(), Ruleset.t()) :: :ok | {:error, Error.t() | term()}
-  def reconcile(sock, ruleset) do
-    with :ok <- Diff.validate_for_reconcile(ruleset),
-         {:ok, ruleset} <- Interfaces.resolve(ruleset, sock),
-         do: reconcile(sock, ruleset, 0)
+  @doc "Sends what differs from the tables as they are. Option `by:` as for `Linx.Netfilter.Diff.diff/3`."
+  @spec reconcile(Socket.t(), Ruleset.t(), keyword()) ::
+          {:ok, Ruleset.t()} | {:error, Error.t() | term()}
+  def reconcile(sock, ruleset, opts) do
+    planned(sock, ruleset, opts, fn patch, gen, ruleset ->
+      with {:ok, frames} <- Patches.frames(patch),
+           :ok <- commit(sock, frames, gen),
+           do: {:ok, ruleset}
+    end)
   end
 
-  defp reconcile(sock, ruleset, tries) do
+  @doc "What `reconcile/3` would send, without sending it."
+  @spec dry_run(Socket.t(), Ruleset.t(), keyword()) ::
+          {:ok, Patch.t()} | {:error, Error.t() | term()}
+  def dry_run(sock, ruleset, opts) do
+    planned(sock, ruleset, opts, fn patch, gen, _ruleset ->
+      with {:ok, _frames} <- Patches.frames(patch),
+           :ok <- steady(sock, gen),
+           do: {:ok, patch}
+    end)
+  end
+
+  # Checks, resolves, reads and compares, and hands the patch and the generation it is for to `fun`.
+  defp planned(sock, ruleset, opts, fun) do
+    with :ok <- Diff.validate_for_reconcile(ruleset, opts),
+         :ok <- References.check(ruleset),
+         {:ok, ruleset} <- Interfaces.resolve(ruleset, sock),
+         do: planned(sock, ruleset, opts, fun, 0)
+  end
+
+  defp planned(sock, ruleset, opts, fun, tries) do
     with {:ok, gen, current} <- Pull.named(sock, ruleset),
-         {:ok, patch} <- patch(current, ruleset),
-         {:ok, frames} <- Patches.frames(patch) do
-      case commit(sock, frames, gen) do
+         {:ok, patch} <- patch(current, ruleset, opts) do
+      case fun.(patch, gen, ruleset) do
         # ERESTART: another writer moved the generation since we read it (nfnetlink_rcv_batch); the diff is stale.
         {:error, %Error{errno: :erestart}} when tries < @reconcile_retries ->
           Process.sleep(Bitwise.bsl(1, tries))
-          reconcile(sock, ruleset, tries + 1)
+          planned(sock, ruleset, opts, fun, tries + 1)
 
         {:error, %Error{errno: :erestart} = error} ->
           {:error, %{error | operation: :push, ruleset_gen: latest_gen(sock, gen)}}
@@ -76,7 +132,10 @@ defmodule Linx.Netfilter.Push do
   end
 
   # Where there is nothing to send the kernel compares no generations, and what was read in parts may never have been so.
-  defp commit(sock, %Frames{count: 0}, gen) do
+  defp commit(sock, %Frames{count: 0}, gen), do: steady(sock, gen)
+  defp commit(sock, frames, gen), do: Transaction.commit(sock, frames, genid: gen)
+
+  defp steady(sock, gen) do
     case Pull.generation(sock) do
       {:ok, %{id: ^gen}} -> :ok
       {:ok, _moved} -> {:error, Error.from_posix(:erestart, :push, subsys: :nftables)}
@@ -84,10 +143,8 @@ defmodule Linx.Netfilter.Push do
     end
   end
 
-  defp commit(sock, frames, gen), do: Transaction.commit(sock, frames, genid: gen)
-
-  defp patch(current, ruleset) do
-    {:ok, Diff.diff(current, ruleset)}
+  defp patch(current, ruleset, opts) do
+    {:ok, Diff.diff(current, ruleset, opts)}
   rescue
     error in ArgumentError -> {:error, {:bad_ruleset, Exception.message(error)}}
   end

@@ -4,8 +4,9 @@ defmodule Linx.Netfilter.Transaction do
 
   import Linx.Netfilter.Wire
 
+  alias Linx.Netfilter.Decoder.Expressions
   alias Linx.Netfilter.Encoder.Frames
-  alias Linx.Netfilter.Error
+  alias Linx.Netfilter.{Error, References}
   alias Linx.Netfilter.Wire.Constants
   alias Linx.Netlink.{Nfnl, Socket}
 
@@ -16,49 +17,54 @@ defmodule Linx.Netfilter.Transaction do
   def commit(sock, %Frames{bytes: bytes, count: count} = frames, opts) do
     case Nfnl.transact(sock, bytes, count, :nftables, opts) do
       {:ok, []} -> :ok
-      {:ok, failures} -> {:error, refusal(failures, frames)}
-      {:error, error} -> {:error, Error.from_netlink(error, :push)}
+      {:ok, failures} -> {:error, refusal(failures, frames, sock)}
+      {:error, error} -> {:error, Error.from_netlink(error, :push, sock)}
     end
   end
 
-  defp refusal(failures, frames) do
-    [first | others] = Enum.map(failures, &refused(&1, frames))
+  defp refusal(failures, frames, sock) do
+    [first | others] = Enum.map(failures, &refused(&1, frames, sock))
     %{first | others: others}
   end
 
-  defp refused({0, error}, _frames), do: Error.from_netlink(error, :batch_begin)
+  defp refused({0, error}, _frames, sock), do: Error.from_netlink(error, :batch_begin, sock)
 
-  defp refused({position, error}, %Frames{count: count}) when position > count,
+  defp refused({position, error}, %Frames{count: count}, _sock) when position > count,
     do: Error.from_netlink(error, :batch_end)
 
-  defp refused({position, error}, frames) do
+  defp refused({position, error}, frames, _sock) do
     {message, at} = Frames.at(frames, position)
     type = Bitwise.band(message.type, 0xFF)
 
+    refused = Error.from_netlink(error, Constants.atom(:message, type))
+    {place, name} = expression(message, error.offset)
+
     %{
-      Error.from_netlink(error, Constants.atom(:message, type))
+      refused
       | msg_type: type,
         batch_seq: position,
-        at: at ++ expression(message, error.offset)
+        at: at ++ place,
+        message: refused.message || reason(refused.errno, name)
     }
   end
 
-  # The offset counts from the header; which expression of the rule does it lie in?
+  # nft_table_lookup: a table with an owner is only that socket's.
+  defp reason(:eperm, _name), do: "the table is owned by another socket"
+  defp reason(_errno, nil), do: nil
+  defp reason(_errno, name), do: "the expression names #{name}"
+
+  # The offset counts from the header; which expression of the rule does it lie in, and what does that name?
   defp expression(%{type: 0x0A06, payload: <<_header::32, attrs::binary>>}, offset)
        when is_integer(offset) do
-    case within(attrs, offset - 20) do
-      {nfta_rule_expressions(), list, inside} ->
-        case nth(list, inside, 0) do
-          nil -> []
-          index -> [expr: index]
-        end
-
-      _ ->
-        []
+    with {nfta_rule_expressions(), list, inside} <- within(attrs, offset - 20),
+         index when index != nil <- nth(list, inside, 0) do
+      {[expr: index], list |> Expressions.list() |> Enum.slice(index, 1) |> References.named()}
+    else
+      _ -> {[], nil}
     end
   end
 
-  defp expression(_message, _offset), do: []
+  defp expression(_message, _offset), do: {[], nil}
 
   # The attribute that holds a byte, its inside, and the byte's place in there.
   defp within(<<size::native-16, type::native-16, _::binary>> = attrs, offset)
