@@ -60,7 +60,23 @@ defmodule Linx.Netfilter.Canonical do
   end
 
   @spec exprs([Expr.t()], atom()) :: [term()]
-  defp exprs(exprs, family), do: exprs |> Guard.expand(family) |> Enum.map(&expr(&1, family))
+  defp exprs(exprs, family),
+    do: exprs |> Guard.expand(family) |> presence() |> Enum.map(&expr(&1, family))
+
+  # nft 1.0 compares the four bytes of an index with what a fib lookup of existence gives, nft 1.1 the one byte that it is.
+  defp presence([
+         %Expr{name: :fib, data: %{flags: flags, dreg: register}} = fib,
+         %Expr{name: :cmp, data: %{data: <<present::native-32>>, sreg: register} = data} = cmp
+         | rest
+       ])
+       when is_list(flags) and present in [0, 1] do
+    if :present in flags,
+      do: [fib, %{cmp | data: %{data | data: <<present>>}} | presence(rest)],
+      else: [fib, cmp | presence(rest)]
+  end
+
+  defp presence([expr | rest]), do: [expr | presence(rest)]
+  defp presence([]), do: []
 
   defp expr(%Expr{name: :__anon_set, data: data}, _family) do
     base = %{

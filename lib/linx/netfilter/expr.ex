@@ -23,7 +23,7 @@ defmodule Linx.Netfilter.Expr do
   """
 
   alias Linx.Netfilter.Expr.{Literal, Nat}
-  alias Linx.Netfilter.{Field, Verdict}
+  alias Linx.Netfilter.{Field, Protocol, Verdict}
 
   @enforce_keys [:name]
   defstruct [:name, :data]
@@ -83,8 +83,13 @@ defmodule Linx.Netfilter.Expr do
 
   The field brings the guard for its protocol with it. Raises `ArgumentError` for a name that is not in the table.
 
-  Option `:sreg` turns it into nft's `tcp dport set ...`; the checksum keys then have to be given
-  (`:csum_type`, `:csum_offset`, `:csum_flags`).
+  Option `:sreg` turns it into nft's `tcp dport set ...`. The checksums that cover the field are mended after the write,
+  unless checksum keys are given (`:csum_type`, `:csum_offset`, `:csum_flags`; `csum_type: :none` mends nothing). Raises
+  `ArgumentError` for a field that is not made of the 16-bit words that the Internet checksum sums (`:ip_ttl`): the words
+  around it are read, changed and written with `payload/4`.
+
+      iex> Linx.Netfilter.Expr.payload(:sctp_dport, sreg: 1).data
+      %{base: :transport, offset: 2, len: 2, sreg: 1, field: :sctp_dport, csum_type: :sctp, csum_offset: 8}
   """
   @spec payload(atom(), keyword()) :: t()
   def payload(field, opts \\ []) when is_atom(field) do
@@ -92,12 +97,33 @@ defmodule Linx.Netfilter.Expr do
       {:ok, %Field{header: nil} = found} ->
         {offset, len} = Field.bytes(found)
         %{data: data} = expr = payload(found.base, offset, len, opts)
-        %{expr | data: Map.put(data, :field, field)}
+        %{expr | data: data |> Map.merge(mends(found, opts)) |> Map.put(:field, found.name)}
 
       _ ->
         raise ArgumentError, "unknown header field #{inspect(field)}"
     end
   end
+
+  @checksum_keys [:csum_type, :csum_offset, :csum_flags]
+
+  defp mends(field, opts) do
+    if Keyword.has_key?(opts, :sreg) and
+         not Enum.any?(@checksum_keys, &Keyword.has_key?(opts, &1)),
+       do: field |> Protocol.mends() |> whole_words!(field),
+       else: %{}
+  end
+
+  defp whole_words!(%{csum_type: :inet} = keys, %Field{offset: offset, length: length} = field) do
+    if rem(offset, 16) != 0 or rem(length, 16) != 0 do
+      raise ArgumentError,
+            "#{inspect(field.name)} is not made of 16-bit words, so its checksum cannot be mended: " <>
+              "write the words around it with payload/4, or give csum_type: :none"
+    end
+
+    keys
+  end
+
+  defp whole_words!(keys, _field), do: keys
 
   @doc false
   @spec payload(atom(), non_neg_integer(), pos_integer()) :: t()

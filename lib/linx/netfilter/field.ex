@@ -8,6 +8,10 @@ defmodule Linx.Netfilter.Field do
   expression: its `base` is that expression's operation (`:ipv6`, `:tcpopt`, `:ipv4`, `:sctp`, `:dccp`) and
   `header` is the header or option number looked for.
 
+  `types` has the ICMP types that a field exists in, `nil` for one that exists in every packet of its protocol.
+  `pseudo_header?` says that the checksum of the transport covers the field too. `aliases` are older words for it,
+  `place` is its number in nft's records.
+
   `offset` and `length` count bits: many fields are not whole bytes. `bytes/1` gives the bytes to load and
   `mask/1` the bits of interest in them.
 
@@ -17,16 +21,40 @@ defmodule Linx.Netfilter.Field do
       iex> Linx.Netfilter.Field.bytes(f)
       {2, 2}
 
-  This is a table: it compiles, matches and sends nothing. Source: nft(8), "PAYLOAD EXPRESSIONS", and the
+  The fields are those of the rows of `Linx.Netfilter.Protocol`. Source: nft(8), "PAYLOAD EXPRESSIONS", and the
   headers' own RFCs.
   """
 
-  alias Linx.Netfilter.Field.{Extensions, Headers}
+  alias Linx.Netfilter.Protocol.Rows
 
-  defstruct [:name, :protocol, :field, :base, :header, :offset, :length, :type, order: :big]
+  defstruct [
+    :name,
+    :protocol,
+    :field,
+    :base,
+    :header,
+    :offset,
+    :length,
+    :type,
+    :types,
+    :place,
+    order: :big,
+    pseudo_header?: false,
+    aliases: []
+  ]
 
   @typedoc "The header that a payload offset counts from, or the operation of an `exthdr` expression."
-  @type base :: :link | :network | :transport | :inner | :ipv6 | :tcpopt | :ipv4 | :sctp | :dccp
+  @type base ::
+          :link
+          | :network
+          | :transport
+          | :inner
+          | :tunnel
+          | :ipv6
+          | :tcpopt
+          | :ipv4
+          | :sctp
+          | :dccp
 
   @typedoc "A row of the table; bits that nft has no name for (raw payload, raw options) lack `name`, `protocol` and `field`."
   @type t :: %__MODULE__{
@@ -38,41 +66,31 @@ defmodule Linx.Netfilter.Field do
           offset: non_neg_integer(),
           length: pos_integer(),
           type: atom(),
-          order: :big | :host
+          types: [byte(), ...] | nil,
+          place: non_neg_integer() | nil,
+          order: :big | :host,
+          pseudo_header?: boolean(),
+          aliases: [String.t()]
         }
 
-  build = fn rows ->
-    for {protocol, base, header, fields} <- rows, {field, offset, length, type} <- fields do
-      name = String.to_atom("#{protocol}_" <> String.replace(field, ~r/[^a-z0-9]+/, "_"))
+  @all for row <- Rows.all(), field <- row.fields, do: Map.put(field, :__struct__, __MODULE__)
+  @named for field <- @all,
+             text <- [field.field | field.aliases],
+             do:
+               {String.to_atom("#{field.protocol}_" <> String.replace(text, ~r/[^a-z0-9]+/, "_")),
+                text, field}
 
-      %{
-        __struct__: __MODULE__,
-        name: name,
-        protocol: protocol,
-        field: field,
-        base: base,
-        header: header,
-        offset: offset,
-        length: length,
-        type: type,
-        order: :big
-      }
-    end
-  end
-
-  @payload build.(Headers.rows())
-  @extensions build.(Extensions.rows())
-
-  @by_name Map.new(@payload ++ @extensions, &{&1.name, &1})
-  @by_text Map.new(@payload ++ @extensions, &{{&1.protocol, &1.field}, &1})
+  @by_name Map.new(@named, fn {name, _text, field} -> {name, field} end)
+  @by_text Map.new(@named, fn {_name, text, field} -> {{field.protocol, text}, field} end)
+  @payload Enum.filter(@all, &(&1.header == nil))
+  @extensions Enum.reject(@all, &(&1.header == nil))
   # The first of two names for the same bits (vlan dei, cfi) is the one that is printed.
-  @by_place @payload |> Enum.reverse() |> Map.new(&{{&1.protocol, &1.offset, &1.length}, &1})
+  @by_place Enum.group_by(@payload, &{&1.protocol, &1.offset, &1.length})
   @by_option @extensions
              |> Enum.reverse()
              |> Map.new(&{{&1.base, &1.header, &1.offset, &1.length}, &1})
-  @fields Enum.group_by(@payload ++ @extensions, & &1.protocol, & &1.field)
+  @fields Enum.group_by(@all, & &1.protocol, & &1.field)
   @bases Map.new(@payload, &{&1.protocol, &1.base})
-
   @doc """
   The field of that name, as `Linx.Netfilter.Expr.payload/2` takes it.
   """
@@ -80,7 +98,7 @@ defmodule Linx.Netfilter.Field do
   def fetch(name), do: Map.fetch(@by_name, name)
 
   @doc """
-  The field by the words nft uses: a protocol and the field's text.
+  The field by the words nft uses, older ones included: a protocol and the field's text.
 
       iex> {:ok, f} = Linx.Netfilter.Field.fetch(:arp, "saddr ip")
       iex> f.name
@@ -93,7 +111,16 @@ defmodule Linx.Netfilter.Field do
   The payload field of `protocol` that occupies exactly these bits, or `nil`.
   """
   @spec at(atom(), non_neg_integer(), pos_integer()) :: t() | nil
-  def at(protocol, offset, length), do: Map.get(@by_place, {protocol, offset, length})
+  def at(protocol, offset, length), do: List.first(all_at(protocol, offset, length))
+
+  @doc """
+  Every payload field of `protocol` that occupies exactly these bits: several, where ICMP types differ in it.
+
+      iex> for field <- Linx.Netfilter.Field.all_at(:icmp, 48, 16), do: field.name
+      [:icmp_sequence, :icmp_mtu]
+  """
+  @spec all_at(atom(), non_neg_integer(), pos_integer()) :: [t()]
+  def all_at(protocol, offset, length), do: Map.get(@by_place, {protocol, offset, length}, [])
 
   @doc """
   The extension field that occupies exactly these bits of header `header`, or `nil`.
@@ -111,7 +138,7 @@ defmodule Linx.Netfilter.Field do
 
   @doc "Every field of the table."
   @spec all() :: [t()]
-  def all, do: @payload ++ @extensions
+  def all, do: @all
 
   @doc """
   The bytes that must be loaded to see the field: `{offset, length}`.

@@ -25,16 +25,19 @@ defmodule Linx.Netfilter.Guard do
   Source: nft(8), "PAYLOAD EXPRESSIONS" (implicit dependencies), checked against `nft --debug=netlink`.
   """
 
-  alias Linx.Netfilter.{Expr, Field}
+  alias Linx.Netfilter.{Expr, Field, Protocol}
   alias Linx.Netfilter.Guard.{Join, Layers, Segment, Tunnel}
 
   @type family :: Linx.Netfilter.Table.family()
+
+  # GRE, and in it the Ethernet type, the transport, and the ICMP type.
+  @most_guards 4
 
   @doc """
   The rule with the tests that its named fields imply, and neighbouring fields joined: what the kernel gets.
 
   Expressions without `field:` stay as they are. A field that contradicts the rule gets its test all the same: such a rule
-  matches nothing.
+  matches nothing. A field that exists in some ICMP types only (`icmpv6 taddr`) gets a test of the type.
   """
   @spec expand([Expr.t()], family()) :: [Expr.t()]
   def expand(exprs, family) do
@@ -59,14 +62,14 @@ defmodule Linx.Netfilter.Guard do
     {done, _layers} =
       exprs
       |> Segment.split()
-      |> Enum.reduce({[], Layers.new(family)}, &fold_segment/2)
+      |> Enum.reduce({[], %{Layers.new(family) | dump?: true}}, &fold_segment/2)
 
     done |> Enum.reverse() |> Enum.flat_map(& &1.named)
   end
 
   @doc false
-  # What of a comparison with `load` can change what becomes of the rule: its value (`:whole`), in a fold the ICMP type in it
-  # (`:icmp`), or nothing but its size.
+  # The part of a comparison's value that decides which implicit dependencies follow: all of it (`:whole`), its ICMP type
+  # (`:icmp`), or none.
   @spec telling(Expr.t()) :: :whole | :icmp | nil
   defdelegate telling(load), to: Layers
 
@@ -95,7 +98,7 @@ defmodule Linx.Netfilter.Guard do
 
   defp fold_guards(named, raw, done, layers) do
     if Enum.any?(named, &field?/1),
-      do: drop_implied(named, raw, done, layers, done |> Enum.take(3) |> length()),
+      do: drop_implied(named, raw, done, layers, done |> Enum.take(@most_guards) |> length()),
       else: [%{named: named, raw: [raw], before: layers} | done]
   end
 
@@ -109,10 +112,61 @@ defmodule Linx.Netfilter.Guard do
     before = run |> Enum.reverse() |> Enum.flat_map(& &1.raw)
     {guards, _} = required(named, start)
 
-    if guards != [] and guards == before,
+    # A set stays: of a dump's the elements are not known here.
+    if guards != [] and guards == before and not Enum.any?(guards, &set?/1),
       do: [%{named: named, raw: before ++ [raw], before: start} | rest],
       else: drop_implied(named, raw, done, layers, count - 1)
   end
+
+  defp set?(segment), do: Enum.any?(segment, &match?(%Expr{name: :__anon_set}, &1))
+
+  @doc false
+  # Whether `expand/2` may put a set before an expression of this rule.
+  @spec sets?([Expr.t()]) :: boolean()
+  def sets?(exprs), do: Enum.any?(exprs, &(several_types?(&1) != nil))
+
+  @several_types for field <- Protocol.fields(),
+                     match?([_, _ | _], field.types),
+                     into: %{},
+                     do: {field.name, true}
+
+  defp several_types?(%Expr{name: :inner, data: %{expr: expr}}), do: several_types?(expr)
+  defp several_types?(%Expr{data: %{field: name}}), do: Map.get(@several_types, name)
+  defp several_types?(_expr), do: nil
+
+  @doc false
+  # A dump's rule once the elements of its sets are at hand: without the names of fields that a set of ICMP types does not have.
+  @spec unname([Expr.t()], family()) :: [Expr.t()]
+  def unname(exprs, family) do
+    {segments, _layers} =
+      exprs
+      |> Segment.split()
+      |> Enum.map_reduce(Layers.new(family), fn segment, layers ->
+        segment = Enum.map(segment, &fitting(&1, layers))
+        {_guards, layers} = required(segment, layers)
+        {segment, Layers.observe(layers, segment)}
+      end)
+
+    Enum.concat(segments)
+  end
+
+  defp fitting(
+         %Expr{name: :inner, data: %{type: tunnel, expr: %Expr{} = expr} = data} = inner,
+         layers
+       )
+       when is_atom(tunnel),
+       do: %{inner | data: %{data | expr: fitting(expr, Layers.inner(layers, tunnel))}}
+
+  defp fitting(%Expr{data: %{field: name} = data} = expr, %{icmp: icmp})
+       when is_map_key(@several_types, name) do
+    {:ok, field} = Field.fetch(name)
+
+    if Enum.any?(icmp, &(&1 in field.types)),
+      do: expr,
+      else: %{expr | data: Map.delete(data, :field)}
+  end
+
+  defp fitting(expr, _layers), do: expr
 
   # The guard segments that the fields of a segment need, and the layers after them.
   defp required(segment, layers) do
@@ -127,10 +181,10 @@ defmodule Linx.Netfilter.Guard do
          layers
        )
        when is_atom(tunnel) do
-    {outer, layers} = ask(layers, Tunnel.protocol(tunnel), :transport)
+    {outer, layers} = carrier(layers, Tunnel.protocol(tunnel))
 
     with {:ok, field} <- Field.fetch(name) do
-      {inner, inside} = layers |> Layers.inner(tunnel) |> ask(field.protocol, field.base)
+      {inner, inside} = layers |> Layers.inner(tunnel) |> ask(field)
 
       {outer ++ Enum.map(inner, &Tunnel.wrap(&1, tunnel)),
        Layers.put_inner(layers, tunnel, inside)}
@@ -141,19 +195,33 @@ defmodule Linx.Netfilter.Guard do
 
   defp asked(%Expr{data: %{field: name}}, layers) do
     case Field.fetch(name) do
-      {:ok, field} -> ask(layers, field.protocol, field.base)
+      {:ok, field} -> ask(layers, field)
       :error -> {[], layers}
     end
   end
 
   defp asked(_expr, layers), do: {[], layers}
 
-  defp ask(layers, nil, _base), do: {[], layers}
+  defp carrier(layers, nil), do: {[], layers}
+  defp carrier(layers, protocol), do: header(layers, protocol, :transport)
 
-  defp ask(layers, protocol, base) do
+  defp ask(layers, field) do
+    {guards, layers} = header(layers, field.protocol, field.base)
+
+    case Layers.require_type(layers, field, :any) do
+      {:ok, more, layers} ->
+        {guards ++ more, layers}
+
+      {:error, _type} ->
+        {guard, layers} = Layers.type_guard(layers, field)
+        {guards ++ [guard], layers}
+    end
+  end
+
+  defp header(layers, protocol, base) do
     case Layers.require(layers, protocol, base) do
       {:ok, guards, layers} -> {guards, layers}
-      {:error, _conflict} -> {[], layers}
+      {:error, _conflict} -> Layers.contradict(layers, protocol, base)
     end
   end
 

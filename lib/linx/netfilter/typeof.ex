@@ -7,9 +7,8 @@ defmodule Linx.Netfilter.Typeof do
   # An entry is {u8 type, u8 length, bytes}; numbers are u32 in host order. Entry 0 is the kind of expression, entry 1 holds
   # what that kind needs, in entries again. A concatenation's are its parts, each under its index.
 
-  alias Linx.Netfilter.{Expr, Field, Wire}
+  alias Linx.Netfilter.{Expr, Field, Protocol, Wire}
   alias Linx.Netfilter.Guard.Tunnel
-  alias Linx.Netfilter.Typeof.Fields
   alias Linx.Netfilter.Wire.Constants
 
   # nft's enum expr_types as of 1.0. In 1.1 what comes after rt has a number one higher: fib is 27 there, xfrm 28.
@@ -69,13 +68,13 @@ defmodule Linx.Netfilter.Typeof do
 
   # What lies in a tunnel says which.
   defp expression({:payload, pairs}) do
-    case Fields.protocol(find_u32(pairs, 5) || 0) do
-      tunnel when tunnel in [:vxlan, :geneve, :gre, :gretap] ->
-        with %Expr{} = expr <- payload(List.keydelete(pairs, 5, 0)),
-             do: Tunnel.inner(expr, tunnel)
+    tunnel = Protocol.by_id(find_u32(pairs, 5) || 0)
 
-      _ ->
-        payload(pairs)
+    if Protocol.tunnel(tunnel) do
+      with %Expr{} = expr <- payload(List.keydelete(pairs, 5, 0)),
+           do: Tunnel.inner(expr, tunnel)
+    else
+      payload(pairs)
     end
   end
 
@@ -83,7 +82,7 @@ defmodule Linx.Netfilter.Typeof do
     [desc, type, op] = numbers(pairs, 0..2)
     op = Constants.atom(:exthdr, op || 0)
 
-    with %Field{} = field <- Fields.extension(op, desc || 0, type || 0) do
+    with %Field{} = field <- Protocol.recorded(op, desc || 0, type || 0) do
       {offset, len} = Field.bytes(field)
 
       %Expr{
@@ -166,7 +165,7 @@ defmodule Linx.Netfilter.Typeof do
   defp payload(pairs) do
     [desc, type, base, offset, len] = numbers(pairs, 0..4)
 
-    with %Field{} = field <- Fields.header(desc || 0, type || 0) do
+    with %Field{} = field <- Protocol.recorded(:payload, desc || 0, type || 0) do
       {offset, len} = Field.bytes(field)
 
       %Expr{
@@ -214,7 +213,7 @@ defmodule Linx.Netfilter.Typeof do
 
   defp record(%Expr{name: :payload, data: %{field: name}}) do
     with {:ok, field} <- Field.fetch(name),
-         {desc, type} <- Fields.header_numbers(field) do
+         {:payload, desc, type} <- Protocol.record(field) do
       size = if field.type == :integer, do: [{4, u32(field.length)}], else: []
       kind(:payload, [{0, u32(desc)}, {1, u32(type)} | size])
     else
@@ -224,7 +223,7 @@ defmodule Linx.Netfilter.Typeof do
 
   defp record(%Expr{name: :inner, data: %{type: tunnel, expr: %Expr{name: :payload} = expr}}) do
     with bytes when bytes != :error <- record(expr),
-         number when number != nil <- Fields.protocol_number(tunnel) do
+         {:ok, %{id: number}} when number != nil <- Protocol.fetch(tunnel) do
       [kind, {1, data}] = pairs(bytes)
       bytes([kind, {1, data <> bytes([{5, u32(number)}])}])
     else
@@ -249,7 +248,7 @@ defmodule Linx.Netfilter.Typeof do
         _ -> Field.at(op, number, (data[:offset] || 0) * 8, (data[:len] || 1) * 8)
       end
 
-    case field && Fields.extension_numbers(field) do
+    case field && Protocol.record(field) do
       nil -> :error
       {:ipv6, desc, type} -> kind(:exthdr, [{1, u32(type)}, {0, u32(desc)}])
       {op, desc, type} -> exthdr(type, Constants.int!(:exthdr, op), desc)

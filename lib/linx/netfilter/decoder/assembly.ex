@@ -4,7 +4,7 @@ defmodule Linx.Netfilter.Decoder.Assembly do
   # rules that use them.
 
   alias Linx.Netfilter.Decoder.Elements
-  alias Linx.Netfilter.{Encoder, Expr, Object, Ruleset, Set, Verdict}
+  alias Linx.Netfilter.{Encoder, Expr, Guard, Object, Ruleset, Set, Verdict}
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netfilter.Table.Order
 
@@ -113,15 +113,27 @@ defmodule Linx.Netfilter.Decoder.Assembly do
   defp filled(set, []), do: set
   defp filled(set, raw), do: %{set | elements: Elements.values(set, raw)}
 
-  defp placed({_family, _table, chain, rule}, anonymous) when map_size(anonymous) == 0,
-    do: if(rule.chain == chain, do: rule, else: %{rule | chain: chain})
+  defp placed({family, _table, chain, rule}, anonymous) when map_size(anonymous) == 0 do
+    rule = named(rule, family)
+    if rule.chain == chain, do: rule, else: %{rule | chain: chain}
+  end
 
   defp placed({family, table, chain, rule}, anonymous) do
-    %{
-      rule
-      | chain: chain,
-        expressions: Enum.map(rule.expressions, &folded(&1, family, table, anonymous))
-    }
+    named(
+      %{
+        rule
+        | chain: chain,
+          expressions: Enum.map(rule.expressions, &folded(&1, family, table, anonymous))
+      },
+      family
+    )
+  end
+
+  # A field that exists in some ICMP types only was named after any look-up of the type.
+  defp named(rule, family) do
+    if Guard.sets?(rule.expressions),
+      do: %{rule | expressions: Guard.unname(rule.expressions, family)},
+      else: rule
   end
 
   defp folded(%Expr{name: :lookup, data: %{set: name} = data} = expr, family, table, anonymous) do

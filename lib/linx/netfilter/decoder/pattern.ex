@@ -89,12 +89,18 @@ defmodule Linx.Netfilter.Decoder.Pattern do
     data =
       case List.keyfind(telling, number, 0) do
         {_number, :whole} -> Map.put(data, key, elem(blanks, number))
-        {_number, :icmp} -> data |> Map.put(key, elem(blanks, number)) |> marked(key, number)
+        {_number, :icmp} -> typed(Map.put(data, key, elem(blanks, number)), key, number)
         nil -> marked(data, key, number)
       end
 
     put_elem(expressions, index, %{expr | data: data})
   end
+
+  # The type itself is the same in all rules of the template, if a field depends on it: it may be a guard.
+  defp typed(%{data: <<_type>> = value} = data, key, number),
+    do: if(Guard.icmp_type(value), do: data, else: marked(data, key, number))
+
+  defp typed(data, key, number), do: marked(data, key, number)
 
   defp marked(data, key, number),
     do: Map.update(data, :blanks, [{key, number}], &(&1 ++ [{key, number}]))

@@ -7,7 +7,7 @@ defmodule Linx.Netfilter.Encoder.Pattern do
   #
   # A template is found by walking a tree along the rule's expressions. In the place of a comparison stands its form, in that of a
   # counter, log, jump or named object that it is one: what they hold fills the blanks. A protocol that is compared with does not, as
-  # the guards depend on it.
+  # the guards depend on it, and an ICMP type is part of the form.
 
   alias Linx.Netfilter.Encoder.Expressions
   alias Linx.Netfilter.{Expr, Guard, Table, Verdict}
@@ -34,7 +34,7 @@ defmodule Linx.Netfilter.Encoder.Pattern do
         {size + filled(pieces, blanks), pieces, blanks, memory}
 
       nil ->
-        if Enum.any?(exprs, &own?/1) do
+        if own?(exprs, family) do
           :own
         else
           {path, blanks} = outline(exprs, nil, [], [])
@@ -68,6 +68,12 @@ defmodule Linx.Netfilter.Encoder.Pattern do
   defp piece(number, blanks) when is_integer(number), do: elem(blanks, number)
   defp piece(bytes, _blanks), do: bytes
 
+  # Some fields bring a set of ICMP types along.
+  defp own?(exprs, family) do
+    Enum.any?(exprs, &own?/1) or
+      (Guard.sets?(exprs) and exprs |> Guard.expand(family) |> Enum.any?(&own?/1))
+  end
+
   defp own?(%Expr{name: :__anon_set}), do: true
   defp own?(%Expr{name: :immediate, data: %Verdict{target: rules}}), do: is_list(rules)
   defp own?(_expr), do: false
@@ -90,7 +96,7 @@ defmodule Linx.Netfilter.Encoder.Pattern do
         end
 
       value ->
-        form = form(expr)
+        form = form(expr, before)
 
         case node do
           %{^form => node} -> walk(rest, expr, node, [value | blanks])
@@ -110,16 +116,21 @@ defmodule Linx.Netfilter.Encoder.Pattern do
   defp outline([expr | rest], before, path, blanks) do
     case blank(expr, before) do
       nil -> outline(rest, expr, [expr | path], blanks)
-      value -> outline(rest, expr, [form(expr) | path], [value | blanks])
+      value -> outline(rest, expr, [form(expr, before) | path], [value | blanks])
     end
   end
 
-  # What stands for an expression with a blank.
-  defp form(%Expr{name: :cmp, data: %{op: op, sreg: sreg, data: value}}),
-    do: {op, Bitwise.bsl(sreg, 16) + byte_size(value)}
+  # The step on the path for an expression with a placeholder. The ICMP type in a value decides on guards, so it is part of the step.
+  defp form(%Expr{name: :cmp, data: %{op: op, sreg: sreg, data: value}}, before) do
+    form = {op, Bitwise.bsl(sreg, 16) + byte_size(value)}
 
-  defp form(%Expr{name: :immediate}), do: :jump
-  defp form(%Expr{name: name}), do: name
+    if op == :eq and before != nil and Guard.telling(before) == :icmp,
+      do: {form, Guard.icmp_type(value)},
+      else: form
+  end
+
+  defp form(%Expr{name: :immediate}, _before), do: :jump
+  defp form(%Expr{name: name}, _before), do: name
 
   # What fills the blank, or nil for an expression that has none.
   defp blank(%Expr{name: :cmp, data: %{op: op, sreg: sreg, data: value} = data}, before)

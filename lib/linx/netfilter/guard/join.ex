@@ -6,7 +6,8 @@ defmodule Linx.Netfilter.Guard.Join do
   alias Linx.Netfilter.{Expr, Field}
   alias Linx.Netfilter.Guard.Layers
 
-  # The comparison of four bytes is one instruction in the kernel; only link-layer fields are joined beyond.
+  # The kernel compares up to four bytes of a network or transport header without a call. Loads are joined beyond that where
+  # the call is there already: for link-layer fields, and for one that is longer by itself.
   @fast 4
   @register 16
 
@@ -87,7 +88,8 @@ defmodule Linx.Netfilter.Guard.Join do
 
   defp adjacent?([%Expr{data: a}, %Expr{data: c}], [%Expr{data: b}, %Expr{data: d}]) do
     total = a.len + b.len
-    limit = if a.base == :link, do: @register, else: @fast
+    slow? = a.base == :link or a.len > @fast or b.len > @fast
+    limit = if slow?, do: @register, else: @fast
     a.base == b.base and a.offset + a.len == b.offset and c.op == d.op and total <= limit
   end
 

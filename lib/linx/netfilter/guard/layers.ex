@@ -5,33 +5,24 @@ defmodule Linx.Netfilter.Guard.Layers do
   # A layer is nil (nothing known), :inet or :netdev (any link layer), :unknown (tested, but no protocol that has fields),
   # {:one_of, protocols} after a test against a set, or a protocol. `tags` counts the VLAN headers seen.
 
-  alias Linx.Netfilter.{Expr, Field}
+  alias Linx.Netfilter.{Expr, Field, Protocol, Typeof}
   alias Linx.Netfilter.Guard.Tunnel
 
-  # `icmp` holds the ICMP types tested for: the words behind them have a name per type.
+  # `icmp` holds the ICMP types tested for, in the order of the test, [] where none was; some fields exist in some types only. It
+  # is :set after a look-up in a set whose elements are not known, which a fold of a dump meets (`dump?`).
   # `inner` has the layers of the packet inside a tunnel, by tunnel.
-  defstruct family: nil, link: nil, network: nil, transport: nil, tags: 0, icmp: [], inner: %{}
+  defstruct family: nil,
+            link: nil,
+            network: nil,
+            transport: nil,
+            tags: 0,
+            icmp: [],
+            inner: %{},
+            dump?: false
 
   @type t :: %__MODULE__{}
 
-  @ether_types %{0x0800 => :ip, 0x86DD => :ip6, 0x0806 => :arp, 0x8100 => :vlan, 0x88A8 => :vlan}
-  @ether_numbers %{ip: 0x0800, ip6: 0x86DD, arp: 0x0806, vlan: 0x8100}
-  @nf_protos %{ip: 2, ip6: 10}
-  @transports %{
-    icmp: 1,
-    igmp: 2,
-    tcp: 6,
-    udp: 17,
-    dccp: 33,
-    gre: 47,
-    esp: 50,
-    ah: 51,
-    icmpv6: 58,
-    comp: 108,
-    sctp: 132,
-    udplite: 136
-  }
-  @transport_numbers Map.new(@transports, fn {name, n} -> {n, name} end)
+  # ARPHRD_ETHER
   @ethernet 1
 
   @doc false
@@ -48,11 +39,11 @@ defmodule Linx.Netfilter.Guard.Layers do
   @doc false
   # What is known of the packet inside a tunnel. Nothing at first: it may be Ethernet, or in plain GRE a network packet at once.
   @spec inner(t(), atom()) :: t()
-  def inner(%__MODULE__{inner: inner}, tunnel) do
+  def inner(%__MODULE__{inner: inner, dump?: dump?}, tunnel) do
     case inner do
       %{^tunnel => layers} -> layers
-      _ when tunnel == :gre -> new(:netdev)
-      _ -> new(:bridge)
+      _ when tunnel == :gre -> %{new(:netdev) | dump?: dump?}
+      _ -> %{new(:bridge) | dump?: dump?}
     end
   end
 
@@ -80,6 +71,69 @@ defmodule Linx.Netfilter.Guard.Layers do
   def require(layers, protocol, :network), do: network(layers, protocol)
   def require(layers, protocol, :transport), do: transport(layers, protocol)
   def require(layers, _protocol, _base), do: {:ok, [], layers}
+
+  @doc false
+  # The guard segments before a field that contradicts what the rule has tested before, and the layers after them: the test of the
+  # field's protocol all the same, so that the rule matches nothing.
+  @spec contradict(t(), atom(), atom()) :: {[[Expr.t()]], t()}
+  def contradict(layers, protocol, :network),
+    do: {[meta_protocol(protocol)], %{layers | network: protocol, transport: nil, icmp: []}}
+
+  def contradict(layers, protocol, :transport) do
+    network = Protocol.fetch!(protocol).network
+
+    {below, layers} =
+      case network && network(layers, network) do
+        {:ok, guards, layers} -> {guards, layers}
+        {:error, _} -> contradict(layers, network, :network)
+        nil -> {[], layers}
+      end
+
+    {below ++ [l4_proto(protocol)], %{layers | transport: protocol, icmp: []}}
+  end
+
+  def contradict(layers, _protocol, base) when base in [:ipv6, :ipv4],
+    do: contradict(layers, if(base == :ipv6, do: :ip6, else: :ip), :network)
+
+  # The kernel looks for options and chunks in a packet of their transport alone; a tag is tested for by its own Ethernet type.
+  def contradict(layers, :vlan, :link), do: {[ether_type(:vlan)], layers}
+  def contradict(layers, _protocol, _base), do: {[], layers}
+
+  @doc false
+  # The guard segments before a field that exists in some ICMP types only, and the layers after them; or {:error, type}, the type
+  # that the rule has tested for instead. Of several types tested for, one has to fit: `:any` of them, or as in nft the `:last`.
+  @spec require_type(t(), Field.t(), :any | :last) :: {:ok, [[Expr.t()]], t()} | {:error, byte()}
+  def require_type(layers, %Field{types: nil}, _which), do: {:ok, [], layers}
+  def require_type(%{icmp: :set} = layers, _field, _which), do: {:ok, [], layers}
+
+  def require_type(%{icmp: []} = layers, field, _which) do
+    {guard, layers} = type_guard(layers, field)
+    {:ok, [guard], layers}
+  end
+
+  def require_type(%{icmp: tested} = layers, %Field{types: types}, which) do
+    fits? =
+      if which == :last, do: List.last(tested) in types, else: Enum.any?(tested, &(&1 in types))
+
+    if fits?, do: {:ok, [], layers}, else: {:error, List.last(tested)}
+  end
+
+  @doc false
+  # The test of a field's ICMP types, whatever the rule has tested before.
+  @spec type_guard(t(), Field.t()) :: {[Expr.t()], t()}
+  def type_guard(layers, %Field{protocol: protocol, types: types}) do
+    {:ok, field} = Field.fetch(protocol, "type")
+    {[Expr.payload(:transport, 0, 1), type_test(field, types)], %{layers | icmp: types}}
+  end
+
+  defp type_test(_field, [type]), do: Expr.cmp(:eq, <<type>>)
+
+  # nft's record of the key comes with the set, as with one that stands in a rule.
+  defp type_test(field, types) do
+    {:ok, record} = Typeof.encode([Expr.payload(field.name)])
+    %{data: data} = literal = Expr.set_literal(types, field.type)
+    %{literal | data: Map.put(data, :typeof, %{key: record})}
+  end
 
   defp link(%{link: protocol} = layers, protocol), do: {:ok, [], layers}
   defp link(%{link: :vlan} = layers, :ether), do: {:ok, [], layers}
@@ -132,21 +186,20 @@ defmodule Linx.Netfilter.Guard.Layers do
 
   defp transport(%{transport: protocol} = layers, protocol), do: {:ok, [], layers}
 
-  defp transport(%{transport: nil, network: nil} = layers, protocol)
-       when protocol in [:icmp, :icmpv6, :igmp] do
-    network = if protocol == :icmpv6, do: :ip6, else: :ip
+  defp transport(%{transport: nil, network: nil} = layers, protocol) do
+    case Protocol.fetch!(protocol).network do
+      nil ->
+        {:ok, [l4_proto(protocol)], %{layers | transport: protocol}}
 
-    case special(layers, network) do
-      {:ok, guard} ->
-        {:ok, [guard, l4_proto(protocol)], %{layers | network: network, transport: protocol}}
-
-      error ->
-        error
+      network ->
+        with {:ok, guard} <- special(layers, network) do
+          {:ok, [guard, l4_proto(protocol)], %{layers | network: network, transport: protocol}}
+        end
     end
   end
 
   defp transport(%{transport: nil, network: network} = layers, protocol)
-       when network in [nil, :ip, :ip6] or (is_tuple(network) and elem(network, 0) == :one_of) do
+       when network in [:ip, :ip6] or (is_tuple(network) and elem(network, 0) == :one_of) do
     {:ok, [l4_proto(protocol)], %{layers | transport: protocol}}
   end
 
@@ -178,18 +231,20 @@ defmodule Linx.Netfilter.Guard.Layers do
 
   defp transport_option(%{transport: there}, protocol), do: {:error, {there, protocol}}
 
-  defp nf_proto(protocol), do: [Expr.meta(:nfproto), Expr.cmp(:eq, <<@nf_protos[protocol]>>)]
+  defp nf_proto(protocol),
+    do: [Expr.meta(:nfproto), Expr.cmp(:eq, <<Protocol.number(protocol, :family)>>)]
 
-  defp meta_protocol(protocol),
-    do: [Expr.meta(:protocol), Expr.cmp(:eq, <<@ether_numbers[protocol]::16>>)]
+  defp meta_protocol(protocol), do: [Expr.meta(:protocol), ether_number(protocol)]
 
-  defp l4_proto(protocol), do: [Expr.meta(:l4proto), Expr.cmp(:eq, <<@transports[protocol]>>)]
+  defp l4_proto(protocol),
+    do: [Expr.meta(:l4proto), Expr.cmp(:eq, <<Protocol.number(protocol, :inet)>>)]
 
-  defp ether_type(protocol),
-    do: [Expr.payload(:link, 12, 2), Expr.cmp(:eq, <<@ether_numbers[protocol]::16>>)]
+  defp ether_type(protocol), do: [Expr.payload(:link, 12, 2), ether_number(protocol)]
 
   defp vlan_type(protocol, tags),
-    do: [Expr.payload(:link, 12 + 4 * tags, 2), Expr.cmp(:eq, <<@ether_numbers[protocol]::16>>)]
+    do: [Expr.payload(:link, 12 + 4 * tags, 2), ether_number(protocol)]
+
+  defp ether_number(protocol), do: Expr.cmp(:eq, <<Protocol.number(protocol, :ether)::16>>)
 
   # -- what a segment says ---------------------------------------------------------------------------------------------
 
@@ -216,6 +271,14 @@ defmodule Linx.Netfilter.Guard.Layers do
     if values == [], do: layers, else: tested(layers, load, Enum.map(values, &{:number, &1}))
   end
 
+  # The elements of a set are not at hand when a dump's rule is read.
+  def observe(%{dump?: true} = layers, [
+        %Expr{name: :payload} = load,
+        %Expr{name: :lookup, data: data}
+      ])
+      when not is_map_key(data, :dreg) and not is_map_key(data, :flags),
+      do: tested(layers, load, :set)
+
   def observe(layers, [%Expr{name: :inner} | _] = segment) do
     case Tunnel.unwrap(segment) do
       {tunnel, bare} -> put_inner(layers, tunnel, layers |> inner(tunnel) |> observe(bare))
@@ -226,17 +289,17 @@ defmodule Linx.Netfilter.Guard.Layers do
   def observe(layers, _segment), do: layers
 
   @doc false
-  # What `tested/3` reads of a comparison with this load, or with a part of it: all (Ethernet types, protocols), the ICMP type
-  # alone, or nothing.
+  # The part of a comparison's value that decides which implicit dependencies follow: all of it (`:whole`), its ICMP type
+  # (`:icmp`), or none.
   @spec telling(Expr.t()) :: :whole | :icmp | nil
   def telling(%Expr{name: :meta, data: %{key: key}}),
     do: if(key in [:l4proto, :nfproto, :protocol, :iiftype], do: :whole)
 
-  def telling(%Expr{name: :payload, data: %{base: base, offset: offset, len: len}}) do
+  def telling(%Expr{name: :payload, data: %{base: base, offset: offset, len: len} = data}) do
     case base do
       :link when offset + len > 12 -> :whole
       :network when offset <= 9 and offset + len > 6 -> :whole
-      :transport when offset == 0 -> :icmp
+      :transport when offset == 0 -> if(type?(data), do: :icmp)
       _other -> nil
     end
   end
@@ -246,16 +309,30 @@ defmodule Linx.Netfilter.Guard.Layers do
 
   def telling(_load), do: nil
 
+  # A load without a name may be of an ICMP type, or of one and the fields behind it.
+  defp type?(%{field: name}), do: name in [:icmp_type, :icmpv6_type]
+  defp type?(_data), do: true
+
+  defp tested(
+         %{transport: protocol} = layers,
+         %Expr{name: :payload, data: %{base: :transport, offset: 0, len: 1}},
+         :set
+       )
+       when protocol in [:icmp, :icmpv6],
+       do: %{layers | icmp: :set}
+
+  defp tested(layers, _load, :set), do: layers
+
   defp tested(layers, %Expr{name: :meta, data: %{key: :l4proto}}, values),
-    do: %{layers | transport: protocols(values, @transport_numbers)}
+    do: %{layers | transport: protocols(values, :inet)}
 
   defp tested(%{family: family} = layers, %Expr{name: :meta, data: %{key: :nfproto}}, values)
        when family in [:inet, :netdev, :bridge],
-       do: %{layers | network: protocols(values, %{2 => :ip, 10 => :ip6})}
+       do: %{layers | network: protocols(values, :family)}
 
   defp tested(%{family: family} = layers, %Expr{name: :meta, data: %{key: :protocol}}, values)
        when family in [:bridge, :netdev],
-       do: ethertype(layers, protocols(values, @ether_types))
+       do: ethertype(layers, protocols(values, :ether))
 
   defp tested(layers, %Expr{name: :meta, data: %{key: :iiftype}}, [<<@ethernet::native-16>>]),
     do: %{layers | link: :ether}
@@ -266,7 +343,7 @@ defmodule Linx.Netfilter.Guard.Layers do
          values
        )
        when link in [:ether, :vlan],
-       do: ethertype(%{layers | link: :ether, tags: 0}, protocols(values, @ether_types))
+       do: ethertype(%{layers | link: :ether, tags: 0}, protocols(values, :ether))
 
   defp tested(
          %{link: :vlan, tags: tags} = layers,
@@ -274,21 +351,21 @@ defmodule Linx.Netfilter.Guard.Layers do
          values
        )
        when o == 12 + 4 * tags,
-       do: ethertype(layers, protocols(values, @ether_types))
+       do: ethertype(layers, protocols(values, :ether))
 
   defp tested(
          %{network: :ip} = layers,
          %Expr{name: :payload, data: %{base: :network, offset: 9, len: 1}},
          values
        ),
-       do: %{layers | transport: protocols(values, @transport_numbers)}
+       do: %{layers | transport: protocols(values, :inet)}
 
   defp tested(
          %{network: :ip6} = layers,
          %Expr{name: :payload, data: %{base: :network, offset: 6, len: 1}},
          values
        ),
-       do: %{layers | transport: protocols(values, @transport_numbers)}
+       do: %{layers | transport: protocols(values, :inet)}
 
   defp tested(
          %{transport: protocol} = layers,
@@ -307,10 +384,10 @@ defmodule Linx.Netfilter.Guard.Layers do
 
   defp ethertype(layers, network), do: %{layers | network: network}
 
-  defp protocols([value], table), do: Map.get(table, number(value), :unknown)
+  defp protocols([value], layer), do: protocol_of(value, layer)
+  defp protocols(values, layer), do: {:one_of, Enum.map(values, &protocol_of(&1, layer))}
 
-  defp protocols(values, table),
-    do: {:one_of, Enum.map(values, &Map.get(table, number(&1), :unknown))}
+  defp protocol_of(value, layer), do: Protocol.by_number(layer, number(value)) || :unknown
 
   defp number({:number, n}), do: n
   defp number(bytes), do: :binary.decode_unsigned(bytes)
@@ -358,7 +435,8 @@ defmodule Linx.Netfilter.Guard.Layers do
   def field(layers, :payload, %{base: base, offset: offset, len: len}, rest) do
     with protocol when is_atom(protocol) and protocol not in [nil, :unknown, :inet, :netdev] <-
            protocol(layers, base, offset) do
-      of_type(exact(protocol, offset, len, rest) || prefix(protocol, offset, len), layers.icmp)
+      exact(protocol, offset, len, rest, layers.icmp) ||
+        prefix(protocol, offset, len, layers.icmp)
     else
       _ -> nil
     end
@@ -393,39 +471,34 @@ defmodule Linx.Netfilter.Guard.Layers do
   defp protocol(%{link: tunnel}, :tunnel, _offset) when tunnel in [:vxlan, :geneve], do: tunnel
   defp protocol(layers, :network, _offset), do: layers.network
   # After `meta l4proto { tcp, udp }` the ports are where all of these have them.
-  @with_ports [:tcp, :udp, :udplite, :sctp, :dccp]
   defp protocol(%{transport: {:one_of, protocols}}, :transport, offset) when offset in [0, 2],
-    do: if(Enum.all?(protocols, &(&1 in @with_ports)), do: :th)
+    do: if(Enum.all?(protocols, &Protocol.ports?/1), do: :th)
 
   defp protocol(layers, :transport, _offset), do: layers.transport
   defp protocol(_layers, _base, _offset), do: nil
 
-  # Words of an ICMP header that mean something else in messages of this type.
-  @by_type %{
-    {:icmp_sequence, [3]} => :icmp_mtu,
-    {:icmpv6_parameter_problem, [2]} => :icmpv6_mtu,
-    {:icmpv6_id, [130]} => :icmpv6_max_delay
-  }
+  @icmp_types Protocol.icmp_types()
 
   @doc false
-  # What counts of a value that an ICMP type may be the first byte of: whether it is one that names words by its type.
+  # The ICMP type that a value begins with, if some field depends on it; nil for any other.
   @spec icmp_type(binary()) :: byte() | nil
-  def icmp_type(<<type, _code::binary>>) when type in [2, 3, 130], do: type
+  def icmp_type(<<type, _code::binary>>) when type in @icmp_types, do: type
   def icmp_type(_value), do: nil
 
-  defp of_type(%Field{name: name} = field, types) when types != [] do
-    case @by_type do
-      %{{^name, ^types} => other} -> elem(Field.fetch(other), 1)
-      _ -> field
-    end
+  defp exact(protocol, offset, len, rest, icmp) do
+    fitting(protocol, offset * 8, len * 8, icmp) ||
+      with {at, width} <- masked(rest, offset * 8, len * 8),
+           do: fitting(protocol, at, width, icmp)
   end
 
-  defp of_type(field, _types), do: field
+  # A field that exists in some ICMP types is named where the rule has tested for one of them: its name would bring the test along.
+  defp fitting(protocol, offset, length, icmp),
+    do: protocol |> Field.all_at(offset, length) |> Enum.find(&fits?(&1, icmp))
 
-  defp exact(protocol, offset, len, rest) do
-    Field.at(protocol, offset * 8, len * 8) ||
-      with {at, width} <- masked(rest, offset * 8, len * 8), do: Field.at(protocol, at, width)
-  end
+  defp fits?(%Field{types: nil}, _icmp), do: true
+  # The test that one type asks for is no look-up.
+  defp fits?(%Field{types: types}, :set), do: match?([_, _ | _], types)
+  defp fits?(%Field{types: types}, icmp), do: Enum.any?(icmp, &(&1 in types))
 
   # A mask of consecutive bits right after the load picks a field of part of the bytes.
   defp masked([%Expr{name: :bitwise, data: %{mask: mask}} | _], offset, length)
@@ -444,14 +517,15 @@ defmodule Linx.Netfilter.Guard.Layers do
   defp masked(_rest, _offset, _length), do: nil
 
   # A prefix on a byte boundary is compared without a mask, on the bytes that count.
-  defp prefix(protocol, offset, len) do
-    Enum.find_value(Field.fields(protocol), fn text ->
-      {:ok, field} = Field.fetch(protocol, text)
-
-      if field.type in [:ipv4_addr, :ipv6_addr, :ether_addr] and field.offset == offset * 8 and
-           field.length > len * 8,
-         do: field
-    end)
+  defp prefix(protocol, offset, len, icmp) do
+    with {:ok, %{fields: fields}} <- Protocol.fetch(protocol) do
+      Enum.find(fields, fn field ->
+        field.type in [:ipv4_addr, :ipv6_addr, :ether_addr] and field.offset == offset * 8 and
+          field.length > len * 8 and fits?(field, icmp)
+      end)
+    else
+      :error -> nil
+    end
   end
 
   defp trailing_zeros(n, acc),

@@ -4,20 +4,12 @@ defmodule Linx.Netfilter.Guard.Tunnel do
   #
   # Source: nft's descriptions of VXLAN, GENEVE, GRE and GRETAP; enum nft_inner_type, enum nft_inner_flags.
 
-  alias Linx.Netfilter.Expr
-
-  # The kernel takes UDP's header as the tunnel's beginning, so hdrsize counts what follows it.
-  @tunnels %{
-    vxlan: %{hdrsize: 8, flags: [:hdrsize, :ll, :nh, :th]},
-    geneve: %{hdrsize: 8, flags: [:hdrsize, :ll, :nh, :th]},
-    gre: %{hdrsize: 4, flags: [:nh, :th]},
-    gretap: %{hdrsize: 4, flags: [:ll, :nh, :th]}
-  }
+  alias Linx.Netfilter.{Expr, Protocol}
 
   @doc "The data of an `inner` expression around `expr`."
   @spec data(atom(), Expr.t()) :: map()
   def data(tunnel, %Expr{} = expr),
-    do: Map.merge(Map.fetch!(@tunnels, tunnel), %{num: 0, type: tunnel, expr: expr})
+    do: Map.merge(Protocol.tunnel(tunnel), %{num: 0, type: tunnel, expr: expr})
 
   @spec inner(Expr.t(), atom()) :: Expr.t()
   def inner(%Expr{} = expr, tunnel), do: %Expr{name: :inner, data: data(tunnel, expr)}
@@ -34,14 +26,16 @@ defmodule Linx.Netfilter.Guard.Tunnel do
   @doc "The tunnel whose packet a segment reads, with its loads laid bare; nil for one that reads the packet itself."
   @spec unwrap([Expr.t()]) :: {atom(), [Expr.t()]} | nil
   def unwrap([%Expr{name: :inner, data: %{type: tunnel, expr: %Expr{name: name}}} | _] = segment)
-      when is_map_key(@tunnels, tunnel) and name != :inner do
-    bare =
-      Enum.map(segment, fn
-        %Expr{name: :inner, data: %{expr: %Expr{} = expr}} -> expr
-        expr -> expr
-      end)
+      when name != :inner do
+    if Protocol.tunnel(tunnel) do
+      bare =
+        Enum.map(segment, fn
+          %Expr{name: :inner, data: %{expr: %Expr{} = expr}} -> expr
+          expr -> expr
+        end)
 
-    {tunnel, bare}
+      {tunnel, bare}
+    end
   end
 
   def unwrap(_segment), do: nil

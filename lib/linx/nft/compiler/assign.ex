@@ -2,7 +2,7 @@ defmodule Linx.NFT.Compiler.Assign do
   @moduledoc false
   # `... set VALUE`: packet metadata, conntrack, header fields and TCP options.
 
-  alias Linx.Netfilter.Expr
+  alias Linx.Netfilter.{Expr, Field, Protocol}
   alias Linx.NFT.Compiler.{Fault, Generate, Load, Operand, Term}
   alias Linx.NFT.Keys
 
@@ -81,14 +81,16 @@ defmodule Linx.NFT.Compiler.Assign do
   defp payload(_target, _lhs, _value, meta, _scope),
     do: Fault.fail(meta, "only header fields, TCP options, meta and ct can be set")
 
-  # The kernel's checksum code works on 16-bit words: a field of one byte is written with its neighbour.
+  # The kernel's code for the Internet checksum works on 16-bit words: a field of one byte is written with its neighbour.
   defp write(target, data, shift, lhs, term, meta, scope) do
-    checksum = checksum(lhs)
+    mends = mends(lhs)
 
     {offset, len, shift} =
-      if checksum, do: words(data.offset, data.len, shift), else: {data.offset, data.len, shift}
+      if mends[:csum_type] == :inet,
+        do: words(data.offset, data.len, shift),
+        else: {data.offset, data.len, shift}
 
-    write = Map.merge(%{base: data.base, offset: offset, len: len, sreg: 1}, csum(checksum, lhs))
+    write = Map.merge(%{base: data.base, offset: offset, len: len, sreg: 1}, mends)
 
     cond do
       {offset, len, target.kind} == {data.offset, data.len, :load} ->
@@ -132,18 +134,13 @@ defmodule Linx.NFT.Compiler.Assign do
     if rem(len, 2) == 1, do: {offset, len + 1, shift + 8}, else: {offset, len, shift}
   end
 
-  @checksums %{ip: 10, tcp: 16, udp: 6, icmp: 2, icmpv6: 2, igmp: 2, udplite: 6}
+  defp mends({:payload, protocol, text, _meta}) do
+    {:ok, field} = Field.fetch(protocol, text)
+    Protocol.mends(field)
+  end
 
-  defp checksum({:payload, protocol, _field, _}), do: Map.get(@checksums, protocol)
-  defp checksum(_raw), do: nil
-
-  # Addresses are part of the transport's checksum too.
-  defp csum(offset, {:payload, protocol, field, _})
-       when protocol in [:ip, :ip6] and field in ["saddr", "daddr"],
-       do: Map.merge(csum(offset, nil), %{csum_flags: [:pseudohdr]})
-
-  defp csum(nil, _lhs), do: %{}
-  defp csum(offset, _lhs), do: %{csum_type: :inet, csum_offset: offset}
+  # What a raw payload holds is not known.
+  defp mends(_raw), do: %{}
 
   defp const(%Term{} = target), do: %{target | kind: :const, shift: 0}
 

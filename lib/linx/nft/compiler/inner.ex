@@ -18,7 +18,6 @@ defmodule Linx.NFT.Compiler.Inner do
       scope
       | layers: Layers.inner(scope.layers, tunnel),
         pending: [],
-        icmp: nil,
         expect: nil
     }
 

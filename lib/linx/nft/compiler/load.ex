@@ -14,7 +14,6 @@ defmodule Linx.NFT.Compiler.Load do
     MapTerm,
     Scope,
     Term,
-    Typeof,
     Value
   }
 
@@ -25,7 +24,7 @@ defmodule Linx.NFT.Compiler.Load do
   @spec load(tuple(), Scope.t()) :: {Term.t(), Scope.t()}
   def load({:payload, protocol, text, meta}, scope) do
     {:ok, field} = Field.fetch(protocol, text)
-    scope = scope |> guard(protocol, field.base, meta) |> icmp_guard(field, meta)
+    scope = scope |> guard(protocol, field.base, meta) |> type_guard(field, meta)
     {offset, len} = Field.bytes(field)
     offset = if protocol == :vlan, do: offset + 4 * max(scope.layers.tags - 1, 0), else: offset
     data = {:payload, %{base: field.base, offset: offset, len: len}}
@@ -298,56 +297,25 @@ defmodule Linx.NFT.Compiler.Load do
   defp layer(:unknown), do: "another protocol"
   defp layer(name), do: Atom.to_string(name)
 
-  # Some ICMP fields exist in some types only.
-  @icmp_types %{
-    icmp_id: [8, 0],
-    icmp_sequence: [8, 0],
-    icmp_mtu: [3],
-    icmp_gateway: [5],
-    icmpv6_id: [128, 129],
-    icmpv6_sequence: [128, 129],
-    icmpv6_mtu: [2],
-    icmpv6_parameter_problem: [4],
-    icmpv6_max_delay: [130]
-  }
+  defp type_guard(%Scope{typeof?: true} = scope, _field, _meta), do: scope
 
-  defp icmp_guard(%Scope{typeof?: true} = scope, _field, _meta), do: scope
+  defp type_guard(scope, field, meta) do
+    case Layers.require_type(scope.layers, field, :last) do
+      {:ok, guards, layers} ->
+        %{scope | layers: layers, pending: scope.pending ++ guards}
 
-  defp icmp_guard(scope, %Field{name: name} = field, meta) when is_map_key(@icmp_types, name) do
-    types = Map.fetch!(@icmp_types, name)
-
-    cond do
-      scope.icmp == nil ->
-        guard = [Expr.payload(:transport, 0, 1), icmp_test(field.protocol, types)]
-        %{scope | icmp: hd(types), pending: scope.pending ++ [guard]}
-
-      scope.icmp in types ->
-        scope
-
-      true ->
+      {:error, type} ->
         Fault.fail(
           meta,
-          "#{field.protocol} #{field.field} does not exist in #{field.protocol} type #{scope.icmp}"
+          "#{field.protocol} #{field.field} does not exist in #{field.protocol} type #{type}"
         )
     end
   end
 
-  defp icmp_guard(scope, _field, _meta), do: scope
-
-  defp icmp_test(_protocol, [type]), do: Expr.cmp(:eq, <<type>>)
-
-  defp icmp_test(protocol, types) do
-    {:ok, field} = Field.fetch(protocol, "type")
-    source = source({:payload, %{base: :transport, offset: 0, len: 1}}, field.name)
-    term = %Term{kind: :load, type: field.type, len: 8, source: source}
-    %{data: data} = literal = Expr.set_literal(types, field.type)
-    %{literal | data: Map.put(data, :typeof, Typeof.record(term, nil))}
-  end
-
   # -- routes ----------------------------------------------------------------------------------------------------------
 
-  # nft 1.0 compares what `fib ... oif exists` finds as the four bytes of an index, and what came with `check` in 1.1 as the one
-  # byte that the kernel writes. Each nft lists the other's as something else: so each form has its own here too.
+  # `check` is nft 1.1's word for a lookup of existence, and may stand anywhere; `oif exists` and `oif missing` say the same in a
+  # match (Compiler.Match).
   defp fib(:check, flags, meta, scope) do
     data = %{result: :oif, flags: flags ++ [:present]}
     {keyed({:fib, data}, {:boolean, 8, :host}, meta), scope}
@@ -364,13 +332,6 @@ defmodule Linx.NFT.Compiler.Load do
       :ip6 -> {:ipv6_addr, 128, :big}
       _ -> Fault.fail(meta, "which protocol? write ip saddr or ip6 saddr after the direction")
     end
-  end
-
-  defp ct_type(key, scope, _meta) when key in [:proto_src, :proto_dst] do
-    # Ports, if it is a transport that has them.
-    if scope.layers.transport in [nil, :unknown],
-      do: {:inet_service, 16, :big},
-      else: {:inet_service, 16, :big}
   end
 
   defp ct_type(key, _scope, _meta), do: Keys.type(:ct, key)

@@ -13,7 +13,7 @@ defmodule Linx.NFT.Compiler.Match do
     rhs = Scope.resolve(scope, rhs)
     {term, scope} = left(lhs, rhs, scope)
     term = presence(term, rhs)
-    {compare(term, op, rhs, meta, scope), note_icmp(scope, lhs, op, rhs)}
+    {compare(term, op, rhs, meta, scope), scope}
   end
 
   # A named set says what the constants of a concatenation are: ip saddr . 80 @services
@@ -38,11 +38,12 @@ defmodule Linx.NFT.Compiler.Match do
 
   defp constants(found, _declared), do: found
 
-  # "exists" and "missing" ask a fib lookup for existence alone.
+  # `exists` and `missing` ask a fib lookup for existence alone. The kernel writes one byte then (nft_fib_store_result), which nft 1.1
+  # compares; nft 1.0 compares the four of an index, which is another number on big-endian machines.
   defp presence(%Term{kind: :load, type: type, data: {:fib, data}} = term, {:identifier, word, _})
        when type != :boolean and word in ["exists", "missing"] do
     flags = Enum.uniq(data.flags ++ [:present])
-    %{term | type: :boolean, len: 32, order: :host, data: {:fib, %{data | flags: flags}}}
+    %{term | type: :boolean, len: 8, order: :host, data: {:fib, %{data | flags: flags}}}
   end
 
   defp presence(term, _rhs), do: term
@@ -304,27 +305,4 @@ defmodule Linx.NFT.Compiler.Match do
   defp inverted(_op), do: []
 
   defp padded(bytes), do: <<bytes::binary, 0::size(8 * rem(4 - rem(byte_size(bytes), 4), 4))>>
-
-  # "icmp type echo-request" tells which of its fields exist.
-  defp note_icmp(scope, {:payload, protocol, "type", _}, op, rhs)
-       when protocol in [:icmp, :icmpv6] and op in [:implicit, :eq] do
-    type = if protocol == :icmp, do: :icmp_type, else: :icmpv6_type
-    like = %Term{kind: :const, type: type, len: 8, order: :big}
-
-    node =
-      case rhs do
-        {:set_inline, nodes, _} -> List.last(nodes)
-        node -> node
-      end
-
-    case node do
-      {kind, _, _} when kind in [:identifier, :integer, :string] ->
-        %{scope | icmp: Value.constant(node, like, scope).data}
-
-      _ ->
-        scope
-    end
-  end
-
-  defp note_icmp(scope, _lhs, _op, _rhs), do: scope
 end

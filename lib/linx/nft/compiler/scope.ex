@@ -11,7 +11,6 @@ defmodule Linx.NFT.Compiler.Scope do
             variables: %{},
             sets: %{},
             layers: nil,
-            icmp: nil,
             pending: [],
             expect: nil,
             typeof?: false,
@@ -24,7 +23,7 @@ defmodule Linx.NFT.Compiler.Scope do
   @doc false
   # A rule begins: nothing is known but the family.
   def rule(%__MODULE__{} = scope),
-    do: %{scope | layers: Layers.new(scope.family), icmp: nil, pending: [], head: []}
+    do: %{scope | layers: Layers.new(scope.family), pending: [], head: []}
 
   @doc false
   # The value of a variable, and of the variables in it: a node of the tree.

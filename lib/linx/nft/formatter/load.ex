@@ -279,7 +279,9 @@ defmodule Linx.NFT.Formatter.Load do
         _ -> {"type", :fib_addrtype, 4}
       end
 
-    {type, size} = if :present in flags, do: {:boolean, size}, else: {type, size}
+    # nft 1.1's word for a lookup of existence; a match with a constant says it in a word that every nft reads.
+    {result, type} = if :present in flags, do: {"check", :boolean}, else: {result, type}
+    size = if :present in flags, do: 1, else: size
 
     %Term{
       text: ["fib ", Enum.intersperse(selectors, " . "), " ", result],

@@ -244,9 +244,12 @@ defmodule Linx.NFT.Formatter.Rule do
 
   defp port(term, _context), do: term
 
-  # `check` asks for one byte, where `oif exists` compares four.
-  defp check(%Term{source: %{fib: selectors}, type: :boolean} = term, <<_>>),
-    do: %{term | text: ["fib ", Enum.intersperse(selectors, " . "), " check"]}
+  # The size is that of the constant: nft 1.0 compares four bytes.
+  defp check(%Term{source: %{fib: selectors}, type: :boolean} = term, data)
+       when data in [<<0>>, <<1>>, <<0::native-32>>, <<1::native-32>>] do
+    text = ["fib ", Enum.intersperse(selectors, " . "), " oif"]
+    %{term | text: text, size: byte_size(data)}
+  end
 
   defp check(term, _data), do: term
 
