@@ -121,6 +121,59 @@ defmodule Linx.Process.TargetPtyTest do
     end
   end
 
+  # The child asks statfs(2) what /dev/pts is, and a file system in user space need not answer.
+  @tag :fuse
+  @tag :tmp_dir
+  test "a file system that never answers holds the visitor alone", %{tmp_dir: folder} do
+    program = Path.join(folder, "mute_fuse")
+    source = Path.expand("../../support/mute_fuse.c", __DIR__)
+    {"", 0} = System.cmd("cc", ["-Wall", "-o", program, source], stderr_to_stdout: true)
+
+    {:ok, box} =
+      P.spawn(
+        argv: [program, "/dev/pts"],
+        namespaces: [:mount],
+        stdio: [stdin: :pipe, stdout: :pipe]
+      )
+
+    :ok = P.proceed(box)
+    assert_receive {:linx_process, :stdout, "mounted\n"}
+    flush()
+    {:ok, box_pid} = P.host_pid(box)
+
+    visit =
+      Task.async(fn ->
+        {:ok, session} = P.enter(box, argv: ["/bin/true"], stdio: :pty)
+        P.wait(session, 60_000)
+      end)
+
+    # Beside the program itself, which answers nothing, the visitor is the only one in its mount namespace.
+    until(fn -> held?(box_pid) end)
+    refute Task.yield(visit, 0)
+
+    # Everything else goes on, other visitors too.
+    assert {:ok, %{outcome: {:exited, 0}}} = P.run(argv: ["/bin/true"])
+    {:ok, other} = P.enter(box, argv: ["/bin/true"], stdio: :devnull, auto_proceed: true)
+    assert P.wait(other, 60_000) == {:ok, {:exited, 0}}
+    assert held?(box_pid)
+
+    # The end of the file system is the end of the wait.
+    assert {:ok, {:signaled, _}} = P.stop(box, 0)
+
+    assert {:error, %Error{stage: :posix_openpt, errno: :enotconn}} =
+             Task.await(visit, 60_000)
+  end
+
+  defp held?(box) do
+    {:ok, namespace} = File.read_link("/proc/#{box}/ns/mnt")
+
+    Enum.any?(File.ls!("/proc"), fn pid ->
+      pid =~ ~r/^\d+$/ and pid != "#{box}" and
+        File.read_link("/proc/#{pid}/ns/mnt") == {:ok, namespace} and
+        File.read("/proc/#{pid}/wchan") |> elem(1) |> to_string() =~ "fuse"
+    end)
+  end
+
   test "a file in the place of the devpts' ptmx is not opened" do
     mount = fn box ->
       :ok = devpts().(box)
