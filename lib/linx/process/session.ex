@@ -364,6 +364,10 @@ defmodule Linx.Process.Session do
 
   def handle_info(:grant, state), do: {:noreply, grant(state, Credit.woken(state.credit))}
   def handle_info(:flush, state), do: {:noreply, flush(state)}
+
+  # A session that has ended may have nothing more to do for as long as its caller lives: its pidfd is closed when the
+  # pin is collected.
+  def handle_info(:collect, state), do: {:noreply, state, :hibernate}
   def handle_info(_message, state), do: {:noreply, state}
 
   # The part of the agent's work that the session can do after its death: the cgroup, and the workload, whose
@@ -531,6 +535,7 @@ defmodule Linx.Process.Session do
     Enum.each(state.waiters, &GenServer.reply(&1, answer))
     state = Enum.reduce(Map.keys(state.asked), state, &answered(&2, &1, {:error, :no_process}))
     close(state.port)
+    send(self(), :collect)
 
     answer_parked(%{
       state

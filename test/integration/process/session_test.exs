@@ -399,6 +399,35 @@ defmodule Linx.Process.SessionTest do
       assert P.pin(session) == {:error, :no_process}
     end
 
+    # In a VM of its own, whose descriptors nobody else opens.
+    @tag :root
+    test "a session that has ended and stays holds no descriptor of the VM" do
+      left =
+        Linx.Test.Vm.eval(
+          ["env"],
+          quote do
+            pidfds = fn ->
+              for fd <- File.ls!("/proc/self/fd"),
+                  {:ok, "anon_inode:[pidfd]"} <- [File.read_link("/proc/self/fd/#{fd}")],
+                  do: fd
+            end
+
+            sessions =
+              for argv <- [["/bin/true"], ["/no/such"]], _ <- 1..15 do
+                opts = [argv: argv, stdio: :devnull, auto_proceed: true]
+                {:ok, session} = Linx.Process.spawn(opts)
+                _ = Linx.Process.wait(session)
+                session
+              end
+
+            Linx.Test.Poll.holds?(fn -> pidfds.() == [] end, 10_000)
+            {length(pidfds.()), Enum.all?(sessions, &Process.alive?/1)}
+          end
+        )
+
+      assert left == {0, true}
+    end
+
     test "no port or process is left" do
       test = self()
 
