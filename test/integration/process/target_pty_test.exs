@@ -47,6 +47,12 @@ defmodule Linx.Process.TargetPtyTest do
     run_in(session)
   end
 
+  # Of its devpts.
+  defp terminals(box) do
+    {:ok, pid} = P.host_pid(box)
+    File.ls!("/proc/#{pid}/root/dev/pts") -- ["ptmx"]
+  end
+
   # Seen failing with the VM's own devpts: tty(1) says "not a tty".
   @script "tty; stty size; stty -a | grep -o '.echo '; stat -c '%u %F' $(tty); echo by name > $(tty)"
   @lines "/dev/pts/0\r\n7 70\r\n-echo \r\n"
@@ -57,7 +63,9 @@ defmodule Linx.Process.TargetPtyTest do
       pty = [pty: [rows: 7, cols: 70, echo: false], init: unquote(init)]
       lines = @lines <> "0 character special file\r\nby name\r\n"
       assert enter(box, @script, pty) == {{:ok, {:exited, 0}}, lines}
-      # The first is free again.
+
+      # The first is free again, once its agent has ended, which is after it has said how the workload did.
+      until(fn -> terminals(box) == [] end)
       lines = @lines <> "1234 character special file\r\nby name\r\n"
       assert enter(box, @script, pty ++ [uid: 1234, gid: 1234]) == {{:ok, {:exited, 0}}, lines}
     end
@@ -68,6 +76,7 @@ defmodule Linx.Process.TargetPtyTest do
     pty = [pty: [rows: 7, cols: 70, echo: false]]
     lines = @lines <> "0 character special file\r\nby name\r\n"
     assert enter(box, @script, pty) == {{:ok, {:exited, 0}}, lines}
+    until(fn -> terminals(box) == [] end)
     lines = @lines <> "33 character special file\r\nby name\r\n"
     assert enter(box, @script, pty ++ [uid: 33, gid: 33]) == {{:ok, {:exited, 0}}, lines}
   end
