@@ -64,12 +64,9 @@ defmodule Linx.Netfilter.Encoder.Expressions do
     named("synproxy", data(:synproxy, Map.update(data, :flags, flags, &Enum.uniq(flags ++ &1))))
   end
 
-  def expr(%Expr{name: :nat, data: %{} = data}) do
-    named("nat", data(:nat, proto_flag(data)))
-  end
-
-  def expr(%Expr{name: :redir, data: %{} = data}),
-    do: named("redir", data(:redir, proto_flag(data)))
+  # The kernel sets NF_NAT_RANGE_PROTO_SPECIFIED itself for nat and redir. masq without it ignores the ports (nft_masq_eval).
+  def expr(%Expr{name: name, data: %{} = data}) when name in [:nat, :masq, :redir],
+    do: named(Atom.to_string(name), data(name, proto_flag(data)))
 
   def expr(%Expr{name: :dynset, data: %{exprs: [expr]} = data}) do
     body = data(:dynset, Map.delete(data, :exprs))

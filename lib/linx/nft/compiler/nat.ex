@@ -3,7 +3,7 @@ defmodule Linx.NFT.Compiler.Nat do
   # snat, dnat, masquerade, redirect and tproxy: the registers for addresses and ports, and what reads them.
 
   alias Linx.Netfilter.Expr
-  alias Linx.NFT.Compiler.{Action, Fault, Generate, Operand, Scope, Term}
+  alias Linx.NFT.Compiler.{Action, Fault, Generate, Load, Operand, Scope, Term}
 
   @port %Term{kind: :const, type: :inet_service, len: 16, order: :big}
 
@@ -74,7 +74,7 @@ defmodule Linx.NFT.Compiler.Nat do
   # -- families --------------------------------------------------------------------------------------------------------
 
   defp family(nil, addr, meta, scope) do
-    own_family(scope) || network(scope) ||
+    own_family(scope) || network(scope) || key_network(addr, scope) ||
       if(addr, do: Fault.fail(meta, "write ip or ip6 before the address in an inet table"))
   end
 
@@ -85,6 +85,20 @@ defmodule Linx.NFT.Compiler.Nat do
       do: Fault.fail(meta, "#{given} where the rule or its table is #{known}"),
       else: given
   end
+
+  # The network protocol of a map's key. nft reads it there only for a map to addresses alone.
+  defp key_network(node, scope) when is_tuple(node) do
+    with {:map, key, map, _} <- Scope.resolve(scope, node),
+         {%Term{kind: :const}, _} <-
+           map_value(Scope.resolve(scope, map), Action.address(:ip), nil, scope) do
+      {_term, scope} = Load.load(key, %{scope | expect: nil})
+      network(scope)
+    else
+      _ -> nil
+    end
+  end
+
+  defp key_network(_node, _scope), do: nil
 
   defp own_family(%{family: family}) when family in [:ip, :ip6], do: family
   defp own_family(_scope), do: nil
@@ -104,6 +118,9 @@ defmodule Linx.NFT.Compiler.Nat do
       {:map, key, map, map_meta} ->
         mapped({:map, key, map, map_meta}, like, shape, meta, scope)
 
+      node when shape == :addr_port ->
+        pair(node, pair(like), meta, scope)
+
       node ->
         {term, scope} = Operand.operand(node, like, scope)
         {low, high} = ends(term, meta)
@@ -116,8 +133,20 @@ defmodule Linx.NFT.Compiler.Nat do
     end
   end
 
+  # The address and its port in consecutive words, as a map to a concatenation leaves them.
+  defp pair(node, like, meta, scope) do
+    {term, scope} = Operand.operand(node, like, scope)
+
+    unless Enum.all?(term.data, &(&1.kind not in [:range, :prefix, :wildcard])),
+      do: Fault.fail(meta, "addr . port takes one address and one port")
+
+    if scope.layers.transport == nil, do: no_transport(meta)
+    port = div(like.len, 32) - 1
+    {Generate.load(term, 0), registers(reg_addr_min: 0, reg_proto_min: port), 4, scope}
+  end
+
   # A map may give an address, a range of them, or an address and a port: what its elements look like decides.
-  defp mapped({:map, _key, map, _} = node, like, shape, meta, scope) do
+  defp mapped({:map, key, map, _} = node, like, shape, meta, scope) do
     {like, interval?} = map_value(Scope.resolve(scope, map), like, shape, scope)
     {term, scope} = Operand.operand(node, like, scope)
 
@@ -125,8 +154,8 @@ defmodule Linx.NFT.Compiler.Nat do
       interval? or match?(%{data: %{data_type: {:interval, _}}}, elem(term.data, 1)) or
         shape in [:prefix, :interval]
 
-    if like.kind == :concat and scope.layers.transport == nil,
-      do: Fault.fail(meta, "a port needs a match of the transport protocol before it")
+    if like.kind == :concat and scope.layers.transport == nil and not protocol?(key, scope),
+      do: no_transport(meta)
 
     loads = Generate.load(term, 0)
     words = div(like_bits(like), 32)
@@ -194,8 +223,10 @@ defmodule Linx.NFT.Compiler.Nat do
     {term, scope} = Operand.operand(node, @port, scope)
 
     # A port that is looked up by a port has told which transport it is.
-    if scope.layers.transport == nil,
-      do: Fault.fail(meta, "a port needs a match of the transport protocol before it")
+    if scope.layers.transport == nil, do: no_transport(meta)
+
+    if match?(%Term{kind: :map, data: {_, %{data: %{data_type: {:interval, _}}}}}, term),
+      do: Fault.fail(meta, "a map of ports gives one port a key, not a range")
 
     {low, high} = ends(term, meta)
 
@@ -206,6 +237,21 @@ defmodule Linx.NFT.Compiler.Nat do
          word + 8, scope},
       else: {Generate.load(low, word), [reg_proto_min: Generate.register(word)], word + 4, scope}
   end
+
+  @spec no_transport(map()) :: no_return()
+  defp no_transport(meta),
+    do: Fault.fail(meta, "a port needs a match of the transport protocol before it")
+
+  # A concatenated key with the packet's protocol in it matches the transport itself.
+  defp protocol?({:concat, nodes, _}, scope),
+    do: Enum.any?(nodes, &protocol_field?(Scope.resolve(scope, &1)))
+
+  defp protocol?(_key, _scope), do: false
+
+  defp protocol_field?({:meta, :l4proto, _}), do: true
+  defp protocol_field?({:payload, :ip, "protocol", _}), do: true
+  defp protocol_field?({:payload, :ip6, "nexthdr", _}), do: true
+  defp protocol_field?(_node), do: false
 
   defp ends(%Term{kind: :range, data: {low, high}}, _meta), do: {low, high}
 

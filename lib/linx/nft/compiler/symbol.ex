@@ -70,18 +70,20 @@ defmodule Linx.NFT.Compiler.Symbol do
     end
   end
 
-  # "HH:MM[:SS]" in UTC, as seconds of the day.
-  # nft takes the end of the day so.
-  defp hour("23:59:60"), do: {:ok, 86_400}
-
+  # "HH:MM[:SS]" in UTC, as seconds of the day. Like strptime(3), one digit is enough and second 60 exists: "23:59:60" is the end
+  # of the day.
   defp hour(text) do
-    text = if String.length(text) == 5, do: text <> ":00", else: text
-
-    case Time.from_iso8601(text) do
-      {:ok, time} -> {:ok, time.hour * 3600 + time.minute * 60 + time.second}
+    with [_, hour, minute | rest] <- Regex.run(~r/\A(\d\d?):(\d\d?)(?::(\d\d?))?\z/, text),
+         [hour, minute, second] <- Enum.map([hour, minute | seconds(rest)], &String.to_integer/1),
+         true <- hour < 24 and minute < 60 and second <= 60 do
+      {:ok, hour * 3600 + minute * 60 + second}
+    else
       _ -> :error
     end
   end
+
+  defp seconds([]), do: ["0"]
+  defp seconds(rest), do: rest
 
   @days ~w(sunday monday tuesday wednesday thursday friday saturday)
 

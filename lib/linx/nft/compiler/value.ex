@@ -20,12 +20,12 @@ defmodule Linx.NFT.Compiler.Value do
   def constant({:integer, n, meta}, like, _scope), do: number(n, like, meta)
   def constant({:address, kind, raw, meta}, like, _scope), do: address(kind, raw, like, meta)
 
-  def constant({:classid, raw, meta}, like, _scope) do
-    case Symbol.classid(raw) do
-      {:ok, n} when like.type == :classid -> const(n, like, meta)
-      _ -> mismatch(raw, like, meta)
-    end
-  end
+  # Two hexadecimal numbers around a colon are a string to nft's scanner: a handle, or an hour such as 18:00.
+  def constant({:classid, raw, meta}, %Term{type: type} = like, _scope)
+      when type in [:classid, :hour, :ifname, :string],
+      do: text(raw, like, meta)
+
+  def constant({:classid, raw, meta}, like, _scope), do: mismatch(raw, like, meta)
 
   def constant({:string, text, meta}, like, _scope), do: text(text, like, meta)
   def constant({:identifier, text, meta}, like, _scope), do: text(text, like, meta)

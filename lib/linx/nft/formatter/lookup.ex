@@ -6,6 +6,8 @@ defmodule Linx.NFT.Formatter.Lookup do
   alias Linx.Netfilter.Expr
   alias Linx.NFT.Formatter.{Context, Element, Match, Registers, Statement, Term, Value}
 
+  @bases %{link: "ll", network: "nh", transport: "th", inner: "ih"}
+
   @doc "A lookup: a match, a verdict map, or the load of a map's value."
   @spec step(Expr.t(), Context.t()) :: {:ok, Context.t()} | :error
   def step(%Expr{name: :lookup, data: %{set: name} = data}, context) do
@@ -180,12 +182,16 @@ defmodule Linx.NFT.Formatter.Lookup do
        when not is_map_key(source, :field) and offset in [0, 2],
        do: %{term | text: if(offset == 0, do: "th sport", else: "th dport"), type: :inet_service}
 
-  defp typed(%Term{source: %{base: :transport, offset: offset, len: 2} = source} = term, {
-         :integer,
-         16
-       })
-       when not is_map_key(source, :field) and offset in [0, 2],
-       do: %{term | text: ["@th,", Integer.to_string(offset * 8), ",16"], type: :integer}
+  # Raw bytes that are also a field of a known header: a set of integers was made for the bytes.
+  defp typed(
+         %Term{source: %{base: base, offset: offset, len: len} = source} = term,
+         {:integer, bits}
+       )
+       when not is_map_key(source, :field) and is_map_key(@bases, base) and len * 8 == bits and
+              term.type != :integer do
+    place = [Map.fetch!(@bases, base), Integer.to_string(offset * 8), Integer.to_string(bits)]
+    %{term | text: ["@", Enum.intersperse(place, ",")], type: :integer, order: :big}
+  end
 
   # A constant takes its type from where it is used.
   defp typed(%Term{value: nil} = term, _type), do: term

@@ -14,19 +14,12 @@ defmodule Linx.NFT.Formatter.Nat do
 
   @spec step(Expr.t(), Context.t()) :: {:ok, Context.t()} | :error
   def step(%Expr{name: :nat, data: %{type: type} = data}, context) do
-    with {:ok, address, prefix?} <- address(data, context),
-         {:ok, port} <- port(data, context) do
-      family =
-        if context.family in [:ip, :ip6] or address == "",
-          do: "",
-          else: [Atom.to_string(data[:family] || :ip), " "]
+    case pair(data, context) do
+      {:ok, target} ->
+        Context.emit(context, [Atom.to_string(type), " ip addr . port to ", target, flags(data)])
 
-      prefix = if prefix?, do: "prefix ", else: ""
-
-      target =
-        if address == "" and port == "", do: "", else: [" ", family, prefix, "to ", address, port]
-
-      Context.emit(context, [Atom.to_string(type), target, flags(data)])
+      :error ->
+        target(data, context)
     end
   end
 
@@ -85,6 +78,33 @@ defmodule Linx.NFT.Formatter.Nat do
   end
 
   def step(_expr, _context), do: :error
+
+  # An IPv4 address and a port, loaded one by one into consecutive words. Of IPv6 both forms have these registers.
+  defp pair(%{reg_addr_min: 1, reg_proto_min: 9} = data, context)
+       when not is_map_key(data, :reg_addr_max) and not is_map_key(data, :reg_proto_max) do
+    with {:ok, address} <- Registers.fetch(context.registers, 1),
+         {:ok, port} <- Registers.fetch(context.registers, 9),
+         do: {:ok, [Rule.operand(address, sized(:ip)), " . ", Rule.operand(port, @port)]}
+  end
+
+  defp pair(_data, _context), do: :error
+
+  defp target(%{type: type} = data, context) do
+    with {:ok, address, prefix?} <- address(data, context),
+         {:ok, port} <- port(data, context) do
+      family =
+        if context.family in [:ip, :ip6] or address == "",
+          do: "",
+          else: [Atom.to_string(data[:family] || :ip), " "]
+
+      prefix = if prefix?, do: "prefix ", else: ""
+
+      target =
+        if address == "" and port == "", do: "", else: [" ", family, prefix, "to ", address, port]
+
+      Context.emit(context, [Atom.to_string(type), target, flags(data)])
+    end
+  end
 
   defp optional(_context, nil, _as), do: {:ok, ""}
 
@@ -177,12 +197,21 @@ defmodule Linx.NFT.Formatter.Nat do
       case first do
         # The register is the second part of a map's value, which has its text already.
         :joined -> {:ok, ""}
-        term -> {:ok, [":", ports(term, data, context)]}
+        term -> {:ok, [colon(data, context), ports(term, data, context)]}
       end
     end
   end
 
   defp port(_data, _context), do: {:ok, ""}
+
+  # "@a4:80" is one word to nft's scanner, which would call it a set.
+  defp colon(data, context) do
+    with {:ok, %Term{value: nil} = term} <-
+           Registers.fetch(context.registers, data[:reg_addr_min]),
+         true <- String.match?(IO.iodata_to_binary(term.text), ~r/@[0-9A-Fa-f]{1,4}\z/),
+         do: " : ",
+         else: (_ -> ":")
+  end
 
   defp fetch_port(context, register, data) do
     case Registers.fetch(context.registers, register) do

@@ -220,19 +220,23 @@ defmodule Linx.NFT.Parser.Action do
   defp nat(kind, tokens, meta) do
     {family, rest} = nat_family(tokens)
     {shape, rest} = nat_shape(rest)
-    {target, rest} = rest |> nat_to(family, shape) |> address_and_port()
+    {target, rest} = rest |> nat_to(family, shape) |> nat_target(shape)
     {flags, rest} = nat_flags(rest)
     {{:nat, kind, target, [family: family, shape: shape, flags: flags], meta}, rest}
   end
 
-  # "to" may be left out where nothing stands before it.
+  # `to` is optional where neither a family nor a shape precedes the target.
   defp nat_to([{:identifier, "to", _} | rest], _family, _shape), do: rest
-
-  defp nat_to([{kind, _, _} | _] = tokens, nil, nil)
-       when kind in [:ipv4, :ipv6, :elixir_expr, :variable],
-       do: tokens
-
+  defp nat_to(tokens, nil, nil), do: tokens
   defp nat_to(tokens, _family, _shape), do: word(tokens, "to")
+
+  # `dnat ip saddr map ...` begins with a field, `dnat ip to ...` with a family.
+  defp nat_family([{:identifier, family, _}, {:identifier, next, _} | _] = tokens)
+       when family in ["ip", "ip6"] do
+    if next in ~w(to addr prefix interval),
+      do: {Primary.family(family), tl(tokens)},
+      else: {nil, tokens}
+  end
 
   defp nat_family([{:identifier, family, _} | rest]) when family in ["ip", "ip6"],
     do: {Primary.family(family), rest}
@@ -246,6 +250,14 @@ defmodule Linx.NFT.Parser.Action do
 
   defp nat_shape([{:identifier, "interval", _} | rest]), do: {:interval, rest}
   defp nat_shape(rest), do: {nil, rest}
+
+  # `addr . port` is one operand, a concatenation: no colon separates its port.
+  defp nat_target(tokens, :addr_port) do
+    {pair, rest} = Expression.operand(tokens)
+    {[addr: pair, port: nil], rest}
+  end
+
+  defp nat_target(tokens, _shape), do: address_and_port(tokens)
 
   defp address_and_port([{:colon, _} | rest]) do
     {port, rest} = Expression.operand(rest)

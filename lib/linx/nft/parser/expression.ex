@@ -8,6 +8,7 @@ defmodule Linx.NFT.Parser.Expression do
   import Linx.NFT.Parser.Tokens
 
   alias Linx.NFT.Parser.Primary
+  alias Linx.NFT.Tokenizer.Literal
 
   @type side :: :load | :value
 
@@ -82,6 +83,14 @@ defmodule Linx.NFT.Parser.Expression do
 
   @doc false
   # @name
+  # @a4:80 before a port: the tokenizer takes hexadecimal digits around a colon for one word.
+  def set_ref([{:at, at}, {:classid, raw, meta} | rest]) do
+    [name, port] = String.split(raw, ":")
+    colon = %{meta | column: meta.column + byte_size(name)}
+    {port, _width, ""} = Literal.word(port, %{colon | column: colon.column + 1})
+    {{:set_ref, name, at}, [{:colon, colon}, port | rest]}
+  end
+
   def set_ref([{:at, meta} | rest]) do
     {name, rest} = name(rest, "set")
     {{:set_ref, name, meta}, rest}
