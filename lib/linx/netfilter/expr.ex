@@ -25,6 +25,8 @@ defmodule Linx.Netfilter.Expr do
   alias Linx.Netfilter.Expr.{Literal, Nat}
   alias Linx.Netfilter.{Field, Protocol, Verdict}
 
+  @object_kinds ~w(counter quota limit connlimit ct_helper ct_timeout ct_expectation secmark synproxy tunnel)a
+
   @enforce_keys [:name]
   defstruct [:name, :data]
 
@@ -470,18 +472,39 @@ defmodule Linx.Netfilter.Expr do
   @spec osf(keyword()) :: t()
   def osf(opts \\ []), do: keyed(:osf, %{dreg: 1, ttl: :strict}, opts, [:dreg, :ttl, :flags])
 
-  @doc "Applies the table's object `name` of `kind` (`:counter`, `:quota`, `:limit`, `:ct_helper`, ...)."
+  @doc """
+  Applies the table's object `name` of `kind` (`:counter`, `:quota`, `:limit`, `:ct_helper`, ...).
+
+  Raises `ArgumentError` for a kind that is no kind of object and for a name that is no string.
+  """
   @spec objref(atom(), String.t()) :: t()
-  def objref(kind, name), do: new(:objref, %{imm_type: kind, imm_name: name})
+  def objref(kind, name) do
+    unless kind in @object_kinds,
+      do:
+        raise(
+          ArgumentError,
+          "not a kind of object: #{inspect(kind)}; objref takes a kind and a name"
+        )
+
+    new(:objref, %{imm_type: kind, imm_name: name!(name, "object")})
+  end
 
   @doc "Applies the object that the object map `set` has for register `:sreg` (default 1)."
   @spec objref_map(String.t(), keyword()) :: t()
   def objref_map(set, opts \\ []),
-    do: new(:objref, %{set_name: set, set_sreg: Keyword.get(opts, :sreg, 1)})
+    do: new(:objref, %{set_name: name!(set, "map"), set_sreg: Keyword.get(opts, :sreg, 1)})
 
   @doc "Puts the connection into the flowtable `name`: later packets bypass the hooks."
   @spec flow_offload(String.t()) :: t()
-  def flow_offload(name), do: new(:flow_offload, %{table_name: name})
+  def flow_offload(name), do: new(:flow_offload, %{table_name: name!(name, "flowtable")})
+
+  defp name!(name, _what) when is_binary(name) and name != "", do: name
+
+  defp name!(name, what),
+    do: raise(ArgumentError, "not the name of #{article(what)}: #{inspect(name)}")
+
+  defp article("object"), do: "an object"
+  defp article(what), do: "a " <> what
 
   @doc "Loads from a packet inside a tunnel: `expr` is a payload or meta expression for the inner headers."
   @spec inner(t(), keyword()) :: t()

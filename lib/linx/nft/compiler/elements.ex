@@ -184,6 +184,7 @@ defmodule Linx.NFT.Compiler.Elements do
   defp scalar(_type, n), do: n
 
   defp spans?(nil), do: false
+  defp spans?(%Term{span?: true}), do: true
   defp spans?(%Term{kind: kind}) when kind in [:range, :prefix], do: true
 
   defp spans?(%Term{kind: :concat, data: parts}),
@@ -195,15 +196,17 @@ defmodule Linx.NFT.Compiler.Elements do
 
   @doc false
   # Overlapping and adjacent intervals of one set as one, in order: what nft does for anonymous sets and auto-merge.
-  @spec merge([term()], term()) :: [term()]
-  def merge(elements, type) do
+  #
+  # `step` is the distance of neighbours: more than 1 where a field of part of the bytes stands shifted in them.
+  @spec merge([term()], term(), pos_integer()) :: [term()]
+  def merge(elements, type, step \\ 1) do
     {plain, other} = Enum.split_with(elements, &(not is_struct(&1, Element) and &1 != :catch_all))
 
     merged =
       plain
       |> Enum.map(&bounds(&1, type))
       |> Enum.sort()
-      |> join([])
+      |> join(step, [])
       |> Enum.map(fn {first, last} -> Datum.between(type, low(first, type), low(last, type)) end)
 
     merged ++ other
@@ -226,10 +229,10 @@ defmodule Linx.NFT.Compiler.Elements do
 
   defp text?(type), do: type in [:ifname, :string] or match?({:string, _}, type)
 
-  defp join([], acc), do: Enum.reverse(acc)
+  defp join([], _step, acc), do: Enum.reverse(acc)
 
-  defp join([{a, b} | rest], [{c, d} | acc]) when a <= d + 1,
-    do: join(rest, [{c, max(b, d)} | acc])
+  defp join([{a, b} | rest], step, [{c, d} | acc]) when a <= d + step,
+    do: join(rest, step, [{c, max(b, d)} | acc])
 
-  defp join([span | rest], acc), do: join(rest, [span | acc])
+  defp join([span | rest], step, acc), do: join(rest, step, [span | acc])
 end

@@ -223,6 +223,13 @@ defmodule Linx.NFT.Compiler.Interpolated do
         "an interpolation is a value in ~NFT; nothing is loaded from #{inspect(value)}"
       )
 
+  @doc false
+  @spec no_elements!(term()) :: no_return()
+  def no_elements!(value) do
+    raise ArgumentError,
+          "expected at least one element in ~NFT, got: #{inspect(value)}; a set without elements is a set of the table"
+  end
+
   @spec mismatch(term(), Term.t()) :: no_return()
   defp mismatch(value, like),
     do: raise(ArgumentError, "expected #{Value.describe(like)} in ~NFT, got: #{inspect(value)}")

@@ -3,7 +3,7 @@ defmodule Linx.NFT.Compiler.MapTerm do
   # `key map { ... }` and `key map @m`: a load through a set. What the values are comes from the place where they are used.
 
   alias Linx.Netfilter.{Datum, Expr}
-  alias Linx.NFT.Compiler.{Elements, Fault, Load, Scope, Term, Typeof}
+  alias Linx.NFT.Compiler.{Elements, Fault, Interpolated, Load, Scope, Term, Typeof}
 
   @doc false
   # `scope.expect` is the term that the value is used as.
@@ -54,15 +54,15 @@ defmodule Linx.NFT.Compiler.MapTerm do
   # What a set or map in braces is as an expression, and whether it holds intervals: the flag goes without saying where an
   # element is one.
   def literal(key, nodes, data, meta, scope) do
-    if nodes == [], do: Fault.fail(meta, "a set needs an element")
     found = Elements.elements(nodes, key, data, scope)
+    if found.list == [], do: empty(nodes, meta, scope)
     interval? = found.interval?
     type = key_type(if(data, do: key, else: parts_ordered(key, interval?)))
     list = normalised(found.list, type, data != nil, meta)
 
     list =
       cond do
-        interval? and data == nil and key.kind != :concat -> Elements.merge(list, type)
+        interval? and data == nil and key.kind != :concat -> Elements.merge(list, type, step(key))
         true -> Enum.uniq(list)
       end
 
@@ -78,6 +78,25 @@ defmodule Linx.NFT.Compiler.MapTerm do
       record -> {Map.put(fields, :typeof, record), interval?}
     end
   end
+
+  defp step(%Term{kind: :part, shift: shift}), do: Bitwise.bsl(1, shift)
+  defp step(_key), do: 1
+
+  # nft has no set without elements in a rule.
+  @spec empty([tuple()], map(), Scope.t()) :: no_return()
+  defp empty(nodes, meta, scope) do
+    case Enum.find_value(nodes, &empty_value(Scope.resolve(scope, &1), scope)) do
+      nil -> Fault.fail(meta, "a set needs an element")
+      {value} -> Interpolated.no_elements!(value)
+    end
+  end
+
+  defp empty_value({:elixir_value, value, _}, _scope), do: {value}
+
+  defp empty_value({kind, nodes, _}, scope) when kind in [:set_inline, :list],
+    do: Enum.find_value(nodes, &empty_value(Scope.resolve(scope, &1), scope))
+
+  defp empty_value(_node, _scope), do: nil
 
   @doc false
   def key_type(%Term{kind: :part, type: type, data: {_, _, count}}),

@@ -82,7 +82,7 @@ defmodule Linx.NFT.Compiler.Match do
         compare(
           term,
           op,
-          {:set_inline, [{:elixir_value, Enum.to_list(list), value_meta}], value_meta},
+          {:set_inline, [node], value_meta},
           meta,
           scope
         )
@@ -207,6 +207,13 @@ defmodule Linx.NFT.Compiler.Match do
 
     [{:fixed, Generate.load(term, 0) ++ [Expr.cmp(equal(op), bytes)]}]
   end
+
+  # A value beside a masked field is compared: `tcp flags & (syn | ack) syn`.
+  defp decide(%Term{kind: kind} = term, :implicit, value, meta) when kind in [:bits, :bool],
+    do: decide(term, :eq, value, meta)
+
+  defp decide(%Term{kind: kind}, :not, _value, meta) when kind in [:bits, :bool],
+    do: Fault.fail(meta, "! does not stand after an operation: compare with == or !=")
 
   # Flags without an operator: any of them.
   defp decide(%Term{type: type} = term, op, value, meta) when op in [:implicit, :not] do

@@ -41,9 +41,8 @@ defmodule Linx.NFT.Compiler.Symbol do
     end
   end
 
-  @doc false
   # major:minor in hex
-  def classid(text) do
+  defp classid(text) do
     with [major, minor] <- String.split(text, ":"),
          {major, ""} <- Integer.parse(major, 16),
          {minor, ""} <- Integer.parse(minor, 16),

@@ -4,7 +4,8 @@ defmodule Linx.NFT.Compiler.Term do
   #
   # `kind` is :load (a kernel expression that fills a register), :const, :bits (bitwise operations on another term), :concat, :map, :range,
   # :prefix, :wildcard. `type` is nft's datatype, `len` its bits, `order` the byte order in the register. A load of part of some bytes
-  # has `shift`, the bits to its right, and the whole bytes in the load.
+  # has `shift`, the bits to its right, and the whole bytes in the load. `span?` marks a constant that is written as a prefix or range
+  # of one value: in a set it asks for intervals.
 
   defstruct kind: nil,
             type: nil,
@@ -13,6 +14,7 @@ defmodule Linx.NFT.Compiler.Term do
             data: nil,
             shift: 0,
             max: nil,
+            span?: false,
             source: nil,
             meta: nil
 

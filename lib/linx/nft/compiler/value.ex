@@ -42,7 +42,7 @@ defmodule Linx.NFT.Compiler.Value do
         Fault.fail(meta, "the range ends before it begins")
 
       true ->
-        %{like | kind: :range, data: {low, high}, shift: 0, meta: meta}
+        range(low, high, like, meta)
     end
   end
 
@@ -147,6 +147,13 @@ defmodule Linx.NFT.Compiler.Value do
     end
   end
 
+  # nft takes a range of one value for the value.
+  defp range(%Term{data: n} = low, %Term{data: n}, _like, _meta) when is_integer(n),
+    do: %{low | span?: true}
+
+  defp range(low, high, like, meta),
+    do: %{like | kind: :range, data: {low, high}, shift: 0, meta: meta}
+
   # -- numbers ---------------------------------------------------------------------------------------------------------
 
   defp number(n, %Term{type: :ifname} = like, meta), do: text(Integer.to_string(n), like, meta)
@@ -220,7 +227,7 @@ defmodule Linx.NFT.Compiler.Value do
         Fault.fail(meta, "/#{bits} is out of range: #{describe(like)} has #{like.len} bits")
 
       bits == like.len ->
-        base
+        %{base | span?: true}
 
       true ->
         %{

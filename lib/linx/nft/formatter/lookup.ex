@@ -55,8 +55,24 @@ defmodule Linx.NFT.Formatter.Lookup do
   def step(_expr, _context), do: :error
 
   defp braces(data, key) do
-    data.elements |> Element.texts(data[:key_type], data[:data_type], key) |> Element.braces()
+    data.elements
+    |> Element.texts(data[:key_type], data[:data_type], key)
+    |> twice(data)
+    |> Element.braces()
   end
+
+  # { 80 } reads as the plain match 80, in nft too. Written twice one element is a set of one, as the kernel has it.
+  defp twice(["*"], _data), do: ["*"]
+
+  defp twice([text], %{key_type: type} = data)
+       when not is_map_key(data, :data_type) and elem(type, 0) != :concat,
+       do: [text, text]
+
+  defp twice([text], %{key_type: type} = data)
+       when not is_map_key(data, :data_type) and is_atom(type),
+       do: [text, text]
+
+  defp twice(texts, _data), do: texts
 
   defp use_set(context, data, key, set, data_type, flags) do
     text = Match.text(key)

@@ -26,8 +26,22 @@ defmodule Linx.NFT.Tokenizer.Literal do
     size = hex_run(text, 0)
 
     case {binary_part(text, 0, size), ends?(text, size)} do
-      {run, true} -> classify(run) || dotted(text)
+      {run, true} -> classify(run) || before_colon(run) || dotted(text)
       {_run, false} -> dotted(text)
+    end
+  end
+
+  # An address and the colon of a map: "2001:db8:::1", "::1: accept".
+  defp before_colon(run) do
+    size =
+      case :binary.match(run, ":::") do
+        {at, 3} -> at + 2
+        :nomatch -> byte_size(run) - 1
+      end
+
+    case run do
+      <<address::binary-size(^size), ":", _::binary>> when size > 0 -> classify(address)
+      _ -> nil
     end
   end
 
