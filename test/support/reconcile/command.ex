@@ -52,12 +52,15 @@ defmodule Linx.Test.Reconcile.Command do
       "route",
       verb,
       if(type && verb != "del", do: type),
-      "#{dst}/#{len}",
+      "#{network(dst, len)}/#{len}",
       opts[:tos] && "tos #{opts[:tos]}",
       "table #{opts[:table] || 254}",
       opts[:metric] && "metric #{opts[:metric]}"
     ])
   end
+
+  # ip(8) refuses host bits.
+  defp network(dst, len), do: dst |> View.ip() |> View.network(len) |> :inet.ntoa()
 
   # As Linx chooses a scope: `ip` takes the same, but for types of a link.
   defp scope({:route, _, _, _, opts}),

@@ -132,11 +132,20 @@ defmodule Linx.Test.Reconcile.Entries do
     {:route, dst, len, gateway, opts}
   end
 
-  def destination(:inet),
-    do: if(chance(8), do: {"0.0.0.0", 0}, else: {pick(@d4), pick([24, 24, 25])})
+  # One in ten has host bits, which the reconciler masks.
+  def destination(:inet) do
+    if chance(8),
+      do: {"0.0.0.0", 0},
+      else:
+        {String.replace(pick(@d4), ~r/0$/, if(chance(10), do: "7", else: "0")),
+         pick([24, 24, 25])}
+  end
 
-  def destination(:inet6),
-    do: if(chance(8), do: {"::", 0}, else: {pick(@d6), pick([48, 48, 49])})
+  def destination(:inet6) do
+    if chance(8),
+      do: {"::", 0},
+      else: {pick(@d6) <> if(chance(10), do: "7", else: ""), pick([48, 48, 49])}
+  end
 
   # Where a route leads: its gateway and the options that go with that.
   def way(family, addresses) do
