@@ -41,8 +41,10 @@ defmodule Linx.NFT do
   Source: nft(8).
   """
 
-  alias Linx.Netfilter.Ruleset
+  alias Linx.Netfilter.{Chain, Rule, Ruleset, Set}
+  alias Linx.Netfilter.Map, as: NMap
   alias Linx.NFT.{Compiler, Formatter, ParseError, Parser, RuntimeCompiler, Tokenizer}
+  alias Linx.NFT.Parser.One
 
   @doc """
   Parses nft text into a ruleset.
@@ -72,10 +74,48 @@ defmodule Linx.NFT do
   end
 
   @doc """
-  Writes a ruleset as nft text, one form for equal rulesets, which parses back to the same value.
+  Parses the text of one rule, as it would stand in a chain.
+
+  Option `:family` is that of the chain's table (default `:inet`), `:file` names the text in error messages. Returns
+  `{:error, %Linx.NFT.ParseError{}}` for a mistake and for what is not just one rule. The rule has no chain;
+  `Linx.Netfilter.Ruleset.add_rule/5` puts it into one.
+
+      iex> {:ok, rule} = Linx.NFT.parse_rule(~s(tcp dport 22 accept comment "ssh"))
+      iex> {rule.comment, Linx.NFT.format(rule)}
+      {"ssh", ~s(tcp dport 22 accept comment "ssh")}
+      iex> {:error, error} = Linx.NFT.parse_rule("accept; drop")
+      iex> error.message
+      "expected one rule, and nothing else"
   """
-  @spec format(Ruleset.t()) :: String.t()
-  def format(%Ruleset{} = ruleset), do: Formatter.format(ruleset)
+  @spec parse_rule(String.t(), keyword()) :: {:ok, Rule.t()} | {:error, ParseError.t()}
+  def parse_rule(source, opts \\ []) when is_binary(source) do
+    opts = Keyword.validate!(opts, family: :inet, file: "nofile")
+    context = [file: opts[:file], source: source]
+
+    unless opts[:family] in [:ip, :ip6, :inet, :arp, :bridge, :netdev],
+      do: raise(ArgumentError, "not a family: #{inspect(opts[:family])}")
+
+    with {:ok, tokens} <- Tokenizer.tokenize(source, file: opts[:file]),
+         {:ok, items} <- One.rule(tokens, opts[:family], context),
+         {:ok, %Ruleset{tables: tables}} <- Compiler.compile(items, context) do
+      [{_key, %{chains: chains}}] = Map.to_list(tables)
+      [{_name, %{rules: [rule]}}] = Map.to_list(chains)
+      {:ok, %{rule | chain: nil}}
+    end
+  end
+
+  @doc """
+  Writes a ruleset as nft text, one form for equal rulesets, which parses back to the same value.
+
+  `format/2` writes a part of one: a `%Linx.Netfilter.Rule{}` as its statements, which `parse_rule/2` reads, a chain, set or map as its
+  block. Option `:table` is the table that the part belongs to, or `:family` (default `:inet`) that of a rule's table.
+  """
+  @spec format(Ruleset.t() | Rule.t() | Chain.t() | Set.t() | NMap.t(), keyword()) :: String.t()
+  def format(value, opts \\ [])
+  def format(%Ruleset{} = ruleset, []), do: Formatter.format(ruleset)
+
+  def format(%kind{} = part, opts) when kind in [Rule, Chain, Set, NMap],
+    do: Formatter.text(part, opts)
 
   @doc """
   The ruleset that the text of the sigil describes.

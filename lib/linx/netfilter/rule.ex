@@ -9,6 +9,12 @@ defmodule Linx.Netfilter.Rule do
       iex> Linx.Netfilter.Rule.build!([:drop], tag: :default_deny)
       #Linx.Netfilter.Rule<:default_deny [immediate drop]>
 
+  `inspect/2` shows the rule's statements as nft text, and where one has no words, the names of its expressions:
+
+      iex> alias Linx.Netfilter.{Expr, Rule}
+      iex> Rule.build!([Expr.payload(:tcp_dport), Expr.cmp(:eq, <<22::16>>), Expr.counter(), :accept], tag: :ssh)
+      #Linx.Netfilter.Rule<:ssh [tcp dport 22 counter accept]>
+
   Expressions are not checked against the kernel here; `Linx.Netfilter.push/3` reports what it refuses.
 
   Source: nft(8), "RULES".
@@ -112,18 +118,4 @@ defmodule Linx.Netfilter.Rule do
   defp option(:handle, handle), do: {:error, {:bad_handle, handle}}
   defp option(:userdata, list) when is_list(list), do: :ok
   defp option(key, _value), do: {:error, {:unknown_option, key}}
-
-  defimpl Inspect do
-    def inspect(rule, _opts) do
-      tag = if rule.tag, do: Kernel.inspect(rule.tag) <> " ", else: ""
-      "#Linx.Netfilter.Rule<#{tag}[#{Enum.map_join(rule.expressions, ", ", &text/1)}]>"
-    end
-
-    defp text(expr) do
-      expr
-      |> Kernel.inspect()
-      |> String.replace_prefix("#Linx.Netfilter.Expr<", "")
-      |> String.replace_suffix(">", "")
-    end
-  end
 end

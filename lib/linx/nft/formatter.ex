@@ -28,7 +28,8 @@ defmodule Linx.NFT.Formatter do
 
   @behaviour Mix.Tasks.Format
 
-  alias Linx.Netfilter.{Ruleset, Table}
+  alias Linx.Netfilter.{Chain, Rule, Ruleset, Set, Table}
+  alias Linx.Netfilter.Map, as: NMap
   alias Linx.NFT.Formatter.{Plugin, Tables}
 
   @doc """
@@ -51,6 +52,24 @@ defmodule Linx.NFT.Formatter do
     |> Enum.map(fn {_key, %Table{} = table} -> Tables.text(table) end)
     |> Enum.intersperse("\n")
     |> IO.iodata_to_binary()
+  end
+
+  @doc """
+  The text of a part of a ruleset: a rule as one statement list without a newline, a chain, set or map as a block.
+
+  `:table` is the `%Linx.Netfilter.Table{}` that it belongs to, whose sets say how values read; without it, `:family` says where a rule
+  stands (default `:inet`). Another option raises `ArgumentError`.
+  """
+  @spec text(Rule.t() | Chain.t() | Set.t() | NMap.t(), keyword()) :: String.t()
+  def text(part, opts) do
+    opts = Keyword.validate!(opts, [:table, family: :inet])
+    table = opts[:table] || %Table{family: opts[:family], name: ""}
+
+    part
+    |> Tables.part(table)
+    |> IO.iodata_to_binary()
+    |> String.split("\n")
+    |> Enum.map_join("\n", &String.replace_prefix(&1, "  ", ""))
   end
 
   @doc false

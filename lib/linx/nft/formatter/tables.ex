@@ -40,6 +40,12 @@ defmodule Linx.NFT.Formatter.Tables do
     ]
   end
 
+  @doc "A part of a table as it stands in its block; a rule alone."
+  @spec part(struct(), Table.t()) :: iodata()
+  def part(%Rule{} = rule, table), do: rule(rule, Context.new(table), 0)
+  def part(%Chain{} = chain, table), do: chain(chain, Context.new(table))
+  def part(set, _table), do: Sets.text(set)
+
   # A value may hold anything; what does not have the documented shape is named and left out.
   defp block(entity, text) do
     text.(entity)
