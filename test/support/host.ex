@@ -24,6 +24,7 @@ defmodule Linx.Test.Host do
     :x86_64,
     :strace,
     :shared_spec,
+    :conformance,
     :slow
   ]
 
@@ -162,6 +163,12 @@ defmodule Linx.Test.Host do
 
   defp probe(:shared_spec) do
     if File.dir?("../shared/spec"), do: nil, else: "../shared/spec is not beside this checkout"
+  end
+
+  defp probe(:conformance) do
+    if File.dir?(System.get_env("LINX_CONFORMANCE", "")),
+      do: nil,
+      else: "no corpus of nft's own cases; set LINX_CONFORMANCE to its folder"
   end
 
   defp probe(:slow) do

@@ -224,6 +224,11 @@ defmodule Linx.Netfilter.KernelTest do
       code = """
       {:ok, s} = Linx.Netlink.Nfnl.open()
       IO.inspect({elem(Linx.Netfilter.pull(s), 1).errno, elem(Linx.Netfilter.create_table(s, "t"), 1).errno})
+      {:ok, rs} = Linx.NFT.parse("table ip t { }")
+      for mode <- [:replace, :reconcile] do
+        {:error, error} = Linx.Netfilter.push(s, rs, mode: mode)
+        IO.puts(Exception.message(error))
+      end
       """
 
       ebin = to_string(:code.lib_dir(:linx)) <> "/ebin"
@@ -248,6 +253,9 @@ defmodule Linx.Netfilter.KernelTest do
         )
 
       assert output =~ "{:eperm, :eperm}"
+      # Which capability, and where, in both modes.
+      missing = "CAP_NET_ADMIN is missing in this VM's network namespace"
+      assert length(String.split(output, missing)) == 3
     end
   end
 
