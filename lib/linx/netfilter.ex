@@ -26,7 +26,7 @@ defmodule Linx.Netfilter do
   """
 
   alias Linx.Netfilter.{Diff, Encoder, Error, Log, Monitor, Patch, Pull, Push, Ruleset}
-  alias Linx.Netfilter.{Table, Transaction}
+  alias Linx.Netfilter.{Chain, Rule, Table, Transaction}
   alias Linx.Netfilter.Encoder.Frames
   alias Linx.Netlink.{Nfnl, Socket}
 
@@ -178,6 +178,27 @@ defmodule Linx.Netfilter do
     do: raise(ArgumentError, "not a ruleset; the ruleset is inside the {:ok, ruleset}")
 
   defp ruleset!(other), do: raise(ArgumentError, "not a ruleset: #{inspect(other, limit: 5)}")
+
+  @doc """
+  Deletes the one rule of chain `{family, table, chain}` that says what `rule` says, as a diff compares rules: counters, guards spelled
+  out and names of interfaces are no difference. A `:comment` or `:tag` counts where `rule` has one.
+
+      {:ok, rule} = Linx.Netfilter.Rule.build([Expr.payload(:tcp_dport), Expr.cmp(:eq, <<22::16>>), :accept])
+      :ok = Linx.Netfilter.delete_rule(nfnl, {:inet, "fw", "input"}, rule)
+
+  `{:error, %Linx.Netfilter.Error{errno: :enoent}}` when no rule of the chain is this one (or there is no such table or chain), and
+  `{:error, {:ambiguous_rule, handles}}` when several are: nothing is deleted then. The transaction carries the generation that was
+  read, as with `mode: :reconcile`. Source: nft(8), "delete rule"; net/netfilter/nf_tables_api.c, `nf_tables_delrule`.
+  """
+  @spec delete_rule(Socket.t(), {Table.family(), String.t(), String.t()}, Rule.t()) ::
+          :ok | {:error, Error.t() | term()}
+  def delete_rule(sock, {family, table, chain}, %Rule{} = rule) do
+    checked!(sock)
+
+    with {:ok, _table} <- Table.new(family, table),
+         {:ok, _chain} <- Chain.new(chain),
+         do: Push.delete_rule(sock, {family, table, chain}, rule)
+  end
 
   # -- pull ------------------------------------------------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ defmodule Linx.Netfilter.Error do
           | :subscribe
           | :log_listen
           | :create_table
+          | :delete_rule
           | :batch_begin
           | :batch_end
           | :newtable

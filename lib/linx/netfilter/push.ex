@@ -3,7 +3,8 @@ defmodule Linx.Netfilter.Push do
   # The ways a ruleset reaches the kernel: whole tables anew, or what differs and only if nobody else has committed meanwhile.
 
   alias Linx.Netfilter.Encoder.{Batch, Frames, Patches}
-  alias Linx.Netfilter.{Diff, Error, Interfaces, Patch, Pull, References, Ruleset, Table}
+  alias Linx.Netfilter.{Canonical, Chain, Diff, Error, Interfaces, Patch, Pull, References}
+  alias Linx.Netfilter.{Rule, Ruleset, Table}
   alias Linx.Netfilter.Transaction
   alias Linx.Netlink.Heap
   alias Linx.Netlink.Nfnl.Codec
@@ -103,6 +104,61 @@ defmodule Linx.Netfilter.Push do
            :ok <- steady(sock, gen),
            do: {:ok, patch}
     end)
+  end
+
+  @doc "Deletes the one rule of a chain that is this one; see `Linx.Netfilter.delete_rule/3`."
+  @spec delete_rule(Socket.t(), {Table.family(), String.t(), String.t()}, Rule.t()) ::
+          :ok | {:error, Error.t() | term()}
+  def delete_rule(sock, {family, table, name} = place, rule) do
+    {:ok, chain} = Chain.new(name, rules: [rule])
+    wanted = Table.new!(family, table)
+    alone = %Ruleset{tables: %{{family, table} => %{wanted | chains: %{name => chain}}}}
+
+    with {:ok, %Ruleset{tables: tables}} <- Interfaces.resolve(alone, sock) do
+      [rule] = tables[{family, table}].chains[name].rules
+      delete_rule(sock, place, rule, 0)
+    end
+  end
+
+  defp delete_rule(sock, {family, table, name} = place, rule, tries) do
+    with {:ok, gen, %Ruleset{tables: tables}} <- Pull.table(sock, {family, table}, []),
+         {:ok, there} <- rules(tables[{family, table}], place),
+         {:ok, handle} <- only(for(r <- there, alike?(r, rule, family), do: r.handle), place),
+         {:ok, frames} <-
+           Patches.frames(Patch.new([{:delete_rule, family, table, name, handle}])) do
+      case commit(sock, frames, gen) do
+        {:error, %Error{errno: :erestart}} when tries < @reconcile_retries ->
+          Process.sleep(Bitwise.bsl(1, tries))
+          delete_rule(sock, place, rule, tries + 1)
+
+        result ->
+          result
+      end
+    end
+  end
+
+  defp rules(table, {_family, _table, name} = place) do
+    case table && table.chains[name] do
+      nil -> {:error, absent(place, "no such chain")}
+      chain -> {:ok, chain.rules}
+    end
+  end
+
+  # A comment or tag counts where one is given.
+  defp alike?(there, rule, family) do
+    there = %{there | userdata: rule.userdata}
+    there = if rule.comment == nil, do: %{there | comment: nil}, else: there
+    there = if rule.tag == nil, do: %{there | tag: nil}, else: there
+    Canonical.same_rule?(there, rule, family)
+  end
+
+  defp only([handle], _place), do: {:ok, handle}
+  defp only([], place), do: {:error, absent(place, "no such rule in this chain")}
+  defp only(handles, _place), do: {:error, {:ambiguous_rule, handles}}
+
+  defp absent({family, table, chain}, text) do
+    at = [family: family, table: table, chain: chain]
+    Error.from_posix(:enoent, :delete_rule, at: at, message: text, subsys: :nftables)
   end
 
   # Checks, resolves, reads and compares, and hands the patch and the generation it is for to `fun`.

@@ -383,6 +383,59 @@ defmodule Linx.Netfilter.SettledTest do
     end
   end
 
+  describe "delete_rule" do
+    defp rule(text) do
+      {:ok, rs} = NFT.parse("table inet t { chain c { #{text}; }; }")
+      hd(rs.tables[{:inet, "t"}].chains["c"].rules)
+    end
+
+    test "deletes the rule that says the same, and no other", %{sock: sock, pid: pid} do
+      Firewall.run!(pid, ~w(ip link add eth0 type veth peer name eth1))
+
+      Firewall.load!(pid, """
+      table inet t { chain c {
+        tcp dport 22 counter packets 7 bytes 9 accept
+        ip length . tcp dport { 400 . 80 } drop comment "one"
+        iif "eth0" accept
+        udp dport 53 accept
+        udp dport 53 accept
+        meta mark 1 comment "a"
+        meta mark 1 comment "b"
+      }; }
+      """)
+
+      place = {:inet, "t", "c"}
+      assert :ok = Netfilter.delete_rule(sock, place, rule("tcp dport 22 counter accept"))
+
+      assert :ok =
+               Netfilter.delete_rule(sock, place, rule("ip length . tcp dport { 400 . 80 } drop"))
+
+      assert :ok = Netfilter.delete_rule(sock, place, rule("iif \"eth0\" accept"))
+      assert :ok = Netfilter.delete_rule(sock, place, rule("meta mark 1 comment \"b\""))
+
+      assert {:error, {:ambiguous_rule, [_, _]}} =
+               Netfilter.delete_rule(sock, place, rule("udp dport 53 accept"))
+
+      before = Settled.generation(sock)
+
+      for {place, text} <- [
+            {place, "tcp dport 22 counter accept"},
+            {place, "udp dport 53 drop"},
+            {place, "meta mark 1 comment \"b\""},
+            {{:inet, "t", "gone"}, "accept"},
+            {{:inet, "gone", "c"}, "accept"}
+          ] do
+        assert {:error, %{errno: :enoent}} = Netfilter.delete_rule(sock, place, rule(text))
+      end
+
+      assert Settled.generation(sock) == before
+      listed = Firewall.run!(pid, ~w(nft list chain inet t c))
+      assert length(String.split(listed, "accept")) == 3
+      assert listed =~ ~s(comment "a")
+      refute listed =~ ~s(comment "b")
+    end
+  end
+
   describe "a table with an owner" do
     test "keeps it under a push of text, and goes with its socket", %{sock: sock, pid: pid} do
       {:ok, mine} = Linx.Netlink.Nfnl.open({:pid, pid})
