@@ -2,7 +2,7 @@ defmodule Linx.NFT do
   @moduledoc """
   The nft language in Elixir: text to a `Linx.Netfilter.Ruleset` and back.
 
-  `parse/2` and `parse_file/1` read what nft(8) reads; `format/1` writes what it loads. `~NFT` does the same at compile time:
+  `parse/2` and `parse_file/2` read what nft(8) reads; `format/1` writes what it loads. `~NFT` does the same at compile time:
   its value is the ruleset, and a mistake in it is a compile error at its line.
 
       iex> import Linx.NFT
@@ -37,6 +37,15 @@ defmodule Linx.NFT do
       true
 
   Elixir needs the text only up to its own closing quote: an interpolation in a one-line sigil cannot contain a double quote.
+  An interpolation stands for a whole string, so `"pre \#{x} post"` inside quotes is an error: write
+  `\#{"pre \#{x} post"}` without the outer quotes. `\\\#{` inside quotes stands for the two characters.
+
+  ## Strings
+
+  **Strings are where the text differs from nft's.** `parse/2` and `~NFT` know the escapes `\\\\`, `\\"`, `\\n`, `\\t`, `\\r`
+  and `\\0` (`Linx.NFT.Tokenizer`). nft's own strings have no escapes: a quote, any bytes but a quote, a quote. What is nft's
+  own text is read so: `parse_file/2`, files that are included, `.nft` files under `mix format`, and `parse(text, strings: :nft)`.
+  `format/1` writes only strings that both read alike, and raises `ArgumentError` for the others.
 
   Source: nft(8).
   """
@@ -49,28 +58,48 @@ defmodule Linx.NFT do
   @doc """
   Parses nft text into a ruleset.
 
-  Option `:file` names the text in error messages (default `"nofile"`), and relative includes are looked up beside it.
+  Options:
+
+    * `:file` names the text in error messages (default `"nofile"`); relative includes are looked up beside it.
+    * `:strings` is `:escapes` (the default) or `:nft`, for strings without escapes as nft(8) has them.
 
   Returns `{:error, %Linx.NFT.ParseError{}}` at the first mistake; another option raises `ArgumentError`. Source: nft(8).
+
+      iex> {:error, error} = Linx.NFT.parse("table ip t { chain c { polcy drop; }; }")
+      iex> {error.line, error.column, error.message}
+      {1, 24, "unexpected polcy, expected a statement, did you mean policy?"}
   """
   @spec parse(String.t(), keyword()) :: {:ok, Ruleset.t()} | {:error, ParseError.t()}
   def parse(source, opts \\ []) when is_binary(source) do
-    [file: file] = Keyword.validate!(opts, file: "nofile")
-    context = [file: file, source: source]
+    opts = opts |> Keyword.validate!(file: "nofile", strings: :escapes) |> Map.new()
+    one_of!(:strings, opts.strings, [:escapes, :nft])
+    context = [file: opts.file, source: source]
 
-    with {:ok, tokens} <- Tokenizer.tokenize(source, file: file),
+    with {:ok, tokens} <- Tokenizer.tokenize(source, file: opts.file, strings: opts.strings),
          {:ok, items} <- Parser.parse(tokens, context),
          do: Compiler.compile(items, context)
   end
 
-  @doc """
-  Reads the file at `path` and parses it.
+  defp one_of!(key, value, allowed) do
+    unless value in allowed do
+      expected = Enum.map_join(allowed, " or ", &inspect/1)
+      raise ArgumentError, "expected #{expected} for #{inspect(key)}, got: #{inspect(value)}"
+    end
+  end
 
-  Returns what `File.read/1` says of a file that cannot be read (`{:error, :enoent}`), else as `parse/2`.
+  @doc """
+  Reads the file at `path` and parses it as nft(8) would, its strings without escapes.
+
+  Options as `parse/2`, without `:file` and `:strings`. Returns what `File.read/1` says of a file that cannot be read
+  (`{:error, :enoent}`), else as `parse/2`.
   """
-  @spec parse_file(Path.t()) :: {:ok, Ruleset.t()} | {:error, ParseError.t() | File.posix()}
-  def parse_file(path) do
-    with {:ok, source} <- File.read(path), do: parse(source, file: to_string(path))
+  @spec parse_file(Path.t(), keyword()) ::
+          {:ok, Ruleset.t()} | {:error, ParseError.t() | File.posix()}
+  def parse_file(path, opts \\ []) do
+    Keyword.validate!(opts, [])
+
+    with {:ok, source} <- File.read(path),
+         do: parse(source, [file: to_string(path), strings: :nft] ++ opts)
   end
 
   @doc """

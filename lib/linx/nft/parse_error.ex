@@ -10,7 +10,12 @@ defmodule Linx.NFT.ParseError do
       "fw.nft:3:7: unknown field\\n|\\n|   tcp dprt 22\\n|       ^\\n"
 
   `:line` and `:column` count from 1; `:snippet` is the line without its newline, or `nil` when the source is not at
-  hand. A very long line is cut around the column.
+  hand. A very long line is cut around the column. Control characters of the text, and bytes that are not UTF-8, are shown
+  escaped: none reaches a terminal.
+
+      iex> e = %Linx.NFT.ParseError{snippet: "a\\e[31m b", column: 8, message: "unexpected b"}
+      iex> Exception.message(e)
+      "nofile:1:8: unexpected b\\n|\\n| a\\\\e[31m b\\n|         ^\\n"
   """
 
   defexception file: "nofile", line: 1, column: 1, snippet: nil, message: "syntax error"
@@ -29,7 +34,7 @@ defmodule Linx.NFT.ParseError do
 
   @impl true
   def message(%__MODULE__{} = error) do
-    head = "#{error.file}:#{error.line}:#{error.column}: #{error.message}"
+    head = "#{visible(error.file)}:#{error.line}:#{error.column}: #{visible(error.message)}"
 
     case code_snippet(error.snippet, error.column) do
       "" -> head
@@ -45,8 +50,27 @@ defmodule Linx.NFT.ParseError do
 
   def code_snippet(line, column) do
     {line, column} = window(String.replace(line, "\t", " "), column)
-    "|\n| #{line}\n| #{String.duplicate(" ", column - 1)}^\n"
+    before = line |> String.slice(0, column - 1) |> visible() |> String.length()
+    before = max(before, column - 1)
+    "|\n| #{visible(line)}\n| #{String.duplicate(" ", before)}^\n"
   end
+
+  @doc false
+  # Text for a terminal: control characters (C0, DEL, C1) and bytes that are not UTF-8 as escapes.
+  @spec visible(binary()) :: String.t()
+  def visible(text), do: text |> visible([]) |> IO.iodata_to_binary()
+
+  @named_controls %{?\n => "\\n", ?\t => "\\t", ?\r => "\\r", ?\e => "\\e", 0 => "\\0"}
+
+  defp visible(<<>>, acc), do: Enum.reverse(acc)
+
+  defp visible(<<c::utf8, rest::binary>>, acc) when c < 32 or c in 127..159,
+    do: visible(rest, [control(c) | acc])
+
+  defp visible(<<c::utf8, rest::binary>>, acc), do: visible(rest, [<<c::utf8>> | acc])
+  defp visible(<<byte, rest::binary>>, acc), do: visible(rest, [control(byte) | acc])
+
+  defp control(c), do: Map.get(@named_controls, c) || "\\x" <> Base.encode16(<<c>>)
 
   defp window(line, column) when byte_size(line) <= @shown, do: {line, column}
 

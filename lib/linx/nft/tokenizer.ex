@@ -15,6 +15,21 @@ defmodule Linx.NFT.Tokenizer do
   `;` and runs of newlines are one `:stmt_sep`. Comments (`#` to the end of the line, `/* */` nested) and a backslash
   before a newline are skipped; `comments: true` keeps the comments as `{:comment, text, meta}` for a formatter.
 
+  ## Strings
+
+  By default a string has the escapes `\\\\`, `\\"`, `\\n`, `\\t`, `\\r` and `\\0`; a backslash before another character stands for
+  itself. **This is where the text differs from nft's**, whose strings have no escapes: a quote, any bytes but a quote, a quote.
+  `strings: :nft` reads them so, over several lines too.
+
+      iex> {:ok, [{:string, text, _}]} = Linx.NFT.Tokenizer.tokenize(~S("a\nb"))
+      iex> text
+      "a\nb"
+      iex> {:ok, [{:string, text, _}]} = Linx.NFT.Tokenizer.tokenize(~S("a\nb"), strings: :nft)
+      iex> text
+      "a\\nb"
+
+  With `interpolation?: true` an interpolation inside quotes is an error; `\\\\#{` stands for the two characters.
+
   Time and memory are linear in the input. Source: nft(8), "INPUT FILE FORMATS", and its scanner.
   """
 
@@ -72,10 +87,11 @@ defmodule Linx.NFT.Tokenizer do
 
   Options: `:file` for error messages (default `"nofile"`), `:line` and `:column` of the first character (default 1),
   `:interpolation?` to take `\#{...}` as an `:elixir_expr` token (default false; otherwise it is a comment), and
-  `:comments` to keep comments (default false).
+  `:comments` to keep comments (default false), `:strings` as above: `:escapes` (the default) or `:nft`.
 
   Returns `{:ok, tokens}`, or `{:error, %Linx.NFT.ParseError{}}` at the first character that cannot begin a token, an
-  unterminated string, comment or interpolation.
+  unterminated string, comment or interpolation, or a byte that is not UTF-8. With `strings: :nft` strings and comments may
+  hold any byte but NUL, as they may for nft.
   """
   @spec tokenize(String.t(), keyword()) :: {:ok, [token()]} | {:error, ParseError.t()}
   def tokenize(source, opts \\ []) when is_binary(source) do
@@ -84,16 +100,28 @@ defmodule Linx.NFT.Tokenizer do
       file: Keyword.get(opts, :file, "nofile"),
       first: Keyword.get(opts, :line, 1),
       interpolation?: Keyword.get(opts, :interpolation?, false),
-      comments?: Keyword.get(opts, :comments, false)
+      comments?: Keyword.get(opts, :comments, false),
+      strings: Keyword.get(opts, :strings, :escapes)
     }
 
-    if String.valid?(source) do
-      {:ok, scan(source, state.first, Keyword.get(opts, :column, 1), [], state)}
-    else
-      {:error, %ParseError{file: state.file, message: "the text is not valid UTF-8"}}
-    end
+    column = Keyword.get(opts, :column, 1)
+    if state.strings != :nft, do: check_encoding(source, column, state)
+    {:ok, scan(source, state.first, column, [], state)}
   rescue
     error in ParseError -> {:error, error}
+  end
+
+  @encoding "the text is not valid UTF-8"
+
+  defp check_encoding(source, column, state) do
+    case :unicode.characters_to_binary(source) do
+      valid when is_binary(valid) ->
+        :ok
+
+      {_error_or_incomplete, valid, _rest} ->
+        {line, column} = advance(valid, state.first, column)
+        fail(state, line, column, @encoding)
+    end
   end
 
   defp scan(<<>>, _line, _column, acc, _state), do: Enum.reverse(acc)
@@ -140,13 +168,17 @@ defmodule Linx.NFT.Tokenizer do
   end
 
   defp scan(~S(") <> rest, line, column, acc, state) do
-    case Literal.string(rest) do
+    case Literal.string(rest, string_form(state)) do
       {:ok, value, raw, rest} ->
-        {line2, column2} = advance(raw, line, column + 2)
+        {line2, column2} = after_string(raw, line, column)
         scan(rest, line2, column2, [{:string, value, meta(line, column)} | acc], state)
 
-      :error ->
+      {:error, :unterminated} ->
         fail(state, line, column, "unterminated string: no closing quote")
+
+      {:error, {reason, before}} ->
+        {line2, column2} = advance(before, line, column + 1)
+        fail(state, line2, column2, string_error(reason))
     end
   end
 
@@ -178,6 +210,25 @@ defmodule Linx.NFT.Tokenizer do
 
   defp scan(<<c::utf8, _::binary>>, line, column, _acc, state),
     do: fail(state, line, column, "unexpected character '#{printable(c)}'")
+
+  defp scan(_text, line, column, _acc, state), do: fail(state, line, column, @encoding)
+
+  defp string_form(%{strings: :nft}), do: :nft
+  defp string_form(%{interpolation?: true}), do: :sigil
+  defp string_form(_state), do: :escapes
+
+  # The place behind the closing quote; `raw` is the text between the quotes.
+  defp after_string(raw, line, column) do
+    {line2, column2} = advance(raw, line, column + 1)
+    {line2, column2 + 1}
+  end
+
+  defp string_error(:nul), do: "a string cannot hold a NUL byte"
+
+  defp string_error(:interpolation) do
+    "an interpolation stands for a whole string: write \#{\"...\"} without the quotes around it, " <>
+      "or \\\#{ for the two characters"
+  end
 
   defp printable(c) when c < 32 or c == 127, do: inspect(<<c>>) |> String.trim("\"")
   defp printable(c), do: <<c::utf8>>

@@ -72,7 +72,7 @@ defmodule Linx.NFT.Compiler.Include do
   end
 
   defp parse(source, file) do
-    with {:ok, tokens} <- Tokenizer.tokenize(source, file: file),
+    with {:ok, tokens} <- Tokenizer.tokenize(source, file: file, strings: :nft),
          {:ok, items} <- Parser.parse(tokens, file: file, source: source) do
       items
     else
@@ -81,7 +81,7 @@ defmodule Linx.NFT.Compiler.Include do
   end
 
   defp parse_items(source, file) do
-    with {:ok, tokens} <- Tokenizer.tokenize(source, file: file),
+    with {:ok, tokens} <- Tokenizer.tokenize(source, file: file, strings: :nft),
          {:ok, items} <- Parser.parse_table_items(tokens, file: file, source: source) do
       items
     else

@@ -29,7 +29,7 @@ defmodule Linx.NFT.Formatter.Plugin do
   end
 
   defp file(contents, opts) do
-    case laid_out(contents, opts[:file] || "nofile", opts) do
+    case laid_out(contents, opts[:file] || "nofile", [strings: :nft] ++ opts) do
       {:ok, text} -> text
       {:error, error} -> raise error
       :error -> contents
@@ -40,7 +40,8 @@ defmodule Linx.NFT.Formatter.Plugin do
     reading = [
       file: file,
       source: contents,
-      interpolation?: Keyword.get(opts, :interpolation?, false)
+      interpolation?: Keyword.get(opts, :interpolation?, false),
+      strings: Keyword.get(opts, :strings, :escapes)
     ]
 
     with {:ok, tokens} <- Tokenizer.tokenize(contents, reading),

@@ -11,13 +11,15 @@ defmodule Linx.NFT.Formatter.Source do
   @doc """
   Lays out `text`; `:error` where quotes or braces do not pair, or a comment stands inside an element.
 
-  Options: `:interpolation?` (default false), `:line_length` (default 98).
+  Options: `:interpolation?` (default false), `:strings` as `Linx.NFT.Tokenizer` has it, `:line_length` (default 98).
   """
   @spec format(String.t(), keyword()) :: {:ok, String.t()} | :error
   def format(text, opts \\ []) do
     width = Keyword.get(opts, :line_length, Layout.width())
 
-    with {:ok, tokens} <- Scanner.scan(text, Keyword.get(opts, :interpolation?, false)),
+    interpolation? = Keyword.get(opts, :interpolation?, false)
+
+    with {:ok, tokens} <- Scanner.scan(text, interpolation?, opts[:strings] || :escapes),
          {:ok, items} <- Tree.build(tokens) do
       {:ok, items |> Printer.print(width) |> IO.iodata_to_binary()}
     else

@@ -226,13 +226,42 @@ defmodule Linx.NFT.Tokenizer.Literal do
   end
 
   @doc false
-  # The rest of a string after its opening quote: {:ok, value, raw, rest} or :error.
-  def string(text), do: string(text, text, 0, [])
+  # The rest of a string after its opening quote: {:ok, value, raw, rest}, {:error, :unterminated}, or {:error, {reason, before}} with
+  # the text between the quote and the fault. `form` is :escapes, :sigil (escapes, and an interpolation is refused) or :nft (no escapes).
+  @spec string(String.t(), :escapes | :sigil | :nft) ::
+          {:ok, binary(), binary(), binary()}
+          | {:error, :unterminated | {:nul | :interpolation, binary()}}
+  def string(text, :nft) do
+    case :binary.match(text, "\"") do
+      {at, 1} ->
+        <<raw::binary-size(^at), ?", rest::binary>> = text
+        plain_string(raw, rest)
 
-  defp string(<<?", rest::binary>>, whole, n, acc),
+      :nomatch ->
+        {:error, :unterminated}
+    end
+  end
+
+  def string(text, form), do: string(text, text, 0, [], form)
+
+  # nft keeps strings as C does: a NUL would end them early.
+  defp plain_string(raw, rest) do
+    case :binary.match(raw, <<0>>) do
+      {at, 1} -> {:error, {:nul, binary_part(raw, 0, at)}}
+      :nomatch -> {:ok, raw, raw, rest}
+    end
+  end
+
+  defp string(<<?", rest::binary>>, whole, n, acc, _form),
     do: {:ok, IO.iodata_to_binary(Enum.reverse(acc)), binary_part(whole, 0, n), rest}
 
-  defp string(<<?\\, c, rest::binary>>, whole, n, acc) do
+  defp string(<<"\#{", _::binary>>, whole, n, _acc, :sigil),
+    do: {:error, {:interpolation, binary_part(whole, 0, n)}}
+
+  defp string(<<"\\\#{", rest::binary>>, whole, n, acc, :sigil),
+    do: string(rest, whole, n + 3, ["\#{" | acc], :sigil)
+
+  defp string(<<?\\, c, rest::binary>>, whole, n, acc, form) do
     value =
       case c do
         ?" -> "\""
@@ -244,12 +273,15 @@ defmodule Linx.NFT.Tokenizer.Literal do
         _ -> <<?\\, c>>
       end
 
-    string(rest, whole, n + 2, [value | acc])
+    string(rest, whole, n + 2, [value | acc], form)
   end
 
-  defp string(<<?\n, _::binary>>, _whole, _n, _acc), do: :error
-  defp string(<<c, rest::binary>>, whole, n, acc), do: string(rest, whole, n + 1, [c | acc])
-  defp string(<<>>, _whole, _n, _acc), do: :error
+  defp string(<<?\n, _::binary>>, _whole, _n, _acc, _form), do: {:error, :unterminated}
+
+  defp string(<<c, rest::binary>>, whole, n, acc, form),
+    do: string(rest, whole, n + 1, [c | acc], form)
+
+  defp string(<<>>, _whole, _n, _acc, _form), do: {:error, :unterminated}
 
   @doc false
   # The rest of a comment after its "/*", nested ones included: {text, rest} or :error.

@@ -26,10 +26,12 @@ defmodule Linx.NFT.Formatter.Source.Scanner do
 
   @doc """
   Scans `text`. `interpolation?` says whether `\#{` opens an Elixir expression (a sigil body) or is a
-  comment as in a file.
+  comment as in a file; `strings` is `:nft` where a string has no escapes.
   """
-  @spec scan(String.t(), boolean()) :: {:ok, [token()]} | {:error, reason()}
-  def scan(text, interpolation?), do: tokens(text, interpolation?, false, [])
+  @spec scan(String.t(), boolean(), :escapes | :nft) :: {:ok, [token()]} | {:error, reason()}
+  def scan(text, interpolation?, strings \\ :escapes)
+  def scan(text, false, :nft), do: tokens(text, :nft, false, [])
+  def scan(text, interpolation?, _strings), do: tokens(text, interpolation?, false, [])
 
   defp tokens("", _int?, _glued?, acc), do: {:ok, Enum.reverse(acc)}
 
@@ -171,6 +173,7 @@ defmodule Linx.NFT.Formatter.Source.Scanner do
   defp block_comment("", _), do: :error
 
   defp string("\"" <> rest, _), do: {:ok, rest}
+  defp string(<<_, rest::binary>>, :nft), do: string(rest, :nft)
   defp string(<<"\\", _, rest::binary>>, i?), do: string(rest, i?)
   defp string("\n" <> _, _), do: :error
 
