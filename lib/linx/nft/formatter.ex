@@ -35,7 +35,8 @@ defmodule Linx.NFT.Formatter do
   @doc """
   The ruleset as nft text, ending in a newline; the empty string for an empty ruleset.
 
-  Never raises: what has no words becomes a comment.
+  An expression that has no words becomes a comment. A string or name that `Linx.NFT.parse/1` and nft(8) do not read alike raises
+  `ArgumentError` with its place (`Linx.NFT.format/1`).
 
       iex> alias Linx.Netfilter.{Expr, Ruleset}
       iex> Ruleset.new()
@@ -52,6 +53,17 @@ defmodule Linx.NFT.Formatter do
     |> Enum.map(fn {_key, %Table{} = table} -> Tables.text(table) end)
     |> Enum.intersperse("\n")
     |> IO.iodata_to_binary()
+  catch
+    {:unwritable, path, fault} -> raise ArgumentError, unwritable(path, fault)
+  end
+
+  # "table inet t, chain c, rule 0: the comment holds ..."
+  defp unwritable(path, fault) do
+    case Enum.split(path, -1) do
+      {[], [last]} -> "#{last}: #{fault}"
+      {places, ["the " <> _ = last]} -> "#{Enum.join(places, ", ")}: #{last} #{fault}"
+      {_places, _last} -> "#{Enum.join(path, ", ")}: #{fault}"
+    end
   end
 
   @doc """

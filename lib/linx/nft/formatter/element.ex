@@ -3,7 +3,7 @@ defmodule Linx.NFT.Formatter.Element do
   # Elements of sets and maps, and the braces around those of a rule's own set.
 
   alias Linx.Netfilter.{Element, Verdict}
-  alias Linx.NFT.Formatter.{Statement, Term, Value}
+  alias Linx.NFT.Formatter.{Statement, Term, Text, Value}
 
   @doc """
   The text of each element. `data_type` is nil for a set; `term` the expression that is looked up and `data`
@@ -27,7 +27,7 @@ defmodule Linx.NFT.Formatter.Element do
       for(expr <- element.exprs || [], {:ok, text} <- [Statement.text(expr)], do: [" ", text]),
       if(element.timeout, do: [" timeout ", Value.duration(element.timeout)], else: ""),
       if(element.expires, do: [" expires ", Value.duration(element.expires)], else: ""),
-      if(element.comment, do: [" comment ", Value.quoted(element.comment)], else: ""),
+      if(element.comment, do: [" comment ", Text.comment(element.comment)], else: ""),
       if(element.data == nil, do: "", else: [" : ", data(element.data, data_type, data)])
     ]
   end
@@ -42,7 +42,7 @@ defmodule Linx.NFT.Formatter.Element do
   # A map's value: a verdict, an object's name, or a value of the data type.
   @spec data(term(), term(), Term.t() | nil) :: iodata()
   defp data(%Verdict{} = verdict, _type, _term), do: Statement.verdict(verdict)
-  defp data(name, {:object, _kind}, _term) when is_binary(name), do: Value.quoted(name)
+  defp data(name, {:object, _kind}, _term) when is_binary(name), do: Text.quoted(name)
   defp data(verdict, :verdict, _term), do: verdict |> Verdict.new!() |> Statement.verdict()
   defp data(value, type, term), do: value(value, type, term)
 
@@ -68,7 +68,7 @@ defmodule Linx.NFT.Formatter.Element do
     do: [value(first, type, term, :plain), "-", value(last, type, term, :plain)]
 
   defp value({:prefix, stem, _bits}, type, _term, _form) when type in [:ifname, :string],
-    do: Value.quoted(stem <> "*")
+    do: Text.interface(stem, true)
 
   defp value({:prefix, base, bits}, type, term, _form),
     do: [value(base, type, term, :plain), "/", Integer.to_string(bits)]
@@ -82,11 +82,11 @@ defmodule Linx.NFT.Formatter.Element do
     do: Value.ether(bytes)
 
   defp value(name, type, _term, _form) when type in [:ifname, :string] and is_binary(name),
-    do: Value.quoted(String.replace_suffix(name, "*", "\\*"))
+    do: if(type == :ifname, do: interface(name), else: Value.whole(type, name))
 
   # A name that has no number yet.
   defp value({tag, name}, _type, _term, _form) when is_atom(tag) and is_binary(name),
-    do: Value.quoted(name)
+    do: Text.index(name)
 
   defp value(bytes, {:concat, _types}, _term, _form) when is_binary(bytes),
     do:
@@ -120,8 +120,15 @@ defmodule Linx.NFT.Formatter.Element do
   defp value(number, type, term, form) when is_integer(number),
     do: number(form, type, Bitwise.bsr(number, term.shift), 0)
 
+  # `Linx.Netfilter.Set` reads an asterisk at the end of an element's name as a pattern, escaped once or not.
+  defp interface(name) do
+    if String.ends_with?(name, "*"),
+      do: Text.unwritable("the element #{inspect(name)} ends in an asterisk (byte 0x2A)"),
+      else: Text.interface(name, false)
+  end
+
   defp sized(bytes, type, _term, _form) when elem(type, 0) in [:string, :ifname],
-    do: Value.string(bytes, byte_size(bytes))
+    do: Value.string(elem(type, 0), bytes, byte_size(bytes))
 
   # A part of a key fills its words; the value stands at their start.
   defp sized(bytes, type, term, form) do

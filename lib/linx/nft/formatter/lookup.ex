@@ -4,7 +4,7 @@ defmodule Linx.NFT.Formatter.Lookup do
   # fills (dynset).
 
   alias Linx.Netfilter.Expr
-  alias Linx.NFT.Formatter.{Context, Element, Match, Registers, Statement, Term, Value}
+  alias Linx.NFT.Formatter.{Context, Element, Match, Registers, Statement, Term, Text, Value}
 
   @bases %{link: "ll", network: "nh", transport: "th", inner: "ih"}
 
@@ -18,7 +18,7 @@ defmodule Linx.NFT.Formatter.Lookup do
         context,
         data,
         key,
-        ["@", Value.name(name)],
+        ["@", Text.name(name)],
         set && Map.get(set, :data_type),
         data[:flags]
       )
@@ -114,7 +114,7 @@ defmodule Linx.NFT.Formatter.Lookup do
         if data[:timeout] in [nil, 0], do: "", else: [" timeout ", Value.duration(data.timeout)]
 
       head =
-        if meter?(set), do: meter(set), else: [Atom.to_string(op), " @", Value.name(set.name)]
+        if meter?(set), do: meter(set), else: [Atom.to_string(op), " @", Text.name(set.name)]
 
       Context.emit(context, [
         head,
@@ -133,7 +133,7 @@ defmodule Linx.NFT.Formatter.Lookup do
 
   defp meter(set) do
     size = if set.size, do: [" size ", Integer.to_string(set.size)], else: ""
-    ["meter ", Value.name(set.name), size]
+    ["meter ", Text.name(set.name), size]
   end
 
   defp value(_context, nil, _set), do: {:ok, ""}
@@ -170,7 +170,7 @@ defmodule Linx.NFT.Formatter.Lookup do
 
     with {:ok, key} <- key(context, data[:set_sreg] || 1, set && set.key_type),
          {:ok, words} <- kind(set),
-         do: Context.emit(context, [words, Match.text(key), " map @", Value.name(name)])
+         do: Context.emit(context, [words, Match.text(key), " map @", Text.name(name)])
   end
 
   defp kind(%{data_type: {:object, kind}}), do: Statement.object(kind)

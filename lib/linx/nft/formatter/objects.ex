@@ -3,7 +3,7 @@ defmodule Linx.NFT.Formatter.Objects do
   # Declarations of named objects.
 
   alias Linx.Netfilter.{Datum, Object, TunnelOptions}
-  alias Linx.NFT.Formatter.{Statement, Value}
+  alias Linx.NFT.Formatter.{Statement, Text, Value}
 
   @words %{
     counter: "counter",
@@ -25,9 +25,9 @@ defmodule Linx.NFT.Formatter.Objects do
     case Map.fetch(@words, kind) do
       {:ok, word} ->
         comment =
-          if object.comment, do: line(["comment ", Value.quoted(object.comment)]), else: []
+          if object.comment, do: line(["comment ", Text.comment(object.comment)]), else: []
 
-        ["  ", word, " ", Value.name(name), " {\n", comment, body(kind, data, family), "  }\n"]
+        ["  ", word, " ", Text.name(name), " {\n", comment, body(kind, data, family), "  }\n"]
 
       :error ->
         ["  # <unsupported object: ", to_string(kind), ">\n"]
@@ -47,7 +47,7 @@ defmodule Linx.NFT.Formatter.Objects do
   defp body(:limit, data, _family), do: if(data[:rate], do: line(Statement.limit(data)), else: [])
 
   defp body(:secmark, data, _family),
-    do: if(data[:context], do: line(Value.quoted(data.context)), else: [])
+    do: if(data[:context], do: line(Text.quoted(data.context)), else: [])
 
   defp body(:synproxy, data, _family) do
     flags = List.wrap(data[:flags])
@@ -68,7 +68,7 @@ defmodule Linx.NFT.Formatter.Objects do
     protocol = if data[:protocol], do: [" protocol ", protocol(data.protocol)], else: ""
 
     [
-      if(data[:type], do: line(["type ", Value.quoted(data.type), protocol]), else: []),
+      if(data[:type], do: line(["type ", helper(data.type), protocol]), else: []),
       l3proto(data, family)
     ]
   end
@@ -76,7 +76,7 @@ defmodule Linx.NFT.Formatter.Objects do
   defp body(:ct_timeout, data, family) do
     policy =
       for {state, seconds} <- Enum.sort(data[:policy] || %{}),
-          do: [to_string(state), " : ", number(seconds)]
+          do: [Text.word(state), " : ", number(seconds)]
 
     [
       if(data[:protocol], do: line(["protocol ", protocol(data.protocol)]), else: []),
@@ -117,7 +117,7 @@ defmodule Linx.NFT.Formatter.Objects do
   defp options({:vxlan, opts}), do: options("vxlan", [["gbp ", number(opts[:gbp])]])
 
   defp options({:erspan, opts}),
-    do: options("erspan", for({key, value} <- opts, do: [to_string(key), " ", to_string(value)]))
+    do: options("erspan", for({key, value} <- opts, do: [to_string(key), " ", Text.word(value)]))
 
   defp options({:geneve, options}) do
     options(
@@ -132,14 +132,19 @@ defmodule Linx.NFT.Formatter.Objects do
   defp options(word, lines),
     do: [line([word, " {"]), Enum.map(lines, &line(["  ", &1])), line("}")]
 
-  defp protocol(name) when is_atom(name), do: Atom.to_string(name)
+  # NF_CT_HELPER_NAME_LEN is 16 with the terminating NUL.
+  defp helper(type) when byte_size(type) in 1..15, do: Text.quoted(type)
+
+  defp helper(type) when is_binary(type),
+    do: Text.unwritable("the helper's type has #{byte_size(type)} bytes, not 1 to 15")
+
   defp protocol(number) when is_integer(number), do: Value.number(:inet_proto, number, 8)
-  defp protocol(name), do: to_string(name)
+  defp protocol(name), do: Text.word(name)
 
   # A table of one family needs no word for it, but takes it.
   defp l3proto(data, _family) do
-    if data[:l3proto], do: line(["l3proto ", to_string(data.l3proto)]), else: []
+    if data[:l3proto], do: line(["l3proto ", Text.word(data.l3proto)]), else: []
   end
 
-  defp number(n), do: to_string(n)
+  defp number(n), do: Text.word(n)
 end

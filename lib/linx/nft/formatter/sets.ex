@@ -3,7 +3,7 @@ defmodule Linx.NFT.Formatter.Sets do
   # Declarations of sets and maps.
 
   alias Linx.Netfilter.Datatype
-  alias Linx.NFT.Formatter.{Element, Layout, Statement, Typeof, Value}
+  alias Linx.NFT.Formatter.{Element, Layout, Statement, Text, Typeof, Value}
 
   @flags [:constant, :dynamic, :interval, :timeout]
   @objects %{
@@ -25,7 +25,7 @@ defmodule Linx.NFT.Formatter.Sets do
 
     [
       "  #{word} ",
-      Value.name(set.name),
+      Text.name(set.name),
       " {\n",
       line(type(set, data_type)),
       for(expr <- set.exprs || [], {:ok, text} <- [Statement.text(expr)], do: line(text)),
@@ -35,7 +35,7 @@ defmodule Linx.NFT.Formatter.Sets do
       if(set.gc_interval, do: line(["gc-interval ", Value.duration(set.gc_interval)]), else: []),
       if(set.size, do: line(["size ", Integer.to_string(set.size)]), else: []),
       if(set.policy == :memory, do: line("policy memory"), else: []),
-      if(set.comment, do: line(["comment ", Value.quoted(set.comment)]), else: []),
+      if(set.comment, do: line(["comment ", Text.comment(set.comment)]), else: []),
       elements(set, data_type),
       "  }\n"
     ]

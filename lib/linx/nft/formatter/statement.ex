@@ -3,7 +3,7 @@ defmodule Linx.NFT.Formatter.Statement do
   # Statements that need no register: verdicts, counters, limits, logging, rejection, queueing.
 
   alias Linx.Netfilter.{Datatype, Expr, Verdict}
-  alias Linx.NFT.Formatter.{Load, Value}
+  alias Linx.NFT.Formatter.{Load, Text}
 
   @objects %{
     counter: "counter name ",
@@ -53,10 +53,10 @@ defmodule Linx.NFT.Formatter.Statement do
     do: {:ok, ["synproxy" | synproxy(data || %{}, " ")]}
 
   def text(%Expr{name: :flow_offload, data: %{table_name: name}}),
-    do: {:ok, ["flow add @", Value.name(name)]}
+    do: {:ok, ["flow add @", Text.name(name)]}
 
   def text(%Expr{name: :objref, data: %{imm_type: kind, imm_name: name}}) do
-    with {:ok, words} <- object(kind), do: {:ok, [words, Value.quoted(name)]}
+    with {:ok, words} <- object(kind), do: {:ok, [words, Text.quoted(name)]}
   end
 
   def text(%Expr{name: :exthdr, data: %{op: :tcpopt, type: type} = data})
@@ -83,7 +83,7 @@ defmodule Linx.NFT.Formatter.Statement do
 
   @spec verdict(Verdict.t()) :: iodata()
   def verdict(%Verdict{kind: kind, target: target}) when kind in [:jump, :goto],
-    do: [Atom.to_string(kind), " ", Value.name(target)]
+    do: [Atom.to_string(kind), " ", Text.name(target)]
 
   def verdict(%Verdict{kind: :queue, target: num}), do: ["queue to ", Integer.to_string(num || 0)]
   def verdict(%Verdict{kind: kind}), do: Atom.to_string(kind)
@@ -162,7 +162,7 @@ defmodule Linx.NFT.Formatter.Statement do
   defp log(data) do
     [
       "log",
-      if(prefix = data[:prefix], do: [" prefix ", Value.quoted(prefix)], else: ""),
+      if(prefix = data[:prefix], do: [" prefix ", Text.prefix(prefix)], else: ""),
       if(group = data[:group], do: [" group ", Integer.to_string(group)], else: ""),
       if(data[:snaplen] in [nil], do: "", else: [" snaplen ", Integer.to_string(data.snaplen)]),
       if(data[:qthreshold] in [nil],
@@ -176,7 +176,7 @@ defmodule Linx.NFT.Formatter.Statement do
 
   defp log_level(nil), do: ""
   defp log_level(:warning), do: " level warn"
-  defp log_level(level), do: [" level ", to_string(level)]
+  defp log_level(level), do: [" level ", Text.word(level)]
 
   # `sequence` and `options` of TCP share one word; all five are `all`.
   defp log_flags(flags) do

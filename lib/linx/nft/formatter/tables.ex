@@ -3,12 +3,15 @@ defmodule Linx.NFT.Formatter.Tables do
   # Tables with their objects, flowtables, chains, sets and maps, each of these in the table's own order.
 
   alias Linx.Netfilter.{Chain, Flowtable, Rule, Table}
-  alias Linx.NFT.Formatter.{Context, Layout, Objects, Sets, Value}
+  alias Linx.NFT.Formatter.{Context, Layout, Objects, Sets, Text}
   alias Linx.NFT.Formatter.Rule, as: RuleText
 
   @doc "One table as a block."
   @spec text(Table.t()) :: iodata()
-  def text(%Table{} = table) do
+  def text(%Table{} = table),
+    do: Text.at("table #{table.family} #{Text.shown(table.name)}", fn -> block(table) end)
+
+  defp block(table) do
     context = Context.new(table)
 
     # Objects and flowtables before the rules that name them; the page's order for the rest.
@@ -33,7 +36,7 @@ defmodule Linx.NFT.Formatter.Tables do
       "table ",
       Atom.to_string(table.family),
       " ",
-      Value.name(table.name),
+      Text.name(table.name),
       " {\n",
       Enum.intersperse(blocks, "\n"),
       "}\n"
@@ -48,17 +51,25 @@ defmodule Linx.NFT.Formatter.Tables do
 
   # A value may hold anything; what does not have the documented shape is named and left out.
   defp block(entity, text) do
-    text.(entity)
+    Text.at("#{word(entity)} #{Text.shown(entity.name)}", fn -> text.(entity) end)
   rescue
     _ ->
       [
         "  # <unsupported ",
-        entity.__struct__ |> Module.split() |> List.last() |> String.downcase(),
+        word(entity),
         ": ",
         printable(inspect(entity.name)),
         ">\n"
       ]
   end
+
+  defp word(%Linx.Netfilter.Object{kind: kind}) when is_atom(kind),
+    do: kind |> Atom.to_string() |> String.replace("_", " ")
+
+  defp word(%module{}), do: module |> Module.split() |> List.last() |> String.downcase()
+
+  # A device of a chain or flowtable.
+  defp device(name), do: Text.at("the device #{inspect(name)}", fn -> Text.quoted(name) end)
 
   defp header(table) do
     flags =
@@ -72,7 +83,7 @@ defmodule Linx.NFT.Formatter.Tables do
   end
 
   defp comment(nil, _depth), do: []
-  defp comment(text, depth), do: [Layout.indent(depth), "comment ", Value.quoted(text), "\n"]
+  defp comment(text, depth), do: [Layout.indent(depth), "comment ", Text.comment(text), "\n"]
 
   ## Chains
 
@@ -83,7 +94,7 @@ defmodule Linx.NFT.Formatter.Tables do
 
     rules = rules(chain.rules, context, 2)
     gap = if head != [] and rules != [], do: "\n", else: ""
-    ["  chain ", Value.name(chain.name), " {\n", head, gap, rules, "  }\n"]
+    ["  chain ", Text.name(chain.name), " {\n", head, gap, rules, "  }\n"]
   end
 
   defp base(%Chain{hook: nil}), do: []
@@ -102,11 +113,11 @@ defmodule Linx.NFT.Formatter.Tables do
   end
 
   defp devices(%Chain{devices: [_ | _] = names}), do: [" devices = ", devices(names)]
-  defp devices(%Chain{device: name}) when is_binary(name), do: [" device ", Value.quoted(name)]
+  defp devices(%Chain{device: name}) when is_binary(name), do: [" device ", device(name)]
   defp devices(%Chain{}), do: ""
 
   defp devices(names) when is_list(names),
-    do: ["{ ", names |> Enum.map(&Value.quoted/1) |> Enum.intersperse(", "), " }"]
+    do: ["{ ", names |> Enum.map(&device/1) |> Enum.intersperse(", "), " }"]
 
   # A priority as a number, a name, or a name and an offset.
   @spec priority(Chain.priority()) :: iodata()
@@ -127,11 +138,15 @@ defmodule Linx.NFT.Formatter.Tables do
 
   ## Rules
 
-  defp rules(rules, context, depth),
-    do: Enum.map(rules, &[Layout.indent(depth), rule(&1, context, depth), "\n"])
+  defp rules(rules, context, depth) do
+    for {rule, n} <- Enum.with_index(rules) do
+      text = Text.at("rule #{n}", fn -> rule(rule, context, depth) end)
+      [Layout.indent(depth), text, "\n"]
+    end
+  end
 
   defp rule(%Rule{} = rule, context, depth) do
-    comment = if rule.comment, do: [" comment ", Value.quoted(rule.comment)], else: ""
+    comment = if rule.comment, do: [" comment ", Text.comment(rule.comment)], else: ""
 
     case RuleText.statements(rule.expressions, context) do
       # Loads that nothing is done with have no words.
@@ -177,7 +192,7 @@ defmodule Linx.NFT.Formatter.Tables do
   defp flowtable(%Flowtable{} = ft) do
     [
       "  flowtable ",
-      Value.name(ft.name),
+      Text.name(ft.name),
       " {\n",
       if(ft.hook || ft.priority,
         do: [

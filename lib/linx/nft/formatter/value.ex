@@ -5,7 +5,7 @@ defmodule Linx.NFT.Formatter.Value do
   # (services, groups, realms, most protocols) the number is written, which reads the same anywhere.
 
   alias Linx.Netfilter.Datatype
-  alias Linx.NFT.Formatter.Term
+  alias Linx.NFT.Formatter.{Term, Text}
 
   # Protocols that are words of nft's grammar; of the others it knows what /etc/protocols says.
   @protocols %{
@@ -28,10 +28,10 @@ defmodule Linx.NFT.Formatter.Value do
 
   @doc "A constant as it stands in a register, for a comparison with `term`."
   @spec constant(Term.t(), Term.value()) :: iodata()
-  def constant(_term, {tag, name}) when is_atom(tag) and is_binary(name), do: quoted(name)
+  def constant(_term, {tag, name}) when is_atom(tag) and is_binary(name), do: Text.index(name)
 
   def constant(%Term{type: type, size: size}, bytes) when type in [:ifname, :string],
-    do: string(bytes, size)
+    do: string(type, bytes, size)
 
   def constant(%Term{} = term, bytes) do
     number = term |> Term.number(bytes) |> Bitwise.bsr(term.shift)
@@ -58,7 +58,7 @@ defmodule Linx.NFT.Formatter.Value do
   def number(:date, n, _bits), do: Integer.to_string(div(n, 1_000_000_000))
 
   def number(:day, n, _bits),
-    do: if(name = Datatype.symbol(:day, n), do: quoted(name), else: Integer.to_string(n))
+    do: if(name = Datatype.symbol(:day, n), do: Text.quoted(name), else: Integer.to_string(n))
 
   def number(:ct_label, n, _bits), do: flags(:ct_label, n) || hex(n)
 
@@ -88,7 +88,7 @@ defmodule Linx.NFT.Formatter.Value do
   @doc "As `constant/2`, without names."
   @spec plain_constant(Term.t(), binary()) :: iodata()
   def plain_constant(%Term{type: type, size: size}, bytes) when type in [:ifname, :string],
-    do: string(bytes, size)
+    do: string(type, bytes, size)
 
   def plain_constant(%Term{} = term, bytes),
     do:
@@ -142,20 +142,34 @@ defmodule Linx.NFT.Formatter.Value do
   defp bits(n, at) when Bitwise.band(n, 1) == 1, do: [at | bits(Bitwise.bsr(n, 1), at + 1)]
   defp bits(n, at), do: bits(Bitwise.bsr(n, 1), at + 1)
 
-  @doc "A name, in quotes if it would not be read as one word (nft itself takes no such name; the kernel does)."
-  @spec name(String.t()) :: iodata()
-  def name(text) do
-    if text =~ ~r/\A[A-Za-z0-9_][A-Za-z0-9_\/\\.-]*\z/, do: text, else: quoted(text)
+  @doc "A string from a register: a terminator ends a whole name, anything shorter than the register is the beginning of names."
+  @spec string(atom() | tuple(), binary(), non_neg_integer()) :: iodata()
+  def string(type, bytes, size) do
+    case :binary.split(bytes, <<0>>) do
+      [name, rest] ->
+        if rest == :binary.copy(<<0>>, byte_size(rest)),
+          do: whole(type, name),
+          else: Text.unwritable("#{inspect(name)} has bytes behind its end (byte 0x00)")
+
+      [name] when byte_size(name) >= size ->
+        Text.unwritable("#{inspect(name)} fills its #{size} bytes: nft has no name without an end")
+
+      [prefix] when type in [:ifname] ->
+        Text.interface(prefix, true)
+
+      [prefix] ->
+        Text.unwritable("#{inspect(prefix)} is the beginning of a string: nft has interfaces by that")
+    end
   end
 
-  @doc "A string from a register: a terminator or the full size ends a whole name, anything shorter is a prefix."
-  @spec string(binary(), non_neg_integer()) :: iodata()
-  def string(bytes, size) do
-    case :binary.split(bytes, <<0>>) do
-      [name, _] -> quoted(String.replace_suffix(name, "*", "\\*"))
-      [name] when byte_size(name) >= size -> quoted(name)
-      [prefix] -> quoted(prefix <> "*")
-    end
+  @doc "A whole string of a type."
+  @spec whole(atom() | tuple(), binary()) :: iodata()
+  def whole(:ifname, name), do: Text.interface(name, false)
+
+  def whole(_type, text) do
+    if String.ends_with?(text, "*"),
+      do: Text.unwritable("#{inspect(text)} ends in an asterisk (byte 0x2A), which is a pattern"),
+      else: Text.quoted(text)
   end
 
   @doc "An address of 4 or 16 bytes."
@@ -195,18 +209,6 @@ defmodule Linx.NFT.Formatter.Value do
   defp part(ms, "m", size), do: {div(rem(ms, 3_600_000), size), size}
   defp part(ms, "s", size), do: {div(rem(ms, 60_000), size), size}
   defp part(ms, "ms", size), do: {rem(ms, 1000), size}
-
-  @doc "A string in quotes, with the escapes that the tokenizer knows."
-  @spec quoted(String.t()) :: iodata()
-  def quoted(text) do
-    ["\"", for(<<byte <- text>>, do: escape(byte)), "\""]
-  end
-
-  defp escape(?"), do: "\\\""
-  defp escape(?\n), do: "\\n"
-  defp escape(?\r), do: "\\r"
-  defp escape(0), do: "\\0"
-  defp escape(byte), do: byte
 
   @doc "A number in hexadecimal, at least `digits` wide."
   @spec hex(non_neg_integer(), pos_integer()) :: iodata()

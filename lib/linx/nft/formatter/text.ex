@@ -1,0 +1,155 @@
+defmodule Linx.NFT.Formatter.Text do
+  @moduledoc false
+  # Strings and names of a ruleset as text that nft(8) and `Linx.NFT.parse/1` read alike. What has no such text is thrown as
+  # {:unwritable, path, fault}: `at/2` says where it stands, `Linx.NFT.Formatter.format/1` raises it. A throw, since what has not the
+  # documented shape is rescued on the way.
+
+  # Words that nft's scanner does not give as a name, in the union of nft 1.0.6 and 1.1.7: tried as the name of a table, chain, set, map, object
+  # and flowtable, and where each is used.
+  @reserved MapSet.new(~w(
+    accept add ah all and arp auto-merge bridge bytes cgroup chain comment comp constant
+    continue counter cpu create ct day dccp define delete describe destroy device devices dnat
+    drop dst dup dynamic ecn element elements esp ether exists expires export exthdr fib flags
+    flow flowtable flush frag fwd gc-interval geneve get goto gre gretap handle hbh hook hour
+    ibrname icmp icmpv6 igmp iif iifgroup iifname iiftype import include index inet insert
+    interval ip ip6 ipsec jhash jump last limit list log lt map mark masquerade meta meter mh
+    missing monitor name netdev nftrace not notrack numgen obrname offload oif oifgroup oifname
+    oiftype or osf packets pkttype policy position priority queue quota random redefine redirect
+    reject rename replace reset return rt rt0 rt2 rtclassid rule ruleset sctp secmark set size
+    skgid skuid snat socket srh symhash synproxy table tcp th time timeout tproxy tunnel type
+    typeof udp udplite undefine unexpected unicast update vlan vmap vxlan xt
+  ))
+
+  @doc "Runs `fun`; what it cannot write stands at `place`."
+  @spec at(String.t(), (-> result)) :: result when result: var
+  def at(place, fun) do
+    fun.()
+  catch
+    {:unwritable, path, fault} -> throw({:unwritable, [place | path], fault})
+  end
+
+  @doc "A name in a message: as it is where it is short and plain."
+  @spec shown(term()) :: String.t()
+  def shown(name) do
+    if is_binary(name) and name =~ ~r/\A[A-Za-z0-9_.-]{1,60}\z/,
+      do: name,
+      else: inspect(name, printable_limit: 60)
+  end
+
+  @doc "A string in quotes."
+  @spec quoted(binary()) :: iodata()
+  def quoted(text) do
+    case fault(text, text, 0) do
+      nil -> ["\"", text, "\""]
+      fault -> unwritable(fault)
+    end
+  end
+
+  @doc "A comment: 128 bytes at most."
+  @spec comment(binary()) :: iodata()
+  def comment(text) do
+    at("the comment", fn ->
+      if byte_size(text) > 128,
+        do: unwritable("has #{byte_size(text)} bytes, 128 is the most"),
+        else: quoted(text)
+    end)
+  end
+
+  @doc "The prefix of a log line, in which `$` would begin a variable."
+  @spec prefix(binary()) :: iodata()
+  def prefix(text) do
+    at("the log prefix", fn ->
+      case {byte_size(text), :binary.match(text, "$")} do
+        {size, _} when size not in 1..127 -> unwritable("has #{size} bytes, not 1 to 127")
+        {_, {at, 1}} -> unwritable(byte("a dollar sign", ?$, at, "which begins a variable"))
+        {_, :nomatch} -> quoted(text)
+      end
+    end)
+  end
+
+  @doc "A name of a table, chain, set, object or flowtable."
+  @spec name(binary()) :: binary()
+  def name(text) do
+    cond do
+      text =~ ~r/\A[A-Za-z_][A-Za-z0-9_\/.-]{0,254}\z/ and text not in @reserved -> text
+      text in @reserved -> unwritable("the name #{text} is a word of nft's grammar")
+      true -> at("the name #{inspect(text)}", fn -> unwritable(name_fault(text)) end)
+    end
+  end
+
+  defp name_fault(""), do: "is empty"
+  defp name_fault(text) when byte_size(text) > 255, do: "has #{byte_size(text)} bytes, not 1 to 255"
+
+  defp name_fault(text) do
+    case Regex.run(~r/\A[A-Za-z_][A-Za-z0-9_\/.-]*/, text, return: :index) do
+      [{0, size}] -> byte("a byte", :binary.at(text, size), size, no_word())
+      nil -> byte("a byte", :binary.first(text), 0, no_word())
+    end
+  end
+
+  defp no_word, do: "which no name of nft has there"
+
+  @doc "A word from a value, such as a protocol: letters, digits, and dashes and underscores inside."
+  @spec word(term()) :: binary()
+  def word(value) do
+    text = to_string(value)
+
+    if text =~ ~r/\A[A-Za-z0-9][A-Za-z0-9_-]*\z/,
+      do: text,
+      else: unwritable("#{inspect(text)} is no word")
+  end
+
+  @doc "An interface's name in quotes; `wildcard?` for the beginning of names."
+  @spec interface(binary(), boolean()) :: iodata()
+  def interface(text, wildcard?) do
+    at("the interface name #{inspect(text)}", fn ->
+      cond do
+        byte_size(text) not in 1..15 -> unwritable("has #{byte_size(text)} bytes, not 1 to 15")
+        wildcard? and String.ends_with?(text, "\\") -> unwritable("ends in a backslash")
+        wildcard? -> quoted(text <> "*")
+        String.ends_with?(text, "\\*") -> unwritable("ends in a backslash and an asterisk")
+        true -> quoted(String.replace_suffix(text, "*", "\\*"))
+      end
+    end)
+  end
+
+  @doc "An interface that a push looks up: one that is there, by a name that is no number and no pattern."
+  @spec index(binary()) :: iodata()
+  def index(text) do
+    at("the interface name #{inspect(text)}", fn ->
+      cond do
+        byte_size(text) not in 1..15 -> unwritable("has #{byte_size(text)} bytes, not 1 to 15")
+        text =~ ~r/\A\d+\z/ -> unwritable("is a number")
+        String.contains?(text, ["/", " ", "*"]) -> unwritable("is no name of an interface")
+        true -> quoted(text)
+      end
+    end)
+  end
+
+  @doc "Throws what cannot be written."
+  @spec unwritable(String.t()) :: no_return()
+  def unwritable(fault), do: throw({:unwritable, [], fault})
+
+  defp fault(<<>>, _text, _at), do: nil
+
+  defp fault(<<?", _::binary>>, _text, at),
+    do: byte("a quote", ?", at, "which a string of nft cannot hold")
+
+  defp fault(<<c, _::binary>>, _text, at) when c < 32 or c == 127,
+    do: byte("a control character", c, at, "which a terminal would take for a command")
+
+  defp fault(<<?\\, rest::binary>>, text, at) do
+    case rest do
+      <<c, _::binary>> when c not in [?\\, ?", ?n, ?t, ?r, ?0] -> fault(rest, text, at + 1)
+      _ -> byte("a backslash", ?\\, at, "which parse/1 takes for an escape and nft does not")
+    end
+  end
+
+  defp fault(<<c::utf8, rest::binary>>, text, at),
+    do: fault(rest, text, at + byte_size(<<c::utf8>>))
+
+  defp fault(<<c, _::binary>>, _text, at), do: byte("a byte", c, at, "which is not UTF-8")
+
+  defp byte(what, byte, at, why),
+    do: "holds #{what} (byte 0x#{Base.encode16(<<byte>>)} at offset #{at}), #{why}"
+end
