@@ -62,18 +62,27 @@ defmodule Linx.NFT do
 
     * `:file` names the text in error messages (default `"nofile"`); relative includes are looked up beside it.
     * `:strings` is `:escapes` (the default) or `:nft`, for strings without escapes as nft(8) has them.
+    * `:names` is `:any` (the default) or `:declared`: a chain, set, map, object or flowtable that the text uses and does not declare in
+      that table is then an error at its place, with the nearest name that is there. With `:any` the kernel answers for it.
 
   Returns `{:error, %Linx.NFT.ParseError{}}` at the first mistake; another option raises `ArgumentError`. Source: nft(8).
 
       iex> {:error, error} = Linx.NFT.parse("table ip t { chain c { polcy drop; }; }")
       iex> {error.line, error.column, error.message}
       {1, 24, "unexpected polcy, expected a statement, did you mean policy?"}
+      iex> text = "table ip t { chain input_wan { }; chain c { jump inptu_wan; }; }"
+      iex> {:error, error} = Linx.NFT.parse(text, names: :declared)
+      iex> {error.line, error.column, error.message}
+      {1, 50, "no chain inptu_wan in table ip t, did you mean input_wan?"}
   """
   @spec parse(String.t(), keyword()) :: {:ok, Ruleset.t()} | {:error, ParseError.t()}
   def parse(source, opts \\ []) when is_binary(source) do
-    opts = opts |> Keyword.validate!(file: "nofile", strings: :escapes) |> Map.new()
+    opts =
+      opts |> Keyword.validate!(file: "nofile", strings: :escapes, names: :any) |> Map.new()
+
     one_of!(:strings, opts.strings, [:escapes, :nft])
-    context = [file: opts.file, source: source]
+    one_of!(:names, opts.names, [:any, :declared])
+    context = [file: opts.file, source: source, names: opts.names]
 
     with {:ok, tokens} <- Tokenizer.tokenize(source, file: opts.file, strings: opts.strings),
          {:ok, items} <- Parser.parse(tokens, context),
@@ -90,13 +99,13 @@ defmodule Linx.NFT do
   @doc """
   Reads the file at `path` and parses it as nft(8) would, its strings without escapes.
 
-  Options as `parse/2`, without `:file` and `:strings`. Returns what `File.read/1` says of a file that cannot be read
+  Option `:names` as for `parse/2`. Returns what `File.read/1` says of a file that cannot be read
   (`{:error, :enoent}`), else as `parse/2`.
   """
   @spec parse_file(Path.t(), keyword()) ::
           {:ok, Ruleset.t()} | {:error, ParseError.t() | File.posix()}
   def parse_file(path, opts \\ []) do
-    Keyword.validate!(opts, [])
+    Keyword.validate!(opts, [:names])
 
     with {:ok, source} <- File.read(path),
          do: parse(source, [file: to_string(path), strings: :nft] ++ opts)
@@ -138,6 +147,18 @@ defmodule Linx.NFT do
 
   `format/2` writes a part of one: a `%Linx.Netfilter.Rule{}` as its statements, which `parse_rule/2` reads, a chain, set or map as its
   block. Option `:table` is the table that the part belongs to, or `:family` (default `:inet`) that of a rule's table.
+
+  Raises `ArgumentError` for a string that `parse/1` and nft(8) do not read alike, or that neither can say: a quote, a control character, a
+  byte that is not UTF-8, a backslash before `\\\\`, `"`, `n`, `t`, `r`, `0` or the string's end, a `$` in a log prefix, a name that is no word or is
+  a word of nft's grammar. The message names table, chain, rule (counted from 0) and byte. No rule is left out, and no other string written.
+
+      iex> alias Linx.Netfilter.Ruleset
+      iex> Ruleset.new()
+      ...> |> Ruleset.add_table!(:inet, "t")
+      ...> |> Ruleset.add_chain!("t", "c")
+      ...> |> Ruleset.add_rule!("t", "c", [:accept], comment: ~S(a "b"))
+      ...> |> Linx.NFT.format()
+      ** (ArgumentError) table inet t, chain c, rule 0: the comment holds a quote (byte 0x22 at offset 2), which a string of nft cannot hold
   """
   @spec format(Ruleset.t() | Rule.t() | Chain.t() | Set.t() | NMap.t(), keyword()) :: String.t()
   def format(value, opts \\ [])

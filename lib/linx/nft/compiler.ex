@@ -19,22 +19,34 @@ defmodule Linx.NFT.Compiler do
   """
 
   alias Linx.Netfilter.Ruleset
-  alias Linx.NFT.Compiler.{Build, Script}
+  alias Linx.NFT.Compiler.{Build, Names, Script}
   alias Linx.NFT.{ParseError, Parser}
 
   @doc """
   Compiles top-level items, as `Linx.NFT.Parser.parse/2` gives them.
 
   Options: `:file` (default `"nofile"`; relative includes are looked up beside it) and `:source` (default `""`) for error
-  messages, `:first_line` the number of the source's first line (default 1).
+  messages, `:first_line` the number of the source's first line (default 1), `:names` (`:any` by default) whether names must be
+  declared in the text (`:declared`).
 
   Returns `{:ok, ruleset}` or `{:error, %Linx.NFT.ParseError{}}` at the first node that means nothing.
   """
   @spec compile([tuple()], keyword()) :: {:ok, Ruleset.t()} | {:error, ParseError.t()}
   def compile(ast_items, opts \\ []) when is_list(ast_items) do
-    {:ok, ast_items |> Script.run(opts) |> Build.ruleset()}
+    plan = Script.run(ast_items, opts)
+    if opts[:names] == :declared, do: Names.check(plan)
+    {:ok, Build.ruleset(plan)}
   catch
-    {:syntax, meta, message} -> {:error, Parser.error(meta, message, opts)}
-    {:included, %ParseError{} = error} -> {:error, error}
+    # The value of an interpolation is the caller's, not the text's.
+    {:syntax, %{interpolated: true} = meta, message} ->
+      error = Parser.error(meta, message, opts)
+      place = "#{error.file}:#{error.line}:#{error.column}"
+      raise ArgumentError, "#{place}: #{error.message}, in an interpolation of ~NFT"
+
+    {:syntax, meta, message} ->
+      {:error, Parser.error(meta, message, opts)}
+
+    {:included, %ParseError{} = error} ->
+      {:error, error}
   end
 end

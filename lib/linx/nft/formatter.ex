@@ -48,11 +48,17 @@ defmodule Linx.NFT.Formatter do
   """
   @spec format(Ruleset.t()) :: String.t()
   def format(%Ruleset{tables: tables}) do
-    tables
-    |> Enum.sort_by(fn {key, _table} -> key end)
-    |> Enum.map(fn {_key, %Table{} = table} -> Tables.text(table) end)
-    |> Enum.intersperse("\n")
-    |> IO.iodata_to_binary()
+    writable(fn ->
+      tables
+      |> Enum.sort_by(fn {key, _table} -> key end)
+      |> Enum.map(fn {_key, %Table{} = table} -> Tables.text(table) end)
+      |> Enum.intersperse("\n")
+      |> IO.iodata_to_binary()
+    end)
+  end
+
+  defp writable(fun) do
+    fun.()
   catch
     {:unwritable, path, fault} -> raise ArgumentError, unwritable(path, fault)
   end
@@ -60,7 +66,8 @@ defmodule Linx.NFT.Formatter do
   # "table inet t, chain c, rule 0: the comment holds ..."
   defp unwritable(path, fault) do
     case Enum.split(path, -1) do
-      {[], [last]} -> "#{last}: #{fault}"
+      {[], []} -> fault
+      {[], ["the " <> _ = last]} -> "#{last} #{fault}"
       {places, ["the " <> _ = last]} -> "#{Enum.join(places, ", ")}: #{last} #{fault}"
       {_places, _last} -> "#{Enum.join(path, ", ")}: #{fault}"
     end
@@ -77,9 +84,7 @@ defmodule Linx.NFT.Formatter do
     opts = Keyword.validate!(opts, [:table, family: :inet])
     table = opts[:table] || %Table{family: opts[:family], name: ""}
 
-    part
-    |> Tables.part(table)
-    |> IO.iodata_to_binary()
+    writable(fn -> part |> Tables.part(table) |> IO.iodata_to_binary() end)
     |> String.split("\n")
     |> Enum.map_join("\n", &String.replace_prefix(&1, "  ", ""))
   end

@@ -11,6 +11,10 @@ defmodule Linx.NFT.Parser do
       {:include, path, meta}                     {:define | :redefine, name, value, meta}
       {:undefine, name, meta}
 
+  `include`, `define`, `redefine` and `undefine` stand in every block too: among a table's items and a chain's rules as they are, among the
+  options of a set, object or flowtable as `{:definition, item}`. What a chain says of itself after one of them is a
+  `{:chain_option, option, meta}` among its rules, since it may use what they define.
+
   A table's items, with `{:options, keyword, meta}` first when the table has flags or a comment:
 
       {:chain, name, opts, rules, meta}          {:set | :map | :vmap, name, opts, meta}
@@ -55,7 +59,7 @@ defmodule Linx.NFT.Parser do
   import Linx.NFT.Parser.Tokens
 
   alias Linx.NFT.ParseError
-  alias Linx.NFT.Parser.{Block, Command}
+  alias Linx.NFT.Parser.{Block, Chain, Command, Objects, Set}
 
   @type ast :: tuple()
 
@@ -79,23 +83,51 @@ defmodule Linx.NFT.Parser do
     {:syntax, meta, message} -> {:error, error(meta, message, opts)}
   end
 
+  @typedoc "A kind of block: a table, a chain, a set or map, a flowtable, or a named object of a kind."
+  @type block :: :table | :chain | :set | :flowtable | {:object, atom()}
+
   @doc false
-  # The items of a file that is included inside a table.
-  def parse_table_items(tokens, opts) do
+  # The contents of a file that is included inside a block, as the parser of that block gives them: a list of items or options, for a chain
+  # {options, rules}.
+  @spec parse_inside([tuple()], block(), keyword()) :: {:ok, term()} | {:error, ParseError.t()}
+  def parse_inside(tokens, block, opts) do
     tokens = Enum.reject(tokens, &match?({:comment, _, _}, &1))
     check_depth(tokens, 0)
     place = end_of(tokens)
 
-    case Block.table([{:lbrace, place}] ++ tokens ++ [{:rbrace, place}, {:eof, place}]) do
-      {items, _opts, [{:eof, _}]} -> {:ok, items}
-      {_items, _opts, rest} -> unexpected(rest, "end of file")
+    case inside(block, [{:lbrace, place}] ++ tokens ++ [{:rbrace, place}, {:eof, place}]) do
+      {contents, [{:eof, _}]} -> {:ok, contents}
+      {_contents, rest} -> unexpected(rest, "end of file")
     end
   catch
     {:syntax, meta, message} -> {:error, error(meta, message, opts)}
   end
 
+  defp inside(:table, tokens) do
+    {items, opts, rest} = Block.table(tokens)
+    {with_options(items, opts, meta(tokens)), rest}
+  end
+
+  defp inside(:chain, tokens) do
+    {opts, rules, rest} = Chain.body(tokens)
+    {{opts, rules}, rest}
+  end
+
+  defp inside(:set, tokens), do: Set.body(tokens)
+  defp inside(:flowtable, tokens), do: Block.flowtable(tokens)
+  defp inside({:object, kind}, tokens), do: Objects.body(kind, tokens)
+
+  @doc false
+  # A table's items, with its flags and comment in front.
+  def with_options(items, [], _meta), do: items
+  def with_options(items, opts, meta), do: [{:options, opts, meta} | items]
+
   @doc false
   @spec error(map(), String.t(), keyword()) :: ParseError.t()
+  # A node of an included file says which file that is.
+  def error(%{origin: {file, source}} = meta, message, _opts),
+    do: error(Map.delete(meta, :origin), message, file: file, source: source)
+
   def error(meta, message, opts) do
     %ParseError{
       file: Keyword.get(opts, :file, "nofile"),
@@ -107,7 +139,7 @@ defmodule Linx.NFT.Parser do
           meta.line,
           Keyword.get(opts, :first_line, 1)
         ),
-      message: clipped(message)
+      message: message |> ParseError.visible() |> clipped()
     }
   end
 
@@ -137,17 +169,19 @@ defmodule Linx.NFT.Parser do
   defp table(tokens, meta) do
     {family, rest} = family(tokens)
     {name, rest} = name(rest, "table")
-
-    case rest do
-      [{:lbrace, _} | _] ->
-        {items, opts, rest} = Block.table(rest)
-        items = if opts == [], do: items, else: [{:options, opts, meta} | items]
-        {{:table, family, name, items, meta}, rest}
-
-      rest ->
-        unexpected(rest, "'{'")
-    end
+    {items, rest} = contents(rest, meta)
+    {{:table, family, name, items, meta}, rest}
   end
+
+  @doc false
+  # What a table holds: its block, or nothing where it has none.
+  def contents([{:lbrace, _} | _] = tokens, meta) do
+    {items, opts, rest} = Block.table(tokens)
+    {with_options(items, opts, meta), rest}
+  end
+
+  def contents([{kind, _} | _] = tokens, _meta) when kind in [:stmt_sep, :eof], do: {[], tokens}
+  def contents(tokens, _meta), do: unexpected(tokens, "'{' or the end of the statement")
 
   @families ~w(ip ip6 inet arp bridge netdev)
 

@@ -44,10 +44,10 @@ defmodule Linx.NFT.RuntimeCompiler do
 
   # Each interpolation becomes a numbered slot.
   defp slots({:elixir_expr, {source, factor}, meta}, {n, sources}),
-    do: {{:elixir_value, {{:slot, n}, factor}, meta}, {n + 1, [{source, meta} | sources]}}
+    do: {{:elixir_value, {{:slot, n}, factor}, interpolated(meta)}, {n + 1, [{source, meta} | sources]}}
 
   defp slots({:elixir_expr, source, meta}, {n, sources}),
-    do: {{:elixir_value, {:slot, n}, meta}, {n + 1, [{source, meta} | sources]}}
+    do: {{:elixir_value, {:slot, n}, interpolated(meta)}, {n + 1, [{source, meta} | sources]}}
 
   defp slots(%{} = map, acc), do: {map, acc}
 
@@ -63,6 +63,9 @@ defmodule Linx.NFT.RuntimeCompiler do
   end
 
   defp slots(other, acc), do: {other, acc}
+
+  # What is wrong with its value is an ArgumentError.
+  defp interpolated(meta), do: Map.put(meta, :interpolated, true)
 
   defp quoted({source, meta}, opts) do
     # The expression begins after "\#{".

@@ -21,14 +21,14 @@ defmodule Linx.NFT.Tokenizer do
   itself. **This is where the text differs from nft's**, whose strings have no escapes: a quote, any bytes but a quote, a quote.
   `strings: :nft` reads them so, over several lines too.
 
-      iex> {:ok, [{:string, text, _}]} = Linx.NFT.Tokenizer.tokenize(~S("a\nb"))
-      iex> text
-      "a\nb"
-      iex> {:ok, [{:string, text, _}]} = Linx.NFT.Tokenizer.tokenize(~S("a\nb"), strings: :nft)
+      iex> {:ok, [{:string, text, _}]} = Linx.NFT.Tokenizer.tokenize(~S("a\\nb"))
       iex> text
       "a\\nb"
+      iex> {:ok, [{:string, text, _}]} = Linx.NFT.Tokenizer.tokenize(~S("a\\nb"), strings: :nft)
+      iex> text
+      "a\\\\nb"
 
-  With `interpolation?: true` an interpolation inside quotes is an error; `\\\\#{` stands for the two characters.
+  With `interpolation?: true` an interpolation inside quotes is an error; `\\\#{` stands for the two characters.
 
   Time and memory are linear in the input. Source: nft(8), "INPUT FILE FORMATS", and its scanner.
   """

@@ -80,12 +80,12 @@ defmodule Linx.NFT.OrderTest do
       parse!("""
       table ip t { chain c { }; chain a { }; }
       add chain ip t b
-      table ip t { chain a { accept; }; chain c { drop; }; chain 0z { }; }
+      table ip t { chain a { accept; }; chain c { drop; }; chain Az { }; }
       delete chain ip t c
       add chain ip t c
       """)
 
-    assert names(table(ruleset, "t"), :chains) == ["a", "b", "0z", "c"]
+    assert names(table(ruleset, "t"), :chains) == ["a", "b", "Az", "c"]
     assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
   end
 

@@ -72,29 +72,32 @@ defmodule Linx.NFT.Compiler.Action do
   defp prefix(nil, _meta, _scope), do: nil
 
   defp prefix(text, meta, scope) do
-    text = text |> Value.text_of(scope) |> expand(scope, meta)
+    meta = Fault.meta(text, meta)
+    text = text |> expand(scope, meta) |> Value.text_of(scope)
 
     if byte_size(text) > 127,
       do: Fault.fail(meta, "a log prefix has at most 127 bytes, this one #{byte_size(text)}")
 
     if text == "", do: Fault.fail(meta, "a log prefix must not be empty")
+    if String.contains?(text, <<0>>), do: Fault.fail(meta, "a log prefix cannot hold a NUL byte")
     text
   end
 
-  # $name inside the string
-  defp expand(text, scope, meta) do
-    Regex.replace(~r/\$([A-Za-z_][A-Za-z0-9_]*)/, text, fn whole, name ->
-      case Map.fetch(scope.variables, name) do
-        {:ok, _} -> Value.text_of({:variable, name, meta}, scope)
-        :error -> whole
-      end
+  # A `$` in a literal string begins the name of a variable, as for nft. The value of an interpolation is taken as it is.
+  defp expand(text, scope, meta) when is_binary(text) do
+    Regex.replace(~r/\$([A-Za-z_][A-Za-z0-9_]*)?/, text, fn
+      "$", _ -> Fault.fail(meta, "a $ in a log prefix begins the name of a variable")
+      _, name -> Value.text_of({:variable, name, meta}, scope)
     end)
   end
+
+  defp expand(node, _scope, _meta), do: node
 
   defp number(nil, _max, _what, _meta, _scope), do: nil
 
   defp number(node, max, what, meta, scope) do
     n = Value.number_of(node, scope)
+    meta = Fault.meta(node, meta)
     if n in 0..max, do: n, else: Fault.fail(meta, "#{what} must be 0 to #{max}, not #{n}")
   end
 

@@ -4,7 +4,7 @@ defmodule Linx.NFT.Compiler.Build do
 
   alias Linx.Netfilter.{Expr, Ruleset, Table, Verdict}
   alias Linx.Netfilter.Table.Order
-  alias Linx.NFT.Compiler.{Chains, Declare, Fault, Include, Objects, RuleList}
+  alias Linx.NFT.Compiler.{Chains, Declare, Fault, Include, Objects, Reason, RuleList}
 
   @doc false
   def ruleset(plan) do
@@ -81,13 +81,20 @@ defmodule Linx.NFT.Compiler.Build do
   defp add_objects(table, plan) do
     Enum.reduce(Enum.sort_by(plan.objects, &elem(&1, 0)), table, fn {{_kind, name}, {node, scope}},
                                                                     table ->
-      checked(Table.add_object(table, Objects.object(node, name, scope)), Fault.meta(node))
+      Include.at(scope.origin, fn ->
+        checked(Table.add_object(table, Objects.object(node, name, scope)), Fault.meta(node))
+      end)
     end)
   end
 
   defp add_flowtables(table, plan) do
     Enum.reduce(plan.flowtables, table, fn {name, {node, scope}}, table ->
-      checked(Table.add_flowtable(table, Objects.flowtable(node, name, scope)), Fault.meta(node))
+      Include.at(scope.origin, fn ->
+        checked(
+          Table.add_flowtable(table, Objects.flowtable(node, name, scope)),
+          Fault.meta(node)
+        )
+      end)
     end)
   end
 
@@ -95,10 +102,8 @@ defmodule Linx.NFT.Compiler.Build do
     plan.chains
     |> Enum.sort_by(&elem(&1, 0))
     |> Enum.reduce(table, fn {name, chain}, table ->
-      opts =
-        Include.at(chain.scope.origin, fn ->
-          Chains.options(chain.opts, chain.meta, chain.scope)
-        end)
+      origin = chain.scope.origin
+      opts = Include.at(origin, fn -> Chains.options(chain.opts, chain.meta, chain.scope) end)
 
       rules =
         for {rule, variables, origin} <- RuleList.all(chain) do
@@ -106,23 +111,13 @@ defmodule Linx.NFT.Compiler.Build do
           Include.at(origin, fn -> Chains.rule(rule, name, scope) end)
         end
 
-      checked(Table.add_chain(table, Chains.chain(name, opts, rules, chain.meta)), chain.meta)
+      Include.at(origin, fn ->
+        checked(Table.add_chain(table, Chains.chain(name, opts, rules, chain.meta)), chain.meta)
+      end)
     end)
   end
 
   defp checked({:ok, value}, _meta), do: value
 
-  defp checked({:error, {_kind, reason}}, meta),
-    do: Fault.fail(meta, "not accepted: #{describe(reason)}")
-
-  defp describe({:hook_not_valid_for_family, %{hook: hook, family: family}}),
-    do: "hook #{hook} does not exist in family #{family}"
-
-  defp describe({:type_not_valid_for_family, %{type: type, family: family}}),
-    do: "chains of type #{type} do not exist in family #{family}"
-
-  defp describe({:hook_not_valid_for_type, %{hook: hook, type: type}}),
-    do: "a chain of type #{type} has no hook #{hook}"
-
-  defp describe(reason), do: inspect(reason)
+  defp checked({:error, reason}, meta), do: Fault.fail(meta, Reason.text(reason))
 end

@@ -2,9 +2,9 @@ defmodule Linx.NFT.Compiler.Chains do
   @moduledoc false
   # Chains and their rules to value structs.
 
-  alias Linx.Netfilter.{Chain, Guard, Rule}
+  alias Linx.Netfilter.{Chain, Guard, Name, Rule}
   alias Linx.Netfilter.Guard.Join
-  alias Linx.NFT.Compiler.{Fault, Scope, Statement, Value}
+  alias Linx.NFT.Compiler.{Fault, Interpolated, Reason, Scope, Statement, Value}
   alias Linx.NFT.ParseError
 
   @types %{"filter" => :filter, "nat" => :nat, "route" => :route}
@@ -13,7 +13,8 @@ defmodule Linx.NFT.Compiler.Chains do
            &{Atom.to_string(&1), &1}
          )
 
-  # Source: nft(8), "CHAINS", the tables of priority names.
+  # Source: nft(8), "CHAINS", the tables of priority names; the hooks of dstnat and srcnat as nft 1.1 takes and lists them (older ones have
+  # prerouting and postrouting alone).
   @priorities %{
     "raw" => -300,
     "mangle" => -150,
@@ -22,12 +23,18 @@ defmodule Linx.NFT.Compiler.Chains do
     "security" => 50,
     "srcnat" => 100
   }
+  @priority_hooks %{"dstnat" => [:prerouting, :output], "srcnat" => [:postrouting, :input]}
   @bridge_priorities %{"dstnat" => -300, "filter" => -200, "out" => 100, "srcnat" => 300}
+  @bridge_priority_hooks %{
+    "dstnat" => [:prerouting],
+    "out" => [:output],
+    "srcnat" => [:postrouting]
+  }
 
   @doc false
   # The options of Chain.new/2 that the head of a chain gives.
   def options(opts, meta, scope) do
-    base = Enum.find(opts, &(elem(&1, 0) == :base))
+    base = only_base(opts)
     extra = for entry <- opts, option <- List.wrap(extra(entry, scope)), do: option
 
     if base == nil and Keyword.has_key?(extra, :policy),
@@ -36,16 +43,29 @@ defmodule Linx.NFT.Compiler.Chains do
     if(base, do: base(base, scope), else: []) ++ extra
   end
 
+  defp only_base(opts) do
+    case Enum.filter(opts, &(elem(&1, 0) == :base)) do
+      [] ->
+        nil
+
+      [base] ->
+        base
+
+      [{:base, _, first}, {:base, _, second} | _] ->
+        Fault.fail(second, "the hook is given twice: at #{first.line}:#{first.column} already")
+    end
+  end
+
   defp base({:base, {type, entries}, meta}, scope) do
     {:hook, hook, hook_meta} = Enum.find(entries, &(elem(&1, 0) == :hook))
-    hook = known(@hooks, text(hook, scope), "hook", hook_meta)
+    hook = known(@hooks, text(hook, scope), "hook", Fault.meta(hook, hook_meta))
 
     priority =
       Enum.find(entries, &(elem(&1, 0) == :priority)) ||
         Fault.fail(meta, "a chain at a hook needs a priority")
 
     {:priority, value, priority_meta} = priority
-    device = for {:device, name} <- entries, do: Value.text_of(name, scope)
+    device = for {:device, name} <- entries, name <- device(name, scope), do: name
     devices = for {:devices, list} <- entries, name <- devices(list, scope), do: name
 
     [
@@ -64,10 +84,15 @@ defmodule Linx.NFT.Compiler.Chains do
   defp extra({:policy, node, meta}, scope),
     do:
       {:policy,
-       known(%{"accept" => :accept, "drop" => :drop}, Value.text_of(node, scope), "policy", meta)}
+       known(
+         %{"accept" => :accept, "drop" => :drop},
+         Value.text_of(node, scope),
+         "policy",
+         Fault.meta(node, meta)
+       )}
 
   defp extra({:flags, flags, _}, _scope), do: {:flags, flags}
-  defp extra({:comment, text, _}, scope), do: {:comment, Value.text_of(text, scope)}
+  defp extra({:comment, text, _}, scope), do: {:comment, Value.comment_of(text, scope)}
   defp extra({:devices, list, _}, scope), do: device_option(devices(list, scope))
   defp extra(_entry, _scope), do: []
 
@@ -80,11 +105,16 @@ defmodule Linx.NFT.Compiler.Chains do
   # A variable may hold one device or a set of them.
   defp device(name, _scope) when is_binary(name), do: [name]
 
-  defp device({:elixir_value, value, _}, _scope) when is_list(value),
-    do: Enum.map(value, &Linx.NFT.Compiler.Interpolated.text!/1)
+  defp device({:elixir_value, value, meta}, _scope) do
+    for name <- List.wrap(value) do
+      name = Interpolated.text!(name)
 
-  defp device({:elixir_value, value, _}, _scope),
-    do: [Linx.NFT.Compiler.Interpolated.text!(value)]
+      case Name.check_device(name) do
+        :ok -> name
+        {:error, reason} -> Fault.fail(meta, Reason.text(reason))
+      end
+    end
+  end
 
   defp device({:variable, _, _} = node, scope), do: scope |> Scope.resolve(node) |> device(scope)
   defp device({:set_inline, nodes, _}, scope), do: Enum.flat_map(nodes, &device(&1, scope))
@@ -103,48 +133,57 @@ defmodule Linx.NFT.Compiler.Chains do
   end
 
   @doc false
-  # A priority as the kernel's number.
-  def priority(n, _hook, _meta, _scope) when is_integer(n), do: n
+  # A priority as the kernel's number, a signed one of 32 bits.
+  def priority(node, hook, meta, scope) do
+    case number(node, hook, meta, scope) do
+      n when n in -0x80000000..0x7FFFFFFF ->
+        n
 
-  def priority({name, offset, meta}, hook, _meta, scope) when is_binary(name),
-    do: named(name, hook, meta, scope) + offset
-
-  def priority({:plus, node, offset}, hook, meta, scope),
-    do: priority(node, hook, meta, scope) + offset
-
-  def priority({:variable, _, meta} = node, hook, _meta, scope) do
-    case Scope.resolve(scope, node) do
-      {:integer, n, _} -> n
-      {kind, name, _} when kind in [:identifier, :string] -> named(name, hook, meta, scope)
-      {:elixir_value, _, _} = value -> priority(value, hook, meta, scope)
-      _ -> Fault.fail(meta, "expected a priority: a number or a name")
+      n ->
+        Fault.fail(
+          Fault.meta(node, meta),
+          "a priority is -2147483648 to 2147483647, not #{n}"
+        )
     end
   end
 
-  def priority({:elixir_value, n, _}, _hook, _meta, _scope) when is_integer(n), do: n
+  defp number(n, _hook, _meta, _scope) when is_integer(n), do: n
 
-  def priority({:elixir_value, value, meta}, hook, _meta, scope),
-    do: named(Linx.NFT.Compiler.Interpolated.text!(value), hook, meta, scope)
+  defp number({name, offset, meta}, hook, _meta, scope) when is_binary(name),
+    do: named(name, hook, meta, scope) + offset
 
-  defp named(name, hook, meta, %{family: :bridge}) do
-    priority = known(@bridge_priorities, name, "priority", meta)
-    # dstnat before routing, srcnat after it, out at output.
-    at = %{"dstnat" => [:prerouting], "out" => [:output], "srcnat" => [:postrouting]}
+  defp number({:plus, node, offset}, hook, meta, scope),
+    do: number(node, hook, meta, scope) + offset
 
-    if at[name] && hook not in at[name],
-      do: Fault.fail(meta, "priority #{name} does not exist at hook #{hook}")
+  defp number({:variable, _, meta} = node, hook, _meta, scope),
+    do: scope |> Scope.resolve(node) |> number(hook, meta, scope)
 
-    priority
-  end
+  defp number({:integer, n, _}, _hook, _meta, _scope), do: n
 
-  defp named(name, _hook, meta, %{family: family}) when family in [:arp, :netdev],
-    do: known(%{"filter" => 0}, name, "priority", meta)
+  defp number({kind, name, meta}, hook, _meta, scope) when kind in [:identifier, :string],
+    do: named(name, hook, meta, scope)
 
-  defp named(name, hook, meta, _scope) do
-    priority = known(@priorities, name, "priority", meta)
-    at = %{"dstnat" => [:prerouting], "srcnat" => [:postrouting]}
+  defp number({:elixir_value, n, _}, _hook, _meta, _scope) when is_integer(n), do: n
 
-    if at[name] && hook not in at[name],
+  defp number({:elixir_value, value, meta}, hook, _meta, scope),
+    do: named(Interpolated.text!(value), hook, meta, scope)
+
+  defp number(_node, _hook, meta, _scope),
+    do: Fault.fail(meta, "expected a priority: a number or a name")
+
+  defp named(name, hook, meta, %{family: :bridge}),
+    do: named(name, hook, meta, @bridge_priorities, @bridge_priority_hooks)
+
+  defp named(name, hook, meta, %{family: family}) when family in [:arp, :netdev],
+    do: named(name, hook, meta, %{"filter" => 0}, %{})
+
+  defp named(name, hook, meta, _scope),
+    do: named(name, hook, meta, @priorities, @priority_hooks)
+
+  defp named(name, hook, meta, priorities, hooks) do
+    priority = known(priorities, name, "priority", meta)
+
+    if hooks[name] && hook not in hooks[name],
       do: Fault.fail(meta, "priority #{name} does not exist at hook #{hook}")
 
     priority
@@ -168,14 +207,14 @@ defmodule Linx.NFT.Compiler.Chains do
       end)
       |> Guard.fold(scope.family)
 
-    comment = opts[:comment] && Value.text_of(opts[:comment], scope)
+    comment = Value.comment_of(opts[:comment], scope)
 
     case Rule.build(
            exprs,
            if(comment, do: [chain: chain, comment: comment], else: [chain: chain])
          ) do
       {:ok, rule} -> rule
-      {:error, reason} -> Fault.fail(meta, "not accepted: #{inspect(reason)}")
+      {:error, reason} -> Fault.fail(meta, Reason.text(reason))
     end
   end
 
@@ -199,11 +238,8 @@ defmodule Linx.NFT.Compiler.Chains do
       {:ok, chain} ->
         chain
 
-      {:error, {:bad_chain, {:device_required_for_hook, hook}}} ->
-        Fault.fail(meta, "a chain at hook #{hook} needs a device")
-
       {:error, reason} ->
-        Fault.fail(meta, "not accepted: #{inspect(reason)}")
+        Fault.fail(meta, Reason.text(reason))
     end
   end
 end

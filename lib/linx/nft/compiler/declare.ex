@@ -4,7 +4,7 @@ defmodule Linx.NFT.Compiler.Declare do
 
   alias Linx.Netfilter.{Datatype, Element, Set}
   alias Linx.Netfilter.Map, as: NMap
-  alias Linx.NFT.Compiler.{Elements, Fault, Load, MapTerm, Scope, Stateful, Term, Typeof, Value}
+  alias Linx.NFT.Compiler.{Elements, Fault, Load, MapTerm, Reason, Scope, Stateful, Term, Typeof, Value}
   alias Linx.NFT.ParseError
 
   @doc false
@@ -155,7 +155,7 @@ defmodule Linx.NFT.Compiler.Declare do
         timeout: Elements.duration(opts[:timeout], scope),
         gc_interval: Elements.duration(opts[:gc_interval], scope),
         size: size(opts[:size], scope, meta),
-        comment: opts[:comment] && Value.text_of(opts[:comment], scope),
+        comment: Value.comment_of(opts[:comment], scope),
         policy: if(opts[:policy] == :memory, do: :memory),
         exprs: for({:stmt, node} <- opts, expr <- Stateful.exprs(node, scope), do: expr),
         typeof:
@@ -207,7 +207,7 @@ defmodule Linx.NFT.Compiler.Declare do
     case Value.number_of(node, scope) do
       0 -> nil
       n when n <= 0xFFFFFFFF -> n
-      n -> Fault.fail(meta, "a size must be 0 to 4294967295, not #{n}")
+      n -> Fault.fail(Fault.meta(node, meta), "a size must be 0 to 4294967295, not #{n}")
     end
   end
 
@@ -232,5 +232,5 @@ defmodule Linx.NFT.Compiler.Declare do
   defp timed?(_element), do: false
 
   defp checked({:ok, set}, _meta), do: set
-  defp checked({:error, reason}, meta), do: Fault.fail(meta, "not accepted: #{inspect(reason)}")
+  defp checked({:error, reason}, meta), do: Fault.fail(meta, Reason.text(reason))
 end

@@ -102,7 +102,7 @@ defmodule Linx.NFT.Compiler.Elements do
       data: value,
       timeout: duration(opts[:timeout], scope),
       expires: duration(opts[:expires], scope),
-      comment: opts[:comment] && Value.text_of(opts[:comment], scope),
+      comment: Value.comment_of(opts[:comment], scope),
       exprs: exprs
     })
   end
@@ -111,21 +111,21 @@ defmodule Linx.NFT.Compiler.Elements do
   def duration(nil, _scope), do: nil
   def duration(ms, _scope) when is_integer(ms), do: ms
 
-  def duration(node, scope) do
-    case node do
-      {:variable, _, meta} ->
-        case Scope.resolve(scope, node) do
-          {:integer, n, _} -> n * 1000
-          {kind, text, _} when kind in [:identifier, :string] -> parse_time(text, meta)
-          _ -> Fault.fail(meta, "expected a time such as 1h30m")
-        end
+  def duration({:variable, _, meta} = node, scope),
+    do: scope |> Scope.resolve(node) |> duration(scope, meta)
 
-      {:elixir_value, value, meta} ->
-        if is_binary(value),
-          do: parse_time(value, meta),
-          else: Interpolated.integer!(value) * 1000
-    end
-  end
+  def duration(node, scope), do: duration(node, scope, Fault.meta(node))
+
+  defp duration({:integer, n, _}, _scope, _meta), do: n * 1000
+
+  defp duration({kind, text, _}, _scope, meta) when kind in [:identifier, :string],
+    do: parse_time(text, meta)
+
+  defp duration({:elixir_value, text, _}, _scope, meta) when is_binary(text),
+    do: parse_time(text, meta)
+
+  defp duration({:elixir_value, value, _}, _scope, _meta), do: Interpolated.integer!(value) * 1000
+  defp duration(_node, _scope, meta), do: Fault.fail(meta, "expected a time such as 1h30m")
 
   defp parse_time(text, meta) do
     case Linx.NFT.Parser.Tokens.time(text) do

@@ -10,13 +10,17 @@ defmodule Linx.NFT.Compiler.Include do
   @depth 16
 
   @doc false
-  def include(path, meta, plan, run), do: each(path, meta, plan, run, &parse/2)
+  # `block` is what the file stands in: nil at the top, else as `Linx.NFT.Parser.parse_inside/3` has it. `run` is called with what the file
+  # holds and the plan.
+  def include(path, meta, block, plan, run) do
+    run = fn items, {plan, nil} -> {run.(items, plan), nil} end
+    {plan, nil} = include_with(path, meta, block, plan, nil, run)
+    plan
+  end
 
   @doc false
-  # Inside a table the file holds what stands in a table.
-  def include_in_table(path, meta, plan, run), do: each(path, meta, plan, run, &parse_items/2)
-
-  defp each(path, meta, plan, run, parse) do
+  # As `include/5`, with an accumulator of the caller beside the plan.
+  def include_with(path, meta, block, plan, acc, run) do
     unless is_binary(path), do: Fault.fail(meta, "expected a path in quotes")
 
     if length(plan.including) > @depth,
@@ -24,13 +28,13 @@ defmodule Linx.NFT.Compiler.Include do
 
     path
     |> files(meta, plan)
-    |> Enum.reduce(plan, fn file, plan ->
+    |> Enum.reduce({plan, acc}, fn file, {plan, acc} ->
       if file in plan.including, do: Fault.fail(meta, "#{path} includes itself")
-      {items, source} = read(file, path, meta, parse)
+      {items, source} = read(file, path, meta, block)
       inner = %{plan | including: [file | plan.including], file: file, origin: {file, source}}
 
-      result = at(inner.origin, fn -> run.(items, inner) end)
-      %{result | including: plan.including, file: plan.file, origin: plan.origin}
+      {result, acc} = at(inner.origin, fn -> run.(items, {inner, acc}) end)
+      {%{result | including: plan.including, file: plan.file, origin: plan.origin}, acc}
     end)
   end
 
@@ -64,28 +68,36 @@ defmodule Linx.NFT.Compiler.Include do
     end
   end
 
-  defp read(file, path, meta, parse) do
+  defp read(file, path, meta, block) do
     case File.read(file) do
-      {:ok, source} -> {parse.(source, file), source}
+      {:ok, source} -> {parse(source, file, block), source}
       {:error, reason} -> Fault.fail(meta, "cannot read #{path}: #{:file.format_error(reason)}")
     end
   end
 
-  defp parse(source, file) do
+  defp parse(source, file, block) do
+    opts = [file: file, source: source]
+
     with {:ok, tokens} <- Tokenizer.tokenize(source, file: file, strings: :nft),
-         {:ok, items} <- Parser.parse(tokens, file: file, source: source) do
+         {:ok, items} <- parsed(tokens, block, opts) do
       items
     else
       {:error, %ParseError{} = error} -> throw({:included, error})
     end
   end
 
-  defp parse_items(source, file) do
-    with {:ok, tokens} <- Tokenizer.tokenize(source, file: file, strings: :nft),
-         {:ok, items} <- Parser.parse_table_items(tokens, file: file, source: source) do
-      items
-    else
-      {:error, %ParseError{} = error} -> throw({:included, error})
-    end
-  end
+  defp parsed(tokens, nil, opts), do: Parser.parse(tokens, opts)
+  defp parsed(tokens, block, opts), do: Parser.parse_inside(tokens, block, opts)
+
+  @doc false
+  # The tree with the file of each node in its place, for what is compiled after the include has ended: `Linx.NFT.Parser.error/3` names that
+  # file.
+  def marked(tree, nil), do: tree
+  def marked(%{line: _, column: _} = meta, origin), do: Map.put_new(meta, :origin, origin)
+  def marked([head | tail], origin), do: [marked(head, origin) | marked(tail, origin)]
+
+  def marked(tuple, origin) when is_tuple(tuple),
+    do: tuple |> Tuple.to_list() |> Enum.map(&marked(&1, origin)) |> List.to_tuple()
+
+  def marked(other, _origin), do: other
 end

@@ -3,12 +3,12 @@ defmodule Linx.NFT.Compiler.Objects do
   # Named objects and flowtables to their value structs.
 
   alias Linx.Netfilter.{Flowtable, Object}
-  alias Linx.NFT.Compiler.{Chains, Elements, Fault, Stateful, Tunnel, Value}
+  alias Linx.NFT.Compiler.{Chains, Elements, Fault, Reason, Stateful, Tunnel, Value}
   alias Linx.NFT.ParseError
 
   @doc false
   def object({:object, kind, _node, opts, meta}, name, scope) do
-    comment = opts[:comment] && Value.text_of(opts[:comment], scope)
+    comment = Value.comment_of(opts[:comment], scope)
 
     case Object.new(
            kind,
@@ -17,7 +17,7 @@ defmodule Linx.NFT.Compiler.Objects do
            if(comment, do: [comment: comment], else: [])
          ) do
       {:ok, object} -> object
-      {:error, reason} -> Fault.fail(meta, "not accepted: #{inspect(reason)}")
+      {:error, reason} -> Fault.fail(meta, Reason.text(reason))
     end
   end
 
@@ -41,7 +41,7 @@ defmodule Linx.NFT.Compiler.Objects do
 
   defp data(:ct_helper, opts, meta, scope) do
     %{
-      type: Value.text_of(opts[:type] || missing("type NAME protocol PROTOCOL", meta), scope),
+      type: helper(opts[:type] || missing("type NAME protocol PROTOCOL", meta), meta, scope),
       protocol: opts[:protocol],
       l3proto: opts[:l3proto] || scope.family
     }
@@ -70,15 +70,27 @@ defmodule Linx.NFT.Compiler.Objects do
     flags = Enum.filter([:sack_perm, :timestamp], &opts[&1])
 
     %{}
-    |> put(:mss, within(number(opts, :mss, nil, scope), 0xFFFF, "mss", meta))
-    |> put(:wscale, within(number(opts, :wscale, nil, scope), 0xFF, "wscale", meta))
+    |> put(:mss, within(opts, :mss, 0xFFFF, scope, meta))
+    |> put(:wscale, within(opts, :wscale, 0xFF, scope, meta))
     |> put(:flags, if(flags != [], do: flags))
   end
 
   defp data(:tunnel, opts, meta, scope), do: Tunnel.data(opts, meta, scope)
 
-  defp within(n, most, _what, _meta) when n == nil or n <= most, do: n
-  defp within(n, most, what, meta), do: Fault.fail(meta, "#{what} must be 0 to #{most}, not #{n}")
+  defp within(opts, key, most, scope, meta) do
+    case number(opts, key, nil, scope) do
+      n when n == nil or n <= most -> n
+      n -> Fault.fail(Fault.meta(opts[key], meta), "#{key} must be 0 to #{most}, not #{n}")
+    end
+  end
+
+  # NF_CT_HELPER_NAME_LEN is 16 with the terminating NUL.
+  defp helper(node, meta, scope) do
+    case Value.text_of(node, scope) do
+      name when byte_size(name) in 1..15 -> name
+      _ -> Fault.fail(Fault.meta(node, meta), "the name of a helper has 1 to 15 bytes")
+    end
+  end
 
   @states %{
     tcp:
@@ -123,7 +135,7 @@ defmodule Linx.NFT.Compiler.Objects do
 
     case Flowtable.new(name, fields) do
       {:ok, flowtable} -> flowtable
-      {:error, reason} -> Fault.fail(meta, "not accepted: #{inspect(reason)}")
+      {:error, reason} -> Fault.fail(meta, Reason.text(reason))
     end
   end
 

@@ -5,14 +5,15 @@ defmodule Linx.NFT.Compiler.Script do
 
   import Linx.NFT.Compiler.Described
 
-  alias Linx.NFT.Compiler.{Declare, Fault, Include, RuleList, Scope, Value}
+  alias Linx.NFT.Compiler.{Declare, Fault, Include, Redeclared, RuleList, Scope, Value}
 
-  # A chain has its rules in two lists, each with the latest first: `inserted` before the first rule, `rules` after it. The elements of a set
+  # `outer` has the variables of the block around, and their weights: what an `undefine` uncovers. A chain has its rules in two lists, each with the latest first: `inserted` before the first rule, `rules` after it. The elements of a set
   # have the latest first too. `weights` counts what the variables hold, the variables in them followed.
   defstruct tables: %{},
             order: [],
             variables: %{},
             weights: %{},
+            outer: {%{}, %{}},
             file: "nofile",
             including: [],
             origin: nil
@@ -30,6 +31,7 @@ defmodule Linx.NFT.Compiler.Script do
       Include.include(
         path,
         meta,
+        nil,
         plan,
         &Enum.reduce(&1, &2, fn item, plan -> item(item, plan) end)
       )
@@ -43,12 +45,30 @@ defmodule Linx.NFT.Compiler.Script do
 
   defp item({:redefine, name, value, _meta}, plan), do: put_variable(plan, name, value)
 
-  defp item({:undefine, name, meta}, plan) do
-    unless Map.has_key?(plan.variables, name), do: Fault.fail(meta, "unknown variable $#{name}")
-    %{plan | variables: Map.delete(plan.variables, name)}
+  # A block takes back its own definitions only; one that is not there is no mistake, as for nft.
+  defp item({:undefine, name, _meta}, %{outer: {variables, weights}} = plan) do
+    %{
+      plan
+      | variables: uncovered(plan.variables, variables, name),
+        weights: uncovered(plan.weights, weights, name)
+    }
   end
 
   defp item({:command, verb, object, meta}, plan), do: command(verb, object, meta, plan)
+
+  defp uncovered(inner, outer, name) do
+    case Map.fetch(outer, name) do
+      {:ok, value} -> Map.put(inner, name, value)
+      :error -> Map.delete(inner, name)
+    end
+  end
+
+  # What is defined in the braces of a table or chain ends with them. A set, object or flowtable has no variables of its own.
+  defp block(plan, fun) do
+    %{variables: variables, weights: weights, outer: outer} = plan
+    plan = fun.(%{plan | outer: {variables, weights}})
+    %{plan | variables: variables, weights: weights, outer: outer}
+  end
 
   # Sixty variables, each of them the one before twice, are a line of text each and more than fits any memory.
   @heaviest 4_000_000
@@ -106,11 +126,10 @@ defmodule Linx.NFT.Compiler.Script do
   defp table(family, name, items, meta, plan) do
     family = family(family, meta)
     key = {family, name(name, "table", plan)}
-    plan = ensure_table(plan, key, meta)
-    outer = Map.take(plan, [:variables, :weights])
-    plan = Enum.reduce(items, plan, &in_table(&1, key, &2))
-    # Variables of a table end with it.
-    Map.merge(plan, outer)
+
+    plan
+    |> ensure_table(key, meta)
+    |> block(fn plan -> Enum.reduce(items, plan, &in_table(&1, key, &2)) end)
   end
 
   defp ensure_table(plan, key, meta) do
@@ -125,7 +144,7 @@ defmodule Linx.NFT.Compiler.Script do
         objects: %{},
         flowtables: %{},
         order: [],
-        meta: meta
+        meta: Include.marked(meta, plan.origin)
       }
 
       %{plan | tables: Map.put(plan.tables, key, table), order: [key | plan.order]}
@@ -134,7 +153,7 @@ defmodule Linx.NFT.Compiler.Script do
 
   defp in_table({:options, opts, _meta}, key, plan) do
     flags = Keyword.get_values(opts, :flags) |> List.flatten()
-    comment = opts[:comment] && Value.text_of(opts[:comment], scope(plan, key))
+    comment = Value.comment_of(opts[:comment], scope(plan, key))
 
     update(
       plan,
@@ -145,19 +164,19 @@ defmodule Linx.NFT.Compiler.Script do
 
   defp in_table({:chain, node, opts, rules, meta}, key, plan) do
     name = name(node, "chain", plan)
-    plan = add_chain(plan, key, name, opts, meta)
 
-    {rules, plan} =
-      Enum.flat_map_reduce(rules, plan, fn
-        {:rule, _, _, _} = rule, plan -> {[{rule, plan.variables, plan.origin}], plan}
-        definition, plan -> {[], item(definition, plan)}
-      end)
+    block(plan, fn plan ->
+      {opts, rules, plan} = Enum.reduce(rules, {opts, [], plan}, &in_chain/2)
 
-    update_in_table(plan, key, :chains, name, &%{&1 | rules: Enum.reverse(rules, &1.rules)})
+      plan
+      |> add_chain(key, name, opts, meta)
+      |> update_in_table(key, :chains, name, &%{&1 | rules: rules ++ &1.rules})
+    end)
   end
 
   defp in_table({kind, node, opts, meta}, key, plan) when kind in [:set, :map, :vmap] do
     name = name(node, "set", plan)
+    {opts, plan} = options(opts, :set, plan)
     scope = scope(plan, key)
     signature = Declare.signature(kind, opts, meta, scope)
     nodes = for {:elements, nodes} <- opts, do: {nodes, scope}
@@ -177,22 +196,27 @@ defmodule Linx.NFT.Compiler.Script do
     update(plan, key, &declared(&1, :sets, name, set))
   end
 
-  defp in_table({:object, kind, node, _opts, _meta} = object, key, plan) do
+  defp in_table({:object, kind, node, opts, meta}, key, plan) do
     name = name(node, "object", plan)
+    {opts, plan} = options(opts, {:object, kind}, plan)
+    object = {:object, kind, node, opts, meta}
 
     update(plan, key, &declared(&1, :objects, {kind, name}, {object, scope(plan, key)}))
   end
 
-  defp in_table({:flowtable, node, _opts, _meta} = flowtable, key, plan) do
+  defp in_table({:flowtable, node, opts, meta}, key, plan) do
     name = name(node, "flowtable", plan)
+    {opts, plan} = options(opts, :flowtable, plan)
+    flowtable = {:flowtable, node, opts, meta}
 
     update(plan, key, &declared(&1, :flowtables, name, {flowtable, scope(plan, key)}))
   end
 
   defp in_table({:include, path, meta}, key, plan) do
-    Include.include_in_table(
+    Include.include(
       path,
       meta,
+      :table,
       plan,
       &Enum.reduce(&1, &2, fn item, plan -> in_table(item, key, plan) end)
     )
@@ -200,20 +224,69 @@ defmodule Linx.NFT.Compiler.Script do
 
   defp in_table(definition, _key, plan), do: item(definition, plan)
 
+  # {options, rules with the last first, plan}
+  defp in_chain({:rule, _, _, _} = rule, {opts, rules, plan}),
+    do: {opts, [{rule, plan.variables, plan.origin} | rules], plan}
+
+  defp in_chain({:chain_option, option, _meta}, {opts, rules, plan}),
+    do: {opts ++ [settled(option, plan)], rules, plan}
+
+  defp in_chain({:include, path, meta}, {opts, rules, plan}) do
+    # The plan of the include has the chain's options and rules with it.
+    run = fn {more, items}, {plan, {opts, rules}} ->
+      opts = opts ++ Enum.map(more, &settled(&1, plan))
+      {opts, rules, plan} = Enum.reduce(items, {opts, rules, plan}, &in_chain/2)
+      {plan, {opts, rules}}
+    end
+
+    {plan, {opts, rules}} = Include.include_with(path, meta, :chain, plan, {opts, rules}, run)
+    {opts, rules, plan}
+  end
+
+  defp in_chain(definition, {opts, rules, plan}), do: {opts, rules, item(definition, plan)}
+
+  # The options of a set, object or flowtable without the definitions among them.
+  defp options(opts, block, plan) do
+    if List.keymember?(opts, :definition, 0) do
+      {opts, plan} = options(opts, block, plan, [])
+      {Enum.reverse(opts), plan}
+    else
+      {opts, plan}
+    end
+  end
+
+  defp options(opts, block, plan, acc) do
+    Enum.reduce(opts, {acc, plan}, fn
+      {:definition, {:include, path, meta}}, {acc, plan} ->
+        run = fn opts, {plan, acc} ->
+          {acc, plan} = options(opts, block, plan, acc)
+          {plan, acc}
+        end
+
+        {plan, acc} = Include.include_with(path, meta, block, plan, acc, run)
+        {acc, plan}
+
+      {:definition, definition}, {acc, plan} ->
+        {acc, item(definition, plan)}
+
+      option, {acc, plan} ->
+        {[settled(option, plan) | acc], plan}
+    end)
+  end
+
+  # An option as it is where it stands: its variables replaced, its file noted.
+  defp settled(option, plan),
+    do: option |> substitute(plan.variables) |> Include.marked(plan.origin)
+
   defp add_chain(plan, key, name, opts, meta) do
     scope = scope(plan, key)
+    given = %{opts: opts, inserted: [], rules: [], meta: meta, scope: scope}
 
     update(plan, key, fn table ->
       chain =
-        Map.get(table.chains, name) ||
-          %{opts: [], inserted: [], rules: [], meta: meta, scope: scope}
-
-      chain =
-        cond do
-          opts == [] -> chain
-          # A chain that has a hook may be given another policy.
-          based?(chain.opts) and not based?(opts) -> %{chain | opts: merged(chain.opts, opts)}
-          true -> %{chain | opts: opts, meta: meta, scope: scope}
+        case table.chains do
+          %{^name => there} -> Redeclared.chain(name, there, given)
+          _ -> given
         end
 
       declared(table, :chains, name, chain)
@@ -230,11 +303,6 @@ defmodule Linx.NFT.Compiler.Script do
 
     Map.replace!(%{table | order: order}, field, Map.put(there, name, value))
   end
-
-  defp based?(opts), do: List.keymember?(opts, :base, 0)
-
-  defp merged(old, new),
-    do: Enum.reject(old, &List.keymember?(new, elem(&1, 0), 0)) ++ new
 
   defp scope(plan, {family, name}),
     do: %Scope{

@@ -27,8 +27,9 @@ defmodule Linx.NFT.Compiler.Stateful do
   end
 
   def exprs({:limit, {rate, unit, type}, opts, meta}, scope) do
+    place = Fault.meta(rate, meta)
     rate = number(rate, scope)
-    if rate == 0, do: Fault.fail(meta, "a rate must be above 0")
+    if rate == 0, do: Fault.fail(place, "a rate must be above 0")
     burst = burst(opts[:burst], type, rate, scope, meta)
     flags = if opts[:over], do: [:inv], else: []
     [Expr.limit(rate, unit: unit, type: type, burst: burst, flags: flags)]
@@ -53,7 +54,10 @@ defmodule Linx.NFT.Compiler.Stateful do
   def burst({n, type}, type, _rate, scope, meta) do
     # The kernel takes a burst of no packets for its default.
     burst = if(type == :packets and number(n, scope) == 0, do: 5, else: number(n, scope))
-    if type == :packets and burst > 0xFFFFFFFF, do: Fault.fail(meta, "a burst has 32 bits")
+
+    if type == :packets and burst > 0xFFFFFFFF,
+      do: Fault.fail(Fault.meta(n, meta), "a burst has 32 bits")
+
     burst
   end
 

@@ -5,6 +5,7 @@ defmodule Linx.NFT.Compiler.Value do
   alias Linx.Netfilter.Datatype
   alias Linx.NFT.Compiler.{Fault, Host, Interpolated, Scope, Symbol, Term}
   alias Linx.NFT.ParseError
+  alias Linx.NFT.Parser.Tokens
 
   @doc false
   # `like` is the term it is compared with or assigned to: it gives type, length and order.
@@ -47,10 +48,11 @@ defmodule Linx.NFT.Compiler.Value do
   end
 
   def constant({:prefix, base, bits, meta}, like, scope) do
+    place = Fault.meta(bits, meta)
     bits = number_of(bits, scope)
     base = constant(base, like, scope)
     if base.kind != :const, do: Fault.fail(meta, "a prefix needs one value before the /")
-    prefix(base, bits, like, meta)
+    %{prefix(base, bits, like, place) | meta: meta}
   end
 
   def constant({:list, values, meta}, like, scope) do
@@ -145,6 +147,20 @@ defmodule Linx.NFT.Compiler.Value do
       {:elixir_value, value, _} -> Interpolated.text!(value)
       _ -> Fault.fail(meta, "expected a name")
     end
+  end
+
+  def text_of({kind, text, _}, _scope) when kind in [:string, :identifier], do: text
+  def text_of({:integer, n, _}, _scope), do: Integer.to_string(n)
+
+  @doc false
+  # The text of a comment, nil for none; one that came by a variable or an interpolation is checked here, a literal one by the parser.
+  def comment_of(nil, _scope), do: nil
+  def comment_of(text, _scope) when is_binary(text), do: text
+
+  def comment_of(node, scope) do
+    text = text_of(node, scope)
+    fault = Tokens.comment_fault(text)
+    if fault, do: Fault.fail(node, fault), else: text
   end
 
   # nft takes a range of one value for the value.

@@ -127,8 +127,9 @@ defmodule Linx.NFT.Formatter.Element do
       else: Text.interface(name, false)
   end
 
+  # Without an end the string is as long as its bytes.
   defp sized(bytes, type, _term, _form) when elem(type, 0) in [:string, :ifname],
-    do: Value.string(elem(type, 0), bytes, byte_size(bytes))
+    do: Value.string(elem(type, 0), bytes <> <<0>>, byte_size(bytes) + 1)
 
   # A part of a key fills its words; the value stands at their start.
   defp sized(bytes, type, term, form) do

@@ -29,9 +29,16 @@ defmodule Linx.NFT.Formatter.Preview do
       else: lines
   end
 
-  defp text(%Table{} = table), do: Formatter.format(Ruleset.put_table(Ruleset.new(), table))
-  defp text(%Ruleset{} = ruleset), do: Formatter.format(ruleset)
-  defp text(other), do: Formatter.text(other, [])
+  # A value with a string that nft cannot say has no text: the reason stands for it.
+  defp text(value) do
+    written(value)
+  rescue
+    error in ArgumentError -> "# " <> error.message
+  end
+
+  defp written(%Table{} = table), do: Formatter.format(Ruleset.put_table(Ruleset.new(), table))
+  defp written(%Ruleset{} = ruleset), do: Formatter.format(ruleset)
+  defp written(other), do: Formatter.text(other, [])
 
   @doc "The statements of a rule on one line, its comment aside; `:error` where one has no words."
   @spec rule(Rule.t(), non_neg_integer() | :infinity) :: {:ok, String.t()} | :error

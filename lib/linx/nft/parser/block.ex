@@ -24,7 +24,7 @@ defmodule Linx.NFT.Parser.Block do
   end
 
   defp items([{:identifier, "comment", _} | rest], items, opts) do
-    {text, rest} = string(rest, "a comment")
+    {text, rest} = comment(rest)
     items(statement_end(rest), items, [{:comment, text} | opts])
   end
 
@@ -123,6 +123,11 @@ defmodule Linx.NFT.Parser.Block do
 
   defp flowtable_body([{:identifier, "flags", _}, {:identifier, "offload", _} | rest], opts),
     do: flowtable_body(statement_end(rest), [{:flag, :hw_offload} | opts])
+
+  defp flowtable_body([token | _] = tokens, opts) when definition?(token) do
+    {item, rest} = definition(tokens)
+    flowtable_body(rest, [{:definition, item} | opts])
+  end
 
   defp flowtable_body(tokens, _opts),
     do: unexpected(tokens, "hook, devices, counter or flags", ~w(hook devices counter flags))

@@ -6,6 +6,10 @@ defmodule Linx.NFT.Parser.Chain do
 
   alias Linx.NFT.Parser.{Block, Statement}
 
+  # What a chain says of itself, and what stands in every block.
+  @words ~w(type policy flags devices comment include define redefine undefine)
+  @definitions [:include, :define, :redefine, :undefine]
+
   @doc false
   # {options, rules, rest}
   def body([{:lbrace, _} | rest]), do: chain_body(rest, [], [])
@@ -22,23 +26,26 @@ defmodule Linx.NFT.Parser.Chain do
          rules
        ) do
     {hook, rest} = hook(rest)
-    chain_body(header_end(rest), [{:base, {type, hook}, meta} | opts], rules)
+    option({:base, {type, hook}, meta}, header_end(rest), opts, rules)
   end
+
+  defp chain_body(
+         [{:identifier, "type", _}, {:identifier, _, _}, {:identifier, word, meta} | _],
+         _opts,
+         _rules
+       ),
+       do: unexpected([{:identifier, word, meta}], "hook", ["hook"])
 
   defp chain_body([{:identifier, "policy", meta} | rest], opts, rules) do
     case rest do
       [{:identifier, policy, _} | rest] when policy in ["accept", "drop"] ->
-        chain_body(
-          header_end(rest),
-          [{:policy, known(policy), meta} | opts],
-          rules
-        )
+        option({:policy, known(policy), meta}, header_end(rest), opts, rules)
 
       [{:variable, _, _} = token | rest] ->
-        chain_body(header_end(rest), [{:policy, token, meta} | opts], rules)
+        option({:policy, token, meta}, header_end(rest), opts, rules)
 
       [{:elixir_expr, _, _} = token | rest] ->
-        chain_body(header_end(rest), [{:policy, token, meta} | opts], rules)
+        option({:policy, token, meta}, header_end(rest), opts, rules)
 
       rest ->
         unexpected(rest, "accept or drop", ~w(accept drop))
@@ -50,17 +57,17 @@ defmodule Linx.NFT.Parser.Chain do
          opts,
          rules
        ),
-       do: chain_body(header_end(rest), [{:flags, [:hw_offload], meta} | opts], rules)
+       do: option({:flags, [:hw_offload], meta}, header_end(rest), opts, rules)
 
   defp chain_body([{:identifier, "devices", meta}, {:assign, _} | rest], opts, rules) do
     {devices, rest} = devices(rest)
-    chain_body(header_end(rest), [{:devices, devices, meta} | opts], rules)
+    option({:devices, devices, meta}, header_end(rest), opts, rules)
   end
 
   # A comment of the chain stands before its rules; a rule's own comes last on its line.
   defp chain_body([{:identifier, "comment", meta} | rest], opts, rules) do
-    {text, rest} = string(rest, "a comment")
-    chain_body(header_end(rest), [{:comment, text, meta} | opts], rules)
+    {text, rest} = comment(rest)
+    option({:comment, text, meta}, header_end(rest), opts, rules)
   end
 
   defp chain_body([{:identifier, word, _} | _] = tokens, opts, rules)
@@ -70,13 +77,25 @@ defmodule Linx.NFT.Parser.Chain do
   end
 
   defp chain_body(tokens, opts, rules) do
-    {rule, rest} = Statement.rule(tokens)
+    {rule, rest} = Statement.rule(tokens, @words)
     chain_body(statement_end(rest), opts, [rule | rules])
   end
 
+  # An option behind a definition may use it: it stays in its place among the rules.
+  defp option(option, rest, opts, rules) do
+    if Enum.any?(rules, &(elem(&1, 0) in @definitions)),
+      do: chain_body(rest, opts, [{:chain_option, option, elem(option, 2)} | rules]),
+      else: chain_body(rest, [option | opts], rules)
+  end
+
   # "priority 0 policy drop" on one line is taken as well.
+  @header ~w(device devices priority policy flags)
+
   defp header_end([{:identifier, word, _} | _] = tokens)
        when word in ["policy", "flags", "devices"], do: tokens
+
+  defp header_end([{:identifier, _, _} | _] = tokens),
+    do: unexpected(tokens, "end of statement", @header)
 
   defp header_end(tokens), do: statement_end(tokens)
 

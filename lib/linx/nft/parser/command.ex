@@ -81,16 +81,7 @@ defmodule Linx.NFT.Parser.Command do
     {family, rest} = Parser.family(rest)
     {name, rest} = name(rest, "table")
 
-    {items, rest} =
-      case rest do
-        [{:lbrace, _} | _] ->
-          {items, opts, rest} = Block.table(rest)
-          {if(opts == [], do: items, else: [{:options, opts, meta} | items]), rest}
-
-        rest ->
-          {[], rest}
-      end
-
+    {items, rest} = Parser.contents(rest, meta)
     {{:table, family, name, items, meta}, rest}
   end
 

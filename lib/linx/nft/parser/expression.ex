@@ -279,7 +279,7 @@ defmodule Linx.NFT.Parser.Expression do
   end
 
   defp element_options([{:identifier, "comment", _} | rest], acc) do
-    {text, rest} = string(rest, "a comment")
+    {text, rest} = comment(rest)
     element_options(rest, [{:comment, text} | acc])
   end
 

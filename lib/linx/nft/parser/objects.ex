@@ -4,7 +4,17 @@ defmodule Linx.NFT.Parser.Objects do
 
   import Linx.NFT.Parser.Tokens
 
-  alias Linx.NFT.Parser.{Statement, Tunnel}
+  alias Linx.NFT.Parser.{Block, Statement, Tunnel}
+
+  @words %{
+    counter: ~w(packets bytes),
+    quota: ~w(over until used),
+    limit: ~w(rate),
+    ct_helper: ~w(type l3proto),
+    ct_timeout: ~w(protocol l3proto policy),
+    ct_expectation: ~w(protocol dport timeout size l3proto),
+    synproxy: ~w(mss wscale timestamp sack-perm)
+  }
 
   @doc false
   def body(kind, [{:lbrace, _} | rest]), do: entries(kind, rest, [])
@@ -15,8 +25,13 @@ defmodule Linx.NFT.Parser.Objects do
   defp entries(_kind, [{:rbrace, _} | rest], opts), do: {Enum.reverse(opts), rest}
 
   defp entries(kind, [{:identifier, "comment", _} | rest], opts) do
-    {text, rest} = string(rest, "a comment")
+    {text, rest} = comment(rest)
     entries(kind, rest, [{:comment, text} | opts])
+  end
+
+  defp entries(kind, [token | _] = tokens, opts) when definition?(token) do
+    {item, rest} = Block.definition(tokens)
+    entries(kind, rest, [{:definition, item} | opts])
   end
 
   defp entries(kind, tokens, opts) do
@@ -98,7 +113,8 @@ defmodule Linx.NFT.Parser.Objects do
     do:
       unexpected(
         tokens,
-        "an attribute of a #{kind |> Atom.to_string() |> String.replace("_", " ")}"
+        "an attribute of a #{kind |> Atom.to_string() |> String.replace("_", " ")}",
+        Map.get(@words, kind, []) ++ ["comment"]
       )
 
   defp protocol([{:identifier, word, _} | rest])

@@ -129,6 +129,8 @@ defmodule Linx.NFT.Parser.Primary do
       do: {{:verdict, known(word), meta}, rest}
 
   def verdict([{:identifier, word, meta} | rest]) when word in ["jump", "goto"] do
+    # The name has a place of its own, for what is wrong with it alone.
+    meta = Map.put(meta, :name, meta(rest))
     {name, rest} = name(rest, "chain")
     {{:verdict, {known(word), name}, meta}, rest}
   end

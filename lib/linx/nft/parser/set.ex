@@ -4,7 +4,7 @@ defmodule Linx.NFT.Parser.Set do
 
   import Linx.NFT.Parser.Tokens
 
-  alias Linx.NFT.Parser.{Expression, Statement}
+  alias Linx.NFT.Parser.{Block, Expression, Statement}
 
   @set_words ~w(type typeof flags timeout gc-interval elements size policy auto-merge comment counter)
 
@@ -55,7 +55,7 @@ defmodule Linx.NFT.Parser.Set do
     do: set_next(rest, [{:auto_merge, true} | opts])
 
   defp set_body([{:identifier, "comment", _} | rest], opts) do
-    {text, rest} = string(rest, "a comment")
+    {text, rest} = comment(rest)
     set_next(rest, [{:comment, text} | opts])
   end
 
@@ -81,6 +81,11 @@ defmodule Linx.NFT.Parser.Set do
       rest ->
         set_next(rest, [{:stmt, statement} | opts])
     end
+  end
+
+  defp set_body([token | _] = tokens, opts) when definition?(token) do
+    {item, rest} = Block.definition(tokens)
+    set_body(rest, [{:definition, item} | opts])
   end
 
   defp set_body(tokens, _opts), do: unexpected(tokens, "an attribute of the set", @set_words)

@@ -12,15 +12,20 @@ defmodule Linx.NFT.Parser.Statement do
   @stateful ~w(counter quota limit last)
 
   @doc false
-  # {:rule, statements, options, meta}, up to but without its separator.
-  def rule(tokens) do
+  # {:rule, statements, options, meta}, up to but without its separator. `others` are words that may stand in a rule's place: a misspelt
+  # one may be meant.
+  def rule(tokens, others \\ []) do
     meta = meta(tokens)
     {statements, opts, rest} = statements(tokens, [])
     {{:rule, statements, opts, meta}, rest}
+  catch
+    {:no_statement, [{:identifier, _, place} | _] = wrong} ->
+      others = if place == meta(tokens), do: others, else: []
+      unexpected(wrong, "a statement", others ++ words())
   end
 
   defp statements([{:identifier, "comment", _} | rest], [_ | _] = acc) do
-    {text, rest} = string(rest, "a comment")
+    {text, rest} = comment(rest)
     {Enum.reverse(acc), [comment: text], rest}
   end
 
@@ -125,12 +130,9 @@ defmodule Linx.NFT.Parser.Statement do
     after_load(lhs, rest, tokens, meta)
   end
 
-  defp after_load({:identifier, word, _}, rest, [token | _], _meta) when is_binary(word) do
-    case rest do
-      # A constant alone is no statement: the word is misspelt, or its field is.
-      _ -> unexpected([token], "a statement", words())
-    end
-  end
+  # A constant alone is no statement: the word is misspelt, or its field is.
+  defp after_load({:identifier, word, _}, _rest, [token | _], _meta) when is_binary(word),
+    do: throw({:no_statement, [token]})
 
   defp after_load(lhs, [{:identifier, "vmap", _} | rest], _tokens, meta) do
     {map, rest} = Expression.map_target(rest)

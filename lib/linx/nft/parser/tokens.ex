@@ -43,6 +43,12 @@ defmodule Linx.NFT.Parser.Tokens do
   @known_words Map.new(@known, &{Atom.to_string(&1), &1})
 
   @doc false
+  # Whether a token begins a definition. They may stand in every block.
+  defguard definition?(token)
+           when tuple_size(token) == 3 and elem(token, 0) == :identifier and
+                  elem(token, 1) in ["include", "define", "redefine", "undefine"]
+
+  @doc false
   # The atom of a keyword that a clause has already recognised: none is ever made from the text.
   @spec known(String.t()) :: atom()
   def known(word), do: Map.fetch!(@known_words, word)
@@ -119,15 +125,59 @@ defmodule Linx.NFT.Parser.Tokens do
   def name([{:identifier, name, meta} | rest], what) do
     if String.ends_with?(name, "*"),
       do: fail(meta, "#{name} is not a name for a #{what}"),
-      else: {name, rest}
+      else: {sized_name(name, what, meta), rest}
   end
 
-  def name([{:string, name, _} | rest], _what), do: {name, rest}
+  def name([{:string, name, meta} | rest], what), do: {sized_name(name, what, meta), rest}
 
   def name([{kind, _, _} = token | rest], _what) when kind in [:elixir_expr, :variable],
     do: {token, rest}
 
   def name(tokens, what), do: unexpected(tokens, "the name of a #{what}")
+
+  # NFT_NAME_MAXLEN is 256 with the terminating NUL.
+  defp sized_name(name, what, meta) do
+    cond do
+      name == "" ->
+        fail(meta, "the name of a #{what} must not be empty")
+
+      byte_size(name) > 255 ->
+        fail(meta, "the name of a #{what} has at most 255 bytes, this one #{byte_size(name)}")
+
+      String.contains?(name, <<0>>) ->
+        fail(meta, "the name of a #{what} cannot hold a NUL byte")
+
+      true ->
+        name
+    end
+  end
+
+  @doc false
+  # A comment: "text" or a bare word, checked where it stands.
+  def comment([{kind, text, meta} | rest]) when kind in [:string, :identifier] do
+    case comment_fault(text) do
+      nil -> {text, rest}
+      fault -> fail(meta, fault)
+    end
+  end
+
+  def comment(tokens), do: string(tokens, "a comment")
+
+  @doc false
+  # What is wrong with a comment's text, nil for nothing. nft's limit is 128 bytes: the userdata of an entity has 256 in all.
+  @spec comment_fault(binary()) :: String.t() | nil
+  def comment_fault(text) do
+    cond do
+      byte_size(text) > 128 ->
+        "a comment has at most 128 bytes, this one #{byte_size(text)}"
+
+      String.contains?(text, <<0>>) ->
+        "a comment cannot hold a NUL byte"
+
+      true ->
+        nil
+    end
+  end
 
   @doc false
   # "text" or a bare word.
