@@ -117,10 +117,9 @@ defmodule Linx.NFT.Parser do
   defp inside(:flowtable, tokens), do: Block.flowtable(tokens)
   defp inside({:object, kind}, tokens), do: Objects.body(kind, tokens)
 
-  @doc false
   # A table's items, with its flags and comment in front.
-  def with_options(items, [], _meta), do: items
-  def with_options(items, opts, meta), do: [{:options, opts, meta} | items]
+  defp with_options(items, [], _meta), do: items
+  defp with_options(items, opts, meta), do: [{:options, opts, meta} | items]
 
   @doc false
   @spec error(map(), String.t(), keyword()) :: ParseError.t()

@@ -44,7 +44,9 @@ defmodule Linx.NFT.RuntimeCompiler do
 
   # Each interpolation becomes a numbered slot.
   defp slots({:elixir_expr, {source, factor}, meta}, {n, sources}),
-    do: {{:elixir_value, {{:slot, n}, factor}, interpolated(meta)}, {n + 1, [{source, meta} | sources]}}
+    do:
+      {{:elixir_value, {{:slot, n}, factor}, interpolated(meta)},
+       {n + 1, [{source, meta} | sources]}}
 
   defp slots({:elixir_expr, source, meta}, {n, sources}),
     do: {{:elixir_value, {:slot, n}, interpolated(meta)}, {n + 1, [{source, meta} | sources]}}

@@ -4,7 +4,20 @@ defmodule Linx.NFT.Compiler.Declare do
 
   alias Linx.Netfilter.{Datatype, Element, Set}
   alias Linx.Netfilter.Map, as: NMap
-  alias Linx.NFT.Compiler.{Elements, Fault, Load, MapTerm, Reason, Scope, Stateful, Term, Typeof, Value}
+
+  alias Linx.NFT.Compiler.{
+    Elements,
+    Fault,
+    Load,
+    MapTerm,
+    Reason,
+    Scope,
+    Stateful,
+    Term,
+    Typeof,
+    Value
+  }
+
   alias Linx.NFT.ParseError
 
   @doc false

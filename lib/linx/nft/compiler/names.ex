@@ -59,7 +59,8 @@ defmodule Linx.NFT.Compiler.Names do
         {scope.origin, nodes, object(set.signature.data), scope}
       end
 
-    for {origin, tree, object, scope} <- rules ++ elements, use <- used(tree, object, scope, []) do
+    for {origin, tree, object, scope} <- rules ++ elements,
+        use <- used(tree, object, scope, []) do
       {origin, use}
     end
   end

@@ -37,7 +37,10 @@ defmodule Linx.NFT.Compiler.Reason do
   def text({:device_not_valid_for_hook, hook}), do: "a chain at hook #{hook} has no device"
   def text(:device_needs_hook), do: "only a chain at a hook has devices"
   def text({:policy_needs_hook, _policy}), do: "only a chain with type and hook has a policy"
-  def text({:missing, keys}), do: "the chain lacks its #{Enum.map_join(keys, " and its ", &words/1)}"
+
+  def text({:missing, keys}),
+    do: "the chain lacks its #{Enum.map_join(keys, " and its ", &words/1)}"
+
   def text({:duplicate_chain, name}), do: "chain #{name} is declared twice"
   def text({:duplicate_set, name}), do: "a set or map #{name} is declared already"
   def text({:duplicate_flowtable, name}), do: "flowtable #{name} is declared twice"
@@ -60,6 +63,9 @@ defmodule Linx.NFT.Compiler.Reason do
   defp words(number) when is_number(number), do: to_string(number)
   defp words([]), do: "none"
   defp words(list) when is_list(list), do: Enum.map_join(list, ", ", &words/1)
-  defp words(tuple) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> Enum.map_join(" ", &words/1)
+
+  defp words(tuple) when is_tuple(tuple),
+    do: tuple |> Tuple.to_list() |> Enum.map_join(" ", &words/1)
+
   defp words(other), do: inspect(other)
 end

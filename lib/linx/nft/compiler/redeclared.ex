@@ -51,7 +51,8 @@ defmodule Linx.NFT.Compiler.Redeclared do
   end
 
   defp options(chain),
-    do: Include.at(chain.scope.origin, fn -> Chains.options(chain.opts, chain.meta, chain.scope) end)
+    do:
+      Include.at(chain.scope.origin, fn -> Chains.options(chain.opts, chain.meta, chain.scope) end)
 
   defp sorted(list) when is_list(list), do: Enum.sort(list)
   defp sorted(other), do: other

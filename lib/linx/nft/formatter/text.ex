@@ -78,7 +78,9 @@ defmodule Linx.NFT.Formatter.Text do
   end
 
   defp name_fault(""), do: "is empty"
-  defp name_fault(text) when byte_size(text) > 255, do: "has #{byte_size(text)} bytes, not 1 to 255"
+
+  defp name_fault(text) when byte_size(text) > 255,
+    do: "has #{byte_size(text)} bytes, not 1 to 255"
 
   defp name_fault(text) do
     case Regex.run(~r/\A[A-Za-z_][A-Za-z0-9_\/.-]*/, text, return: :index) do

@@ -152,13 +152,17 @@ defmodule Linx.NFT.Formatter.Value do
           else: Text.unwritable("#{inspect(name)} has bytes behind its end (byte 0x00)")
 
       [name] when byte_size(name) >= size ->
-        Text.unwritable("#{inspect(name)} fills its #{size} bytes: nft has no name without an end")
+        Text.unwritable(
+          "#{inspect(name)} fills its #{size} bytes: nft has no name without an end"
+        )
 
       [prefix] when type in [:ifname] ->
         Text.interface(prefix, true)
 
       [prefix] ->
-        Text.unwritable("#{inspect(prefix)} is the beginning of a string: nft has interfaces by that")
+        Text.unwritable(
+          "#{inspect(prefix)} is the beginning of a string: nft has interfaces by that"
+        )
     end
   end
 
