@@ -218,6 +218,17 @@ defmodule Linx.NFT.StringsTest do
       end
     end
 
+    test "of a part says what it cannot write, and inspect/2 shows the reason" do
+      ruleset = rules([{[:accept], comment: ~S(a"b)}])
+
+      for part <- [chain(ruleset), hd(chain(ruleset).rules)] do
+        assert_raise ArgumentError, ~r/the comment holds a quote/, fn -> NFT.format(part) end
+        assert is_binary(inspect(part))
+      end
+
+      assert inspect(ruleset) =~ "the comment holds a quote"
+    end
+
     test "writes the strings of a set as long as they are" do
       for text <- [
             ~S(table ip t { chain c { osf version { "Windows:XP", "MacOs:Sierra" } accept; }; }),
