@@ -204,6 +204,29 @@ defmodule Linx.Netfilter.WidthsTest do
     Settled.settled!(ctx, rs)
   end
 
+  test "of a part that an operation changes is recorded as nft does",
+       %{sock: sock, pid: pid} = ctx do
+    %{pid: theirs} = Firewall.namespace()
+
+    text = """
+    table inet t {
+      chain c {
+        ip length & 0xff . meta mark { 5 . 0x1 } accept
+        meta mark & 0xff . ip length { 0x1 . 5 } accept
+        ip ttl . tcp window & 0xff0 . tcp dport { 64 . 0x100 . 80 } drop
+        ip length & 0xff . meta mark vmap { 5 . 0x1 : accept }
+      }
+    }
+    """
+
+    Firewall.load!(theirs, text)
+    rs = Settled.parse!(text)
+    :ok = Netfilter.push(sock, rs)
+    # Only Linx's rules have tags, which nft does not list.
+    assert Firewall.json(pid) == Firewall.json(theirs)
+    Settled.settled!(ctx, rs)
+  end
+
   test "of a set that is made again is written by its new declaration", %{sock: sock} = ctx do
     one =
       Settled.parse!(

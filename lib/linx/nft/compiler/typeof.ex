@@ -64,11 +64,15 @@ defmodule Linx.NFT.Compiler.Typeof do
   defp bytes(_other), do: nil
 
   defp sources(%Term{kind: :concat, data: parts}) do
-    sources = Enum.flat_map(parts, &List.wrap(sources(&1)))
+    sources = Enum.flat_map(parts, &List.wrap(part(&1)))
     if length(sources) == length(parts), do: sources
   end
 
   defp sources(%Term{kind: kind}) when kind in [:bits, :bool, :map, :order], do: nil
   defp sources(%Term{source: nil}), do: nil
   defp sources(%Term{source: source}), do: [source]
+
+  # Of a part that an operation changes nft records what it is made of: the width stays.
+  defp part(%Term{kind: :bits, data: {_operation, %Term{} = inner, _operand}}), do: part(inner)
+  defp part(term), do: sources(term)
 end
