@@ -7,16 +7,71 @@ defmodule Linx.Netfilter.Datatype.Symbols do
           for(c <- 1..4, d <- 1..3, do: {"af#{c}#{d}", c * 8 + d * 2}) ++
           [{"va", 0x2C}, {"ef", 0x2E}]
 
+  alias Linx.Netfilter.Protocol.Rows
+
+  # The words of nft's grammar for protocols, by their numbers over a lower layer.
+  numbers = fn layer ->
+    for row <- Rows.all(), [number | _] <- [row.numbers[layer]], do: {hd(row.words), number}
+  end
+
+  @ether Map.new(numbers.(:ether))
+  @family Map.new(numbers.(:family))
+
+  # protocols(5), as the C library reads it; a protocol that nft's grammar names has its own word beside it.
+  @protocols [
+    {"ip", 0},
+    {"hopopt", 0},
+    {"ggp", 3},
+    {"ipencap", 4},
+    {"st", 5},
+    {"egp", 8},
+    {"igp", 9},
+    {"pup", 12},
+    {"hmp", 20},
+    {"xns-idp", 22},
+    {"rdp", 27},
+    {"iso-tp4", 29},
+    {"xtp", 36},
+    {"ddp", 37},
+    {"idpr-cmtp", 38},
+    {"ipv6", 41},
+    {"ipv6-route", 43},
+    {"ipv6-frag", 44},
+    {"idrp", 45},
+    {"rsvp", 46},
+    {"skip", 57},
+    {"ipv6-icmp", 58},
+    {"ipv6-nonxt", 59},
+    {"ipv6-opts", 60},
+    {"rspf", 73},
+    {"vmtp", 81},
+    {"eigrp", 88},
+    {"ospf", 89},
+    {"ax.25", 93},
+    {"ipip", 94},
+    {"etherip", 97},
+    {"encap", 98},
+    {"pim", 103},
+    {"ipcomp", 108},
+    {"vrrp", 112},
+    {"l2tp", 115},
+    {"isis", 124},
+    {"fc", 133},
+    {"mobility-header", 135},
+    {"mpls-in-ip", 137},
+    {"manet", 138},
+    {"hip", 139},
+    {"shim6", 140},
+    {"wesp", 141},
+    {"rohc", 142},
+    {"ethernet", 143}
+  ]
+
   @tables %{
-    nf_proto: [{"ipv4", 2}, {"ipv6", 10}],
-    ether_type: [
-      {"ip", 0x0800},
-      {"arp", 0x0806},
-      {"ip6", 0x86DD},
-      {"8021q", 0x8100},
-      {"8021ad", 0x88A8},
-      {"vlan", 0x8100}
-    ],
+    nf_proto: [{"ipv4", @family["ip"]}, {"ipv6", @family["ip6"]}],
+    ether_type:
+      for(word <- ["ip", "arp", "ip6"], do: {word, @ether[word]}) ++
+        [{"8021q", 0x8100}, {"8021ad", 0x88A8}, {"vlan", @ether["vlan"]}],
     arp_op: [
       {"request", 1},
       {"reply", 2},
@@ -197,67 +252,7 @@ defmodule Linx.Netfilter.Datatype.Symbols do
       {"Friday", 5},
       {"Saturday", 6}
     ],
-    # protocols(5), as the C library reads it.
-    inet_proto: [
-      {"ip", 0},
-      {"hopopt", 0},
-      {"icmp", 1},
-      {"igmp", 2},
-      {"ggp", 3},
-      {"ipencap", 4},
-      {"st", 5},
-      {"tcp", 6},
-      {"egp", 8},
-      {"igp", 9},
-      {"pup", 12},
-      {"udp", 17},
-      {"hmp", 20},
-      {"xns-idp", 22},
-      {"rdp", 27},
-      {"iso-tp4", 29},
-      {"dccp", 33},
-      {"xtp", 36},
-      {"ddp", 37},
-      {"idpr-cmtp", 38},
-      {"ipv6", 41},
-      {"ipv6-route", 43},
-      {"ipv6-frag", 44},
-      {"idrp", 45},
-      {"rsvp", 46},
-      {"gre", 47},
-      {"esp", 50},
-      {"ah", 51},
-      {"skip", 57},
-      {"ipv6-icmp", 58},
-      {"icmpv6", 58},
-      {"ipv6-nonxt", 59},
-      {"ipv6-opts", 60},
-      {"rspf", 73},
-      {"vmtp", 81},
-      {"eigrp", 88},
-      {"ospf", 89},
-      {"ax.25", 93},
-      {"ipip", 94},
-      {"etherip", 97},
-      {"encap", 98},
-      {"pim", 103},
-      {"ipcomp", 108},
-      {"comp", 108},
-      {"vrrp", 112},
-      {"l2tp", 115},
-      {"isis", 124},
-      {"sctp", 132},
-      {"fc", 133},
-      {"mobility-header", 135},
-      {"udplite", 136},
-      {"mpls-in-ip", 137},
-      {"manet", 138},
-      {"hip", 139},
-      {"shim6", 140},
-      {"wesp", 141},
-      {"rohc", 142},
-      {"ethernet", 143}
-    ]
+    inet_proto: Enum.sort_by(@protocols ++ numbers.(:inet), &elem(&1, 1))
   }
 
   @doc false

@@ -4,11 +4,8 @@ defmodule Linx.Netfilter.Encoder.Objects do
 
   import Linx.Netfilter.Wire
   alias Linx.Netfilter.Encoder.Expressions
-  alias Linx.Netfilter.Object
-  alias Linx.Netfilter.Wire
+  alias Linx.Netfilter.{Object, Protocol, Wire}
   alias Linx.Netfilter.Wire.{Timeouts, Writer}
-
-  @protocols %{icmp: 1, tcp: 6, udp: 17, dccp: 33, icmpv6: 58, sctp: 132, udplite: 136}
 
   @spec data(Object.t(), atom()) :: iodata()
   def data(%Object{kind: kind, data: data}, family), do: body(kind, fields(data), family)
@@ -131,12 +128,11 @@ defmodule Linx.Netfilter.Encoder.Objects do
   defp protocol(n) when is_integer(n), do: n
 
   defp protocol(name),
-    do: Map.get(@protocols, name) || raise(ArgumentError, "unknown protocol #{inspect(name)}")
+    do: Protocol.number(name, :inet) || raise(ArgumentError, "unknown protocol #{inspect(name)}")
 
   @doc "The name, or the number of a protocol without one."
   @spec protocol_name(0..255) :: atom() | 0..255
-  def protocol_name(n),
-    do: Enum.find_value(@protocols, n, fn {name, m} -> if m == n, do: name end)
+  def protocol_name(n), do: Protocol.by_number(:inet, n) || n
 
   # The nest's inside of an expression: what an object of the same attributes carries.
   defp body_of([_name, <<_len::native-16, _type::native-16, body::binary>>]), do: body

@@ -3,20 +3,9 @@ defmodule Linx.Netfilter.Wire.Timeouts do
   # The states of a conntrack timeout policy (nfnetlink_cttimeout.h), in the kernel's order, with nft's defaults in seconds. nft sends
   # every state, so that a policy means the same whatever the namespace's sysctls say; a default is not listed.
 
-  @tcp [
-    syn_sent: 120,
-    syn_recv: 60,
-    established: 432_000,
-    fin_wait: 120,
-    close_wait: 60,
-    last_ack: 30,
-    time_wait: 120,
-    close: 10,
-    syn_sent2: 120,
-    retrans: 300,
-    unack: 300
-  ]
-  @udp [unreplied: 30, replied: 120]
+  alias Linx.Netfilter.Protocol
+
+  # Of a protocol without states of its own the kernel counts one.
   @generic [timeout: 600]
 
   @spec encode(atom(), %{optional(atom()) => non_neg_integer()}) :: [
@@ -45,7 +34,10 @@ defmodule Linx.Netfilter.Wire.Timeouts do
         do: {state, seconds}
   end
 
-  defp states(:tcp), do: @tcp
-  defp states(protocol) when protocol in [:udp, :udplite], do: @udp
-  defp states(_other), do: @generic
+  defp states(protocol) do
+    case Protocol.fetch(protocol) do
+      {:ok, %{timeouts: states}} when states != nil -> states
+      _ -> @generic
+    end
+  end
 end

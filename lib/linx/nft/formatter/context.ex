@@ -2,7 +2,7 @@ defmodule Linx.NFT.Formatter.Context do
   @moduledoc false
   # Where a rule stands (its family, its table's sets and chains) and what reading it has brought so far.
 
-  alias Linx.Netfilter.{Field, Rule, Table}
+  alias Linx.Netfilter.{Field, Protocol, Rule, Table}
   alias Linx.NFT.Formatter.{Registers, Term}
 
   defstruct family: nil, table: nil, registers: %{}, out: [], network: nil, transport: nil
@@ -45,11 +45,16 @@ defmodule Linx.NFT.Formatter.Context do
 
   defp learned(context, type, data) do
     case type do
-      :nf_proto -> %{context | network: family(:binary.decode_unsigned(data))}
-      :ether_type -> %{context | network: ethertype(data)}
-      :inet_proto -> %{context | transport: transport(:binary.decode_unsigned(data))}
+      :nf_proto -> %{context | network: Protocol.by_number(:family, number(data))}
+      :ether_type -> %{context | network: network(Protocol.by_number(:ether, number(data)))}
+      :inet_proto -> %{context | transport: Protocol.by_number(:inet, number(data))}
     end
   end
+
+  defp number(data), do: :binary.decode_unsigned(data)
+
+  defp network(protocol) when protocol in [:ip, :ip6], do: protocol
+  defp network(_protocol), do: nil
 
   @doc "Notes the protocol of a field that was loaded."
   @spec field(t(), Term.t()) :: t()
@@ -57,17 +62,12 @@ defmodule Linx.NFT.Formatter.Context do
 
   def field(context, %Term{source: %{field: name}}) do
     case Field.fetch(name) do
-      {:ok, %{protocol: protocol}} when protocol in [:icmp, :igmp] ->
-        %{context | network: :ip, transport: protocol}
-
-      {:ok, %{protocol: :icmpv6}} ->
-        %{context | network: :ip6, transport: :icmpv6}
-
       {:ok, %{protocol: protocol}} when protocol in [:ip, :ip6] ->
         %{context | network: protocol}
 
       {:ok, %{protocol: protocol, base: :transport}} when protocol != :th ->
-        %{context | transport: protocol}
+        network = Protocol.fetch!(protocol).network || context.network
+        %{context | network: network, transport: protocol}
 
       {:ok, %{base: :ipv6}} ->
         %{context | network: :ip6}
@@ -89,27 +89,4 @@ defmodule Linx.NFT.Formatter.Context do
   def protocol(context, :transport), do: context.transport
   def protocol(_context, :link), do: :ether
   def protocol(_context, _base), do: nil
-
-  @transports %{
-    1 => :icmp,
-    6 => :tcp,
-    17 => :udp,
-    33 => :dccp,
-    50 => :esp,
-    51 => :ah,
-    58 => :icmpv6,
-    108 => :comp,
-    132 => :sctp,
-    136 => :udplite
-  }
-
-  defp transport(number), do: @transports[number]
-
-  defp family(2), do: :ip
-  defp family(10), do: :ip6
-  defp family(_), do: nil
-
-  defp ethertype(<<0x0800::16>>), do: :ip
-  defp ethertype(<<0x86DD::16>>), do: :ip6
-  defp ethertype(_), do: nil
 end

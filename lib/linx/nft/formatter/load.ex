@@ -3,7 +3,7 @@ defmodule Linx.NFT.Formatter.Load do
   # Expressions that put something into a register, as terms: the words that load it, its datatype and
   # its byte order.
 
-  alias Linx.Netfilter.{Expr, Field}
+  alias Linx.Netfilter.{Expr, Field, Protocol}
   alias Linx.NFT.Formatter.Term
   alias Linx.NFT.Keys
 
@@ -152,32 +152,9 @@ defmodule Linx.NFT.Formatter.Load do
   @doc "The words for a header field: `tcp dport`, `tcp option maxseg size`, `ip option ra value`."
   @spec words(Field.t()) :: iodata()
   def words(%{protocol: protocol, field: field}),
-    do: [header(Atom.to_string(protocol)), " ", field]
-
-  defp header("tcpopt_" <> option), do: ["tcp option ", option(option)]
-  defp header("ipopt_" <> option), do: ["ip option ", option]
-  defp header("chunk_" <> chunk), do: ["sctp chunk ", String.replace(chunk, "_", "-")]
-  defp header(protocol), do: protocol
-
-  defp option("sack_perm"), do: "sack-perm"
-  defp option(option), do: option
+    do: [Protocol.text(protocol), " ", field]
 
   ## Extension headers and options
-
-  @ipv6 %{0 => "hbh", 43 => "rt", 44 => "frag", 60 => "dst", 135 => "mh"}
-  @ipv4 %{131 => "lsrr", 148 => "ra", 7 => "rr", 137 => "ssrr"}
-  @tcp %{
-    0 => "eol",
-    1 => "nop",
-    2 => "maxseg",
-    3 => "window",
-    4 => "sack-perm",
-    5 => "sack",
-    8 => "timestamp",
-    19 => "md5sig",
-    30 => "mptcp",
-    34 => "fastopen"
-  }
 
   defp exthdr(%{op: op, type: type} = data) do
     if :present in List.wrap(data[:flags]) do
@@ -192,24 +169,14 @@ defmodule Linx.NFT.Formatter.Load do
 
   @doc "The words for a header or option as such: `tcp option maxseg`, `exthdr hbh`."
   @spec presence(atom(), non_neg_integer()) :: {:ok, iodata()} | :error
-  def presence(:ipv6, type), do: named(@ipv6, type, "exthdr ")
-  def presence(:ipv4, type), do: named(@ipv4, type, "ip option ")
-  def presence(:dccp, type), do: {:ok, ["dccp option ", Integer.to_string(type)]}
-
-  def presence(:tcpopt, type),
-    do: {:ok, ["tcp option ", Map.get(@tcp, type) || Integer.to_string(type)]}
-
-  def presence(:sctp, type) do
-    case Field.at(:sctp, type, 0, 8) do
-      nil -> :error
-      field -> {:ok, header(Atom.to_string(field.protocol))}
+  def presence(op, type) do
+    case {op, Protocol.by_header(op, type)} do
+      {:ipv6, name} when name != nil -> {:ok, ["exthdr ", Protocol.text(name)]}
+      {_op, name} when name != nil -> {:ok, Protocol.text(name)}
+      {:dccp, nil} -> {:ok, ["dccp option ", Integer.to_string(type)]}
+      {:tcpopt, nil} -> {:ok, ["tcp option ", Integer.to_string(type)]}
+      _ -> :error
     end
-  end
-
-  def presence(_, _), do: :error
-
-  defp named(table, type, words) do
-    with {:ok, name} <- Map.fetch(table, type), do: {:ok, [words, name]}
   end
 
   defp extension(op, type, data) do

@@ -3,7 +3,7 @@ defmodule Linx.NFT.Formatter.Rule do
   # Reads a rule's expressions in the order in which the kernel runs them, keeps what each register
   # holds, and writes a match or statement whenever an expression consumes registers.
 
-  alias Linx.Netfilter.{Expr, Field, Verdict}
+  alias Linx.Netfilter.{Expr, Field, Protocol, Verdict}
 
   alias Linx.NFT.Formatter.{
     Context,
@@ -229,15 +229,13 @@ defmodule Linx.NFT.Formatter.Rule do
   end
 
   # Two bytes where all transports have their ports, as long as the rule does not speak of another one.
-  @with_ports [nil, :tcp, :udp, :udplite, :sctp, :dccp]
-
   defp port(
          %Term{source: %{base: :transport, offset: offset, len: 2} = source, pending: nil} = term,
          context
        )
        when not is_map_key(source, :field) and not is_map_key(source, :inside) and
               offset in [0, 2] do
-    if context.transport in @with_ports,
+    if context.transport == nil or Protocol.ports?(context.transport),
       do: %{term | text: if(offset == 0, do: "th sport", else: "th dport"), type: :inet_service},
       else: term
   end

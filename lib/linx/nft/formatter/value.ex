@@ -4,24 +4,8 @@ defmodule Linx.NFT.Formatter.Value do
   # Names come from `Linx.Netfilter.Datatype`; where nft would look one up in a file of the host
   # (services, groups, realms, most protocols) the number is written, which reads the same anywhere.
 
-  alias Linx.Netfilter.Datatype
+  alias Linx.Netfilter.{Datatype, Protocol}
   alias Linx.NFT.Formatter.{Term, Text}
-
-  # Protocols that are words of nft's grammar; of the others it knows what /etc/protocols says.
-  @protocols %{
-    1 => "icmp",
-    2 => "igmp",
-    6 => "tcp",
-    17 => "udp",
-    33 => "dccp",
-    47 => "gre",
-    50 => "esp",
-    51 => "ah",
-    58 => "icmpv6",
-    108 => "comp",
-    132 => "sctp",
-    136 => "udplite"
-  }
 
   @named ~w(nf_proto ether_type arp_op icmp_type icmp_code icmpv6_type icmpv6_code icmpx_code igmp_type dccp_pkttype
             mh_type ct_dir pkt_type dscp ecn fib_addrtype boolean)a
@@ -45,7 +29,15 @@ defmodule Linx.NFT.Formatter.Value do
   def number(:ether_addr, n, _bits), do: ether(<<n::48>>)
   def number(:ll_addr, n, bits) when bits > 0 and rem(bits, 8) == 0, do: ether(<<n::size(bits)>>)
   def number(:mark, n, _bits), do: hex(n, 8)
-  def number(:inet_proto, n, _bits), do: Map.get(@protocols, n) || Integer.to_string(n)
+
+  # A word of nft's grammar; what it knows of other protocols is in the host's /etc/protocols.
+  def number(:inet_proto, n, _bits) do
+    case Protocol.by_number(:inet, n) do
+      nil -> Integer.to_string(n)
+      name -> Protocol.text(name)
+    end
+  end
+
   def number(:classid, 0, _bits), do: "none"
   def number(:classid, 0xFFFFFFFF, _bits), do: "root"
 

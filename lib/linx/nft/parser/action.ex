@@ -81,9 +81,9 @@ defmodule Linx.NFT.Parser.Action do
         {{:reset, n, meta}, rest}
 
       [{:identifier, name, _} | more] ->
-        case Map.fetch(Header.tcp_options(), name) do
-          {:ok, {_header, n}} -> {{:reset, n, meta}, more}
-          :error -> unexpected(rest, "a TCP option", Map.keys(Header.tcp_options()))
+        case Header.tcp_option(name) do
+          {:ok, n} -> {{:reset, n, meta}, more}
+          :error -> unexpected(rest, "a TCP option", Header.tcp_options())
         end
 
       rest ->

@@ -4,75 +4,28 @@ defmodule Linx.NFT.Parser.Header do
 
   import Linx.NFT.Parser.Tokens
 
-  alias Linx.Netfilter.Field
+  alias Linx.Netfilter.{Field, Protocol}
 
-  @payload ~w(ether vlan arp ip icmp igmp ip6 icmpv6 tcp udp udplite sctp dccp th ah esp comp gre vxlan geneve)
-  @payload_protocols Map.new(@payload, &{&1, String.to_atom(&1)})
-  @extension Map.new(~w(hbh rt rt0 rt2 srh frag dst mh), &{&1, String.to_atom(&1)})
+  @payload_protocols Protocol.words(:payload)
+  @extension Protocol.words(:ipv6)
+  @tcp_options Protocol.words(:tcpopt)
+  @ip_options Protocol.words(:ipv4)
+  @chunks Protocol.words(:sctp)
 
-  @tcp_options %{
-    "eol" => {:tcpopt_eol, 0},
-    "nop" => {:tcpopt_nop, 1},
-    "noop" => {:tcpopt_nop, 1},
-    "maxseg" => {:tcpopt_maxseg, 2},
-    "mss" => {:tcpopt_maxseg, 2},
-    "window" => {:tcpopt_window, 3},
-    "sack-perm" => {:tcpopt_sack_perm, 4},
-    "sack-permitted" => {:tcpopt_sack_perm, 4},
-    "sack" => {:tcpopt_sack, 5},
-    "sack0" => {:tcpopt_sack0, 5},
-    "sack1" => {:tcpopt_sack1, 5},
-    "sack2" => {:tcpopt_sack2, 5},
-    "sack3" => {:tcpopt_sack3, 5},
-    "timestamp" => {:tcpopt_timestamp, 8},
-    "md5sig" => {:tcpopt_md5sig, 19},
-    "mptcp" => {:tcpopt_mptcp, 30},
-    "fastopen" => {:tcpopt_fastopen, 34}
-  }
-
-  @ip_options %{
-    "lsrr" => {:ipopt_lsrr, 131},
-    "ra" => {:ipopt_ra, 148},
-    "rr" => {:ipopt_rr, 7},
-    "ssrr" => {:ipopt_ssrr, 137}
-  }
-
-  @chunks Map.new(
-            [
-              {"data", 0},
-              {"init", 1},
-              {"init-ack", 2},
-              {"sack", 3},
-              {"heartbeat", 4},
-              {"heartbeat-ack", 5},
-              {"abort", 6},
-              {"shutdown", 7},
-              {"shutdown-ack", 8},
-              {"error", 9},
-              {"cookie-echo", 10},
-              {"cookie-ack", 11},
-              {"ecne", 12},
-              {"cwr", 13},
-              {"shutdown-complete", 14},
-              {"asconf-ack", 128},
-              {"forward-tsn", 192},
-              {"asconf", 193}
-            ],
-            fn {name, n} ->
-              {name, {String.to_atom("chunk_" <> String.replace(name, "-", "_")), n}}
-            end
-          )
-
-  @ipv6_headers %{
-    "hbh" => {:hbh, 0},
-    "rt" => {:rt, 43},
-    "frag" => {:frag, 44},
-    "dst" => {:dst, 60},
-    "mh" => {:mh, 135}
-  }
+  # The headers whose presence can be asked for: of several forms of one header the first.
+  @ipv6_headers Map.filter(@extension, fn {_word, name} ->
+                  Protocol.by_header(:ipv6, Protocol.fetch!(name).header) == name
+                end)
 
   @doc false
-  def tcp_options, do: @tcp_options
+  # The words of TCP options, and the number of one.
+  def tcp_options, do: Map.keys(@tcp_options)
+
+  @doc false
+  @spec tcp_option(String.t()) :: {:ok, byte()} | :error
+  def tcp_option(word) do
+    with {:ok, name} <- Map.fetch(@tcp_options, word), do: {:ok, Protocol.fetch!(name).header}
+  end
 
   @doc false
   # The words that begin a field.
@@ -138,8 +91,8 @@ defmodule Linx.NFT.Parser.Header do
 
   defp exthdr_exists([{:identifier, name, meta2} | rest], meta) do
     case Map.fetch(@ipv6_headers, name) do
-      {:ok, {_header, n}} ->
-        {{:option_exists, :ipv6, n, meta}, rest}
+      {:ok, header} ->
+        {{:option_exists, :ipv6, Protocol.fetch!(header).header, meta}, rest}
 
       :error ->
         unexpected([{:identifier, name, meta2}], "an extension header", Map.keys(@ipv6_headers))
@@ -163,7 +116,7 @@ defmodule Linx.NFT.Parser.Header do
 
   defp tcp_option([{:identifier, name, meta2} | rest], meta) do
     case Map.fetch(@tcp_options, name) do
-      {:ok, {header, n}} -> option_field(:tcpopt, header, n, rest, meta)
+      {:ok, header} -> option_field(:tcpopt, header, rest, meta)
       :error -> unexpected([{:identifier, name, meta2}], "a TCP option", Map.keys(@tcp_options))
     end
   end
@@ -178,18 +131,22 @@ defmodule Linx.NFT.Parser.Header do
 
   defp tcp_option(tokens, _meta), do: unexpected(tokens, "a TCP option")
 
-  defp option_field(op, header, n, [{:identifier, field, _} | more] = rest, meta) do
+  # A field of the option, or the option's presence.
+  defp option_field(op, header, [{:identifier, field, _} | more] = rest, meta) do
     case Field.fetch(header, field) do
       {:ok, _} -> {{:exthdr, header, field, meta}, more}
-      :error -> {{:option_exists, op, n, meta}, rest}
+      :error -> {presence(op, header, meta), rest}
     end
   end
 
-  defp option_field(op, _header, n, rest, meta), do: {{:option_exists, op, n, meta}, rest}
+  defp option_field(op, header, rest, meta), do: {presence(op, header, meta), rest}
+
+  defp presence(op, header, meta),
+    do: {:option_exists, op, Protocol.fetch!(header).header, meta}
 
   defp ip_option([{:identifier, name, meta2} | rest], meta) do
     case Map.fetch(@ip_options, name) do
-      {:ok, {header, n}} -> option_field(:ipv4, header, n, rest, meta)
+      {:ok, header} -> option_field(:ipv4, header, rest, meta)
       :error -> unexpected([{:identifier, name, meta2}], "an IP option", Map.keys(@ip_options))
     end
   end
@@ -198,7 +155,7 @@ defmodule Linx.NFT.Parser.Header do
 
   defp chunk([{:identifier, name, meta2} | rest], meta) do
     case Map.fetch(@chunks, name) do
-      {:ok, {header, n}} -> option_field(:sctp, header, n, rest, meta)
+      {:ok, header} -> option_field(:sctp, header, rest, meta)
       :error -> unexpected([{:identifier, name, meta2}], "an SCTP chunk", Map.keys(@chunks))
     end
   end

@@ -117,12 +117,11 @@ defmodule Linx.NFT.Parser.Objects do
         Map.get(@words, kind, []) ++ ["comment"]
       )
 
-  defp protocol([{:identifier, word, _} | rest])
-       when word in ["tcp", "udp", "dccp", "sctp", "gre", "icmp", "icmpv6", "udplite"],
-       do: {known(word), rest}
+  # nft's grammar has these two.
+  defp protocol([{:identifier, word, _} | rest]) when word in ["tcp", "udp"],
+    do: {known(word), rest}
 
-  defp protocol(tokens),
-    do: unexpected(tokens, "a protocol such as tcp or udp", ~w(tcp udp dccp sctp))
+  defp protocol(tokens), do: unexpected(tokens, "tcp or udp", ~w(tcp udp))
 
   defp policy([{:rbrace, _} | rest], acc), do: {Enum.reverse(acc), rest}
 

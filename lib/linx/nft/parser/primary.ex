@@ -5,12 +5,13 @@ defmodule Linx.NFT.Parser.Primary do
 
   import Linx.NFT.Parser.Tokens
 
+  alias Linx.Netfilter.Protocol
   alias Linx.NFT.Keys
   alias Linx.NFT.Parser.{Header, Lookup}
 
   # What is matched in the packet that a tunnel carries.
-  @tunnels ~w(gre vxlan geneve gretap)
-  @inner ~w(ether vlan arp ip icmp igmp ip6 icmpv6 tcp udp udplite sctp dccp th ah esp comp)
+  @tunnels for row <- Protocol.all(), row.tunnel, do: row.text
+  @inner Map.keys(Protocol.words(:payload)) -- @tunnels
 
   # Without "meta" in front only those that nft's grammar has always taken so.
   @meta_short ~w(mark iif iifname iiftype iifgroup oif oifname oiftype oifgroup skuid skgid nftrace rtclassid ibriport ibrname

@@ -3,6 +3,7 @@ defmodule Linx.NFT.Parser.Tokens do
   # Taking tokens off the front of the list, and what is said when the wrong one is there. A mismatch throws
   # {:syntax, meta, message}: Linx.NFT.Parser.parse/2 knows the file and turns it into the exception.
 
+  alias Linx.Netfilter.Protocol
   alias Linx.NFT.ParseError
 
   @text %{
@@ -37,10 +38,11 @@ defmodule Linx.NFT.Parser.Tokens do
   }
 
   @known ~w(ip ip6 inet arp bridge netdev accept drop continue return jump goto add create insert update delete destroy flush
-            map vmap redefine define packets bytes saddr daddr mark iif oif gre vxlan geneve gretap icmp icmpv6 icmpx tcp udp dccp
-            sctp udplite ct_helper ct_timeout ct_expectation counter quota limit secmark synproxy tunnel set chain flowtable
+            map vmap redefine define packets bytes saddr daddr mark iif oif icmpx
+            ct_helper ct_timeout ct_expectation counter quota limit secmark synproxy tunnel set chain flowtable
             performance memory index handle position mss wscale)a
-  @known_words Map.new(@known, &{Atom.to_string(&1), &1})
+  @protocols for row <- Protocol.all(), row.header == nil, do: row.name
+  @known_words Map.new(@known ++ @protocols, &{Atom.to_string(&1), &1})
 
   @doc false
   # Whether a token begins a definition. They may stand in every block.
