@@ -37,7 +37,24 @@ defmodule Linx.Netfilter.Guard.Join do
     end
   end
 
-  defp place({_at, [%Expr{data: data} | _]}), do: {rank(data.base), data.offset}
+  # The fields of each tunnel's packet are neighbours of their own.
+  defp place({_at, [load | _]}) do
+    {tunnel, data} = bare(load)
+    {tunnel, rank(data.base), data.offset}
+  end
+
+  # The payload load in an expression, and the tunnel whose packet it reads: {nil, load} for the packet itself.
+  defp bare(%Expr{name: :payload, data: data}), do: {nil, data}
+
+  defp bare(%Expr{name: :inner, data: %{type: tunnel, expr: %Expr{name: :payload, data: data}}}),
+    do: {tunnel, data}
+
+  defp bare(_expr), do: nil
+
+  defp put_load(%Expr{name: :payload} = expr, load), do: %{expr | data: load}
+
+  defp put_load(%Expr{name: :inner, data: %{expr: expr} = data} = inner, load),
+    do: %{inner | data: %{data | expr: %{expr | data: load}}}
 
   defp rank(:link), do: 0
   defp rank(:network), do: 1
@@ -59,16 +76,16 @@ defmodule Linx.Netfilter.Guard.Join do
     end
   end
 
-  defp joinable?(
-         [
-           %Expr{name: :payload, data: %{dreg: 1} = load},
-           %Expr{name: :cmp, data: %{op: op, sreg: 1} = cmp}
-         ],
-         which
-       )
+  defp joinable?([expr, %Expr{name: :cmp, data: %{op: op, sreg: 1} = cmp}], which)
        when op in [:eq, :neq] do
-    is_binary(cmp.data) and byte_size(cmp.data) == load.len and
-      (which == :all or whole?(load) or guard?(load))
+    case bare(expr) do
+      {tunnel, %{dreg: 1} = load} ->
+        is_binary(cmp.data) and byte_size(cmp.data) == load.len and
+          (which == :all or whole?(load) or (tunnel == nil and guard?(load)))
+
+      _ ->
+        false
+    end
   end
 
   defp joinable?(_segment, _which), do: false
@@ -86,15 +103,21 @@ defmodule Linx.Netfilter.Guard.Join do
   defp guard?(%{base: :link, offset: 12, len: 2}), do: true
   defp guard?(_load), do: false
 
-  defp adjacent?([%Expr{data: a}, %Expr{data: c}], [%Expr{data: b}, %Expr{data: d}]) do
+  defp adjacent?([first, %Expr{data: c}], [second, %Expr{data: d}]) do
+    {tunnel, a} = bare(first)
+    {other, b} = bare(second)
     total = a.len + b.len
     slow? = a.base == :link or a.len > @fast or b.len > @fast
     limit = if slow?, do: @register, else: @fast
-    a.base == b.base and a.offset + a.len == b.offset and c.op == d.op and total <= limit
+
+    tunnel == other and a.base == b.base and a.offset + a.len == b.offset and c.op == d.op and
+      total <= limit
   end
 
-  defp both([%Expr{data: a} = load, %Expr{data: c} = cmp], [%Expr{data: b}, %Expr{data: d}]) do
-    load = %{load | data: a |> Map.delete(:field) |> Map.put(:len, a.len + b.len)}
+  defp both([first, %Expr{data: c} = cmp], [second, %Expr{data: d}]) do
+    {_tunnel, a} = bare(first)
+    {_tunnel, b} = bare(second)
+    load = put_load(first, a |> Map.delete(:field) |> Map.put(:len, a.len + b.len))
     [load, %{cmp | data: parts_of_both(%{c | data: c.data <> d.data}, c, d)}]
   end
 
@@ -134,6 +157,13 @@ defmodule Linx.Netfilter.Guard.Join do
     if is_binary(value) and byte_size(value) == len and
          Layers.field(layers, :payload, load) == nil do
       cut(expr, cmp, offset, value, layers, [])
+    end
+  end
+
+  def parts([%Expr{name: :inner, data: %{type: tunnel, expr: expr} = data} = inner, cmp], layers)
+      when is_atom(tunnel) do
+    with [_ | _] = parts <- parts([expr, cmp], Layers.inner(layers, tunnel)) do
+      for [load, cmp] <- parts, do: [%{inner | data: %{data | expr: load}}, cmp]
     end
   end
 
