@@ -12,9 +12,16 @@ defmodule Linx.NFT.Compiler.Match do
   def match({:match, lhs, op, rhs, meta}, scope) do
     rhs = Scope.resolve(scope, rhs)
     {term, scope} = left(lhs, rhs, scope)
+    comparable!(term, meta)
     term = presence(term, rhs)
     {compare(term, op, rhs, meta, scope), scope}
   end
+
+  # A security mark is a number of the kernel's own, which only copies from one place to another mean something.
+  defp comparable!(%Term{data: {name, %{key: :secmark}}}, meta) when name in [:meta, :ct],
+    do: Fault.fail(meta, "a secmark is set or copied, nft compares it with nothing")
+
+  defp comparable!(_term, _meta), do: :ok
 
   # A named set says what the constants of a concatenation are: ip saddr . 80 @services
   defp left({:concat, nodes, _} = node, {:set_ref, name, _}, scope) do

@@ -8,6 +8,9 @@ defmodule Linx.NFT.Formatter.Write do
   alias Linx.Netfilter.{Expr, Field}
   alias Linx.NFT.Formatter.{Context, Load, Registers, Rule, Term, Value}
 
+  # `helper` and `secmark` are keywords of nft's grammar, which it lists as events and does not read as such.
+  @unreadable 0x240
+
   @spec step(Expr.t(), Context.t()) :: {:ok, Context.t()} | :error
   def step(%Expr{name: name, data: %{key: key, sreg: register} = data}, context)
       when name in [:meta, :ct] do
@@ -40,7 +43,10 @@ defmodule Linx.NFT.Formatter.Write do
   defp value(%Term{value: bytes}, %Term{type: type} = target)
        when is_binary(bytes) and type in [:ct_label, :ct_event] do
     number = Term.number(target, bytes)
-    Value.flags(type, number) || Value.hex(number)
+
+    if type == :ct_event and (number &&& @unreadable) != 0,
+      do: Value.hex(number),
+      else: Value.flags(type, number) || Value.hex(number)
   end
 
   # The kernel's copy of an 8 or 16 bit key may come in a wider register.
