@@ -38,11 +38,17 @@ defmodule Linx.NFT.FieldDifferentialTest do
   defp rules do
     for field <- Field.all(),
         family <- families(field.protocol),
-        set <- ["", "set "],
+        set <- if(settable?(field), do: ["", "set "], else: [""]),
         words = "#{Protocol.text(field.protocol)} #{field.field} #{set}#{value(field.type)}",
         uniq: true,
         do: {family, tunnel(field.base) <> words}
   end
+
+  # Nothing of these extensions can be written: one field of each is tried.
+  defp settable?(%{base: base} = field) when base in [:ipv6, :ipv4, :sctp],
+    do: hd(Protocol.fetch!(field.protocol).fields) == field
+
+  defp settable?(_field), do: true
 
   defp tunnel(:tunnel), do: "udp dport 4789 "
   defp tunnel(_base), do: ""
@@ -60,7 +66,9 @@ defmodule Linx.NFT.FieldDifferentialTest do
   defp value(_type), do: "1"
 
   test "every header field is the same code as nft's", context do
-    different = context |> compared(rules()) |> Enum.reject(&explained?/1)
+    # What nft refuses has a test of its own: nft names ten such lines a run.
+    rules = Enum.reject(rules(), fn {_family, rule} -> listed?(rule, :nft_refuses) end)
+    different = context |> compared(rules) |> Enum.reject(&explained?/1)
     assert different == []
   end
 
@@ -118,6 +126,7 @@ defmodule Linx.NFT.FieldDifferentialTest do
     {"ip", "tcp dport 1 th dport set 5"},
     {"ip", "sctp dport 1 @th,16,16 set 5"},
     {"ip", "ct event set 0x40"},
+    {"ip", "ct event set 0x80"},
     {"ip", "ct event set new | 0x200"},
     {"ip", "fib saddr . iif oif exists"},
     {"ip", "fib saddr . iif oif missing"},
@@ -139,11 +148,14 @@ defmodule Linx.NFT.FieldDifferentialTest do
   end
 
   test "what the list of harmless differences names does differ", context do
-    found = compared(context, Enum.filter(rules(), fn {_family, rule} -> listed?(rule) end))
+    listed = fn {_family, rule} -> listed?(rule, :nft_refuses) or listed?(rule, :code) end
+    found = compared(context, Enum.filter(rules(), listed))
+    assert Enum.reject(found, &explained?/1) == []
     for {_kind, match, _why} <- allowed(), do: assert(Enum.any?(found, &(elem(&1, 1) =~ match)))
   end
 
-  defp listed?(rule), do: Enum.any?(allowed(), fn {_kind, match, _why} -> rule =~ match end)
+  defp listed?(rule, kind),
+    do: Enum.any?(allowed(), fn {k, match, _why} -> k == kind and rule =~ match end)
 
   defp explained?({_family, rule, kind, _theirs, _ours}),
     do: Enum.any?(allowed(), fn {k, match, _why} -> k == kind and rule =~ match end)
@@ -152,6 +164,8 @@ defmodule Linx.NFT.FieldDifferentialTest do
 
   # Keywords of nft's grammar, which it lists as events and does not read as such: Linx reads them and writes the number.
   @unreadable ["ct event set helper", "ct event set secmark"]
+  # Another one, which Linx does not read either: it is a key of its own.
+  @unread ["ct event set mark"]
 
   # A word that the parser takes must be one that the encoder can send, that nft reads, and that comes back out of the text.
   test "every word of every table is parsed, encoded, formatted, and read by nft", context do
@@ -163,7 +177,7 @@ defmodule Linx.NFT.FieldDifferentialTest do
     assert different == []
     assert Enum.map(unreadable, &elem(&1, 2)) == [:nft_refuses, :nft_refuses]
 
-    for {family, rule} <- rules do
+    for {family, rule} <- rules, rule not in @unread do
       {:ok, ruleset} = NFT.parse(text({"t", {family, rule}}))
       assert {rule, NFT.parse(NFT.format(ruleset))} == {rule, {:ok, ruleset}}
     end

@@ -8,8 +8,8 @@ defmodule Linx.NFT.Formatter.Write do
   alias Linx.Netfilter.{Expr, Field}
   alias Linx.NFT.Formatter.{Context, Load, Registers, Rule, Term, Value}
 
-  # `helper` and `secmark` are keywords of nft's grammar, which it lists as events and does not read as such.
-  @unreadable 0x240
+  # `helper`, `mark` and `secmark` are keywords of nft's grammar, which it lists as events and does not read as such.
+  @unreadable 0x2C0
 
   @spec step(Expr.t(), Context.t()) :: {:ok, Context.t()} | :error
   def step(%Expr{name: name, data: %{key: key, sreg: register} = data}, context)
