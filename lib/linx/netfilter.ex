@@ -25,8 +25,8 @@ defmodule Linx.Netfilter do
   Source: nft(8); Documentation/networking/netlink_spec/nftables; net/netfilter/nf_tables_api.c.
   """
 
-  alias Linx.Netfilter.{Diff, Encoder, Error, Log, Monitor, Patch, Pull, Push, Ruleset}
-  alias Linx.Netfilter.{Chain, Rule, Table, Transaction}
+  alias Linx.Netfilter.{Diff, Elements, Encoder, Error, Log, Monitor, Object, Patch, Pull, Push}
+  alias Linx.Netfilter.{Chain, Rule, Ruleset, Table, Transaction}
   alias Linx.Netfilter.Encoder.Frames
   alias Linx.Netlink.{Nfnl, Socket}
 
@@ -270,6 +270,124 @@ defmodule Linx.Netfilter do
       error ->
         :ok = Monitor.release(monitor, hold, 0)
         error
+    end
+  end
+
+  # -- elements --------------------------------------------------------------------------------------------------------
+
+  @typedoc "A set or map in the kernel: family, table, name."
+  @type set_ref :: {Table.family(), String.t(), String.t()}
+
+  @doc """
+  Adds elements to a set or map of the kernel, in one transaction and without reading those that are there.
+
+  Elements are written as in `Linx.Netfilter.Set` and `Linx.Netfilter.Map` (addresses, prefixes, ranges, numbers, names, tuples for
+  concatenations, `{key, value}` in a map, `Linx.Netfilter.Element` for one that carries more); the kernel's declaration of the set gives their
+  types. An element that is there already stays as it is.
+
+      :ok = Linx.Netfilter.add_elements(nfnl, {:inet, "fw", "guests"}, ["192.0.2.7"], timeout: 60_000)
+
+  Options:
+
+    * `:timeout`, `:expires` (milliseconds), `:comment`, `:exprs` - for each element that says none of its own; see `t:Linx.Netfilter.Element.t/0`
+    * `create: true` - an element that is there already is `errno: :eexist`
+
+  In a set with `:auto_merge` elements may overlap what is there. If they do, the set is read once, and the union of both takes the place of the
+  intervals concerned.
+
+  `{:error, {:bad_set_element, {element, reason}}}` (in a map `:bad_map_element`) for a value that does not fit; a timeout needs the set's
+  flag `:timeout`, a range or prefix its flag `:interval`. `{:error, %Linx.Netfilter.Error{}}` with the element in `:at` for one that the kernel refuses,
+  `:enoent` without an element when there is no such set. Source: nft(8), "ELEMENTS".
+  """
+  @spec add_elements(Socket.t(), set_ref(), [term()], keyword()) ::
+          :ok | {:error, Error.t() | term()}
+  def add_elements(sock, set, elements, opts \\ []) when is_list(elements) do
+    checked!(sock)
+
+    with :ok <- Elements.check_ref(set),
+         {:ok, opts} <- options(opts, [:timeout, :expires, :comment, :exprs, :create]),
+         :ok <- flag(opts, :create),
+         do: Elements.add(sock, set, elements, opts)
+  end
+
+  @doc """
+  Deletes elements of a set or map of the kernel by their keys, in one transaction. In a map `{key, value}` means the key.
+
+  Option `ignore_missing: true` deletes what is there of them (Linux 6.3); without it one that is not there is `errno: :enoent`, with
+  the element in `:at`, and nothing is deleted. In a set with `:auto_merge` a part of an interval may be deleted: the rest of it stays.
+
+  Errors else as of `add_elements/4`. Source: nft(8), "ELEMENTS".
+  """
+  @spec delete_elements(Socket.t(), set_ref(), [term()], keyword()) ::
+          :ok | {:error, Error.t() | term()}
+  def delete_elements(sock, set, elements, opts \\ []) when is_list(elements) do
+    checked!(sock)
+
+    with :ok <- Elements.check_ref(set),
+         {:ok, opts} <- options(opts, [:ignore_missing]),
+         :ok <- flag(opts, :ignore_missing),
+         do: Elements.delete(sock, set, elements, opts)
+  end
+
+  @doc """
+  The elements of a set or map of the kernel that hold the given keys, one for each and in their order, or with `:all` every element.
+
+  An element is given as `pull/2` gives it: what has a timeout, a comment, a counter or a quota is a `Linx.Netfilter.Element`. In a set
+  of intervals a key is in the interval that covers it, and that is the answer.
+
+  Option `reset: true` sets the counters and quotas of these elements to zero (Linux 6.5); the answer has them as they were.
+
+      {:ok, [%Linx.Netfilter.Element{expires: left}]} = Linx.Netfilter.get_elements(nfnl, {:inet, "fw", "guests"}, ["192.0.2.7"])
+
+  A key that no element holds is `errno: :enoent` with the key in `:at`. Errors else as of `add_elements/4`.
+  Source: nft(8), "ELEMENTS".
+  """
+  @spec get_elements(Socket.t(), set_ref(), [term()] | :all, keyword()) ::
+          {:ok, [term()]} | {:error, Error.t() | term()}
+  def get_elements(sock, set, elements, opts \\ []) when is_list(elements) or elements == :all do
+    checked!(sock)
+
+    with :ok <- Elements.check_ref(set),
+         {:ok, opts} <- options(opts, [:reset]),
+         :ok <- flag(opts, :reset),
+         do: Elements.get(sock, set, elements, opts)
+  end
+
+  @doc """
+  Whether a set or map of the kernel holds `key`: in a set of intervals, whether one interval covers it.
+
+  Raises `Linx.Netfilter.Error` when the kernel cannot tell (no such set, no CAP_NET_ADMIN), and `ArgumentError` for a key that does
+  not fit the set.
+  """
+  @spec has_element?(Socket.t(), set_ref(), term()) :: boolean()
+  def has_element?(sock, set, key) do
+    case get_elements(sock, set, [key]) do
+      {:ok, [_element]} -> true
+      {:error, %Error{operation: :getsetelem, errno: :enoent}} -> false
+      {:error, %Error{} = error} -> raise error
+      {:error, reason} -> raise ArgumentError, "not an element of this set: #{inspect(reason)}"
+    end
+  end
+
+  @doc """
+  Sets objects of the kernel to zero and gives them as they were: `kind` is `:counter` or `:quota`, `ref` one object
+  (`{family, table, name}`, the answer being `{:ok, object}`) or a table (`{family, table}`, `{:ok, objects}`).
+
+  Elements are reset by `get_elements/4`. `errno: :enoent` for an object or table that is not there.
+  Source: nft(8), "COUNTERS"; NFT_MSG_GETOBJ_RESET.
+  """
+  @spec reset(Socket.t(), :counter | :quota, set_ref() | {Table.family(), String.t()}) ::
+          {:ok, Object.t() | [Object.t()]} | {:error, Error.t() | term()}
+  def reset(sock, kind, ref) when kind in [:counter, :quota] do
+    checked!(sock)
+    checked = if match?({_, _}, ref), do: Tuple.insert_at(ref, 2, "all"), else: ref
+    with :ok <- Elements.check_ref(checked), do: Pull.reset(sock, kind, ref)
+  end
+
+  defp flag(opts, key) do
+    case Keyword.get(opts, key, false) do
+      flag when is_boolean(flag) -> :ok
+      other -> {:error, {:bad_option, {key, other}}}
     end
   end
 

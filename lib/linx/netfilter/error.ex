@@ -59,6 +59,10 @@ defmodule Linx.Netfilter.Error do
           | :delrule
           | :delset
           | :delsetelem
+          | :destroysetelem
+          | :getset
+          | :getsetelem
+          | :reset
           | :delobj
           | :delflowtable
           | :destroytable

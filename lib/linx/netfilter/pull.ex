@@ -6,7 +6,7 @@ defmodule Linx.Netfilter.Pull do
 
   alias Linx.Netfilter.Decoder.{Assembly, Elements}
   alias Linx.Netfilter.{Decoder, Encoder, Error, Ruleset, Table}
-  alias Linx.Netfilter.Wire.Writer
+  alias Linx.Netfilter.Wire.{Constants, Writer}
   alias Linx.Netlink.{Heap, Request, Socket}
   alias Linx.Netlink.Nfnl.Codec
 
@@ -84,6 +84,55 @@ defmodule Linx.Netfilter.Pull do
     end
   end
 
+  @doc "The elements of one set or map that is declared so; with `reset?` their counters and quotas start anew."
+  @spec of_set(Socket.t(), atom(), struct(), boolean()) ::
+          {:ok, [term()]} | {:error, Error.t() | term()}
+  def of_set(sock, family, set, reset?) do
+    message = if reset?, do: nft_msg_getsetelem_reset(), else: nft_msg_getsetelem()
+
+    # A dump that resets cannot be read again: what it resets is in it alone.
+    tries = if reset?, do: @retries, else: 0
+
+    with {:ok, [{_family, _table, _name, raw}]} <- members(sock, family, set, message, tries),
+         do: {:ok, Elements.values(set, raw)}
+  end
+
+  @doc "GETOBJ_RESET of one object, or of those of a kind in a table: they begin anew, the answer is what they were."
+  @spec reset(Socket.t(), atom(), tuple()) :: {:ok, term()} | {:error, Error.t() | term()}
+  def reset(sock, kind, {family, table, name}) do
+    number = Constants.int!(:object, kind)
+    attrs = [Writer.text(nfta_obj_name(), name), Writer.u32(nfta_obj_type(), number)]
+    payload = [Codec.encode_nfgenmsg(family, 0), Writer.text(nfta_obj_table(), table), attrs]
+
+    case Request.talk(sock, 0x0A00 + nft_msg_getobj_reset(), 0, payload) do
+      {:ok, [answer | _]} -> {:ok, answer.payload |> Decoder.object() |> elem(1)}
+      {:ok, []} -> {:error, Error.from_posix(:enoent, :reset, subsys: :nftables)}
+      {:error, error} -> {:error, reset_error(error, family: family, table: table, object: name)}
+    end
+  end
+
+  def reset(sock, kind, {family, table} = scope) do
+    type = Writer.u32(nfta_obj_type(), Constants.int!(:object, kind))
+    attrs = [Writer.text(nfta_obj_table(), table), type]
+    message = Encoder.gettable(family, table)
+
+    # A dump of a table that is not there is empty.
+    with {:ok, _} <- Request.talk(sock, message.type, 0, message.payload),
+         {:ok, objects} <- dump(sock, nft_msg_getobj_reset(), family, attrs, &Decoder.object/1) do
+      {:ok, for({^family, object} <- objects, object.table == table, do: object)}
+    else
+      {:error, %Error{} = error} ->
+        {:error, error}
+
+      {:error, error} ->
+        {:error, reset_error(error, Enum.zip([:family, :table], Tuple.to_list(scope)))}
+    end
+  end
+
+  defp reset_error(error, at) do
+    with %Error{} = error <- Error.from_netlink(error, :reset), do: %{error | at: at}
+  end
+
   @doc "The ruleset's generation: the number of commits so far."
   @spec generation(Socket.t()) :: {:ok, map()} | {:error, Error.t() | term()}
   def generation(sock) do
@@ -153,18 +202,20 @@ defmodule Linx.Netfilter.Pull do
           elements? or :anonymous in set.flags,
           do: {family, set}
 
-    each_list(wanted, fn {family, set} -> members(sock, family, set, 0) end)
+    each_list(wanted, fn {family, set} ->
+      members(sock, family, set, nft_msg_getsetelem(), 0)
+    end)
   end
 
   # A hash table that grows while it is listed, as it does right after a set was filled, shows some elements twice and
   # others not at all. No mark and no generation tells, but the doubles do.
-  defp members(sock, family, set, tries) do
+  defp members(sock, family, set, message, tries) do
     attrs = [
       Writer.text(nfta_set_elem_list_table(), set.table),
       Writer.text(nfta_set_elem_list_set(), set.name)
     ]
 
-    with {:ok, bodies} <- bodies(sock, nft_msg_getsetelem(), family, attrs) do
+    with {:ok, bodies} <- bodies(sock, message, family, attrs) do
       # A word for each byte: a plain element has 16 of these, and is sorted.
       case Heap.roomy(IO.iodata_length(bodies), fn -> untorn(set, bodies) end) do
         {:ok, raw} ->
@@ -172,7 +223,7 @@ defmodule Linx.Netfilter.Pull do
 
         :torn when tries < @retries ->
           Process.sleep(min(Bitwise.bsl(1, tries), 100))
-          members(sock, family, set, tries + 1)
+          members(sock, family, set, message, tries + 1)
 
         :torn ->
           text = "the set #{set.name} was rearranged during each of #{tries + 1} reads"

@@ -1,0 +1,575 @@
+defmodule Linx.Netfilter.Elements do
+  @moduledoc false
+  # Elements of one set or map in the kernel, added, deleted and read without its other elements. GETSET gives the types of keys and
+  # values, so each verb is one small request and one transaction.
+
+  import Linx.Netfilter.Wire
+
+  alias Linx.Netfilter.Decoder
+  alias Linx.Netfilter.Encoder.{Frames, Sets}
+  alias Linx.Netfilter.Encoder.Elements, as: Encoded
+  alias Linx.Netfilter.{Datum, Element, Error, Interfaces, Name, Pull, Ruleset, Set, Table}
+  alias Linx.Netfilter.{Transaction, Wire}
+  alias Linx.Netfilter.Map, as: NMap
+  alias Linx.Netfilter.Wire.Writer
+  alias Linx.Netlink.{Request, Socket}
+  alias Linx.Netlink.Nfnl.Codec
+
+  @type ref :: {Table.family(), String.t(), String.t()}
+  @type declared :: Set.t() | NMap.t()
+
+  @excl 0x200
+  # Tries of a transaction that depends on what was read.
+  @tries 4
+
+  @doc "Adds elements; options `:timeout`, `:expires`, `:comment`, `:exprs`, `:create`."
+  @spec add(Socket.t(), ref(), [term()], keyword()) :: :ok | {:error, Error.t() | term()}
+  def add(sock, ref, elements, opts) do
+    {create, extras} = Keyword.pop(opts, :create, false)
+
+    with :ok <- Element.check(struct!(Element, [key: nil] ++ extras)),
+         {:ok, set} <- declaration(sock, ref, elements),
+         {:ok, elements} <- values(set, elements, extras),
+         {:ok, elements} <- resolved(sock, ref, set, elements) do
+      case additions(ref, set, elements, create) do
+        {:ok, frames} ->
+          sock |> commit(frames, []) |> added(sock, ref, set, elements, frames, create)
+
+        error ->
+          error
+      end
+    end
+  end
+
+  # A set with auto-merge takes what overlaps: the union of both takes its place.
+  defp added({:error, %Error{errno: errno}} = refusal, sock, ref, set, elements, frames, false)
+       when errno in [:eexist, :enotempty] do
+    if merges?(set, elements),
+      do: rewritten(sock, ref, set, &union(set, &1, elements), refusal, 1),
+      else: located(refusal, frames, ref, set, elements)
+  end
+
+  defp added(result, _sock, ref, set, elements, frames, _create),
+    do: located(result, frames, ref, set, elements)
+
+  @doc "Deletes elements by their keys; option `:ignore_missing`."
+  @spec delete(Socket.t(), ref(), [term()], keyword()) :: :ok | {:error, Error.t() | term()}
+  def delete(sock, ref, elements, opts) do
+    with {:ok, set} <- declaration(sock, ref, elements),
+         {:ok, keys} <- keys(set, elements),
+         {:ok, keys} <- resolved(sock, ref, bare(set), keys),
+         {:ok, frames} <- deletions(ref, set, keys, opts[:ignore_missing] == true) do
+      case commit(sock, frames, []) do
+        {:error, %Error{errno: :enoent}} = refusal ->
+          if merges?(set, keys),
+            do: rewritten(sock, ref, set, &difference(set, &1, keys), refusal, 1),
+            else: located(refusal, frames, ref, bare(set), keys)
+
+        result ->
+          located(result, frames, ref, bare(set), keys)
+      end
+    end
+  end
+
+  @doc "The elements that hold the given keys, in their order, or all of them; option `:reset`."
+  @spec get(Socket.t(), ref(), [term()] | :all, keyword()) ::
+          {:ok, [term()]} | {:error, Error.t() | term()}
+  def get(sock, ref, :all, opts) do
+    with {:ok, set} <- declaration(sock, ref, []),
+         {:ok, elements} <- Pull.of_set(sock, elem(ref, 0), set, opts[:reset] == true),
+         do: {:ok, elements}
+  end
+
+  def get(sock, ref, elements, opts) do
+    message =
+      if opts[:reset], do: nft_msg_getsetelem_reset(), else: nft_msg_getsetelem()
+
+    with {:ok, set} <- declaration(sock, ref, elements),
+         {:ok, keys} <- keys(set, elements),
+         {:ok, keys} <- resolved(sock, ref, bare(set), keys),
+         queries = Enum.map(keys, &queries(set, &1)),
+         requests =
+           for(
+             query <- queries,
+             {kind, elem} <- query,
+             do: request(if(kind == :end, do: nft_msg_getsetelem(), else: message), ref, elem)
+           ),
+         {:ok, answers} <- looked_up(sock, requests),
+         do: found(keys, queries, answers, {sock, ref}, set, [])
+  end
+
+  # -- the declaration -------------------------------------------------------------------------------------------------
+
+  @doc "The set or map that `ref` names as the kernel has it, without elements."
+  @spec declaration(Socket.t(), ref(), [term()]) :: {:ok, declared()} | {:error, term()}
+  def declaration(sock, {family, table, name}, elements) when is_list(elements) do
+    payload =
+      IO.iodata_to_binary([
+        Codec.encode_nfgenmsg(family, 0),
+        Writer.text(nfta_set_table(), table),
+        Writer.text(nfta_set_name(), name)
+      ])
+
+    case Request.run(sock, 0x0A00 + nft_msg_getset(), 0, payload, :raw) do
+      {:ok, [{_type, _flags, _seq, body} | _]} ->
+        {:ok, body |> Decoder.set() |> elem(1)}
+
+      {:ok, []} ->
+        {:error, place(Error.from_posix(:enoent, :getset), {family, table, name})}
+
+      {:error, error} ->
+        {:error, place(Error.from_netlink(error, :getset), {family, table, name})}
+    end
+  end
+
+  @doc "Whether `ref` can name a set: `{family, table, set}`."
+  @spec check_ref(term()) :: :ok | {:error, term()}
+  def check_ref({family, table, name}) do
+    with {:ok, _table} <- Table.new(family, table) do
+      case Name.check(name) do
+        :ok -> :ok
+        {:error, reason} -> {:error, {:bad_set, reason}}
+      end
+    end
+  end
+
+  def check_ref(other), do: {:error, {:bad_set, {:bad_name, other}}}
+
+  # -- values ----------------------------------------------------------------------------------------------------------
+
+  defp values(set, elements, extras) do
+    with {:ok, %{elements: elements}} <-
+           add_to(set, Enum.map(elements, &carrying(set, &1, extras))),
+         :ok <- timed(set, elements),
+         do: {:ok, elements}
+  end
+
+  defp add_to(%Set{} = set, elements), do: Set.add_elements(set, elements)
+  defp add_to(%NMap{} = map, elements), do: NMap.add_elements(map, elements)
+
+  # What an element says itself counts over what is said for all.
+  defp carrying(_set, element, []), do: element
+
+  defp carrying(_set, %Element{} = element, extras) do
+    Enum.reduce(extras, element, fn {key, value}, element ->
+      if Map.fetch!(element, key) in [nil, []],
+        do: Map.replace!(element, key, value),
+        else: element
+    end)
+  end
+
+  defp carrying(%NMap{}, {key, data}, extras),
+    do: struct!(%Element{key: key, data: data}, extras)
+
+  defp carrying(_set, key, extras), do: struct!(%Element{key: key}, extras)
+
+  # The kernel's EINVAL for these names neither the element nor the reason.
+  defp timed(set, elements) do
+    if :timeout in set.flags,
+      do: :ok,
+      else: Enum.find_value(elements, :ok, &untimed(set, &1))
+  end
+
+  defp untimed(set, %Element{timeout: t, expires: e} = element) when t != nil or e != nil,
+    do: {:error, {bad_element(set), {element, :needs_timeout_flag}}}
+
+  defp untimed(_set, _element), do: nil
+
+  defp bad_element(%Set{}), do: :bad_set_element
+  defp bad_element(%NMap{}), do: :bad_map_element
+
+  # A pair is the element of a map, unless it is a key of two parts.
+  defp keys(set, elements) do
+    elements
+    |> Enum.reduce_while([], fn element, keys ->
+      case key(set, element) do
+        {:ok, key} -> {:cont, [key | keys]}
+        {:error, reason} -> {:halt, {:error, {bad_element(set), {element, reason}}}}
+      end
+    end)
+    |> case do
+      {:error, reason} -> {:error, reason}
+      keys -> {:ok, Enum.reverse(keys)}
+    end
+  end
+
+  defp key(set, %Element{key: key}), do: key(set, key)
+
+  defp key(set, element) do
+    case {Datum.Form.normalise(set.key_type, element), set, element} do
+      {{:error, _}, %NMap{}, {key, _value}} ->
+        single(set, Datum.Form.normalise(set.key_type, key))
+
+      {result, _set, _element} ->
+        single(set, result)
+    end
+  end
+
+  defp single(set, {:ok, key}) do
+    if :interval in set.flags or not Datum.Form.spans?(key),
+      do: {:ok, key},
+      else: {:error, :needs_interval_flag}
+  end
+
+  defp single(_set, error), do: error
+
+  # An interface's name stands for its index in the namespace of the socket.
+  defp resolved(sock, {family, table, _}, set, elements) do
+    if elements == [] or not indexed?(set),
+      do: {:ok, elements},
+      else: resolve(sock, {family, table}, %{set | elements: elements})
+  end
+
+  defp indexed?(%{data_type: type} = map), do: index?(map.key_type) or index?(type)
+  defp indexed?(set), do: index?(set.key_type)
+
+  defp index?(:iface_index), do: true
+  defp index?({:concat, types}), do: :iface_index in types
+  defp index?({:interval, type}), do: index?(type)
+  defp index?(_type), do: false
+
+  defp resolve(sock, {family, name} = key, set) do
+    field = if is_struct(set, Set), do: :sets, else: :maps
+    table = Map.replace!(%Table{family: family, name: name}, field, %{set.name => set})
+
+    with {:ok, %{tables: %{^key => table}}} <-
+           Interfaces.resolve(%Ruleset{tables: %{key => table}}, sock),
+         do: {:ok, Map.fetch!(Map.fetch!(table, field), set.name).elements}
+  end
+
+  defp bare(set),
+    do: %Set{name: set.name, table: set.table, key_type: set.key_type, flags: set.flags}
+
+  # -- transactions ----------------------------------------------------------------------------------------------------
+
+  defp additions(ref, set, elements, create) do
+    encoded(ref, fn ->
+      for message <- Sets.elements(set, elem(ref, 0), elements, []) do
+        if create, do: %{message | flags: Bitwise.bor(message.flags, @excl)}, else: message
+      end
+    end)
+  end
+
+  defp deletions(ref, set, keys, ignore_missing) do
+    encoded(ref, fn ->
+      for message <- Sets.deletions(bare(set), elem(ref, 0), keys) do
+        if ignore_missing,
+          do: %{message | type: 0x0A00 + nft_msg_destroysetelem()},
+          else: message
+      end
+    end)
+  end
+
+  defp encoded(ref, fun) do
+    {:ok, Enum.reduce(fun.(), Frames.new(), &Frames.add(&2, &1, at(ref)))}
+  rescue
+    error in ArgumentError -> {:error, {:bad_set_element, {at(ref), error.message}}}
+  end
+
+  defp commit(sock, frames, opts), do: Transaction.commit(sock, frames, opts)
+
+  defp at({family, table, set}), do: [family: family, table: table, set: set]
+  defp place(%Error{} = error, ref), do: %{error | at: at(ref)}
+  defp place(other, _ref), do: other
+
+  # The kernel points at the attribute of the element that it refused.
+  defp located(
+         {:error, %Error{batch_seq: seq, attr_offset: offset} = error},
+         frames,
+         ref,
+         set,
+         all
+       )
+       when is_integer(seq) and is_integer(offset) do
+    {message, _at} = Frames.at(frames, seq)
+
+    with bytes when is_binary(bytes) <- attribute_at(message.payload, offset - 16),
+         {:ok, element} <- find(set, all, bytes) do
+      {:error, %{error | at: at(ref) ++ [element: element]}}
+    else
+      _ -> {:error, error}
+    end
+  end
+
+  defp located(result, _frames, _ref, _set, _elements), do: result
+
+  defp find(set, elements, bytes) do
+    Enum.find_value(elements, :error, fn element ->
+      encoded = set |> Encoded.chunks([element]) |> IO.iodata_to_binary()
+      if :binary.match(encoded, bytes) != :nomatch, do: {:ok, element}
+    end)
+  end
+
+  # The attribute of one element that holds the byte at `offset` of the payload.
+  defp attribute_at(<<_nfgenmsg::binary-4, attrs::binary>>, offset),
+    do: within(attrs, offset - 4, &list_of/3)
+
+  defp list_of(type, attr, offset) do
+    if Bitwise.band(type, 0x3FFF) == nfta_set_elem_list_elements() and offset >= 4,
+      do: within(binary_part(attr, 4, byte_size(attr) - 4), offset - 4, fn _, elem, _ -> elem end)
+  end
+
+  defp within(<<size::native-16, type::native-16, _::binary>> = attrs, offset, fun)
+       when size >= 4 and offset >= 0 and size <= byte_size(attrs) do
+    padded = min(Bitwise.band(size + 3, 0x1FFFC), byte_size(attrs))
+
+    if offset < padded,
+      do: fun.(type, binary_part(attrs, 0, size), offset),
+      else: within(binary_part(attrs, padded, byte_size(attrs) - padded), offset - padded, fun)
+  end
+
+  defp within(_attrs, _offset, _fun), do: nil
+
+  # -- auto-merge ------------------------------------------------------------------------------------------------------
+
+  defp merges?(%Set{flags: flags, key_type: type}, elements) do
+    :auto_merge in flags and :interval in flags and not match?({:concat, _}, type) and
+      Enum.all?(elements, &(&1 != :catch_all and not is_struct(&1, Element)))
+  end
+
+  defp merges?(_map, _elements), do: false
+
+  # The intervals that `change` makes of those that are there, unless another writer commits meanwhile.
+  defp rewritten(sock, {family, _, _} = ref, set, change, refusal, tries) do
+    with {:ok, gen} <- Pull.generation(sock),
+         {:ok, there} <- Pull.of_set(sock, family, set, false),
+         {:ok, gone, new} <- change.(there),
+         {:ok, deleting} <- deletions(ref, set, gone, false),
+         {:ok, frames} <- more(deleting, ref, set, new) do
+      case commit(sock, frames, genid: gen.id) do
+        {:error, %Error{errno: :erestart}} when tries < @tries ->
+          rewritten(sock, ref, set, change, refusal, tries + 1)
+
+        result ->
+          result
+      end
+    else
+      :refused -> refusal
+      {:missing, key} -> {:error, %{elem(refusal, 1) | at: at(ref) ++ [element: key]}}
+      error -> error
+    end
+  end
+
+  defp more(frames, ref, set, new) do
+    {:ok,
+     set
+     |> Sets.elements(elem(ref, 0), new, [])
+     |> Enum.reduce(frames, &Frames.add(&2, &1, at(ref)))}
+  end
+
+  defp union(set, there, elements) do
+    changed(set, there, set |> Encoded.spans(there ++ elements) |> spans())
+  rescue
+    # An element that carries a timeout or a comment is merged with none.
+    ArgumentError -> :refused
+  end
+
+  defp difference(set, there, keys) do
+    old = set |> Encoded.spans(there) |> spans()
+    gone = set |> Encoded.spans(keys) |> spans()
+
+    cond do
+      Enum.any?(there, &is_struct(&1, Element)) ->
+        :refused
+
+      key = Enum.find(keys, &(subtract(spans(Encoded.spans(set, [&1])), old) != [])) ->
+        {:missing, key}
+
+      true ->
+        changed(set, there, subtract(old, gone))
+    end
+  end
+
+  defp spans(spans), do: for({first, last, _element} <- spans, do: {first, last})
+
+  defp changed(set, there, spans) do
+    wanted = for {first, last} <- spans, do: Encoded.from_span(set.key_type, first, last)
+    plain = Enum.reject(there, &is_struct(&1, Element))
+    {:ok, plain -- wanted, wanted -- there}
+  end
+
+  # Sorted, disjoint spans without those of another such list.
+  defp subtract(spans, []), do: spans
+  defp subtract([], _gone), do: []
+
+  defp subtract([{a, b} | rest], [{c, d} | more] = gone) do
+    cond do
+      d < a -> subtract([{a, b} | rest], more)
+      b < c -> [{a, b} | subtract(rest, gone)]
+      a < c -> [{a, c - 1} | subtract([{c, b} | rest], gone)]
+      b <= d -> subtract(rest, gone)
+      true -> subtract([{d + 1, b} | rest], more)
+    end
+  end
+
+  # -- queries ---------------------------------------------------------------------------------------------------------
+
+  # What to ask for a key: its element, and in a set of intervals the point that ends the interval.
+  defp queries(_set, :catch_all),
+    do: [{:start, Writer.u32(nfta_set_elem_flags(), Wire.nft_set_elem_catchall())}]
+
+  defp queries(%{key_type: {:concat, _} = type, flags: flags}, key) do
+    first = Datum.to_bytes(type, key)
+
+    if :interval in flags do
+      last = Datum.flip(type, Datum.last_bytes(type, key))
+      [{:start, [point(Datum.flip(type, first)), point(nfta_set_elem_key_end(), last)]}]
+    else
+      [{:start, point(first)}]
+    end
+  end
+
+  defp queries(set, key) do
+    if :interval in set.flags do
+      {first, _last, bits} = span(set, key)
+      ends = Writer.u32(nfta_set_elem_flags(), nft_set_elem_interval_end())
+
+      if first == Bitwise.bsl(1, bits) - 1,
+        do: [{:start, point(<<first::size(bits)>>)}],
+        else: [
+          {:start, point(<<first::size(bits)>>)},
+          {:end, [ends, point(<<first + 1::size(bits)>>)]}
+        ]
+    else
+      [{:start, point(Datum.to_bytes(set.key_type, key))}]
+    end
+  end
+
+  defp span(set, key) do
+    [{first, last, _}] = Encoded.spans(bare(set), [key])
+    {first, last, 8 * byte_size(Datum.to_bytes(set.key_type, key))}
+  end
+
+  defp point(attribute \\ nfta_set_elem_key(), bytes),
+    do: Writer.nest(attribute, Writer.attr(nfta_data_value(), bytes))
+
+  defp request(message, {family, table, set}, elem) do
+    payload =
+      IO.iodata_to_binary([
+        Codec.encode_nfgenmsg(family, 0),
+        Writer.text(nfta_set_elem_list_table(), table),
+        Writer.text(nfta_set_elem_list_set(), set),
+        Writer.nest(nfta_set_elem_list_elements(), Writer.nest(nfta_list_elem(), elem))
+      ])
+
+    {0x0A00 + message, 0, payload}
+  end
+
+  defp looked_up(sock, requests) do
+    with {:error, error} <- Request.lookup(sock, requests),
+         do: {:error, Error.from_netlink(error, :getsetelem)}
+  end
+
+  defp found([], [], [], _place, _set, done), do: {:ok, Enum.reverse(done)}
+
+  defp found([key | keys], [query | queries], answers, {_sock, ref} = place, set, done) do
+    {mine, answers} = Enum.split(answers, length(query))
+
+    case element(place, set, key, mine) do
+      {:ok, element} ->
+        found(keys, queries, answers, place, set, [element | done])
+
+      {:error, error} ->
+        error =
+          if is_struct(error, Error), do: error, else: Error.from_netlink(error, :getsetelem)
+
+        {:error, %{error | at: at(ref) ++ [element: key]}}
+    end
+  end
+
+  defp element(place, set, key, [{:ok, start} | ending]) do
+    with [start | _] <- raw(start),
+         {:ok, ending} <- ending(ending),
+         {:ok, element} <- whole(place, set, start, ending),
+         true <- covers?(set, element, key) do
+      {:ok, element}
+    else
+      {:error, error} -> {:error, error}
+      _ -> {:error, Error.from_posix(:enoent, :getsetelem, subsys: :nftables)}
+    end
+  end
+
+  defp element(_place, _set, _key, [{:error, error} | _ending]), do: {:error, error}
+
+  # An interval up to the last value of its type has no end point.
+  defp ending([{:ok, body}]), do: {:ok, raw(body)}
+  defp ending([{:error, %{errno: :enoent}}]), do: {:ok, []}
+  defp ending([{:error, error}]), do: {:error, error}
+  defp ending([]), do: {:ok, []}
+
+  defp raw(body), do: body |> Decoder.set_elements() |> elem(3)
+
+  # Where one interval ends and the next begins the tree has two points of one key, and the kernel may answer with a later end. What begins
+  # before the end that it gave is another interval then, and ours ends before that.
+  defp whole(place, set, start, ending), do: whole(place, set, start, ending, @tries)
+
+  defp whole(place, set, start, ending, tries) do
+    [element] = Decoder.Elements.values(set, [start | ending])
+
+    if :interval not in set.flags or match?({:concat, _}, set.key_type) or raw_key(start) == nil do
+      {:ok, element}
+    else
+      {_first, last, bits} = span(set, Encoded.key(set, element))
+
+      case begins(place, <<last::size(bits)>>) do
+        {:ok, key} when tries == 0 or key == nil ->
+          listed(place, set, start)
+
+        {:ok, key} ->
+          if(key == raw_key(start),
+            do: {:ok, element},
+            else: earlier(place, set, start, key, tries)
+          )
+
+        {:error, error} ->
+          {:error, error}
+      end
+    end
+  end
+
+  defp earlier(place, set, start, key, tries),
+    do: whole(place, set, start, [{:raw, %{key: key, flags: 1}}], tries - 1)
+
+  # The key that the interval around `bytes` begins with, nil in a gap.
+  defp begins({sock, ref}, bytes) do
+    case Request.lookup(sock, [request(nft_msg_getsetelem(), ref, point(bytes))]) do
+      {:ok, [{:ok, body}]} -> {:ok, body |> raw() |> hd() |> raw_key()}
+      {:ok, [{:error, %{errno: :enoent}}]} -> {:ok, nil}
+      {:ok, [{:error, error}]} -> {:error, error}
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  defp raw_key({:raw, map}), do: Map.get(map, :key)
+  defp raw_key({key, _data}), do: key
+  defp raw_key(key), do: key
+
+  defp listed({sock, {family, _, _}}, set, start) do
+    first = Datum.flip(set.key_type, raw_key(start))
+
+    with {:ok, elements} <- Pull.of_set(sock, family, set, false) do
+      found =
+        Enum.find(elements, fn element ->
+          key = Encoded.key(set, element)
+          key != :catch_all and Datum.to_bytes(set.key_type, key) == first
+        end)
+
+      if found,
+        do: {:ok, found},
+        else: {:error, Error.from_posix(:enoent, :getsetelem, subsys: :nftables)}
+    end
+  end
+
+  defp covers?(%{key_type: {:concat, _}}, _element, _key), do: true
+  defp covers?(_set, _element, :catch_all), do: true
+
+  defp covers?(set, element, key) do
+    if :interval in set.flags and Encoded.key(set, element) != :catch_all do
+      {_first, wanted, _bits} = span(set, key)
+      {_first, last, _bits} = span(set, Encoded.key(set, element))
+      wanted <= last
+    else
+      true
+    end
+  end
+end
