@@ -26,7 +26,7 @@ defmodule Linx.Netfilter do
   """
 
   alias Linx.Netfilter.{Diff, Elements, Encoder, Error, Log, Monitor, Object, Patch, Pull, Push}
-  alias Linx.Netfilter.{Chain, Rule, Ruleset, Table, Transaction}
+  alias Linx.Netfilter.{Chain, Rule, Ruleset, Stream, Table, Transaction}
   alias Linx.Netfilter.Encoder.Frames
   alias Linx.Netlink.{Nfnl, Socket}
 
@@ -128,7 +128,7 @@ defmodule Linx.Netfilter do
   # -- push ------------------------------------------------------------------------------------------------------------
 
   @doc """
-  Writes a ruleset to the kernel as one transaction. Tables that it does not name are left alone.
+  Writes a ruleset to the kernel as one transaction; in its place `Linx.NFT.stream/1` gives a file whose sets never become values. Tables that it does not name are left alone.
 
   Options:
 
@@ -150,7 +150,8 @@ defmodule Linx.Netfilter do
   and nothing is sent; an option that is none is `{:error, {:bad_option, option}}`. Raises `ArgumentError` for a socket of another protocol
   and for what is no ruleset, such as text. Source: nft(8); net/netfilter/nfnetlink.c, `nfnetlink_rcv_batch`.
   """
-  @spec push(Socket.t(), Ruleset.t(), keyword()) :: :ok | {:error, Error.t() | term()}
+  @spec push(Socket.t(), Ruleset.t() | Stream.t(), keyword()) ::
+          :ok | {:error, Error.t() | term()}
   def push(sock, ruleset, opts \\ []) do
     checked!(sock)
     ruleset!(ruleset)
@@ -161,7 +162,13 @@ defmodule Linx.Netfilter do
          do: hold_owner(sock, sent)
   end
 
+  defp push_as(:replace, sock, %Stream{} = stream, _by), do: Push.stream(sock, stream)
   defp push_as(:replace, sock, ruleset, _by), do: Push.replace(sock, ruleset)
+
+  defp push_as(:reconcile, sock, %Stream{} = stream, by) do
+    with {:ok, ruleset} <- stream.value.(), do: push_as(:reconcile, sock, ruleset, by)
+  end
+
   defp push_as(:reconcile, sock, ruleset, by), do: Push.reconcile(sock, ruleset, by: by)
   defp push_as(other, _sock, _ruleset, _by), do: {:error, {:bad_option, {:mode, other}}}
 
@@ -170,6 +177,7 @@ defmodule Linx.Netfilter do
   defp known_by(other), do: {:error, {:bad_option, {:tag, other}}}
 
   defp ruleset!(%Ruleset{} = ruleset), do: ruleset
+  defp ruleset!(%Stream{} = stream), do: stream
 
   defp ruleset!(text) when is_binary(text),
     do: raise(ArgumentError, "not a ruleset but text; Linx.NFT.parse/1 makes a ruleset of it")

@@ -52,7 +52,8 @@ defmodule Linx.NFT do
 
   alias Linx.Netfilter.{Chain, Rule, Ruleset, Set}
   alias Linx.Netfilter.Map, as: NMap
-  alias Linx.NFT.{Compiler, Formatter, ParseError, Parser, RuntimeCompiler, Tokenizer}
+  alias Linx.NFT.{Compiler, Formatter, ParseError, Parser, Reading, RuntimeCompiler}
+  alias Linx.NFT.Tokenizer
   alias Linx.NFT.Parser.One
 
   @doc """
@@ -83,10 +84,7 @@ defmodule Linx.NFT do
     one_of!(:strings, opts.strings, [:escapes, :nft])
     one_of!(:names, opts.names, [:any, :declared])
     context = [file: opts.file, source: source, names: opts.names]
-
-    with {:ok, tokens} <- Tokenizer.tokenize(source, file: opts.file, strings: opts.strings),
-         {:ok, items} <- Parser.parse(tokens, context),
-         do: Compiler.compile(items, context)
+    Reading.compile(source, [file: opts.file, strings: opts.strings], context)
   end
 
   defp one_of!(key, value, allowed) do
@@ -110,6 +108,16 @@ defmodule Linx.NFT do
     with {:ok, source} <- File.read(path),
          do: parse(source, [file: to_string(path), strings: :nft] ++ opts)
   end
+
+  @doc """
+  The file at `path` as text to push, in bounded memory and without its sets becoming values; see `Linx.Netfilter.Stream`.
+
+      :ok = Linx.Netfilter.push(nfnl, Linx.NFT.stream("/etc/blocklist.nft"))
+
+  The file is read by the push, which answers what `parse_file/1` answers for one that cannot be read or has a mistake.
+  """
+  @spec stream(Path.t()) :: Linx.Netfilter.Stream.t()
+  def stream(path), do: Linx.NFT.Stream.new(path)
 
   @doc """
   Parses the text of one rule, as it would stand in a chain.
@@ -183,19 +191,28 @@ defmodule Linx.NFT do
     file = Path.relative_to_cwd(caller.file)
     context = [file: file, source: source, first_line: line]
 
-    with {:ok, tokens} <- Tokenizer.tokenize(source, file: file, line: line, interpolation?: true),
-         {:ok, items} <- Parser.parse(tokens, context) do
-      if Enum.any?(tokens, &match?({:elixir_expr, _, _}, &1)),
-        do: items |> RuntimeCompiler.emit(context) |> quoted!(),
-        else: items |> Compiler.compile(context) |> quoted!() |> Macro.escape()
-    else
-      {:error, %ParseError{} = error} -> raise error
-    end
+    if String.contains?(source, "\#{"),
+      do: interpolated(source, [file: file, line: line, interpolation?: true], context),
+      else: source |> Reading.compile([file: file, line: line], context) |> escaped()
   end
 
   defmacro sigil_NFT(_text, modifiers) do
     raise ArgumentError, "~NFT takes no modifiers, got: #{inspect(modifiers)}"
   end
+
+  defp interpolated(source, options, context) do
+    with {:ok, tokens} <- Tokenizer.tokenize(source, options),
+         {:ok, items} <- Parser.parse(tokens, context) do
+      # What looks like one may stand in a string.
+      if Enum.any?(tokens, &match?({:elixir_expr, _, _}, &1)),
+        do: items |> RuntimeCompiler.emit(context) |> quoted!(),
+        else: items |> Compiler.compile(context) |> escaped()
+    else
+      {:error, %ParseError{} = error} -> raise error
+    end
+  end
+
+  defp escaped(result), do: result |> quoted!() |> Macro.escape()
 
   defp quoted!({:ok, value}), do: value
   defp quoted!({:error, %ParseError{} = error}), do: raise(error)

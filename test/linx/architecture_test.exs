@@ -24,7 +24,8 @@ defmodule Linx.ArchitectureTest do
     {~r/^Linx\.Netfilter\.(Monitor|Log)\./, :values},
     # The face of the subsystem, monitor and log included.
     {~r/^Linx\.Netfilter$/, :processes},
-    {~r/^Linx\.Netfilter\.(Push|Pull|Batch|Transaction|Kernel|Interfaces)(\.|$)/, :verbs},
+    {~r/^Linx\.Netfilter\.(Push|Pull|Elements|Batch|Transaction|Kernel|Interfaces)(\.|$)/,
+     :verbs},
     {~r/^Linx\.Netfilter\./, :values},
     {~r/^Linx\.Netlink\.(Message|Attr|Codec|Constants|Heap|Nfnl\.Header)(\.|$)/, :codecs},
     {~r/^Linx\.Netlink\.(Socket|Inbox|Request|Nfnl)(\.|$)/, :kernel},

@@ -100,9 +100,8 @@ defmodule Linx.Netfilter.Elements do
 
   # -- the declaration -------------------------------------------------------------------------------------------------
 
-  @doc "The set or map that `ref` names as the kernel has it, without elements."
-  @spec declaration(Socket.t(), ref(), [term()]) :: {:ok, declared()} | {:error, term()}
-  def declaration(sock, {family, table, name}, elements) when is_list(elements) do
+  # The set or map that `ref` names as the kernel has it, without elements.
+  defp declaration(sock, {family, table, name}, elements) when is_list(elements) do
     payload =
       IO.iodata_to_binary([
         Codec.encode_nfgenmsg(family, 0),

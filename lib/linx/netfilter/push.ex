@@ -2,10 +2,9 @@ defmodule Linx.Netfilter.Push do
   @moduledoc false
   # The ways a ruleset reaches the kernel: whole tables anew, or what differs and only if nobody else has committed meanwhile.
 
-  alias Linx.Netfilter.Encoder.{Batch, Frames, Patches}
+  alias Linx.Netfilter.Encoder.{Batch, Frames, Patches, Sets}
   alias Linx.Netfilter.{Canonical, Chain, Diff, Error, Interfaces, Patch, Pull, References}
-  alias Linx.Netfilter.{Rule, Ruleset, Table}
-  alias Linx.Netfilter.Transaction
+  alias Linx.Netfilter.{Rule, Ruleset, Stream, Table, Transaction}
   alias Linx.Netlink.Heap
   alias Linx.Netlink.Nfnl.Codec
   alias Linx.Netlink.Socket
@@ -25,11 +24,14 @@ defmodule Linx.Netfilter.Push do
   that owns the table, and the table's life is not to change with its rules.
   """
   @spec replace(Socket.t(), Ruleset.t()) :: {:ok, Ruleset.t()} | {:error, Error.t() | term()}
-  def replace(sock, ruleset) do
+  def replace(sock, ruleset), do: replace(sock, ruleset, [])
+
+  # `large` has the elements of the sets that are no values (Linx.Netfilter.Stream).
+  defp replace(sock, ruleset, large) do
     with :ok <- References.check(ruleset),
          {:ok, ruleset} <- Interfaces.resolve(ruleset, sock) do
       ruleset = lasting(sock, ruleset)
-      with :ok <- replace(sock, ruleset, :destroy), do: {:ok, ruleset}
+      with :ok <- replace(sock, ruleset, large, :destroy), do: {:ok, ruleset}
     end
   end
 
@@ -58,20 +60,59 @@ defmodule Linx.Netfilter.Push do
     end
   end
 
-  defp replace(sock, ruleset, destroy) do
+  defp replace(sock, ruleset, large, destroy) do
     encoded = Heap.roomy(0, room(ruleset), fn -> Batch.frames(ruleset, destroy: destroy) end)
 
-    with {:ok, frames} <- encoded do
+    with {:ok, frames} <- encoded,
+         {:ok, frames} <- appended(large, frames) do
       case Transaction.commit(sock, frames, []) do
         # Linux before 6.3 does not know DESTROYTABLE.
         {:error, %Error{operation: :destroytable, errno: errno}}
         when errno in [:einval, :eopnotsupp] and destroy == :destroy ->
-          replace(sock, ruleset, :delete)
+          replace(sock, ruleset, large, :delete)
 
         result ->
           result
       end
     end
+  end
+
+  @doc "As `replace/2` for a stream, whose large sets become messages without having been values."
+  @spec stream(Socket.t(), Stream.t()) :: {:ok, Ruleset.t()} | {:error, Error.t() | term()}
+  def stream(sock, %Stream{} = stream) do
+    with {:ok, ruleset, large} <- stream.read.(),
+         {:ok, ruleset} <- replace(sock, ruleset, large) do
+      {:ok, ruleset}
+    else
+      {:error, :invalid} -> with({:ok, ruleset} <- stream.value.(), do: replace(sock, ruleset))
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  defp appended([], frames), do: {:ok, frames}
+
+  defp appended([{family, set, more} | rest], frames) do
+    at = [family: family, table: set.table, set: set.name]
+    with {:ok, frames} <- append(more.(), set, at, frames), do: appended(rest, frames)
+  end
+
+  defp append(:done, _set, _at, frames), do: {:ok, frames}
+  defp append({:error, error}, _set, _at, _frames), do: {:error, error}
+
+  defp append({:ok, elements, more}, set, at, frames) do
+    case part(set, elements, at) do
+      {:ok, part} -> append(more.(), set, at, Frames.part(frames, part.bytes, part.count, at))
+      {:error, text} -> {:error, {:bad_set_element, {at, text}}}
+    end
+  end
+
+  defp part(set, elements, at) do
+    {:ok,
+     set
+     |> Sets.elements(at[:family], elements, [])
+     |> Enum.reduce(Frames.new(), &Frames.add(&2, &1, at))}
+  rescue
+    error in ArgumentError -> {:error, error.message}
   end
 
   defp room(%Ruleset{tables: tables}) do

@@ -14,8 +14,8 @@ defmodule Linx.Netfilter.Transaction do
   @spec commit(Socket.t(), Frames.t(), keyword()) :: :ok | {:error, Error.t() | term()}
   def commit(_sock, %Frames{count: 0}, _opts), do: :ok
 
-  def commit(sock, %Frames{bytes: bytes, count: count} = frames, opts) do
-    case Nfnl.transact(sock, bytes, count, :nftables, opts) do
+  def commit(sock, %Frames{count: count} = frames, opts) do
+    case Nfnl.transact(sock, Frames.parts(frames), count, :nftables, opts) do
       {:ok, []} -> :ok
       {:ok, failures} -> {:error, refusal(failures, frames, sock)}
       {:error, error} -> {:error, Error.from_netlink(error, :push, sock)}

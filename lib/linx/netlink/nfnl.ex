@@ -40,7 +40,7 @@ defmodule Linx.Netlink.Nfnl do
   def batch(%Socket{} = socket, inner_messages, subsys \\ :nftables, opts \\ []) do
     bytes = for m <- inner_messages, into: <<>>, do: Message.encode(m)
 
-    case transact(socket, bytes, length(inner_messages), subsys, opts) do
+    case transact(socket, [bytes], length(inner_messages), subsys, opts) do
       {:ok, []} -> :ok
       {:ok, [first | _]} -> {:error, first}
       {:error, error} -> {:error, error}
@@ -50,12 +50,12 @@ defmodule Linx.Netlink.Nfnl do
   # All refusals of a batch of `count` messages, by position. Messages are not acknowledged one by one: errors come back all the same,
   # and thousands of acknowledgements would overrun the receive buffer. The kernel has queued every answer when the send returns.
   @doc false
-  @spec transact(Socket.t(), binary(), non_neg_integer(), atom() | 0..255, keyword()) ::
+  @spec transact(Socket.t(), [binary()], non_neg_integer(), atom() | 0..255, keyword()) ::
           {:ok, [{non_neg_integer(), Error.t()}]} | {:error, Error.t()}
-  def transact(%Socket{} = socket, bytes, count, subsys, opts) do
+  def transact(%Socket{} = socket, inner, count, subsys, opts) do
     first = Socket.next_seqs(socket, count + 2)
     opening = Message.encode(Codec.batch_begin(subsys, opts))
-    parts = [opening, bytes, Message.encode(Codec.batch_end(subsys))]
+    parts = [opening | inner] ++ [Message.encode(Codec.batch_end(subsys))]
 
     with {:ok, _messages, failures, _torn?} <-
            Socket.transact(socket, parts, {first, first + count + 1}) do

@@ -34,7 +34,7 @@ defmodule Linx.NFT.Tokenizer do
   """
 
   alias Linx.NFT.ParseError
-  alias Linx.NFT.Tokenizer.Literal
+  alias Linx.NFT.Tokenizer.{ElementList, Literal}
 
   @type token_meta :: %{line: pos_integer(), column: pos_integer()}
 
@@ -88,6 +88,8 @@ defmodule Linx.NFT.Tokenizer do
   Options: `:file` for error messages (default `"nofile"`), `:line` and `:column` of the first character (default 1),
   `:interpolation?` to take `\#{...}` as an `:elixir_expr` token (default false; otherwise it is a comment), and
   `:comments` to keep comments (default false), `:strings` as above: `:escapes` (the default) or `:nft`.
+  `:element_text` is the compiler's: from so many bytes on the list of elements of a named set or a variable is one token, `:element_text`,
+  and the places behind it do not count.
 
   Returns `{:ok, tokens}`, or `{:error, %Linx.NFT.ParseError{}}` at the first character that cannot begin a token, an
   unterminated string, comment or interpolation, or a byte that is not UTF-8. With `strings: :nft` strings and comments may
@@ -101,7 +103,8 @@ defmodule Linx.NFT.Tokenizer do
       first: Keyword.get(opts, :line, 1),
       interpolation?: Keyword.get(opts, :interpolation?, false),
       comments?: Keyword.get(opts, :comments, false),
-      strings: Keyword.get(opts, :strings, :escapes)
+      strings: Keyword.get(opts, :strings, :escapes),
+      element_text: Keyword.get(opts, :element_text)
     }
 
     column = Keyword.get(opts, :column, 1)
@@ -201,6 +204,15 @@ defmodule Linx.NFT.Tokenizer do
     scan(rest, line, column + 1 + byte_size(name), [token | acc], state)
   end
 
+  defp scan("{" <> rest, line, column, acc, %{element_text: min_bytes} = state)
+       when is_integer(min_bytes) do
+    with true <- list?(acc), {text, rest} <- ElementList.cut(rest, min_bytes) do
+      scan(rest, line, column, [{:element_text, text, meta(line, column)} | acc], state)
+    else
+      _ -> scan(rest, line, column + 1, [{:lbrace, meta(line, column)} | acc], state)
+    end
+  end
+
   for {text, kind} <- @punctuation do
     defp scan(unquote(text) <> rest, line, column, acc, state) do
       token = {unquote(kind), meta(line, column)}
@@ -229,6 +241,24 @@ defmodule Linx.NFT.Tokenizer do
     "an interpolation stands for a whole string: write \#{\"...\"} without the quotes around it, " <>
       "or \\\#{ for the two characters"
   end
+
+  # Whether a brace after these tokens, the last one first, begins a list of elements of a named set or of a variable.
+  defp list?([{:assign, _}, {:identifier, "elements", _} | _]), do: true
+
+  defp list?([{:assign, _}, {:identifier, _, _}, {:identifier, word, _} | _])
+       when word in ["define", "redefine"],
+       do: true
+
+  defp list?([{:identifier, _, _}, {:identifier, _, _} | acc]), do: element?(acc)
+  defp list?(_acc), do: false
+
+  defp element?([{:identifier, "element", _}, {:identifier, verb, _} | _]),
+    do: verb in ["add", "create"]
+
+  defp element?([{:identifier, _family, _} | [{:identifier, "element", _} | _] = acc]),
+    do: element?(acc)
+
+  defp element?(_acc), do: false
 
   defp printable(c) when c < 32 or c == 127, do: inspect(<<c>>) |> String.trim("\"")
   defp printable(c), do: <<c::utf8>>

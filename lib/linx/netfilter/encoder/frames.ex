@@ -9,10 +9,16 @@ defmodule Linx.Netfilter.Encoder.Frames do
 
   # `places` has the first message of each run, the last run first: `{position, at, index}`, counted from 1. With an index the
   # messages of the run are the rules from that one on, each one message.
-  defstruct bytes: <<>>, count: 0, places: []
+  # `tail` has messages that were written apart, `{bytes, count}`, the last first.
+  defstruct bytes: <<>>, count: 0, places: [], tail: []
 
   @type place :: {pos_integer(), keyword(), non_neg_integer() | nil}
-  @type t :: %__MODULE__{bytes: binary(), count: non_neg_integer(), places: [place()]}
+  @type t :: %__MODULE__{
+          bytes: binary(),
+          count: non_neg_integer(),
+          places: [place()],
+          tail: [{binary(), pos_integer()}]
+        }
 
   @spec new() :: t()
   def new, do: %__MODULE__{}
@@ -36,18 +42,48 @@ defmodule Linx.Netfilter.Encoder.Frames do
   def grown(%__MODULE__{count: count} = frames, bytes, more),
     do: %{frames | bytes: bytes, count: count + more}
 
+  @doc """
+  With messages that were written apart, behind all others: elements of a large set, of which one binary that grows would be twice as large.
+  Nothing else can be added after them.
+  """
+  @spec part(t(), binary(), non_neg_integer(), keyword()) :: t()
+  def part(frames, _bytes, 0, _at), do: frames
+
+  def part(%__MODULE__{} = frames, bytes, more, at) do
+    frames = run(frames, at, nil)
+    %{frames | tail: [{bytes, more} | frames.tail], count: frames.count + more}
+  end
+
+  @doc "All bytes, in their order."
+  @spec parts(t()) :: [binary()]
+  def parts(%__MODULE__{bytes: bytes, tail: tail}),
+    do: [bytes | Enum.reduce(tail, [], fn {part, _count}, parts -> [part | parts] end)]
+
   @doc "The messages."
   @spec messages(t()) :: [Message.t()]
-  def messages(%__MODULE__{bytes: bytes}), do: Message.decode(bytes)
+  def messages(%__MODULE__{} = frames), do: Enum.flat_map(parts(frames), &Message.decode/1)
 
   @doc "The message at a position, counted from 1, and where it comes from."
   @spec at(t(), pos_integer()) :: {Message.t(), keyword()}
-  def at(%__MODULE__{bytes: bytes, places: places}, position) do
+  def at(%__MODULE__{places: places} = frames, position) do
     {_first, _at, _index} =
       place = Enum.find(places, fn {first, _at, _index} -> first <= position end)
 
-    {message(bytes, position), resolved(place, position)}
+    {within(frames, position), resolved(place, position)}
   end
+
+  defp within(%__MODULE__{bytes: bytes, tail: tail, count: count}, position) do
+    first = count - Enum.sum_by(tail, &elem(&1, 1))
+
+    if position <= first,
+      do: message(bytes, position),
+      else: in_part(Enum.reverse(tail), position - first)
+  end
+
+  defp in_part([{bytes, count} | _], position) when position <= count,
+    do: message(bytes, position)
+
+  defp in_part([{_bytes, count} | parts], position), do: in_part(parts, position - count)
 
   defp resolved({_first, at, nil}, _position), do: at
   defp resolved({first, at, index}, position), do: at ++ [rule: index + position - first]

@@ -85,13 +85,18 @@ defmodule Linx.NFT.Compiler.Action do
 
   # A `$` in a literal string begins the name of a variable, as for nft. The value of an interpolation is taken as it is.
   defp expand(text, scope, meta) when is_binary(text) do
+    # Most prefixes have none, and a regular expression costs more than the rest of the rule.
+    if :binary.match(text, "$") == :nomatch, do: text, else: expanded(text, scope, meta)
+  end
+
+  defp expand(node, _scope, _meta), do: node
+
+  defp expanded(text, scope, meta) do
     Regex.replace(~r/\$([A-Za-z_][A-Za-z0-9_]*)?/, text, fn
       "$", _ -> Fault.fail(meta, "a $ in a log prefix begins the name of a variable")
       _, name -> Value.text_of({:variable, name, meta}, scope)
     end)
   end
-
-  defp expand(node, _scope, _meta), do: node
 
   defp number(nil, _max, _what, _meta, _scope), do: nil
 

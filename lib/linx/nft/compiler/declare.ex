@@ -8,6 +8,7 @@ defmodule Linx.NFT.Compiler.Declare do
   alias Linx.NFT.Compiler.{
     Elements,
     Fault,
+    Later,
     Load,
     MapTerm,
     Reason,
@@ -132,6 +133,17 @@ defmodule Linx.NFT.Compiler.Declare do
   @doc false
   # The struct, with the elements of its declaration and of later commands: [{nodes, scope}].
   def build(name, signature, elements, scope) do
+    case Later.new(elements, clean(signature.key), clean(signature.data), flags(signature.opts)) do
+      nil ->
+        build_now(name, signature, elements, scope)
+
+      later ->
+        {kind, value} = build_now(name, signature, [], scope)
+        {kind, %{value | elements: later}}
+    end
+  end
+
+  defp build_now(name, signature, elements, scope) do
     %{key: key, data: data, opts: opts, meta: meta} = signature
 
     found =
@@ -142,6 +154,10 @@ defmodule Linx.NFT.Compiler.Declare do
 
     list = found |> Enum.reduce([], &collect(&1, &2, clean(key), data)) |> Enum.reverse()
     list = Enum.concat(list)
+    # Elements that were text are in their one form already.
+    normal? = Enum.all?(found, &match?(%Elements{normal?: true}, &1))
+    final? = normal? and Enum.all?(found, & &1.final?)
+    distinct? = match?([%Elements{distinct?: true}], found)
     found = Enum.filter(found, &is_struct(&1, Elements))
     flags = flags(opts)
 
@@ -153,18 +169,25 @@ defmodule Linx.NFT.Compiler.Declare do
 
     key_type = Term.key_type(clean(key))
     # In one table an element may be written twice: the kernel keeps one.
-    list = MapTerm.normalised(list, key_type, data != nil, meta)
+    list = if normal?, do: list, else: MapTerm.normalised(list, key_type, data != nil, meta)
 
     list =
-      if :auto_merge in flags and data == nil and key.kind != :concat,
-        do: Elements.merge(list, key_type),
-        else: unique(list)
+      cond do
+        :auto_merge in flags and data == nil and key.kind != :concat ->
+          Elements.merge(list, key_type)
+
+        distinct? ->
+          list
+
+        true ->
+          unique(list)
+      end
 
     common =
       [
         key_type: key_type,
         flags: flags,
-        elements: list,
+        elements: if(final?, do: [], else: list),
         timeout: Elements.duration(opts[:timeout], scope),
         gc_interval: Elements.duration(opts[:gc_interval], scope),
         size: size(opts[:size], scope, meta),
@@ -176,17 +199,20 @@ defmodule Linx.NFT.Compiler.Declare do
       ]
       |> Enum.reject(fn {_, value} -> value in [nil, []] end)
 
-    if data == nil,
-      do: {:set, checked(Set.new(name, common), meta)},
-      else:
-        {:map,
-         checked(
-           NMap.new(
-             name,
-             [data_type: MapTerm.data_type(clean(data), signature.data_interval?)] ++ common
-           ),
-           meta
-         )}
+    {kind, value} =
+      if data == nil,
+        do: {:set, checked(Set.new(name, common), meta)},
+        else:
+          {:map,
+           checked(
+             NMap.new(
+               name,
+               [data_type: MapTerm.data_type(clean(data), signature.data_interval?)] ++ common
+             ),
+             meta
+           )}
+
+    {kind, if(final?, do: %{value | elements: list}, else: value)}
   end
 
   # Lists of elements, the last first; what is deleted is taken out of those before.
@@ -230,7 +256,9 @@ defmodule Linx.NFT.Compiler.Declare do
   defp clean(%Term{} = term), do: %{term | data: nil}
   defp clean(other), do: other
 
-  defp unique(list), do: Enum.uniq(list)
+  # Sorting takes less room than a map of all elements, and hardly any list has one twice.
+  defp unique(list),
+    do: if(length(:lists.usort(list)) == length(list), do: list, else: Enum.uniq(list))
 
   @set_flags [:constant, :interval, :timeout, :dynamic, :auto_merge]
 

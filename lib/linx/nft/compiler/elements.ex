@@ -3,14 +3,31 @@ defmodule Linx.NFT.Compiler.Elements do
   # The elements of sets and maps, as Linx.Netfilter.Set keeps them.
 
   alias Linx.Netfilter.{Datum, Element, Verdict}
-  alias Linx.NFT.Compiler.{Fault, Interpolated, Scope, Stateful, Term, Value}
+  alias Linx.NFT.Compiler.{ElementText, Fault, Interpolated, Scope, Stateful, Term, Value}
 
-  defstruct list: [], interval?: false, data_interval?: false
+  # Of a list that was text, `normal?` says that its keys have their one form, `final?` that its values have, `distinct?` that no element
+  # is there twice.
+  defstruct list: [],
+            interval?: false,
+            data_interval?: false,
+            normal?: false,
+            final?: false,
+            distinct?: false
 
   @doc false
   # Elements of a set with keys like `key`, and in a map values like `data` (:verdict, {:object, kind}, or a term).
   @spec elements([tuple()] | tuple(), Term.t(), Term.t() | atom() | tuple() | nil, Scope.t()) ::
           %__MODULE__{}
+  def elements({:element_text, text, _meta}, key, data, scope),
+    do: ElementText.elements(text, key, data, scope)
+
+  def elements({:variable, _, _} = node, key, data, scope) do
+    case Scope.value(scope, node) do
+      {:element_text, _, _} = text -> elements(text, key, data, scope)
+      _ -> elements([node], key, data, scope)
+    end
+  end
+
   def elements(nodes, key, data, scope) do
     nodes = nodes |> List.wrap() |> Enum.flat_map(&flatten(&1, scope, key))
 
@@ -26,6 +43,9 @@ defmodule Linx.NFT.Compiler.Elements do
   # Variables that hold sets, sets in sets, and interpolated lists stand for their elements.
   defp flatten({:variable, _, _} = node, scope, key),
     do: scope |> Scope.resolve(node) |> flatten(scope, key)
+
+  defp flatten({:element_text, text, meta}, scope, key),
+    do: text |> ElementText.node(meta) |> flatten(scope, key)
 
   defp flatten({:set_inline, nodes, _}, scope, key),
     do: Enum.flat_map(nodes, &flatten(&1, scope, key))

@@ -30,7 +30,7 @@ defmodule Linx.NFT.Compiler.Include do
     |> files(meta, plan)
     |> Enum.reduce({plan, acc}, fn file, {plan, acc} ->
       if file in plan.including, do: Fault.fail(meta, "#{path} includes itself")
-      {items, source} = read(file, path, meta, block)
+      {items, source} = read(file, path, meta, block, plan)
       inner = %{plan | including: [file | plan.including], file: file, origin: {file, source}}
 
       {result, acc} = at(inner.origin, fn -> run.(items, {inner, acc}) end)
@@ -68,17 +68,18 @@ defmodule Linx.NFT.Compiler.Include do
     end
   end
 
-  defp read(file, path, meta, block) do
+  defp read(file, path, meta, block, plan) do
     case File.read(file) do
-      {:ok, source} -> {parse(source, file, block), source}
+      {:ok, source} -> {parse(source, file, block, plan.element_text), source}
       {:error, reason} -> Fault.fail(meta, "cannot read #{path}: #{:file.format_error(reason)}")
     end
   end
 
-  defp parse(source, file, block) do
+  defp parse(source, file, block, element_text) do
     opts = [file: file, source: source]
+    tokens = [file: file, strings: :nft, element_text: element_text]
 
-    with {:ok, tokens} <- Tokenizer.tokenize(source, file: file, strings: :nft),
+    with {:ok, tokens} <- Tokenizer.tokenize(source, tokens),
          {:ok, items} <- parsed(tokens, block, opts) do
       items
     else

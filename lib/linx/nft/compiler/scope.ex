@@ -16,6 +16,7 @@ defmodule Linx.NFT.Compiler.Scope do
             typeof?: false,
             head: [],
             origin: nil,
+            lazy?: false,
             file: "nofile"
 
   @type t :: %__MODULE__{}
@@ -27,7 +28,16 @@ defmodule Linx.NFT.Compiler.Scope do
 
   @doc false
   # The value of a variable, and of the variables in it: a node of the tree.
-  def resolve(%__MODULE__{} = scope, node), do: resolve(scope, node, 0)
+  def resolve(%__MODULE__{} = scope, node) do
+    case value(scope, node) do
+      {:element_text, text, meta} -> Linx.NFT.Compiler.ElementText.node(text, meta)
+      node -> node
+    end
+  end
+
+  @doc false
+  # The same, a long list of elements as its text.
+  def value(%__MODULE__{} = scope, node), do: resolve(scope, node, 0)
 
   defp resolve(scope, {:variable, name, meta}, depth) do
     case scope.variables do

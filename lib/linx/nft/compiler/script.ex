@@ -5,7 +5,16 @@ defmodule Linx.NFT.Compiler.Script do
 
   import Linx.NFT.Compiler.Described
 
-  alias Linx.NFT.Compiler.{Declare, Fault, Include, Redeclared, RuleList, Scope, Value}
+  alias Linx.NFT.Compiler.{
+    Declare,
+    ElementText,
+    Fault,
+    Include,
+    Redeclared,
+    RuleList,
+    Scope,
+    Value
+  }
 
   # `outer` has the variables of the block around, and their weights: what an `undefine` uncovers. A chain has its rules in two lists, each with the latest first: `inserted` before the first rule, `rules` after it. The elements of a set
   # have the latest first too. `weights` counts what the variables hold, the variables in them followed.
@@ -16,12 +25,24 @@ defmodule Linx.NFT.Compiler.Script do
             outer: {%{}, %{}},
             file: "nofile",
             including: [],
+            # From how many bytes on the lists of included files stay text, as Linx.NFT.Tokenizer has it.
+            element_text: nil,
+            # Whether the elements of long lists are left as text in their sets.
+            lazy?: false,
             origin: nil
 
   @doc false
   def run(items, opts) do
     file = Keyword.get(opts, :file, "nofile")
-    Enum.reduce(items, %__MODULE__{file: file, including: [Path.expand(file)]}, &item/2)
+
+    plan = %__MODULE__{
+      file: file,
+      including: [Path.expand(file)],
+      element_text: Keyword.get(opts, :element_text),
+      lazy?: Keyword.get(opts, :lazy, false)
+    }
+
+    Enum.reduce(items, plan, &item/2)
   end
 
   defp item({:table, family, name, items, meta}, plan), do: table(family, name, items, meta, plan)
@@ -85,6 +106,7 @@ defmodule Linx.NFT.Compiler.Script do
     %{plan | variables: variables, weights: Map.put(plan.weights, name, weight)}
   end
 
+  defp weight({:element_text, text, _meta}, _weights), do: ElementText.weight(text)
   defp weight({:variable, name, _meta}, weights), do: Map.get(weights, name, 1)
   defp weight(%{}, _weights), do: 0
   defp weight([], _weights), do: 0
@@ -310,7 +332,8 @@ defmodule Linx.NFT.Compiler.Script do
       table: name,
       variables: plan.variables,
       file: plan.file,
-      origin: plan.origin
+      origin: plan.origin,
+      lazy?: plan.lazy?
     }
 
   defp update(plan, key, fun), do: %{plan | tables: Map.update!(plan.tables, key, fun)}

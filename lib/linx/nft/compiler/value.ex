@@ -207,8 +207,11 @@ defmodule Linx.NFT.Compiler.Value do
 
   # -- addresses -------------------------------------------------------------------------------------------------------
 
-  defp address(:ipv4, raw, %Term{type: :ipv4_addr} = like, meta), do: const(ip(raw), like, meta)
-  defp address(:ipv6, raw, %Term{type: :ipv6_addr} = like, meta), do: const(ip(raw), like, meta)
+  defp address(:ipv4, raw, %Term{type: :ipv4_addr} = like, meta),
+    do: const(ip(raw, like, meta), like, meta)
+
+  defp address(:ipv6, raw, %Term{type: :ipv6_addr} = like, meta),
+    do: const(ip(raw, like, meta), like, meta)
 
   defp address(:mac, raw, %Term{type: type} = like, meta) when type in [:ether_addr, :ll_addr],
     do: const(mac(raw), like, meta)
@@ -216,16 +219,22 @@ defmodule Linx.NFT.Compiler.Value do
   defp address(kind, raw, %Term{type: type} = like, meta)
        when {kind, type} in [{:cidr_v4, :ipv4_addr}, {:cidr_v6, :ipv6_addr}] do
     [base, bits] = String.split(raw, "/")
-    prefix(const(ip(base), like, meta), String.to_integer(bits), like, meta)
+    prefix(const(ip(base, like, meta), like, meta), String.to_integer(bits), like, meta)
   end
 
   # An IPv6 address of hex digits and colons alone may be meant as a MAC or handle; nothing else takes an address.
   defp address(_kind, raw, like, meta), do: mismatch(raw, like, meta)
 
-  defp ip(raw) do
-    {:ok, address} = :inet.parse_strict_address(String.to_charlist(raw))
-    bits = if tuple_size(address) == 4, do: 8, else: 16
-    address |> Tuple.to_list() |> Enum.reduce(0, &Bitwise.bor(Bitwise.bsl(&2, bits), &1))
+  defp ip(raw, like, meta) do
+    case :inet.parse_strict_address(String.to_charlist(raw)) do
+      {:ok, address} ->
+        bits = if tuple_size(address) == 4, do: 8, else: 16
+        address |> Tuple.to_list() |> Enum.reduce(0, &Bitwise.bor(Bitwise.bsl(&2, bits), &1))
+
+      # A zero in front of a number, octal for some: 010.0.0.1.
+      {:error, _} ->
+        mismatch(raw, like, meta)
+    end
   end
 
   defp mac(raw),

@@ -93,6 +93,7 @@ defmodule Linx.NFT.Parser.Block do
   end
 
   defp definition_value([{:lbrace, _} | _] = tokens), do: Expression.set(tokens)
+  defp definition_value([{:element_text, _, _} = token | rest]), do: {token, rest}
 
   defp definition_value([{:dash, meta}, {:integer, n, _} | rest]),
     do: {{:integer, -n, meta}, rest}

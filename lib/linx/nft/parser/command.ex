@@ -111,8 +111,11 @@ defmodule Linx.NFT.Parser.Command do
 
     {elements, rest} =
       case rest do
-        [{kind, _, _} = token | rest] when kind in [:variable, :elixir_expr] -> {token, rest}
-        rest -> Expression.set(rest)
+        [{kind, _, _} = token | rest] when kind in [:variable, :elixir_expr, :element_text] ->
+          {token, rest}
+
+        rest ->
+          Expression.set(rest)
       end
 
     {{:elements, family, table, name, elements, meta}, rest}

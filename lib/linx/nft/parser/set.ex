@@ -62,8 +62,11 @@ defmodule Linx.NFT.Parser.Set do
   defp set_body([{:identifier, "elements", _}, {:assign, _} | rest], opts) do
     {elements, rest} =
       case rest do
-        [{kind, _, _} = token | rest] when kind in [:variable, :elixir_expr] -> {token, rest}
-        rest -> Expression.set(rest)
+        [{kind, _, _} = token | rest] when kind in [:variable, :elixir_expr, :element_text] ->
+          {token, rest}
+
+        rest ->
+          Expression.set(rest)
       end
 
     set_next(rest, [{:elements, elements} | opts])

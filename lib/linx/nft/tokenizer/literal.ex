@@ -71,9 +71,13 @@ defmodule Linx.NFT.Tokenizer.Literal do
 
   defp dotted(_text), do: nil
 
-  defp octet?(part),
-    do:
-      byte_size(part) in 1..3 and String.match?(part, ~r/^\d+$/) and String.to_integer(part) < 256
+  defp octet?(<<a>>), do: a in ?0..?9
+  defp octet?(<<a, b>>), do: a in ?0..?9 and b in ?0..?9
+
+  defp octet?(<<a, b, c>>) when a in ?0..?9 and b in ?0..?9 and c in ?0..?9,
+    do: (a - ?0) * 100 + (b - ?0) * 10 + c - ?0 < 256
+
+  defp octet?(_part), do: false
 
   defp cidr({kind, run}, text, meta) when kind in [:ipv4, :ipv6] do
     size = byte_size(run)

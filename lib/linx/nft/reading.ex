@@ -1,0 +1,86 @@
+defmodule Linx.NFT.Reading do
+  @moduledoc false
+  # Text to a ruleset, as fast as its lists of elements allow: a long list stays text until its type is known, and then becomes values in
+  # one pass (Linx.NFT.Compiler.ElementText). Places behind such a list are wrong, so a text with a mistake is read again token by token,
+  # and that reading's error is the answer.
+
+  alias Linx.Netfilter.Ruleset
+  alias Linx.NFT.{Compiler, ParseError, Parser, Tokenizer}
+
+  # Shorter lists cost little as tokens.
+  @min_bytes 512
+
+  # Words of heap that a byte of text takes as tokens, tree and values, and the most that is asked for at once (320 MB of address space, of
+  # which only what is filled is memory).
+  @words 6
+  @max_words 40_000_000
+
+  @doc "The ruleset that the text describes; `tokens` are options of the tokenizer, `context` those of parser and compiler."
+  @spec compile(String.t(), keyword(), keyword()) :: {:ok, Ruleset.t()} | {:error, ParseError.t()}
+  def compile(source, tokens, context) do
+    roomy(byte_size(source) * @words, fn ->
+      if byte_size(source) < @min_bytes or Keyword.get(context, :names, :any) != :any,
+        do: read(source, tokens, context),
+        else: compile_fast(source, tokens, context)
+    end)
+  end
+
+  defp compile_fast(source, options, context) do
+    {options, context} = {[min_bytes() | options], [min_bytes() | context]}
+
+    with {:ok, tokens} <- Tokenizer.tokenize(source, options),
+         {:error, error} <- compiled(tokens, context) do
+      # Without such a list every place is right.
+      if error.file == Keyword.get(context, :file, "nofile") and not text?(tokens),
+        do: {:error, error},
+        else: again(source, options, context)
+    else
+      {:ok, ruleset} -> {:ok, ruleset}
+      {:error, _} -> again(source, options, context)
+    end
+  end
+
+  defp again(source, options, context) do
+    :erlang.garbage_collect()
+    read(source, Keyword.delete(options, :element_text), Keyword.delete(context, :element_text))
+  end
+
+  defp text?(tokens), do: Enum.any?(tokens, &match?({:element_text, _, _}, &1))
+  defp min_bytes, do: {:element_text, @min_bytes}
+
+  @doc "The same with long lists as text; its errors have no place. Context `lazy: true` leaves these lists in the sets."
+  @spec fast(String.t(), keyword(), keyword()) :: {:ok, Ruleset.t()} | {:error, ParseError.t()}
+  def fast(source, options, context),
+    do: read(source, [min_bytes() | options], [min_bytes() | context])
+
+  # The same, token by token.
+  defp read(source, options, context) do
+    with {:ok, tokens} <- Tokenizer.tokenize(source, options), do: compiled(tokens, context)
+  end
+
+  defp compiled(tokens, context) do
+    with {:ok, items} <- Parser.parse(tokens, context), do: Compiler.compile(items, context)
+  end
+
+  # Most of what a long text costs is the collector copying what is there already while the heap grows.
+  defp roomy(words, fun) when words < 100_000, do: fun.()
+
+  defp roomy(words, fun) do
+    # A process that may have so much and no more is killed for room that it asks for and does not fill.
+    case Process.info(self(), :max_heap_size) do
+      {:max_heap_size, %{size: 0}} -> with_room(words, fun)
+      _limited -> fun.()
+    end
+  end
+
+  defp with_room(words, fun) do
+    before = Process.flag(:min_heap_size, min(words, @max_words))
+    if before > words, do: Process.flag(:min_heap_size, before)
+
+    try do
+      fun.()
+    after
+      Process.flag(:min_heap_size, before)
+    end
+  end
+end
