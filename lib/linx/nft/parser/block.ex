@@ -111,7 +111,7 @@ defmodule Linx.NFT.Parser.Block do
 
   defp flowtable_body([{:identifier, "hook", meta} | rest], opts) do
     {hook, rest} = Chain.hook(rest)
-    flowtable_body(statement_end(rest), [{:base, hook, meta} | opts])
+    flowtable_body(statement_end(rest, ["priority"]), [{:base, hook, meta} | opts])
   end
 
   defp flowtable_body([{:identifier, "devices", _}, {:assign, _} | rest], opts) do

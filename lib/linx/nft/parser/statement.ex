@@ -11,6 +11,9 @@ defmodule Linx.NFT.Parser.Statement do
   @actions ~w(log reject snat dnat masquerade redirect queue dup fwd tproxy synproxy notrack flow reset xt)
   @stateful ~w(counter quota limit last)
 
+  # Words that stand behind a rule's first statement: its comment, and the options of `log`, which come in any order.
+  @later ~w(comment prefix level group flags snaplen queue-threshold)
+
   @doc false
   # {:rule, statements, options, meta}, up to but without its separator. `others` are words that may stand in a rule's place: a misspelt
   # one may be meant.
@@ -20,7 +23,7 @@ defmodule Linx.NFT.Parser.Statement do
     {{:rule, statements, opts, meta}, rest}
   catch
     {:no_statement, [{:identifier, _, place} | _] = wrong} ->
-      others = if place == meta(tokens), do: others, else: []
+      others = if place == meta(tokens), do: others, else: @later
       unexpected(wrong, "a statement", others ++ words())
   end
 

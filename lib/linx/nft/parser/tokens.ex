@@ -110,10 +110,12 @@ defmodule Linx.NFT.Parser.Tokens do
 
   @doc false
   # A statement ends at a separator, at the brace that closes its block, or with the input.
-  def statement_end([{:stmt_sep, _} | rest]), do: rest
-  def statement_end([{:rbrace, _} | _] = tokens), do: tokens
-  def statement_end([{:eof, _}] = tokens), do: tokens
-  def statement_end(tokens), do: unexpected(tokens, "end of statement")
+  # `candidates` are words that may stand here instead.
+  def statement_end(tokens, candidates \\ [])
+  def statement_end([{:stmt_sep, _} | rest], _candidates), do: rest
+  def statement_end([{:rbrace, _} | _] = tokens, _candidates), do: tokens
+  def statement_end([{:eof, _}] = tokens, _candidates), do: tokens
+  def statement_end(tokens, candidates), do: unexpected(tokens, "end of statement", candidates)
 
   @doc false
   def integer([{:integer, n, _} | rest]), do: {n, rest}
