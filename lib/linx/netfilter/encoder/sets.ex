@@ -127,7 +127,7 @@ defmodule Linx.Netfilter.Encoder.Sets do
 
     ([
        {0, Userdata.u32(Datum.byteorder(set.key_type))},
-       {2, if(:auto_merge in set.flags, do: Userdata.u32(1))},
+       {2, if(merges?(set), do: Userdata.u32(1))},
        {7, Userdata.text(set.comment)},
        {3, Map.get(typeof, :key, typeof_default(set.key_type))}
      ] ++ data)
@@ -136,6 +136,10 @@ defmodule Linx.Netfilter.Encoder.Sets do
     |> Kernel.++(set.userdata)
     |> Userdata.bytes()
   end
+
+  # nft merges no intervals of concatenations, and since 1.1 records no wish to.
+  defp merges?(%{key_type: {:concat, _types}}), do: false
+  defp merges?(set), do: :auto_merge in set.flags
 
   # Without nft's record nothing else says how wide the parts of a concatenation are.
   defp own_widths(typeof, which, _type) when is_map_key(typeof, which), do: []
