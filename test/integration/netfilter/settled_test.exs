@@ -555,6 +555,20 @@ defmodule Linx.Netfilter.SettledTest do
     end
   end
 
+  test "elements that overlap are named as nft writes them", %{sock: sock} do
+    for {type, elements, text} <- [
+          {:ipv4_addr, ["10.0.0.0/8", "10.1.0.0/16"], "10.0.0.0/8 and 10.1.0.0/16"},
+          {:ipv6_addr, ["2001:db8::/32", "2001:db8::1"], "2001:db8::/32 and 2001:db8::1"},
+          {:inet_service, [80..90, 85], "80-90 and 85"},
+          {:ifname, ["eth*", "eth0"], ~s("eth*" and "eth0")}
+        ] do
+      set = Set.new!("s", key_type: type, flags: [:interval], elements: elements)
+      rs = Ruleset.new() |> Ruleset.add_table!(:ip, "t") |> Ruleset.add_set!("t", set)
+      assert {:error, {:bad_set_element, {_at, message}}} = Netfilter.push(sock, rs)
+      assert message == "elements overlap: " <> text
+    end
+  end
+
   describe "arguments" do
     test "that are no ruleset or no such socket raise", %{sock: sock, pid: pid} do
       rs = Ruleset.add_table!(Ruleset.new(), :ip, "t")

@@ -7,6 +7,7 @@ defmodule Linx.Netfilter.Encoder.Elements do
 
   import Linx.Netfilter.Wire
   alias Linx.Netfilter.{Datum, Element, Set, Userdata, Verdict}
+  alias Linx.Netfilter.Datum.Words
   alias Linx.Netfilter.Encoder.Expressions
   alias Linx.Netfilter.Wire.Writer
 
@@ -170,7 +171,8 @@ defmodule Linx.Netfilter.Encoder.Elements do
   # The first value would stand for them all.
   defp single!(key) when is_tuple(key) do
     if Datum.Form.spans?(key),
-      do: raise(ArgumentError, "#{inspect(key)} is many values, which a set of intervals takes"),
+      do:
+        raise(ArgumentError, "#{Words.text(key)} is many values, which a set of intervals takes"),
       else: key
   end
 
@@ -237,7 +239,7 @@ defmodule Linx.Netfilter.Encoder.Elements do
 
   @spec overlap(term(), term()) :: no_return()
   defp overlap(x, y),
-    do: raise(ArgumentError, "elements overlap: #{inspect(x)} and #{inspect(y)}")
+    do: raise(ArgumentError, "elements overlap: #{Words.text(x)} and #{Words.text(y)}")
 
   defp elem(set, element, key, open?) do
     Writer.nest(nfta_list_elem(), [key, value(set, element) | extras(element, open?)])
