@@ -12,7 +12,8 @@ defmodule Linx.Capabilities do
       :ok = Linx.Capabilities.drop_bounding(session, MapSet.difference(Linx.Capabilities.Constants.all(), keep))
       :ok = Linx.Process.proceed(session)
 
-  A set is a `MapSet` of `:cap_*` atoms, the kernel's names in lower case; the verbs take any enumerable of them.
+  A set is a `MapSet` of `:cap_*` atoms, the kernel's names in lower case; the verbs take any enumerable of them, and refuse
+  anything else with `{:bad_capability, term}`.
 
   ## What counts after execve
 

@@ -42,6 +42,7 @@ defmodule Linx.Seccomp do
   """
 
   alias Linx.Seccomp.{Builder, Compiler, Disassembler, Filter}
+  alias Linx.Terms
 
   @typedoc "An architecture that filters can be built for, or `:unsupported`."
   @type arch :: :x86_64 | :aarch64 | :unsupported
@@ -90,7 +91,8 @@ defmodule Linx.Seccomp do
   @doc """
   A filter that allows the listed system calls and gives all others the default action.
 
-  `:default` is `:kill_process` if not given. Errors are those of `from_rules/1`.
+  `:default` is `:kill_process` if not given. Errors are those of `from_rules/1`; `{:bad_rule, term}` also for `syscalls`
+  that are no enumerable.
 
       iex> {:ok, filter} = Linx.Seccomp.allow_list([:read, :write, :exit_group], default: {:errno, :enosys})
       iex> Linx.Seccomp.to_rules(filter)
@@ -99,7 +101,7 @@ defmodule Linx.Seccomp do
   @spec allow_list(Enumerable.t(), keyword()) :: {:ok, Filter.t()} | {:error, term()}
   def allow_list(syscalls, opts \\ []) do
     [default: default] = Keyword.validate!(opts, default: :kill_process)
-    from_rules({Enum.map(syscalls, &{:allow, &1}), default})
+    listed(:allow, syscalls, default)
   end
 
   @doc """
@@ -108,7 +110,7 @@ defmodule Linx.Seccomp do
     * `:deny_action` - what the listed calls get; `{:errno, :eperm}` if not given.
     * `:default` - what the others get; `:allow` if not given.
 
-  Errors are those of `from_rules/1`.
+  Errors are those of `allow_list/2`.
 
       iex> {:ok, filter} = Linx.Seccomp.deny_list([:ptrace], deny_action: :kill_process)
       iex> Linx.Seccomp.to_rules(filter)
@@ -120,7 +122,13 @@ defmodule Linx.Seccomp do
 
     # Of an empty list no rule would tell that it is none.
     with {:ok, _} <- Compiler.action(opts[:deny_action]),
-         do: from_rules({Enum.map(syscalls, &{opts[:deny_action], &1}), opts[:default]})
+         do: listed(opts[:deny_action], syscalls, opts[:default])
+  end
+
+  defp listed(action, syscalls, default) do
+    if Terms.enumerable?(syscalls),
+      do: from_rules({Enum.map(syscalls, &{action, &1}), default}),
+      else: {:error, {:bad_rule, syscalls}}
   end
 
   @doc "An empty `Linx.Seccomp.Builder`."

@@ -8,7 +8,7 @@ defmodule Linx.ArchitectureTest do
   @placement [
     {~r/^Linx$/, :values},
     {~r/\.Error$/, :values},
-    {~r/^Linx\.(Errno|IP|MAC|NFT)(\.|$)/, :values},
+    {~r/^Linx\.(Errno|IP|MAC|NFT|Terms)(\.|$)/, :values},
     {~r/^Linx\.Native$/, :kernel},
     {~r/\.Native$/, :kernel},
     {~r/^Linx\.(Target|Procfs|KernelFile|Mailbox)$/, :kernel},

@@ -103,6 +103,17 @@ defmodule Linx.CapabilitiesTest do
     assert Capabilities.drop_bounding(session, [:cap_typo]) == bad
     assert Capabilities.set_ambient(session, [:cap_typo]) == bad
 
+    for term <- [:all, nil, "cap_chown", 7, {:cap_chown}, [:cap_chown | :cap_kill], & &1] do
+      bad = {:error, {:bad_capability, term}}
+      assert Capabilities.drop_bounding(session, term) == bad
+      assert Capabilities.set_ambient(session, term) == bad
+
+      for key <- [:effective, :permitted, :inheritable] do
+        opts = Keyword.put([effective: [], permitted: [], inheritable: []], key, term)
+        assert Capabilities.set_thread_sets(session, opts) == bad
+      end
+    end
+
     assert Capabilities.set_thread_sets(session, permitted: [], inheritable: []) ==
              {:error, {:bad_thread_sets, {:missing, :effective}}}
 

@@ -181,6 +181,13 @@ defmodule Linx.SeccompTest do
     assert Seccomp.from_rules(:rules) == {:error, {:bad_rule, :rules}}
     assert Seccomp.from_rules({:rules, :allow}) == {:error, {:bad_rule, :rules}}
 
+    for term <- [:read, nil, "read", 0, {:read}, [:read | :write], & &1] do
+      assert Seccomp.allow_list(term) == {:error, {:bad_rule, term}}
+      assert Seccomp.deny_list(term) == {:error, {:bad_rule, term}}
+    end
+
+    assert Seccomp.allow_list(Stream.take([:read], 1)) == Seccomp.allow_list([:read])
+
     assert Seccomp.from_rules({[{:allow, :read} | :x], :allow}) ==
              {:error, {:bad_rule, [{:allow, :read} | :x]}}
 

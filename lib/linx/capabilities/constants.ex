@@ -4,6 +4,8 @@ defmodule Linx.Capabilities.Constants do
 
   import Bitwise
 
+  alias Linx.Terms
+
   @names [
     :cap_chown,
     :cap_dac_override,
@@ -75,14 +77,18 @@ defmodule Linx.Capabilities.Constants do
     for {name, bit} <- @table, (mask >>> bit &&& 1) == 1, into: MapSet.new(), do: name
   end
 
-  @doc "The mask of capabilities, or the first that is none."
+  @doc "The mask of capabilities, or the first that is none; of what is no enumerable, that itself."
   @spec to_mask(Enumerable.t()) :: {:ok, non_neg_integer()} | {:error, {:bad_capability, term()}}
   def to_mask(caps) do
-    Enum.reduce_while(caps, {:ok, 0}, fn cap, {:ok, mask} ->
-      if cap in @names,
-        do: {:cont, {:ok, mask ||| 1 <<< to_bit(cap)}},
-        else: {:halt, {:error, {:bad_capability, cap}}}
-    end)
+    if Terms.enumerable?(caps) do
+      Enum.reduce_while(caps, {:ok, 0}, fn cap, {:ok, mask} ->
+        if cap in @names,
+          do: {:cont, {:ok, mask ||| 1 <<< to_bit(cap)}},
+          else: {:halt, {:error, {:bad_capability, cap}}}
+      end)
+    else
+      {:error, {:bad_capability, caps}}
+    end
   end
 
   @doc "The bits of a mask that are not in the table."
