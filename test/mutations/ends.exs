@@ -151,5 +151,13 @@ ends = ["mix", "test", "test/integration/process/ends_test.exs"]
     replace: "    raise_descriptor_limit();\n    let tree = Tree::open()?;\n",
     with: "    let tree = Tree::open()?;\n",
     run: ["mix", "test", "test/integration/process/ends_test.exs"]
+  },
+  %{
+    name: "ends-pidfd",
+    promise: "A session that has ended and stays holds no pidfd.",
+    file: "lib/linx/process/session.ex",
+    replace: "  def handle_info(:collect, state), do: {:noreply, state, :hibernate}\n",
+    with: "  def handle_info(:collect, state), do: {:noreply, state}\n",
+    run: ["mix", "test", "test/integration/process/session_test.exs"]
   }
 ]

@@ -1,7 +1,10 @@
 canonical = "lib/linx/netlink/rtnl/reconcile/canonical.ex"
 addresses = "lib/linx/netlink/rtnl/reconcile/addresses.ex"
-routes = "lib/linx/netlink/rtnl/reconcile/routes.ex"
+groups = "lib/linx/netlink/rtnl/reconcile/groups.ex"
 change = "lib/linx/netlink/rtnl/route/change.ex"
+desired = "lib/linx/netlink/rtnl/reconcile/desired.ex"
+links = "lib/linx/netlink/rtnl/reconcile/links.ex"
+links_test = ["mix", "test", "test/integration/netlink/reconcile_links_rules_test.exs"]
 
 # Each row puts one fault of the old reconciler back; the property test finds it by its laws
 # alone.
@@ -36,7 +39,7 @@ laws = [
   %{
     name: "reconcile-inet6-update",
     promise: "An IPv6 route is changed by replacing it, not by appending to its group.",
-    file: routes,
+    file: groups,
     replace: "      [fn -> Call.change(socket, Route.change(:replace, route)) end] ++",
     with: "      [fn -> Call.change(socket, Route.change(:append, route)) end] ++",
     run: laws
@@ -69,9 +72,9 @@ laws = [
   %{
     name: "reconcile-groups",
     promise: "An IPv6 group that others have joined is compared and changed hop by hop.",
-    file: routes,
-    replace: "      group?(want) and group != nil and group.multipath != nil ->",
-    with: "      group?(want) and group == :never ->",
+    file: groups,
+    replace: "      Canonical.grouped?(want) and group != nil and group.multipath != nil ->",
+    with: "      Canonical.grouped?(want) and group == :never ->",
     run: laws
   },
   %{
@@ -130,5 +133,61 @@ laws = [
     replace: "      |> Enum.filter(&(ours?(&1, ctx) and not",
     with: "      |> Enum.filter(&(ours?(&1, ctx) and &1.scope == 0 and not",
     run: laws
+  },
+  %{
+    name: "reconcile-parent",
+    promise: "A link of ours on another parent than the desired one is made anew.",
+    file: links,
+    replace: "       do: [],\n       else: [:link]\n",
+    with: "       do: [],\n       else: []\n",
+    run: links_test
+  },
+  %{
+    name: "reconcile-far-end",
+    promise: "The far end of a veth pair of ours gets the name that is desired.",
+    file: links,
+    replace: "      peer == nil or index(peer, links) == far -> []\n",
+    with: "      peer == nil or is_map(links) -> []\n",
+    run: links_test
+  },
+  %{
+    name: "reconcile-option-twice",
+    promise: "A link's option with two values is refused.",
+    file: desired,
+    replace: "      %{^key => other} when other != value -> option\n",
+    with: "      %{^key => other} when other == {value} -> option\n",
+    run: links_test
+  },
+  %{
+    name: "reconcile-two-masters",
+    promise: "A link under two masters is refused.",
+    file: desired,
+    replace: "        %{^link => other} when other != master ->\n",
+    with: "        %{^link => other} when other == {master} ->\n",
+    run: links_test
+  },
+  %{
+    name: "reconcile-link-order",
+    promise: "A link is made behind its parent and its master.",
+    file: links,
+    replace: "      needed = for key <- [:link, :master], maker",
+    with: "      needed = for key <- [:index], maker",
+    run: links_test
+  },
+  %{
+    name: "reconcile-unsettled",
+    promise: "What differs after every round is pending.",
+    file: "lib/linx/netlink/rtnl/reconcile/pass.ex",
+    replace: "    left = for %{op: op} <- steps, not MapSet.member?(named, op), do: op\n",
+    with: "    left = for %{op: op} <- steps, MapSet.member?(named, op), do: op\n",
+    run: links_test
+  },
+  %{
+    name: "link-parentless",
+    promise: "A parent is refused for a kind that has none.",
+    file: "lib/linx/netlink/rtnl/link/change.ex",
+    replace: "when index != nil and kind in @parentless,",
+    with: "when index == 0 and kind in @parentless,",
+    run: ["mix", "test", "test/integration/netlink/link_options_test.exs"]
   }
 ]
