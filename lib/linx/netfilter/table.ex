@@ -45,7 +45,7 @@ defmodule Linx.Netfilter.Table do
 
   @typedoc """
   `:owner` is the netlink port id of the owning socket, on a pulled table that has one. `:order` is what `in_order/2` reads: the names of a field,
-  the last first, where they were not added in alphabetical order.
+  the last first; a field of up to 32 names in alphabetical order has no entry.
   """
   @type t :: %__MODULE__{
           chains: %{optional(String.t()) => Chain.t()},

@@ -199,6 +199,36 @@ defmodule Linx.NFT.OrderTest do
     assert for(%{op: :new_flowtable, entity: {_, f}} <- messages, do: f.name) == ["g", "f"]
   end
 
+  test "a built table equals the text's with any number of names, in order or not" do
+    for count <- [1, 2, 31, 32, 33, 34, 100], pad <- [0, 4] do
+      names = for n <- 1..count, do: "c" <> String.pad_leading("#{n}", pad, "0")
+
+      built =
+        for name <- names, reduce: Ruleset.add_table!(Ruleset.new(), :ip, "t") do
+          ruleset -> Ruleset.add_chain!(ruleset, "t", name)
+        end
+
+      assert NFT.parse(NFT.format(built)) == {:ok, built}
+      assert names(table(built, "t"), :chains) == names
+      dumped = for name <- names, do: {:ip, %{Chain.new!(name) | table: "t"}}
+      assert Decoder.from_msgs([Table.new!(:ip, "t")], dumped, []) == built
+    end
+  end
+
+  test "ten thousand chains are built in time that grows with their number" do
+    for pad <- [0, 5] do
+      table =
+        for n <- 1..10_000, reduce: Table.new!(:ip, "t") do
+          table ->
+            name = "c" <> String.pad_leading("#{n}", pad, "0")
+            {:ok, table} = Table.add_chain(table, Chain.new!(name))
+            table
+        end
+
+      assert List.last(names(table, :chains)) == "c10000"
+    end
+  end
+
   test "ten thousand chains keep their order in time that grows with their number" do
     for names <- [1..10_000, 10_000..1//-1] do
       text = ["table inet t {\n", for(n <- names, do: "chain c#{n} { }\n"), "}\n"]

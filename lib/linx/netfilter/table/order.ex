@@ -1,10 +1,13 @@
 defmodule Linx.Netfilter.Table.Order do
   @moduledoc false
   # The order of a table's chains, sets, maps, objects and flowtables. The fields that hold them are maps by name; `table.order` holds
-  # the names of a field, the last first, so that an append costs no copy. A field whose names stand in the order of the terms has no entry: two
-  # tables that hold the same things in the same order are then equal, however they were made.
+  # the names of a field, the last first, so that an append costs no copy. A field of few names that stand in the order of the terms has no entry: two
+  # tables that hold the same things in the same order are then equal, also when their maps were written by hand. With more
+  # names a look at all of them costs too much at each append.
 
   alias Linx.Netfilter.Table
+
+  @few 32
 
   @fields [:chains, :sets, :maps, :objects, :flowtables]
 
@@ -53,7 +56,7 @@ defmodule Linx.Netfilter.Table.Order do
         %{order | field => [name | table |> names(field) |> Enum.reverse()]}
 
       _sorted ->
-        if Enum.all?(map, fn {other, _} -> other < name end),
+        if map_size(map) < @few and Enum.all?(map, fn {other, _} -> other < name end),
           do: order,
           else: Map.put(order, field, [name | map |> Map.keys() |> Enum.sort(:desc)])
     end
@@ -76,7 +79,7 @@ defmodule Linx.Netfilter.Table.Order do
       for {field, names} <- found,
           map = Map.fetch!(table, field),
           names = names |> Enum.filter(&is_map_key(map, &1)) |> Enum.uniq(),
-          not descending?(names),
+          length(names) > @few or not descending?(names),
           into: %{},
           do: {field, names}
 
