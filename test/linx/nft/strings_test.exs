@@ -239,6 +239,13 @@ defmodule Linx.NFT.StringsTest do
       end
     end
 
+    test "counts the asterisk of an interface pattern as nft does" do
+      for {stem, ok?} <- [{String.duplicate("e", 14), true}, {String.duplicate("e", 15), false}] do
+        ruleset = rules([[Expr.meta(:iifname), Expr.cmp(:eq, stem), :accept]])
+        if ok?, do: assert(NFT.format(ruleset) =~ stem <> "*"), else: refused(ruleset)
+      end
+    end
+
     test "names where it is not a rule that cannot be written" do
       evil = ~S(a"b)
       base = Ruleset.add_table!(Ruleset.new(), :ip, "t")

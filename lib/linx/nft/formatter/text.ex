@@ -101,16 +101,27 @@ defmodule Linx.NFT.Formatter.Text do
       else: unwritable("#{inspect(text)} is no word")
   end
 
+  # IFNAMSIZ is 16 with the NUL; nft counts the asterisk of a pattern, and the backslash before one of a name, as well.
+  @max_interface 15
+
   @doc "An interface's name in quotes; `wildcard?` for the beginning of names."
   @spec interface(binary(), boolean()) :: iodata()
   def interface(text, wildcard?) do
+    written = if wildcard?, do: text <> "*", else: String.replace_suffix(text, "*", "\\*")
+
     at("the interface name #{inspect(text)}", fn ->
       cond do
-        byte_size(text) not in 1..15 -> unwritable("has #{byte_size(text)} bytes, not 1 to 15")
-        wildcard? and String.ends_with?(text, "\\") -> unwritable("ends in a backslash")
-        wildcard? -> quoted(text <> "*")
-        String.ends_with?(text, "\\*") -> unwritable("ends in a backslash and an asterisk")
-        true -> quoted(String.replace_suffix(text, "*", "\\*"))
+        text == "" or byte_size(written) > @max_interface ->
+          unwritable("is #{byte_size(written)} bytes in nft's text, not 1 to #{@max_interface}")
+
+        wildcard? and String.ends_with?(text, "\\") ->
+          unwritable("ends in a backslash (byte 0x5C)")
+
+        not wildcard? and String.ends_with?(text, "\\*") ->
+          unwritable("ends in a backslash and an asterisk (bytes 0x5C 0x2A)")
+
+        true ->
+          quoted(written)
       end
     end)
   end
