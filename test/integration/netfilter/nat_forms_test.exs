@@ -91,10 +91,30 @@ defmodule Linx.Netfilter.NatFormsTest do
       {:ip6, "pre", "tcp dport 80 dnat [2001:db8:1::1]:8080"},
       {:ip6, "post", "snat [2001:db8:1::1]-[2001:db8:1::9] random"},
       {:inet, "pre", "dnat ip to ip saddr map { 192.0.2.1 : 198.51.100.1 }"},
-      {:inet, "pre", "tcp dport 80 dnat :8080"}
+      {:inet, "pre", "tcp dport 80 dnat :8080"},
+      {:ip, "pre", "dnat to ip saddr map { 192.0.2.1 : 198.51.100.1/32 }"},
+      {:ip, "pre", "dnat prefix to ip saddr map { 192.0.2.1/32 : 198.51.100.2/32 }"},
+      {:ip6, "post", "snat to ip6 saddr map { ::1 : 2001:db8::1/128, ::2 : 2001:db8::/64 }"}
     ]
 
     same!(context, tables(rules) |> String.replace(~r/^map (r4|i4|i6) .*\n/m, ""), "nft")
+  end
+
+  test "a range of one is the one" do
+    for {range, one} <- [
+          {"dnat to 10.0.0.1-10.0.0.1", "dnat to 10.0.0.1"},
+          {"tcp dport 1 dnat to 10.0.0.1:80-80", "tcp dport 1 dnat to 10.0.0.1:80"},
+          {"tcp dport 1 redirect to :80-80", "tcp dport 1 redirect to :80"}
+        ] do
+      [a, b] =
+        for rule <- [range, one],
+            do:
+              NFT.parse(
+                "table ip t { chain c { type nat hook prerouting priority -100\n#{rule}\n} }"
+              )
+
+      assert a == b
+    end
   end
 
   test "ports of masquerade are in force", %{ours: ours, sock: sock} do

@@ -20,7 +20,6 @@ defmodule Linx.NFT.Compiler.Action do
   def action({:queue, opts, meta}, scope), do: queue(opts, meta, scope)
 
   def action({:synproxy, opts, meta}, scope) do
-    transport(scope.layers.transport, [nil, :tcp], "synproxy works on TCP", meta)
     mss = number(opts[:mss], 0xFFFF, "mss", meta, scope)
     wscale = number(opts[:wscale], 0xFF, "wscale", meta, scope)
     flags = Enum.filter([:timestamp, :sack_perm], &opts[&1])

@@ -34,7 +34,7 @@ defmodule Linx.NFT.Compiler.Elements do
     {list, {interval?, data_interval?}} =
       Enum.map_reduce(nodes, {false, false}, fn node, {interval?, data_interval?} ->
         {element, keyed, valued} = element(node, key, data, scope)
-        {element, {interval? or spans?(keyed), data_interval? or spans?(valued)}}
+        {element, {interval? or interval?(keyed), data_interval? or interval?(valued)}}
       end)
 
     %__MODULE__{list: list, interval?: interval?, data_interval?: data_interval?}
@@ -71,15 +71,27 @@ defmodule Linx.NFT.Compiler.Elements do
     {build(datum(key_term, key), nil, opts, scope), key_term, nil}
   end
 
-  defp key({:element, node, opts, _}, like, scope), do: {Value.constant(node, like, scope), opts}
-  defp key(node, like, scope), do: {Value.constant(node, like, scope), []}
+  defp key({:element, node, opts, _}, like, scope), do: {constant(node, like, scope), opts}
+  defp key(node, like, scope), do: {constant(node, like, scope), []}
+
+  defp constant(node, like, scope), do: node |> Value.constant(like, scope) |> single(true)
+
+  # A range of one value is the value; as a key it asks for intervals yet.
+  defp single(%Term{kind: :range, data: {%Term{data: n} = one, %Term{data: n}}}, span?)
+       when is_integer(n),
+       do: %{one | span?: span? and one.order == :big}
+
+  defp single(%Term{kind: :concat, data: parts} = term, span?),
+    do: %{term | data: Enum.map(parts, &single(&1, span?))}
+
+  defp single(term, _span?), do: term
 
   defp value({:verdict, kind, _}, :verdict, scope), do: {verdict(kind, scope), nil}
   defp value(node, :verdict, scope), do: value_verdict(resolve(node, scope))
   defp value(node, {:object, _kind}, scope), do: {name(resolve(node, scope), scope), nil}
 
   defp value(node, %Term{} = like, scope) do
-    term = Value.constant(node, like, scope)
+    term = node |> Value.constant(like, scope) |> single(false)
     {datum(term, like), term}
   end
 
@@ -203,8 +215,12 @@ defmodule Linx.NFT.Compiler.Elements do
   defp scalar(:ether_addr, n), do: <<n::48>>
   defp scalar(_type, n), do: n
 
+  # One value of the network's order that is written as a prefix or a range asks for intervals, as in nft. In a concatenation, and
+  # of numbers of the host's order, intervals are looked up in another form: there the elements themselves must have one.
+  defp interval?(%Term{span?: true}), do: true
+  defp interval?(term), do: spans?(term)
+
   defp spans?(nil), do: false
-  defp spans?(%Term{span?: true}), do: true
   defp spans?(%Term{kind: kind}) when kind in [:range, :prefix], do: true
 
   defp spans?(%Term{kind: :concat, data: parts}),

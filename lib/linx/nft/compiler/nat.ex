@@ -54,12 +54,15 @@ defmodule Linx.NFT.Compiler.Nat do
     family =
       if family == nil and target[:addr] != nil,
         do:
-          network(scope) ||
+          network(scope) || key_network(target[:addr], scope) ||
             Fault.fail(meta, "write tproxy ip to or tproxy ip6 to in an inet table"),
         else: family
 
     {addr_loads, addr, word, scope} = addr(target[:addr], family, nil, meta, scope)
     {port_loads, port, _word, scope} = port(target[:port], word, meta, scope)
+
+    if addr[:reg_addr_max] || port[:reg_proto_max],
+      do: Fault.fail(meta, "tproxy takes one address and one port, no range")
 
     # A port alone is for both families of an inet table, which the kernel wants said (nft_tproxy_init).
     data =
@@ -252,6 +255,10 @@ defmodule Linx.NFT.Compiler.Nat do
   defp protocol_field?({:payload, :ip, "protocol", _}), do: true
   defp protocol_field?({:payload, :ip6, "nexthdr", _}), do: true
   defp protocol_field?(_node), do: false
+
+  # A range of one is the one.
+  defp ends(%Term{kind: :range, data: {%Term{data: n} = one, %Term{data: n}}}, _meta),
+    do: {one, nil}
 
   defp ends(%Term{kind: :range, data: {low, high}}, _meta), do: {low, high}
 

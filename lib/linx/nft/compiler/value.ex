@@ -43,7 +43,7 @@ defmodule Linx.NFT.Compiler.Value do
         Fault.fail(meta, "the range ends before it begins")
 
       true ->
-        range(low, high, like, meta)
+        %{like | kind: :range, data: {low, high}, shift: 0, meta: meta}
     end
   end
 
@@ -163,13 +163,6 @@ defmodule Linx.NFT.Compiler.Value do
     if fault, do: Fault.fail(node, fault), else: text
   end
 
-  # nft takes a range of one value for the value.
-  defp range(%Term{data: n} = low, %Term{data: n}, _like, _meta) when is_integer(n),
-    do: %{low | span?: true}
-
-  defp range(low, high, like, meta),
-    do: %{like | kind: :range, data: {low, high}, shift: 0, meta: meta}
-
   # -- numbers ---------------------------------------------------------------------------------------------------------
 
   defp number(n, %Term{type: :ifname} = like, meta), do: text(Integer.to_string(n), like, meta)
@@ -252,7 +245,7 @@ defmodule Linx.NFT.Compiler.Value do
         Fault.fail(meta, "/#{bits} is out of range: #{describe(like)} has #{like.len} bits")
 
       bits == like.len ->
-        %{base | span?: true}
+        %{base | span?: like.order == :big}
 
       true ->
         %{

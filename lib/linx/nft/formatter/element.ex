@@ -44,6 +44,11 @@ defmodule Linx.NFT.Formatter.Element do
   defp data(%Verdict{} = verdict, _type, _term), do: Statement.verdict(verdict)
   defp data(name, {:object, _kind}, _term) when is_binary(name), do: Text.quoted(name)
   defp data(verdict, :verdict, _term), do: verdict |> Verdict.new!() |> Statement.verdict()
+  # An address alone where the map gives ranges: as a prefix it says so.
+  defp data(value, {:interval, type}, term)
+       when is_tuple(value) and tuple_size(value) in [4, 8] and type in [:ipv4_addr, :ipv6_addr],
+       do: [value(value, type, term), if(type == :ipv4_addr, do: "/32", else: "/128")]
+
   defp data(value, type, term), do: value(value, type, term)
 
   # A value of a type, with term as in texts/4.

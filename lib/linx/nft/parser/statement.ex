@@ -294,8 +294,18 @@ defmodule Linx.NFT.Parser.Statement do
 
   @sizes %{"bytes" => 1, "kbytes" => 1024, "mbytes" => 1024 * 1024}
 
+  # "25mbytes" is a number and a unit, as to nft's scanner.
+  defp amount([{:identifier, <<c, _::binary>> = word, meta} | rest] = tokens) when c in ?0..?9 do
+    case Regex.run(~r/\A(\d{1,20})([km]?bytes|packets)\z/, word) do
+      [_, n, unit] -> {String.to_integer(n), [{:identifier, unit, meta} | rest]}
+      nil -> integer(tokens)
+    end
+  end
+
+  defp amount(tokens), do: integer(tokens)
+
   defp bytes(tokens) do
-    {n, rest} = integer(tokens)
+    {n, rest} = amount(tokens)
 
     case rest do
       [{:identifier, unit, _} | rest] when is_map_key(@sizes, unit) ->
@@ -328,7 +338,7 @@ defmodule Linx.NFT.Parser.Statement do
         rest -> {false, rest}
       end
 
-    {n, rest} = integer(rest)
+    {n, rest} = amount(rest)
     {type, factor, unit, rest} = rate_unit(rest)
     {burst, rest} = burst(rest)
     {{scaled(n, factor), unit, type}, [over: over, burst: burst], rest}
@@ -363,7 +373,7 @@ defmodule Linx.NFT.Parser.Statement do
     do: unexpected(tokens, "second, minute, hour, day or week", Map.keys(@units))
 
   defp burst([{:identifier, "burst", _} | rest]) do
-    {n, rest} = integer(rest)
+    {n, rest} = amount(rest)
 
     case rest do
       [{:identifier, "packets", _} | rest] ->
