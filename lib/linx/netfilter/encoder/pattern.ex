@@ -121,16 +121,23 @@ defmodule Linx.Netfilter.Encoder.Pattern do
   end
 
   # The step on the path for an expression with a placeholder. The ICMP type in a value decides on guards, so it is part of the step.
-  defp form(%Expr{name: :cmp, data: %{op: op, sreg: sreg, data: value}}, before) do
-    form = {op, Bitwise.bsl(sreg, 16) + byte_size(value)}
-
-    if op == :eq and before != nil and Guard.telling(before) == :icmp,
-      do: {form, Guard.icmp_type(value)},
-      else: form
+  defp form(%Expr{name: :cmp, data: %{op: :eq, sreg: sreg, data: value}}, before) do
+    form = {:eq, Bitwise.bsl(sreg, 16) + byte_size(value)}
+    if typed?(before), do: {form, Guard.icmp_type(value)}, else: form
   end
+
+  defp form(%Expr{name: :cmp, data: %{op: op, sreg: sreg, data: value}}, _before),
+    do: {op, Bitwise.bsl(sreg, 16) + byte_size(value)}
 
   defp form(%Expr{name: :immediate}, _before), do: :jump
   defp form(%Expr{name: name}, _before), do: name
+
+  # Most loads are told apart by their shape.
+  defp typed?(%Expr{name: :payload, data: %{base: :transport, offset: 0}} = load),
+    do: Guard.telling(load) == :icmp
+
+  defp typed?(%Expr{name: :inner} = load), do: Guard.telling(load) == :icmp
+  defp typed?(_load), do: false
 
   # What fills the blank, or nil for an expression that has none.
   defp blank(%Expr{name: :cmp, data: %{op: op, sreg: sreg, data: value} = data}, before)
