@@ -9,15 +9,16 @@ defmodule Linx.NFT.Formatter.Text do
   @reserved MapSet.new(~w(
     accept add ah all and arp auto-merge bridge bytes cgroup chain comment comp constant
     continue counter cpu create ct day dccp define delete describe destroy device devices dnat
-    drop dst dup dynamic ecn element elements esp ether exists expires export exthdr fib flags
-    flow flowtable flush frag fwd gc-interval geneve get goto gre gretap handle hbh hook hour
-    ibrname icmp icmpv6 igmp iif iifgroup iifname iiftype import include index inet insert
-    interval ip ip6 ipsec jhash jump last limit list log lt map mark masquerade meta meter mh
-    missing monitor name netdev nftrace not notrack numgen obrname offload oif oifgroup oifname
-    oiftype or osf packets pkttype policy position priority queue quota random redefine redirect
-    reject rename replace reset return rt rt0 rt2 rtclassid rule ruleset sctp secmark set size
-    skgid skuid snat socket srh symhash synproxy table tcp th time timeout tproxy tunnel type
-    typeof udp udplite undefine unexpected unicast update vlan vmap vxlan xt
+    drop dst dup dynamic ecn element elements eq esp ether exists expires export exthdr fib
+    flags flow flowtable flush frag fwd gc-interval ge geneve get goto gre gretap gt handle hbh
+    hook hour ibriport ibrname icmp icmpv6 igmp iif iifgroup iifname iiftype import include
+    index inet insert interval ip ip6 ipsec jhash jump last le limit list log lshift lt map mark
+    masquerade meta meter mh missing monitor name ne netdev nftrace not notrack numgen obriport
+    obrname offload oif oifgroup oifname oiftype or osf packets pkttype policy position priority
+    queue quota random redefine redirect reject rename replace reset return rshift rt rt0 rt2
+    rtclassid rule ruleset sctp secmark set size skgid skuid snat socket srh symhash synproxy
+    table tcp th time timeout tproxy tunnel type typeof udp udplite undefine unexpected unicast
+    update vlan vmap vni vxlan xor xt
   ))
 
   @doc "Runs `fun`; what it cannot write stands at `place`."
