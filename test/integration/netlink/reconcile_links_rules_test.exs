@@ -158,6 +158,32 @@ defmodule Linx.Netlink.ReconcileLinksRulesTest do
       assert addresses(bench, "a0") == ["192.0.2.1/24", "10.7.0.1/24"]
     end
 
+    test "what is desired on a link that the pass deletes is not there", bench do
+      for {name, entry} <- [
+            {"c0", %{routes: [{"198.18.5.0", 24, nil, oif: "c0"}]}},
+            {"c0", %{addresses: [{"c0", "10.7.0.1", 24}]}},
+            {"c1", %{addresses: [{"c1", "10.7.0.1", 24}]}},
+            {"c0", %{links: [{"c2", :macvlan, link: "c0"}]}},
+            {"c0", %{links: [{"c2", :bridge, ports: ["c0"]}]}}
+          ] do
+        report = pass(bench, %{links: [{"c0", :veth, peer: "c1", up: true}]})
+        ips!(bench.ns, "link set c1 up")
+        report = pass(bench, entry, report.last_applied)
+        assert link(bench, name) == nil
+        refute report.converged?
+        assert [_] = report.failed
+        settled(bench, entry, report)
+        pass(bench, %{}, report.last_applied)
+      end
+
+      # With one failure at most it is the one that is told.
+      made = %{links: [{"c0", :veth, peer: "c1", up: true}]}
+      report = converge(bench, made, %{}, on_error: :halt)
+      desired = %{addresses: [{"c0", "10.7.0.1", 24}]}
+      report = pass(bench, desired, report.last_applied, on_error: :halt)
+      assert [{{:create, {"c0", "10.7.0.1", 24}}, {:no_link, "c0"}}] = report.failed
+    end
+
     test "a parent that differs is repaired where the link is ours", bench do
       parent = fn name ->
         case link(bench, name) do

@@ -65,6 +65,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
 
   Links, each behind its parent and its master, then their ports; new and changed addresses, routes, rules; then deletions of rules, routes, addresses and links: a gateway is
   reachable before a route needs it. A deletion of what is already gone counts as done.
+  Behind the deletion of links all is compared once more: what an entry wants on such a link fails as on one that is not
+  there.
 
     * `on_error: :halt` (the default): the first operation that fails ends the pass, and the report tells which were left.
       What is known to fail comes last. A link that is not there is `{:error, {:normalize, _}}`, and nothing is done.

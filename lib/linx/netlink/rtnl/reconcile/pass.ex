@@ -23,18 +23,42 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
           {:ok, Report.t()} | {:error, term()}
   def run(socket, specs, last_applied, options) do
     owned = Map.get(last_applied, :links, MapSet.new())
-    state = Apply.new(options.on_error)
+    run = %{socket: socket, specs: specs, last_applied: last_applied, options: options}
 
     with {:ok, known} <- Observed.links_of(socket, Desired.names(specs)),
          {:ok, entries} <- entries(specs, known, options),
-         {:ok, links} <- Links.read(socket, entries.links, owned),
+         do: turn(run, Apply.new(options.on_error), known, entries, owned, :first)
+  end
+
+  # A deleted link takes along what is on it, and an entry that names it names a link that is not there: behind the
+  # deletion of links all is compared once more.
+  defp turn(run, state, known, entries, owned, turn) do
+    %{socket: socket, specs: specs, last_applied: last_applied, options: options} = run
+
+    with {:ok, links} <- Links.read(socket, entries.links, owned),
          {:ok, state, known} <-
            make_links(socket, state, entries.links, known, links, owned, specs),
          {:ok, entries} <- again(entries, specs, known, options),
          pass = pass(socket, entries, last_applied, options, known, state.impossible),
          {:ok, state, observed} <- rounds(pass, state.apply, @rounds),
-         state = Apply.run(state, socket, Links.deletions(entries.links, links, owned)),
-         {:ok, links} <- Links.read(socket, entries.links, owned),
+         deleted = Apply.run(state, socket, Links.deletions(entries.links, links, owned)) do
+      if turn == :first and not Apply.halted?(deleted) and deleted.applied != state.applied,
+        do: second(run, deleted, owned),
+        else: reported(pass, deleted, observed, owned)
+    end
+  end
+
+  defp second(%{socket: socket, specs: specs, options: options} = run, state, owned) do
+    owned = MapSet.union(owned, made(state.applied, MapSet.new(owned, &elem(&1, 0))))
+
+    with {:ok, known} <- Observed.links_of(socket, Desired.names(specs)),
+         {:ok, entries} <-
+           Desired.entries(specs, index(known), absent(specs, known), options.protocol),
+         do: turn(run, %{state | failed: [], pending: []}, known, entries, owned, :second)
+  end
+
+  defp reported(pass, state, observed, owned) do
+    with {:ok, links} <- Links.read(pass.socket, pass.entries.links, owned),
          do: {:ok, report(pass, state, observed, links)}
   end
 
