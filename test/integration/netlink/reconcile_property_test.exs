@@ -15,7 +15,7 @@ defmodule Linx.Netlink.ReconcilePropertyTest do
   @moduletag timeout: :infinity
 
   test "every option that the modules accept has values here" do
-    assert %{route: [], hop: [], metric: [], address: []} =
+    assert %{route: [], hop: [], metric: [], address: [], rule: []} =
              Linx.Test.Reconcile.Entries.unknown()
   end
 

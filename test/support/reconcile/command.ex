@@ -92,11 +92,63 @@ defmodule Linx.Test.Reconcile.Command do
   defp metric({name, n}, metrics) when name not in @raw_metrics,
     do: "#{name} #{if name == :mtu and metrics[:lock] == 4, do: "lock "}#{n}"
 
+  @doc "`rule VERB ...`."
+  def rule(verb, {:rule, opts}, proto \\ 76) do
+    family = View.rule_family(opts)
+
+    words([
+      if(family == :inet6, do: "-6"),
+      "rule",
+      verb,
+      if(opts[:invert], do: "not"),
+      Enum.map(opts, &selector(&1, opts)),
+      "protocol #{proto}"
+    ])
+  end
+
+  defp selector({key, n}, _) when key in [:from, :to, :table, :priority, :iif, :oif, :ipproto],
+    do: "#{key} #{n}"
+
+  defp selector({:tos, n}, _), do: "tos #{n}"
+  defp selector({:fwmark, n}, opts), do: "fwmark #{n}#{if m = opts[:fwmask], do: "/#{m}"}"
+  defp selector({:fwmask, n}, opts), do: if(opts[:fwmark], do: nil, else: "fwmark 0/#{n}")
+
+  defp selector({key, %Range{} = r}, _) when key in [:sport, :dport],
+    do: "#{key} #{r.first}-#{r.last}"
+
+  defp selector({key, n}, _) when key in [:sport, :dport], do: "#{key} #{n}"
+  defp selector({:uid, %Range{} = r}, _), do: "uidrange #{r.first}-#{r.last}"
+  defp selector({:uid, n}, _), do: "uidrange #{n}-#{n}"
+  defp selector({:suppress_prefixlength, n}, _), do: "suppress_prefixlength #{n}"
+  defp selector({:action, {:goto, n}}, _), do: "goto #{n}"
+  defp selector({:action, name}, _), do: "type #{name}"
+  defp selector({key, _}, _) when key in [:invert, :family], do: nil
+
+  @doc "The command that makes a link, or places the first port that is not under it."
+  def link({:link, name, kind, opts}, missing) do
+    case missing do
+      nil ->
+        words([
+          "link add #{name}",
+          opts[:link] && kind != :vxlan && "link #{opts[:link]}",
+          "type #{kind}",
+          opts[:mode] && "mode #{opts[:mode]}",
+          opts[:id] && "id #{opts[:id]} remote #{opts[:remote]} dev #{opts[:link]} dstport 4789",
+          opts[:peer] && "peer name #{opts[:peer]}"
+        ])
+
+      port ->
+        "link set #{port} master #{name}"
+    end
+  end
+
   @doc "Words joined by spaces; `nil` is none."
   def words(parts),
-    do: parts |> List.flatten() |> Enum.reject(&is_nil/1) |> Enum.join(" ")
+    do: parts |> List.flatten() |> Enum.reject(&(&1 in [nil, false])) |> Enum.join(" ")
 
   @doc "An entry as the reconciler takes it."
+  def entry({:link, name, kind, opts}), do: {name, kind, opts}
+  def entry({:rule, opts}), do: opts
   def entry({:address, link, ip, len, []}), do: {link, ip, len}
   def entry({:address, link, ip, len, opts}), do: {link, ip, len, opts}
 
@@ -112,6 +164,8 @@ defmodule Linx.Test.Reconcile.Command do
   @doc "A desired state as the reconciler takes it."
   def desired(entries) do
     %{
+      links: for({:link, _, _, _} = entry <- entries, do: entry(entry)),
+      rules: for({:rule, _} = entry <- entries, do: entry(entry)),
       addresses: for({:address, _, _, _, _} = entry <- entries, do: entry(entry)),
       routes: for({:route, _, _, _, _} = entry <- entries, do: entry(entry))
     }

@@ -6,7 +6,7 @@ defmodule Linx.Test.Reconcile.Entries do
 
   import Linx.Test.Reconcile.Chance
 
-  alias Linx.Test.Reconcile.{Options, View}
+  alias Linx.Test.Reconcile.{LinkEntries, Options, RuleEntries, View}
 
   # Options that say where a route leads; `way/2` makes them together.
   @ways [:oif, :via, :multipath, :nh_id, :onlink, :type]
@@ -33,7 +33,8 @@ defmodule Linx.Test.Reconcile.Entries do
       route: Enum.reject(options.route -- @ways, &known?(:route_option, [&1])),
       hop: options.hop -- [:gateway, :via, :oif, :weight, :onlink],
       metric: Enum.reject(options.metric, &known?(:metric, [&1])),
-      address: Enum.reject(options.address, &known?(:address_option, [&1]))
+      address: Enum.reject(options.address, &known?(:address_option, [&1])),
+      rule: RuleEntries.unknown()
     }
   end
 
@@ -330,6 +331,9 @@ defmodule Linx.Test.Reconcile.Entries do
   # -- changes ---
 
   @doc "The entry with another value of one option, or another way."
+  def altered({:link, _, _, _} = link, _addresses), do: LinkEntries.altered(link)
+  def altered({:rule, _} = rule, _addresses), do: RuleEntries.altered(rule)
+
   def altered({:address, link, ip, len, opts}, _addresses) do
     family = View.family(View.ip(ip))
 

@@ -7,7 +7,7 @@ defmodule Linx.Test.Reconcile.Generator do
 
   import Linx.Test.Reconcile.Chance
 
-  alias Linx.Test.Reconcile.{Entries, Outside, View}
+  alias Linx.Test.Reconcile.{Entries, LinkEntries, Outside, RuleEntries, View}
 
   @doc "A case: `%{seed, mode, first, second, steps, forget}`."
   def make(seed) do
@@ -31,12 +31,19 @@ defmodule Linx.Test.Reconcile.Generator do
 
   # Under :halt a link that is not there ends the pass before it begins, as documented.
   defp fit(%{mode: :halt} = c) do
-    there = &Enum.reject(&1, fn entry -> "nope0" in Enum.map(links(entry), fn l -> l end) end)
-    %{c | first: there.(c.first), second: there.(c.second)}
+    %{c | first: there(c.first), second: there(c.second)}
   end
 
   defp fit(c), do: c
 
+  defp there(entries) do
+    made = for {:link, name, _, _} <- entries, do: name
+    absent = ["nope0" | LinkEntries.pool() -- made]
+    Enum.reject(entries, fn entry -> Enum.any?(links(entry), &(&1 in absent)) end)
+  end
+
+  defp links({:link, _, _, _}), do: []
+  defp links({:rule, _}), do: []
   defp links({:address, link, _, _, _}), do: [link]
   defp links(route), do: Enum.map(View.hops(route), & &1.dev)
 
@@ -45,7 +52,11 @@ defmodule Linx.Test.Reconcile.Generator do
   defp entries do
     addresses = distinct(for(_ <- 1..(roll(9) - 1)//1, do: Entries.address()))
     routes = distinct(for(_ <- 1..(roll(9) - 1)//1, do: Entries.route(addresses)))
-    distinct(addresses ++ nearby(routes) ++ routes)
+    links = distinct(for(_ <- 1..(roll(5) - 2)//1, do: LinkEntries.link()))
+    links = LinkEntries.agreeing(links)
+    rules = distinct(for(_ <- 1..(roll(5) - 2)//1, do: RuleEntries.rule()))
+
+    distinct(links ++ LinkEntries.users(links) ++ addresses ++ nearby(routes) ++ routes ++ rules)
   end
 
   # A gateway behind another desired route has that route, mostly.
@@ -66,7 +77,7 @@ defmodule Linx.Test.Reconcile.Generator do
 
   # -- the second desired state ---
 
-  defp changed(entries, 0), do: distinct(entries)
+  defp changed(entries, 0), do: entries |> distinct() |> LinkEntries.agreeing()
   defp changed(entries, n), do: entries |> change() |> distinct() |> changed(n - 1)
 
   defp change(entries) do
@@ -83,10 +94,19 @@ defmodule Linx.Test.Reconcile.Generator do
         List.delete_at(entries, roll(length(entries)) - 1)
 
       :add ->
-        entries ++ [if(chance(50), do: Entries.address(), else: Entries.route(addresses))]
+        entries ++ [added(addresses)]
 
       :reorder ->
         some(entries, length(entries))
+    end
+  end
+
+  defp added(addresses) do
+    case pick([:address, :address, :route, :route, :link, :rule]) do
+      :address -> Entries.address()
+      :route -> Entries.route(addresses)
+      :link -> LinkEntries.link()
+      :rule -> RuleEntries.rule()
     end
   end
 end

@@ -65,7 +65,7 @@ defmodule Linx.Test.Reconcile.Lab do
     "" = ip(lab, ["link set lo up" | Enum.flat_map(links(), &make/1)])
     carrier(lab)
 
-    monitor = open(~w(nsenter --target #{pid} --net -- #{ip} monitor address route nexthop))
+    monitor = open(~w(nsenter --target #{pid} --net -- #{ip} monitor address route nexthop rule))
     lab = %{lab | monitor: monitor}
     # Until it listens.
     listening(lab, 1)
@@ -99,12 +99,23 @@ defmodule Linx.Test.Reconcile.Lab do
   @doc "Runs commands of ip(8), those that fail too, and gives what it complained of."
   def ip(_lab, []), do: ""
 
-  def ip(lab, commands),
-    do:
-      script(
-        lab.shell,
-        "#{lab.ip} -force -batch - <<'END' 2>&1\n#{Enum.join(commands, "\n")}\nEND"
-      )
+  def ip(lab, commands) do
+    commands
+    |> Enum.chunk_by(&String.starts_with?(&1, "-6 "))
+    |> Enum.map_join(&batch(lab, &1))
+  end
+
+  defp batch(lab, ["-6 " <> _ | _] = commands),
+    do: batch(lab, "-6", Enum.map(commands, &String.replace_prefix(&1, "-6 ", "")))
+
+  defp batch(lab, commands), do: batch(lab, "", commands)
+
+  defp batch(lab, family, commands) do
+    script(
+      lab.shell,
+      "#{lab.ip} #{family} -force -batch - <<'END' 2>&1\n#{Enum.join(commands, "\n")}\nEND"
+    )
+  end
 
   @doc """
   Whether each of the commands fails, each in a process of its own: `[{command, status,
@@ -128,6 +139,8 @@ defmodule Linx.Test.Reconcile.Lab do
     echo @; #{lab.ip} -N -j nexthop
     echo @; #{lab.ip} -4 -N -d route show table all
     echo @; #{lab.ip} -6 -N -d route show table all
+    echo @; #{lab.ip} -4 -N -j rule show
+    echo @; #{lab.ip} -6 -N -j rule show
     """)
     |> String.split("@\n")
     |> View.parse()
@@ -140,8 +153,10 @@ defmodule Linx.Test.Reconcile.Lab do
   def carrier(lab), do: Linx.Test.Poll.until(fn -> settled?(lab) end)
 
   defp settled?(lab) do
+    shown = lines(script(lab.shell, "#{lab.ip} -o link show up"))
+
     up =
-      for line <- lines(script(lab.shell, "#{lab.ip} -o link show up")),
+      for line <- shown,
           [_, name] <- [Regex.run(~r/^\d+: (\w+)@/, line)],
           into: %{},
           do: {name, line =~ "state UP"}
@@ -149,8 +164,12 @@ defmodule Linx.Test.Reconcile.Lab do
     Enum.all?(links(), fn link ->
       [up[link], up[peer(link)]] |> Enum.all?(&(&1 != false)) or
         up[link] == nil or up[peer(link)] == nil
-    end)
+    end) and Enum.all?(shown, &told?/1)
   end
+
+  # The state that the kernel tells its parts of follows the carrier.
+  defp told?(line),
+    do: String.contains?(line, "LOWER_UP") == (line =~ ~r/state (UP|UNKNOWN)/)
 
   @doc """
   Waits until the kernel has taken each IPv6 address of a link that is up. It does so from a work
@@ -160,7 +179,17 @@ defmodule Linx.Test.Reconcile.Lab do
   def taken(lab), do: Linx.Test.Poll.until(fn -> local?(lab) end)
 
   defp local?(lab) do
-    addresses = lines(script(lab.shell, "#{lab.ip} -6 -o addr show up"))
+    # An address waits for the carrier of its link.
+    carried =
+      for line <- lines(script(lab.shell, "#{lab.ip} -o link show up")),
+          line =~ "LOWER_UP",
+          do: hd(Regex.run(~r/(?<=: )[^:@]+/, line))
+
+    addresses =
+      for line <- lines(script(lab.shell, "#{lab.ip} -6 -o addr show up")),
+          hd(Regex.run(~r/(?<=: )\S+/, line)) in carried,
+          do: line
+
     routes = script(lab.shell, "#{lab.ip} -6 route show table local")
 
     Enum.all?(addresses, fn line ->
@@ -188,7 +217,8 @@ defmodule Linx.Test.Reconcile.Lab do
       "route del blackhole 240.0.0.#{n} table 4999"
     ]
 
-  defp unmarked(lines, n), do: Enum.reject(lines, &(&1 =~ "blackhole 240.0.0.#{n} "))
+  defp unmarked(lines, n),
+    do: Enum.reject(lines, &(&1 =~ "blackhole 240.0.0.#{n} " or &1 =~ "ff00::/8"))
 
   defp listening(lab, n) do
     "" = ip(lab, mark(n))

@@ -28,6 +28,8 @@ defmodule Linx.Test.Reconcile.Laws do
       # Addresses that a pass made, and IPv6 hops that others made: the kernel shows neither.
       made: MapSet.new(),
       hops: MapSet.new(),
+      # Links that a pass made, as `{name, kind}`.
+      links: MapSet.new(),
       view: Lab.view(lab),
       history: [],
       counts: %{passes: 0, entries: 0, possible: 0}
@@ -92,23 +94,31 @@ defmodule Linx.Test.Reconcile.Laws do
 
   defp pass(state, entries) do
     state = %{state | pass: state.pass + 1}
-    before = state
     last = if state.case.forget == state.pass, do: %{}, else: state.last
-    state = if last == state.last, do: state, else: %{state | made: MapSet.new()}
+
+    state =
+      if last == state.last, do: state, else: %{state | made: MapSet.new(), links: MapSet.new()}
+
+    before = state
     report = reconcile(state, entries, last)
     state = %{state | history: [{:pass, entries, report} | state.history]}
+    Lab.carrier(state.lab)
     Lab.taken(state.lab)
     view = Lab.view(state.lab)
     state = Register.seen(%{state | view: view, last: report.last_applied}, before.view, :linx)
 
-    state = %{state | made: MapSet.union(state.made, Register.made(view, before.view))}
+    state = %{
+      state
+      | made: MapSet.union(state.made, Register.made(view, before.view)),
+        links: MapSet.union(state.links, Register.links(view, before.view))
+    }
 
-    world = Register.world(before)
+    world = before |> Register.world() |> Map.put(:after, view.links)
     possible = Model.possible(entries, world)
     verdict = judge(state, entries, possible, world)
     reported = Reported.keys(report, entries, state.socket)
 
-    untouched(before, state)
+    untouched(before, state, entries)
     repaired(state, verdict, report)
     truthful(state, verdict, report, reported)
     tried(state, verdict)
@@ -151,17 +161,32 @@ defmodule Linx.Test.Reconcile.Laws do
 
     for entry <- entries do
       # A route that is there although it could not be made now is on any link.
-      reach = if entry in possible, do: reach, else: fn _gateway -> Lab.links() end
+      reach = if entry in possible, do: reach, else: fn _gateway -> Map.keys(state.view.links) end
 
-      {entry, entry in possible, there?(entry, state, reach, :ours),
-       there?(entry, state, reach, :any)}
+      {entry, entry in possible, there?(entry, state, reach, {:ours, entries}),
+       there?(entry, state, reach, {:any, entries})}
     end
   end
 
   defp there?({:address, _, _, _, _} = entry, state, _reach, _whose),
     do: Enum.any?(state.view.addresses, &View.address?(entry, &1))
 
-  defp there?(entry, state, reach, whose) do
+  defp there?({:link, _, _, _} = entry, state, _reach, _whose),
+    do: View.link?(entry, state.view.links)
+
+  # Without a priority it is any rule of that sort that no other entry is.
+  defp there?({:rule, opts} = entry, state, _reach, {_, entries}) do
+    seen = for rule <- state.view.rules, rule.proto == @ours, View.rule?(entry, rule), do: rule
+
+    if opts[:priority] do
+      Enum.any?(seen, &(&1.priority == opts[:priority]))
+    else
+      sort = &Map.new(Keyword.delete(elem(&1, 1), :priority))
+      length(seen) >= Enum.count(entries, &(match?({:rule, _}, &1) and sort.(&1) == sort.(entry)))
+    end
+  end
+
+  defp there?(entry, state, reach, {whose, _entries}) do
     Enum.any?(state.view.routes, fn route ->
       foreign = Register.foreign_hops(route, state)
 
@@ -192,15 +217,19 @@ defmodule Linx.Test.Reconcile.Laws do
       for {entry, true, false, _} <- verdict,
           do: broken(state, if(all?, do: 1, else: 3), "possible and not there: #{show(entry)}")
 
-      if all? and not report.converged?,
+      if all? and not report.converged? and not waiting?(verdict, state),
         do: broken(state, 2, "all is possible and the pass does not converge")
     end
   end
 
+  # A link that is up without a carrier: what is on it is pending.
+  defp waiting?(_verdict, state),
+    do: Enum.any?(state.view.links, fn {_name, link} -> link.up and not link.carrier end)
+
   # 2: `converged?` is true; what is not there is named, what is there is not.
   defp truthful(state, verdict, report, reported) do
     for {entry, possible?, there?, perhaps?} <- verdict do
-      named? = MapSet.member?(reported, View.key_of(entry))
+      named? = Enum.any?(names(entry), &MapSet.member?(reported, &1))
 
       cond do
         not perhaps? and report.converged? ->
@@ -209,7 +238,8 @@ defmodule Linx.Test.Reconcile.Laws do
         not perhaps? and not named? ->
           broken(state, 2, "not there, and in neither failed nor pending: #{show(entry)}")
 
-        there? and possible? and named? and state.case.mode == :continue ->
+        there? and possible? and named? and state.case.mode == :continue and
+          not match?({:link, _, _, _}, entry) and not waiting?(verdict, state) ->
           broken(state, 2, "there, and reported as not done: #{show(entry)}")
 
         true ->
@@ -223,6 +253,12 @@ defmodule Linx.Test.Reconcile.Laws do
     if report.converged? or state.case.mode == :continue, do: leftovers(state, verdict, report)
   end
 
+  # A link, and what goes under it.
+  defp names({:link, name, _, opts}),
+    do: Enum.map([name, opts[:peer] | opts[:ports] || []], &{:link, &1})
+
+  defp names(entry), do: [View.key_of(entry)]
+
   # Nothing of ours that is not desired; the old form of what could not be changed may stay.
   defp leftovers(state, verdict, report) do
     keys = MapSet.new(verdict, fn {entry, _, _, _} -> View.key_of(entry) end)
@@ -233,6 +269,19 @@ defmodule Linx.Test.Reconcile.Laws do
         Register.ours?(a, state),
         View.key_of_address(a) not in keys,
         do: broken(state, wrong.(3), "ours and not desired: #{inspect(a.raw)}")
+
+    for {name, _kind} <- state.links,
+        {:link, name} not in keys,
+        do: broken(state, wrong.(3), "ours and not desired: link #{name}")
+
+    rules = for {{:rule, _} = entry, _, _, _} <- verdict, do: entry
+
+    for %{proto: @ours} = rule <- state.view.rules,
+        not Enum.any?(rules, &wanted?(&1, rule)),
+        do: broken(state, wrong.(3), "ours and not desired: #{inspect(rule.raw)}")
+
+    if length(rules) < Enum.count(state.view.rules, &(&1.proto == @ours)),
+      do: broken(state, wrong.(3), "more rules of ours than desired ones")
 
     for route <- state.view.routes,
         leftover?(route, state),
@@ -246,6 +295,9 @@ defmodule Linx.Test.Reconcile.Laws do
         do:
           broken(state, wrong.(3), "#{length(ours)} routes of ours with one key: #{inspect(key)}")
   end
+
+  defp wanted?({:rule, opts} = entry, rule),
+    do: View.rule?(entry, rule) and opts[:priority] in [nil, rule.priority]
 
   defp leftover?(%{family: :inet} = route, _state), do: route.proto == @ours
 
@@ -269,6 +321,14 @@ defmodule Linx.Test.Reconcile.Laws do
   defp attempt({:address, _, _, _, _} = entry, _state),
     do: Command.address("add", entry) <> nodad(entry)
 
+  defp attempt({:rule, _} = entry, _state), do: Command.rule("add", entry)
+
+  defp attempt({:link, name, _, opts} = entry, state) do
+    links = state.view.links
+    missing = Enum.find(opts[:ports] || [], &(links[&1] == nil))
+    Command.link(entry, if(links[name], do: missing))
+  end
+
   defp attempt(entry, state) do
     key = View.key_of(entry)
     here = Enum.filter(state.view.routes, &(&1.key == key))
@@ -287,9 +347,10 @@ defmodule Linx.Test.Reconcile.Laws do
   end
 
   # 4: what is foreign is as it was.
-  defp untouched(before, state) do
-    lost = Register.foreign(before, before) -- Register.foreign(state, before)
-    new = Register.foreign(state, before) -- Register.foreign(before, before)
+  defp untouched(before, state, entries) do
+    old = foreign(before, before, state, entries)
+    now = foreign(state, before, state, entries)
+    {lost, new} = {old -- now, now -- old}
 
     if lost != [] or new != [],
       do:
@@ -298,6 +359,15 @@ defmodule Linx.Test.Reconcile.Laws do
           4,
           "foreign state changed\n  lost: #{long(lost)}\n  new: #{long(new)}"
         )
+  end
+
+  # What was ours in either view is not foreign in the other.
+  defp foreign(state, before, later, entries) do
+    Register.foreign(
+      %{state | links: MapSet.union(before.links, later.links)},
+      before,
+      entries
+    )
   end
 
   # 5: nothing to do means nothing done.

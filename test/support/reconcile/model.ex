@@ -1,7 +1,7 @@
 defmodule Linx.Test.Reconcile.Model do
   @moduledoc false
-  # Which desired entries the kernel can have together, in at most fifty lines. `world` is what
-  # is not ours: `%{links, addresses, keys, nexthops}`. The test tries what this calls
+  # Which desired entries the kernel can have together, in at most seventy lines. `world` is what
+  # is not ours: `%{links, addresses, keys, nexthops}`, and `after` the links behind the pass. The test tries what this calls
   # impossible by ip(8), which must fail too.
 
   alias Linx.Test.Reconcile.View
@@ -15,8 +15,26 @@ defmodule Linx.Test.Reconcile.Model do
     end
   end
 
-  defp possible?({:address, link, ip, _, _} = entry, _done, world) do
-    carries?(link, View.family(View.ip(ip)), world, false) and
+  defp possible?({:rule, opts}, _done, _world),
+    do: not match?({:goto, n} when n <= 200, opts[:action])
+
+  defp possible?({:link, name, kind, opts}, done, world) do
+    there = world.links[name]
+    ports = opts[:ports] || []
+
+    Enum.all?([opts[:link], opts[:master] | ports], &(&1 == nil or there?(&1, done, world))) and
+      (opts[:master] == nil or bridge?(opts[:master], done, world)) and
+      if there do
+        there.kind == "#{kind}" and
+          (opts[:link] == nil or View.on?(there, opts[:link], world.after)) and
+          opts[:peer] in [nil, there.parent] and opts[:id] in [nil, there.data["id"]]
+      else
+        opts[:peer] == nil or world.links[opts[:peer]] == nil
+      end
+  end
+
+  defp possible?({:address, link, ip, _, _} = entry, done, world) do
+    carries?(link, View.family(View.ip(ip)), done, world, false) and
       Enum.all?(world.addresses, fn seen ->
         View.key_of_address(seen) != View.key_of(entry) or View.address?(entry, seen)
       end)
@@ -29,15 +47,25 @@ defmodule Linx.Test.Reconcile.Model do
       (opts[:nh_id] == nil or opts[:nh_id] in world.nexthops) and
       (opts[:prefsrc] == nil or local?(View.ip(opts[:prefsrc]), done, world)) and
       Enum.all?(View.hops(entry), fn hop ->
-        (hop.dev == nil or carries?(hop.dev, family, world, true)) and
+        (hop.dev == nil or carries?(hop.dev, family, done, world, true)) and
           (hop.gateway == nil or hop.onlink == true or
              (hop.dev != nil and View.link_local?(hop.gateway)) or
              Enum.any?(reach(hop.gateway, done, world), &(hop.dev in [nil, &1])))
       end)
   end
 
-  defp carries?(link, family, world, up?) do
-    link = world.links[link]
+  defp there?(name, done, world), do: link(name, done, world) != nil
+
+  defp bridge?(name, done, world), do: match?(%{kind: "bridge"}, link(name, done, world))
+
+  # A desired link or its far end as the pass leaves it, or one that is not ours.
+  defp link(name, done, world) do
+    made = for {:link, link, _, opts} <- done, end_ <- [link, opts[:peer]], do: end_
+    if name in made, do: world.after[name], else: world.links[name]
+  end
+
+  defp carries?(link, family, done, world, up?) do
+    link = link(link, done, world)
     link != nil and (family == :inet or link.mtu >= 1280) and (link.up or not up?)
   end
 
@@ -47,7 +75,7 @@ defmodule Linx.Test.Reconcile.Model do
   @doc "The links on which a gateway is by a subnet or a route to the link."
   def reach(gateway, done, world) do
     for {link, net, len} <- subnets(world.addresses ++ View.seen(done)) ++ direct(done),
-        match?(%{up: true}, world.links[link]) and View.inside?(gateway, net, len),
+        match?(%{up: true}, link(link, done, world)) and View.inside?(gateway, net, len),
         do: link
   end
 

@@ -6,7 +6,7 @@ defmodule Linx.Test.Reconcile.Outside do
 
   import Linx.Test.Reconcile.Chance
 
-  alias Linx.Test.Reconcile.{Command, Entries, Lab, View}
+  alias Linx.Test.Reconcile.{Command, Entries, Lab, LinkEntries, RuleEntries, View}
 
   @up ["a0", "b0"]
 
@@ -19,7 +19,9 @@ defmodule Linx.Test.Reconcile.Outside do
     routes = for {:route, _, _, _, _} = route <- entries, do: route
 
     for _ <- 1..(roll(6) - 1)//1 do
-      case pick([:address, :address, :route, :route, :append]) do
+      case pick([:address, :address, :address, :route, :route, :route, :append, :link, :rule]) do
+        :link -> {:foreign, LinkEntries.foreign()}
+        :rule -> {:foreign, RuleEntries.foreign(entries)}
         :append when routes != [] -> {:foreign, joined(pick(routes), time)}
         :address -> {:foreign, foreign_address()}
         _ -> {:foreign, foreign_route()}
@@ -79,6 +81,9 @@ defmodule Linx.Test.Reconcile.Outside do
       if entries == [] or chance(12), do: links_drift(), else: drifted(pick(entries))
     end)
   end
+
+  defp drifted({:link, _, _, _} = link), do: Enum.map(LinkEntries.drift(link), &{:foreign, &1})
+  defp drifted({:rule, _} = rule), do: [RuleEntries.drift(rule)]
 
   defp drifted({:address, link, ip, len, opts}) when link != "nope0" do
     case pick([:delete, :delete, :lifetime, :lifetime_unmarked]) do

@@ -5,7 +5,7 @@ defmodule Linx.Test.Reconcile.Register do
   # address that it changes. So the test notes the addresses that came with a pass (`made`) and
   # the hops of groups that came with others' commands (`hops`).
 
-  alias Linx.Test.Reconcile.View
+  alias Linx.Test.Reconcile.{LinkEntries, View}
 
   @ours 76
 
@@ -29,7 +29,12 @@ defmodule Linx.Test.Reconcile.Register do
     made =
       MapSet.intersection(state.made, MapSet.new(state.view.addresses, &View.key_of_address/1))
 
-    %{state | hops: MapSet.union(hops, alone), made: made}
+    links =
+      MapSet.filter(state.links, fn {name, kind} ->
+        match?(%{^name => %{kind: ^kind}}, state.view.links)
+      end)
+
+    %{state | hops: MapSet.union(hops, alone), made: made, links: links}
   end
 
   # `{hop, {:single, protocol} | :group}` of each hop of each IPv6 route.
@@ -51,6 +56,28 @@ defmodule Linx.Test.Reconcile.Register do
         do: key
   end
 
+  @doc "The links that came with a pass, without far ends."
+  def links(view, before) do
+    old = MapSet.new(before.links, fn {_name, link} -> link.index end)
+
+    for {name, link} <- view.links,
+        name in LinkEntries.pool() and link.index not in old,
+        into: MapSet.new(),
+        do: {name, link.kind}
+  end
+
+  # The links that are ours, with their far ends.
+  defp our_links(state) do
+    ours = for {name, _kind} <- state.links, do: name
+
+    far =
+      for {name, %{kind: "veth", parent: parent}} <- state.view.links,
+          parent in ours,
+          do: name
+
+    ours ++ far
+  end
+
   @doc "Everything that is not ours, as the model takes it."
   def world(state) do
     view = state.view
@@ -61,7 +88,7 @@ defmodule Linx.Test.Reconcile.Register do
     keys6 = for {key, _, _, _, _} <- state.hops, do: key
 
     %{
-      links: view.links,
+      links: Map.drop(view.links, our_links(state)),
       addresses: Enum.reject(view.addresses, &ours?(&1, state)),
       keys: MapSet.new(keys4 ++ keys6),
       nexthops: view.nexthops
@@ -83,8 +110,15 @@ defmodule Linx.Test.Reconcile.Register do
   What is foreign in the view of `state`, by the registers of `before`, in terms that can be
   compared.
   """
-  def foreign(state, before) do
+  def foreign(state, before, entries \\ []) do
     view = state.view
+    ours = our_links(state) ++ our_links(before)
+    named = for {:link, name, _, opts} <- entries, port <- [name | opts[:ports] || []], do: port
+
+    links =
+      for {name, link} <- view.links, name not in ours, do: link_term(link, name in named)
+
+    rules = for rule <- view.rules, rule.proto != @ours, do: {rule.proto, rule.raw}
 
     addresses =
       for a <- view.addresses, not ours?(a, state), not ours?(a, before), do: address_term(a)
@@ -101,7 +135,17 @@ defmodule Linx.Test.Reconcile.Register do
           MapSet.member?(before.hops, {r.key, hop.gateway, hop.dev, r.nhid, r.type}),
           do: {r.key, hop.gateway, hop.dev, hop.weight, r.nhid, r.type}
 
-    Enum.sort(addresses) ++ Enum.sort(v4) ++ Enum.sort(v6) ++ Enum.sort(view.nexthops)
+    Enum.sort(links) ++
+      Enum.sort(rules) ++
+      Enum.sort(addresses) ++ Enum.sort(v4) ++ Enum.sort(v6) ++ Enum.sort(view.nexthops)
+  end
+
+  # A pass sets options of a link that an entry names, whoever made it. A port leaves a bridge that goes.
+  defp link_term(link, true), do: {link.name, link.index, link.kind, link.parent}
+
+  defp link_term(link, false) do
+    raw = Map.take(link.raw, ["mtu", "txqlen", "group", "ifalias", "address"])
+    {link_term(link, true), link.up, raw, if(link.master == "g0", do: nil, else: link.master)}
   end
 
   # Which of a subnet's addresses is the first is no property of an address; lifetimes run.

@@ -3,7 +3,7 @@ defmodule Linx.Test.Reconcile.Reported do
   # The entries that the report of a pass names as not done.
 
   alias Linx.Netlink.Rtnl
-  alias Linx.Netlink.Rtnl.{Address, Route}
+  alias Linx.Netlink.Rtnl.{Address, Link, Route, Rule}
   alias Linx.Test.Reconcile.{Command, View}
 
   @doc "The keys (`View.key_of/1`) of what a report calls failed or pending."
@@ -33,7 +33,21 @@ defmodule Linx.Test.Reconcile.Reported do
     {family, r.table_ext || r.table, {View.network(dst, r.dst_len), r.dst_len}, metric, r.tos}
   end
 
+  defp key(%Link{name: name}, _), do: {:link, name}
+
+  # The entry that the rule is the object of.
+  defp key(%Rule{} = rule, {_names, entries}) do
+    Enum.find_value(entries, rule, fn {written, key} ->
+      if is_list(written) and same?(written, rule), do: key
+    end)
+  end
+
   defp key(written, {_names, entries}), do: Map.get(entries, written, written)
+
+  defp same?(opts, rule) do
+    {:ok, wanted} = Rule.new(opts)
+    %{wanted | protocol: rule.protocol, flags: rule.flags} == rule
+  end
 
   defp tuple(%{bytes: <<a, b, c, d>>}), do: {a, b, c, d}
   defp tuple(%{bytes: bytes}), do: for(<<n::16 <- bytes>>, do: n) |> List.to_tuple()

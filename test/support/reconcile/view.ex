@@ -3,7 +3,8 @@ defmodule Linx.Test.Reconcile.View do
   # A namespace as `ip -j -d -N` shows it. Shares no code with Linx: addresses are those of
   # `:inet`, JSON is read by OTP.
   #
-  #   links      name => %{up, mtu}
+  #   links      name => %{name, index, up, carrier, mtu, kind, parent, master, data, raw}
+  #   rules      [%{key, priority, proto, raw}]
   #   addresses  [%{link, family, ip, len, peer, proto, raw}]
   #   routes     [%{key, family, proto, type, scope, hops, nhid, raw}]
   #   key        {family, table, {network, len}, metric, tos} of a route
@@ -12,16 +13,18 @@ defmodule Linx.Test.Reconcile.View do
 
   import Bitwise
 
-  defstruct [:links, :addresses, :routes, :nexthops, :locks]
+  defstruct [:links, :addresses, :routes, :nexthops, :locks, :rules]
 
   @forever 4_294_967_295
 
-  @doc "The view of the six outputs that `Lab.view/1` reads."
-  def parse([links, v4, v6, nexthops, text4, text6]) do
+  @doc "The view of the eight outputs that `Lab.view/1` reads."
+  def parse([links, v4, v6, nexthops, text4, text6, rules4, rules6]) do
     links = decode(links)
 
     %__MODULE__{
-      links: Map.new(links, &{&1["ifname"], %{up: "UP" in &1["flags"], mtu: &1["mtu"]}}),
+      links: Map.new(links, &{&1["ifname"], link(&1)}),
+      rules:
+        Enum.map(decode(rules4), &rule(:inet, &1)) ++ Enum.map(decode(rules6), &rule(:inet6, &1)),
       addresses:
         for(link <- links, a <- link["addr_info"] || [], a != %{}, do: address(link["ifname"], a)),
       routes: Enum.map(decode(v4), &route(:inet, &1)) ++ Enum.map(decode(v6), &route(:inet6, &1)),
@@ -36,6 +39,109 @@ defmodule Linx.Test.Reconcile.View do
       json -> :json.decode(json)
     end
   end
+
+  defp link(raw) do
+    info = raw["linkinfo"] || %{}
+
+    %{
+      name: raw["ifname"],
+      index: raw["ifindex"],
+      up: "UP" in raw["flags"],
+      carrier: "LOWER_UP" in raw["flags"],
+      mtu: raw["mtu"],
+      kind: info["info_kind"],
+      parent: raw["link"] || info["info_data"]["link"],
+      master: raw["master"],
+      data: info["info_data"] || %{},
+      raw: raw
+    }
+  end
+
+  defp rule(family, raw) do
+    %{
+      key: rule_key(family, raw),
+      priority: raw["priority"],
+      proto: String.to_integer(raw["protocol"] || "0"),
+      raw: raw
+    }
+  end
+
+  # Everything but the priority and the protocol.
+  defp rule_key(family, raw) do
+    {family, subnet(raw["src"], raw["srclen"], family), subnet(raw["dst"], raw["dstlen"], family),
+     mark(raw["fwmark"] && hex(raw["fwmark"]), raw["fwmask"] && hex(raw["fwmask"])), raw["iif"],
+     raw["oif"], hex(raw["tos"] || raw["dsfield"]) || 0, number(raw["ipproto"]),
+     range(raw, "sport"), range(raw, "dport"), range(raw, "uid"), raw["suppress_prefixlen"],
+     Map.has_key?(raw, "not"), rule_target(raw)}
+  end
+
+  defp subnet(none, _, _) when none in [nil, "all"], do: nil
+  defp subnet(text, len, family), do: {ip(text), len || width(family)}
+
+  defp mark(nil, nil), do: nil
+  defp mark(mark, mask), do: {mark || 0, mask || 0xFFFFFFFF}
+
+  defp number(nil), do: nil
+  defp number(text), do: text |> String.replace(~r/\D/, "") |> String.to_integer()
+
+  defp range(raw, name) do
+    cond do
+      n = raw[name] -> {n, n}
+      n = raw[name <> "_start"] -> {n, raw[name <> "_end"]}
+      true -> nil
+    end
+  end
+
+  defp rule_target(%{"goto" => n}), do: {:goto, n}
+  defp rule_target(%{"action" => name}), do: {:action, name}
+  defp rule_target(%{"table" => table}), do: {:table, table}
+  defp rule_target(_raw), do: nil
+
+  @doc "The family of a desired rule."
+  def rule_family(opts) do
+    case opts[:from] || opts[:to] do
+      nil -> opts[:family] || :inet
+      text -> text |> String.split("/") |> hd() |> ip() |> family()
+    end
+  end
+
+  @actions %{blackhole: "blackhole", unreachable: "unreachable", prohibit: "prohibit"}
+  @action_numbers %{blackhole: "6", unreachable: "7", prohibit: "8"}
+
+  @doc "Whether an observed rule is the desired one, whatever its priority."
+  def rule?({:rule, opts}, seen) do
+    rule_wanted(opts) == put_elem(seen.key, 13, nil) and
+      case opts[:action] do
+        nil ->
+          elem(seen.key, 13) == {:table, "#{opts[:table]}"}
+
+        {:goto, n} ->
+          elem(seen.key, 13) == {:goto, n}
+
+        name ->
+          elem(seen.key, 13) in [{:action, @actions[name]}, {:action, @action_numbers[name]}]
+      end
+  end
+
+  defp rule_wanted(opts) do
+    family = rule_family(opts)
+
+    {family, written(opts[:from]), written(opts[:to]), mark(opts[:fwmark], opts[:fwmask]),
+     opts[:iif], opts[:oif], opts[:tos] || 0, opts[:ipproto], ends(opts[:sport]),
+     ends(opts[:dport]), ends(opts[:uid]), opts[:suppress_prefixlength], opts[:invert] == true,
+     nil}
+  end
+
+  defp written(nil), do: nil
+
+  defp written(text) do
+    [ip, len] = String.split(text, "/")
+    {ip(ip), String.to_integer(len)}
+  end
+
+  defp ends(nil), do: nil
+  defp ends(%Range{} = range), do: {range.first, range.last}
+  defp ends(n), do: {n, n}
 
   defp address(link, raw) do
     ip = ip(raw["local"])
@@ -154,6 +260,11 @@ defmodule Linx.Test.Reconcile.View do
   def scopes, do: @scopes
 
   @doc "The kernel's key of an entry."
+  def key_of({:link, name, _kind, _opts}), do: {:link, name}
+
+  def key_of({:rule, opts}),
+    do: {:rule, opts[:priority], rule_wanted(opts), opts[:action] || opts[:table]}
+
   def key_of({:address, link, ip, len, _opts}) do
     ip = ip(ip)
     if family(ip) == :inet, do: {:address, link, ip, len}, else: {:address, link, ip}
@@ -192,6 +303,42 @@ defmodule Linx.Test.Reconcile.View do
       }
     end
   end
+
+  @doc "Whether a desired link is there with all options that it sets."
+  def link?({:link, name, kind, opts}, links) do
+    seen = links[name]
+
+    seen != nil and seen.kind == "#{kind}" and
+      Enum.all?(opts, fn option -> link_option?(option, seen, links) end)
+  end
+
+  @doc "Whether a link is on a parent; the driver puts a macvlan on a macvlan beside it."
+  def on?(seen, parent, links),
+    do:
+      links[parent] != nil and
+        (seen.parent == parent or
+           (links[parent].kind == "macvlan" and seen.parent == links[parent].parent))
+
+  @switches %{promisc: "PROMISC"}
+  @texts %{alias: "ifalias", address: "address", txqlen: "txqlen", mtu: "mtu"}
+
+  defp link_option?({:link, parent}, seen, links), do: on?(seen, parent, links)
+  defp link_option?({:peer, peer}, seen, _), do: seen.parent == peer
+  defp link_option?({:up, up?}, seen, _), do: seen.up == up?
+  defp link_option?({:master, master}, seen, _), do: seen.master == master
+  defp link_option?({:group, n}, seen, _), do: seen.raw["group"] == "#{n}"
+  defp link_option?({:mode, mode}, seen, _), do: seen.data["mode"] == "#{mode}"
+
+  defp link_option?({:ports, ports}, seen, links),
+    do: Enum.all?(ports, &(links[&1] != nil and links[&1].master == seen.name))
+
+  defp link_option?({key, on?}, seen, _) when is_map_key(@switches, key),
+    do: @switches[key] in seen.raw["flags"] == on?
+
+  defp link_option?({key, value}, seen, _) when is_map_key(@texts, key),
+    do: seen.raw[@texts[key]] == value
+
+  defp link_option?({key, value}, seen, _), do: seen.data["#{key}"] == value
 
   @doc """
   Whether an observed address is the one that the entry asks for, usable and with all options

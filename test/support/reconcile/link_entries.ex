@@ -1,0 +1,196 @@
+defmodule Linx.Test.Reconcile.LinkEntries do
+  @moduledoc false
+  # Desired links of a case, of the kinds that this kernel has: macvlan (also one on another), vxlan,
+  # veth and bridge. Names come from a small pool, so that a name meets another kind, another parent
+  # and other programs' links. About one in ten is impossible.
+
+  import Linx.Test.Reconcile.Chance
+
+  @kinds %{"m0" => :macvlan, "m1" => :macvlan, "x0" => :vxlan, "v0" => :veth, "g0" => :bridge}
+
+  # Ends of the lab's pairs that no address is on.
+  @ports ["b1", "c1"]
+
+  # What carries addresses and gateways of its own subnet.
+  @carrying [:macvlan, :vxlan]
+
+  @net4 "203.0.117."
+  @net6 "2001:db8:17::"
+
+  @doc "The names of the pool, without far ends."
+  def pool, do: Map.keys(@kinds)
+
+  def link do
+    name = pick(pool())
+    link(name, if(chance(6), do: pick([:macvlan, :bridge] -- [@kinds[name]]), else: @kinds[name]))
+  end
+
+  def link(name, kind) do
+    fixed = fixed(name, kind)
+    {:link, name, kind, fixed ++ up(kind) ++ options(kind, fixed)}
+  end
+
+  defp fixed(name, :macvlan), do: [link: parent(name), mode: pick([:private, :bridge])]
+  defp fixed(_name, :vxlan), do: [link: "a0", id: pick([5, 5, 6]), remote: "192.0.2.9"]
+  defp fixed(_name, :veth), do: [peer: pick(["v1", "v1", "v2"])]
+  defp fixed(_name, :bridge), do: []
+
+  defp parent(name) do
+    cond do
+      chance(4) -> "nope9"
+      chance(6) -> "c0"
+      name == "m1" and chance(40) -> "m0"
+      true -> pick(["a0", "a0", "a0", "b0"])
+    end
+  end
+
+  defp up(kind), do: if(chance(if(kind in @carrying, do: 90, else: 50)), do: [up: true], else: [])
+
+  defp options(kind, fixed) do
+    keys = [:txqlen, :group, :alias, :address, :promisc, :mtu, :down] ++ own(kind)
+    keys |> some(pick([0, 0, 1, 1, 2])) |> Enum.flat_map(&option(&1, fixed)) |> Enum.uniq()
+  end
+
+  defp own(:bridge), do: [:ageing_time, :stp_state, :priority, :ports, :ports, :ports]
+  defp own(:vxlan), do: [:learning]
+  defp own(:veth), do: [:master]
+  defp own(:macvlan), do: []
+
+  defp option(:txqlen, _), do: [txqlen: pick([10, 20])]
+  defp option(:group, _), do: [group: pick([5, 6])]
+  defp option(:alias, _), do: [alias: pick(["x", "y"])]
+  defp option(:address, _), do: [address: "02:00:00:00:00:0#{pick([1, 2])}"]
+  defp option(:promisc, _), do: [promisc: chance(70)]
+  defp option(:ageing_time, _), do: [ageing_time: pick([20_000, 25_000])]
+  defp option(:stp_state, _), do: [stp_state: pick([0, 1])]
+  defp option(:priority, _), do: [priority: pick([4096, 8192])]
+  defp option(:learning, _), do: [learning: chance(50)]
+  defp option(:master, _), do: [master: "g0"]
+
+  defp option(:ports, _),
+    do: [ports: some(if(chance(6), do: ["nope9" | @ports], else: @ports ++ ["v0"]), pick([1, 2]))]
+
+  # No more than the parent's.
+  defp option(:mtu, fixed), do: if(fixed[:link], do: [], else: [mtu: pick([1400, 1300])])
+  defp option(:down, _), do: []
+
+  @doc "The entries without what contradicts another one: a port of a bridge that is not desired."
+  def agreeing(entries) do
+    links = for {:link, name, _, _} <- entries, do: name
+
+    Enum.map(entries, fn
+      {:link, name, kind, opts} ->
+        opts = if "g0" in links or chance(5), do: opts, else: Keyword.delete(opts, :master)
+        ports = for port <- opts[:ports] || [], port in links or port not in pool(), do: port
+        opts = if opts[:ports], do: Keyword.put(opts, :ports, ports), else: opts
+        {:link, name, kind, opts}
+
+      entry ->
+        entry
+    end)
+  end
+
+  @doc "Addresses and routes on the links of the entries."
+  def users(entries) do
+    for {:link, name, kind, opts} <- entries, chance(60), entry <- on(name, kind, opts), do: entry
+  end
+
+  defp on(name, kind, opts) when kind in @carrying do
+    inet6? = opts[:up] == true and opts[:link] == "a0" and chance(50)
+    dst = "198.18.#{pick([4, 5])}.0"
+
+    some(
+      [
+        {:address, name, @net4 <> "#{pick([1, 2])}", pick([24, 24, 32]), []},
+        {:route, dst, 24, nil, [oif: name, metric: pick([0, 50])]},
+        {:route, "198.18.6.0", 24, @net4 <> "9", [oif: name]}
+      ] ++
+        if(inet6?,
+          do: [
+            {:address, name, @net6 <> "1", 64, []},
+            {:route, "2001:db8:c::", 48, @net6 <> "9", []}
+          ],
+          else: []
+        ),
+      pick([1, 2, 5])
+    )
+    |> reachable()
+  end
+
+  defp on(name, _kind, _opts), do: [{:address, name, "203.0.118.#{pick([1, 2])}", 24, []}]
+
+  # A gateway without its subnet is impossible; so it is rare.
+  defp reachable(entries) do
+    nets =
+      for {:address, _, ip, len, _} <- entries, len != 32, do: hd(String.split(ip, ~r/[12]$/))
+
+    Enum.filter(entries, fn
+      {:route, _, _, gateway, _} when gateway != nil ->
+        chance(5) or Enum.any?(nets, &String.starts_with?(gateway, &1))
+
+      _ ->
+        true
+    end)
+  end
+
+  @doc "The link with other options, or another parent or far end."
+  def altered({:link, name, kind, opts}) do
+    case pick([:all, :add, :drop, :up]) do
+      :all ->
+        link(name, kind)
+
+      :add ->
+        {:link, name, kind, Keyword.merge(opts, options(kind, opts))}
+
+      :drop ->
+        dropped = Keyword.keys(opts) -- [:link, :mode, :id, :remote, :peer]
+        {:link, name, kind, Keyword.drop(opts, some(dropped, 1))}
+
+      :up ->
+        {:link, name, kind, Keyword.put(opts, :up, chance(70))}
+    end
+  end
+
+  # -- what other programs do ---
+
+  @doc "A link of another program."
+  def foreign do
+    pick([
+      "link add f0 type bridge",
+      "link add f1 link a0 type macvlan mode bridge",
+      "link add f2 type veth peer name f3",
+      "link add g0 type bridge",
+      "link add m0 link a0 type macvlan mode bridge",
+      "link add m1 type bridge",
+      "link add v0 type veth peer name v1"
+    ])
+  end
+
+  @doc "What another program does to a desired link."
+  def drift({:link, name, kind, _opts}) do
+    pick(
+      [
+        ["link del #{name}"],
+        ["link del #{name}", "link add #{name} link b0 type macvlan mode bridge"],
+        ["link del #{name}", "link add #{name} type bridge"],
+        ["link set #{name} down"],
+        ["link set #{name} down", "link set #{name} up"],
+        ["link set #{name} alias z"],
+        ["link set #{name} txqueuelen 77 group 9"],
+        ["link set #{name} nomaster"]
+      ] ++ own_drift(name, kind)
+    )
+  end
+
+  defp own_drift(name, :bridge) do
+    [
+      ["link set #{name} type bridge ageing_time 29999 stp_state 0"],
+      ["link set #{pick(@ports)} nomaster"],
+      ["link set #{name} mtu 1290"]
+    ]
+  end
+
+  defp own_drift(_name, :veth), do: [["link set v1 name v2"], ["link set v1 name v7"]]
+  defp own_drift(name, :macvlan), do: [["link set #{name} type macvlan mode vepa"]]
+  defp own_drift(name, :vxlan), do: [["link set #{name} type vxlan id 5 ttl 9 nolearning"]]
+end
