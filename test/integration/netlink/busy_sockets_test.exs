@@ -4,7 +4,7 @@ defmodule Linx.Netlink.BusySocketsTest do
 
   alias Linx.Netfilter
   alias Linx.Netfilter.{Chain, Expr, Rule, Ruleset, Set}
-  alias Linx.Netfilter.Encoder.Batch
+  alias Linx.Netfilter.Encoder.{Batch, Frames}
   alias Linx.Netlink.{Nfnl, Request, Socket}
   alias Linx.Test.{Firewall, Poll}
 
@@ -113,7 +113,9 @@ defmodule Linx.Netlink.BusySocketsTest do
 
     pushes =
       for sock <- sockets,
-          do: fn -> {:ok, []} = Nfnl.transact(sock, frames.bytes, frames.count, :nftables, []) end
+          do: fn ->
+            {:ok, []} = Nfnl.transact(sock, Frames.parts(frames), frames.count, :nftables, [])
+          end
 
     {pushes, sockets}
   end
@@ -200,7 +202,10 @@ defmodule Linx.Netlink.BusySocketsTest do
         {:ok, frames} = Batch.frames(set("small#{n}", 1), destroy: :destroy)
         {:ok, sock} = Nfnl.open({:pid, pid})
         on_exit(fn -> Socket.close(sock) end)
-        fn -> {:ok, []} = Nfnl.transact(sock, frames.bytes, frames.count, :nftables, []) end
+
+        fn ->
+          {:ok, []} = Nfnl.transact(sock, Frames.parts(frames), frames.count, :nftables, [])
+        end
       end
 
     long = Task.async(fn -> :timer.tc(push) end)
