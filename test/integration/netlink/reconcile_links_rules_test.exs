@@ -395,6 +395,33 @@ defmodule Linx.Netlink.ReconcileLinksRulesTest do
       end
     end
 
+    test "of which one says less than another are made in any order", bench do
+      wide = [from: "10.0.0.0/8", table: 100, priority: 200]
+      wide6 = [from: "2001:db8::/32", table: 100, priority: 200]
+
+      for {less, more} <- [
+            {wide, [to: "198.18.0.0/24"]},
+            {wide, [tos: 16]},
+            {wide, [to: "198.18.0.0/24", tos: 16]},
+            {Keyword.delete(wide, :from), [from: "10.0.0.0/8"]},
+            {wide6, [to: "2001:db8:1::/48"]}
+          ],
+          more = Keyword.merge(less, more),
+          on_error <- [:halt, :continue] do
+        count = fn -> length(rules(bench)) + length(rules(bench, 6)) end
+        report = converge(bench, %{rules: [more]}, %{}, on_error: on_error)
+        report = converge(bench, %{rules: [less]}, report.last_applied, on_error: on_error)
+        assert count.() == 1
+        report = converge(bench, %{rules: [more, less]}, report.last_applied, on_error: on_error)
+        report = converge(bench, %{rules: [more]}, report.last_applied, on_error: on_error)
+        report = converge(bench, %{rules: [less, more]}, report.last_applied, on_error: on_error)
+        report = converge(bench, %{}, report.last_applied, on_error: on_error)
+        report = converge(bench, %{rules: [more, less]}, report.last_applied, on_error: on_error)
+        assert count.() == 2
+        converge(bench, %{}, report.last_applied, on_error: on_error)
+      end
+    end
+
     test "of two protocols do not meet", bench do
       rule = [from: "10.0.0.0/8", table: 100, priority: 200]
       a = converge(bench, %{rules: [rule]})

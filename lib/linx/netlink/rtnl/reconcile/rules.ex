@@ -15,18 +15,64 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Rules do
 
   def steps(entries, seen) do
     {missing, rest} = match(entries, seen)
-    by_kernel_key = Enum.group_by(rest, &Canonical.kernel_rule_key/1)
+    stale = MapSet.new(rest)
+    numbered = Enum.with_index(missing, 1)
+    alike = alike(numbered, seen)
 
-    # The kernel refuses a rule that differs from one of ours in nothing that it compares.
     {changes, replaced} =
-      Enum.map_reduce(missing, MapSet.new(), fn entry, replaced ->
-        case by_kernel_key[Canonical.kernel_rule_key(entry.item)] do
-          [old | _] -> {update(entry.item, old), MapSet.put(replaced, old)}
-          nil -> {create(entry.item), replaced}
-        end
+      Enum.map_reduce(numbered, MapSet.new(), fn {entry, n}, replaced ->
+        taken =
+          for {m, rule} <- taken(entry.item, alike),
+              m < n,
+              not MapSet.member?(replaced, rule),
+              do: rule
+
+        {old, kept} = Enum.split_with(taken, &MapSet.member?(stale, &1))
+        {change(entry.item, old, kept), MapSet.union(replaced, MapSet.new(old))}
       end)
 
     {changes, for(rule <- rest, not MapSet.member?(replaced, rule), do: delete(rule))}
+  end
+
+  # The kernel refuses a rule if it has one of ours that differs in nothing that it compares. What the new rule leaves
+  # out of these, it does not compare (fib4_rule_compare).
+  @open [:src, :dst, :tos, :dscp]
+
+  # The rules that are there (0), and those that the pass makes by their number, under what is compared with each new one.
+  defp alike(numbered, seen) do
+    made =
+      for {%{item: %{priority: priority} = item}, n} <- numbered, priority != nil, do: {n, item}
+
+    there = Enum.map(seen, &{0, &1}) ++ made
+
+    for open <- made |> Enum.map(fn {_n, item} -> open(item) end) |> Enum.uniq(), into: %{} do
+      {open, Enum.group_by(there, fn {_n, rule} -> compared(rule, open) end)}
+    end
+  end
+
+  # The kernel gives a rule without a priority one that none has.
+  defp taken(%{priority: nil}, _alike), do: []
+
+  defp taken(item, alike) do
+    open = open(item)
+    alike |> Map.fetch!(open) |> Map.get(compared(item, open), [])
+  end
+
+  defp open(rule), do: Enum.filter(@open, &open?(rule, &1))
+
+  defp open?(rule, :src), do: rule.src_len in [nil, 0]
+  defp open?(rule, :dst), do: rule.dst_len in [nil, 0]
+  defp open?(rule, :tos), do: rule.tos in [nil, 0]
+  defp open?(rule, :dscp), do: rule.dscp == nil
+
+  defp compared(rule, open) do
+    open
+    |> Enum.reduce(rule, fn
+      :src, rule -> %{rule | src_len: 0}
+      :dst, rule -> %{rule | dst_len: 0}
+      key, rule -> Map.replace!(rule, key, nil)
+    end)
+    |> Canonical.kernel_rule_key()
   end
 
   # A rule without a priority is any of that sort, whatever priority the kernel gave it; those with one choose first.
@@ -52,15 +98,40 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Rules do
     {missing, Enum.filter(seen, &MapSet.member?(rest, &1))}
   end
 
-  defp create(rule), do: Step.request({:create, rule}, new(rule))
+  defp change(rule, [], []), do: Step.request({:create, rule}, new(rule))
 
-  defp update(rule, old) do
+  # Those that would be taken for the new rule go first; those that are desired come back behind it, and where it cannot be
+  # made, so do the others.
+  defp change(rule, old, kept) do
     %Step{
-      op: {:update, rule},
+      op: {if(old == [], do: :create, else: :update), rule},
       run: fn socket ->
-        with :ok <- Step.delete(socket, del(old)), do: Call.change(socket, new(rule))
+        with :ok <- all(old ++ kept, &Step.delete(socket, del(&1))),
+             do: exchange(socket, rule, old, kept)
       end
     }
+  end
+
+  defp exchange(socket, rule, old, kept) do
+    case Call.change(socket, new(rule)) do
+      :ok ->
+        all(kept, &again(socket, &1))
+
+      error ->
+        _ = all(old ++ kept, &again(socket, &1))
+        error
+    end
+  end
+
+  defp again(socket, rule), do: Call.change(socket, new(Canonical.rule_deletion(rule)))
+
+  defp all(rules, run) do
+    Enum.reduce_while(rules, :ok, fn rule, :ok ->
+      case run.(rule) do
+        :ok -> {:cont, :ok}
+        error -> {:halt, error}
+      end
+    end)
   end
 
   defp delete(rule), do: Step.deletion({:delete, rule}, del(rule))
