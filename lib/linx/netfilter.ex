@@ -196,17 +196,35 @@ defmodule Linx.Netfilter do
 
   `{:error, %Linx.Netfilter.Error{errno: :enoent}}` when no rule of the chain is this one (or there is no such table or chain), and
   `{:error, {:ambiguous_rule, handles}}` when several are: nothing is deleted then. The transaction carries the generation that was
-  read, as with `mode: :reconcile`. Source: nft(8), "delete rule"; net/netfilter/nf_tables_api.c, `nf_tables_delrule`.
+  read, as with `mode: :reconcile`. Raises `ArgumentError` for what is no rule, such as text. Source: nft(8), "delete rule";
+  net/netfilter/nf_tables_api.c, `nf_tables_delrule`.
   """
   @spec delete_rule(Socket.t(), {Table.family(), String.t(), String.t()}, Rule.t()) ::
           :ok | {:error, Error.t() | term()}
-  def delete_rule(sock, {family, table, chain}, %Rule{} = rule) do
+  def delete_rule(sock, chain, rule) do
     checked!(sock)
+    {family, table, chain} = chain!(chain)
+    rule = rule!(rule)
 
     with {:ok, _table} <- Table.new(family, table),
          {:ok, _chain} <- Chain.new(chain),
          do: Push.delete_rule(sock, {family, table, chain}, rule)
   end
+
+  defp chain!({_family, _table, _chain} = chain), do: chain
+
+  defp chain!(other),
+    do: raise(ArgumentError, "not a chain {family, table, name}: #{inspect(other, limit: 5)}")
+
+  defp rule!(%Rule{} = rule), do: rule
+
+  defp rule!(text) when is_binary(text),
+    do: raise(ArgumentError, "not a rule but text; Linx.NFT.parse_rule/2 makes a rule of it")
+
+  defp rule!({:ok, %Rule{}}),
+    do: raise(ArgumentError, "not a rule; the rule is inside the {:ok, rule}")
+
+  defp rule!(other), do: raise(ArgumentError, "not a rule: #{inspect(other, limit: 5)}")
 
   # -- pull ------------------------------------------------------------------------------------------------------------
 
@@ -240,6 +258,8 @@ defmodule Linx.Netfilter do
          do: pulled(opts[:subscribe_first], fn -> Pull.whole(sock, opts) end)
   end
 
+  def pull(_sock, other), do: scope!(other)
+
   @doc "As `pull/2` for the table `{family, name}`, with options. Errors as there."
   @spec pull(Socket.t(), {atom(), String.t()}, keyword()) ::
           {:ok, Ruleset.t()} | {:error, Error.t() | term()}
@@ -249,6 +269,14 @@ defmodule Linx.Netfilter do
     with {:ok, _table} <- Table.new(family, name),
          {:ok, opts} <- pull_options(opts),
          do: pulled(opts[:subscribe_first], fn -> Pull.table(sock, scope, opts) end)
+  end
+
+  def pull(_sock, other, _opts), do: scope!(other)
+
+  @spec scope!(term()) :: no_return()
+  defp scope!(other) do
+    raise ArgumentError,
+          "neither options nor a table {family, name}: #{inspect(other, limit: 5)}"
   end
 
   defp pull_options(opts) do
@@ -301,16 +329,17 @@ defmodule Linx.Netfilter do
     * `create: true` - an element that is there already is `errno: :eexist`
 
   In a set with `:auto_merge` elements may overlap what is there. If they do, the set is read once, and the union of both takes the place of the
-  intervals concerned.
+  intervals concerned; when other writers commit in between, it is read again, up to 30 times, and after that the answer is `errno: :erestart`.
 
   `{:error, {:bad_set_element, {element, reason}}}` (in a map `:bad_map_element`) for a value that does not fit; a timeout needs the set's
   flag `:timeout`, a range or prefix its flag `:interval`. `{:error, %Linx.Netfilter.Error{}}` with the element in `:at` for one that the kernel refuses,
-  `:enoent` without an element when there is no such set. Source: nft(8), "ELEMENTS".
+  `:enoent` without an element when there is no such set. Raises `ArgumentError` for what is no list. Source: nft(8), "ELEMENTS".
   """
   @spec add_elements(Socket.t(), set_ref(), [term()], keyword()) ::
           :ok | {:error, Error.t() | term()}
-  def add_elements(sock, set, elements, opts \\ []) when is_list(elements) do
+  def add_elements(sock, set, elements, opts \\ []) do
     checked!(sock)
+    elements!(elements)
 
     with :ok <- Elements.check_ref(set),
          {:ok, opts} <- options(opts, [:timeout, :expires, :comment, :exprs, :create]),
@@ -321,15 +350,16 @@ defmodule Linx.Netfilter do
   @doc """
   Deletes elements of a set or map of the kernel by their keys, in one transaction. In a map `{key, value}` means the key.
 
-  Option `ignore_missing: true` deletes what is there of them (Linux 6.3); without it one that is not there is `errno: :enoent`, with
+  Option `ignore_missing: true` deletes what is there of them (Linux 6.3), in a set with `:auto_merge` also of their parts; without it one that is not there is `errno: :enoent`, with
   the element in `:at`, and nothing is deleted. In a set with `:auto_merge` a part of an interval may be deleted: the rest of it stays.
 
   Errors else as of `add_elements/4`. Source: nft(8), "ELEMENTS".
   """
   @spec delete_elements(Socket.t(), set_ref(), [term()], keyword()) ::
           :ok | {:error, Error.t() | term()}
-  def delete_elements(sock, set, elements, opts \\ []) when is_list(elements) do
+  def delete_elements(sock, set, elements, opts \\ []) do
     checked!(sock)
+    elements!(elements)
 
     with :ok <- Elements.check_ref(set),
          {:ok, opts} <- options(opts, [:ignore_missing]),
@@ -352,8 +382,9 @@ defmodule Linx.Netfilter do
   """
   @spec get_elements(Socket.t(), set_ref(), [term()] | :all, keyword()) ::
           {:ok, [term()]} | {:error, Error.t() | term()}
-  def get_elements(sock, set, elements, opts \\ []) when is_list(elements) or elements == :all do
+  def get_elements(sock, set, elements, opts \\ []) do
     checked!(sock)
+    if elements != :all, do: elements!(elements)
 
     with :ok <- Elements.check_ref(set),
          {:ok, opts} <- options(opts, [:reset]),
@@ -386,10 +417,19 @@ defmodule Linx.Netfilter do
   """
   @spec reset(Socket.t(), :counter | :quota, set_ref() | {Table.family(), String.t()}) ::
           {:ok, Object.t() | [Object.t()]} | {:error, Error.t() | term()}
-  def reset(sock, kind, ref) when kind in [:counter, :quota] do
+  def reset(sock, kind, ref) do
     checked!(sock)
+
+    unless kind in [:counter, :quota],
+      do: raise(ArgumentError, "expected :counter or :quota, got: #{inspect(kind, limit: 5)}")
+
     checked = if match?({_, _}, ref), do: Tuple.insert_at(ref, 2, "all"), else: ref
     with :ok <- Elements.check_ref(checked), do: Pull.reset(sock, kind, ref)
+  end
+
+  defp elements!(elements) do
+    unless is_list(elements) and List.improper?(elements) == false,
+      do: raise(ArgumentError, "not a list of elements: #{inspect(elements, limit: 5)}")
   end
 
   defp flag(opts, key) do
@@ -409,6 +449,13 @@ defmodule Linx.Netfilter do
   @spec diff(Ruleset.t(), Ruleset.t()) :: Patch.t()
   def diff(%Ruleset{} = from, %Ruleset{} = to), do: Diff.diff(from, to)
 
+  def diff(from, to) do
+    for part <- [from, to], not is_struct(part, Ruleset), do: ruleset!(part)
+
+    raise ArgumentError,
+          "not a ruleset but a stream; Linx.NFT.parse_file/2 makes a ruleset of a file"
+  end
+
   @doc """
   What a push would change.
 
@@ -420,7 +467,7 @@ defmodule Linx.Netfilter do
   index and its name for two things. Raises as `diff/2`.
   """
   @spec dry_run(Ruleset.t(), Ruleset.t(), []) :: Patch.t()
-  @spec dry_run(Socket.t(), Ruleset.t(), keyword()) ::
+  @spec dry_run(Socket.t(), Ruleset.t() | Stream.t(), keyword()) ::
           {:ok, Patch.t()} | {:error, Error.t() | term()}
   def dry_run(socket_or_from, to, opts \\ [])
   def dry_run(%Ruleset{} = from, %Ruleset{} = to, []), do: diff(from, to)
@@ -431,8 +478,12 @@ defmodule Linx.Netfilter do
 
     with {:ok, opts} <- options(opts, [:tag]),
          {:ok, by} <- known_by(Keyword.get(opts, :tag)),
+         {:ok, ruleset} <- value(ruleset),
          do: Push.dry_run(sock, ruleset, by: by)
   end
+
+  defp value(%Stream{value: value}), do: value.()
+  defp value(ruleset), do: {:ok, ruleset}
 
   # -- processes -------------------------------------------------------------------------------------------------------
 

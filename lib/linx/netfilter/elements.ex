@@ -19,8 +19,11 @@ defmodule Linx.Netfilter.Elements do
   @type declared :: Set.t() | NMap.t()
 
   @excl 0x200
-  # Tries of a transaction that depends on what was read.
+  # Ends that an interval is looked for at before the whole set is read.
   @tries 4
+
+  # Tries of a transaction that depends on what was read, each after a random pause of at most 8 ms.
+  @rewrites 30
 
   @doc "Adds elements; options `:timeout`, `:expires`, `:comment`, `:exprs`, `:create`."
   @spec add(Socket.t(), ref(), [term()], keyword()) :: :ok | {:error, Error.t() | term()}
@@ -55,20 +58,32 @@ defmodule Linx.Netfilter.Elements do
   @doc "Deletes elements by their keys; option `:ignore_missing`."
   @spec delete(Socket.t(), ref(), [term()], keyword()) :: :ok | {:error, Error.t() | term()}
   def delete(sock, ref, elements, opts) do
+    ignore = opts[:ignore_missing] == true
+
     with {:ok, set} <- declaration(sock, ref, elements),
          {:ok, keys} <- keys(set, elements),
          {:ok, keys} <- resolved(sock, ref, bare(set), keys),
-         {:ok, frames} <- deletions(ref, set, keys, opts[:ignore_missing] == true) do
+         # DESTROYSETELEM passes over a part of an interval: only DELSETELEM tells that there is one to split.
+         splits = merges?(set, keys),
+         {:ok, frames} <- deletions(ref, set, keys, ignore and not splits) do
       case commit(sock, frames, []) do
-        {:error, %Error{errno: :enoent}} = refusal ->
-          if merges?(set, keys),
-            do: rewritten(sock, ref, set, &difference(set, &1, keys), refusal, 1),
-            else: located(refusal, frames, ref, bare(set), keys)
+        {:error, %Error{errno: :enoent}} = refusal when splits ->
+          split(sock, ref, set, keys, ignore, located(refusal, frames, ref, bare(set), keys))
 
         result ->
           located(result, frames, ref, bare(set), keys)
       end
     end
+  end
+
+  defp split(sock, ref, set, keys, false, refusal),
+    do: rewritten(sock, ref, set, &difference(set, &1, keys, false), refusal, 1)
+
+  # Intervals that carry a timeout or a comment are not split: those that are there whole are deleted.
+  defp split(sock, ref, set, keys, true, _refusal) do
+    with :whole <- rewritten(sock, ref, set, &difference(set, &1, keys, true), :whole, 1),
+         {:ok, frames} <- deletions(ref, set, keys, true),
+         do: sock |> commit(frames, []) |> located(frames, ref, bare(set), keys)
   end
 
   @doc "The elements that hold the given keys, in their order, or all of them; option `:reset`."
@@ -336,7 +351,8 @@ defmodule Linx.Netfilter.Elements do
          {:ok, deleting} <- deletions(ref, set, gone, false),
          {:ok, frames} <- more(deleting, ref, set, new) do
       case commit(sock, frames, genid: gen.id) do
-        {:error, %Error{errno: :erestart}} when tries < @tries ->
+        {:error, %Error{errno: :erestart}} when tries < @rewrites ->
+          Process.sleep(:rand.uniform(min(Bitwise.bsl(1, tries), 8)))
           rewritten(sock, ref, set, change, refusal, tries + 1)
 
         result ->
@@ -357,27 +373,32 @@ defmodule Linx.Netfilter.Elements do
   end
 
   defp union(set, there, elements) do
+    there = intervals(there)
     changed(set, there, set |> Encoded.spans(there ++ elements) |> spans())
   rescue
     # An element that carries a timeout or a comment is merged with none.
     ArgumentError -> :refused
   end
 
-  defp difference(set, there, keys) do
+  # Keys that nothing covers are `{:missing, key}`, or with `ignore` passed over.
+  defp difference(set, there, keys, ignore) do
+    there = intervals(there)
     old = set |> Encoded.spans(there) |> spans()
     gone = set |> Encoded.spans(keys) |> spans()
+    missing = fn key -> subtract(spans(Encoded.spans(set, [key])), old) != [] end
 
     cond do
-      Enum.any?(there, &is_struct(&1, Element)) ->
-        :refused
-
-      key = Enum.find(keys, &(subtract(spans(Encoded.spans(set, [&1])), old) != [])) ->
-        {:missing, key}
-
-      true ->
-        changed(set, there, subtract(old, gone))
+      Enum.any?(there, &is_struct(&1, Element)) -> :refused
+      key = not ignore && Enum.find(keys, missing) -> {:missing, key}
+      true -> changed(set, there, subtract(old, gone))
     end
   end
+
+  # The catch-all element is no interval: it neither merges nor splits.
+  defp intervals(elements), do: Enum.reject(elements, &catch_all?/1)
+
+  defp catch_all?(%Element{key: key}), do: key == :catch_all
+  defp catch_all?(element), do: element == :catch_all
 
   defp spans(spans), do: for({first, last, _element} <- spans, do: {first, last})
 
@@ -490,9 +511,9 @@ defmodule Linx.Netfilter.Elements do
 
   defp element(_place, _set, _key, [{:error, error} | _ending]), do: {:error, error}
 
-  # An interval up to the last value of its type has no end point.
+  # An interval up to the last value of its type has no end point: the kernel answers ENOENT, or nothing but the acknowledgement.
   defp ending([{:ok, body}]), do: {:ok, raw(body)}
-  defp ending([{:error, %{errno: :enoent}}]), do: {:ok, []}
+  defp ending([{:error, %{errno: errno}}]) when errno in [:enoent, :enodata], do: {:ok, []}
   defp ending([{:error, error}]), do: {:error, error}
   defp ending([]), do: {:ok, []}
 

@@ -25,6 +25,9 @@ defmodule Linx.Netfilter.ElementsTest do
         set nets { type ipv4_addr; flags interval
           elements = { 10.0.0.0/24, 10.0.1.0-10.0.1.9, 10.0.1.10-10.0.1.20, 255.255.255.0/24 } }
         set merged { type ipv4_addr; flags interval; auto-merge; elements = { 10.0.0.0/24 } }
+        set joined { type inet_service; flags interval; auto-merge; }
+        set devices { typeof iif; }
+        set device_pairs { typeof iif . ip saddr; }
         set ports { type inet_service; flags interval; elements = { 80-90 } }
         set names { type ifname; elements = { "eth0" } }
         set pairs { type ipv4_addr . inet_service; flags interval; elements = { 10.0.0.0/8 . 80-90 } }
@@ -154,6 +157,108 @@ defmodule Linx.Netfilter.ElementsTest do
 
     assert at[:element] == {10, 0, 0, 7}
     assert Netfilter.has_element?(sock, set, "10.0.0.8")
+  end
+
+  test "an interval that ends at the last value is found by every key in it", %{sock: sock} do
+    for {name, intervals, keys} <- [
+          {"ports", [{0..65_535, [0, 9, 65_535]}], []},
+          {"ports", [{0..7, [0, 7]}, {8..65_535, [8, 9, 65_535]}], []},
+          {"ports", [{5..65_535, [5, 6, 65_535]}], [0, 4]},
+          {"six", [{"::/0", ["::", "2001:db8::1", "2001:db8::/33"]}], []},
+          {"merged", [{"128.0.0.0/1", ["128.0.0.0", "192.0.2.1"]}], ["127.255.255.255"]}
+        ] do
+      {:ok, there} = Netfilter.get_elements(sock, ref(name), :all)
+      :ok = Netfilter.delete_elements(sock, ref(name), there)
+
+      for {interval, within} <- intervals do
+        :ok = Netfilter.add_elements(sock, ref(name), [interval])
+        {:ok, all} = Netfilter.get_elements(sock, ref(name), :all)
+
+        for key <- within do
+          assert {:ok, [element]} = Netfilter.get_elements(sock, ref(name), [key])
+          assert element in all
+          assert Netfilter.has_element?(sock, ref(name), key)
+        end
+      end
+
+      for key <- keys, do: refute(Netfilter.has_element?(sock, ref(name), key))
+    end
+  end
+
+  test "auto-merge: parts are deleted with ignore_missing too, and the catch-all stays", %{
+    sock: sock
+  } do
+    set = ref("merged")
+    :ok = Netfilter.add_elements(sock, set, [:catch_all])
+
+    assert :ok =
+             Netfilter.delete_elements(sock, set, ["10.0.0.7", "10.9.9.9"], ignore_missing: true)
+
+    refute Netfilter.has_element?(sock, set, "10.0.0.7")
+    assert Netfilter.has_element?(sock, set, "10.0.0.8")
+    assert :ok = Netfilter.add_elements(sock, set, ["10.0.0.0/23"])
+    assert :ok = Netfilter.delete_elements(sock, set, ["10.0.0.9"])
+    assert {:ok, all} = Netfilter.get_elements(sock, set, :all)
+
+    assert Enum.sort(all) ==
+             Enum.sort([
+               :catch_all,
+               {:range, {10, 0, 0, 0}, {10, 0, 0, 8}},
+               {:range, {10, 0, 0, 10}, {10, 0, 1, 255}}
+             ])
+  end
+
+  test "several writers of overlapping elements lose none", %{sock: sock, pid: pid} do
+    writers =
+      for writer <- 0..3 do
+        Task.async(fn ->
+          {:ok, own} = Linx.Netlink.Nfnl.open({:pid, pid})
+
+          for step <- 0..9 do
+            first = step * 20 + writer * 5
+            assert :ok = Netfilter.add_elements(own, ref("joined"), [first..(first + 7)])
+          end
+        end)
+      end
+
+    Task.await_many(writers)
+    assert {:ok, [{:range, 0, 202}]} = Netfilter.get_elements(sock, ref("joined"), :all)
+  end
+
+  test "interfaces are named by their names, of any length", %{sock: sock, pid: pid} do
+    Firewall.run!(pid, ["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far"])
+    eth0 = index(pid, "eth0")
+
+    assert :ok = Netfilter.add_elements(sock, ref("devices"), ["lo", "eth0", {:iface, "far"}])
+    assert {:ok, [1, ^eth0]} = Netfilter.get_elements(sock, ref("devices"), ["lo", "eth0"])
+    assert :ok = Netfilter.delete_elements(sock, ref("devices"), ["eth0"])
+    refute Netfilter.has_element?(sock, ref("devices"), eth0)
+    assert :ok = Netfilter.add_elements(sock, ref("device_pairs"), [{"eth0", "192.0.2.1"}])
+    assert Netfilter.has_element?(sock, ref("device_pairs"), {eth0, "192.0.2.1"})
+    assert {:error, _no_such_interface} = Netfilter.add_elements(sock, ref("devices"), ["eth9"])
+    assert {:error, {:bad_set_element, _}} = Netfilter.add_elements(sock, ref("devices"), ["22"])
+  end
+
+  defp index(pid, name) do
+    [_, index] = Regex.run(~r/^(\d+):/, Firewall.run!(pid, ["ip", "-o", "link", "show", name]))
+    String.to_integer(index)
+  end
+
+  test "arguments that cannot be are named", %{sock: sock} do
+    for fun <- [
+          &Netfilter.add_elements/3,
+          &Netfilter.delete_elements/3,
+          &Netfilter.get_elements/3
+        ],
+        elements <- ["192.0.2.1", nil, ["192.0.2.1" | "192.0.2.2"], %{}] do
+      assert_raise ArgumentError, ~r/not a list of elements/, fn ->
+        fun.(sock, ref("plain"), elements)
+      end
+    end
+
+    assert_raise ArgumentError, ~r/:counter or :quota, got: :limit/, fn ->
+      apply(Netfilter, :reset, [sock, :limit, {:inet, "fw"}])
+    end
   end
 
   defp range(text) do

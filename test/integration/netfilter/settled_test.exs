@@ -582,6 +582,24 @@ defmodule Linx.Netfilter.SettledTest do
       {:ok, rtnl} = Linx.Netlink.Rtnl.open({:pid, pid})
       assert_raise ArgumentError, ~r/Nfnl.open/, fn -> Netfilter.push(rtnl, rs) end
       assert_raise ArgumentError, ~r/Nfnl.open/, fn -> Netfilter.dry_run(rtnl, rs) end
+      place = {:ip, "t", "c"}
+      {:ok, rule} = Linx.NFT.parse_rule("accept")
+
+      for {message, verb, arguments} <- [
+            {~r/Linx.NFT.parse_rule/, :delete_rule, [sock, place, "accept"]},
+            {~r/inside/, :delete_rule, [sock, place, {:ok, rule}]},
+            {~r/not a rule: nil/, :delete_rule, [sock, place, nil]},
+            {~r/not a chain/, :delete_rule, [sock, {:ip, "t"}, rule]},
+            {~r/a table \{family, name\}: nil/, :pull, [sock, nil]},
+            {~r/a table \{family, name\}: "t"/, :pull, [sock, "t", []]},
+            {~r/inside/, :diff, [{:ok, rs}, rs]},
+            {~r/Linx.NFT.parse\/1/, :diff, [rs, "table ip t { }"]},
+            {~r/parse_file/, :diff, [rs, Linx.NFT.stream("absent")]}
+          ] do
+        assert_raise ArgumentError, message, fn -> apply(Netfilter, verb, arguments) end
+      end
+
+      assert {:error, :enoent} = Netfilter.dry_run(sock, Linx.NFT.stream("/absent/file"))
     end
   end
 

@@ -7,6 +7,7 @@ defmodule Linx.Netfilter.Datum.Form do
   #   :ipv6_addr            {0xfe80, ..., 1}            16 bytes, "fe80::1", %Linx.IP{}
   #   :ether_addr           <<2, 0, 0, 0, 0, 1>>        "02:00:00:00:00:01", {2, 0, 0, 0, 0, 1}, %Linx.MAC{}
   #   :ifname, :string      "eth0"
+  #   :iface_index          2, {:iface, "eth0"}         "eth0", the bytes unless they read as a name
   #   numbers               22                          "ssh", :ssh, the bytes unless they read as digits
   #   {type, bits}          a number of that width
   #   {:concat, types}      a tuple of the above        a list, the bytes (kept where the padding is not 0)
@@ -196,6 +197,11 @@ defmodule Linx.Netfilter.Datum.Form do
   # The index of an interface by its name, looked up in the namespace of the push.
   defp norm_point(:iface_index, {:iface, name} = value) when is_binary(name), do: value
 
+  # A name of four letters is no index, though it has an index's size.
+  defp norm_point(:iface_index, <<_::binary-1, _::binary>> = name) when byte_size(name) < 16 do
+    if name?(name), do: {:iface, name}, else: number(:iface_index, name)
+  end
+
   defp norm_point(type, value) when is_integer(value) do
     bits = Datum.bits(type)
 
@@ -219,6 +225,9 @@ defmodule Linx.Netfilter.Datum.Form do
   end
 
   defp norm_point(_type, value), do: bad(value)
+
+  defp name?(text),
+    do: not digits?(text) and for(<<c <- text>>, c not in ?!..?~ or c == ?/, do: c) == []
 
   # "22" is the bytes of 12850, and whoever writes it means 22.
   defp number(type, bytes) do
