@@ -29,22 +29,31 @@ defmodule Linx.Netfilter.SettledTest do
     ]
 
     test "settle in every family that the helper exists for", %{sock: sock} = ctx do
-      for {type, protocol, families} <- @helpers, family <- families, l3 <- l3protos(family) do
-        rs =
-          parse!("""
-          table #{family} t {
-            ct helper h { type "#{type}" protocol #{protocol}; #{l3} }
-            chain c { #{protocol} dport 6667 ct helper set "h"; counter }
-          }
-          """)
-
-        # A helper whose module this kernel lacks is no case.
-        case Netfilter.push(sock, rs) do
-          :ok -> settled!(ctx, rs)
-          {:error, %{errno: :enoent, operation: :newobj}} -> :ok
+      cases =
+        for {type, protocol, families} <- @helpers, family <- families, l3 <- l3protos(family) do
+          {type, protocol, family, l3}
         end
-      end
+
+      there =
+        for {{type, protocol, family, l3}, n} <- Enum.with_index(cases),
+            rs =
+              parse!("""
+              table #{family} t#{n} {
+                ct helper h { type "#{type}" protocol #{protocol}; #{l3} }
+                chain c { #{protocol} dport 6667 ct helper set "h"; counter }
+              }
+              """),
+            helper?(Netfilter.push(sock, rs)),
+            {key, table} <- rs.tables,
+            into: %{},
+            do: {key, table}
+
+      settled!(ctx, %Ruleset{tables: there})
     end
+
+    # A helper whose module this kernel lacks is no case.
+    defp helper?(:ok), do: true
+    defp helper?({:error, %{errno: :enoent, operation: :newobj}}), do: false
 
     defp l3protos(:inet), do: ["", "l3proto ip;", "l3proto inet;"]
     defp l3protos(family), do: ["", "l3proto #{family};"]

@@ -11,7 +11,8 @@ defmodule Linx.Netfilter.WidthsTest do
   @moduletag :root
   @moduletag :netns
   @moduletag :nftables
-  @moduletag timeout: 120_000
+  # Each of several hundred sets is a request of its own, which a busy machine answers late.
+  @moduletag timeout: 600_000
 
   setup do: Firewall.namespace()
 
@@ -51,6 +52,15 @@ defmodule Linx.Netfilter.WidthsTest do
   # Each load in every place that a set has for it. `n` and `m` are values, `other` is another narrow load.
   defp declarations(i, text, n, other), do: keys(i, text, n, other) <> data(i, text, n, other)
 
+  # The first place and every fourth of the others, each load beginning with another one; every place with LINX_SLOW. A pull
+  # lists each set by itself, so 1 000 of them are 1 000 requests.
+  defp some(declarations, i) do
+    [first | rest] = String.split(declarations, "\n", trim: true)
+    slow? = System.get_env("LINX_SLOW") not in [nil, "", "0"]
+    kept = for {line, n} <- Enum.with_index(rest), slow? or rem(n + i, 4) == 0, do: line
+    Enum.map([first | kept], &[&1, "\n"])
+  end
+
   # nft takes no number for such a part of a map's data: "exceeds valid range 0-0".
   defp keys(i, text, n, {other, m}) do
     """
@@ -85,7 +95,7 @@ defmodule Linx.Netfilter.WidthsTest do
 
     body =
       for {{{text, bits}, {other, width}}, i} <- Enum.with_index(Enum.zip(loads, others)),
-          do: declarations(i, text, highest(bits), {other, highest(width)})
+          do: i |> declarations(text, highest(bits), {other, highest(width)}) |> some(i)
 
     rs = Settled.parse!("table bridge t {\n#{body}}")
     :ok = Netfilter.push(sock, rs)
@@ -97,7 +107,7 @@ defmodule Linx.Netfilter.WidthsTest do
     # One more element by a reconcile: it alone is new.
     more =
       Settled.parse!(
-        "table bridge t {\n#{String.replace(Enum.join(body), "0 . 192.0.2.2 }", "0 . 192.0.2.2, 1 . 192.0.2.3 }")}}"
+        "table bridge t {\n#{String.replace(IO.iodata_to_binary(body), "0 . 192.0.2.2 }", "0 . 192.0.2.2, 1 . 192.0.2.3 }")}}"
       )
 
     assert {:ok, patch} = Netfilter.dry_run(sock, more)

@@ -222,18 +222,17 @@ defmodule Linx.NFT.DistributionsTest do
       assert Firewall.run!(theirs.pid, [nft] ++ includes ++ ["-f", path]) == ""
       assert {:ok, ruleset} = NFT.parse_file(path)
       assert Netfilter.push(sock, ruleset) == :ok
-      assert differences(ours.pid, theirs.pid, nft) == {[], []}
+      listed = Firewall.json(ours.pid, nft)
+      assert differences(listed, theirs.pid, nft) == {[], []}
 
       assert {:ok, loaded} = Netfilter.pull(theirs.sock)
       assert {:ok, pulled} = Netfilter.pull(sock)
       assert Netfilter.diff(pulled, ruleset).ops == []
       assert order(loaded) == order(ruleset)
 
-      for value <- [ruleset, loaded] do
-        text = NFT.format(value)
-        Firewall.run!(theirs.pid, [nft, "flush", "ruleset"])
-        assert Firewall.load!(theirs.pid, text, nft) == :ok
-        assert differences(ours.pid, theirs.pid, nft) == {[], []}, text
+      for text <- Enum.uniq([NFT.format(ruleset), NFT.format(loaded)]) do
+        assert Firewall.load!(theirs.pid, "flush ruleset\n" <> text, nft) == :ok
+        assert differences(listed, theirs.pid, nft) == {[], []}, text
         assert {:ok, read} = NFT.parse(text)
         assert NFT.format(read) == text
       end
@@ -249,9 +248,9 @@ defmodule Linx.NFT.DistributionsTest do
     end
   end
 
-  # What either lists and the other does not.
+  # The entities of our listing that theirs lacks, and the reverse.
   defp differences(ours, theirs, nft) do
-    {ours, theirs} = {Firewall.json(ours, nft), Firewall.json(theirs, nft)}
+    theirs = Firewall.json(theirs, nft)
     if ours == theirs, do: {[], []}, else: {ours -- theirs, theirs -- ours}
   end
 
