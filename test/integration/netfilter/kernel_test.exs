@@ -578,8 +578,11 @@ defmodule Linx.Netfilter.KernelTest do
       sock: sock,
       pid: pid
     } do
-      {:ok, monitor} = Netfilter.subscribe(self(), netns: {:pid, pid}, rcvbuf: 4096)
+      {:ok, monitor} = Netfilter.subscribe(self(), netns: {:pid, pid}, rcvbuf: 16_384)
       rules = for n <- 1..2_000, do: Rule.build!(port(n))
+
+      # A writer that fills half of a reader's buffer gives up the CPU (netlink_broadcast), and a reader that runs keeps up.
+      :ok = :sys.suspend(monitor)
       chain = Chain.new!("input", [rules: rules] ++ @input)
 
       :ok =
@@ -588,6 +591,7 @@ defmodule Linx.Netfilter.KernelTest do
           Ruleset.new() |> Ruleset.add_table!(:inet, "fw") |> Ruleset.put_chain!("fw", chain)
         )
 
+      :ok = :sys.resume(monitor)
       assert_receive {:linx_netfilter, :resync_needed}
 
       Workload.eventually(fn ->
