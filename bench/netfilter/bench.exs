@@ -2,6 +2,8 @@
 # floor: the same bytes sent by a program that does nothing else (bench/netfilter/floor.c). The VM's time includes its own threads.
 Code.require_file("../long_schedule.exs", __DIR__)
 LongSchedule.watch()
+Code.require_file("../cpu.exs", __DIR__)
+Cpu.start(Path.expand("_build/bench/netfilter_floor"))
 
 alias Linx.Netfilter
 alias Linx.Netfilter.{Chain, Encoder, Expr, Rule, Ruleset, Set, Table}
@@ -13,17 +15,9 @@ defmodule Bench do
 
   def ours(fun) do
     :erlang.garbage_collect()
-    before = cpu()
+    before = Cpu.time()
     true = fun.() |> Tuple.to_list() |> hd() == :ok
-    cpu() - before
-  end
-
-  # Microseconds on a CPU of all threads of the VM; erlang:statistics(runtime) leaves the kernel's part out.
-  defp cpu do
-    for file <- Path.wildcard("/proc/self/task/*/schedstat"), reduce: 0 do
-      sum -> sum + (file |> File.read!() |> String.split() |> hd() |> String.to_integer())
-    end
-    |> div(1000)
+    Cpu.time() - before
   end
 
   def floor(kind, path), do: external([kind, path])
@@ -46,7 +40,22 @@ defmodule Bench do
 
     for {label, t} <- medians,
         do: IO.puts("| #{label} | #{Float.round(t / 1000, 1)} | #{Float.round(t / floor, 2)} |")
+
+    medians
   end
+
+  # The ratio of each job's medians at two sizes. The kernel resumes a dump of rules by walking its chain from the start for each 32 KiB
+  # (nf_tables_dump_rules), so the floor of a long chain grows with the square.
+  def growth(medians, first, second) do
+    IO.puts("\n| from #{first} to #{second} rules | CPU x |\n|---|---|")
+
+    for {job, place} <- [load: 0, pull: 1] do
+      [a, b] = for n <- [first, second], do: medians[n] |> elem(place) |> Map.new()
+      for label <- ["floor", "Linx"], do: growth_row("#{job}, #{label}", a[label], b[label])
+    end
+  end
+
+  defp growth_row(label, a, b), do: IO.puts("| #{label} | #{Float.round(b / max(a, 1), 1)} |")
 
   def batch_file(path, ruleset) do
     inner = Encoder.to_batch(ruleset)
@@ -101,64 +110,70 @@ push = fn ruleset, opts -> Bench.ours(fn -> {Netfilter.push(sock, ruleset, opts)
 
 IO.puts("kernel #{String.trim(kernel)}, #{String.trim(nft)}, #{rounds} rounds, the median")
 
-for n <- [1_000, 10_000] do
-  chain = Chain.new!("input", type: :filter, hook: :input, priority: 0, rules: rules.(n))
-  ruleset = Ruleset.new() |> Ruleset.add_table!(:inet, "fw") |> Ruleset.put_chain!("fw", chain)
-  Bench.batch_file("#{dir}/rules", ruleset)
-  :ok = Netfilter.push(sock, ruleset)
-  {text, 0} = System.cmd("nft", ["list", "ruleset"])
-  File.write!("#{dir}/rules.nft", "destroy table inet fw\n" <> text)
-  Bench.dump_file("#{dir}/getrule", 7, :inet, [{1, "fw\0"}])
+medians =
+  for n <- [1_000, 10_000, 100_000], into: %{} do
+    chain = Chain.new!("input", type: :filter, hook: :input, priority: 0, rules: rules.(n))
+    ruleset = Ruleset.new() |> Ruleset.add_table!(:inet, "fw") |> Ruleset.put_chain!("fw", chain)
+    Bench.batch_file("#{dir}/rules", ruleset)
+    :ok = Netfilter.push(sock, ruleset)
+    {text, 0} = System.cmd("nft", ["list", "ruleset"])
+    File.write!("#{dir}/rules.nft", "destroy table inet fw\n" <> text)
+    Bench.dump_file("#{dir}/getrule", 7, :inet, [{1, "fw\0"}])
 
-  destroy =
-    if match?({_, 0}, System.cmd("nft", ["-f", "#{dir}/rules.nft"], stderr_to_stdout: true)),
-      do: "destroy",
-      else: "add table inet fw\ndelete"
+    destroy =
+      if match?({_, 0}, System.cmd("nft", ["-f", "#{dir}/rules.nft"], stderr_to_stdout: true)),
+        do: "destroy",
+        else: "add table inet fw\ndelete"
 
-  File.write!("#{dir}/rules.nft", "#{destroy} table inet fw\n" <> text)
+    File.write!("#{dir}/rules.nft", "#{destroy} table inet fw\n" <> text)
 
-  Bench.rows("load #{n} rules", rounds, [
-    {"floor", fn -> Bench.floor("send", "#{dir}/rules") end},
-    {"Linx", fn -> push.(ruleset, []) end},
-    {"nft -f", fn -> Bench.nft(["-f", "#{dir}/rules.nft"]) end}
-  ])
+    load =
+      Bench.rows("load #{n} rules", rounds, [
+        {"floor", fn -> Bench.floor("send", "#{dir}/rules") end},
+        {"Linx", fn -> push.(ruleset, []) end},
+        {"nft -f", fn -> Bench.nft(["-f", "#{dir}/rules.nft"]) end}
+      ])
 
-  :ok = Netfilter.push(sock, ruleset)
+    :ok = Netfilter.push(sock, ruleset)
 
-  Bench.rows("pull #{n} rules", rounds, [
-    {"floor", fn -> Bench.floor("dump", "#{dir}/getrule") end},
-    {"Linx", fn -> Bench.ours(fn -> Netfilter.pull(sock, {:inet, "fw"}) end) end},
-    {"nft list", fn -> Bench.nft(["list", "table", "inet", "fw"]) end},
-    {"nft -j", fn -> Bench.nft(["-j", "list", "table", "inet", "fw"]) end}
-  ])
+    pull =
+      Bench.rows("pull #{n} rules", rounds, [
+        {"floor", fn -> Bench.floor("dump", "#{dir}/getrule") end},
+        {"Linx", fn -> Bench.ours(fn -> Netfilter.pull(sock, {:inet, "fw"}) end) end},
+        {"nft list", fn -> Bench.nft(["list", "table", "inet", "fw"]) end},
+        {"nft -j", fn -> Bench.nft(["-j", "list", "table", "inet", "fw"]) end}
+      ])
 
-  changed = fn round ->
-    rule =
-      Rule.build!([Expr.payload(:tcp_dport), Expr.cmp(:eq, <<round::16>>), :drop],
-        tag: String.to_atom("bench_#{div(n, 2)}")
+    changed = fn round ->
+      rule =
+        Rule.build!([Expr.payload(:tcp_dport), Expr.cmp(:eq, <<round::16>>), :drop],
+          tag: String.to_atom("bench_#{div(n, 2)}")
+        )
+
+      put_in(
+        ruleset.tables[{:inet, "fw"}].chains["input"].rules,
+        List.replace_at(chain.rules, div(n, 2) - 1, rule)
       )
+    end
 
-    put_in(
-      ruleset.tables[{:inet, "fw"}].chains["input"].rules,
-      List.replace_at(chain.rules, div(n, 2) - 1, rule)
-    )
+    counter = :counters.new(1, [])
+
+    Bench.rows("reconcile 1 changed rule of #{n}", rounds, [
+      # nft has no such thing: it would load all rules again.
+      {"floor (pull)", fn -> Bench.floor("dump", "#{dir}/getrule") end},
+      {"Linx",
+       fn ->
+         :counters.add(counter, 1, 1)
+         wanted = changed.(:counters.get(counter, 1))
+         Bench.ours(fn -> {Netfilter.push(sock, wanted, mode: :reconcile), nil} end)
+       end}
+    ])
+
+    System.cmd("nft", ["flush", "ruleset"])
+    {n, {load, pull}}
   end
 
-  counter = :counters.new(1, [])
-
-  Bench.rows("reconcile 1 changed rule of #{n}", rounds, [
-    # nft has no such thing: it would load all rules again.
-    {"floor (pull)", fn -> Bench.floor("dump", "#{dir}/getrule") end},
-    {"Linx",
-     fn ->
-       :counters.add(counter, 1, 1)
-       wanted = changed.(:counters.get(counter, 1))
-       Bench.ours(fn -> {Netfilter.push(sock, wanted, mode: :reconcile), nil} end)
-     end}
-  ])
-
-  System.cmd("nft", ["flush", "ruleset"])
-end
+Bench.growth(medians, 10_000, 100_000)
 
 for n <- [10_000, 100_000] do
   elements = for i <- 1..n, do: {10, div(i, 65_536), rem(div(i, 256), 256), rem(i, 256)}

@@ -3,6 +3,8 @@
 # memory above the start, at its highest.
 Code.require_file("../long_schedule.exs", __DIR__)
 LongSchedule.watch()
+Code.require_file("../cpu.exs", __DIR__)
+Cpu.start(Path.expand("_build/bench/netfilter_floor"))
 
 alias Linx.{Netfilter, NFT}
 alias Linx.Netlink.Nfnl
@@ -15,9 +17,9 @@ defmodule TextBench do
     start = :erlang.memory(:total)
     me = self()
     watcher = spawn_link(fn -> watch(start, me) end)
-    before = cpu()
+    before = Cpu.time()
     {wall, _} = :timer.tc(fn -> in_process(fun) end)
-    cpu = cpu() - before
+    cpu = Cpu.time() - before
     send(watcher, :stop)
     receive do: ({:peak, peak} -> {cpu, wall, peak - start})
   end
@@ -39,16 +41,6 @@ defmodule TextBench do
   end
 
   # Microseconds on a CPU of all threads of the VM.
-  defp cpu do
-    for file <- Path.wildcard("/proc/self/task/*/schedstat"), reduce: 0 do
-      sum ->
-        case File.read(file) do
-          {:ok, text} -> sum + (text |> String.split() |> hd() |> String.to_integer())
-          {:error, _} -> sum
-        end
-    end
-    |> div(1000)
-  end
 
   def nft(nft, path) do
     {wall, {text, 0}} =
