@@ -189,5 +189,21 @@ laws = [
     replace: "when index != nil and kind in @parentless,",
     with: "when index == 0 and kind in @parentless,",
     run: ["mix", "test", "test/integration/netlink/link_options_test.exs"]
+  },
+  %{
+    name: "reconcile-behind-deletions",
+    promise: "What is desired on a link that the pass deletes is not there.",
+    file: "lib/linx/netlink/rtnl/reconcile/pass.ex",
+    replace: "      if turn == :first and not Apply.halted?",
+    with: "      if turn == :never and not Apply.halted?",
+    run: laws
+  },
+  %{
+    name: "reconcile-rule-of-less",
+    promise: "A rule that leaves out what another one says is made beside it.",
+    file: "lib/linx/netlink/rtnl/reconcile/rules.ex",
+    replace: "  defp open(rule), do: Enum.filter(@open, &open?(rule, &1))\n",
+    with: "  defp open(rule), do: Enum.filter(@open, &(&1 == nil and open?(rule, &1)))\n",
+    run: links_test
   }
 ]
