@@ -56,7 +56,8 @@ defmodule Linx.NFT.ParseError do
   end
 
   @doc false
-  # Text for a terminal: control characters (C0, DEL, C1) and bytes that are not UTF-8 as escapes.
+  # Text for a terminal: control characters (C0, DEL, C1), those that change a line's direction or end it, and bytes that are
+  # not UTF-8 as escapes.
   @spec visible(binary()) :: String.t()
   def visible(text), do: text |> visible([]) |> IO.iodata_to_binary()
 
@@ -66,6 +67,10 @@ defmodule Linx.NFT.ParseError do
 
   defp visible(<<c::utf8, rest::binary>>, acc) when c < 32 or c in 127..159,
     do: visible(rest, [control(c) | acc])
+
+  defp visible(<<c::utf8, rest::binary>>, acc)
+       when c in 0x200E..0x200F or c in 0x2028..0x202E or c in 0x2066..0x2069,
+       do: visible(rest, ["\\u" <> Integer.to_string(c, 16) | acc])
 
   defp visible(<<c::utf8, rest::binary>>, acc), do: visible(rest, [<<c::utf8>> | acc])
   defp visible(<<byte, rest::binary>>, acc), do: visible(rest, [control(byte) | acc])

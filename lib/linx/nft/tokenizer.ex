@@ -261,6 +261,7 @@ defmodule Linx.NFT.Tokenizer do
   defp element?(_acc), do: false
 
   defp printable(c) when c < 32 or c == 127, do: inspect(<<c>>) |> String.trim("\"")
+  defp printable(c) when c > 127, do: ParseError.visible(<<c::utf8>>)
   defp printable(c), do: <<c::utf8>>
 
   defp separator([{:stmt_sep, _} | _] = acc, _line, _column), do: acc

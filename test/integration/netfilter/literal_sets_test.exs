@@ -48,7 +48,9 @@ defmodule Linx.Netfilter.LiteralSetsTest do
     "ct state { new, new }",
     "tcp flags { syn, syn }",
     "@th,0,16 { 1-2, 3 }",
-    "ct expiration { 1s-2s, 2s-3s }"
+    "ct expiration { 1s-2s, 2s-3s }",
+    "counter name ip dscp map { cs1 : \"web\", cs2 : \"web\" }",
+    "counter name tcp doff map { 5-6 : \"web\", 7 : \"web\" }"
   ]
 
   setup do
@@ -59,7 +61,7 @@ defmodule Linx.Netfilter.LiteralSetsTest do
 
   defp same!(%{ours: ours, sock: sock, theirs: theirs}, rules, nft) do
     text =
-      "table inet t {\n chain c { type filter hook input priority 0;\n#{Enum.map(rules, &"  #{&1}\n")} }\n}\n"
+      "table inet t {\n counter web { }\n chain c { type filter hook input priority 0;\n#{Enum.map(rules, &"  #{&1}\n")} }\n}\n"
 
     Firewall.load!(theirs, text, nft)
     listed = Firewall.json(theirs, nft)
@@ -80,6 +82,43 @@ defmodule Linx.Netfilter.LiteralSetsTest do
   end
 
   test("the distribution's nft", context, do: same!(context, @sets, "nft"))
+
+  test "an object map over a field in two bytes has the field's bytes, which nft's own never match",
+       %{
+         sock: sock
+       } do
+    text =
+      ~s(table ip6 t { counter web { }; chain c { counter name ip6 dscp map { cs1 : "web" }; }; })
+
+    {:ok, ruleset} = NFT.parse(text)
+    [%{expressions: expressions}] = ruleset.tables[{:ip6, "t"}].chains["c"].rules
+    assert [:payload, :bitwise, :__anon_set] = Enum.map(expressions, & &1.name)
+    assert [{0x0200, "web"}] = List.last(expressions).data.elements
+    assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
+    assert :ok = Netfilter.push(sock, ruleset)
+    {:ok, pulled} = Netfilter.pull(sock)
+    assert Netfilter.diff(pulled, ruleset).ops == []
+  end
+
+  test "names that begin alike stay apart, written and in the kernel", %{sock: sock} do
+    text = """
+    table inet t {
+      set s { type ifname; flags interval; auto-merge; elements = { "wg*", "wh", "wg0" }; }
+      chain c {
+        iifname { "eth1*", "eth2*", "eth10", "lo" } accept
+        iifname vmap { "a*" : accept, "b*" : drop }
+      }
+    }
+    """
+
+    {:ok, ruleset} = NFT.parse(text)
+    assert :ok = Netfilter.push(sock, ruleset)
+    formatted = NFT.format(ruleset)
+    assert formatted =~ ~s("eth1*", "eth2*", "lo")
+    assert NFT.parse(formatted) == {:ok, ruleset}
+    {:ok, pulled} = Netfilter.pull(sock)
+    assert Netfilter.diff(pulled, ruleset).ops == []
+  end
 
   @tag :newer_nft
   test("nft 1.1", context, do: same!(context, @sets, NewerNft.path!()))

@@ -307,6 +307,28 @@ defmodule Linx.NFT.MessagesTest do
       end
     end
 
+    test "numbers that the kernel cannot count are refused at their place" do
+      for text <- [
+            "table ip t { chain c { limit rate 99999999999999999999/second; }; }",
+            "table ip t { chain c { quota 18446744073709551615 mbytes; }; }",
+            "table ip t { chain c { counter packets 99999999999999999999 bytes 1; }; }",
+            "table ip t { counter c { packets 1 bytes 99999999999999999999; }; }",
+            "table ip t { quota q { 99999999999999 mbytes; }; }",
+            "table ip t { limit l { rate 99999999999999 mbytes/second; }; }"
+          ] do
+        assert {1, _, message} = refused(text)
+        assert message =~ "64 bits"
+      end
+    end
+
+    test "nothing that turns the direction of a line reaches a terminal" do
+      for c <- ["\u202E", "\u2066", "\u200F", "\u2028", "\u009B"] do
+        {:error, error} = NFT.parse("table ip t { chain c { #{c}foo \"#{c}\"; }; }")
+        refute Exception.message(error) =~ c
+        refute error.message =~ "\u009B"
+      end
+    end
+
     test "of a device differs by its devices" do
       base = fn devices -> "chain c { type filter hook ingress #{devices} priority 0; }\n" end
 
@@ -342,6 +364,44 @@ defmodule Linx.NFT.MessagesTest do
 
       assert {1, _, "the hook is given twice: at 1:26 already"} =
                refused("table inet t { chain c { #{base} #{base} }; }")
+
+      for {twice, word} <- [
+            {"policy drop; policy accept;", "policy"},
+            {~s(comment "a"; comment "b";), "comment"}
+          ] do
+        assert {1, _, message} = refused("table inet t { chain c { #{base} #{twice} }; }")
+        assert message =~ "the #{word} is given twice: at 1:"
+      end
+    end
+
+    # As the kernel has it: what a second NEWOBJ or NEWTABLE of one batch changes.
+    test "objects stay as they are, but for quotas; the last block says whether the table is dormant" do
+      objects = fn n, helper ->
+        "counter k { packets #{n} bytes #{n}; }; limit l { rate #{n}/second; }; quota q { #{n} bytes; }; " <>
+          "ct helper h { type \"#{helper}\" protocol tcp; };"
+      end
+
+      {:ok, ruleset} =
+        NFT.parse(
+          "table ip t { #{objects.(1, "ftp")} #{objects.(2, "irc")}; comment \"one\"; }\ntable ip t { comment \"two\"; }"
+        )
+
+      table = ruleset.tables[{:ip, "t"}]
+      assert table.comment == "one"
+      assert %{packets: 1, bytes: 1} = table.objects[{:counter, "k"}].data
+      assert %{rate: 1} = table.objects[{:limit, "l"}].data
+      assert %{type: "ftp"} = table.objects[{:ct_helper, "h"}].data
+      assert %{bytes: 2} = table.objects[{:quota, "q"}].data
+
+      for {blocks, flags} <- [
+            {["flags dormant", ""], []},
+            {["", "flags dormant"], [:dormant]},
+            {["flags dormant", "flags dormant"], [:dormant]},
+            {["flags persist, owner", ""], [:owner, :persist]}
+          ] do
+        {:ok, ruleset} = blocks |> Enum.map_join(&"table ip t { #{&1}; }\n") |> NFT.parse()
+        assert Enum.sort(ruleset.tables[{:ip, "t"}].flags) == flags
+      end
     end
   end
 end

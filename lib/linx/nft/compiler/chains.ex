@@ -35,12 +35,23 @@ defmodule Linx.NFT.Compiler.Chains do
   # The options of Chain.new/2 that the head of a chain gives.
   def options(opts, meta, scope) do
     base = only_base(opts)
+    for word <- [:policy, :comment], do: once(opts, word)
     extra = for entry <- opts, option <- List.wrap(extra(entry, scope)), do: option
 
     if base == nil and Keyword.has_key?(extra, :policy),
       do: Fault.fail(meta, "only a chain with type and hook has a policy")
 
     if(base, do: base(base, scope), else: []) ++ extra
+  end
+
+  defp once(opts, word) do
+    case Enum.filter(opts, &(elem(&1, 0) == word)) do
+      [{_, _, first}, {_, _, second} | _] ->
+        Fault.fail(second, "the #{word} is given twice: at #{first.line}:#{first.column} already")
+
+      _ ->
+        :ok
+    end
   end
 
   defp only_base(opts) do

@@ -233,10 +233,13 @@ defmodule Linx.NFT.Compiler.Elements do
   @doc false
   # Overlapping and adjacent intervals of one set as one, in order: what nft does for anonymous sets and auto-merge.
   #
-  # `step` is the distance of neighbours: more than 1 where a field of part of the bytes stands shifted in them.
+  # `step` is the distance of neighbours: more than 1 where a field of part of the bytes stands shifted in them. Names that begin
+  # alike ("eth1*", "eth2*") stay apart: a range of names has no text.
   @spec merge([term()], term(), pos_integer()) :: [term()]
   def merge(elements, type, step \\ 1) do
     {plain, other} = Enum.split_with(elements, &(not is_struct(&1, Element) and &1 != :catch_all))
+
+    step = if text?(type), do: 0, else: step
 
     merged =
       plain

@@ -21,18 +21,21 @@ defmodule Linx.NFT.Compiler.Objects do
     end
   end
 
-  defp data(:counter, opts, _meta, scope),
-    do: %{packets: number(opts, :packets, 0, scope), bytes: number(opts, :bytes, 0, scope)}
+  defp data(:counter, opts, meta, scope),
+    do: %{
+      packets: count(opts, :packets, 0, meta, scope),
+      bytes: count(opts, :bytes, 0, meta, scope)
+    }
 
   defp data(:quota, opts, meta, scope) do
-    %{bytes: number(opts, :bytes, nil, scope) || missing("a number of bytes", meta)}
-    |> put(:used, number(opts, :used, nil, scope))
+    %{bytes: count(opts, :bytes, nil, meta, scope) || missing("a number of bytes", meta)}
+    |> put(:used, count(opts, :used, nil, meta, scope))
     |> put(:flags, if(opts[:over], do: [:inv]))
   end
 
   defp data(:limit, opts, meta, scope) do
     {rate, unit, type} = opts[:rate] || missing("rate N/UNIT", meta)
-    rate = Value.number_of(rate, scope)
+    rate = Value.count_of(rate, meta, scope)
     burst = Stateful.burst(opts[:burst], type, rate, scope, meta)
 
     %{rate: rate, unit: unit, burst: burst, type: type}
@@ -141,6 +144,9 @@ defmodule Linx.NFT.Compiler.Objects do
 
   defp number(opts, key, default, scope),
     do: if(opts[key] == nil, do: default, else: Value.number_of(opts[key], scope))
+
+  defp count(opts, key, default, meta, scope),
+    do: if(opts[key] == nil, do: default, else: Value.count_of(opts[key], meta, scope))
 
   defp put(map, _key, nil), do: map
   defp put(map, key, value), do: Map.put(map, key, value)

@@ -150,9 +150,16 @@ defmodule Linx.NFT.Compiler.Script do
     key = {family, name(name, "table", plan)}
 
     plan
+    |> awake(key)
     |> ensure_table(key, meta)
     |> block(fn plan -> Enum.reduce(items, plan, &in_table(&1, key, &2)) end)
   end
+
+  # Each block is a NEWTABLE with its own flags: the last one decides whether the table is dormant.
+  defp awake(%{tables: tables} = plan, key) when is_map_key(tables, key),
+    do: update(plan, key, &%{&1 | flags: &1.flags -- [:dormant]})
+
+  defp awake(plan, _key), do: plan
 
   defp ensure_table(plan, key, meta) do
     if Map.has_key?(plan.tables, key) do
@@ -180,7 +187,7 @@ defmodule Linx.NFT.Compiler.Script do
     update(
       plan,
       key,
-      &%{&1 | flags: Enum.uniq(&1.flags ++ flags), comment: comment || &1.comment}
+      &%{&1 | flags: Enum.uniq(&1.flags ++ flags), comment: &1.comment || comment}
     )
   end
 
@@ -222,8 +229,11 @@ defmodule Linx.NFT.Compiler.Script do
     name = name(node, "object", plan)
     {opts, plan} = options(opts, {:object, kind}, plan)
     object = {:object, kind, node, opts, meta}
+    there = plan.tables[key].objects[{kind, name}]
 
-    update(plan, key, &declared(&1, :objects, {kind, name}, {object, scope(plan, key)}))
+    # The kernel updates a quota that is there, and leaves any other object as it is.
+    value = if(there == nil or kind == :quota, do: {object, scope(plan, key)}, else: there)
+    update(plan, key, &declared(&1, :objects, {kind, name}, value))
   end
 
   defp in_table({:flowtable, node, opts, meta}, key, plan) do

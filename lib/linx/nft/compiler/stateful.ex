@@ -6,21 +6,21 @@ defmodule Linx.NFT.Compiler.Stateful do
   alias Linx.NFT.Compiler.{Fault, Value}
 
   @doc false
-  def exprs({:counter, opts, _meta}, scope) do
+  def exprs({:counter, opts, meta}, scope) do
     [
       Expr.counter(
-        packets: number(opts[:packets] || 0, scope),
-        bytes: number(opts[:bytes] || 0, scope)
+        packets: Value.count_of(opts[:packets] || 0, meta, scope),
+        bytes: Value.count_of(opts[:bytes] || 0, meta, scope)
       )
     ]
   end
 
-  def exprs({:quota, opts, _meta}, scope) do
+  def exprs({:quota, opts, meta}, scope) do
     flags = if opts[:over], do: [:inv], else: []
 
     [
-      Expr.quota(number(opts[:bytes], scope),
-        consumed: number(opts[:used] || 0, scope),
+      Expr.quota(Value.count_of(opts[:bytes], meta, scope),
+        consumed: Value.count_of(opts[:used] || 0, meta, scope),
         flags: flags
       )
     ]
@@ -28,7 +28,7 @@ defmodule Linx.NFT.Compiler.Stateful do
 
   def exprs({:limit, {rate, unit, type}, opts, meta}, scope) do
     place = Fault.meta(rate, meta)
-    rate = number(rate, scope)
+    rate = Value.count_of(rate, meta, scope)
     if rate == 0, do: Fault.fail(place, "a rate must be above 0")
     burst = burst(opts[:burst], type, rate, scope, meta)
     flags = if opts[:over], do: [:inv], else: []

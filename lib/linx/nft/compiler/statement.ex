@@ -97,8 +97,10 @@ defmodule Linx.NFT.Compiler.Statement do
   defp objref(kind, {:map, key, map, _}, meta, scope) do
     {key, scope} = Load.load(key, scope)
 
-    {key, lookup, _} =
-      MapTerm.lookup(key, Scope.resolve(scope, map), {:object, kind}, meta, scope)
+    {looked_up, lookup, _} =
+      MapTerm.lookup(shifted(key), Scope.resolve(scope, map), {:object, kind}, meta, scope)
+
+    key = if key.kind == :part, do: key, else: looked_up
 
     expr =
       case lookup do
@@ -109,9 +111,17 @@ defmodule Linx.NFT.Compiler.Statement do
           %{anonymous | data: Map.merge(data, %{sreg: 1, via: :objref})}
       end
 
-    {[{:fixed, Generate.load(key, 0) ++ [expr]}], scope}
+    loads = Generate.load(key, 0, byte?(key) or not Generate.transferred?(expr, key))
+    {[{:fixed, loads ++ [expr]}], scope}
   end
 
   defp objref(_kind, node, _meta, _scope),
     do: Fault.fail(node, "expected the name of an object, or a map to names")
+
+  # A field of part of one byte is shifted down before the look-up, as nft has it: the elements are its values. The kernel shifts
+  # numbers of the host's order, so the elements of a field in several bytes stand where the field does.
+  defp shifted(key), do: if(byte?(key), do: %{key | shift: 0}, else: key)
+
+  defp byte?(%Term{kind: :part, data: {_source, _mask, bytes}}), do: bytes == 1
+  defp byte?(_key), do: false
 end

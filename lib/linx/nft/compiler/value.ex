@@ -137,6 +137,17 @@ defmodule Linx.NFT.Compiler.Value do
   def number_of(node, _scope), do: Fault.fail(node, "expected a number")
 
   @doc false
+  # As `number_of/2` for what the kernel counts in 64 bits.
+  def count_of(node, meta, scope) do
+    n = number_of(node, scope)
+
+    if n > 0xFFFFFFFFFFFFFFFF,
+      do: Fault.fail(Fault.meta(node, meta), "a count has 64 bits, not as many as #{n} needs")
+
+    n
+  end
+
+  @doc false
   def text_of(text, _scope) when is_binary(text), do: text
   def text_of({:elixir_value, value, _}, _scope), do: Interpolated.text!(value)
 
