@@ -123,8 +123,8 @@ fn prepare(plan: &Plan<'_>, socket: &OwnedFd, devnull: &OwnedFd) -> Result<(), F
     }
 }
 
-/// Until exec nobody without privileges in the VM's own user namespace may trace this process or look through its
-/// descriptors and memory (CVE-2016-9962).
+/// Until exec nobody without privileges in the VM's own user namespace, and nobody in the namespaces that are joined, may
+/// trace this process or look through its descriptors and memory (CVE-2016-9962, CVE-2019-5736). What it clones takes it over.
 pub fn hide() -> Result<(), Fault> {
     process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stage::Dumpable.errno())
 }

@@ -12,6 +12,7 @@ use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::io::{Errno, write};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
+use crate::child::hide;
 use crate::clone::{Exit, Side, clone3, join_cgroup, last_errno, own};
 use crate::last_words::{self, fail, leave};
 use crate::page::Page;
@@ -279,12 +280,6 @@ fn unshare(mask: u32) -> Result<(), Errno> {
         0 => Ok(()),
         _ => Err(last_errno()),
     }
-}
-
-/// Until its exec nobody in there may trace this process or look through its descriptors (CVE-2016-9962,
-/// CVE-2019-5736). What it clones takes it over.
-fn hide() -> Result<(), Fault> {
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stage::Dumpable.errno())
 }
 
 #[expect(unsafe_code, reason = "setns(2) with a mask that holds CLONE_NEWTIME")]

@@ -91,7 +91,7 @@ identity = ["mix", "test", "test/integration/process/identity_test.exs"]
     name: "visitor-dumpable",
     promise:
       "Root of the target cannot trace or read a visitor at its checkpoint (CVE-2016-9962).",
-    file: "c_src_replacement/src/enter.rs",
+    file: child,
     replace: "set_dumpable_behavior(DumpableBehavior::NotDumpable)",
     with: "set_dumpable_behavior(DumpableBehavior::Dumpable)",
     run: hostile
