@@ -120,9 +120,10 @@ defmodule Linx.Process.RefusedTest do
     end
   end
 
-  test "without rt_sigtimedwait there is no reaper", context do
-    for {errno, _code} <- @errnos do
-      image = context.images[{:rt_sigtimedwait, errno}]
+  # A reaper that found it out later would take the workload with it, as a child that died in an unknown way.
+  test "without the calls that a reaper waits with there is none", context do
+    for call <- [:rt_sigtimedwait, :wait4], {errno, _code} <- @errnos do
+      image = context.images[{call, errno}]
 
       assert {{:error, %{stage: :init, errno: ^errno}}, []} =
                Refused.run(:init, context.program, image)
