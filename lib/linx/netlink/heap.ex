@@ -3,6 +3,8 @@ defmodule Linx.Netlink.Heap do
   # Most of what thousands of objects cost is the collector copying those that are there already, again and again while the
   # heap grows. Who knows how much room they will take says so, and has it at once.
   #
+  # A process with a limit of its own (max_heap_size) is killed for room that it asks for and does not fill: it grows as ever.
+  #
   # Binaries above 64 bytes lie outside, and their sizes are added up: when those that have survived two collections come to
   # 371 KB, each further collection takes in the whole heap, whatever else is on it. So that room is asked for as well.
 
@@ -18,7 +20,17 @@ defmodule Linx.Netlink.Heap do
   """
   @spec roomy(non_neg_integer(), non_neg_integer(), (-> result)) :: result when result: var
   def roomy(words, bytes \\ 0, fun) do
-    within(:min_heap_size, words, fn -> within(:min_bin_vheap_size, div(bytes, @word), fun) end)
+    if (words < @least and div(bytes, @word) < @least) or limited?(),
+      do: fun.(),
+      else:
+        within(:min_heap_size, words, fn ->
+          within(:min_bin_vheap_size, div(bytes, @word), fun)
+        end)
+  end
+
+  defp limited? do
+    {:max_heap_size, %{size: size}} = Process.info(self(), :max_heap_size)
+    size != 0
   end
 
   defp within(_flag, words, fun) when words < @least, do: fun.()

@@ -64,4 +64,19 @@ defmodule Linx.Netlink.HeapTest do
 
     assert within >= 200_000
   end
+
+  test "a process with a limit on its heap asks for nothing" do
+    {before, within} =
+      apart(fn ->
+        before = {least(), least(:min_bin_vheap_size)}
+        Process.flag(:max_heap_size, %{size: 1_000_000, kill: true, error_logger: false})
+
+        Heap.roomy(8_000_000, 80_000_000, fn ->
+          :erlang.garbage_collect()
+          {before, {least(), least(:min_bin_vheap_size)}}
+        end)
+      end)
+
+    assert within == before
+  end
 end

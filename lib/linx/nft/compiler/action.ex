@@ -68,9 +68,11 @@ defmodule Linx.NFT.Compiler.Action do
     one(Expr.new(:log, data), scope)
   end
 
-  defp prefix(nil, _meta, _scope), do: nil
+  @doc false
+  # The text of a log prefix, its variables replaced.
+  def prefix(nil, _meta, _scope), do: nil
 
-  defp prefix(text, meta, scope) do
+  def prefix(text, meta, scope) do
     meta = Fault.meta(text, meta)
     text = text |> expand(scope, meta) |> Value.text_of(scope)
 

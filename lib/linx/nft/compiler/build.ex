@@ -4,7 +4,7 @@ defmodule Linx.NFT.Compiler.Build do
 
   alias Linx.Netfilter.{Expr, Ruleset, Table, Verdict}
   alias Linx.Netfilter.Table.Order
-  alias Linx.NFT.Compiler.{Chains, Declare, Fault, Include, Objects, Reason, RuleList}
+  alias Linx.NFT.Compiler.{Chains, Declare, Fault, Include, Objects, Reason, RuleList, Template}
 
   @doc false
   def ruleset(plan) do
@@ -99,22 +99,30 @@ defmodule Linx.NFT.Compiler.Build do
   end
 
   defp add_chains(table, plan, signatures) do
-    plan.chains
-    |> Enum.sort_by(&elem(&1, 0))
-    |> Enum.reduce(table, fn {name, chain}, table ->
-      origin = chain.scope.origin
-      opts = Include.at(origin, fn -> Chains.options(chain.opts, chain.meta, chain.scope) end)
+    {table, _memo} =
+      plan.chains
+      |> Enum.sort_by(&elem(&1, 0))
+      |> Enum.reduce({table, Template.new()}, &add_chain(&1, &2, signatures))
 
-      rules =
-        for {rule, variables, origin} <- RuleList.all(chain) do
-          scope = %{chain.scope | variables: variables, sets: signatures, chain: opts}
-          Include.at(origin, fn -> Chains.rule(rule, name, scope) end)
-        end
+    table
+  end
 
+  defp add_chain({name, chain}, {table, memo}, signatures) do
+    origin = chain.scope.origin
+    opts = Include.at(origin, fn -> Chains.options(chain.opts, chain.meta, chain.scope) end)
+
+    {rules, memo} =
+      Enum.map_reduce(RuleList.all(chain), memo, fn {rule, variables, origin}, memo ->
+        scope = %{chain.scope | variables: variables, sets: signatures, chain: opts}
+        Include.at(origin, fn -> Template.rule(rule, name, scope, memo) end)
+      end)
+
+    table =
       Include.at(origin, fn ->
         checked(Table.add_chain(table, Chains.chain(name, opts, rules, chain.meta)), chain.meta)
       end)
-    end)
+
+    {table, memo}
   end
 
   defp checked({:ok, value}, _meta), do: value

@@ -209,15 +209,7 @@ defmodule Linx.NFT.Compiler.Chains do
     {segments, scope} =
       Enum.flat_map_reduce(statements, Scope.rule(scope), &Statement.statement/2)
 
-    exprs =
-      (scope.head ++ segments)
-      |> Join.join(:all)
-      |> Enum.flat_map(fn
-        {:fixed, segment} -> segment
-        segment -> segment
-      end)
-      |> Guard.fold(scope.family)
-
+    exprs = joined(segments, scope)
     comment = Value.comment_of(opts[:comment], scope)
 
     case Rule.build(
@@ -227,6 +219,18 @@ defmodule Linx.NFT.Compiler.Chains do
       {:ok, rule} -> rule
       {:error, reason} -> Fault.fail(meta, Reason.text(reason))
     end
+  end
+
+  @doc false
+  # The expressions of all statements' segments; `scope` is as the last has left it.
+  def joined(segments, scope) do
+    (scope.head ++ segments)
+    |> Join.join(:all)
+    |> Enum.flat_map(fn
+      {:fixed, segment} -> segment
+      segment -> segment
+    end)
+    |> Guard.fold(scope.family)
   end
 
   # Nothing can come after a verdict that ends the rule.

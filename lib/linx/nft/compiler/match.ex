@@ -177,6 +177,14 @@ defmodule Linx.NFT.Compiler.Match do
     [{:fixed, Generate.load(key, 0, false) ++ [Expr.new(:__anon_set, data)]}]
   end
 
+  @doc false
+  # The bytes that the last expression of the comparison compares with.
+  def compared(term, op, value, meta) do
+    {:fixed, segment} = term |> decide(op, value, meta) |> List.last()
+    %Expr{name: :cmp, data: %{data: bytes}} = List.last(segment)
+    bytes
+  end
+
   # -- one value -------------------------------------------------------------------------------------------------------
 
   defp decide(term, op, %Term{kind: :range, data: {low, high}}, meta) do
@@ -290,22 +298,25 @@ defmodule Linx.NFT.Compiler.Match do
     ]
   end
 
+  @doc false
   # The constant as bytes, moved to where a field of part of the bytes stands.
-  defp place(%Term{kind: :part} = term, value), do: place_part(term, value)
+  def place(%Term{kind: :part} = term, value), do: place_part(term, value)
 
-  defp place(%Term{kind: :order, data: %Term{kind: :part} = term}, value),
+  def place(%Term{kind: :order, data: %Term{kind: :part} = term}, value),
     do: place_part(term, value)
 
-  defp place(%Term{order: order}, %Term{data: n} = value) when is_integer(n),
+  def place(%Term{order: order}, %Term{data: n} = value) when is_integer(n),
     do: Term.bytes(%{value | order: order})
 
-  defp place(_term, value), do: Term.bytes(value)
+  def place(_term, value), do: Term.bytes(value)
 
   defp place_part(%Term{data: {_, _, count}, shift: shift}, %Term{data: n}),
     do: Term.number(Bitwise.bsl(n, shift), count, :big)
 
-  defp plain(%Term{kind: :concat} = term), do: term
-  defp plain(%Term{} = term), do: %{term | kind: :const, shift: 0}
+  @doc false
+  # What a constant beside the term is like.
+  def plain(%Term{kind: :concat} = term), do: term
+  def plain(%Term{} = term), do: %{term | kind: :const, shift: 0}
 
   defp equality!(op, _meta) when op in [:implicit, :eq, :neq], do: :ok
 

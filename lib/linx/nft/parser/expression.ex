@@ -146,12 +146,22 @@ defmodule Linx.NFT.Parser.Expression do
     end
   end
 
-  defp binary(tokens, [], side), do: primary(tokens, side)
+  # Most operands stand alone: the levels are gone through only where an operator follows.
+  defp binary(tokens, levels, side) do
+    {left, rest} = primary(tokens, side)
+    if operator?(rest), do: binary_from(left, rest, levels, side), else: {left, rest}
+  end
 
-  defp binary(tokens, [ops | tighter] = levels, side) do
-    {left, rest} = binary(tokens, tighter, side)
+  defp binary_from(left, rest, [], _side), do: {left, rest}
+
+  defp binary_from(left, rest, [ops | tighter] = levels, side) do
+    {left, rest} = binary_from(left, rest, tighter, side)
     binary_rest(left, rest, ops, levels, side)
   end
+
+  defp operator?([{:identifier, word, _} | _]), do: is_map_key(@binary_words, word)
+  defp operator?([{kind, _} | _]), do: kind in [:pipe, :caret, :amp, :lshift, :rshift]
+  defp operator?(_tokens), do: false
 
   defp binary_rest(left, tokens, ops, [_ | tighter] = levels, side) do
     case operator(tokens, ops) do

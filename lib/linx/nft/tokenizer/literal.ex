@@ -5,6 +5,9 @@ defmodule Linx.NFT.Tokenizer.Literal do
 
   @doc false
   # A token that begins with a letter, a digit or an underscore: {token, width, rest}.
+  # No address begins with a letter behind f.
+  def word(<<c, _::binary>> = text, meta) when c in ?g..?z or c == ?_, do: plain(text, meta)
+
   def word(text, meta) do
     case address_like(text) do
       nil -> plain(text, meta)
@@ -147,52 +150,32 @@ defmodule Linx.NFT.Tokenizer.Literal do
     {binary_part(text, 0, size), binary_part(text, size, byte_size(text) - size)}
   end
 
-  defp name_run(text, n) do
-    case text do
-      <<_::binary-size(^n), c, _::binary>>
-      when c in ?a..?z or c in ?A..?Z or c in ?0..?9 or c in [?_, ?-, ?., ?/] ->
-        # "/*" begins a comment, wherever it is.
-        if c == ?/ and match?(<<_::binary-size(^n), "/*", _::binary>>, text),
-          do: n,
-          else: name_run(text, n + 1)
+  # "/*" begins a comment, wherever it is.
+  defp name_run(<<"/*", _::binary>>, n), do: n
 
-      _ ->
-        n
-    end
-  end
+  defp name_run(<<c, rest::binary>>, n)
+       when c in ?a..?z or c in ?A..?Z or c in ?0..?9 or c in [?_, ?-, ?., ?/],
+       do: name_run(rest, n + 1)
 
-  defp hex_run(text, n) do
-    case text do
-      <<_::binary-size(^n), c, _::binary>>
-      when c in ?0..?9 or c in ?a..?f or c in ?A..?F or c in [?:, ?.] ->
-        # No address is longer than 45 characters.
-        if n < 64, do: hex_run(text, n + 1), else: 0
+  defp name_run(_text, n), do: n
 
-      _ ->
-        n
-    end
-  end
+  # No address is longer than 45 characters.
+  defp hex_run(<<c, rest::binary>>, n)
+       when c in ?0..?9 or c in ?a..?f or c in ?A..?F or c in [?:, ?.],
+       do: if(n < 64, do: hex_run(rest, n + 1), else: 0)
 
-  defp digits_and_dots(text, n) do
-    case text do
-      <<_::binary-size(^n), c, _::binary>> when (c in ?0..?9 or c == ?.) and n < 32 ->
-        digits_and_dots(text, n + 1)
+  defp hex_run(_text, n), do: n
 
-      _ ->
-        n
-    end
-  end
+  defp digits_and_dots(<<c, rest::binary>>, n) when (c in ?0..?9 or c == ?.) and n < 32,
+    do: digits_and_dots(rest, n + 1)
 
-  defp alnum_run(text, n) do
-    case text do
-      <<_::binary-size(^n), c, _::binary>>
-      when c in ?a..?z or c in ?A..?Z or c in ?0..?9 or c == ?_ ->
-        alnum_run(text, n + 1)
+  defp digits_and_dots(_text, n), do: n
 
-      _ ->
-        n
-    end
-  end
+  defp alnum_run(<<c, rest::binary>>, n)
+       when c in ?a..?z or c in ?A..?Z or c in ?0..?9 or c == ?_,
+       do: alnum_run(rest, n + 1)
+
+  defp alnum_run(_text, n), do: n
 
   defp take_digits(text, n) do
     case text do
