@@ -9,11 +9,13 @@
 defmodule Mutate do
   @timeout_s 300
 
-  # A runner's line about failed tests; a test that was not found or not compiled has another.
+  # A runner's line about failed tests; a test that was not found or does not compile has another.
   @failures [
     ~r/^Failed: [1-9]\d* tests?$/m,
     ~r/\b[1-9]\d* failures?\b/,
-    ~r/^test result: FAILED/m
+    ~r/^test result: FAILED/m,
+    # A test that the compiler carries out.
+    ~r/^error\[E0080\]: evaluation panicked: assertion failed/m
   ]
 
   def main(args) do
