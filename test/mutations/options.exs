@@ -91,7 +91,10 @@ agent = ["cargo", "test", "-p", "linx_process", "--lib", "descriptors"]
     promise: "join: takes the namespaces of the target that it names.",
     file: "c_src_replacement/src/start.rs",
     replace: ".or(options.join);",
-    with: ".or(options.join.map(|(pid, _)| (pid, libc::CLONE_NEWUTS as u32)));",
+    with:
+      ".or(options.join.map(|join| match join {\n" <>
+        "        Join::Process { pid, .. } => Join::Process { pid, mask: libc::CLONE_NEWUTS as u32 },\n" <>
+        "        other => other,\n    }));",
     run: schedule
   },
   %{
