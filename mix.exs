@@ -67,9 +67,12 @@ defmodule Linx.MixProject do
       extras:
         ["README.md"] ++
           Enum.flat_map(@subsystems, &guides/1) ++
-          cookbook() ++ Path.wildcard("docs/*.md") ++ ["CHANGELOG.md", "SECURITY.md", "LICENSE"],
+          cookbook() ++
+          Path.wildcard("docs/*.md") ++
+          Path.wildcard("docs/development/*.md") ++ ["CHANGELOG.md", "SECURITY.md", "LICENSE"],
       groups_for_extras: [
-        {"Cookbook", ~r"docs/cookbook/"}
+        {"Cookbook", ~r"docs/cookbook/"},
+        {"Development", ~r"docs/development/"}
         | for(name <- @subsystems, do: {String.capitalize(name), ~r"docs/#{name}/"})
       ],
       groups_for_modules: [

@@ -47,7 +47,7 @@ agent = ["cargo", "test", "-p", "linx_process", "--lib", "descriptors"]
   },
   %{
     name: "listen-inherited",
-    promise: "LISTEN_* of the given environment do not reach a workload with listen_fds.",
+    promise: "`LISTEN_*` of the given environment do not reach a workload with listen_fds.",
     file: "c_src_replacement/src/environment.rs",
     replace: "        pointers.retain(|&entry| !is_of_listeners(entry));\n",
     with: "        pointers.retain(|&entry| !is_of_listeners(entry) || count > &0);\n",
