@@ -5,10 +5,7 @@ for {tag, reason} <- excluded do
   IO.puts("excluding tests that need #{tag}: #{reason}")
 end
 
-required =
-  System.get_env("LINX_REQUIRE", "") |> String.split(",", trim: true) |> Enum.map(&String.trim/1)
-
-missing = for {tag, reason} <- excluded, to_string(tag) in required, do: "#{tag}: #{reason}"
+missing = Linx.Test.Host.missing(System.get_env("LINX_REQUIRE", ""), excluded)
 
 if missing != [] do
   IO.puts(

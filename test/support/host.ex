@@ -13,7 +13,9 @@ defmodule Linx.Test.Host do
     :newer_nft,
     :newer_iproute2,
     :cgroup2,
+    :cgroup2_mount,
     :cgroup_controllers,
+    :kernel_threads,
     :tty,
     :fuse,
     :dummy,
@@ -33,6 +35,18 @@ defmodule Linx.Test.Host do
   def exclusions do
     for tag <- @probes, reason = probe(tag), do: {tag, reason}
   end
+
+  @doc "A line for each tag of `required`, as LINX_REQUIRE has them, that `exclusions/0` named or that no probe has."
+  @spec missing(String.t(), keyword(String.t())) :: [String.t()]
+  def missing(required, excluded) do
+    for word <- String.split(required, ",", trim: true),
+        tag = String.trim(word),
+        reason = reason(Enum.find(@probes, &(to_string(&1) == tag)), excluded),
+        do: "#{tag}: #{reason}"
+  end
+
+  defp reason(nil, _excluded), do: "no probe has this name"
+  defp reason(tag, excluded), do: excluded[tag]
 
   defp probe(:root) do
     if root?(), do: nil, else: "not root; run as root, or in a VM"
@@ -118,6 +132,16 @@ defmodule Linx.Test.Host do
     )
   end
 
+  defp probe(:cgroup2_mount) do
+    if cgroup2_mount(), do: nil, else: "no cgroup2 mount in this mount namespace"
+  end
+
+  defp probe(:kernel_threads) do
+    if kernel_threads() == [],
+      do: "no kernel thread above 64 in this PID namespace",
+      else: nil
+  end
+
   # Controllers bound to a v1 hierarchy are absent from v2.
   defp probe(:cgroup_controllers) do
     with {:ok, text} <- File.read("/sys/fs/cgroup/cgroup.controllers"),
@@ -166,15 +190,13 @@ defmodule Linx.Test.Host do
   end
 
   defp probe(:conformance) do
-    if File.dir?(System.get_env("LINX_CONFORMANCE", "")),
-      do: nil,
-      else: "no corpus of nft's own cases; set LINX_CONFORMANCE to its folder"
+    if corpus() == [],
+      do: "no corpus of nft's own cases; set LINX_CONFORMANCE to its folder",
+      else: nil
   end
 
   defp probe(:slow) do
-    if System.get_env("LINX_SLOW") in [nil, "", "0"],
-      do: "minutes long; set LINX_SLOW=1 to run them",
-      else: nil
+    if slow?(), do: nil, else: "minutes long; set LINX_SLOW=1 to run them"
   end
 
   # `ip link add link lo type vlan` is refused for lo itself with EOPNOTSUPP only after the kind was found.
@@ -210,6 +232,40 @@ defmodule Linx.Test.Host do
       nil -> {"#{name} is not installed", 127}
       path -> System.cmd(path, args, stderr_to_stdout: true)
     end
+  end
+
+  @doc "Whether LINX_SLOW asks for what is minutes long."
+  @spec slow?() :: boolean()
+  def slow?, do: System.get_env("LINX_SLOW") not in [nil, "", "0"]
+
+  @doc "The files of nft's own cases, a case a line."
+  @spec corpus() :: [Path.t()]
+  def corpus do
+    case System.get_env("LINX_CONFORMANCE") do
+      empty when empty in [nil, ""] -> []
+      folder -> Path.wildcard(Path.join(folder, "corpus/*.jsonl"))
+    end
+  end
+
+  @doc "Where a cgroup2 hierarchy is mounted for this VM."
+  @spec cgroup2_mount() :: Path.t() | nil
+  def cgroup2_mount do
+    {:ok, mounts} = Linx.Mount.list()
+    Enum.find_value(mounts, &(&1.fstype == "cgroup2" && &1.mount_point))
+  end
+
+  @doc "The numbers of kernel threads that a session could have too: low ones are the VM's own in a PID namespace."
+  @spec kernel_threads() :: [pos_integer()]
+  def kernel_threads do
+    for name <- File.ls!("/proc"),
+        name =~ ~r/^\d{2,}$/,
+        String.to_integer(name) > 64,
+        {:ok, stat} <- [File.read("/proc/#{name}/stat")],
+        # PF_KTHREAD, linux/sched.h.
+        [_, rest] = String.split(stat, ~r/\) (?=\w )/, parts: 2),
+        flags = rest |> String.split(" ") |> Enum.at(6) |> String.to_integer(),
+        Bitwise.band(flags, 0x00200000) != 0,
+        do: String.to_integer(name)
   end
 
   @spec root?() :: boolean()

@@ -39,6 +39,13 @@ defmodule Linx.Test.Vm do
       ["-e", "Linx.Test.Vm.main(#{inspect(folder)})"]
   end
 
+  @doc "The command that gives a VM a cgroup2 hierarchy of its own at /mnt, where no other process sees it."
+  @spec cgroup2() :: [String.t()]
+  def cgroup2 do
+    script = "mount -t cgroup2 none /mnt && exec \"$@\""
+    ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+  end
+
   @doc """
   The command that gives a VM uid and gid 1000 and none of root's powers but to write what it is to answer.
 

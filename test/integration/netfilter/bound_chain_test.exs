@@ -4,7 +4,7 @@ defmodule Linx.Netfilter.BoundChainTest do
 
   alias Linx.{Netfilter, NFT}
   alias Linx.Netfilter.{Expr, Rule, Ruleset}
-  alias Linx.Test.Firewall
+  alias Linx.Test.{Firewall, NftDifferential}
 
   @moduletag :root
   @moduletag :netns
@@ -28,11 +28,7 @@ defmodule Linx.Netfilter.BoundChainTest do
   }
   """
 
-  setup do
-    %{pid: ours, sock: sock} = Firewall.namespace()
-    %{pid: theirs} = Firewall.namespace()
-    %{ours: ours, sock: sock, theirs: theirs}
-  end
+  setup do: NftDifferential.namespaces()
 
   test "text gives what nft makes of it, and comes back", %{
     ours: ours,

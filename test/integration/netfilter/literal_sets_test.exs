@@ -4,8 +4,7 @@ defmodule Linx.Netfilter.LiteralSetsTest do
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}
-  alias Linx.Netlink.{Nfnl, Socket}
-  alias Linx.Test.{Firewall, NewerNft}
+  alias Linx.Test.{NewerNft, NftDifferential}
 
   @moduletag :root
   @moduletag :netns
@@ -53,32 +52,15 @@ defmodule Linx.Netfilter.LiteralSetsTest do
     "counter name tcp doff map { 5-6 : \"web\", 7 : \"web\" }"
   ]
 
-  setup do
-    %{pid: ours, sock: sock} = Firewall.namespace()
-    %{pid: theirs} = Firewall.namespace()
-    %{ours: ours, sock: sock, theirs: theirs}
-  end
+  setup do: NftDifferential.namespaces()
 
-  defp same!(%{ours: ours, sock: sock, theirs: theirs}, rules, nft) do
+  defp same!(context, rules, nft) do
+    lines = Enum.map(rules, &"  #{&1}\n")
+
     text =
-      "table inet t {\n counter web { }\n chain c { type filter hook input priority 0;\n#{Enum.map(rules, &"  #{&1}\n")} }\n}\n"
+      "table inet t {\n counter web { }\n chain c { type filter hook input priority 0;\n#{lines} }\n}\n"
 
-    Firewall.load!(theirs, text, nft)
-    listed = Firewall.json(theirs, nft)
-    assert {:ok, ruleset} = NFT.parse(text)
-    assert Netfilter.push(sock, ruleset) == :ok
-    assert Enum.reject(Enum.zip(Firewall.json(ours, nft), listed), fn {a, b} -> a == b end) == []
-    assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
-    assert {:ok, pulled} = Netfilter.pull(sock)
-    assert Netfilter.diff(pulled, ruleset).ops == []
-
-    {:ok, other} = Nfnl.open({:pid, theirs})
-    {:ok, loaded} = Netfilter.pull(other)
-    Socket.close(other)
-    formatted = NFT.format(loaded)
-    Firewall.run!(theirs, [nft, "flush", "ruleset"])
-    Firewall.load!(theirs, formatted, nft)
-    assert Firewall.json(theirs, nft) == listed, formatted
+    NftDifferential.same!(context, text, nft)
   end
 
   test("the distribution's nft", context, do: same!(context, @sets, "nft"))

@@ -4,18 +4,13 @@ defmodule Linx.Netfilter.NatFormsTest do
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}
-  alias Linx.Netlink.{Nfnl, Socket}
-  alias Linx.Test.{Firewall, NatForms, NewerNft}
+  alias Linx.Test.{Firewall, NatForms, NewerNft, NftDifferential}
 
   @moduletag :root
   @moduletag :netns
   @moduletag :nftables
 
-  setup do
-    %{pid: ours, sock: sock} = Firewall.namespace()
-    %{pid: theirs} = Firewall.namespace()
-    %{ours: ours, sock: sock, theirs: theirs}
-  end
+  setup do: NftDifferential.namespaces()
 
   defp tables(rules) do
     for {family, rules} <- Enum.group_by(rules, &elem(&1, 0)), into: "" do
@@ -32,37 +27,9 @@ defmodule Linx.Netfilter.NatFormsTest do
     end
   end
 
-  defp same!(context, text, nft) do
-    %{ours: ours, sock: sock, theirs: theirs} = context
-    Firewall.load!(theirs, text, nft)
-    assert {:ok, ruleset} = NFT.parse(text)
-    assert Netfilter.push(sock, ruleset) == :ok
-    listed = Firewall.json(theirs, nft)
-    same_list!(Firewall.json(ours, nft), listed)
-    assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
-
-    assert {:ok, pulled} = Netfilter.pull(sock)
-    assert Netfilter.diff(pulled, ruleset).ops == []
-
-    {:ok, other} = Nfnl.open({:pid, theirs})
-    assert {:ok, loaded} = Netfilter.pull(other)
-    Socket.close(other)
-    formatted = NFT.format(loaded)
-    assert {:ok, _} = NFT.parse(formatted)
-    Firewall.run!(theirs, [nft, "flush", "ruleset"])
-    Firewall.load!(theirs, formatted, nft)
-    same_list!(Firewall.json(theirs, nft), listed)
-  end
-
-  # The first rules that differ say more than two lists of hundreds.
-  defp same_list!(one, other) do
-    assert length(one) == length(other)
-    assert Enum.zip(one, other) |> Enum.reject(fn {a, b} -> a == b end) |> Enum.take(3) == []
-  end
-
   @tag :newer_nft
   test "every kind, family, address, port and flag", context do
-    same!(context, tables(NatForms.rules() ++ NatForms.local()), NewerNft.path!())
+    NftDifferential.same!(context, tables(NatForms.rules() ++ NatForms.local()), NewerNft.path!())
   end
 
   @tag :newer_nft
@@ -78,7 +45,7 @@ defmodule Linx.Netfilter.NatFormsTest do
     }
     """
 
-    same!(context, text, NewerNft.path!())
+    NftDifferential.same!(context, text, NewerNft.path!())
   end
 
   test "what the distribution's nft loads too", context do
@@ -97,7 +64,11 @@ defmodule Linx.Netfilter.NatFormsTest do
       {:ip6, "post", "snat to ip6 saddr map { ::1 : 2001:db8::1/128, ::2 : 2001:db8::/64 }"}
     ]
 
-    same!(context, tables(rules) |> String.replace(~r/^map (r4|i4|i6) .*\n/m, ""), "nft")
+    NftDifferential.same!(
+      context,
+      tables(rules) |> String.replace(~r/^map (r4|i4|i6) .*\n/m, ""),
+      "nft"
+    )
   end
 
   test "a range of one is the one" do
@@ -155,7 +126,7 @@ defmodule Linx.Netfilter.NatFormsTest do
       "table ip t {\n set s { typeof meta hour; flags interval; elements = { 06:00-07:00, 9:30 }; }\n" <>
         " chain c {\n#{Enum.map(lines, &"  #{&1}\n")}  meta hour @s\n }\n}\n"
 
-    same!(context, text, "nft")
+    NftDifferential.same!(context, text, "nft")
   end
 
   test "refused, as nft refuses it", %{theirs: theirs} do

@@ -4,18 +4,14 @@ defmodule Linx.Netfilter.NewerNftTest do
   use ExUnit.Case, async: false
 
   alias Linx.{Netfilter, NFT}
-  alias Linx.Test.{Firewall, NewerNft}
+  alias Linx.Test.{NewerNft, NftDifferential}
 
   @moduletag :root
   @moduletag :netns
   @moduletag :nftables
   @moduletag :newer_nft
 
-  setup do
-    %{pid: ours, sock: sock} = Firewall.namespace()
-    %{pid: theirs} = Firewall.namespace()
-    %{ours: ours, sock: sock, theirs: theirs, nft: NewerNft.path!()}
-  end
+  setup do: Map.put(NftDifferential.namespaces(), :nft, NewerNft.path!())
 
   @rules [
     {"ip", "input", "last"},
@@ -62,7 +58,7 @@ defmodule Linx.Netfilter.NewerNftTest do
   ]
 
   for {family, hook, rule} <- @rules do
-    test "#{family} #{hook}: #{rule}", %{ours: ours, sock: sock, theirs: theirs, nft: nft} do
+    test "#{family} #{hook}: #{rule}", context do
       text = """
       table #{unquote(family)} t {
         chain c { type filter hook #{unquote(hook)} priority 0; policy accept;
@@ -71,27 +67,11 @@ defmodule Linx.Netfilter.NewerNftTest do
       }
       """
 
-      Firewall.load!(theirs, text, nft)
-      assert {:ok, ruleset} = NFT.parse(text)
-      assert :ok == Netfilter.push(sock, ruleset)
-      assert Firewall.json(ours, nft) == Firewall.json(theirs, nft)
-
-      {:ok, pulled} = Netfilter.pull(sock)
-      assert Netfilter.diff(pulled, ruleset).ops == []
-      formatted = NFT.format(pulled)
-      Firewall.run!(theirs, [nft, "flush", "ruleset"])
-      Firewall.load!(theirs, formatted, nft)
-      assert Firewall.json(ours, nft) == Firewall.json(theirs, nft), formatted
-      assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
+      NftDifferential.same!(context, text, context.nft)
     end
   end
 
-  test "sets that say what they were made for are listed so", %{
-    ours: ours,
-    sock: sock,
-    theirs: theirs,
-    nft: nft
-  } do
+  test "sets that say what they were made for are listed so", context do
     text = """
     table ip t {
       map cooked { typeof ip saddr . @ih,32,32 : verdict; elements = { 192.0.2.1 . 0x14 : accept } }
@@ -103,24 +83,12 @@ defmodule Linx.Netfilter.NewerNftTest do
     }
     """
 
-    Firewall.load!(theirs, text, nft)
-    assert {:ok, ruleset} = NFT.parse(text)
-    assert :ok == Netfilter.push(sock, ruleset)
-    assert Firewall.json(ours, nft) == Firewall.json(theirs, nft)
-    {:ok, other} = Linx.Netlink.Nfnl.open({:pid, theirs})
-    assert {:ok, pulled} = Netfilter.pull(other)
-    Linx.Netlink.Socket.close(other)
-    assert Netfilter.diff(pulled, ruleset).ops == []
-    assert NFT.format(pulled) == NFT.format(ruleset)
-    assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
+    %{parsed: parsed, loaded: loaded} = NftDifferential.same!(context, text, context.nft)
+    assert Netfilter.diff(loaded, parsed).ops == []
+    assert NFT.format(loaded) == NFT.format(parsed)
   end
 
-  test "constants among what is loaded are looked up in a named set", %{
-    ours: ours,
-    sock: sock,
-    theirs: theirs,
-    nft: nft
-  } do
+  test "constants among what is loaded are looked up in a named set", context do
     text = """
     table ip t {
       set pairs { type ipv4_addr . inet_service; elements = { 192.0.2.1 . 22 }; }
@@ -138,16 +106,7 @@ defmodule Linx.Netfilter.NewerNftTest do
     }
     """
 
-    Firewall.load!(theirs, text, nft)
-    assert {:ok, ruleset} = NFT.parse(text)
-    assert :ok == Netfilter.push(sock, ruleset)
-    assert Firewall.json(ours, nft) == Firewall.json(theirs, nft)
-    assert {:ok, pulled} = Netfilter.pull(sock)
-    assert Netfilter.diff(pulled, ruleset).ops == []
-    Firewall.run!(theirs, [nft, "flush", "ruleset"])
-    Firewall.load!(theirs, NFT.format(pulled), nft)
-    assert Firewall.json(ours, nft) == Firewall.json(theirs, nft)
-    assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
+    NftDifferential.same!(context, text, context.nft)
 
     for rule <- [
           "ip saddr . 80 { 192.0.2.1 . 80 }",
@@ -161,7 +120,7 @@ defmodule Linx.Netfilter.NewerNftTest do
     end
   end
 
-  test "tunnel objects", %{ours: ours, sock: sock, theirs: theirs, nft: nft} do
+  test "tunnel objects", context do
     text = """
     table netdev t {
       tunnel t1 {
@@ -210,16 +169,7 @@ defmodule Linx.Netfilter.NewerNftTest do
     }
     """
 
-    Firewall.load!(theirs, text, nft)
-    assert {:ok, ruleset} = NFT.parse(text)
-    assert :ok == Netfilter.push(sock, ruleset)
-    assert Firewall.json(ours, nft) == Firewall.json(theirs, nft)
-    assert {:ok, pulled} = Netfilter.pull(sock)
-    assert Netfilter.diff(pulled, ruleset).ops == []
-    Firewall.run!(theirs, [nft, "flush", "ruleset"])
-    Firewall.load!(theirs, NFT.format(pulled), nft)
-    assert Firewall.json(ours, nft) == Firewall.json(theirs, nft)
-    assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
+    NftDifferential.same!(context, text, context.nft)
   end
 
   test "tunnel objects that say too little, or both families" do

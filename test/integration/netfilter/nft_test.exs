@@ -6,17 +6,13 @@ defmodule Linx.Netfilter.NftTest do
   alias Linx.Netfilter
   alias Linx.Netfilter.{Chain, Element, Expr, Object, Ruleset, Set, Vmap, Wire}
   alias Linx.Netfilter.Map, as: NMap
-  alias Linx.Test.Firewall
+  alias Linx.Test.{Firewall, NftDifferential}
 
   @moduletag :root
   @moduletag :netns
   @moduletag :nftables
 
-  setup do
-    %{pid: ours, sock: sock} = Firewall.namespace()
-    %{pid: theirs} = Firewall.namespace()
-    %{ours: ours, sock: sock, theirs: theirs}
-  end
+  setup do: NftDifferential.namespaces()
 
   @input [type: :filter, hook: :input, priority: 0]
   @output [type: :filter, hook: :output, priority: 0]

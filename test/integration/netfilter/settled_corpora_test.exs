@@ -4,7 +4,7 @@ defmodule Linx.Netfilter.SettledCorporaTest do
 
   alias Linx.{Netfilter, NFT}
   alias Linx.Netfilter.{Element, Patch, Ruleset}
-  alias Linx.Test.{Firewall, RandomRuleset, Settled}
+  alias Linx.Test.{Firewall, Host, RandomRuleset, Settled}
 
   @moduletag :root
   @moduletag :netns
@@ -39,12 +39,16 @@ defmodule Linx.Netfilter.SettledCorporaTest do
   @tag :conformance
   @tag timeout: 600_000
   test "the cases of a conformance corpus settle", %{sock: sock} do
-    for path <- Path.wildcard(Path.join(System.fetch_env!("LINX_CONFORMANCE"), "corpus/*.jsonl")) do
+    assert [_ | _] = corpus = Host.corpus()
+
+    for path <- corpus do
       cases =
         for line <- File.stream!(path),
             %{"expect" => "ok", "id" => id, "source" => text} <- [JSON.decode!(line)],
             {:ok, ruleset} <- [NFT.parse(text)],
             do: {id, Settled.tagged(ruleset)}
+
+      assert cases != [], path
 
       # A namespace holds a hundred at once when each has tables of its own.
       for batch <- Enum.chunk_every(cases, 100), do: batch(sock, batch)

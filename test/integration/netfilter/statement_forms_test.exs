@@ -2,19 +2,14 @@ defmodule Linx.Netfilter.StatementFormsTest do
   # The options of statements against nft itself, many rules a table: what nft loads Linx loads alike, and writes so that both read it.
   use ExUnit.Case, async: true
 
-  alias Linx.{Netfilter, NFT}
-  alias Linx.Netlink.{Nfnl, Socket}
-  alias Linx.Test.{Firewall, NewerNft}
+  alias Linx.NFT
+  alias Linx.Test.{NewerNft, NftDifferential}
 
   @moduletag :root
   @moduletag :netns
   @moduletag :nftables
 
-  setup do
-    %{pid: ours, sock: sock} = Firewall.namespace()
-    %{pid: theirs} = Firewall.namespace()
-    %{ours: ours, sock: sock, theirs: theirs}
-  end
+  setup do: NftDifferential.namespaces()
 
   @log [
          "",
@@ -81,9 +76,6 @@ defmodule Linx.Netfilter.StatementFormsTest do
             do: "ct #{dir} #{side} #{op}#{address}"
 
       same!(context, family, "filter hook input priority 0", rules, "nft")
-
-      for pid <- [context.ours, context.theirs],
-          do: Firewall.run!(pid, ["nft", "flush", "ruleset"])
     end
   end
 
@@ -114,24 +106,6 @@ defmodule Linx.Netfilter.StatementFormsTest do
   defp table(family, hook, rules),
     do: "table #{family} t {\n chain c { type #{hook};\n#{Enum.map(rules, &"  #{&1}\n")} }\n}\n"
 
-  defp same!(%{ours: ours, sock: sock, theirs: theirs}, family, hook, rules, nft) do
-    text = table(family, hook, rules)
-    Firewall.load!(theirs, text, nft)
-    listed = Firewall.json(theirs, nft)
-    assert {:ok, ruleset} = NFT.parse(text)
-    assert Netfilter.push(sock, ruleset) == :ok
-    assert Enum.reject(Enum.zip(Firewall.json(ours, nft), listed), fn {a, b} -> a == b end) == []
-    assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
-    assert {:ok, pulled} = Netfilter.pull(sock)
-    assert Netfilter.diff(pulled, ruleset).ops == []
-
-    {:ok, other} = Nfnl.open({:pid, theirs})
-    {:ok, loaded} = Netfilter.pull(other)
-    Socket.close(other)
-    formatted = NFT.format(loaded)
-    assert {:ok, _} = NFT.parse(formatted)
-    Firewall.run!(theirs, [nft, "flush", "ruleset"])
-    Firewall.load!(theirs, formatted, nft)
-    assert Firewall.json(theirs, nft) == listed, formatted
-  end
+  defp same!(context, family, hook, rules, nft),
+    do: NftDifferential.same!(context, table(family, hook, rules), nft)
 end

@@ -12,7 +12,7 @@ defmodule Linx.Netlink.ReconcileLoopTest do
     alias Linx.Test.Netns
 
     @doc "How long a test is disturbed, in milliseconds: as given, or a minute with LINX_SLOW."
-    def duration(ms), do: if(System.get_env("LINX_SLOW") in [nil, "", "0"], do: ms, else: 60_000)
+    def duration(ms), do: if(Linx.Test.Host.slow?(), do: 60_000, else: ms)
 
     @doc "A loop in a namespace, which reports to the caller."
     def loop(ns, desired, opts \\ []) do

@@ -112,7 +112,7 @@ defmodule Linx.Netlink.SleepingOwnerTest do
     {:ok, listener} =
       Netfilter.log_listen(owner, group: 5000, netns: {:pid, pid}, copy_mode: :packet)
 
-    packets = if System.get_env("LINX_SLOW"), do: 830_000, else: 120_000
+    packets = if Linx.Test.Host.slow?(), do: 830_000, else: 120_000
 
     grown =
       growth(fn ->

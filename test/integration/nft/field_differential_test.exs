@@ -7,18 +7,14 @@ defmodule Linx.NFT.FieldDifferentialTest do
   alias Linx.{Netfilter, NFT}
   alias Linx.Netfilter.{Datatype, Field, Protocol, Ruleset}
   alias Linx.NFT.Keys
-  alias Linx.Test.{Firewall, NewerNft, Scratch}
+  alias Linx.Test.{Firewall, NewerNft, NftDifferential, Scratch}
 
   @moduletag :root
   @moduletag :netns
   @moduletag :nftables
   @moduletag :newer_nft
 
-  setup do
-    %{pid: ours, sock: sock} = Firewall.namespace()
-    %{pid: theirs} = Firewall.namespace()
-    %{ours: ours, sock: sock, theirs: theirs, nft: NewerNft.path!()}
-  end
+  setup do: Map.put(NftDifferential.namespaces(), :nft, NewerNft.path!())
 
   # {what differs, which rules, why that is no fault}; docs/netfilter/nft-language.md has the list in words.
   defp allowed do

@@ -7,18 +7,14 @@ defmodule Linx.Integration.NFT.FrontTest do
   alias Linx.{Netfilter, NFT}
   alias Linx.Netfilter.Ruleset
   alias Linx.NFT.ParseError
-  alias Linx.Test.{Firewall, NewerNft, NftStrings}
+  alias Linx.Test.{Firewall, NewerNft, NftDifferential, NftStrings}
 
   @moduletag :root
   @moduletag :netns
   @moduletag :nftables
   @moduletag :tmp_dir
 
-  setup do
-    %{pid: ours, sock: sock} = Firewall.namespace()
-    %{pid: theirs, sock: other} = Firewall.namespace()
-    %{ours: ours, sock: sock, theirs: theirs, other: other}
-  end
+  setup do: NftDifferential.namespaces()
 
   # nft's answer is {:ok, listing} or :refused; Linx's must be the same.
   defp same(text, context, nft \\ "nft") do
@@ -49,7 +45,7 @@ defmodule Linx.Integration.NFT.FrontTest do
   end
 
   test "random strings: nft loads of the text what a push loads of the value", context do
-    slow? = System.get_env("LINX_SLOW") not in [nil, "", "0"]
+    slow? = Linx.Test.Host.slow?()
     {batches, size} = if slow?, do: {100, 1_000}, else: {2, 200}
     :rand.seed(:exsss, {3, 14, 15})
     places = NftStrings.loadable()

@@ -5,35 +5,17 @@ defmodule Linx.NFT.LanguageTest do
 
   alias Linx.{Netfilter, NFT}
   alias Linx.Netfilter.{Expr, Ruleset}
-  alias Linx.Test.Firewall
+  alias Linx.Test.NftDifferential
 
   @moduletag :root
   @moduletag :netns
   @moduletag :nftables
 
-  setup do
-    %{pid: ours, sock: sock} = Firewall.namespace()
-    %{pid: theirs, sock: other} = Firewall.namespace()
-    %{ours: ours, sock: sock, theirs: theirs, other: other}
-  end
+  setup do: NftDifferential.namespaces()
 
-  defp compare(text, %{ours: ours, sock: sock, theirs: theirs, other: other}) do
-    Firewall.load!(theirs, text)
-    assert {:ok, ruleset} = NFT.parse(text)
-    assert :ok == Netfilter.push(sock, ruleset)
-    assert Firewall.json(ours) == Firewall.json(theirs), text
-
-    {:ok, pulled} = Netfilter.pull(sock)
-    {:ok, seen} = Netfilter.pull(other)
-    assert records(pulled) == records(seen), text
-    assert Netfilter.diff(pulled, ruleset).ops == []
-    assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
-
-    Firewall.run!(theirs, ["nft", "flush", "ruleset"])
-    Firewall.load!(theirs, NFT.format(pulled))
-    assert Firewall.json(ours) == Firewall.json(theirs), NFT.format(pulled)
-    Firewall.run!(theirs, ["nft", "flush", "ruleset"])
-    Firewall.run!(ours, ["nft", "flush", "ruleset"])
+  defp compare(text, context) do
+    %{pulled: pulled, loaded: loaded} = NftDifferential.same!(context, text)
+    assert records(pulled) == records(loaded), text
   end
 
   # What nft wrote down for itself about each set, those of rules among them.

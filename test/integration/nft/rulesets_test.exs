@@ -4,7 +4,7 @@ defmodule Linx.NFT.RulesetsTest do
   use ExUnit.Case, async: false
 
   alias Linx.{Netfilter, NFT}
-  alias Linx.Test.Firewall
+  alias Linx.Test.{Firewall, NftDifferential}
 
   @moduletag :root
   @moduletag :netns
@@ -12,11 +12,7 @@ defmodule Linx.NFT.RulesetsTest do
 
   @rulesets Path.join(__DIR__, "rulesets")
 
-  setup do
-    %{pid: ours, sock: sock} = Firewall.namespace()
-    %{pid: theirs} = Firewall.namespace()
-    %{ours: ours, sock: sock, theirs: theirs}
-  end
+  setup do: NftDifferential.namespaces()
 
   for path <- @rulesets |> Path.join("*.nft") |> Path.wildcard() do
     name = Path.basename(path, ".nft")

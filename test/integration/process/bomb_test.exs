@@ -41,7 +41,7 @@ defmodule Linx.Process.BombTest do
     do: System.cmd("chrt", ["-a"] ++ args ++ [System.pid()], stderr_to_stdout: true)
 
   # Times ten bombs, of five kinds, with and without a reaper.
-  defp rounds, do: if(System.get_env("LINX_SLOW") in [nil, "", "0"], do: 1, else: 10)
+  defp rounds, do: if(Linx.Test.Host.slow?(), do: 10, else: 1)
 
   # Nobody else's: so many users that no test meets another.
   defp uid, do: 200_000 + System.unique_integer([:positive, :monotonic])
@@ -164,8 +164,7 @@ defmodule Linx.Process.BombTest do
 
     @tag :cgroup2
     test "with a cgroup of its own nobody is left", %{bomb: bomb} do
-      script = "mount -t cgroup2 none /mnt && exec \"$@\""
-      wrapper = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+      wrapper = Linx.Test.Vm.cgroup2()
 
       for kind <- @kinds do
         uid = uid()

@@ -7,7 +7,7 @@ defmodule Linx.Process.DeathTest do
   alias Linx.Process, as: P
 
   defp rounds(slow),
-    do: if(System.get_env("LINX_SLOW") in [nil, "", "0"], do: div(slow, 25), else: slow)
+    do: if(Linx.Test.Host.slow?(), do: slow, else: div(slow, 25))
 
   defp mark, do: "LINX_TEST_MARK=#{System.pid()}-#{System.unique_integer([:positive])}"
 

@@ -139,8 +139,7 @@ defmodule Linx.Process.EndsTest do
   describe "a child that does not reach its checkpoint" do
     # A cgroup2 hierarchy mounted for another VM alone.
     defp in_cgroup(code) do
-      script = "mount -t cgroup2 none /mnt && exec \"$@\""
-      wrapper = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+      wrapper = Linx.Test.Vm.cgroup2()
       cgroup = "/mnt/linx-ends-#{System.unique_integer([:positive])}"
 
       wrapped =

@@ -11,7 +11,7 @@ defmodule Linx.Process.FakeAgentTest do
 
   @moduletag :tmp_dir
 
-  defp count, do: if(System.get_env("LINX_SLOW") in [nil, "", "0"], do: 500, else: 10_000)
+  defp count, do: if(Linx.Test.Host.slow?(), do: 10_000, else: 500)
 
   # Replays a file to descriptor 4, then reads 3 until its end.
   defp session(dir, frames) do

@@ -10,7 +10,7 @@ defmodule Linx.Process.HostileTest do
   setup_all {Inheritance, :prepare}
 
   defp count(normal, slow),
-    do: if(System.get_env("LINX_SLOW") in [nil, "", "0"], do: normal, else: slow)
+    do: if(Linx.Test.Host.slow?(), do: slow, else: normal)
 
   @terminal [:exited, :signaled, :error]
 

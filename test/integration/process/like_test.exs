@@ -124,22 +124,16 @@ defmodule Linx.Integration.Process.LikeTest do
     assert {:error, %{stage: :open_ns_user, errno: :enoent}} = P.wait(session, 60_000)
   end
 
-  @tag :cgroup2
+  @tag :cgroup2_mount
   test "its cgroup, whose others outlive the visitor" do
-    mount =
-      Enum.find_value(elem(Linx.Mount.list(), 1), &(&1.fstype == "cgroup2" && &1.mount_point))
-
-    if mount do
-      {:ok, cg} = Linx.Cgroup.create(Path.join(mount, "linx-like-#{System.pid()}"))
-      {target, pid} = pod(cgroup: cg)
-      {visitor, visitor_pid} = visit(target)
-      assert File.read!("/proc/#{visitor_pid}/cgroup") == File.read!("/proc/#{pid}/cgroup")
-      P.stop(visitor, 0)
-      assert {:ok, %{stage: :running}} = P.info(target)
-      P.stop(target, 0)
-      until(fn -> Linx.Cgroup.destroy(cg) == :ok end)
-    else
-      IO.puts(:stderr, "no cgroup2 mount of this VM's to put a target in")
-    end
+    mount = Linx.Test.Host.cgroup2_mount()
+    {:ok, cg} = Linx.Cgroup.create(Path.join(mount, "linx-like-#{System.pid()}"))
+    {target, pid} = pod(cgroup: cg)
+    {visitor, visitor_pid} = visit(target)
+    assert File.read!("/proc/#{visitor_pid}/cgroup") == File.read!("/proc/#{pid}/cgroup")
+    P.stop(visitor, 0)
+    assert {:ok, %{stage: :running}} = P.info(target)
+    P.stop(target, 0)
+    until(fn -> Linx.Cgroup.destroy(cg) == :ok end)
   end
 end

@@ -370,8 +370,7 @@ defmodule Linx.Process.OptionsIntegrationTest do
   # Kernels that compare how often two cgroups were killed end every child that is cloned into such a one.
   @tag :cgroup2
   test "a cgroup that was killed takes the next session, of every kind" do
-    script = "mount -t cgroup2 none /mnt && exec \"$@\""
-    wrapper = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+    wrapper = Linx.Test.Vm.cgroup2()
 
     code =
       quote do

@@ -257,8 +257,7 @@ defmodule Linx.Process.ReaperTest do
     # Seen failing (signal 9) with a cgroup that is killed once the workload has ended.
     @tag :cgroup2
     test "ends in a cgroup while its reaper is traced has its own status" do
-      mount = "mount -t cgroup2 none /mnt && exec \"$@\""
-      wrapper = ["unshare", "--mount", "--propagation", "private", "sh", "-c", mount, "sh"]
+      wrapper = Linx.Test.Vm.cgroup2()
 
       code =
         quote do

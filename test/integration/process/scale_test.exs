@@ -5,7 +5,7 @@ defmodule Linx.Process.ScaleTest do
 
   alias Linx.Process, as: P
 
-  defp count, do: if(System.get_env("LINX_SLOW") in [nil, "", "0"], do: 50, else: 1_000)
+  defp count, do: if(Linx.Test.Host.slow?(), do: 1_000, else: 50)
 
   defp descriptors, do: length(File.ls!("/proc/self/fd"))
 

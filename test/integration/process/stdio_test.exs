@@ -91,7 +91,7 @@ defmodule Linx.Process.StdioTest do
     |> :crypto.hash_final()
   end
 
-  defp blocks(slow), do: if(System.get_env("LINX_SLOW") in [nil, "", "0"], do: 1_024, else: slow)
+  defp blocks(slow), do: if(Linx.Test.Host.slow?(), do: slow, else: 1_024)
 
   describe "pipes" do
     test "the streams are apart" do
