@@ -12,7 +12,10 @@ defmodule Linx.Netfilter.Set do
   | `:ether_addr` | 6 bytes | `"02:00:00:00:00:01"`, a 6-tuple, `%Linx.MAC{}` |
   | `:ifname` | `"eth0"` | |
   | numbers | `22` | `"ssh"`, `:ssh`, the bytes |
-  | `{:concat, types}` | a tuple of these | a list |
+  | `{:concat, types}` | a tuple of these | a list, the bytes |
+
+  Bytes that are all printable ASCII are text and never stand for a value's bytes: `"1::2"` is no IPv4 address, and `"10.0.0.7"` no key of an address and a
+  port. Where the bytes of any value may come, give the tuple or the number. The six bytes of an `:ether_addr` are taken as they are.
 
   With `:interval` in `:flags` an element may also be `{:prefix, address, bits}` (`"10.0.0.0/8"`, `%Linx.IP.Subnet{}`, `"eth*"`) or
   `{:range, first, last}` (`80..90`); a range of addresses that is a prefix is kept as one. What carries a timeout, a comment or

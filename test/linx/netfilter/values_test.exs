@@ -147,6 +147,61 @@ defmodule Linx.Netfilter.ValuesTest do
       end
     end
 
+    test "text is never taken for the bytes of a value" do
+      texts = [
+        {:ipv4_addr, ["1::2", "abcd", "eth0", "10.1", "    "]},
+        {:ipv6_addr, ["abcdefghijklmnop", "10.0.0.1-10.0.0.", "2001:db8:::::::7"]},
+        {:inet_service, ["ab", "8 ", "-1"]},
+        {:inet_proto, ["x", "/"]},
+        {:ether_type, ["zz"]},
+        {:mark, ["abcd", "0x12"]},
+        {:ct_label, ["abcdefghijklmnop"]},
+        {{:integer, 32}, ["abcd"]},
+        {{:integer, 32, :host}, ["abcd"]},
+        {:iface_index, ["a/b1", "1234"]},
+        {{:concat, [:ipv4_addr, :inet_service]}, ["10.0.0.7", "1.2.3.4 "]},
+        {{:concat, [:ipv4_addr, :ipv4_addr]}, ["10.0.0.7"]},
+        {{:concat, [:ether_addr, :mark]}, ["aa:bb:cc:dd:"]},
+        {{:concat, [:ifname, :inet_service]}, ["eth0 . 22 0123456789"]}
+      ]
+
+      for {type, values} <- texts, text <- values do
+        bad = {:error, {:bad_value, text}}
+        assert {type, bad} == {type, Datum.Form.normalise(type, text)}
+
+        range = {:range, text, text}
+        assert {type, {:error, {:bad_value, range}}} == {type, Datum.Form.normalise(type, range)}
+      end
+
+      assert {:error, _} = Datum.Form.normalise(:ipv4_addr, "1::2/24")
+      assert {:error, _} = Datum.Form.normalise({:concat, [:ipv4_addr, :mark]}, {"1::2", 1})
+
+      assert {:error, {:bad_map, _}} =
+               Linx.Netfilter.Map.new("m",
+                 key_type: :mark,
+                 data_type: :ipv4_addr,
+                 elements: [{1, "abcd"}]
+               )
+    end
+
+    test "bytes that are no text stand for the value, and kept forms for themselves" do
+      pair = {:concat, [:ipv4_addr, :inet_service]}
+
+      for {type, bytes, kept} <- [
+            {:ipv4_addr, <<10, 10, 10, 10>>, {10, 10, 10, 10}},
+            {:ipv4_addr, "abc" <> <<0>>, {97, 98, 99, 0}},
+            {:ipv4_addr, <<192, 168, 0, 1>>, {192, 168, 0, 1}},
+            {:ipv6_addr, <<0x20010DB8::32, 0::95, 1::1>>, {0x2001, 0xDB8, 0, 0, 0, 0, 0, 1}},
+            {:ipv6_addr, "2001:db8::1:2:34", {0x2001, 0xDB8, 0, 0, 0, 1, 2, 0x34}},
+            {pair, <<10, 0, 0, 7, 0, 22, 0, 0>>, {{10, 0, 0, 7}, 22}},
+            {:ether_addr, "ABCDEF", "ABCDEF"},
+            {:ipv4_addr, {97, 98, 99, 100}, {97, 98, 99, 100}}
+          ] do
+        assert {bytes, {:ok, kept}} == {bytes, Datum.Form.normalise(type, bytes)}
+        assert {bytes, {:ok, kept}} == {bytes, Datum.Form.normalise(type, kept)}
+      end
+    end
+
     test "come in many forms and stay in one" do
       forms = [
         {:ipv4_addr, {10, 0, 0, 1}, [<<10, 0, 0, 1>>, "10.0.0.1"]},

@@ -7,11 +7,14 @@ defmodule Linx.Netfilter.Datum.Form do
   #   :ipv6_addr            {0xfe80, ..., 1}            16 bytes, "fe80::1", %Linx.IP{}
   #   :ether_addr           <<2, 0, 0, 0, 0, 1>>        "02:00:00:00:00:01", {2, 0, 0, 0, 0, 1}, %Linx.MAC{}
   #   :ifname, :string      "eth0"
-  #   :iface_index          2, {:iface, "eth0"}         "eth0", the bytes unless they read as a name
-  #   numbers               22                          "ssh", :ssh, the bytes unless they read as digits
+  #   :iface_index          2, {:iface, "eth0"}         "eth0", the bytes
+  #   numbers               22                          "ssh", :ssh, the bytes
   #   {type, bits}          a number of that width
   #   {:concat, types}      a tuple of the above        a list, the bytes (kept where the padding is not 0)
   #   sizes that are open   bytes
+  #
+  # Bytes that are all printable ASCII are text, never a value's bytes: "1::2" is no IPv4 address of four letters. The six bytes of
+  # :ether_addr are its one form, so they are a value whatever they spell.
   #
   # Of every type also {:prefix, value, bits} ("10.0.0.0/8", %Linx.IP.Subnet{}, "eth*") and {:range, first, last} (1..9).
 
@@ -63,7 +66,7 @@ defmodule Linx.Netfilter.Datum.Form do
 
   defp norm({:concat, _types} = type, {:range, first, last} = value)
        when is_binary(first) and is_binary(last) do
-    if byte_size(first) == Datum.size(type) and byte_size(last) == Datum.size(type),
+    if raw?(type, first) and raw?(type, last),
       do: Datum.between(type, first, last),
       else: bad(value)
   end
@@ -75,12 +78,7 @@ defmodule Linx.Netfilter.Datum.Form do
       |> Enum.map(fn {t, v} -> norm(t, v) end)
       |> List.to_tuple()
 
-  defp norm({:concat, _types} = type, bytes) when is_binary(bytes),
-    do:
-      if(byte_size(bytes) == Datum.size(type),
-        do: Datum.from_bytes(type, bytes),
-        else: bad(bytes)
-      )
+  defp norm({:concat, _types} = type, bytes) when is_binary(bytes), do: raw(type, bytes)
 
   defp norm({:concat, _types}, value), do: bad(value)
 
@@ -133,7 +131,6 @@ defmodule Linx.Netfilter.Datum.Form do
        when a in 0..255 and b in 0..255 and c in 0..255 and d in 0..255,
        do: value
 
-  defp norm_point(:ipv4_addr, <<a, b, c, d>>), do: {a, b, c, d}
   defp norm_point(:ipv4_addr, %{__struct__: Linx.IP, bytes: <<a, b, c, d>>}), do: {a, b, c, d}
 
   defp norm_point(:ipv6_addr, %{__struct__: Linx.IP, bytes: <<_::128>> = bytes}),
@@ -143,20 +140,16 @@ defmodule Linx.Netfilter.Datum.Form do
     if Enum.all?(Tuple.to_list(value), &(&1 in 0..65535)), do: value, else: bad(value)
   end
 
-  defp norm_point(:ipv6_addr, <<_::128>> = bytes) do
-    case String.printable?(bytes) && Linx.IP.parse(bytes) do
-      {:ok, %{bytes: <<_::128>> = parsed}} -> Datum.from_bytes(:ipv6_addr, parsed)
-      _ -> Datum.from_bytes(:ipv6_addr, bytes)
-    end
-  end
+  defp norm_point(type, bytes) when type in [:ipv4_addr, :ipv6_addr] and is_binary(bytes) do
+    case text?(bytes) && Linx.IP.parse(bytes) do
+      false ->
+        raw(type, bytes)
 
-  defp norm_point(type, text) when type in [:ipv4_addr, :ipv6_addr] and is_binary(text) do
-    case Linx.IP.parse(text) do
-      {:ok, ip} when byte_size(ip.bytes) in [4, 16] ->
-        if byte_size(ip.bytes) == Datum.size(type), do: norm_point(type, ip), else: bad(text)
+      {:ok, %{bytes: parsed}} ->
+        if(raw_size?(type, parsed), do: Datum.from_bytes(type, parsed), else: bad(bytes))
 
-      _ ->
-        bad(text)
+      {:error, _} ->
+        bad(bytes)
     end
   end
 
@@ -199,7 +192,7 @@ defmodule Linx.Netfilter.Datum.Form do
 
   # A name of four letters is no index, though it has an index's size.
   defp norm_point(:iface_index, <<_::binary-1, _::binary>> = name) when byte_size(name) < 16 do
-    if name?(name), do: {:iface, name}, else: number(:iface_index, name)
+    if name?(name), do: {:iface, name}, else: raw(:iface_index, name)
   end
 
   defp norm_point(type, value) when is_integer(value) do
@@ -220,7 +213,7 @@ defmodule Linx.Netfilter.Datum.Form do
   defp norm_point(type, value) when is_binary(value) do
     case name(type) && Datatype.value(name(type), value) do
       {:ok, number} -> number
-      _ -> if Datum.bits(type) == 0, do: value, else: number(type, value)
+      _ -> if Datum.bits(type) == 0, do: value, else: raw(type, value)
     end
   end
 
@@ -230,11 +223,14 @@ defmodule Linx.Netfilter.Datum.Form do
     do: not digits?(text) and for(<<c <- text>>, c not in ?!..?~ or c == ?/, do: c) == []
 
   # "22" is the bytes of 12850, and whoever writes it means 22.
-  defp number(type, bytes) do
-    if byte_size(bytes) == Datum.size(type) and not digits?(bytes),
-      do: Datum.from_bytes(type, bytes),
-      else: bad(bytes)
-  end
+  defp raw(type, bytes),
+    do: if(raw?(type, bytes), do: Datum.from_bytes(type, bytes), else: bad(bytes))
+
+  defp raw?(type, bytes), do: raw_size?(type, bytes) and not text?(bytes)
+  defp raw_size?(type, bytes), do: byte_size(bytes) == Datum.size(type)
+
+  defp text?(<<c, rest::binary>>) when c in 0x20..0x7E, do: text?(rest)
+  defp text?(rest), do: rest == ""
 
   defp digits?(bytes), do: for(<<c <- bytes>>, c not in ?0..?9, do: c) == []
 
