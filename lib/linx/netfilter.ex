@@ -329,7 +329,10 @@ defmodule Linx.Netfilter do
     * `create: true` - an element that is there already is `errno: :eexist`
 
   In a set with `:auto_merge` elements may overlap what is there. If they do, the set is read once, and the union of both takes the place of the
-  intervals concerned; when other writers commit in between, it is read again, up to 30 times, and after that the answer is `errno: :erestart`.
+  intervals concerned.
+
+  The transaction carries the generation that the declaration was read in: when another writer commits in between, who may have made the set anew with
+  another type, the declaration is read again, up to 30 times, and after that the answer is `errno: :erestart`.
 
   `{:error, {:bad_set_element, {element, reason}}}` (in a map `:bad_map_element`) for a value that does not fit; a timeout needs the set's
   flag `:timeout`, a range or prefix its flag `:interval`. `{:error, %Linx.Netfilter.Error{}}` with the element in `:at` for one that the kernel refuses,

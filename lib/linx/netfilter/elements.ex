@@ -22,8 +22,8 @@ defmodule Linx.Netfilter.Elements do
   # Ends that an interval is looked for at before the whole set is read.
   @tries 4
 
-  # Tries of a transaction that depends on what was read, each after a random pause of at most 8 ms.
-  @rewrites 30
+  # Tries of a transaction, which depends on what was read before it, each after a random pause of at most 8 ms.
+  @retries 30
 
   @doc "Adds elements; options `:timeout`, `:expires`, `:comment`, `:exprs`, `:create`."
   @spec add(Socket.t(), ref(), [term()], keyword()) :: :ok | {:error, Error.t() | term()}
@@ -31,44 +31,45 @@ defmodule Linx.Netfilter.Elements do
     {create, extras} = Keyword.pop(opts, :create, false)
 
     with :ok <- Element.check(struct!(Element, [key: nil] ++ extras)),
-         {:ok, set} <- declaration(sock, ref, elements),
-         {:ok, elements} <- values(set, elements, extras),
-         {:ok, elements} <- resolved(sock, ref, set, elements) do
-      case additions(ref, set, elements, create) do
-        {:ok, frames} ->
-          sock |> commit(frames, []) |> added(sock, ref, set, elements, frames, create)
+         do: current(sock, &added(&1, ref, elements, extras, create))
+  end
 
-        error ->
-          error
-      end
-    end
+  defp added(%{sock: sock} = at, ref, elements, extras, create) do
+    with {:ok, set} <- declaration(sock, ref, elements),
+         {:ok, elements} <- values(set, elements, extras),
+         {:ok, elements} <- resolved(sock, ref, set, elements),
+         {:ok, frames} <- additions(ref, set, elements, create),
+         do: at |> commit(frames) |> merged(at, ref, set, elements, frames, create)
   end
 
   # A set with auto-merge takes what overlaps: the union of both takes its place.
-  defp added({:error, %Error{errno: errno}} = refusal, sock, ref, set, elements, frames, false)
+  defp merged({:error, %Error{errno: errno}} = refusal, at, ref, set, elements, frames, false)
        when errno in [:eexist, :enotempty] do
     if merges?(set, elements),
-      do: rewritten(sock, ref, set, &union(set, &1, elements), refusal, 1),
+      do: rewritten(at, ref, set, &union(set, &1, elements), refusal),
       else: located(refusal, frames, ref, set, elements)
   end
 
-  defp added(result, _sock, ref, set, elements, frames, _create),
+  defp merged(result, _at, ref, set, elements, frames, _create),
     do: located(result, frames, ref, set, elements)
 
   @doc "Deletes elements by their keys; option `:ignore_missing`."
   @spec delete(Socket.t(), ref(), [term()], keyword()) :: :ok | {:error, Error.t() | term()}
   def delete(sock, ref, elements, opts) do
     ignore = opts[:ignore_missing] == true
+    current(sock, &deleted(&1, ref, elements, ignore))
+  end
 
+  defp deleted(%{sock: sock} = at, ref, elements, ignore) do
     with {:ok, set} <- declaration(sock, ref, elements),
          {:ok, keys} <- keys(set, elements),
          {:ok, keys} <- resolved(sock, ref, bare(set), keys),
          # DESTROYSETELEM passes over a part of an interval: only DELSETELEM tells that there is one to split.
          splits = merges?(set, keys),
          {:ok, frames} <- deletions(ref, set, keys, ignore and not splits) do
-      case commit(sock, frames, []) do
+      case commit(at, frames) do
         {:error, %Error{errno: :enoent}} = refusal when splits ->
-          split(sock, ref, set, keys, ignore, located(refusal, frames, ref, bare(set), keys))
+          split(at, ref, set, keys, ignore, located(refusal, frames, ref, bare(set), keys))
 
         result ->
           located(result, frames, ref, bare(set), keys)
@@ -76,14 +77,14 @@ defmodule Linx.Netfilter.Elements do
     end
   end
 
-  defp split(sock, ref, set, keys, false, refusal),
-    do: rewritten(sock, ref, set, &difference(set, &1, keys, false), refusal, 1)
+  defp split(at, ref, set, keys, false, refusal),
+    do: rewritten(at, ref, set, &difference(set, &1, keys, false), refusal)
 
   # Intervals that carry a timeout or a comment are not split: those that are there whole are deleted.
-  defp split(sock, ref, set, keys, true, _refusal) do
-    with :whole <- rewritten(sock, ref, set, &difference(set, &1, keys, true), :whole, 1),
+  defp split(at, ref, set, keys, true, _refusal) do
+    with :whole <- rewritten(at, ref, set, &difference(set, &1, keys, true), :whole),
          {:ok, frames} <- deletions(ref, set, keys, true),
-         do: sock |> commit(frames, []) |> located(frames, ref, bare(set), keys)
+         do: at |> commit(frames) |> located(frames, ref, bare(set), keys)
   end
 
   @doc "The elements that hold the given keys, in their order, or all of them; option `:reset`."
@@ -280,7 +281,22 @@ defmodule Linx.Netfilter.Elements do
     error in ArgumentError -> {:error, {:bad_set_element, {at(ref), error.message}}}
   end
 
-  defp commit(sock, frames, opts), do: Transaction.commit(sock, frames, opts)
+  # The socket and the generation that `verb` reads in and commits to: a set that is made anew meanwhile has perhaps other types, and the
+  # bytes of the old ones are other elements there.
+  defp current(sock, verb, tries \\ 1) do
+    with {:ok, gen} <- Pull.generation(sock) do
+      case verb.(%{sock: sock, gen: gen.id}) do
+        {:error, %Error{errno: :erestart}} when tries < @retries ->
+          Process.sleep(:rand.uniform(min(Bitwise.bsl(1, tries), 8)))
+          current(sock, verb, tries + 1)
+
+        result ->
+          result
+      end
+    end
+  end
+
+  defp commit(%{sock: sock, gen: gen}, frames), do: Transaction.commit(sock, frames, genid: gen)
 
   defp at({family, table, set}), do: [family: family, table: table, set: set]
   defp place(%Error{} = error, ref), do: %{error | at: at(ref)}
@@ -343,21 +359,13 @@ defmodule Linx.Netfilter.Elements do
 
   defp merges?(_map, _elements), do: false
 
-  # The intervals that `change` makes of those that are there, unless another writer commits meanwhile.
-  defp rewritten(sock, {family, _, _} = ref, set, change, refusal, tries) do
-    with {:ok, gen} <- Pull.generation(sock),
-         {:ok, there} <- Pull.of_set(sock, family, set, false),
+  # The intervals that `change` makes of those that are there.
+  defp rewritten(at, {family, _, _} = ref, set, change, refusal) do
+    with {:ok, there} <- Pull.of_set(at.sock, family, set, false),
          {:ok, gone, new} <- change.(there),
          {:ok, deleting} <- deletions(ref, set, gone, false),
          {:ok, frames} <- more(deleting, ref, set, new) do
-      case commit(sock, frames, genid: gen.id) do
-        {:error, %Error{errno: :erestart}} when tries < @rewrites ->
-          Process.sleep(:rand.uniform(min(Bitwise.bsl(1, tries), 8)))
-          rewritten(sock, ref, set, change, refusal, tries + 1)
-
-        result ->
-          result
-      end
+      commit(at, frames)
     else
       :refused -> refusal
       {:missing, key} -> {:error, %{elem(refusal, 1) | at: at(ref) ++ [element: key]}}

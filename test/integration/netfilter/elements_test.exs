@@ -225,6 +225,60 @@ defmodule Linx.Netfilter.ElementsTest do
     assert {:ok, [{:range, 0, 202}]} = Netfilter.get_elements(sock, ref("joined"), :all)
   end
 
+  test "text that is no key is refused by every verb", %{sock: sock} do
+    for {name, text} <- [
+          {"pairs", "10.0.0.7"},
+          {"plain", "1::2"},
+          {"plain", "abcd"},
+          {"nets", "1::2/24"},
+          {"ports", "ab"},
+          {"names2", "10.0.0.7"}
+        ] do
+      before = Netfilter.get_elements(sock, ref(name), :all)
+      element = if name == "names2", do: {text, "10.0.0.1"}, else: text
+      assert {:error, {_bad, {^element, _}}} = Netfilter.add_elements(sock, ref(name), [element])
+      assert {:error, {_bad, {^text, _}}} = Netfilter.delete_elements(sock, ref(name), [text])
+      assert {:error, {_bad, {^text, _}}} = Netfilter.get_elements(sock, ref(name), [text])
+      assert_raise ArgumentError, fn -> Netfilter.has_element?(sock, ref(name), text) end
+      assert Netfilter.get_elements(sock, ref(name), :all) == before
+    end
+  end
+
+  test "an element goes to no set of another type that takes the set's place", %{
+    sock: sock,
+    pid: pid
+  } do
+    [addresses, marks] =
+      for type <- ["ipv4_addr", "mark"],
+          do: elem(NFT.parse("table inet turn { set s { type #{type}; }; }"), 1)
+
+    set = {:inet, "turn", "s"}
+    :ok = Netfilter.push(sock, addresses)
+    {:ok, own} = Linx.Netlink.Nfnl.open({:pid, pid})
+
+    writer =
+      Task.async(fn ->
+        for _ <- 1..400, do: Netfilter.add_elements(own, set, ["192.0.2.1"])
+      end)
+
+    answers = turn(sock, set, addresses, marks, writer)
+    assert :ok in answers
+    for answer <- answers, answer != :ok, do: assert({:error, {:bad_set_element, _}} = answer)
+  end
+
+  # The set takes marks for a while, addresses again, until the writer is through.
+  defp turn(sock, set, addresses, marks, writer) do
+    assert :ok = Netfilter.push(sock, marks)
+    assert {:ok, []} = Netfilter.get_elements(sock, set, :all)
+    assert {:ok, []} = Netfilter.get_elements(sock, set, :all)
+    assert :ok = Netfilter.push(sock, addresses)
+
+    case Task.yield(writer, 0) do
+      {:ok, answers} -> answers
+      nil -> turn(sock, set, addresses, marks, writer)
+    end
+  end
+
   test "interfaces are named by their names, of any length", %{sock: sock, pid: pid} do
     Firewall.run!(pid, ["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far"])
     eth0 = index(pid, "eth0")
