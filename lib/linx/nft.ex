@@ -66,7 +66,7 @@ defmodule Linx.NFT do
     * `:names` is `:any` (the default) or `:declared`: a chain, set, map, object or flowtable that the text uses and does not declare in
       that table is then an error at its place, with the nearest name that is there. With `:any` the kernel answers for it.
 
-  Returns `{:error, %Linx.NFT.ParseError{}}` at the first mistake; another option raises `ArgumentError`. Source: nft(8).
+  Returns `{:error, %Linx.NFT.ParseError{}}` at the first mistake; another option, and what is no text, raises `ArgumentError`. Source: nft(8).
 
       iex> {:error, error} = Linx.NFT.parse("table ip t { chain c { polcy drop; }; }")
       iex> {error.line, error.column, error.message}
@@ -77,7 +77,9 @@ defmodule Linx.NFT do
       {1, 50, "no chain inptu_wan in table ip t, did you mean input_wan?"}
   """
   @spec parse(String.t(), keyword()) :: {:ok, Ruleset.t()} | {:error, ParseError.t()}
-  def parse(source, opts \\ []) when is_binary(source) do
+  def parse(source, opts \\ []) do
+    text!(source)
+
     opts =
       opts |> Keyword.validate!(file: "nofile", strings: :escapes, names: :any) |> Map.new()
 
@@ -85,6 +87,16 @@ defmodule Linx.NFT do
     one_of!(:names, opts.names, [:any, :declared])
     context = [file: opts.file, source: source, names: opts.names]
     Reading.compile(source, [file: opts.file, strings: opts.strings], context)
+  end
+
+  defp text!(source) do
+    unless is_binary(source),
+      do: raise(ArgumentError, "expected nft text, got: #{inspect(source, limit: 5)}")
+  end
+
+  defp path!(path) do
+    unless is_binary(path) or is_list(path),
+      do: raise(ArgumentError, "expected the path of a file, got: #{inspect(path, limit: 5)}")
   end
 
   defp one_of!(key, value, allowed) do
@@ -98,11 +110,12 @@ defmodule Linx.NFT do
   Reads the file at `path` and parses it as nft(8) would, its strings without escapes.
 
   Option `:names` as for `parse/2`. Returns what `File.read/1` says of a file that cannot be read
-  (`{:error, :enoent}`), else as `parse/2`.
+  (`{:error, :enoent}`), else as `parse/2`. Raises `ArgumentError` for what is no path. Source: nft(8), "-f".
   """
   @spec parse_file(Path.t(), keyword()) ::
           {:ok, Ruleset.t()} | {:error, ParseError.t() | File.posix()}
   def parse_file(path, opts \\ []) do
+    path!(path)
     Keyword.validate!(opts, [:names])
 
     with {:ok, source} <- File.read(path),
@@ -114,17 +127,21 @@ defmodule Linx.NFT do
 
       :ok = Linx.Netfilter.push(nfnl, Linx.NFT.stream("/etc/blocklist.nft"))
 
-  The file is read by the push, which answers what `parse_file/1` answers for one that cannot be read or has a mistake.
+  The file is read by the push, which answers what `parse_file/1` answers for one that cannot be read or has a mistake. Raises `ArgumentError`
+  for what is no path.
   """
   @spec stream(Path.t()) :: Linx.Netfilter.Stream.t()
-  def stream(path), do: Linx.NFT.Stream.new(path)
+  def stream(path) do
+    path!(path)
+    Linx.NFT.Stream.new(path)
+  end
 
   @doc """
   Parses the text of one rule, as it would stand in a chain.
 
   Option `:family` is that of the chain's table (default `:inet`), `:file` names the text in error messages. Returns
   `{:error, %Linx.NFT.ParseError{}}` for a mistake and for what is not just one rule. The rule has no chain;
-  `Linx.Netfilter.Ruleset.add_rule/5` puts it into one.
+  `Linx.Netfilter.Ruleset.add_rule/5` puts it into one. Raises `ArgumentError` for what is no text. Source: nft(8), "RULES".
 
       iex> {:ok, rule} = Linx.NFT.parse_rule(~s(tcp dport 22 accept comment "ssh"))
       iex> {rule.comment, Linx.NFT.format(rule)}
@@ -134,7 +151,8 @@ defmodule Linx.NFT do
       "expected one rule, and nothing else"
   """
   @spec parse_rule(String.t(), keyword()) :: {:ok, Rule.t()} | {:error, ParseError.t()}
-  def parse_rule(source, opts \\ []) when is_binary(source) do
+  def parse_rule(source, opts \\ []) do
+    text!(source)
     opts = Keyword.validate!(opts, family: :inet, file: "nofile")
     context = [file: opts[:file], source: source]
 
@@ -156,7 +174,7 @@ defmodule Linx.NFT do
   `format/2` writes a part of one: a `%Linx.Netfilter.Rule{}` as its statements, which `parse_rule/2` reads, a chain, set or map as its
   block. Option `:table` is the table that the part belongs to, or `:family` (default `:inet`) that of a rule's table.
 
-  Raises `ArgumentError` for a string that `parse/1` and nft(8) do not read alike, or that neither can say: a quote, a control character, a
+  Raises `ArgumentError` for what is none of these, and for a string that `parse/1` and nft(8) do not read alike, or that neither can say: a quote, a control character, a
   byte that is not UTF-8, a backslash before `\\\\`, `"`, `n`, `t`, `r`, `0` or the string's end, a `$` in a log prefix, a name that is no word or is
   a word of nft's grammar. The message names table, chain, rule (counted from 0) and byte. No rule is left out, and no other string written.
 
@@ -174,6 +192,18 @@ defmodule Linx.NFT do
 
   def format(%kind{} = part, opts) when kind in [Rule, Chain, Set, NMap],
     do: Formatter.text(part, opts)
+
+  def format(%Ruleset{}, opts),
+    do:
+      raise(ArgumentError, "a whole ruleset is formatted without options, got: #{inspect(opts)}")
+
+  def format({:ok, %kind{}}, _opts) when kind in [Ruleset, Rule, Chain, Set, NMap],
+    do: raise(ArgumentError, "expected a value to format; it is inside the {:ok, value}")
+
+  def format(other, _opts) do
+    raise ArgumentError,
+          "expected a ruleset, rule, chain, set or map, got: #{inspect(other, limit: 5)}"
+  end
 
   @doc """
   The ruleset that the text of the sigil describes.

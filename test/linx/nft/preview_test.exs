@@ -177,8 +177,28 @@ defmodule Linx.NFT.PreviewTest do
     test "takes no other option, and none for a whole ruleset" do
       assert_raise ArgumentError, fn -> NFT.format(Rule.build!([:drop]), indent: 4) end
 
-      assert_raise FunctionClauseError, fn ->
+      assert_raise ArgumentError, ~r/without options, got: \[family: :ip\]/, fn ->
         apply(NFT, :format, [Ruleset.new(), [family: :ip]])
+      end
+    end
+
+    test "arguments that cannot be are named" do
+      for {fun, args, message} <- [
+            {:format, [nil], ~r/expected a ruleset, rule, chain, set or map, got: nil/},
+            {:format, ["table ip t { }"], ~r/expected a ruleset, .* got: "table ip t/},
+            {:format, [hd(Map.values(parse!("table ip t { }").tables))],
+             ~r/got: #Linx.Netfilter.Table/},
+            {:format, [{:ok, Ruleset.new()}], ~r/it is inside the {:ok, value}/},
+            {:format, [{:ok, Rule.build!([:drop])}, [family: :ip]], ~r/inside the {:ok, value}/},
+            {:parse, [nil], ~r/expected nft text, got: nil/},
+            {:parse, [{:ok, "table ip t { }"}], ~r/expected nft text, got: {:ok/},
+            {:parse, [~c"table ip t { }"], ~r/expected nft text/},
+            {:parse_rule, [nil], ~r/expected nft text, got: nil/},
+            {:parse_rule, [:accept], ~r/expected nft text, got: :accept/},
+            {:parse_file, [nil], ~r/expected the path of a file, got: nil/},
+            {:stream, [5], ~r/expected the path of a file, got: 5/}
+          ] do
+        assert_raise ArgumentError, message, fn -> apply(NFT, fun, args) end
       end
     end
   end
