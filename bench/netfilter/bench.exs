@@ -57,6 +57,16 @@ defmodule Bench do
 
   defp growth_row(label, a, b), do: IO.puts("| #{label} | #{Float.round(b / max(a, 1), 1)} |")
 
+  # Time of one job on the clock, in µs: what one call makes its caller wait.
+  def waits(job, contenders) do
+    IO.puts("\n| #{job} | µs, least | median |\n|---|---|---|")
+
+    for {label, times, fun} <- contenders do
+      taken = for i <- 1..times, do: fun |> :timer.tc([i]) |> elem(0)
+      IO.puts("| #{label} | #{Enum.min(taken)} | #{median(taken)} |")
+    end
+  end
+
   def batch_file(path, ruleset) do
     inner = Encoder.to_batch(ruleset)
     all = [Codec.batch_begin(:nftables) | inner] ++ [Codec.batch_end(:nftables)]
@@ -204,6 +214,21 @@ for n <- [10_000, 100_000] do
     {"Linx", fn -> Bench.ours(fn -> Netfilter.pull(sock, {:inet, "st"}) end) end},
     {"nft list", fn -> Bench.nft(["list", "set", "inet", "st", "s"]) end},
     {"nft -j", fn -> Bench.nft(["-j", "list", "set", "inet", "st", "s"]) end}
+  ])
+
+  ref = {:inet, "st", "s"}
+  address = fn i -> {11, 0, div(i, 256), rem(i, 256)} end
+
+  Bench.waits("one element of a set of #{n}", [
+    {"add_elements/4", 1_000, fn i -> :ok = Netfilter.add_elements(sock, ref, [address.(i)]) end},
+    {"has_element?/3", 1_000, fn i -> true = Netfilter.has_element?(sock, ref, address.(i)) end},
+    {"delete_elements/4", 1_000,
+     fn i -> :ok = Netfilter.delete_elements(sock, ref, [address.(i)]) end},
+    {"nft add element", 10,
+     fn i ->
+       one = address.(i) |> Tuple.to_list() |> Enum.join(".")
+       {_, 0} = System.cmd("nft", ["add", "element", "inet", "st", "s", "{ #{one} }"])
+     end}
   ])
 
   System.cmd("nft", ["flush", "ruleset"])
