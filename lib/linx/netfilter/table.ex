@@ -44,8 +44,8 @@ defmodule Linx.Netfilter.Table do
   @type key :: String.t() | {Object.kind(), String.t()}
 
   @typedoc """
-  `:owner` is the netlink port id of the owning socket, on a pulled table that has one. `:order` is what `in_order/2` reads: the names of a field,
-  the last first; a field of up to 32 names in alphabetical order has no entry.
+  `:owner` is the netlink port id of the owning socket, on a pulled table that has one. `:order` is what `in_order/2` reads: how many
+  names a field has, and the names, the last first; a field of up to 32 names in alphabetical order has no entry.
   """
   @type t :: %__MODULE__{
           chains: %{optional(String.t()) => Chain.t()},
@@ -57,7 +57,7 @@ defmodule Linx.Netfilter.Table do
           maps: %{optional(String.t()) => NMap.t()},
           name: String.t(),
           objects: %{optional({Object.kind(), String.t()}) => Object.t()},
-          order: %{optional(field()) => [key()]} | nil,
+          order: %{optional(field()) => {pos_integer(), [key()]}} | nil,
           owner: non_neg_integer() | nil,
           sets: %{optional(String.t()) => Set.t()},
           use_count: non_neg_integer() | nil

@@ -1,7 +1,7 @@
 defmodule Linx.Netfilter.Table.Order do
   @moduledoc false
   # The order of a table's chains, sets, maps, objects and flowtables. The fields that hold them are maps by name; `table.order` holds
-  # the names of a field, the last first, so that an append costs no copy. A field of few names that stand in the order of the terms has no entry: two
+  # how many names a field has and the names, the last first, so that an append neither copies nor counts them. A field of few names that stand in the order of the terms has no entry: two
   # tables that hold the same things in the same order are then equal, also when their maps were written by hand. With more
   # names a look at all of them costs too much at each append.
 
@@ -17,7 +17,7 @@ defmodule Linx.Netfilter.Table.Order do
     map = Map.fetch!(table, field)
 
     case order do
-      %{^field => names} ->
+      %{^field => {_count, names}} ->
         known = names |> Enum.uniq() |> Enum.filter(&is_map_key(map, &1)) |> Enum.reverse()
         known ++ Enum.sort(Map.keys(map) -- known)
 
@@ -48,19 +48,21 @@ defmodule Linx.Netfilter.Table.Order do
     map = Map.fetch!(table, field)
 
     case order do
-      %{^field => names} when length(names) == map_size(map) ->
-        %{order | field => [name | names]}
+      %{^field => {count, names}} when count == map_size(map) ->
+        %{order | field => {count + 1, [name | names]}}
 
       # The map was changed past this module.
       %{^field => _names} ->
-        %{order | field => [name | table |> names(field) |> Enum.reverse()]}
+        %{order | field => counted([name | table |> names(field) |> Enum.reverse()])}
 
       _sorted ->
         if map_size(map) < @few and Enum.all?(map, fn {other, _} -> other < name end),
           do: order,
-          else: Map.put(order, field, [name | map |> Map.keys() |> Enum.sort(:desc)])
+          else: Map.put(order, field, counted([name | map |> Map.keys() |> Enum.sort(:desc)]))
     end
   end
+
+  defp counted(names), do: {length(names), names}
 
   @doc "The table whose order `put/2` sets when all is in it: an append looks at no other name."
   @spec open(Table.t()) :: Table.t()
@@ -79,9 +81,10 @@ defmodule Linx.Netfilter.Table.Order do
       for {field, names} <- found,
           map = Map.fetch!(table, field),
           names = names |> Enum.filter(&is_map_key(map, &1)) |> Enum.uniq(),
-          length(names) > @few or not descending?(names),
+          {count, _names} = counted = counted(names),
+          count > @few or not descending?(names),
           into: %{},
-          do: {field, names}
+          do: {field, counted}
 
     %{table | order: order}
   end
