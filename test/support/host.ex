@@ -10,6 +10,7 @@ defmodule Linx.Test.Host do
     :newuidmap,
     :nfnetlink,
     :nftables,
+    :ct_helper,
     :newer_nft,
     :newer_iproute2,
     :cgroup2,
@@ -98,6 +99,13 @@ defmodule Linx.Test.Host do
     unless_ok(
       ["unshare", "--net", "nft", "add", "table", "inet", "probe"],
       "nft cannot add an inet table in a fresh network namespace; install nftables, load nf_tables"
+    )
+  end
+
+  defp probe(:ct_helper) do
+    unless_ok(
+      ["unshare", "--net", "nft", "table ip t { ct helper h { type \"ftp\" protocol tcp; }; }"],
+      "no conntrack helper for FTP; load nf_conntrack_ftp"
     )
   end
 

@@ -65,21 +65,32 @@ defmodule Linx.NFT.StreamTest do
         {name, set.elements |> Enum.map(&unaged/1) |> Enum.sort()}
       end
 
-    {sets, Map.new(table.chains, fn {name, chain} -> {name, length(chain.rules)} end)}
+    {sets, Map.new(table.chains, fn {name, chain} -> {name, plain(chain)} end)}
+  end
+
+  defp plain(chain) do
+    {chain.hook, chain.priority,
+     for(rule <- chain.rules, do: for(expr <- rule.expressions, do: {expr.name, expr.data}))}
   end
 
   defp unaged(%Netfilter.Element{} = element), do: %{element | expires: nil}
   defp unaged(element), do: element
 
-  test "the kernel's ruleset is the same", %{sock: sock, path: path} do
+  test "the kernel's ruleset is the same", %{sock: sock, pid: pid, path: path} do
     File.write!(path, text())
     {:ok, value} = NFT.parse_file(path)
     assert :ok = Netfilter.push(sock, value)
     {sets, chains} = state(sock)
     assert map_size(sets) == 8
     assert length(sets["nets"]) == 5_000
+    assert map_size(chains) == 3
+
+    Firewall.run!(pid, ["nft", "flush", "ruleset"])
     assert :ok = Netfilter.push(sock, NFT.stream(path))
     assert {sets, chains} == state(sock)
+
+    Firewall.run!(pid, ["nft", "flush", "set", "inet", "fw", "six"])
+    Firewall.run!(pid, ["nft", "flush", "chain", "inet", "fw", "output"])
     assert :ok = Netfilter.push(sock, NFT.stream(path), mode: :reconcile)
     assert {sets, chains} == state(sock)
   end

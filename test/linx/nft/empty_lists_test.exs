@@ -68,18 +68,24 @@ defmodule Linx.NFT.EmptyListsTest do
   test "beside an element, and in a declared set, it is no element" do
     none = []
 
-    assert %Ruleset{} =
-             ~NFT"""
-             table ip t {
-               set s {
-                 type ipv4_addr
-                 elements = { #{none} }
-               }
-               chain c {
-                 tcp dport { 22, #{none}, 80 } accept
-               }
-             }
-             """
+    ruleset = ~NFT"""
+    table ip t {
+      set s {
+        type ipv4_addr
+        elements = { #{none} }
+      }
+      chain c {
+        tcp dport { 22, #{none}, 80 } accept
+      }
+    }
+    """
+
+    assert %Ruleset{tables: %{{:ip, "t"} => table}} = ruleset
+    assert table.sets["s"].elements == []
+    [rule] = table.chains["c"].rules
+
+    assert [[22, 80]] =
+             for(%Expr{name: :__anon_set, data: set} <- rule.expressions, do: set.elements)
   end
 
   test "a list of flags has one at least" do
@@ -97,9 +103,10 @@ defmodule Linx.NFT.EmptyListsTest do
   end
 
   test "text has no set without elements either" do
-    for set <- ["{ }", "$empty"] do
-      text = "table ip t { chain c {\ndefine empty = { }\nip saddr #{set} drop\n} }"
-      assert {:error, %Linx.NFT.ParseError{}} = Linx.NFT.parse(text)
+    for {set, read?} <- [{"{ }", false}, {"$empty", false}, {"{ 192.0.2.1 }", true}] do
+      text = "define empty = { }\ntable ip t { chain c {\nip saddr #{set} drop\n} }"
+
+      assert {set, match?({:ok, _}, Linx.NFT.parse(text))} == {set, read?}
     end
   end
 

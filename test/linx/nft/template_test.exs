@@ -177,5 +177,11 @@ defmodule Linx.NFT.TemplateTest do
     {:ok, rules} = :inet |> text(texts ++ texts ++ texts) |> NFT.parse() |> rules()
     assert length(rules) == 3000
     assert Enum.slice(rules, 0, 1000) == Enum.slice(rules, 2000, 1000)
+
+    for n <- [1, 255, 256, 257, 1000] do
+      {:ok, [alone]} = :inet |> text([Enum.at(texts, n - 1)]) |> NFT.parse() |> rules()
+      assert Enum.at(rules, n - 1) == alone
+      assert Enum.at(rules, n + 1999) == alone
+    end
   end
 end
