@@ -84,9 +84,20 @@ defmodule Linx.Netfilter.Push do
          {:ok, ruleset} <- replace(sock, ruleset, large) do
       {:ok, ruleset}
     else
-      {:error, :invalid} -> with({:ok, ruleset} <- stream.value.(), do: replace(sock, ruleset))
-      {:error, error} -> {:error, error}
+      {:error, :invalid} ->
+        as_value(sock, stream)
+
+      # The kernel names neither the elements that overlap nor the chain or object that is absent; the checks of a value do.
+      {:error, %Error{operation: :newsetelem, errno: errno}} when errno in [:eexist, :enoent] ->
+        as_value(sock, stream)
+
+      {:error, error} ->
+        {:error, error}
     end
+  end
+
+  defp as_value(sock, stream) do
+    with {:ok, ruleset} <- stream.value.(), do: replace(sock, ruleset)
   end
 
   defp appended([], frames), do: {:ok, frames}

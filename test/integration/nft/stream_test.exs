@@ -134,4 +134,33 @@ defmodule Linx.NFT.StreamTest do
 
     assert at[:set] == "ways"
   end
+
+  test "an error is the one that the file gives as a value", %{sock: sock, path: path} do
+    pairs = Enum.map_join(1..2_500, ", ", &"#{ip(&1)} : jump c")
+    counters = Enum.map_join(1..2_500, ", ", &"#{ip(&1)} : \"k\"")
+    nets = Enum.map_join(1..2_500, ", ", &"#{ip(&1 * 256)}/24")
+    far = "0.0.1.7-0.0.1.9"
+
+    for {declaration, told} <- [
+          {"map m { type ipv4_addr : verdict; elements = { #{pairs}, #{ip(2_501)} : jump d } }",
+           ~s(no chain "d")},
+          {"map m { type ipv4_addr : counter; elements = { #{counters}, #{ip(2_501)} : \"kk\" } }",
+           ~s(no counter "kk")},
+          {"set s { type ipv4_addr; flags interval; elements = { #{nets}, #{far} } }",
+           "elements overlap: 0.0.1.0/24 and #{far}"}
+        ] do
+      File.write!(
+        path,
+        "table inet fw {\nchain c { }\ncounter k { }\n#{declaration}\n}\n"
+      )
+
+      {:ok, value} = NFT.parse_file(path)
+      assert {:error, error} = Netfilter.push(sock, value)
+      assert {:error, ^error} = Netfilter.push(sock, NFT.stream(path))
+      assert inspect(error) =~ told or Exception.message(error) =~ told
+    end
+
+    assert {:ok, %{tables: tables}} = Netfilter.pull(sock)
+    assert tables == %{}
+  end
 end
