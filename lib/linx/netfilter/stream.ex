@@ -9,8 +9,9 @@ defmodule Linx.Netfilter.Stream do
       :ok = Linx.Netfilter.push(nfnl, Linx.NFT.stream("/etc/blocklist.nft"))
 
   All of it is still one transaction. Elements of a set with `auto-merge` or the flag `constant`, rules and everything else become values on
-  the way, as do all elements with `mode: :reconcile`. If the kernel refuses an element (two overlap, or a
-  chain or object is absent), the file is read again as a value, and the error is the one that the value gives: it names both elements or what is absent.
+  the way, as do all elements with `mode: :reconcile`. If the
+  kernel refuses an element (two overlap, or a chain or object is absent), the file is read again as a value, whose error names
+  the two elements or what is absent.
   """
 
   alias Linx.Netfilter.{Ruleset, Set, Table}

@@ -255,6 +255,28 @@ defmodule Linx.Integration.NFT.FrontTest do
     assert Enum.count(answers, &(&1 == :refused)) == 9
   end
 
+  test "an object or set declared twice", context do
+    for {declarations, as} <- [
+          {["counter k { packets 1 bytes 2; }", "counter k { packets 3 bytes 4; }"], :loaded},
+          {["limit k { rate 1/second; }", "limit k { rate 2/second; }"], :loaded},
+          {["quota k { 10 bytes used 1 bytes; }", "quota k { over 20 bytes used 3 bytes; }"],
+           :loaded},
+          {["quota k { over 20 bytes; }", "quota k { 10 bytes; }"], :loaded},
+          {["synproxy k { mss 1460 wscale 7; }", "synproxy k { mss 1400 wscale 8; }"], :loaded},
+          {[
+             "ct helper k { type \"ftp\" protocol tcp; }",
+             "ct helper k { type \"irc\" protocol tcp; }"
+           ], :loaded},
+          {["counter k { packets 1 bytes 2; }", "quota k { 10 bytes; }"], :loaded},
+          {["set k { type mark; }", "map k { type mark : verdict; }"], :refused},
+          {["set k { type mark; }", "set k { type inet_service; }"], :refused}
+        ] do
+      text = "table ip t { #{Enum.join(declarations, "; ")}; }\n"
+      answer = same(text, context)
+      assert if(as == :loaded, do: match?({:ok, [_ | _]}, answer), else: answer == :refused), text
+    end
+  end
+
   test "a chain declared twice", context do
     base = "type filter hook input priority 0;"
 

@@ -374,10 +374,73 @@ defmodule Linx.NFT.MessagesTest do
       end
     end
 
+    test "an option that a block gives twice is refused at its place" do
+      elements = "elements = { 10.0.0.1 };"
+
+      for {block, word, place} <- [
+            {"set s { type ipv4_addr; #{elements} #{elements} };", "list of elements",
+             ": at 1:49 already"},
+            {"set s { type ipv4_addr; timeout 1m; timeout 2m; };", "timeout", ""},
+            {"set s { type ipv4_addr; size 1; size 2; };", "size", nil},
+            {~s(set s { type ipv4_addr; comment "a"; comment "b"; };), "comment", nil},
+            {~s(counter k { comment "a"; comment "b"; };), "comment", nil},
+            {"counter k { packets 1 packets 2 bytes 3; };", "number of packets", nil},
+            {"quota q { 1 bytes; 2 bytes; };", "number of bytes", nil},
+            {"limit l { rate 1/second; rate 2/second; };", "rate", nil},
+            {"ct expectation e { protocol tcp; dport 1; dport 2; timeout 1m; size 1; };", "dport",
+             nil},
+            {"flowtable f { hook ingress priority 0; devices = { a }; devices = { b }; };",
+             "list of devices", nil},
+            {"flowtable f { hook ingress priority 0; hook ingress priority 1; };", "hook", nil},
+            {~s(comment "a"; comment "b";), "comment", nil}
+          ] do
+        assert {1, _, message} = refused("table ip t { #{block} }")
+        assert message =~ "the #{word} is given twice"
+        if place, do: assert(message == "the #{word} is given twice#{place}")
+      end
+
+      for block <- [
+            "set s { type ipv4_addr; flags interval; auto-merge; auto-merge; flags timeout; };",
+            "set s { type ipv4_addr; counter; last; };",
+            "flowtable f { hook ingress priority 0; flags offload; counter; };"
+          ],
+          do: assert({:ok, _} = NFT.parse("table ip t { #{block} }"))
+    end
+
+    test "a flowtable gains devices, and with another priority or offload is refused" do
+      first = "hook ingress priority 0; devices = { a, b }; counter;"
+
+      text = fn first, second ->
+        "table ip t {\n  flowtable f { #{first} }\n  flowtable f { #{second} }\n}\n"
+      end
+
+      for {second, devices, flags} <- [
+            {"devices = { b, c };", ["a", "b", "c"], []},
+            {"hook ingress priority filter; devices = { d }; counter;", ["a", "b", "d"],
+             [:counter]},
+            {"counter;", ["a", "b"], [:counter]}
+          ] do
+        {:ok, ruleset} = NFT.parse(text.(first, second))
+        flowtable = ruleset.tables[{:ip, "t"}].flowtables["f"]
+        assert Enum.sort(flowtable.devices) == devices
+        assert {flowtable.flags, flowtable.priority} == {flags, 0}
+      end
+
+      for {second, told} <- [
+            {"hook ingress priority 5; devices = { a };", "priority 0 there, 5 here"},
+            {"devices = { a }; flags offload;", "flags none there, offload here"}
+          ] do
+        assert {3, 3, "flowtable f is declared already at nofile:2:3: it has #{told}"} ==
+                 refused(text.(first, second))
+      end
+    end
+
     # As the kernel has it: what a second NEWOBJ or NEWTABLE of one batch changes.
-    test "objects stay as they are, but for quotas; the last block says whether the table is dormant" do
+    test "objects stay as they are, but for quotas and synproxies; the last block says whether the table is dormant" do
       objects = fn n, helper ->
-        "counter k { packets #{n} bytes #{n}; }; limit l { rate #{n}/second; }; quota q { #{n} bytes; }; " <>
+        "counter k { packets #{n} bytes #{n}; }; limit l { rate #{n}/second; }; " <>
+          "quota q { #{n} bytes used #{n} bytes; comment \"#{n}\"; }; " <>
+          "synproxy s { mss #{n} wscale #{n}; comment \"#{n}\"; }; " <>
           "ct helper h { type \"#{helper}\" protocol tcp; };"
       end
 
@@ -391,7 +454,8 @@ defmodule Linx.NFT.MessagesTest do
       assert %{packets: 1, bytes: 1} = table.objects[{:counter, "k"}].data
       assert %{rate: 1} = table.objects[{:limit, "l"}].data
       assert %{type: "ftp"} = table.objects[{:ct_helper, "h"}].data
-      assert %{bytes: 2} = table.objects[{:quota, "q"}].data
+      assert %{comment: "1", data: %{bytes: 2, used: 1}} = table.objects[{:quota, "q"}]
+      assert %{comment: "1", data: %{mss: 2, wscale: 2}} = table.objects[{:synproxy, "s"}]
 
       for {blocks, flags} <- [
             {["flags dormant", ""], []},

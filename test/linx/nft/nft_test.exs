@@ -430,15 +430,19 @@ defmodule Linx.NFTTest do
     end
 
     test "is refused when it is another, as the kernel does" do
-      for second <- [
-            "map a { type ipv4_addr : verdict; }",
-            "set a { type inet_service; }",
-            "set a { type ipv4_addr; flags interval; }"
+      for {second, told} <- [
+            {"map a { type ipv4_addr : verdict; }", "is a set there, a map here"},
+            {"set a { type inet_service; }", "has type ipv4_addr there, inet_service here"},
+            {"set a { type ipv4_addr . mark; }",
+             "has type ipv4_addr there, ipv4_addr . mark here"},
+            {"set a { type ipv4_addr; flags interval; }", "has flags none there, interval here"},
+            {"set a { type ipv4_addr; size 5; }", "has size none there, 5 here"},
+            {"set a { type ipv4_addr; counter; }", "has other statements here"}
           ] do
         assert {:error, %ParseError{line: 3, message: message}} =
                  NFT.parse("table ip t {\n  set a { type ipv4_addr; }\n  #{second}\n}")
 
-        assert message == "a is there already, and not the same"
+        assert message == "set a is declared already at nofile:2:3: it #{told}"
       end
     end
   end

@@ -79,21 +79,22 @@ defmodule Linx.NFT.Compiler.Build do
   end
 
   defp add_objects(table, plan) do
-    Enum.reduce(Enum.sort_by(plan.objects, &elem(&1, 0)), table, fn {{_kind, name}, {node, scope}},
+    Enum.reduce(Enum.sort_by(plan.objects, &elem(&1, 0)), table, fn {{kind, name}, object},
                                                                     table ->
+      %{opts: opts, meta: meta, scope: scope} = object
+
       Include.at(scope.origin, fn ->
-        checked(Table.add_object(table, Objects.object(node, name, scope)), Fault.meta(node))
+        checked(Table.add_object(table, Objects.object(kind, name, opts, meta, scope)), meta)
       end)
     end)
   end
 
   defp add_flowtables(table, plan) do
-    Enum.reduce(plan.flowtables, table, fn {name, {node, scope}}, table ->
+    Enum.reduce(plan.flowtables, table, fn {name, flowtable}, table ->
+      %{opts: opts, meta: meta, scope: scope} = flowtable
+
       Include.at(scope.origin, fn ->
-        checked(
-          Table.add_flowtable(table, Objects.flowtable(node, name, scope)),
-          Fault.meta(node)
-        )
+        checked(Table.add_flowtable(table, Objects.flowtable(name, opts, meta, scope)), meta)
       end)
     end)
   end

@@ -4,7 +4,7 @@ defmodule Linx.NFT.Compiler.Chains do
 
   alias Linx.Netfilter.{Chain, Guard, Name, Rule}
   alias Linx.Netfilter.Guard.Join
-  alias Linx.NFT.Compiler.{Fault, Interpolated, Reason, Scope, Statement, Value}
+  alias Linx.NFT.Compiler.{Fault, Interpolated, Reason, Redeclared, Scope, Statement, Value}
   alias Linx.NFT.ParseError
 
   @types %{"filter" => :filter, "nat" => :nat, "route" => :route}
@@ -34,37 +34,14 @@ defmodule Linx.NFT.Compiler.Chains do
   @doc false
   # The options of Chain.new/2 that the head of a chain gives.
   def options(opts, meta, scope) do
-    base = only_base(opts)
-    for word <- [:policy, :comment], do: once(opts, word)
+    Redeclared.once!(opts, meta)
+    base = List.keyfind(opts, :base, 0)
     extra = for entry <- opts, option <- List.wrap(extra(entry, scope)), do: option
 
     if base == nil and Keyword.has_key?(extra, :policy),
       do: Fault.fail(meta, "only a chain with type and hook has a policy")
 
     if(base, do: base(base, scope), else: []) ++ extra
-  end
-
-  defp once(opts, word) do
-    case Enum.filter(opts, &(elem(&1, 0) == word)) do
-      [{_, _, first}, {_, _, second} | _] ->
-        Fault.fail(second, "the #{word} is given twice: at #{first.line}:#{first.column} already")
-
-      _ ->
-        :ok
-    end
-  end
-
-  defp only_base(opts) do
-    case Enum.filter(opts, &(elem(&1, 0) == :base)) do
-      [] ->
-        nil
-
-      [base] ->
-        base
-
-      [{:base, _, first}, {:base, _, second} | _] ->
-        Fault.fail(second, "the hook is given twice: at #{first.line}:#{first.column} already")
-    end
   end
 
   defp base({:base, {type, entries}, meta}, scope) do

@@ -49,17 +49,6 @@ defmodule Linx.NFT.Compiler.Declare do
     }
   end
 
-  @doc false
-  # Whether two declarations of a name are one set to the kernel, elements aside: the second then adds to it.
-  def same?(name, {first, first_scope}, {second, second_scope}) do
-    bare(name, first, first_scope) == bare(name, second, second_scope)
-  end
-
-  defp bare(name, signature, scope) do
-    {kind, value} = build(name, signature, [], scope)
-    {kind, Map.drop(value, [:comment, :typeof, :userdata])}
-  end
-
   defp types(opts, meta, scope) do
     found = for entry <- opts, elem(entry, 0) in [:type, :typeof], do: entry
 

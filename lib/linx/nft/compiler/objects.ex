@@ -7,7 +7,7 @@ defmodule Linx.NFT.Compiler.Objects do
   alias Linx.NFT.ParseError
 
   @doc false
-  def object({:object, kind, _node, opts, meta}, name, scope) do
+  def object(kind, name, opts, meta, scope) do
     comment = Value.comment_of(opts[:comment], scope)
 
     case Object.new(
@@ -116,7 +116,7 @@ defmodule Linx.NFT.Compiler.Objects do
   end
 
   @doc false
-  def flowtable({:flowtable, _node, opts, meta}, name, scope) do
+  def flowtable(name, opts, meta, scope) do
     base =
       Enum.find_value(opts, [], fn entry -> if elem(entry, 0) == :base, do: elem(entry, 1) end)
 

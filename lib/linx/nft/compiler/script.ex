@@ -180,7 +180,8 @@ defmodule Linx.NFT.Compiler.Script do
     end
   end
 
-  defp in_table({:options, opts, _meta}, key, plan) do
+  defp in_table({:options, opts, meta}, key, plan) do
+    Redeclared.once!(opts, meta)
     flags = Keyword.get_values(opts, :flags) |> List.flatten()
     comment = Value.comment_of(opts[:comment], scope(plan, key))
 
@@ -206,42 +207,33 @@ defmodule Linx.NFT.Compiler.Script do
   defp in_table({kind, node, opts, meta}, key, plan) when kind in [:set, :map, :vmap] do
     name = name(node, "set", plan)
     {opts, plan} = options(opts, :set, plan)
+    Redeclared.once!(opts, meta)
     scope = scope(plan, key)
     signature = Declare.signature(kind, opts, meta, scope)
     nodes = for {:elements, nodes} <- opts, do: {nodes, scope}
 
-    set =
-      case plan.tables[key].sets[name] do
-        nil ->
-          %{signature: signature, elements: Enum.reverse(nodes), scope: scope}
+    given = %{signature: signature, elements: Enum.reverse(nodes), scope: scope}
 
-        set ->
-          if not Declare.same?(name, {set.signature, set.scope}, {signature, scope}),
-            do: Fault.fail(meta, "#{name} is there already, and not the same")
-
-          %{set | elements: Enum.reverse(nodes, set.elements)}
-      end
-
-    update(plan, key, &declared(&1, :sets, name, set))
+    declare(plan, key, :sets, name, given, fn there ->
+      Redeclared.set(name, there, given)
+      %{there | elements: Enum.reverse(nodes, there.elements)}
+    end)
   end
 
   defp in_table({:object, kind, node, opts, meta}, key, plan) do
     name = name(node, "object", plan)
     {opts, plan} = options(opts, {:object, kind}, plan)
-    object = {:object, kind, node, opts, meta}
-    there = plan.tables[key].objects[{kind, name}]
-
-    # The kernel updates a quota that is there, and leaves any other object as it is.
-    value = if(there == nil or kind == :quota, do: {object, scope(plan, key)}, else: there)
-    update(plan, key, &declared(&1, :objects, {kind, name}, value))
+    Redeclared.once!(opts, meta)
+    given = %{opts: opts, meta: meta, scope: scope(plan, key)}
+    declare(plan, key, :objects, {kind, name}, given, &Redeclared.object(kind, &1, given))
   end
 
   defp in_table({:flowtable, node, opts, meta}, key, plan) do
     name = name(node, "flowtable", plan)
     {opts, plan} = options(opts, :flowtable, plan)
-    flowtable = {:flowtable, node, opts, meta}
-
-    update(plan, key, &declared(&1, :flowtables, name, {flowtable, scope(plan, key)}))
+    Redeclared.once!(opts, meta)
+    given = %{opts: opts, meta: meta, scope: scope(plan, key)}
+    declare(plan, key, :flowtables, name, given, &Redeclared.flowtable(name, &1, given))
   end
 
   defp in_table({:include, path, meta}, key, plan) do
@@ -314,14 +306,19 @@ defmodule Linx.NFT.Compiler.Script do
     scope = scope(plan, key)
     given = %{opts: opts, inserted: [], rules: [], meta: meta, scope: scope}
 
+    declare(plan, key, :chains, name, given, &Redeclared.chain(name, &1, given))
+  end
+
+  # Puts the declaration `given` into its table, or what `again` makes of the one that is there.
+  defp declare(plan, key, field, name, given, again) do
     update(plan, key, fn table ->
-      chain =
-        case table.chains do
-          %{^name => there} -> Redeclared.chain(name, there, given)
+      value =
+        case Map.fetch!(table, field) do
+          %{^name => there} -> again.(there)
           _ -> given
         end
 
-      declared(table, :chains, name, chain)
+      declared(table, field, name, value)
     end)
   end
 
