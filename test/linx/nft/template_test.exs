@@ -161,6 +161,27 @@ defmodule Linx.NFT.TemplateTest do
     assert ports == List.duplicate(<<1::16>>, 3) ++ List.duplicate(<<2::16>>, 3)
   end
 
+  test "a variable in a string that is part of the shape is that of its place" do
+    rule = fn n -> "ip saddr 10.0.0.#{n} log prefix \"to $p \" group 1 accept" end
+
+    {:ok, rules} =
+      """
+      define p = one
+      table inet t {
+        chain c {
+          #{Enum.map_join(1..4, "\n", rule)}
+          redefine p = two
+          #{Enum.map_join(1..4, "\n", rule)}
+        }
+      }
+      """
+      |> NFT.parse()
+      |> rules()
+
+    prefixes = for rule <- rules, %{name: :log, data: log} <- rule.expressions, do: log.prefix
+    assert prefixes == List.duplicate("to one ", 4) ++ List.duplicate("to two ", 4)
+  end
+
   test "from the third rule of a shape on nothing is compiled but its values" do
     texts = for n <- 1..50, do: "ip saddr 10.0.#{n}.0/24 tcp dport #{n} counter accept"
     {:ok, [_first, _second | rules]} = :inet |> text(texts) |> NFT.parse() |> rules()
