@@ -13,7 +13,7 @@ defmodule Linx.Netfilter.Object do
   | `:ct_expectation` | `protocol`, `l3proto`, `dport`, `timeout` (ms), `size` |
   | `:secmark` | `context` (a label) |
   | `:synproxy` | `mss`, `wscale`, `flags` (`:timestamp`, `:sack_perm`) |
-  | `:tunnel` | `id`, `src`, `dst`, `sport`, `dport`, `tos`, `ttl` |
+  | `:tunnel` | `id`, `src`, `dst` (addresses as text, tuples, `Linx.IP` or bytes; kept as tuples), `sport`, `dport`, `tos`, `ttl`, `opts` (the bytes of NFTA_TUNNEL_KEY_OPTS) |
 
   Kinds do not share names: a counter and a quota of one table may both be called `"web"`.
 
@@ -24,6 +24,7 @@ defmodule Linx.Netfilter.Object do
   Source: nft(8), "STATEFUL OBJECTS"; `enum nft_object_attributes`.
   """
 
+  alias Linx.IP
   alias Linx.Netfilter.Name
 
   @kinds [
@@ -70,9 +71,10 @@ defmodule Linx.Netfilter.Object do
   """
   @spec new(kind(), String.t(), term(), keyword()) :: {:ok, t()} | {:error, {:bad_object, term()}}
   def new(kind, name, data \\ nil, opts \\ []) do
-    object = %__MODULE__{kind: kind, name: name, data: data}
-
-    with :ok <- known(kind), :ok <- Name.check(name), {:ok, object} <- options(opts, object) do
+    with :ok <- known(kind),
+         :ok <- Name.check(name),
+         {:ok, data} <- data(kind, data),
+         {:ok, object} <- options(opts, %__MODULE__{kind: kind, name: name, data: data}) do
       {:ok, object}
     else
       {:error, reason} -> {:error, {:bad_object, reason}}
@@ -90,6 +92,54 @@ defmodule Linx.Netfilter.Object do
 
   defp known(kind) when kind in @kinds, do: :ok
   defp known(kind), do: {:error, {:bad_kind, kind}}
+
+  # Which of two nests holds a tunnel's addresses depends on their family: text and `Linx.IP` become tuples here.
+  defp data(:tunnel, data) when data != nil do
+    with true <- is_map(data) or Keyword.keyword?(data) or {:error, {:bad_data, data}},
+         {:ok, %{src: src, dst: dst}} <- ends(Map.new(data)) do
+      if src == nil or dst == nil or tuple_size(src) == tuple_size(dst),
+        do: {:ok, data |> put(:src, src) |> put(:dst, dst)},
+        else: {:error, {:bad_option, {:src, src}}}
+    end
+  end
+
+  defp data(_kind, data), do: {:ok, data}
+
+  defp ends(data) do
+    Enum.reduce_while([:src, :dst], {:ok, %{}}, fn key, {:ok, ends} ->
+      case address(data[key]) do
+        :error -> {:halt, {:error, {:bad_option, {key, data[key]}}}}
+        address -> {:cont, {:ok, Map.put(ends, key, address)}}
+      end
+    end)
+  end
+
+  defp put(data, _key, nil), do: data
+  defp put(data, key, value) when is_map(data), do: Map.put(data, key, value)
+  defp put(data, key, value), do: Keyword.put(data, key, value)
+
+  defp address(nil), do: nil
+  defp address(%IP{bytes: bytes}), do: words(bytes)
+
+  defp address(tuple) when is_tuple(tuple) do
+    most = if tuple_size(tuple) == 4, do: 0xFF, else: 0xFFFF
+
+    if tuple_size(tuple) in [4, 8] and Enum.all?(Tuple.to_list(tuple), &(&1 in 0..most)),
+      do: tuple,
+      else: :error
+  end
+
+  defp address(text) when is_binary(text) do
+    case IP.parse(text) do
+      {:ok, address} -> address(address)
+      {:error, _reason} -> if byte_size(text) in [4, 16], do: words(text), else: :error
+    end
+  end
+
+  defp address(_other), do: :error
+
+  defp words(<<_::32>> = bytes), do: bytes |> :binary.bin_to_list() |> List.to_tuple()
+  defp words(bytes), do: List.to_tuple(for <<word::16 <- bytes>>, do: word)
 
   defp options([], object), do: {:ok, object}
 

@@ -1,6 +1,8 @@
 defmodule Linx.Netfilter.ValuesTest do
   use ExUnit.Case, async: true
 
+  alias Linx.NFT
+
   alias Linx.Netfilter.{
     Chain,
     Datum,
@@ -438,6 +440,47 @@ defmodule Linx.Netfilter.ValuesTest do
   end
 
   describe "objects" do
+    test "a tunnel's addresses are one form, whatever they are given as" do
+      for {src, dst, given} <- [
+            {{192, 0, 2, 1}, {192, 0, 2, 2},
+             [{"192.0.2.1", <<192, 0, 2, 2>>}, {nil, "192.0.2.2"}]},
+            {{0x2001, 0xDB8, 0, 0, 0, 0, 0, 1}, {0xFE80, 0, 0, 0, 0, 0, 0, 1},
+             [{"2001:db8::1", "fe80::1"}, {elem(Linx.IP.parse("2001:db8::1"), 1), "fe80::1"}]}
+          ],
+          {a, b} <- given,
+          form <- [&Map.new/1, & &1] do
+        object = Object.new!(:tunnel, "t", form.(id: 1, src: a, dst: b))
+        written = Object.new!(:tunnel, "t", %{id: 1, src: a && src, dst: dst})
+        bytes = for o <- [object, written], do: Encoder.object(%{o | table: "t"}, :ip).payload
+        assert [same, same] = Enum.map(bytes, &IO.iodata_to_binary/1)
+
+        text =
+          NFT.format(
+            Ruleset.new()
+            |> Ruleset.add_table!(:ip, "t")
+            |> Ruleset.add_object!("t", object)
+          )
+
+        assert {:ok, %{tables: %{{:ip, "t"} => table}}} = NFT.parse(text)
+        assert table.objects[{:tunnel, "t"}].data[:dst] == dst
+      end
+
+      for {key, value, other} <- [
+            {:dst, "nowhere", nil},
+            {:dst, {1, 2, 3}, nil},
+            {:dst, {1, 2, 3, 256}, nil},
+            {:src, 7, "192.0.2.1"},
+            {:src, {0xFE80, 0, 0, 0, 0, 0, 0, 1}, "192.0.2.1"}
+          ] do
+        data = Map.put(%{id: 1, dst: other}, key, value)
+
+        assert {:error, {:bad_object, {:bad_option, {^key, ^value}}}} =
+                 Object.new(:tunnel, "t", data)
+      end
+
+      assert {:error, {:bad_object, {:bad_data, 5}}} = Object.new(:tunnel, "t", 5)
+    end
+
     test "whose data are no fields are refused in words" do
       for data <- [:any, 5, "text", [1], {:a, 1}] do
         object = %{Object.new!(:counter, "c", data) | table: "t"}
