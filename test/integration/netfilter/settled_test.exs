@@ -112,6 +112,47 @@ defmodule Linx.Netfilter.SettledTest do
     end
   end
 
+  test "objects with the least and the most said settle", %{sock: sock} = ctx do
+    objects = [
+      counter: [nil, %{packets: 5}, []],
+      quota: [%{bytes: 10, used: 3}, [bytes: 10, flags: [:inv]], %{bytes: 0, flags: []}],
+      limit: [
+        %{rate: 10, unit: :hour},
+        %{rate: 10, type: :bytes},
+        %{rate: 10, type: :bytes, burst: 0, flags: []},
+        %{rate: 1, type: :bytes, burst: 5, unit: :week, flags: [:inv]}
+      ],
+      synproxy: [
+        nil,
+        %{mss: 1460},
+        %{wscale: 3},
+        %{mss: 0, wscale: 0},
+        %{flags: [:sack_perm]},
+        %{mss: 1400, flags: [:mss, :timestamp]}
+      ],
+      ct_expectation: [%{protocol: :udp, dport: 0, timeout: 0, size: 0, l3proto: :ip}],
+      ct_timeout: [
+        %{protocol: :tcp},
+        %{protocol: :tcp, policy: %{established: 0}},
+        %{protocol: :tcp, policy: [retrans: 5, unack: 6, syn_sent2: 3]},
+        %{protocol: :udp, policy: %{}}
+      ]
+    ]
+
+    for family <- [:inet, :ip, :bridge] do
+      wanted =
+        for {kind, all} <- objects,
+            {data, n} <- Enum.with_index(all),
+            family != :bridge or kind in [:counter, :quota, :limit],
+            reduce: Ruleset.add_table!(Ruleset.new(), family, "t") do
+          wanted -> Ruleset.add_object!(wanted, "t", Object.new!(kind, "o#{n}", data))
+        end
+
+      :ok = Netfilter.push(sock, wanted)
+      settled!(ctx, wanted)
+    end
+  end
+
   test "a limit without a burst is the one that the kernel makes of it", %{sock: sock} = ctx do
     alias Linx.Netfilter.Expr
 
