@@ -92,8 +92,7 @@ defmodule Linx.NFT.Formatter.Load do
   # From nft's record of a set alone.
   defp payload(%{base: base, bits: {offset, len}, len: size} = data)
        when is_map_key(@bases, base) do
-    text = ["@", @bases[base], ",", Integer.to_string(offset), ",", Integer.to_string(len)]
-    {:ok, %Term{text: text, type: :integer, size: size, source: data}}
+    {:ok, %Term{text: bits(base, offset, len), type: :integer, size: size, source: data}}
   end
 
   # The ports of whatever transport it is.
@@ -102,15 +101,8 @@ defmodule Linx.NFT.Formatter.Load do
          do: {:ok, field_term(field, data)}
   end
 
-  defp payload(%{base: base, offset: offset, len: len} = data) do
-    case @bases do
-      %{^base => word} ->
-        text = ["@", word, ",", Integer.to_string(offset * 8), ",", Integer.to_string(len * 8)]
-        {:ok, %Term{text: text, type: :integer, size: len, source: data}}
-
-      _ ->
-        :error
-    end
+  defp payload(%{base: base, offset: _, len: len} = data) do
+    if is_map_key(@bases, base), do: {:ok, raw(data, len)}, else: :error
   end
 
   defp payload(_), do: :error
@@ -135,19 +127,27 @@ defmodule Linx.NFT.Formatter.Load do
   end
 
   defp raw(%{base: base, offset: offset} = data, len) do
-    text = [
-      "@",
-      Map.get(@bases, base, "nh"),
-      ",",
-      Integer.to_string(offset * 8),
-      ",",
-      Integer.to_string(len * 8)
-    ]
-
-    %Term{text: text, type: :integer, size: len, source: data}
+    base = if is_map_key(@bases, base), do: base, else: :network
+    %Term{text: bits(base, offset * 8, len * 8), type: :integer, size: len, source: data}
   end
 
   defp raw(data, len), do: %Term{text: "@nh,0,8", type: :integer, size: len, source: data}
+
+  @doc "The words for raw bits of a packet: `@nh,96,32`. `base` is one of `base?/1`."
+  @spec bits(atom(), non_neg_integer(), pos_integer()) :: iodata()
+  def bits(base, offset, len),
+    do: [
+      "@",
+      Map.fetch!(@bases, base),
+      ",",
+      Integer.to_string(offset),
+      ",",
+      Integer.to_string(len)
+    ]
+
+  @doc "Whether nft has a word for the base of a payload load."
+  @spec base?(atom()) :: boolean()
+  def base?(base), do: is_map_key(@bases, base)
 
   @doc "The words for a header field: `tcp dport`, `tcp option maxseg size`, `ip option ra value`."
   @spec words(Field.t()) :: iodata()

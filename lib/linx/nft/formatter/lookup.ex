@@ -4,9 +4,18 @@ defmodule Linx.NFT.Formatter.Lookup do
   # fills (dynset).
 
   alias Linx.Netfilter.Expr
-  alias Linx.NFT.Formatter.{Context, Element, Match, Registers, Statement, Term, Text, Value}
 
-  @bases %{link: "ll", network: "nh", transport: "th", inner: "ih"}
+  alias Linx.NFT.Formatter.{
+    Context,
+    Element,
+    Load,
+    Match,
+    Registers,
+    Statement,
+    Term,
+    Text,
+    Value
+  }
 
   @doc "A lookup: a match, a verdict map, or the load of a map's value."
   @spec step(Expr.t(), Context.t()) :: {:ok, Context.t()} | :error
@@ -200,18 +209,20 @@ defmodule Linx.NFT.Formatter.Lookup do
 
   # Raw bytes that are also a field of a known header: a set of integers was made for the bytes.
   defp typed(
-         %Term{source: %{base: base, offset: offset, len: len} = source} = term,
-         {:integer, bits}
+         %Term{source: %{base: base, offset: offset, len: len} = source, type: type} = term,
+         {:integer, bits} = wanted
        )
-       when not is_map_key(source, :field) and is_map_key(@bases, base) and len * 8 == bits and
-              term.type != :integer do
-    place = [Map.fetch!(@bases, base), Integer.to_string(offset * 8), Integer.to_string(bits)]
-    %{term | text: ["@", Enum.intersperse(place, ",")], type: :integer, order: :big}
+       when not is_map_key(source, :field) and len * 8 == bits and type != :integer do
+    if Load.base?(base),
+      do: %{term | text: Load.bits(base, offset * 8, bits), type: :integer, order: :big},
+      else: plain(term, wanted)
   end
 
+  defp typed(term, type), do: plain(term, type)
+
   # A constant takes its type from where it is used.
-  defp typed(%Term{value: nil} = term, _type), do: term
-  defp typed(%Term{} = term, type), do: %{term | text: constant(term, type)}
+  defp plain(%Term{value: nil} = term, _type), do: term
+  defp plain(%Term{} = term, type), do: %{term | text: constant(term, type)}
 
   @doc "One term for a concatenation."
   @spec concat([Term.t()], term()) :: Term.t()

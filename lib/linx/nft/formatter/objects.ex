@@ -17,12 +17,16 @@ defmodule Linx.NFT.Formatter.Objects do
     tunnel: "tunnel"
   }
 
+  @doc "nft's word for a kind of objects, or `:error` for a kind that nft has none for."
+  @spec word(atom()) :: {:ok, String.t()} | :error
+  def word(kind), do: Map.fetch(@words, kind)
+
   @doc "An object as a block of its table; a comment for a kind that nft has no words for."
   @spec text(Object.t(), atom()) :: iodata()
   def text(%Object{kind: kind, name: name} = object, family) do
     data = data(object.data)
 
-    case Map.fetch(@words, kind) do
+    case word(kind) do
       {:ok, word} ->
         comment =
           if object.comment, do: line(["comment ", Text.comment(object.comment)]), else: []

@@ -3,20 +3,9 @@ defmodule Linx.NFT.Formatter.Sets do
   # Declarations of sets and maps.
 
   alias Linx.Netfilter.Datatype
-  alias Linx.NFT.Formatter.{Element, Layout, Statement, Text, Typeof, Value}
+  alias Linx.NFT.Formatter.{Element, Layout, Objects, Statement, Text, Typeof, Value}
 
   @flags [:constant, :dynamic, :interval, :timeout]
-  @objects %{
-    counter: "counter",
-    quota: "quota",
-    limit: "limit",
-    ct_helper: "ct helper",
-    ct_timeout: "ct timeout",
-    ct_expectation: "ct expectation",
-    secmark: "secmark",
-    synproxy: "synproxy"
-  }
-
   @doc "A set or map as a block of its table."
   @spec text(struct()) :: iodata()
   def text(set) do
@@ -100,7 +89,14 @@ defmodule Linx.NFT.Formatter.Sets do
 
   defp names({:concat, types}), do: types |> Enum.map(&names/1) |> Enum.intersperse(" . ")
   defp names({:interval, type}), do: ["interval ", names(type)]
-  defp names({:object, kind}), do: Map.get(@objects, kind) || to_string(kind)
+
+  defp names({:object, kind}) do
+    case Objects.word(kind) do
+      {:ok, word} -> word
+      :error -> to_string(kind)
+    end
+  end
+
   defp names(type) when is_tuple(type), do: name(type) || expression(type)
   defp names(type), do: Atom.to_string(type)
 
