@@ -266,6 +266,32 @@ defmodule Linx.NFTTest do
                """)
     end
 
+    test "count bytes, kilobytes and megabytes" do
+      text = fn n, bytes ->
+        """
+        define n = 5
+        table inet t {
+          quota q { over #{n} #{bytes} used #{n} kbytes; }
+          limit l { rate #{n} #{bytes}/second burst #{n} mbytes; }
+          chain c {
+            quota over #{n} #{bytes} used #{n} kbytes
+            limit rate over #{n} #{bytes}/hour burst #{n} kbytes
+          }
+        }
+        """
+      end
+
+      for unit <- ~w(bytes kbytes mbytes) do
+        assert {:ok, rs} = NFT.parse(text.("$n", unit))
+        assert {:ok, ^rs} = NFT.parse(text.("5", unit))
+        assert {:error, %ParseError{message: message}} = NFT.parse(text.("$m", unit))
+        assert message =~ "unknown variable $m"
+      end
+
+      assert {:error, %ParseError{line: 2, message: "expected a number"}} =
+               NFT.parse("define n = eth0\ntable inet t { chain c { quota $n mbytes; }; }")
+    end
+
     test "must be defined, once" do
       assert {:error, %ParseError{message: "unknown variable $lna, did you mean lan?"}} =
                NFT.parse("define lan = 1\ntable ip t { chain c { meta mark $lna; }; }")

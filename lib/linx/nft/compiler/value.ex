@@ -124,10 +124,12 @@ defmodule Linx.NFT.Compiler.Value do
   def number_of({:variable, _, meta} = node, scope) do
     case Scope.resolve(scope, node) do
       {:integer, n, _} -> n
-      {{:integer, n, _}, factor} -> n * factor
       _ -> Fault.fail(meta, "expected a number")
     end
   end
+
+  # A variable in kilobytes or megabytes.
+  def number_of({:scaled, {node, factor}, _meta}, scope), do: factor * number_of(node, scope)
 
   def number_of({:elixir_value, {value, factor}, meta}, scope) when is_integer(factor),
     do: number_of({:elixir_value, value, meta}, scope) * factor

@@ -318,6 +318,7 @@ defmodule Linx.NFT.Parser.Statement do
 
   defp scaled(n, factor) when is_integer(n), do: n * factor
   defp scaled(token, 1), do: token
+  defp scaled({:variable, _, meta} = node, factor), do: {:scaled, {node, factor}, meta}
   defp scaled({kind, value, meta}, factor), do: {kind, {value, factor}, meta}
 
   @units %{
