@@ -334,7 +334,7 @@ defmodule Linx.Netfilter.Canonical do
     Encoder.object(%{object | table: "t", data: data}, family).payload
   end
 
-  # What the kernel writes where nothing was said.
+  # The kernel's answer for attributes that were not given.
   @unsaid [sport: 0, dport: 0, tos: 0, ttl: 255]
 
   defp tunnel(data) do

@@ -1,6 +1,6 @@
 defmodule Linx.Netfilter.Keys do
   @moduledoc false
-  # What the kernel's load expressions give, per key: nft's word for it, datatype, bits and byte order. One table for the decoder of sets
+  # The keys of the kernel's load expressions: nft's word, datatype, bits and byte order of each. One table for the decoder of sets
   # (widths of parts) and, in Linx.NFT, the parser (words to keys), the compiler (types of keys) and the formatter (keys to words).
   #
   # Source: nft(8), "META EXPRESSIONS" and those after it; enum nft_meta_keys and its like in linux/netfilter/nf_tables.h.

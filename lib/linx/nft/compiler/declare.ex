@@ -22,7 +22,7 @@ defmodule Linx.NFT.Compiler.Declare do
   alias Linx.NFT.ParseError
 
   @doc false
-  # What rules need to know of a set before any is compiled: %{key:, data:, interval?:, data_interval?:}.
+  # The types and options of a set, for rules that are compiled against it: %{key:, data:, interval?:, data_interval?:}.
   def signature(kind, opts, meta, scope) do
     {key, data} = types(opts, meta, scope)
     map? = kind in [:map, :vmap]
@@ -204,7 +204,7 @@ defmodule Linx.NFT.Compiler.Declare do
     {kind, if(final?, do: %{value | elements: list}, else: value)}
   end
 
-  # Lists of elements, the last first; what is deleted is taken out of those before.
+  # Lists of elements, the last first; a deletion removes its elements from the lists before it.
   defp collect(%Elements{list: list}, lists, _key, _data), do: [list | lists]
 
   defp collect({verb, nodes, scope, meta}, lists, key, data) do
@@ -217,7 +217,7 @@ defmodule Linx.NFT.Compiler.Declare do
     for list <- lists, do: Enum.reject(list, &(element_key(&1, data) in gone))
   end
 
-  # In a map the values may be said; only keys tell what goes.
+  # A deletion from a map may give values; only the keys count.
   defp keys_only(nodes) when is_list(nodes), do: Enum.map(nodes, &keys_only/1)
   defp keys_only({:mapping, key, _data, _meta}), do: keys_only(key)
   defp keys_only({:element, key, _opts, _meta}), do: key
@@ -230,7 +230,7 @@ defmodule Linx.NFT.Compiler.Declare do
 
   defp size(nil, _scope, _meta), do: nil
 
-  # No more than 0 is no limit.
+  # `size 0` means no limit, as in nft.
   defp size(node, scope, meta) do
     case Value.number_of(node, scope) do
       0 -> nil

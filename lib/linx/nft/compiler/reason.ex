@@ -1,6 +1,6 @@
 defmodule Linx.NFT.Compiler.Reason do
   @moduledoc false
-  # In words: the reasons with which the value structs (`Linx.Netfilter.Chain.new/2`, `Set.new/2`, ...) refuse what a text describes.
+  # Messages for the reasons with which the value structs (`Linx.Netfilter.Chain.new/2`, `Set.new/2`, ...) refuse their input.
 
   alias Linx.NFT.Parser.Tokens
 

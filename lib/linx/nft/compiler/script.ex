@@ -84,7 +84,7 @@ defmodule Linx.NFT.Compiler.Script do
     end
   end
 
-  # What is defined in the braces of a table or chain ends with them. A set, object or flowtable has no variables of its own.
+  # Variables defined in the braces of a table or chain end with them. A set, object or flowtable has no scope of its own.
   defp block(plan, fun) do
     %{variables: variables, weights: weights, outer: outer} = plan
     plan = fun.(%{plan | outer: {variables, weights}})
