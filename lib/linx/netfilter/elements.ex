@@ -3,20 +3,21 @@ defmodule Linx.Netfilter.Elements do
   # Elements of one set or map in the kernel, added, deleted and read without its other elements. GETSET gives the types of keys and
   # values, so each verb is one small request and one transaction.
 
+  import Linx.Netfilter.Elements.Intervals
+  import Linx.Netfilter.Elements.Place
+  import Linx.Netfilter.Elements.Values
   import Linx.Netfilter.Wire
 
   alias Linx.Netfilter.Decoder
   alias Linx.Netfilter.Encoder.{Frames, Sets}
   alias Linx.Netfilter.Encoder.Elements, as: Encoded
-  alias Linx.Netfilter.{Datum, Element, Error, Interfaces, Name, Pull, Ruleset, Set, Table}
+  alias Linx.Netfilter.{Datum, Element, Error, Name, Pull, Table}
   alias Linx.Netfilter.{Transaction, Wire}
-  alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netfilter.Wire.Writer
   alias Linx.Netlink.{Request, Socket}
   alias Linx.Netlink.Nfnl.Codec
 
   @type ref :: {Table.family(), String.t(), String.t()}
-  @type declared :: Set.t() | NMap.t()
 
   @excl 0x200
   # Ends that an interval is looked for at before the whole set is read.
@@ -150,111 +151,6 @@ defmodule Linx.Netfilter.Elements do
 
   def check_ref(other), do: {:error, {:bad_set, {:bad_name, other}}}
 
-  # -- values ----------------------------------------------------------------------------------------------------------
-
-  defp values(set, elements, extras) do
-    with {:ok, %{elements: elements}} <-
-           add_to(set, Enum.map(elements, &carrying(set, &1, extras))),
-         :ok <- timed(set, elements),
-         do: {:ok, elements}
-  end
-
-  defp add_to(%Set{} = set, elements), do: Set.add_elements(set, elements)
-  defp add_to(%NMap{} = map, elements), do: NMap.add_elements(map, elements)
-
-  # What an element says itself counts over what is said for all.
-  defp carrying(_set, element, []), do: element
-
-  defp carrying(_set, %Element{} = element, extras) do
-    Enum.reduce(extras, element, fn {key, value}, element ->
-      if Map.fetch!(element, key) in [nil, []],
-        do: Map.replace!(element, key, value),
-        else: element
-    end)
-  end
-
-  defp carrying(%NMap{}, {key, data}, extras),
-    do: struct!(%Element{key: key, data: data}, extras)
-
-  defp carrying(_set, key, extras), do: struct!(%Element{key: key}, extras)
-
-  # The kernel's EINVAL for these names neither the element nor the reason.
-  defp timed(set, elements) do
-    if :timeout in set.flags,
-      do: :ok,
-      else: Enum.find_value(elements, :ok, &untimed(set, &1))
-  end
-
-  defp untimed(set, %Element{timeout: t, expires: e} = element) when t != nil or e != nil,
-    do: {:error, {bad_element(set), {element, :needs_timeout_flag}}}
-
-  defp untimed(_set, _element), do: nil
-
-  defp bad_element(%Set{}), do: :bad_set_element
-  defp bad_element(%NMap{}), do: :bad_map_element
-
-  # A pair is the element of a map, unless it is a key of two parts.
-  defp keys(set, elements) do
-    elements
-    |> Enum.reduce_while([], fn element, keys ->
-      case key(set, element) do
-        {:ok, key} -> {:cont, [key | keys]}
-        {:error, reason} -> {:halt, {:error, {bad_element(set), {element, reason}}}}
-      end
-    end)
-    |> case do
-      {:error, reason} -> {:error, reason}
-      keys -> {:ok, Enum.reverse(keys)}
-    end
-  end
-
-  defp key(set, %Element{key: key}), do: key(set, key)
-
-  defp key(set, element) do
-    case {Datum.Form.normalise(set.key_type, element), set, element} do
-      {{:error, _}, %NMap{}, {key, _value}} ->
-        single(set, Datum.Form.normalise(set.key_type, key))
-
-      {result, _set, _element} ->
-        single(set, result)
-    end
-  end
-
-  defp single(set, {:ok, key}) do
-    if :interval in set.flags or not Datum.Form.spans?(key),
-      do: {:ok, key},
-      else: {:error, :needs_interval_flag}
-  end
-
-  defp single(_set, error), do: error
-
-  # An interface's name stands for its index in the namespace of the socket.
-  defp resolved(sock, {family, table, _}, set, elements) do
-    if elements == [] or not indexed?(set),
-      do: {:ok, elements},
-      else: resolve(sock, {family, table}, %{set | elements: elements})
-  end
-
-  defp indexed?(%{data_type: type} = map), do: index?(map.key_type) or index?(type)
-  defp indexed?(set), do: index?(set.key_type)
-
-  defp index?(:iface_index), do: true
-  defp index?({:concat, types}), do: :iface_index in types
-  defp index?({:interval, type}), do: index?(type)
-  defp index?(_type), do: false
-
-  defp resolve(sock, {family, name} = key, set) do
-    field = if is_struct(set, Set), do: :sets, else: :maps
-    table = Map.replace!(%Table{family: family, name: name}, field, %{set.name => set})
-
-    with {:ok, %{tables: %{^key => table}}} <-
-           Interfaces.resolve(%Ruleset{tables: %{key => table}}, sock),
-         do: {:ok, Map.fetch!(Map.fetch!(table, field), set.name).elements}
-  end
-
-  defp bare(set),
-    do: %Set{name: set.name, table: set.table, key_type: set.key_type, flags: set.flags}
-
   # -- transactions ----------------------------------------------------------------------------------------------------
 
   defp additions(ref, set, elements, create) do
@@ -298,66 +194,7 @@ defmodule Linx.Netfilter.Elements do
 
   defp commit(%{sock: sock, gen: gen}, frames), do: Transaction.commit(sock, frames, genid: gen)
 
-  defp at({family, table, set}), do: [family: family, table: table, set: set]
-  defp place(%Error{} = error, ref), do: %{error | at: at(ref)}
-  defp place(other, _ref), do: other
-
-  # The kernel points at the attribute of the element that it refused.
-  defp located(
-         {:error, %Error{batch_seq: seq, attr_offset: offset} = error},
-         frames,
-         ref,
-         set,
-         all
-       )
-       when is_integer(seq) and is_integer(offset) do
-    {message, _at} = Frames.at(frames, seq)
-
-    with bytes when is_binary(bytes) <- attribute_at(message.payload, offset - 16),
-         {:ok, element} <- find(set, all, bytes) do
-      {:error, %{error | at: at(ref) ++ [element: element]}}
-    else
-      _ -> {:error, error}
-    end
-  end
-
-  defp located(result, _frames, _ref, _set, _elements), do: result
-
-  defp find(set, elements, bytes) do
-    Enum.find_value(elements, :error, fn element ->
-      encoded = set |> Encoded.chunks([element]) |> IO.iodata_to_binary()
-      if :binary.match(encoded, bytes) != :nomatch, do: {:ok, element}
-    end)
-  end
-
-  # The attribute of one element that holds the byte at `offset` of the payload.
-  defp attribute_at(<<_nfgenmsg::binary-4, attrs::binary>>, offset),
-    do: within(attrs, offset - 4, &list_of/3)
-
-  defp list_of(type, attr, offset) do
-    if Bitwise.band(type, 0x3FFF) == nfta_set_elem_list_elements() and offset >= 4,
-      do: within(binary_part(attr, 4, byte_size(attr) - 4), offset - 4, fn _, elem, _ -> elem end)
-  end
-
-  defp within(<<size::native-16, type::native-16, _::binary>> = attrs, offset, fun)
-       when size >= 4 and offset >= 0 and size <= byte_size(attrs) do
-    padded = min(Bitwise.band(size + 3, 0x1FFFC), byte_size(attrs))
-
-    if offset < padded,
-      do: fun.(type, binary_part(attrs, 0, size), offset),
-      else: within(binary_part(attrs, padded, byte_size(attrs) - padded), offset - padded, fun)
-  end
-
-  defp within(_attrs, _offset, _fun), do: nil
-
   # -- auto-merge ------------------------------------------------------------------------------------------------------
-
-  defp merges?(%Set{flags: flags, key_type: type}, elements) do
-    :auto_merge in flags and :interval in flags and not match?({:concat, _}, type) and
-      Enum.all?(elements, &(&1 != :catch_all and not is_struct(&1, Element)))
-  end
-
-  defp merges?(_map, _elements), do: false
 
   # The intervals that `change` makes of those that are there.
   defp rewritten(at, {family, _, _} = ref, set, change, refusal) do
@@ -378,56 +215,6 @@ defmodule Linx.Netfilter.Elements do
      set
      |> Sets.elements(elem(ref, 0), new, [])
      |> Enum.reduce(frames, &Frames.add(&2, &1, at(ref)))}
-  end
-
-  defp union(set, there, elements) do
-    there = intervals(there)
-    changed(set, there, set |> Encoded.spans(there ++ elements) |> spans())
-  rescue
-    # An element that carries a timeout or a comment is merged with none.
-    ArgumentError -> :refused
-  end
-
-  # Keys that nothing covers are `{:missing, key}`, or with `ignore` passed over.
-  defp difference(set, there, keys, ignore) do
-    there = intervals(there)
-    old = set |> Encoded.spans(there) |> spans()
-    gone = set |> Encoded.spans(keys) |> spans()
-    missing = fn key -> subtract(spans(Encoded.spans(set, [key])), old) != [] end
-
-    cond do
-      Enum.any?(there, &is_struct(&1, Element)) -> :refused
-      key = not ignore && Enum.find(keys, missing) -> {:missing, key}
-      true -> changed(set, there, subtract(old, gone))
-    end
-  end
-
-  # The catch-all element is no interval: it neither merges nor splits.
-  defp intervals(elements), do: Enum.reject(elements, &catch_all?/1)
-
-  defp catch_all?(%Element{key: key}), do: key == :catch_all
-  defp catch_all?(element), do: element == :catch_all
-
-  defp spans(spans), do: for({first, last, _element} <- spans, do: {first, last})
-
-  defp changed(set, there, spans) do
-    wanted = for {first, last} <- spans, do: Encoded.from_span(set.key_type, first, last)
-    plain = Enum.reject(there, &is_struct(&1, Element))
-    {:ok, plain -- wanted, wanted -- there}
-  end
-
-  # Sorted, disjoint spans without those of another such list.
-  defp subtract(spans, []), do: spans
-  defp subtract([], _gone), do: []
-
-  defp subtract([{a, b} | rest], [{c, d} | more] = gone) do
-    cond do
-      d < a -> subtract([{a, b} | rest], more)
-      b < c -> [{a, b} | subtract(rest, gone)]
-      a < c -> [{a, c - 1} | subtract([{c, b} | rest], gone)]
-      b <= d -> subtract(rest, gone)
-      true -> subtract([{d + 1, b} | rest], more)
-    end
   end
 
   # -- queries ---------------------------------------------------------------------------------------------------------
