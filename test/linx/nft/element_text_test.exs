@@ -48,6 +48,8 @@ defmodule Linx.NFT.ElementTextTest do
           ),
           set("type ipv4_addr; flags interval", "10.0.0.7/24, 0.0.0.0/0"),
           set("type ipv4_addr; flags interval", "10.0.0.1/32, 10.0.0.2-10.0.0.2"),
+          set("typeof ip saddr . tcp dport", "10.0.0.1/32 . 22"),
+          set("type ipv4_addr . ipv6_addr", "10.0.0.1 . ::/128, 10.0.0.1/32 . ::1/128"),
           set(
             "type ipv4_addr; flags interval; auto-merge",
             "10.0.0.0/25, 10.0.0.128/25, 9.0.0.1"
@@ -111,6 +113,9 @@ defmodule Linx.NFT.ElementTextTest do
           set("type ipv4_addr", "10.0.0.1 10.0.0.2"),
           set("type ipv4_addr", "10.0.0.1, 2001:db8::1"),
           set("type ipv4_addr", "10.0.0.0/8"),
+          set("type ipv4_addr", "10.0.0.1, 10.0.0.2/32"),
+          set("type ipv6_addr", "::1/128"),
+          map("type ipv4_addr : verdict", "10.0.0.1/32 : accept"),
           set("type ipv4_addr; flags interval", "10.0.0.9-10.0.0.1"),
           set("type ipv4_addr; flags interval", "10.0.0.0/33"),
           set("type ipv4_addr", "10.0.0.1 timeout 1h"),

@@ -123,8 +123,8 @@ defmodule Linx.NFT.Compiler.ElementText do
   end
 
   defp spanning(state, false), do: state
-  defp spanning(%{interval?: true} = state, true), do: state
-  defp spanning(state, true), do: %{state | interval?: true}
+  defp spanning(%{interval?: true} = state, _spans?), do: state
+  defp spanning(state, _spans?), do: %{state | interval?: true}
 
   # One element of any form, by way of tokens.
   defp general(text, state) do
@@ -223,7 +223,7 @@ defmodule Linx.NFT.Compiler.ElementText do
   defp data_form(%Term{} = term), do: forms(term) || :none
   defp data_form(_other), do: :none
 
-  # {value, what it sorts by, whether it is many values, rest}, or :error
+  # {value, what it sorts by, whether it is many values or a prefix of one (:whole), rest}, or :error
   defp value(:ipv4, text), do: ipv4(text)
   defp value(:ipv6, text), do: ipv6(text)
   defp value({:number, last}, text), do: number(text, last)
@@ -233,7 +233,7 @@ defmodule Linx.NFT.Compiler.ElementText do
 
   defp concat({value, order, spans?, rest}, [], values, orders, any?) do
     {List.to_tuple(Enum.reverse([value | values])), Enum.reverse([order | orders]),
-     spans? or any?, rest}
+     spans? == true or any?, rest}
   end
 
   defp concat({value, order, spans?, rest}, [form | forms], values, orders, any?) do
@@ -244,7 +244,7 @@ defmodule Linx.NFT.Compiler.ElementText do
           forms,
           [value | values],
           [order | orders],
-          spans? or any?
+          spans? == true or any?
         )
 
       _ ->
@@ -268,10 +268,14 @@ defmodule Linx.NFT.Compiler.ElementText do
   defp point(value, order, rest),
     do: if(ends?(rest), do: {value, order, false, rest}, else: :error)
 
+  # A prefix of all bits is one value. It asks for `flags interval` as any other does, save in a concatenation.
+  defp whole(address, rest),
+    do: if(ends?(rest), do: {address, address, :whole, rest}, else: :error)
+
   defp prefix4(address, text) do
     case prefix(text, 32) do
       {32, rest} ->
-        point(address, address, rest)
+        whole(address, rest)
 
       {bits, rest} ->
         {a, b, c, d} = address
@@ -355,7 +359,7 @@ defmodule Linx.NFT.Compiler.ElementText do
   defp prefix6(address, text) do
     case prefix(text, 128) do
       {128, rest} ->
-        point(address, address, rest)
+        whole(address, rest)
 
       {bits, rest} ->
         low = 128 - bits
