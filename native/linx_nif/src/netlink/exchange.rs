@@ -23,6 +23,11 @@ const NLM_F_DUMP_INTR: u16 = 0x10;
 /// The kernel fills at most 32 KiB of a datagram with a dump; a single link with many virtual functions can be longer.
 const BUFFER: usize = 64 * 1024;
 
+/// A full datagram of a dump. With room for it before the datagram that ends an answer, most answers are read without growing
+/// into what malloc(3) maps and unmaps for each (128 KiB).
+const FIRST: usize = 32 * 1024;
+const _: () = assert!(BUFFER + FIRST < 128 * 1024);
+
 /// Answers are queued before send(2) returns, so silence means that they were lost.
 const SILENCE: Duration = Duration::from_secs(10);
 const SLICE: Duration = Duration::from_millis(100);
@@ -182,7 +187,7 @@ impl Exchange {
     ) -> Result<Collected, Fault> {
         let most = self.buffer.load(Relaxed);
         let mut answer = Collected {
-            data: Dump::new(Vec::with_capacity(most), wanted),
+            data: Dump::new(Vec::with_capacity(most + FIRST), wanted),
             errors: Vec::new(),
             torn: false,
         };
