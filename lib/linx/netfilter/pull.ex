@@ -140,12 +140,22 @@ defmodule Linx.Netfilter.Pull do
          do: {:error, Error.from_netlink(error, :get_gen, sock)}
   end
 
-  @doc "The namespace's tables without what is in them."
-  @spec tables(Socket.t()) :: {:ok, [Table.t()]} | {:error, Error.t() | term()}
-  def tables(sock), do: dump(sock, nft_msg_gettable(), :unspec, [], &Decoder.table/1)
+  @doc "Those of the named tables that are there and can be read, without what is in them."
+  @spec tables(Socket.t(), [{Table.family(), String.t()}]) ::
+          {:ok, [Table.t()]} | {:error, Linx.Netlink.Error.t()}
+  def tables(sock, names) do
+    requests =
+      for {family, name} <- names do
+        message = Encoder.gettable(family, name)
+        {message.type, 0, IO.iodata_to_binary(message.payload)}
+      end
+
+    with {:ok, answers} <- Request.lookup(sock, requests),
+         do: {:ok, for({:ok, body} <- answers, do: Decoder.table(body))}
+  end
 
   defp all(sock, elements?) do
-    with {:ok, tables} <- tables(sock),
+    with {:ok, tables} <- dump(sock, nft_msg_gettable(), :unspec, [], &Decoder.table/1),
          do: parts(sock, tables, :unspec, nil, elements?)
   end
 

@@ -39,7 +39,7 @@ defmodule Linx.Netfilter.Push do
   defp lasting(_sock, %Ruleset{tables: tables} = ruleset) when map_size(tables) == 0, do: ruleset
 
   defp lasting(sock, %Ruleset{tables: tables} = ruleset) do
-    case Pull.tables(sock) do
+    case Pull.tables(sock, Map.keys(tables)) do
       {:ok, there} ->
         %{ruleset | tables: Enum.reduce(there, tables, &last/2)}
 
@@ -49,14 +49,15 @@ defmodule Linx.Netfilter.Push do
   end
 
   defp last(%Table{family: family, name: name, flags: flags} = there, tables) do
-    case {tables, Enum.filter(flags, &(&1 in [:owner, :persist]))} do
-      {%{{^family, ^name} => wanted}, [_ | _] = lasting} ->
+    case Enum.filter(flags, &(&1 in [:owner, :persist])) do
+      [] ->
+        tables
+
+      lasting ->
+        wanted = Map.fetch!(tables, {family, name})
         flags = Enum.uniq(wanted.flags ++ lasting)
         comment = wanted.comment || there.comment
         %{tables | {family, name} => %{wanted | flags: flags, comment: comment}}
-
-      _ ->
-        tables
     end
   end
 

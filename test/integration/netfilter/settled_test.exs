@@ -496,8 +496,10 @@ defmodule Linx.Netfilter.SettledTest do
       {:ok, _} =
         Netfilter.create_table(mine, "kept", persist: true, comment: "stays", family: :ip)
 
+      # A table that is not there yet does not hide the others.
       rs =
         parse!("""
+        table inet fresh { chain c { accept; }; }
         table inet own { chain c { accept; }; }
         table ip kept { chain c { accept; }; }
         """)
@@ -522,7 +524,7 @@ defmodule Linx.Netfilter.SettledTest do
 
       :ok = Linx.Netlink.Socket.close(mine)
       assert {:ok, %{tables: left}} = Netfilter.pull(sock)
-      assert Map.keys(left) == [{:ip, "kept"}]
+      assert Map.keys(left) == [{:inet, "fresh"}, {:ip, "kept"}]
     end
 
     test "and no other: a table without is made as the text says", %{sock: sock} do
