@@ -325,4 +325,15 @@ defmodule Linx.NFT.StringsTest do
       exprs, ruleset -> Ruleset.add_rule!(ruleset, "t", "c", exprs)
     end)
   end
+
+  test "a place is made for what cannot be written alone" do
+    alias Linx.NFT.Formatter.Text
+    place = fn -> throw(:made) end
+
+    assert Text.at(place, fn -> Text.quoted("eth0") end) == ["\"", "eth0", "\""]
+    assert catch_throw(Text.at(place, fn -> Text.quoted("\n") end)) == :made
+
+    assert {:unwritable, ["here"], _} =
+             catch_throw(Text.at(fn -> "here" end, fn -> Text.quoted("\n") end))
+  end
 end

@@ -9,7 +9,8 @@ defmodule Linx.NFT.Formatter.Tables do
   @doc "One table as a block."
   @spec text(Table.t()) :: iodata()
   def text(%Table{} = table),
-    do: Text.at("table #{table.family} #{Text.shown(table.name)}", fn -> block(table) end)
+    do:
+      Text.at(fn -> "table #{table.family} #{Text.shown(table.name)}" end, fn -> block(table) end)
 
   defp block(table) do
     context = Context.new(table)
@@ -51,7 +52,7 @@ defmodule Linx.NFT.Formatter.Tables do
 
   # A value may hold anything; what does not have the documented shape is named and left out.
   defp block(entity, text) do
-    Text.at("#{word(entity)} #{Text.shown(entity.name)}", fn -> text.(entity) end)
+    Text.at(fn -> "#{word(entity)} #{Text.shown(entity.name)}" end, fn -> text.(entity) end)
   rescue
     _ ->
       [
@@ -69,7 +70,8 @@ defmodule Linx.NFT.Formatter.Tables do
   defp word(%module{}), do: module |> Module.split() |> List.last() |> String.downcase()
 
   # A device of a chain or flowtable.
-  defp device(name), do: Text.at("the device #{inspect(name)}", fn -> Text.quoted(name) end)
+  defp device(name),
+    do: Text.at(fn -> "the device #{inspect(name)}" end, fn -> Text.quoted(name) end)
 
   defp header(table) do
     flags =
@@ -140,7 +142,7 @@ defmodule Linx.NFT.Formatter.Tables do
 
   defp rules(rules, context, depth) do
     for {rule, n} <- Enum.with_index(rules) do
-      text = Text.at("rule #{n}", fn -> rule(rule, context, depth) end)
+      text = Text.at(fn -> "rule #{n}" end, fn -> rule(rule, context, depth) end)
       [Layout.indent(depth), text, "\n"]
     end
   end

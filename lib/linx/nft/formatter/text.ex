@@ -21,13 +21,16 @@ defmodule Linx.NFT.Formatter.Text do
     update vlan vmap vni vxlan xor xt
   ))
 
-  @doc "Runs `fun`; what it cannot write stands at `place`."
-  @spec at(String.t(), (-> result)) :: result when result: var
+  @doc "Runs `fun`; what it cannot write stands at `place`, which is made for that alone where it is a function."
+  @spec at(String.t() | (-> String.t()), (-> result)) :: result when result: var
   def at(place, fun) do
     fun.()
   catch
-    {:unwritable, path, fault} -> throw({:unwritable, [place | path], fault})
+    {:unwritable, path, fault} -> throw({:unwritable, [place(place) | path], fault})
   end
+
+  defp place(place) when is_function(place, 0), do: place.()
+  defp place(place), do: place
 
   @doc "A name in a message: as it is where it is short and plain."
   @spec shown(term()) :: String.t()
@@ -110,7 +113,7 @@ defmodule Linx.NFT.Formatter.Text do
   def interface(text, wildcard?) do
     written = if wildcard?, do: text <> "*", else: String.replace_suffix(text, "*", "\\*")
 
-    at("the interface name #{inspect(text)}", fn ->
+    at(fn -> "the interface name #{inspect(text)}" end, fn ->
       cond do
         text == "" or byte_size(written) > @max_interface ->
           unwritable("is #{byte_size(written)} bytes in nft's text, not 1 to #{@max_interface}")
@@ -130,7 +133,7 @@ defmodule Linx.NFT.Formatter.Text do
   @doc "An interface that a push looks up: one that is there, by a name that is no number and no pattern."
   @spec index(binary()) :: iodata()
   def index(text) do
-    at("the interface name #{inspect(text)}", fn ->
+    at(fn -> "the interface name #{inspect(text)}" end, fn ->
       cond do
         byte_size(text) not in 1..15 -> unwritable("has #{byte_size(text)} bytes, not 1 to 15")
         text =~ ~r/\A\d+\z/ -> unwritable("is a number")
