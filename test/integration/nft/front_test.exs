@@ -7,7 +7,7 @@ defmodule Linx.Integration.NFT.FrontTest do
   alias Linx.{Netfilter, NFT}
   alias Linx.Netfilter.Ruleset
   alias Linx.NFT.ParseError
-  alias Linx.Test.{Firewall, NewerNft, NftDifferential, NftStrings}
+  alias Linx.Test.{Firewall, NewerNft, NftDifferential, NftStrings, Scratch}
 
   @moduletag :root
   @moduletag :netns
@@ -253,6 +253,59 @@ defmodule Linx.Integration.NFT.FrontTest do
   test "a definition reaches as far as nft's", context do
     answers = for text <- @scopes, do: same(text <> "\n", context)
     assert Enum.count(answers, &(&1 == :refused)) == 9
+  end
+
+  # The words that a library of nft holds as strings, those of its grammar among them.
+  defp words(nft) do
+    {text, 0} = System.cmd("ldd", [nft])
+    [_, path] = Regex.run(~r/libnftables\S* => (\S+)/, text)
+
+    for [_, word] <- Regex.scan(~r/\0"?([a-z][a-z0-9-]{1,30})"?(?=\0)/, File.read!(path)),
+        do: word
+  end
+
+  defp named(word) do
+    """
+    table ip #{word} {
+      counter #{word} { }
+      set #{word} { type mark; }
+      chain #{word} { }
+      chain c_ { meta mark @#{word} counter name #{word} jump #{word}; }
+    }
+    table ip6 #{word} {
+      map #{word} { type mark : verdict; }
+      chain c_ { meta mark vmap @#{word}; }
+    }
+    """
+  end
+
+  defp name?(word) do
+    is_binary(NFT.format(Ruleset.add_table!(Ruleset.new(), :ip, word)))
+  rescue
+    ArgumentError -> false
+  end
+
+  @tag :newer_nft
+  test "a name is written where it is no word of either nft's grammar", %{theirs: theirs} do
+    nfts = [System.find_executable("nft"), NewerNft.path!()]
+    words = nfts |> Enum.flat_map(&words/1) |> Enum.uniq()
+    assert length(words) > 300
+    {names, reserved} = Enum.split_with(words, &name?/1)
+    assert length(reserved) > 100
+    for nft <- nfts, do: Firewall.load!(theirs, Enum.map_join(names, &named/1), nft)
+    Firewall.run!(theirs, ["nft", "flush", "ruleset"])
+
+    taken =
+      for word <- reserved,
+          path = Scratch.path("nft"),
+          :ok = File.write(path, named(word)),
+          taken? = Enum.all?(nfts, &match?({_, 0}, Firewall.run(theirs, [&1, "-c", "-f", path]))),
+          :ok = File.rm(path),
+          taken?,
+          do: word
+
+    # Refused in none of these places; it stays refused here too.
+    assert taken == ["unicast"]
   end
 
   test "an object or set declared twice", context do
