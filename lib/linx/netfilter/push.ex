@@ -49,15 +49,14 @@ defmodule Linx.Netfilter.Push do
   end
 
   defp last(%Table{family: family, name: name, flags: flags} = there, tables) do
-    case Enum.filter(flags, &(&1 in [:owner, :persist])) do
-      [] ->
-        tables
-
-      lasting ->
-        wanted = Map.fetch!(tables, {family, name})
+    case {tables, Enum.filter(flags, &(&1 in [:owner, :persist]))} do
+      {%{{^family, ^name} => wanted}, [_ | _] = lasting} ->
         flags = Enum.uniq(wanted.flags ++ lasting)
         comment = wanted.comment || there.comment
         %{tables | {family, name} => %{wanted | flags: flags, comment: comment}}
+
+      _ ->
+        tables
     end
   end
 
