@@ -111,9 +111,10 @@ defmodule Linx.Netlink.SocketTest do
     {now, reason}
   end
 
+  # One that is runnable waits for a dirty scheduler, and has not asked yet.
   defp until_native(pid) do
-    case Process.info(pid, :current_function) do
-      {:current_function, {Native, :netlink_call, 5}} -> :ok
+    case Process.info(pid, [:current_function, :status]) do
+      [current_function: {Native, :netlink_call, 5}, status: :running] -> :ok
       nil -> :ok
       _other -> until_native(pid)
     end
