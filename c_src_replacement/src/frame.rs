@@ -88,6 +88,11 @@ impl FrameReader {
         input
     }
 
+    /// From now on a read waits for bytes or the end.
+    pub fn set_blocking(&self) -> Result<(), Errno> {
+        fcntl_setfl(&self.fd, fcntl_getfl(&self.fd)? - OFlags::NONBLOCK)
+    }
+
     /// The stream makes no sense any more: from now on there are no frames in it.
     pub fn ignore(&mut self) {
         self.broken = true;

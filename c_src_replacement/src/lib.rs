@@ -56,19 +56,13 @@ use stage::{Fault, Stage};
 pub fn run() -> Result<(), Errno> {
     last_words::watch_panics();
     let (requests, reports) = (clone::own(3), clone::own(4));
-    let (reader, writer) = match channel(&requests, &reports) {
-        Ok(()) => (
-            FrameReader::over(requests, serve::MOST_REQUEST),
-            FrameWriter::over(reports),
-        ),
-        // Without its flags the pipe still takes one frame.
-        Err(errno) => {
-            let mut writer = FrameWriter::over(reports);
-            report::error(&mut writer, Stage::Descriptors.errno()(errno));
-            return Ok(());
-        }
-    };
-    match prepare() {
+    let channel = channel(&requests, &reports);
+    let reader = FrameReader::over(requests, serve::MOST_REQUEST);
+    let writer = FrameWriter::over(reports);
+    let prepared = channel
+        .map_err(Stage::Descriptors.errno())
+        .and_then(|()| prepare());
+    match prepared {
         Ok((devnull, children)) => serve::run(reader, writer, devnull, children),
         Err(fault) => serve::refuse(reader, writer, fault),
     }

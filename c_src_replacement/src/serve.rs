@@ -100,7 +100,7 @@ fn report_only(reader: &mut FrameReader, writer: &mut FrameWriter, fault: Fault)
     linger(reader, writer);
 }
 
-/// Reads on until the VM hangs up, so that nothing it sends meets a closed pipe.
+/// Reads on until the VM hangs up, so that nothing it sends meets a closed pipe. Both ends may be without their flags.
 pub fn linger(reader: &mut FrameReader, writer: &mut FrameWriter) {
     loop {
         let wanted = if writer.is_idle() {
@@ -116,7 +116,11 @@ pub fn linger(reader: &mut FrameReader, writer: &mut FrameWriter) {
         // The VM closes both of its ends, one after the other: after the first nothing comes any more.
         let hung_up = fds[1].revents().intersects(PollFlags::ERR | PollFlags::HUP);
         writer.flush();
-        if waited.is_err() || hung_up || reader.discard() == Input::End || writer.is_closed() {
+        // Without poll(2) the read itself waits.
+        if waited.is_err() && reader.set_blocking().is_err() {
+            return;
+        }
+        if hung_up || reader.discard() == Input::End || writer.is_closed() {
             return;
         }
     }

@@ -6,7 +6,7 @@ defmodule Linx.Process.RefusedTest do
   alias Linx.Process, as: P
   alias Linx.Process.Options
   alias Linx.Seccomp.Syscalls
-  alias Linx.Test.Refused
+  alias Linx.Test.{Poll, Refused}
 
   @moduletag :root
   @moduletag :userns
@@ -89,6 +89,40 @@ defmodule Linx.Process.RefusedTest do
        do: []
 
   defp judge(_call, {:error, error}, _promised), do: [error]
+
+  # The VM writes its request whenever it gets to it, and a report that is followed by an EPIPE is not read any more.
+  test "an agent that reports before its request reads on until the VM hangs up", context do
+    Process.flag(:trap_exit, true)
+
+    # What says that no poll is there could end at once.
+    numbers = for call <- [:poll, :ppoll], do: Syscalls.to_number(call, :x86_64)
+    deaf = Enum.map_join(numbers, " ", &"#{context.program} #{&1} 38")
+    calls = [:fcntl, :signalfd4, :rt_sigprocmask, :prctl, :umask, :close]
+
+    images =
+      [{:poll, Refused.image!(context.program, deaf)}] ++
+        for(call <- calls, {errno, _} <- @errnos, do: {call, context.images[{call, errno}]})
+
+    for {call, image} <- images do
+      port =
+        Port.open({:spawn_executable, String.to_charlist(image)}, [
+          :binary,
+          :nouse_stdio,
+          packet: 4
+        ])
+
+      {:os_pid, pid} = Port.info(port, :os_pid)
+      assert_receive {^port, {:data, report}}, 20_000, inspect(call)
+      assert {:status, :error, _code, _stage} = :erlang.binary_to_term(report)
+
+      # Each is more than the pipe takes, so the second waits until the first was read.
+      for _ <- 1..2, do: true = Port.command(port, :binary.copy(<<0>>, 300_000))
+      refute_received {:EXIT, ^port, _reason}
+      true = Port.close(port)
+      Poll.until(fn -> not Linx.Test.Session.alive?(pid) end)
+      assert_receive {:EXIT, ^port, :normal}
+    end
+  end
 
   # A session of `opts` with a workload that waits for the end of its standard input.
   defp waiting(image, program, opts) do
