@@ -25,6 +25,8 @@ defmodule Linx.Netfilter do
   Source: nft(8); Documentation/networking/netlink_spec/nftables; net/netfilter/nf_tables_api.c.
   """
 
+  import Linx.Netlink.Constants
+
   alias Linx.Netfilter.{Diff, Elements, Encoder, Error, Log, Monitor, Object, Patch, Pull, Push}
   alias Linx.Netfilter.{Chain, Rule, Ruleset, Stream, Table, Transaction}
   alias Linx.Netfilter.Encoder.Frames
@@ -83,7 +85,7 @@ defmodule Linx.Netfilter do
       else: :ok
   end
 
-  defp checked!(sock), do: Socket.check!(sock, 12, "Linx.Netlink.Nfnl.open/1")
+  defp checked!(sock), do: Socket.check!(sock, netlink_netfilter(), "Linx.Netlink.Nfnl.open/1")
 
   defp lifetime(true), do: {:ok, :persist}
   defp lifetime(false), do: {:ok, :owner}

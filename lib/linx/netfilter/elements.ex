@@ -7,6 +7,7 @@ defmodule Linx.Netfilter.Elements do
   import Linx.Netfilter.Elements.Place
   import Linx.Netfilter.Elements.Values
   import Linx.Netfilter.Wire
+  import Linx.Netlink.Constants
 
   alias Linx.Netfilter.Decoder
   alias Linx.Netfilter.Encoder.{Frames, Sets}
@@ -19,7 +20,6 @@ defmodule Linx.Netfilter.Elements do
 
   @type ref :: {Table.family(), String.t(), String.t()}
 
-  @excl 0x200
   # Ends that an interval is looked for at before the whole set is read.
   @tries 4
 
@@ -156,7 +156,7 @@ defmodule Linx.Netfilter.Elements do
   defp additions(ref, set, elements, create) do
     encoded(ref, fn ->
       for message <- Sets.elements(set, elem(ref, 0), elements, []) do
-        if create, do: %{message | flags: Bitwise.bor(message.flags, @excl)}, else: message
+        if create, do: %{message | flags: Bitwise.bor(message.flags, nlm_f_excl())}, else: message
       end
     end)
   end

@@ -20,6 +20,7 @@ defmodule Linx.Netfilter.Encoder do
   """
 
   import Linx.Netfilter.Wire
+  import Linx.Netlink.Constants
 
   import Linx.Netfilter.Encoder.Message
 
@@ -29,9 +30,6 @@ defmodule Linx.Netfilter.Encoder do
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netfilter.Wire.{Constants, Writer}
   alias Linx.Netlink.Message
-
-  # nlmsghdr flags, include/uapi/linux/netlink.h.
-  @dump 0x300
 
   @typedoc "What push answers for a value without a form on the wire: the kind, where it is, and why."
   @type unencodable :: {atom(), {keyword(), String.t()}}
@@ -65,7 +63,7 @@ defmodule Linx.Netfilter.Encoder do
 
   @doc "GETTABLE for all tables, of one family or (`:unspec`) of all."
   @spec gettable_dump(atom()) :: Message.t()
-  def gettable_dump(family \\ :unspec), do: message(nft_msg_gettable(), @dump, family, [])
+  def gettable_dump(family \\ :unspec), do: message(nft_msg_gettable(), nlm_f_dump(), family, [])
 
   # -- chains ----------------------------------------------------------------------------------------------------------
 

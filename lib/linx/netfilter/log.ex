@@ -22,6 +22,7 @@ defmodule Linx.Netfilter.Log do
   use GenServer
 
   import Linx.Netfilter.Wire
+  import Linx.Netlink.Constants
 
   alias Linx.Netfilter.{Error, Wire}
   alias Linx.Netfilter.Log.Event
@@ -29,7 +30,6 @@ defmodule Linx.Netfilter.Log do
   alias Linx.Netlink.{Inbox, Request, Socket}
   alias Linx.Netlink.Nfnl.Codec
 
-  @netlink_netfilter 12
   @msg_packet 0x0400
   @msg_config 0x0401
   @rcvbuf 4 * 1024 * 1024
@@ -102,7 +102,7 @@ defmodule Linx.Netfilter.Log do
     netns = Keyword.get(opts, :netns, :host)
 
     with {:ok, inbox} <-
-           Inbox.open(@netlink_netfilter, netns, [], Keyword.get(opts, :rcvbuf, @rcvbuf), owner),
+           Inbox.open(netlink_netfilter(), netns, [], Keyword.get(opts, :rcvbuf, @rcvbuf), owner),
          :ok <- bind(inbox, opts) do
       Process.monitor(owner)
       seq? = :seq in Keyword.get(opts, :flags, [])

@@ -28,10 +28,11 @@ defmodule Linx.Netfilter.Monitor do
 
   use GenServer
 
+  import Linx.Netlink.Constants
+
   alias Linx.Netfilter.{Decoder, Error}
   alias Linx.Netlink.{Inbox, Message, Socket}
 
-  @netlink_netfilter 12
   @nfnlgrp_nftables 7
   @newgen 0x0A0F
   @rcvbuf 4 * 1024 * 1024
@@ -93,7 +94,7 @@ defmodule Linx.Netfilter.Monitor do
     netns = Keyword.get(opts, :netns, :host)
 
     case Inbox.open(
-           @netlink_netfilter,
+           netlink_netfilter(),
            netns,
            [@nfnlgrp_nftables],
            Keyword.get(opts, :rcvbuf, @rcvbuf),

@@ -3,6 +3,7 @@ defmodule Linx.Netfilter.Pull do
   # Reads rulesets: a dump for each kind of entity, and everything again when the generation moved meanwhile.
 
   import Linx.Netfilter.Wire
+  import Linx.Netlink.Constants
 
   alias Linx.Netfilter.Decoder.{Assembly, Elements}
   alias Linx.Netfilter.{Decoder, Encoder, Error, Ruleset, Table}
@@ -10,7 +11,6 @@ defmodule Linx.Netfilter.Pull do
   alias Linx.Netlink.{Heap, Request, Socket}
   alias Linx.Netlink.Nfnl.Codec
 
-  @dump 0x300
   @retries 10
 
   # What a rule takes while it is decoded: one of six expressions takes 110, half of them for good.
@@ -269,7 +269,7 @@ defmodule Linx.Netfilter.Pull do
   defp bodies(sock, type, family, attrs) do
     payload = IO.iodata_to_binary([Codec.encode_nfgenmsg(family, 0), attrs])
 
-    case Request.run(sock, 0x0A00 + type, @dump, payload, :raw) do
+    case Request.run(sock, 0x0A00 + type, nlm_f_dump(), payload, :raw) do
       {:ok, messages} -> {:ok, for({_type, _flags, _seq, body} <- messages, do: body)}
       # A part of nf_tables that this kernel lacks has nothing to list.
       {:error, %{errno: :eopnotsupp}} -> {:ok, []}

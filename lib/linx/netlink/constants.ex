@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Constants do
   @moduledoc """
-  The numbers of linux/netlink.h that belong to no protocol family: message flags and the four control messages.
+  The numbers of linux/netlink.h: message flags, the four control messages, and the protocol
+  families that Linx speaks.
 
   Each is a macro that becomes the number, so it may stand in guards and patterns:
 
@@ -37,7 +38,10 @@ defmodule Linx.Netlink.Constants do
     {:nlmsg_error, 2, "an error, or with errno 0 an acknowledgement"},
     {:nlmsg_done, 3, "the end of a dump, with its errno"},
     {:nlmsg_overrun, 4, "data was lost"},
-    {:nlmsg_min_type, 0x10, "the first type that a protocol family may use"}
+    {:nlmsg_min_type, 0x10, "the first type that a protocol family may use"},
+    # Protocol families.
+    {:netlink_route, 0, "links, addresses, routes, neighbours and rules"},
+    {:netlink_netfilter, 12, "nf_tables, conntrack and NFLOG"}
   ]
 
   for {name, value, meaning} <- @constants do

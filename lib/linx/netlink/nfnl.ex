@@ -13,10 +13,10 @@ defmodule Linx.Netlink.Nfnl do
   Source: include/uapi/linux/netfilter/nfnetlink.h, net/netfilter/nfnetlink.c.
   """
 
+  import Linx.Netlink.Constants
+
   alias Linx.Netlink.{Error, Message, Request, Socket}
   alias Linx.Netlink.Nfnl.Codec
-
-  @netlink_netfilter 12
 
   @doc """
   Opens an nfnetlink socket in a network namespace; forms and errors as for `Linx.Netlink.Socket.open/2`.
@@ -24,7 +24,7 @@ defmodule Linx.Netlink.Nfnl do
   Needs no privilege by itself; nearly every request does.
   """
   @spec open(Socket.netns()) :: {:ok, Socket.t()} | {:error, term()}
-  def open(netns \\ :host), do: Socket.open(@netlink_netfilter, netns)
+  def open(netns \\ :host), do: Socket.open(netlink_netfilter(), netns)
 
   @doc """
   Sends messages as one transaction: all of them take effect, or none.

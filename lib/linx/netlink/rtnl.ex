@@ -36,10 +36,10 @@ defmodule Linx.Netlink.Rtnl do
   Source: rtnetlink(7).
   """
 
+  import Linx.Netlink.Constants
+
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Address, Bridge, Link, Neighbour, Nexthop, Route, Rule, Verb}
-
-  @netlink_route 0
 
   @typedoc "A verb that changes something, without its socket: `{Route, :add, [\"10.0.0.0\", 8, \"192.0.2.1\"]}`."
   @type change :: {module(), atom(), [term()]}
@@ -48,7 +48,7 @@ defmodule Linx.Netlink.Rtnl do
   Opens an rtnetlink socket in a network namespace; see `Linx.Netlink.Socket.open/2`.
   """
   @spec open(Socket.netns()) :: {:ok, Socket.t()} | {:error, term()}
-  def open(netns \\ :host), do: Socket.open(@netlink_route, netns)
+  def open(netns \\ :host), do: Socket.open(netlink_route(), netns)
 
   @doc """
   Carries out many changes with one send, and gives each one's result in order.

@@ -6,6 +6,7 @@ defmodule Linx.Netns.Id do
   use Linx.Netlink.Codec
 
   import Linx.Netlink.Constants
+  import Linx.Netlink.Rtnl.Constants
 
   alias Linx.Netlink.{Error, Request, Socket}
 
@@ -19,16 +20,13 @@ defmodule Linx.Netns.Id do
     attr(3, :fd, :u32)
   end
 
-  @rtm_newnsid 88
-  @rtm_getnsid 90
-
   # NETNSA_NSID_NOT_ASSIGNED; as a wish it means the smallest that is free.
   @none -1
 
   @doc "The id that the socket's namespace has for the one behind the descriptor `fd`."
   @spec get(Socket.t(), non_neg_integer()) :: {:ok, non_neg_integer() | nil} | {:error, Error.t()}
   def get(socket, fd) do
-    with {:ok, answers} <- ask(socket, @rtm_getnsid, 0, %__MODULE__{fd: fd}),
+    with {:ok, answers} <- ask(socket, rtm_getnsid(), 0, %__MODULE__{fd: fd}),
          do: {:ok, answers |> Enum.map(& &1.nsid) |> Enum.find(&(&1 not in [nil, @none]))}
   end
 
@@ -37,14 +35,14 @@ defmodule Linx.Netns.Id do
   def set(socket, fd, id) do
     nsid = if id == :auto, do: @none, else: id
 
-    with {:ok, _none} <- ask(socket, @rtm_newnsid, 0, %__MODULE__{fd: fd, nsid: nsid}),
+    with {:ok, _none} <- ask(socket, rtm_newnsid(), 0, %__MODULE__{fd: fd, nsid: nsid}),
          do: :ok
   end
 
   @doc "Every id of the socket's namespace, in order."
   @spec list(Socket.t()) :: {:ok, [non_neg_integer()]} | {:error, Error.t()}
   def list(socket) do
-    with {:ok, answers} <- ask(socket, @rtm_getnsid, nlm_f_dump(), %__MODULE__{}),
+    with {:ok, answers} <- ask(socket, rtm_getnsid(), nlm_f_dump(), %__MODULE__{}),
          do:
            {:ok,
             for(%{nsid: id} when is_integer(id) and id >= 0 <- answers, do: id) |> Enum.sort()}

@@ -2,14 +2,12 @@ defmodule Linx.Netfilter.Encoder.Message do
   @moduledoc false
   # What the messages of all entities share: the nfgenmsg header, the flags of a creating request, comments in userdata.
 
+  import Linx.Netlink.Constants
+
   alias Linx.Netfilter.{Table, Userdata}
   alias Linx.Netfilter.Wire.Writer
   alias Linx.Netlink.Message
   alias Linx.Netlink.Nfnl.Header
-
-  # nlmsghdr flags, include/uapi/linux/netlink.h.
-  @excl 0x200
-  @create 0x400
 
   @spec message(byte(), non_neg_integer(), Table.family() | :unspec, iodata()) :: Message.t()
   def message(type, flags, family, attrs) do
@@ -19,7 +17,8 @@ defmodule Linx.Netfilter.Encoder.Message do
 
   @doc "NLM_F_CREATE, and with `excl: true` NLM_F_EXCL."
   @spec create(keyword()) :: non_neg_integer()
-  def create(opts), do: if(opts[:excl], do: Bitwise.bor(@create, @excl), else: @create)
+  def create(opts),
+    do: if(opts[:excl], do: Bitwise.bor(nlm_f_create(), nlm_f_excl()), else: nlm_f_create())
 
   @doc "Flags that are left out when none is set."
   @spec flags(byte(), non_neg_integer()) :: iodata()

@@ -3,17 +3,13 @@ defmodule Linx.Netfilter.Encoder.Rule do
   # NEWRULE, and before it the sets and chains of the rule's own.
 
   import Linx.Netfilter.Wire
+  import Linx.Netlink.Constants
 
   alias Linx.Netfilter.Encoder.{Anonymous, Bound, Expressions, Frames, Pattern, Place}
   alias Linx.Netfilter.{Guard, Rule, Table, Userdata}
   alias Linx.Netfilter.Wire.Writer
   alias Linx.Netlink.Message
   alias Linx.Netlink.Nfnl.Header
-
-  # nlmsghdr flags, include/uapi/linux/netlink.h.
-  @replace 0x100
-  @create 0x400
-  @append 0x800
 
   # An attribute's length has sixteen bits.
   @room 0xFFFB
@@ -162,19 +158,19 @@ defmodule Linx.Netfilter.Encoder.Rule do
   defp place(opts) do
     case {opts[:replace], Keyword.get(opts, :position, :append)} do
       {handle, _position} when is_integer(handle) ->
-        {@replace, Writer.u64(nfta_rule_handle(), handle)}
+        {nlm_f_replace(), Writer.u64(nfta_rule_handle(), handle)}
 
       {nil, :append} ->
-        {Bitwise.bor(@create, @append), []}
+        {Bitwise.bor(nlm_f_create(), nlm_f_append()), []}
 
       {nil, {:after, handle}} ->
-        {Bitwise.bor(@create, @append), Writer.u64(nfta_rule_position(), handle)}
+        {Bitwise.bor(nlm_f_create(), nlm_f_append()), Writer.u64(nfta_rule_position(), handle)}
 
       {nil, {:before, handle}} ->
-        {@create, Writer.u64(nfta_rule_position(), handle)}
+        {nlm_f_create(), Writer.u64(nfta_rule_position(), handle)}
 
       {nil, {:at_index, 0}} ->
-        {@create, []}
+        {nlm_f_create(), []}
 
       {nil, other} ->
         raise ArgumentError,

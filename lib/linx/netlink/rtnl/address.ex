@@ -37,6 +37,8 @@ defmodule Linx.Netlink.Rtnl.Address do
 
   use Linx.Netlink.Codec
 
+  import Linx.Netlink.Rtnl.Constants
+
   alias Linx.IP
   alias Linx.IP.Subnet
   alias Linx.Netlink.{Error, Socket}
@@ -74,10 +76,6 @@ defmodule Linx.Netlink.Rtnl.Address do
   """
   @type opts :: keyword()
 
-  @rtm_newaddr 20
-  @rtm_deladdr 21
-  @rtm_getaddr 22
-
   @families %{inet: 2, inet6: 10}
 
   # RT_SCOPE_HOST
@@ -97,7 +95,7 @@ defmodule Linx.Netlink.Rtnl.Address do
   @spec list(Socket.t(), Link.ref() | keyword()) :: {:ok, [t()]} | {:error, Error.t() | term()}
   def list(socket, filter) when is_list(filter) do
     with {:ok, request} <- filter(socket, filter, %__MODULE__{}),
-         {:ok, addresses} <- Call.dump(socket, @rtm_getaddr, request) do
+         {:ok, addresses} <- Call.dump(socket, rtm_getaddr(), request) do
       # A kernel without strict checking dumps them all.
       {:ok, Enum.filter(addresses, &(request.index in [0, &1.index]))}
     end
@@ -352,9 +350,9 @@ defmodule Linx.Netlink.Rtnl.Address do
 
   defp text(%{local: own, address: far, prefixlen: length}), do: "#{own} peer #{far}/#{length}"
 
-  defp type(:add), do: {@rtm_newaddr, Call.create()}
-  defp type(:replace), do: {@rtm_newaddr, Call.replace()}
-  defp type(:delete), do: {@rtm_deladdr, 0}
+  defp type(:add), do: {rtm_newaddr(), Call.create()}
+  defp type(:replace), do: {rtm_newaddr(), Call.replace()}
+  defp type(:delete), do: {rtm_deladdr(), 0}
 
   # An address on the link `index`, as the kernel wants it: IPv4 finds it by IFA_LOCAL.
   @spec build(pos_integer(), term(), term()) :: {:ok, t()} | {:error, term()}

@@ -82,7 +82,7 @@ defmodule Linx.Netlink.Rtnl.Call do
 
   @doc "The socket, if it is one of rtnetlink. Anything else raises `ArgumentError` with what was given."
   @spec checked!(term()) :: Socket.t()
-  def checked!(socket), do: Socket.check!(socket, 0, "Linx.Netlink.Rtnl.open/1")
+  def checked!(socket), do: Socket.check!(socket, netlink_route(), "Linx.Netlink.Rtnl.open/1")
 
   # Offsets count from the start of the request, its 16 bytes of header included.
   defp place(%Error{offset: offset} = error, %module{}, body) when is_integer(offset) do

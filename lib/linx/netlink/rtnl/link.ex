@@ -40,6 +40,7 @@ defmodule Linx.Netlink.Rtnl.Link do
   use Linx.Netlink.Codec
 
   import Bitwise
+  import Linx.Netlink.Rtnl.Constants
 
   alias Linx.MAC
   alias Linx.Netlink.{Error, Socket}
@@ -84,11 +85,6 @@ defmodule Linx.Netlink.Rtnl.Link do
   @typedoc "How a verb names a link: name, alternative name, or index."
   @type ref :: binary() | pos_integer()
 
-  @rtm_getlink 18
-  @rtm_setlink 19
-  @rtm_newlinkprop 108
-  @rtm_dellinkprop 109
-
   @iff_up 1
   @skip_stats 8
 
@@ -105,7 +101,7 @@ defmodule Linx.Netlink.Rtnl.Link do
   @spec list(Socket.t(), keyword()) :: {:ok, [t()]} | {:error, Error.t() | term()}
   def list(socket, filter \\ []) do
     with {:ok, request} <- filter(socket, filter, %__MODULE__{ext_mask: @skip_stats}),
-         {:ok, links} <- Call.dump(socket, @rtm_getlink, request) do
+         {:ok, links} <- Call.dump(socket, rtm_getlink(), request) do
       # A kernel without strict checking dumps them all.
       {:ok, Enum.filter(links, &keep?(&1, request))}
     end
@@ -138,7 +134,7 @@ defmodule Linx.Netlink.Rtnl.Link do
   def get(socket, ref) do
     with {:ok, request} <- Options.identify(ref) do
       request = %{request | ext_mask: @skip_stats}
-      Call.get(socket, @rtm_getlink, request, Call.no_such("interface", ref))
+      Call.get(socket, rtm_getlink(), request, Call.no_such("interface", ref))
     end
   end
 
@@ -305,7 +301,7 @@ defmodule Linx.Netlink.Rtnl.Link do
          {:ok, index} <- Index.of(socket, ref) do
       explain = Call.no_such("interface", ref, &Refusal.taken(&1, new_name))
       request = %__MODULE__{index: index, name: new_name}
-      Call.change(socket, Call.op(@rtm_setlink, 0, request, explain))
+      Call.change(socket, Call.op(rtm_setlink(), 0, request, explain))
     end
   end
 
@@ -328,16 +324,16 @@ defmodule Linx.Netlink.Rtnl.Link do
   Gives a link a further name, of up to 127 bytes. Every verb here finds it by that name too.
   """
   @spec add_altname(Socket.t(), ref(), binary()) :: :ok | {:error, term()}
-  def add_altname(socket, ref, name), do: altname(socket, @rtm_newlinkprop, ref, name)
+  def add_altname(socket, ref, name), do: altname(socket, rtm_newlinkprop(), ref, name)
 
   @doc "Takes a further name away."
   @spec delete_altname(Socket.t(), ref(), binary()) :: :ok | {:error, term()}
-  def delete_altname(socket, ref, name), do: altname(socket, @rtm_dellinkprop, ref, name)
+  def delete_altname(socket, ref, name), do: altname(socket, rtm_dellinkprop(), ref, name)
 
   defp altname(socket, type, ref, name) do
     with {:ok, _} <- Options.identify(name),
          {:ok, index} <- Index.of(socket, ref) do
-      flags = if type == @rtm_newlinkprop, do: Call.create(), else: 0
+      flags = if type == rtm_newlinkprop(), do: Call.create(), else: 0
       explain = Call.no_such("interface", ref, &Refusal.altname(&1, name))
       request = %__MODULE__{index: index, altnames: [name]}
       Call.change(socket, Call.op(type, flags, request, explain))

@@ -25,29 +25,38 @@ defmodule Linx.Netlink.Rtnl.Monitor do
 
   use GenServer
 
+  import Linx.Netlink.Constants
+  import Linx.Netlink.Rtnl.Constants
+
   alias Linx.Netlink.{Inbox, Socket}
   alias Linx.Netlink.Rtnl.Monitor.Event
   alias Linx.Netlink.Rtnl.Wire
 
-  @netlink_route 0
-
-  # RTNLGRP_LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE
-  @groups [1, 3, 5, 7, 8, 9, 11, 19]
+  @groups [
+    rtnlgrp_link(),
+    rtnlgrp_neigh(),
+    rtnlgrp_ipv4_ifaddr(),
+    rtnlgrp_ipv4_route(),
+    rtnlgrp_ipv4_rule(),
+    rtnlgrp_ipv6_ifaddr(),
+    rtnlgrp_ipv6_route(),
+    rtnlgrp_ipv6_rule()
+  ]
   @rcvbuf 4 * 1024 * 1024
 
   @ops %{
-    16 => :new_link,
-    17 => :del_link,
-    20 => :new_addr,
-    21 => :del_addr,
-    24 => :new_route,
-    25 => :del_route,
-    28 => :new_neigh,
-    29 => :del_neigh,
-    32 => :new_rule,
-    33 => :del_rule,
-    104 => :new_nexthop,
-    105 => :del_nexthop
+    rtm_newlink() => :new_link,
+    rtm_dellink() => :del_link,
+    rtm_newaddr() => :new_addr,
+    rtm_deladdr() => :del_addr,
+    rtm_newroute() => :new_route,
+    rtm_delroute() => :del_route,
+    rtm_newneigh() => :new_neigh,
+    rtm_delneigh() => :del_neigh,
+    rtm_newrule() => :new_rule,
+    rtm_delrule() => :del_rule,
+    rtm_newnexthop() => :new_nexthop,
+    rtm_delnexthop() => :del_nexthop
   }
 
   # Messages of other families under the same types tell of other things: AF_BRIDGE (7) of ports and forwarding entries,
@@ -118,7 +127,7 @@ defmodule Linx.Netlink.Rtnl.Monitor do
 
   @impl GenServer
   def init(opts) do
-    case Inbox.open(@netlink_route, opts[:netns], opts[:groups], opts[:rcvbuf], opts[:owner]) do
+    case Inbox.open(netlink_route(), opts[:netns], opts[:groups], opts[:rcvbuf], opts[:owner]) do
       {:ok, inbox} ->
         state = %{owner: opts[:owner], inbox: inbox, ref: Process.monitor(opts[:owner])}
         {:ok, state, {:continue, :read}}

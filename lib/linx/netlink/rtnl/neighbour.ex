@@ -26,6 +26,7 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
   use Linx.Netlink.Codec
 
   import Bitwise
+  import Linx.Netlink.Rtnl.Constants
 
   alias Linx.{IP, MAC}
   alias Linx.Netlink.{Error, Socket}
@@ -58,10 +59,6 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
   @typedoc "See `add/5`."
   @type opts :: keyword()
 
-  @rtm_newneigh 28
-  @rtm_delneigh 29
-  @rtm_getneigh 30
-
   @ntf_proxy 0x08
   @families %{inet: 2, inet6: 10}
 
@@ -78,7 +75,7 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
   @spec list(Socket.t(), Link.ref() | keyword()) :: {:ok, [t()]} | {:error, Error.t() | term()}
   def list(socket, filter) when is_list(filter) do
     with {:ok, request} <- filter(socket, filter, %__MODULE__{}),
-         {:ok, neighbours} <- Call.dump(socket, @rtm_getneigh, request) do
+         {:ok, neighbours} <- Call.dump(socket, rtm_getneigh(), request) do
       # A kernel without strict checking dumps them all.
       {:ok, Enum.filter(neighbours, &keep?(&1, request))}
     end
@@ -227,9 +224,9 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
     Call.op(type, flags, neighbour, explain)
   end
 
-  defp type(:add), do: {@rtm_newneigh, Call.create()}
-  defp type(:replace), do: {@rtm_newneigh, Call.replace()}
-  defp type(:delete), do: {@rtm_delneigh, 0}
+  defp type(:add), do: {rtm_newneigh(), Call.create()}
+  defp type(:replace), do: {rtm_newneigh(), Call.replace()}
+  defp type(:delete), do: {rtm_delneigh(), 0}
 
   # Words for an errno without text.
   defp refusal(:eexist, ip, link), do: "#{ip} is a neighbour on #{inspect(link)} already"

@@ -58,6 +58,8 @@ defmodule Linx.Netlink.Rtnl.Nexthop do
 
   use Linx.Netlink.Codec
 
+  import Linx.Netlink.Rtnl.Constants
+
   alias Linx.IP
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Call, Encap, Link, Protocol, Read, Verb}
@@ -119,11 +121,6 @@ defmodule Linx.Netlink.Rtnl.Nexthop do
   @typedoc "The number of an object, which its maker chooses."
   @type id :: 1..0xFFFFFFFF
 
-  @rtm_newnexthop 104
-  @rtm_delnexthop 105
-  @rtm_getnexthop 106
-  @rtm_getnexthopbucket 118
-
   @families %{inet: 2, inet6: 10}
 
   defguardp is_id(id) when is_integer(id) and id in 1..0xFFFFFFFF
@@ -144,7 +141,7 @@ defmodule Linx.Netlink.Rtnl.Nexthop do
   def list(socket, filter \\ []) do
     with {:ok, protocol, filter} <- protocol(filter),
          {:ok, request} <- filter(socket, filter, %__MODULE__{}),
-         {:ok, nexthops} <- Read.dump(socket, @rtm_getnexthop, request, __MODULE__) do
+         {:ok, nexthops} <- Read.dump(socket, rtm_getnexthop(), request, __MODULE__) do
       {:ok, for(hop <- nexthops, protocol in [nil, hop.protocol], do: tidy(hop))}
     end
   end
@@ -195,7 +192,7 @@ defmodule Linx.Netlink.Rtnl.Nexthop do
     request = %__MODULE__{id: id, op_flags: op_flags}
     explain = Call.words(&refusal(&1, id))
 
-    with {:ok, nexthop} <- Read.get(socket, @rtm_getnexthop, request, __MODULE__, explain),
+    with {:ok, nexthop} <- Read.get(socket, rtm_getnexthop(), request, __MODULE__, explain),
          do: {:ok, tidy(nexthop)}
   end
 
@@ -212,7 +209,7 @@ defmodule Linx.Netlink.Rtnl.Nexthop do
 
   def buckets(socket, id, filter) when is_id(id) do
     with {:ok, request} <- bucket_filter(socket, filter, %Bucket.Message{id: id}),
-         do: Read.dump(socket, @rtm_getnexthopbucket, request, Bucket)
+         do: Read.dump(socket, rtm_getnexthopbucket(), request, Bucket)
   end
 
   def buckets(_socket, id, _filter), do: {:error, {:invalid_id, id}}
@@ -304,7 +301,7 @@ defmodule Linx.Netlink.Rtnl.Nexthop do
   def __op__(:delete, [%__MODULE__{id: id}], index), do: __op__(:delete, [id], index)
 
   def __op__(:delete, [id], _index) when is_id(id),
-    do: Call.op(@rtm_delnexthop, 0, %__MODULE__{id: id}, Call.words(&refusal(&1, id)))
+    do: Call.op(rtm_delnexthop(), 0, %__MODULE__{id: id}, Call.words(&refusal(&1, id)))
 
   def __op__(verb, [id | _], _index) when verb in [:add, :replace, :delete],
     do: {:error, {:invalid_id, id}}
@@ -314,7 +311,7 @@ defmodule Linx.Netlink.Rtnl.Nexthop do
 
   defp new(verb, nexthop) do
     flags = if verb == :add, do: Call.create(), else: Call.replace()
-    Call.op(@rtm_newnexthop, flags, nexthop, Call.words(&refusal(&1, nexthop.id)))
+    Call.op(rtm_newnexthop(), flags, nexthop, Call.words(&refusal(&1, nexthop.id)))
   end
 
   # A nexthop as it was read has fields that are the kernel's to set.

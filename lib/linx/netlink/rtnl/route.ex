@@ -58,6 +58,8 @@ defmodule Linx.Netlink.Rtnl.Route do
 
   use Linx.Netlink.Codec
 
+  import Linx.Netlink.Rtnl.Constants
+
   alias Linx.IP
   alias Linx.IP.Subnet
   alias Linx.Netlink.{Error, Socket}
@@ -112,8 +114,6 @@ defmodule Linx.Netlink.Rtnl.Route do
   @typedoc "A gateway, or for a route by a device alone `nil` or its family."
   @type default_gateway :: binary() | IP.t() | IP.family() | nil
 
-  @rtm_getroute 26
-
   # -- reading ---------------------------------------------------------------------------------------------------------
 
   @doc """
@@ -133,7 +133,7 @@ defmodule Linx.Netlink.Rtnl.Route do
 
   # ENOENT: a table that does not exist has no routes.
   defp dump(socket, request) do
-    case Call.dump(socket, @rtm_getroute, request) do
+    case Call.dump(socket, rtm_getroute(), request) do
       {:ok, routes} -> {:ok, routes(routes)}
       {:error, %Error{errno: :enoent, stage: nil}} -> {:ok, []}
       {:error, error} -> {:error, error}
@@ -162,7 +162,7 @@ defmodule Linx.Netlink.Rtnl.Route do
   def get(socket, destination, opts \\ []) do
     with {:ok, ip} <- IP.cast(destination),
          {:ok, request} <- Query.lookup(socket, ip, opts),
-         do: Call.get(socket, @rtm_getroute, request, Call.words(&unreachable(&1, ip)))
+         do: Call.get(socket, rtm_getroute(), request, Call.words(&unreachable(&1, ip)))
   end
 
   @doc """

@@ -42,6 +42,7 @@ defmodule Linx.Netlink.Rtnl.Rule do
   use Linx.Netlink.Codec
 
   import Bitwise
+  import Linx.Netlink.Rtnl.Constants
 
   alias Linx.IP
   alias Linx.Netlink.{Error, Socket}
@@ -82,10 +83,6 @@ defmodule Linx.Netlink.Rtnl.Rule do
     rest(:extra)
   end
 
-  @rtm_newrule 32
-  @rtm_delrule 33
-  @rtm_getrule 34
-
   @families %{inet: 2, inet6: 10}
   # FIB_RULE_INVERT
   @invert 2
@@ -101,12 +98,12 @@ defmodule Linx.Netlink.Rtnl.Rule do
   def list(socket, filter \\ [])
 
   def list(socket, []) do
-    with {:ok, rules} <- Call.dump(socket, @rtm_getrule, %__MODULE__{}),
+    with {:ok, rules} <- Call.dump(socket, rtm_getrule(), %__MODULE__{}),
          do: {:ok, Enum.filter(rules, &(&1.family in [2, 10]))}
   end
 
   def list(socket, family: family) when is_map_key(@families, family),
-    do: Call.dump(socket, @rtm_getrule, %__MODULE__{family: @families[family]})
+    do: Call.dump(socket, rtm_getrule(), %__MODULE__{family: @families[family]})
 
   def list(_socket, [option | _]), do: {:error, {:bad_option, option}}
   def list(_socket, filter), do: {:error, {:bad_option, filter}}
@@ -254,12 +251,12 @@ defmodule Linx.Netlink.Rtnl.Rule do
   # A kernel that does not know FRA_DSCP passes over it, and the rule would be for every packet.
   defp op(:add, %{dscp: dscp} = rule) when dscp != nil do
     if :os.version() >= @dscp_since,
-      do: request(@rtm_newrule, Call.create(), rule),
+      do: request(rtm_newrule(), Call.create(), rule),
       else: {:error, Error.from_errno(@eopnotsupp, "rules by DSCP need Linux 6.12")}
   end
 
-  defp op(:add, rule), do: request(@rtm_newrule, Call.create(), rule)
-  defp op(:delete, rule), do: request(@rtm_delrule, 0, rule)
+  defp op(:add, rule), do: request(rtm_newrule(), Call.create(), rule)
+  defp op(:delete, rule), do: request(rtm_delrule(), 0, rule)
 
   defp request(type, flags, rule), do: Call.op(type, flags, rule, Call.words(&refusal/1))
 

@@ -19,6 +19,8 @@ defmodule Linx.Netlink.Rtnl.Stats do
 
   use Linx.Netlink.Codec
 
+  import Linx.Netlink.Rtnl.Constants
+
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Call, Link}
   alias Linx.Netlink.Rtnl.Link.Index
@@ -36,7 +38,6 @@ defmodule Linx.Netlink.Rtnl.Stats do
     rest(:extra)
   end
 
-  @rtm_getstats 94
   # IFLA_STATS_FILTER_BIT(IFLA_STATS_LINK_64)
   @link_64 1
 
@@ -47,7 +48,7 @@ defmodule Linx.Netlink.Rtnl.Stats do
   def get(socket, ref) do
     with {:ok, index} <- Index.of(socket, ref) do
       request = %__MODULE__{ifindex: index, filter_mask: @link_64}
-      Call.get(socket, @rtm_getstats, request, Call.no_such("interface", ref))
+      Call.get(socket, rtm_getstats(), request, Call.no_such("interface", ref))
     end
   end
 
@@ -55,7 +56,7 @@ defmodule Linx.Netlink.Rtnl.Stats do
   The counters of every link, in one dump.
   """
   @spec list(Socket.t()) :: {:ok, [t()]} | {:error, Error.t()}
-  def list(socket), do: Call.dump(socket, @rtm_getstats, %__MODULE__{filter_mask: @link_64})
+  def list(socket), do: Call.dump(socket, rtm_getstats(), %__MODULE__{filter_mask: @link_64})
 
   defimpl Inspect do
     def inspect(%{link: nil} = stats, _opts),

@@ -50,6 +50,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
   use Linx.Netlink.Codec
 
   import Linx.Netlink.Constants
+  import Linx.Netlink.Rtnl.Constants
 
   alias Linx.{IP, MAC}
   alias Linx.Netlink.{Error, Socket}
@@ -87,10 +88,6 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
     rest(:extra, skip: [4])
   end
 
-  @rtm_newneigh 28
-  @rtm_delneigh 29
-  @rtm_getneigh 30
-
   # A device's own table wants this state with a deletion (ndo_dflt_fdb_del); the others do not
   # look.
   @state [:noarp, :permanent]
@@ -112,7 +109,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
 
   def list(socket, filter) when is_list(filter) do
     with {:ok, request, keep?} <- filter(socket, filter, %__MODULE__{}, []),
-         {:ok, entries} <- Read.dump(socket, @rtm_getneigh, request, __MODULE__) do
+         {:ok, entries} <- Read.dump(socket, rtm_getneigh(), request, __MODULE__) do
       {:ok, Enum.filter(entries, fn entry -> Enum.all?(keep?, & &1.(entry)) end)}
     end
   end
@@ -167,7 +164,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
   defp asked(dev, mac, opts, index) do
     with :ok <- Fields.only(opts, [:self, :master, :vlan, :vni]),
          {:ok, request} <- key(dev, mac, opts, index),
-         do: Call.op(@rtm_getneigh, 0, request, explain(dev, mac))
+         do: Call.op(rtm_getneigh(), 0, request, explain(dev, mac))
   end
 
   # -- changing ------------------------------------------------------------------------------
@@ -252,32 +249,32 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
   def __op__(:flush, [dev], index), do: __op__(:flush, [dev, []], index)
 
   def __op__(:add, [%__MODULE__{} = entry], _index),
-    do: Call.op(@rtm_newneigh, Call.create(), again(entry), explain(entry.ifindex, entry.lladdr))
+    do: Call.op(rtm_newneigh(), Call.create(), again(entry), explain(entry.ifindex, entry.lladdr))
 
   def __op__(:delete, [%__MODULE__{} = entry], _index) do
     request = again(entry)
     flags = Enum.filter(request.flags, &(&1 in [:self, :master]))
     request = %{request | flags: flags, state: @state, attributes: nil}
-    Call.op(@rtm_delneigh, 0, request, explain(entry.ifindex, entry.lladdr))
+    Call.op(rtm_delneigh(), 0, request, explain(entry.ifindex, entry.lladdr))
   end
 
   def __op__(verb, [dev, mac, opts], index) when verb in [:add, :replace, :append] do
     with {:ok, ifindex} <- index.(dev),
          {:ok, mac} <- MAC.cast(mac),
          {:ok, entry} <- Options.entry(opts, %__MODULE__{ifindex: ifindex, lladdr: mac}, index),
-         do: Call.op(@rtm_newneigh, flags(verb), entry, explain(dev, mac))
+         do: Call.op(rtm_newneigh(), flags(verb), entry, explain(dev, mac))
   end
 
   def __op__(:delete, [dev, mac, opts], index) do
     with {:ok, request} <- key(dev, mac, opts, index),
-         do: Call.op(@rtm_delneigh, 0, %{request | state: @state}, explain(dev, mac))
+         do: Call.op(rtm_delneigh(), 0, %{request | state: @state}, explain(dev, mac))
   end
 
   def __op__(:flush, [dev, opts], index) do
     with {:ok, ifindex} <- index.(dev),
          {:ok, request} <- Options.bulk(opts, %__MODULE__{ifindex: ifindex}, index) do
       explain = Call.no_such("interface", dev, &refusal(&1, "flush", dev))
-      Call.op(@rtm_delneigh, nlm_f_bulk(), request, explain)
+      Call.op(rtm_delneigh(), nlm_f_bulk(), request, explain)
     end
   end
 

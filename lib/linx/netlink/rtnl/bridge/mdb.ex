@@ -42,6 +42,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Mdb do
   """
 
   import Linx.Netlink.Constants
+  import Linx.Netlink.Rtnl.Constants
 
   alias Linx.{IP, MAC}
   alias Linx.Netlink.{Error, Socket}
@@ -82,10 +83,6 @@ defmodule Linx.Netlink.Rtnl.Bridge.Mdb do
   @typedoc "A group: text, an address or a hardware address."
   @type group :: binary() | IP.t() | MAC.t()
 
-  @rtm_newmdb 84
-  @rtm_delmdb 85
-  @rtm_getmdb 86
-
   @ipv4 0x0800
   @ipv6 0x86DD
 
@@ -123,7 +120,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Mdb do
   # The kernel has no filter by bridge.
   defp answers(socket, bridge) do
     with {:ok, index} <- if(bridge, do: Index.of(socket, bridge), else: {:ok, nil}),
-         {:ok, answers} <- Read.dump(socket, @rtm_getmdb, %Request{}, Answer),
+         {:ok, answers} <- Read.dump(socket, rtm_getmdb(), %Request{}, Answer),
          do: {:ok, Enum.filter(answers, &(index in [nil, &1.ifindex]))}
   end
 
@@ -160,7 +157,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Mdb do
   def get(socket, bridge, group, opts \\ []) do
     with :ok <- Fields.only(opts, [:vid, :source, :src_vni]),
          {:ok, {type, 0, request, explain}} <-
-           Index.named(socket, [bridge], &build(@rtm_getmdb, 0, bridge, group, opts, &1)),
+           Index.named(socket, [bridge], &build(rtm_getmdb(), 0, bridge, group, opts, &1)),
          # The kernel takes no interface here.
          request = put_in(request.entry.ifindex, 0),
          {:ok, answer} <- Read.get(socket, type, request, Answer, explain),
@@ -237,17 +234,17 @@ defmodule Linx.Netlink.Rtnl.Bridge.Mdb do
   end
 
   def __op__(verb, [bridge, group, opts], index) when verb in [:add, :replace],
-    do: build(@rtm_newmdb, flags(verb), bridge, group, opts, index)
+    do: build(rtm_newmdb(), flags(verb), bridge, group, opts, index)
 
   def __op__(:delete, [bridge, group, opts], index),
-    do: build(@rtm_delmdb, 0, bridge, group, opts, index)
+    do: build(rtm_delmdb(), 0, bridge, group, opts, index)
 
   def __op__(:flush, [bridge, opts], index) do
     with :ok <- Fields.only(opts, [:port, :vid, :state, :protocol]),
          {:ok, ifindex} <- index.(bridge),
          {:ok, entry, attributes} <- Options.set(opts, %Entry{}, %Attributes{}, index) do
       request = %Request{ifindex: ifindex, entry: entry, attributes: mask(attributes, opts)}
-      Call.op(@rtm_delmdb, nlm_f_bulk(), request, explain(bridge, "all", opts))
+      Call.op(rtm_delmdb(), nlm_f_bulk(), request, explain(bridge, "all", opts))
     end
   end
 

@@ -45,6 +45,8 @@ defmodule Linx.Netlink.Rtnl.Bridge.Port do
   makes no sense is `{:error, {:bad_option, option}}` before anything is sent.
   """
 
+  import Linx.Netlink.Rtnl.Constants
+
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.Bridge.Message
   alias Linx.Netlink.Rtnl.{Call, Fields, Link, Read, Verb}
@@ -57,9 +59,6 @@ defmodule Linx.Netlink.Rtnl.Bridge.Port do
               Enum.map(@fields -- [:extra, :flush], &{&1, nil}) ++ [extra: []]
 
   @type t :: %__MODULE__{}
-
-  @rtm_getlink 18
-  @rtm_setlink 19
 
   @readonly [
     :designated_port,
@@ -90,7 +89,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Port do
   @spec list(Socket.t(), Link.ref() | nil) :: {:ok, [t()]} | {:error, Error.t() | term()}
   def list(socket, bridge \\ nil) do
     with {:ok, index} <- if(bridge, do: Index.of(socket, bridge), else: {:ok, nil}),
-         {:ok, messages} <- Read.dump(socket, @rtm_getlink, %Message{}, Message) do
+         {:ok, messages} <- Read.dump(socket, rtm_getlink(), %Message{}, Message) do
       {:ok,
        for(
          %Message{port: %Attributes{}} = m <- messages,
@@ -106,7 +105,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Port do
     with {:ok, link} <- Link.Options.identify(ref),
          request = %Single{index: link.index, name: link.name, altname: link.altname},
          explain = Call.no_such("interface", ref),
-         {:ok, answer} <- Read.get(socket, @rtm_getlink, request, Single, explain),
+         {:ok, answer} <- Read.get(socket, rtm_getlink(), request, Single, explain),
          {:ok, attributes} <- attributes(answer, ref),
          do: {:ok, port(answer.index, answer.name, answer.master, attributes)}
   end
@@ -166,7 +165,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Port do
           _errno -> nil
         end)
 
-      Call.op(@rtm_setlink, 0, %Message{index: ifindex, port: attributes}, explain)
+      Call.op(rtm_setlink(), 0, %Message{index: ifindex, port: attributes}, explain)
     end
   end
 

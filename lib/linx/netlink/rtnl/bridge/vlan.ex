@@ -28,6 +28,8 @@ defmodule Linx.Netlink.Rtnl.Bridge.Vlan do
   sense `{:error, {:bad_option, option}}`, before anything is sent.
   """
 
+  import Linx.Netlink.Rtnl.Constants
+
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.Bridge.Message
   alias Linx.Netlink.Rtnl.{Call, Link, Read, Verb}
@@ -46,10 +48,6 @@ defmodule Linx.Netlink.Rtnl.Bridge.Vlan do
 
   @enforce_keys [:ifindex, :vids]
   defstruct [:ifindex, :name, :vids, flags: []]
-
-  @rtm_dellink 17
-  @rtm_getlink 18
-  @rtm_setlink 19
 
   # -- reading -------------------------------------------------------------------------------
 
@@ -99,7 +97,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Vlan do
   defp messages(socket, ref) do
     with {:ok, index} <- if(ref, do: Index.of(socket, ref), else: {:ok, nil}),
          request = %Message{ext_mask: [:brvlan_compressed]},
-         {:ok, messages} <- Read.dump(socket, @rtm_getlink, request, Message),
+         {:ok, messages} <- Read.dump(socket, rtm_getlink(), request, Message),
          do: {:ok, for(m <- messages, m.vlans, index in [nil, m.index], do: m)}
   end
 
@@ -163,7 +161,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Vlan do
          {:ok, range} <- range(vids),
          {:ok, opts} <- options(opts, verb, range) do
       request = %Message{index: ifindex, vlans: attributes(verb, range, opts)}
-      type = if verb == :add, do: @rtm_setlink, else: @rtm_dellink
+      type = if verb == :add, do: rtm_setlink(), else: rtm_dellink()
       Call.op(type, 0, request, Call.no_such("interface", dev, &refusal(&1, dev)))
     end
   end

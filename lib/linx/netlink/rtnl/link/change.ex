@@ -2,12 +2,10 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
   @moduledoc false
   # The verbs of Linx.Netlink.Rtnl.Link that change something, as values: see Linx.Netlink.Rtnl.Call.
 
+  import Linx.Netlink.Rtnl.Constants
+
   alias Linx.Netlink.Rtnl.{Call, Link, LinkInfo}
   alias Linx.Netlink.Rtnl.Link.{Index, Options, Refusal}
-
-  @rtm_newlink 16
-  @rtm_dellink 17
-  @rtm_setlink 19
 
   @spec names(atom(), [term()]) :: [Index.wanted()]
   def names(:create, [_name, _kind, opts]), do: links(opts)
@@ -40,7 +38,7 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
   @spec batched(atom(), [term()], Index.index() | nil) :: Call.op()
   def batched(verb, args, index) do
     case op(verb, args, index) do
-      {:ok, {@rtm_newlink, _flags, %Link{alias: text}, _explain}} when text not in [nil, ""] ->
+      {:ok, {rtm_newlink(), _flags, %Link{alias: text}, _explain}} when text not in [nil, ""] ->
         {:error, {:bad_option, {:alias, text}}}
 
       op ->
@@ -67,7 +65,7 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
           &Refusal.taken(&1, name, link.linkinfo)
         )
 
-      Call.op(@rtm_newlink, Call.create(), link, explain)
+      Call.op(rtm_newlink(), Call.create(), link, explain)
     end
   end
 
@@ -89,7 +87,7 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
   def op(:delete, [ref], _index) do
     with {:ok, request} <- Options.identify(ref) do
       explain = Call.no_such("interface", ref, &Refusal.undeletable(&1, ref))
-      Call.op(@rtm_dellink, 0, request, explain)
+      Call.op(rtm_dellink(), 0, request, explain)
     end
   end
 
@@ -110,7 +108,7 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
     do: raise(ArgumentError, "no change for a batch: #{inspect({Link, verb, args})}")
 
   defp set(ref, %{link: nil} = request, [], _index),
-    do: Call.op(@rtm_setlink, 0, request, Call.no_such("interface", ref))
+    do: Call.op(rtm_setlink(), 0, request, Call.no_such("interface", ref))
 
   # RTM_SETLINK passes over a kind's options; RTM_NEWLINK without NLM_F_CREATE changes them. It passes over a link's
   # parent, which only a kind can change.
@@ -122,7 +120,7 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
          {:ok, info} <-
            if(link == :any, do: {:ok, nil}, else: LinkInfo.change(link.linkinfo, own)) do
       explain = Call.no_such("interface", ref, &Refusal.unchangeable(&1, ref, own))
-      Call.op(@rtm_newlink, 0, %{request | linkinfo: info}, explain)
+      Call.op(rtm_newlink(), 0, %{request | linkinfo: info}, explain)
     else
       {key, _value} = option when key != :error -> {:error, {:bad_option, option}}
       {:error, _} = error -> error

@@ -3,12 +3,14 @@ defmodule Linx.Netlink.Rtnl.Link.Elsewhere do
   # Requests that put a link into another network namespace, which they name by a pid or by a descriptor that is open
   # until the kernel has answered.
 
+  import Linx.Netlink.Constants
+  import Linx.Netlink.Rtnl.Constants
+
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Call, Link, LinkInfo}
   alias Linx.Netlink.Rtnl.Link.{Index, Options, Refusal}
   alias Linx.Target
 
-  @rtm_setlink 19
   @esrch 3
   @eexist 17
 
@@ -24,7 +26,7 @@ defmodule Linx.Netlink.Rtnl.Link.Elsewhere do
          :ok <- free(netns, name) do
       taken = &(Refusal.taken_there(&1, name || ref) || Refusal.no_process(&1, netns))
       explain = Call.no_such("interface", ref, taken)
-      carry_out(socket, Call.op(@rtm_setlink, 0, request, explain), netns)
+      carry_out(socket, Call.op(rtm_setlink(), 0, request, explain), netns)
     end
   end
 
@@ -57,8 +59,10 @@ defmodule Linx.Netlink.Rtnl.Link.Elsewhere do
     end
   end
 
-  defp open(pid) when is_integer(pid), do: explained(Socket.open(0, {:pid, pid}), pid)
-  defp open(netns), do: Socket.open(0, netns)
+  defp open(pid) when is_integer(pid),
+    do: explained(Socket.open(netlink_route(), {:pid, pid}), pid)
+
+  defp open(netns), do: Socket.open(netlink_route(), netns)
 
   defp explained({:error, %Error{errno: :enoent}}, pid), do: no_process(pid)
   defp explained({:error, %Error{errno: :esrch}}, pid), do: no_process(pid)
@@ -87,7 +91,7 @@ defmodule Linx.Netlink.Rtnl.Link.Elsewhere do
   def create(socket, {:ok, {type, flags, %{net_ns_pid: nil} = link, explain}}, nil) do
     with :ok <- create(socket, {:ok, {type, flags, %{link | alias: nil}, explain}}, nil) do
       named = %Link{name: link.name, alias: link.alias}
-      Call.change(socket, Call.op(@rtm_setlink, 0, named, Call.no_such("interface", link.name)))
+      Call.change(socket, Call.op(rtm_setlink(), 0, named, Call.no_such("interface", link.name)))
     end
   end
 

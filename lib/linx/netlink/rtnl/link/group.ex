@@ -2,12 +2,11 @@ defmodule Linx.Netlink.Rtnl.Link.Group do
   @moduledoc false
   # Links are removed by group: the kernel then waits once for all their users, as against 20 ms for each.
 
+  import Linx.Netlink.Rtnl.Constants
+
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Batch, Call, Link}
   alias Linx.Netlink.Rtnl.Link.Index
-
-  @rtm_dellink 17
-  @rtm_setlink 19
 
   @spec delete(Socket.t(), [Link.ref()]) :: {:ok, [:ok | {:error, term()}]} | {:error, term()}
   def delete(_socket, []), do: {:ok, []}
@@ -25,7 +24,7 @@ defmodule Linx.Netlink.Rtnl.Link.Group do
 
   defp delete_group(socket, group, targets, grouped, groups) do
     if Enum.any?(grouped, &(&1 == :ok)) do
-      case Call.change(socket, Call.op(@rtm_dellink, 0, %Link{group: group})) do
+      case Call.change(socket, Call.op(rtm_dellink(), 0, %Link{group: group})) do
         :ok -> {:ok, grouped}
         {:error, _} -> delete_each(socket, targets, grouped, groups)
       end
@@ -51,7 +50,7 @@ defmodule Linx.Netlink.Rtnl.Link.Group do
   defp gone(result), do: result
 
   defp group_op({:ok, index}, group),
-    do: Call.op(@rtm_setlink, 0, %Link{index: index, group: group})
+    do: Call.op(rtm_setlink(), 0, %Link{index: index, group: group})
 
   defp group_op(error, _group), do: error
 

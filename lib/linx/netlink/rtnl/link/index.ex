@@ -2,6 +2,8 @@ defmodule Linx.Netlink.Rtnl.Link.Index do
   @moduledoc false
   # The numbers that the kernel knows links by: if_nametoindex(3), but in the namespace of a socket and for many at once.
 
+  import Linx.Netlink.Rtnl.Constants
+
   alias Linx.Netlink.{Error, Request, Socket}
   alias Linx.Netlink.Rtnl.{Call, Link}
   alias Linx.Netlink.Rtnl.Link.Options
@@ -14,8 +16,6 @@ defmodule Linx.Netlink.Rtnl.Link.Index do
   while nothing has been looked up.
   """
   @type index :: (wanted() -> {:ok, pos_integer() | struct() | :any} | {:error, term()})
-
-  @rtm_getlink 18
 
   # IFLA_EXT_MASK with RTEXT_FILTER_SKIP_STATS, linux/if_link.h and linux/rtnetlink.h: a kilobyte less in each answer.
   @ifla_ext_mask 29
@@ -42,7 +42,7 @@ defmodule Linx.Netlink.Rtnl.Link.Index do
 
     requests =
       for {_, {:ok, request}} <- known,
-          do: {@rtm_getlink, 0, Link.encode(request) <> @without_statistics}
+          do: {rtm_getlink(), 0, Link.encode(request) <> @without_statistics}
 
     with {:ok, answers} <- Request.lookup(Call.checked!(socket), requests) do
       {found, []} =

@@ -6,6 +6,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
   # ip(8) takes the mark off.
 
   import Bitwise
+  import Linx.Netlink.Rtnl.Constants
 
   alias Linx.Netlink.{Attr, Error, Request, Socket}
   alias Linx.Netlink.Rtnl.{Address, Call, Diff, Link}
@@ -242,7 +243,6 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
 
   # A check that is off still ends in a work queue of the kernel's.
   @checked_within 100
-  @rtm_getlink 18
   @ifla_af_spec 26
   @ifla_inet6_conf 2
   # DEVCONF_ACCEPT_DAD, a place in an array of 32-bit numbers
@@ -279,7 +279,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
   end
 
   defp checking?(socket, index) do
-    request = {@rtm_getlink, 0, Link.encode(%Link{index: index})}
+    request = {rtm_getlink(), 0, Link.encode(%Link{index: index})}
 
     with {:ok, [{:ok, <<_ifinfomsg::binary-16, attrs::binary>>}]} <-
            Request.lookup(socket, [request]),

@@ -4,12 +4,12 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
   # made anew. The options that an entry sets are set on a link that was there already, too.
 
   import Bitwise
+  import Linx.Netlink.Rtnl.Constants
 
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Call, Link, LinkInfo}
   alias Linx.Netlink.Rtnl.Reconcile.{Desired, Observed, Step}
 
-  @rtm_newlink 16
   @iff_up 1
   @eexist 17
   @general [:up, :mtu, :address, :txqlen, :group, :alias, :master]
@@ -260,7 +260,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
     %Step{
       op: {:update, entry.item},
       run: fn socket ->
-        case Call.change(socket, Call.op(@rtm_newlink, 0, request)) do
+        case Call.change(socket, Call.op(rtm_newlink(), 0, request)) do
           :ok ->
             if general == [], do: :ok, else: Link.set(socket, seen.index, general)
 

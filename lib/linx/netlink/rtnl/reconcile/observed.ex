@@ -5,15 +5,15 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
   # IPv4 routes are read by protocol, which is whose they are. An IPv6 group is listed under the protocol of its first hop,
   # so all IPv6 routes are read where a hop of ours may be in a group that begins with another's.
 
+  import Linx.Netlink.Constants
+  import Linx.Netlink.Rtnl.Constants
+
   alias Linx.Netlink.{Attr, Error, Request, Socket}
   alias Linx.Netlink.Rtnl.{Address, Link, Route, Rule}
   alias Linx.Netlink.Rtnl.Link.Options
   alias Linx.Netlink.Rtnl.Reconcile.Canonical
   alias Linx.Netlink.Rtnl.Route.Query
 
-  @rtm_getlink 18
-  @rtm_getroute 26
-  @nlm_f_dump 0x300
   @skip_stats 8
   @inet6 10
   @main 254
@@ -117,7 +117,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
     if Enum.any?(entries, & &1.spans) do
       request = Route.encode(%Route{family: @inet6})
 
-      with {:ok, messages} <- Request.talk(socket, @rtm_getroute, @nlm_f_dump, request),
+      with {:ok, messages} <- Request.talk(socket, rtm_getroute(), nlm_f_dump(), request),
            do: {:ok, Map.new(messages, &rest(&1.payload))}
     else
       {:ok, %{}}
@@ -251,7 +251,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
   defp lookups(socket, gateways) do
     requests =
       for gateway <- gateways, {:ok, request} = Query.lookup(socket, gateway, []) do
-        {@rtm_getroute, 0, Route.encode(request)}
+        {rtm_getroute(), 0, Route.encode(request)}
       end
 
     with {:ok, answers} <- Request.lookup(socket, requests) do
@@ -276,7 +276,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
       for ref <- Enum.uniq(refs),
           not is_map_key(known, ref),
           {:ok, request} <- [Options.identify(ref)],
-          do: {ref, {@rtm_getlink, 0, Link.encode(%{request | ext_mask: @skip_stats})}}
+          do: {ref, {rtm_getlink(), 0, Link.encode(%{request | ext_mask: @skip_stats})}}
 
     with {:ok, answers} <- Request.lookup(socket, Enum.map(requested, &elem(&1, 1))) do
       requested

@@ -3,11 +3,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Rules do
   # The steps that make policy rules as desired. A rule has no value beside its identity: it is made or deleted. Rules with
   # our protocol are ours.
 
+  import Linx.Netlink.Rtnl.Constants
+
   alias Linx.Netlink.Rtnl.{Call, Rule}
   alias Linx.Netlink.Rtnl.Reconcile.{Canonical, Desired, Step}
-
-  @rtm_newrule 32
-  @rtm_delrule 33
 
   @doc "Creations with updates, and deletions."
   @spec steps([Desired.Entry.t()], [Rule.t()]) :: {[Step.t()], [Step.t()]}
@@ -136,8 +135,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Rules do
 
   defp delete(rule), do: Step.deletion({:delete, rule}, del(rule))
 
-  defp new(rule), do: Call.op(@rtm_newrule, Call.create(), rule, Call.words(&refusal/1))
-  defp del(rule), do: Call.op(@rtm_delrule, 0, Canonical.rule_deletion(rule))
+  defp new(rule), do: Call.op(rtm_newrule(), Call.create(), rule, Call.words(&refusal/1))
+  defp del(rule), do: Call.op(rtm_delrule(), 0, Canonical.rule_deletion(rule))
 
   defp refusal(:eexist), do: "the rule exists already"
   defp refusal(_errno), do: nil

@@ -16,12 +16,21 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Source do
 
   @behaviour Linx.Reconcile.Source
 
+  import Linx.Netlink.Rtnl.Constants
+
   alias Linx.Netlink.{Rtnl, Socket}
   alias Linx.Netlink.Rtnl.{Monitor, Reconcile}
 
-  # RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE. Neighbours come and go all the
-  # time.
-  @groups [1, 5, 7, 8, 9, 11, 19]
+  # Without RTNLGRP_NEIGH: neighbours come and go all the time.
+  @groups [
+    rtnlgrp_link(),
+    rtnlgrp_ipv4_ifaddr(),
+    rtnlgrp_ipv4_route(),
+    rtnlgrp_ipv4_rule(),
+    rtnlgrp_ipv6_ifaddr(),
+    rtnlgrp_ipv6_route(),
+    rtnlgrp_ipv6_rule()
+  ]
 
   @doc """
   One pass in `scope`.

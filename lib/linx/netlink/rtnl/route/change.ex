@@ -3,15 +3,13 @@ defmodule Linx.Netlink.Rtnl.Route.Change do
   # The verbs of Linx.Netlink.Rtnl.Route that change something, as values: see Linx.Netlink.Rtnl.Call.
 
   import Bitwise
+  import Linx.Netlink.Rtnl.Constants
 
   alias Linx.IP
   alias Linx.IP.Subnet
   alias Linx.Netlink.Rtnl.Link.Index
   alias Linx.Netlink.Rtnl.{Address, Call, Route}
   alias Linx.Netlink.Rtnl.Route.{Metrics, Options}
-
-  @rtm_newroute 24
-  @rtm_delroute 25
 
   @verbs [:add, :replace, :append, :delete]
 
@@ -76,10 +74,10 @@ defmodule Linx.Netlink.Rtnl.Route.Change do
 
   @doc "A route that is a struct already, sent as it stands."
   @spec change(:add | :replace | :append | :delete, Route.t()) :: Call.op()
-  def change(:add, route), do: request(@rtm_newroute, Call.create(), route)
-  def change(:replace, route), do: request(@rtm_newroute, Call.replace(), route)
-  def change(:append, route), do: request(@rtm_newroute, Call.append(), route)
-  def change(:delete, route), do: request(@rtm_delroute, 0, route)
+  def change(:add, route), do: request(rtm_newroute(), Call.create(), route)
+  def change(:replace, route), do: request(rtm_newroute(), Call.replace(), route)
+  def change(:append, route), do: request(rtm_newroute(), Call.append(), route)
+  def change(:delete, route), do: request(rtm_delroute(), 0, route)
 
   defp request(type, flags, route),
     do: Call.op(type, flags, route, Call.words(&refusal(&1, route)))
