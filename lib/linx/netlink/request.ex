@@ -45,7 +45,7 @@ defmodule Linx.Netlink.Request do
     end
   end
 
-  # The same, with rtnetlink's messages as native tuples (Linx.Netlink.Rtnl.Wire), or where to take them from. `partial` of
+  # The same, with rtnetlink's messages as native tuples (Linx.Netlink.Rtnl.Objects), or where to take them from. `partial` of
   # an error holds the like.
   @doc false
   @spec run(Socket.t(), 0..65535, non_neg_integer(), binary(), Native.netlink_form()) ::

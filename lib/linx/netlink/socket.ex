@@ -34,7 +34,7 @@ defmodule Linx.Netlink.Socket do
   # work and queues all answers before that call returns. Answers are taken by sequence number, our port and sender 0.
   #
   #   * `messages` are the data messages: with `form: :raw` `{type, flags, seq, payload}`, with `form: :rtnl` flat tuples by
-  #     the native schemas (Linx.Netlink.Rtnl.Wire), or `{dump, count}` if there are many.
+  #     the native schemas (Linx.Netlink.Rtnl.Objects), or `{dump, count}` if there are many.
   #   * `failures` are `{seq, errno, offset, text, missing}`; the offset counts from the start of that message's header.
   #     An acknowledgement is not listed.
   #

@@ -11,7 +11,7 @@ defmodule Linx.Netlink.Rtnl.Call do
 
   alias Linx.Netlink.Codec.Place
   alias Linx.Netlink.{Error, Request, Socket}
-  alias Linx.Netlink.Rtnl.Wire
+  alias Linx.Netlink.Rtnl.Objects
 
   @typedoc "`explain` says in words what an errno without text means for this request."
   @type op ::
@@ -43,7 +43,7 @@ defmodule Linx.Netlink.Rtnl.Call do
     body = encode(message)
 
     with {:ok, answers} <- Request.run(checked!(socket), type, 0, body, :rtnl),
-         [answer | _] <- Wire.objects(answers) do
+         [answer | _] <- Objects.all(answers) do
       {:ok, answer}
     else
       [] -> {:error, explain.(Error.from_errno(61, "the kernel answered without data"))}
@@ -55,9 +55,9 @@ defmodule Linx.Netlink.Rtnl.Call do
   @spec dump(Socket.t(), 0..65535, binary() | struct()) :: {:ok, [struct()]} | {:error, Error.t()}
   def dump(socket, type, request) do
     case Request.run(checked!(socket), type, nlm_f_dump(), encode(request), :rtnl) do
-      {:ok, answers} -> {:ok, Wire.objects(answers)}
+      {:ok, answers} -> {:ok, Objects.all(answers)}
       {:error, %Error{partial: nil} = error} -> {:error, error}
-      {:error, error} -> {:error, %{error | partial: Wire.objects(error.partial)}}
+      {:error, error} -> {:error, %{error | partial: Objects.all(error.partial)}}
     end
   end
 

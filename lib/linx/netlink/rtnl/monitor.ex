@@ -30,7 +30,7 @@ defmodule Linx.Netlink.Rtnl.Monitor do
 
   alias Linx.Netlink.{Inbox, Socket}
   alias Linx.Netlink.Rtnl.Monitor.Event
-  alias Linx.Netlink.Rtnl.Wire
+  alias Linx.Netlink.Rtnl.Objects
 
   @groups [
     rtnlgrp_link(),
@@ -166,7 +166,7 @@ defmodule Linx.Netlink.Rtnl.Monitor do
 
     case @ops do
       %{^type => op} ->
-        resource = Wire.object(message)
+        resource = Objects.one(message)
         %Event{op: op(op, resource.family), resource: resource}
 
       %{} ->

@@ -7,7 +7,7 @@ defmodule Linx.Netlink.Rtnl.CapturesTest do
 
   alias Linx.Native
   alias Linx.Netlink.Message
-  alias Linx.Netlink.Rtnl.{Address, Link, LinkInfo, Neighbour, Route, Rule, Stats, Wire}
+  alias Linx.Netlink.Rtnl.{Address, Link, LinkInfo, Neighbour, Objects, Route, Rule, Stats}
 
   # Bytes of a 6.18 kernel, with the commands that made the objects: test/fixtures/netlink/capture.exs.
   @captures "test/fixtures/netlink/captures.txt"
@@ -33,7 +33,7 @@ defmodule Linx.Netlink.Rtnl.CapturesTest do
   defp native(type, body) do
     bytes = Message.encode(%Message{type: type, payload: body})
     {:ok, [tuple]} = Native.netlink_decode(bytes, :rtnl)
-    Wire.object(tuple)
+    Objects.one(tuple)
   end
 
   test "the native walk and the codec read the same" do

@@ -6,7 +6,7 @@ defmodule Linx.Netlink.Rtnl.NativeTest do
 
   alias Linx.Native
   alias Linx.Netlink.{Attr, Message}
-  alias Linx.Netlink.Rtnl.{Address, Link, Neighbour, Nexthop, Route, Rule, Stats, Wire}
+  alias Linx.Netlink.Rtnl.{Address, Link, Neighbour, Nexthop, Objects, Route, Rule, Stats}
   alias Linx.Test.BadCodec
 
   @types %{
@@ -28,7 +28,7 @@ defmodule Linx.Netlink.Rtnl.NativeTest do
   defp native(type, body) do
     bytes = Message.encode(%Message{type: type, payload: body})
     {:ok, [tuple]} = Native.netlink_decode(bytes, :rtnl)
-    {Wire.object(tuple), tuple}
+    {Objects.one(tuple), tuple}
   end
 
   # Nexthops come as a read gives them.
