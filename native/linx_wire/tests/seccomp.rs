@@ -1,6 +1,9 @@
 //! Compiled filters, run by an interpreter of our own, against a reading of the policy that knows nothing of BPF.
 
-use linx_wire::seccomp::insn::{AND, JA, JEQ, JGE, JGT, LD, RET};
+mod bpf;
+
+use bpf::{Call, run};
+use linx_wire::seccomp::insn::{JA, LD, RET};
 use linx_wire::seccomp::{
     Arch, Condition, INSN_SIZE, Insn, MAX_INSNS, Op, PREFIX_LEN, Policy, Rule, TooLong, compile,
     exec_prefix,
@@ -16,59 +19,6 @@ const EPERM: u32 = libc::SECCOMP_RET_ERRNO | 1;
 const X32: u32 = 0x4000_0000;
 /// i386's and arm's, and nobody's.
 const FOREIGN: [u32; 3] = [0x4000_0003, 0x4000_0028, 0];
-
-/// `struct seccomp_data`.
-#[derive(Clone, Copy, Debug)]
-struct Call {
-    number: u32,
-    arch: u32,
-    args: [u64; 6],
-}
-
-impl Call {
-    fn word(&self, offset: u32) -> u32 {
-        match offset {
-            0 => self.number,
-            4 => self.arch,
-            16..64 if offset.is_multiple_of(4) => {
-                let arg = self.args[(offset as usize - 16) / 8];
-                if offset.is_multiple_of(8) {
-                    arg as u32
-                } else {
-                    (arg >> 32) as u32
-                }
-            }
-            _ => panic!(
-                "a load at {offset} is outside struct seccomp_data, or reads the instruction pointer"
-            ),
-        }
-    }
-}
-
-/// The verdict, and how many instructions it took. As strict as the kernel's own check of a program.
-fn run(program: &[Insn], call: &Call) -> (u32, usize) {
-    let (mut at, mut a, mut steps) = (0, 0, 0);
-    loop {
-        let insn = program[at];
-        steps += 1;
-        at += 1;
-        match insn.code {
-            LD => a = call.word(insn.k),
-            AND => a &= insn.k,
-            JA => at += insn.k as usize,
-            RET => return (insn.k, steps),
-            code => {
-                let holds = match code {
-                    JEQ => a == insn.k,
-                    JGT => a > insn.k,
-                    JGE => a >= insn.k,
-                    _ => panic!("unknown instruction {insn:?}"),
-                };
-                at += usize::from(if holds { insn.jt } else { insn.jf });
-            }
-        }
-    }
-}
 
 fn holds(condition: &Condition, args: &[u64; 6]) -> bool {
     let arg = args[usize::from(condition.arg)];
