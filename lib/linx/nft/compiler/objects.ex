@@ -5,6 +5,7 @@ defmodule Linx.NFT.Compiler.Objects do
   alias Linx.Netfilter.{Flowtable, Object}
   alias Linx.NFT.Compiler.{Chains, Elements, Fault, Reason, Stateful, Tunnel, Value}
   alias Linx.NFT.ParseError
+  alias Linx.NFT.Statement.Synproxy
 
   @doc false
   def object(kind, name, opts, meta, scope) do
@@ -69,23 +70,16 @@ defmodule Linx.NFT.Compiler.Objects do
   defp data(:secmark, opts, meta, scope),
     do: %{context: Value.text_of(opts[:context] || missing("a context", meta), scope)}
 
-  defp data(:synproxy, opts, meta, scope) do
-    flags = Enum.filter([:sack_perm, :timestamp], &opts[&1])
-
-    %{}
-    |> put(:mss, within(opts, :mss, 0xFFFF, scope, meta))
-    |> put(:wscale, within(opts, :wscale, 0xFF, scope, meta))
-    |> put(:flags, if(flags != [], do: flags))
-  end
+  defp data(:synproxy, opts, meta, scope),
+    do:
+      for(
+        {key, value} <- Synproxy.data(opts, meta, scope),
+        value not in [nil, []],
+        into: %{},
+        do: {key, value}
+      )
 
   defp data(:tunnel, opts, meta, scope), do: Tunnel.data(opts, meta, scope)
-
-  defp within(opts, key, most, scope, meta) do
-    case number(opts, key, nil, scope) do
-      n when n == nil or n <= most -> n
-      n -> Fault.fail(Fault.meta(opts[key], meta), "#{key} must be 0 to #{most}, not #{n}")
-    end
-  end
 
   # NF_CT_HELPER_NAME_LEN is 16 with the terminating NUL.
   defp helper(node, meta, scope) do

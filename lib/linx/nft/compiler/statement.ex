@@ -66,7 +66,9 @@ defmodule Linx.NFT.Compiler.Statement do
 
   defp compile({:dynset, _, _, _, _, _, _} = node, scope), do: Dynamic.dynset(node, scope)
   defp compile({:meter, _, _, _, _, _} = node, scope), do: Dynamic.meter(node, scope)
-  defp compile(node, scope), do: Action.action(node, scope)
+
+  defp compile(node, scope),
+    do: Linx.NFT.Statement.compile(node, scope) || Action.action(node, scope)
 
   defp key_part(%Term{kind: :order, data: term}), do: term
   defp key_part(term), do: term

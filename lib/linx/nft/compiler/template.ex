@@ -8,7 +8,8 @@ defmodule Linx.NFT.Compiler.Template do
   # above all, is compiled as ever.
 
   alias Linx.Netfilter.{Datatype, Expr, Field, Guard, Protocol, Rule}
-  alias Linx.NFT.Compiler.{Action, Chains, Load, Match, Scope, Statement, Value}
+  alias Linx.NFT.Compiler.{Chains, Load, Match, Scope, Statement, Value}
+  alias Linx.NFT.Statement.Log
 
   defstruct context: nil, rules: %{}
 
@@ -279,7 +280,7 @@ defmodule Linx.NFT.Compiler.Template do
 
   defp put_values([], [], [], _scope), do: []
 
-  defp value(:log, {:log, [prefix: text], meta}, scope), do: Action.prefix(text, meta, scope)
+  defp value(:log, {:log, [prefix: text], meta}, scope), do: Log.prefix(text, meta, scope)
 
   defp value({:const, term, plain}, {:match, _, _, value, _}, scope) do
     case Value.constant(value, plain, scope) do

@@ -150,6 +150,16 @@ defmodule Linx.NFT.Compiler.Value do
   end
 
   @doc false
+  # As `number_of/2` for an option called `what`, which is 0 to `most`; nil for one that is not given. `meta` is the statement's place.
+  def number_within(nil, _most, _what, _meta, _scope), do: nil
+
+  def number_within(node, most, what, meta, scope) do
+    n = number_of(node, scope)
+    meta = Fault.meta(node, meta)
+    if n in 0..most, do: n, else: Fault.fail(meta, "#{what} must be 0 to #{most}, not #{n}")
+  end
+
+  @doc false
   def text_of(text, _scope) when is_binary(text), do: text
   def text_of({:elixir_value, value, _}, _scope), do: Interpolated.text!(value)
 

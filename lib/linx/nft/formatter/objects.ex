@@ -4,6 +4,7 @@ defmodule Linx.NFT.Formatter.Objects do
 
   alias Linx.Netfilter.{Datum, Object, TunnelOptions}
   alias Linx.NFT.Formatter.{Statement, Text, Value}
+  alias Linx.NFT.Statement.Synproxy
 
   @words %{
     counter: "counter",
@@ -54,12 +55,7 @@ defmodule Linx.NFT.Formatter.Objects do
     do: if(data[:context], do: line(Text.quoted(data.context)), else: [])
 
   defp body(:synproxy, data, _family) do
-    flags = List.wrap(data[:flags])
-
-    words =
-      for {flag, word} <- [timestamp: "timestamp", sack_perm: "sack-perm"],
-          flag in flags,
-          do: word
+    words = Synproxy.flags(data)
 
     [
       if(data[:mss], do: line(["mss ", number(data.mss)]), else: []),

@@ -140,12 +140,6 @@ defmodule Linx.NFT.Formatter.Rule do
        when name in [:meta, :ct, :payload, :exthdr],
        do: Write.step(expr, context)
 
-  defp step(%Expr{name: :queue, data: %{sreg_qnum: register} = data}, context) do
-    with {:ok, term} <- Registers.fetch(context.registers, register),
-         do:
-           Context.emit(context, ["queue ", Statement.queue_flags(data), "to ", Match.text(term)])
-  end
-
   defp step(%Expr{name: :reject, data: data}, context) do
     family =
       if context.family in [:ip, :ip6],
@@ -171,7 +165,7 @@ defmodule Linx.NFT.Formatter.Rule do
   defp address(term, _network), do: term
 
   defp plain(expr, context) do
-    with {:ok, text} <- Statement.text(expr), do: Context.emit(context, text)
+    with {:ok, text} <- Linx.NFT.Statement.text(expr, context), do: Context.emit(context, text)
   end
 
   # In a table of several families an ICMP answer names the one it is for.

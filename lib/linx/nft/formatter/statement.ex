@@ -18,14 +18,6 @@ defmodule Linx.NFT.Formatter.Statement do
     tunnel: "tunnel name "
   }
 
-  @log_flags [
-    {:tcp_seq, "tcp sequence"},
-    {:tcp_opt, "tcp options"},
-    {:ip_opt, "ip options"},
-    {:uid, "skuid"},
-    {:macdecode, "ether"}
-  ]
-
   @units [{"mbytes", 1024 * 1024}, {"kbytes", 1024}, {"bytes", 1}]
 
   @doc "The statement's text; `:error` for one that is not of this kind."
@@ -47,11 +39,6 @@ defmodule Linx.NFT.Formatter.Statement do
   def text(%Expr{name: :connlimit, data: %{count: count} = data}),
     do: {:ok, ["ct count ", over(data), Integer.to_string(count)]}
 
-  def text(%Expr{name: :log, data: data}), do: {:ok, log(data || %{})}
-
-  def text(%Expr{name: :synproxy, data: data}),
-    do: {:ok, ["synproxy" | synproxy(data || %{}, " ")]}
-
   def text(%Expr{name: :flow_offload, data: %{table_name: name}}),
     do: {:ok, ["flow add @", Text.name(name)]}
 
@@ -62,17 +49,6 @@ defmodule Linx.NFT.Formatter.Statement do
   def text(%Expr{name: :exthdr, data: %{op: :tcpopt, type: type} = data})
       when not is_map_key(data, :dreg) and not is_map_key(data, :sreg) do
     with {:ok, words} <- Load.presence(:tcpopt, type), do: {:ok, ["reset ", words]}
-  end
-
-  def text(%Expr{name: :queue, data: %{num: num} = data}) do
-    total = data[:total] || 1
-
-    range =
-      if total > 1,
-        do: [Integer.to_string(num), "-", Integer.to_string(num + total - 1)],
-        else: Integer.to_string(num)
-
-    {:ok, ["queue ", queue_flags(data), "to ", range]}
   end
 
   def text(_expr), do: :error
@@ -133,21 +109,6 @@ defmodule Linx.NFT.Formatter.Statement do
     [over(data), amount(data[:bytes] || 0), used]
   end
 
-  @spec synproxy(map(), String.t()) :: iodata()
-  defp synproxy(data, separator) do
-    flags = List.wrap(data[:flags])
-
-    [
-      if(data[:mss] in [nil, 0], do: "", else: [separator, "mss ", Integer.to_string(data.mss)]),
-      if(data[:wscale] in [nil, 0],
-        do: "",
-        else: [separator, "wscale ", Integer.to_string(data.wscale)]
-      ),
-      if(:timestamp in flags, do: " timestamp", else: ""),
-      if(:sack_perm in flags, do: " sack-perm", else: "")
-    ]
-  end
-
   defp over(data), do: if(:inv in List.wrap(data[:flags]), do: "over ", else: "")
 
   # Bytes in the largest unit that divides them.
@@ -157,57 +118,6 @@ defmodule Linx.NFT.Formatter.Statement do
       Enum.find(@units, fn {_, size} -> rem(bytes, size) == 0 and (bytes > 0 or size == 1) end)
 
     [Integer.to_string(div(bytes, size)), " ", unit]
-  end
-
-  defp log(data) do
-    [
-      "log",
-      if(prefix = data[:prefix], do: [" prefix ", Text.prefix(prefix)], else: ""),
-      if(group = data[:group], do: [" group ", Integer.to_string(group)], else: ""),
-      if(data[:snaplen] in [nil], do: "", else: [" snaplen ", Integer.to_string(data.snaplen)]),
-      if(data[:qthreshold] in [nil],
-        do: "",
-        else: [" queue-threshold ", Integer.to_string(data.qthreshold)]
-      ),
-      log_level(data[:level]),
-      log_flags(List.wrap(data[:flags]))
-    ]
-  end
-
-  defp log_level(nil), do: ""
-  defp log_level(:warning), do: " level warn"
-  defp log_level(level), do: [" level ", Text.word(level)]
-
-  # `sequence` and `options` of TCP share one word; all five are `all`.
-  defp log_flags(flags) do
-    named = for {flag, _} <- @log_flags, flag in flags, do: flag
-
-    if length(named) == length(@log_flags) do
-      " flags all"
-    else
-      tcp = for {flag, word} <- [tcp_seq: "sequence", tcp_opt: "options"], flag in named, do: word
-
-      rest =
-        for {flag, words} <- @log_flags,
-            flag in named,
-            flag not in [:tcp_seq, :tcp_opt],
-            do: words
-
-      tcp = if tcp == [], do: [], else: [["tcp ", Enum.intersperse(tcp, ",")]]
-      for words <- tcp ++ rest, do: [" flags ", words]
-    end
-  end
-
-  @spec queue_flags(map()) :: iodata()
-  def queue_flags(data) do
-    case for(
-           flag <- [:bypass, :fanout],
-           flag in List.wrap(data[:flags]),
-           do: Atom.to_string(flag)
-         ) do
-      [] -> ""
-      flags -> ["flags ", Enum.intersperse(flags, ","), " "]
-    end
   end
 
   @doc "`reject`, with the answer spelled out where it is not the family's default."

@@ -7,12 +7,10 @@ defmodule Linx.NFT.Parser.Action do
   alias Linx.NFT.Parser.{Expression, Header, Primary, Statement}
 
   @doc false
-  def action([{:identifier, "log", meta} | rest]), do: log(rest, [], meta)
   def action([{:identifier, "reject", meta} | rest]), do: reject(rest, meta)
   def action([{:identifier, "snat", meta} | rest]), do: nat(:snat, rest, meta)
   def action([{:identifier, "dnat", meta} | rest]), do: nat(:dnat, rest, meta)
   def action([{:identifier, "notrack", meta} | rest]), do: {{:notrack, meta}, rest}
-  def action([{:identifier, "queue", meta} | rest]), do: queue(rest, meta)
 
   def action([{:identifier, "xt", meta} | _]),
     do: fail(meta, "xtables extensions have no text form that can be loaded")
@@ -53,16 +51,6 @@ defmodule Linx.NFT.Parser.Action do
     {{:tproxy, target, [family: family], meta}, rest}
   end
 
-  def action([{:identifier, "synproxy", meta}, {:identifier, "name", _} | rest]) do
-    {value, rest} = Expression.operand(rest)
-    {{:objref, :synproxy, value, meta}, rest}
-  end
-
-  def action([{:identifier, "synproxy", meta} | rest]) do
-    {opts, rest} = synproxy(rest, [])
-    {{:synproxy, opts, meta}, rest}
-  end
-
   def action([{:identifier, "flow", meta}, {:identifier, op, _} | rest])
       when op in ["add", "offload"] do
     {{:set_ref, name, _}, rest} = Expression.set_ref(rest)
@@ -93,64 +81,7 @@ defmodule Linx.NFT.Parser.Action do
 
   def action([{:identifier, "reset", _} | rest]), do: unexpected(rest, "tcp option NAME")
 
-  # -- log, reject, queue ----------------------------------------------------------------------------------------------
-
-  @levels ~w(emerg alert crit err warn notice info debug audit)
-  @level_atoms Map.new(@levels, &{&1, String.to_atom(&1)})
-
-  defp log([{:identifier, "prefix", _} | rest], opts, meta) do
-    {text, rest} = string(rest, "a prefix")
-    log(rest, [{:prefix, text} | opts], meta)
-  end
-
-  defp log([{:identifier, "level", _}, {:identifier, level, _} | rest], opts, meta)
-       when level in @levels,
-       do: log(rest, [{:level, Map.fetch!(@level_atoms, level)} | opts], meta)
-
-  defp log([{:identifier, "level", _} | rest], _opts, _meta),
-    do: unexpected(rest, "a log level", @levels)
-
-  defp log([{:identifier, "group", _} | rest], opts, meta) do
-    {n, rest} = integer(rest)
-    log(rest, [{:group, n} | opts], meta)
-  end
-
-  defp log([{:identifier, "snaplen", _} | rest], opts, meta) do
-    {n, rest} = integer(rest)
-    log(rest, [{:snaplen, n} | opts], meta)
-  end
-
-  defp log([{:identifier, "queue-threshold", _} | rest], opts, meta) do
-    {n, rest} = integer(rest)
-    log(rest, [{:qthreshold, n} | opts], meta)
-  end
-
-  defp log([{:identifier, "flags", _} | rest], opts, meta) do
-    {flags, rest} = log_flags(rest)
-    log(rest, [{:flags, flags} | opts], meta)
-  end
-
-  defp log(rest, opts, meta), do: {{:log, Enum.reverse(opts), meta}, rest}
-
-  defp log_flags([{:identifier, "all", _} | rest]),
-    do: {[:tcp_seq, :tcp_opt, :ip_opt, :uid, :macdecode], rest}
-
-  defp log_flags([{:identifier, "skuid", _} | rest]), do: {[:uid], rest}
-  defp log_flags([{:identifier, "ether", _} | rest]), do: {[:macdecode], rest}
-
-  defp log_flags([{:identifier, "ip", _}, {:identifier, "options", _} | rest]),
-    do: {[:ip_opt], rest}
-
-  defp log_flags([{:identifier, "tcp", _} | rest]) do
-    commas(rest, fn
-      [{:identifier, "sequence", _} | rest] -> {:tcp_seq, rest}
-      [{:identifier, "options", _} | rest] -> {:tcp_opt, rest}
-      tokens -> unexpected(tokens, "sequence or options", ~w(sequence options))
-    end)
-  end
-
-  defp log_flags(tokens),
-    do: unexpected(tokens, "tcp, ip, skuid, ether or all", ~w(tcp ip skuid ether all))
+  # -- reject -----------------------------------------------------------------------------------------------------------
 
   defp reject([{:identifier, "with", _}, {:identifier, "tcp", _} | rest], meta),
     do: {{:reject, [type: :tcp_reset], meta}, word(rest, "reset")}
@@ -166,53 +97,6 @@ defmodule Linx.NFT.Parser.Action do
     do: unexpected(rest, "icmp, icmpv6, icmpx or tcp reset", ~w(icmp icmpv6 icmpx tcp))
 
   defp reject(rest, meta), do: {{:reject, [], meta}, rest}
-
-  # queue [flags F] to EXPR; queue num N[-M] [F]
-  defp queue(tokens, meta) do
-    {flags, rest} =
-      case tokens do
-        [{:identifier, "flags", _} | rest] -> commas(rest, &queue_flag/1)
-        [{:identifier, f, _} | _] when f in ["bypass", "fanout"] -> commas(tokens, &queue_flag/1)
-        rest -> {[], rest}
-      end
-
-    {num, rest} =
-      case rest do
-        [{:identifier, word, _} | rest] when word in ["num", "to"] -> Expression.operand(rest)
-        rest -> {nil, rest}
-      end
-
-    {late, rest} =
-      case rest do
-        [{:identifier, "flags", _} | rest] -> commas(rest, &queue_flag/1)
-        [{:identifier, f, _} | _] when f in ["bypass", "fanout"] -> commas(rest, &queue_flag/1)
-        rest -> {[], rest}
-      end
-
-    {{:queue, [num: num, flags: flags ++ late], meta}, rest}
-  end
-
-  defp queue_flag([{:identifier, "bypass", _} | rest]), do: {:bypass, rest}
-  defp queue_flag([{:identifier, "fanout", _} | rest]), do: {:fanout, rest}
-  defp queue_flag(tokens), do: unexpected(tokens, "bypass or fanout", ~w(bypass fanout))
-
-  defp synproxy([{:identifier, "mss", _} | rest], opts) do
-    {n, rest} = integer(rest)
-    synproxy(rest, [{:mss, n} | opts])
-  end
-
-  defp synproxy([{:identifier, "wscale", _} | rest], opts) do
-    {n, rest} = integer(rest)
-    synproxy(rest, [{:wscale, n} | opts])
-  end
-
-  defp synproxy([{:identifier, "timestamp", _} | rest], opts),
-    do: synproxy(rest, [{:timestamp, true} | opts])
-
-  defp synproxy([{:identifier, "sack-perm", _} | rest], opts),
-    do: synproxy(rest, [{:sack_perm, true} | opts])
-
-  defp synproxy(rest, opts), do: {Enum.reverse(opts), rest}
 
   # -- nat -------------------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ defmodule Linx.NFT.Parser.Objects do
   import Linx.NFT.Parser.Tokens
 
   alias Linx.NFT.Parser.{Block, Statement, Tunnel}
+  alias Linx.NFT.Statement.Synproxy
 
   @words %{
     counter: ~w(packets bytes),
@@ -101,15 +102,10 @@ defmodule Linx.NFT.Parser.Objects do
 
   defp entry(:tunnel, tokens), do: Tunnel.entry(tokens)
 
-  defp entry(:synproxy, [{:identifier, word, _} | rest]) when word in ["mss", "wscale"] do
-    {n, rest} = integer(rest)
-    {{known(word), n}, rest}
-  end
+  defp entry(:synproxy, tokens), do: Synproxy.option(tokens) || unknown(:synproxy, tokens)
+  defp entry(kind, tokens), do: unknown(kind, tokens)
 
-  defp entry(:synproxy, [{:identifier, "timestamp", _} | rest]), do: {{:timestamp, true}, rest}
-  defp entry(:synproxy, [{:identifier, "sack-perm", _} | rest]), do: {{:sack_perm, true}, rest}
-
-  defp entry(kind, tokens),
+  defp unknown(kind, tokens),
     do:
       unexpected(
         tokens,

@@ -8,7 +8,7 @@ defmodule Linx.NFT.Parser.Statement do
 
   @verdicts ~w(accept drop continue return)
   @comparisons %{"eq" => :eq, "ne" => :neq, "lt" => :lt, "gt" => :gt, "le" => :lte, "ge" => :gte}
-  @actions ~w(log reject snat dnat masquerade redirect queue dup fwd tproxy synproxy notrack flow reset xt)
+  @actions ~w(reject snat dnat masquerade redirect dup fwd tproxy notrack flow reset xt)
   @stateful ~w(counter quota limit last)
 
   # Words that stand behind a rule's first statement: its comment, and the options of `log`, which come in any order.
@@ -42,36 +42,38 @@ defmodule Linx.NFT.Parser.Statement do
   end
 
   @doc false
-  def statement([{:identifier, word, _} | _] = tokens) when word in @verdicts,
+  def statement(tokens), do: Linx.NFT.Statement.parse(tokens) || other(tokens)
+
+  defp other([{:identifier, word, _} | _] = tokens) when word in @verdicts,
     do: Primary.verdict(tokens)
 
-  def statement([{:identifier, word, meta}, {:lbrace, _} | rest]) when word in ["jump", "goto"] do
+  defp other([{:identifier, word, meta}, {:lbrace, _} | rest]) when word in ["jump", "goto"] do
     {rules, rest} = inner_chain(skip_separators(rest), [])
     {{:verdict, {known(word), {:block, rules}}, meta}, rest}
   end
 
-  def statement([{:identifier, word, _} | _] = tokens) when word in ["jump", "goto"],
+  defp other([{:identifier, word, _} | _] = tokens) when word in ["jump", "goto"],
     do: Primary.verdict(tokens)
 
-  def statement([{:identifier, word, _} | _] = tokens) when word in @stateful,
+  defp other([{:identifier, word, _} | _] = tokens) when word in @stateful,
     do: stateful(tokens)
 
-  def statement([{:identifier, "ct", _}, {:identifier, "count", _} | _] = tokens),
+  defp other([{:identifier, "ct", _}, {:identifier, "count", _} | _] = tokens),
     do: stateful(tokens)
 
-  def statement([{:identifier, word, _} | _] = tokens) when word in @actions,
+  defp other([{:identifier, word, _} | _] = tokens) when word in @actions,
     do: Action.action(tokens)
 
-  def statement([{:identifier, op, meta}, {:at, _} | rest])
-      when op in ["add", "update", "delete"] do
+  defp other([{:identifier, op, meta}, {:at, _} | rest])
+       when op in ["add", "update", "delete"] do
     {name, rest} = name(rest, "set")
     {key, data, opts, rest} = Action.dynamic_element(rest)
     {{:dynset, known(op), name, key, data, opts, meta}, rest}
   end
 
   # The older form: set add ip saddr @s
-  def statement([{:identifier, kind, meta}, {:identifier, op, _} | rest])
-      when kind in ["set", "map"] and op in ["add", "update", "delete"] do
+  defp other([{:identifier, kind, meta}, {:identifier, op, _} | rest])
+       when kind in ["set", "map"] and op in ["add", "update", "delete"] do
     {key, rest} = Expression.operand(rest)
     {opts, rest} = Action.dynamic_options(rest)
 
@@ -85,7 +87,7 @@ defmodule Linx.NFT.Parser.Statement do
     {{:dynset, known(op), name, key, data, opts, meta}, rest}
   end
 
-  def statement([{:identifier, "meter", meta} | rest]) do
+  defp other([{:identifier, "meter", meta} | rest]) do
     {name, rest} = name(rest, "meter")
 
     {size, rest} =
@@ -98,35 +100,35 @@ defmodule Linx.NFT.Parser.Statement do
     {{:meter, name, size, key, opts, meta}, rest}
   end
 
-  def statement([{:identifier, "tunnel", meta}, {:identifier, "name", _} | rest]),
+  defp other([{:identifier, "tunnel", meta}, {:identifier, "name", _} | rest]),
     do: reference(:tunnel, rest, meta)
 
   # References to conntrack objects look like sets of a key.
-  def statement([
-        {:identifier, "ct", meta},
-        {:identifier, kind, _},
-        {:identifier, "set", _} | rest
-      ])
-      when kind in ["helper", "timeout", "expectation"] do
+  defp other([
+         {:identifier, "ct", meta},
+         {:identifier, kind, _},
+         {:identifier, "set", _} | rest
+       ])
+       when kind in ["helper", "timeout", "expectation"] do
     {value, rest} = Expression.operand(rest)
     {{:objref, known("ct_" <> kind), value, meta}, rest}
   end
 
-  def statement([{:identifier, _, meta} | _] = tokens), do: expression(tokens, meta)
+  defp other([{:identifier, _, meta} | _] = tokens), do: expression(tokens, meta)
 
-  def statement([{kind, meta} | _] = tokens) when kind in [:at, :lparen],
+  defp other([{kind, meta} | _] = tokens) when kind in [:at, :lparen],
     do: expression(tokens, meta)
 
-  def statement([{kind, _, meta} | _] = tokens) when kind in [:integer, :variable],
+  defp other([{kind, _, meta} | _] = tokens) when kind in [:integer, :variable],
     do: expression(tokens, meta)
 
   # A constant may begin a concatenation.
-  def statement([{kind, _, meta}, {:dot, _} | _] = tokens)
-      when kind in [:ipv4, :ipv6, :mac, :string],
-      do: expression(tokens, meta)
+  defp other([{kind, _, meta}, {:dot, _} | _] = tokens)
+       when kind in [:ipv4, :ipv6, :mac, :string],
+       do: expression(tokens, meta)
 
-  def statement([{:eof, _}] = tokens), do: unexpected(tokens, "a statement or '}'")
-  def statement(tokens), do: unexpected(tokens, "a statement")
+  defp other([{:eof, _}] = tokens), do: unexpected(tokens, "a statement or '}'")
+  defp other(tokens), do: unexpected(tokens, "a statement")
 
   defp expression(tokens, meta) do
     {lhs, rest} = Expression.load(tokens)
@@ -210,6 +212,7 @@ defmodule Linx.NFT.Parser.Statement do
   defp words,
     do:
       Primary.words() ++
+        Linx.NFT.Statement.words() ++
         @verdicts ++ @actions ++ @stateful ++ ~w(jump goto add update delete meter)
 
   # -- statements with a state -----------------------------------------------------------------------------------------
