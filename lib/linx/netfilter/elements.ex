@@ -14,8 +14,7 @@ defmodule Linx.Netfilter.Elements do
   alias Linx.Netfilter.Encoder.Elements, as: Encoded
   alias Linx.Netfilter.{Datum, Element, Error, Name, Pull, Table}
   alias Linx.Netfilter.{Transaction, Wire}
-  alias Linx.Netfilter.Wire.Writer
-  alias Linx.Netlink.{Request, Socket}
+  alias Linx.Netlink.{Attr, Request, Socket}
   alias Linx.Netlink.Nfnl.Codec
 
   @type ref :: {Table.family(), String.t(), String.t()}
@@ -122,8 +121,8 @@ defmodule Linx.Netfilter.Elements do
     payload =
       IO.iodata_to_binary([
         Codec.encode_nfgenmsg(family, 0),
-        Writer.text(nfta_set_table(), table),
-        Writer.text(nfta_set_name(), name)
+        Attr.text(nfta_set_table(), table),
+        Attr.text(nfta_set_name(), name)
       ])
 
     case Request.run(sock, 0x0A00 + nft_msg_getset(), 0, payload, :raw) do
@@ -221,7 +220,7 @@ defmodule Linx.Netfilter.Elements do
 
   # What to ask for a key: its element, and in a set of intervals the point that ends the interval.
   defp queries(_set, :catch_all),
-    do: [{:start, Writer.u32(nfta_set_elem_flags(), Wire.nft_set_elem_catchall())}]
+    do: [{:start, Attr.u32_be(nfta_set_elem_flags(), Wire.nft_set_elem_catchall())}]
 
   defp queries(%{key_type: {:concat, _} = type, flags: flags}, key) do
     first = Datum.to_bytes(type, key)
@@ -237,7 +236,7 @@ defmodule Linx.Netfilter.Elements do
   defp queries(set, key) do
     if :interval in set.flags do
       {first, _last, bits} = span(set, key)
-      ends = Writer.u32(nfta_set_elem_flags(), nft_set_elem_interval_end())
+      ends = Attr.u32_be(nfta_set_elem_flags(), nft_set_elem_interval_end())
 
       if first == Bitwise.bsl(1, bits) - 1,
         do: [{:start, point(<<first::size(bits)>>)}],
@@ -256,15 +255,15 @@ defmodule Linx.Netfilter.Elements do
   end
 
   defp point(attribute \\ nfta_set_elem_key(), bytes),
-    do: Writer.nest(attribute, Writer.attr(nfta_data_value(), bytes))
+    do: Attr.nest(attribute, Attr.bytes(nfta_data_value(), bytes))
 
   defp request(message, {family, table, set}, elem) do
     payload =
       IO.iodata_to_binary([
         Codec.encode_nfgenmsg(family, 0),
-        Writer.text(nfta_set_elem_list_table(), table),
-        Writer.text(nfta_set_elem_list_set(), set),
-        Writer.nest(nfta_set_elem_list_elements(), Writer.nest(nfta_list_elem(), elem))
+        Attr.text(nfta_set_elem_list_table(), table),
+        Attr.text(nfta_set_elem_list_set(), set),
+        Attr.nest(nfta_set_elem_list_elements(), Attr.nest(nfta_list_elem(), elem))
       ])
 
     {0x0A00 + message, 0, payload}

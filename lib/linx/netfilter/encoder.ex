@@ -28,8 +28,8 @@ defmodule Linx.Netfilter.Encoder do
   alias Linx.Netfilter.{Table, Wire}
   alias Linx.Netfilter.Encoder.{Batch, Frames, Objects, Patches, Sets}
   alias Linx.Netfilter.Map, as: NMap
-  alias Linx.Netfilter.Wire.{Constants, Writer}
-  alias Linx.Netlink.Message
+  alias Linx.Netfilter.Wire.Constants
+  alias Linx.Netlink.{Attr, Message}
 
   @typedoc "What push answers for a value without a form on the wire: the kind, where it is, and why."
   @type unencodable :: {atom(), {keyword(), String.t()}}
@@ -40,7 +40,7 @@ defmodule Linx.Netfilter.Encoder do
   @spec table(Table.t(), keyword()) :: Message.t()
   def table(%Table{} = table, opts \\ []) do
     message(nft_msg_newtable(), create(opts), table.family, [
-      Writer.text(nfta_table_name(), table.name),
+      Attr.text(nfta_table_name(), table.name),
       flags(nfta_table_flags(), Wire.table_flags_int(table.flags)),
       comment(nfta_table_userdata(), table.comment)
     ])
@@ -49,17 +49,17 @@ defmodule Linx.Netfilter.Encoder do
   @doc "DELTABLE: `:enoent` when it is not there."
   @spec deltable(Table.family(), String.t()) :: Message.t()
   def deltable(family, name),
-    do: message(nft_msg_deltable(), 0, family, Writer.text(nfta_table_name(), name))
+    do: message(nft_msg_deltable(), 0, family, Attr.text(nfta_table_name(), name))
 
   @doc "DESTROYTABLE: as `deltable/2`, but content when there is no such table. Linux 6.3."
   @spec destroytable(Table.family(), String.t()) :: Message.t()
   def destroytable(family, name),
-    do: message(nft_msg_destroytable(), 0, family, Writer.text(nfta_table_name(), name))
+    do: message(nft_msg_destroytable(), 0, family, Attr.text(nfta_table_name(), name))
 
   @doc "GETTABLE for one table."
   @spec gettable(Table.family(), String.t()) :: Message.t()
   def gettable(family, name),
-    do: message(nft_msg_gettable(), 0, family, Writer.text(nfta_table_name(), name))
+    do: message(nft_msg_gettable(), 0, family, Attr.text(nfta_table_name(), name))
 
   @doc "GETTABLE for all tables, of one family or (`:unspec`) of all."
   @spec gettable_dump(atom()) :: Message.t()
@@ -75,8 +75,8 @@ defmodule Linx.Netfilter.Encoder do
   @spec chain(Chain.t(), Table.family(), keyword()) :: Message.t()
   def chain(%Chain{} = chain, family, opts \\ []) do
     message(nft_msg_newchain(), create(opts), family, [
-      Writer.text(nfta_chain_table(), chain.table),
-      Writer.text(nfta_chain_name(), chain.name),
+      Attr.text(nfta_chain_table(), chain.table),
+      Attr.text(nfta_chain_name(), chain.name),
       base(chain, family),
       flags(nfta_chain_flags(), Wire.chain_flags_int(chain.flags)),
       comment(nfta_chain_userdata(), chain.comment)
@@ -87,35 +87,35 @@ defmodule Linx.Netfilter.Encoder do
 
   defp base(chain, family) do
     [
-      Writer.nest(nfta_chain_hook(), [
-        Writer.u32(nfta_hook_hooknum(), Wire.hook_num(family, chain.hook)),
-        Writer.attr(nfta_hook_priority(), Wire.s32_be(Wire.priority_int(family, chain.priority))),
+      Attr.nest(nfta_chain_hook(), [
+        Attr.u32_be(nfta_hook_hooknum(), Wire.hook_num(family, chain.hook)),
+        Attr.bytes(nfta_hook_priority(), Wire.s32_be(Wire.priority_int(family, chain.priority))),
         devices(chain)
       ]),
-      Writer.text(nfta_chain_type(), Wire.chain_type_string(chain.type)),
+      Attr.text(nfta_chain_type(), Wire.chain_type_string(chain.type)),
       if(chain.policy,
-        do: Writer.u32(nfta_chain_policy(), Wire.policy_int(chain.policy)),
+        do: Attr.u32_be(nfta_chain_policy(), Wire.policy_int(chain.policy)),
         else: []
       )
     ]
   end
 
   defp devices(%Chain{device: device, devices: []}) when device != nil,
-    do: Writer.text(nfta_hook_dev(), device)
+    do: Attr.text(nfta_hook_dev(), device)
 
   defp devices(%Chain{devices: []}), do: []
 
   defp devices(%Chain{device: device, devices: devices}),
-    do: Writer.nest(nfta_hook_devs(), device_names(Enum.uniq(List.wrap(device) ++ devices)))
+    do: Attr.nest(nfta_hook_devs(), device_names(Enum.uniq(List.wrap(device) ++ devices)))
 
-  defp device_names(names), do: Enum.map(names, &Writer.text(nfta_device_name(), &1))
+  defp device_names(names), do: Enum.map(names, &Attr.text(nfta_device_name(), &1))
 
   @doc "DELCHAIN by name."
   @spec delete_chain(Table.family(), String.t(), String.t()) :: Message.t()
   def delete_chain(family, table_name, chain_name) do
     message(nft_msg_delchain(), 0, family, [
-      Writer.text(nfta_chain_table(), table_name),
-      Writer.text(nfta_chain_name(), chain_name)
+      Attr.text(nfta_chain_table(), table_name),
+      Attr.text(nfta_chain_name(), chain_name)
     ])
   end
 
@@ -135,9 +135,9 @@ defmodule Linx.Netfilter.Encoder do
   @spec delete_rule(Table.family(), String.t(), String.t(), pos_integer()) :: Message.t()
   def delete_rule(family, table_name, chain_name, handle) do
     message(nft_msg_delrule(), 0, family, [
-      Writer.text(nfta_rule_table(), table_name),
-      Writer.text(nfta_rule_chain(), chain_name),
-      Writer.u64(nfta_rule_handle(), handle)
+      Attr.text(nfta_rule_table(), table_name),
+      Attr.text(nfta_rule_chain(), chain_name),
+      Attr.u64_be(nfta_rule_handle(), handle)
     ])
   end
 
@@ -155,8 +155,8 @@ defmodule Linx.Netfilter.Encoder do
   @spec delete_set(Table.family(), String.t(), String.t()) :: Message.t()
   def delete_set(family, table_name, set_name) do
     message(nft_msg_delset(), 0, family, [
-      Writer.text(nfta_set_table(), table_name),
-      Writer.text(nfta_set_name(), set_name)
+      Attr.text(nfta_set_table(), table_name),
+      Attr.text(nfta_set_name(), set_name)
     ])
   end
 
@@ -214,7 +214,7 @@ defmodule Linx.Netfilter.Encoder do
     message(nft_msg_newobj(), create(opts), family, [
       object_head(object.table, object.kind, object.name),
       comment(nfta_obj_userdata(), object.comment),
-      Writer.nest(nfta_obj_data(), Objects.data(object, family))
+      Attr.nest(nfta_obj_data(), Objects.data(object, family))
     ])
   end
 
@@ -225,9 +225,9 @@ defmodule Linx.Netfilter.Encoder do
 
   defp object_head(table_name, kind, name) do
     [
-      Writer.text(nfta_obj_table(), table_name),
-      Writer.text(nfta_obj_name(), name),
-      Writer.u32(nfta_obj_type(), Constants.int!(:object, kind))
+      Attr.text(nfta_obj_table(), table_name),
+      Attr.text(nfta_obj_name(), name),
+      Attr.u32_be(nfta_obj_type(), Constants.int!(:object, kind))
     ]
   end
 
@@ -239,18 +239,18 @@ defmodule Linx.Netfilter.Encoder do
       do: raise(ArgumentError, "a flowtable works at the ingress hook, not at #{ft.hook}")
 
     hook =
-      Writer.nest(nfta_flowtable_hook(), [
-        Writer.u32(nfta_flowtable_hook_num(), 0),
-        Writer.attr(
+      Attr.nest(nfta_flowtable_hook(), [
+        Attr.u32_be(nfta_flowtable_hook_num(), 0),
+        Attr.bytes(
           nfta_flowtable_hook_priority(),
           Wire.s32_be(Wire.priority_int(:netdev, ft.priority || 0))
         ),
-        Writer.nest(nfta_flowtable_hook_devs(), device_names(ft.devices))
+        Attr.nest(nfta_flowtable_hook_devs(), device_names(ft.devices))
       ])
 
     message(nft_msg_newflowtable(), create(opts), family, [
-      Writer.text(nfta_flowtable_table(), ft.table),
-      Writer.text(nfta_flowtable_name(), ft.name),
+      Attr.text(nfta_flowtable_table(), ft.table),
+      Attr.text(nfta_flowtable_name(), ft.name),
       hook,
       flags(nfta_flowtable_flags(), Constants.bits!(:flowtable, ft.flags))
     ])
@@ -260,8 +260,8 @@ defmodule Linx.Netfilter.Encoder do
   @spec delete_flowtable(Table.family(), String.t(), String.t()) :: Message.t()
   def delete_flowtable(family, table_name, name) do
     message(nft_msg_delflowtable(), 0, family, [
-      Writer.text(nfta_flowtable_table(), table_name),
-      Writer.text(nfta_flowtable_name(), name)
+      Attr.text(nfta_flowtable_table(), table_name),
+      Attr.text(nfta_flowtable_name(), name)
     ])
   end
 

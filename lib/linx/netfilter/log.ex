@@ -26,8 +26,7 @@ defmodule Linx.Netfilter.Log do
 
   alias Linx.Netfilter.{Error, Wire}
   alias Linx.Netfilter.Log.Event
-  alias Linx.Netfilter.Wire.Writer
-  alias Linx.Netlink.{Inbox, Request, Socket}
+  alias Linx.Netlink.{Attr, Inbox, Request, Socket}
   alias Linx.Netlink.Nfnl.Codec
 
   @msg_packet 0x0400
@@ -136,9 +135,9 @@ defmodule Linx.Netfilter.Log do
         [
           {:bind, 0, group, command(nfulnl_cfg_cmd_bind())},
           # struct nfulnl_msg_config_mode: be32 range, u8 mode, u8 padding, packed.
-          {:mode, 0, group, Writer.attr(nfula_cfg_mode(), <<range::32, mode, 0>>)},
+          {:mode, 0, group, Attr.bytes(nfula_cfg_mode(), <<range::32, mode, 0>>)},
           {:flags, 0, group, flags(Keyword.get(opts, :flags, []))},
-          {:qthresh, 0, group, Writer.u32(nfula_cfg_qthresh(), Keyword.get(opts, :qthresh, 1))},
+          {:qthresh, 0, group, Attr.u32_be(nfula_cfg_qthresh(), Keyword.get(opts, :qthresh, 1))},
           {:timeout, 0, group, timeout(Keyword.get(opts, :timeout_ms, 0))}
         ]
 
@@ -164,7 +163,7 @@ defmodule Linx.Netfilter.Log do
     result
   end
 
-  defp command(command), do: Writer.u8(nfula_cfg_cmd(), command)
+  defp command(command), do: Attr.u8(nfula_cfg_cmd(), command)
 
   # A range of 0 is the longest to the kernel (nfulnl_set_mode).
   defp copy_mode({:packet, 0}), do: copy_mode(:meta)
@@ -173,11 +172,11 @@ defmodule Linx.Netfilter.Log do
   defp copy_mode(mode), do: {Wire.copy_mode_int(mode), 0}
 
   defp flags([]), do: []
-  defp flags(flags), do: Writer.u16(nfula_cfg_flags(), Wire.nfulnl_cfg_flags_int(flags))
+  defp flags(flags), do: Attr.u16_be(nfula_cfg_flags(), Wire.nfulnl_cfg_flags_int(flags))
 
   # In units of 10 ms.
   defp timeout(0), do: []
-  defp timeout(ms), do: Writer.u32(nfula_cfg_timeout(), max(div(ms, 10), 1))
+  defp timeout(ms), do: Attr.u32_be(nfula_cfg_timeout(), max(div(ms, 10), 1))
 
   @impl true
   def handle_continue(:read, state), do: read(state)

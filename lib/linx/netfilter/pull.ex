@@ -7,8 +7,8 @@ defmodule Linx.Netfilter.Pull do
 
   alias Linx.Netfilter.Decoder.{Assembly, Elements}
   alias Linx.Netfilter.{Decoder, Encoder, Error, Ruleset, Table}
-  alias Linx.Netfilter.Wire.{Constants, Writer}
-  alias Linx.Netlink.{Heap, Request, Socket}
+  alias Linx.Netfilter.Wire.Constants
+  alias Linx.Netlink.{Attr, Heap, Request, Socket}
   alias Linx.Netlink.Nfnl.Codec
 
   @retries 10
@@ -101,8 +101,8 @@ defmodule Linx.Netfilter.Pull do
   @spec reset(Socket.t(), atom(), tuple()) :: {:ok, term()} | {:error, Error.t() | term()}
   def reset(sock, kind, {family, table, name}) do
     number = Constants.int!(:object, kind)
-    attrs = [Writer.text(nfta_obj_name(), name), Writer.u32(nfta_obj_type(), number)]
-    payload = [Codec.encode_nfgenmsg(family, 0), Writer.text(nfta_obj_table(), table), attrs]
+    attrs = [Attr.text(nfta_obj_name(), name), Attr.u32_be(nfta_obj_type(), number)]
+    payload = [Codec.encode_nfgenmsg(family, 0), Attr.text(nfta_obj_table(), table), attrs]
 
     case Request.talk(sock, 0x0A00 + nft_msg_getobj_reset(), 0, payload) do
       {:ok, [answer | _]} -> {:ok, answer.payload |> Decoder.object() |> elem(1)}
@@ -112,8 +112,8 @@ defmodule Linx.Netfilter.Pull do
   end
 
   def reset(sock, kind, {family, table} = scope) do
-    type = Writer.u32(nfta_obj_type(), Constants.int!(:object, kind))
-    attrs = [Writer.text(nfta_obj_table(), table), type]
+    type = Attr.u32_be(nfta_obj_type(), Constants.int!(:object, kind))
+    attrs = [Attr.text(nfta_obj_table(), table), type]
     message = Encoder.gettable(family, table)
 
     # A dump of a table that is not there is empty.
@@ -203,7 +203,7 @@ defmodule Linx.Netfilter.Pull do
   end
 
   defp only(_attribute, nil), do: []
-  defp only(attribute, name), do: Writer.text(attribute, name)
+  defp only(attribute, name), do: Attr.text(attribute, name)
 
   defp elements(sock, sets, name, elements?) do
     wanted =
@@ -221,8 +221,8 @@ defmodule Linx.Netfilter.Pull do
   # others not at all. No mark and no generation tells, but the doubles do.
   defp members(sock, family, set, message, tries) do
     attrs = [
-      Writer.text(nfta_set_elem_list_table(), set.table),
-      Writer.text(nfta_set_elem_list_set(), set.name)
+      Attr.text(nfta_set_elem_list_table(), set.table),
+      Attr.text(nfta_set_elem_list_set(), set.name)
     ]
 
     with {:ok, bodies} <- bodies(sock, message, family, attrs) do

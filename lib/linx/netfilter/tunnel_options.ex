@@ -8,7 +8,8 @@ defmodule Linx.Netfilter.TunnelOptions do
   #
   # Source: enum nft_tunnel_opts_attributes and those after it in linux/netfilter/nf_tables.h.
 
-  alias Linx.Netfilter.Wire.{Reader, Writer}
+  alias Linx.Netfilter.Wire.Reader
+  alias Linx.Netlink.Attr
 
   @vxlan 1
   @erspan 2
@@ -19,16 +20,16 @@ defmodule Linx.Netfilter.TunnelOptions do
   @spec encode(t()) :: binary()
   def encode(options), do: options |> nests() |> IO.iodata_to_binary()
 
-  defp nests({:vxlan, opts}), do: Writer.nest(@vxlan, Writer.u32(1, opts[:gbp]))
+  defp nests({:vxlan, opts}), do: Attr.nest(@vxlan, Attr.u32_be(1, opts[:gbp]))
 
   defp nests({:erspan, opts}) do
-    Writer.nest(@erspan, [
-      Writer.u32(1, opts[:version]),
+    Attr.nest(@erspan, [
+      Attr.u32_be(1, opts[:version]),
       if(opts[:version] == 1,
-        do: Writer.u32(2, opts[:index]),
+        do: Attr.u32_be(2, opts[:index]),
         else: [
-          Writer.u8(3, opts[:id]),
-          Writer.u8(4, if(opts[:direction] == :egress, do: 1, else: 0))
+          Attr.u8(3, opts[:id]),
+          Attr.u8(4, if(opts[:direction] == :egress, do: 1, else: 0))
         ]
       )
     ])
@@ -36,7 +37,7 @@ defmodule Linx.Netfilter.TunnelOptions do
 
   defp nests({:geneve, options}) do
     for {class, type, data} <- options do
-      Writer.nest(@geneve, [Writer.u16(1, class), Writer.u8(2, type), Writer.attr(3, data)])
+      Attr.nest(@geneve, [Attr.u16_be(1, class), Attr.u8(2, type), Attr.bytes(3, data)])
     end
   end
 

@@ -23,7 +23,23 @@ defmodule Linx.Netlink.Attr do
   @type attr :: {type :: 0..65535, value :: binary()}
 
   @header 4
+  @nested 0x8000
   @longest 0xFFFF - @header
+
+  @doc """
+  The four bytes before a payload of `size` bytes, as a macro: inside of a larger binary it costs
+  nothing. Every attribute that Linx writes has its length and type from here.
+  """
+  defmacro head(type, size), do: segments(type, size)
+
+  # The same as code, for code that is generated.
+  @doc false
+  @spec segments(Macro.t(), Macro.t()) :: Macro.t()
+  def segments(type, size) when is_integer(size),
+    do: quote(do: <<unquote(@header + size)::native-16, unquote(type)::native-16>>)
+
+  def segments(type, size),
+    do: quote(do: <<unquote(size) + unquote(@header)::native-16, unquote(type)::native-16>>)
 
   @doc """
   The bytes of a list of attributes, in its order.
@@ -42,22 +58,16 @@ defmodule Linx.Netlink.Attr do
   defp one({type, value}), do: put(type, value, [])
   defp one(other), do: raise(ArgumentError, "not a netlink attribute: #{inspect(other)}")
 
-  # One attribute before `tail`. Every length that is not known beforehand passes here.
+  # One attribute before `tail`.
   @doc false
   @spec put(0..65535, iodata(), iodata()) :: iodata()
   def put(type, value, tail) when type in 0..0xFFFF and is_binary(value) do
     size = byte_size(value)
-
-    if size > @longest do
-      raise ArgumentError,
-            "netlink attribute #{type} of #{size} bytes; a 16-bit length holds #{@longest}"
-    end
-
-    head = <<@header + size::native-16, type::native-16>>
+    if size > @longest, do: too_long(type, size)
 
     case Bitwise.band(size, 3) do
-      0 -> [head, value | tail]
-      _ -> [head, value, padding(size) | tail]
+      0 -> [head(type, size), value | tail]
+      _ -> [head(type, size), value, padding(size) | tail]
     end
   end
 
@@ -66,6 +76,62 @@ defmodule Linx.Netlink.Attr do
 
   def put(type, _value, _tail),
     do: raise(ArgumentError, "not a netlink attribute type: #{inspect(type)}")
+
+  @spec too_long(0..65535, non_neg_integer()) :: no_return()
+  defp too_long(type, size) do
+    raise ArgumentError,
+          "netlink attribute #{type} of #{size} bytes; a 16-bit length holds #{@longest}"
+  end
+
+  @doc "One attribute as a binary, padding included. Raises as `encode/1`."
+  @spec bytes(0..65535, binary()) :: binary()
+  def bytes(type, <<value::32>>), do: <<8::native-16, type::native-16, value::32>>
+
+  def bytes(type, value) when is_binary(value) do
+    size = byte_size(value)
+    if size > @longest, do: too_long(type, size)
+    <<head(type, size)::binary, value::binary, padding(size)::binary>>
+  end
+
+  def bytes(type, value),
+    do: raise(ArgumentError, "attribute #{type} takes bytes, not #{inspect(value)}")
+
+  @doc "A nest, with `NLA_F_NESTED`, of attributes that are encoded already."
+  @spec nest(0..0x3FFF, iodata()) :: binary()
+  def nest(type, inner) do
+    inner = IO.iodata_to_binary(inner)
+    size = byte_size(inner)
+    if size > @longest, do: too_long(type, size)
+    <<head(Bitwise.bor(type, @nested), size)::binary, inner::binary, padding(size)::binary>>
+  end
+
+  @doc "As `nest/2` without a copy, for whole attributes inside, which need no padding."
+  @spec pieces(0..0x3FFF, iodata()) :: iodata()
+  def pieces(type, inner) do
+    size = IO.iodata_length(inner)
+    if size > @longest, do: too_long(type, size)
+    [head(Bitwise.bor(type, @nested), size), inner]
+  end
+
+  for {name, bits} <- [u8: 8, u16_be: 16, u32_be: 32, u64_be: 64] do
+    @doc "A number of #{bits} bits in network byte order. Raises `ArgumentError` for another."
+    @spec unquote(name)(0..65535, non_neg_integer()) :: binary()
+    def unquote(name)(type, v) when is_integer(v) and v in 0..unquote(Bitwise.bsl(1, bits) - 1) do
+      <<unquote(@header + div(bits, 8))::native-16, type::native-16, v::unquote(bits),
+        0::unquote(Bitwise.band(-bits, 31))>>
+    end
+
+    def unquote(name)(type, v) do
+      raise ArgumentError, "attribute #{type} takes #{unquote(bits)} bits, not #{inspect(v)}"
+    end
+  end
+
+  @doc "A string with the NUL that the kernel wants. Raises `ArgumentError` for what is no binary."
+  @spec text(0..65535, String.t()) :: binary()
+  def text(type, text) when is_binary(text), do: bytes(type, <<text::binary, 0>>)
+
+  def text(type, text),
+    do: raise(ArgumentError, "attribute #{type} takes text, not #{inspect(text)}")
 
   @doc """
   The attributes in a binary, in order, each payload without header and padding.
@@ -91,10 +157,23 @@ defmodule Linx.Netlink.Attr do
   # What came before it is sound, so a message with a broken tail is not lost whole.
   @doc false
   @spec scan(binary()) :: [attr()]
-  def scan(<<length::native-16, type::native-16, rest::binary>>) do
-    case take(length, rest) do
-      {value, rest} -> [{Bitwise.band(type, 0x3FFF), value} | scan(rest)]
-      :error -> []
+  # Most attributes are 32-bit numbers.
+  def scan(<<8::native-16, type::native-16, value::binary-4, rest::binary>>),
+    do: [{Bitwise.band(type, 0x3FFF), value} | scan(rest)]
+
+  def scan(<<length::native-16, type::native-16, rest::binary>>) when length >= @header do
+    size = length - @header
+    pad = Bitwise.band(-size, 3)
+
+    case rest do
+      <<value::binary-size(^size), _::binary-size(^pad), rest::binary>> ->
+        [{Bitwise.band(type, 0x3FFF), value} | scan(rest)]
+
+      <<value::binary-size(^size), _unpadded::binary>> ->
+        [{Bitwise.band(type, 0x3FFF), value}]
+
+      _short ->
+        []
     end
   end
 

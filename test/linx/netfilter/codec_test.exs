@@ -21,7 +21,7 @@ defmodule Linx.Netfilter.CodecTest do
 
   alias Linx.Netfilter.Log
   alias Linx.Netfilter.Map, as: NMap
-  alias Linx.Netlink.Message
+  alias Linx.Netlink.{Attr, Message}
 
   doctest Linx.Netlink.Nfnl.Codec
 
@@ -117,7 +117,6 @@ defmodule Linx.Netfilter.CodecTest do
 
   test "expressions that are written in one go are written as the others are" do
     alias Linx.Netfilter.Encoder.Expressions
-    alias Linx.Netfilter.Wire.Writer
 
     for expr <-
           exprs() ++
@@ -127,7 +126,7 @@ defmodule Linx.Netfilter.CodecTest do
               Expr.immediate(:return),
               Expr.meta(:l4proto)
             ] do
-      assert {expr, Expressions.element(expr)} == {expr, Writer.nest(1, Expressions.expr(expr))}
+      assert {expr, Expressions.element(expr)} == {expr, Attr.nest(1, Expressions.expr(expr))}
     end
   end
 

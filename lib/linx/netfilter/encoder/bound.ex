@@ -10,7 +10,7 @@ defmodule Linx.Netfilter.Encoder.Bound do
 
   alias Linx.Netfilter.Encoder.{Frames, Place, Rule}
   alias Linx.Netfilter.{Expr, Verdict, Wire}
-  alias Linx.Netfilter.Wire.Writer
+  alias Linx.Netlink.Attr
 
   @doc "The expressions with verdicts to the chains' ids, the state after them, and the frames with the chains' messages, all at `at`."
   @spec chains([Expr.t()], Rule.chain(), keyword(), Rule.state(), Frames.t()) ::
@@ -33,8 +33,8 @@ defmodule Linx.Netfilter.Encoder.Bound do
     new =
       Place.at(at, fn ->
         message(nft_msg_newchain(), create([]), family, [
-          Writer.text(nfta_chain_table(), table_name),
-          Writer.u32(nfta_chain_id(), id),
+          Attr.text(nfta_chain_table(), table_name),
+          Attr.u32_be(nfta_chain_id(), id),
           flags(nfta_chain_flags(), Wire.chain_flags_int([:binding]))
         ])
       end)

@@ -9,7 +9,9 @@ defmodule Linx.Netfilter.Encoder.Elements do
   alias Linx.Netfilter.{Datum, Element, Set, Userdata, Verdict}
   alias Linx.Netfilter.Datum.Words
   alias Linx.Netfilter.Encoder.Expressions
-  alias Linx.Netfilter.Wire.Writer
+  alias Linx.Netlink.Attr
+
+  require Attr
 
   # NFTA_SET_ELEM_LIST_ELEMENTS holds 65 531 bytes; the names and header need room in some kernels' dumps too.
   @room 60_000
@@ -82,9 +84,9 @@ defmodule Linx.Netfilter.Encoder.Elements do
     size = Datum.padded(Datum.size(type))
     # elem { key { value } }
     head =
-      <<size + 12::native-16, 0x8000 + nfta_list_elem()::native-16, size + 8::native-16,
-        0x8000 + nfta_set_elem_key()::native-16, Datum.size(type) + 4::native-16,
-        nfta_data_value()::native-16>>
+      Attr.head(0x8000 + nfta_list_elem(), size + 8) <>
+        Attr.head(0x8000 + nfta_set_elem_key(), size + 4) <>
+        Attr.head(nfta_data_value(), Datum.size(type))
 
     each = div(@room, size + 12)
 
@@ -212,14 +214,14 @@ defmodule Linx.Netfilter.Encoder.Elements do
   end
 
   defp ended(number, size) do
-    Writer.nest(nfta_list_elem(), [
-      Writer.u32(nfta_set_elem_flags(), nft_set_elem_interval_end()),
+    Attr.nest(nfta_list_elem(), [
+      Attr.u32_be(nfta_set_elem_flags(), nft_set_elem_interval_end()),
       data(nfta_set_elem_key(), <<number::size(8 * size)>>)
     ])
   end
 
   defp catch_all(set, element),
-    do: elem(set, element, Writer.u32(nfta_set_elem_flags(), nft_set_elem_catchall()), false)
+    do: elem(set, element, Attr.u32_be(nfta_set_elem_flags(), nft_set_elem_catchall()), false)
 
   # What carries nothing of its own may be merged; maps never are.
   defp merge?(%Set{flags: flags}), do: :auto_merge in flags or :anonymous in flags
@@ -242,13 +244,13 @@ defmodule Linx.Netfilter.Encoder.Elements do
     do: raise(ArgumentError, "elements overlap: #{Words.text(x)} and #{Words.text(y)}")
 
   defp elem(set, element, key, open?) do
-    Writer.nest(nfta_list_elem(), [key, value(set, element) | extras(element, open?)])
+    Attr.nest(nfta_list_elem(), [key, value(set, element) | extras(element, open?)])
   end
 
   defp extras(%Element{} = element, open?) do
     [
-      if(element.timeout, do: Writer.u64(nfta_set_elem_timeout(), element.timeout), else: []),
-      if(element.expires, do: Writer.u64(nfta_set_elem_expiration(), element.expires), else: []),
+      if(element.timeout, do: Attr.u64_be(nfta_set_elem_timeout(), element.timeout), else: []),
+      if(element.expires, do: Attr.u64_be(nfta_set_elem_expiration(), element.expires), else: []),
       userdata(element.comment, open?),
       exprs(element.exprs)
     ]
@@ -259,16 +261,16 @@ defmodule Linx.Netfilter.Encoder.Elements do
   defp userdata(comment, open?) do
     case Userdata.element(comment, open?) do
       <<>> -> []
-      bytes -> Writer.attr(nfta_set_elem_userdata(), bytes)
+      bytes -> Attr.bytes(nfta_set_elem_userdata(), bytes)
     end
   end
 
   defp exprs([]), do: []
-  defp exprs([expr]), do: Writer.nest(nfta_set_elem_expr(), Expressions.expr(expr))
-  defp exprs(exprs), do: Writer.nest(nfta_set_elem_expressions(), Expressions.list(exprs))
+  defp exprs([expr]), do: Attr.nest(nfta_set_elem_expr(), Expressions.expr(expr))
+  defp exprs(exprs), do: Attr.nest(nfta_set_elem_expressions(), Expressions.list(exprs))
 
   defp value(%{data_type: {:object, _kind}}, element),
-    do: Writer.text(nfta_set_elem_objref(), data_of(element))
+    do: Attr.text(nfta_set_elem_objref(), data_of(element))
 
   defp value(%{data_type: type}, element) do
     case {type, data_of(element)} do
@@ -276,10 +278,10 @@ defmodule Linx.Netfilter.Encoder.Elements do
         []
 
       {:verdict, %Verdict{} = verdict} ->
-        Writer.nest(nfta_set_elem_data(), Expressions.verdict(verdict))
+        Attr.nest(nfta_set_elem_data(), Expressions.verdict(verdict))
 
       {:verdict, input} ->
-        Writer.nest(nfta_set_elem_data(), Expressions.verdict(Verdict.new!(input)))
+        Attr.nest(nfta_set_elem_data(), Expressions.verdict(Verdict.new!(input)))
 
       {type, value} ->
         data(nfta_set_elem_data(), Datum.to_bytes(type, value))
@@ -288,7 +290,7 @@ defmodule Linx.Netfilter.Encoder.Elements do
 
   defp value(_set, _element), do: []
 
-  defp data(attribute, bytes), do: Writer.nest(attribute, Writer.attr(nfta_data_value(), bytes))
+  defp data(attribute, bytes), do: Attr.nest(attribute, Attr.bytes(nfta_data_value(), bytes))
 
   defp data_of(%Element{data: data}), do: data
   defp data_of({_key, data}), do: data

@@ -4,30 +4,40 @@ defmodule Linx.Netfilter.Encoder.Expressions do
 
   import Linx.Netfilter.Wire
   alias Linx.Netfilter.{Expr, Verdict, Wire}
-  alias Linx.Netfilter.Wire.{Constants, Expressions, Writer}
+  alias Linx.Netfilter.Wire.{Constants, Expressions}
+  alias Linx.Netlink.Attr
+
+  require Attr
 
   @doc "The body of NFTA_RULE_EXPRESSIONS."
   @spec list([Expr.t()]) :: iodata()
   def list(exprs), do: Enum.map(exprs, &element/1)
 
+  # { NAME "counter", DATA { BYTES, PACKETS } } in one binary.
+  defmacrop counter(bytes, packets) do
+    quote do
+      <<Attr.head(0x8000 + nfta_list_elem(), 40)::binary, Attr.head(nfta_expr_name(), 8)::binary,
+        "counter", 0, Attr.head(0x8000 + nfta_expr_data(), 24)::binary,
+        Attr.head(nfta_counter_bytes(), 8)::binary, unquote(bytes)::64,
+        Attr.head(nfta_counter_packets(), 8)::binary, unquote(packets)::64>>
+    end
+  end
+
   @doc "NFTA_LIST_ELEM with the expression."
   @spec element(Expr.t()) :: binary()
-  # In one go, since rules without number have them, and most have counted nothing yet: { NAME "counter", DATA { BYTES, PACKETS } }.
+  # Most rules have a counter, and most counters are at zero: a constant.
   def element(%Expr{name: :counter, data: %{packets: 0, bytes: 0} = data})
       when map_size(data) == 2 do
-    <<44::native-16, 0x8001::native-16, 12::native-16, 1::native-16, "counter", 0, 28::native-16,
-      0x8002::native-16, 12::native-16, 1::native-16, 0::64, 12::native-16, 2::native-16, 0::64>>
+    counter(0, 0)
   end
 
   def element(%Expr{name: :counter, data: %{packets: packets, bytes: bytes} = data})
       when map_size(data) == 2 and is_integer(packets) and packets in 0..0xFFFFFFFFFFFFFFFF and
              is_integer(bytes) and bytes in 0..0xFFFFFFFFFFFFFFFF do
-    <<44::native-16, 0x8001::native-16, 12::native-16, 1::native-16, "counter", 0, 28::native-16,
-      0x8002::native-16, 12::native-16, 1::native-16, bytes::64, 12::native-16, 2::native-16,
-      packets::64>>
+    counter(bytes, packets)
   end
 
-  def element(expr), do: Writer.nest(nfta_list_elem(), expr(expr))
+  def element(expr), do: Attr.nest(nfta_list_elem(), expr(expr))
 
   @doc "NFTA_EXPR_NAME and NFTA_EXPR_DATA."
   @spec expr(Expr.t()) :: iodata()
@@ -37,8 +47,8 @@ defmodule Linx.Netfilter.Encoder.Expressions do
 
   def expr(%Expr{name: :immediate, data: %Verdict{} = verdict}) do
     data = [
-      Writer.u32(nfta_immediate_dreg(), 0),
-      Writer.nest(nfta_immediate_data(), verdict(verdict))
+      Attr.u32_be(nfta_immediate_dreg(), 0),
+      Attr.nest(nfta_immediate_data(), verdict(verdict))
     ]
 
     named("immediate", data)
@@ -70,7 +80,7 @@ defmodule Linx.Netfilter.Encoder.Expressions do
 
   def expr(%Expr{name: :dynset, data: %{exprs: [expr]} = data}) do
     body = data(:dynset, Map.delete(data, :exprs))
-    named("dynset", [body, Writer.nest(nfta_dynset_expr(), expr(expr))])
+    named("dynset", [body, Attr.nest(nfta_dynset_expr(), expr(expr))])
   end
 
   # Several are a list, which has to be announced (NFT_DYNSET_F_EXPR).
@@ -100,7 +110,7 @@ defmodule Linx.Netfilter.Encoder.Expressions do
   defp proto_flag(data), do: data
 
   defp named(name, data),
-    do: [Writer.text(nfta_expr_name(), name), Writer.nest(nfta_expr_data(), data)]
+    do: [Attr.text(nfta_expr_name(), name), Attr.nest(nfta_expr_data(), data)]
 
   @doc "The inside of NFTA_EXPR_DATA (and of an object's data, which has the same attributes)."
   @spec data(atom(), map() | keyword()) :: iodata()
@@ -134,29 +144,29 @@ defmodule Linx.Netfilter.Encoder.Expressions do
     end
   end
 
-  defp value(:reg, n, v), do: Writer.u32(n, v)
-  defp value(:u32, n, v), do: Writer.u32(n, v)
-  defp value(:u8, n, v), do: Writer.u8(n, v)
-  defp value(:u16, n, v), do: Writer.u16(n, v)
-  defp value(:u64, n, v), do: Writer.u64(n, v)
-  defp value(:text, n, v), do: Writer.text(n, whole(v))
-  defp value(:bytes, n, v), do: Writer.attr(n, v)
-  defp value(:bool32, n, v), do: Writer.u32(n, if(v in [true, 1], do: 1, else: 0))
-  defp value({:enum, kind}, n, v), do: Writer.u32(n, Constants.int!(kind, v))
-  defp value({:enum8, kind}, n, v), do: Writer.u8(n, Constants.int!(kind, v))
-  defp value({:flags, kind}, n, v), do: Writer.u32(n, Constants.bits!(kind, v))
-  defp value({:flags16, kind}, n, v), do: Writer.u16(n, Constants.bits!(kind, v))
-  defp value(:family, n, v) when is_integer(v), do: Writer.u32(n, v)
-  defp value(:family, n, v), do: Writer.u32(n, Wire.family_num(v))
-  defp value(:unit, n, v), do: Writer.u64(n, Expressions.unit_int(v))
-  defp value(:expr, n, v), do: Writer.nest(n, expr(v))
-  defp value(:exprs, n, v), do: Writer.nest(n, list(v))
-  defp value(:verdict_or_data, n, %Verdict{} = v), do: Writer.nest(n, verdict(v))
+  defp value(:reg, n, v), do: Attr.u32_be(n, v)
+  defp value(:u32, n, v), do: Attr.u32_be(n, v)
+  defp value(:u8, n, v), do: Attr.u8(n, v)
+  defp value(:u16, n, v), do: Attr.u16_be(n, v)
+  defp value(:u64, n, v), do: Attr.u64_be(n, v)
+  defp value(:text, n, v), do: Attr.text(n, whole(v))
+  defp value(:bytes, n, v), do: Attr.bytes(n, v)
+  defp value(:bool32, n, v), do: Attr.u32_be(n, if(v in [true, 1], do: 1, else: 0))
+  defp value({:enum, kind}, n, v), do: Attr.u32_be(n, Constants.int!(kind, v))
+  defp value({:enum8, kind}, n, v), do: Attr.u8(n, Constants.int!(kind, v))
+  defp value({:flags, kind}, n, v), do: Attr.u32_be(n, Constants.bits!(kind, v))
+  defp value({:flags16, kind}, n, v), do: Attr.u16_be(n, Constants.bits!(kind, v))
+  defp value(:family, n, v) when is_integer(v), do: Attr.u32_be(n, v)
+  defp value(:family, n, v), do: Attr.u32_be(n, Wire.family_num(v))
+  defp value(:unit, n, v), do: Attr.u64_be(n, Expressions.unit_int(v))
+  defp value(:expr, n, v), do: Attr.nest(n, expr(v))
+  defp value(:exprs, n, v), do: Attr.nest(n, list(v))
+  defp value(:verdict_or_data, n, %Verdict{} = v), do: Attr.nest(n, verdict(v))
   # A shift's count is a number in the host's order.
   defp value(:shift_or_data, n, v) when is_integer(v), do: value(:data, n, <<v::native-32>>)
 
   defp value(type, n, v) when type in [:data, :verdict_or_data, :shift_or_data] and is_binary(v),
-    do: Writer.nest(n, Writer.attr(nfta_data_value(), v))
+    do: Attr.nest(n, Attr.bytes(nfta_data_value(), v))
 
   defp value(_type, n, v),
     do: raise(ArgumentError, "attribute #{n} takes bytes, not #{inspect(v)}")
@@ -171,9 +181,9 @@ defmodule Linx.Netfilter.Encoder.Expressions do
   @doc "NFTA_DATA_VERDICT with what is in it."
   @spec verdict(Verdict.t()) :: binary()
   def verdict(%Verdict{kind: kind, target: {:id, id}}) when kind in [:jump, :goto] do
-    Writer.nest(nfta_data_verdict(), [
-      Writer.attr(nfta_verdict_code(), Wire.s32_be(Wire.verdict_code(kind))),
-      Writer.u32(nfta_verdict_chain_id(), id)
+    Attr.nest(nfta_data_verdict(), [
+      Attr.bytes(nfta_verdict_code(), Wire.s32_be(Wire.verdict_code(kind))),
+      Attr.u32_be(nfta_verdict_chain_id(), id)
     ])
   end
 
@@ -185,20 +195,20 @@ defmodule Linx.Netfilter.Encoder.Expressions do
       )
 
   def verdict(%Verdict{kind: kind, target: chain}) when kind in [:jump, :goto] do
-    Writer.nest(nfta_data_verdict(), [
-      Writer.attr(nfta_verdict_code(), Wire.s32_be(Wire.verdict_code(kind))),
-      Writer.text(nfta_verdict_chain(), whole(chain))
+    Attr.nest(nfta_data_verdict(), [
+      Attr.bytes(nfta_verdict_code(), Wire.s32_be(Wire.verdict_code(kind))),
+      Attr.text(nfta_verdict_chain(), whole(chain))
     ])
   end
 
   def verdict(%Verdict{kind: :queue, target: num}),
     do:
-      Writer.nest(nfta_data_verdict(), Writer.u32(nfta_verdict_code(), num * 65_536 + nf_queue()))
+      Attr.nest(nfta_data_verdict(), Attr.u32_be(nfta_verdict_code(), num * 65_536 + nf_queue()))
 
   def verdict(%Verdict{kind: kind}),
     do:
-      Writer.nest(
+      Attr.nest(
         nfta_data_verdict(),
-        Writer.attr(nfta_verdict_code(), Wire.s32_be(Wire.verdict_code(kind)))
+        Attr.bytes(nfta_verdict_code(), Wire.s32_be(Wire.verdict_code(kind)))
       )
 end

@@ -5,8 +5,7 @@ defmodule Linx.Netfilter.Encoder.Message do
   import Linx.Netlink.Constants
 
   alias Linx.Netfilter.{Table, Userdata}
-  alias Linx.Netfilter.Wire.Writer
-  alias Linx.Netlink.Message
+  alias Linx.Netlink.{Attr, Message}
   alias Linx.Netlink.Nfnl.Header
 
   @spec message(byte(), non_neg_integer(), Table.family() | :unspec, iodata()) :: Message.t()
@@ -23,9 +22,9 @@ defmodule Linx.Netfilter.Encoder.Message do
   @doc "Flags that are left out when none is set."
   @spec flags(byte(), non_neg_integer()) :: iodata()
   def flags(_attribute, 0), do: []
-  def flags(attribute, bits), do: Writer.u32(attribute, bits)
+  def flags(attribute, bits), do: Attr.u32_be(attribute, bits)
 
   @spec comment(byte(), String.t() | nil) :: iodata()
   def comment(_attribute, nil), do: []
-  def comment(attribute, text), do: Writer.attr(attribute, Userdata.with_comment(text))
+  def comment(attribute, text), do: Attr.bytes(attribute, Userdata.with_comment(text))
 end

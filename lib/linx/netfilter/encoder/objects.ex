@@ -5,7 +5,8 @@ defmodule Linx.Netfilter.Encoder.Objects do
   import Linx.Netfilter.Wire
   alias Linx.Netfilter.Encoder.Expressions
   alias Linx.Netfilter.{Object, Protocol, Wire}
-  alias Linx.Netfilter.Wire.{Timeouts, Writer}
+  alias Linx.Netfilter.Wire.Timeouts
+  alias Linx.Netlink.Attr
 
   @spec data(Object.t(), atom()) :: iodata()
   def data(%Object{kind: kind, data: data}, family), do: body(kind, fields(data), family)
@@ -44,9 +45,9 @@ defmodule Linx.Netfilter.Encoder.Objects do
 
   defp body(:ct_helper, data, family) do
     [
-      Writer.text(nfta_ct_helper_name(), fetch!(data, :type)),
+      Attr.text(nfta_ct_helper_name(), fetch!(data, :type)),
       l3(nfta_ct_helper_l3proto(), data, family),
-      Writer.u8(nfta_ct_helper_l4proto(), protocol(fetch!(data, :protocol)))
+      Attr.u8(nfta_ct_helper_l4proto(), protocol(fetch!(data, :protocol)))
     ]
   end
 
@@ -55,12 +56,12 @@ defmodule Linx.Netfilter.Encoder.Objects do
 
     [
       l3(nfta_ct_timeout_l3proto(), data, family),
-      Writer.u8(nfta_ct_timeout_l4proto(), protocol(protocol)),
-      Writer.nest(
+      Attr.u8(nfta_ct_timeout_l4proto(), protocol(protocol)),
+      Attr.nest(
         nfta_ct_timeout_data(),
         for(
           {n, seconds} <- Timeouts.encode(protocol, Map.new(data[:policy] || %{})),
-          do: Writer.u32(n, seconds)
+          do: Attr.u32_be(n, seconds)
         )
       )
     ]
@@ -69,29 +70,29 @@ defmodule Linx.Netfilter.Encoder.Objects do
   defp body(:ct_expectation, data, family) do
     [
       l3(nfta_ct_expect_l3proto(), data, family),
-      Writer.u8(nfta_ct_expect_l4proto(), protocol(fetch!(data, :protocol))),
-      Writer.u16(nfta_ct_expect_dport(), fetch!(data, :dport)),
+      Attr.u8(nfta_ct_expect_l4proto(), protocol(fetch!(data, :protocol))),
+      Attr.u16_be(nfta_ct_expect_dport(), fetch!(data, :dport)),
       # The one number of nf_tables in host order.
-      Writer.attr(nfta_ct_expect_timeout(), <<fetch!(data, :timeout)::native-32>>),
-      Writer.u8(nfta_ct_expect_size(), fetch!(data, :size))
+      Attr.bytes(nfta_ct_expect_timeout(), <<fetch!(data, :timeout)::native-32>>),
+      Attr.u8(nfta_ct_expect_size(), fetch!(data, :size))
     ]
   end
 
-  defp body(:secmark, data, _family), do: Writer.text(nfta_secmark_ctx(), fetch!(data, :context))
+  defp body(:secmark, data, _family), do: Attr.text(nfta_secmark_ctx(), fetch!(data, :context))
 
   defp body(:tunnel, data, _family) do
     [
-      Writer.u32(nfta_tunnel_key_id(), fetch!(data, :id)),
+      Attr.u32_be(nfta_tunnel_key_id(), fetch!(data, :id)),
       tunnel_ends(data),
       for {key, n} <- [sport: nfta_tunnel_key_sport(), dport: nfta_tunnel_key_dport()],
           port = data[key] do
-        Writer.u16(n, port)
+        Attr.u16_be(n, port)
       end,
       for {key, n} <- [tos: nfta_tunnel_key_tos(), ttl: nfta_tunnel_key_ttl()],
           value = data[key] do
-        Writer.u8(n, value)
+        Attr.u8(n, value)
       end,
-      if(data[:opts], do: Writer.attr(0x8000 + nfta_tunnel_key_opts(), data[:opts]), else: [])
+      if(data[:opts], do: Attr.bytes(0x8000 + nfta_tunnel_key_opts(), data[:opts]), else: [])
     ]
   end
 
@@ -103,11 +104,11 @@ defmodule Linx.Netfilter.Encoder.Objects do
       end
 
     # src and dst have the same numbers in both nests.
-    Writer.nest(
+    Attr.nest(
       attribute,
       for {key, n} <- [src: nfta_tunnel_key_ip_src(), dst: nfta_tunnel_key_ip_dst()],
           addr = data[key] do
-        Writer.attr(n, Linx.Netfilter.Datum.to_bytes(size, addr))
+        Attr.bytes(n, Linx.Netfilter.Datum.to_bytes(size, addr))
       end
     )
   end
@@ -116,10 +117,10 @@ defmodule Linx.Netfilter.Encoder.Objects do
     case data[:l3proto] || family do
       # The kernel wants one of both; nft takes IPv4 too when nothing is said.
       :inet ->
-        if data[:l3proto] == :inet, do: Writer.u16(attribute, 1), else: Writer.u16(attribute, 2)
+        if data[:l3proto] == :inet, do: Attr.u16_be(attribute, 1), else: Attr.u16_be(attribute, 2)
 
       proto ->
-        Writer.u16(attribute, Wire.family_num(proto))
+        Attr.u16_be(attribute, Wire.family_num(proto))
     end
   end
 

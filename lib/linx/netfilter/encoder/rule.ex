@@ -7,9 +7,10 @@ defmodule Linx.Netfilter.Encoder.Rule do
 
   alias Linx.Netfilter.Encoder.{Anonymous, Bound, Expressions, Frames, Pattern, Place}
   alias Linx.Netfilter.{Guard, Rule, Table, Userdata}
-  alias Linx.Netfilter.Wire.Writer
-  alias Linx.Netlink.Message
+  alias Linx.Netlink.{Attr, Message}
   alias Linx.Netlink.Nfnl.Header
+
+  require Attr
 
   # An attribute's length has sixteen bits.
   @room 0xFFFB
@@ -126,7 +127,7 @@ defmodule Linx.Netfilter.Encoder.Rule do
   end
 
   defp nest(size) when size <= @room,
-    do: <<size + 4::native-16, 0x8000 + nfta_rule_expressions()::native-16>>
+    do: Attr.head(0x8000 + nfta_rule_expressions(), size)
 
   defp nest(size),
     do: raise(ArgumentError, "expressions of #{size} bytes; a 16-bit length holds #{@room}")
@@ -134,7 +135,7 @@ defmodule Linx.Netfilter.Encoder.Rule do
   defp userdata(rule) do
     case Userdata.rule(rule) do
       <<>> -> <<>>
-      bytes -> Writer.attr(nfta_rule_userdata(), bytes)
+      bytes -> Attr.bytes(nfta_rule_userdata(), bytes)
     end
   end
 
@@ -145,29 +146,29 @@ defmodule Linx.Netfilter.Encoder.Rule do
     {flags,
      IO.iodata_to_binary([
        Header.encode(family, 0),
-       Writer.text(nfta_rule_table(), table_name),
+       Attr.text(nfta_rule_table(), table_name),
        chain(chain),
        place
      ])}
   end
 
   # By name, or by the id that a chain without one has in its batch.
-  defp chain({:id, id}), do: Writer.u32(nfta_rule_chain_id(), id)
-  defp chain(name), do: Writer.text(nfta_rule_chain(), name)
+  defp chain({:id, id}), do: Attr.u32_be(nfta_rule_chain_id(), id)
+  defp chain(name), do: Attr.text(nfta_rule_chain(), name)
 
   defp place(opts) do
     case {opts[:replace], Keyword.get(opts, :position, :append)} do
       {handle, _position} when is_integer(handle) ->
-        {nlm_f_replace(), Writer.u64(nfta_rule_handle(), handle)}
+        {nlm_f_replace(), Attr.u64_be(nfta_rule_handle(), handle)}
 
       {nil, :append} ->
         {Bitwise.bor(nlm_f_create(), nlm_f_append()), []}
 
       {nil, {:after, handle}} ->
-        {Bitwise.bor(nlm_f_create(), nlm_f_append()), Writer.u64(nfta_rule_position(), handle)}
+        {Bitwise.bor(nlm_f_create(), nlm_f_append()), Attr.u64_be(nfta_rule_position(), handle)}
 
       {nil, {:before, handle}} ->
-        {nlm_f_create(), Writer.u64(nfta_rule_position(), handle)}
+        {nlm_f_create(), Attr.u64_be(nfta_rule_position(), handle)}
 
       {nil, {:at_index, 0}} ->
         {nlm_f_create(), []}

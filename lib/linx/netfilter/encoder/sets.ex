@@ -8,28 +8,28 @@ defmodule Linx.Netfilter.Encoder.Sets do
   alias Linx.Netfilter.Encoder.{Elements, Expressions}
   alias Linx.Netfilter.{Datum, Set, Table, Userdata, Wire}
   alias Linx.Netfilter.Map, as: NMap
-  alias Linx.Netfilter.Wire.{Constants, Writer}
-  alias Linx.Netlink.Message
+  alias Linx.Netfilter.Wire.Constants
+  alias Linx.Netlink.{Attr, Message}
 
   @doc "NEWSET. Options: `:id`, `:excl`."
   @spec declaration(Set.t() | NMap.t(), Table.family(), keyword()) :: Message.t()
   def declaration(set, family, opts) do
     message(nft_msg_newset(), create(opts), family, [
-      Writer.text(nfta_set_table(), set.table),
-      Writer.text(nfta_set_name(), set.name),
-      Writer.u32(nfta_set_flags(), set_flags(set)),
-      Writer.u32(nfta_set_key_type(), Datum.type_id(set.key_type)),
-      Writer.u32(nfta_set_key_len(), Datum.size(set.key_type)),
+      Attr.text(nfta_set_table(), set.table),
+      Attr.text(nfta_set_name(), set.name),
+      Attr.u32_be(nfta_set_flags(), set_flags(set)),
+      Attr.u32_be(nfta_set_key_type(), Datum.type_id(set.key_type)),
+      Attr.u32_be(nfta_set_key_len(), Datum.size(set.key_type)),
       set_data(set),
       if(set.policy,
-        do: Writer.u32(nfta_set_policy(), Constants.int!(:set_policy, set.policy)),
+        do: Attr.u32_be(nfta_set_policy(), Constants.int!(:set_policy, set.policy)),
         else: []
       ),
-      Writer.u32(nfta_set_id(), Keyword.get(opts, :id, 1)),
+      Attr.u32_be(nfta_set_id(), Keyword.get(opts, :id, 1)),
       set_desc(set),
-      if(set.timeout, do: Writer.u64(nfta_set_timeout(), set.timeout), else: []),
-      if(set.gc_interval, do: Writer.u32(nfta_set_gc_interval(), set.gc_interval), else: []),
-      Writer.attr(nfta_set_userdata(), set_userdata(set)),
+      if(set.timeout, do: Attr.u64_be(nfta_set_timeout(), set.timeout), else: []),
+      if(set.gc_interval, do: Attr.u32_be(nfta_set_gc_interval(), set.gc_interval), else: []),
+      Attr.bytes(nfta_set_userdata(), set_userdata(set)),
       set_exprs(set.exprs)
     ])
   end
@@ -55,15 +55,15 @@ defmodule Linx.Netfilter.Encoder.Sets do
 
   # NFT_DATA_VERDICT stands for the type; its length is the kernel's own.
   defp set_data(%NMap{data_type: :verdict}),
-    do: [Writer.u32(nfta_set_data_type(), 0xFFFFFF00), Writer.u32(nfta_set_data_len(), 0)]
+    do: [Attr.u32_be(nfta_set_data_type(), 0xFFFFFF00), Attr.u32_be(nfta_set_data_len(), 0)]
 
   defp set_data(%NMap{data_type: {:object, kind}}),
-    do: Writer.u32(nfta_set_obj_type(), Constants.int!(:object, kind))
+    do: Attr.u32_be(nfta_set_obj_type(), Constants.int!(:object, kind))
 
   defp set_data(%NMap{data_type: type}) do
     [
-      Writer.u32(nfta_set_data_type(), Datum.type_id(type)),
-      Writer.u32(nfta_set_data_len(), Datum.size(type))
+      Attr.u32_be(nfta_set_data_type(), Datum.type_id(type)),
+      Attr.u32_be(nfta_set_data_len(), Datum.size(type))
     ]
   end
 
@@ -71,20 +71,20 @@ defmodule Linx.Netfilter.Encoder.Sets do
 
   defp set_desc(set) do
     size = set.size || constant_size(set)
-    size = if size, do: Writer.u32(nfta_set_desc_size(), size), else: []
+    size = if size, do: Attr.u32_be(nfta_set_desc_size(), size), else: []
 
     fields =
       case set do
         %{key_type: {:concat, types}} ->
           if :interval in set.flags,
-            do: Writer.nest(nfta_set_desc_concat(), Enum.map(types, &field/1)),
+            do: Attr.nest(nfta_set_desc_concat(), Enum.map(types, &field/1)),
             else: []
 
         _ ->
           []
       end
 
-    if size == [] and fields == [], do: [], else: Writer.nest(nfta_set_desc(), [size, fields])
+    if size == [] and fields == [], do: [], else: Attr.nest(nfta_set_desc(), [size, fields])
   end
 
   # A set that nothing can be added to has the size of what is in it; the kernel chooses a better structure for it.
@@ -95,7 +95,7 @@ defmodule Linx.Netfilter.Encoder.Sets do
   defp constant_size(_set), do: nil
 
   defp field(type),
-    do: Writer.nest(nfta_list_elem(), Writer.u32(nfta_set_field_len(), Datum.size(type)))
+    do: Attr.nest(nfta_list_elem(), Attr.u32_be(nfta_set_field_len(), Datum.size(type)))
 
   # nft reads the byte order of keys and values here, and what a concatenation was declared by (13 is its EXPR_CONCAT).
   @typeof_concat <<0, 4, 13::native-32, 1, 0>>
@@ -158,13 +158,13 @@ defmodule Linx.Netfilter.Encoder.Sets do
   defp typeof_default(_type), do: nil
 
   defp set_exprs([]), do: []
-  defp set_exprs([expr]), do: Writer.nest(nfta_set_expr(), Expressions.expr(expr))
-  defp set_exprs(exprs), do: Writer.nest(nfta_set_expressions(), Expressions.list(exprs))
+  defp set_exprs([expr]), do: Attr.nest(nfta_set_expr(), Expressions.expr(expr))
+  defp set_exprs(exprs), do: Attr.nest(nfta_set_expressions(), Expressions.list(exprs))
 
   @doc "NEWSETELEM, as many as it takes. Options: `:id`, and `:initial` for a set that was empty before."
   @spec elements(Set.t() | NMap.t(), Table.family(), [term()], keyword()) :: [Message.t()]
   def elements(set, family, elements, opts) do
-    id = if opts[:id], do: Writer.u32(nfta_set_elem_list_set_id(), opts[:id]), else: []
+    id = if opts[:id], do: Attr.u32_be(nfta_set_elem_list_set_id(), opts[:id]), else: []
 
     for chunk <- Elements.chunks(set, elements, opts) do
       message(nft_msg_newsetelem(), create([]), family, [
@@ -177,12 +177,12 @@ defmodule Linx.Netfilter.Encoder.Sets do
 
   defp element_head(table_name, set_name) do
     [
-      Writer.text(nfta_set_elem_list_table(), table_name),
-      Writer.text(nfta_set_elem_list_set(), set_name)
+      Attr.text(nfta_set_elem_list_table(), table_name),
+      Attr.text(nfta_set_elem_list_set(), set_name)
     ]
   end
 
-  defp element_list(chunk), do: Writer.pieces(nfta_set_elem_list_elements(), chunk)
+  defp element_list(chunk), do: Attr.pieces(nfta_set_elem_list_elements(), chunk)
 
   @doc "DELSETELEM, as many as it takes. An element is deleted by its key alone."
   @spec deletions(Set.t() | NMap.t(), Table.family(), [term()]) :: [Message.t()]

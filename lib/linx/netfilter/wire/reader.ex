@@ -3,29 +3,10 @@ defmodule Linx.Netfilter.Wire.Reader do
   # Attributes of received messages. Total: a broken tail ends the list, an attribute of unexpected length is absent.
 
   alias Linx.Netfilter.Wire
+  alias Linx.Netlink.Attr
 
-  @spec attrs(binary()) :: [{0..0x3FFF, binary()}]
-  # Most attributes are 32-bit numbers.
-  def attrs(<<8::native-16, type::native-16, value::binary-4, rest::binary>>),
-    do: [{Bitwise.band(type, 0x3FFF), value} | attrs(rest)]
-
-  def attrs(<<size::native-16, type::native-16, rest::binary>>) when size >= 4 do
-    len = size - 4
-    pad = Bitwise.band(-len, 3)
-
-    case rest do
-      <<value::binary-size(^len), _::binary-size(^pad), rest::binary>> ->
-        [{Bitwise.band(type, 0x3FFF), value} | attrs(rest)]
-
-      <<value::binary-size(^len), _unpadded::binary>> ->
-        [{Bitwise.band(type, 0x3FFF), value}]
-
-      _short ->
-        []
-    end
-  end
-
-  def attrs(_tail), do: []
+  @spec attrs(binary()) :: [Attr.attr()]
+  defdelegate attrs(bytes), to: Attr, as: :scan
 
   @doc "As a map; of two alike the last counts, as in the kernel."
   @spec map(binary()) :: %{optional(0..0x3FFF) => binary()}

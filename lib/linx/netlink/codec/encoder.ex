@@ -87,8 +87,8 @@ defmodule Linx.Netlink.Codec.Encoder do
 
         value when unquote(Scalar.guard(value, type)) ->
           [
-            <<unquote(4 + size)::native-16, unquote(number)::native-16,
-              unquote(Scalar.segment(value, type)), 0::size(unquote(rem(8 - size, 4) * 8))>>
+            <<unquote(Attr.segments(number, size))::binary, unquote(Scalar.segment(value, type)),
+              0::size(unquote(rem(8 - size, 4) * 8))>>
             | tail
           ]
 
@@ -145,7 +145,7 @@ defmodule Linx.Netlink.Codec.Encoder do
     quote do
       case unquote(var(name)) do
         off when off in [nil, false] -> tail
-        true -> [<<4::native-16, unquote(number)::native-16>> | tail]
+        true -> [unquote(Attr.segments(number, 0)) | tail]
         value -> unquote(__MODULE__).bad_value(:flag, value, unquote(name))
       end
     end

@@ -14,7 +14,7 @@ defmodule Linx.Netlink.Nfnl.Codec do
   Nothing here knows what a subsystem's messages carry. Source: include/uapi/linux/netfilter/nfnetlink.h.
   """
 
-  alias Linx.Netlink.{Message, Request, Socket}
+  alias Linx.Netlink.{Attr, Message, Request, Socket}
   alias Linx.Netlink.Nfnl.Header
 
   @subsystems %{ctnetlink: 1, queue: 3, ulog: 4, nftables: 10}
@@ -78,7 +78,7 @@ defmodule Linx.Netlink.Nfnl.Codec do
   defp batch_genid(opts) when opts in [[], [genid: nil]], do: <<>>
 
   defp batch_genid(genid: id) when id in 0..0xFFFFFFFF,
-    do: <<8::native-16, @batch_genid::native-16, id::32>>
+    do: Attr.u32_be(@batch_genid, id)
 
   defp batch_genid(opts),
     do: raise(ArgumentError, "not the options of a batch: #{inspect(opts)}")

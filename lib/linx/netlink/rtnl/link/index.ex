@@ -18,9 +18,7 @@ defmodule Linx.Netlink.Rtnl.Link.Index do
   @type index :: (wanted() -> {:ok, pos_integer() | struct() | :any} | {:error, term()})
 
   # IFLA_EXT_MASK with RTEXT_FILTER_SKIP_STATS, linux/if_link.h and linux/rtnetlink.h: a kilobyte less in each answer.
-  @ifla_ext_mask 29
   @skip_stats 8
-  @without_statistics <<8::native-16, @ifla_ext_mask::native-16, @skip_stats::native-32>>
 
   # A number is taken at its word: the verb that uses it will hear from the kernel.
   @spec of(Socket.t(), Link.ref(), String.t()) :: {:ok, pos_integer()} | {:error, term()}
@@ -42,7 +40,7 @@ defmodule Linx.Netlink.Rtnl.Link.Index do
 
     requests =
       for {_, {:ok, request}} <- known,
-          do: {rtm_getlink(), 0, Link.encode(request) <> @without_statistics}
+          do: {rtm_getlink(), 0, Link.encode(%{request | ext_mask: @skip_stats})}
 
     with {:ok, answers} <- Request.lookup(Call.checked!(socket), requests) do
       {found, []} =
