@@ -3,7 +3,7 @@ defmodule Linx.NFT.Compiler.Load do
   # What is loaded from the packet and its context: a node of the tree to a typed term. On the way the guards that header fields
   # need are collected in the scope, in the order of evaluation.
 
-  alias Linx.Netfilter.{Expr, Field}
+  alias Linx.Netfilter.Field
   alias Linx.Netfilter.Guard.Layers
 
   alias Linx.NFT.Compiler.{
@@ -17,6 +17,7 @@ defmodule Linx.NFT.Compiler.Load do
     Value
   }
 
+  alias Linx.NFT.Expr.Kinds
   alias Linx.NFT.Keys
 
   @doc false
@@ -88,18 +89,6 @@ defmodule Linx.NFT.Compiler.Load do
       do: Fault.fail(meta, "this ct key needs a direction: ct original or ct reply")
 
     {keyed({:ct, %{key: key}}, ct_type(key, scope, meta), meta), scope}
-  end
-
-  def load({:fib, result, flags, meta}, scope) do
-    flags = Enum.uniq(flags)
-
-    if Enum.count(flags, &(&1 in [:saddr, :daddr])) != 1,
-      do: Fault.fail(meta, "fib looks up either saddr or daddr")
-
-    if :iif in flags and :oif in flags, do: Fault.fail(meta, "fib takes iif or oif, not both")
-
-    flags = Enum.filter([:saddr, :daddr, :mark, :iif, :oif], &(&1 in flags))
-    fib(result, flags, meta, scope)
   end
 
   def load({:rt, :nexthop, family, meta}, scope) do
@@ -200,7 +189,10 @@ defmodule Linx.NFT.Compiler.Load do
 
   def load({:inner, tunnel, node, meta}, scope), do: Inner.load(tunnel, node, meta, scope)
 
-  def load(node, _scope), do: Fault.fail(node, "a constant stands where something must be loaded")
+  def load(node, scope) do
+    Kinds.compile(node, scope) ||
+      Fault.fail(node, "a constant stands where something must be loaded")
+  end
 
   defp nexthop_family(nil, scope, _meta), do: scope.layers.network
 
@@ -226,28 +218,11 @@ defmodule Linx.NFT.Compiler.Load do
   defp raw_field(base, offset, len),
     do: %Field{base: base, offset: offset, length: len, type: :integer}
 
-  defp keyed(data, {type, len, order}, meta) do
-    %Term{
-      kind: :load,
-      type: type,
-      len: len,
-      order: order,
-      data: data,
-      max: max(data),
-      source: source(data, nil),
-      meta: meta
-    }
-  end
-
-  # What `typeof` and nft's record of a set remember.
-  defp source({name, data}, field) do
-    data = Map.put(data, :dreg, 1)
-    Expr.new(name, if(field, do: Map.put(data, :field, field), else: data))
-  end
+  defp keyed(data, type, meta), do: Term.load(data, type, meta, max: max(data))
 
   # Of a raw payload that is no whole bytes they are all that says where it is.
   defp bits({name, data}, %Field{offset: offset, length: length}),
-    do: source({name, Map.put(data, :bits, {offset, length})}, nil)
+    do: Term.source({name, Map.put(data, :bits, {offset, length})}, nil)
 
   # The highest value that there can be, where the type has room for more.
   defp max({:socket, %{key: key}}) when key in [:transparent, :wildcard], do: 1
@@ -268,7 +243,8 @@ defmodule Linx.NFT.Compiler.Load do
       len: length,
       order: :big,
       data: data,
-      source: if(whole? or field.name, do: source(data, field.name), else: bits(data, field)),
+      source:
+        if(whole? or field.name, do: Term.source(data, field.name), else: bits(data, field)),
       meta: meta
     }
 
@@ -311,18 +287,6 @@ defmodule Linx.NFT.Compiler.Load do
         )
     end
   end
-
-  # -- routes ----------------------------------------------------------------------------------------------------------
-
-  # `check` is nft 1.1's word for a lookup of existence, and may stand anywhere; `oif exists` and `oif missing` say the same in a
-  # match (Compiler.Match).
-  defp fib(:check, flags, meta, scope) do
-    data = %{result: :oif, flags: flags ++ [:present]}
-    {keyed({:fib, data}, {:boolean, 8, :host}, meta), scope}
-  end
-
-  defp fib(result, flags, meta, scope),
-    do: {keyed({:fib, %{result: result, flags: flags}}, Keys.type(:fib, result), meta), scope}
 
   # -- conntrack -------------------------------------------------------------------------------------------------------
 

@@ -45,12 +45,11 @@ defmodule Linx.NFT.Compiler.Match do
 
   defp constants(found, _declared), do: found
 
-  # `exists` and `missing` ask a fib lookup for existence alone. The kernel writes one byte then (nft_fib_store_result), which nft 1.1
-  # compares; nft 1.0 compares the four of an index, which is another number on big-endian machines.
-  defp presence(%Term{kind: :load, type: type, data: {:fib, data}} = term, {:identifier, word, _})
-       when type != :boolean and word in ["exists", "missing"] do
-    flags = Enum.uniq(data.flags ++ [:present])
-    %{term | type: :boolean, len: 8, order: :host, data: {:fib, %{data | flags: flags}}}
+  # `exists` and `missing` ask for existence alone.
+  defp presence(%Term{existence?: true, data: {name, data}} = term, {:identifier, word, _})
+       when word in ["exists", "missing"] do
+    data = %{data | flags: data.flags ++ [:present]}
+    %{term | type: :boolean, len: 8, order: :host, data: {name, data}}
   end
 
   defp presence(term, _rhs), do: term

@@ -4,6 +4,7 @@ defmodule Linx.NFT.Compiler.Operand do
 
   alias Linx.Netfilter.Datatype
   alias Linx.NFT.Compiler.{Fault, Load, Scope, Term, Value}
+  alias Linx.NFT.Expr.Kinds
 
   @loads [
            :payload,
@@ -12,7 +13,6 @@ defmodule Linx.NFT.Compiler.Operand do
            :raw_option,
            :meta,
            :ct,
-           :fib,
            :rt,
            :socket,
            :osf,
@@ -63,7 +63,7 @@ defmodule Linx.NFT.Compiler.Operand do
       # A word that names a key of its own is a constant where a constant is wanted.
       {:binop, _, left, right, _} -> load?(left, scope) or load?(right, scope)
       {:concat, nodes, _} -> Enum.any?(nodes, &load?(&1, scope))
-      node -> elem(node, 0) in @loads
+      node -> elem(node, 0) in @loads or Kinds.node?(node)
     end
   end
 

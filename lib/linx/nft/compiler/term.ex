@@ -5,7 +5,10 @@ defmodule Linx.NFT.Compiler.Term do
   # `kind` is :load (a kernel expression that fills a register), :const, :bits (bitwise operations on another term), :concat, :map, :range,
   # :prefix, :wildcard. `type` is nft's datatype, `len` its bits, `order` the byte order in the register. A load of part of some bytes
   # has `shift`, the bits to its right, and the whole bytes in the load. `span?` marks a constant that is written as a prefix or range
-  # of one value: in a set it asks for intervals.
+  # of one value: in a set it asks for intervals. `source` is the expression that `typeof` records. `existence?` marks a load that has a
+  # flag `:present`, by which it loads existence alone.
+
+  alias Linx.Netfilter.Expr
 
   defstruct kind: nil,
             type: nil,
@@ -16,9 +19,36 @@ defmodule Linx.NFT.Compiler.Term do
             max: nil,
             span?: false,
             source: nil,
+            existence?: false,
             meta: nil
 
   @type t :: %__MODULE__{}
+
+  @doc false
+  # The term of a kernel expression that is loaded whole: its name and its data without a register, its type.
+  @spec load({atom(), map()}, {atom(), non_neg_integer(), :host | :big | nil}, map(), keyword()) ::
+          t()
+  def load(data, {type, len, order}, meta, opts \\ []) do
+    %__MODULE__{
+      kind: :load,
+      type: type,
+      len: len,
+      order: order,
+      data: data,
+      max: opts[:max],
+      existence?: opts[:existence?] == true,
+      source: source(data, nil),
+      meta: meta
+    }
+  end
+
+  @doc false
+  # The expression that `typeof` records: with a register, and the name of the header field.
+  @spec source({atom(), map()}, atom()) :: Expr.t()
+  def source({name, data}, field) do
+    data = Map.put(data, :dreg, 1)
+    Expr.new(name, if(field, do: Map.put(data, :field, field), else: data))
+  end
 
   @doc false
   # The bytes of a constant as a register holds them.

@@ -5,6 +5,7 @@ defmodule Linx.NFT.Formatter.Load do
 
   alias Linx.Netfilter.{Expr, Field, Protocol}
   alias Linx.NFT.Formatter.Term
+  alias Linx.NFT.Expr.Kinds
   alias Linx.NFT.Keys
 
   @bases %{link: "ll", network: "nh", transport: "th", inner: "ih"}
@@ -42,8 +43,6 @@ defmodule Linx.NFT.Formatter.Load do
     keyed(:xfrm, key, ["ipsec ", Atom.to_string(data[:dir] || :in), " ", spnum])
   end
 
-  def term(%Expr{name: :fib, data: data}), do: {:ok, fib(data)}
-
   def term(%Expr{name: :numgen, data: %{type: type, modulus: modulus} = data}) do
     kind = if type == :random, do: "random", else: "inc"
     {:ok, number(["numgen ", kind, " mod ", Integer.to_string(modulus), offset(data)])}
@@ -65,7 +64,7 @@ defmodule Linx.NFT.Formatter.Load do
     with {:ok, term} <- term(expr), do: {:ok, inside(term, Atom.to_string(tunnel))}
   end
 
-  def term(_expr), do: :error
+  def term(expr), do: Kinds.term(expr, nil)
 
   @doc "A jenkins hash over `inner`, the text of what it hashes."
   @spec jhash(map(), iodata()) :: Term.t()
@@ -232,32 +231,6 @@ defmodule Linx.NFT.Formatter.Load do
     ]
 
   ## The rest
-
-  defp fib(data) do
-    flags = List.wrap(data[:flags])
-
-    selectors =
-      for flag <- [:saddr, :daddr, :mark, :iif, :oif], flag in flags, do: Atom.to_string(flag)
-
-    {result, type, size} =
-      case data[:result] do
-        :oif -> {"oif", :iface_index, 4}
-        :oifname -> {"oifname", :ifname, 16}
-        _ -> {"type", :fib_addrtype, 4}
-      end
-
-    # nft 1.1's word for a lookup of existence; a match with a constant says it in a word that every nft reads.
-    {result, type} = if :present in flags, do: {"check", :boolean}, else: {result, type}
-    size = if :present in flags, do: 1, else: size
-
-    %Term{
-      text: ["fib ", Enum.intersperse(selectors, " . "), " ", result],
-      type: type,
-      size: size,
-      order: :host,
-      source: %{fib: selectors}
-    }
-  end
 
   defp number(text), do: %Term{text: text, type: :integer, size: 4, order: :host}
 

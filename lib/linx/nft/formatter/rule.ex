@@ -4,6 +4,7 @@ defmodule Linx.NFT.Formatter.Rule do
   # holds, and writes a match or statement whenever an expression consumes registers.
 
   alias Linx.Netfilter.{Expr, Field, Protocol, Verdict}
+  alias Linx.NFT.Expr.Kinds
 
   alias Linx.NFT.Formatter.{
     Context,
@@ -24,7 +25,6 @@ defmodule Linx.NFT.Formatter.Rule do
     :meta,
     :ct,
     :rt,
-    :fib,
     :numgen,
     :osf,
     :socket,
@@ -157,6 +157,14 @@ defmodule Linx.NFT.Formatter.Rule do
        when is_list(rules),
        do: Context.emit(context, {:block, Atom.to_string(kind), rules})
 
+  defp step(%Expr{name: name, data: %{dreg: register}} = expr, context) do
+    if Kinds.load?(name) do
+      with {:ok, term} <- Kinds.term(expr, context), do: load(context, register, term)
+    else
+      plain(expr, context)
+    end
+  end
+
   defp step(%Expr{} = expr, context), do: plain(expr, context)
   defp step(_other, _context), do: {:error, "malformed"}
 
@@ -248,11 +256,9 @@ defmodule Linx.NFT.Formatter.Rule do
   defp port(term, _context), do: term
 
   # The size is that of the constant: nft 1.0 compares four bytes.
-  defp check(%Term{source: %{fib: selectors}, type: :boolean} = term, data)
-       when data in [<<0>>, <<1>>, <<0::native-32>>, <<1::native-32>>] do
-    text = ["fib ", Enum.intersperse(selectors, " . "), " oif"]
-    %{term | text: text, size: byte_size(data)}
-  end
+  defp check(%Term{existence: text} = term, data)
+       when text != nil and data in [<<0>>, <<1>>, <<0::native-32>>, <<1::native-32>>],
+       do: %{term | text: text, size: byte_size(data)}
 
   defp check(term, _data), do: term
 

@@ -19,12 +19,14 @@ defmodule Linx.NFT.Formatter.Term do
     binds: :atom,
     source: nil,
     value: nil,
-    parts: nil
+    parts: nil,
+    existence: nil
   ]
 
   @typedoc """
   `binds` is the weakest operator in `text`, for parentheses; `source` the data of the load itself;
-  `value` the bytes of a constant, whose text depends on who takes it; `parts` the terms of a concatenation.
+  `value` the bytes of a constant, whose text depends on who takes it; `parts` the terms of a concatenation;
+  `existence` the text before `exists` and `missing` where it is another than `text`.
   """
   @type t :: %__MODULE__{
           text: iodata() | nil,
@@ -37,7 +39,8 @@ defmodule Linx.NFT.Formatter.Term do
           binds: :atom | :shift | :and | :xor | :or,
           source: term(),
           value: value() | nil,
-          parts: [t()] | nil
+          parts: [t()] | nil,
+          existence: iodata() | nil
         }
 
   @typedoc "The bytes of a constant, or what stands for them until a push: an interface by its name."

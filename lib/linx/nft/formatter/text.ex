@@ -4,12 +4,14 @@ defmodule Linx.NFT.Formatter.Text do
   # {:unwritable, path, fault}: `at/2` says where it stands, `Linx.NFT.Formatter.format/1` raises it. A throw, since what has not the
   # documented shape is rescued on the way.
 
+  alias Linx.NFT.Expr.Kinds
+
   # Words that nft's scanner does not give as a name, in the union of nft 1.0.6 and 1.1.7: tried as the name of a table, chain, set, map, object
-  # and flowtable, and where each is used.
+  # and flowtable, and where each is used. Those that begin a load expression are in Linx.NFT.Expr.Kinds.
   @reserved MapSet.new(~w(
     accept add ah all and arp auto-merge bridge bytes cgroup chain comment comp constant
     continue counter cpu create ct day dccp define delete describe destroy device devices dnat
-    drop dst dup dynamic ecn element elements eq esp ether exists expires export exthdr fib
+    drop dst dup dynamic ecn element elements eq esp ether exists expires export exthdr
     flags flow flowtable flush frag fwd gc-interval ge geneve get goto gre gretap gt handle hbh
     hook hour ibriport ibrname icmp icmpv6 igmp iif iifgroup iifname iiftype import include
     index inet insert interval ip ip6 ipsec jhash jump last le limit list ll log lshift lt map mark
@@ -75,11 +77,13 @@ defmodule Linx.NFT.Formatter.Text do
   @spec name(binary()) :: binary()
   def name(text) do
     cond do
-      text =~ ~r/\A[A-Za-z_][A-Za-z0-9_\/.-]{0,254}\z/ and text not in @reserved -> text
-      text in @reserved -> unwritable("the name #{text} is a word of nft's grammar")
+      text =~ ~r/\A[A-Za-z_][A-Za-z0-9_\/.-]{0,254}\z/ and not reserved?(text) -> text
+      reserved?(text) -> unwritable("the name #{text} is a word of nft's grammar")
       true -> at("the name #{inspect(text)}", fn -> unwritable(name_fault(text)) end)
     end
   end
+
+  defp reserved?(text), do: text in @reserved or Kinds.word?(text)
 
   defp name_fault(""), do: "is empty"
 

@@ -8,7 +8,6 @@ defmodule Linx.NFT.Parser.Lookup do
 
   @doc false
   # {node, rest}, or nil where the tokens begin nothing of these.
-  def load([{:identifier, "fib", meta} | rest]), do: fib(rest, meta)
   def load([{:identifier, "socket", meta} | rest]), do: socket(rest, meta)
   def load([{:identifier, "osf", meta} | rest]), do: osf(rest, meta)
   def load([{:identifier, "numgen", meta} | rest]), do: numgen(rest, meta)
@@ -20,29 +19,6 @@ defmodule Linx.NFT.Parser.Lookup do
 
   def load([{:identifier, "tunnel", meta} | rest]), do: tunnel(rest, meta)
   def load(_tokens), do: nil
-
-  @fib_flags ~w(saddr daddr mark iif oif)
-
-  defp fib(tokens, meta) do
-    {flags, rest} = fib_flags(tokens, [])
-
-    case rest do
-      [{:identifier, "oifname", _} | rest] -> {{:fib, :oifname, flags, meta}, rest}
-      [{:identifier, "oif", _} | rest] -> {{:fib, :oif, flags, meta}, rest}
-      [{:identifier, "type", _} | rest] -> {{:fib, :addrtype, flags, meta}, rest}
-      [{:identifier, "check", _} | rest] -> {{:fib, :check, flags, meta}, rest}
-      tokens -> unexpected(tokens, "oif, oifname or type", ~w(oif oifname type))
-    end
-  end
-
-  defp fib_flags([{:identifier, flag, _}, {:dot, _} | rest], acc) when flag in @fib_flags,
-    do: fib_flags(rest, [known(flag) | acc])
-
-  defp fib_flags([{:identifier, flag, _} | rest], acc) when flag in @fib_flags,
-    do: {Enum.reverse([known(flag) | acc]), rest}
-
-  defp fib_flags(tokens, _acc),
-    do: unexpected(tokens, "what to look up: saddr, daddr, mark, iif or oif", @fib_flags)
 
   defp socket([{:identifier, "transparent", _} | rest], meta),
     do: {{:socket, :transparent, nil, meta}, rest}

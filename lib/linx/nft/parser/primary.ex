@@ -6,6 +6,7 @@ defmodule Linx.NFT.Parser.Primary do
   import Linx.NFT.Parser.Tokens
 
   alias Linx.Netfilter.Protocol
+  alias Linx.NFT.Expr.Kinds
   alias Linx.NFT.Keys
   alias Linx.NFT.Parser.{Header, Lookup}
 
@@ -22,7 +23,9 @@ defmodule Linx.NFT.Parser.Primary do
   @doc false
   # The words that can begin a match, for suggestions.
   def words,
-    do: Header.words() ++ @meta_short ++ ~w(meta ct fib rt socket osf numgen jhash symhash)
+    do:
+      Header.words() ++
+        @meta_short ++ Kinds.words() ++ ~w(meta ct rt socket osf numgen jhash symhash)
 
   @doc false
   def load([{:identifier, "meta", meta} | rest]), do: meta_key(rest, meta)
@@ -54,7 +57,8 @@ defmodule Linx.NFT.Parser.Primary do
 
   defp inner(tunnel, {expr, rest}, meta), do: {{:inner, known(tunnel), expr, meta}, rest}
 
-  defp word(tokens), do: Header.load(tokens) || Lookup.load(tokens) || plain(tokens)
+  defp word(tokens),
+    do: Header.load(tokens) || Kinds.parse(tokens) || Lookup.load(tokens) || plain(tokens)
 
   # "ip saddr" where "ip" stands for itself is a constant only if no field follows; a keyword alone is one too.
   defp plain([{:identifier, word, meta} | rest]) when word in @meta_short,
