@@ -1,5 +1,5 @@
 defmodule Linx.BuildTest do
-  use ExUnit.Case, async: false
+  use ExUnit.Case, async: true
 
   # What the Hex package holds, as the dependency of a program of its own (test/fixtures/consumer).
 

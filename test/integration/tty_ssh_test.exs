@@ -1,6 +1,6 @@
 defmodule Linx.Integration.TtySshTest do
   # A person at an ssh client on a terminal of ours, logged in to OTP's ssh daemon, which runs in this VM on loopback.
-  use ExUnit.Case, async: false
+  use ExUnit.Case, async: true
 
   import Linx.Test.Terminal
 

@@ -1,6 +1,6 @@
 defmodule Linx.Netfilter.PacketsTest do
   # Packets, sent between two namespaces that a veth pair joins: what a rule says must happen to them.
-  use ExUnit.Case, async: false
+  use ExUnit.Case, async: true
 
   alias Linx.Netfilter
   alias Linx.Netfilter.{Element, Expr, Ruleset, Set, Vmap}

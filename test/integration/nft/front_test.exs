@@ -2,7 +2,7 @@ defmodule Linx.Integration.NFT.FrontTest do
   # The front of the language against nft(8): what is in a string, where a table may stand without a block, where a file may be included,
   # how far a definition reaches, what a chain may be declared as twice. The same text is loaded by nft in one namespace and pushed by Linx
   # in another.
-  use ExUnit.Case, async: false
+  use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}
   alias Linx.Netfilter.Ruleset

@@ -1,7 +1,7 @@
 defmodule Linx.Process.EndsTest do
   # The end of a session where something refuses it: another user's process, a stopped agent, a frozen cgroup; and whom a
   # signal and a grace are for.
-  use ExUnit.Case, async: false
+  use ExUnit.Case, async: true
 
   import Linx.Test.Session
 
