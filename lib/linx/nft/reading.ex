@@ -1,7 +1,8 @@
 defmodule Linx.NFT.Reading do
   @moduledoc false
-  # Text to a ruleset, as fast as its lists of elements allow: a long list stays text until its type is known, and then becomes values in
-  # one pass (Linx.NFT.Compiler.ElementText). Places behind such a list are wrong, so a text with a mistake is read again token by token,
+  # Text to a ruleset, as fast as its lists of elements and its rules allow: a long list stays text until its type is known, and then
+  # becomes values in one pass (Linx.NFT.Compiler.ElementText); many lines with one rule each stay text until the chain is compiled
+  # (Linx.NFT.Compiler.RuleText). Places behind such a list or such lines are wrong, so a text with a mistake is read again token by token,
   # and that reading's error is the answer.
 
   alias Linx.Netfilter.Ruleset
@@ -30,7 +31,7 @@ defmodule Linx.NFT.Reading do
 
     with {:ok, tokens} <- Tokenizer.tokenize(source, options),
          {:error, error} <- compiled(tokens, context) do
-      # Without such a list every place is right.
+      # Without such text every place is right.
       if error.file == Keyword.get(context, :file, "nofile") and not text?(tokens),
         do: {:error, error},
         else: again(source, options, context)
@@ -45,7 +46,7 @@ defmodule Linx.NFT.Reading do
     read(source, Keyword.delete(options, :element_text), Keyword.delete(context, :element_text))
   end
 
-  defp text?(tokens), do: Enum.any?(tokens, &match?({:element_text, _, _}, &1))
+  defp text?(tokens), do: Enum.any?(tokens, &(elem(&1, 0) in [:element_text, :rule_text]))
   defp min_bytes, do: {:element_text, @min_bytes}
 
   @doc "The same with long lists as text; its errors have no place. Context `lazy: true` leaves these lists in the sets."

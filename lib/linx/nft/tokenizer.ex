@@ -34,7 +34,7 @@ defmodule Linx.NFT.Tokenizer do
   """
 
   alias Linx.NFT.ParseError
-  alias Linx.NFT.Tokenizer.{ElementList, Literal}
+  alias Linx.NFT.Tokenizer.{ElementList, Literal, RuleText}
 
   @type token_meta :: %{line: pos_integer(), column: pos_integer()}
 
@@ -89,7 +89,7 @@ defmodule Linx.NFT.Tokenizer do
   `:interpolation?` to take `\#{...}` as an `:elixir_expr` token (default false; otherwise it is a comment), and
   `:comments` to keep comments (default false), `:strings` as above: `:escapes` (the default) or `:nft`.
   `:element_text` is the compiler's: from so many bytes on the list of elements of a named set or a variable is one token, `:element_text`,
-  and the places behind it do not count.
+  the lines of a chain with one rule each are one, `:rule_text`, and the places behind it do not count.
 
   Returns `{:ok, tokens}`, or `{:error, %Linx.NFT.ParseError{}}` at the first character that cannot begin a token, an
   unterminated string, comment or interpolation, or a byte that is not UTF-8. With `strings: :nft` strings and comments may
@@ -104,7 +104,9 @@ defmodule Linx.NFT.Tokenizer do
       interpolation?: Keyword.get(opts, :interpolation?, false),
       comments?: Keyword.get(opts, :comments, false),
       strings: Keyword.get(opts, :strings, :escapes),
-      element_text: Keyword.get(opts, :element_text)
+      element_text: Keyword.get(opts, :element_text),
+      # How many braces are open from that of a chain on, nil outside of chains and where no rules stay text.
+      chain: nil
     }
 
     column = Keyword.get(opts, :column, 1)
@@ -134,6 +136,17 @@ defmodule Linx.NFT.Tokenizer do
 
   defp scan("\\\n" <> rest, line, _column, acc, state), do: scan(rest, line + 1, 1, acc, state)
   defp scan("\\\r\n" <> rest, line, _column, acc, state), do: scan(rest, line + 1, 1, acc, state)
+
+  defp scan("\n" <> rest, line, column, acc, %{chain: 1} = state) do
+    acc = separator(acc, line, column)
+
+    with true <- rule?(acc), {text, rest} <- RuleText.cut(rest, state.element_text) do
+      token = {:rule_text, text, meta(line + 1, 1)}
+      scan(rest, line + 1, 1, [{:stmt_sep, meta(line + 1, 1)}, token | acc], state)
+    else
+      _ -> scan(rest, line + 1, 1, acc, state)
+    end
+  end
 
   defp scan("\n" <> rest, line, column, acc, state),
     do: scan(rest, line + 1, 1, separator(acc, line, column), state)
@@ -209,8 +222,15 @@ defmodule Linx.NFT.Tokenizer do
     with true <- list?(acc), {text, rest} <- ElementList.cut(rest, min_bytes) do
       scan(rest, line, column, [{:element_text, text, meta(line, column)} | acc], state)
     else
-      _ -> scan(rest, line, column + 1, [{:lbrace, meta(line, column)} | acc], state)
+      _ ->
+        state = %{state | chain: opened(state.chain, acc)}
+        scan(rest, line, column + 1, [{:lbrace, meta(line, column)} | acc], state)
     end
+  end
+
+  defp scan("}" <> rest, line, column, acc, %{chain: depth} = state) when is_integer(depth) do
+    state = %{state | chain: if(depth > 1, do: depth - 1)}
+    scan(rest, line, column + 1, [{:rbrace, meta(line, column)} | acc], state)
   end
 
   for {text, kind} <- @punctuation do
@@ -259,6 +279,15 @@ defmodule Linx.NFT.Tokenizer do
     do: element?(acc)
 
   defp element?(_acc), do: false
+
+  # The depth behind a brace: the one behind `chain NAME` is the first.
+  defp opened(nil, [{:identifier, _, _}, {:identifier, "chain", _} | _]), do: 1
+  defp opened(nil, _acc), do: nil
+  defp opened(depth, _acc), do: depth + 1
+
+  # Whether a rule may begin behind these tokens, the last one first: a list goes on behind a comma.
+  defp rule?([{:stmt_sep, _}, {:comma, _} | _]), do: false
+  defp rule?([{:stmt_sep, _} | _]), do: true
 
   defp printable(c) when c < 32 or c == 127, do: inspect(<<c>>) |> String.trim("\"")
   defp printable(c) when c > 127, do: ParseError.visible(<<c::utf8>>)

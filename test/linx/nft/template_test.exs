@@ -111,11 +111,15 @@ defmodule Linx.NFT.TemplateTest do
     filled =
       for {family, shape} <- @shapes do
         alone = for _ <- 1..20, uniq: true, do: values(shape)
-        read = for text <- alone, do: {text, family |> text([text]) |> NFT.parse() |> rules()}
+
+        read =
+          for text <- alone,
+              do: {text, family |> text([text]) |> NFT.parse(names: :declared) |> rules()}
+
         good = for {text, {:ok, [rule]}} <- read, do: {text, rule}
 
         {texts, wanted} = Enum.unzip(good ++ good ++ Enum.shuffle(good))
-        {:ok, found} = family |> text(texts) |> NFT.parse() |> rules()
+        {:ok, found} = family |> text(texts) |> NFT.parse(names: :declared) |> rules()
 
         for {text, rule, other} <- Enum.zip([texts, wanted, found]),
             do: assert(rule == other, "#{family}: #{text}\n#{inspect(rule)}\n#{inspect(other)}")
@@ -124,7 +128,7 @@ defmodule Linx.NFT.TemplateTest do
         {texts, _} = Enum.unzip(good ++ good)
 
         for {text, {:error, %ParseError{} = error}} <- read do
-          assert {:error, found} = NFT.parse(text(family, texts ++ [text]))
+          assert {:error, found} = NFT.parse(text(family, texts ++ [text]), names: :declared)
 
           assert {found.message, found.line, found.column} ==
                    {error.message, error.line + length(texts), error.column},
@@ -154,7 +158,7 @@ defmodule Linx.NFT.TemplateTest do
         }
       }
       """
-      |> NFT.parse()
+      |> NFT.parse(names: :declared)
       |> rules()
 
     ports = for %Rule{expressions: [_, cmp | _]} <- rules, do: cmp.data.data
@@ -175,7 +179,7 @@ defmodule Linx.NFT.TemplateTest do
         }
       }
       """
-      |> NFT.parse()
+      |> NFT.parse(names: :declared)
       |> rules()
 
     prefixes = for rule <- rules, %{name: :log, data: log} <- rule.expressions, do: log.prefix
@@ -184,7 +188,9 @@ defmodule Linx.NFT.TemplateTest do
 
   test "from the third rule of a shape on nothing is compiled but its values" do
     texts = for n <- 1..50, do: "ip saddr 10.0.#{n}.0/24 tcp dport #{n} counter accept"
-    {:ok, [_first, _second | rules]} = :inet |> text(texts) |> NFT.parse() |> rules()
+
+    {:ok, [_first, _second | rules]} =
+      :inet |> text(texts) |> NFT.parse(names: :declared) |> rules()
 
     # What a rule has in common with the others of its shape is the same term, not an equal one.
     [shared | _] = for %Rule{expressions: [load | _]} <- rules, do: load
@@ -195,12 +201,17 @@ defmodule Linx.NFT.TemplateTest do
 
   test "more shapes than are kept are compiled all the same" do
     texts = for n <- 1..1000, do: "tcp dport #{n}-#{n + 1} accept"
-    {:ok, rules} = :inet |> text(texts ++ texts ++ texts) |> NFT.parse() |> rules()
+
+    {:ok, rules} =
+      :inet |> text(texts ++ texts ++ texts) |> NFT.parse(names: :declared) |> rules()
+
     assert length(rules) == 3000
     assert Enum.slice(rules, 0, 1000) == Enum.slice(rules, 2000, 1000)
 
     for n <- [1, 255, 256, 257, 1000] do
-      {:ok, [alone]} = :inet |> text([Enum.at(texts, n - 1)]) |> NFT.parse() |> rules()
+      {:ok, [alone]} =
+        :inet |> text([Enum.at(texts, n - 1)]) |> NFT.parse(names: :declared) |> rules()
+
       assert Enum.at(rules, n - 1) == alone
       assert Enum.at(rules, n + 1999) == alone
     end

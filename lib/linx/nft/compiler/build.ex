@@ -2,9 +2,10 @@ defmodule Linx.NFT.Compiler.Build do
   @moduledoc false
   # The plan of a text to the ruleset: all sets first, since rules look at what they hold, then the chains.
 
-  alias Linx.Netfilter.{Expr, Ruleset, Table, Verdict}
+  alias Linx.Netfilter.{Expr, Rule, Ruleset, Table, Verdict}
   alias Linx.Netfilter.Table.Order
-  alias Linx.NFT.Compiler.{Chains, Declare, Fault, Include, Objects, Reason, RuleList, Template}
+  alias Linx.NFT.Compiler.{Chains, Declare, Fault, Include, Objects, Reason, RuleList, RuleText}
+  alias Linx.NFT.Compiler.Template
 
   @doc false
   def ruleset(plan) do
@@ -35,24 +36,29 @@ defmodule Linx.NFT.Compiler.Build do
 
   defp filled_by_rules(table) do
     names =
-      for {_, chain} <- table.chains,
-          rule <- chain.rules,
-          name <- filled(rule),
-          uniq: true,
-          do: name
+      for {_, chain} <- table.chains, reduce: [] do
+        names -> filled(chain.rules, names)
+      end
+
+    names = names |> Enum.reverse() |> Enum.uniq()
 
     Enum.reduce(names, table, fn name, table ->
       %{table | sets: dynamic(table.sets, name), maps: dynamic(table.maps, name)}
     end)
   end
 
-  defp filled(rule) do
-    Enum.flat_map(rule.expressions, fn
-      %Expr{name: :dynset, data: %{set: name}} -> [name]
-      %Expr{data: %Verdict{target: rules}} when is_list(rules) -> Enum.flat_map(rules, &filled/1)
-      _ -> []
-    end)
-  end
+  # The names of the sets that the rules fill, the last first. Most rules fill none, and nothing is built for them.
+  defp filled([%Rule{expressions: exprs} | rules], names), do: filled(rules, filled(exprs, names))
+
+  defp filled([%Expr{name: :dynset, data: %{set: name}} | rest], names),
+    do: filled(rest, [name | names])
+
+  defp filled([%Expr{data: %Verdict{target: rules}} | rest], names)
+       when is_list(rules),
+       do: filled(rest, filled(rules, names))
+
+  defp filled([_expr | rest], names), do: filled(rest, names)
+  defp filled([], names), do: names
 
   @flag_order [:constant, :interval, :timeout, :dynamic, :auto_merge]
 
@@ -113,9 +119,9 @@ defmodule Linx.NFT.Compiler.Build do
     opts = Include.at(origin, fn -> Chains.options(chain.opts, chain.meta, chain.scope) end)
 
     {rules, memo} =
-      Enum.map_reduce(RuleList.all(chain), memo, fn {rule, variables, origin}, memo ->
+      Enum.flat_map_reduce(RuleList.all(chain), memo, fn {rule, variables, origin}, memo ->
         scope = %{chain.scope | variables: variables, sets: signatures, chain: opts}
-        Include.at(origin, fn -> Template.rule(rule, name, scope, memo) end)
+        Include.at(origin, fn -> rules(rule, name, scope, memo) end)
       end)
 
     table =
@@ -124,6 +130,14 @@ defmodule Linx.NFT.Compiler.Build do
       end)
 
     {table, memo}
+  end
+
+  defp rules({:rule_text, text, meta}, name, scope, memo),
+    do: RuleText.rules(text, meta, name, scope, memo)
+
+  defp rules(node, name, scope, memo) do
+    {rule, memo} = Template.rule(node, name, scope, memo)
+    {[rule], memo}
   end
 
   defp checked({:ok, value}, _meta), do: value

@@ -26,6 +26,10 @@ defmodule Linx.NFT.Compiler.RuleList do
 
   defp at(chain, n, entry, after?, meta) do
     rules = all(chain)
+
+    if Enum.any?(rules, &match?({{:rule_text, _, _}, _, _}, &1)),
+      do: Fault.fail(meta, "rules that are text have no index")
+
     if n >= length(rules), do: Fault.fail(meta, "no rule has the index #{n} yet")
     %{chain | inserted: List.insert_at(rules, n + after?, entry), rules: []}
   end

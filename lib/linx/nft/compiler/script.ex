@@ -252,6 +252,9 @@ defmodule Linx.NFT.Compiler.Script do
   defp in_chain({:rule, _, _, _} = rule, {opts, rules, plan}),
     do: {opts, [{rule, plan.variables, plan.origin} | rules], plan}
 
+  defp in_chain({:rule_text, _, _} = text, {opts, rules, plan}),
+    do: {opts, [{text, plan.variables, plan.origin} | rules], plan}
+
   defp in_chain({:chain_option, option, _meta}, {opts, rules, plan}),
     do: {opts ++ [settled(option, plan)], rules, plan}
 

@@ -11,7 +11,8 @@ defmodule Linx.NFT.Compiler.Template do
   alias Linx.NFT.Compiler.{Chains, Load, Match, Scope, Statement, Value}
   alias Linx.NFT.Statement.Log
 
-  defstruct context: nil, rules: %{}
+  # `lines` has the templates of lines that are text (Linx.NFT.Compiler.RuleText).
+  defstruct context: nil, rules: %{}, lines: %{}
 
   @type t :: %__MODULE__{}
 
@@ -62,7 +63,7 @@ defmodule Linx.NFT.Compiler.Template do
   @doc "The rule as `Chains.rule/3` gives it, and what has been compiled so far."
   @spec rule(tuple(), String.t(), Scope.t(), t()) :: {Rule.t(), t()}
   def rule({:rule, statements, opts, _meta} = node, chain, scope, memo) do
-    memo = within(memo, {scope.family, scope.table, scope.chain, scope.sets, scope.variables})
+    memo = within(memo, scope)
 
     case shape(statements) do
       nil -> {Chains.rule(node, chain, scope), memo}
@@ -70,9 +71,14 @@ defmodule Linx.NFT.Compiler.Template do
     end
   end
 
-  # What a rule refers to is the same for all templates.
-  defp within(%{context: context} = memo, context), do: memo
-  defp within(_memo, context), do: %__MODULE__{context: context}
+  @doc "The memo for rules of this scope: empty unless all that a rule refers to is the same."
+  @spec within(t(), Scope.t()) :: t()
+  def within(%__MODULE__{context: context} = memo, scope) do
+    case {scope.family, scope.table, scope.chain, scope.sets, scope.variables} do
+      ^context -> memo
+      context -> %__MODULE__{context: context}
+    end
+  end
 
   defp known(rules, shape, open, opts, node, chain, scope, memo) do
     case rules do
@@ -104,7 +110,7 @@ defmodule Linx.NFT.Compiler.Template do
   defp shape([], shapes, open), do: {shapes, Enum.reverse(open)}
 
   defp shape([statement | rest], shapes, open) do
-    case open(statement) do
+    case opening(statement) do
       nil -> shape(rest, [stripped(statement) | shapes], open)
       shape -> shape(rest, [shape | shapes], [statement | open])
     end
@@ -112,16 +118,25 @@ defmodule Linx.NFT.Compiler.Template do
     :varied -> nil
   end
 
+  @doc "The rule's statements whose values are left open, in order; nil for a rule without a shape."
+  @spec open(tuple()) :: [tuple()] | nil
+  def open({:rule, statements, _opts, _meta}) do
+    case shape(statements) do
+      nil -> nil
+      {_shape, open} -> open
+    end
+  end
+
   # The shape of a statement whose value is left open.
-  defp open({:match, {:payload, protocol, field, _}, op, value, _}) when op in @equal do
+  defp opening({:match, {:payload, protocol, field, _}, op, value, _}) when op in @equal do
     if open_field?(protocol, field), do: opened(value, {:payload, protocol, field, op})
   end
 
-  defp open({:match, {:meta, key, _}, op, value, _}) when op in @equal and key in @meta_keys,
+  defp opening({:match, {:meta, key, _}, op, value, _}) when op in @equal and key in @meta_keys,
     do: opened(value, {:meta, key, op})
 
-  defp open({:log, [prefix: text], _}) when is_binary(text), do: :log
-  defp open(_statement), do: nil
+  defp opening({:log, [prefix: text], _}) when is_binary(text), do: :log
+  defp opening(_statement), do: nil
 
   defp opened({:integer, _, _}, left), do: {:integer, left}
   defp opened({:string, _, _}, left), do: {:string, left}
@@ -171,7 +186,12 @@ defmodule Linx.NFT.Compiler.Template do
 
   # -- templates -------------------------------------------------------------------------------------------------------
 
-  defp template({:rule, statements, opts, _meta}, open, rule, chain, scope) do
+  @doc """
+  `{forms, pieces}` of the rule that the node gives: how each open value becomes what its expression holds, and the expressions, those with
+  an open value in a tuple with their data. `:none` for a rule that is no template.
+  """
+  @spec template(tuple(), [tuple()], Rule.t(), String.t(), Scope.t()) :: {list(), list()} | :none
+  def template({:rule, statements, opts, _meta}, open, rule, chain, scope) do
     {segments, {after_all, forms}} =
       Enum.flat_map_reduce(statements, {Scope.rule(scope), []}, &marked/2)
 
@@ -192,7 +212,7 @@ defmodule Linx.NFT.Compiler.Template do
   defp marked(statement, {scope, forms}) do
     {segments, after_it} = Statement.statement(statement, scope)
 
-    if open(statement),
+    if opening(statement),
       do: {mark(segments, length(forms)), {after_it, [form(statement, scope) | forms]}},
       else: {segments, {after_it, forms}}
   end
@@ -280,16 +300,18 @@ defmodule Linx.NFT.Compiler.Template do
 
   defp put_values([], [], [], _scope), do: []
 
-  defp value(:log, {:log, [prefix: text], meta}, scope), do: Log.prefix(text, meta, scope)
+  @doc "What the expression of a form holds for the value of this statement; throws `:varied` where the value has another form."
+  @spec value(term(), tuple(), Scope.t()) :: binary() | tuple()
+  def value(:log, {:log, [prefix: text], meta}, scope), do: Log.prefix(text, meta, scope)
 
-  defp value({:const, term, plain}, {:match, _, _, value, _}, scope) do
+  def value({:const, term, plain}, {:match, _, _, value, _}, scope) do
     case Value.constant(value, plain, scope) do
       %{kind: :const} = constant -> Match.place(term, constant)
       _ -> throw(:varied)
     end
   end
 
-  defp value({:prefix, term, plain, op, bits}, {:match, _, _, value, meta}, scope) do
+  def value({:prefix, term, plain, op, bits}, {:match, _, _, value, meta}, scope) do
     case Value.constant(value, plain, scope) do
       %{kind: :prefix, data: {_, ^bits}} = prefix -> Match.compared(term, op, prefix, meta)
       _ -> throw(:varied)

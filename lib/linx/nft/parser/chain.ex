@@ -20,6 +20,9 @@ defmodule Linx.NFT.Parser.Chain do
   defp chain_body([{:rbrace, _} | rest], opts, rules),
     do: {Enum.reverse(opts), Enum.reverse(rules), rest}
 
+  defp chain_body([{:rule_text, _, _} = text | rest], opts, rules),
+    do: chain_body(rest, opts, [text | rules])
+
   defp chain_body(
          [{:identifier, "type", meta}, {:identifier, type, _}, {:identifier, "hook", _} | rest],
          opts,
