@@ -8,7 +8,7 @@ defmodule Linx.Netfilter.Encoder.Elements do
   import Linx.Netfilter.Wire
   alias Linx.Netfilter.{Datum, Element, Set, Userdata, Verdict}
   alias Linx.Netfilter.Datum.Words
-  alias Linx.Netfilter.Encoder.Expressions
+  alias Linx.Netfilter.Encoder.{Expressions, Intervals}
   alias Linx.Netlink.Attr
 
   require Attr
@@ -28,10 +28,15 @@ defmodule Linx.Netfilter.Encoder.Elements do
   def chunks(_set, [], _opts), do: []
 
   def chunks(set, elements, opts) do
-    if plain?(set, elements) do
-      plain(set.key_type, elements)
-    else
-      set |> each(elements, opts) |> gather(0, [], [])
+    cond do
+      plain?(set, elements) ->
+        plain(set.key_type, elements)
+
+      chunks = Intervals.chunks(set, elements, opts) ->
+        chunks
+
+      true ->
+        set |> each(elements, opts) |> gather(0, [], [])
     end
   end
 

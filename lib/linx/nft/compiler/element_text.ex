@@ -8,7 +8,7 @@ defmodule Linx.NFT.Compiler.ElementText do
   # error.
 
   alias Linx.Netfilter.Verdict
-  alias Linx.NFT.Compiler.{Elements, Fault, MapTerm, Scope, Term}
+  alias Linx.NFT.Compiler.{AddressText, Elements, Fault, MapTerm, Scope, Term}
   alias Linx.NFT.{Parser, Tokenizer}
 
   @nowhere %{line: 1, column: 1}
@@ -84,6 +84,17 @@ defmodule Linx.NFT.Compiler.ElementText do
   defp many(rest, 0, last, acc, state), do: {Enum.reverse(acc), rest, %{state | last: last}}
   # A comma may end the list.
   defp many("", _count, last, acc, state), do: {Enum.reverse(acc), "", %{state | last: last}}
+
+  defp many(text, count, last, acc, %{key_form: :ipv4, data_form: nil} = state) do
+    case AddressText.take(text, count, last, acc, state.interval?) do
+      {rest, count, last, acc, interval?} when rest == "" or count == 0 ->
+        many(rest, count, last, acc, %{state | interval?: interval?})
+
+      {rest, count, _last, acc, interval?} ->
+        {element, order, rest, state} = general(rest, %{state | interval?: interval?})
+        many(rest, less(count), order, [element | acc], state)
+    end
+  end
 
   defp many(text, count, last, acc, state) do
     {element, order, rest, state} = one(text, state)

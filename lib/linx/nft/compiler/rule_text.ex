@@ -10,8 +10,9 @@ defmodule Linx.NFT.Compiler.RuleText do
   # A template that does not give the rule that it was made of is not used. A value that does not fit sends its line to the tokenizer.
 
   alias Linx.Netfilter.{Expr, Rule}
-  alias Linx.NFT.Compiler.{Action, Chains, Fault, Scope, Template, Term}
+  alias Linx.NFT.Compiler.{Chains, Fault, Scope, Template, Term}
   alias Linx.NFT.{Parser, Tokenizer}
+  alias Linx.NFT.Statement.Log
   alias Linx.NFT.Parser.Tokens
   alias Linx.NFT.Tokenizer.RuleText
 
@@ -305,7 +306,7 @@ defmodule Linx.NFT.Compiler.RuleText do
     <<text::binary, 0::size(8 * (size - byte_size(text)))>>
   end
 
-  defp value(:log, text, scope), do: Action.prefix(text, @start, scope)
+  defp value(:log, text, scope), do: Log.prefix(text, @start, scope)
 
   defp value({:any, form, statement, kind}, value, scope),
     do: Template.value(form, holding(statement, literal(kind, value)), scope)
