@@ -16,9 +16,9 @@ use std::process::{Command, Stdio};
 use std::ptr;
 use std::time::Instant;
 
-use linx_agent::clone::{Exit, Side, clone3};
-use linx_agent::request::PtyOptions;
-use linx_agent::{pty, wait};
+use linx_process::clone::{Exit, Side, clone3};
+use linx_process::request::PtyOptions;
+use linx_process::{pty, wait};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 const TRUE: &CStr = c"/bin/true";
@@ -87,7 +87,7 @@ fn clone_and_park(namespaces: u64) -> Result<(), Box<dyn Error>> {
             let argv = [TRUE.as_ptr(), ptr::null()];
             // SAFETY: null terminated arrays of strings that outlive the call.
             unsafe { libc::execve(TRUE.as_ptr(), argv.as_ptr(), argv[1..].as_ptr()) };
-            linx_agent::last_words::leave(127)
+            linx_process::last_words::leave(127)
         }
         Side::Parent { pid, pidfd } => {
             drop(read);
@@ -118,7 +118,7 @@ fn relay(megabytes: u64) -> Result<(), Box<dyn Error>> {
             drop(read);
             let mut pipe = File::from(write);
             let done = read_all(master, |bytes| pipe.write_all(bytes));
-            linx_agent::last_words::leave(i32::from(done.is_err()))
+            linx_process::last_words::leave(i32::from(done.is_err()))
         }
         Side::Parent { pid, pidfd } => {
             drop((master, write));

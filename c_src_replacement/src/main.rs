@@ -4,7 +4,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-use linx_agent::arena::Arena;
+use linx_process::arena::Arena;
 
 /// A session that carries no output needs no more, and so no heap of the C library's: two pages less, and the calls that
 /// make them.
@@ -26,7 +26,7 @@ unsafe impl GlobalAlloc for Allocator {
         // SAFETY: the caller's promises are those that `System` asks for.
         let memory = unsafe { System.alloc(layout) };
         if memory.is_null() {
-            linx_agent::last_words::out_of_memory();
+            linx_process::last_words::out_of_memory();
         }
         memory
     }
@@ -46,7 +46,7 @@ unsafe impl GlobalAlloc for Allocator {
             // SAFETY: as above.
             let memory = unsafe { System.realloc(memory, layout, size) };
             if memory.is_null() {
-                linx_agent::last_words::out_of_memory();
+                linx_process::last_words::out_of_memory();
             }
             return memory;
         };
@@ -73,11 +73,11 @@ static ALLOCATOR: Allocator = Allocator;
 #[expect(unsafe_code, reason = "the name is the C library's")]
 #[unsafe(no_mangle)]
 pub extern "C" fn main(arguments: i32, values: *const *const std::ffi::c_char) -> i32 {
-    linx_agent::image::protect(values);
+    linx_process::image::protect(values);
     // The port starts it without an argument; with one it is to do a single job in other namespaces.
     let outcome = match arguments {
-        0 | 1 => linx_agent::run(),
-        _ => linx_agent::job::run(),
+        0 | 1 => linx_process::run(),
+        _ => linx_process::job::run(),
     };
     match outcome {
         Ok(()) => 0,

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use linx_agent::frame::{FrameReader, FrameWriter, Input, TooBig};
+use linx_process::frame::{FrameReader, FrameWriter, Input, TooBig};
 use rustix::io::{read, write};
 use rustix::pipe::{PipeFlags, pipe_with};
 

@@ -3,9 +3,9 @@
 //!
 //! LINX_SLOW=1 makes it ten million.
 
-use linx_agent::command::Command;
-use linx_agent::etf::{Reader, Writer};
-use linx_agent::request::{Join, Request};
+use linx_process::command::Command;
+use linx_process::etf::{Reader, Writer};
+use linx_process::request::{Join, Request};
 
 /// xorshift64*: the same frames every time.
 struct Random(u64);

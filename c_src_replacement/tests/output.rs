@@ -5,10 +5,10 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 
-use linx_agent::frame::{FrameReader, FrameWriter, Input};
-use linx_agent::output::{Outputs, Stream};
-use linx_agent::pty;
-use linx_agent::request::PtyOptions;
+use linx_process::frame::{FrameReader, FrameWriter, Input};
+use linx_process::output::{Outputs, Stream};
+use linx_process::pty;
+use linx_process::request::PtyOptions;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
 

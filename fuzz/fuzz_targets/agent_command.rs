@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use linx_agent::command::Command;
+use linx_process::command::Command;
 
 fuzz_target!(|frame: &[u8]| {
     let _ = Command::decode(frame);

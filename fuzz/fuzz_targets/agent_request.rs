@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use linx_agent::request::Request;
+use linx_process::request::Request;
 
 fuzz_target!(|frame: &[u8]| {
     let _ = Request::decode(frame);

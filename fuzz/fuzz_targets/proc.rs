@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use linx_agent::wait::executed;
+use linx_process::wait::executed;
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = executed(bytes);
