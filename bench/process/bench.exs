@@ -175,7 +175,7 @@ defmodule Bench do
       |> Enum.unzip()
 
     head(["#{sessions} parked sessions, PSS of each", "median KB"])
-    line(["port program", round(median(agents))])
+    line(["agent", round(median(agents))])
     line(["child", round(median(children))])
     line(["session", round(median(agents) + median(children))])
     Enum.each(parked, &GenServer.stop/1)

@@ -107,7 +107,7 @@ fn plain_read(megabytes: u64) -> Result<(), Box<dyn Error>> {
     report(megabytes, total, before)
 }
 
-/// The least for a program whose bytes end in another process, as those of a port program do.
+/// The least for a program whose bytes end in another process, as those of an agent do.
 fn relay(megabytes: u64) -> Result<(), Box<dyn Error>> {
     let (master, slave) = terminal()?;
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;

@@ -1,4 +1,4 @@
-//! The port program: one runs for each session, between the VM and the workload.
+//! The agent: the program between the VM and the workload, one process for each session.
 //!
 //! It makes the child, parks it, tells it what to do to itself before its exec, carries its output and reaps it. Descriptor
 //! 3 brings what the VM asks and 4 takes what is to be said, as frames of the external term format; 0 to 2 are the VM's

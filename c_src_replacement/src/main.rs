@@ -1,4 +1,4 @@
-//! The entry of the port program, without the standard library's own: that one sets up what a program of a single thread
+//! The entry of the agent, without the standard library's own: that one sets up what a program of a single thread
 //! has no use for.
 #![no_main]
 

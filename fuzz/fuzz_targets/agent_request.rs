@@ -1,4 +1,4 @@
-//! The first frame that the port program gets.
+//! The first frame that the agent gets.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

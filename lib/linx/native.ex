@@ -18,7 +18,7 @@ defmodule Linx.Native do
           binary() | pos_integer() | pin() | {held_netns(), descriptor :: non_neg_integer()}
 
   # Namespaces by their CLONE_NEW* flags, 0 for whatever a path names; `true` where the target's user namespace may be
-  # joined if the others are refused without it. `program` is the port program, for what a thread may not join.
+  # joined if the others are refused without it. `program` is the agent, for what a thread may not join.
   @type places :: [{target(), [non_neg_integer()], boolean()}]
   @type program :: binary()
 

@@ -17,10 +17,11 @@ defmodule Linx.Process do
 
   ## Sessions
 
-  A session is a process of the VM. Its pid is what every function here takes. Behind it runs one small program of our
-  own, a port (clone and unshare inside the VM would take its threads apart), and behind that the workload:
+  A session is a process of the VM; every function here takes its pid. Each session runs one agent, a small program of Linx
+  that is a port of the VM (`priv/linx_process`): clone(2) and unshare(2) inside the VM would concern single threads of it.
+  The agent makes the workload:
 
-      VM -- port program -- workload -- whatever it starts
+      VM -- agent -- workload -- its descendants
 
   A crash in one session touches no other. `spawn/1` links the session to its caller and ends with it.
 
@@ -68,11 +69,11 @@ defmodule Linx.Process do
   | `:poll`, `:wait`, `:subreaper` | what the agent itself cannot do without |
   | `:umask` | the option of that name, or the agent's own |
   | `:execve` | the workload's file |
-  | `:malformed_request`, `:request_too_big` (above 8 MiB), `:command_too_big` | the channel to the port program |
+  | `:malformed_request`, `:request_too_big` (above 8 MiB), `:command_too_big` | the channel to the agent |
   | `:ready_frame` | the child died before it was parked (EIO) |
   | `:exec_outcome` | the child was killed from outside between the checkpoint and the exec (EIO) |
-  | `:malformed_ready` | the port program said something that it cannot have said (EPROTO) |
-  | `:agent_died` | the port program ended without a report: the number is its exit status, 128 and the signal if killed, -1 if OTP did not get it |
+  | `:malformed_ready` | the agent said something that it cannot have said (EPROTO) |
+  | `:agent_died` | the agent ended without a report: the number is its exit status, 128 and the signal if killed, -1 if OTP did not get it |
 
   ## What a workload inherits
 
@@ -84,7 +85,7 @@ defmodule Linx.Process do
   ## How it ends
 
   The workload, and all that it started, dies with its session: when the workload itself ends, when the session stops
-  for whatever reason (`Process.exit(session, :kill)` included), and when the VM is killed. Should the port program
+  for whatever reason (`Process.exit(session, :kill)` included), and when the VM is killed. Should the agent
   itself be killed with SIGKILL, the workload dies with it; of its descendants those in a pid namespace or a `:cgroup`
   of the session do too, while a process that left by a double fork lives on.
 
@@ -116,7 +117,7 @@ defmodule Linx.Process do
 
   Returns when it is parked or has failed; the failure is the session's terminal event, so that the answer is
   `{:ok, session}` all the same. `{:error, reason}` is for wrong options, found before anything is started, and, as a
-  `Linx.Process.Error` of the stage `:open_port`, for a port program that cannot be started (`:emfile`).
+  `Linx.Process.Error` of the stage `:open_port`, for an agent that cannot be started (`:emfile`).
 
   ## Options
 

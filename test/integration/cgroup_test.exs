@@ -181,7 +181,7 @@ defmodule Linx.Integration.CgroupTest do
     assert in_cgroup(code)
   end
 
-  test "what left its session by a double fork dies in its cgroup when the port program is killed" do
+  test "what left its session by a double fork dies in its cgroup when the agent is killed" do
     code =
       quote do
         argv = ["/bin/sh", "-c", "setsid sleep 600 & exec sleep 600"]

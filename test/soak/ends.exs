@@ -28,7 +28,7 @@ defmodule Soak.Ends do
     end
   end
 
-  # The port program is the workload's parent, or the parent of its init.
+  # The agent is the workload's parent, or the parent of its init.
   def parent(nil), do: nil
 
   def parent(pid) do

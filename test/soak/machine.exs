@@ -60,7 +60,7 @@ defmodule Soak.Machine do
     File.rm(file)
   end
 
-  # No memory and no descriptors, for the workload and for the port program.
+  # No memory and no descriptors, for the workload and for the agent.
   defp rlimit(tag, _places) do
     limit = Enum.random(as: 65_536, nofile: 3, nproc: 1, fsize: 0, data: 4096)
 

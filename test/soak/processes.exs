@@ -65,7 +65,7 @@ defmodule Soak.Processes do
     finish(session)
   end
 
-  # A terminal whose workload closes it, leaves it to a grandchild, or is stopped, as is the port program.
+  # A terminal whose workload closes it, leaves it to a grandchild, or is stopped, as is the agent.
   defp half_dead_pty(tag, _places) do
     script =
       Enum.random([
@@ -88,7 +88,7 @@ defmodule Soak.Processes do
     Process.pty_write(session, :binary.copy("x", 200_000))
     Process.pty_set_winsize(session, {:rand.uniform(100), 80, 0, 0})
     drain(:rand.uniform(100))
-    # A stopped port program hears nothing, not even the end of its session.
+    # A stopped agent hears nothing, not even the end of its session.
     continue = Task.async(fn -> Elixir.Process.sleep(20) && signal(stopped, "CONT") end)
     finish(session)
     join(continue)

@@ -31,7 +31,7 @@ defmodule Soak do
       attempt(scenario, tag, places)
     end
 
-    # What outlives a killed port program ends by itself after some seconds.
+    # What outlives a killed agent ends by itself after some seconds.
     Account.quiet(tag, 100)
     # Counting makes atoms of its own the first time.
     Account.take(tag, places)

@@ -21,7 +21,7 @@ defmodule Linx.Test.Foreign do
   def parked_at!(number, _opts, 0), do: raise("no session got the number #{number}")
 
   def parked_at!(number, opts, attempts) do
-    # The port program comes first, then its child.
+    # The agent comes first, then its child.
     File.write!("/proc/sys/kernel/ns_last_pid", "#{number - 2}")
     {:ok, session} = Session.spawn(opts)
 

@@ -135,7 +135,7 @@ defmodule Linx.Mount.Native do
 
   defp paths(list), do: for({path, flag} <- list, path != "", do: {path, [flag], false})
 
-  # The job program is the port program, from memory that no container can write to.
+  # The job program is the agent, from memory that no container can write to.
   defp program([]), do: ""
   defp program(_places), do: List.to_string(Image.path())
 

@@ -88,7 +88,7 @@ defmodule Linx.Netlink.Socket do
   receive buffer of 1 MiB where the caller may exceed net.core.rmem_max.
 
   A VM without root gets one in the network namespace of its own child, named by pid or session, that has a user
-  namespace too: the port program joins both and hands the socket out. Who made a user namespace may do all that root may
+  namespace too: the agent joins both and hands the socket out. Who made a user namespace may do all that root may
   in there.
 
   An open socket keeps its network namespace, and the links in it, beyond the end of every process there. Close it when the
@@ -110,7 +110,7 @@ defmodule Linx.Netlink.Socket do
     end
   end
 
-  # The port program, for a namespace that a thread of ours may not join.
+  # The agent, for a namespace that a thread of ours may not join.
   defp program(""), do: ""
   defp program(_target), do: List.to_string(Image.path())
 

@@ -4,7 +4,7 @@ defmodule Linx.Process.Error do
 
     * `:stage` is the step that failed, one of the stages listed in `Linx.Process`;
     * `:errno` is the errno's name, or `:unknown` for a number without one;
-    * `:code` is the number itself. Only for `:agent_died` it is no errno: there it is the port program's exit status,
+    * `:code` is the number itself. Only for `:agent_died` it is no errno: there it is the agent's exit status,
       and `:errno` is `:unknown`.
 
     * `:detail` is, in words, the file, the capability or the namespace that stage and errno leave open; nil where there
@@ -30,7 +30,7 @@ defmodule Linx.Process.Error do
   defexception [:stage, :errno, :code, :detail, :output]
 
   @doc """
-  Builds the error of `stage` from the number that the port program reported.
+  Builds the error of `stage` from the number that the agent reported.
 
       iex> Linx.Process.Error.from_agent(2, :execve)
       %Linx.Process.Error{stage: :execve, errno: :enoent, code: 2}
@@ -43,7 +43,7 @@ defmodule Linx.Process.Error do
 
   @impl true
   def message(%__MODULE__{stage: :agent_died, code: code}),
-    do: "the port program ended with status #{code} and without a report"
+    do: "the agent ended with status #{code} and without a report"
 
   def message(%__MODULE__{stage: stage, errno: errno, code: code, detail: nil}),
     do: "#{stage}: #{errno} (#{code})"

@@ -50,7 +50,7 @@ defmodule Linx.Process.Inlet do
   @spec close(t()) :: t()
   def close(inlet), do: %{inlet | closing?: true}
 
-  @doc "The port program has written `count` bytes."
+  @doc "The agent has written `count` bytes."
   @spec done(t(), non_neg_integer()) :: t()
   def done(inlet, count), do: %{inlet | unconfirmed: max(inlet.unconfirmed - count, 0)}
 

@@ -3,8 +3,8 @@ defmodule Linx.Process.Lifecycle do
   # What a session is and what follows from what happens to it, as values. The session process carries out the effects:
   #
   #   {:owner, message}   tell the owner
-  #   {:agent, command}   tell the port program
-  #   :ended              the terminal event has been recorded: answer who waits, release the port program
+  #   {:agent, command}   tell the agent
+  #   :ended              the terminal event has been recorded: answer who waits, release the agent
 
   alias Linx.Process.{Error, Explain, Info, Protocol, Subject}
 
@@ -37,7 +37,7 @@ defmodule Linx.Process.Lifecycle do
   def ended?(life) when is_ended(life), do: true
   def ended?(_life), do: false
 
-  # -- what the port program says --------------------------------------------------------------------------------------
+  # -- what the agent says --------------------------------------------------------------------------------------
 
   @spec event(t(), Protocol.event()) :: {t(), [effect()]}
   def event(life, _event) when is_ended(life), do: {life, []}
@@ -53,7 +53,7 @@ defmodule Linx.Process.Lifecycle do
 
     cond do
       life.abort? -> {life, [ready, {:agent, :abort}]}
-      # The port program has gone on by itself.
+      # The agent has gone on by itself.
       life.auto_proceed -> {%{life | proceeding?: true}, [ready]}
       true -> {life, [ready]}
     end

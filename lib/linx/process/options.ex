@@ -1,7 +1,7 @@
 defmodule Linx.Process.Options do
   @moduledoc false
   # The options of spawn/1 and enter/2, checked in one place before anything is started. What comes out is the map that
-  # the port program reads, and the settings of the session itself.
+  # the agent reads, and the settings of the session itself.
 
   import Bitwise
 

@@ -1,6 +1,6 @@
 defmodule Linx.Process.Protocol do
   @moduledoc false
-  # What crosses the port: terms in the external term format. From the port program only atoms that exist are taken, so
+  # What crosses the port: terms in the external term format. From the agent only atoms that exist are taken, so
   # every name that it may say is listed here.
 
   @stages ~w(posix_openpt ptsetup pts_open ptsname sigprocmask signalfd pipe2 clone dumpable signals descriptors subreaper umask poll wait signal kill
@@ -29,7 +29,7 @@ defmodule Linx.Process.Protocol do
           | {:left, [pos_integer()]}
           | {:ended, outcome(), map() | nil}
 
-  @doc "A request or command as the port program reads it."
+  @doc "A request or command as the agent reads it."
   @spec encode(term()) :: binary()
   def encode(term), do: :erlang.term_to_binary(term, minor_version: 2)
 
@@ -37,7 +37,7 @@ defmodule Linx.Process.Protocol do
   @out <<131, 104, 3, 119, 3, "out">>
 
   @doc """
-  What the port program said; `:malformed` for anything that it cannot have said.
+  What the agent said; `:malformed` for anything that it cannot have said.
 
   Output is taken out of its frame where it lies: `binary_to_term/2` would copy all of it, and that copy cost more than
   the rest of the way through the VM.

@@ -446,7 +446,7 @@ defmodule Linx.Process.Session do
     end
   end
 
-  # The port program has not reaped the process yet, so the number is still its own.
+  # The agent has not reaped the process yet, so the number is still its own.
   defp pin(state, {:spawned, pid}) do
     case Native.pid_pin(pid) do
       {:ok, pin} -> %{state | pin: pin}
@@ -528,7 +528,7 @@ defmodule Linx.Process.Session do
 
   defp effect(state, {:agent, command}), do: to_agent(state, command)
 
-  # Closing the port is what lets the port program end: it reads on until then, so that nothing we send meets a closed
+  # Closing the port is what lets the agent end: it reads on until then, so that nothing we send meets a closed
   # pipe.
   defp effect(state, :ended) do
     answer = Lifecycle.answer(state.life)
@@ -577,7 +577,7 @@ defmodule Linx.Process.Session do
     end
   end
 
-  # Whoever stopped the port program does not keep the workload from its end.
+  # Whoever stopped the agent does not keep the workload from its end.
   defp kill(state) do
     state = to_agent(state, :kill)
     with {:os_pid, pid} <- Port.info(state.port, :os_pid), do: continue(pid)
@@ -587,11 +587,11 @@ defmodule Linx.Process.Session do
   defp continue(pid) do
     Native.process_continue(pid)
   rescue
-    # No library: what was told to the port program goes to it all the same.
+    # No library: what was told to the agent goes to it all the same.
     ErlangError -> :ok
   end
 
-  # Never waits: a session whose port program is stopped still answers.
+  # Never waits: a session whose agent is stopped still answers.
   defp deliver(port, frame) do
     Port.command(port, frame, [:nosuspend])
   rescue

@@ -136,7 +136,7 @@ defmodule Linx.Sysctl.Native do
   defp below(path, stage),
     do: {:error, {stage, if(File.exists?(path), do: :einval, else: :enoent)}}
 
-  # The job program is the port program, from memory that no container can write to.
+  # The job program is the agent, from memory that no container can write to.
   defp program([]), do: ""
   defp program(_places), do: List.to_string(Image.path())
 

@@ -138,7 +138,7 @@ impl Places {
         Self { idmap, ..self }
     }
 
-    /// Does `job` there and answers what `finish` makes of its outcome; `program` is the port program's path.
+    /// Does `job` there and answers what `finish` makes of its outcome; `program` is the agent's path.
     pub fn work<'a, T: Success + Send + 'static>(
         self,
         env: Env<'a>,

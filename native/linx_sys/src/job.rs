@@ -2,7 +2,7 @@
 //! process of its own.
 //!
 //! setns(2) into a user or a time namespace is EINVAL for a process with several threads, and a pid namespace is
-//! joined for children only. So for those the port program runs for one job: it has one thread and may join anything.
+//! joined for children only. So for those the agent runs for one job: it has one thread and may join anything.
 //! It is started by posix_spawn (no copy of the VM's page tables) with one end of a socket pair as its standard input;
 //! the job and the namespaces' descriptors come through that, and the answer goes back.
 

@@ -55,7 +55,7 @@ impl Socket {
     /// `socket(2)` and `bind(2)` in `target`'s network namespace, ours if none is given.
     ///
     /// To join it takes CAP_SYS_ADMIN in our own user namespace as well. Without that the owner of a child's user
-    /// namespace has every right in there and no way in: then the port program joins both, and hands the socket out.
+    /// namespace has every right in there and no way in: then the agent joins both, and hands the socket out.
     pub fn open(protocol: u32, target: Option<&Target<'_>>, program: &Path) -> Result<Self, Fault> {
         let refused = |fault: &Fault| fault.stage == Stage::Setns && fault.errno == libc::EPERM;
         match (open(protocol, target), target) {

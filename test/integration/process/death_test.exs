@@ -50,7 +50,7 @@ defmodule Linx.Process.DeathTest do
     end
 
     @tag :userns
-    test "with a pid namespace, when the port program is killed" do
+    test "with a pid namespace, when the agent is killed" do
       mark = mark()
       {session, pid} = tree(mark, namespaces: [:user, :pid])
       System.cmd("kill", ["-9", "#{parent(pid)}"])
@@ -161,7 +161,7 @@ defmodule Linx.Process.DeathTest do
     end
   end
 
-  describe "the port program is killed" do
+  describe "the agent is killed" do
     @tag timeout: 600_000
     test "at any moment: the workload never survives, and there is one terminal event" do
       for round <- 1..rounds(500) do

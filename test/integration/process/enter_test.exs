@@ -157,7 +157,7 @@ defmodule Linx.Process.EnterTest do
 
     @tag :root
     test "a namespace that may not be joined is named" do
-      # The port program itself, as a user without rights in the host's namespaces.
+      # The agent itself, as a user without rights in the host's namespaces.
       {session, pid} = target([:net])
       program = Linx.Test.Scratch.path("agent")
       File.cp!(Application.app_dir(:linx, "priv/linx_process"), program)

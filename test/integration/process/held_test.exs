@@ -1,5 +1,5 @@
 defmodule Linx.Process.HeldTest do
-  # Sessions that somebody holds on to: a tracer that never lets go, a port program or a workload that is stopped, no
+  # Sessions that somebody holds on to: a tracer that never lets go, an agent or a workload that is stopped, no
   # descriptors left.
   use ExUnit.Case, async: true
 
@@ -30,7 +30,7 @@ defmodule Linx.Process.HeldTest do
     end
   end
 
-  describe "a port program that is stopped" do
+  describe "an agent that is stopped" do
     setup do
       {session, pid} = running(argv: ["/bin/sleep", "1000"], stdio: :devnull)
       {_, 0} = System.cmd("kill", ["-STOP", "#{parent(pid)}"])
@@ -49,7 +49,7 @@ defmodule Linx.Process.HeldTest do
   end
 
   test "a terminal that is closed and opened again is heard while orphans come and go" do
-    # An orphan every 20 ms, each a signal to the port program.
+    # An orphan every 20 ms, each a signal to the agent.
     script = """
     (while :; do (sleep 0.01 & ); sleep 0.02; done) </dev/null >/dev/null 2>&1 &
     tty=$(tty); exec <&- >&- 2>&-; sleep 1; echo again >$tty; exec sleep 1000

@@ -133,7 +133,7 @@ defmodule Linx.Process.HostileTest do
     assert {"clone enospc\n", 0} = System.cmd("unshare", args, stderr_to_stdout: true)
   end
 
-  test "a port program without descriptors to spare says so and leaves nothing" do
+  test "an agent without descriptors to spare says so and leaves nothing" do
     {session, pid} = parked(argv: ["/bin/sleep", "300"], stdio: :inherit)
     {_, 0} = System.cmd("prlimit", ["--pid", "#{parent(pid)}", "--nofile=5"])
     P.proceed(session)
@@ -156,7 +156,7 @@ defmodule Linx.Process.HostileTest do
   IO.puts("#{stage} of #{pid}")
   """
 
-  test "a port program without memory to spare says so and ends, and its workload with it" do
+  test "an agent without memory to spare says so and ends, and its workload with it" do
     args = ["-pa", Application.app_dir(:linx, "ebin"), "-e", @without_memory]
     {output, 0} = System.cmd("elixir", args, stderr_to_stdout: true)
     assert output =~ ~r/memory allocation of \d+ bytes failed/

@@ -174,7 +174,7 @@ defmodule Linx.Process.OptionsIntegrationTest do
     test "more than the channel holds waits for the child" do
       {session, pid} = parked(argv: [Inheritance.path()], stdio: :pipe)
       long = bpf(List.duplicate({0x20, 0, 0, 0}, 4_000) ++ [{0x06, 0, 0, @allow}])
-      # Ready to do so: the port program waits for a child that does not read, and not for long.
+      # Ready to do so: the agent waits for a child that does not read, and not for long.
       continue = ["-c", "read go; kill -CONT #{pid}"]
       shell = Port.open({:spawn_executable, "/bin/sh"}, args: continue)
       {_, 0} = System.cmd("kill", ["-STOP", "#{pid}"])
@@ -434,7 +434,7 @@ defmodule Linx.Process.OptionsIntegrationTest do
     {:ok, {:exited, 0}} = Linx.Process.wait(session, 60_000)
     out = receive do {:linx_process, :stdout, out} -> out after 0 -> "" end
     true = out =~ "linx-process-test"
-    # Killed by cgroup.kill, reaped by the port program.
+    # Killed by cgroup.kill, reaped by the agent.
     "" = File.read!(Path.join(dir, "cgroup.procs"))
     :ok = File.rmdir(dir)
     """

@@ -1,6 +1,6 @@
 defmodule Linx.Process.SecretsTest do
-  # What the port program, the parked child and an init know and could let out: the VM's environment is in the memory of
-  # all three until the workload's exec, and the port program's descriptors speak to the VM.
+  # What the agent, the parked child and an init know and could let out: the VM's environment is in the memory of
+  # all three until the workload's exec, and the agent's descriptors speak to the VM.
   use ExUnit.Case, async: true
 
   alias Linx.Test.Vm
@@ -8,7 +8,7 @@ defmodule Linx.Process.SecretsTest do
   @moduletag :root
   @moduletag :tmp_dir
 
-  # The environments of the port program and of the child, parked, and of the init that stays.
+  # The environments of the agent and of the child, parked, and of the init that stays.
   defp environments(options) do
     code =
       quote do
@@ -45,7 +45,7 @@ defmodule Linx.Process.SecretsTest do
         do: assert(String.trim(environment, <<0>>) == "")
   end
 
-  test "the port program is nobody's to look into; the child is its VM's" do
+  test "the agent is nobody's to look into; the child is its VM's" do
     code =
       quote do
         {:ok, session} = Linx.Process.spawn(argv: ["/bin/true"], stdio: :devnull)
@@ -61,7 +61,7 @@ defmodule Linx.Process.SecretsTest do
     assert [{0, [:error, :error]}, {1000, [:ok, :ok]}] = Vm.eval(Vm.ordinary_user(), code)
   end
 
-  test "a port program that is made to dump core leaves none", %{tmp_dir: dir} do
+  test "an agent that is made to dump core leaves none", %{tmp_dir: dir} do
     code =
       quote do
         {:ok, session} = Linx.Process.spawn(argv: ["/bin/true"], stdio: :devnull)

@@ -243,7 +243,7 @@ defmodule Linx.Process.SessionTest do
       assert {:error, %Error{stage: :exec_outcome, errno: :eio}} = P.wait(session, 60_000)
     end
 
-    test "a port program that is killed says agent_died, and its child is gone" do
+    test "an agent that is killed says agent_died, and its child is gone" do
       {session, pid} = running(argv: ["/bin/sleep", "60"])
       {_, 0} = System.cmd("kill", ["-9", "#{parent(pid)}"])
 

@@ -139,7 +139,7 @@ defmodule Linx.Process.StdioTest do
       assert {:ok, {:signaled, 15}} = P.stop(session, 60_000)
     end
 
-    test "a stopped port program does not stop the session" do
+    test "a stopped agent does not stop the session" do
       {session, pid} = running(argv: ["/bin/cat"], stdio: :pipe)
       agent = parent(pid)
       {_, 0} = System.cmd("kill", ["-STOP", "#{agent}"])

@@ -6,7 +6,7 @@ defmodule Linx.Process.ValuesTest do
   alias Linx.Process, as: P
   alias Linx.Process.{Error, Info, Protocol}
 
-  test "errors from the port program's numbers" do
+  test "errors from the agent's numbers" do
     assert Error.from_agent(9_999, :clone) == %Error{stage: :clone, errno: :unknown, code: 9_999}
 
     assert Error.from_agent(137, :agent_died) == %Error{
@@ -37,7 +37,7 @@ defmodule Linx.Process.ValuesTest do
     end
   end
 
-  test "every stage that the port program names is one that is known here" do
+  test "every stage that the agent names is one that is known here" do
     # Its names are atoms once it is loaded.
     Code.ensure_loaded!(Protocol)
     source = File.read!(Path.expand("../../../c_src_replacement/src/stage.rs", __DIR__))

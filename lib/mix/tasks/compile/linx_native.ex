@@ -1,11 +1,11 @@
 defmodule Mix.Tasks.Compile.LinxNative do
-  @shortdoc "Builds the NIF library and the port program with cargo"
+  @shortdoc "Builds the NIF library and the agent with cargo"
 
   @moduledoc """
   Builds the two native parts of Linx with cargo and copies them into the built application's `priv`.
 
     * `priv/linx_nif.so`, the NIF library;
-    * `priv/linx_process`, the port program, linked statically where the target's C library allows it, so that it
+    * `priv/linx_process`, the agent of each session, linked statically where the target's C library allows it, so that it
       starts inside any root filesystem.
 
   They are two cargo calls because static linking is a flag for a whole call, and no shared library can be built with
@@ -22,7 +22,7 @@ defmodule Mix.Tasks.Compile.LinxNative do
 
   ## A faster start of sessions
 
-  For the host the port program is linked with musl where Rust has a standard library for it, and with the host's C library
+  For the host the agent is linked with musl where Rust has a standard library for it, and with the host's C library
   elsewhere. With musl it is less than half the size and a session starts sooner:
 
       rustup target add x86_64-unknown-linux-musl

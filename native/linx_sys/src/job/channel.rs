@@ -1,4 +1,4 @@
-//! The socket between the VM and the port program: jobs and answers, and the descriptors that go with them.
+//! The socket between the VM and the agent: jobs and answers, and the descriptors that go with them.
 
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;

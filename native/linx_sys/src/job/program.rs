@@ -1,4 +1,4 @@
-//! The VM's side: start the port program for one job, hand the job over, read the answer.
+//! The VM's side: start the agent for one job, hand the job over, read the answer.
 
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,7 +14,7 @@ use super::request::{Job, Outcome, decode_answer};
 use crate::fault::{Errno, Fault, Stage};
 use crate::ns::{Kind, Namespace, Target};
 
-/// The port program's first argument that asks for one job.
+/// The agent's first argument that asks for one job.
 pub const MODE: &str = "job";
 
 /// How long an answer of the program may take. Whoever is root in the namespaces that it joins can stop it, and must not

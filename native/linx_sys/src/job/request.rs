@@ -1,4 +1,4 @@
-//! What is to be done, what came of it, and the bytes of both between the VM and the port program.
+//! What is to be done, what came of it, and the bytes of both between the VM and the agent.
 
 use std::ffi::CString;
 

@@ -20,7 +20,7 @@ pub struct Namespaces {
 }
 
 /// Does `job` on the calling thread, which is of no other use afterwards: it may have changed its namespaces, root and
-/// working directory. `program` is the port program.
+/// working directory. `program` is the agent.
 pub fn run_on_this_thread(
     program: &Path,
     namespaces: Namespaces,

@@ -1,4 +1,4 @@
-//! The port program's side: take one job, do it, answer.
+//! The agent's side: take one job, do it, answer.
 
 use std::os::fd::OwnedFd;
 
@@ -14,7 +14,7 @@ use crate::fault::{Fault, Stage};
 use crate::netlink;
 use crate::ns::{Kind, Namespace};
 
-/// The port program's part: takes one job from `socket`, does it and answers. Only for a process with one thread.
+/// The agent's part: takes one job from `socket`, does it and answers. Only for a process with one thread.
 pub fn serve(socket: OwnedFd) -> Result<(), Fault> {
     // In there it must not be a way back to our own files: without this its /proc/<pid>/exe could be opened for
     // writing from the namespaces that it joins (CVE-2019-5736).
@@ -42,7 +42,7 @@ pub fn serve(socket: OwnedFd) -> Result<(), Fault> {
     }
 }
 
-/// The port program's part where it must not do a job: answers why.
+/// The agent's part where it must not do a job: answers why.
 pub fn refuse(socket: OwnedFd, fault: Fault) -> Result<(), Fault> {
     let _job = receive_job(&socket)?;
     answer(socket, &Err(fault))
@@ -124,7 +124,7 @@ fn serve_in_child(namespaces: &[Namespace], job: &Job, socket: &OwnedFd) -> Serv
 
 #[expect(unsafe_code, reason = "fork(2)")]
 fn fork() -> Result<Option<rustix::process::Pid>, Fault> {
-    // SAFETY: the port program has one thread when it serves a job, so the child holds no lock that nobody will
+    // SAFETY: the agent has one thread when it serves a job, so the child holds no lock that nobody will
     // release.
     match unsafe { libc::fork() } {
         -1 => Err(Stage::Fork.errno()(std::io::Error::last_os_error())),
