@@ -24,9 +24,9 @@ defmodule Linx.Mount do
   mounted there stays there. In another that shares its mounts with the host's (see `propagation` of `list/1`'s entries) a
   mount appears on the host too, and stays there when the namespace ends.
 
-  The call is made on a thread that is started for it, joins and ends; what the kernel refuses to a thread (joining a
-  user namespace, for a VM without root; mounting a `proc` for another pid namespace) a small program does. No thread of
-  the VM ever changes its namespace, root or working directory.
+  A thread of its own joins the namespace, makes the call and ends. The kernel refuses two things to a thread (joining a
+  user namespace, for a VM without root; mounting a `proc` for another pid namespace): for these an agent runs once, as
+  behind a session of `Linx.Process`. No thread of the VM ever changes its namespace, root or working directory.
 
   ## Paths that somebody else controls
 

@@ -18,9 +18,9 @@ defmodule Linx.Native do
           binary() | pos_integer() | pin() | {held_netns(), descriptor :: non_neg_integer()}
 
   # Namespaces by their CLONE_NEW* flags, 0 for whatever a path names; `true` where the target's user namespace may be
-  # joined if the others are refused without it. `program` is the agent, for what a thread may not join.
+  # joined if the others are refused without it. `agent` is the path of the agent, for what a thread may not join.
   @type places :: [{target(), [non_neg_integer()], boolean()}]
-  @type program :: binary()
+  @type agent :: binary()
 
   defp load do
     path = :filename.join(priv_dir(), ~c"linx_nif")
@@ -109,21 +109,21 @@ defmodule Linx.Native do
   @type answer :: :ok | fault()
 
   @spec mount_mount(
-          program(),
+          agent(),
           places(),
           {source :: binary(), target :: binary(), fstype :: binary(), non_neg_integer(),
            binary()},
           create :: boolean(),
           lookup()
         ) :: late(answer())
-  def mount_mount(_program, _places, _what, _create, _lookup), do: not_loaded()
+  def mount_mount(_agent, _places, _what, _create, _lookup), do: not_loaded()
 
-  @spec mount_umount(program(), places(), binary(), non_neg_integer(), lookup()) ::
+  @spec mount_umount(agent(), places(), binary(), non_neg_integer(), lookup()) ::
           late(answer())
-  def mount_umount(_program, _places, _target, _flags, _lookup), do: not_loaded()
+  def mount_umount(_agent, _places, _target, _flags, _lookup), do: not_loaded()
 
-  @spec mount_pivot_root(program(), places(), binary(), binary()) :: late(answer())
-  def mount_pivot_root(_program, _places, _new_root, _put_old), do: not_loaded()
+  @spec mount_pivot_root(agent(), places(), binary(), binary()) :: late(answer())
+  def mount_pivot_root(_agent, _places, _new_root, _put_old), do: not_loaded()
 
   # MOUNT_ATTR_* to set and to clear, one of MS_SHARED, MS_SLAVE, MS_PRIVATE and MS_UNBINDABLE or 0, and whether the mounts
   # below change too.
@@ -133,18 +133,18 @@ defmodule Linx.Native do
 
   # `idmap` has the user namespace of the mount's mapping, or is "".
   @spec mount_bind(
-          program(),
+          agent(),
           places(),
           {source :: binary(), target :: binary(), create :: boolean()},
           attributes(),
           idmap :: target(),
           lookup()
         ) :: late(answer())
-  def mount_bind(_program, _places, _what, _attributes, _idmap, _lookup), do: not_loaded()
+  def mount_bind(_agent, _places, _what, _attributes, _idmap, _lookup), do: not_loaded()
 
-  @spec mount_setattr(program(), places(), binary(), attributes(), idmap :: target(), lookup()) ::
+  @spec mount_setattr(agent(), places(), binary(), attributes(), idmap :: target(), lookup()) ::
           late(answer())
-  def mount_setattr(_program, _places, _target, _attributes, _idmap, _lookup), do: not_loaded()
+  def mount_setattr(_agent, _places, _target, _attributes, _idmap, _lookup), do: not_loaded()
 
   # -- netfilter -------------------------------------------------------------------------------------------------------
 
@@ -173,9 +173,9 @@ defmodule Linx.Native do
           {seq :: non_neg_integer(), errno(), offset :: non_neg_integer() | nil,
            text :: binary() | nil, missing :: non_neg_integer() | nil}
 
-  @spec netlink_open(program(), non_neg_integer(), target()) ::
+  @spec netlink_open(agent(), non_neg_integer(), target()) ::
           late({:ok, netlink()} | fault())
-  def netlink_open(_program, _protocol, _target), do: not_loaded()
+  def netlink_open(_agent, _protocol, _target), do: not_loaded()
 
   @spec netlink_close(netlink()) :: late(:ok)
   def netlink_close(_socket), do: not_loaded()
@@ -313,15 +313,15 @@ defmodule Linx.Native do
 
   # -- sysctl ----------------------------------------------------------------------------------------------------------
 
-  @spec sysctl_read(program(), places(), [binary()]) :: late({:ok, binary()} | fault())
-  def sysctl_read(_program, _places, _paths), do: not_loaded()
+  @spec sysctl_read(agent(), places(), [binary()]) :: late({:ok, binary()} | fault())
+  def sysctl_read(_agent, _places, _paths), do: not_loaded()
 
-  @spec sysctl_write(program(), places(), [binary()], binary()) :: late(:ok | fault())
-  def sysctl_write(_program, _places, _paths, _data), do: not_loaded()
+  @spec sysctl_write(agent(), places(), [binary()], binary()) :: late(:ok | fault())
+  def sysctl_write(_agent, _places, _paths, _data), do: not_loaded()
 
-  @spec sysctl_list(program(), places(), [binary()]) ::
+  @spec sysctl_list(agent(), places(), [binary()]) ::
           late({:ok, [{binary(), binary()}]} | fault())
-  def sysctl_list(_program, _places, _paths), do: not_loaded()
+  def sysctl_list(_agent, _places, _paths), do: not_loaded()
 
   # -- tty -------------------------------------------------------------------------------------------------------------
 

@@ -31,8 +31,9 @@ defmodule Linx.Sysctl do
       cannot be mistaken. Once its process has ended a verb gives `{:error, :no_process}`, before it has one
       `{:error, :not_ready}`.
 
-  A thread is started, joins, works and ends; the VM's own never leave. For `user.*`, and for a VM without root whose
-  workload has its own user namespace, a small program does what no thread may. The values come through the VM's own
+  A thread of its own joins the namespace, makes the call and ends; the VM's threads stay in the VM's namespaces. For
+  `user.*`, and for a VM without root whose workload has its own user namespace, an agent (the program behind a session of
+  `Linx.Process`) runs once, because no thread may join a user namespace. The values come through the VM's own
   `/proc`, never through one that the workload has mounted. A knob of the whole machine is the same from everywhere, and
   is changed for all by whoever may.
 

@@ -75,23 +75,23 @@ defmodule Linx.Mount.Native do
   @doc false
   @spec mount_at(Native.places(), tuple(), boolean(), Native.lookup()) :: :ok | error()
   def mount_at(places, what, create, lookup),
-    do: named(Native.mount_mount(program(places), places, what, create, lookup))
+    do: named(Native.mount_mount(agent(places), places, what, create, lookup))
 
   @doc false
   @spec umount_at(Native.places(), binary(), non_neg_integer(), Native.lookup()) :: :ok | error()
   def umount_at(places, target, flags, lookup),
-    do: named(Native.mount_umount(program(places), places, target, flags, lookup))
+    do: named(Native.mount_umount(agent(places), places, target, flags, lookup))
 
   @doc false
   @spec pivot_root_at(Native.places(), binary(), binary()) :: :ok | error()
   def pivot_root_at(places, new_root, put_old),
-    do: named(Native.mount_pivot_root(program(places), places, new_root, put_old))
+    do: named(Native.mount_pivot_root(agent(places), places, new_root, put_old))
 
   @doc false
   @spec bind_at(Native.places(), tuple(), Native.attributes(), Native.target(), Native.lookup()) ::
           :ok | error()
   def bind_at(places, what, attributes, idmap, lookup),
-    do: named(Native.mount_bind(program(places), places, what, attributes, idmap, lookup))
+    do: named(Native.mount_bind(agent(places), places, what, attributes, idmap, lookup))
 
   @doc false
   @spec setattr_at(
@@ -102,7 +102,7 @@ defmodule Linx.Mount.Native do
           Native.lookup()
         ) :: :ok | error()
   def setattr_at(places, target, attributes, idmap, lookup),
-    do: named(Native.mount_setattr(program(places), places, target, attributes, idmap, lookup))
+    do: named(Native.mount_setattr(agent(places), places, target, attributes, idmap, lookup))
 
   # The namespaces of `target` that a mount of `fstype` depends on. A file system of the kernel's shows the namespace of
   # who mounts it: a proc the processes of a pid namespace, a sysfs the devices of a network namespace, and so on.
@@ -135,9 +135,9 @@ defmodule Linx.Mount.Native do
 
   defp paths(list), do: for({path, flag} <- list, path != "", do: {path, [flag], false})
 
-  # The job program is the agent, from memory that no container can write to.
-  defp program([]), do: ""
-  defp program(_places), do: List.to_string(Image.path())
+  # The agent that does a job runs from memory that no container can write to.
+  defp agent([]), do: ""
+  defp agent(_places), do: List.to_string(Image.path())
 
   defp named({:error, {stage, code}}), do: {:error, {stage, Errno.name_or_code(code)}}
 

@@ -104,15 +104,15 @@ defmodule Linx.Netlink.Socket do
   def open(protocol, netns \\ :host) when protocol in 0..0xFFFF do
     with {:ok, target} <- target(netns),
          {:ok, socket} <-
-           target |> program() |> Native.netlink_open(protocol, target) |> native() do
+           target |> agent() |> Native.netlink_open(protocol, target) |> native() do
       seq = :atomics.new(1, signed: false)
       {:ok, %__MODULE__{netns: netns, protocol: protocol, seq: seq, socket: socket}}
     end
   end
 
   # The agent, for a namespace that a thread of ours may not join.
-  defp program(""), do: ""
-  defp program(_target), do: List.to_string(Image.path())
+  defp agent(""), do: ""
+  defp agent(_target), do: List.to_string(Image.path())
 
   defp target(:host), do: {:ok, ""}
 

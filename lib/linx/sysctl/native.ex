@@ -76,13 +76,13 @@ defmodule Linx.Sysctl.Native do
   @doc false
   @spec read_at(Native.places(), [binary()]) :: {:ok, binary()} | error()
   def read_at(places, paths),
-    do: program(places) |> Native.sysctl_read(places, paths) |> Pool.Native.await() |> named()
+    do: agent(places) |> Native.sysctl_read(places, paths) |> Pool.Native.await() |> named()
 
   @doc false
   @spec write_at(Native.places(), [binary()], binary()) :: :ok | error()
   def write_at(places, paths, data),
     do:
-      program(places)
+      agent(places)
       |> Native.sysctl_write(places, paths, data)
       |> Pool.Native.await()
       |> named()
@@ -90,7 +90,7 @@ defmodule Linx.Sysctl.Native do
   @doc false
   @spec list_at(Native.places(), [binary()]) :: {:ok, [{binary(), binary()}]} | error()
   def list_at(places, paths),
-    do: program(places) |> Native.sysctl_list(places, paths) |> Pool.Native.await() |> named()
+    do: agent(places) |> Native.sysctl_list(places, paths) |> Pool.Native.await() |> named()
 
   # The namespaces of `target` that values below `path` may depend on. A file has to be of the kind that the knob belongs
   # to: in one of another kind the knob would be the VM's own.
@@ -136,9 +136,9 @@ defmodule Linx.Sysctl.Native do
   defp below(path, stage),
     do: {:error, {stage, if(File.exists?(path), do: :einval, else: :enoent)}}
 
-  # The job program is the agent, from memory that no container can write to.
-  defp program([]), do: ""
-  defp program(_places), do: List.to_string(Image.path())
+  # The agent that does a job runs from memory that no container can write to.
+  defp agent([]), do: ""
+  defp agent(_places), do: List.to_string(Image.path())
 
   defp named({:error, {stage, code}}), do: {:error, {stage, Errno.name_or_code(code)}}
 

@@ -24,7 +24,7 @@ fn nif_version() -> &'static str {
 #[rustler::nif(schedule = "DirtyIo")]
 fn mount_mount<'a>(
     env: Env<'a>,
-    program: Binary,
+    agent: Binary,
     places: Places,
     what: (Binary, Binary, Binary, u32, Binary),
     create: bool,
@@ -43,13 +43,13 @@ fn mount_mount<'a>(
     if request.lookup.is_plain() {
         return Ok(work(env, HERE, move || mount::mount_plainly(&request)));
     }
-    Ok(places.work(env, &program, Job::Mount(request), done))
+    Ok(places.work(env, &agent, Job::Mount(request), done))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn mount_umount<'a>(
     env: Env<'a>,
-    program: Binary,
+    agent: Binary,
     places: Places,
     target: Binary,
     flags: u32,
@@ -63,13 +63,13 @@ fn mount_umount<'a>(
     if request.lookup.is_plain() {
         return Ok(work(env, HERE, move || mount::umount_plainly(&request)));
     }
-    Ok(places.work(env, &program, Job::Umount(request), done))
+    Ok(places.work(env, &agent, Job::Umount(request), done))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn mount_pivot_root<'a>(
     env: Env<'a>,
-    program: Binary,
+    agent: Binary,
     places: Places,
     new_root: Binary,
     put_old: Binary,
@@ -83,7 +83,7 @@ fn mount_pivot_root<'a>(
             ns::run_in(&[], || mount::pivot_root_plainly(&request))
         }));
     }
-    Ok(places.work(env, &program, Job::PivotRoot(request), done))
+    Ok(places.work(env, &agent, Job::PivotRoot(request), done))
 }
 
 type AttributesTerm = (u64, u64, u64, bool);
@@ -92,7 +92,7 @@ type AttributesTerm = (u64, u64, u64, bool);
 #[rustler::nif(schedule = "DirtyIo")]
 fn mount_bind<'a>(
     env: Env<'a>,
-    program: Binary,
+    agent: Binary,
     places: Places,
     (source, target, create): (Binary, Binary, bool),
     attributes: AttributesTerm,
@@ -112,13 +112,13 @@ fn mount_bind<'a>(
         }));
     }
     let places = places.with_idmap(idmap);
-    Ok(places.work(env, &program, Job::Bind(request), done))
+    Ok(places.work(env, &agent, Job::Bind(request), done))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn mount_setattr<'a>(
     env: Env<'a>,
-    program: Binary,
+    agent: Binary,
     places: Places,
     target: Binary,
     attributes: AttributesTerm,
@@ -136,7 +136,7 @@ fn mount_setattr<'a>(
         }));
     }
     let places = places.with_idmap(idmap);
-    Ok(places.work(env, &program, Job::Setattr(request), done))
+    Ok(places.work(env, &agent, Job::Setattr(request), done))
 }
 
 fn decode_attributes((set, clear, propagation, recursive): AttributesTerm) -> Attributes {

@@ -117,11 +117,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn netlink_open<'a>(env: Env<'a>, program: Binary, protocol: u32, target: Target) -> Term<'a> {
-    let program = target::path(&program);
+fn netlink_open<'a>(env: Env<'a>, agent: Binary, protocol: u32, target: Target) -> Term<'a> {
+    let agent = target::path(&agent);
     let (place, is_path) = (target.place(), matches!(target, Target::Path(_)));
     let open = move || {
-        let socket = Socket::open(protocol, target.as_ns().as_ref(), &program)?;
+        let socket = Socket::open(protocol, target.as_ns().as_ref(), &agent)?;
         Ok(Value(ResourceArc::new(SocketResource::new(socket))))
     };
     match is_path {

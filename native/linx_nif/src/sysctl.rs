@@ -21,12 +21,12 @@ type Entries = Vec<(Bytes, Bytes)>;
 #[rustler::nif(schedule = "DirtyIo")]
 fn sysctl_read<'a>(
     env: Env<'a>,
-    program: Binary,
+    agent: Binary,
     places: Places,
     paths: Paths,
 ) -> NifResult<Term<'a>> {
     let job = Job::SysctlRead(texts(&paths.0)?);
-    Ok(run(env, places, &program, job, |outcome| match outcome {
+    Ok(run(env, places, &agent, job, |outcome| match outcome {
         Ok(Outcome::Bytes(bytes)) => Ok(Value(Bytes(bytes))),
         other => Err(fault_of(other, Stage::Read)),
     }))
@@ -35,26 +35,24 @@ fn sysctl_read<'a>(
 #[rustler::nif(schedule = "DirtyIo")]
 fn sysctl_write<'a>(
     env: Env<'a>,
-    program: Binary,
+    agent: Binary,
     places: Places,
     paths: Paths,
     data: Binary,
 ) -> NifResult<Term<'a>> {
     let job = Job::SysctlWrite(texts(&paths.0)?, data.as_slice().to_vec());
-    Ok(run(env, places, &program, job, |outcome| {
-        outcome.map(|_| ())
-    }))
+    Ok(run(env, places, &agent, job, |outcome| outcome.map(|_| ())))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn sysctl_list<'a>(
     env: Env<'a>,
-    program: Binary,
+    agent: Binary,
     places: Places,
     paths: Paths,
 ) -> NifResult<Term<'a>> {
     let job = Job::SysctlList(texts(&paths.0)?);
-    Ok(run(env, places, &program, job, |outcome| match outcome {
+    Ok(run(env, places, &agent, job, |outcome| match outcome {
         Ok(Outcome::Entries(entries)) => Ok(Value::<Entries>(
             entries
                 .into_iter()
@@ -72,13 +70,13 @@ const HERE: u64 = 0;
 fn run<'a, T: Success + Send + 'static>(
     env: Env<'a>,
     places: Places,
-    program: &Binary,
+    agent: &Binary,
     job: Job,
     finish: impl FnOnce(Result<Outcome, Fault>) -> Result<T, Fault> + Send + 'static,
 ) -> Term<'a> {
     match places.are_ours() {
         true => brief(env, HERE, move || finish(run_here(&job))),
-        false => places.work(env, program, job, finish),
+        false => places.work(env, agent, job, finish),
     }
 }
 

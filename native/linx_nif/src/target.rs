@@ -138,20 +138,20 @@ impl Places {
         Self { idmap, ..self }
     }
 
-    /// Does `job` there and answers what `finish` makes of its outcome; `program` is the agent's path.
+    /// Does `job` there and answers what `finish` makes of its outcome; `agent` is the agent's path.
     pub fn work<'a, T: Success + Send + 'static>(
         self,
         env: Env<'a>,
-        program: &Binary,
+        agent: &Binary,
         job: Job,
         finish: impl FnOnce(Result<Outcome, Fault>) -> Result<T, Fault> + Send + 'static,
     ) -> Term<'a> {
-        let program = path(program);
+        let agent = path(agent);
         let place = self.of.first().map_or(0, |(target, _, _)| target.place());
         work(env, place, move || {
             finish(
                 self.open()
-                    .and_then(|namespaces| job::run_on_this_thread(&program, namespaces, &job)),
+                    .and_then(|namespaces| job::run_on_this_thread(&agent, namespaces, &job)),
             )
         })
     }

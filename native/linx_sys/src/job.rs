@@ -6,14 +6,14 @@
 //! It is started by posix_spawn (no copy of the VM's page tables) with one end of a socket pair as its standard input;
 //! the job and the namespaces' descriptors come through that, and the answer goes back.
 
+mod agent;
 mod channel;
 mod here;
-mod program;
 mod request;
 mod run;
 mod serve;
 
-pub use program::{MODE, netlink_socket};
+pub use agent::{MODE, netlink_socket};
 pub use request::{Job, Outcome, decode_answer, decode_job, encode_answer, encode_job};
 pub use run::{Namespaces, run_on_this_thread};
 pub use serve::{refuse, serve};

@@ -56,11 +56,11 @@ impl Socket {
     ///
     /// To join it takes CAP_SYS_ADMIN in our own user namespace as well. Without that the owner of a child's user
     /// namespace has every right in there and no way in: then the agent joins both, and hands the socket out.
-    pub fn open(protocol: u32, target: Option<&Target<'_>>, program: &Path) -> Result<Self, Fault> {
+    pub fn open(protocol: u32, target: Option<&Target<'_>>, agent: &Path) -> Result<Self, Fault> {
         let refused = |fault: &Fault| fault.stage == Stage::Setns && fault.errno == libc::EPERM;
         match (open(protocol, target), target) {
             (Err(fault), Some(target)) if refused(&fault) => {
-                Self::adopt(job::netlink_socket(program, target, protocol)?.ok_or(fault)?)
+                Self::adopt(job::netlink_socket(agent, target, protocol)?.ok_or(fault)?)
             }
             (opened, _) => Self::adopt(opened?),
         }

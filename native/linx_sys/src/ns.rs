@@ -30,7 +30,7 @@ pub enum Kind {
     Cgroup,
     /// Joined for the children of the caller only.
     Pid,
-    /// Refused to a process with several threads: only the job program can join it.
+    /// Refused to a process with several threads: only the agent can join it.
     User,
     /// Refused to a process with several threads, too.
     Time,

@@ -44,7 +44,7 @@ pub(super) fn run_here<'n>(
             .write(paths, data)
             .map(|()| Outcome::Done),
         Job::SysctlList(paths) => sysctl::Tree::open()?.list(paths).map(Outcome::Entries),
-        // Only the program's to do (`netlink_socket`).
+        // Only the agent's to do (`netlink_socket`).
         Job::NetlinkSocket(_) => Err(Stage::Socket.fault(libc::EINVAL)),
     }
 }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use super::agent::{PATIENCE, run_agent};
 use super::here::{is_for_a_process, run_here};
-use super::program::{PATIENCE, run_program};
 use super::request::{Job, Outcome};
 use crate::fault::{Fault, Stage};
 use crate::ns::{self, Namespace};
@@ -20,32 +20,32 @@ pub struct Namespaces {
 }
 
 /// Does `job` on the calling thread, which is of no other use afterwards: it may have changed its namespaces, root and
-/// working directory. `program` is the agent.
+/// working directory. `agent` is the agent's path.
 pub fn run_on_this_thread(
-    program: &Path,
+    agent: &Path,
     namespaces: Namespaces,
     job: &Job,
 ) -> Result<Outcome, Fault> {
     ns::unshare_fs()?;
-    attempt(program, namespaces, job)
+    attempt(agent, namespaces, job)
 }
 
-fn attempt(program: &Path, namespaces: Namespaces, job: &Job) -> Result<Outcome, Fault> {
+fn attempt(agent: &Path, namespaces: Namespaces, job: &Job) -> Result<Outcome, Fault> {
     let needed = others(namespaces.needed)?;
     let idmap = namespaces.idmap;
-    // The mapping of a mount needs privileges over its file system, and whoever has those can join without the program.
+    // The mapping of a mount needs privileges over its file system, and whoever has those can join without the agent.
     let owner = others(namespaces.owner.filter(|_| idmap.is_none()))?.pop();
     if needed.iter().any(is_for_a_process) {
-        return match run_program(program, needed.iter(), job, PATIENCE) {
+        return match run_agent(agent, needed.iter(), job, PATIENCE) {
             Err(fault) if is_refusal(fault) && owner.is_some() => {
-                run_program(program, owner.iter().chain(&needed), job, PATIENCE)
+                run_agent(agent, owner.iter().chain(&needed), job, PATIENCE)
             }
             other => other,
         };
     }
     match run_here(&needed, job, idmap.as_ref()) {
         Err(fault) if is_refusal(fault) && owner.is_some() => {
-            run_program(program, owner.iter().chain(&needed), job, PATIENCE)
+            run_agent(agent, owner.iter().chain(&needed), job, PATIENCE)
         }
         other => other,
     }

@@ -17,7 +17,7 @@ use crate::ns::{Kind, Namespace, Target};
 /// The agent's first argument that asks for one job.
 pub const MODE: &str = "job";
 
-/// How long an answer of the program may take. Whoever is root in the namespaces that it joins can stop it, and must not
+/// How long an answer of the agent may take. Whoever is root in the namespaces that it joins can stop it, and must not
 /// hold a thread of the VM with that. All that is mounted there are the kernel's own file systems and what a user
 /// namespace may mount, and none of these takes its time.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,7 +28,7 @@ const MOST_ANSWER: u64 = 64 * 1024 * 1024;
 /// A netlink socket in `target`'s network namespace by way of its user namespace. None if that is ours: it gives no
 /// right that we have not.
 pub fn netlink_socket(
-    program: &Path,
+    agent: &Path,
     target: &Target<'_>,
     protocol: u32,
 ) -> Result<Option<OwnedFd>, Fault> {
@@ -42,23 +42,23 @@ pub fn netlink_socket(
         _ => return Ok(None),
     }
     let job = Job::NetlinkSocket(protocol);
-    talk_to_program(program, namespaces.iter(), &job, PATIENCE).map(|(_, file)| file)
+    talk_to_agent(agent, namespaces.iter(), &job, PATIENCE).map(|(_, file)| file)
 }
 
-pub(super) fn run_program<'n>(
-    program: &Path,
+pub(super) fn run_agent<'n>(
+    agent: &Path,
     namespaces: impl Iterator<Item = &'n Namespace>,
     job: &Job,
     limit: Duration,
 ) -> Result<Outcome, Fault> {
-    talk_to_program(program, namespaces, job, limit).map(|(outcome, _)| outcome)
+    talk_to_agent(agent, namespaces, job, limit).map(|(outcome, _)| outcome)
 }
 
 /// What came of the job, and the descriptor that came with it.
 type Answer = (Outcome, Option<OwnedFd>);
 
-fn talk_to_program<'n>(
-    program: &Path,
+fn talk_to_agent<'n>(
+    agent: &Path,
     namespaces: impl Iterator<Item = &'n Namespace>,
     job: &Job,
     limit: Duration,
@@ -71,7 +71,7 @@ fn talk_to_program<'n>(
         None,
     )
     .map_err(Stage::Pipe.errno())?;
-    let mut child = Command::new(program)
+    let mut child = Command::new(agent)
         .arg(MODE)
         .env_clear()
         .stdin(Stdio::from(theirs))
@@ -123,9 +123,9 @@ fn exchange(
 mod tests {
     use super::*;
 
-    fn read_ostype(program: &Path, limit: Duration) -> Result<Outcome, Fault> {
+    fn read_ostype(agent: &Path, limit: Duration) -> Result<Outcome, Fault> {
         let job = Job::SysctlRead(vec![c"kernel/ostype".into()]);
-        run_program(program, [].iter(), &job, limit)
+        run_agent(agent, [].iter(), &job, limit)
     }
 
     #[test]
@@ -149,7 +149,7 @@ mod tests {
     fn a_program_that_never_answers_is_given_up_and_killed() {
         let folder = std::env::temp_dir().join(format!("linx-job-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let program = folder.join("mute");
+        let agent = folder.join("mute");
         // Written by another process: a child that another test starts meanwhile would hold our descriptor for a moment,
         // and a file that is open for writing is not executed.
         let write = r##"printf '#!/bin/sh\necho $$ >"%s"\nexec sleep 1000\n' "$0/pid" >"$0/mute"; chmod +x "$0/mute""##;
@@ -162,7 +162,7 @@ mod tests {
         // On a busy machine it may take longer until it runs at all.
         let mut limit = Duration::from_secs(2);
         let pid = loop {
-            let answer = read_ostype(&program, limit);
+            let answer = read_ostype(&agent, limit);
             assert_eq!(answer, Err(Stage::Fork.fault(libc::ETIMEDOUT)));
             match std::fs::read_to_string(folder.join("pid")) {
                 Ok(pid) if pid.ends_with('\n') => break pid,
