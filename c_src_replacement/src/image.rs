@@ -1,6 +1,6 @@
 //! The agent's own image: it leaves a file that others may be able to write to before it does anything.
 //!
-//! The VM executes an image in sealed memory where it can (`Linx.Process.Image`). Where it cannot reach one, the agent is
+//! The VM executes an image in sealed memory where it can (`Linx.Process.AgentImage`). Where it cannot reach one, the agent is
 //! started from its plain file: then it makes such an image itself and executes that. The path that it was executed by
 //! tells which it is, and needs no /proc.
 

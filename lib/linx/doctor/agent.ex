@@ -6,13 +6,13 @@ defmodule Linx.Doctor.Agent do
   import Linx.Doctor.Finding, only: [new: 3]
 
   alias Linx.{Errno, KernelFile}
-  alias Linx.Process.Image
+  alias Linx.Process.AgentImage
 
   def findings do
-    {{memory, clone3, close_range}, numbers} = Image.calls()
+    {{memory, clone3, close_range}, numbers} = AgentImage.calls()
 
     [
-      new(:library, "agent image", image(Image.protection())),
+      new(:library, "agent image", image(AgentImage.protection())),
       call("memfd_create", memory, "programs in memory", [
         "vm.memfd_noexec is 2, or a filter refuses it: the agent runs through a read-only mount ",
         "of its file then, or enter is refused."

@@ -11,7 +11,7 @@ defmodule Linx.Mount.Native do
   Source: mount(2), umount2(2), pivot_root(2), setns(2).
   """
 
-  alias Linx.{Errno, Native, Process.Image, Target}
+  alias Linx.{Errno, Native, Process.AgentImage, Target}
 
   @clone_newns 0x00020000
   @clone_newpid 0x20000000
@@ -137,7 +137,7 @@ defmodule Linx.Mount.Native do
 
   # The agent that does a job runs from memory that no container can write to.
   defp agent([]), do: ""
-  defp agent(_places), do: List.to_string(Image.path())
+  defp agent(_places), do: List.to_string(AgentImage.path())
 
   defp named({:error, {stage, code}}), do: {:error, {stage, Errno.name_or_code(code)}}
 

@@ -52,7 +52,7 @@ defmodule Linx.Netlink.Socket do
 
   alias Linx.{Native, Pool}
   alias Linx.Netlink.Error
-  alias Linx.Process.Image
+  alias Linx.Process.AgentImage
   alias Linx.Target
 
   @type netns ::
@@ -112,7 +112,7 @@ defmodule Linx.Netlink.Socket do
 
   # The agent, for a namespace that a thread of ours may not join.
   defp agent(""), do: ""
-  defp agent(_target), do: List.to_string(Image.path())
+  defp agent(_target), do: List.to_string(AgentImage.path())
 
   defp target(:host), do: {:ok, ""}
 

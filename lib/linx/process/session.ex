@@ -4,7 +4,7 @@ defmodule Linx.Process.Session do
   # (Credit for what comes, Inlet for what goes).
 
   alias Linx.Native
-  alias Linx.Process.{Credit, Descriptors, Error, Explain, Image, Inlet, Lifecycle, Loan}
+  alias Linx.Process.{AgentImage, Credit, Descriptors, Error, Explain, Inlet, Lifecycle, Loan}
   alias Linx.Process.{Protocol, Reader, Subject, Tee}
 
   # terminate/2 runs inside a supervisor's shutdown time, 5 s by default.
@@ -61,7 +61,7 @@ defmodule Linx.Process.Session do
   def init({mode, request, options}) do
     Process.flag(:trap_exit, true)
 
-    case open_port(Map.get_lazy(options, :image, &Image.path/0)) do
+    case open_port(Map.get_lazy(options, :image, &AgentImage.path/0)) do
       {:ok, port} ->
         life = %Lifecycle{
           mode: mode,

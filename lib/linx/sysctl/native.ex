@@ -16,7 +16,7 @@ defmodule Linx.Sysctl.Native do
   Source: proc_sys(5), setns(2).
   """
 
-  alias Linx.{Errno, Native, Process.Image}
+  alias Linx.{Errno, Native, Process.AgentImage}
   alias Linx.Pool
   alias Linx.Sysctl.Kinds
 
@@ -138,7 +138,7 @@ defmodule Linx.Sysctl.Native do
 
   # The agent that does a job runs from memory that no container can write to.
   defp agent([]), do: ""
-  defp agent(_places), do: List.to_string(Image.path())
+  defp agent(_places), do: List.to_string(AgentImage.path())
 
   defp named({:error, {stage, code}}), do: {:error, {stage, Errno.name_or_code(code)}}
 

@@ -191,7 +191,7 @@ defmodule Linx.Integration.Process.EnvironmentsTest do
   # Seen failing with a memfd made without MFD_EXEC, and for 2 without the read-only mount in its place.
   for {number, protection} <- [{1, :sealed}, {2, :read_only}] do
     test "with vm.memfd_noexec #{number} sessions work" do
-      code = quote(do: {unquote(core()), Linx.Process.Image.protection()})
+      code = quote(do: {unquote(core()), Linx.Process.AgentImage.protection()})
       {seen, protection} = Vm.eval(noexec(unquote(number)), code)
       works(seen)
       assert protection == {:ok, unquote(protection)}

@@ -132,7 +132,7 @@ defmodule Linx.Integration.Process.ImageTest do
 
       control = attack.(run)
       Port.close(pod)
-      protection = Linx.Process.Image.protection()
+      protection = Linx.Process.AgentImage.protection()
       agent = :linx |> :code.priv_dir() |> Path.join("linx_process") |> File.read!()
       {:ok, again} = P.spawn(argv: ["/bin/true"], auto_proceed: true)
       {protection, entered, control, :erlang.md5(agent), P.wait(again, 60_000)}
@@ -186,7 +186,7 @@ defmodule Linx.Integration.Process.ImageTest do
   lines = for f <- Linx.Doctor.Agent.findings(), f.status == :missing, do: f.item
   IO.puts(Enum.join(lines, ","))
   IO.inspect({
-    Linx.Process.Image.protection(),
+    Linx.Process.AgentImage.protection(),
     report.(P.spawn(options)),
     report.(P.enter(target, options)),
     report.(P.spawn([init: true] ++ options)),
@@ -220,7 +220,7 @@ defmodule Linx.Integration.Process.ImageTest do
         {:ok, pid} = Linx.Process.host_pid(session)
         exe = File.read_link!("/mnt/#{pid}/exe")
         Linx.Process.stop(session, 0)
-        {to_string(Linx.Process.Image.path()), exe}
+        {to_string(Linx.Process.AgentImage.path()), exe}
       end
 
     assert {path, "/memfd:linx_process (deleted)"} = Vm.eval(no_proc(), code)
@@ -248,7 +248,9 @@ defmodule Linx.Integration.Process.ImageTest do
     code =
       quote do
         {:ok, session} = Linx.Process.spawn(argv: ["/bin/true"], auto_proceed: true)
-        {System.pid(), Linx.Process.wait(session, 60_000), to_string(Linx.Process.Image.path())}
+
+        {System.pid(), Linx.Process.wait(session, 60_000),
+         to_string(Linx.Process.AgentImage.path())}
       end
 
     assert {"1", {:ok, {:exited, 0}}, "/proc/" <> path} = Vm.eval(wrapper, code)

@@ -1,4 +1,4 @@
-defmodule Linx.Process.Image do
+defmodule Linx.Process.AgentImage do
   @moduledoc false
   # The file that ports execute: an image of the agent that nobody can write to, made once a node. A process that joined a
   # container runs it until its exec, and whoever is root there reaches it through /proc/<pid>/exe (CVE-2019-5736).
