@@ -287,7 +287,7 @@ defmodule Linx.TtyTest do
     assert Session.pty_write(session, :binary.copy("x", 1024 * 1024)) == {:error, :busy}
     test = self()
     leader = spawn_link(fn -> endless(test, 0) end)
-    room = 64 * 1024 * 1024 - :sys.get_state(session).inlet.waiting
+    room = 64 * 1024 * 1024 - :sys.get_state(session).input.waiting
 
     attacher =
       spawn_link(fn ->

@@ -61,9 +61,9 @@
     run: ["mix", "test", "test/integration/process/tee_test.exs"]
   },
   %{
-    name: "inlet-piece-free",
+    name: "input-piece-free",
     promise: "Many small pieces of input are bounded like few large ones.",
-    file: "lib/linx/process/inlet.ex",
+    file: "lib/linx/process/input_window.ex",
     replace: "  @overhead 64\n",
     with: "  @overhead 0\n",
     run: ["mix", "test", "test/linx/process/flow_test.exs"]

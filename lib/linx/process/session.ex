@@ -1,10 +1,21 @@
 defmodule Linx.Process.Session do
   @moduledoc false
   # The callbacks of the process behind a session: it owns the port, carries out what Lifecycle decides, and keeps two flows in bounds
-  # (Credit for what comes, Inlet for what goes).
+  # (Credit for what comes, InputWindow for what goes).
 
   alias Linx.Native
-  alias Linx.Process.{AgentImage, Credit, Descriptors, Error, Explain, Inlet, Lifecycle, Loan}
+
+  alias Linx.Process.{
+    AgentImage,
+    Credit,
+    Descriptors,
+    Error,
+    Explain,
+    InputWindow,
+    Lifecycle,
+    Loan
+  }
+
   alias Linx.Process.{Protocol, Reader, Subject, Tee}
 
   # terminate/2 runs inside a supervisor's shutdown time, 5 s by default.
@@ -47,7 +58,7 @@ defmodule Linx.Process.Session do
     proceed?: false,
     # What a visitor is to do to itself to be like its target.
     orders: [],
-    inlet: Inlet.new(),
+    input: InputWindow.new(),
     loan: %Loan{},
     outbox: :queue.new(),
     tee: Tee.new(),
@@ -201,8 +212,8 @@ defmodule Linx.Process.Session do
 
   def handle_call({:write, kind, bytes}, _from, state) do
     with :ok <- writable(state, kind),
-         {:ok, inlet} <- Inlet.push(state.inlet, bytes) do
-      {:reply, :ok, pour(%{state | inlet: inlet})}
+         {:ok, input} <- InputWindow.push(state.input, bytes) do
+      {:reply, :ok, pour(%{state | input: input})}
     else
       error -> {:reply, error, state}
     end
@@ -210,7 +221,7 @@ defmodule Linx.Process.Session do
 
   def handle_call(:close_stdin, _from, state) do
     case writable(state, :stdin) do
-      :ok -> {:reply, :ok, pour(%{state | inlet: Inlet.close(state.inlet)})}
+      :ok -> {:reply, :ok, pour(%{state | input: InputWindow.close(state.input)})}
       error -> {:reply, error, state}
     end
   end
@@ -295,7 +306,7 @@ defmodule Linx.Process.Session do
   def handle_info({port, {:data, frame}}, %{port: port} = state) do
     case Protocol.decode(frame) do
       {:ok, {:written, count}} ->
-        {:noreply, pour(%{state | inlet: Inlet.done(state.inlet, count)})}
+        {:noreply, pour(%{state | input: InputWindow.done(state.input, count)})}
 
       {:ok, {:answered, id, errno}} when is_tuple(state.proof) and id == elem(state.proof, 0) ->
         proven(state, errno)
@@ -348,8 +359,8 @@ defmodule Linx.Process.Session do
   # A piece of a long input; `Reader.fed/1` asks for the next.
   def handle_info({:feed, reader, kind, bytes}, state) do
     with :ok <- writable(state, kind),
-         {:ok, inlet} <- Inlet.push(state.inlet, bytes) do
-      {:noreply, pour(%{state | inlet: inlet, feeder: reader})}
+         {:ok, input} <- InputWindow.push(state.input, bytes) do
+      {:noreply, pour(%{state | input: input, feeder: reader})}
     else
       _ended -> {:noreply, state}
     end
@@ -542,7 +553,7 @@ defmodule Linx.Process.Session do
       | port: nil,
         waiters: [],
         pin: nil,
-        inlet: Inlet.new(),
+        input: InputWindow.new(),
         outbox: :queue.new()
     })
   end
@@ -623,14 +634,14 @@ defmodule Linx.Process.Session do
   # -- flow ------------------------------------------------------------------------------------------------------------
 
   defp pour(state) do
-    {commands, inlet} = Inlet.take(state.inlet)
-    ask_for_more(Enum.reduce(commands, %{state | inlet: inlet}, &to_agent(&2, &1)))
+    {commands, input} = InputWindow.take(state.input)
+    ask_for_more(Enum.reduce(commands, %{state | input: input}, &to_agent(&2, &1)))
   end
 
   defp ask_for_more(%{feeder: nil} = state), do: state
 
   defp ask_for_more(state) do
-    if Inlet.low?(state.inlet) do
+    if InputWindow.low?(state.input) do
       Reader.fed(state.feeder)
       %{state | feeder: nil}
     else

@@ -64,7 +64,7 @@ defmodule Linx.Process.ReportTest do
             parked(argv: ["/bin/cat"], stdio: [stdin: :pipe], id: :crash, env: ["S=#{secret}"])
 
           # A state that the next input finds no clause for: its arguments are in the trace.
-          :sys.replace_state(session, fn state -> %{state | inlet: {secret}} end)
+          :sys.replace_state(session, fn state -> %{state | input: {secret}} end)
           send(session, {:feed, self(), :stdin, String.duplicate(secret, 100)})
           assert_receive {:EXIT, ^session, _reason}, 60_000
         end)

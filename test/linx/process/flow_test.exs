@@ -1,7 +1,7 @@
 defmodule Linx.Process.FlowTest do
   use ExUnit.Case, async: true
 
-  alias Linx.Process.{Credit, Inlet}
+  alias Linx.Process.{Credit, InputWindow}
 
   describe "credit" do
     test "is granted in steps while the mailbox is short" do
@@ -96,60 +96,60 @@ defmodule Linx.Process.FlowTest do
     end
   end
 
-  describe "the inlet" do
-    defp push(inlet, bytes), do: inlet |> Inlet.push(bytes) |> elem(1)
+  describe "the input window" do
+    defp push(input, bytes), do: input |> InputWindow.push(bytes) |> elem(1)
     defp sent(commands), do: for({:write, bytes} <- commands, into: "", do: bytes)
 
     test "sends no more than a window before it is confirmed, and loses nothing" do
       data = :rand.bytes(500_000)
-      inlet = push(Inlet.new(), data)
+      input = push(InputWindow.new(), data)
 
-      {parts, _inlet} =
-        Enum.map_reduce(1..20, inlet, fn _, inlet ->
-          {commands, inlet} = Inlet.take(inlet)
+      {parts, _input} =
+        Enum.map_reduce(1..20, input, fn _, input ->
+          {commands, input} = InputWindow.take(input)
           bytes = sent(commands)
           assert byte_size(bytes) <= 48 * 1024
-          assert {[], ^inlet} = Inlet.take(inlet)
-          {bytes, Inlet.done(inlet, byte_size(bytes))}
+          assert {[], ^input} = InputWindow.take(input)
+          {bytes, InputWindow.done(input, byte_size(bytes))}
         end)
 
       assert IO.iodata_to_binary(parts) == data
     end
 
     test "closes behind what was written, once" do
-      inlet = Inlet.new() |> push("ab") |> push("cd") |> Inlet.close()
-      assert {[{:write, "ab"}, {:write, "cd"}, :close_stdin], inlet} = Inlet.take(inlet)
-      assert {[], inlet} = Inlet.take(Inlet.done(inlet, 4))
-      assert Inlet.push(inlet, "x") == {:error, :closed}
-      assert Inlet.push(Inlet.close(Inlet.new()), "x") == {:error, :closed}
+      input = InputWindow.new() |> push("ab") |> push("cd") |> InputWindow.close()
+      assert {[{:write, "ab"}, {:write, "cd"}, :close_stdin], input} = InputWindow.take(input)
+      assert {[], input} = InputWindow.take(InputWindow.done(input, 4))
+      assert InputWindow.push(input, "x") == {:error, :closed}
+      assert InputWindow.push(InputWindow.close(InputWindow.new()), "x") == {:error, :closed}
     end
 
     test "has a limit" do
-      inlet = push(Inlet.new(), :binary.copy(<<0>>, 64 * 1024 * 1024))
-      assert Inlet.push(inlet, "x") == {:error, :busy}
-      assert Inlet.push(inlet, "") == {:ok, inlet}
+      input = push(InputWindow.new(), :binary.copy(<<0>>, 64 * 1024 * 1024))
+      assert InputWindow.push(input, "x") == {:error, :busy}
+      assert InputWindow.push(input, "") == {:ok, input}
     end
 
     test "counts what a small piece costs" do
-      {inlet, pushed} = fill(Inlet.new(), 0)
+      {input, pushed} = fill(InputWindow.new(), 0)
       # A piece of one byte takes at least 64 bytes of the VM.
       assert pushed <= 1024 * 1024 + 1
-      {commands, inlet} = Inlet.take(inlet)
+      {commands, input} = InputWindow.take(input)
       assert byte_size(sent(commands)) == 48 * 1024
-      assert {:ok, _inlet} = Inlet.push(inlet, "x")
+      assert {:ok, _input} = InputWindow.push(input, "x")
     end
 
-    defp fill(inlet, pushed) do
-      case Inlet.push(inlet, "x") do
-        {:ok, inlet} -> fill(inlet, pushed + 1)
-        {:error, :busy} -> {inlet, pushed}
+    defp fill(input, pushed) do
+      case InputWindow.push(input, "x") do
+        {:ok, input} -> fill(input, pushed + 1)
+        {:error, :busy} -> {input, pushed}
       end
     end
 
     test "keeps no large binary for a small part of it" do
       <<part::binary-size(100), _rest::binary>> = :binary.copy("x", 1024 * 1024)
-      {:ok, inlet} = Inlet.push(Inlet.new(), part)
-      {[{:write, kept}], _inlet} = Inlet.take(inlet)
+      {:ok, input} = InputWindow.push(InputWindow.new(), part)
+      {[{:write, kept}], _input} = InputWindow.take(input)
       assert :binary.referenced_byte_size(kept) == 100
     end
   end

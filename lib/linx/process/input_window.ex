@@ -1,4 +1,4 @@
-defmodule Linx.Process.Inlet do
+defmodule Linx.Process.InputWindow do
   @moduledoc false
   # Input on its way to the workload's terminal or standard input. The agent gets at most a window that it has not
   # confirmed as written: less than its pipe holds, so that the port is never busy. The rest waits here, up to a limit
@@ -22,15 +22,15 @@ defmodule Linx.Process.Inlet do
 
   @spec push(t(), binary()) :: {:ok, t()} | {:error, :busy | :closed}
   def push(%{closing?: closing}, _bytes) when closing != false, do: {:error, :closed}
-  def push(inlet, <<>>), do: {:ok, inlet}
+  def push(input, <<>>), do: {:ok, input}
 
-  def push(inlet, bytes) do
-    waiting = inlet.waiting + cost(bytes)
+  def push(input, bytes) do
+    waiting = input.waiting + cost(bytes)
 
     # An input that alone is as large as the limit is taken when nothing else waits.
     if waiting > @limit + @overhead,
       do: {:error, :busy},
-      else: {:ok, %{inlet | queue: :queue.in(own(bytes), inlet.queue), waiting: waiting}}
+      else: {:ok, %{input | queue: :queue.in(own(bytes), input.queue), waiting: waiting}}
   end
 
   defp cost(bytes), do: byte_size(bytes) + @overhead
@@ -44,45 +44,45 @@ defmodule Linx.Process.Inlet do
 
   @doc "Whether little enough waits for a long input to go on."
   @spec low?(t()) :: boolean()
-  def low?(inlet), do: inlet.waiting <= @low
+  def low?(input), do: input.waiting <= @low
 
   @doc "Close once everything is through."
   @spec close(t()) :: t()
-  def close(inlet), do: %{inlet | closing?: true}
+  def close(input), do: %{input | closing?: true}
 
   @doc "The agent has written `count` bytes."
   @spec done(t(), non_neg_integer()) :: t()
-  def done(inlet, count), do: %{inlet | unconfirmed: max(inlet.unconfirmed - count, 0)}
+  def done(input, count), do: %{input | unconfirmed: max(input.unconfirmed - count, 0)}
 
   @doc "What to send now."
   @spec take(t()) :: {[term()], t()}
-  def take(inlet), do: take(inlet, [])
+  def take(input), do: take(input, [])
 
-  defp take(%{unconfirmed: unconfirmed} = inlet, commands) when unconfirmed >= @window,
-    do: {Enum.reverse(commands), inlet}
+  defp take(%{unconfirmed: unconfirmed} = input, commands) when unconfirmed >= @window,
+    do: {Enum.reverse(commands), input}
 
-  defp take(inlet, commands) do
-    room = @window - inlet.unconfirmed
+  defp take(input, commands) do
+    room = @window - input.unconfirmed
 
-    case :queue.out(inlet.queue) do
-      {:empty, _queue} when inlet.closing? == true ->
-        {Enum.reverse([:close_stdin | commands]), %{inlet | closing?: :sent}}
+    case :queue.out(input.queue) do
+      {:empty, _queue} when input.closing? == true ->
+        {Enum.reverse([:close_stdin | commands]), %{input | closing?: :sent}}
 
       {:empty, _queue} ->
-        {Enum.reverse(commands), inlet}
+        {Enum.reverse(commands), input}
 
       {{:value, bytes}, queue} when byte_size(bytes) <= room ->
-        inlet = %{inlet | queue: queue, waiting: inlet.waiting - @overhead}
-        take(sent(inlet, bytes), [{:write, bytes} | commands])
+        input = %{input | queue: queue, waiting: input.waiting - @overhead}
+        take(sent(input, bytes), [{:write, bytes} | commands])
 
       {{:value, bytes}, queue} ->
         <<now::binary-size(^room), later::binary>> = bytes
-        take(sent(%{inlet | queue: :queue.in_r(later, queue)}, now), [{:write, now} | commands])
+        take(sent(%{input | queue: :queue.in_r(later, queue)}, now), [{:write, now} | commands])
     end
   end
 
-  defp sent(inlet, bytes) do
+  defp sent(input, bytes) do
     size = byte_size(bytes)
-    %{inlet | waiting: inlet.waiting - size, unconfirmed: inlet.unconfirmed + size}
+    %{input | waiting: input.waiting - size, unconfirmed: input.unconfirmed + size}
   end
 end
