@@ -213,7 +213,7 @@ defmodule Linx.Process.Session do
   def handle_call({:write, kind, bytes}, _from, state) do
     with :ok <- writable(state, kind),
          {:ok, input} <- InputWindow.push(state.input, bytes) do
-      {:reply, :ok, pour(%{state | input: input})}
+      {:reply, :ok, flush_input(%{state | input: input})}
     else
       error -> {:reply, error, state}
     end
@@ -221,7 +221,7 @@ defmodule Linx.Process.Session do
 
   def handle_call(:close_stdin, _from, state) do
     case writable(state, :stdin) do
-      :ok -> {:reply, :ok, pour(%{state | input: InputWindow.close(state.input)})}
+      :ok -> {:reply, :ok, flush_input(%{state | input: InputWindow.close(state.input)})}
       error -> {:reply, error, state}
     end
   end
@@ -306,7 +306,7 @@ defmodule Linx.Process.Session do
   def handle_info({port, {:data, frame}}, %{port: port} = state) do
     case Protocol.decode(frame) do
       {:ok, {:written, count}} ->
-        {:noreply, pour(%{state | input: InputWindow.done(state.input, count)})}
+        {:noreply, flush_input(%{state | input: InputWindow.done(state.input, count)})}
 
       {:ok, {:answered, id, errno}} when is_tuple(state.proof) and id == elem(state.proof, 0) ->
         proven(state, errno)
@@ -318,22 +318,22 @@ defmodule Linx.Process.Session do
         send_descriptors(state)
 
       {:ok, event} ->
-        happened(state, event)
+        handle_event(state, event)
 
       :malformed ->
-        happened(state, {:ended, {:error, Linx.Errno.code(:eproto), :malformed_ready}, nil})
+        handle_event(state, {:ended, {:error, Linx.Errno.code(:eproto), :malformed_ready}, nil})
     end
   end
 
   # Without a report before it. OTP can lose the exit status; then only the port's own end says it.
   def handle_info({port, {:exit_status, status}}, %{port: port} = state) do
     kill_without_agent(state)
-    happened(state, {:ended, {:error, status, :agent_died}, nil})
+    handle_event(state, {:ended, {:error, status, :agent_died}, nil})
   end
 
   def handle_info({:EXIT, port, _reason}, %{port: port} = state) do
     kill_without_agent(state)
-    happened(state, {:ended, {:error, -1, :agent_died}, nil})
+    handle_event(state, {:ended, {:error, -1, :agent_died}, nil})
   end
 
   def handle_info({:EXIT, pid, reason}, state) when is_pid(pid) and reason != :normal,
@@ -360,7 +360,7 @@ defmodule Linx.Process.Session do
   def handle_info({:feed, reader, kind, bytes}, state) do
     with :ok <- writable(state, kind),
          {:ok, input} <- InputWindow.push(state.input, bytes) do
-      {:noreply, pour(%{state | input: input, feeder: reader})}
+      {:noreply, flush_input(%{state | input: input, feeder: reader})}
     else
       _ended -> {:noreply, state}
     end
@@ -397,14 +397,14 @@ defmodule Linx.Process.Session do
 
     with {:os_pid, agent} <- Port.info(state.port, :os_pid),
          {:error, errno} <- Descriptors.send(sources, name, agent) do
-      happened(kill(state), {:ended, {:error, errno, :fds}, nil})
+      handle_event(kill(state), {:ended, {:error, errno, :fds}, nil})
     else
       _sent_or_ended -> {:noreply, state}
     end
   end
 
   defp send_descriptors(state),
-    do: happened(state, {:ended, {:error, Linx.Errno.code(:eproto), :malformed_ready}, nil})
+    do: handle_event(state, {:ended, {:error, Linx.Errno.code(:eproto), :malformed_ready}, nil})
 
   # The kernel marks the processes and returns, so the answer comes soon.
   defp kill_cgroup(%{cgroup: nil}), do: :ok
@@ -417,20 +417,20 @@ defmodule Linx.Process.Session do
   end
 
   # Events that arrive before the agent's answer wait for it; after the end there is no answer, and no pin.
-  defp happened(%{proof: {_id, _pin, late}} = state, {:ended, _outcome, _usage} = event),
+  defp handle_event(%{proof: {_id, _pin, late}} = state, {:ended, _outcome, _usage} = event),
     do: replay(%{state | proof: nil}, [event | late])
 
-  defp happened(%{proof: {id, pin, late}} = state, event),
+  defp handle_event(%{proof: {id, pin, late}} = state, event),
     do: {:noreply, %{state | proof: {id, pin, [event | late]}}}
 
-  defp happened(state, event) do
+  defp handle_event(state, event) do
     {life, effects} = Lifecycle.event(state.life, event)
 
     state =
       %{state | life: life}
       |> pin(event)
       |> perform(effects)
-      |> account(event)
+      |> spend_credit(event)
       |> check_target(event)
 
     life = state.life
@@ -487,7 +487,7 @@ defmodule Linx.Process.Session do
     late
     |> Enum.reverse()
     |> Enum.reduce_while({:noreply, state}, fn event, {:noreply, state} ->
-      case happened(state, event) do
+      case handle_event(state, event) do
         {:noreply, state} -> {:cont, {:noreply, state}}
         stop -> {:halt, stop}
       end
@@ -633,7 +633,7 @@ defmodule Linx.Process.Session do
 
   # -- flow ------------------------------------------------------------------------------------------------------------
 
-  defp pour(state) do
+  defp flush_input(state) do
     {commands, input} = InputWindow.take(state.input)
     ask_for_more(Enum.reduce(commands, %{state | input: input}, &to_agent(&2, &1)))
   end
@@ -649,12 +649,12 @@ defmodule Linx.Process.Session do
     end
   end
 
-  defp account(state, {:out, _stream, bytes}) do
+  defp spend_credit(state, {:out, _stream, bytes}) do
     state = %{state | tee: Tee.spend(state.tee, byte_size(bytes))}
     grant(state, Credit.spend(state.credit, byte_size(bytes)))
   end
 
-  defp account(state, _event), do: state
+  defp spend_credit(state, _event), do: state
 
   defp grant(state, credit) do
     case Credit.grant(credit, owner(state)) do
