@@ -5,18 +5,8 @@ defmodule Linx.Process.Session do
 
   alias Linx.Native
 
-  alias Linx.Process.{
-    AgentImage,
-    Credit,
-    Descriptors,
-    Error,
-    Explain,
-    InputWindow,
-    Lifecycle,
-    Loan
-  }
-
-  alias Linx.Process.{Protocol, Reader, Subject, Tee}
+  alias Linx.Process.{AgentImage, Credit, Descriptors, Error, Explain, InputWindow, Lifecycle}
+  alias Linx.Process.{Loan, Protocol, Reader, Subject, Tee}
 
   # terminate/2 runs inside a supervisor's shutdown time, 5 s by default.
   @reap_timeout 4_000
