@@ -35,7 +35,7 @@ defmodule Linx.Tty do
   """
 
   alias Linx.Process, as: Session
-  alias Linx.Tty.{Error, Native, Otp, Pump, Saved, WindowSize}
+  alias Linx.Tty.{AttachLoop, Error, Native, Otp, Saved, WindowSize}
 
   @typedoc "An open descriptor of a terminal, as the kernel numbers it."
   @type fd :: non_neg_integer()
@@ -107,7 +107,7 @@ defmodule Linx.Tty do
 
     with :ok <- reachable(target),
          :ok <- attachable(session),
-         do: Pump.run(target, session, options)
+         do: AttachLoop.run(target, session, options)
   end
 
   def attach(target, session, _opts) do

@@ -295,7 +295,7 @@ defmodule Linx.TtyTest do
         Tty.attach(:group_leader, session)
       end)
 
-    # The group leader is asked for more until the store is full, then not at all: a pump that asks on is never silent.
+    # The group leader is asked for more until the store is full, then not at all: a loop that goes on asking is never silent.
     assert_receive {:given, count}, 60_000
 
     # The session's room, the delivery that it refused, and what the reader of the keys keeps for the next.

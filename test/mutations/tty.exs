@@ -58,8 +58,8 @@
   %{
     name: "tty-answers-typed",
     promise: "Answers to a workload's terminal queries are not typed at the shell.",
-    file: "lib/linx/tty/pump.ex",
-    replace: "if pump.asked and options.answers == :discard, do: answered(pump), else: rest",
+    file: "lib/linx/tty/attach_loop.ex",
+    replace: "if state.asked and options.answers == :discard, do: answered(state), else: rest",
     with: "rest",
     run: ["mix", "test", "test/integration/tty_attach_test.exs"]
   },
@@ -117,9 +117,9 @@
   %{
     name: "tty-unsent",
     promise: "An attach keeps no more input than its bound for a workload that takes none.",
-    file: "lib/linx/tty/pump.ex",
-    replace: "when unsent != \"\", do: %{pump | want: true}",
-    with: "when unsent == :never, do: %{pump | want: true}",
+    file: "lib/linx/tty/attach_loop.ex",
+    replace: "when unsent != \"\", do: %{state | want: true}",
+    with: "when unsent == :never, do: %{state | want: true}",
     run: [
       "mix",
       "test",

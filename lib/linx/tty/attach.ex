@@ -1,6 +1,6 @@
 defmodule Linx.Tty.Attach do
   @moduledoc false
-  # What an attach does with what happens, as a value: `{state, effects} = handle(state, event)`. Linx.Tty.Pump carries
+  # What an attach does with what happens, as a value: `{state, effects} = handle(state, event)`. Linx.Tty.AttachLoop carries
   # the effects out.
   #
   # Events                                      Effects, in order

@@ -19,7 +19,7 @@ defmodule Linx.Tty.Relay do
 
   @ahead 64
 
-  defstruct [:pid, :pump, :session, :id, :owner, :own?, sent: [], ahead: 0, held: false]
+  defstruct [:pid, :attacher, :session, :id, :owner, :own?, sent: [], ahead: 0, held: false]
 
   @type t :: %__MODULE__{}
 
@@ -28,8 +28,8 @@ defmodule Linx.Tty.Relay do
   """
   @spec start(pid(), non_neg_integer()) :: {:ok, t()} | {:error, atom()}
   def start(session, id) do
-    pump = self()
-    relay = %__MODULE__{pump: pump, session: session, id: id}
+    attacher = self()
+    relay = %__MODULE__{attacher: attacher, session: session, id: id}
     {pid, ref} = spawn_monitor(fn -> borrow(relay) end)
 
     receive do
@@ -103,18 +103,18 @@ defmodule Linx.Tty.Relay do
     end
   end
 
-  defp borrow(%{pump: pump, session: session} = relay) do
-    Process.monitor(pump)
+  defp borrow(%{attacher: attacher, session: session} = relay) do
+    Process.monitor(attacher)
     Process.monitor(session)
 
     case Session.lend(session, self()) do
       {:ok, {owner, sent}} ->
-        relay = %{relay | pid: self(), owner: owner, own?: pid(owner) == pump}
-        send(pump, {self(), {:ok, %{relay | sent: sent}}})
+        relay = %{relay | pid: self(), owner: owner, own?: pid(owner) == attacher}
+        send(attacher, {self(), {:ok, %{relay | sent: sent}}})
         loop(relay)
 
       {:error, reason} ->
-        send(pump, {self(), {:error, reason}})
+        send(attacher, {self(), {:error, reason}})
     end
   end
 
@@ -122,7 +122,7 @@ defmodule Linx.Tty.Relay do
   defp pid(name), do: Process.whereis(name)
 
   defp loop(%{ahead: ahead, held: false} = relay) when ahead < @ahead do
-    %{pump: pump, session: session} = relay
+    %{attacher: attacher, session: session} = relay
 
     receive do
       {:linx_process, :pty_out, bytes} ->
@@ -136,7 +136,7 @@ defmodule Linx.Tty.Relay do
         tell(relay, :gone)
         loop(relay)
 
-      {:DOWN, _, _, ^pump, _} ->
+      {:DOWN, _, _, ^attacher, _} ->
         deserted(relay)
 
       message ->
@@ -144,10 +144,10 @@ defmodule Linx.Tty.Relay do
     end
   end
 
-  # The pump has enough, or is leaving: events stay where they are.
-  defp loop(%{pump: pump} = relay) do
+  # The attacher has enough, or is leaving: events stay where they are.
+  defp loop(%{attacher: attacher} = relay) do
     receive do
-      {:DOWN, _, _, ^pump, _} -> deserted(relay)
+      {:DOWN, _, _, ^attacher, _} -> deserted(relay)
       :took -> control(relay, :took)
       :stop -> control(relay, :stop)
       {:hold, _, _} = message -> control(relay, message)
@@ -230,5 +230,5 @@ defmodule Linx.Tty.Relay do
 
   defp to_owner(%{owner: owner}, event), do: send(owner, event)
 
-  defp tell(relay, what), do: send(relay.pump, {:linx_tty, relay.id, what})
+  defp tell(relay, what), do: send(relay.attacher, {:linx_tty, relay.id, what})
 end

@@ -1,4 +1,4 @@
-defmodule Linx.Tty.Pump do
+defmodule Linx.Tty.AttachLoop do
   @moduledoc false
   # The loop of an attach, in the attaching process: each message of the attach becomes an event for Linx.Tty.Attach, each
   # effect is carried out. Other messages stay where they are, the events of other sessions among them.
@@ -57,35 +57,35 @@ defmodule Linx.Tty.Pump do
     end
   end
 
-  defp shown(pump, earlier) do
-    :ok = first(pump.bracket)
-    earlier |> Enum.reduce_while(measured(pump), &early/2) |> loop()
+  defp shown(state, earlier) do
+    :ok = first(state.bracket)
+    earlier |> Enum.reduce_while(measured(state), &early/2) |> loop()
   else
-    {result, rest, pump} ->
-      finish(pump, rest)
+    {result, rest, state} ->
+      finish(state, rest)
       result
   catch
     kind, reason ->
-      finish(pump, "")
+      finish(state, "")
       :erlang.raise(kind, reason, __STACKTRACE__)
   end
 
   # The workload has the terminal's size before anybody sees it: an OTP group leader tells it at once.
-  defp measured(%{bracket: %{keyboard: keyboard, raw: true, id: id}} = pump)
+  defp measured(%{bracket: %{keyboard: keyboard, raw: true, id: id}} = state)
        when keyboard != nil do
     receive do
-      {:linx_tty, ^id, {:size, size}} -> handle(pump, {:size, size})
+      {:linx_tty, ^id, {:size, size}} -> handle(state, {:size, size})
     after
-      @answer -> pump
+      @answer -> state
     end
   end
 
-  defp measured(pump), do: pump
+  defp measured(state), do: state
 
-  defp early(bytes, pump) do
-    case handle(pump, {:output, bytes}) do
+  defp early(bytes, state) do
+    case handle(state, {:output, bytes}) do
       {:stop, _, _, _} = stop -> {:halt, stop}
-      pump -> {:cont, pump}
+      state -> {:cont, state}
     end
   end
 
@@ -112,11 +112,11 @@ defmodule Linx.Tty.Pump do
   # well.
   # What it sends after the attach is over goes nowhere: the alias is gone.
   defp wait_for(session, id) do
-    pump = self()
+    attacher = self()
     address = Process.alias()
 
     spawn(fn ->
-      Process.monitor(pump)
+      Process.monitor(attacher)
 
       {waiter, _} =
         spawn_monitor(fn ->
@@ -125,7 +125,7 @@ defmodule Linx.Tty.Pump do
         end)
 
       receive do
-        {:DOWN, _, _, ^pump, _} -> Process.exit(waiter, :kill)
+        {:DOWN, _, _, ^attacher, _} -> Process.exit(waiter, :kill)
         {:DOWN, _, _, ^waiter, _} -> :ok
         {:stop, ^address} -> Process.exit(waiter, :kill)
       end
@@ -145,99 +145,100 @@ defmodule Linx.Tty.Pump do
 
   defp first(bracket), do: Keyboard.want(bracket.keyboard)
 
-  defp loop({:stop, result, rest, pump}), do: {result, rest, pump}
-  defp loop(pump), do: pump |> next() |> loop()
+  defp loop({:stop, result, rest, state}), do: {result, rest, state}
+  defp loop(state), do: state |> next() |> loop()
 
   # -- messages to events ----------------------------------------------------------------------------------------------
 
-  defp next(%{bracket: %{id: id}, watch: watch, leader: leader} = pump) do
-    {hold, guard} = pump.guards
+  defp next(%{bracket: %{id: id}, watch: watch, leader: leader} = state) do
+    {hold, guard} = state.guards
 
     receive do
-      {:linx_tty, ^id, {:output, bytes}} -> output(pump, bytes)
-      {:linx_tty, ^id, {:ended, outcome}} -> handle(pump, {:ended, outcome})
-      {:linx_tty, ^id, :gone} -> handle(pump, {:ended, {:error, :no_process}})
-      {:linx_tty, ^id, {:data, bytes}} -> handle(pump, {:input, bytes})
-      {:linx_tty, ^id, :interrupt} -> handle(pump, {:input, <<3>>})
-      {:linx_tty, ^id, {:size, size}} -> handle(pump, {:size, size})
-      {:linx_tty, ^id, :held} -> handle(pump, :held_too_long)
-      {:linx_tty, ^id, :again} -> unsent(pump)
-      {:linx_tty, ^id, :eof} -> handle(pump, {:closed, pump.closed})
-      {:linx_tty, :sigwinch} -> resized(pump)
-      {:linx_tty, :sigcont} -> continued(pump)
-      {:EXIT, ^leader, :interrupt} -> handle(pump, {:input, <<3>>})
-      {:EXIT, _pid, reason} when pump.trap -> if(reason == :normal, do: pump, else: exit(reason))
-      {:DOWN, ^watch, _, _, _} -> handle(pump, {:closed, :guard_died})
-      {:DOWN, ^hold, _, _, _} -> handle(pump, {:closed, :guard_died})
-      {:DOWN, ^guard, _, _, _} -> handle(pump, {:closed, :guard_died})
+      {:linx_tty, ^id, {:output, bytes}} -> output(state, bytes)
+      {:linx_tty, ^id, {:ended, outcome}} -> handle(state, {:ended, outcome})
+      {:linx_tty, ^id, :gone} -> handle(state, {:ended, {:error, :no_process}})
+      {:linx_tty, ^id, {:data, bytes}} -> handle(state, {:input, bytes})
+      {:linx_tty, ^id, :interrupt} -> handle(state, {:input, <<3>>})
+      {:linx_tty, ^id, {:size, size}} -> handle(state, {:size, size})
+      {:linx_tty, ^id, :held} -> handle(state, :held_too_long)
+      {:linx_tty, ^id, :again} -> unsent(state)
+      {:linx_tty, ^id, :eof} -> handle(state, {:closed, state.closed})
+      {:linx_tty, :sigwinch} -> resized(state)
+      {:linx_tty, :sigcont} -> continued(state)
+      {:EXIT, ^leader, :interrupt} -> handle(state, {:input, <<3>>})
+      {:EXIT, _pid, :normal} when state.trap -> state
+      {:EXIT, _pid, reason} when state.trap -> exit(reason)
+      {:DOWN, ^watch, _, _, _} -> handle(state, {:closed, :guard_died})
+      {:DOWN, ^hold, _, _, _} -> handle(state, {:closed, :guard_died})
+      {:DOWN, ^guard, _, _, _} -> handle(state, {:closed, :guard_died})
     end
   end
 
-  defp output(pump, bytes) do
-    Relay.took(pump.relay)
-    handle(pump, {:output, bytes})
+  defp output(state, bytes) do
+    Relay.took(state.relay)
+    handle(state, {:output, bytes})
   end
 
   # Group-leader mode polls; the signal, where there is one, comes sooner.
-  defp resized(%{bracket: %{terminal: nil}} = pump), do: pump
+  defp resized(%{bracket: %{terminal: nil}} = state), do: state
 
-  defp resized(pump) do
-    case Native.terminal_window_size(pump.bracket.terminal) do
-      {:ok, size} -> handle(pump, {:size, size})
-      {:error, _} -> pump
+  defp resized(state) do
+    case Native.terminal_window_size(state.bracket.terminal) do
+      {:ok, size} -> handle(state, {:size, size})
+      {:error, _} -> state
     end
   end
 
   # After a stop the shell that continued us has set its own modes, and OTP's driver sets its own again.
-  defp continued(%{bracket: %{terminal: nil}} = pump), do: pump
+  defp continued(%{bracket: %{terminal: nil}} = state), do: state
 
-  defp continued(pump) do
+  defp continued(state) do
     Otp.settle()
-    Native.terminal_reapply(pump.bracket.terminal)
-    pump
+    Native.terminal_reapply(state.bracket.terminal)
+    state
   end
 
   # -- effects ---------------------------------------------------------------------------------------------------------
 
-  defp handle(pump, event) do
-    {attach, effects} = Attach.handle(pump.attach, event)
+  defp handle(state, event) do
+    {attach, effects} = Attach.handle(state.attach, event)
 
-    Enum.reduce_while(effects, %{pump | attach: attach}, fn effect, pump ->
-      case act(effect, pump) do
+    Enum.reduce_while(effects, %{state | attach: attach}, fn effect, state ->
+      case act(effect, state) do
         {:stop, _, _, _} = stop -> {:halt, stop}
-        pump -> {:cont, pump}
+        state -> {:cont, state}
       end
     end)
   end
 
-  defp act({:workload, bytes}, %{unsent: ""} = pump), do: unsent(%{pump | unsent: bytes})
+  defp act({:workload, bytes}, %{unsent: ""} = state), do: unsent(%{state | unsent: bytes})
 
-  defp act({:workload, bytes}, %{unsent: unsent} = pump)
+  defp act({:workload, bytes}, %{unsent: unsent} = state)
        when byte_size(unsent) < @most_unsent,
-       do: %{pump | unsent: unsent <> bytes}
+       do: %{state | unsent: unsent <> bytes}
 
-  defp act({:workload, _bytes}, pump), do: pump
+  defp act({:workload, _bytes}, state), do: state
 
-  defp act({:terminal, bytes}, pump) do
-    case write_terminal(pump, bytes) do
-      :ok -> %{pump | asked: pump.asked or Answers.asks?(bytes)}
-      {:error, reason} -> stop(pump, {:error, reason}, "")
+  defp act({:terminal, bytes}, state) do
+    case write_terminal(state, bytes) do
+      :ok -> %{state | asked: state.asked or Answers.asks?(bytes)}
+      {:error, reason} -> stop(state, {:error, reason}, "")
     end
   end
 
-  defp act({:resize, size}, pump) do
-    resize(pump.session, size)
-    pump
+  defp act({:resize, size}, state) do
+    resize(state.session, size)
+    state
   end
 
-  defp act({:hold, milliseconds}, pump) do
-    timer = Process.send_after(self(), {:linx_tty, pump.bracket.id, :held}, milliseconds)
-    %{pump | timer: timer}
+  defp act({:hold, milliseconds}, state) do
+    timer = Process.send_after(self(), {:linx_tty, state.bracket.id, :held}, milliseconds)
+    %{state | timer: timer}
   end
 
-  defp act(:release, pump) do
-    if pump.timer, do: Process.cancel_timer(pump.timer)
-    id = pump.bracket.id
+  defp act(:release, state) do
+    if state.timer, do: Process.cancel_timer(state.timer)
+    id = state.bracket.id
 
     receive do
       {:linx_tty, ^id, :held} -> :ok
@@ -245,40 +246,40 @@ defmodule Linx.Tty.Pump do
       0 -> :ok
     end
 
-    %{pump | timer: nil}
+    %{state | timer: nil}
   end
 
   # What the workload cannot take stays with the terminal, where typing stops in the end.
-  defp act(:want, %{unsent: unsent} = pump) when unsent != "", do: %{pump | want: true}
+  defp act(:want, %{unsent: unsent} = state) when unsent != "", do: %{state | want: true}
 
-  defp act(:want, pump) do
-    want(pump.bracket)
-    %{pump | want: false}
+  defp act(:want, state) do
+    want(state.bracket)
+    %{state | want: false}
   end
 
-  defp act({:stop, result, rest}, pump), do: stop(pump, result, rest)
+  defp act({:stop, result, rest}, state), do: stop(state, result, rest)
 
-  defp stop(pump, result, rest) do
-    for timer <- [pump.timer, pump.retry], timer, do: Process.cancel_timer(timer)
-    {:stop, result, last(pump, result, rest), pump}
+  defp stop(state, result, rest) do
+    for timer <- [state.timer, state.retry], timer, do: Process.cancel_timer(timer)
+    {:stop, result, last(state, result, rest), state}
   end
 
   defp want(%{keyboard: nil, terminal: terminal}), do: Native.terminal_want(terminal)
   defp want(%{keyboard: keyboard}), do: Keyboard.want(keyboard)
 
-  defp write_terminal(%{attach: %{output: :bytes}} = pump, bytes) do
-    with {:error, {step, errno}} <- Native.terminal_write(pump.bracket.terminal, bytes),
+  defp write_terminal(%{attach: %{output: :bytes}} = state, bytes) do
+    with {:error, {step, errno}} <- Native.terminal_write(state.bracket.terminal, bytes),
          do: {:error, Error.from_nif(step, errno)}
   end
 
-  defp write_terminal(pump, characters) do
+  defp write_terminal(state, characters) do
     # Over ssh each byte goes as a character.
     characters =
-      if pump.bracket.bytes,
+      if state.bracket.bytes,
         do: :unicode.characters_to_binary(characters, :latin1),
         else: characters
 
-    with {:error, _} <- :io.request(pump.leader, {:put_chars, :unicode, characters}),
+    with {:error, _} <- :io.request(state.leader, {:put_chars, :unicode, characters}),
          do: {:error, :gl_eof}
   end
 
@@ -287,28 +288,28 @@ defmodule Linx.Tty.Pump do
   # A terminal that is gone, or of which we do not know that what is written reaches it, is not asked.
   defp last(%{bracket: %{raw: false}}, _result, rest), do: rest
 
-  defp last(_pump, {:error, reason}, rest)
+  defp last(_state, {:error, reason}, rest)
        when reason in [:gl_eof, :hangup, :guard_died] or is_struct(reason, Error),
        do: rest
 
-  defp last(%{options: options} = pump, _result, rest) do
-    if options.reset, do: write_terminal(pump, Answers.reset())
-    if pump.asked and options.answers == :discard, do: answered(pump), else: rest
+  defp last(%{options: options} = state, _result, rest) do
+    if options.reset, do: write_terminal(state, Answers.reset())
+    if state.asked and options.answers == :discard, do: answered(state), else: rest
   end
 
   # What came before the answer to our query was not typed at the shell.
-  defp answered(pump) do
-    {query, answer} = Answers.query(pump.attach.size)
+  defp answered(state) do
+    {query, answer} = Answers.query(state.attach.size)
 
-    case write_terminal(pump, query) do
-      :ok -> answered(pump, answer, "", System.monotonic_time(:millisecond) + @answer)
+    case write_terminal(state, query) do
+      :ok -> answered(state, answer, "", System.monotonic_time(:millisecond) + @answer)
       {:error, _} -> ""
     end
   end
 
-  defp answered(%{bracket: %{id: id}} = pump, answer, seen, deadline) do
-    {hold, guard} = pump.guards
-    want(pump.bracket)
+  defp answered(%{bracket: %{id: id}} = state, answer, seen, deadline) do
+    {hold, guard} = state.guards
+    want(state.bracket)
 
     receive do
       {:linx_tty, ^id, {:data, bytes}} ->
@@ -316,7 +317,7 @@ defmodule Linx.Tty.Pump do
 
         case Answers.typed(seen, answer) do
           {:ok, typed} -> typed
-          :none -> answered(pump, answer, ending(seen, byte_size(answer)), deadline)
+          :none -> answered(state, answer, ending(seen, byte_size(answer)), deadline)
         end
 
       {:linx_tty, ^id, :eof} ->
@@ -334,15 +335,16 @@ defmodule Linx.Tty.Pump do
 
   # -- input -----------------------------------------------------------------------------------------------------------
 
-  defp unsent(pump) do
-    case write(pump.session, pump.unsent) do
+  defp unsent(state) do
+    case write(state.session, state.unsent) do
       {:error, :busy} ->
-        %{pump | retry: Process.send_after(self(), {:linx_tty, pump.bracket.id, :again}, @retry)}
+        again = {:linx_tty, state.bracket.id, :again}
+        %{state | retry: Process.send_after(self(), again, @retry)}
 
       # An error here is the session's end, whose event is on the way.
       _ ->
-        if pump.want, do: want(pump.bracket)
-        %{pump | unsent: "", want: false}
+        if state.want, do: want(state.bracket)
+        %{state | unsent: "", want: false}
     end
   end
 
@@ -361,18 +363,18 @@ defmodule Linx.Tty.Pump do
   # -- the end ---------------------------------------------------------------------------------------------------------
 
   # Keys that arrived and were not used are the shell's: all that came before goes with the terminal.
-  defp finish(pump, rest) do
-    pump.guards |> Tuple.to_list() |> Enum.each(&Process.demonitor(&1, [:flush]))
-    Process.demonitor(pump.watch, [:flush])
-    quiet(pump.bracket)
-    Relay.stop(pump.relay)
-    Hold.release(pump.bracket, rest <> leftover(pump.bracket.id, ""))
-    {waiter, address} = pump.waiter
+  defp finish(state, rest) do
+    state.guards |> Tuple.to_list() |> Enum.each(&Process.demonitor(&1, [:flush]))
+    Process.demonitor(state.watch, [:flush])
+    quiet(state.bracket)
+    Relay.stop(state.relay)
+    Hold.release(state.bracket, rest <> leftover(state.bracket.id, ""))
+    {waiter, address} = state.waiter
     Process.unalias(address)
     send(waiter, {:stop, address})
     # What came after that is a size, or the end of what was read.
-    _ = leftover(pump.bracket.id, "")
-    if pump.trap, do: untrap(pump.leader)
+    _ = leftover(state.bracket.id, "")
+    if state.trap, do: untrap(state.leader)
   end
 
   # No more keys come after this.
