@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod fault;
 pub mod image;
 pub mod job;
+mod job_message;
 pub mod lane;
 pub mod mount;
 pub mod netlink;
@@ -20,7 +21,6 @@ pub mod release;
 pub mod sysctl;
 pub mod tty;
 pub mod watch;
-mod wire;
 pub mod work;
 
 pub use fault::{Fault, Stage};

@@ -13,8 +13,8 @@ use rustix::net::{
 
 use super::request::{Job, Outcome, decode_job, encode_answer, encode_job};
 use crate::fault::{Errno, Fault, Stage};
+use crate::job_message::Writer;
 use crate::ns::{Kind, Namespace};
-use crate::wire::Writer;
 
 /// One of each kind.
 const MAX_NAMESPACES: usize = Kind::ALL.len();

@@ -3,9 +3,9 @@
 use std::ffi::CString;
 
 use crate::fault::{Fault, Stage};
+use crate::job_message::{Reader, Writer};
 use crate::mount::{Bind, Mount, PivotRoot, Setattr, Umount};
 use crate::sysctl;
-use crate::wire::{Reader, Writer};
 
 /// What is to be done there.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! The few shapes that a job and its answer are made of: numbers of four bytes and counted bytes, least byte first.
+//! The encoding of a job and its answer between the VM and the agent: little-endian 32-bit numbers, and bytes with their
+//! length before them.
 
 use std::ffi::CString;
 
@@ -12,7 +13,7 @@ impl Writer {
         self.0.extend_from_slice(&number.to_le_bytes());
     }
 
-    /// Nothing longer than four GiB is ever written: the inputs are paths, a page of data, and a tree of knobs.
+    /// The inputs (paths, a page of data, a tree of sysctl keys) are far below the 4 GiB that a length can say.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.number(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         self.0.extend_from_slice(bytes);
@@ -51,7 +52,7 @@ impl Writer {
     }
 }
 
-/// Total: what is short or odd is None.
+/// Reads what [`Writer`] wrote; None for bytes that are too short or no such value.
 #[derive(Debug)]
 pub(crate) struct Reader<'b>(&'b [u8]);
 
