@@ -1,8 +1,8 @@
-//! A datagram from a netlink socket: framing, answers, every rtnetlink table, and the patterns of nf_tables rules.
+//! A datagram from a netlink socket: framing, answers, every rtnetlink table, and the templates of nf_tables rules.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use linx_wire::netlink::pattern::Pattern;
+use linx_wire::netlink::template::Template;
 use linx_wire::netlink::schema::{Found, MAX_HEADER};
 use linx_wire::netlink::{Attrs, Frames, Verdict, rtnl};
 
@@ -20,9 +20,9 @@ fuzz_target!(|datagram: &[u8]| {
         }
         for (_, nested) in Attrs::new(frame.payload) {
             assert!(nested.len() <= frame.payload.len());
-            let mut pattern = Pattern::default();
-            pattern.read(nested);
-            assert_eq!(pattern.bytes.len(), nested.len());
+            let mut template = Template::default();
+            template.read(nested);
+            assert_eq!(template.bytes.len(), nested.len());
             let _ = Attrs::new(nested).count();
         }
     }

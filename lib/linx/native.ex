@@ -148,16 +148,19 @@ defmodule Linx.Native do
 
   # -- netfilter -------------------------------------------------------------------------------------------------------
 
-  @typedoc "A pattern's number; where it comes first with its bytes and the places of its blanks; nil for one that is not remembered."
-  @type nft_pattern ::
+  @typedoc """
+  A template's number. At its first use the number comes with the template's bytes and the positions of its
+  placeholders; nil is the number of a template that is not cached.
+  """
+  @type nft_template ::
           non_neg_integer()
           | {non_neg_integer() | nil, binary(),
              [{expression :: non_neg_integer(), attribute :: 1..0x3FFF}]}
 
   @spec netfilter_rules([binary()]) :: [
           {family :: byte() | nil, table :: binary(), chain :: binary(),
-           handle :: non_neg_integer() | nil, userdata :: binary() | nil, nft_pattern(),
-           blanks :: tuple()}
+           handle :: non_neg_integer() | nil, userdata :: binary() | nil, nft_template(),
+           placeholders :: tuple()}
         ]
   def netfilter_rules(_bodies), do: not_loaded()
 

@@ -1,9 +1,9 @@
-//! NIFs of this subsystem.
+//! The NIF of `Linx.Netfilter`: the bodies of a rule dump as templates and values.
 
 use std::collections::HashMap;
 
 use linx_wire::netlink::Attrs;
-use linx_wire::netlink::pattern::{Blank, Pattern, text};
+use linx_wire::netlink::template::{Placeholder, Template, text};
 use rustler::types::atom::nil;
 use rustler::{Binary, Encoder, Env, NewBinary, Term};
 
@@ -19,13 +19,13 @@ const USERDATA: u16 = 7;
 /// `struct nfgenmsg`.
 const HEADER: usize = 4;
 
-/// More patterns than a ruleset has; one of unlike rules must not fill memory.
-const MOST: u32 = 1024;
+/// The bound of the template cache, so that a ruleset without repeated rules does not fill memory.
+const MAX_TEMPLATES: u32 = 1024;
 
-/// The bodies of NEWRULE messages, each as `{family, table, chain, handle, userdata, pattern, blanks}`.
+/// The bodies of NEWRULE messages, each as `{family, table, chain, handle, userdata, template, placeholders}`.
 ///
-/// `pattern` is `{number, bytes, [{expression, attribute}]}` where it comes first, later its number alone. Where there
-/// are too many to remember the number is nil.
+/// `template` is `{number, bytes, [{expression, attribute}]}` at its first use, later its number
+/// alone. The number of a template that the full cache does not take is nil.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn netfilter_rules<'a>(env: Env<'a>, bodies: List<Binary<'a>>) -> Vec<Term<'a>> {
     let mut rules = Rules::default();
@@ -33,10 +33,10 @@ fn netfilter_rules<'a>(env: Env<'a>, bodies: List<Binary<'a>>) -> Vec<Term<'a>> 
     bodies.iter().map(|body| rules.rule(env, body)).collect()
 }
 
-/// What repeats from rule to rule.
+/// The cache of one dump: its templates, and the last table and chain name as terms.
 #[derive(Default)]
 struct Rules<'a> {
-    patterns: HashMap<Vec<u8>, u32>,
+    templates: HashMap<Vec<u8>, u32>,
     last: Option<(Vec<u8>, u32)>,
     table: Option<(Vec<u8>, Term<'a>)>,
     chain: Option<(Vec<u8>, Term<'a>)>,
@@ -63,46 +63,59 @@ impl<'a> Rules<'a> {
                 _ => {}
             }
         }
-        let mut pattern = Pattern::default();
-        pattern.read(expressions);
-        let blanks: Vec<_> = pattern.blanks.iter().map(|(_, b)| blank(env, b)).collect();
-        let blanks = rustler::types::tuple::make_tuple(env, &blanks);
-        let pattern = self.pattern(env, pattern);
+        let mut template = Template::default();
+        template.read(expressions);
+        let placeholders: Vec<_> = template
+            .placeholders
+            .iter()
+            .map(|(_, b)| placeholder(env, b))
+            .collect();
+        let placeholders = rustler::types::tuple::make_tuple(env, &placeholders);
+        let template = self.template(env, template);
         let table = name(env, &mut self.table, table);
         let chain = name(env, &mut self.chain, chain);
-        (family, table, chain, handle, userdata, pattern, blanks).encode(env)
+        (
+            family,
+            table,
+            chain,
+            handle,
+            userdata,
+            template,
+            placeholders,
+        )
+            .encode(env)
     }
 
-    fn pattern(&mut self, env: Env<'a>, pattern: Pattern<'_>) -> Term<'a> {
+    fn template(&mut self, env: Env<'a>, template: Template<'_>) -> Term<'a> {
         if let Some((bytes, number)) = &self.last
-            && *bytes == pattern.bytes
+            && *bytes == template.bytes
         {
             return number.encode(env);
         }
-        let known = self.patterns.get(&pattern.bytes).copied();
+        let known = self.templates.get(&template.bytes).copied();
         let (number, term) = match known {
             Some(number) => (number, number.encode(env)),
             None => {
-                let places: Vec<_> = pattern
-                    .blanks
+                let places: Vec<_> = template
+                    .placeholders
                     .iter()
                     .map(|(place, _)| (place.expression, place.attribute))
                     .collect();
-                let bytes = binary(env, &pattern.bytes);
-                let number = u32::try_from(self.patterns.len()).unwrap_or(MOST);
-                if number >= MOST {
+                let bytes = binary(env, &template.bytes);
+                let number = u32::try_from(self.templates.len()).unwrap_or(MAX_TEMPLATES);
+                if number >= MAX_TEMPLATES {
                     return (nil(), bytes, places).encode(env);
                 }
-                self.patterns.insert(pattern.bytes.clone(), number);
+                self.templates.insert(template.bytes.clone(), number);
                 (number, (number, bytes, places).encode(env))
             }
         };
-        self.last = Some((pattern.bytes, number));
+        self.last = Some((template.bytes, number));
         term
     }
 }
 
-/// The same term as long as the name stays the same.
+/// The term of `name`, which is `last`'s where the name is the same.
 fn name<'a>(env: Env<'a>, last: &mut Option<(Vec<u8>, Term<'a>)>, name: &[u8]) -> Term<'a> {
     match last {
         Some((bytes, term)) if bytes == name => *term,
@@ -114,14 +127,14 @@ fn name<'a>(env: Env<'a>, last: &mut Option<(Vec<u8>, Term<'a>)>, name: &[u8]) -
     }
 }
 
-fn blank<'a>(env: Env<'a>, blank: &Blank<'_>) -> Term<'a> {
-    match blank {
-        Blank::Bytes(bytes) | Blank::Text(bytes) => binary(env, bytes),
-        Blank::Number(number) => number.encode(env),
+fn placeholder<'a>(env: Env<'a>, placeholder: &Placeholder<'_>) -> Term<'a> {
+    match placeholder {
+        Placeholder::Bytes(bytes) | Placeholder::Text(bytes) => binary(env, bytes),
+        Placeholder::Number(number) => number.encode(env),
     }
 }
 
-/// Of any width that the kernel has numbers of.
+/// The big-endian number in `bytes`; None for a width that the kernel has no numbers of.
 fn number(bytes: &[u8]) -> Option<u64> {
     let big = |bytes: &[u8]| bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
     matches!(bytes.len(), 1 | 2 | 4 | 8).then(|| big(bytes))

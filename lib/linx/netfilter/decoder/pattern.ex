@@ -1,7 +1,7 @@
 defmodule Linx.Netfilter.Decoder.Pattern do
   @moduledoc false
   # The expressions of many rules at once: what is left when the values that they compare with, their counts and names are taken
-  # out (native/linx_wire/src/netlink/pattern.rs). What was taken out of a rule are its blanks, a tuple.
+  # out (native/linx_wire/src/netlink/template.rs). What was taken out of a rule are its blanks, a tuple.
   #
   #   new/2    the bytes, decoded, with zeros in the blanks
   #   fold/3   the implied guards folded: a template

@@ -11,9 +11,9 @@
 
 pub mod attr;
 pub mod frame;
-pub mod pattern;
 pub mod rtnl;
 pub mod schema;
+pub mod template;
 pub mod verdict;
 
 pub use attr::Attrs;

@@ -1,8 +1,7 @@
-//! The expressions of an nf_tables rule, as a pattern and what fills its blanks.
+//! The expressions of an nf_tables rule, split into a template and the values of its placeholders.
 //!
-//! Rulesets repeat themselves: thousands of rules are the same instructions, and differ in the values compared with, in
-//! counts and in names. These are taken out here, and what is left is the same bytes for all rules of one kind: whoever
-//! understands the first has understood them all.
+//! Many rules of a ruleset have the same expressions and differ only in compared values, counters
+//! and names. Their template is the same bytes, so the decoder decodes each template once.
 //!
 //! Numbers from linux/netfilter/nf_tables.h at 6.18.
 
@@ -18,7 +17,8 @@ const VALUE: u16 = 1;
 const VERDICT: u16 = 2;
 const CHAIN: u16 = 2;
 
-/// What a blank was cut out of: the place of the expression in the rule, and the attribute of its data.
+/// The position of a placeholder: the index of its expression in the rule, and the attribute of the
+/// expression's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub expression: u32,
@@ -26,8 +26,8 @@ pub struct Place {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blank<'a> {
-    /// What a register is compared with or loaded with.
+pub enum Placeholder<'a> {
+    /// A value that a register is compared with or loaded with.
     Bytes(&'a [u8]),
     /// A name, without its NUL.
     Text(&'a [u8]),
@@ -36,10 +36,10 @@ pub enum Blank<'a> {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pattern<'a> {
-    /// The attributes as they came, with zeros in the blanks.
+pub struct Template<'a> {
+    /// The attributes as the kernel sent them, with zeros in the placeholders.
     pub bytes: Vec<u8>,
-    pub blanks: Vec<(Place, Blank<'a>)>,
+    pub placeholders: Vec<(Place, Placeholder<'a>)>,
 }
 
 /// How the content of an attribute is read.
@@ -51,8 +51,8 @@ enum Kind {
     U64,
 }
 
-/// The attributes of an expression that differ from rule to rule. What decides how others are to be read (registers, offsets,
-/// masks) is none of them.
+/// The attributes of an expression that become placeholders. Attributes that decide how others are
+/// decoded (registers, offsets, masks) stay in the template.
 fn variable(name: &[u8]) -> &'static [(u16, Kind)] {
     match name {
         b"cmp\0" => &[(3, Kind::Value)],
@@ -66,16 +66,16 @@ fn variable(name: &[u8]) -> &'static [(u16, Kind)] {
     }
 }
 
-impl<'a> Pattern<'a> {
-    /// Of the content of NFTA_RULE_EXPRESSIONS; of any other bytes too.
+impl<'a> Template<'a> {
+    /// Makes the template of the content of NFTA_RULE_EXPRESSIONS. Any other bytes are accepted too.
     pub fn read(&mut self, expressions: &'a [u8]) {
         self.bytes.clear();
         self.bytes.extend_from_slice(expressions);
-        self.blanks.clear();
+        self.placeholders.clear();
         let elements = Attrs::new(expressions).filter(|(kind, _)| *kind == ELEM);
         for (expression, (_, element)) in (0..).zip(elements) {
             let mut attrs = Attrs::new(element);
-            // Another order than the kernel's is read whole.
+            // Attributes in another order than the kernel's stay in the template.
             if let (Some((NAME, name)), Some((DATA, data))) = (attrs.next(), attrs.next()) {
                 for (kind, (attribute, payload)) in wanted(variable(name), data) {
                     let place = Place {
@@ -89,18 +89,18 @@ impl<'a> Pattern<'a> {
     }
 
     fn cut(&mut self, whole: &[u8], place: Place, kind: Kind, payload: &'a [u8]) {
-        let (blank, content) = match kind {
-            Kind::Text => (Blank::Text(text(payload)), payload),
+        let (placeholder, content) = match kind {
+            Kind::Text => (Placeholder::Text(text(payload)), payload),
             Kind::U64 => match payload.try_into() {
-                Ok(bytes) => (Blank::Number(u64::from_be_bytes(bytes)), payload),
+                Ok(bytes) => (Placeholder::Number(u64::from_be_bytes(bytes)), payload),
                 Err(_) => return,
             },
             Kind::Value | Kind::ValueOrVerdict => match Attrs::new(payload).next() {
-                Some((VALUE, value)) => (Blank::Bytes(value), value),
+                Some((VALUE, value)) => (Placeholder::Bytes(value), value),
                 Some((VERDICT, verdict)) if kind == Kind::ValueOrVerdict => {
                     let chain = Attrs::new(verdict).find(|(kind, _)| *kind == CHAIN);
                     let Some((_, name)) = chain else { return };
-                    (Blank::Text(text(name)), name)
+                    (Placeholder::Text(text(name)), name)
                 }
                 _ => return,
             },
@@ -108,7 +108,7 @@ impl<'a> Pattern<'a> {
         let start = content.as_ptr().addr() - whole.as_ptr().addr();
         if let Some(hole) = self.bytes.get_mut(start..start + content.len()) {
             hole.fill(0);
-            self.blanks.push((place, blank));
+            self.placeholders.push((place, placeholder));
         }
     }
 }
@@ -124,7 +124,7 @@ fn wanted<'a>(
     })
 }
 
-/// Up to the first NUL.
+/// The bytes before the first NUL.
 pub fn text(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
@@ -160,10 +160,10 @@ mod tests {
         expression(b"counter\0", &[attr(1, &bytes), attr(2, &packets)])
     }
 
-    fn read(expressions: &[u8]) -> Pattern<'_> {
-        let mut pattern = Pattern::default();
-        pattern.read(expressions);
-        pattern
+    fn read(expressions: &[u8]) -> Template<'_> {
+        let mut template = Template::default();
+        template.read(expressions);
+        template
     }
 
     fn place(expression: u32, attribute: u16) -> Place {
@@ -174,31 +174,34 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_differ_in_values_and_counts_have_one_pattern() {
+    fn rules_that_differ_in_values_and_counts_have_one_template() {
         let one = [cmp(&[10, 0, 0, 1]), counter(84, 1)].concat();
         let other = [cmp(&[10, 0, 0, 2]), counter(0, 0)].concat();
         assert_eq!(read(&one).bytes, read(&other).bytes);
         assert_eq!(
-            read(&one).blanks,
+            read(&one).placeholders,
             [
-                (place(0, 3), Blank::Bytes(&[10, 0, 0, 1])),
-                (place(1, 1), Blank::Number(84)),
-                (place(1, 2), Blank::Number(1)),
+                (place(0, 3), Placeholder::Bytes(&[10, 0, 0, 1])),
+                (place(1, 1), Placeholder::Number(84)),
+                (place(1, 2), Placeholder::Number(1)),
             ]
         );
     }
 
     #[test]
-    fn values_of_unlike_length_have_unlike_patterns() {
+    fn values_of_unlike_length_have_unlike_templates() {
         assert_ne!(read(&cmp(&[1, 2])).bytes, read(&cmp(&[1])).bytes);
     }
 
     #[test]
-    fn a_jump_is_its_verdict_with_a_blank_for_the_chain() {
+    fn a_jump_is_its_verdict_with_a_placeholder_for_the_chain() {
         let code = attr(1, &(-3_i32).to_be_bytes());
         let verdict = attr(VERDICT, &[code, attr(CHAIN, b"web\0")].concat());
         let jump = expression(b"immediate\0", &[attr(1, &[0; 4]), attr(2, &verdict)]);
-        assert_eq!(read(&jump).blanks, [(place(0, 2), Blank::Text(b"web"))]);
+        assert_eq!(
+            read(&jump).placeholders,
+            [(place(0, 2), Placeholder::Text(b"web"))]
+        );
         assert_eq!(jump.len(), read(&jump).bytes.len());
     }
 
