@@ -171,7 +171,7 @@ defmodule Linx.Native do
   @type netlink_form :: :raw | :rtnl
   @type netlink_answer ::
           {:ok, [tuple()] | {netlink_dump(), count :: pos_integer()}, [netlink_failure()],
-           torn :: boolean()}
+           interrupted :: boolean()}
   @type netlink_failure ::
           {seq :: non_neg_integer(), errno(), offset :: non_neg_integer() | nil,
            text :: binary() | nil, missing :: non_neg_integer() | nil}

@@ -57,7 +57,7 @@ defmodule Linx.Netlink.Nfnl do
     opening = Message.encode(Codec.batch_begin(subsys, opts))
     parts = [opening | inner] ++ [Message.encode(Codec.batch_end(subsys))]
 
-    with {:ok, _messages, failures, _torn?} <-
+    with {:ok, _messages, failures, _interrupted?} <-
            Socket.transact(socket, parts, {first, first + count + 1}) do
       {:ok,
        failures

@@ -57,7 +57,7 @@ defmodule Linx.Netlink.Request do
       {:ok, messages, [], false} ->
         {:ok, messages}
 
-      {:ok, _messages, [failure | _], _torn?} ->
+      {:ok, _messages, [failure | _], _interrupted?} ->
         {:error, error(failure)}
 
       {:ok, _messages, [], true} when tries < @retries ->
@@ -65,7 +65,7 @@ defmodule Linx.Netlink.Request do
         run(socket, type, flags, payload, form, tries + 1)
 
       {:ok, messages, [], true} ->
-        {:error, torn(messages)}
+        {:error, interrupted(messages)}
 
       {:error, %Error{stage: :recv, errno: :emsgsize} = error} ->
         if read?(socket, type, flags) and tries < @retries,
@@ -99,7 +99,7 @@ defmodule Linx.Netlink.Request do
     first = Socket.next_seqs(socket, count)
 
     case Socket.call(socket, now, first, :raw) do
-      {:ok, messages, failures, _torn?} ->
+      {:ok, messages, failures, _interrupted?} ->
         with {:ok, rest} <- lookup(socket, later, most, 0),
              do: {:ok, answers(first, count, messages, failures) ++ rest}
 
@@ -133,7 +133,7 @@ defmodule Linx.Netlink.Request do
   defp missing_text(nil), do: nil
   defp missing_text(type), do: "attribute #{type} is missing"
 
-  defp torn(messages) do
+  defp interrupted(messages) do
     # EINTR: what the kernel's own libraries report for NLM_F_DUMP_INTR.
     text = "the objects changed during each of #{@retries + 1} dumps"
     %{Error.from_errno(4, text) | partial: messages}

@@ -50,7 +50,7 @@ defmodule Linx.Netlink.ChurnTest do
 
             {:error, %Error{errno: :eintr, partial: partial}} ->
               assert is_list(partial)
-              :torn
+              :interrupted
           end
         end
 
@@ -71,8 +71,11 @@ defmodule Linx.Netlink.ChurnTest do
       churn(socket, name)
     end
 
-    test "a dump that is torn each time is an error with what was read", %{ns: ns, socket: socket} do
-      # Torn dumps are not rare: this is what the retry is measured by.
+    test "a dump that is interrupted each time is an error with what was read", %{
+      ns: ns,
+      socket: socket
+    } do
+      # Interrupted dumps are frequent here, so the retry is exercised.
       for n <- 1..30, do: :ok = Link.create_veth(socket, "s#{n}a", "s#{n}b")
       # Another program, which needs none of the threads that our dumps are made by.
       churn = "while :; do ip link add c0 type bridge; ip link del c0; done & cat; kill $!"
@@ -86,20 +89,20 @@ defmodule Linx.Netlink.ChurnTest do
       seq = Socket.next_seq(socket)
 
       # How many dumps it takes until a change falls into one depends on who has the processors.
-      torn =
+      interrupted =
         Netns.eventually(
           fn ->
             Enum.any?(1..500, fn _ ->
               bytes = Linx.Netlink.Message.append(<<>>, 18, 0x305, seq, <<0::128>>)
-              {:ok, _, [], torn?} = Socket.exchange(socket, bytes, {seq, seq})
-              torn?
+              {:ok, _, [], interrupted?} = Socket.exchange(socket, bytes, {seq, seq})
+              interrupted?
             end)
           end,
           200_000
         )
 
       Port.close(port)
-      assert torn
+      assert interrupted
     end
   end
 

@@ -83,7 +83,7 @@ pub struct Answer {
     pub data: Data,
     pub errors: Vec<Failure>,
     /// NLM_F_DUMP_INTR: the objects changed while they were listed, and some may be missing or twice there.
-    pub torn: bool,
+    pub interrupted: bool,
 }
 
 pub enum Data {
@@ -95,11 +95,17 @@ pub enum Data {
 struct Collected {
     data: Dump,
     errors: Vec<Failure>,
-    torn: bool,
+    interrupted: bool,
 }
 
 impl From<Collected> for Answer {
-    fn from(Collected { data, errors, torn }: Collected) -> Self {
+    fn from(
+        Collected {
+            data,
+            errors,
+            interrupted,
+        }: Collected,
+    ) -> Self {
         let data = match data.is_long() {
             true => {
                 let count = data.count;
@@ -107,7 +113,11 @@ impl From<Collected> for Answer {
             }
             false => Data::Short(data),
         };
-        Self { data, errors, torn }
+        Self {
+            data,
+            errors,
+            interrupted,
+        }
     }
 }
 
@@ -189,7 +199,7 @@ impl Exchange {
         let mut answer = Collected {
             data: Dump::new(Vec::with_capacity(most + FIRST), wanted),
             errors: Vec::new(),
-            torn: false,
+            interrupted: false,
         };
         let mut progress = Progress::default();
         let mut silent = None;
@@ -317,7 +327,7 @@ impl Collected {
             if !self.data.wanted.has(&frame) {
                 continue;
             }
-            self.torn |= frame.flags & NLM_F_DUMP_INTR != 0;
+            self.interrupted |= frame.flags & NLM_F_DUMP_INTR != 0;
             let verdict = match frame.kind {
                 NLMSG_NOOP => continue,
                 NLMSG_OVERRUN => {

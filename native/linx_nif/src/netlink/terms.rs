@@ -90,14 +90,14 @@ pub fn busy(env: Env<'_>) -> Term<'_> {
     atoms::busy().encode(env)
 }
 
-/// `{:ok, messages, errors, torn}`. A long dump is `{dump, count}` for its messages.
+/// `{:ok, messages, errors, interrupted}`. A long dump is `{dump, count}` for its messages.
 impl Success for Answer {
     fn term<'a>(&self, env: Env<'a>) -> Term<'a> {
         let messages = match &self.data {
             Data::Long(dump, count) => (dump, count).encode(env),
             Data::Short(dump) => dump.terms(env).encode(env),
         };
-        (ok(), messages, &self.errors, self.torn).encode(env)
+        (ok(), messages, &self.errors, self.interrupted).encode(env)
     }
 }
 
