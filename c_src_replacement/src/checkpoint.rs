@@ -29,7 +29,7 @@ pub enum Record {
     /// So many descriptors follow.
     Descriptors(u64),
     /// Take descriptors 0 to 2 from this packet, and go. The flag: 0 is a terminal to make one's own.
-    Go {
+    Proceed {
         controlling: bool,
     },
 }
@@ -44,7 +44,7 @@ impl Record {
             Record::Ambient(mask) => (3, [mask, 0, 0]),
             Record::Filter(length) => (4, [length, 0, 0]),
             Record::Descriptors(count) => (6, [count, 0, 0]),
-            Record::Go { controlling } => (5, [u64::from(controlling), 0, 0]),
+            Record::Proceed { controlling } => (5, [u64::from(controlling), 0, 0]),
         };
         let mut bytes = [0; SIZE];
         for (slot, word) in bytes.chunks_exact_mut(8).zip([kind, a, b, c]) {
@@ -64,7 +64,7 @@ impl Record {
             2 => Record::ThreadSets([a, b, c]),
             3 => Record::Ambient(a),
             4 => Record::Filter(a),
-            5 => Record::Go {
+            5 => Record::Proceed {
                 controlling: a != 0,
             },
             6 => Record::Descriptors(a),

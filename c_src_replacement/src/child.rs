@@ -81,7 +81,9 @@ pub fn run(plan: &Plan<'_>, page: &'static Page, socket: OwnedFd, devnull: &Owne
     let (controlling, descriptors) = loop {
         match checkpoint::hear(socket.as_fd()) {
             None => leave(0),
-            Some((Record::Go { controlling }, descriptors)) => break (controlling, descriptors),
+            Some((Record::Proceed { controlling }, descriptors)) => {
+                break (controlling, descriptors);
+            }
             Some((record, _)) => {
                 if let Err(fault) = orders.take(record, socket.as_fd()) {
                     fail(page, fault);
@@ -145,7 +147,7 @@ impl Orders {
             Record::Ambient(mask) => self.capabilities.take_ambient(mask),
             Record::Filter(length) => self.filters.hear(length, socket)?,
             Record::Descriptors(count) => self.descriptors = descriptors::hear(socket, count)?,
-            Record::Go { .. } => {}
+            Record::Proceed { .. } => {}
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ pub fn spawned(writer: &mut FrameWriter, pid: i32, reaper: Option<(i32, Option<u
 
 /// It is parked; `child_pid` is its own view of its pid. Where it has been told to go the news goes with that of its exec:
 /// one wake-up of the VM less.
-pub fn ready(writer: &mut FrameWriter, child_pid: i32, going: bool) {
+pub fn ready(writer: &mut FrameWriter, child_pid: i32, proceeding: bool) {
     let ready = |frame: &mut Vec<u8>| {
         Writer::new(frame)
             .tuple(3)
@@ -38,7 +38,7 @@ pub fn ready(writer: &mut FrameWriter, child_pid: i32, going: bool) {
             .atom("ready")
             .int(child_pid.into());
     };
-    if going {
+    if proceeding {
         writer.hold(ready);
     } else {
         writer.send(ready);

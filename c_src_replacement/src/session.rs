@@ -53,7 +53,7 @@ enum Phase {
     /// To go once its descriptors are open.
     Opening,
     /// Told to go; the exec is not known yet.
-    Going,
+    Proceeding,
     Running,
 }
 
@@ -205,7 +205,7 @@ impl Session {
                 self.recv_child_messages();
             }
             if self.phase == Phase::Opening && self.verdict.is_none() {
-                self.go();
+                self.try_proceed();
             }
             if self.phase == Phase::Running {
                 self.pump();
@@ -439,35 +439,36 @@ impl Session {
     pub fn proceed(&mut self) {
         if matches!(self.phase, Phase::Setup | Phase::Parked) {
             self.phase = Phase::Opening;
-            self.go();
+            self.try_proceed();
         }
     }
 
     /// Lets the child go, unless one of its descriptors has to wait for somebody else.
-    fn go(&mut self) {
+    fn try_proceed(&mut self) {
         let Some(mut plumbing) = self.plumbing.take() else {
             return;
         };
         match plumbing.open(&self.devnull) {
             Err(fault) if fault.errno == libc::EAGAIN => self.plumbing = Some(plumbing),
             Err(fault) => self.condemn(fault),
-            Ok(()) => self.hand_over(&plumbing),
+            Ok(()) => self.send_proceed(&plumbing),
         }
     }
 
-    fn hand_over(&mut self, plumbing: &Plumbing) {
-        self.phase = Phase::Going;
-        self.hand_over_descriptors();
-        let go = Record::Go {
+    fn send_proceed(&mut self, plumbing: &Plumbing) {
+        self.phase = Phase::Proceeding;
+        self.send_descriptors();
+        let proceed = Record::Proceed {
             controlling: self.controlling,
         };
-        let told = |socket: &OwnedFd| checkpoint::tell(socket.as_fd(), go, plumbing.descriptors());
+        let told =
+            |socket: &OwnedFd| checkpoint::tell(socket.as_fd(), proceed, plumbing.descriptors());
         if let Some(Err(errno)) = self.socket.as_ref().map(told) {
             self.child_gone_or(Stage::ExecOutcome.errno()(errno));
         }
     }
 
-    fn hand_over_descriptors(&mut self) {
+    fn send_descriptors(&mut self) {
         let descriptors = std::mem::take(&mut self.descriptors);
         let (Some(socket), false) = (&self.socket, descriptors.is_empty()) else {
             return;
@@ -526,7 +527,7 @@ impl Session {
             }
             ChildMessage::Closed => {
                 self.socket = None;
-                if self.phase == Phase::Going && self.has_executed() {
+                if self.phase == Phase::Proceeding && self.has_executed() {
                     self.running();
                 }
             }
@@ -579,7 +580,7 @@ impl Session {
             .page
             .child_pid
             .load(std::sync::atomic::Ordering::Acquire);
-        report::ready(&mut self.writer, child_pid, self.phase == Phase::Going);
+        report::ready(&mut self.writer, child_pid, self.phase == Phase::Proceeding);
     }
 
     /// The closed socket alone proves nothing: a child that was killed closes it too, before its death is announced.
@@ -646,7 +647,7 @@ impl Session {
                 Phase::Setup | Phase::Parked if killed.is_some() => {
                     return report::aborted(&mut self.writer, ended.usage);
                 }
-                Phase::Opening | Phase::Going if killed.is_some() => None,
+                Phase::Opening | Phase::Proceeding if killed.is_some() => None,
                 _ if !self.was_parked => Some(Stage::ReadyFrame.fault(libc::EIO)),
                 _ => Some(Stage::ExecOutcome.fault(libc::EIO)),
             },
