@@ -84,21 +84,21 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 }
 
 /// How long a full socket may take to have room again.
-const PATIENCE: Timespec = Timespec {
+const SEND_TIMEOUT: Timespec = Timespec {
     tv_sec: 2,
     tv_nsec: 0,
 };
 
 /// Sends, and where the socket is full waits a moment first: many filters come faster than the child is scheduled. One
 /// that still does not read what it is told is stopped, and that is an error.
-fn patiently(
+fn send_when_writable(
     socket: BorrowedFd<'_>,
     mut send: impl FnMut() -> Result<(), Errno>,
 ) -> Result<(), Errno> {
     match send() {
         Err(Errno::AGAIN) => {
             let mut room = [PollFd::from_borrowed_fd(socket, PollFlags::OUT)];
-            poll(&mut room, Some(&PATIENCE))?;
+            poll(&mut room, Some(&SEND_TIMEOUT))?;
             send()
         }
         answer => answer,
@@ -106,13 +106,13 @@ fn patiently(
 }
 
 /// Tells the child one thing, with the descriptors that go with it.
-pub fn tell(
+pub fn send_record(
     socket: BorrowedFd<'_>,
     record: Record,
     stdio: Option<[BorrowedFd<'_>; 3]>,
 ) -> Result<(), Errno> {
     let bytes = record.to_bytes();
-    patiently(socket, || {
+    send_when_writable(socket, || {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if let Some(stdio) = &stdio {
@@ -128,14 +128,14 @@ pub fn tell(
     })
 }
 
-pub fn tell_bytes(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno> {
-    patiently(socket, || {
+pub fn send_bytes(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno> {
+    send_when_writable(socket, || {
         send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map(drop)
     })
 }
 
 /// The agent's end: each packet comes with the pid of its sender, in the pid namespace of the reader.
-pub fn ask_for_senders(socket: &OwnedFd) -> Result<(), Errno> {
+pub fn pass_credentials(socket: &OwnedFd) -> Result<(), Errno> {
     set_socket_passcred(socket, true)
 }
 
@@ -191,7 +191,7 @@ pub fn recv_child_message(socket: BorrowedFd<'_>) -> ChildMessage {
 }
 
 /// Child: says that it is parked.
-pub fn say_parked(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+pub fn send_parked(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     send(socket, &[PARKED], SendFlags::NOSIGNAL).map(drop)
 }
 
@@ -247,7 +247,7 @@ pub fn hear(socket: BorrowedFd<'_>) -> Option<(Record, [Option<OwnedFd>; 3])> {
 }
 
 /// Child: fills `buffer` from the packet that follows a record.
-pub fn hear_bytes(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> bool {
+pub fn recv_bytes(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> bool {
     let wanted = buffer.len();
     loop {
         match recv(socket, &mut *buffer, RecvFlags::empty()) {

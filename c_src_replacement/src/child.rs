@@ -74,12 +74,12 @@ pub fn run(plan: &Plan<'_>, page: &'static Page, socket: OwnedFd, devnull: &Owne
         process::getpid().as_raw_nonzero().get(),
         std::sync::atomic::Ordering::Release,
     );
-    if checkpoint::say_parked(socket.as_fd()).is_err() {
+    if checkpoint::send_parked(socket.as_fd()).is_err() {
         leave(0);
     }
     let mut orders = Orders::default();
     let (controlling, descriptors) = loop {
-        match checkpoint::hear(socket.as_fd()) {
+        match checkpoint::recv_record(socket.as_fd()) {
             None => leave(0),
             Some((Record::Proceed { controlling }, descriptors)) => {
                 break (controlling, descriptors);
@@ -145,8 +145,8 @@ impl Orders {
             Record::DropBounding(mask) => self.capabilities.drop_bounding(mask)?,
             Record::ThreadSets(sets) => self.capabilities.take_sets(sets)?,
             Record::Ambient(mask) => self.capabilities.take_ambient(mask),
-            Record::Filter(length) => self.filters.hear(length, socket)?,
-            Record::Descriptors(count) => self.descriptors = descriptors::hear(socket, count)?,
+            Record::Filter(length) => self.filters.recv(length, socket)?,
+            Record::Descriptors(count) => self.descriptors = descriptors::recv(socket, count)?,
             Record::Proceed { .. } => {}
         }
         Ok(())

@@ -27,13 +27,13 @@ impl Filters {
     }
 
     /// Reads one filter from the checkpoint socket, behind room for its prefix.
-    pub fn hear(&mut self, length: u64, socket: BorrowedFd<'_>) -> Result<(), Fault> {
+    pub fn recv(&mut self, length: u64, socket: BorrowedFd<'_>) -> Result<(), Fault> {
         let length = length as usize;
         if length > MAX_FILTER {
             return Err(Stage::SeccompInstall.fault(libc::EINVAL));
         }
         let mut bytes = vec![0; length];
-        if !checkpoint::hear_bytes(socket, &mut bytes) {
+        if !checkpoint::recv_bytes(socket, &mut bytes) {
             return Err(Stage::SeccompInstall.fault(libc::EIO));
         }
         let mut program = Vec::with_capacity(PREFIX_LEN + length / INSN_SIZE);

@@ -374,27 +374,29 @@ impl Session {
             }
             Command::Credit(bytes) => self.outputs.grant(bytes),
             Command::DropBounding(mask) => {
-                self.tell(Record::DropBounding(mask), Stage::CapDropBounding);
+                self.send_record(Record::DropBounding(mask), Stage::CapDropBounding);
             }
             Command::SetThreadSets(sets) => {
-                self.tell(Record::ThreadSets(sets), Stage::CapSetThread);
+                self.send_record(Record::ThreadSets(sets), Stage::CapSetThread);
             }
-            Command::SetAmbient(mask) => self.tell(Record::Ambient(mask), Stage::CapSetAmbient),
-            Command::Seccomp(program) => self.tell_filter(program),
+            Command::SetAmbient(mask) => {
+                self.send_record(Record::Ambient(mask), Stage::CapSetAmbient)
+            }
+            Command::Seccomp(program) => self.send_filter(program),
         }
     }
 
-    fn tell(&mut self, record: Record, stage: Stage) {
+    fn send_record(&mut self, record: Record, stage: Stage) {
         if self.phase != Phase::Parked {
             return;
         }
-        let told = |socket: &OwnedFd| checkpoint::tell(socket.as_fd(), record, None);
-        if let Some(Err(errno)) = self.socket.as_ref().map(told) {
+        let sent = |socket: &OwnedFd| checkpoint::send_record(socket.as_fd(), record, None);
+        if let Some(Err(errno)) = self.socket.as_ref().map(sent) {
             self.child_gone_or(stage.errno()(errno));
         }
     }
 
-    fn tell_filter(&mut self, program: &[u8]) {
+    fn send_filter(&mut self, program: &[u8]) {
         let stage = Stage::SeccompInstall;
         if self.phase != Phase::Parked {
             return;
@@ -403,9 +405,9 @@ impl Session {
             self.condemn(stage.fault(libc::EINVAL));
             return;
         }
-        self.tell(Record::Filter(program.len() as u64), stage);
-        let told = |socket: &OwnedFd| checkpoint::tell_bytes(socket.as_fd(), program);
-        if let Some(Err(errno)) = self.socket.as_ref().map(told) {
+        self.send_record(Record::Filter(program.len() as u64), stage);
+        let sent = |socket: &OwnedFd| checkpoint::send_bytes(socket.as_fd(), program);
+        if let Some(Err(errno)) = self.socket.as_ref().map(sent) {
             self.child_gone_or(stage.errno()(errno));
         }
     }
@@ -461,9 +463,10 @@ impl Session {
         let proceed = Record::Proceed {
             controlling: self.controlling,
         };
-        let told =
-            |socket: &OwnedFd| checkpoint::tell(socket.as_fd(), proceed, plumbing.descriptors());
-        if let Some(Err(errno)) = self.socket.as_ref().map(told) {
+        let sent = |socket: &OwnedFd| {
+            checkpoint::send_record(socket.as_fd(), proceed, plumbing.descriptors())
+        };
+        if let Some(Err(errno)) = self.socket.as_ref().map(sent) {
             self.child_gone_or(Stage::ExecOutcome.errno()(errno));
         }
     }
@@ -474,9 +477,9 @@ impl Session {
             return;
         };
         let record = Record::Descriptors(descriptors.len() as u64);
-        let told = checkpoint::tell(socket.as_fd(), record, None)
+        let sent = checkpoint::send_record(socket.as_fd(), record, None)
             .and_then(|()| crate::descriptors::send(socket.as_fd(), &descriptors));
-        if let Err(errno) = told {
+        if let Err(errno) = sent {
             self.child_gone_or(Stage::Fds.errno()(errno));
         }
     }

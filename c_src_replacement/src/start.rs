@@ -96,7 +96,7 @@ pub fn start(
     let (socket, childs) = checkpoint::pair().map_err(Stage::Pipe2.errno())?;
     let init = options.init;
     if init {
-        checkpoint::ask_for_senders(&socket).map_err(Stage::Pipe2.errno())?;
+        checkpoint::pass_credentials(&socket).map_err(Stage::Pipe2.errno())?;
     }
     let user_namespace = passage.new & libc::CLONE_NEWUSER as u32 != 0
         || passage
