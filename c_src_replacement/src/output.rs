@@ -104,18 +104,18 @@ impl Outputs {
 
     pub fn wake_pty(&mut self) {
         if self.quiet_for() == Some(Duration::ZERO) {
-            self.hear_pty();
+            self.resume_pty();
         }
     }
 
-    fn hear_pty(&mut self) {
+    fn resume_pty(&mut self) {
         if let Some((pty, _)) = self.quiet_pty.take() {
             self.sources.push(Source::new(Stream::Pty, pty));
         }
     }
 
     /// Sends what is there, at most a frame of each.
-    pub fn pump(&mut self, writer: &mut FrameWriter) {
+    pub fn send(&mut self, writer: &mut FrameWriter) {
         let mut at = 0;
         while at < self.sources.len() && self.credit > 0 && writer.is_idle() {
             let (sent, state) = self.sources[at].send_frame(writer);
@@ -135,7 +135,7 @@ impl Outputs {
     /// could not kill goes on writing.
     pub fn drain(&mut self, writer: &mut FrameWriter) {
         const MOST: usize = 8 * 1024 * 1024;
-        self.hear_pty();
+        self.resume_pty();
         for source in self.sources.drain(..) {
             let mut total = 0;
             loop {

@@ -23,7 +23,7 @@ pub const MOST_REQUEST: usize = 8 * 1024 * 1024;
 /// The steps are functions of their own, so that the stack of a parked session holds none of what the first ones needed.
 pub fn run(mut reader: FrameReader, mut writer: FrameWriter, devnull: OwnedFd, children: OwnedFd) {
     if let Some(started) = launch(&mut reader, &mut writer, devnull) {
-        see_through(reader, writer, started, children);
+        run_session(reader, writer, started, children);
     }
 }
 
@@ -32,7 +32,7 @@ pub fn run(mut reader: FrameReader, mut writer: FrameWriter, devnull: OwnedFd, c
 fn launch(reader: &mut FrameReader, writer: &mut FrameWriter, devnull: OwnedFd) -> Option<Started> {
     let frame = first_frame(reader, writer)?;
     let Ok(request) = Request::decode(&frame) else {
-        report_only(reader, writer, Stage::MalformedRequest.fault(libc::EINVAL));
+        refuse_request(reader, writer, Stage::MalformedRequest.fault(libc::EINVAL));
         return None;
     };
     drop(frame);
@@ -44,12 +44,12 @@ fn launch(reader: &mut FrameReader, writer: &mut FrameWriter, devnull: OwnedFd) 
         Err(Some(fault)) => Err(fault),
     };
     started
-        .map_err(|fault| report_only(reader, writer, fault))
+        .map_err(|fault| refuse_request(reader, writer, fault))
         .ok()
 }
 
 #[inline(never)]
-fn see_through(reader: FrameReader, writer: FrameWriter, started: Started, children: OwnedFd) {
+fn run_session(reader: FrameReader, writer: FrameWriter, started: Started, children: OwnedFd) {
     let auto_proceed = started.auto_proceed;
     match started.ours.more_of_pty() {
         Ok(more) => {
@@ -63,7 +63,7 @@ fn see_through(reader: FrameReader, writer: FrameWriter, started: Started, child
         Err(fault) => {
             drop(started);
             let (mut reader, mut writer) = (reader, writer);
-            report_only(&mut reader, &mut writer, fault);
+            refuse_request(&mut reader, &mut writer, fault);
         }
     }
 }
@@ -74,13 +74,13 @@ fn first_frame(reader: &mut FrameReader, writer: &mut FrameWriter) -> Option<Vec
             Ok(Some(frame)) => return Some(frame),
             Ok(None) => {}
             Err(TooBig) => {
-                report_only(reader, writer, Stage::RequestTooBig.fault(libc::EMSGSIZE));
+                refuse_request(reader, writer, Stage::RequestTooBig.fault(libc::EMSGSIZE));
                 return None;
             }
         }
         let mut fds = [PollFd::new(&*reader, PollFlags::IN)];
         if let Err(errno) = poll(&mut fds, None) {
-            report_only(reader, writer, Stage::Poll.errno()(errno));
+            refuse_request(reader, writer, Stage::Poll.errno()(errno));
             return None;
         }
         if reader.fill() == Input::End {
@@ -91,17 +91,17 @@ fn first_frame(reader: &mut FrameReader, writer: &mut FrameWriter) -> Option<Vec
 
 /// There will be no child.
 pub fn refuse(mut reader: FrameReader, mut writer: FrameWriter, fault: Fault) {
-    report_only(&mut reader, &mut writer, fault);
+    refuse_request(&mut reader, &mut writer, fault);
 }
 
 /// There is no child: says why, and waits for the VM to hang up. An end of ours before that would be its EPIPE.
-fn report_only(reader: &mut FrameReader, writer: &mut FrameWriter, fault: Fault) {
+fn refuse_request(reader: &mut FrameReader, writer: &mut FrameWriter, fault: Fault) {
     report::error(writer, fault);
-    linger(reader, writer);
+    wait_for_hangup(reader, writer);
 }
 
 /// Reads on until the VM hangs up, so that nothing it sends meets a closed pipe. Both ends may be without their flags.
-pub fn linger(reader: &mut FrameReader, writer: &mut FrameWriter) {
+pub fn wait_for_hangup(reader: &mut FrameReader, writer: &mut FrameWriter) {
     loop {
         let wanted = if writer.is_idle() {
             PollFlags::empty()
@@ -144,7 +144,7 @@ mod tests {
         let (done, wait) = channel();
         std::thread::spawn(move || {
             let mut reader = FrameReader::over(requests, MOST_REQUEST);
-            linger(&mut reader, &mut FrameWriter::over(reports));
+            wait_for_hangup(&mut reader, &mut FrameWriter::over(reports));
             done.send(()).unwrap();
         });
         assert_eq!(wait.recv_timeout(Duration::from_secs(10)), Ok(()));

@@ -189,14 +189,14 @@ impl Session {
         self.commands();
         let ended = loop {
             if self.writer.is_closed() {
-                return self.vanish();
+                return self.end_unreported();
             }
             let ready = match self.wait() {
                 Ok(ready) => ready,
                 Err(errno) => return self.abandon(Stage::Poll.errno()(errno)),
             };
             if ready.control && !self.control() {
-                return self.vanish();
+                return self.end_unreported();
             }
             if !self.writer.is_holding() {
                 self.writer.flush();
@@ -208,7 +208,7 @@ impl Session {
                 self.try_proceed();
             }
             if self.phase == Phase::Running {
-                self.pump();
+                self.transfer();
             }
             if self.ended.is_none()
                 && (ready.children || self.dead)
@@ -313,12 +313,12 @@ impl Session {
         due.into_iter().flatten().min().map(timespec)
     }
 
-    fn pump(&mut self) {
+    fn transfer(&mut self) {
         let done = self.input.flush();
         if done > 0 {
             report::written(&mut self.writer, done);
         }
-        self.outputs.pump(&mut self.writer);
+        self.outputs.send(&mut self.writer);
     }
 
     /// False when the VM has hung up.
@@ -334,19 +334,19 @@ impl Session {
             match self.reader.next_frame() {
                 Ok(None) => break,
                 Ok(Some(frame)) => match Command::decode(&frame) {
-                    Ok(command) => self.obey(command),
-                    Err(_) => self.condemn(Stage::MalformedRequest.fault(libc::EINVAL)),
+                    Ok(command) => self.handle_command(command),
+                    Err(_) => self.fail(Stage::MalformedRequest.fault(libc::EINVAL)),
                 },
                 Err(TooBig) => {
                     self.reader.ignore();
-                    self.condemn(Stage::CommandTooBig.fault(libc::EMSGSIZE));
+                    self.fail(Stage::CommandTooBig.fault(libc::EMSGSIZE));
                     break;
                 }
             }
         }
     }
 
-    fn obey(&mut self, command: Command<'_>) {
+    fn handle_command(&mut self, command: Command<'_>) {
         match command {
             Command::Proceed => self.proceed(),
             Command::Abort if self.phase != Phase::Running => {
@@ -392,7 +392,7 @@ impl Session {
         }
         let sent = |socket: &OwnedFd| checkpoint::send_record(socket.as_fd(), record, None);
         if let Some(Err(errno)) = self.socket.as_ref().map(sent) {
-            self.child_gone_or(stage.errno()(errno));
+            self.fail_unless_child_gone(stage.errno()(errno));
         }
     }
 
@@ -402,20 +402,20 @@ impl Session {
             return;
         }
         if program.is_empty() || !program.len().is_multiple_of(8) || program.len() > MAX_FILTER {
-            self.condemn(stage.fault(libc::EINVAL));
+            self.fail(stage.fault(libc::EINVAL));
             return;
         }
         self.send_record(Record::Filter(program.len() as u64), stage);
         let sent = |socket: &OwnedFd| checkpoint::send_bytes(socket.as_fd(), program);
         if let Some(Err(errno)) = self.socket.as_ref().map(sent) {
-            self.child_gone_or(stage.errno()(errno));
+            self.fail_unless_child_gone(stage.errno()(errno));
         }
     }
 
     /// A child that is dead already says itself what happened; its death is on its way.
-    fn child_gone_or(&mut self, fault: Fault) {
+    fn fail_unless_child_gone(&mut self, fault: Fault) {
         if fault.errno != libc::EPIPE && fault.errno != libc::ECONNRESET {
-            self.condemn(fault);
+            self.fail(fault);
         }
     }
 
@@ -452,7 +452,7 @@ impl Session {
         };
         match plumbing.open(&self.devnull) {
             Err(fault) if fault.errno == libc::EAGAIN => self.plumbing = Some(plumbing),
-            Err(fault) => self.condemn(fault),
+            Err(fault) => self.fail(fault),
             Ok(()) => self.send_proceed(&plumbing),
         }
     }
@@ -467,7 +467,7 @@ impl Session {
             checkpoint::send_record(socket.as_fd(), proceed, plumbing.descriptors())
         };
         if let Some(Err(errno)) = self.socket.as_ref().map(sent) {
-            self.child_gone_or(Stage::ExecOutcome.errno()(errno));
+            self.fail_unless_child_gone(Stage::ExecOutcome.errno()(errno));
         }
     }
 
@@ -480,7 +480,7 @@ impl Session {
         let sent = checkpoint::send_record(socket.as_fd(), record, None)
             .and_then(|()| crate::descriptors::send(socket.as_fd(), &descriptors));
         if let Err(errno) = sent {
-            self.child_gone_or(Stage::Fds.errno()(errno));
+            self.fail_unless_child_gone(Stage::Fds.errno()(errno));
         }
     }
 
@@ -514,14 +514,14 @@ impl Session {
             ChildMessage::Pty(master) if self.awaits_pty && !self.was_parked => {
                 self.awaits_pty = false;
                 if let Err(fault) = self.take_pty(master) {
-                    self.condemn(fault);
+                    self.fail(fault);
                 }
             }
             ChildMessage::Workload(_) | ChildMessage::Pty(_) | ChildMessage::Unknown => {
-                self.condemn(Stage::ReadyFrame.fault(libc::EPROTO));
+                self.fail(Stage::ReadyFrame.fault(libc::EPROTO));
             }
             ChildMessage::Parked(_) if self.was_parked => {
-                self.condemn(Stage::ReadyFrame.fault(libc::EPROTO));
+                self.fail(Stage::ReadyFrame.fault(libc::EPROTO));
             }
             ChildMessage::Parked(sender) => {
                 self.was_parked = true;
@@ -570,11 +570,11 @@ impl Session {
                     let identity = linx_sys::pidfd::identity(self.workload());
                     report::spawned(&mut self.writer, pid, Some((self.pid, identity)));
                 }
-                None => return self.condemn(Stage::ReadyFrame.fault(libc::ESRCH)),
+                None => return self.fail(Stage::ReadyFrame.fault(libc::ESRCH)),
             }
         }
         if let Err(fault) = self.set_schedule() {
-            return self.condemn(fault);
+            return self.fail(fault);
         }
         if std::mem::take(&mut self.auto_proceed) {
             self.proceed();
@@ -604,7 +604,7 @@ impl Session {
     }
 
     /// Ends the session for a reason of its own.
-    fn condemn(&mut self, fault: Fault) {
+    fn fail(&mut self, fault: Fault) {
         self.verdict.get_or_insert(Verdict::Failed(fault));
         self.kill();
     }

@@ -49,7 +49,7 @@ fn carry(stream: Stream, name: &str, source: OwnedFd) -> Vec<Vec<u8>> {
             .map(|fd| PollFd::new(fd, PollFlags::IN))
             .collect();
         poll(&mut fds, None).expect("something");
-        outputs.pump(&mut writer);
+        outputs.send(&mut writer);
         while !writer.is_idle() {
             seen.extend(payloads(&mut vm, name));
             writer.flush();
@@ -116,7 +116,7 @@ fn little_is_a_frame_of_its_own() {
     let mut workload = File::from(workload);
     for key in [b"k", b"e", b"y"] {
         workload.write_all(key).expect("room");
-        outputs.pump(&mut writer);
+        outputs.send(&mut writer);
         assert_eq!(payloads(&mut vm, "stdout"), [key]);
     }
 }

@@ -114,7 +114,7 @@ ends = ["mix", "test", "test/integration/process/ends_test.exs"]
     run: ends
   },
   %{
-    name: "ends-persist",
+    name: "ends-keep_killing",
     promise: "The agent goes on killing what did not end.",
     file: ending,
     replace: "while !hopeless {",
@@ -130,7 +130,7 @@ ends = ["mix", "test", "test/integration/process/ends_test.exs"]
     run: ends
   },
   %{
-    name: "ends-vanish-tree",
+    name: "ends-end_unreported-tree",
     promise: "The tree ends with the VM.",
     file: ending,
     replace: "        self.kill();\n        if let Err(left) = self.end_tree() {",

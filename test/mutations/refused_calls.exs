@@ -54,7 +54,7 @@ run = ["mix", "test", "test/integration/process/refused_test.exs"]
     promise: "An agent whose VM takes nothing ends all and itself.",
     file: "c_src_replacement/src/session.rs",
     replace:
-      "            if self.writer.is_closed() {\n                return self.vanish();\n            }\n            let ready",
+      "            if self.writer.is_closed() {\n                return self.end_unreported();\n            }\n            let ready",
     with: "            let ready",
     run: run
   },

@@ -10,7 +10,7 @@ use super::{Phase, Session, drain_signals};
 use crate::kill::{self, Left};
 use crate::poll::{pause, poll, timespec};
 use crate::report;
-use crate::serve::linger;
+use crate::serve::wait_for_hangup;
 use crate::stage::{Fault, Stage};
 use crate::wait::Ended;
 
@@ -18,17 +18,17 @@ use crate::wait::Ended;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often what would not die is killed again, and how long each time.
-const INTERVAL: Duration = Duration::from_secs(1);
-const ATTEMPT: Duration = Duration::from_millis(20);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+const SWEEP_TIME: Duration = Duration::from_millis(20);
 
 /// The pause after an attempt, in lengths of the attempt: one that asks for every number takes seconds.
-const PAUSES: u32 = 20;
+const SWEEP_PAUSE_FACTOR: u32 = 20;
 
 /// How long an end takes whose signal was sent already.
-const LAST_BREATH: Duration = Duration::from_millis(200);
+const PDEATHSIG_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How often somebody who may end by himself is looked for.
-const GLANCE: Duration = Duration::from_millis(10);
+const ORPHAN_POLL: Duration = Duration::from_millis(10);
 
 impl Session {
     /// Kills the workload; its descendants follow once it is dead. Whatever is left after `PATIENCE` is reported.
@@ -113,7 +113,7 @@ impl Session {
             Ok(()) => (Errno::TIMEDOUT, PATIENCE),
             Err(Errno::SRCH) => return Ok(()),
             // It ends by its parent-death signal, unless it refused that one too.
-            Err(errno) => (errno, LAST_BREATH),
+            Err(errno) => (errno, PDEATHSIG_TIMEOUT),
         };
         let patience = timespec(patience);
         match poll(
@@ -141,14 +141,14 @@ impl Session {
         self.kill_cgroup();
         let left = kill::kill_descendants(None);
         self.report_left(&left);
-        self.persist(&left);
+        self.keep_killing(&left);
     }
 
     fn report_left(&mut self, left: &Left) {
         self.writer.flush();
         report::left(&mut self.writer, &left.pids);
         report::error(&mut self.writer, Stage::Kill.errno()(left.errno));
-        linger(&mut self.reader, &mut self.writer);
+        wait_for_hangup(&mut self.reader, &mut self.writer);
     }
 
     /// The workload has ended: its descendants too, then what it said, then the report.
@@ -162,20 +162,20 @@ impl Session {
             Ok(()) => self.report_end(ended),
             Err(left) => {
                 self.report_left(&left);
-                return self.persist(&left);
+                return self.keep_killing(&left);
             }
         }
-        linger(&mut self.reader, &mut self.writer);
+        wait_for_hangup(&mut self.reader, &mut self.writer);
     }
 
     /// The VM is gone: end everything, and report to nobody.
-    pub(super) fn vanish(mut self) {
+    pub(super) fn end_unreported(mut self) {
         if let Some(grace) = self.orphan_grace {
             self.ask_to_end(grace);
         }
         self.kill();
         if let Err(left) = self.end_tree() {
-            self.persist(&left);
+            self.keep_killing(&left);
         }
     }
 
@@ -189,7 +189,7 @@ impl Session {
         report::error(&mut self.writer, fault);
         self.writer.flush();
         if let Err(left) = swept {
-            self.persist(&left);
+            self.keep_killing(&left);
         }
     }
 
@@ -212,19 +212,19 @@ impl Session {
         let _ = self.signal_tree(libc::SIGTERM);
         let _ = self.signal_tree(libc::SIGCONT);
         while Instant::now() < until && kill::has_children() {
-            pause(GLANCE);
+            pause(ORPHAN_POLL);
         }
     }
 
     /// Tries on until nobody is left, or until all that are left are somebody else's.
-    fn persist(&self, left: &Left) {
+    fn keep_killing(&self, left: &Left) {
         let mut hopeless = left.hopeless;
         let mut took = Duration::ZERO;
         while !hopeless {
-            pause(INTERVAL.max(took * PAUSES));
+            pause(SWEEP_INTERVAL.max(took * SWEEP_PAUSE_FACTOR));
             let start = Instant::now();
             self.kill_cgroup();
-            match kill::sweep(ATTEMPT) {
+            match kill::sweep(SWEEP_TIME) {
                 Ok(()) => return,
                 Err(left) => hopeless = left.hopeless,
             }
