@@ -358,9 +358,9 @@ fn is_reachable_within<const N: usize>() -> Result<bool, Errno> {
 /// An id as getuid(2) and getgid(2) give it. They cannot fail; what refuses them answers with an errno in the place of
 /// an id.
 fn own_id(id: u32) -> Result<u32, Errno> {
-    const MOST_ERRNO: u32 = 4095;
+    const MAX_ERRNO: u32 = 4095;
     match id.wrapping_neg() {
-        errno @ 1..=MOST_ERRNO => Err(Errno::from_raw_os_error(errno as i32)),
+        errno @ 1..=MAX_ERRNO => Err(Errno::from_raw_os_error(errno as i32)),
         _ => Ok(id),
     }
 }

@@ -8,10 +8,10 @@ use rustix::io::{Errno, FdFlags, fcntl_setfd, read, write};
 use rustix::pipe::fcntl_setpipe_size;
 
 /// A parked session keeps no more than this, and most frames fit.
-const LEAST_READ: usize = 256;
+const MIN_READ: usize = 256;
 
 /// Never more at once, whatever length a frame announces.
-const MOST_READ: usize = 64 * 1024;
+const MAX_READ: usize = 64 * 1024;
 
 /// What the pipe to the VM holds once it has been full: the frames that the VM's credit allows. A user has a limit on
 /// what all his pipes hold together (`fs.pipe-user-pages-soft`), so who says little keeps what pipe(2) gives, and a
@@ -67,7 +67,7 @@ impl FrameReader {
             Some((head, rest)) => (u32::from_be_bytes(*head) as usize).saturating_sub(rest.len()),
             None => 0,
         };
-        self.buffer.reserve(lacking.clamp(LEAST_READ, MOST_READ));
+        self.buffer.reserve(lacking.clamp(MIN_READ, MAX_READ));
         match read(&self.fd, spare_capacity(&mut self.buffer)) {
             Ok(0) => Input::End,
             Ok(_) => {

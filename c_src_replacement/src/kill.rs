@@ -219,13 +219,13 @@ impl Round {
 
 /// Rounds in which a tree may grow while it is stopped. One that grows on (its processes continue each other) is killed
 /// as far as it is known, and looked at again.
-const MOST_ROUNDS: usize = 8;
+const MAX_ROUNDS: usize = 8;
 
 fn stop_and_kill(tree: &Tree, except: Option<i32>) -> Round {
     let excepted = |member: &Member| except.is_some() && member.pid() == except;
     let mut members = Members::default();
     let mut is_settled = false;
-    for _ in 0..MOST_ROUNDS {
+    for _ in 0..MAX_ROUNDS {
         let before = members.len();
         tree.extend(&mut members, |member| {
             if !excepted(member) {

@@ -57,7 +57,7 @@ pub fn run() -> Result<(), Errno> {
     last_words::watch_panics();
     let (requests, reports) = (clone::own(3), clone::own(4));
     let channel = channel(&requests, &reports);
-    let reader = FrameReader::over(requests, serve::MOST_REQUEST);
+    let reader = FrameReader::over(requests, serve::MAX_REQUEST);
     let writer = FrameWriter::over(reports);
     let prepared = channel
         .map_err(Stage::Descriptors.errno())

@@ -20,7 +20,7 @@ const LENGTH: usize = 4;
 const QUIET_PTY: Duration = Duration::from_millis(100);
 
 /// A frame costs the VM this much, however small it is.
-const LEAST_COST: u64 = 4096;
+const MIN_COST: u64 = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
@@ -134,14 +134,14 @@ impl Outputs {
     /// The workload is dead: sends what is left, without credit. The kernel's buffers bound it, unless somebody whom we
     /// could not kill goes on writing.
     pub fn drain(&mut self, writer: &mut FrameWriter) {
-        const MOST: usize = 8 * 1024 * 1024;
+        const MAX_DRAIN: usize = 8 * 1024 * 1024;
         self.resume_pty();
         for source in self.sources.drain(..) {
             let mut total = 0;
             loop {
                 let (sent, state) = source.send_frame(writer);
                 total += sent;
-                if state != Read::Full || total > MOST {
+                if state != Read::Full || total > MAX_DRAIN {
                     break;
                 }
             }
@@ -153,7 +153,7 @@ fn cost(sent: usize) -> u64 {
     if sent == 0 {
         0
     } else {
-        (sent as u64).max(LEAST_COST)
+        (sent as u64).max(MIN_COST)
     }
 }
 

@@ -84,8 +84,8 @@ pub fn signaled(writer: &mut FrameWriter, id: u64, errno: i32) {
 
 /// Who would not end: pids as 32-bit numbers in network order, as many as a frame is good for.
 pub fn left(writer: &mut FrameWriter, pids: &[i32]) {
-    const MOST: usize = 1024;
-    let pids = &pids[..pids.len().min(MOST)];
+    const MAX_PIDS: usize = 1024;
+    let pids = &pids[..pids.len().min(MAX_PIDS)];
     writer.hold(|frame| {
         Writer::new(frame)
             .tuple(3)

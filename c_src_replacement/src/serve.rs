@@ -16,7 +16,7 @@ use crate::start::{Started, start};
 
 /// Linux takes at most three quarters of the 8 MiB stack limit for argv and environment (fs/exec.c); what it would refuse
 /// with E2BIG must still arrive here to be refused by it.
-pub const MOST_REQUEST: usize = 8 * 1024 * 1024;
+pub const MAX_REQUEST: usize = 8 * 1024 * 1024;
 
 /// Waits for the request, makes the child, and sees the session through.
 ///
@@ -143,7 +143,7 @@ mod tests {
         drop(vm_reads);
         let (done, wait) = channel();
         std::thread::spawn(move || {
-            let mut reader = FrameReader::over(requests, MOST_REQUEST);
+            let mut reader = FrameReader::over(requests, MAX_REQUEST);
             wait_for_hangup(&mut reader, &mut FrameWriter::over(reports));
             done.send(()).unwrap();
         });

@@ -24,7 +24,7 @@ use crate::stdio::Plumbing;
 use crate::wait::{self, Dead, Ended, Outcome};
 
 /// A filter is the largest thing that a command carries.
-const MOST_COMMAND: usize = 256 * 1024;
+const MAX_COMMAND: usize = 256 * 1024;
 
 /// How long the news of the clone waits to go with that of the checkpoint, and that, when the child need not wait, with
 /// that of its exec. Each is a fraction of this away, unless the child was cloned into a frozen cgroup.
@@ -140,7 +140,7 @@ impl Session {
         [reads, writes]: [Option<OwnedFd>; 2],
         children: OwnedFd,
     ) -> Self {
-        reader.set_limit(MOST_COMMAND);
+        reader.set_limit(MAX_COMMAND);
         let mut outputs = Outputs::default();
         outputs.grant(started.credit);
         let ours = started.ours;

@@ -105,7 +105,7 @@ fn close_range(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
 
 /// The numbers that /proc lists; without it every number that a descriptor can have.
 fn one_by_one(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
-    const MOST: u64 = 1 << 20;
+    const MAX_NUMBER: u64 = 1 << 20;
     match open_numbers() {
         Ok(numbers) => {
             for number in numbers.into_iter().filter(|n| (first..=last).contains(n)) {
@@ -114,7 +114,10 @@ fn one_by_one(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
         }
         Err(errno) => {
             let limit = getrlimit(Resource::Nofile);
-            let end = limit.maximum.filter(|&end| end <= MOST).ok_or(errno)?;
+            let end = limit
+                .maximum
+                .filter(|&end| end <= MAX_NUMBER)
+                .ok_or(errno)?;
             for number in (u64::from(first)..end).filter(|n| *n <= u64::from(last)) {
                 close_one(number as u32, flags)?;
             }

@@ -21,8 +21,8 @@ run = ["mix", "test", "test/integration/process/refused_test.exs"]
     name: "ids-of-an-errno",
     promise: "A refused getuid(2) is not taken for the id of a user.",
     file: "c_src_replacement/src/child.rs",
-    replace: "errno @ 1..=MOST_ERRNO => Err(Errno::from_raw_os_error(errno as i32)),",
-    with: "_errno @ 1..=MOST_ERRNO => Ok(id),",
+    replace: "errno @ 1..=MAX_ERRNO => Err(Errno::from_raw_os_error(errno as i32)),",
+    with: "_errno @ 1..=MAX_ERRNO => Ok(id),",
     run: run
   },
   %{
