@@ -220,7 +220,7 @@ fn send_descriptor(
 }
 
 /// Child: the next record, with the descriptors that came along; None when the program is gone.
-pub fn hear(socket: BorrowedFd<'_>) -> Option<(Record, [Option<OwnedFd>; 3])> {
+pub fn recv_record(socket: BorrowedFd<'_>) -> Option<(Record, [Option<OwnedFd>; 3])> {
     let mut bytes = [0; SIZE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);

@@ -177,7 +177,7 @@ pub fn send(socket: BorrowedFd<'_>, descriptors: &[OwnedFd]) -> Result<(), Errno
 }
 
 /// Child: takes them from the agent.
-pub fn hear(socket: BorrowedFd<'_>, count: u64) -> Result<Vec<OwnedFd>, Fault> {
+pub fn recv(socket: BorrowedFd<'_>, count: u64) -> Result<Vec<OwnedFd>, Fault> {
     let stage = Stage::Fds;
     let (_, taken) = receive_rights(socket, RecvFlags::empty()).map_err(stage.errno())?;
     if taken.len() as u64 == count {

@@ -15,7 +15,7 @@ use crate::stage::{Fault, Stage};
 use crate::wait::Ended;
 
 /// How long the report waits for what the workload left behind to die.
-const PATIENCE: Duration = Duration::from_secs(2);
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often what would not die is killed again, and how long each time.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ const PDEATHSIG_TIMEOUT: Duration = Duration::from_millis(200);
 const ORPHAN_POLL: Duration = Duration::from_millis(10);
 
 impl Session {
-    /// Kills the workload; its descendants follow once it is dead. Whatever is left after `PATIENCE` is reported.
+    /// Kills the workload; its descendants follow once it is dead. Whatever is left after `END_TIMEOUT` is reported.
     pub(super) fn kill(&mut self) {
         self.grace = None;
         self.expect_end();
@@ -60,7 +60,7 @@ impl Session {
 
     fn expect_end(&mut self) {
         self.deadline
-            .get_or_insert_with(|| Instant::now() + PATIENCE);
+            .get_or_insert_with(|| Instant::now() + END_TIMEOUT);
     }
 
     /// The workload has ended, and is not ours to reap while somebody traces it, who may be a descendant of its own and
@@ -110,7 +110,7 @@ impl Session {
             hopeless: errno == Errno::PERM,
         };
         let (refusal, patience) = match kill::signal(pidfd.as_fd(), libc::SIGKILL) {
-            Ok(()) => (Errno::TIMEDOUT, PATIENCE),
+            Ok(()) => (Errno::TIMEDOUT, END_TIMEOUT),
             Err(Errno::SRCH) => return Ok(()),
             // It ends by its parent-death signal, unless it refused that one too.
             Err(errno) => (errno, PDEATHSIG_TIMEOUT),
@@ -197,7 +197,7 @@ impl Session {
     fn end_tree(&self) -> Result<(), Left> {
         self.kill_cgroup();
         let orphan = self.kill_orphan();
-        kill::sweep(PATIENCE).and(orphan)
+        kill::sweep(END_TIMEOUT).and(orphan)
     }
 
     pub(super) fn kill_cgroup(&self) {
