@@ -68,8 +68,8 @@ sysctls = ["mix", "test", "test/integration/sysctl_test.exs"]
     name: "pool-waiting",
     promise: "Few of the VM's dirty threads wait for verbs that hang.",
     file: work,
-    replace: "state.waiting >= MOST_WAITING",
-    with: "state.waiting >= MOST_THREADS",
+    replace: "state.waiting >= MAX_WAITING",
+    with: "state.waiting >= MAX_THREADS",
     run: hung
   },
   %{
@@ -77,7 +77,7 @@ sysctls = ["mix", "test", "test/integration/sysctl_test.exs"]
     promise: "The number of verbs at once in one place has an end.",
     file: work,
     replace: "self.running.values().filter(there).count() < most",
-    with: "self.running.values().filter(there).count() < most.max(MOST_THREADS)",
+    with: "self.running.values().filter(there).count() < most.max(MAX_THREADS)",
     run: hung
   },
   %{

@@ -5,7 +5,7 @@ defmodule Linx.Doctor.Machine do
   import Linx.Doctor.Finding, only: [new: 3]
   import Linx.Doctor.Probe, only: [parks: 1, text: 1]
 
-  @least_kernel [6, 6]
+  @min_kernel [6, 6]
   @namespaces [:user, :mount, :pid, :uts, :ipc, :net, :cgroup, :time]
 
   # What most verbs ask for, and what each is for.
@@ -37,7 +37,7 @@ defmodule Linx.Doctor.Machine do
       |> Enum.map(&String.to_integer/1)
 
     result =
-      if version >= @least_kernel,
+      if version >= @min_kernel,
         do: {:ok, release},
         else:
           {:missing, release,

@@ -9,9 +9,9 @@ defmodule Linx.Process.Loan do
 
   # What an owner that reads nothing can have of a session (Linx.Process.Credit), and after how much of it the owner's
   # mailbox is looked at: empty, all of it has been read.
-  @most 512 * 1024
+  @max_bytes 512 * 1024
   @look 16 * 1024
-  @events 256
+  @max_events 256
 
   defstruct [:lent, sent: [], bytes: 0, looked: 0, events: 0]
 
@@ -30,7 +30,7 @@ defmodule Linx.Process.Loan do
     loan = look(loan, owner)
     size = byte_size(bytes)
 
-    if loan.bytes + size > @most or loan.events >= @events,
+    if loan.bytes + size > @max_bytes or loan.events >= @max_events,
       do: kept(%{loan | sent: [], bytes: 0, looked: 0, events: 0}, bytes, size),
       else: kept(loan, bytes, size)
   end

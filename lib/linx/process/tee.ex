@@ -6,7 +6,7 @@ defmodule Linx.Process.Tee do
   alias Linx.Mailbox
 
   # Listeners of one session; bytes that may be unread; milliseconds that the session waits.
-  @most 16
+  @max_listeners 16
   @unread 256 * 1024
   @patience 500
 
@@ -33,7 +33,7 @@ defmodule Linx.Process.Tee do
   @spec add(t(), pid()) :: {:ok, t()} | {:error, :too_many_listeners}
   def add(%{listeners: listeners} = tee, pid) when is_map_key(listeners, pid), do: {:ok, tee}
 
-  def add(%{listeners: listeners}, _pid) when map_size(listeners) == @most,
+  def add(%{listeners: listeners}, _pid) when map_size(listeners) == @max_listeners,
     do: {:error, :too_many_listeners}
 
   def add(tee, pid) do

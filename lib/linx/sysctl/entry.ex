@@ -15,7 +15,7 @@ defmodule Linx.Sysctl.Entry do
   defstruct [:key, :value]
 
   defimpl Inspect do
-    @most 60
+    @max_shown 60
 
     def inspect(%{key: key, value: value}, _opts) when is_binary(value) do
       "#Linx.Sysctl.Entry<#{name(key)} = #{text(value)}>"
@@ -28,10 +28,10 @@ defmodule Linx.Sysctl.Entry do
     defp name(key) when is_binary(key), do: key
     defp name(key), do: Kernel.inspect(key)
 
-    defp text(value) when byte_size(value) <= @most, do: quoted(value)
+    defp text(value) when byte_size(value) <= @max_shown, do: quoted(value)
 
     defp text(value) do
-      cut = value |> binary_part(0, @most) |> whole_characters()
+      cut = value |> binary_part(0, @max_shown) |> whole_characters()
       quoted(cut <> "...")
     end
 

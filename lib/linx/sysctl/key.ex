@@ -9,7 +9,7 @@ defmodule Linx.Sysctl.Key do
   @root "/proc/sys"
 
   # 1 + 120 paths; no key of the kernel's has half as many parts.
-  @most_parts 16
+  @max_parts 16
 
   @doc "The paths below `/proc/sys` that `key` may mean, the plain one first."
   @spec paths(term()) :: {:ok, [String.t(), ...]} | {:error, {:bad_key, term()}}
@@ -56,7 +56,7 @@ defmodule Linx.Sysctl.Key do
     plain = Enum.join(parts, "/")
     count = length(parts)
 
-    if count > @most_parts do
+    if count > @max_parts do
       [plain]
     else
       [

@@ -11,7 +11,7 @@ defmodule Linx.Tty.AttachLoop do
   # A session that cannot take more input for now is asked again after this time.
   @retry 20
   # Input of a person who goes on typing ctrl-c at a workload that takes nothing.
-  @most_unsent 65_536
+  @max_unsent 65_536
   # How long a terminal may take to answer.
   @answer 1_000
 
@@ -214,7 +214,7 @@ defmodule Linx.Tty.AttachLoop do
   defp act({:workload, bytes}, %{unsent: ""} = state), do: unsent(%{state | unsent: bytes})
 
   defp act({:workload, bytes}, %{unsent: unsent} = state)
-       when byte_size(unsent) < @most_unsent,
+       when byte_size(unsent) < @max_unsent,
        do: %{state | unsent: unsent <> bytes}
 
   defp act({:workload, _bytes}, state), do: state

@@ -19,7 +19,7 @@ defmodule Linx.Tty.Keyboard do
 
   @poll 250
   # Characters that are kept for an owner that does not want them yet.
-  @most 65_536
+  @max_waiting 65_536
   @patience 3_000
 
   defstruct [
@@ -215,7 +215,7 @@ defmodule Linx.Tty.Keyboard do
   # -- characters ------------------------------------------------------------------------------------------------------
 
   defp read(%{ended: true} = state), do: state
-  defp read(%{pending: nil, count: count} = state) when count < @most, do: request(state)
+  defp read(%{pending: nil, count: count} = state) when count < @max_waiting, do: request(state)
   defp read(state), do: state
 
   # At the end the group leader waits for this process, which must not wait for it.

@@ -12,7 +12,7 @@ defmodule Linx.Tty.Native do
   @type error :: {:error, {atom(), atom() | integer()}}
 
   # A descriptor is an int; nothing is open under a larger number.
-  @most 0x7FFFFFFF
+  @max_fd 0x7FFFFFFF
 
   @type window_size ::
           {non_neg_integer(), non_neg_integer(), non_neg_integer(), non_neg_integer()}
@@ -42,7 +42,7 @@ defmodule Linx.Tty.Native do
   Raises `ArgumentError` for an open descriptor and a `saved` that is not what `open_controlling_raw/0` gave.
   """
   @spec restore_and_close(non_neg_integer(), binary()) :: :ok | error()
-  def restore_and_close(fd, saved) when fd <= @most, do: named(Native.tty_restore(fd, saved))
+  def restore_and_close(fd, saved) when fd <= @max_fd, do: named(Native.tty_restore(fd, saved))
   def restore_and_close(fd, saved) when is_integer(fd) and is_binary(saved), do: :ok
 
   @doc """
@@ -51,7 +51,9 @@ defmodule Linx.Tty.Native do
   Source: TIOCSWINSZ(2const).
   """
   @spec set_window_size(non_neg_integer(), window_size()) :: :ok | error()
-  def set_window_size(fd, size) when fd <= @most, do: named(Native.tty_set_window_size(fd, size))
+  def set_window_size(fd, size) when fd <= @max_fd,
+    do: named(Native.tty_set_window_size(fd, size))
+
   def set_window_size(fd, _size) when is_integer(fd), do: {:error, {:ioctl, :ebadf}}
 
   @doc """
@@ -60,7 +62,7 @@ defmodule Linx.Tty.Native do
   Source: TIOCGWINSZ(2const).
   """
   @spec window_size(non_neg_integer()) :: {:ok, window_size()} | error()
-  def window_size(fd) when fd <= @most, do: named(Native.tty_window_size(fd))
+  def window_size(fd) when fd <= @max_fd, do: named(Native.tty_window_size(fd))
   def window_size(fd) when is_integer(fd), do: {:error, {:ioctl, :ebadf}}
 
   @doc false

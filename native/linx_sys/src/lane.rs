@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn the_vm_keeps_threads_for_its_files() {
         // Ten by default.
-        const { assert!(MOST + crate::work::MOST_WAITING <= 8) };
+        const { assert!(MOST + crate::work::MAX_WAITING <= 8) };
     }
 
     #[test]

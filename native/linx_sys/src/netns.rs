@@ -27,7 +27,7 @@ use crate::pin::check_filesystem;
 const NSFS: u32 = 0x6e73_6673;
 
 /// More mounts than anybody stacks on one file by accident.
-const MOST_MOUNTS: usize = 64;
+const MAX_MOUNTS: usize = 64;
 
 /// Makes a network namespace. The calling thread is in it afterwards: for a thread that ends.
 #[expect(
@@ -141,7 +141,7 @@ pub fn delete(directory: &Path, name: &OsStr) -> Result<(), Fault> {
         return Err(Stage::Open.fault(libc::EINVAL));
     }
     drop(file);
-    for _ in 0..MOST_MOUNTS {
+    for _ in 0..MAX_MOUNTS {
         match unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
             Ok(()) => {}
             // No mount is left on it.

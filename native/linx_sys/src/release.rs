@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 /// Several, so that one namespace whose mutex is held does not keep back the sockets of all others.
-const MOST_THREADS: usize = 4;
+const MAX_THREADS: usize = 4;
 
 const STACK: usize = 256 * 1024;
 
@@ -75,7 +75,7 @@ impl Releaser {
     fn push(&self, value: Box<dyn Any + Send>) -> bool {
         let mut state = self.lock();
         state.queue.push_back(value);
-        state.threads < MOST_THREADS
+        state.threads < MAX_THREADS
     }
 
     fn start(&'static self) -> std::io::Result<()> {
@@ -142,7 +142,7 @@ mod tests {
         drop(gone);
         let mut waiting = vec![go];
         let (say, _said) = channel();
-        for _ in 0..10 * MOST_THREADS {
+        for _ in 0..10 * MAX_THREADS {
             let (go, gone) = channel::<()>();
             waiting.push(go);
             release(Slow(gone, say.clone()));
@@ -164,7 +164,7 @@ mod tests {
             }
         }
         let releaser: &'static Releaser = Box::leak(Box::new(Releaser::new()));
-        for _ in 0..10 * MOST_THREADS {
+        for _ in 0..10 * MAX_THREADS {
             releaser.release(Box::new(Panics));
         }
         let (none, quick) = channel();
@@ -186,7 +186,7 @@ mod tests {
             waiting.push(go);
             releaser.release(Box::new(Slow(gone, say.clone())));
         }
-        assert_eq!(releaser.lock().threads, MOST_THREADS);
+        assert_eq!(releaser.lock().threads, MAX_THREADS);
         drop(waiting);
         for _ in 0..101 {
             said.recv_timeout(LONG).unwrap();

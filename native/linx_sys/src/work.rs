@@ -6,11 +6,11 @@
 //!
 //! | Bound | Of |
 //! |---|---|
-//! | [`MOST_WAITING`] | callers' threads that wait for an answer at the same time |
+//! | [`MAX_WAITING`] | callers' threads that wait for an answer at the same time |
 //! | [`PATIENCE`] | the time that each of them waits, [`BRIEF`] while a job is late |
 //! | [`Room`] | jobs in the same place whose owners live; further ones queue in order of arrival |
-//! | [`MOST_THREADS`] | threads, those included whose owners have died; at that bound a new job is EAGAIN |
-//! | [`MOST_QUEUED`] | jobs in the queue; a further one is EAGAIN |
+//! | [`MAX_THREADS`] | threads, those included whose owners have died; at that bound a new job is EAGAIN |
+//! | [`MAX_QUEUED`] | jobs in the queue; a further one is EAGAIN |
 //!
 //! A job whose owner dies leaves the queue, or gives up its place in favour of the next job.
 //!
@@ -29,7 +29,7 @@ use crate::fault::{Fault, Stage};
 use crate::release::release_quick;
 
 /// The VM has ten dirty I/O threads by default, and all file operations of the VM need them.
-pub const MOST_WAITING: usize = 4;
+pub const MAX_WAITING: usize = 4;
 
 /// How long a caller's thread waits for an answer.
 pub const PATIENCE: Duration = Duration::from_millis(250);
@@ -38,7 +38,7 @@ pub const PATIENCE: Duration = Duration::from_millis(250);
 pub const BRIEF: Duration = Duration::from_millis(10);
 
 /// Jobs of one place at the same time, so that one place that hangs leaves room for the others.
-pub const MOST_IN_PLACE: usize = 128;
+pub const MAX_IN_PLACE: usize = 128;
 
 /// The file system or namespace that a job may hang on, and how many jobs may run there at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +48,11 @@ pub struct Room {
 }
 
 impl Room {
-    /// [`MOST_IN_PLACE`] jobs.
+    /// [`MAX_IN_PLACE`] jobs.
     pub fn shared(place: u64) -> Self {
         Self {
             place,
-            most: MOST_IN_PLACE,
+            most: MAX_IN_PLACE,
         }
     }
 
@@ -67,9 +67,9 @@ impl Room {
     }
 }
 
-pub const MOST_THREADS: usize = 512;
+pub const MAX_THREADS: usize = 512;
 
-pub const MOST_QUEUED: usize = 16_384;
+pub const MAX_QUEUED: usize = 16_384;
 
 /// Far more than a job needs.
 const STACK: usize = 512 * 1024;
@@ -106,7 +106,7 @@ struct State {
 
 impl State {
     fn is_full(&self) -> bool {
-        self.running.len() >= MOST_THREADS
+        self.running.len() >= MAX_THREADS
     }
 
     fn has_room(&self, Room { place, most }: Room) -> bool {
@@ -193,7 +193,7 @@ impl Pool {
             ended: Condvar::new(),
         });
         let mut state = self.lock();
-        if state.is_full() || state.queue.len() >= MOST_QUEUED {
+        if state.is_full() || state.queue.len() >= MAX_QUEUED {
             return Err(Stage::Thread.fault(libc::EAGAIN));
         }
         state.last += 1;
@@ -306,7 +306,7 @@ impl Pool {
     /// The time that the calling thread may wait for a job, and the right to do so.
     fn patience(&self, ticket: Ticket) -> Option<Duration> {
         let mut state = self.lock();
-        if state.waiting >= MOST_WAITING || state.queue.iter().any(|job| job.ticket == ticket) {
+        if state.waiting >= MAX_WAITING || state.queue.iter().any(|job| job.ticket == ticket) {
             return None;
         }
         state.waiting += 1;
@@ -511,21 +511,21 @@ mod tests {
     #[test]
     fn few_wait_at_the_same_time() {
         let pool = pool();
-        let (_hung, tickets) = hung(pool, 0, MOST_WAITING + 1);
-        for ticket in &tickets[..MOST_WAITING] {
+        let (_hung, tickets) = hung(pool, 0, MAX_WAITING + 1);
+        for ticket in &tickets[..MAX_WAITING] {
             assert_eq!(pool.patience(*ticket), Some(PATIENCE));
         }
-        assert_eq!(pool.patience(tickets[MOST_WAITING]), None);
+        assert_eq!(pool.patience(tickets[MAX_WAITING]), None);
         pool.waited(tickets[0], false);
-        assert_eq!(pool.patience(tickets[MOST_WAITING]), Some(PATIENCE));
+        assert_eq!(pool.patience(tickets[MAX_WAITING]), Some(PATIENCE));
     }
 
     #[test]
     fn a_place_that_is_full_queues_and_leaves_the_others_alone() {
         let pool = pool();
-        let (mut jobs, tickets) = hung(pool, 1, MOST_IN_PLACE + 2);
-        assert_eq!(pool.lock().running.len(), MOST_IN_PLACE);
-        assert_eq!(pool.patience(tickets[MOST_IN_PLACE]), None);
+        let (mut jobs, tickets) = hung(pool, 1, MAX_IN_PLACE + 2);
+        assert_eq!(pool.lock().running.len(), MAX_IN_PLACE);
+        assert_eq!(pool.patience(tickets[MAX_IN_PLACE]), None);
         assert_eq!(
             pool.start(Room::shared(2), || Ok(7)).unwrap().wait(nobody),
             Some(Ok(7))
@@ -534,7 +534,7 @@ mod tests {
         // The end of a job, and the death of an owner, make room for one each, in order of arrival.
         drop(jobs.remove(0));
         until(|| pool.lock().queue.len() == 1);
-        assert_eq!(pool.lock().queue[0].ticket, tickets[MOST_IN_PLACE + 1]);
+        assert_eq!(pool.lock().queue[0].ticket, tickets[MAX_IN_PLACE + 1]);
         pool.abandon(tickets[1]);
         until(|| pool.lock().queue.is_empty());
         drop(jobs);
@@ -591,7 +591,7 @@ mod tests {
     #[test]
     fn an_abandoned_job_never_starts() {
         let pool = pool();
-        let (jobs, _) = hung(pool, 1, MOST_IN_PLACE);
+        let (jobs, _) = hung(pool, 1, MAX_IN_PLACE);
         let (run, ran) = mpsc::channel();
         let work = pool
             .start(Room::shared(1), move || {
@@ -613,7 +613,7 @@ mod tests {
     fn the_number_of_threads_has_an_end() {
         let pool = pool();
         let mut all = Vec::new();
-        for _ in 0..MOST_THREADS {
+        for _ in 0..MAX_THREADS {
             let (jobs, tickets) = hung(pool, 1, 1);
             all.extend(jobs);
             // Whether or not somebody still waits for it.

@@ -14,7 +14,7 @@ defmodule Linx.Process.BombTest do
   @kinds ~w(deep setsid orphans stopped continue)
 
   # As many processes as two processors can make trouble with.
-  @most 60
+  @max_processes 60
   @seconds 20
 
   setup_all do
@@ -50,7 +50,7 @@ defmodule Linx.Process.BombTest do
     [
       argv: [bomb, "#{@seconds}", kind | stay],
       uid: uid,
-      rlimits: [nproc: @most],
+      rlimits: [nproc: @max_processes],
       stdio: :devnull,
       auto_proceed: true
     ] ++ more

@@ -23,7 +23,7 @@ pub const MODE: &str = "job";
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Far more than all of /proc/sys holds; what does not end there is no answer.
-const MOST_ANSWER: u64 = 64 * 1024 * 1024;
+const MAX_ANSWER: u64 = 64 * 1024 * 1024;
 
 /// A netlink socket in `target`'s network namespace by way of its user namespace. None if that is ours: it gives no
 /// right that we have not.
@@ -111,7 +111,7 @@ fn exchange(
         receive(socket.as_fd(), &mut answer).map_err(|errno| late(errno.into()))?;
     answer.truncate(count);
     socket
-        .take(MOST_ANSWER)
+        .take(MAX_ANSWER)
         .read_to_end(&mut answer)
         .map_err(late)?;
     decode_answer(&answer)
