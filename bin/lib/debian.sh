@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Source this: what bin/setup, bin/cross and bin/test-kernel do with Debian's archive. The caller sets `cache`, the folder
-# that everything fetched lies in, and may set `architecture`, Debian's name of the one to fetch for.
+# that everything fetched lies in, and may set `architecture`, Debian's name of the one to fetch for, and `suite`, the
+# suite to fetch from (testing).
 
 program=$(basename "$0")
 say() { printf '%s: %s\n' "$program" "$*"; }
@@ -32,10 +33,10 @@ private_apt() {
   local dir=$1 uri=$2
   mkdir -p "$dir"/{sources,lists/partial,cache/archives/partial} 2>/dev/null ||
     die "cannot write to $cache: set XDG_CACHE_HOME to a folder that can be written"
-  cat >"$dir/sources/testing.sources" <<END
+  cat >"$dir/sources/debian.sources" <<END
 Types: deb
 URIs: $uri
-Suites: testing
+Suites: ${suite:-testing}
 Components: main
 Architectures: $architecture
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
@@ -47,18 +48,23 @@ END
     -o APT::Architecture="$architecture" -o APT::Architectures="$architecture" -o Dir::State::Lists="$dir/lists" -o Dir::Cache="$dir/cache" -o APT::Sandbox::User=root)
 }
 
-# open_testing: from here on apt_options are those of an apt that knows $architecture's testing suite and no more.
+# open_testing: from here on apt_options are those of an apt that knows $architecture's testing suite, or that which
+# `suite` names, and no more.
 open_testing() {
-  local uri
+  local uri name
   architecture=${architecture:-$(dpkg --print-architecture)}
-  if [ "${opened-}" = "$architecture" ]; then return; fi
+  name=$architecture
+  if [ "${suite:-testing}" != testing ]; then name=$suite-$architecture; fi
+  if [ "${opened-}" = "$name" ]; then return; fi
   uri=$(debian_mirror)
   [ -n "$uri" ] || die "no Debian archive in apt's sources, so nothing can be had from its testing suite"
   [ -r /usr/share/keyrings/debian-archive-keyring.gpg ] || apt_install debian-archive-keyring
-  private_apt "$cache/apt-$architecture" "$uri"
+  apt_state=$cache/apt-$name
+  rm -rf "$apt_state/sources"
+  private_apt "$apt_state" "$uri"
   # Without the mode an index that cannot be fetched is a warning.
-  apt-get "${apt_options[@]}" -o APT::Update::Error-Mode=any update -qq >/dev/null || die "cannot read Debian's testing suite at the machine's mirror"
-  opened=$architecture
+  apt-get "${apt_options[@]}" -o APT::Update::Error-Mode=any update -qq >/dev/null || die "cannot read Debian's ${suite:-testing} suite at the machine's mirror"
+  opened=$name
 }
 
 # with_dependencies PACKAGE...: their names and those of all that they depend on, as if nothing were installed.
@@ -74,11 +80,11 @@ fetch_from_testing() {
   local folder=$1 debs deb
   shift
   open_testing
-  debs=$cache/apt-$architecture/debs
+  debs=$apt_state/debs
   rm -rf "$debs" "$folder"
   mkdir -p "$debs" "$folder"
   (cd "$debs" && apt-get "${apt_options[@]}" download -qq "$@" >/dev/null) ||
-    die "a package could not be fetched from Debian testing (of: $*)"
+    die "a package could not be fetched from Debian ${suite:-testing} (of: $*)"
   for deb in "$debs"/*.deb; do dpkg -x "$deb" "$folder"; done
   (cd "$debs" && ls) >"$folder/packages"
   rm -rf "$debs"

@@ -11,11 +11,15 @@ defmodule Linx.Test.Host do
     :nfnetlink,
     :nftables,
     :ct_helper,
+    :flowtable,
+    :nft_queue,
+    :nft_bridge,
     :newer_nft,
     :newer_iproute2,
     :cgroup2,
     :cgroup2_mount,
     :cgroup_controllers,
+    :psi,
     :kernel_threads,
     :tty,
     :fuse,
@@ -109,6 +113,37 @@ defmodule Linx.Test.Host do
     )
   end
 
+  defp probe(:flowtable) do
+    unless_ok(
+      [
+        "unshare",
+        "--net",
+        "nft",
+        "table inet t { flowtable f { hook ingress priority 0; devices = { lo }; }; }"
+      ],
+      "no flow tables; load nf_flow_table_inet (LINX_KERNEL=stable bin/test-kernel runs these)"
+    )
+  end
+
+  defp probe(:nft_queue) do
+    unless_ok(
+      ["unshare", "--net", "nft", "table inet t { chain c { queue num 1; }; }"],
+      "no queue expression; load nft_queue (LINX_KERNEL=stable bin/test-kernel runs these)"
+    )
+  end
+
+  defp probe(:nft_bridge) do
+    unless_ok(
+      [
+        "unshare",
+        "--net",
+        "nft",
+        "table bridge t { chain c { meta ibrname x; }; }"
+      ],
+      "no meta of the bridge family; load nft_meta_bridge (LINX_KERNEL=stable bin/test-kernel runs these)"
+    )
+  end
+
   defp probe(:newer_nft) do
     case Linx.Test.NewerNft.find() do
       {:ok, _path} -> nil
@@ -159,6 +194,13 @@ defmodule Linx.Test.Host do
       _ ->
         "no cgroup v2 hierarchy at /sys/fs/cgroup with cpu, memory and pids (bin/test-kernel runs these)"
     end
+  end
+
+  # Built in but off by default on some kernels.
+  defp probe(:psi) do
+    if match?({:ok, "some" <> _}, File.read("/proc/pressure/memory")),
+      do: nil,
+      else: "no pressure stall information; boot with psi=1"
   end
 
   defp probe(:strace) do
