@@ -175,7 +175,7 @@ fn become_workload(
     if !options.rlimits.is_empty() {
         reserve_stack();
     }
-    let mut steps = || -> Result<u64, Fault> {
+    let mut steps = || -> Result<usize, Fault> {
         take_stdio(stdio).map_err(Stage::Stdio.errno())?;
         descriptors::place(take(&mut orders.descriptors), &options.fds.numbers)?;
         // Nothing opens a descriptor from here on.
@@ -440,7 +440,7 @@ fn has_groups() -> Result<bool, Errno> {
 
 /// The sixth argument means nothing to the kernel; the filters look at it.
 #[expect(unsafe_code, reason = "execveat(2) with a sixth argument")]
-fn execveat(path: &CStr, argv: &[*const c_char], envp: &[*const c_char], cookie: u64) -> Errno {
+fn execveat(path: &CStr, argv: &[*const c_char], envp: &[*const c_char], cookie: usize) -> Errno {
     // SAFETY: path and both arrays are NUL terminated strings and null terminated arrays of such, and outlive the call,
     // which only reads them.
     unsafe {

@@ -67,7 +67,7 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, exit: Exit) -> Result<
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
-    let side = |answer: i64, pidfd: RawFd| match answer {
+    let side = |answer: libc::c_long, pidfd: RawFd| match answer {
         -1 => Err(last_errno()),
         0 => Ok(Side::Child),
         pid => Ok(Side::Parent {
@@ -101,9 +101,10 @@ fn older_clone(args: &CloneArgs) -> Result<Side, Errno> {
     if args.flags & CLONE_NEWTIME != 0 {
         unshare_time()?;
     }
+    // Flags of clone(2) have 32 bits, as its argument has on a 32-bit architecture.
     let flags = args.flags & !CLONE_NEWTIME | args.exit_signal;
     let mut pidfd: RawFd = -1;
-    match raw_clone(flags, &mut pidfd) {
+    match raw_clone(flags as usize, &mut pidfd) {
         -1 => Err(last_errno()),
         0 => Ok(Side::Child),
         pid => Ok(Side::Parent {
@@ -137,7 +138,7 @@ fn unshare_time() -> Result<(), Errno> {
 }
 
 #[expect(unsafe_code, reason = "clone(2) without a stack, which no crate wraps")]
-fn raw_clone(flags: u64, pidfd: &mut RawFd) -> i64 {
+fn raw_clone(flags: usize, pidfd: &mut RawFd) -> libc::c_long {
     // SAFETY: as for `raw_clone3`. The third argument is where CLONE_PIDFD puts its descriptor, on every architecture
     // whose first two are the flags and the stack.
     unsafe {
@@ -153,7 +154,7 @@ fn raw_clone(flags: u64, pidfd: &mut RawFd) -> i64 {
 }
 
 #[expect(unsafe_code, reason = "no crate wraps clone3(2)")]
-fn raw_clone3(args: &CloneArgs) -> i64 {
+fn raw_clone3(args: &CloneArgs) -> libc::c_long {
     // SAFETY: no CLONE_VM, so the child has its own copy of all memory and its own stack; no other thread exists whose
     // locks could be held in the copy. The kernel reads `args` and writes one int through `pidfd`, which outlives the
     // call.

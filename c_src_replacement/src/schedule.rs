@@ -68,8 +68,7 @@ impl Schedule {
     #[inline(never)]
     pub fn apply(&self, pidfd: BorrowedFd<'_>, pid: i32) -> Result<(), Fault> {
         if let Some(nice) = self.nice {
-            call(libc::SYS_setpriority, [0, pid.into(), nice.into()])
-                .map_err(Stage::Nice.errno())?;
+            call(libc::SYS_setpriority, [0, pid, nice]).map_err(Stage::Nice.errno())?;
         }
         if let Some(cpus) = &self.cpus {
             set_cpus(pid, cpus).map_err(Stage::Cpus.errno())?;
@@ -78,7 +77,7 @@ impl Schedule {
             set_oom_score_adj(pidfd, score)?;
         }
         if let Some(value) = self.io_priority {
-            let arguments = [IOPRIO_WHO_PROCESS.into(), pid.into(), value.into()];
+            let arguments = [IOPRIO_WHO_PROCESS, pid, value.cast_signed()];
             call(libc::SYS_ioprio_set, arguments).map_err(Stage::IoPriority.errno())?;
         }
         if let Some(policy) = self.policy {
@@ -122,7 +121,7 @@ fn set_cpus(pid: i32, cpus: &[u32]) -> Result<(), Errno> {
         let word = wanted.get_mut(cpu as usize / 64).ok_or(Errno::INVAL)?;
         *word |= 1 << (cpu % 64);
     }
-    let size = size_of_val(&wanted) as i64;
+    let size = size_of_val(&wanted);
     affinity(libc::SYS_sched_setaffinity, pid, size, &mut wanted)?;
     let mut given = [0u64; MAX_CPUS / 64];
     affinity(libc::SYS_sched_getaffinity, pid, size, &mut given)?;
@@ -168,7 +167,8 @@ fn set_policy(pid: i32, policy: Policy) -> Result<(), Errno> {
 }
 
 #[expect(unsafe_code, reason = "a system call of three integers")]
-fn call(number: libc::c_long, [a, b, c]: [i64; 3]) -> Result<(), Errno> {
+fn call(number: libc::c_long, arguments: [i32; 3]) -> Result<(), Errno> {
+    let [a, b, c] = arguments.map(libc::c_long::from);
     // SAFETY: called with setpriority(2) and ioprio_set(2) only, whose arguments are integers; no memory is touched.
     answer(unsafe { libc::syscall(number, a, b, c) })
 }
@@ -177,7 +177,7 @@ fn call(number: libc::c_long, [a, b, c]: [i64; 3]) -> Result<(), Errno> {
 fn affinity(
     number: libc::c_long,
     pid: i32,
-    size: i64,
+    size: usize,
     mask: &mut [u64; MAX_CPUS / 64],
 ) -> Result<(), Errno> {
     // SAFETY: the kernel reads or writes at most `size` bytes of `mask`, which is as long and outlives the call.

@@ -47,15 +47,16 @@ impl Filters {
 
     /// Puts the prefixes in their places and returns the value that execveat must show them. Only this process knows it,
     /// and its memory ends with the exec. Behind the first filter nothing may be allocated any more, so all is ready here.
-    pub fn prepare(&mut self) -> Result<u64, Fault> {
+    pub fn prepare(&mut self) -> Result<usize, Fault> {
         if self.programs.is_empty() {
             return Ok(0);
         }
-        let mut cookie = [0; 8];
+        // As wide as an argument register.
+        let mut cookie = [0; size_of::<usize>()];
         getrandom(&mut cookie[..], GetRandomFlags::empty())
             .map_err(Stage::SeccompInstall.errno())?;
-        let cookie = u64::from_ne_bytes(cookie);
-        if let Some(prefix) = Arch::HOST.map(|arch| exec_prefix(arch, cookie)) {
+        let cookie = usize::from_ne_bytes(cookie);
+        if let Some(prefix) = Arch::HOST.map(|arch| exec_prefix(arch, cookie as u64)) {
             for program in &mut self.programs {
                 program[..PREFIX_LEN].copy_from_slice(&prefix);
             }
@@ -64,7 +65,7 @@ impl Filters {
     }
 
     /// Installs them all, with the value of [`Filters::prepare`].
-    pub fn install(&self, cookie: u64) -> Result<(), Fault> {
+    pub fn install(&self, cookie: usize) -> Result<(), Fault> {
         // No table for this architecture: the filter stands alone.
         let start = if Arch::HOST.is_some() { 0 } else { PREFIX_LEN };
         for program in &self.programs {
@@ -108,7 +109,7 @@ pub fn allow_list(numbers: &[u32], target: u32, refusal: u32) -> Vec<Insn> {
     unsafe_code,
     reason = "no crate wraps seccomp(2) with further arguments"
 )]
-fn install(program: &[Insn], cookie: u64) -> Result<(), Errno> {
+fn install(program: &[Insn], cookie: usize) -> Result<(), Errno> {
     let fprog = libc::sock_fprog {
         len: program.len() as u16,
         filter: program.as_ptr().cast_mut().cast(),
@@ -119,10 +120,10 @@ fn install(program: &[Insn], cookie: u64) -> Result<(), Errno> {
         libc::syscall(
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
-            0,
+            0usize,
             &raw const fprog,
-            0,
-            0,
+            0usize,
+            0usize,
             cookie,
         )
     };

@@ -203,18 +203,24 @@ fn waitid(kind: libc::idtype_t, id: u32, flags: i32) -> Result<Option<Ended>, Er
 }
 
 fn convert(usage: &libc::rusage) -> Usage {
-    let microseconds = |time: libc::timeval| time.tv_sec * 1_000_000 + time.tv_usec;
+    let microseconds = |time: libc::timeval| wide(time.tv_sec) * 1_000_000 + wide(time.tv_usec);
     Usage {
         user_us: microseconds(usage.ru_utime),
         system_us: microseconds(usage.ru_stime),
-        max_rss_kb: usage.ru_maxrss,
-        minor_faults: usage.ru_minflt,
-        major_faults: usage.ru_majflt,
-        blocks_in: usage.ru_inblock,
-        blocks_out: usage.ru_oublock,
-        voluntary_switches: usage.ru_nvcsw,
-        involuntary_switches: usage.ru_nivcsw,
+        max_rss_kb: wide(usage.ru_maxrss),
+        minor_faults: wide(usage.ru_minflt),
+        major_faults: wide(usage.ru_majflt),
+        blocks_in: wide(usage.ru_inblock),
+        blocks_out: wide(usage.ru_oublock),
+        voluntary_switches: wide(usage.ru_nvcsw),
+        involuntary_switches: wide(usage.ru_nivcsw),
     }
+}
+
+/// The fields of `struct rusage` are longs: 32 bits on a 32-bit architecture, where microseconds of more than 35 minutes
+/// would overflow.
+fn wide(value: impl Into<i64>) -> i64 {
+    value.into()
 }
 
 /// A wait status as wait(2) packs it.

@@ -35,8 +35,13 @@ defmodule Linx.Seccomp do
   ## Rules
 
   `{action, syscall}`, or `{action, syscall, conditions}` to look at arguments as well (`t:Linx.Seccomp.Filter.rule/0`).
-  Names are the kernel's, for each architecture the whole table. They differ: `:open` exists on x86_64 and not on
-  aarch64, where it is `:openat` only. A name that the architecture lacks is an error and never ignored.
+  Names are the kernel's, for each architecture the whole table. They differ: `:open` exists on x86_64 and arm, and not
+  on aarch64 and riscv64, where it is `:openat` only. A name that the architecture lacks is an error and never ignored.
+
+  `:arm` is the 32-bit EABI. Its table has the calls that are arm's alone, too (`:set_tls`, which each thread makes at
+  its start, `:cacheflush`). Arguments have 32 bits there (`t:Linx.Seccomp.Filter.condition/0`), and so has the random
+  number above: a program that may not `execve` and lives on after each refusal finds it after some 2 000 million
+  attempts. Deny with `:kill_process` on such a machine.
 
   Sources: seccomp(2); Documentation/userspace-api/seccomp_filter.rst.
   """
@@ -45,7 +50,7 @@ defmodule Linx.Seccomp do
   alias Linx.Terms
 
   @typedoc "An architecture that filters can be built for, or `:unsupported`."
-  @type arch :: :x86_64 | :aarch64 | :unsupported
+  @type arch :: :x86_64 | :aarch64 | :arm | :riscv64 | :unsupported
 
   @doc """
   Whether the running kernel has seccomp filters: `/proc/self/status` has a line for them.
@@ -69,22 +74,12 @@ defmodule Linx.Seccomp do
   def arch do
     case :persistent_term.get({__MODULE__, :arch}, nil) do
       nil ->
-        arch = arch(List.to_string(:erlang.system_info(:system_architecture)))
+        arch = Compiler.arch(List.to_string(:erlang.system_info(:system_architecture)))
         :persistent_term.put({__MODULE__, :arch}, arch)
         arch
 
       arch ->
         arch
-    end
-  end
-
-  defp arch(triple) do
-    cond do
-      # x32 has x86_64's name and other numbers.
-      String.ends_with?(triple, "x32") -> :unsupported
-      String.starts_with?(triple, "x86_64-") -> :x86_64
-      String.starts_with?(triple, "aarch64-") -> :aarch64
-      true -> :unsupported
     end
   end
 

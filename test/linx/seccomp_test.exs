@@ -39,7 +39,7 @@ defmodule Linx.SeccompTest do
     {filter, Compiler.audit_archs()[arch]}
   end
 
-  for arch <- [:x86_64, :aarch64] do
+  for arch <- [:x86_64, :aarch64, :arm, :riscv64] do
     test "#{arch}: each listed call is allowed, every other number of the table is not" do
       listed = ~w(read write close exit_group futex rt_sigreturn clone3 rseq_slice_yield)a
       {filter, audit} = compile!(unquote(arch), Enum.map(listed, &{:allow, &1}), {:errno, :eperm})
@@ -71,6 +71,25 @@ defmodule Linx.SeccompTest do
       {filter, _} = compile!(unquote(arch), [{:allow, :read}], :allow)
       # AUDIT_ARCH_I386
       assert verdict(filter.bpf, 0x40000003, Syscalls.to_number(:read, unquote(arch))) == @kill
+    end
+  end
+
+  test "the architecture is that of the VM's triple" do
+    for {triple, arch} <- %{
+          "x86_64-pc-linux-gnu" => :x86_64,
+          "x86_64-pc-linux-gnux32" => :unsupported,
+          "aarch64-unknown-linux-gnu" => :aarch64,
+          "aarch64_be-unknown-linux-gnu" => :unsupported,
+          "arm-unknown-linux-gnueabihf" => :arm,
+          "armv7l-unknown-linux-gnueabihf" => :arm,
+          "armv6-nerves-linux-gnueabihf" => :arm,
+          "armv7-alpine-linux-musleabihf" => :arm,
+          "armeb-unknown-linux-gnueabi" => :unsupported,
+          "arm-unknown-linux-gnu" => :unsupported,
+          "riscv64-unknown-linux-gnu" => :riscv64,
+          "riscv32-unknown-linux-gnu" => :unsupported
+        } do
+      assert {triple, Compiler.arch(triple)} == {triple, arch}
     end
   end
 
@@ -127,6 +146,39 @@ defmodule Linx.SeccompTest do
       assert verdict(filter.bpf, audit, 257, [0xFFFFFF9D]) == @eperm
       assert verdict(filter.bpf, audit, 32, [0xFFFFFFFF_FFFFFFFF]) == @allow
       assert verdict(filter.bpf, audit, 32, [0xFFFFFFFF]) == @eperm
+    end
+
+    test "of arm a negative value is a two's complement of 32 bits" do
+      rules = [
+        {:allow, :openat, [{0, :eq, -100}]},
+        {:allow, :dup, [{0, :masked_eq, -1, -1}]},
+        {:allow, :close, [{0, :masked_eq, 0xFF, -1}]}
+      ]
+
+      {filter, audit} = compile!(:arm, rules, {:errno, :eperm})
+      assert verdict(filter.bpf, audit, 322, [0xFFFFFF9C]) == @allow
+      assert verdict(filter.bpf, audit, 322, [0xFFFFFF9D]) == @eperm
+      assert verdict(filter.bpf, audit, 41, [0xFFFFFFFF]) == @allow
+      assert verdict(filter.bpf, audit, 41, [0xFFFFFFFE]) == @eperm
+      assert verdict(filter.bpf, audit, 6, [0x12345FF]) == @allow
+      assert verdict(filter.bpf, audit, 6, [0x12345FE]) == @eperm
+    end
+
+    test "of arm a positive value beyond 32 bits is above every argument" do
+      for {operator, expected} <- [eq: @eperm, ne: @allow, lt: @allow, ge: @eperm] do
+        rule = {:allow, :write, [{2, operator, @big}]}
+        {filter, audit} = compile!(:arm, [rule], {:errno, :eperm})
+        assert {operator, verdict(filter.bpf, audit, 4, [0, 0, 5])} == {operator, expected}
+      end
+    end
+
+    test "of arm a negative value of more than 32 bits is no argument's" do
+      for condition <- [{0, :eq, -0x80000001}, {0, :masked_eq, -0x80000001, 0}] do
+        assert Compiler.compile(:arm, [{:allow, :read, [condition]}], :trap) ==
+                 {:error, {:bad_condition, condition}}
+
+        assert {:ok, _} = Compiler.compile(:riscv64, [{:allow, :read, [condition]}], :trap)
+      end
     end
 
     test "of several rules for a call the first that holds decides, then the one without conditions" do
@@ -207,7 +259,8 @@ defmodule Linx.SeccompTest do
       assert Seccomp.deny_list([], deny_action: action) == {:error, {:bad_action, action}}
     end
 
-    assert Compiler.compile(:riscv64, [], :allow) == {:error, {:unsupported_arch, :riscv64}}
+    assert Compiler.compile(:loongarch64, [], :allow) ==
+             {:error, {:unsupported_arch, :loongarch64}}
 
     assert Compiler.compile(:aarch64, [{:allow, :open}], :trap) ==
              {:error, {:unknown_syscall, :open}}

@@ -8,7 +8,15 @@ defmodule Linx.Seccomp.Compiler do
   import Bitwise
 
   # linux/audit.h: what seccomp_data.arch holds.
-  @audit_archs %{x86_64: 0xC000003E, aarch64: 0xC00000B7}
+  @audit_archs %{
+    x86_64: 0xC000003E,
+    aarch64: 0xC00000B7,
+    arm: 0x40000028,
+    riscv64: 0xC00000F3
+  }
+
+  # Those whose argument registers have 32 bits (linux/audit.h: no __AUDIT_ARCH_64BIT).
+  @narrow [:arm]
 
   # linux/seccomp.h, SECCOMP_RET_*.
   @kill_process 0x80000000
@@ -33,16 +41,29 @@ defmodule Linx.Seccomp.Compiler do
   @operators %{eq: 0, ne: 1, lt: 2, le: 3, gt: 4, ge: 5}
   @masked_eq 6
 
-  @u64 0xFFFFFFFFFFFFFFFF
-
   # BPF_MAXINSNS: no program of more rules or conditions would fit, and no more may cross to Rust.
   @max_rules 4096
 
-  @type arch :: :x86_64 | :aarch64
+  @type arch :: :x86_64 | :aarch64 | :arm | :riscv64
 
   @doc "The architectures there are tables for, with linux/audit.h's numbers."
   @spec audit_archs() :: %{arch() => non_neg_integer()}
   def audit_archs, do: @audit_archs
+
+  @doc "The architecture of a GNU triple, or `:unsupported`."
+  @spec arch(String.t()) :: arch() | :unsupported
+  def arch(triple) do
+    cond do
+      # x32 has x86_64's name and other numbers.
+      String.ends_with?(triple, "x32") -> :unsupported
+      String.starts_with?(triple, "x86_64-") -> :x86_64
+      String.starts_with?(triple, "aarch64-") -> :aarch64
+      # Neither armeb, which is big-endian, nor the old ABI, whose calls have other numbers.
+      triple =~ ~r/^arm(v[5-8][a-z]*)?-.*eabi(hf)?$/ -> :arm
+      String.starts_with?(triple, "riscv64-") -> :riscv64
+      true -> :unsupported
+    end
+  end
 
   @doc "The kernel's return values, without data."
   @spec actions() :: %{atom() => non_neg_integer()}
@@ -106,7 +127,7 @@ defmodule Linx.Seccomp.Compiler do
     each(rules, fn rule ->
       with {:ok, action} <- action(elem(rule, 0)),
            {:ok, number} <- number(elem(rule, 1), arch),
-           {:ok, conditions} <- conditions(rule) do
+           {:ok, conditions} <- conditions(rule, arch) do
         {:ok, {number, action, conditions}}
       end
     end)
@@ -119,31 +140,41 @@ defmodule Linx.Seccomp.Compiler do
     end
   end
 
-  defp conditions({_action, _name}), do: {:ok, []}
-  defp conditions({_action, _name, conditions}), do: each(conditions, &condition/1)
+  defp conditions({_action, _name}, _arch), do: {:ok, []}
+
+  defp conditions({_action, _name, conditions}, arch) do
+    bits = if arch in @narrow, do: 32, else: 64
+    each(conditions, &condition(&1, bits))
+  end
 
   defguardp is_arg(arg) when arg in 0..5
-  defguardp is_u64(value) when is_integer(value) and value >= -(1 <<< 63) and value < 1 <<< 64
 
-  defp condition({arg, operator, value})
-       when is_arg(arg) and is_map_key(@operators, operator) and is_u64(value),
-       do: {:ok, {arg, @operators[operator], 0, u64(value)}}
+  # A negative value must be one of the argument's width; a positive one may be any of 64 bits, and is then above every
+  # argument of 32.
+  defguardp is_value(value, bits)
+            when is_integer(value) and value >= -(1 <<< (bits - 1)) and value < 1 <<< 64
+
+  defp condition({arg, operator, value}, bits)
+       when is_arg(arg) and is_map_key(@operators, operator) and is_value(value, bits),
+       do: {:ok, {arg, @operators[operator], 0, unsigned(value, bits)}}
 
   # Bits of the value outside the mask would make a comparison that never holds: a mistake, always. A negative value has
   # only sign bits there.
-  defp condition({arg, :masked_eq, mask, value} = condition)
-       when is_arg(arg) and is_u64(mask) and is_u64(value) do
-    outside = bnot(u64(mask)) &&& @u64
-    sign = if value < 0, do: outside, else: 0
+  defp condition({arg, :masked_eq, mask, value} = condition, bits)
+       when is_arg(arg) and is_value(mask, bits) and is_value(value, bits) do
+    {mask, all} = {unsigned(mask, bits), unsigned(value, bits)}
+    outside = all &&& bnot(mask)
+    sign = if value < 0, do: unsigned(-1, bits) &&& bnot(mask), else: 0
 
-    if (u64(value) &&& outside) == sign,
-      do: {:ok, {arg, @masked_eq, u64(mask), u64(value) &&& u64(mask)}},
+    if outside == sign,
+      do: {:ok, {arg, @masked_eq, mask, all &&& mask}},
       else: {:error, {:bad_condition, condition}}
   end
 
-  defp condition(other), do: {:error, {:bad_condition, other}}
+  defp condition(other, _bits), do: {:error, {:bad_condition, other}}
 
-  defp u64(value), do: value &&& @u64
+  defp unsigned(value, bits) when value < 0, do: value + (1 <<< bits)
+  defp unsigned(value, _bits), do: value
 
   # Several rules for one call are several conditions, tried in order, and at last perhaps one without. A rule that can
   # never be reached is a mistake.

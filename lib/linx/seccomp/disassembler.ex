@@ -68,7 +68,7 @@ defmodule Linx.Seccomp.Disassembler do
   defp line({code, jt, jf, k}, at, _held, _arch),
     do: {"code #{hex(code)} jt #{jt} jf #{jf} k #{hex(k)}", [{at + 1, :nothing}]}
 
-  # struct seccomp_data; both architectures are little-endian.
+  # struct seccomp_data; all architectures with a table are little-endian.
   defp field(0), do: :nr
   defp field(4), do: :arch
   defp field(8), do: {:ip, :low}

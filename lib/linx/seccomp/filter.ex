@@ -37,6 +37,10 @@ defmodule Linx.Seccomp.Filter do
 
   Arguments are compared as unsigned 64-bit numbers. Where the call takes an `int`, the kernel ignores the upper half, and
   the caller may put anything there: compare such an argument under the mask `0xFFFFFFFF`.
+
+  On `:arm` an argument has 32 bits. A negative value is then a two's complement of 32 bits, down to `-0x80000000`; a
+  positive value beyond 32 bits is above every argument. An argument of 64 bits, such as a file offset, takes two
+  arguments there, the first of which has an even index (syscall(2), "Architecture-specific requirements").
   """
   @type condition ::
           {0..5, :eq | :ne | :lt | :le | :gt | :ge, integer()}

@@ -6,7 +6,8 @@ defmodule Linx.Seccomp.Syscalls do
   @path Path.join(__DIR__, "syscalls.tbl")
   @external_resource @path
 
-  @archs [:x86_64, :aarch64]
+  # The columns of the table.
+  @archs [:x86_64, :aarch64, :arm, :riscv64]
 
   rows =
     for line <- File.stream!(@path), not String.starts_with?(line, "#") do

@@ -17,8 +17,8 @@ const TRAP: u32 = libc::SECCOMP_RET_TRAP;
 const EPERM: u32 = libc::SECCOMP_RET_ERRNO | 1;
 
 const X32: u32 = 0x4000_0000;
-/// i386's and arm's, and nobody's.
-const FOREIGN: [u32; 3] = [0x4000_0003, 0x4000_0028, 0];
+/// i386's and big-endian arm's, and nobody's.
+const FOREIGN: [u32; 3] = [0x4000_0003, 0x0000_0028, 0];
 
 fn holds(condition: &Condition, args: &[u64; 6]) -> bool {
     let arg = args[usize::from(condition.arg)];
@@ -147,17 +147,20 @@ fn arb_rule() -> impl Strategy<Value = Rule> {
 
 fn arb_policy(rules: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Policy> {
     (
-        prop::bool::ANY,
+        arb_arch(),
         arb_action(),
         prop::collection::vec(arb_rule(), rules),
     )
-        .prop_map(|(x86, default, rules)| {
-            policy(
-                if x86 { Arch::X86_64 } else { Arch::Aarch64 },
-                default,
-                rules,
-            )
-        })
+        .prop_map(|(arch, default, rules)| policy(arch, default, rules))
+}
+
+fn arb_arch() -> impl Strategy<Value = Arch> {
+    prop::sample::select(&Arch::ALL[..])
+}
+
+/// Arguments as the kernel fills them in: those of a 32-bit architecture are extended with zeros.
+fn narrowed(arch: Arch, args: [u64; 6]) -> [u64; 6] {
+    args.map(|arg| arg & u64::MAX >> (64 - arch.argument_bits()))
 }
 
 proptest! {
@@ -166,6 +169,7 @@ proptest! {
     #[test]
     fn every_number_gets_what_the_policy_says(policy in arb_policy(0..400), args in prop::array::uniform6(arb_value())) {
         let program = compile(&policy).expect("short enough");
+        let args = narrowed(policy.arch, args);
         for number in all_numbers() {
             assert_agrees(&policy, &program, Call { number, arch: policy.arch.audit(), args });
         }
@@ -176,9 +180,9 @@ proptest! {
 
     // Arguments taken from the conditions' own values, so that equality is met and missed by one bit.
     #[test]
-    fn arguments_beside_the_compared_value(rule in arb_rule(), condition in arb_condition(), flip in 0u32..64, off in -1i64..2) {
+    fn arguments_beside_the_compared_value(arch in arb_arch(), rule in arb_rule(), condition in arb_condition(), flip in 0u32..64, off in -1i64..2) {
         let rule = Rule { conditions: vec![condition], ..rule };
-        let policy = policy(Arch::X86_64, TRAP, vec![rule.clone()]);
+        let policy = policy(arch, TRAP, vec![rule.clone()]);
         let program = compile(&policy).expect("short enough");
         for value in [
             condition.value,
@@ -188,6 +192,7 @@ proptest! {
         ] {
             let mut args = [0; 6];
             args[usize::from(condition.arg)] = value;
+            let args = narrowed(arch, args);
             assert_agrees(&policy, &program, Call { number: rule.number, arch: policy.arch.audit(), args });
         }
     }
@@ -196,16 +201,18 @@ proptest! {
     fn behind_the_prefix_only_calls_with_the_cookie_are_let_through(
         policy in arb_policy(0..100), cookie: u64, other: u64, args in prop::array::uniform6(arb_value())
     ) {
+        let last = |last| narrowed(policy.arch, [args[0], args[1], args[2], args[3], args[4], last]);
+        let call = |number, arch, cookie| Call { number, arch, args: last(cookie) };
+        let cookie = narrowed(policy.arch, [cookie; 6])[0];
         let mut program = exec_prefix(policy.arch, cookie).to_vec();
         program.extend(compile(&policy).expect("short enough"));
-        let call = |number, arch, last| Call { number, arch, args: [args[0], args[1], args[2], args[3], args[4], last] };
         let arch = policy.arch.audit();
         let starters = [policy.arch.execveat(), policy.arch.seccomp()];
 
         for number in starters {
             prop_assert_eq!(run(&program, &call(number, arch, cookie)).0, ALLOW);
             for wrong in [other, cookie ^ 1, cookie ^ (1 << 32), cookie ^ (1 << 63), u64::from(cookie as u32), 0] {
-                if wrong != cookie {
+                if narrowed(policy.arch, [wrong; 6])[0] != cookie {
                     assert_agrees(&policy, &program, call(number, arch, wrong));
                 }
             }
@@ -313,6 +320,52 @@ fn x32_calls_meet_a_default_that_denies() {
         .0
     };
     assert_eq!(verdict(X32 | 1), EPERM);
+}
+
+// linux/audit.h and the tables of the kernel at Linux 7.2.
+#[test]
+fn each_architecture_has_the_kernels_numbers() {
+    let numbers = |arch: Arch| (arch.audit(), arch.execveat(), arch.seccomp());
+    assert_eq!(numbers(Arch::X86_64), (0xC000_003E, 322, 317));
+    assert_eq!(numbers(Arch::Aarch64), (0xC000_00B7, 281, 277));
+    assert_eq!(numbers(Arch::Arm), (0x4000_0028, 387, 383));
+    assert_eq!(numbers(Arch::Riscv64), (0xC000_00F3, 281, 277));
+}
+
+#[test]
+fn a_32_bit_argument_is_compared_without_its_high_half() {
+    const BEYOND: u64 = 1 << 32 | 5;
+    for (op, value, holds) in [
+        (Op::Eq, 5, true),
+        (Op::Eq, BEYOND, false),
+        (Op::Ne, BEYOND, true),
+        (Op::Lt, BEYOND, true),
+        (Op::Le, BEYOND, true),
+        (Op::Gt, BEYOND, false),
+        (Op::Ge, BEYOND, false),
+        (Op::Ge, 5, true),
+        (Op::Gt, 5, false),
+        (Op::MaskedEq(u64::MAX), BEYOND, false),
+        (Op::MaskedEq(u64::MAX), 5, true),
+        (Op::MaskedEq(7 << 32), 0, true),
+    ] {
+        let condition = Condition { arg: 0, op, value };
+        let rule = Rule {
+            number: 1,
+            action: EPERM,
+            conditions: vec![condition],
+        };
+        let program = compile(&policy(Arch::Arm, ALLOW, vec![rule])).expect("short enough");
+        let high = |insn: &Insn| insn.code == LD && insn.k >= 16 && !insn.k.is_multiple_of(8);
+        assert!(!program.iter().any(high), "{condition:?}: {program:?}");
+        let call = Call {
+            number: 1,
+            arch: Arch::Arm.audit(),
+            args: [5, 0, 0, 0, 0, 0],
+        };
+        let expected = if holds { EPERM } else { ALLOW };
+        assert_eq!(run(&program, &call).0, expected, "{condition:?}");
+    }
 }
 
 #[test]

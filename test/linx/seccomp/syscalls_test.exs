@@ -13,8 +13,11 @@ defmodule Linx.Seccomp.SyscallsTest do
         stderr_to_stdout: true
       )
 
+    # arm's are written as a sum with a base of 0.
+    number = ~r/^#define __NR_(\w+) (?:\(__NR_SYSCALL_BASE ?\+ ?)?(\d+)\)?$/m
+
     defined =
-      for [_, name, number] <- Regex.scan(~r/^#define __NR_(\w+) (\d+)$/m, output) do
+      for [_, name, number] <- Regex.scan(number, output), name != "SYSCALL_BASE" do
         {name, String.to_integer(number)}
       end
 
@@ -37,7 +40,7 @@ defmodule Linx.Seccomp.SyscallsTest do
   test "numbers that have no name, names that have no number, architectures that have no table" do
     assert Syscalls.from_number(-1, :x86_64) == :unknown
     assert Syscalls.from_number(0x40000000, :x86_64) == :unknown
-    assert Syscalls.from_number(0, :riscv64) == :unknown
+    assert Syscalls.from_number(0, :loongarch64) == :unknown
     assert Syscalls.to_number(:open, :aarch64) == :unknown
     assert Syscalls.to_number(:read, :unsupported) == :unknown
     assert Syscalls.all(:unsupported) == MapSet.new()
@@ -45,10 +48,32 @@ defmodule Linx.Seccomp.SyscallsTest do
 
   # Numbers from 424 on are the same for all architectures (include/uapi/asm-generic/unistd.h).
   test "newer calls have one number" do
-    for name <- Syscalls.all(:aarch64),
-        number = Syscalls.to_number(name, :aarch64),
-        number >= 424 do
-      assert Syscalls.to_number(name, :x86_64) == number
+    for arch <- [:aarch64, :arm, :riscv64],
+        name <- Syscalls.all(arch),
+        number = Syscalls.to_number(name, arch),
+        number in 424..0xEFFFF do
+      assert {name, Syscalls.to_number(name, :x86_64)} == {name, number}
     end
+  end
+
+  # arch/arm/include/uapi/asm/unistd.h, "ARM private".
+  test "arm's own calls have numbers" do
+    own = [breakpoint: 0xF0001, cacheflush: 0xF0002, set_tls: 0xF0005, get_tls: 0xF0006]
+    assert for({name, _} <- own, do: {name, Syscalls.to_number(name, :arm)}) == own
+  end
+
+  test "no number has two names" do
+    for arch <- [:x86_64, :aarch64, :arm, :riscv64], name <- Syscalls.all(arch) do
+      assert Syscalls.from_number(Syscalls.to_number(name, arch), arch) == name
+    end
+  end
+
+  # riscv64 takes asm-generic/unistd.h as aarch64 does, without renameat(2), which is older than the architecture.
+  test "riscv64 has aarch64's numbers, and two of its own" do
+    calls = fn arch -> Map.new(Syscalls.all(arch), &{&1, Syscalls.to_number(&1, arch)}) end
+    {riscv64, aarch64} = {calls.(:riscv64), calls.(:aarch64)}
+
+    assert Map.drop(riscv64, Map.keys(aarch64)) == %{riscv_hwprobe: 258, riscv_flush_icache: 259}
+    assert Map.take(riscv64, Map.keys(aarch64)) == Map.delete(aarch64, :renameat)
   end
 end

@@ -7,18 +7,24 @@ const AUDIT_ARCH_64BIT: u32 = 0x8000_0000;
 const AUDIT_ARCH_LE: u32 = 0x4000_0000;
 
 /// linux/elf-em.h.
+const EM_ARM: u32 = 40;
 const EM_X86_64: u32 = 62;
 const EM_AARCH64: u32 = 183;
+const EM_RISCV: u32 = 243;
 
 /// An architecture whose system calls a filter judges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arch {
     X86_64,
     Aarch64,
+    /// The 32-bit EABI, little-endian. A kernel that also has the old ABI (CONFIG_OABI_COMPAT) has no filters
+    /// (arch/arm/Kconfig).
+    Arm,
+    Riscv64,
 }
 
 impl Arch {
-    pub const ALL: [Arch; 2] = [Arch::X86_64, Arch::Aarch64];
+    pub const ALL: [Arch; 4] = [Arch::X86_64, Arch::Aarch64, Arch::Arm, Arch::Riscv64];
 
     /// The one that this was compiled for, if it is known here.
     pub const HOST: Option<Arch> = if cfg!(all(target_arch = "x86_64", target_pointer_width = "64"))
@@ -26,25 +32,39 @@ impl Arch {
         Some(Arch::X86_64)
     } else if cfg!(all(target_arch = "aarch64", target_endian = "little")) {
         Some(Arch::Aarch64)
+    } else if cfg!(all(target_arch = "arm", target_endian = "little")) {
+        Some(Arch::Arm)
+    } else if cfg!(target_arch = "riscv64") {
+        Some(Arch::Riscv64)
     } else {
         None
     };
 
     /// What `seccomp_data.arch` holds for it.
     pub const fn audit(self) -> u32 {
-        AUDIT_ARCH_64BIT
-            | AUDIT_ARCH_LE
+        AUDIT_ARCH_LE
             | match self {
-                Arch::X86_64 => EM_X86_64,
-                Arch::Aarch64 => EM_AARCH64,
+                Arch::X86_64 => AUDIT_ARCH_64BIT | EM_X86_64,
+                Arch::Aarch64 => AUDIT_ARCH_64BIT | EM_AARCH64,
+                Arch::Arm => EM_ARM,
+                Arch::Riscv64 => AUDIT_ARCH_64BIT | EM_RISCV,
             }
+    }
+
+    /// The width of an argument register. The kernel extends a 32-bit one with zeros in `seccomp_data.args`.
+    pub const fn argument_bits(self) -> u32 {
+        match self {
+            Arch::Arm => 32,
+            Arch::X86_64 | Arch::Aarch64 | Arch::Riscv64 => 64,
+        }
     }
 
     /// The number of `execveat(2)`.
     pub const fn execveat(self) -> u32 {
         match self {
             Arch::X86_64 => 322,
-            Arch::Aarch64 => 281,
+            Arch::Arm => 387,
+            Arch::Aarch64 | Arch::Riscv64 => 281,
         }
     }
 
@@ -52,7 +72,8 @@ impl Arch {
     pub const fn seccomp(self) -> u32 {
         match self {
             Arch::X86_64 => 317,
-            Arch::Aarch64 => 277,
+            Arch::Arm => 383,
+            Arch::Aarch64 | Arch::Riscv64 => 277,
         }
     }
 
@@ -68,7 +89,7 @@ impl Arch {
         const X32_SYSCALL_BIT: u32 = 0x4000_0000;
         match self {
             Arch::X86_64 => &[512..548, X32_SYSCALL_BIT..u32::MAX],
-            Arch::Aarch64 => &[],
+            Arch::Aarch64 | Arch::Arm | Arch::Riscv64 => &[],
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::arch::Arch;
 use super::assembler::{Assembler, Label};
 use super::insn::{Insn, JEQ, JGE, LD, MAX_INSNS, OFFSET_ARCH, OFFSET_NR, RET};
 use super::policy::{Condition, Policy, Rule};
@@ -36,7 +37,7 @@ pub fn compile(policy: &Policy) -> Result<Vec<Insn>, TooLong> {
     let mut code = Code::default();
     let intervals: Vec<(u32, Label)> = intervals(policy)
         .iter()
-        .map(|(start, outcome)| Ok((*start, code.outcome(outcome)?)))
+        .map(|(start, outcome)| Ok((*start, code.outcome(policy.arch, outcome)?)))
         .collect::<Result<_, _>>()?;
 
     let native = match intervals[..] {
@@ -133,7 +134,7 @@ impl Code {
     }
 
     /// The code of an outcome; numbers with equal rules share it.
-    fn outcome(&mut self, outcome: &Outcome) -> Result<Label, TooLong> {
+    fn outcome(&mut self, arch: Arch, outcome: &Outcome) -> Result<Label, TooLong> {
         if let Some(label) = self.outcomes.get(outcome) {
             return Ok(*label);
         }
@@ -142,7 +143,7 @@ impl Code {
             let no = label;
             label = self.action(*action);
             for condition in conditions.iter().rev() {
-                label = condition.emit(&mut self.asm, label, no);
+                label = condition.emit(arch, &mut self.asm, label, no);
                 self.check()?;
             }
         }

@@ -1,21 +1,23 @@
 //! Comparisons of 64-bit arguments with a machine that has 32-bit registers: the high half first, the low half where
-//! the high one leaves it open.
+//! the high one leaves it open. The high half of a 32-bit architecture's argument is zero, so it is decided here and no
+//! instruction loads it.
 
+use super::arch::Arch;
 use super::assembler::{Assembler, Label};
 use super::insn::{AND, Insn, JEQ, JGE, JGT, LD, offset_arg_high, offset_arg_low};
 use super::policy::{Condition, Op};
 
 impl Condition {
     /// Puts code in front that goes to `yes` if the condition holds and to `no` otherwise.
-    pub(super) fn emit(self, asm: &mut Assembler, yes: Label, no: Label) -> Label {
+    pub(super) fn emit(self, arch: Arch, asm: &mut Assembler, yes: Label, no: Label) -> Label {
         match self.op {
-            Op::Eq => self.masked(asm, u64::MAX, yes, no),
-            Op::Ne => self.masked(asm, u64::MAX, no, yes),
-            Op::MaskedEq(mask) => self.masked(asm, mask, yes, no),
-            Op::Ge => self.ordered(asm, JGE, yes, no),
-            Op::Gt => self.ordered(asm, JGT, yes, no),
-            Op::Lt => self.ordered(asm, JGE, no, yes),
-            Op::Le => self.ordered(asm, JGT, no, yes),
+            Op::Eq => self.masked(arch, asm, u64::MAX, yes, no),
+            Op::Ne => self.masked(arch, asm, u64::MAX, no, yes),
+            Op::MaskedEq(mask) => self.masked(arch, asm, mask, yes, no),
+            Op::Ge => self.ordered(arch, asm, JGE, yes, no),
+            Op::Gt => self.ordered(arch, asm, JGT, yes, no),
+            Op::Lt => self.ordered(arch, asm, JGE, no, yes),
+            Op::Le => self.ordered(arch, asm, JGT, no, yes),
         }
     }
 
@@ -27,7 +29,10 @@ impl Condition {
         (self.value >> 32) as u32
     }
 
-    fn masked(self, asm: &mut Assembler, mask: u64, yes: Label, no: Label) -> Label {
+    fn masked(self, arch: Arch, asm: &mut Assembler, mask: u64, yes: Label, no: Label) -> Label {
+        if arch.argument_bits() == 32 && self.high() != 0 {
+            return no;
+        }
         let low = half(
             asm,
             offset_arg_low(self.arg),
@@ -36,6 +41,9 @@ impl Condition {
             yes,
             no,
         );
+        if arch.argument_bits() == 32 {
+            return low;
+        }
         half(
             asm,
             offset_arg_high(self.arg),
@@ -47,9 +55,16 @@ impl Condition {
     }
 
     /// `code` compares the low halves of two numbers whose high halves are equal.
-    fn ordered(self, asm: &mut Assembler, code: u16, yes: Label, no: Label) -> Label {
+    fn ordered(self, arch: Arch, asm: &mut Assembler, code: u16, yes: Label, no: Label) -> Label {
+        // A value above 32 bits is above every 32-bit argument.
+        if arch.argument_bits() == 32 && self.high() != 0 {
+            return no;
+        }
         asm.branch(code, self.low(), yes, no);
         let low = asm.push(Insn::stmt(LD, offset_arg_low(self.arg)));
+        if arch.argument_bits() == 32 {
+            return low;
+        }
         let equal = asm.branch(JEQ, self.high(), low, no);
         asm.branch(JGT, self.high(), yes, equal);
         asm.push(Insn::stmt(LD, offset_arg_high(self.arg)))

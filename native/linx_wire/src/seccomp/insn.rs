@@ -32,7 +32,7 @@ pub const RET: u16 = 0x06;
 pub const OFFSET_NR: u32 = 0;
 pub const OFFSET_ARCH: u32 = 4;
 
-/// Where the low half of argument `index` lies. Both architectures are little-endian.
+/// Where the low half of argument `index` lies. All architectures of `Arch` are little-endian.
 pub const fn offset_arg_low(index: u8) -> u32 {
     16 + 8 * index as u32
 }

@@ -4,6 +4,9 @@
 //! kernel ignores the sixth argument of `execveat(2)`, which takes five, but shows it to the filter. With a random value
 //! there that only the caller knows, one call passes; afterwards the value is gone with the old address space. The same
 //! value lets `seccomp(2)`, which takes three, put the next filter on top.
+//!
+//! On a 32-bit architecture the argument, and so the value, has 32 bits: a workload that is denied `execve` with an errno
+//! finds it after 2^31 attempts on average. A filter that kills gives it one attempt.
 
 use super::arch::Arch;
 use super::insn::{Insn, JEQ, LD, OFFSET_ARCH, OFFSET_NR, RET, offset_arg_high, offset_arg_low};
