@@ -84,6 +84,8 @@ impl Filter {
         let arch = match self.arch {
             Arch::X86_64 => TargetArch::x86_64,
             Arch::Aarch64 => TargetArch::aarch64,
+            Arch::Riscv64 => TargetArch::riscv64,
+            Arch::Arm => unreachable!("seccompiler has 64-bit architectures alone"),
         };
         let (default, matched) = (self.default.1.clone(), self.matched.1.clone());
         let filter = SeccompFilter::new(rules.collect(), default, matched, arch).unwrap();
@@ -174,8 +176,9 @@ fn filters() -> impl Strategy<Value = Filter> {
     let alternative = prop::collection::vec(comparisons(), 1..3);
     let alternatives = prop::collection::vec(alternative, 0..4);
     let chains = prop::collection::btree_map(0..NUMBERS, alternatives, 0..NUMBERS as usize);
-    (any::<bool>(), actions(), chains).prop_map(|(x86, (matched, default), chains)| Filter {
-        arch: if x86 { Arch::X86_64 } else { Arch::Aarch64 },
+    let arch = prop::sample::select(&[Arch::X86_64, Arch::Aarch64, Arch::Riscv64][..]);
+    (arch, actions(), chains).prop_map(|(arch, (matched, default), chains)| Filter {
+        arch,
         matched,
         default,
         chains,
