@@ -58,8 +58,8 @@ defmodule Linx.NFT.Parser do
 
   import Linx.NFT.Parser.Tokens
 
-  alias Linx.NFT.ParseError
-  alias Linx.NFT.Parser.{Block, Chain, Command, Objects, Set}
+  alias Linx.NFT.{Object, ParseError}
+  alias Linx.NFT.Parser.{Block, Chain, Command, Set}
 
   @type ast :: tuple()
 
@@ -115,7 +115,7 @@ defmodule Linx.NFT.Parser do
 
   defp inside(:set, tokens), do: Set.body(tokens)
   defp inside(:flowtable, tokens), do: Block.flowtable(tokens)
-  defp inside({:object, kind}, tokens), do: Objects.body(kind, tokens)
+  defp inside({:object, kind}, tokens), do: Object.body(kind, tokens)
 
   # A table's items, with its flags and comment in front.
   defp with_options(items, [], _meta), do: items

@@ -4,8 +4,19 @@ defmodule Linx.NFT.Compiler.Build do
 
   alias Linx.Netfilter.{Expr, Rule, Ruleset, Table, Verdict}
   alias Linx.Netfilter.Table.Order
-  alias Linx.NFT.Compiler.{Chains, Declare, Fault, Include, Objects, Reason, RuleList, RuleText}
-  alias Linx.NFT.Compiler.Template
+  alias Linx.NFT.Object
+
+  alias Linx.NFT.Compiler.{
+    Chains,
+    Declare,
+    Fault,
+    Flowtable,
+    Include,
+    Reason,
+    RuleList,
+    RuleText,
+    Template
+  }
 
   @doc false
   def ruleset(plan) do
@@ -90,7 +101,7 @@ defmodule Linx.NFT.Compiler.Build do
       %{opts: opts, meta: meta, scope: scope} = object
 
       Include.at(scope.origin, fn ->
-        checked(Table.add_object(table, Objects.object(kind, name, opts, meta, scope)), meta)
+        checked(Table.add_object(table, Object.value(kind, name, opts, meta, scope)), meta)
       end)
     end)
   end
@@ -100,7 +111,7 @@ defmodule Linx.NFT.Compiler.Build do
       %{opts: opts, meta: meta, scope: scope} = flowtable
 
       Include.at(scope.origin, fn ->
-        checked(Table.add_flowtable(table, Objects.flowtable(name, opts, meta, scope)), meta)
+        checked(Table.add_flowtable(table, Flowtable.value(name, opts, meta, scope)), meta)
       end)
     end)
   end

@@ -13,13 +13,12 @@ defmodule Linx.NFT.Compiler.Declare do
     MapTerm,
     Reason,
     Scope,
-    Stateful,
     Term,
     Typeof,
     Value
   }
 
-  alias Linx.NFT.ParseError
+  alias Linx.NFT.{ParseError, Statement}
 
   @doc false
   # The types and options of a set, for rules that are compiled against it: %{key:, data:, interval?:, data_interval?:}.
@@ -182,7 +181,7 @@ defmodule Linx.NFT.Compiler.Declare do
         size: size(opts[:size], scope, meta),
         comment: Value.comment_of(opts[:comment], scope),
         policy: if(opts[:policy] == :memory, do: :memory),
-        exprs: for({:stmt, node} <- opts, expr <- Stateful.exprs(node, scope), do: expr),
+        exprs: for({:stmt, node} <- opts, expr <- Statement.exprs(node, scope), do: expr),
         typeof:
           if(Enum.any?(opts, &(elem(&1, 0) == :typeof)), do: Typeof.record(key, {:named, data}))
       ]

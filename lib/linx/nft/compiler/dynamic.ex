@@ -3,6 +3,7 @@ defmodule Linx.NFT.Compiler.Dynamic do
   # add, update and delete of set elements from the packet path, and meters, which are sets of their own.
 
   alias Linx.Netfilter.Expr
+  alias Linx.NFT.Statement
 
   alias Linx.NFT.Compiler.{
     Elements,
@@ -11,7 +12,6 @@ defmodule Linx.NFT.Compiler.Dynamic do
     Load,
     MapTerm,
     Operand,
-    Stateful,
     Term,
     Typeof,
     Value
@@ -96,7 +96,7 @@ defmodule Linx.NFT.Compiler.Dynamic do
   end
 
   defp exprs(opts, scope),
-    do: for({:stmt, node} <- opts, expr <- Stateful.exprs(node, scope), do: expr)
+    do: for({:stmt, node} <- opts, expr <- Statement.exprs(node, scope), do: expr)
 
   defp put(map, _key, value) when value in [nil, []], do: map
   defp put(map, key, value), do: Map.put(map, key, value)

@@ -3,7 +3,8 @@ defmodule Linx.NFT.Compiler.Elements do
   # The elements of sets and maps, as Linx.Netfilter.Set keeps them.
 
   alias Linx.Netfilter.{Datum, Element, Verdict}
-  alias Linx.NFT.Compiler.{ElementText, Fault, Interpolated, Scope, Stateful, Term, Value}
+  alias Linx.NFT.Compiler.{ElementText, Fault, Interpolated, Scope, Term, Value}
+  alias Linx.NFT.Statement
 
   # Of a list that was text, `normal?` says that its keys have their one form, `final?` that its values have, `distinct?` that no element
   # is there twice.
@@ -127,7 +128,7 @@ defmodule Linx.NFT.Compiler.Elements do
   defp build(key, value, [], _scope), do: if(value == nil, do: key, else: {key, value})
 
   defp build(key, value, opts, scope) do
-    exprs = for {:stmt, node} <- opts, expr <- Stateful.exprs(node, scope), do: expr
+    exprs = for {:stmt, node} <- opts, expr <- Statement.exprs(node, scope), do: expr
 
     Element.short(%Element{
       key: key,

@@ -5,7 +5,8 @@ defmodule Linx.NFT.Compiler.Redeclared do
   #
   # Source: net/netfilter/nf_tables_api.c: nf_tables_newchain, nf_tables_newset, nf_tables_newobj, nf_tables_newflowtable.
 
-  alias Linx.NFT.Compiler.{Chains, Declare, Fault, Include, Objects}
+  alias Linx.NFT.Compiler.{Chains, Declare, Fault, Flowtable, Include}
+  alias Linx.NFT.Object
 
   @typep declaration :: %{opts: keyword(), meta: map(), scope: map()}
 
@@ -132,20 +133,17 @@ defmodule Linx.NFT.Compiler.Redeclared do
 
   # -- objects ---------------------------------------------------------------------------------------------------------
 
-  # The kinds with an `update` in struct nft_object_ops, and the options that it does not touch. The kernel accepts a
-  # second declaration of any other kind and ignores it.
-  @updated %{quota: [:used, :comment], synproxy: [:comment]}
-
+  # The kernel accepts a second declaration of a kind without an update and ignores it.
   @doc false
   @spec object(atom(), declaration(), declaration()) :: declaration()
   def object(kind, first, second) do
-    case @updated do
-      %{^kind => kept} ->
+    case Object.kept(kind) do
+      nil ->
+        first
+
+      kept ->
         opts = Enum.reject(second.opts, &(elem(&1, 0) in kept))
         %{second | opts: opts ++ Enum.filter(first.opts, &(elem(&1, 0) in kept))}
-
-      _ ->
-        first
     end
   end
 
@@ -171,7 +169,7 @@ defmodule Linx.NFT.Compiler.Redeclared do
   end
 
   defp flowtable_value(name, %{opts: opts, meta: meta, scope: scope}),
-    do: Objects.flowtable(name, opts, meta, scope)
+    do: Flowtable.value(name, opts, meta, scope)
 
   defp offload(flags), do: if(:hw_offload in flags, do: ["offload"], else: [])
 

@@ -17,7 +17,6 @@ defmodule Linx.NFT.Compiler.Statement do
     Match,
     Nat,
     Scope,
-    Stateful,
     Term,
     Value
   }
@@ -49,15 +48,6 @@ defmodule Linx.NFT.Compiler.Statement do
      ], scope}
   end
 
-  defp compile({:objref, kind, value, meta}, scope),
-    do: objref(kind, Scope.resolve(scope, value), meta, scope)
-
-  defp compile({kind, _, _} = node, scope) when kind in [:counter, :quota, :last, :connlimit],
-    do: {[{:fixed, Stateful.exprs(node, scope)}], scope}
-
-  defp compile({:limit, _, _, _} = node, scope),
-    do: {[{:fixed, Stateful.exprs(node, scope)}], scope}
-
   defp compile({:nat, _, _, _, _} = node, scope), do: Nat.nat(node, scope)
   defp compile({:tproxy, _, _, _} = node, scope), do: Nat.tproxy(node, scope)
 
@@ -88,42 +78,4 @@ defmodule Linx.NFT.Compiler.Statement do
     do: Expr.new(:immediate, Verdict.new!({kind, Value.text_of(target, scope)}))
 
   defp verdict(kind, _scope, _meta), do: Expr.new(:immediate, Verdict.new!(kind))
-
-  # counter name "c", counter name tcp dport map { 22 : "c" }
-  defp objref(kind, {word, name, _}, _meta, scope) when word in [:string, :identifier],
-    do: {[{:fixed, [Expr.objref(kind, name)]}], scope}
-
-  defp objref(kind, {:elixir_value, name, _}, _meta, scope),
-    do: {[{:fixed, [Expr.objref(kind, Linx.NFT.Compiler.Interpolated.text!(name))]}], scope}
-
-  defp objref(kind, {:map, key, map, _}, meta, scope) do
-    {key, scope} = Load.load(key, scope)
-
-    {looked_up, lookup, _} =
-      MapTerm.lookup(shifted(key), Scope.resolve(scope, map), {:object, kind}, meta, scope)
-
-    key = if key.kind == :part, do: key, else: looked_up
-
-    expr =
-      case lookup do
-        %Expr{name: :lookup, data: %{set: name}} ->
-          Expr.objref_map(name)
-
-        %Expr{data: data} = anonymous ->
-          %{anonymous | data: Map.merge(data, %{sreg: 1, via: :objref})}
-      end
-
-    loads = Generate.load(key, 0, byte?(key) or not Generate.transferred?(expr, key))
-    {[{:fixed, loads ++ [expr]}], scope}
-  end
-
-  defp objref(_kind, node, _meta, _scope),
-    do: Fault.fail(node, "expected the name of an object, or a map to names")
-
-  # A field of part of one byte is shifted down before the look-up, as nft has it: the elements are its values. The kernel shifts
-  # numbers of the host's order, so the elements of a field in several bytes stand where the field does.
-  defp shifted(key), do: if(byte?(key), do: %{key | shift: 0}, else: key)
-
-  defp byte?(%Term{kind: :part, data: {_source, _mask, bytes}}), do: bytes == 1
-  defp byte?(_key), do: false
 end

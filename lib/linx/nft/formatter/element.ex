@@ -24,7 +24,11 @@ defmodule Linx.NFT.Formatter.Element do
   defp text(%Element{} = element, {key_type, data_type, term, data}) do
     [
       value(element.key, key_type, term),
-      for(expr <- element.exprs || [], {:ok, text} <- [Statement.text(expr)], do: [" ", text]),
+      for(
+        expr <- element.exprs || [],
+        {:ok, text} <- [Linx.NFT.Statement.stateful_text(expr)],
+        do: [" ", text]
+      ),
       if(element.timeout, do: [" timeout ", Value.duration(element.timeout)], else: ""),
       if(element.expires, do: [" expires ", Value.duration(element.expires)], else: ""),
       if(element.comment, do: [" comment ", Text.comment(element.comment)], else: ""),

@@ -4,6 +4,7 @@ defmodule Linx.NFT.Formatter.Lookup do
   # fills (dynset).
 
   alias Linx.Netfilter.Expr
+  alias Linx.NFT.{Object, Statement}
 
   alias Linx.NFT.Formatter.{
     Context,
@@ -11,7 +12,6 @@ defmodule Linx.NFT.Formatter.Lookup do
     Load,
     Match,
     Registers,
-    Statement,
     Term,
     Text,
     Value
@@ -39,8 +39,8 @@ defmodule Linx.NFT.Formatter.Lookup do
         context
       ) do
     with {:ok, key} <- key(context, data[:sreg] || 1, data[:key_type]),
-         {:ok, words} <- Statement.object(kind),
-         do: Context.emit(context, [words, Match.text(key), " map ", braces(data, key)])
+         {:ok, words} <- Object.reference_words(kind),
+         do: Context.emit(context, [words, " ", Match.text(key), " map ", braces(data, key)])
   end
 
   # A meter: the set is the rule's own, and the rule fills it.
@@ -165,29 +165,16 @@ defmodule Linx.NFT.Formatter.Lookup do
 
   defp statements(exprs) do
     Enum.reduce_while(exprs, {:ok, []}, fn expr, {:ok, acc} ->
-      case Statement.text(expr) do
+      case Statement.stateful_text(expr) do
         {:ok, text} -> {:cont, {:ok, [acc, " ", text]}}
         :error -> {:halt, :error}
       end
     end)
   end
 
-  @doc "An object chosen by a map: `counter name tcp dport map @m`."
-  @spec objref(Expr.t(), Context.t()) :: {:ok, Context.t()} | :error
-  def objref(%Expr{data: %{set_name: name} = data}, context) do
-    set = Context.set(context, name)
-
-    with {:ok, key} <- key(context, data[:set_sreg] || 1, set && set.key_type),
-         {:ok, words} <- kind(set),
-         do: Context.emit(context, [words, Match.text(key), " map @", Text.name(name)])
-  end
-
-  defp kind(%{data_type: {:object, kind}}), do: Statement.object(kind)
-  defp kind(_), do: :error
-
-  # What stands in the register that a lookup reads: one term, or as many as the key's type has parts.
+  @doc "The term in the register that a lookup reads: one, or the concatenation of as many as the key's type has parts."
   @spec key(Context.t(), non_neg_integer(), term()) :: {:ok, Term.t()} | :error
-  defp key(context, register, {:concat, types} = type) do
+  def key(context, register, {:concat, types} = type) do
     with {:ok, terms} <- Registers.run(context.registers, register, length(types)) do
       terms = for {term, type} <- Enum.zip(terms, types), do: typed(term, type)
 
@@ -195,7 +182,7 @@ defmodule Linx.NFT.Formatter.Lookup do
     end
   end
 
-  defp key(context, register, type) do
+  def key(context, register, type) do
     with {:ok, term} <- Registers.fetch(context.registers, register), do: {:ok, typed(term, type)}
   end
 

@@ -129,9 +129,6 @@ defmodule Linx.NFT.Formatter.Rule do
 
   defp step(%Expr{name: :dynset} = expr, context), do: Lookup.dynset(expr, context)
 
-  defp step(%Expr{name: :objref, data: %{set_name: _}} = expr, context),
-    do: Lookup.objref(expr, context)
-
   defp step(%Expr{name: name} = expr, context)
        when name in [:nat, :masq, :redir, :tproxy, :dup, :fwd],
        do: Nat.step(expr, context)

@@ -3,7 +3,8 @@ defmodule Linx.NFT.Formatter.Sets do
   # Declarations of sets and maps.
 
   alias Linx.Netfilter.Datatype
-  alias Linx.NFT.Formatter.{Element, Layout, Objects, Statement, Text, Typeof, Value}
+  alias Linx.NFT.Formatter.{Element, Layout, Text, Typeof, Value}
+  alias Linx.NFT.{Object, Statement}
 
   @flags [:constant, :dynamic, :interval, :timeout]
   @doc "A set or map as a block of its table."
@@ -17,7 +18,11 @@ defmodule Linx.NFT.Formatter.Sets do
       Text.name(set.name),
       " {\n",
       line(type(set, data_type)),
-      for(expr <- set.exprs || [], {:ok, text} <- [Statement.text(expr)], do: line(text)),
+      for(
+        expr <- set.exprs || [],
+        {:ok, text} <- [Statement.stateful_text(expr)],
+        do: line(text)
+      ),
       flags(set.flags),
       if(:auto_merge in set.flags, do: line("auto-merge"), else: []),
       if(set.timeout, do: line(["timeout ", Value.duration(set.timeout)]), else: []),
@@ -91,7 +96,7 @@ defmodule Linx.NFT.Formatter.Sets do
   defp names({:interval, type}), do: ["interval ", names(type)]
 
   defp names({:object, kind}) do
-    case Objects.word(kind) do
+    case Object.word(kind) do
       {:ok, word} -> word
       :error -> to_string(kind)
     end

@@ -3,7 +3,8 @@ defmodule Linx.NFT.Formatter.Tables do
   # Tables with their objects, flowtables, chains, sets and maps, each of these in the table's own order.
 
   alias Linx.Netfilter.{Chain, Flowtable, Rule, Table}
-  alias Linx.NFT.Formatter.{Context, Layout, Objects, Sets, Text}
+  alias Linx.NFT.Formatter.{Context, Layout, Sets, Text}
+  alias Linx.NFT.Object
   alias Linx.NFT.Formatter.Rule, as: RuleText
 
   @doc "One table as a block."
@@ -20,7 +21,7 @@ defmodule Linx.NFT.Formatter.Tables do
       [header(table)] ++
         for(
           object <- Table.in_order(table, :objects),
-          do: block(object, &Objects.text(&1, table.family))
+          do: block(object, &Object.text/1)
         ) ++
         for(ft <- Table.in_order(table, :flowtables), do: block(ft, &flowtable/1)) ++
         for(chain <- Table.in_order(table, :chains), do: block(chain, &chain(&1, context))) ++

@@ -4,7 +4,8 @@ defmodule Linx.NFT.Parser.Action do
 
   import Linx.NFT.Parser.Tokens
 
-  alias Linx.NFT.Parser.{Expression, Header, Primary, Statement}
+  alias Linx.NFT.Parser.{Expression, Header, Primary}
+  alias Linx.NFT.Statement
 
   @doc false
   def action([{:identifier, "reject", meta} | rest]), do: reject(rest, meta)
@@ -232,11 +233,10 @@ defmodule Linx.NFT.Parser.Action do
     dynamic_options(rest, [{:comment, text} | acc])
   end
 
-  defp dynamic_options([{:identifier, word, _} | _] = tokens, acc)
-       when word in ~w(counter quota limit last ct) do
-    {statement, rest} = Statement.stateful(tokens)
-    dynamic_options(rest, [{:stmt, statement} | acc])
+  defp dynamic_options(tokens, acc) do
+    case Statement.stateful(tokens) do
+      {statement, rest} -> dynamic_options(rest, [{:stmt, statement} | acc])
+      nil -> {Enum.reverse(acc), tokens}
+    end
   end
-
-  defp dynamic_options(tokens, acc), do: {Enum.reverse(acc), tokens}
 end

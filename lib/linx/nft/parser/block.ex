@@ -4,9 +4,12 @@ defmodule Linx.NFT.Parser.Block do
 
   import Linx.NFT.Parser.Tokens
 
-  alias Linx.NFT.Parser.{Chain, Expression, Objects, Set}
+  alias Linx.NFT.Object
+  alias Linx.NFT.Parser.{Chain, Expression, Set}
 
-  @items ~w(chain set map vmap counter quota limit ct secmark synproxy flowtable tunnel flags comment include define redefine undefine)
+  @items ~w(chain set map vmap) ++
+           Object.Kinds.words() ++
+           ~w(flowtable flags comment include define redefine undefine)
 
   @doc false
   # The items up to the closing brace, and the options (flags, comment) of the table itself.
@@ -63,15 +66,16 @@ defmodule Linx.NFT.Parser.Block do
     {{:flowtable, name, opts, meta}, rest}
   end
 
-  defp item([{:identifier, "ct", meta}, {:identifier, kind, _} | rest])
-       when kind in ["helper", "timeout", "expectation"],
-       do: object(known("ct_" <> kind), rest, meta)
+  defp item([{_, _, meta} | _] = tokens) do
+    case Object.declared(tokens) do
+      {kind, rest} -> object(kind, rest, meta)
+      nil -> no_item(tokens)
+    end
+  end
 
-  defp item([{:identifier, kind, meta} | rest])
-       when kind in ~w(counter quota limit secmark synproxy tunnel),
-       do: object(known(kind), rest, meta)
+  defp item(tokens), do: no_item(tokens)
 
-  defp item(tokens), do: unexpected(tokens, "chain, set, map, an object or '}'", @items)
+  defp no_item(tokens), do: unexpected(tokens, "chain, set, map, an object or '}'", @items)
 
   @doc false
   # {:include, path, meta}, {:define, name, value, meta}, ...
@@ -135,7 +139,7 @@ defmodule Linx.NFT.Parser.Block do
 
   defp object(kind, tokens, meta) do
     {name, rest} = name(tokens, "object")
-    {opts, rest} = Objects.body(kind, rest)
+    {opts, rest} = Object.body(kind, rest)
     {{:object, kind, name, opts, meta}, rest}
   end
 end

@@ -5,12 +5,12 @@ defmodule Linx.NFT.Parser.Command do
 
   import Linx.NFT.Parser.Tokens
 
-  alias Linx.NFT.Parser
-  alias Linx.NFT.Parser.{Block, Chain, Expression, Objects, Set, Statement}
+  alias Linx.NFT.{Object, Parser}
+  alias Linx.NFT.Parser.{Block, Chain, Expression, Set, Statement}
 
   @verbs ~w(add create insert delete destroy flush)
   @others ~w(list reset monitor describe export import rename replace get)
-  @objects ~w(chain rule set map element flowtable counter quota limit secmark synproxy ct)
+  @objects ~w(chain rule set map element flowtable) ++ Object.Kinds.words()
   @families ~w(ip ip6 inet arp bridge netdev)
   @all @verbs ++ ~w(table include define redefine undefine)
 
@@ -130,20 +130,19 @@ defmodule Linx.NFT.Parser.Command do
 
   defp described([{:identifier, "rule", _} | rest]), do: rule(rest)
 
-  defp described([{:identifier, "ct", meta}, {:identifier, kind, _} | rest])
-       when kind in ["helper", "timeout", "expectation"],
-       do: object(known("ct_" <> kind), rest, meta)
-
-  defp described([{:identifier, kind, meta} | rest])
-       when kind in ~w(counter quota limit secmark synproxy tunnel),
-       do: object(known(kind), rest, meta)
+  defp described(tokens) do
+    case Object.declared(tokens) do
+      {kind, rest} -> object(kind, rest, meta(tokens))
+      nil -> described_rule(tokens)
+    end
+  end
 
   # "rule" may be left out.
-  defp described([{:identifier, _, _}, {kind, _, _}, {_, _, _} | _] = tokens)
+  defp described_rule([{:identifier, _, _}, {kind, _, _}, {_, _, _} | _] = tokens)
        when kind in [:identifier, :string, :elixir_expr],
        do: rule(tokens)
 
-  defp described(tokens),
+  defp described_rule(tokens),
     do:
       unexpected(
         tokens,
@@ -157,10 +156,10 @@ defmodule Linx.NFT.Parser.Command do
 
     {opts, rest} =
       case rest do
-        [{:lbrace, _} | _] -> Objects.body(kind, rest)
+        [{:lbrace, _} | _] -> Object.body(kind, rest)
         # add quota t q over 100 mbytes
         [{end_kind, _} | _] when end_kind in [:stmt_sep, :eof, :rbrace] -> {[], rest}
-        rest -> Objects.body(kind, [{:lbrace, meta} | close_line(rest)])
+        rest -> Object.body(kind, [{:lbrace, meta} | close_line(rest)])
       end
 
     {{:in_table, family, table, {:object, kind, name, opts, meta}, meta}, rest}
@@ -217,15 +216,7 @@ defmodule Linx.NFT.Parser.Command do
     {{:elements, family, table, name, elements, meta}, rest}
   end
 
-  defp named([{:identifier, "ct", meta}, {:identifier, kind, _} | rest])
-       when kind in ["helper", "timeout", "expectation"] do
-    {family, table, rest} = table_of(rest)
-    {name, rest} = name(rest, "object")
-    {{known("ct_" <> kind), family, table, name, meta}, rest}
-  end
-
-  defp named([{:identifier, kind, meta} | rest])
-       when kind in ~w(chain set map flowtable counter quota limit secmark synproxy tunnel) do
+  defp named([{:identifier, kind, meta} | rest]) when kind in ~w(chain set map flowtable) do
     {family, table, rest} = table_of(rest)
     {name, rest} = name(rest, kind)
     {{known(kind), family, table, name, meta}, rest}
@@ -234,7 +225,21 @@ defmodule Linx.NFT.Parser.Command do
   defp named([{:identifier, "rule", meta} | _]),
     do: fail(meta, "a rule has no handle before it is loaded: leave it out of the text instead")
 
-  defp named(tokens),
+  defp named(tokens) do
+    case Object.declared(tokens) do
+      {kind, rest} -> named_object(kind, rest, meta(tokens))
+      nil -> no_object(tokens)
+    end
+  end
+
+  defp named_object(kind, tokens, meta) do
+    {family, table, rest} = table_of(tokens)
+    {:ok, word} = Object.word(kind)
+    {name, rest} = name(rest, word)
+    {{kind, family, table, name, meta}, rest}
+  end
+
+  defp no_object(tokens),
     do:
       unexpected(
         tokens,

@@ -8,6 +8,7 @@ defmodule Linx.NFT.Parser.Expression do
   import Linx.NFT.Parser.Tokens
 
   alias Linx.NFT.Parser.Primary
+  alias Linx.NFT.Statement
   alias Linx.NFT.Tokenizer.Literal
 
   @type side :: :load | :value
@@ -276,8 +277,6 @@ defmodule Linx.NFT.Parser.Expression do
 
   defp element_data(tokens), do: concat_multi(tokens, :value)
 
-  @stateful ~w(counter limit quota last ct)
-
   defp element_options([{:identifier, "timeout", _} | rest], acc) do
     {ms, rest} = duration(rest)
     element_options(rest, [{:timeout, ms} | acc])
@@ -293,15 +292,25 @@ defmodule Linx.NFT.Parser.Expression do
     element_options(rest, [{:comment, text} | acc])
   end
 
-  defp element_options([{:identifier, word, _} | _] = tokens, acc) when word in @stateful do
-    {statement, rest} = Linx.NFT.Parser.Statement.stateful(tokens)
-    element_options(rest, [{:stmt, statement} | acc])
-  end
-
   # An element of a dump may stand on several lines.
   defp element_options([{:stmt_sep, _}, {:identifier, word, _} | _] = tokens, acc)
-       when word in ~w(timeout expires comment counter limit quota last),
+       when word in ~w(timeout expires comment),
        do: element_options(skip_separators(tokens), acc)
+
+  defp element_options([{:stmt_sep, _}, {:identifier, _, _} | _] = tokens, acc) do
+    rest = skip_separators(tokens)
+
+    if Statement.stateful?(rest),
+      do: element_options(rest, acc),
+      else: {Enum.reverse(acc), tokens}
+  end
+
+  defp element_options([{:identifier, _, _} | _] = tokens, acc) do
+    case Statement.stateful(tokens) do
+      {statement, rest} -> element_options(rest, [{:stmt, statement} | acc])
+      nil -> {Enum.reverse(acc), tokens}
+    end
+  end
 
   defp element_options(tokens, acc), do: {Enum.reverse(acc), tokens}
 end

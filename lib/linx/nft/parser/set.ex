@@ -4,7 +4,8 @@ defmodule Linx.NFT.Parser.Set do
 
   import Linx.NFT.Parser.Tokens
 
-  alias Linx.NFT.Parser.{Block, Expression, Statement}
+  alias Linx.NFT.{Object, Statement}
+  alias Linx.NFT.Parser.{Block, Expression}
 
   @set_words ~w(type typeof flags timeout gc-interval elements size policy auto-merge comment counter)
 
@@ -72,26 +73,25 @@ defmodule Linx.NFT.Parser.Set do
     set_next(rest, [{:elements, elements} | opts])
   end
 
-  defp set_body([{:identifier, word, _} | _] = tokens, opts)
-       when word in ~w(counter limit quota last ct) do
-    {statement, rest} = Statement.stateful(tokens)
-
-    case rest do
-      # "counter quota 500 bytes": several on one line.
-      [{:identifier, word, _} | _] when word in ~w(counter limit quota last ct) ->
-        set_body(rest, [{:stmt, statement} | opts])
-
-      rest ->
-        set_next(rest, [{:stmt, statement} | opts])
-    end
-  end
-
   defp set_body([token | _] = tokens, opts) when definition?(token) do
     {item, rest} = Block.definition(tokens)
     set_body(rest, [{:definition, item} | opts])
   end
 
-  defp set_body(tokens, _opts), do: unexpected(tokens, "an attribute of the set", @set_words)
+  defp set_body(tokens, opts) do
+    case Statement.stateful(tokens) do
+      {statement, rest} -> statements(rest, [{:stmt, statement} | opts])
+      nil -> unexpected(tokens, "an attribute of the set", @set_words)
+    end
+  end
+
+  # "counter quota 500 bytes": several on one line.
+  defp statements(tokens, opts) do
+    case Statement.stateful(tokens) do
+      {statement, rest} -> statements(rest, [{:stmt, statement} | opts])
+      nil -> set_next(tokens, opts)
+    end
+  end
 
   defp set_next(tokens, opts), do: tokens |> statement_end() |> set_body(opts)
 
@@ -111,21 +111,20 @@ defmodule Linx.NFT.Parser.Set do
   defp type_name([{:identifier, name, meta} | rest]), do: {{name, meta}, rest}
   defp type_name(tokens), do: unexpected(tokens, "a datatype", Linx.Netfilter.Datatype.names())
 
-  @object_words ~w(counter quota limit synproxy secmark)
-
   defp map_data([{:colon, _}, {:identifier, "interval", _} | rest], one) do
     {data, rest} = one.(rest)
     {{:interval, data}, rest}
   end
 
-  defp map_data([{:colon, _}, {:identifier, word, _} | rest], _one) when word in @object_words,
-    do: {{:object, known(word)}, rest}
-
-  defp map_data([{:colon, _}, {:identifier, "ct", _}, {:identifier, kind, _} | rest], _one)
-       when kind in ["helper", "timeout", "expectation"],
-       do: {{:object, known("ct_" <> kind)}, rest}
-
   defp map_data([{:colon, _}, {:identifier, "verdict", _} | rest], _one), do: {:verdict, rest}
-  defp map_data([{:colon, _} | rest], one), do: one.(rest)
+
+  defp map_data([{:colon, _} | rest], one) do
+    case Object.declared(rest) do
+      # nft's grammar has no maps to tunnels.
+      {kind, rest} when kind != :tunnel -> {{:object, kind}, rest}
+      _ -> one.(rest)
+    end
+  end
+
   defp map_data(rest, _one), do: {nil, rest}
 end

@@ -9,7 +9,6 @@ defmodule Linx.NFT.Parser.Statement do
   @verdicts ~w(accept drop continue return)
   @comparisons %{"eq" => :eq, "ne" => :neq, "lt" => :lt, "gt" => :gt, "le" => :lte, "ge" => :gte}
   @actions ~w(reject snat dnat masquerade redirect dup fwd tproxy notrack flow reset xt)
-  @stateful ~w(counter quota limit last)
 
   # Words that stand behind a rule's first statement: its comment, and the options of `log`, which come in any order.
   @later ~w(comment prefix level group flags snaplen queue-threshold)
@@ -55,12 +54,6 @@ defmodule Linx.NFT.Parser.Statement do
   defp other([{:identifier, word, _} | _] = tokens) when word in ["jump", "goto"],
     do: Primary.verdict(tokens)
 
-  defp other([{:identifier, word, _} | _] = tokens) when word in @stateful,
-    do: stateful(tokens)
-
-  defp other([{:identifier, "ct", _}, {:identifier, "count", _} | _] = tokens),
-    do: stateful(tokens)
-
   defp other([{:identifier, word, _} | _] = tokens) when word in @actions,
     do: Action.action(tokens)
 
@@ -98,20 +91,6 @@ defmodule Linx.NFT.Parser.Statement do
 
     {key, nil, opts, rest} = Action.dynamic_element(rest)
     {{:meter, name, size, key, opts, meta}, rest}
-  end
-
-  defp other([{:identifier, "tunnel", meta}, {:identifier, "name", _} | rest]),
-    do: reference(:tunnel, rest, meta)
-
-  # References to conntrack objects look like sets of a key.
-  defp other([
-         {:identifier, "ct", meta},
-         {:identifier, kind, _},
-         {:identifier, "set", _} | rest
-       ])
-       when kind in ["helper", "timeout", "expectation"] do
-    {value, rest} = Expression.operand(rest)
-    {{:objref, known("ct_" <> kind), value, meta}, rest}
   end
 
   defp other([{:identifier, _, meta} | _] = tokens), do: expression(tokens, meta)
@@ -213,183 +192,5 @@ defmodule Linx.NFT.Parser.Statement do
     do:
       Primary.words() ++
         Linx.NFT.Statement.words() ++
-        @verdicts ++ @actions ++ @stateful ++ ~w(jump goto add update delete meter)
-
-  # -- statements with a state -----------------------------------------------------------------------------------------
-
-  @doc false
-  def stateful([{:identifier, "counter", meta} | rest]) do
-    case rest do
-      [{:identifier, "name", _} | rest] -> reference(:counter, rest, meta)
-      rest -> counter(rest, [], meta)
-    end
-  end
-
-  def stateful([{:identifier, "quota", meta}, {:identifier, "name", _} | rest]),
-    do: reference(:quota, rest, meta)
-
-  def stateful([{:identifier, "limit", meta}, {:identifier, "name", _} | rest]),
-    do: reference(:limit, rest, meta)
-
-  def stateful([{:identifier, "quota", meta} | rest]) do
-    {opts, rest} = quota(rest)
-    {{:quota, opts, meta}, rest}
-  end
-
-  def stateful([{:identifier, "limit", meta} | rest]) do
-    {rate, opts, rest} = rest |> word("rate") |> limit()
-    {{:limit, rate, opts, meta}, rest}
-  end
-
-  def stateful([{:identifier, "last", meta} | rest]) do
-    case rest do
-      [{:identifier, "used", _}, {:identifier, "never", _} | rest] ->
-        {{:last, [], meta}, rest}
-
-      [{:identifier, "used", _} | rest] ->
-        {ms, rest} = duration(rest)
-        {{:last, [used: ms], meta}, rest}
-
-      rest ->
-        {{:last, [], meta}, rest}
-    end
-  end
-
-  def stateful([{:identifier, "ct", meta}, {:identifier, "count", _} | rest]) do
-    {over, rest} = optional(rest, "over")
-    {count, rest} = integer(rest)
-    {{:connlimit, [count: count, over: over], meta}, rest}
-  end
-
-  defp reference(kind, tokens, meta) do
-    {value, rest} = Expression.operand(tokens)
-    {{:objref, kind, value, meta}, rest}
-  end
-
-  defp counter([{:identifier, word, _} | rest], opts, meta) when word in ["packets", "bytes"] do
-    {n, rest} = integer(rest)
-    counter(rest, [{known(word), n} | opts], meta)
-  end
-
-  defp counter(rest, opts, meta), do: {{:counter, Enum.reverse(opts), meta}, rest}
-
-  @doc false
-  # [over|until] N UNIT [used N UNIT]
-  def quota(tokens) do
-    {over, rest} =
-      case tokens do
-        [{:identifier, "over", _} | rest] -> {true, rest}
-        [{:identifier, "until", _} | rest] -> {false, rest}
-        rest -> {false, rest}
-      end
-
-    {bytes, rest} = bytes(rest)
-
-    case rest do
-      [{:identifier, "used", _} | rest] ->
-        {used, rest} = bytes(rest)
-        {[bytes: bytes, over: over, used: used], rest}
-
-      rest ->
-        {[bytes: bytes, over: over], rest}
-    end
-  end
-
-  @sizes %{"bytes" => 1, "kbytes" => 1024, "mbytes" => 1024 * 1024}
-
-  # "25mbytes" is a number and a unit, as to nft's scanner.
-  defp amount([{:identifier, <<c, _::binary>> = word, meta} | rest] = tokens) when c in ?0..?9 do
-    case Regex.run(~r/\A(\d{1,20})([km]?bytes|packets)\z/, word) do
-      [_, n, unit] -> {String.to_integer(n), [{:identifier, unit, meta} | rest]}
-      nil -> integer(tokens)
-    end
-  end
-
-  defp amount(tokens), do: integer(tokens)
-
-  defp bytes(tokens) do
-    {n, rest} = amount(tokens)
-
-    case rest do
-      [{:identifier, unit, _} | rest] when is_map_key(@sizes, unit) ->
-        {scaled(n, @sizes[unit]), rest}
-
-      rest ->
-        unexpected(rest, "bytes, kbytes or mbytes", Map.keys(@sizes))
-    end
-  end
-
-  defp scaled(n, factor) when is_integer(n), do: n * factor
-  defp scaled(token, 1), do: token
-  defp scaled({:variable, _, meta} = node, factor), do: {:scaled, {node, factor}, meta}
-  defp scaled({kind, value, meta}, factor), do: {kind, {value, factor}, meta}
-
-  @units %{
-    "second" => :second,
-    "minute" => :minute,
-    "hour" => :hour,
-    "day" => :day,
-    "week" => :week
-  }
-
-  @doc false
-  # [over] N/UNIT [burst N packets], or [over] N kbytes/UNIT [burst N kbytes]
-  def limit(tokens) do
-    {over, rest} =
-      case tokens do
-        [{:identifier, "over", _} | rest] -> {true, rest}
-        [{:identifier, "until", _} | rest] -> {false, rest}
-        rest -> {false, rest}
-      end
-
-    {n, rest} = amount(rest)
-    {type, factor, unit, rest} = rate_unit(rest)
-    {burst, rest} = burst(rest)
-    {{scaled(n, factor), unit, type}, [over: over, burst: burst], rest}
-  end
-
-  defp rate_unit([{:slash, _} | rest]) do
-    {unit, rest} = time_unit(rest)
-    {:packets, 1, unit, rest}
-  end
-
-  defp rate_unit([{:identifier, text, meta} | rest]) do
-    case {String.split(text, "/"), rest} do
-      {[size, unit], rest} when is_map_key(@sizes, size) ->
-        {unit, _} = time_unit([{:identifier, unit, meta}])
-        {:bytes, @sizes[size], unit, rest}
-
-      {[size], [{:slash, _} | rest]} when is_map_key(@sizes, size) ->
-        {unit, rest} = time_unit(rest)
-        {:bytes, @sizes[size], unit, rest}
-
-      _ ->
-        unexpected([{:identifier, text, meta}], "a rate such as 10/second or 1 mbytes/second")
-    end
-  end
-
-  defp rate_unit(tokens), do: unexpected(tokens, "'/' and a unit of time")
-
-  defp time_unit([{:identifier, unit, _} | rest]) when is_map_key(@units, unit),
-    do: {@units[unit], rest}
-
-  defp time_unit(tokens),
-    do: unexpected(tokens, "second, minute, hour, day or week", Map.keys(@units))
-
-  defp burst([{:identifier, "burst", _} | rest]) do
-    {n, rest} = amount(rest)
-
-    case rest do
-      [{:identifier, "packets", _} | rest] ->
-        {{n, :packets}, rest}
-
-      [{:identifier, unit, _} | rest] when is_map_key(@sizes, unit) ->
-        {{scaled(n, @sizes[unit]), :bytes}, rest}
-
-      rest ->
-        unexpected(rest, "packets, bytes, kbytes or mbytes", ["packets" | Map.keys(@sizes)])
-    end
-  end
-
-  defp burst(rest), do: {nil, rest}
+        @verdicts ++ @actions ++ ~w(jump goto add update delete meter)
 end

@@ -39,8 +39,7 @@ defmodule Linx.NFT.Parser.Tokens do
 
   @known ~w(ip ip6 inet arp bridge netdev accept drop continue return jump goto add create insert update delete destroy flush
             map vmap redefine define packets bytes saddr daddr mark iif oif icmpx
-            ct_helper ct_timeout ct_expectation counter quota limit secmark synproxy tunnel set chain flowtable
-            performance memory index handle position mss wscale)a
+            set chain flowtable performance memory index handle position)a
   @protocols for row <- Protocol.all(), row.header == nil, do: row.name
   @known_words Map.new(@known ++ @protocols, &{Atom.to_string(&1), &1})
 

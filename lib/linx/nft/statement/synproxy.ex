@@ -1,6 +1,6 @@
 defmodule Linx.NFT.Statement.Synproxy do
   @moduledoc false
-  # `synproxy [mss N] [wscale N] [timestamp] [sack-perm]`, or `synproxy name OBJECT`. A synproxy object has the same options.
+  # `synproxy [mss N] [wscale N] [timestamp] [sack-perm]`. A synproxy object has the same options.
   #
   # Source: nft(8), "SYNPROXY STATEMENT"; net/netfilter/nft_synproxy.c.
 
@@ -10,16 +10,10 @@ defmodule Linx.NFT.Statement.Synproxy do
 
   alias Linx.Netfilter.Expr
   alias Linx.NFT.Compiler.Value
-  alias Linx.NFT.Parser.Expression
 
   # -- parser ----------------------------------------------------------------------------------------------------------
 
   @impl true
-  def parse([{:identifier, "synproxy", meta}, {:identifier, "name", _} | rest]) do
-    {value, rest} = Expression.operand(rest)
-    {{:objref, :synproxy, value, meta}, rest}
-  end
-
   def parse([{:identifier, "synproxy", meta} | rest]), do: options(rest, [], meta)
 
   defp options(tokens, opts, meta) do

@@ -10,7 +10,9 @@ defmodule Linx.NFT.Formatter.Source.Tree do
   # words of the statement and by the block it stands in.
 
   @commands ~w(add create insert delete destroy replace reset flush list)
-  @declarations ~w(table chain set map flowtable counter quota limit secmark synproxy)
+  alias Linx.NFT.Object.Kinds
+
+  @declarations ~w(table chain set map flowtable) ++ Enum.reject(Kinds.words(), &(&1 == "ct"))
   @ct_objects ~w(helper timeout expectation)
 
   @type context :: :top | :table | :chain | :body

@@ -1,0 +1,55 @@
+defmodule Linx.NFT.Object.CtExpectation do
+  @moduledoc false
+  # `ct expectation NAME { protocol tcp; dport 8000; timeout 5m; size 8; l3proto ip }`
+
+  @behaviour Linx.NFT.Object
+
+  import Linx.NFT.Parser.Tokens, only: [duration: 1, integer: 1]
+
+  alias Linx.NFT.Compiler.{Elements, Value}
+  alias Linx.NFT.Formatter.Value, as: Text
+  alias Linx.NFT.Object
+  alias Linx.NFT.Object.Conntrack
+
+  @impl true
+  def words, do: ~w(protocol dport timeout size l3proto)
+
+  @impl true
+  def option([{:identifier, "dport", _} | rest]), do: number(:dport, rest)
+  def option([{:identifier, "size", _} | rest]), do: number(:size, rest)
+
+  def option([{:identifier, "timeout", _} | rest]) do
+    {ms, rest} = duration(rest)
+    {{:timeout, ms}, rest}
+  end
+
+  def option(tokens), do: Conntrack.option(tokens)
+
+  defp number(key, tokens) do
+    {n, rest} = integer(tokens)
+    {{key, n}, rest}
+  end
+
+  @impl true
+  def data(opts, meta, scope) do
+    %{
+      protocol: Object.required(opts[:protocol], "protocol", meta),
+      dport: opts[:dport] |> Object.required("dport", meta) |> Value.number_of(scope),
+      timeout: opts[:timeout] |> Object.required("timeout", meta) |> Elements.duration(scope),
+      size: opts[:size] |> Object.required("size", meta) |> Value.number_of(scope),
+      l3proto: opts[:l3proto] || scope.family
+    }
+  end
+
+  @impl true
+  def lines(data) do
+    timeout = if data[:timeout], do: [["timeout ", Text.duration(data.timeout)]], else: []
+
+    Conntrack.protocol_line(data) ++
+      Object.line("dport", data[:dport]) ++
+      timeout ++ Object.line("size", data[:size]) ++ Conntrack.l3proto_line(data)
+  end
+
+  @impl true
+  def kept, do: nil
+end
