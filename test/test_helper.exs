@@ -17,6 +17,7 @@ if missing != [] do
 end
 
 ExUnit.start(
+  formatters: Linx.Test.Ran.formatters(),
   exclude: Keyword.keys(excluded),
   capture_log: true,
   assert_receive_timeout: Linx.Test.Poll.patience(),
