@@ -16,9 +16,16 @@ pub const MOST: usize = 4;
 pub const SHORT: Duration = Duration::from_millis(2);
 
 pub struct Lane {
-    /// The start of each call.
-    places: Mutex<[Option<Instant>; MOST]>,
+    state: Mutex<State>,
     left: Condvar,
+}
+
+struct State {
+    /// The start of each call.
+    places: [Option<Instant>; MOST],
+    /// Threads in `left`. Its notification is a system call, whether or not somebody waits: with it an acknowledged
+    /// request would be of three instead of two.
+    waiting: usize,
 }
 
 /// The right to make a call on the VM's thread.
@@ -30,7 +37,7 @@ pub struct Place {
 
 impl fmt::Debug for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let taken = self.lock().iter().flatten().count();
+        let taken = self.lock().places.iter().flatten().count();
         f.debug_struct("Lane").field("taken", &taken).finish()
     }
 }
@@ -39,42 +46,53 @@ impl Lane {
     #[expect(clippy::new_without_default, reason = "const, for a static")]
     pub const fn new() -> Self {
         Self {
-            places: Mutex::new([None; MOST]),
+            state: Mutex::new(State {
+                places: [None; MOST],
+                waiting: 0,
+            }),
             left: Condvar::new(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, [Option<Instant>; MOST]> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place, or None while a call that is not short holds one of those taken. Waits for [`SHORT`] at most.
     pub fn enter(&'static self) -> Option<Place> {
-        let mut places = self.lock();
+        let mut now = Instant::now();
+        let mut state = self.lock();
         loop {
-            let now = Instant::now();
-            if let Some(number) = places.iter().position(Option::is_none) {
-                places[number] = Some(now);
+            if let Some(number) = state.places.iter().position(Option::is_none) {
+                state.places[number] = Some(now);
                 return Some(Place { lane: self, number });
             }
-            let oldest = places.iter().flatten().min().copied()?;
+            let oldest = state.places.iter().flatten().min().copied()?;
             let rest = SHORT
-                .checked_sub(now - oldest)
+                .checked_sub(now.saturating_duration_since(oldest))
                 .filter(|rest| !rest.is_zero())?;
-            (places, _) = self
+            state.waiting += 1;
+            (state, _) = self
                 .left
-                .wait_timeout(places, rest)
+                .wait_timeout(state, rest)
                 .unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
+            now = Instant::now();
         }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(place) = self.lane.lock().get_mut(self.number) {
+        let mut state = self.lane.lock();
+        if let Some(place) = state.places.get_mut(self.number) {
             *place = None;
         }
-        self.lane.left.notify_one();
+        let waited_for = state.waiting > 0;
+        drop(state);
+        if waited_for {
+            self.lane.left.notify_one();
+        }
     }
 }
 
@@ -99,7 +117,7 @@ mod tests {
 
     fn full(lane: &'static Lane, start: Instant) -> Vec<Place> {
         let places = (0..MOST).map(|_| lane.enter().unwrap()).collect();
-        *lane.lock() = [Some(start); MOST];
+        lane.lock().places = [Some(start); MOST];
         places
     }
 
