@@ -21,7 +21,12 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
   @optimistic 0x04
   @eexist 17
 
-  @type ctx :: %{protocol: 1..255, owned: MapSet.t(), clocks: Clock.memory()}
+  @type ctx :: %{
+          protocol: 1..255,
+          owned: MapSet.t(),
+          clocks: Clock.memory(),
+          started: integer()
+        }
 
   @doc "Creations and updates, in the order of the entries, and those that cannot be."
   @spec changes([Desired.Entry.t()], Observed.t(), ctx()) :: {[Step.t()], [Step.t()]}
@@ -70,7 +75,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
   end
 
   defp lifetimes?(entry, seen, ctx),
-    do: Clock.same?(entry.spans, rests(seen), ctx.clocks, {:address, entry.key})
+    do: Clock.same?(entry.spans, rests(seen), ctx.clocks, {:address, entry.key}, ctx.started)
 
   defp rests(%{lifetime: nil}), do: [:forever, :forever]
   defp rests(%{lifetime: {preferred, valid}}), do: [preferred, valid]
@@ -228,16 +233,16 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
   end
 
   @doc "What to remember of the lifetimes of desired addresses that are there."
-  @spec clocks([Desired.Entry.t()], Observed.t(), MapSet.t(), Clock.memory()) :: Clock.memory()
-  def clocks(entries, observed, done, memory) do
+  @spec clocks([Desired.Entry.t()], Observed.t(), MapSet.t(), ctx()) :: Clock.memory()
+  def clocks(entries, observed, done, ctx) do
     for %{spans: spans, key: key} <- entries,
         spans != [:forever, :forever],
         [seen | _] <- [Map.get(observed.by_id, key)],
         id = {:address, key},
         into: %{} do
       if MapSet.member?(done, key),
-        do: {id, {spans, Clock.now()}},
-        else: {id, Clock.remember(memory, id, spans, rests(seen))}
+        do: {id, Clock.set(spans, ctx.started)},
+        else: {id, Clock.remember(ctx.clocks, id, spans, rests(seen), ctx.started)}
     end
   end
 

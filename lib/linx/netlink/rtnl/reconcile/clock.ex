@@ -3,26 +3,36 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Clock do
   # Lifetimes that run down: `expires:` of IPv6 routes, `valid:` and `preferred:` of addresses.
   #
   # The kernel tells how much is left, the desired state how much there is at the start. A pass remembers when each
-  # lifetime was set, and the next one compares what should be left with what is. Without that memory a lifetime counts
-  # as just set if no more than @fresh seconds of it are gone, and is set anew otherwise.
+  # lifetime was set, and the next one compares what should be left with what is. Neither the moment of the setting nor
+  # that of the reading is known exactly: both lie between the start of the pass and now, which on a busy machine is
+  # seconds. Without memory a lifetime counts as just set if no more than @fresh seconds of it are gone, and is set
+  # anew otherwise.
 
   @slack 2
   @fresh 5
 
   @type span :: non_neg_integer() | :forever
-  @type memory :: %{optional(term()) => {term(), integer()}}
+
+  @typedoc "The earliest and the latest second in which something happened."
+  @type moment :: {integer(), integer()}
+
+  @typedoc "The spans of each lifetime, and when it was set."
+  @type memory :: %{optional(term()) => {[span()], moment()}}
 
   @doc "Seconds of a clock that does not jump."
   @spec now() :: integer()
   def now, do: System.monotonic_time(:second)
 
-  @doc "Whether the observed rests are those of the desired spans, which were set when `memory` says."
-  @spec same?([span()], [span()], memory(), term()) :: boolean()
-  def same?(spans, rests, memory, id) do
+  @doc """
+  Whether the observed rests are those of the desired spans, which were set when `memory` says. The rests were read
+  after `started`.
+  """
+  @spec same?([span()], [span()], memory(), term(), integer()) :: boolean()
+  def same?(spans, rests, memory, id, started) do
     case memory do
-      %{^id => {^spans, since}} ->
-        gone = now() - since
-        together?(spans, rests, &(&2 != :forever and abs(max(&1 - gone, 0) - &2) <= @slack))
+      %{^id => {^spans, {earliest, latest}}} ->
+        {least, most} = {started - latest - @slack, now() - earliest + @slack}
+        together?(spans, rests, &(&2 in max(&1 - most, 0)..max(&1 - least, 0)))
 
       %{^id => _other_spans} ->
         together?(spans, rests, fn _span, _rest -> false end)
@@ -42,12 +52,20 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Clock do
     |> Enum.all?()
   end
 
+  @doc "What to remember of a lifetime that a pass has set, which began at `started`."
+  @spec set([span()], integer()) :: {[span()], moment()}
+  def set(spans, started), do: {spans, {started, now()}}
+
   @doc "What to remember of a lifetime that is as desired: when it was set, if that is not known yet."
-  @spec remember(memory(), term(), [span()], [span()]) :: {[span()], integer()}
-  def remember(memory, id, spans, rests) do
+  @spec remember(memory(), term(), [span()], [span()], integer()) :: {[span()], moment()}
+  def remember(memory, id, spans, rests, started) do
     case memory do
-      %{^id => {^spans, _since} = known} -> known
-      %{} -> {spans, now() - gone(spans, rests)}
+      %{^id => {^spans, _since} = known} ->
+        known
+
+      %{} ->
+        gone = gone(spans, rests)
+        {spans, {started - gone, now() - gone}}
     end
   end
 

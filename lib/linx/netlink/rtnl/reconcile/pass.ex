@@ -8,7 +8,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
 
   alias Linx.Netlink.Error
   alias Linx.Netlink.Rtnl.{Address, Call, Link, Route, Rule}
-  alias Linx.Netlink.Rtnl.Reconcile.{Addresses, Apply, Canonical, Desired, Links, Observed}
+  alias Linx.Netlink.Rtnl.Reconcile.{Addresses, Apply, Canonical, Clock, Desired, Links}
+  alias Linx.Netlink.Rtnl.Reconcile.Observed
   alias Linx.Netlink.Rtnl.Reconcile.{Report, Restore, Routes, RouteState, Rules, Step}
   alias Linx.Netlink.Socket
 
@@ -74,7 +75,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
         protocol: options.protocol,
         owned: Map.get(last_applied, :addresses, MapSet.new()),
         remembered: Map.get(last_applied, :routes),
-        clocks: Map.get(last_applied, :clocks, %{})
+        clocks: Map.get(last_applied, :clocks, %{}),
+        started: Clock.now()
       }
     }
   end
@@ -359,7 +361,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
     clocks =
       Map.merge(
         RouteState.clocks(entries.routes, observed, done, ctx),
-        Addresses.clocks(entries.addresses, observed, changed, ctx.clocks)
+        Addresses.clocks(entries.addresses, observed, changed, ctx)
       )
 
     owned = Links.owned(links, MapSet.union(before, made))

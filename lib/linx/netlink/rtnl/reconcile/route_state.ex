@@ -49,7 +49,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.RouteState do
 
   def lifetime?(entry, seen, observed, ctx) do
     rest = Observed.rest_of(observed, seen)
-    Clock.same?(entry.spans, [rest], ctx.clocks, {:route, entry.key})
+    Clock.same?(entry.spans, [rest], ctx.clocks, {:route, entry.key}, ctx.started)
   end
 
   @doc """
@@ -143,12 +143,12 @@ defmodule Linx.Netlink.Rtnl.Reconcile.RouteState do
     seen = observed.routes |> Map.get(entry.key, []) |> Enum.find(&(&1.protocol == ctx.protocol))
 
     cond do
-      MapSet.member?(done, entry.key) -> {spans, Clock.now()}
+      MapSet.member?(done, entry.key) -> Clock.set(spans, ctx.started)
       seen == nil -> nil
       true -> remember(entry, spans, Observed.rest_of(observed, seen), ctx)
     end
   end
 
   defp remember(entry, spans, rest, ctx),
-    do: Clock.remember(ctx.clocks, {:route, entry.key}, spans, [rest])
+    do: Clock.remember(ctx.clocks, {:route, entry.key}, spans, [rest], ctx.started)
 end

@@ -27,7 +27,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
   @type ctx :: %{
           protocol: 1..255,
           remembered: MapSet.t() | nil,
-          clocks: Clock.memory()
+          clocks: Clock.memory(),
+          started: integer()
         }
 
   @doc "Creations and updates, in the order of the entries."
