@@ -19,6 +19,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
   # Options of a kind that the kernel takes and forgets in a change.
   @fixed %{"vlan" => [:id, :protocol], "vxlan" => [:id]}
 
+  # Refusals of a change that a new link does not meet: of a kind that takes no changes, and of a bond that is up or has
+  # ports, whose mode is fixed (bond_opt_check_deps).
+  @unchangeable [:eopnotsupp, :ebusy, :enotempty]
+
   @type owned :: MapSet.t({String.t(), String.t()})
 
   @doc """
@@ -264,7 +268,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
           :ok ->
             if general == [], do: :ok, else: Link.set(socket, seen.index, general)
 
-          {:error, %Error{errno: :eopnotsupp}} when ours? ->
+          {:error, %Error{errno: errno}} when ours? and errno in @unchangeable ->
             anew(entry, seen).run.(socket)
 
           error ->
