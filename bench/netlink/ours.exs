@@ -4,7 +4,9 @@
 #              reconcile CASE IFINDEX COUNT
 
 Code.require_file("../long_schedule.exs", __DIR__)
+Code.require_file("../cpu.exs", __DIR__)
 LongSchedule.watch()
+Cpu.start(System.fetch_env!("LINX_BENCH_FLOOR"))
 
 alias Linx.Netlink.Rtnl
 alias Linx.Netlink.Rtnl.{Link, Reconcile, Route}
@@ -43,32 +45,12 @@ defmodule Ours do
   end
 
   defp clocked(case, who, times, fun) do
-    threads = threads()
     # Once for the code's sake.
-    cpu(threads)
-    before = cpu(threads)
+    Cpu.time()
+    before = Cpu.time()
     {wall, count} = :timer.tc(fun)
-    cpu = cpu(threads) - before
-    Enum.each(threads, &:file.close/1)
-    IO.puts("#{case}\t#{who}\t#{div(cpu, 1000 * times)}\t#{div(wall, times)}\t#{count}")
-  end
-
-  # Nanoseconds that all threads of the VM have run; statistics(:runtime) counts in milliseconds. The files are open before
-  # the clock runs: what it takes to read them is counted as ours, half a millisecond and with the opening three times that.
-  defp cpu(threads) do
-    for thread <- threads, reduce: 0 do
-      sum ->
-        {:ok, text} = :file.pread(thread, 0, 64)
-        [ran | _] = String.split(text)
-        sum + String.to_integer(ran)
-    end
-  end
-
-  defp threads do
-    for thread <- File.ls!("/proc/self/task") do
-      {:ok, file} = :file.open("/proc/self/task/#{thread}/schedstat", [:read, :raw, :binary])
-      file
-    end
+    cpu = Cpu.time() - before
+    IO.puts("#{case}\t#{who}\t#{div(cpu, times)}\t#{div(wall, times)}\t#{count}")
   end
 
   defp apart(fun), do: fun |> Task.async() |> Task.await(:infinity)

@@ -1,6 +1,7 @@
 //! The floor: prebuilt bytes out, replies only counted. What it costs is the kernel's own work and the system calls.
 //!
 //!     floor dump-routes CASE | dump-links CASE | add CASE IFINDEX COUNT | batch CASE IFINDEX COUNT
+//!     floor clock PID     microseconds of CPU of another process, ended threads included, for each line of the input
 
 use netlink_peers::Clock;
 
@@ -77,6 +78,9 @@ fn route(kind: u16, flags: u16, seq: u32, ifindex: u32) -> Vec<u8> {
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let (what, case) = (args[1].as_str(), args[2].as_str());
+    if what == "clock" {
+        return netlink_peers::clock(case.parse().unwrap());
+    }
     let socket = Socket::open();
     let mut buffer = vec![0; 65536];
     let number = |at: usize| args[at].parse::<u32>().unwrap();
