@@ -7,7 +7,7 @@ defmodule Linx.Netlink.ReconcilePropertyTest do
   #     LINX_SEEDS=2000 mix test THIS   so many cases
   use ExUnit.Case, async: true
 
-  alias Linx.Test.Reconcile.Property
+  alias Linx.Test.Reconcile.{Alone, Property}
 
   @moduletag :root
   @moduletag :netns
@@ -21,6 +21,18 @@ defmodule Linx.Netlink.ReconcilePropertyTest do
 
   test "the laws hold" do
     assert :ok = Property.check(Property.seeds(36))
+  end
+
+  @tag :dummy
+  @tag :vlan
+  @tag :ipvlan
+  @tag :bond
+  test "the laws hold for kinds of links that not every kernel has" do
+    assert :ok = Property.check(Property.seeds(12), true)
+  end
+
+  test "other programs' state is that of a namespace without a reconciler" do
+    assert :ok = Alone.check(Property.seeds(20))
   end
 
   @tag :slow

@@ -124,22 +124,19 @@ defmodule Linx.Test.Reconcile.Command do
   defp selector({:action, name}, _), do: "type #{name}"
   defp selector({key, _}, _) when key in [:invert, :family], do: nil
 
-  @doc "The command that makes a link, or places the first port that is not under it."
-  def link({:link, name, kind, opts}, missing) do
-    case missing do
-      nil ->
-        words([
-          "link add #{name}",
-          opts[:link] && kind != :vxlan && "link #{opts[:link]}",
-          "type #{kind}",
-          opts[:mode] && "mode #{opts[:mode]}",
-          opts[:id] && "id #{opts[:id]} remote #{opts[:remote]} dev #{opts[:link]} dstport 4789",
-          opts[:peer] && "peer name #{opts[:peer]}"
-        ])
-
-      port ->
-        "link set #{port} master #{name}"
-    end
+  @doc "The command that makes a link."
+  def link({:link, name, kind, opts}) do
+    words([
+      "link add #{name}",
+      opts[:link] && kind != :vxlan && "link #{opts[:link]}",
+      opts[:master] && "master #{opts[:master]}",
+      opts[:up] && "up",
+      "type #{kind}",
+      opts[:id] && "id #{opts[:id]}",
+      kind == :vxlan && "remote #{opts[:remote]} dev #{opts[:link]} dstport 4789",
+      opts[:mode] && "mode #{View.mode(opts[:mode])}",
+      opts[:peer] && "peer name #{opts[:peer]}"
+    ])
   end
 
   @doc "Words joined by spaces; `nil` is none."

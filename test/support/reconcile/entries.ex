@@ -216,11 +216,9 @@ defmodule Linx.Test.Reconcile.Entries do
     end
   end
 
-  defp beside("203.0.113." <> _), do: "203.0.113.9"
-  defp beside("203.0.112." <> _), do: "203.0.112.9"
-  defp beside("2001:db8:7:" <> _), do: "2001:db8:7::9"
-  defp beside("2001:db8:8:" <> _), do: "2001:db8:8::9"
+  # The host 9 of its subnet; a link-local gateway would need its link.
   defp beside("fe80:" <> _), do: "2001:db8:1::2"
+  defp beside(ip), do: String.replace(ip, ~r/(?<=[.:])[^.:]+$/, "9")
 
   defp via(:inet),
     do:

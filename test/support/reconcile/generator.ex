@@ -9,8 +9,12 @@ defmodule Linx.Test.Reconcile.Generator do
 
   alias Linx.Test.Reconcile.{Entries, LinkEntries, Outside, RuleEntries, View}
 
-  @doc "A case: `%{seed, mode, first, second, steps, forget}`."
-  def make(seed) do
+  @doc """
+  A case: `%{seed, mode, first, second, steps, forget}`, with the kinds of links that not every kernel
+  has if `rare?`.
+  """
+  def make(seed, rare? \\ false) do
+    LinkEntries.use_rare(rare?)
     :rand.seed(:exsss, {seed, 76, 254})
     first = entries()
     second = changed(first, roll(4))

@@ -52,6 +52,16 @@ defmodule Linx.Test.Reconcile.Lab do
 
   defp peer(link), do: String.replace(link, "0", "1")
 
+  # `ip monitor` reads nothing, so a closed pipe does not end it, nor does the end of its namespace: the shell that has
+  # started it waits for a line or for the end of its input, which comes with the end of the VM too.
+  @monitor """
+  nsenter --target "$1" --net -- "$2" monitor address route nexthop rule </dev/null &
+  read -r _
+  exec 2>/dev/null
+  kill $!
+  wait $!
+  """
+
   @doc "A new namespace, which belongs to the calling process."
   def start do
     ip = NewerIproute2.path!("ip")
@@ -65,7 +75,7 @@ defmodule Linx.Test.Reconcile.Lab do
     "" = ip(lab, ["link set lo up" | Enum.flat_map(links(), &make/1)])
     carrier(lab)
 
-    monitor = open(~w(nsenter --target #{pid} --net -- #{ip} monitor address route nexthop rule))
+    monitor = open(["sh", "-c", @monitor, "sh", "#{pid}", ip])
     lab = %{lab | monitor: monitor}
     # Until it listens.
     listening(lab, 1)
@@ -74,7 +84,8 @@ defmodule Linx.Test.Reconcile.Lab do
 
   @doc "Ends its processes, and with them the namespace."
   def stop(%__MODULE__{} = lab) do
-    Port.command(lab.shell, "kill #{os_pid(lab.monitor)}; exit\n")
+    Port.command(lab.monitor, "\n")
+    Port.command(lab.shell, "exit\n")
     for port <- [lab.monitor, lab.shell], do: ended_port(port)
     :ok
   end
@@ -86,11 +97,6 @@ defmodule Linx.Test.Reconcile.Lab do
     after
       @patience -> raise "a process in the namespace does not end"
     end
-  end
-
-  defp os_pid(port) do
-    {:os_pid, pid} = Port.info(port, :os_pid)
-    pid
   end
 
   @doc "The namespace as `Linx.Netlink.Socket` takes it."

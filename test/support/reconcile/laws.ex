@@ -66,7 +66,7 @@ defmodule Linx.Test.Reconcile.Laws do
   # coming tells.
   defp outside(state, commands) do
     commands
-    |> Enum.chunk_by(&elem(&1, 0))
+    |> chunks()
     |> Enum.reduce(state, fn [{owner, _} | _] = chunk, state ->
       commands = for {owner, command} <- chunk, sure?(owner, state), do: command
       said = Lab.ip(state.lab, commands)
@@ -77,6 +77,27 @@ defmodule Linx.Test.Reconcile.Laws do
       before = state.view
       Register.seen(%{state | view: Lab.view(state.lab)}, before, owner)
     end)
+  end
+
+  # A hop that goes and comes again is another's than before: what takes hops away ends a chunk.
+  defp chunks(commands) do
+    commands
+    |> Enum.chunk_by(&elem(&1, 0))
+    |> Enum.flat_map(
+      &Enum.chunk_while(
+        &1,
+        [],
+        fn {_owner, command} = step, chunk ->
+          if command =~ ~r/^route (del|replace)/,
+            do: {:cont, Enum.reverse([step | chunk]), []},
+            else: {:cont, [step | chunk]}
+        end,
+        fn
+          [] -> {:cont, []}
+          chunk -> {:cont, Enum.reverse(chunk), []}
+        end
+      )
+    )
   end
 
   # An address without our mark is ours only if it is there and `last_applied` remembers it.
@@ -115,7 +136,8 @@ defmodule Linx.Test.Reconcile.Laws do
 
     world = before |> Register.world() |> Map.put(:after, view.links)
     possible = Model.possible(entries, world)
-    verdict = judge(state, entries, possible, world)
+    halted? = state.case.mode == :halt and not report.converged?
+    verdict = judge(state, entries, possible, world, halted?)
     reported = Reported.keys(report, entries, state.socket)
 
     untouched(before, state, entries)
@@ -156,12 +178,16 @@ defmodule Linx.Test.Reconcile.Laws do
 
   # `[{entry, possible?, there?, perhaps?}]`: `perhaps?` also counts a hop that may be somebody
   # else's.
-  defp judge(state, entries, possible, world) do
+  defp judge(state, entries, possible, world, halted?) do
     reach = &Model.reach(&1, possible, world)
 
     for entry <- entries do
-      # A route that is there although it could not be made now is on any link.
-      reach = if entry in possible, do: reach, else: fn _gateway -> Map.keys(state.view.links) end
+      # A route that is there although it could not be made now is on any link, and so is one whose
+      # gateway is also on a link from which a halted pass has not removed an address.
+      reach =
+        if entry in possible and not halted?,
+          do: reach,
+          else: fn _gateway -> Map.keys(state.view.links) end
 
       {entry, entry in possible, there?(entry, state, reach, {:ours, entries}),
        there?(entry, state, reach, {:any, entries})}
@@ -263,6 +289,7 @@ defmodule Linx.Test.Reconcile.Laws do
   defp leftovers(state, verdict, report) do
     keys = MapSet.new(verdict, fn {entry, _, _, _} -> View.key_of(entry) end)
     possible = for {entry, true, _, _} <- verdict, do: View.key_of(entry)
+    old? = fn entry, rule -> View.key_of(entry) not in possible and old_form?(entry, rule) end
     wrong = &if(report.converged?, do: 2, else: &1)
 
     for a <- state.view.addresses,
@@ -277,7 +304,7 @@ defmodule Linx.Test.Reconcile.Laws do
     rules = for {{:rule, _} = entry, _, _, _} <- verdict, do: entry
 
     for %{proto: @ours} = rule <- state.view.rules,
-        not Enum.any?(rules, &wanted?(&1, rule)),
+        not Enum.any?(rules, &(wanted?(&1, rule) or old?.(&1, rule))),
         do: broken(state, wrong.(3), "ours and not desired: #{inspect(rule.raw)}")
 
     if length(rules) < Enum.count(state.view.rules, &(&1.proto == @ours)),
@@ -298,6 +325,10 @@ defmodule Linx.Test.Reconcile.Laws do
 
   defp wanted?({:rule, opts} = entry, rule),
     do: View.rule?(entry, rule) and opts[:priority] in [nil, rule.priority]
+
+  # To the kernel a rule that leads elsewhere is the same rule.
+  defp old_form?({:rule, opts} = entry, rule),
+    do: View.selectors?(entry, rule) and opts[:priority] in [nil, rule.priority]
 
   defp leftover?(%{family: :inet} = route, _state), do: route.proto == @ours
 
@@ -325,8 +356,17 @@ defmodule Linx.Test.Reconcile.Laws do
 
   defp attempt({:link, name, _, opts} = entry, state) do
     links = state.view.links
-    missing = Enum.find(opts[:ports] || [], &(links[&1] == nil))
-    Command.link(entry, if(links[name], do: missing))
+
+    # Of a link that is there already, its master or a port may be what is impossible.
+    case Enum.find(opts[:ports] || [], &(links[&1] == nil)) do
+      nil ->
+        if opts[:master] && links[name],
+          do: "link set #{name} master #{opts[:master]}",
+          else: Command.link(entry)
+
+      port ->
+        "link set #{port} master #{name}"
+    end
   end
 
   defp attempt(entry, state) do

@@ -1,28 +1,38 @@
 defmodule Linx.Test.Reconcile.LinkEntries do
   @moduledoc false
-  # Desired links of a case, of the kinds that this kernel has: macvlan (also one on another), vxlan,
-  # veth and bridge. Names come from a small pool, so that a name meets another kind, another parent
-  # and other programs' links. About one in ten is impossible.
+  # Desired links of a case: macvlan (also one on another), vxlan, veth and bridge, and where they
+  # are asked for (`use_rare/1`) also dummy, VLAN, ipvlan and bond, which not every kernel has. Names
+  # come from a small pool, so that a name meets another kind, another parent and other programs'
+  # links. About one in ten is impossible.
 
   import Linx.Test.Reconcile.Chance
 
   @kinds %{"m0" => :macvlan, "m1" => :macvlan, "x0" => :vxlan, "v0" => :veth, "g0" => :bridge}
 
+  @rare %{"d0" => :dummy, "l0" => :vlan, "i0" => :ipvlan, "o0" => :bond}
+
   # Ends of the lab's pairs that no address is on.
   @ports ["b1", "c1"]
 
   # What carries addresses and gateways of its own subnet.
-  @carrying [:macvlan, :vxlan]
+  @carrying [:macvlan, :vxlan, :dummy, :vlan, :ipvlan]
 
   @net4 "203.0.117."
   @net6 "2001:db8:17::"
 
   @doc "The names of the pool, without far ends."
-  def pool, do: Map.keys(@kinds)
+  def pool, do: Map.keys(kinds())
+
+  @doc "Whether this process's cases also have the kinds that not every kernel has."
+  def use_rare(rare?), do: Process.put({__MODULE__, :rare}, rare?)
+
+  defp rare?, do: Process.get({__MODULE__, :rare}) == true
+  defp kinds, do: if(rare?(), do: Map.merge(@kinds, @rare), else: @kinds)
 
   def link do
-    name = pick(pool())
-    link(name, if(chance(6), do: pick([:macvlan, :bridge] -- [@kinds[name]]), else: @kinds[name]))
+    name = if rare?() and chance(60), do: pick(Map.keys(@rare)), else: pick(pool())
+    kind = kinds()[name]
+    link(name, if(chance(6), do: pick([:macvlan, :bridge] -- [kind]), else: kind))
   end
 
   def link(name, kind) do
@@ -34,6 +44,13 @@ defmodule Linx.Test.Reconcile.LinkEntries do
   defp fixed(_name, :vxlan), do: [link: "a0", id: pick([5, 5, 6]), remote: "192.0.2.9"]
   defp fixed(_name, :veth), do: [peer: pick(["v1", "v1", "v2"])]
   defp fixed(_name, :bridge), do: []
+  defp fixed(_name, :dummy), do: []
+  defp fixed(name, :vlan), do: [link: parent(name), id: pick([5, 5, 6])]
+  # On a link of its own: a link that carries ipvlans carries no macvlan.
+  defp fixed(_name, :ipvlan),
+    do: [link: if(chance(4), do: "nope9", else: "a1"), mode: pick([:l2, :l3])]
+
+  defp fixed(_name, :bond), do: [mode: pick([:balance_rr, :active_backup])]
 
   defp parent(name) do
     cond do
@@ -47,14 +64,22 @@ defmodule Linx.Test.Reconcile.LinkEntries do
   defp up(kind), do: if(chance(if(kind in @carrying, do: 90, else: 50)), do: [up: true], else: [])
 
   defp options(kind, fixed) do
-    keys = [:txqlen, :group, :alias, :address, :promisc, :mtu, :down] ++ own(kind)
+    keys =
+      ([:txqlen, :group, :alias, :address, :promisc, :mtu, :down] ++ own(kind)) -- without(kind)
+
     keys |> some(pick([0, 0, 1, 1, 2])) |> Enum.flat_map(&option(&1, fixed)) |> Enum.uniq()
   end
 
   defp own(:bridge), do: [:ageing_time, :stp_state, :priority, :ports, :ports, :ports]
   defp own(:vxlan), do: [:learning]
   defp own(:veth), do: [:master]
-  defp own(:macvlan), do: []
+  defp own(:dummy), do: [:master]
+  defp own(:bond), do: [:miimon, :miimon]
+  defp own(kind) when kind in [:macvlan, :vlan, :ipvlan], do: []
+
+  # An ipvlan has its parent's MAC.
+  defp without(:ipvlan), do: [:address]
+  defp without(_kind), do: []
 
   defp option(:txqlen, _), do: [txqlen: pick([10, 20])]
   defp option(:group, _), do: [group: pick([5, 6])]
@@ -66,6 +91,7 @@ defmodule Linx.Test.Reconcile.LinkEntries do
   defp option(:priority, _), do: [priority: pick([4096, 8192])]
   defp option(:learning, _), do: [learning: chance(50)]
   defp option(:master, _), do: [master: "g0"]
+  defp option(:miimon, _), do: [miimon: pick([100, 200])]
 
   defp option(:ports, _),
     do: [ports: some(if(chance(6), do: ["nope9" | @ports], else: @ports ++ ["v0"]), pick([1, 2]))]
@@ -155,15 +181,29 @@ defmodule Linx.Test.Reconcile.LinkEntries do
 
   @doc "A link of another program."
   def foreign do
-    pick([
-      "link add f0 type bridge",
-      "link add f1 link a0 type macvlan mode bridge",
-      "link add f2 type veth peer name f3",
-      "link add g0 type bridge",
-      "link add m0 link a0 type macvlan mode bridge",
-      "link add m1 type bridge",
-      "link add v0 type veth peer name v1"
-    ])
+    pick(
+      [
+        "link add f0 type bridge",
+        "link add f1 link a0 type macvlan mode bridge",
+        "link add f2 type veth peer name f3",
+        "link add g0 type bridge",
+        "link add m0 link a0 type macvlan mode bridge",
+        "link add m1 type bridge",
+        "link add v0 type veth peer name v1"
+      ] ++ if(rare?(), do: foreign_rare(), else: [])
+    )
+  end
+
+  defp foreign_rare do
+    [
+      "link add f4 type dummy",
+      "link add f5 link b0 type vlan id 9",
+      "link add d0 type dummy",
+      "link add l0 link a0 type vlan id 5",
+      "link add i0 link a1 type ipvlan mode l3",
+      "link add o0 type bond mode balance-rr",
+      "link add o0 type dummy"
+    ]
   end
 
   @doc "What another program does to a desired link."
@@ -192,5 +232,18 @@ defmodule Linx.Test.Reconcile.LinkEntries do
 
   defp own_drift(_name, :veth), do: [["link set v1 name v2"], ["link set v1 name v7"]]
   defp own_drift(name, :macvlan), do: [["link set #{name} type macvlan mode vepa"]]
+  defp own_drift(name, :ipvlan), do: [["link set #{name} type ipvlan mode l3"]]
+  defp own_drift(name, :dummy), do: [["link set #{name} arp off"], ["link set #{name} mtu 1290"]]
+
+  defp own_drift(name, :vlan),
+    do: [["link del #{name}", "link add #{name} link a0 type vlan id 7"]]
+
+  defp own_drift(name, :bond) do
+    [
+      ["link set #{name} type bond miimon 150"],
+      ["link set #{name} down", "link set #{name} type bond mode broadcast"]
+    ]
+  end
+
   defp own_drift(name, :vxlan), do: [["link set #{name} type vxlan id 5 ttl 9 nolearning"]]
 end

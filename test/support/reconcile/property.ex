@@ -27,11 +27,14 @@ defmodule Linx.Test.Reconcile.Property do
     end
   end
 
-  @doc "Runs the cases of the seeds; fails with the first that breaks a law."
-  def check(seeds) do
+  @doc """
+  Runs the cases of the seeds; fails with the first that breaks a law. `rare?` is that of
+  `Generator.make/2`.
+  """
+  def check(seeds, rare? \\ false) do
     results =
       seeds
-      |> Task.async_stream(&{&1, run(Generator.make(&1))},
+      |> Task.async_stream(&{&1, run(&1, rare?)},
         timeout: :infinity,
         max_concurrency: 2 * System.schedulers_online()
       )
@@ -54,7 +57,7 @@ defmodule Linx.Test.Reconcile.Property do
 
     cond do
       broken != [] ->
-        flunk(told(hd(broken)))
+        flunk(told(hd(broken), rare?))
 
       share < @min_possible and length(seeds) >= 30 ->
         flunk("#{share} % of the entries are possible")
@@ -77,13 +80,21 @@ defmodule Linx.Test.Reconcile.Property do
   defp sum(counts, key), do: counts |> Enum.map(& &1[key]) |> Enum.sum()
   defp share(counts), do: div(100 * sum(counts, :possible), max(sum(counts, :entries), 1))
 
-  defp run(c), do: Laws.run(c)
+  # A generator or an oracle that raises is a broken case: the seed says which.
+  defp run(seed, rare?) do
+    Laws.run(Generator.make(seed, rare?))
+  rescue
+    error ->
+      message = Exception.format(:error, error, __STACKTRACE__)
+      {:broken, %Laws.Broken{law: :test, pass: nil, message: message, history: []}}
+  end
 
-  defp told({seed, error}) do
-    {c, error} =
-      if System.get_env("LINX_SEED"),
-        do: smaller(Generator.make(seed), error),
-        else: {Generator.make(seed), error}
+  defp told({seed, %{law: :test} = error}, _rare?),
+    do: "LINX_SEED=#{seed} breaks the test itself: #{error.message}"
+
+  defp told({seed, error}, rare?) do
+    c = Generator.make(seed, rare?)
+    {c, error} = if System.get_env("LINX_SEED"), do: smaller(c, error), else: {c, error}
 
     """
     law #{error.law} is broken after pass #{error.pass}: #{error.message}
@@ -118,11 +129,16 @@ defmodule Linx.Test.Reconcile.Property do
   defp smaller(c, error) do
     Enum.find_value(parts(c), {c, error}, fn c ->
       case Laws.run(c) do
-        {:broken, %{law: law} = found} when law == error.law -> smaller(c, found)
+        {:broken, found} -> if alike?(found, error), do: smaller(c, found)
         _ -> nil
       end
     end)
   end
+
+  # The same complaint, of whatever object.
+  defp alike?(one, other), do: complaint(one) == complaint(other)
+
+  defp complaint(error), do: {error.law, error.message |> String.split(":") |> hd()}
 
   defp parts(c) do
     for(n <- indices(c.first), do: %{c | first: List.delete_at(c.first, n)}) ++

@@ -145,7 +145,9 @@ defmodule Linx.Test.Reconcile.Register do
 
   defp link_term(link, false) do
     raw = Map.take(link.raw, ["mtu", "txqlen", "group", "ifalias", "address"])
-    {link_term(link, true), link.up, raw, if(link.master == "g0", do: nil, else: link.master)}
+
+    {link_term(link, true), link.up, raw,
+     if(link.master in LinkEntries.pool(), do: nil, else: link.master)}
   end
 
   # Which of a subnet's addresses is the first is no property of an address; lifetimes run.

@@ -110,7 +110,7 @@ defmodule Linx.Test.Reconcile.View do
 
   @doc "Whether an observed rule is the desired one, whatever its priority."
   def rule?({:rule, opts}, seen) do
-    rule_wanted(opts) == put_elem(seen.key, 13, nil) and
+    selectors?({:rule, opts}, seen) and
       case opts[:action] do
         nil ->
           elem(seen.key, 13) == {:table, "#{opts[:table]}"}
@@ -122,6 +122,9 @@ defmodule Linx.Test.Reconcile.View do
           elem(seen.key, 13) in [{:action, @actions[name]}, {:action, @action_numbers[name]}]
       end
   end
+
+  @doc "Whether an observed rule has the selectors of the desired one."
+  def selectors?({:rule, opts}, seen), do: rule_wanted(opts) == put_elem(seen.key, 13, nil)
 
   defp rule_wanted(opts) do
     family = rule_family(opts)
@@ -319,6 +322,9 @@ defmodule Linx.Test.Reconcile.View do
         (seen.parent == parent or
            (links[parent].kind == "macvlan" and seen.parent == links[parent].parent))
 
+  @doc "The mode of a link as ip(8) writes it."
+  def mode(mode), do: String.replace("#{mode}", "_", "-")
+
   @switches %{promisc: "PROMISC"}
   @texts %{alias: "ifalias", address: "address", txqlen: "txqlen", mtu: "mtu"}
 
@@ -327,7 +333,7 @@ defmodule Linx.Test.Reconcile.View do
   defp link_option?({:up, up?}, seen, _), do: seen.up == up?
   defp link_option?({:master, master}, seen, _), do: seen.master == master
   defp link_option?({:group, n}, seen, _), do: seen.raw["group"] == "#{n}"
-  defp link_option?({:mode, mode}, seen, _), do: seen.data["mode"] == "#{mode}"
+  defp link_option?({:mode, mode}, seen, _), do: seen.data["mode"] == mode(mode)
 
   defp link_option?({:ports, ports}, seen, links),
     do: Enum.all?(ports, &(links[&1] != nil and links[&1].master == seen.name))
