@@ -1,4 +1,5 @@
-//! What the kernel's own work costs, for bench/process: the least that any program could do for the same result.
+//! What the kernel's own work costs, for bench/process: the least that any program could do for the
+//! same result.
 //!
 //!     floor posix_spawn COUNT        posix_spawn(3) of /bin/true, and its end
 //!     floor clone3 COUNT NAMESPACES  clone3 with CLONE_NEW* bits, parked on a pipe, let go, exec of /bin/true, its end
@@ -59,7 +60,8 @@ fn posix_spawn() -> Result<(), Box<dyn Error>> {
     let argv = [TRUE.as_ptr().cast_mut(), ptr::null_mut()];
     let envp = [ptr::null_mut()];
     let mut pid = 0;
-    // SAFETY: null terminated arrays of strings that outlive the call; no attributes and no file actions.
+    // SAFETY: null terminated arrays of strings that outlive the call; no attributes and no file
+    // actions.
     let result = unsafe {
         libc::posix_spawn(
             &mut pid,

@@ -1,11 +1,14 @@
-//! What a program finds when it starts: descriptors, signals, ids, capabilities, limits, environment, terminal.
+//! What a program finds when it starts: descriptors, signals, ids, capabilities, limits,
+//! environment, terminal.
 //!
-//! Prints one `key value` line each, for the tests. With `dirty COMMAND...` it spoils what it can first and executes the
-//! command: a parent whose children must be clean all the same. With `hold` it waits for a signal after it has printed.
-//! With `push TEXT` it types TEXT into every terminal that it can reach (TIOCSTI), and prints what became of that.
-//! With `traced` a child of its own traces it, and never waits for it; `traced hold` stays.
+//! Prints one `key value` line each, for the tests. With `dirty COMMAND...` it spoils what it can
+//! first and executes the command: a parent whose children must be clean all the same. With `hold`
+//! it waits for a signal after it has printed. With `push TEXT` it types TEXT into every terminal
+//! that it can reach (TIOCSTI), and prints what became of that. With `traced` a child of its own
+//! traces it, and never waits for it; `traced hold` stays.
 //!
-//! It has no main of the standard library's, which would ignore SIGPIPE before anything could be seen.
+//! It has no main of the standard library's, which would ignore SIGPIPE before anything could be
+//! seen.
 #![no_main]
 
 use std::ffi::CString;
@@ -156,7 +159,8 @@ fn dirty(command: &[Vec<u8>]) -> i32 {
 }
 
 fn default(signal: i32) {
-    // SAFETY: the default action runs no code of ours; SIGKILL, SIGSTOP and those of the C library are refused.
+    // SAFETY: the default action runs no code of ours; SIGKILL, SIGSTOP and those of the C library
+    // are refused.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 

@@ -1,12 +1,12 @@
-//! Memory for the first allocations, in the program's own data.
+//! The arena of the agent's first allocations, in its data segment.
 
 use std::alloc::Layout;
 use std::cell::UnsafeCell;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes given out in order. What was taken last and is freed first is given out again; the rest is not, and is never more
-/// than `ROOM`.
+/// A bump allocator of `ROOM` bytes. Only the last allocation can be freed or resized; the memory
+/// of every other one is lost.
 #[repr(align(16))]
 #[derive(Debug)]
 pub struct Arena<const ROOM: usize> {
@@ -15,7 +15,8 @@ pub struct Arena<const ROOM: usize> {
 }
 
 #[expect(unsafe_code, reason = "memory that an allocator gives out")]
-// SAFETY: a part of `bytes` is its taker's alone, as `used` is changed by compare and exchange only.
+// SAFETY: a part of `bytes` belongs to one caller only, as `used` changes by compare and exchange
+// only.
 unsafe impl<const ROOM: usize> Sync for Arena<ROOM> {}
 
 impl<const ROOM: usize> Default for Arena<ROOM> {
@@ -32,7 +33,7 @@ impl<const ROOM: usize> Arena<ROOM> {
         }
     }
 
-    /// Null where there is not enough left.
+    /// Allocates; null if the arena has not enough room.
     pub fn take(&self, layout: Layout) -> *mut u8 {
         let base = self.bytes.get().cast::<u8>();
         let mut used = self.used.load(Ordering::Relaxed);
@@ -50,13 +51,14 @@ impl<const ROOM: usize> Arena<ROOM> {
         }
     }
 
-    /// The offset of `memory`; None for memory that is none of its own.
+    /// The offset of `memory` in the arena; None for memory of another allocator.
     pub fn place(&self, memory: *mut u8) -> Option<usize> {
         let place = (memory as usize).wrapping_sub(self.bytes.get() as usize);
         (place < ROOM).then_some(place)
     }
 
-    /// Gives the `from` bytes at `place` a size of `to`, if nothing was taken after them and there is room.
+    /// Resizes the allocation of `from` bytes at `place` to `to` bytes, if it is the last one and
+    /// there is room.
     pub fn resize(&self, place: usize, from: usize, to: usize) -> bool {
         let end = place.saturating_add(to);
         end <= ROOM && self.exchange(place + from, end).is_ok()

@@ -1,7 +1,9 @@
-//! The capability sets of a child: what it is told at the checkpoint, and what becomes of it before the exec.
+//! The capability sets of the child: the records received at the checkpoint, and their application
+//! before the exec.
 //!
-//! Sets are applied after the change of ids, which needs the capabilities that they take away. Until then a model of
-//! capset(2) stands in for the kernel, so that a later order is judged by what an earlier one left.
+//! The sets are applied after the change of ids, which needs the capabilities that they take away.
+//! Until then a model of capset(2) stands in for the kernel, so that a later record is checked
+//! against the result of the earlier ones.
 
 use rustix::io::Errno;
 use rustix::thread::{
@@ -11,15 +13,15 @@ use rustix::thread::{
 
 use crate::stage::{Fault, Stage};
 
-/// Effective, permitted and inheritable, as linux/capability.h numbers their bits.
+/// The effective, permitted and inheritable set; bits as in linux/capability.h.
 type Sets = [u64; 3];
 
-/// What the parked child was told.
+/// The capability records that the parked child has received.
 #[derive(Debug, Default)]
 pub struct Orders {
     sets: Option<Sets>,
     ambient: Option<u64>,
-    /// The capabilities that were removed from the bounding set.
+    /// The capabilities removed from the bounding set.
     dropped: u64,
 }
 
@@ -28,7 +30,7 @@ impl Orders {
         self.sets.is_none() && self.ambient.is_none()
     }
 
-    /// Takes the sets, which may only shrink from order to order.
+    /// Stores the sets, which may only shrink from record to record.
     pub fn take_sets(&mut self, wanted: Sets) -> Result<(), Fault> {
         let now = match self.sets {
             Some(sets) => sets,
@@ -40,7 +42,7 @@ impl Orders {
         }
         let [_, permitted, inheritable] = wanted;
         self.sets = Some(wanted);
-        // capabilities(7): an ambient capability goes with its permitted or inheritable one.
+        // capabilities(7): an ambient capability is lost with its permitted or inheritable one.
         self.ambient = self.ambient.map(|mask| mask & permitted & inheritable);
         Ok(())
     }
@@ -60,13 +62,13 @@ impl Orders {
         self.ambient = Some(mask);
     }
 
-    /// Applies them to this process.
+    /// Applies the stored sets to this process.
     pub fn apply(&self) -> Result<(), Fault> {
         let stage = Stage::CapSetThread;
         match self.sets {
             Some(sets) => set(sets).map_err(stage.errno())?,
-            // Inheritable capabilities that nobody asked for widen what a program with file capabilities gets
-            // (CVE-2022-24769).
+            // Inheritable capabilities that the session did not ask for widen the sets of a program
+            // with file capabilities (CVE-2022-24769).
             None if self.ambient.is_none() => {
                 let [effective, permitted, inheritable] = current().map_err(stage.errno())?;
                 if inheritable != 0 {
@@ -86,7 +88,7 @@ impl Orders {
     }
 }
 
-/// The rules of capset(2) (security/commoncap.c, cap_capset).
+/// Whether capset(2) allows the change (security/commoncap.c, cap_capset).
 fn is_permitted(now: Sets, wanted: Sets, bounding: u64) -> bool {
     let within = |set: u64, limit: u64| set & !limit == 0;
     let [effective, permitted, inheritable] = now;
@@ -122,7 +124,8 @@ fn bits(mask: u64) -> impl Iterator<Item = CapabilitySet> {
         .map(|bit| CapabilitySet::from_bits_retain(1 << bit))
 }
 
-/// The bounding set. EINVAL for a number says that the kernel knows no capability from there on.
+/// The bounding set. EINVAL for a number means that the kernel has no capability from that number
+/// on.
 fn bounding() -> Result<u64, Errno> {
     let mut set = 0;
     for bit in bits(u64::MAX) {
@@ -136,8 +139,8 @@ fn bounding() -> Result<u64, Errno> {
     Ok(set)
 }
 
-/// Removes the capabilities of `mask` from the bounding set, at once: the capability this needs may be given up by an order
-/// that came earlier but is carried out later.
+/// Removes the capabilities of `mask` from the bounding set at once: a record that came earlier but
+/// is applied later may drop CAP_SETPCAP, which this call needs.
 pub fn drop_bounding(mask: u64) -> Result<(), Fault> {
     for bit in bits(mask) {
         remove_capability_from_bounding_set(bit).map_err(Stage::CapDropBounding.errno())?;
@@ -145,12 +148,12 @@ pub fn drop_bounding(mask: u64) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Every set but the bounding one; the ambient set goes with the permitted one.
+/// Empties every set but the bounding one; the ambient set is emptied with the permitted one.
 pub fn drop_all() -> Result<(), Errno> {
     set([0; 3])
 }
 
-/// Whether this process may read and write what it has in `/proc` of a process that is not dumpable.
+/// Whether this process may read and write the `/proc` files of a process that is not dumpable.
 pub fn sees_hidden_processes() -> bool {
     let needed = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_OVERRIDE;
     thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))

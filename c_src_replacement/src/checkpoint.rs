@@ -1,7 +1,9 @@
-//! The channel between the program and the parked child: one packet socket, whose end of file is the news of the exec.
+//! The channel between the agent and the parked child: one packet socket, whose end of file at the
+//! agent means the exec.
 //!
-//! Packets from the program are records of a fixed size that it has checked; a filter's instructions follow theirs in a
-//! packet of their own. The child sends one byte: it is parked; a reaper sends the workload's pidfd.
+//! The agent sends records of a fixed size, which it has validated; a filter's instructions follow
+//! their record in a packet of their own. The child sends one byte when it is parked; a reaper
+//! sends the workload's pidfd.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -18,17 +20,18 @@ use rustix::net::{
 
 use crate::poll::poll;
 
-/// What the parked child is told.
+/// A record from the agent to the parked child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record {
     DropBounding(u64),
     ThreadSets([u64; 3]),
     Ambient(u64),
-    /// So many bytes of instructions follow.
+    /// The number of bytes of instructions that follow.
     Filter(u64),
-    /// So many descriptors follow.
+    /// The number of descriptors that follow.
     Descriptors(u64),
-    /// Take descriptors 0 to 2 from this packet, and go. The flag: 0 is a terminal to make one's own.
+    /// The record that ends the checkpoint; its packet carries descriptors 0 to 2. `controlling`:
+    /// descriptor 0 becomes the controlling terminal.
     Proceed {
         controlling: bool,
     },
@@ -73,7 +76,7 @@ impl Record {
     }
 }
 
-/// Our end and the child's.
+/// The agent's end and the child's.
 pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     socketpair(
         AddressFamily::UNIX,
@@ -83,14 +86,14 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     )
 }
 
-/// How long a full socket may take to have room again.
+/// The time within which a full socket must become writable.
 const SEND_TIMEOUT: Timespec = Timespec {
     tv_sec: 2,
     tv_nsec: 0,
 };
 
-/// Sends, and where the socket is full waits a moment first: many filters come faster than the child is scheduled. One
-/// that still does not read what it is told is stopped, and that is an error.
+/// Sends; if the socket is full, waits once for room, because many filters arrive faster than the
+/// child is scheduled. A child that does not read within that time is stopped: that is an error.
 fn send_when_writable(
     socket: BorrowedFd<'_>,
     mut send: impl FnMut() -> Result<(), Errno>,
@@ -105,7 +108,7 @@ fn send_when_writable(
     }
 }
 
-/// Tells the child one thing, with the descriptors that go with it.
+/// Sends one record with its descriptors.
 pub fn send_record(
     socket: BorrowedFd<'_>,
     record: Record,
@@ -134,24 +137,24 @@ pub fn send_bytes(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno> {
     })
 }
 
-/// The agent's end: each packet comes with the pid of its sender, in the pid namespace of the reader.
+/// Agent: each packet from now on carries the pid of its sender, in the agent's pid namespace.
 pub fn pass_credentials(socket: &OwnedFd) -> Result<(), Errno> {
     set_socket_passcred(socket, true)
 }
 
-/// What arrives from the child.
+/// A message from the child to the agent.
 #[derive(Debug)]
 pub enum ChildMessage {
     /// The process with this pid is parked.
     Parked(Option<i32>),
-    /// From a reaper: the pidfd of the workload.
+    /// The pidfd of the workload, from a reaper.
     Workload(OwnedFd),
     /// The master of a terminal of the target's devpts.
     Pty(OwnedFd),
-    /// No message of a child's: somebody else has its socket.
+    /// A packet that no child sends: another process writes to the socket.
     Unknown,
     Nothing,
-    /// The child's end is closed: it has executed the workload, or it is dead.
+    /// The child's end is closed: the child has executed the workload or is dead.
     Closed,
 }
 
@@ -159,7 +162,7 @@ const PARKED: u8 = 1;
 const WORKLOAD: u8 = 2;
 const PTY: u8 = 3;
 
-/// The next message, without waiting.
+/// The next message, without blocking.
 pub fn recv_child_message(socket: BorrowedFd<'_>) -> ChildMessage {
     let mut byte = [0; 1];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1), ScmCredentials(1))];
@@ -190,17 +193,17 @@ pub fn recv_child_message(socket: BorrowedFd<'_>) -> ChildMessage {
     }
 }
 
-/// Child: says that it is parked.
+/// Child: sends that it is parked.
 pub fn send_parked(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     send(socket, &[PARKED], SendFlags::NOSIGNAL).map(drop)
 }
 
-/// Reaper: hands over the workload's pidfd.
+/// Reaper: sends the workload's pidfd.
 pub fn send_workload(socket: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
     send_descriptor(socket, WORKLOAD, pidfd)
 }
 
-/// Child: hands over the master of a terminal.
+/// Child: sends the master of a terminal.
 pub fn send_pty(socket: &OwnedFd, master: &OwnedFd) -> Result<(), Errno> {
     send_descriptor(socket.as_fd(), PTY, master.as_fd())
 }
@@ -219,7 +222,7 @@ fn send_descriptor(
     sendmsg(socket, parts, &mut ancillary, SendFlags::NOSIGNAL).map(drop)
 }
 
-/// Child: the next record, with the descriptors that came along; None when the program is gone.
+/// Child: the next record with its descriptors; None once the agent is gone.
 pub fn recv_record(socket: BorrowedFd<'_>) -> Option<(Record, [Option<OwnedFd>; 3])> {
     let mut bytes = [0; SIZE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
@@ -258,7 +261,7 @@ pub fn recv_bytes(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> bool {
     }
 }
 
-/// Child: whether the program has closed its end, which it does only by ending.
+/// Child: whether the agent has closed its end, which happens only when the agent ends.
 pub fn is_abandoned(socket: &impl AsFd) -> bool {
     let mut byte = [0; 1];
     matches!(

@@ -1,8 +1,9 @@
-//! The child, from clone to exec: parks, takes what it is told, becomes the workload.
+//! The child, from clone to exec: it parks, receives records, and becomes the workload.
 //!
-//! Every failure is written to the shared page with its step, and ends the process. The order of the steps after the
-//! checkpoint is fixed by what each needs: privileges go before the identity that could not give them up any more, the
-//! parent-death signal comes after the identity change that clears it, and nothing but exec follows the filters.
+//! Every failure is written to the shared page with its stage and ends the child. The order of the
+//! steps after the checkpoint follows from what each step needs: privileges are dropped before the
+//! identity that could no longer drop them, the parent-death signal is set after the identity
+//! change that clears it, and only the exec follows the filters.
 
 use std::ffi::{CStr, c_char};
 use std::hint::black_box;
@@ -28,19 +29,21 @@ use crate::signals;
 use crate::stage::{Fault, Stage};
 use crate::target_pty;
 
-/// What a process looks like when its user has no id in its user namespace (`kernel.overflowuid`'s default).
+/// The id of a user without a mapping in the user namespace (`kernel.overflowuid`'s default).
 const OVERFLOW_ID: u32 = 65534;
 
-/// Everything the child needs, ready before it exists.
+/// The child's input, complete before the clone.
 #[derive(Debug)]
 pub struct Plan<'a> {
     pub options: &'a Options,
-    /// It owns or joins a user namespace.
+    /// The child owns or joins a user namespace.
     pub user_namespace: bool,
-    /// Until its exec nobody without privileges traces it: the VM reaches it in /proc all the same, or it is a visitor,
-    /// which nobody has to reach.
+    /// Until its exec the child is not dumpable: unprivileged processes can neither trace it nor
+    /// read its files in /proc. Set where the VM may access it in /proc all the same, or where the
+    /// child joins namespaces and the VM needs none of its files.
     pub hidden: bool,
-    /// With a terminal, and with a mount namespace of others to be in: the device of the VM's devpts.
+    /// The device of the VM's devpts, where the workload has a terminal and joins another mount
+    /// namespace.
     pub vm_devpts: Option<u64>,
 }
 
@@ -51,7 +54,7 @@ impl Plan<'_> {
     }
 }
 
-/// What the parked child was told to do to itself.
+/// The records that the parked child has received.
 #[derive(Debug, Default)]
 struct Orders {
     capabilities: capability::Orders,
@@ -59,7 +62,8 @@ struct Orders {
     descriptors: Vec<OwnedFd>,
 }
 
-/// Runs the child. `devnull` stands in for 0 to 2 until exec: a parked process in a container holds nothing of ours.
+/// Runs the child. `devnull` replaces descriptors 0 to 2 until the exec, so that a parked process
+/// in a container holds no descriptor of the VM.
 pub fn run(plan: &Plan<'_>, page: &'static Page, socket: OwnedFd, devnull: &OwnedFd) -> ! {
     last_words::begin(page);
     if let Err(fault) = prepare(plan, &socket, devnull) {
@@ -104,9 +108,10 @@ pub fn run(plan: &Plan<'_>, page: &'static Page, socket: OwnedFd, devnull: &Owne
     )
 }
 
-/// What must hold while the child is parked, where others may enter its namespaces and look.
+/// Prepares the child for the checkpoint, where other processes may enter its namespaces.
 fn prepare(plan: &Plan<'_>, socket: &OwnedFd, devnull: &OwnedFd) -> Result<(), Fault> {
-    // Refused to the leader of a process group only, which a fresh child is not; a terminal of one's own takes it.
+    // setsid(2) fails only for a process group leader, which a new child is not. A controlling
+    // terminal needs a session.
     process::setsid().map_err(Stage::Stdio.errno())?;
     if plan.hidden {
         hide()?;
@@ -125,13 +130,14 @@ fn prepare(plan: &Plan<'_>, socket: &OwnedFd, devnull: &OwnedFd) -> Result<(), F
     }
 }
 
-/// Until exec nobody without privileges in the VM's own user namespace, and nobody in the namespaces that are joined, may
-/// trace this process or look through its descriptors and memory (CVE-2016-9962, CVE-2019-5736). What it clones takes it over.
+/// Makes this process not dumpable. Until the exec no process without privileges in the VM's user
+/// namespace, and no process of the joined namespaces, may trace it or read its descriptors and
+/// memory (CVE-2016-9962, CVE-2019-5736). Its children inherit the flag.
 pub fn hide() -> Result<(), Fault> {
     process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stage::Dumpable.errno())
 }
 
-/// Keeps the socket, puts /dev/null in the place of 0 to 2, and closes the rest.
+/// Keeps the socket, duplicates /dev/null to 0 to 2, and closes all other descriptors.
 fn hold_only(socket: &OwnedFd, devnull: &OwnedFd) -> Result<(), Errno> {
     stdio::dup2_stdin(devnull)?;
     stdio::dup2_stdout(devnull)?;
@@ -153,7 +159,7 @@ impl Orders {
     }
 }
 
-/// The workload's descriptors 0 to 2, and whether 0 is a terminal to make one's own.
+/// The workload's descriptors 0 to 2, and whether 0 becomes its controlling terminal.
 struct Descriptors {
     stdio: [Option<OwnedFd>; 3],
     controlling: bool,
@@ -168,8 +174,8 @@ fn become_workload(
     stdio: &Descriptors,
 ) -> Fault {
     let options = plan.options;
-    // The limits may forbid every further allocation, and the filters even the system call that frees: what follows is
-    // exec or the end.
+    // The resource limits may forbid every further allocation, and the filters even munmap(2): all
+    // memory is allocated before them and never freed.
     let argv = ManuallyDrop::new(environment::pointers(Some(&options.argv)));
     let envp = ManuallyDrop::new(environment::of_workload(options));
     if !options.rlimits.is_empty() {
@@ -178,7 +184,7 @@ fn become_workload(
     let mut steps = || -> Result<usize, Fault> {
         take_stdio(stdio).map_err(Stage::Stdio.errno())?;
         descriptors::place(take(&mut orders.descriptors), &options.fds.numbers)?;
-        // Nothing opens a descriptor from here on.
+        // No step after this one opens a descriptor.
         signals::close_on_exec_above(3).map_err(Stage::Descriptors.errno())?;
         descriptors::keep(&options.fds.numbers)?;
         if options.no_new_privs || !orders.filters.is_empty() {
@@ -194,7 +200,7 @@ fn become_workload(
         if is_another(plan) {
             keyring::leave_session().map_err(Stage::Keyring.errno())?;
         }
-        // The new identity may be the one that can enter the directory, as the old one can an NFS root.
+        // The new identity may have access where the old one has none, such as root on an NFS root.
         match chdir {
             Err(Errno::ACCESS) => change_directory(options),
             other => other,
@@ -202,7 +208,7 @@ fn become_workload(
         .map_err(Stage::Chdir.errno())?;
         check_directory(options).map_err(Stage::Chdir.errno())?;
         orders.capabilities.apply()?;
-        // The change of ids has cleared the one and may have set the other.
+        // The change of ids clears the parent-death signal and may set the dumpable flag.
         if plan.hidden {
             hide()?;
         }
@@ -211,7 +217,7 @@ fn become_workload(
         if let Some(gate) = gate {
             gate.pass(page);
         }
-        // Where nobody is left to read it this report does no harm.
+        // If the agent is gone the fault has no reader.
         if checkpoint::is_abandoned(socket) || gate.is_some_and(Gate::is_abandoned) {
             return Err(Stage::ExecOutcome.fault(libc::EIO));
         }
@@ -223,7 +229,7 @@ fn become_workload(
         Ok(cookie) => {
             page.executes.store(1, std::sync::atomic::Ordering::Release);
             let errno = match execveat(options.path(), &argv, &envp, cookie) {
-                // Without filters of ours nobody looks at the value.
+                // Only the filters' prefix compares the sixth argument.
                 Errno::NOSYS | Errno::PERM if orders.filters.is_empty() => {
                     execve(options.path(), &argv, &envp)
                 }
@@ -234,7 +240,8 @@ fn become_workload(
     }
 }
 
-/// Touches what stack the steps may need: a limit on memory forbids its growth, too, and that is a SIGSEGV.
+/// Touches the stack that the steps may need: RLIMIT_AS and RLIMIT_STACK also apply to its growth,
+/// and the result is SIGSEGV.
 #[cold]
 #[inline(never)]
 fn reserve_stack() {
@@ -242,7 +249,7 @@ fn reserve_stack() {
     black_box(&mut space);
 }
 
-/// Whether the workload is to have less than the VM: namespaces or ids of its own.
+/// Whether the workload differs from the VM: namespaces or ids of its own.
 fn is_another(plan: &Plan<'_>) -> bool {
     let options = plan.options;
     options.namespaces != 0 || options.uid.is_some() || options.gid.is_some()
@@ -275,7 +282,7 @@ fn set_rlimits(options: &Options) -> Result<(), Fault> {
     Ok(())
 }
 
-/// asm-generic/resource.h's numbers.
+/// The resource of a number of asm-generic/resource.h.
 fn resource(number: u32) -> Option<Resource> {
     const ALL: [Resource; 16] = [
         Resource::Cpu,
@@ -305,7 +312,7 @@ fn change_directory(options: &Options) -> Result<(), Errno> {
     }
 }
 
-/// A buffer of the longest path that the kernel answers with, where the first does not take the path.
+/// Uses a buffer of PATH_MAX bytes only if the short buffer is too small.
 fn is_reachable() -> Result<bool, Errno> {
     match is_reachable_within::<256>() {
         Err(Errno::RANGE) => is_reachable_by_long_path(),
@@ -313,19 +320,19 @@ fn is_reachable() -> Result<bool, Errno> {
     }
 }
 
-/// Out of line: few directories need a frame of a page.
+/// Out of line, so that the common path has no frame of a page.
 #[cold]
 #[inline(never)]
 fn is_reachable_by_long_path() -> Result<bool, Errno> {
     match is_reachable_within::<4096>() {
-        // Too long for any buffer is reachable all the same.
+        // A path that is too long for the buffer is reachable.
         Err(Errno::RANGE | Errno::NAMETOOLONG) => Ok(true),
         other => other,
     }
 }
 
-/// A directory outside the root is a way out of it (CVE-2024-21626). The inherited one is left for `/`, one that was
-/// asked for is an error.
+/// A working directory outside the root is an escape from it (CVE-2024-21626). An inherited one is
+/// replaced by `/`, one that `cwd` names is an error.
 fn check_directory(options: &Options) -> Result<(), Errno> {
     if is_reachable()? {
         Ok(())
@@ -348,15 +355,15 @@ fn is_reachable_within<const N: usize>() -> Result<bool, Errno> {
         return Ok(path[0] == b'/');
     }
     match last_errno() {
-        // It was removed.
+        // The directory was removed.
         Errno::NOENT => Ok(false),
-        // Whatever else is refused proves nothing.
+        // No other errno proves that the directory is unreachable.
         errno => Err(errno),
     }
 }
 
-/// An id as getuid(2) and getgid(2) give it. They cannot fail; what refuses them answers with an errno in the place of
-/// an id.
+/// Checks the result of getuid(2) or getgid(2). These calls cannot fail; a seccomp filter that
+/// refuses them returns an errno as the id.
 fn own_id(id: u32) -> Result<u32, Errno> {
     const MAX_ERRNO: u32 = 4095;
     match id.wrapping_neg() {
@@ -365,7 +372,7 @@ fn own_id(id: u32) -> Result<u32, Errno> {
     }
 }
 
-/// A change to root of the user namespace that was not asked for may fail because the namespace maps no root.
+/// Ignores EINVAL of a change of ids that no option asked for: the user namespace may map no root.
 fn unless_asked(answer: Result<(), Errno>, asked: bool) -> Result<(), Errno> {
     match answer {
         Err(Errno::INVAL) if !asked => Ok(()),
@@ -373,12 +380,13 @@ fn unless_asked(answer: Result<(), Errno>, asked: bool) -> Result<(), Errno> {
     }
 }
 
-/// Changes groups, gid and uid, of the workload or of its reaper. With `keep`, capabilities outlive a change from root.
+/// Changes groups, gid and uid of the workload or of its reaper. With `keep`, capabilities survive
+/// a change from root.
 pub fn change_identity(plan: &Plan<'_>, keep: bool) -> Result<(), Fault> {
     let options = plan.options;
     let unmapped = |id: u32| plan.user_namespace && id == OVERFLOW_ID;
-    // Whoever has no id in its user namespace becomes its root where that is mapped, as nsenter and runc do: with an
-    // unmapped id the exec would lose every capability there.
+    // A process without an id in its user namespace becomes root there if root is mapped, as with
+    // nsenter and runc: with an unmapped id the exec would drop every capability of that namespace.
     let own_uid = own_id(process::getuid().as_raw()).map_err(Stage::Setuid.errno())?;
     let own_gid = own_id(process::getgid().as_raw()).map_err(Stage::Setgid.errno())?;
     let uid = options.uid.or(unmapped(own_uid).then_some(0));
@@ -410,10 +418,12 @@ pub fn change_identity(plan: &Plan<'_>, keep: bool) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A new user must not keep the groups of the old one, so a uid or a gid without `groups` means none.
+/// Sets the supplementary groups. A new user must not keep the groups of the old one, so a uid or a
+/// gid without `groups` means an empty list.
 ///
-/// The agent has given up its groups where the child gets a user namespace, if it may. Where it may not, nor may the
-/// child: then an id of its own is refused, and the VM's own user keeps what is its own.
+/// The agent drops its groups, if it may, before the child gets a user namespace. Where the agent
+/// may not, the child may not either: a uid or gid option is then refused, and without one the
+/// child keeps the VM's groups.
 fn set_groups(plan: &Plan<'_>, unmapped: bool) -> Result<(), Fault> {
     let options = plan.options;
     let implied = options.uid.is_some() || options.gid.is_some();
@@ -438,11 +448,12 @@ fn has_groups() -> Result<bool, Errno> {
     }
 }
 
-/// The sixth argument means nothing to the kernel; the filters look at it.
+/// Calls execveat(2) with a sixth argument, which the kernel ignores and the filters' prefix
+/// compares.
 #[expect(unsafe_code, reason = "execveat(2) with a sixth argument")]
 fn execveat(path: &CStr, argv: &[*const c_char], envp: &[*const c_char], cookie: usize) -> Errno {
-    // SAFETY: path and both arrays are NUL terminated strings and null terminated arrays of such, and outlive the call,
-    // which only reads them.
+    // SAFETY: path and both arrays are NUL terminated strings and null terminated arrays of such,
+    // and outlive the call, which only reads them.
     unsafe {
         libc::syscall(
             libc::SYS_execveat,

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::{Errno, write};
 
-/// linux/sched.h: above the 32 bits that the C library's constants have.
+/// linux/sched.h. The C library's constants have 32 bits only.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// `struct clone_args` (linux/sched.h), version 2: 88 bytes, with the cgroup.
@@ -26,32 +26,33 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// Which process this is, after the call.
+/// The process that the call returns in.
 #[derive(Debug)]
 pub enum Side {
     Child,
     Parent { pid: i32, pidfd: OwnedFd },
 }
 
-/// How a child's parent is told of its end.
+/// The notification of a child's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     Sigchld,
-    /// By its pidfd alone, until it executes.
+    /// No signal until the child's exec: its pidfd becomes readable.
     Silent,
 }
 
-/// Makes a child in the namespaces that `flags` (CLONE_NEW*) name, and in `cgroup` from its first instruction.
+/// Clones a child into new namespaces of `flags` (CLONE_NEW*), and into `cgroup`.
 ///
-/// With CLONE_PARENT it becomes a sibling, whose exit signal is the caller's.
+/// With CLONE_PARENT the child is a sibling and has the caller's exit signal.
 ///
-/// Where clone3 is refused, `clone(2)` serves, and a cgroup is an error (see [`has_clone3`]).
+/// If clone3 is refused, `clone(2)` is called; with a cgroup that is an error (see [`has_clone3`]).
 ///
-/// `exit` is the signal of its end. [`Exit::Silent`] tells until its exec that it has made none: the exec makes it SIGCHLD
-/// (fs/exec.c, de_thread), and waitid(2) tells children of the one kind from those of the other.
+/// `exit` is the child's exit signal. [`Exit::Silent`] shows whether the child has called exec:
+/// exec sets the exit signal to SIGCHLD (fs/exec.c, de_thread), and waitid(2) with __WCLONE finds
+/// children without SIGCHLD only.
 ///
-/// The program has one thread, so the child may run any code; it leaves by exec or `_exit` and never returns through
-/// the caller's frames.
+/// The agent has one thread, so the child may run any code. The child ends with exec or `_exit` and
+/// never returns through the caller's frames.
 pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, exit: Exit) -> Result<Side, Errno> {
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
@@ -76,13 +77,15 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, exit: Exit) -> Result<
         }),
     };
     match side(raw_clone3(&args), pidfd) {
-        // Container engines answer so by default, since their filters cannot look into the struct.
+        // Default seccomp profiles of container engines refuse clone3, since a filter cannot read
+        // its struct.
         Err(Errno::NOSYS | Errno::PERM) if cgroup.is_none() => older_clone(&args),
         other => other,
     }
 }
 
-/// Whether clone3(2) can be called, so that a child can be born in a cgroup that is named. Without arguments it is EINVAL.
+/// Whether clone3(2) can be called, so that a child can be cloned into a cgroup. Without arguments
+/// it returns EINVAL.
 pub fn has_clone3() -> bool {
     clone3_of_nothing() == Errno::INVAL
 }
@@ -96,7 +99,8 @@ fn clone3_of_nothing() -> Errno {
     }
 }
 
-/// `clone(2)`, in the caller's cgroup. A time namespace, which it cannot make, is unshared before.
+/// Calls `clone(2)`, in the caller's cgroup. A time namespace, which clone(2) cannot create, is
+/// unshared before.
 fn older_clone(args: &CloneArgs) -> Result<Side, Errno> {
     if args.flags & CLONE_NEWTIME != 0 {
         unshare_time()?;
@@ -114,23 +118,23 @@ fn older_clone(args: &CloneArgs) -> Result<Side, Errno> {
     }
 }
 
-/// Moves this process: 0 is the caller (cgroups(7)).
+/// Moves this process into `cgroup`: 0 means the caller (cgroups(7)).
 pub fn join_cgroup(cgroup: BorrowedFd<'_>) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let file = openat(cgroup, c"cgroup.procs", flags, Mode::empty())?;
     write(&file, b"0").map(drop)
 }
 
-/// linux/sched.h; it shares its bit with the exit signal of clone(2).
+/// linux/sched.h. The bit lies within the exit signal of clone(2).
 const CLONE_NEWTIME: u64 = 0x80;
 
-/// For the children of this process, of which there is one.
+/// Unshares the time namespace of the next child.
 #[expect(
     unsafe_code,
     reason = "unshare(2) is unsafe for the sake of CLONE_FILES"
 )]
 fn unshare_time() -> Result<(), Errno> {
-    // SAFETY: changes what namespace the next child is born in and nothing of this process.
+    // SAFETY: the call changes the time namespace of future children only.
     match unsafe { libc::unshare(CLONE_NEWTIME as i32) } {
         0 => Ok(()),
         _ => Err(last_errno()),
@@ -139,8 +143,8 @@ fn unshare_time() -> Result<(), Errno> {
 
 #[expect(unsafe_code, reason = "clone(2) without a stack, which no crate wraps")]
 fn raw_clone(flags: usize, pidfd: &mut RawFd) -> libc::c_long {
-    // SAFETY: as for `raw_clone3`. The third argument is where CLONE_PIDFD puts its descriptor, on every architecture
-    // whose first two are the flags and the stack.
+    // SAFETY: as for `raw_clone3`. The third argument is where CLONE_PIDFD puts its descriptor, on
+    // every architecture whose first two are the flags and the stack.
     unsafe {
         libc::syscall(
             libc::SYS_clone,
@@ -155,9 +159,9 @@ fn raw_clone(flags: usize, pidfd: &mut RawFd) -> libc::c_long {
 
 #[expect(unsafe_code, reason = "no crate wraps clone3(2)")]
 fn raw_clone3(args: &CloneArgs) -> libc::c_long {
-    // SAFETY: no CLONE_VM, so the child has its own copy of all memory and its own stack; no other thread exists whose
-    // locks could be held in the copy. The kernel reads `args` and writes one int through `pidfd`, which outlives the
-    // call.
+    // SAFETY: no CLONE_VM, so the child has its own copy of all memory and its own stack; no other
+    // thread exists whose locks could be held in the copy. The kernel reads `args` and writes one
+    // int through `pidfd`, which outlives the call.
     unsafe { libc::syscall(libc::SYS_clone3, args, size_of::<CloneArgs>()) }
 }
 

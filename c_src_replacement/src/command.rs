@@ -1,4 +1,4 @@
-//! What the VM may say once the session is on its way.
+//! The commands of the VM after the request.
 
 use crate::etf::{Malformed, Reader, Result};
 use crate::request::four;
@@ -7,21 +7,21 @@ use crate::request::four;
 pub enum Command<'a> {
     Proceed,
     Abort,
-    /// End everything, then report.
+    /// Kill all processes of the session, then report.
     Kill,
     Signal {
-        /// Comes back with the answer.
+        /// The number of the command, repeated in the reply.
         id: u64,
         signal: i32,
         to: Recipient,
     },
-    /// So many milliseconds may what the workload leaves behind take to end by itself.
+    /// The milliseconds that the workload's descendants have to end by themselves.
     Grace(u64),
-    /// Bytes for the pty or the standard input.
+    /// Bytes for the terminal or the standard input.
     Write(&'a [u8]),
     CloseStdin,
     Winsize([u16; 4]),
-    /// So many more bytes of output may be sent.
+    /// The number of further bytes of output that the agent may send.
     Credit(u64),
     DropBounding(u64),
     SetThreadSets([u64; 3]),
@@ -29,13 +29,13 @@ pub enum Command<'a> {
     Seccomp(&'a [u8]),
 }
 
-/// Whom a signal is for.
+/// The recipient of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recipient {
     Workload,
     /// The process group that the workload leads.
     Group,
-    /// The workload and all that it started.
+    /// The workload and its descendants.
     Tree,
 }
 

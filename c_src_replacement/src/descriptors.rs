@@ -1,9 +1,11 @@
-//! Descriptors of the VM for the workload: how they come to the agent, and to their numbers in the child.
+//! Descriptors of the VM for the workload: their way to the agent, and to their numbers in the
+//! child.
 //!
-//! The agent is no child of the VM and may not take them out of it (`pidfd_getfd(2)` is ptrace's right, which yama and
-//! container profiles refuse). So the VM sends them: the agent listens on an abstract socket whose random name the request
-//! brings, the VM connects, and each asks the kernel who the other is (SO_PEERCRED). Any process of this network namespace
-//! may connect; one that is not the VM is hung up on.
+//! The agent may not take the descriptors out of the VM: `pidfd_getfd(2)` needs the right to
+//! ptrace, which yama and container profiles refuse. So the VM sends them: the agent listens on an
+//! abstract socket with the random name of the request, the VM connects, and each side reads the
+//! other's credentials (SO_PEERCRED). Any process of this network namespace may connect; the agent
+//! closes a connection that is not the VM's.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -25,7 +27,7 @@ use crate::poll::poll;
 use crate::report;
 use crate::stage::{Fault, Stage};
 
-/// As many as one message may carry; the kernel's limit is 253 (SCM_MAX_FD).
+/// The most descriptors of one message; the kernel's limit is 253 (SCM_MAX_FD).
 pub const MAX: usize = 128;
 
 /// The descriptors that a request asks for.
@@ -35,18 +37,18 @@ pub struct Wanted {
     pub name: Vec<u8>,
     /// The process that may connect.
     pub vm: i32,
-    /// The numbers that they get in the workload, in the order in which they come.
+    /// Their numbers in the workload, in the order in which the VM sends them.
     pub numbers: Vec<i32>,
 }
 
-/// The end of a wait without descriptors: a fault, or None when the VM has hung up.
+/// The reason why no descriptors came: a fault, or None when the VM has hung up.
 type Refusal = Option<Fault>;
 
 fn refusal(errno: Errno) -> Refusal {
     Some(Stage::Fds.errno()(errno))
 }
 
-/// Asks the VM for the descriptors and waits for them.
+/// Requests the descriptors from the VM and waits for them.
 pub fn receive(
     wanted: &Wanted,
     reader: &mut FrameReader,
@@ -78,17 +80,18 @@ fn listener(name: &[u8]) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// Whether the process at the other end, when it connected, was the VM.
+/// Whether the process that connected is the VM.
 fn is_vm(peer: &OwnedFd, vm: i32) -> Result<bool, Errno> {
     let peer = socket_peercred(peer)?;
     Ok(peer.pid.as_raw_nonzero().get() == vm && peer.uid == geteuid())
 }
 
-/// A message with all of them, and one without, once the VM has seen that they were what it meant to send.
+/// Receives one message with all descriptors, and a second one without, which the VM sends after it
+/// has verified the peer.
 fn take(peer: &OwnedFd, count: usize, reader: &mut FrameReader) -> Result<Vec<OwnedFd>, Refusal> {
     let (bytes, taken) = message(peer, reader)?;
     if bytes == 0 || taken.len() != count {
-        // The kernel leaves out those that this process has no number for.
+        // The kernel drops descriptors for which this process has no free number.
         return Err(refusal(if bytes == 0 {
             Errno::BADF
         } else {
@@ -111,7 +114,7 @@ fn message(peer: &OwnedFd, reader: &mut FrameReader) -> Result<(usize, Vec<Owned
     }
 }
 
-/// Returns when `fd` is readable. The VM's own end comes first.
+/// Returns when `fd` is readable. A hang-up of the VM takes precedence.
 fn wait(fd: BorrowedFd<'_>, reader: &mut FrameReader) -> Result<(), Refusal> {
     loop {
         let mut fds = [
@@ -132,7 +135,7 @@ fn wait(fd: BorrowedFd<'_>, reader: &mut FrameReader) -> Result<(), Refusal> {
     }
 }
 
-/// The number of bytes of one message of one byte, and the descriptors with it.
+/// Receives one message of one byte: its length and its descriptors.
 fn receive_rights(
     socket: BorrowedFd<'_>,
     flags: RecvFlags,
@@ -164,7 +167,7 @@ fn receive_rights(
     Ok((received.bytes, taken))
 }
 
-/// Agent: hands them to the parked child.
+/// Agent: sends the descriptors to the parked child.
 pub fn send(socket: BorrowedFd<'_>, descriptors: &[OwnedFd]) -> Result<(), Errno> {
     let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX))];
@@ -176,7 +179,7 @@ pub fn send(socket: BorrowedFd<'_>, descriptors: &[OwnedFd]) -> Result<(), Errno
     sendmsg(socket, &[IoSlice::new(&[1])], &mut ancillary, flags).map(drop)
 }
 
-/// Child: takes them from the agent.
+/// Child: receives the descriptors from the agent.
 pub fn recv(socket: BorrowedFd<'_>, count: u64) -> Result<Vec<OwnedFd>, Fault> {
     let stage = Stage::Fds;
     let (_, taken) = receive_rights(socket, RecvFlags::empty()).map_err(stage.errno())?;
@@ -187,7 +190,7 @@ pub fn recv(socket: BorrowedFd<'_>, count: u64) -> Result<Vec<OwnedFd>, Fault> {
     }
 }
 
-/// Child: the same descriptor above all numbers that the workload's are to have.
+/// Child: duplicates the descriptor above all numbers of the workload.
 pub fn above(fd: OwnedFd, numbers: &[i32]) -> Result<OwnedFd, Fault> {
     match numbers.iter().max() {
         None => Ok(fd),
@@ -195,7 +198,7 @@ pub fn above(fd: OwnedFd, numbers: &[i32]) -> Result<OwnedFd, Fault> {
     }
 }
 
-/// Child: gives each its number. They still end with an exec.
+/// Child: duplicates each descriptor to its number, still close-on-exec.
 pub fn place(descriptors: Vec<OwnedFd>, numbers: &[i32]) -> Result<(), Fault> {
     let moved: Vec<_> = descriptors
         .into_iter()
@@ -210,7 +213,7 @@ pub fn place(descriptors: Vec<OwnedFd>, numbers: &[i32]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Child: those numbers, and no other, outlive the exec.
+/// Child: clears close-on-exec of these numbers.
 pub fn keep(numbers: &[i32]) -> Result<(), Fault> {
     for &number in numbers {
         fcntl_setfd(borrow(number), FdFlags::empty()).map_err(Stage::Fds.errno())?;
@@ -220,8 +223,8 @@ pub fn keep(numbers: &[i32]) -> Result<(), Fault> {
 
 #[expect(unsafe_code, reason = "dup3(2) onto a number that nothing here owns")]
 fn duplicate(fd: &OwnedFd, number: i32) -> Result<(), Errno> {
-    // SAFETY: what had the number is closed by this call: a descriptor that the child has done with and never closes
-    // itself, as its next steps are exec or the end. No memory is touched.
+    // SAFETY: dup3(2) closes the previous descriptor of that number, which the child never uses or
+    // closes again, as its next steps are exec or the end. No memory is touched.
     match unsafe { libc::dup3(fd.as_raw_fd(), number, libc::O_CLOEXEC) } {
         -1 => Err(last_errno()),
         _ => Ok(()),

@@ -1,7 +1,7 @@
-//! Joining another process's namespaces.
+//! Joins the namespaces of another process.
 //!
-//! A process in between does it: it calls setns and then clones the child as its sibling (CLONE_PARENT), so that this
-//! program never leaves the VM's own view of files, and a container never sees it.
+//! An intermediate process calls setns and then clones the child as its sibling (CLONE_PARENT), so
+//! that the agent never leaves the VM's mount namespace, and a container never sees the agent.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -20,7 +20,7 @@ use crate::request::Join;
 use crate::stage::{Fault, Stage};
 use crate::wait;
 
-/// Each kind with the stages of opening and joining it, in the order in which they are tried.
+/// The namespace types with the stages of opening and joining, in the order of the attempts.
 const TYPES: [(Kind, Stage, Stage); 8] = [
     (Kind::User, Stage::OpenNsUser, Stage::SetnsUser),
     (Kind::Mnt, Stage::OpenNsMnt, Stage::SetnsMnt),
@@ -32,7 +32,7 @@ const TYPES: [(Kind, Stage, Stage); 8] = [
     (Kind::Pid, Stage::OpenNsPid, Stage::SetnsPid),
 ];
 
-/// The descriptor that setns(2) is given.
+/// The descriptor for setns(2).
 #[derive(Debug)]
 enum Source {
     Process(Pin),
@@ -48,7 +48,7 @@ impl AsFd for Source {
     }
 }
 
-/// A target that stays the same, and those of its namespaces that are not ours already.
+/// A pinned target, and the CLONE_NEW* mask of its namespaces that differ from the agent's.
 #[derive(Debug)]
 pub struct Target {
     source: Source,
@@ -65,7 +65,8 @@ impl Target {
         }
     }
 
-    /// A descriptor that has been closed since, whose number may be another's by now, is EBADF.
+    /// Opens a descriptor of the VM. EBADF: it was closed meanwhile, or its number is another
+    /// file's now.
     fn open_netns(vm: i32, number: u32, inode: u64) -> Result<Self, linx_sys::Fault> {
         let stage = linx_sys::Stage::OpenNs;
         let file = Pin::of(vm, stage)?.open(&format!("fd/{number}"), OFlags::RDONLY, stage)?;
@@ -81,8 +82,8 @@ impl Target {
         Ok(Self { source, mask })
     }
 
-    /// A process that is not there is ENOENT at the first namespace. A namespace is left out only where it is proven to
-    /// be ours, or this kernel to have none of its kind.
+    /// A missing process is ENOENT at the first namespace. A namespace is left out only if it is
+    /// proven to be the agent's own, or if this kernel has no namespace of its type.
     fn open(pid: i32, wanted: u32) -> Result<Self, Fault> {
         let absent = TYPES
             .iter()
@@ -100,7 +101,7 @@ impl Target {
                 mask |= kind.flag();
             }
         }
-        // What was looked at belonged to this process if it still runs.
+        // The files belonged to this process if it is still alive.
         pin.check_alive(linx_sys::Stage::OpenNs)
             .map_err(|_| absent)?;
         let source = Source::Process(pin);
@@ -112,35 +113,36 @@ impl Target {
     }
 }
 
-/// A process in between: what it joins and makes for itself, its child is born in.
+/// The intermediate process: its child is born in the namespaces that it joins and creates.
 #[derive(Debug)]
 pub struct Passage {
     pub target: Option<Target>,
-    /// CLONE_NEW* to make.
+    /// The CLONE_NEW* flags of the namespaces to create.
     pub new: u32,
-    /// Seconds of the monotonic and the boottime clock of a new time namespace. The kernel takes them only before the
-    /// first process is in it.
+    /// The offsets of the monotonic and the boottime clock of a new time namespace, in seconds. The
+    /// kernel accepts them only while the namespace has no process.
     pub time_offsets: Option<[i64; 2]>,
 }
 
-/// How a child comes into its cgroup.
+/// The way in which a child gets into its cgroup.
 #[derive(Clone, Copy, Debug)]
 pub enum Birthplace<'a> {
-    /// By the name of it in the clone.
+    /// CLONE_INTO_CGROUP.
     Named(BorrowedFd<'a>),
-    /// By its parent, the joining process, which moves there first: a cgroup namespace has its root there, and no child of
-    /// a reaper is born before the move. It counts against `pids.max` until it is reaped.
+    /// The intermediate process moves into the cgroup first and the child inherits it: a cgroup
+    /// namespace has its root there, and no child of a reaper is born before the move. The
+    /// intermediate process counts against `pids.max` until it is reaped.
     Ours(BorrowedFd<'a>),
 }
 
 impl Passage {
-    /// Whether a bare clone does the same.
+    /// Whether no intermediate process is needed.
     pub fn is_direct(&self) -> bool {
         self.target.is_none() && self.time_offsets.is_none()
     }
 
-    /// Clones a child of ours there. The joining process shares our descriptors, so the child's pidfd is ours too, and the
-    /// child takes over its exit signal.
+    /// Clones a child of the agent there. The intermediate process shares the agent's descriptor
+    /// table, so the child's pidfd is the agent's too, and the child inherits the exit signal.
     pub fn clone(
         &self,
         page: &'static Page,
@@ -178,14 +180,15 @@ impl Passage {
     fn join_and_clone(&self, cgroup: Option<Birthplace<'_>>) -> Result<Side, Fault> {
         let cgroup = match cgroup {
             Some(Birthplace::Ours(cgroup)) => {
-                // Before the capabilities of this process are those of the target's user namespace.
+                // Moves before setns(2) changes the capabilities to those of the target's user
+                // namespace.
                 join_cgroup(cgroup).map_err(Stage::Cgroup.errno())?;
                 None
             }
             Some(Birthplace::Named(cgroup)) => Some(cgroup),
             None => None,
         };
-        // Opened here: a /proc of the target may be false, or never answer.
+        // Opened before setns(2): the target's /proc may be forged or may block.
         let time = match self.time_offsets {
             Some(offsets) => Some((own_directory()?, offsets)),
             None => None,
@@ -202,7 +205,8 @@ impl Passage {
         clone3(flags, cgroup, Exit::Silent).map_err(stage.errno())
     }
 
-    /// Makes the time namespace, and the user namespace that owns it; the kinds that are left to make.
+    /// Creates the time namespace and the user namespace that owns it; returns the types that are
+    /// left to create.
     fn make_time_namespace(
         &self,
         directory: &OwnedFd,
@@ -212,20 +216,21 @@ impl Passage {
         let made = self.new & (Kind::Time.flag() | Kind::User.flag());
         unshare(made).map_err(Stage::Clone.errno())?;
         if self.target.is_none() {
-            // A new user namespace makes the process what `fs.suid_dumpable` says, and then its files are root's.
+            // A new user namespace sets the dumpable flag to `fs.suid_dumpable`; a process that is
+            // not dumpable has /proc files of root.
             set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(Stage::Dumpable.errno())?;
         }
         let text = format!("monotonic {monotonic} 0\nboottime {boottime} 0\n");
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         let file =
             openat(directory, c"timens_offsets", flags, Mode::empty()).map_err(stage.errno())?;
-        // The kernel takes all of it or nothing.
+        // The kernel accepts all lines or none.
         write(&file, text.as_bytes()).map_err(stage.errno())?;
         Ok(self.new & !made)
     }
 }
 
-/// This process's own directory below `/proc`.
+/// The `/proc` directory of this process.
 fn own_directory() -> Result<OwnedFd, Fault> {
     let stage = Stage::TimeOffsets;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -241,11 +246,12 @@ impl Target {
         if self.mask != 0 {
             setns(self.source.as_fd(), self.mask).map_err(|errno| self.culprit(errno))?;
         }
-        // Joining a user namespace makes the process what `fs.suid_dumpable` says (commit_creds).
+        // Joining a user namespace sets the dumpable flag to `fs.suid_dumpable` (commit_creds).
         hide()
     }
 
-    /// One call joins all or none and does not say which type was refused: try each.
+    /// Finds the namespace type that setns(2) refuses: one call joins all or none, so each type is
+    /// tried alone.
     fn culprit(&self, errno: Errno) -> Fault {
         let mut first = None;
         for (kind, _, stage) in TYPES {
@@ -260,11 +266,11 @@ impl Target {
     }
 }
 
-/// The same errno as a fault of the session's own stages.
+/// Converts a fault of linx_sys to a stage of the session.
 fn at(open: Stage, fault: linx_sys::Fault) -> Fault {
     match fault.stage {
         linx_sys::Stage::CompareNs => Stage::CompareNs.fault(fault.errno),
-        // The process has ended: its absence is what it is for a number that nobody has.
+        // The process has ended: ENOENT, as for a pid that does not exist.
         _ if fault.errno == libc::ESRCH => open.fault(libc::ENOENT),
         _ => open.fault(fault.errno),
     }
@@ -284,7 +290,8 @@ fn unshare(mask: u32) -> Result<(), Errno> {
 
 #[expect(unsafe_code, reason = "setns(2) with a mask that holds CLONE_NEWTIME")]
 fn setns(target: BorrowedFd<'_>, mask: u32) -> Result<(), Errno> {
-    // SAFETY: changes the namespaces of this process, which has one thread and no state that depends on them.
+    // SAFETY: changes the namespaces of this process, which has one thread and no state that
+    // depends on them.
     match unsafe { libc::setns(target.as_raw_fd(), mask as i32) } {
         0 => Ok(()),
         _ => Err(last_errno()),

@@ -1,14 +1,15 @@
-//! The workload's environment: a list of its own, or the VM's as this program got it.
+//! The workload's environment: the list of the request, or the environment that the agent inherited
+//! from the VM.
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 
 use crate::request::Options;
 
-/// Would let the workload join the cluster.
+/// The variable with the cluster's cookie, which would let the workload join the cluster.
 const SECRET: &[u8] = b"RELEASE_COOKIE=";
 
-/// A null terminated array for exec. The VM's entries are not copied: they lie where the kernel put them.
+/// A null terminated array for exec. The inherited strings are not copied.
 pub fn pointers(list: Option<&[CString]>) -> Vec<*const c_char> {
     let mut pointers = match list {
         Some(list) => list.iter().map(|entry| entry.as_ptr()).collect(),
@@ -18,13 +19,13 @@ pub fn pointers(list: Option<&[CString]>) -> Vec<*const c_char> {
     pointers
 }
 
-/// The workload's array, with what sd_listen_fds(3) looks for. To be called in the process that executes the workload, whose
-/// pid is in it, and before its limits are set.
+/// The workload's array, with the variables of sd_listen_fds(3). Called in the process that
+/// executes the workload, whose pid is in the array, before its resource limits are set.
 pub fn of_workload(options: &Options) -> Vec<*const c_char> {
     let mut pointers = pointers(options.env.as_deref());
     if let Some((count, names)) = &options.listen {
         pointers.pop();
-        // The VM may have been activated by sockets itself.
+        // The VM may have listen variables of its own.
         pointers.retain(|&entry| !is_of_listeners(entry));
         let pid = rustix::process::getpid().as_raw_nonzero();
         for (name, value) in [
@@ -39,7 +40,7 @@ pub fn of_workload(options: &Options) -> Vec<*const c_char> {
     pointers
 }
 
-/// The exec frees it.
+/// Leaks the string; the exec frees it.
 fn leak(entry: Vec<u8>) -> *const c_char {
     CString::new(entry).unwrap_or_default().into_raw()
 }
@@ -50,16 +51,17 @@ fn is_of_listeners(entry: *const c_char) -> bool {
     NAMES.iter().any(|name| entry.starts_with(name))
 }
 
-/// What to overwrite.
+/// The part of the environment to overwrite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forget {
     Secret,
-    /// The workload has a list of its own.
+    /// Every variable: the request has a list for the workload.
     All,
 }
 
-/// Overwrites what the workload is not to know where the kernel put it, which is where `/proc/<pid>/environ`, a debugger
-/// and a core file find it: in this program, in the child until its exec, and in an init, which stays.
+/// Overwrites variables that the workload must not read, in the memory where the kernel put them.
+/// `/proc/<pid>/environ`, a debugger or a core file would show them in the agent, in the child
+/// until its exec, and in a reaper.
 pub fn forget(what: Forget) {
     for entry in entries() {
         let length = text(entry).count_bytes();
@@ -69,7 +71,7 @@ pub fn forget(what: Forget) {
     }
 }
 
-/// What is forgotten is empty.
+/// The VM's variables; an overwritten one is empty.
 fn inherited() -> Vec<*const c_char> {
     entries()
         .filter(|&entry| !text(entry).is_empty())
@@ -84,7 +86,7 @@ unsafe extern "C" {
 
 #[expect(unsafe_code, reason = "environ(7) is a variable of the C library")]
 fn start() -> *const *mut c_char {
-    // SAFETY: the C library set it before main, and nothing in this program changes the array.
+    // SAFETY: the C library sets it before main, and the agent never changes the array.
     unsafe { environ }
 }
 
@@ -109,8 +111,8 @@ fn entry(at: *const *mut c_char) -> Option<*mut c_char> {
 
 #[expect(unsafe_code, reason = "environ(7) is an array of C strings")]
 fn text<'a>(entry: *mut c_char) -> &'a CStr {
-    // SAFETY: the kernel put a NUL terminated string there, which stays until the exec. No caller keeps the reference
-    // over a call of `overwrite`.
+    // SAFETY: the kernel put a NUL terminated string there, which stays until the exec. No caller
+    // keeps the reference over a call of `overwrite`.
     unsafe { CStr::from_ptr(entry) }
 }
 
@@ -119,7 +121,7 @@ fn text<'a>(entry: *mut c_char) -> &'a CStr {
     reason = "the kernel put the environment into memory of ours"
 )]
 fn overwrite(entry: *mut c_char, length: usize) {
-    // SAFETY: `length` bytes before the NUL of a string on the program's own stack, which it may write to; the program has
-    // one thread and nothing refers to the string now.
+    // SAFETY: `length` bytes before the NUL of a string on the program's own stack, which it may
+    // write to; the program has one thread and nothing refers to the string now.
     unsafe { entry.write_bytes(0, length) };
 }

@@ -1,11 +1,12 @@
-//! The external term format, as much of it as the control channel uses.
+//! The part of the external term format that the control channel uses.
 //!
-//! The reader walks a frame with a cursor and borrows from it. It is total: every length is held against the bytes that
-//! are left before anything is done with it, nothing recurses, and nothing is allocated by a number that came in.
+//! The reader walks a frame with a cursor and borrows from it. It accepts any input: every length
+//! is compared with the remaining bytes before use, there is no recursion, and no received number
+//! sizes an allocation.
 //!
 //! Source: the "External Term Format" chapter of ERTS.
 
-/// A frame that is not what the channel speaks.
+/// The error of a frame that the control channel does not define.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
@@ -70,7 +71,7 @@ impl<'a> Reader<'a> {
         self.rest.first().copied().ok_or(Malformed)
     }
 
-    /// How many elements follow.
+    /// The number of elements that follow.
     pub fn tuple(&mut self) -> Result<usize> {
         match self.byte()? {
             SMALL_TUPLE => self.byte().map(usize::from),
@@ -84,7 +85,7 @@ impl<'a> Reader<'a> {
         matches!(self.peek(), Ok(SMALL_TUPLE | LARGE_TUPLE))
     }
 
-    /// How many pairs follow.
+    /// The number of pairs that follow.
     pub fn map(&mut self) -> Result<usize> {
         match self.byte()? {
             MAP => self.long(),
@@ -147,8 +148,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Calls `element` for each element of a proper list. A list of small integers is sent as a string, so it goes
-    /// through [`Reader::integers`] instead.
+    /// Calls `element` for each element of a proper list. Erlang encodes a list of small integers
+    /// as a string; [`Reader::integers`] reads both forms.
     pub fn list(&mut self, mut element: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
         match self.byte()? {
             NIL => Ok(()),
@@ -184,7 +185,7 @@ impl<'a> Reader<'a> {
         Ok(integers)
     }
 
-    /// Holds that nothing follows.
+    /// Checks that the frame ends here.
     pub fn end(&self) -> Result<()> {
         if self.rest.is_empty() {
             Ok(())
@@ -212,7 +213,7 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// Names here are ours and shorter than 256 bytes.
+    /// Appends an atom whose name is shorter than 256 bytes.
     pub fn atom(&mut self, name: &str) -> &mut Self {
         self.out.extend([SMALL_ATOM_UTF8, name.len() as u8]);
         self.out.extend(name.as_bytes());

@@ -7,31 +7,31 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, FdFlags, fcntl_setfd, read, write};
 use rustix::pipe::fcntl_setpipe_size;
 
-/// A parked session keeps no more than this, and most frames fit.
+/// The capacity that a parked session keeps; most frames fit.
 const MIN_READ: usize = 256;
 
-/// Never more at once, whatever length a frame announces.
+/// The limit of one read, whatever length a frame announces.
 const MAX_READ: usize = 64 * 1024;
 
-/// What the pipe to the VM holds once it has been full: the frames that the VM's credit allows. A user has a limit on
-/// what all his pipes hold together (`fs.pipe-user-pages-soft`), so who says little keeps what pipe(2) gives, and a
-/// refusal changes nothing.
+/// The size of the pipe to the VM after it was full: the frames that the VM's credit allows. The
+/// size counts against a user's limit for all pipes (`fs.pipe-user-pages-soft`), so only a session
+/// that fills its pipe asks for more; a refusal changes nothing.
 const ROOM: usize = 256 * 1024;
 
-/// What a read of the control channel brought.
+/// The result of a read of the control channel.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Perhaps a frame; ask [`FrameReader::next`].
+    /// Bytes, perhaps a whole frame: see [`FrameReader::next_frame`].
     Bytes,
     Nothing,
-    /// The VM has closed its end, or has died.
+    /// The VM has closed its end or is dead.
     End,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooBig;
 
-/// Collects frames without ever waiting.
+/// Collects frames without blocking.
 #[derive(Debug)]
 pub struct FrameReader {
     fd: OwnedFd,
@@ -46,7 +46,7 @@ impl FrameReader {
         Ok(Self::over(fd, limit))
     }
 
-    /// Over a descriptor that is prepared.
+    /// Makes the value over a descriptor that [`prepare`] was called for.
     pub fn over(fd: OwnedFd, limit: usize) -> Self {
         Self {
             fd,
@@ -56,12 +56,12 @@ impl FrameReader {
         }
     }
 
-    /// From now on frames of at most `limit` bytes.
+    /// Limits the frames from now on to `limit` bytes.
     pub fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
     }
 
-    /// Reads what is there, at most what the frame at hand still lacks or a little more.
+    /// Reads the available bytes, at most the rest of the current frame or a little more.
     pub fn fill(&mut self) -> Input {
         let lacking = match self.buffer.split_first_chunk::<4>() {
             Some((head, rest)) => (u32::from_be_bytes(*head) as usize).saturating_sub(rest.len()),
@@ -81,24 +81,25 @@ impl FrameReader {
         }
     }
 
-    /// Reads, and forgets what it read.
+    /// Reads and drops the bytes.
     pub fn discard(&mut self) -> Input {
         let input = self.fill();
         self.buffer = Vec::new();
         input
     }
 
-    /// From now on a read waits for bytes or the end.
+    /// Makes each read block until there are bytes or the end.
     pub fn set_blocking(&self) -> Result<(), Errno> {
         fcntl_setfl(&self.fd, fcntl_getfl(&self.fd)? - OFlags::NONBLOCK)
     }
 
-    /// The stream makes no sense any more: from now on there are no frames in it.
+    /// Stops looking for frames: the stream is out of step.
     pub fn ignore(&mut self) {
         self.broken = true;
     }
 
-    /// The next whole frame, taken out of the buffer. A length above the limit is refused before it is waited for.
+    /// Takes the next whole frame out of the buffer. A length above the limit is refused before the
+    /// frame is complete.
     pub fn next_frame(&mut self) -> Result<Option<Vec<u8>>, TooBig> {
         let Some((head, rest)) = self
             .buffer
@@ -115,7 +116,7 @@ impl FrameReader {
             return Ok(None);
         }
         if rest.len() == length {
-            // The buffer becomes the frame: what was allocated last is freed first.
+            // The buffer becomes the frame, so that the last allocation is the first one freed.
             let mut frame = std::mem::take(&mut self.buffer);
             frame.drain(..4);
             return Ok(Some(frame));
@@ -132,17 +133,17 @@ impl AsFd for FrameReader {
     }
 }
 
-/// Frames on their way to the VM. Whatever a full pipe does not take stays here.
+/// The frames to the VM. Bytes that a full pipe does not take stay pending.
 #[derive(Debug)]
 pub struct FrameWriter {
     fd: OwnedFd,
     pending: Vec<u8>,
     written: usize,
-    /// The VM does not listen any more.
+    /// The VM has closed its end.
     closed: bool,
-    /// What is pending goes with the next frame.
+    /// The pending bytes wait for the next frame.
     holding: bool,
-    /// The pipe has been asked for more room.
+    /// F_SETPIPE_SZ has been called.
     grown: bool,
 }
 
@@ -172,7 +173,7 @@ impl FrameWriter {
         self.closed
     }
 
-    /// Appends one frame whose bytes `build` writes, and sends what the pipe takes.
+    /// Appends one frame whose bytes `build` writes, and writes what the pipe takes.
     pub fn send(&mut self, build: impl FnOnce(&mut Vec<u8>)) {
         self.send_if(|frame| {
             build(frame);
@@ -180,7 +181,7 @@ impl FrameWriter {
         });
     }
 
-    /// Appends one frame that goes with the next.
+    /// Appends one frame that is written together with the next.
     pub fn hold(&mut self, build: impl FnOnce(&mut Vec<u8>)) {
         self.holding = true;
         self.append(|frame| {
@@ -193,7 +194,7 @@ impl FrameWriter {
         self.holding
     }
 
-    /// The same, unless `build` says that there is nothing to send after all.
+    /// As `send`, unless `build` returns false.
     pub fn send_if(&mut self, build: impl FnOnce(&mut Vec<u8>) -> bool) {
         if self.append(build) {
             self.flush();
@@ -230,7 +231,7 @@ impl FrameWriter {
         self.written = 0;
     }
 
-    /// Whether there is more room now. Asked once.
+    /// Enlarges the pipe, once; whether it grew.
     fn grow(&mut self) -> bool {
         !std::mem::replace(&mut self.grown, true) && fcntl_setpipe_size(&self.fd, ROOM).is_ok()
     }
@@ -242,7 +243,7 @@ impl AsFd for FrameWriter {
     }
 }
 
-/// Never waits, and goes to no workload: one that held it could speak to the VM in our name.
+/// Sets O_NONBLOCK and FD_CLOEXEC: a workload with this descriptor could send frames to the VM.
 pub fn prepare(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     fcntl_setfd(fd, FdFlags::CLOEXEC)?;
     fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)

@@ -1,8 +1,9 @@
-//! The agent's own image: it leaves a file that others may be able to write to before it does anything.
+//! The protection of the agent's executable: the agent leaves a file that other processes may write
+//! to before any other step.
 //!
-//! The VM executes an image in sealed memory where it can (`Linx.Process.AgentImage`). Where it cannot reach one, the agent is
-//! started from its plain file: then it makes such an image itself and executes that. The path that it was executed by
-//! tells which it is, and needs no /proc.
+//! The VM executes an image in sealed memory where it can (`Linx.Process.AgentImage`). If the VM
+//! started the agent from the plain file, the agent makes such an image itself and executes it. The
+//! path of the executable distinguishes the two without /proc.
 
 use std::ffi::{CStr, OsStr, c_char};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -20,15 +21,15 @@ use crate::stage::{Fault, Stage};
 /// linux/auxvec.h.
 const AT_EXECFN: libc::c_ulong = 31;
 
-/// Why the image is a plain file; 0 where it is none.
+/// The errno because of which the executable is a plain file; 0 for a protected image.
 static PLAIN: AtomicI32 = AtomicI32::new(0);
 
-/// Whether this user may write to that file.
+/// Whether this user may write to the plain file.
 static OURS: AtomicBool = AtomicBool::new(false);
 
-/// Returns in an image that nobody can write to, or remembers why there is none.
+/// Returns in a protected image, or stores the errno because of which there is none.
 ///
-/// To be called before anything else is done, with the arguments of `main`.
+/// Called first, with the arguments of `main`.
 pub fn protect(arguments: *const *const c_char) {
     let Some(path) = executed_by() else {
         PLAIN.store(libc::ENOENT, Ordering::Relaxed);
@@ -40,7 +41,7 @@ pub fn protect(arguments: *const *const c_char) {
     }
 }
 
-/// Out of line: the buffers of the copy would be part of the frame of every agent.
+/// Out of line, so that `protect`'s frame has no buffers of the copy.
 #[cold]
 #[inline(never)]
 fn leave_file(path: &CStr, arguments: *const *const c_char) {
@@ -53,8 +54,8 @@ fn leave_file(path: &CStr, arguments: *const *const c_char) {
     OURS.store(may_write(file), Ordering::Relaxed);
 }
 
-/// What the session asks for must not be run from a plain file: a process of ours would be seen from inside, by somebody
-/// who may write to it.
+/// Refuses a session that shows a process of the agent to a workload that may write to the plain
+/// file.
 pub fn check(enters: bool, options: &Options) -> Result<(), Fault> {
     let Some(errno) = plain() else {
         return Ok(());
@@ -67,7 +68,7 @@ pub fn check(enters: bool, options: &Options) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The errno that says why this is no protected image.
+/// The errno because of which the executable is a plain file; None for a protected image.
 pub fn plain() -> Option<i32> {
     match PLAIN.load(Ordering::Relaxed) {
         0 => None,
@@ -84,12 +85,12 @@ fn may_write(file: &Path) -> bool {
     geteuid().is_root() || writable || stat(file).is_ok_and(|found| found.st_uid == owner())
 }
 
-/// `/proc/<pid>/fd/<n>`, which the VM has proven to be its image, or `/dev/fd/<n>`, as the kernel calls what execveat(2)
-/// was given by descriptor.
+/// Whether the path is `/proc/<pid>/fd/<n>`, which the VM has proven to be its image, or
+/// `/dev/fd/<n>`, the kernel's name for a descriptor given to execveat(2).
 fn is_descriptor(path: &[u8]) -> bool {
     let number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
     let mut parts = path.split(|byte| *byte == b'/');
-    // No slice of all parts: this runs before the first allocation.
+    // A fixed array, since this runs before the first allocation.
     let mut parts = [(); 6].map(|()| parts.next());
     match &mut parts {
         [
@@ -112,19 +113,20 @@ fn executed_by() -> Option<&'static CStr> {
     if address.is_null() {
         return None;
     }
-    // SAFETY: AT_EXECFN is the address of a string on the stack, which lives as long as the process.
+    // SAFETY: AT_EXECFN is the address of a string on the stack, which lives as long as the
+    // process.
     Some(unsafe { CStr::from_ptr(address) })
 }
 
-/// Gives the errno if it returns.
+/// Executes `image`; returns the errno of a failure.
 #[expect(unsafe_code, reason = "execveat(2) with the arguments of main")]
 fn execute(image: &Image, arguments: *const *const c_char) -> i32 {
     unsafe extern "C" {
         static environ: *const *const c_char;
     }
     let file: BorrowedFd<'_> = std::os::fd::AsFd::as_fd(image.file());
-    // SAFETY: the arguments are main's and the environment the C library's, null terminated arrays of strings that the
-    // call only reads; the path is empty.
+    // SAFETY: the arguments are main's and the environment the C library's, null terminated arrays
+    // of strings that the call only reads; the path is empty.
     unsafe {
         libc::syscall(
             libc::SYS_execveat,

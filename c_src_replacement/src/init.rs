@@ -1,10 +1,11 @@
-//! `init: true`: a reaper between the agent and the workload.
+//! The reaper of `init: true`, between the agent and the workload.
 //!
-//! A workload that is pid 1 of its namespace ignores every signal it has no handler for, SIGTERM among them, and
-//! inherits orphans that it does not expect. The reaper stands there instead: it forwards signals, reaps, and ends with
-//! the workload's status. It stays beside the workload for the whole session, so it must be worth nothing to it: before
-//! the workload executes, the reaper gives up its descriptors, its directory, its ids and its capabilities, and allows
-//! itself the system calls of its loop only.
+//! A workload that is pid 1 of its namespace ignores every signal without a handler, SIGTERM among
+//! them, and inherits orphans that it does not expect. A reaper is pid 1 in its place: it forwards
+//! signals, reaps, and ends with the workload's status. It stays beside the workload for the whole
+//! session, so a workload must gain nothing from it: before the workload's exec the reaper gives up
+//! its descriptors, its directory, its ids and its capabilities, and a filter allows only the
+//! system calls of its loop.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -27,7 +28,7 @@ use crate::seccomp;
 use crate::signals;
 use crate::stage::{Fault, Stage};
 
-/// The workload's connection to its reaper, until the reaper needs no more.
+/// The workload's socket to its reaper, open until the reaper has given up its privileges.
 #[derive(Debug)]
 pub struct Gate {
     socket: OwnedFd,
@@ -35,30 +36,31 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Tells the reaper that ids and root are what they will be: from now on it gives up all it has, beside the
-    /// workload's own steps. `dropped` is what the workload's bounding set has lost.
+    /// Sends that ids and root are final: the reaper gives up its privileges in parallel with the
+    /// workload's own steps. `dropped` is the mask removed from the workload's bounding set.
     pub fn open(&self, dropped: u64) {
         let bytes = dropped.to_ne_bytes();
         if rustix::net::send(&self.socket, &bytes, rustix::net::SendFlags::NOSIGNAL).is_err() {
-            // The reaper's own report is on the page.
+            // The reaper's fault is on the page.
             leave(0);
         }
     }
 
-    /// Returns when the reaper has given up all it had: nothing of the workload runs before that.
+    /// Returns when the reaper has given up its privileges, which is before the workload's exec.
     pub fn pass(&self, page: &Page) {
         if received(&self.socket).is_some() || !page.reaper_is_ready() {
             leave(0);
         }
     }
 
-    /// Whether the reaper has ended. Asked after the parent-death signal is set, which cannot tell of an earlier end.
+    /// Whether the reaper has ended. Called after the parent-death signal is set, which a parent
+    /// that ended earlier does not send.
     pub fn is_abandoned(&self) -> bool {
         getppid().map_or(0, |pid| pid.as_raw_nonzero().get()) != self.reaper
     }
 }
 
-/// The message that arrived before the end of file; what cannot be read is no end.
+/// The message before the end of file; None at the end of file. An error is no end of file.
 fn received(socket: &OwnedFd) -> Option<u64> {
     let mut bytes = [0; 8];
     loop {
@@ -70,7 +72,7 @@ fn received(socket: &OwnedFd) -> Option<u64> {
     }
 }
 
-/// Returns in the process that becomes the workload; the caller stays behind as its reaper.
+/// Clones the workload's process and returns in it; the caller becomes its reaper.
 pub fn split(plan: &Plan<'_>, page: &Page, socket: &OwnedFd) -> Gate {
     let steps = || -> Result<(OwnedFd, Gate), Fault> {
         let init = Stage::Init.errno();
@@ -79,12 +81,12 @@ pub fn split(plan: &Plan<'_>, page: &Page, socket: &OwnedFd) -> Gate {
             leave(0);
         }
         signals::block_all().map_err(&init)?;
-        // A pid 1 without it would keep a processor busy, or lose the signals.
+        // Checks rt_sigtimedwait(2): a pid 1 without it would spin or lose signals.
         match next_signal(Some(&NOW)) {
             Err(Errno::AGAIN) | Ok(_) => {}
             Err(errno) => return Err(init(errno)),
         }
-        // A reaper that cannot reap would end at once.
+        // Checks wait4(2): a reaper without it would end at once.
         match wait_any(&mut 0, libc::WNOHANG) {
             Err(Errno::CHILD) | Ok(_) => {}
             Err(errno) => return Err(init(errno)),
@@ -92,7 +94,7 @@ pub fn split(plan: &Plan<'_>, page: &Page, socket: &OwnedFd) -> Gate {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(&init)?;
-        // Read again after the workload's own descriptors are in their places.
+        // Read again after the workload's descriptors have their numbers.
         let theirs = descriptors::above(theirs, &plan.options.fds.numbers)?;
         let reaper = getpid().as_raw_nonzero().get();
         let gate = Gate {
@@ -111,7 +113,7 @@ pub fn split(plan: &Plan<'_>, page: &Page, socket: &OwnedFd) -> Gate {
             if let Err(errno) = signals::undo() {
                 fail(page, Stage::Init.errno()(errno));
             }
-            // Refused to the leader of a process group only, which a fresh child is not.
+            // setsid(2) fails only for a process group leader, which a new child is not.
             if let Err(errno) = rustix::process::setsid() {
                 fail(page, Stage::Init.errno()(errno));
             }
@@ -145,7 +147,7 @@ impl Reaper<'_> {
         if let Err(fault) = self.introduce(pidfd) {
             fail(self.page, fault);
         }
-        // The filter refuses the question.
+        // Called before the filter, which refuses getpid(2).
         let is_first = getpid().as_raw_nonzero().get() == 1;
         let filter = filter(self.workload);
         if let Some(dropped) = self.dropped() {
@@ -154,22 +156,23 @@ impl Reaper<'_> {
             }
             self.page.reaper_ready.store(1, Ordering::Release);
         }
-        // Its end of file lets the workload go.
+        // The end of file lets the workload proceed.
         close(self.gate.as_raw_fd());
         reap(self.page, self.workload, is_first)
     }
 
-    /// Hides from whoever enters the namespaces, and hands the agent the descriptor of the workload.
+    /// Makes the reaper not dumpable and sends the agent the pidfd of the workload.
     fn introduce(&self, pidfd: &OwnedFd) -> Result<(), Fault> {
         let init = Stage::Init.errno();
         set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(&init)?;
-        // Outside a fresh pid namespace orphans go to the nearest of these.
+        // Outside a new pid namespace orphans become children of the nearest subreaper.
         set_child_subreaper(Some(getpid())).map_err(&init)?;
         checkpoint::send_workload(self.socket.as_fd(), pidfd.as_fd()).map_err(&init)
     }
 
-    /// The capabilities that the workload's bounding set has lost, received once its ids and root are final; None when the
-    /// workload ended at its checkpoint. Without a stop there nothing changes them, so there is nothing to wait for.
+    /// The capabilities removed from the workload's bounding set, received once its ids and root
+    /// are final; None if the workload ended at its checkpoint. With auto_proceed no record changes
+    /// them, so there is no message.
     fn dropped(&self) -> Option<u64> {
         if self.plan.options.auto_proceed {
             Some(0)
@@ -178,14 +181,15 @@ impl Reaper<'_> {
         }
     }
 
-    /// Gives up all that the loop does not need. The bounding set, which bounds an exec and nothing else, is the workload's.
+    /// Gives up all privileges that the loop does not need. The bounding set, which limits an exec
+    /// only, is the workload's.
     fn harden(&self, dropped: u64, filter: &[Insn]) -> Result<(), Fault> {
         let init = Stage::Init.errno();
         chdir(c"/").map_err(&init)?;
         capability::drop_bounding(dropped)?;
         change_identity(self.plan, false)?;
         capability::drop_all().map_err(&init)?;
-        // The change of ids has cleared the first and may have set the second.
+        // The change of ids clears the parent-death signal and may set the dumpable flag.
         set_parent_process_death_signal(Some(Signal::KILL)).map_err(&init)?;
         if checkpoint::is_abandoned(self.socket) {
             leave(0);
@@ -197,8 +201,8 @@ impl Reaper<'_> {
     }
 }
 
-/// The calls of [`reap`], and no more. EPERM for the rest: a tracer that makes the reaper call something gets nothing, and
-/// the container lives on.
+/// The filter that allows the calls of [`reap`]. Other calls return EPERM: a tracer gains nothing
+/// from the reaper, and the container stays alive.
 fn filter(workload: i32) -> Vec<Insn> {
     const CALLS: [u32; 6] = [
         libc::SYS_wait4 as u32,
@@ -218,13 +222,14 @@ fn reap(page: &Page, workload: i32, is_first: bool) -> ! {
     loop {
         let mut status = 0;
         match wait_any(&mut status, flags) {
-            // Once: an orphan may get the number after it.
+            // Once: an orphan may get the same pid later.
             Ok(pid) if pid == workload && !has_ended => {
                 has_ended = true;
                 page.workload_status.store(status, Ordering::Relaxed);
                 page.workload_ended.store(1, Ordering::Release);
-                // The end of a pid namespace's first process is that of all others. Elsewhere they would become
-                // somebody else's children: the agent kills them, and this process is the last.
+                // The end of a pid namespace's init kills all other processes of the namespace.
+                // Elsewhere they would become children of another process, so the agent kills them
+                // first and this process ends last.
                 if is_first {
                     leave(0);
                 }
@@ -234,7 +239,8 @@ fn reap(page: &Page, workload: i32, is_first: bool) -> ! {
             Ok(0) | Err(Errno::INTR) => match next_signal(None) {
                 Ok(libc::SIGCHLD) | Err(Errno::INTR | Errno::AGAIN) => {}
                 Ok(signal) => forward(workload, signal),
-                // Nothing is forwarded any more, but everything is reaped, and no processor kept busy.
+                // Without rt_sigtimedwait(2) the reaper forwards no signals but still reaps,
+                // blocking in wait4(2).
                 Err(_) => flags = 0,
             },
             Ok(_) => {}
@@ -248,11 +254,12 @@ const NOW: libc::timespec = libc::timespec {
     tv_nsec: 0,
 };
 
-/// Waits for one that is blocked; AGAIN when `limit` is over.
+/// Waits for a blocked signal; EAGAIN after `limit`.
 #[expect(unsafe_code, reason = "rt_sigtimedwait(2)")]
 fn next_signal(limit: Option<&libc::timespec>) -> Result<i32, Errno> {
     let limit = limit.map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: the kernel reads eight bytes and, where `limit` is not null, a timespec; it is asked for no siginfo.
+    // SAFETY: the kernel reads eight bytes and, where `limit` is not null, a timespec; it is asked
+    // for no siginfo.
     let signal = unsafe {
         libc::syscall(
             libc::SYS_rt_sigtimedwait,
@@ -278,16 +285,19 @@ fn wait_any(status: &mut i32, flags: i32) -> Result<i32, Errno> {
     }
 }
 
-/// EPERM: the workload has become somebody else, and the signal is none of a process without privileges.
+/// Forwards a signal. EPERM: the workload runs as another user, whom the reaper without privileges
+/// may not signal.
 #[expect(unsafe_code, reason = "kill(2) takes real-time signals as numbers")]
 fn forward(workload: i32, signal: i32) {
-    // SAFETY: the workload is our own child and not reaped yet, so the pid is its own; no memory is touched.
+    // SAFETY: the workload is our own child and not reaped yet, so the pid is its own; no memory is
+    // touched.
     unsafe { libc::syscall(libc::SYS_kill, workload, signal) };
 }
 
 #[expect(unsafe_code, reason = "the descriptor's owner never ends")]
 fn close(fd: i32) {
-    // SAFETY: closed once; what follows uses no descriptor and does not return, so its owner is never dropped.
+    // SAFETY: closed once; what follows uses no descriptor and does not return, so its owner is
+    // never dropped.
     unsafe { libc::syscall(libc::SYS_close, fd) };
 }
 

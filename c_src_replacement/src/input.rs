@@ -1,5 +1,6 @@
-//! From the VM to the workload: what its terminal or pipe does not take at once waits here, and the VM is told how much
-//! went through, so that it never sends more than a window.
+//! Input from the VM to the workload. Bytes that its terminal or pipe does not take stay pending,
+//! and the VM gets a count of the bytes that were written, so that it never sends more than a
+//! window.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -10,7 +11,7 @@ pub struct InputQueue {
     target: Option<OwnedFd>,
     pending: Vec<u8>,
     written: usize,
-    /// Close once everything is through.
+    /// Close the target once no bytes are pending.
     closing: bool,
 }
 
@@ -34,14 +35,14 @@ impl InputQueue {
         self.closing = true;
     }
 
-    /// Where to wait for room.
+    /// The descriptor to poll for POLLOUT.
     pub fn waiting(&self) -> Option<BorrowedFd<'_>> {
         let waits = self.written < self.pending.len();
         self.target.as_ref().filter(|_| waits).map(AsFd::as_fd)
     }
 
-    /// Writes what fits and returns how much is done with. A workload that has closed its end takes nothing more: what
-    /// is left is dropped, as a pipe would.
+    /// Writes the pending bytes that fit and returns the number of bytes that are done. If the
+    /// workload has closed its end the rest is dropped, as by a pipe.
     pub fn flush(&mut self) -> usize {
         let before = self.written;
         let done = loop {

@@ -1,5 +1,5 @@
-//! One job in other namespaces, for a caller with several threads (`linx_sys::job`): standard input is the socket
-//! that it comes through and that the answer goes to.
+//! One job in other namespaces, for a caller with several threads (`linx_sys::job`). Standard input
+//! is the socket of the job and of its answer.
 
 use linx_sys::Stage;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
@@ -8,7 +8,8 @@ use rustix::stdio::stdin;
 use crate::signals::close_above;
 
 pub fn run() -> Result<(), Errno> {
-    // It is going to be seen from inside other namespaces: nothing of the VM's may be found in it.
+    // The process will be visible from inside other namespaces, so it keeps no descriptor of the
+    // VM.
     close_above(3, None)?;
     let socket = fcntl_dupfd_cloexec(stdin(), 3)?;
     let served = match crate::image::plain() {

@@ -1,4 +1,5 @@
-//! Ending a session's processes: the workload by its pidfd, what it started by the tree of processes, and its cgroup.
+//! Ends a session's processes: the workload by its pidfd, its descendants by the process tree, and
+//! its cgroup.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -21,8 +22,8 @@ pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
 /// PIDFD_SIGNAL_PROCESS_GROUP (linux/pidfd.h), since Linux 6.9.
 const PROCESS_GROUP: u32 = 1 << 2;
 
-/// Signals the process group that the process of `pidfd`, whose number is `pid`, leads. The workload leads one from its
-/// first instruction, and a number that is a group's is nobody else's while the process is not reaped.
+/// Signals the process group of the leader `pidfd`, whose pid is `pid`. The workload leads one from
+/// its first instruction, and a group's number is not reused before the leader is reaped.
 pub fn signal_group(pidfd: BorrowedFd<'_>, pid: i32, signal: i32) -> Result<(), Errno> {
     match send(pidfd, signal, PROCESS_GROUP) {
         Err(Errno::INVAL | Errno::NOSYS) => {
@@ -52,8 +53,8 @@ fn send(pidfd: BorrowedFd<'_>, signal: i32, flags: u32) -> Result<(), Errno> {
     }
 }
 
-/// As [`signal`], for a child of ours that is not reaped, whose number `pid` is its own therefore: where the call by
-/// descriptor is refused the call by number is as good.
+/// As [`signal`], for an unreaped child, whose pid cannot be reused: if pidfd_send_signal(2) is
+/// refused, kill(2) is equivalent.
 pub fn signal_child(pidfd: BorrowedFd<'_>, pid: i32, number: i32) -> Result<(), Errno> {
     match signal(pidfd, number) {
         Err(Errno::NOSYS | Errno::PERM) => kill_by_number(pid, number),
@@ -70,8 +71,9 @@ fn kill_by_number(pid: i32, signal: i32) -> Result<(), Errno> {
     }
 }
 
-/// Kills every process of the cgroup and below (`cgroup.kill`, Documentation/admin-guide/cgroup-v2.rst), frozen ones too.
-/// Best effort: the file is younger than cgroups, and the tree of processes is killed as well.
+/// Kills every process of the cgroup and its descendants (`cgroup.kill`,
+/// Documentation/admin-guide/cgroup-v2.rst), frozen ones too. Best effort: older kernels lack the
+/// file, and the process tree is killed as well.
 pub fn cgroup(directory: &OwnedFd) {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     if let Ok(file) = openat(directory, c"cgroup.kill", flags, Mode::empty()) {
@@ -79,7 +81,8 @@ pub fn cgroup(directory: &OwnedFd) {
     }
 }
 
-/// Reaps what has ended, but for `main`, which is left in place where that can be: how it is found.
+/// Reaps ended children except `main`, which stays a zombie if waitid(2) allows it, and is
+/// returned.
 pub fn reap_orphans(main: i32) -> Result<Option<Dead>, Errno> {
     loop {
         match wait::any()? {
@@ -90,7 +93,7 @@ pub fn reap_orphans(main: i32) -> Result<Option<Dead>, Errno> {
     }
 }
 
-/// Whether a child of ours is left, dead ones reaped. Where nothing can be waited for none can be told from another.
+/// Whether a living child is left; dead ones are reaped. True if no wait call works.
 pub fn has_children() -> bool {
     loop {
         match wait::any() {
@@ -102,30 +105,32 @@ pub fn has_children() -> bool {
     }
 }
 
-/// What a sweep could not end.
+/// The processes that a sweep could not end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
-    /// EPERM: they are somebody else's by now. ETIMEDOUT: killed, and still there. Another: why they cannot be found.
+    /// EPERM: they run as another user. ETIMEDOUT: killed, and still there. Any other: the reason
+    /// why they cannot be found.
     pub errno: Errno,
-    /// Their pids in our pid namespace, as far as known.
+    /// Their pids in the agent's pid namespace, as far as known.
     pub pids: Vec<i32>,
-    /// Every one of them answered EPERM: to try again is of no use.
+    /// kill(2) failed with EPERM for each of them, so that a further sweep has no effect.
     pub hopeless: bool,
 }
 
-/// Kills and reaps all that is left, for at most `patience`.
+/// Kills and reaps all descendants, for at most `patience`.
 ///
-/// This process is the reaper of its descendants, so what loses its parent becomes our child. A process that forks
-/// faster than it is killed would win: so all of the tree is stopped first, in rounds until one finds nobody new. A
-/// signal and a fork exclude each other in the kernel (kernel/fork.c, copy_process): the children that a stopped process
-/// shows are all it has. Only then are they killed, so that no limit on processes makes room meanwhile.
+/// The agent is a subreaper, so orphaned descendants become its children. A process that forks
+/// faster than it is killed would win, so the whole tree is stopped first, in rounds, until a round
+/// finds no new process. The kernel serialises a signal with a fork (kernel/fork.c, copy_process):
+/// a stopped process has no further children. Only then are the processes killed, so that no limit
+/// on processes makes room meanwhile.
 pub fn sweep(patience: Duration) -> Result<(), Left> {
     if !has_children() {
         return Ok(());
     }
     let deadline = Instant::now() + patience;
     let tree = Tree::open();
-    let _precedence = prevail_in(&tree);
+    let _precedence = raise_priority_in(&tree);
     loop {
         let round = match &tree {
             Ok(tree) => stop_and_kill(tree, None),
@@ -143,11 +148,11 @@ pub fn sweep(patience: Duration) -> Result<(), Left> {
     }
 }
 
-/// Takes the processor before the processes that are to be stopped, for as long as the answer lives, and a descriptor for
-/// each of them. Without CAP_SYS_NICE or CAP_SYS_RESOURCE the sweep has what everybody has, and takes longer. Nothing is
-/// started any more that would inherit either.
+/// Raises the agent's scheduling priority above the processes to stop, until the returned value is
+/// dropped, and the limit of its descriptors. Without CAP_SYS_NICE or CAP_SYS_RESOURCE the sweep
+/// takes longer. The agent clones no process afterwards that would inherit either.
 #[must_use]
-fn prevail() -> Option<Precedence> {
+fn raise_priority() -> Option<Precedence> {
     let precedence = Precedence::take().ok();
     if precedence.is_none() {
         let _ = setpriority_process(None, -20);
@@ -156,8 +161,9 @@ fn prevail() -> Option<Precedence> {
     precedence
 }
 
-/// To the hard limit, for a tree of more processes than the soft one has descriptors for. Refused, the tree is seen as far as
-/// there are any. The workload, which has the VM's limits, is born before.
+/// Raises RLIMIT_NOFILE to the hard limit, for trees of more processes than the soft limit has
+/// descriptors. If that is refused, the tree is seen as far as there are descriptors. The workload,
+/// which has the VM's limits, was cloned before.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     let most = Rlimit {
@@ -167,10 +173,10 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, most);
 }
 
-/// As [`prevail`], where the tree is seen. Elsewhere every number that a process may have is asked for, which takes seconds:
-/// too long for a policy that keeps everybody else from the processor.
-fn prevail_in(tree: &Result<Tree, Errno>) -> Option<Precedence> {
-    tree.as_ref().ok().and_then(|_| prevail())
+/// As [`raise_priority`], if /proc shows the tree. Without it every possible pid is tried, which
+/// takes seconds: too long at a priority that keeps all other processes from the processor.
+fn raise_priority_in(tree: &Result<Tree, Errno>) -> Option<Precedence> {
+    tree.as_ref().ok().and_then(|_| raise_priority())
 }
 
 #[derive(Debug, Default)]
@@ -178,12 +184,12 @@ struct Round {
     members: Vec<i32>,
     denied: usize,
     error: Option<Errno>,
-    /// The last look found no process that the one before had not.
+    /// The last round found no new process.
     is_settled: bool,
 }
 
 impl Round {
-    /// The tree cannot be seen.
+    /// The round of a tree that no procfs shows.
     fn unknown(errno: Errno) -> Self {
         Self {
             error: Some(errno),
@@ -192,7 +198,8 @@ impl Round {
         }
     }
 
-    /// Kills those of `pids` that are children of ours and run: until we reap one its number is its own.
+    /// Kills those of `pids` that are living children: a pid is not reused before the agent reaps
+    /// the child.
     fn kill_children(&mut self, pids: impl Iterator<Item = i32>) {
         for pid in pids.filter(|&pid| wait::is_running_child(pid)) {
             self.members.push(pid);
@@ -217,8 +224,8 @@ impl Round {
     }
 }
 
-/// Rounds in which a tree may grow while it is stopped. One that grows on (its processes continue each other) is killed
-/// as far as it is known, and looked at again.
+/// The bound of the rounds in which a tree may grow while it is stopped. A tree that still grows
+/// (its processes replace each other) is killed as far as it is known, and searched again.
 const MAX_ROUNDS: usize = 8;
 
 fn stop_and_kill(tree: &Tree, except: Option<i32>) -> Round {
@@ -229,7 +236,7 @@ fn stop_and_kill(tree: &Tree, except: Option<i32>) -> Round {
         let before = members.len();
         tree.extend(&mut members, |member| {
             if !excepted(member) {
-                // A refusal comes again with the next signal, which counts it.
+                // SIGKILL below fails in the same way and is counted.
                 let _ = member.signal(libc::SIGSTOP);
             }
         });
@@ -238,7 +245,7 @@ fn stop_and_kill(tree: &Tree, except: Option<i32>) -> Round {
             break;
         }
     }
-    // All of them before anything else: a process that is to die does not fork any more.
+    // All processes before any other step: a process with a pending SIGKILL forks no more.
     let killed: Vec<_> = members
         .iter()
         .filter(|member| !excepted(member))
@@ -249,7 +256,7 @@ fn stop_and_kill(tree: &Tree, except: Option<i32>) -> Round {
         ..Round::default()
     };
     for (member, result) in killed {
-        // A zombie takes signals, and only its parent can end it further.
+        // A zombie accepts signals; only its parent can reap it.
         let Some(pid) = member.live_pid() else {
             continue;
         };
@@ -266,11 +273,11 @@ fn stop_and_kill(tree: &Tree, except: Option<i32>) -> Round {
 /// PID_MAX_LIMIT (linux/threads.h) on 64-bit machines.
 const LAST_PID: i32 = 4 * 1024 * 1024;
 
-/// Kills our own children where no procfs shows them: waitid(2) says of each number whether it is a child of ours, and
-/// until we reap it the number is its own. The children of these become ours, for the next call. `errno` says why the
-/// tree cannot be seen.
+/// Kills the agent's children where no procfs shows them: waitid(2) tells of each pid whether it is
+/// a child, and a pid is not reused before the child is reaped. Grandchildren become children for
+/// the next call. `errno` is the reason why the tree cannot be seen.
 fn kill_children_by_number(errno: Errno) -> Round {
-    // Settled: a pause follows, in which the children of those that die become ours.
+    // Settled: a pause follows, in which the orphans become children of the agent.
     let mut round = Round {
         is_settled: true,
         ..Round::default()
@@ -282,19 +289,20 @@ fn kill_children_by_number(errno: Errno) -> Round {
     round
 }
 
-/// Sends `number` to each process of the tree but `reaper`, once. The first refusal is the answer, when nobody took it.
+/// Sends `number` once to each process of the tree except `reaper`. The result is the first refusal
+/// if no process accepted the signal.
 ///
-/// All are found before the first is signalled: the children of a process that dies are no longer below it. A second look
-/// finds those that were born meanwhile.
+/// All processes are found before the first is signalled, because the children of a dead process
+/// are no longer below it. A second search finds the processes that were born meanwhile.
 ///
-/// A /proc that hides the reaper shows the `workload` all the same, and what is below it.
+/// With `hidepid=` /proc may hide the reaper but show the `workload` and its descendants.
 pub fn signal_tree(number: i32, reaper: Option<i32>, workload: Option<i32>) -> Result<(), Errno> {
     raise_descriptor_limit();
     let tree = Tree::open()?;
     let mut members = Members::default();
     let mut answer = Err(Errno::SRCH);
     let is_reaper = |member: &Member| reaper.is_some() && member.pid() == reaper;
-    // While there is a descriptor to find its number with.
+    // Reads the member's pid while there is a free descriptor for it.
     let look = |member: &Member| {
         let _ = is_reaper(member);
     };
@@ -318,14 +326,14 @@ pub fn signal_tree(number: i32, reaper: Option<i32>, workload: Option<i32>) -> R
     answer
 }
 
-/// Whether /proc hides `child`, and with it all that is below it.
+/// Whether /proc hides `child` and therefore its descendants.
 pub fn hides(child: i32) -> bool {
     Tree::open().is_ok_and(|tree| tree.hidden_children().contains(&child))
 }
 
-/// Kills our own descendants but `except`, once, and reaps none: whoever calls this calls it again.
+/// Kills the agent's descendants except `except` once, and reaps none: the caller repeats it.
 pub fn kill_descendants(except: Option<i32>) -> Left {
-    let _precedence = prevail();
+    let _precedence = raise_priority();
     match Tree::open() {
         Ok(tree) => stop_and_kill(&tree, except).left(),
         Err(errno) => Round::unknown(errno).left(),
@@ -339,7 +347,7 @@ mod tests {
     #[test]
     #[ignore = "needs CAP_SYS_NICE"]
     fn a_tree_that_is_not_seen_is_looked_for_without_precedence() {
-        assert!(prevail_in(&Err(Errno::NODEV)).is_none());
-        assert!(prevail_in(&Tree::open()).is_some());
+        assert!(raise_priority_in(&Err(Errno::NODEV)).is_none());
+        assert!(raise_priority_in(&Tree::open()).is_some());
     }
 }

@@ -1,9 +1,10 @@
 //! The agent: the program between the VM and the workload, one process for each session.
 //!
-//! It makes the child, parks it, tells it what to do to itself before its exec, carries its output and reaps it. Descriptor
-//! 3 brings what the VM asks and 4 takes what is to be said, as frames of the external term format; 0 to 2 are the VM's
-//! and meant for the workload. One thread, one loop, no state but the session's. The end of file on 3 is the death of
-//! the VM, and kills all.
+//! The agent clones the child, parks it, sends it the records of the checkpoint, forwards its
+//! output and reaps it. Descriptor 3 carries the commands of the VM and 4 the reports, as frames of
+//! the external term format; 0 to 2 are the VM's and meant for the workload. The agent has one
+//! thread, one loop and no state but the session's. The end of file on 3 means that the VM is dead,
+//! and kills the session.
 #![deny(unsafe_code)]
 
 pub mod arena;
@@ -52,7 +53,7 @@ use rustix::process::{getpid, set_child_subreaper, umask};
 use frame::{FrameReader, FrameWriter};
 use stage::{Fault, Stage};
 
-/// The whole program. An error is one that the VM cannot be told.
+/// Runs the agent for one session. An error is one that cannot be reported to the VM.
 pub fn run() -> Result<(), Errno> {
     last_words::watch_panics();
     let (requests, reports) = (clone::own(3), clone::own(4));
@@ -75,27 +76,30 @@ fn channel(requests: &OwnedFd, reports: &OwnedFd) -> Result<(), Errno> {
     frame::prepare(reports.as_fd())
 }
 
-/// What the program changes for itself before it makes a child: /dev/null, and what becomes readable when a child ends.
+/// Changes the agent's own process before the clone; returns /dev/null, and the signalfd for ended
+/// children.
 fn prepare() -> Result<(OwnedFd, OwnedFd), Fault> {
     let devnull = stdio::fill_holes().map_err(Stage::Stdio.errno())?;
-    // Whose end of file is waited for would never come where nothing can be closed.
+    // Checks close(2): without it the end of file of a channel would never come.
     let spare = devnull
         .try_clone()
         .map_err(|error| Stage::Descriptors.fault(error.raw_os_error().unwrap_or(libc::EMFILE)))?;
     signals::close_owned(spare).map_err(Stage::Descriptors.errno())?;
     let children = signals::watch_children().map_err(Stage::Signals.errno())?;
-    // The image has no name of its own: it is a descriptor of the VM's. A refusal changes what ps shows.
+    // Sets the name that ps shows: the name of an executed descriptor is its number. A refusal
+    // changes the name only.
     let _ = rustix::thread::set_name(c"linx_process");
     environment::forget(environment::Forget::Secret);
     set_umask(0o022).map_err(Stage::Umask.errno())?;
-    // The C library looks its clock up at the first use, and that is a write that agent and child do not both have to make.
+    // Initialises the C library's clock before the clone: its first use writes to memory that agent
+    // and child otherwise share.
     let _ = std::time::Instant::now();
-    // What a workload leaves behind becomes our child and ends with the session.
+    // The workload's orphans become children of the agent and end with the session.
     set_child_subreaper(Some(getpid())).map_err(Stage::Subreaper.errno())?;
     Ok((devnull, children))
 }
 
-/// umask(2), which cannot say that it was refused: asked again it must answer what it was told.
+/// Calls umask(2), which has no error: a second call must return the mask of the first.
 pub fn set_umask(mask: u32) -> Result<(), Errno> {
     let mode = Mode::from_raw_mode(mask);
     umask(mode);

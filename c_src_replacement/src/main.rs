@@ -1,22 +1,22 @@
-//! The entry of the agent, without the standard library's own: that one sets up what a program of a single thread
-//! has no use for.
+//! The entry of the agent without the standard library's runtime, which prepares for threads that
+//! the agent does not have.
 #![no_main]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
 use linx_process::arena::Arena;
 
-/// A session that carries no output needs no more, and so no heap of the C library's: two pages less, and the calls that
-/// make them.
+/// The memory of a session without output, which so needs no heap of the C library: two pages less,
+/// and no system calls for them.
 static ARENA: Arena<2560> = Arena::new();
 
-/// The arena, then the system's allocator. A child without memory ends by itself: the standard library would abort, which
-/// reaches the agent instead.
+/// The arena, then the system's allocator. Without memory a child ends by `last_words`: the
+/// standard library's abort would signal the agent.
 struct Allocator;
 
 #[expect(unsafe_code, reason = "an allocator")]
-// SAFETY: memory of the arena is given out once until it is freed, aligned and within its bounds; every other call goes to
-// `System` with the arguments it came with, and its answer comes back unchanged.
+// SAFETY: memory of the arena has one owner until it is freed, is aligned and within the arena's
+// bounds; every other call goes to `System` with unchanged arguments and result.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let memory = ARENA.take(layout);
@@ -58,7 +58,8 @@ unsafe impl GlobalAlloc for Allocator {
         // SAFETY: `size` is not zero, as the caller promises.
         let larger = unsafe { self.alloc(wanted) };
         if !larger.is_null() {
-            // SAFETY: both are as long as is copied, and the new memory does not overlap memory that is still in use.
+            // SAFETY: both are as long as is copied, and the new memory does not overlap memory
+            // that is still in use.
             unsafe { memory.copy_to_nonoverlapping(larger, layout.size().min(size)) };
             // SAFETY: `memory` came from this allocator with this layout and is not used any more.
             unsafe { self.dealloc(memory, layout) };
@@ -74,7 +75,8 @@ static ALLOCATOR: Allocator = Allocator;
 #[unsafe(no_mangle)]
 pub extern "C" fn main(arguments: i32, values: *const *const std::ffi::c_char) -> i32 {
     linx_process::image::protect(values);
-    // The port starts it without an argument; with one it is to do a single job in other namespaces.
+    // The port starts the agent without an argument; with an argument it does one job in other
+    // namespaces.
     let outcome = match arguments {
         0 | 1 => linx_process::run(),
         _ => linx_process::job::run(),

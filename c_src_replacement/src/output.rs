@@ -1,4 +1,5 @@
-//! From the workload to the VM: read only against credit, so that a reader who stops stops the writer.
+//! Output from the workload to the VM, read only against credit, so that an owner who stops reading
+//! stops the writer.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -9,17 +10,18 @@ use rustix::io::{Errno, read};
 use crate::etf::Writer;
 use crate::frame::FrameWriter;
 
-/// What a frame takes of the channel at most, its head included: as much as the VM reads at once
-/// (ERTS_SYS_READ_BUF_SZ). One byte more would cost it another read and another copy of the whole.
+/// The size limit of a frame with its head: the bytes that the VM reads at once
+/// (ERTS_SYS_READ_BUF_SZ). One byte more would cost a second read and a second copy of the whole
+/// frame.
 const FRAME: usize = 64 * 1024;
 
-/// Of a frame, and of a binary in it.
+/// The bytes of a length: of a frame, and of a binary in it.
 const LENGTH: usize = 4;
 
-/// How long a terminal that nobody has open is left alone.
+/// The pause after which a terminal that no process has open is read again.
 const QUIET_PTY: Duration = Duration::from_millis(100);
 
-/// A frame costs the VM this much, however small it is.
+/// The credit that a frame costs at least, whatever its size.
 const MIN_COST: u64 = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +43,10 @@ impl Stream {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Read {
-    /// Nothing there now.
+    /// No bytes are available.
     Empty,
     Full,
-    /// Nobody holds the other end.
+    /// No process holds the other end.
     End,
 }
 
@@ -60,13 +62,13 @@ impl Source {
     }
 }
 
-/// The ends of the workload's output that we read.
+/// The agent's ends of the workload's output.
 #[derive(Debug, Default)]
 pub struct Outputs {
     sources: Vec<Source>,
     credit: u64,
-    /// A terminal that nobody has open, while its session leader lives, and when it is to be looked at again: it may have
-    /// been opened again.
+    /// A terminal that no process has open while its session leader lives, and the time to read it
+    /// again: a process may open it again.
     quiet_pty: Option<(OwnedFd, Instant)>,
 }
 
@@ -77,7 +79,7 @@ impl Outputs {
         }
     }
 
-    /// Another terminal in the place of the one there is.
+    /// Replaces the terminal.
     pub fn set_pty(&mut self, fd: OwnedFd) {
         self.sources.retain(|source| source.stream != Stream::Pty);
         self.sources.push(Source::new(Stream::Pty, fd));
@@ -87,7 +89,8 @@ impl Outputs {
         self.credit = self.credit.saturating_add(bytes);
     }
 
-    /// Those to wait for: none without credit, so that a hang-up does not keep the loop awake.
+    /// The descriptors to poll: none without credit, so that a hang-up does not keep the loop
+    /// awake.
     pub fn waiting(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let open = self.credit > 0;
         self.sources
@@ -96,7 +99,7 @@ impl Outputs {
             .map(|source| source.fd.as_fd())
     }
 
-    /// How long until [`Outputs::wake_pty`] is to be called, whatever else happens meanwhile.
+    /// The time until [`Outputs::wake_pty`] is due.
     pub fn quiet_for(&self) -> Option<Duration> {
         let (_, until) = self.quiet_pty.as_ref()?;
         Some(until.saturating_duration_since(Instant::now()))
@@ -114,7 +117,7 @@ impl Outputs {
         }
     }
 
-    /// Sends what is there, at most a frame of each.
+    /// Sends the available output, at most one frame of each stream.
     pub fn send(&mut self, writer: &mut FrameWriter) {
         let mut at = 0;
         while at < self.sources.len() && self.credit > 0 && writer.is_idle() {
@@ -131,8 +134,8 @@ impl Outputs {
         }
     }
 
-    /// The workload is dead: sends what is left, without credit. The kernel's buffers bound it, unless somebody whom we
-    /// could not kill goes on writing.
+    /// Sends the rest after the workload's end, without credit. The kernel's buffers bound it,
+    /// unless a process that could not be killed goes on writing.
     pub fn drain(&mut self, writer: &mut FrameWriter) {
         const MAX_DRAIN: usize = 8 * 1024 * 1024;
         self.resume_pty();
@@ -158,7 +161,7 @@ fn cost(sent: usize) -> u64 {
 }
 
 impl Source {
-    /// `{out, Stream, Bytes}`, read straight into the frame.
+    /// Sends one `{out, Stream, Bytes}`, read directly into the frame.
     fn send_frame(&self, writer: &mut FrameWriter) -> (usize, Read) {
         let mut sent = 0;
         let mut state = Read::Full;

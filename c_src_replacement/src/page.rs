@@ -1,6 +1,6 @@
-//! The page that agent and child share until exec: how the child says what failed.
+//! The memory page that agent and child share until the exec: the child's report of a failure.
 //!
-//! Memory, because the child may have no system call left to say it with: its filters are on when execve fails.
+//! Shared memory needs no system call, which the child's own filters may refuse when execve fails.
 
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
@@ -21,22 +21,22 @@ pub struct Page {
     failed: AtomicU32,
     stage: AtomicU32,
     errno: AtomicI32,
-    /// The child's own view of its pid.
+    /// The child's pid in its own pid namespace.
     pub child_pid: AtomicI32,
-    /// Enter mode: the pid and the pidfd's number, as the joining process got them from clone.
+    /// With an intermediate process: the child's pid and pidfd, as clone returned them.
     pub host_pid: AtomicI32,
     pub pidfd: AtomicI32,
-    /// Init mode: the workload's wait status, and whether it is there.
+    /// With a reaper: the workload's wait status, and whether it is set.
     pub workload_status: AtomicI32,
     pub workload_ended: AtomicU32,
-    /// Init mode: the reaper has given up what it does not need.
+    /// With a reaper: the reaper has given up its privileges.
     pub reaper_ready: AtomicU32,
-    /// The child's next call is its exec.
+    /// The child's next system call is its exec.
     pub executes: AtomicU32,
 }
 
 impl Page {
-    /// A fresh mapping that lives as long as the process; a clone shares it, an exec leaves it.
+    /// Maps a new page that lives as long as the process; a clone shares it, an exec unmaps it.
     pub fn map() -> Result<&'static Page, Errno> {
         let length = size_of::<Page>();
         let address = map_shared(length)?;
@@ -82,7 +82,8 @@ impl Page {
 
 #[expect(unsafe_code, reason = "mmap(2) is unsafe in rustix")]
 fn map_shared(length: usize) -> Result<NonNull<Page>, Errno> {
-    // SAFETY: a null hint without MAP_FIXED lets the kernel choose free addresses, so no mapping of ours is replaced.
+    // SAFETY: a null hint without MAP_FIXED lets the kernel choose free addresses, so no mapping of
+    // ours is replaced.
     let address = unsafe {
         mmap_anonymous(
             null_mut(),
@@ -96,7 +97,8 @@ fn map_shared(length: usize) -> Result<NonNull<Page>, Errno> {
 
 #[expect(unsafe_code, reason = "the mapping becomes a reference")]
 fn zeroed(address: NonNull<Page>) -> &'static Page {
-    // SAFETY: the mapping is page aligned, at least a page long, zero filled (valid for every field), never unmapped,
-    // and all access to it goes through atomics, so that another process writing to it is no data race.
+    // SAFETY: the mapping is page aligned, at least a page long, zero filled (valid for every
+    // field), never unmapped, and all access to it goes through atomics, so that another process
+    // writing to it is no data race.
     unsafe { address.as_ref() }
 }

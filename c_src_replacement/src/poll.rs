@@ -1,5 +1,5 @@
-//! `poll(2)`, and where it is refused `ppoll(2)`, or the other way round: what the C library's name stands for differs by
-//! architecture, and a filter may know only one.
+//! `poll(2)` with `ppoll(2)` as its replacement, or the other way round: the C library's poll(3)
+//! calls either, depending on the architecture, and a filter may allow only one.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rustix::io::Errno;
 #[cfg(any(target_arch = "x86_64", target_arch = "arm"))]
 use crate::clone::last_errno;
 
-/// Waits for at most `limit`. INTR is an answer of nobody: the caller looks at everything anyway.
+/// Waits for at most `limit`. EINTR counts as no event: the caller checks everything anyway.
 pub fn poll(fds: &mut [PollFd<'_>], limit: Option<&Timespec>) -> Result<usize, Errno> {
     match rustix::event::poll(fds, limit) {
         Err(Errno::INTR) => Ok(0),
@@ -25,7 +25,7 @@ pub fn timespec(time: Duration) -> Timespec {
     }
 }
 
-/// Sleeps; at once back where no call can wait.
+/// Sleeps for `time`; returns at once if no call can wait.
 pub fn pause(time: Duration) {
     let limit = timespec(time);
     if poll(&mut [], Some(&limit)).is_err() {
@@ -35,11 +35,11 @@ pub fn pause(time: Duration) {
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "arm")))]
 fn other_poll(_fds: &mut [PollFd<'_>], _limit: Option<&Timespec>) -> Result<usize, Errno> {
-    // These have ppoll(2) alone.
+    // These architectures have ppoll(2) only.
     Err(Errno::NOSYS)
 }
 
-/// rustix takes ppoll(2) where there is a limit below milliseconds, and poll(2) otherwise.
+/// rustix calls ppoll(2) for a limit with a fraction of a millisecond, and poll(2) otherwise.
 #[cfg(any(target_arch = "x86_64", target_arch = "arm"))]
 fn other_poll(fds: &mut [PollFd<'_>], limit: Option<&Timespec>) -> Result<usize, Errno> {
     let milliseconds = limit.map_or(-1, |limit| {
@@ -58,7 +58,8 @@ fn other_poll(fds: &mut [PollFd<'_>], limit: Option<&Timespec>) -> Result<usize,
     reason = "the one of two calls that rustix did not choose"
 )]
 fn by_poll(fds: &mut [PollFd<'_>], milliseconds: i32) -> Result<usize, Errno> {
-    // SAFETY: `PollFd` has the layout of `struct pollfd`, and the kernel writes no more than `fds.len()` of them.
+    // SAFETY: `PollFd` has the layout of `struct pollfd`, and the kernel writes no more than
+    // `fds.len()` of them.
     match unsafe { libc::syscall(libc::SYS_poll, fds.as_mut_ptr(), fds.len(), milliseconds) } {
         -1 => Err(last_errno()),
         count => Ok(count as usize),
@@ -82,7 +83,8 @@ fn by_ppoll(fds: &mut [PollFd<'_>], limit: Option<&Timespec>) -> Result<usize, E
     let pointer = limit
         .as_mut()
         .map_or(std::ptr::null_mut(), std::ptr::from_mut);
-    // SAFETY: as above; the kernel may write what is left of the time into our copy, and reads no signal set.
+    // SAFETY: as above; the kernel may write what is left of the time into our copy, and reads no
+    // signal set.
     let count =
         unsafe { libc::syscall(PPOLL, fds.as_mut_ptr(), fds.len(), pointer, 0usize, 8usize) };
     match count {

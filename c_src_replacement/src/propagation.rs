@@ -1,7 +1,7 @@
-//! How mount events travel between a new mount namespace and the one that it was copied from.
+//! The propagation between a new mount namespace and the one that it was copied from.
 //!
-//! A copy shares its peer groups with the original: under a shared `/`, which is what systemd makes, a mount that is made in
-//! the new namespace appears on the host, and stays there when the namespace ends.
+//! A copy shares its peer groups with the original: under a shared `/`, systemd's default, a mount
+//! of the new namespace appears on the host too, and stays there when the namespace ends.
 
 use std::os::fd::AsFd;
 
@@ -11,17 +11,18 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{PidfdFlags, chroot, fchdir, getpid, pidfd_open};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
-/// Gives `propagation` (an MS_* of mount(2)) to every mount of the calling process's namespace.
+/// Sets `propagation` (an MS_* of mount(2)) on every mount of the calling process's namespace.
 pub fn set(propagation: u32) -> Result<(), Errno> {
     let flags = MountPropagationFlags::from_bits_retain(propagation) | MountPropagationFlags::REC;
     match mount_change(c"/", flags) {
-        // The root is no mount point: the VM's own is that of a chroot(2).
+        // EINVAL: the root is no mount point, because the VM is in a chroot(2).
         Err(Errno::INVAL) => outside_chroot(|| mount_change(c"/", flags)),
         other => other,
     }
 }
 
-/// Calls `work` with the namespace's own root, which setns(2) moves to, and comes back.
+/// Calls `work` with the root of the mount namespace, to which setns(2) moves, and restores root
+/// and directory.
 fn outside_chroot(work: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = open(c"/", flags, Mode::empty())?;

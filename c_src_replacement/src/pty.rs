@@ -13,10 +13,11 @@ use rustix::termios::{
 use crate::request::PtyOptions;
 use crate::stage::{Fault, Stage};
 
-/// Opens a pair: the master, which never blocks, and the workload's end.
+/// Opens a pair: the nonblocking master, and the workload's slave.
 ///
-/// This program leads a session without a terminal, so whatever it opens without NOCTTY would become its own.
-/// TIOCGPTPEER gives the other end of this very master, whatever is mounted on /dev/pts.
+/// The agent leads a session without a terminal, so a terminal opened without NOCTTY would become
+/// its controlling one. TIOCGPTPEER opens the slave of this very master, whatever is mounted on
+/// /dev/pts.
 pub fn open(options: PtyOptions) -> Result<(OwnedFd, OwnedFd), Fault> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let master = openpt(flags).map_err(Stage::PosixOpenpt.errno())?;
@@ -37,7 +38,7 @@ pub fn open(options: PtyOptions) -> Result<(OwnedFd, OwnedFd), Fault> {
     Ok((master, slave))
 }
 
-/// The workload's end of `master`, which becomes what `old` is: its modes and its size.
+/// Opens the slave of `master` and copies the modes and the size of `old`.
 pub fn succeed(master: &OwnedFd, old: &OwnedFd) -> Result<OwnedFd, Errno> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = ioctl_tiocgptpeer(master, flags)?;
@@ -47,7 +48,7 @@ pub fn succeed(master: &OwnedFd, old: &OwnedFd) -> Result<OwnedFd, Errno> {
     Ok(slave)
 }
 
-/// TIOCSWINSZ: the foreground group gets SIGWINCH if the size is new.
+/// TIOCSWINSZ: the foreground group gets SIGWINCH if the size changed.
 pub fn set_size(master: &OwnedFd, [rows, cols, xpixel, ypixel]: [u16; 4]) {
     let size = Winsize {
         ws_row: rows,
@@ -55,7 +56,8 @@ pub fn set_size(master: &OwnedFd, [rows, cols, xpixel, ypixel]: [u16; 4]) {
         ws_xpixel: xpixel,
         ws_ypixel: ypixel,
     };
-    // An open master has a size whatever became of its slave; a refusal of the call leaves the workload the old one.
+    // An open master has a size whatever the state of its slave; after a refusal the workload keeps
+    // the old size.
     let _ = tcsetwinsize(master, size);
 }
 

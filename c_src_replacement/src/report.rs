@@ -1,12 +1,13 @@
-//! What the VM is told, but for output: `{status, What, ...}` and `{written, Count}`. `Linx.Process.Protocol` reads it.
+//! The reports to the VM except output: `{status, What, ...}` and `{written, Count}`, decoded by
+//! `Linx.Process.Protocol`.
 
 use crate::etf::Writer;
 use crate::frame::FrameWriter;
 use crate::stage::Fault;
 use crate::wait::{Outcome, Usage};
 
-/// The child exists, and where it has one its reaper, with the identity that a pidfd of the child shows. Goes with the next
-/// frame: the checkpoint is microseconds away.
+/// Reports the child's pid, and with a reaper the reaper's pid and the identity of the child's
+/// pidfd. Held until the next frame, because the checkpoint is microseconds away.
 pub fn spawned(writer: &mut FrameWriter, pid: i32, reaper: Option<(i32, Option<u64>)>) {
     writer.hold(|frame| {
         let mut out = Writer::new(frame);
@@ -28,8 +29,8 @@ pub fn spawned(writer: &mut FrameWriter, pid: i32, reaper: Option<(i32, Option<u
     });
 }
 
-/// It is parked; `child_pid` is its own view of its pid. Where it has been told to go the news goes with that of its exec:
-/// one wake-up of the VM less.
+/// Reports the checkpoint; `child_pid` is the child's pid in its own namespace. If the child
+/// proceeds already, the frame is held for `running`: one wake-up of the VM less.
 pub fn ready(writer: &mut FrameWriter, child_pid: i32, proceeding: bool) {
     let ready = |frame: &mut Vec<u8>| {
         Writer::new(frame)
@@ -45,7 +46,7 @@ pub fn ready(writer: &mut FrameWriter, child_pid: i32, proceeding: bool) {
     }
 }
 
-/// The agent listens for the descriptors that the request asks for.
+/// Reports that the agent listens for the descriptors of the request.
 pub fn wants_descriptors(writer: &mut FrameWriter) {
     writer.send(|frame| {
         Writer::new(frame)
@@ -61,7 +62,7 @@ pub fn running(writer: &mut FrameWriter) {
     });
 }
 
-/// So many bytes of input are through.
+/// Reports `count` bytes of input as written.
 pub fn written(writer: &mut FrameWriter, count: usize) {
     writer.send(|frame| {
         Writer::new(frame)
@@ -71,7 +72,7 @@ pub fn written(writer: &mut FrameWriter, count: usize) {
     });
 }
 
-/// What came of signal `id`: 0, or an errno.
+/// Replies to signal `id`: 0, or an errno.
 pub fn signaled(writer: &mut FrameWriter, id: u64, errno: i32) {
     writer.send(|frame| {
         Writer::new(frame)
@@ -82,7 +83,8 @@ pub fn signaled(writer: &mut FrameWriter, id: u64, errno: i32) {
     });
 }
 
-/// Who would not end: pids as 32-bit numbers in network order, as many as a frame is good for.
+/// Reports the processes that did not end: pids as 32-bit numbers in network order, as many as fit
+/// in a frame.
 pub fn left(writer: &mut FrameWriter, pids: &[i32]) {
     const MAX_PIDS: usize = 1024;
     let pids = &pids[..pids.len().min(MAX_PIDS)];
@@ -118,7 +120,7 @@ pub fn ended(writer: &mut FrameWriter, outcome: Outcome, usage: Usage) {
     }
 }
 
-/// `{status, What, Value, Usage}`, with the fields of [`Usage`] in their order.
+/// Sends `{status, What, Value, Usage}`, with the fields of [`Usage`] in their order.
 fn end(writer: &mut FrameWriter, what: &str, value: Option<i32>, usage: Usage) {
     writer.send(|frame| {
         let mut out = Writer::new(frame);

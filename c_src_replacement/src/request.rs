@@ -1,4 +1,4 @@
-//! What the VM asks for, read from its first frame.
+//! The request of the VM: its first frame.
 
 use std::ffi::CString;
 
@@ -11,7 +11,7 @@ use crate::schedule::{Policy, Schedule};
 /// The first frame: `{spawn, Options}` or `{enter, Pid, Options}`.
 #[derive(Debug)]
 pub struct Request {
-    /// Join this process's namespaces instead of making fresh ones.
+    /// The process whose namespaces are joined instead of creating new ones.
     pub target: Option<i32>,
     pub options: Options,
 }
@@ -22,9 +22,9 @@ pub struct Options {
     /// None inherits the VM's environment.
     pub env: Option<Vec<CString>>,
     pub cwd: Option<CString>,
-    /// What to execute, where it is not the first of `argv`.
+    /// The file to execute, if it is not the first of `argv`.
     pub path: Option<CString>,
-    /// CLONE_NEW* bits: to make, or to join.
+    /// The CLONE_NEW* flags of the namespaces to create, or to join.
     pub namespaces: u32,
     pub stdio: Stdio,
     pub no_new_privs: bool,
@@ -34,24 +34,24 @@ pub struct Options {
     pub rlimits: Vec<Rlimit>,
     pub umask: Option<u32>,
     pub init: bool,
-    /// Do not stop at the checkpoint.
+    /// The child does not wait at the checkpoint.
     pub auto_proceed: bool,
     pub cgroup: Option<CString>,
-    /// MS_* that every mount of a new mount namespace is given; 0 leaves them.
+    /// The MS_* flag for every mount of a new mount namespace; 0 leaves them unchanged.
     pub propagation: u32,
     pub schedule: Schedule,
     /// The name of a new uts namespace.
     pub hostname: Option<Vec<u8>>,
-    /// Seconds that a new time namespace's monotonic and boottime clocks are ahead.
+    /// The offsets of a new time namespace's monotonic and boottime clocks, in seconds.
     pub time_offsets: Option<[i64; 2]>,
-    /// The namespaces that are joined beside the new ones.
+    /// The namespaces to join in addition to the new ones.
     pub join: Option<Join>,
-    /// Milliseconds that the workload may take to end by itself when the VM is gone.
+    /// The milliseconds that the workload has to end by itself when the VM is gone.
     pub orphan_grace: Option<u64>,
     pub fds: Wanted,
-    /// The last so many of `fds` are for sd_listen_fds(3), with their names.
+    /// The number of `fds`, counted from the end, for sd_listen_fds(3), and their names.
     pub listen: Option<(u32, CString)>,
-    /// So much output may be sent before more is granted.
+    /// The initial credit: the bytes of output that may be sent before more is granted.
     pub credit: u64,
 }
 
@@ -76,7 +76,7 @@ pub struct PtyOptions {
     pub no_onlcr: bool,
 }
 
-/// What becomes of one of the workload's descriptors 0 to 2.
+/// The source of one of the workload's descriptors 0 to 2.
 #[derive(Clone, Debug)]
 pub enum Direction {
     Inherit,
@@ -84,7 +84,7 @@ pub enum Direction {
     Pipe,
     ConnectUnix(Vec<u8>),
     File(CString, FileMode),
-    /// Of stderr: the same open file as stdout.
+    /// For stderr only: the same open file as stdout.
     Stdout,
 }
 
@@ -110,10 +110,10 @@ impl Request {
     }
 }
 
-/// Whose namespaces are joined.
+/// The source of the joined namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Join {
-    /// Those of a process, by their CLONE_NEW* bits.
+    /// The namespaces of a process with these CLONE_NEW* flags.
     Process { pid: i32, mask: u32 },
     /// The network namespace behind a descriptor of the VM.
     Netns { vm: i32, number: u32, inode: u64 },
@@ -236,8 +236,8 @@ pub fn four(arity: usize, reader: &mut Reader<'_>) -> Result<[u16; 4]> {
 }
 
 impl Direction {
-    /// Whether both name one file to be written the same way: one open file then serves both, so that neither overwrites
-    /// the other.
+    /// Whether both name one file with the same mode: one open file then serves both, so that
+    /// neither overwrites the other.
     pub fn is_same_file(&self, other: &Direction) -> bool {
         match (self, other) {
             (Direction::File(path, mode), Direction::File(theirs, their_mode)) => {

@@ -1,7 +1,8 @@
-//! Priorities, processors and the rank for the OOM killer, set by the agent on the parked workload.
+//! Priorities, CPUs and the OOM score of the parked workload, set by the agent.
 //!
-//! From outside, because the kernel checks these against the initial user namespace, where a child with a user namespace of
-//! its own has no capability. The numbers are the workload's alone: its reaper and the agent keep the VM's.
+//! The agent sets them because the kernel checks them against the initial user namespace, where a
+//! child in its own user namespace has no capability. Only the workload gets them: its reaper and
+//! the agent keep the VM's.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -11,7 +12,7 @@ use rustix::io::Errno;
 use crate::clone::last_errno;
 use crate::stage::{Fault, Stage};
 
-/// The highest CPU number that may be named, and one more: NR_CPUS of the largest kernel configuration.
+/// The exclusive bound of CPU numbers: NR_CPUS of the largest kernel configuration.
 pub const MAX_CPUS: usize = 8192;
 
 /// `struct sched_attr` (linux/sched/types.h), version 0: 48 bytes.
@@ -33,9 +34,9 @@ const IOPRIO_WHO_PROCESS: i32 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// SCHED_* and a static priority, 0 where the policy has none.
+    /// A SCHED_* policy and a static priority, 0 if the policy has none.
     Plain(u32, i32),
-    /// Nanoseconds.
+    /// SCHED_DEADLINE, in nanoseconds.
     Deadline {
         runtime: u64,
         deadline: u64,
@@ -43,7 +44,7 @@ pub enum Policy {
     },
 }
 
-/// The scheduling options of a request; None keeps what the VM has.
+/// The scheduling options of a request; None keeps the VM's value.
 #[derive(Clone, Debug, Default)]
 pub struct Schedule {
     pub nice: Option<i32>,
@@ -63,8 +64,8 @@ impl Schedule {
             && self.io_priority.is_none()
     }
 
-    /// Sets all on the workload, parked and known by both its descriptor and its number. The number stays its own: a
-    /// parked child is reaped by the agent only, or by a reaper that does not reap before the workload goes.
+    /// Sets all options on the parked workload of `pidfd` and `pid`. The pid cannot be reused: only
+    /// the agent reaps a parked child, or a reaper that does not reap before the workload proceeds.
     #[inline(never)]
     pub fn apply(&self, pidfd: BorrowedFd<'_>, pid: i32) -> Result<(), Fault> {
         if let Some(nice) = self.nice {
@@ -87,13 +88,14 @@ impl Schedule {
     }
 }
 
-/// While it lives this process runs before every one of an ordinary policy (sched(7), SCHED_RR; children are born without
-/// it). A nice value alone counts within one session only, where the kernel groups tasks by session (autogroup).
+/// A real-time priority of this process while the value lives (sched(7), SCHED_RR with
+/// SCHED_RESET_ON_FORK, so that children do not inherit it). A nice value would count within one
+/// session only where the kernel groups tasks by session (autogroup).
 #[derive(Debug)]
 pub struct Precedence(());
 
 impl Precedence {
-    /// EBUSY: this process has another policy than the ordinary one already, which it keeps.
+    /// Sets the priority. EBUSY: this process has another policy than SCHED_OTHER, and keeps it.
     pub fn take() -> Result<Self, Errno> {
         if policy()? != libc::SCHED_OTHER.cast_unsigned() {
             return Err(Errno::BUSY);
@@ -106,7 +108,7 @@ impl Precedence {
 
 impl Drop for Precedence {
     fn drop(&mut self) {
-        // Whoever may take it may give it back.
+        // A process that may set SCHED_RR may set SCHED_OTHER.
         let _ = set_plain(0, libc::SCHED_OTHER.cast_unsigned(), 0);
     }
 }
@@ -114,7 +116,8 @@ impl Drop for Precedence {
 /// `sched_get_priority_max(SCHED_RR)`: MAX_RT_PRIO - 1 (linux/sched/prio.h).
 const HIGHEST_PRIORITY: i32 = 99;
 
-/// The kernel drops CPUs that the machine or the cgroup's cpuset has not got, and says nothing: EINVAL for those, too.
+/// Sets the CPU affinity. The kernel silently drops CPUs that the machine or the cpuset does not
+/// have: EINVAL for those, too.
 fn set_cpus(pid: i32, cpus: &[u32]) -> Result<(), Errno> {
     let mut wanted = [0u64; MAX_CPUS / 64];
     for &cpu in cpus {
@@ -132,7 +135,7 @@ fn set_cpus(pid: i32, cpus: &[u32]) -> Result<(), Errno> {
     }
 }
 
-/// The file of the workload below the VM's `/proc`, found by the descriptor.
+/// Writes `oom_score_adj` of the workload in the VM's `/proc`, found by the pidfd.
 fn set_oom_score_adj(pidfd: BorrowedFd<'_>, score: i32) -> Result<(), Fault> {
     let stage = Stage::OomScoreAdj;
     let directory = linx_sys::pidfd::directory(pidfd, linx_sys::Stage::Open)
@@ -169,7 +172,8 @@ fn set_policy(pid: i32, policy: Policy) -> Result<(), Errno> {
 #[expect(unsafe_code, reason = "a system call of three integers")]
 fn call(number: libc::c_long, arguments: [i32; 3]) -> Result<(), Errno> {
     let [a, b, c] = arguments.map(libc::c_long::from);
-    // SAFETY: called with setpriority(2) and ioprio_set(2) only, whose arguments are integers; no memory is touched.
+    // SAFETY: called with setpriority(2) and ioprio_set(2) only, whose arguments are integers; no
+    // memory is touched.
     answer(unsafe { libc::syscall(number, a, b, c) })
 }
 
@@ -180,7 +184,8 @@ fn affinity(
     size: usize,
     mask: &mut [u64; MAX_CPUS / 64],
 ) -> Result<(), Errno> {
-    // SAFETY: the kernel reads or writes at most `size` bytes of `mask`, which is as long and outlives the call.
+    // SAFETY: the kernel reads or writes at most `size` bytes of `mask`, which is as long and
+    // outlives the call.
     answer(unsafe { libc::syscall(number, pid, size, mask.as_mut_ptr()) })
 }
 
@@ -201,7 +206,8 @@ fn policy() -> Result<u32, Errno> {
     reason = "musl's sched_setscheduler answers ENOSYS always"
 )]
 fn set_plain(pid: i32, policy: u32, priority: i32) -> Result<(), Errno> {
-    // SAFETY: the kernel reads one int, the priority of `struct sched_param`, which outlives the call.
+    // SAFETY: the kernel reads one int, the priority of `struct sched_param`, which outlives the
+    // call.
     answer(unsafe {
         libc::syscall(
             libc::SYS_sched_setscheduler,

@@ -1,4 +1,5 @@
-//! The filters of a parked child: kept until the last step, installed with nothing but exec behind them.
+//! The filters of a parked child: stored until the last step, and installed directly before the
+//! exec.
 
 use std::os::fd::BorrowedFd;
 
@@ -13,7 +14,7 @@ use crate::checkpoint;
 use crate::clone::last_errno;
 use crate::stage::{Fault, Stage};
 
-/// The most bytes of instructions that one filter may have, so that the prefix still fits.
+/// The size limit of one filter's instructions, so that the prefix still fits.
 pub const MAX_FILTER: usize = (MAX_INSNS - PREFIX_LEN) * INSN_SIZE;
 
 #[derive(Debug, Default)]
@@ -26,7 +27,7 @@ impl Filters {
         self.programs.is_empty()
     }
 
-    /// Reads one filter from the checkpoint socket, behind room for its prefix.
+    /// Receives one filter from the checkpoint socket and leaves room for its prefix.
     pub fn recv(&mut self, length: u64, socket: BorrowedFd<'_>) -> Result<(), Fault> {
         let length = length as usize;
         if length > MAX_FILTER {
@@ -45,8 +46,9 @@ impl Filters {
         Ok(())
     }
 
-    /// Puts the prefixes in their places and returns the value that execveat must show them. Only this process knows it,
-    /// and its memory ends with the exec. Behind the first filter nothing may be allocated any more, so all is ready here.
+    /// Writes the prefixes and returns the cookie that execveat passes as its sixth argument. Only
+    /// this process knows the cookie, and its memory ends with the exec. Nothing may be allocated
+    /// after the first filter, so all programs are complete here.
     pub fn prepare(&mut self) -> Result<usize, Fault> {
         if self.programs.is_empty() {
             return Ok(0);
@@ -64,9 +66,9 @@ impl Filters {
         Ok(cookie)
     }
 
-    /// Installs them all, with the value of [`Filters::prepare`].
+    /// Installs all filters with the cookie of [`Filters::prepare`].
     pub fn install(&self, cookie: usize) -> Result<(), Fault> {
-        // No table for this architecture: the filter stands alone.
+        // Without a table for this architecture the filter has no prefix.
         let start = if Arch::HOST.is_some() { 0 } else { PREFIX_LEN };
         for program in &self.programs {
             install(&program[start..], cookie).map_err(Stage::SeccompInstall.errno())?;
@@ -75,14 +77,16 @@ impl Filters {
     }
 }
 
-/// A filter of our own for a process that executes nothing.
+/// Installs a filter without a prefix, for a process that never calls exec.
 pub fn install_plain(program: &[Insn]) -> Result<(), Errno> {
     install(program, 0)
 }
 
-/// Allows the calls of `numbers`, and `kill(2)` of the process `target`. An architecture without a table is not tested.
+/// A filter that allows the calls of `numbers`, and `kill(2)` of the process `target`. On an
+/// architecture without a table the audit arch is not checked.
 ///
-/// Written out: the compiler of policies needs hash maps, which a reaper would carry for the whole session.
+/// Written as instructions: the policy compiler needs hash maps, which a reaper would keep in
+/// memory for the whole session.
 pub fn allow_list(numbers: &[u32], target: u32, refusal: u32) -> Vec<Insn> {
     let mut program = Vec::with_capacity(numbers.len() + 12);
     if let Some(arch) = Arch::HOST {
@@ -92,7 +96,7 @@ pub fn allow_list(numbers: &[u32], target: u32, refusal: u32) -> Vec<Insn> {
     }
     program.push(Insn::stmt(LD, OFFSET_NR));
     for (at, &number) in numbers.iter().enumerate() {
-        // Over the rest of the list, the test of kill(2) and the refusal.
+        // Jumps over the rest of the list, the test of kill(2) and the refusal.
         program.push(Insn::jump(JEQ, number, (numbers.len() - at + 5) as u8, 0));
     }
     program.push(Insn::jump(JEQ, libc::SYS_kill as u32, 0, 4));
@@ -114,8 +118,9 @@ fn install(program: &[Insn], cookie: usize) -> Result<(), Errno> {
         len: program.len() as u16,
         filter: program.as_ptr().cast_mut().cast(),
     };
-    // SAFETY: `Insn` has the layout of `struct sock_filter`; the kernel copies `len` of them before it returns and
-    // checks every jump and load. What the filter then forbids concerns this process alone, which is about to exec.
+    // SAFETY: `Insn` has the layout of `struct sock_filter`; the kernel copies `len` of them before
+    // it returns and checks every jump and load. What the filter then forbids concerns this process
+    // alone, which is about to exec.
     let result = unsafe {
         libc::syscall(
             libc::SYS_seccomp,

@@ -1,4 +1,4 @@
-//! The frame of a session: the request before it, the hang-up after it.
+//! The life of the agent: the request, the session, and the hang-up.
 
 use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
@@ -14,20 +14,22 @@ use crate::session::Session;
 use crate::stage::{Fault, Stage};
 use crate::start::{Started, start};
 
-/// Linux takes at most three quarters of the 8 MiB stack limit for argv and environment (fs/exec.c); what it would refuse
-/// with E2BIG must still arrive here to be refused by it.
+/// The size limit of the request. Linux accepts at most three quarters of the 8 MiB stack limit for
+/// argv and environment (fs/exec.c); a larger request must still arrive so that the exec refuses it
+/// with E2BIG.
 pub const MAX_REQUEST: usize = 8 * 1024 * 1024;
 
-/// Waits for the request, makes the child, and sees the session through.
+/// Waits for the request, starts the child, and runs the session.
 ///
-/// The steps are functions of their own, so that the stack of a parked session holds none of what the first ones needed.
+/// Each step is a function that is not inlined, so that the stack of a parked session has no frames
+/// of the earlier ones.
 pub fn run(mut reader: FrameReader, mut writer: FrameWriter, devnull: OwnedFd, children: OwnedFd) {
     if let Some(started) = launch(&mut reader, &mut writer, devnull) {
         run_session(reader, writer, started, children);
     }
 }
 
-/// The child that the first frame asks for; None where there is none, and the VM has hung up.
+/// Starts the child of the first frame; None after a refused request, once the VM has hung up.
 #[inline(never)]
 fn launch(reader: &mut FrameReader, writer: &mut FrameWriter, devnull: OwnedFd) -> Option<Started> {
     let frame = first_frame(reader, writer)?;
@@ -59,7 +61,7 @@ fn run_session(reader: FrameReader, writer: FrameWriter, started: Started, child
             }
             session.run();
         }
-        // The child ends with its socket.
+        // The child ends when its socket is closed.
         Err(fault) => {
             drop(started);
             let (mut reader, mut writer) = (reader, writer);
@@ -89,18 +91,20 @@ fn first_frame(reader: &mut FrameReader, writer: &mut FrameWriter) -> Option<Vec
     }
 }
 
-/// There will be no child.
+/// Reports a fault of the agent's own setup.
 pub fn refuse(mut reader: FrameReader, mut writer: FrameWriter, fault: Fault) {
     refuse_request(&mut reader, &mut writer, fault);
 }
 
-/// There is no child: says why, and waits for the VM to hang up. An end of ours before that would be its EPIPE.
+/// Reports why there is no child, and waits for the hang-up of the VM. If the agent ended first,
+/// the VM's next write would be EPIPE.
 fn refuse_request(reader: &mut FrameReader, writer: &mut FrameWriter, fault: Fault) {
     report::error(writer, fault);
     wait_for_hangup(reader, writer);
 }
 
-/// Reads on until the VM hangs up, so that nothing it sends meets a closed pipe. Both ends may be without their flags.
+/// Reads until the VM hangs up, so that its writes never meet a closed pipe. Both descriptors may
+/// lack O_NONBLOCK.
 pub fn wait_for_hangup(reader: &mut FrameReader, writer: &mut FrameWriter) {
     loop {
         let wanted = if writer.is_idle() {
@@ -113,10 +117,10 @@ pub fn wait_for_hangup(reader: &mut FrameReader, writer: &mut FrameWriter) {
             PollFd::new(&*writer, wanted),
         ];
         let waited = poll(&mut fds, None);
-        // The VM closes both of its ends, one after the other: after the first nothing comes any more.
+        // The VM closes its two ends one after the other; after the first no bytes come.
         let hung_up = fds[1].revents().intersects(PollFlags::ERR | PollFlags::HUP);
         writer.flush();
-        // Without poll(2) the read itself waits.
+        // Without poll(2) the read itself must block.
         if waited.is_err() && reader.set_blocking().is_err() {
             return;
         }

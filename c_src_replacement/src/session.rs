@@ -1,4 +1,5 @@
-//! One session, from the clone to the terminal report: one loop over the control channel, the child and its streams.
+//! One session, from the clone to the report of its end: one loop over the control channel, the
+//! child and its streams.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -23,55 +24,57 @@ use crate::start::Started;
 use crate::stdio::Plumbing;
 use crate::wait::{self, Dead, Ended, Outcome};
 
-/// A filter is the largest thing that a command carries.
+/// The size limit of a command; the largest one carries a filter.
 const MAX_COMMAND: usize = 256 * 1024;
 
-/// How long the news of the clone waits to go with that of the checkpoint, and that, when the child need not wait, with
-/// that of its exec. Each is a fraction of this away, unless the child was cloned into a frozen cgroup.
+/// The time for which the `spawned` frame is held so that it can share a write with `ready`, and
+/// `ready` with `running` if the child proceeds at once. Each follows within a fraction of this
+/// time, unless the child was cloned into a frozen cgroup.
 const HOLD: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 2_000_000,
 };
 
-/// How long a file or socket whose other end is not there yet waits to be tried again, and a dead workload to be reaped.
+/// The interval for retrying to open a file or socket whose other end is missing, and to reap a
+/// dead workload.
 const RETRY: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 10_000_000,
 };
 
-/// How long a reaper may take to end after its workload before the processes below it are looked for: it ends at once
-/// where there are none.
+/// The time that a reaper has to end after its workload before its descendants are searched:
+/// without descendants it ends at once.
 const REAPER: Duration = Duration::from_millis(1);
 
 mod ending;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// On its way to the checkpoint.
+    /// The child has not reached the checkpoint.
     Setup,
     Parked,
-    /// To go once its descriptors are open.
+    /// The child proceeds once its descriptors are open.
     Opening,
-    /// Told to go; the exec is not known yet.
+    /// The record to proceed is sent; the exec is not confirmed.
     Proceeding,
     Running,
 }
 
-/// Why a session ends other than by its workload's own end.
+/// The reason of an end other than the workload's own.
 #[derive(Clone, Copy, Debug)]
 enum Verdict {
     Aborted,
-    /// By the VM's order: what it was before decides what that is called.
+    /// By the VM's `kill` command; the phase decides how the end is reported.
     Killed,
     Failed(Fault),
 }
 
-/// The process behind a reaper, as it and the reaper said at the checkpoint.
+/// The workload behind a reaper, as it and the reaper sent it at the checkpoint.
 #[derive(Debug, Default)]
 struct Workload {
     pid: Option<i32>,
     pidfd: Option<OwnedFd>,
-    /// When its end was seen.
+    /// The time at which the agent saw its end.
     ended: Option<Instant>,
 }
 
@@ -80,7 +83,7 @@ impl Workload {
         self.ended.is_some()
     }
 
-    /// It is dead, and its reaper, which is not, has had the time to end.
+    /// Whether the workload is dead and its reaper has outlived the time to end.
     fn has_left_others(&self) -> bool {
         self.ended.is_some_and(|at| at.elapsed() >= REAPER)
     }
@@ -92,23 +95,24 @@ pub struct Session {
     writer: FrameWriter,
     page: &'static Page,
     phase: Phase,
-    /// The child has said so. With auto_proceed that may come after it was told to go.
+    /// The child has sent `Parked`. With auto_proceed that may arrive after the record to proceed
+    /// was sent.
     was_parked: bool,
     verdict: Option<Verdict>,
-    /// The cloned child: the workload, or the reaper that stands before it.
+    /// The cloned child: the workload, or its reaper.
     pid: i32,
     pidfd: OwnedFd,
-    /// With a reaper: the workload behind it.
+    /// With a reaper: its workload.
     workload: Workload,
-    /// The cloned child has ended; who traces it may still keep us from reaping it.
+    /// The cloned child has ended; a tracer may still delay its reaping.
     dead: bool,
-    /// Until the child's end is closed.
+    /// The checkpoint socket, until the child's end is closed.
     socket: Option<OwnedFd>,
     plumbing: Option<Plumbing>,
     controlling: bool,
     schedule: Schedule,
     descriptors: Vec<OwnedFd>,
-    /// To go once the schedule is set, which needs the parked child.
+    /// The child proceeds once the schedule is set, which needs the parked child.
     auto_proceed: bool,
     init: bool,
     devnull: OwnedFd,
@@ -116,23 +120,23 @@ pub struct Session {
     input: InputQueue,
     pty: Option<OwnedFd>,
     cgroup: Option<OwnedFd>,
-    /// It entered namespaces of somebody else's.
+    /// The child joined namespaces of another process.
     is_visitor: bool,
-    /// Its child may offer a terminal on its way to the checkpoint.
+    /// The child may send a terminal before the checkpoint.
     awaits_pty: bool,
-    /// Until when what the workload leaves behind may end by itself.
+    /// The time until which the workload's descendants may end by themselves.
     grace: Option<Instant>,
-    /// How long the workload may take to end by itself when the VM is gone.
+    /// The time that the workload has to end by itself when the VM is gone.
     orphan_grace: Option<Duration>,
-    /// The time by which whatever was killed has to be dead.
+    /// The time by which killed processes have to be dead.
     deadline: Option<Instant>,
-    /// The end of the cloned child, once it is reaped.
+    /// The wait status and usage of the cloned child, once it is reaped.
     ended: Option<Ended>,
     children: OwnedFd,
 }
 
 impl Session {
-    /// `reads` and `writes` are two more descriptors of a terminal.
+    /// `reads` and `writes` are duplicates of a terminal's master.
     pub fn new(
         mut reader: FrameReader,
         writer: FrameWriter,
@@ -185,7 +189,7 @@ impl Session {
         if !self.init {
             report::spawned(&mut self.writer, self.pid, None);
         }
-        // Some may have come with the request.
+        // Some commands may have arrived with the request.
         self.commands();
         let ended = loop {
             if self.writer.is_closed() {
@@ -287,7 +291,7 @@ impl Session {
         Ok(ready)
     }
 
-    /// The time until something is due that no descriptor announces.
+    /// The time until the next event that no descriptor announces.
     fn timeout(&self) -> Option<Timespec> {
         if self.writer.is_holding() {
             return Some(HOLD);
@@ -321,14 +325,14 @@ impl Session {
         self.outputs.send(&mut self.writer);
     }
 
-    /// False when the VM has hung up.
+    /// Reads commands; false when the VM has hung up.
     fn control(&mut self) -> bool {
         let input = self.reader.fill();
         self.commands();
         input != Input::End
     }
 
-    /// Obeys what has arrived whole.
+    /// Handles all complete commands.
     fn commands(&mut self) {
         loop {
             match self.reader.next_frame() {
@@ -412,15 +416,16 @@ impl Session {
         }
     }
 
-    /// A child that is dead already says itself what happened; its death is on its way.
+    /// Ends the session with `fault`, unless the errno means that the child is dead: its own end is
+    /// then reported.
     fn fail_unless_child_gone(&mut self, fault: Fault) {
         if fault.errno != libc::EPIPE && fault.errno != libc::ECONNRESET {
             self.fail(fault);
         }
     }
 
-    /// Without a wait for the checkpoint, unless something is set on the child there, or it may offer a terminal: it finds
-    /// the word to go when it gets there.
+    /// Proceeds before the checkpoint, where the child finds the record; but at the checkpoint if
+    /// the agent sets a schedule there, or if the child may send a terminal.
     pub fn auto_proceed(&mut self) {
         if self.schedule.is_empty() && !self.awaits_pty {
             self.proceed();
@@ -429,7 +434,7 @@ impl Session {
         }
     }
 
-    /// Sets priorities and processors on the parked workload.
+    /// Sets priorities and CPUs of the parked workload.
     fn set_schedule(&self) -> Result<(), Fault> {
         if self.schedule.is_empty() {
             return Ok(());
@@ -445,7 +450,7 @@ impl Session {
         }
     }
 
-    /// Lets the child go, unless one of its descriptors has to wait for somebody else.
+    /// Sends the record to proceed, unless a descriptor of the child must wait for another process.
     fn try_proceed(&mut self) {
         let Some(mut plumbing) = self.plumbing.take() else {
             return;
@@ -491,8 +496,8 @@ impl Session {
             .map_or(self.pidfd.as_fd(), AsFd::as_fd)
     }
 
-    /// Takes all that the child has sent. Also at its death: until it is reaped its entry in /proc still tells whether it
-    /// got as far as its exec.
+    /// Receives all messages of the child. Also called at its death: before it is reaped its entry
+    /// in /proc shows whether it reached its exec.
     fn recv_child_messages(&mut self) {
         while let Some(socket) = &self.socket {
             match checkpoint::recv_child_message(socket.as_fd()) {
@@ -505,8 +510,8 @@ impl Session {
     fn handle_child_message(&mut self, message: ChildMessage) {
         match message {
             ChildMessage::Nothing => {}
-            // Each comes once: whoever traces a parked child may send on its socket, and must not exchange the process
-            // that a session means, nor announce a second checkpoint.
+            // Each message comes once: a tracer of a parked child may send on its socket, and must
+            // neither replace the workload of the session nor announce a second checkpoint.
             ChildMessage::Workload(pidfd) if self.init && self.workload.pidfd.is_none() => {
                 self.workload.pidfd = Some(pidfd);
                 self.parked();
@@ -537,7 +542,7 @@ impl Session {
         }
     }
 
-    /// Takes a terminal of the target's devpts in the place of the VM's, as that one was set up meanwhile.
+    /// Replaces the VM's terminal by one of the target's devpts, with the same modes and size.
     fn take_pty(&mut self, master: OwnedFd) -> Result<(), Fault> {
         let (Some(old), Some(plumbing)) = (&self.pty, &mut self.plumbing) else {
             return Err(Stage::Ptsetup.fault(libc::EINVAL));
@@ -555,7 +560,7 @@ impl Session {
         Ok(())
     }
 
-    /// The child is parked, and with a reaper its descriptor is here.
+    /// Handles the checkpoint once the child, and with a reaper the workload's pidfd, has arrived.
     fn parked(&mut self) {
         if !self.was_parked || self.init && self.workload.pidfd.is_none() {
             return;
@@ -566,7 +571,7 @@ impl Session {
         if self.init {
             match self.workload.pid {
                 Some(pid) => {
-                    // Without one the VM asks about the number after its pin.
+                    // Without an identity the VM verifies the pid with its pin.
                     let identity = linx_sys::pidfd::identity(self.workload());
                     report::spawned(&mut self.writer, pid, Some((self.pid, identity)));
                 }
@@ -586,9 +591,10 @@ impl Session {
         report::ready(&mut self.writer, child_pid, self.phase == Phase::Proceeding);
     }
 
-    /// The closed socket alone proves nothing: a child that was killed closes it too, before its death is announced.
+    /// Whether the child has called exec. The closed socket alone is no proof: a killed child
+    /// closes it too, before its death is visible.
     fn has_executed(&self) -> bool {
-        // A workload behind a reaper is not our child, and may be reaped by now.
+        // A workload behind a reaper is no child of the agent, and may be reaped by now.
         let by_wait = match self.init {
             true if self.page.is_at_its_exec() => None,
             true => Some(false),
@@ -603,7 +609,7 @@ impl Session {
         report::running(&mut self.writer);
     }
 
-    /// Ends the session for a reason of its own.
+    /// Ends the session with `fault`.
     fn fail(&mut self, fault: Fault) {
         self.verdict.get_or_insert(Verdict::Failed(fault));
         self.kill();
@@ -612,7 +618,7 @@ impl Session {
     fn signal(&self, signal: i32, to: Recipient) -> Result<(), Errno> {
         let pid = self.workload.pid.unwrap_or(self.pid);
         match to {
-            // A number that is reaped may be somebody else's.
+            // The pid of a reaped child may be another process's.
             Recipient::Workload if self.init || self.ended.is_some() => {
                 kill::signal(self.workload(), signal)
             }
@@ -620,13 +626,13 @@ impl Session {
             Recipient::Group => kill::signal_group(self.workload(), pid, signal),
             Recipient::Tree => match self.signal_tree(signal) {
                 answer @ (Ok(()) | Err(Errno::PERM | Errno::SRCH)) => answer,
-                // The tree cannot be seen.
+                // No procfs shows the tree.
                 Err(_) => self.signal(signal, Recipient::Workload),
             },
         }
     }
 
-    /// Reaps the cloned child once it has ended, and what else has.
+    /// Reaps the cloned child once it has ended, and other ended children.
     fn reap_children(&mut self) -> Result<(), Errno> {
         drain_signals(&self.children);
         let Some(dead) = kill::reap_orphans(self.pid)? else {
@@ -660,7 +666,7 @@ impl Session {
         }
         let status = self.page.workload_status();
         if self.init && status.is_none() && matches!(ended.outcome, Outcome::Exited(_)) {
-            // The reaper gave up without having seen the end of the workload.
+            // The reaper ended without the wait status of the workload.
             return report::error(&mut self.writer, Stage::Wait.fault(libc::ECHILD));
         }
         let outcome = match status {
@@ -678,7 +684,7 @@ struct Ready {
     socket: bool,
 }
 
-/// One readable event may stand for many signals.
+/// Empties the signalfd: one readable event may stand for many signals.
 fn drain_signals(children: &OwnedFd) {
     let mut buffer = [0; 1024];
     loop {

@@ -1,4 +1,4 @@
-//! What a program inherits besides its memory: signal dispositions, the mask, and descriptors.
+//! The state that exec inherits: signal dispositions, the signal mask, and descriptors.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -11,11 +11,11 @@ use crate::clone::{last_errno, own};
 /// `_NSIG`: asm/signal.h of every architecture but mips.
 const LAST: i32 = 64;
 
-/// Every signal there is; the C libraries leave out those that they use themselves.
+/// Every signal; the C libraries leave out the ones that they use themselves.
 pub static ALL: u64 = u64::MAX;
 
-/// Every disposition default and nothing blocked. The VM leaves SIGPIPE and SIGFPE ignored, and an exec keeps that:
-/// `yes | head` would hang for ever.
+/// Sets every disposition to its default and unblocks all signals. The VM ignores SIGPIPE and
+/// SIGFPE, and exec keeps that: `yes | head` would never end.
 fn reset() -> Result<(), Errno> {
     for signal in (1..=LAST).filter(|signal| !matches!(*signal, libc::SIGKILL | libc::SIGSTOP)) {
         set_default(signal)?;
@@ -23,13 +23,14 @@ fn reset() -> Result<(), Errno> {
     set_mask(libc::SIG_SETMASK, 0)
 }
 
-/// In the child: what this program changed for itself after [`reset`].
+/// Child: undoes the agent's changes since [`reset`].
 pub fn undo() -> Result<(), Errno> {
     set_default(libc::SIGPIPE)?;
     set_mask(libc::SIG_SETMASK, 0)
 }
 
-/// In a reaper: blocked signals wait for it even where a pid 1 would ignore them.
+/// Reaper: blocks all signals; blocked signals stay pending even for a pid 1 that would ignore
+/// them.
 pub fn block_all() -> Result<(), Errno> {
     set_mask(libc::SIG_SETMASK, ALL)
 }
@@ -39,9 +40,10 @@ pub fn block_all() -> Result<(), Errno> {
     reason = "the C library refuses to touch its own two signals"
 )]
 fn set_default(signal: i32) -> Result<(), Errno> {
-    // A `struct sigaction` of the kernel that says SIG_DFL is zeros on every architecture.
+    // The kernel's `struct sigaction` with SIG_DFL is zeros on every architecture.
     let zeros = [0u64; 8];
-    // SAFETY: the kernel reads a struct no longer than `zeros`; a default handler runs no code of ours.
+    // SAFETY: the kernel reads a struct no longer than `zeros`; a default handler runs no code of
+    // ours.
     let result = unsafe {
         libc::syscall(
             libc::SYS_rt_sigaction,
@@ -60,7 +62,8 @@ fn set_default(signal: i32) -> Result<(), Errno> {
 
 #[expect(unsafe_code, reason = "rt_sigprocmask(2)")]
 fn set_mask(how: i32, mask: u64) -> Result<(), Errno> {
-    // SAFETY: the kernel reads eight bytes; the mask concerns this process alone, which has one thread.
+    // SAFETY: the kernel reads eight bytes; the mask concerns this process alone, which has one
+    // thread.
     let result = unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
@@ -77,7 +80,7 @@ fn set_mask(how: i32, mask: u64) -> Result<(), Errno> {
     }
 }
 
-/// Closes every descriptor from `first` on, but `keep`.
+/// Closes every descriptor from `first` on, except `keep`.
 pub fn close_above(first: u32, keep: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
     match keep {
         Some(keep) => {
@@ -91,7 +94,7 @@ pub fn close_above(first: u32, keep: Option<BorrowedFd<'_>>) -> Result<(), Errno
     }
 }
 
-/// Descriptors from `first` on end with the next exec.
+/// Sets close-on-exec on every descriptor from `first` on.
 pub fn close_on_exec_above(first: u32) -> Result<(), Errno> {
     close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
@@ -103,7 +106,7 @@ fn close_range(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
     }
 }
 
-/// The numbers that /proc lists; without it every number that a descriptor can have.
+/// Closes the descriptors that /proc lists; without /proc every number up to the limit.
 fn one_by_one(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
     const MAX_NUMBER: u64 = 1 << 20;
     match open_numbers() {
@@ -126,7 +129,8 @@ fn one_by_one(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
     Ok(())
 }
 
-/// What this process has open. The descriptor that reads the list is closed by then, and is in it.
+/// The descriptors of this process. The list includes the descriptor that reads it, which is closed
+/// by then.
 fn open_numbers() -> Result<Vec<u32>, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = open(c"/proc/self/fd", flags, Mode::empty())?;
@@ -164,7 +168,7 @@ fn close_on_exec(number: i32) -> i32 {
     unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }
 }
 
-/// Closes it, and says whether it did.
+/// Closes a descriptor and returns the result.
 pub fn close_owned(fd: OwnedFd) -> Result<(), Errno> {
     match close(std::os::fd::IntoRawFd::into_raw_fd(fd)) {
         -1 => Err(last_errno()),
@@ -174,13 +178,15 @@ pub fn close_owned(fd: OwnedFd) -> Result<(), Errno> {
 
 #[expect(unsafe_code, reason = "a descriptor by number")]
 fn close(number: i32) -> i32 {
-    // SAFETY: called in a child on its way to exec, which uses none of the descriptors that it closes.
+    // SAFETY: called in a child on its way to exec, which uses none of the descriptors that it
+    // closes.
     unsafe { libc::close(number) }
 }
 
 #[expect(unsafe_code, reason = "no crate wraps close_range(2)")]
 fn raw_close_range(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
-    // SAFETY: called in a child on its way to exec, which uses none of the descriptors that it closes.
+    // SAFETY: called in a child on its way to exec, which uses none of the descriptors that it
+    // closes.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     if result == 0 {
         Ok(())
@@ -189,8 +195,8 @@ fn raw_close_range(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
     }
 }
 
-/// Gives this program defaults of its own, writes to a closed pipe an errno, and a descriptor that becomes readable when
-/// a child ends.
+/// Resets the agent's dispositions, ignores SIGPIPE so that a write to a closed pipe fails with
+/// EPIPE, and returns a signalfd for SIGCHLD.
 pub fn watch_children() -> Result<OwnedFd, Errno> {
     reset()?;
     ignore_sigpipe()?;
@@ -199,7 +205,7 @@ pub fn watch_children() -> Result<OwnedFd, Errno> {
 
 #[expect(unsafe_code, reason = "signal(2)")]
 fn ignore_sigpipe() -> Result<(), Errno> {
-    // SAFETY: ignoring runs no code of ours.
+    // SAFETY: SIG_IGN installs no handler.
     match unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) } {
         libc::SIG_ERR => Err(last_errno()),
         _ => Ok(()),

@@ -1,4 +1,5 @@
-//! The step of a session that failed. The names are the documented atoms; the number crosses the shared page.
+//! The stage of a session at which a call failed. The names are the documented atoms; the number
+//! crosses the shared page.
 
 macro_rules! stages {
     ($($variant:ident => $name:literal,)*) => {
@@ -83,13 +84,14 @@ stages! {
 }
 
 impl Stage {
-    /// None for a number that no stage has: the page can be written by whoever may trace the child.
+    /// The stage of a number; None for any other, since a tracer of the child may write to the
+    /// page.
     pub fn from_number(number: u32) -> Option<Stage> {
         Self::ALL.get(number as usize).copied()
     }
 }
 
-/// A step and the kernel's errno for it.
+/// A stage and the kernel's errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub stage: Stage,
@@ -101,7 +103,7 @@ impl Stage {
         Fault { stage: self, errno }
     }
 
-    /// For `map_err`: the kernel's error, at this step.
+    /// Converts the kernel's error to a fault at this stage, for `map_err`.
     pub fn errno(self) -> impl Fn(rustix::io::Errno) -> Fault {
         move |error| self.fault(error.raw_os_error())
     }

@@ -1,4 +1,4 @@
-//! From a request to a child on its way to the checkpoint.
+//! The start of a session: from the request to the cloned child.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,7 +27,7 @@ use crate::stage::{Fault, Stage};
 use crate::stdio::{OurEnds, Plumbing};
 use crate::wait;
 
-/// A child on its way, with all that belongs to it.
+/// A cloned child with the resources of its session.
 #[derive(Debug)]
 pub struct Started {
     pub page: &'static Page,
@@ -40,18 +40,18 @@ pub struct Started {
     pub devnull: OwnedFd,
     pub init: bool,
     pub is_visitor: bool,
-    /// The child may have a terminal of its own to offer.
+    /// The child may send a terminal of the target's devpts.
     pub awaits_pty: bool,
     pub orphan_grace: Option<Duration>,
     pub auto_proceed: bool,
     pub credit: u64,
     pub schedule: Schedule,
-    /// For the workload, beside 0 to 2.
+    /// The workload's descriptors except 0 to 2.
     pub descriptors: Vec<OwnedFd>,
 }
 
-/// A directory of another file system is EXDEV: the clone would only say EBADF. A frozen cgroup is EBUSY: a child that is
-/// born in it does not reach its checkpoint.
+/// Opens the cgroup. A directory of another file system is EXDEV, where clone3 would return EBADF.
+/// A frozen cgroup is EBUSY: a child in it does not reach its checkpoint.
 fn open_cgroup(path: &CStr) -> Result<OwnedFd, Fault> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = open(path, flags, Mode::empty()).map_err(Stage::Cgroup.errno())?;
@@ -63,7 +63,7 @@ fn open_cgroup(path: &CStr) -> Result<OwnedFd, Fault> {
     }
 }
 
-/// Makes the child that `request` asks for. In the child this does not return.
+/// Clones the child of `request`. Does not return in the child.
 pub fn start(
     request: &Request,
     descriptors: Vec<OwnedFd>,
@@ -72,7 +72,7 @@ pub fn start(
     let Request { target, options } = request;
     let target = *target;
     let entered = target.is_some();
-    // What is entered, or what is joined beside new namespaces.
+    // The namespaces of `enter`, or the ones joined in addition to new ones.
     let entering = target.map(|pid| Join::Process {
         pid,
         mask: options.namespaces,
@@ -126,7 +126,7 @@ pub fn start(
         None
     };
     let directory = cgroup.as_ref().map(AsFd::as_fd);
-    // A reaper never executes.
+    // A reaper never calls exec.
     let exit = if init { Exit::Sigchld } else { Exit::Silent };
     let birthplace = directory.map(|directory| match has_clone3() {
         true => Birthplace::Named(directory),
@@ -148,11 +148,11 @@ pub fn start(
         Side::Child => child::run(&plan, page, childs, &devnull),
         Side::Parent { pid, pidfd } => {
             if let Some(groups) = groups {
-                // Files of the session are opened with them.
+                // The agent opens files of the session with its groups.
                 set_thread_groups(&groups).map_err(Stage::Setgroups.errno())?;
             }
             hide().map_err(Stage::Dumpable.errno())?;
-            // What was entered holds others, who stay when the visitor ends.
+            // An entered cgroup holds other processes, which stay when the visitor ends.
             let cgroup = cgroup.filter(|_| !entered);
             Ok(Started {
                 page,
@@ -176,23 +176,24 @@ pub fn start(
     }
 }
 
-/// Whether a child that was cloned into its cgroup was killed before its first message.
+/// Whether a child that was cloned into its cgroup died before its first message.
 ///
-/// A cgroup that was killed (`cgroup.kill`) counts how often, and a clone compares the count of the parent's cgroup with
-/// that of the child's (kernel/cgroup/cgroup.c, `kill_seq`): kernels since 6.16 at least kill each child that is cloned
-/// into one which was killed before. A child whose parent moved there first is not.
+/// A cgroup counts its kills (`cgroup.kill`), and a clone compares the count of the parent's cgroup
+/// with the child's (kernel/cgroup/cgroup.c, `kill_seq`): kernels since 6.16 at least kill each
+/// child that is cloned into a cgroup which was killed before. A child whose parent moved there
+/// first is not killed.
 fn is_stillborn(pid: i32, pidfd: &OwnedFd, socket: &OwnedFd) -> bool {
     let mut fds = [
         PollFd::new(pidfd, PollFlags::IN),
         PollFd::new(socket, PollFlags::IN),
     ];
-    // One that says nothing and does not end is the session's to watch.
+    // The session's loop handles a child that neither sends nor ends.
     let limit = timespec(Duration::from_secs(1));
     let answered = poll(&mut fds, Some(&limit)).is_ok_and(|count| count > 0);
     answered && fds[1].revents().is_empty() && wait::is_killed_child(pid)
 }
 
-/// `cgroup.events`, which cgroups have a line `frozen` in since Linux 5.2.
+/// Whether `cgroup.events` has the line `frozen 1` (since Linux 5.2).
 fn is_frozen(cgroup: &OwnedFd) -> bool {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let mut text = [0; 256];
@@ -205,16 +206,18 @@ fn is_frozen(cgroup: &OwnedFd) -> bool {
         })
 }
 
-/// From now on nobody of this user's reaches into this program's memory or descriptors (whoever did could speak to the VM),
-/// and it leaves no core file, whatever the limit and wherever the kernel would pipe it. Only after the clone: what the
-/// child has in /proc has to stay the VM's, which writes its maps and opens its namespaces there.
+/// Makes the agent not dumpable: processes of the same user can neither read its memory nor use its
+/// descriptors, with which they could send frames to the VM, and it leaves no core file. Called
+/// after the clone only: the child's /proc files must stay the VM's, which writes its id maps and
+/// opens its namespaces there.
 fn hide() -> Result<(), Errno> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
-/// Before a user namespace is made or joined, whose rules may forbid it: the kernel checks files against a process's
-/// groups whether they have a name there or not (user_namespaces(7)). What was given up, to be taken back; None where
-/// there was nothing, or where this user may not.
+/// Drops the agent's groups before a user namespace is created or joined, whose rules may forbid it
+/// later: the kernel checks files against a process's groups even if they are not mapped
+/// (user_namespaces(7)). Returns the dropped groups, to be restored; None without groups or without
+/// the privilege.
 fn give_up_groups() -> Result<Option<Vec<Gid>>, Fault> {
     let groups = getgroups().map_err(Stage::Setgroups.errno())?;
     if groups.is_empty() {

@@ -1,4 +1,4 @@
-//! The workload's descriptors 0 to 2, and our ends of them.
+//! The workload's descriptors 0 to 2, and the agent's ends of them.
 
 use std::ffi::CStr;
 use std::io;
@@ -14,18 +14,18 @@ use crate::pty;
 use crate::request::{Direction, FileMode, Stdio};
 use crate::stage::{Fault, Stage};
 
-/// Where a descriptor of the workload comes from once it goes.
+/// The source of a descriptor of the workload.
 #[derive(Debug)]
 enum Source {
     Inherit,
     Devnull,
     Ready(OwnedFd),
     Later(Direction),
-    /// The same open file as the descriptor of that number.
+    /// A duplicate of the descriptor of that number.
     Same(usize),
 }
 
-/// Our ends.
+/// The agent's ends.
 #[derive(Debug, Default)]
 pub struct OurEnds {
     pub pty: Option<OwnedFd>,
@@ -35,7 +35,8 @@ pub struct OurEnds {
 }
 
 impl OurEnds {
-    /// A terminal has one descriptor to read, one to write, and one for the window's size.
+    /// Two duplicates of the terminal's master: one to read, one to write. The original sets the
+    /// window size.
     pub fn more_of_pty(&self) -> Result<[Option<OwnedFd>; 2], Fault> {
         let clone = || self.pty.as_ref().map(OwnedFd::try_clone).transpose();
         let clone = || clone().map_err(fault(Stage::PtsOpen));
@@ -43,7 +44,7 @@ impl OurEnds {
     }
 }
 
-/// What the workload will get.
+/// The workload's ends.
 #[derive(Debug)]
 pub struct Plumbing {
     sources: [Source; 3],
@@ -51,7 +52,8 @@ pub struct Plumbing {
 }
 
 impl Plumbing {
-    /// Makes the pty or the pipes. Files and sockets are opened when the workload goes, always in the VM's own view.
+    /// Creates the terminal or the pipes. Files and sockets are opened when the workload proceeds,
+    /// always in the VM's mount namespace.
     pub fn new(stdio: &Stdio, owner: Option<u32>) -> Result<(Self, OurEnds), Fault> {
         match stdio {
             Stdio::Pty(options) => {
@@ -74,13 +76,13 @@ impl Plumbing {
         }
     }
 
-    /// Another terminal in the place of this one.
+    /// Replaces the terminal.
     pub fn set_pty(&mut self, slave: OwnedFd) -> Result<(), Fault> {
         self.sources = three_times(slave)?;
         Ok(())
     }
 
-    /// The device of the file system of the workload's terminal.
+    /// The device of the devpts of the workload's terminal.
     pub fn devpts(&self) -> Result<Option<u64>, Fault> {
         match &self.sources[0] {
             Source::Ready(slave) if self.is_pty => {
@@ -137,7 +139,8 @@ impl Plumbing {
         ))
     }
 
-    /// Opens what is still to be opened. WOULDBLOCK of the fault: another program has to open its end first, ask again.
+    /// Opens the remaining files and sockets. EAGAIN: another process has to open its end first;
+    /// the caller retries.
     pub fn open(&mut self, devnull: &OwnedFd) -> Result<(), Fault> {
         let inherited = [
             rustix::stdio::stdin(),
@@ -159,7 +162,7 @@ impl Plumbing {
         Ok(())
     }
 
-    /// The three descriptors; None before they are open.
+    /// The three descriptors; None before all are open.
     pub fn descriptors(&self) -> Option<[BorrowedFd<'_>; 3]> {
         let [stdin, stdout, stderr] = &self.sources;
         Some([stdin.opened()?, stdout.opened()?, stderr.opened()?])
@@ -200,8 +203,8 @@ impl Source {
     }
 }
 
-/// Never waits, as this program must hear its VM at all times: a fifo without its other end is AGAIN, as is a socket
-/// whose listener does not keep up.
+/// Opens a file without blocking, because the agent must always answer its VM: a fifo without its
+/// other end is EAGAIN.
 fn file(path: &CStr, mode: FileMode) -> Result<OwnedFd, Errno> {
     let flags = match mode {
         FileMode::Read => OFlags::RDONLY,
@@ -225,7 +228,8 @@ fn is_fifo(mode: u32) -> bool {
     FileType::from_raw_mode(mode) == FileType::Fifo
 }
 
-/// An empty fifo is at its end without a writer, and has nothing yet with one; tee(2) tells, and takes nothing out.
+/// Whether the fifo has a writer. An empty fifo is at end of file without a writer and would block
+/// with one; tee(2) shows the difference and consumes nothing.
 fn has_writer(fifo: &OwnedFd) -> Result<bool, Errno> {
     let (_read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     match tee(fifo, &write, 1, SpliceFlags::NONBLOCK) {
@@ -245,8 +249,9 @@ fn connect(path: &[u8]) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// So that the workload may open its `/dev/stdout`, and its terminal is its own. Best effort: an id that our user
-/// namespace does not hold cannot own anything.
+/// Gives the descriptor to the workload's user, so that the workload may open its `/dev/stdout` and
+/// owns its terminal. Best effort: an id without a mapping in the agent's user namespace cannot own
+/// a file.
 fn give_to(fd: &OwnedFd, owner: Option<u32>) {
     if let Some(uid) = owner {
         let _ = fchown(fd, Some(Uid::from_raw(uid)), None);
@@ -257,7 +262,7 @@ fn fault(stage: Stage) -> impl Fn(io::Error) -> Fault {
     move |error| stage.fault(error.raw_os_error().unwrap_or(libc::EINVAL))
 }
 
-/// Makes sure that 0 to 2 are taken, so that nothing else lands there: a VM may have been started without them.
+/// Opens /dev/null until 0 to 2 are taken: a VM may have been started without them.
 pub fn fill_holes() -> Result<OwnedFd, Errno> {
     loop {
         let devnull = open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;

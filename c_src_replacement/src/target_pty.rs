@@ -1,7 +1,9 @@
-//! A terminal of the target's own devpts, for a workload that enters or joins its mount namespace: there it has a name.
+//! A terminal of the target's own devpts, for a workload that joins its mount namespace: the
+//! terminal has a path there.
 //!
-//! The child opens it, on its way to the checkpoint: a path in there may lead to a file system that never answers, which
-//! must not hold the agent. The agent gets the master and takes it for the one of the VM's devpts.
+//! The child opens it before the checkpoint: a path there may lead to a file system that blocks,
+//! which must not stop the agent. The agent receives the master and replaces the one of the VM's
+//! devpts.
 
 use std::os::fd::OwnedFd;
 
@@ -17,8 +19,8 @@ use crate::stage::{Fault, Stage};
 /// DEVPTS_SUPER_MAGIC (linux/magic.h).
 const DEVPTS: libc::c_long = 0x1cd1;
 
-/// Opens a terminal of the devpts at `/dev/pts` and hands its master to the agent. Nothing where there is none, or where it
-/// is the VM's, which is the file system of device `vm`.
+/// Opens a terminal of the devpts at `/dev/pts` and sends its master to the agent. Does nothing
+/// without a devpts there, or if it is the VM's, which has device `vm`.
 pub fn offer(plan: &Plan<'_>, vm: u64, socket: &OwnedFd) -> Result<(), Fault> {
     let Some(directory) = devpts(vm)? else {
         return Ok(());
@@ -35,13 +37,13 @@ pub fn offer(plan: &Plan<'_>, vm: u64, socket: &OwnedFd) -> Result<(), Fault> {
     unlockpt(&master).map_err(Stage::Ptsetup.errno())?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = ioctl_tiocgptpeer(&master, flags).map_err(Stage::PtsOpen.errno())?;
-    // Best effort, as for the VM's: an id that is not mapped owns nothing.
+    // Best effort, as for a terminal of the VM's devpts: an unmapped id owns nothing.
     let _ = fchown(&slave, uid, None);
     checkpoint::send_pty(socket, &master).map_err(stage.errno())
 }
 
-/// The devpts at `/dev/pts`, with nothing mounted over it. Where it cannot be reached, or is something else, the workload's
-/// terminal is the VM's.
+/// The devpts at `/dev/pts`. None if the path cannot be reached or is another file system: the
+/// workload's terminal is then of the VM's devpts.
 fn devpts(vm: u64) -> Result<Option<OwnedFd>, Fault> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::NO_MAGICLINKS;
@@ -65,18 +67,19 @@ fn devpts(vm: u64) -> Result<Option<OwnedFd>, Fault> {
     Ok((found.f_type == DEVPTS && device != vm).then_some(directory))
 }
 
-/// The user that the terminal is given to. Whoever has none in the user namespace becomes its root for files now, as it does
-/// before its exec: a node of an id that is not mapped could not be given to another.
+/// The owner of the terminal. A process without an id in the user namespace becomes root there for
+/// files already now, as it does before its exec: a node of an unmapped id could not be given to
+/// another user.
 fn owner(plan: &Plan<'_>) -> Result<Option<Uid>, Fault> {
     if plan.is_unmapped().map_err(Stage::PosixOpenpt.errno())? {
         set_file_ids();
-        // A change of ids makes the process what `fs.suid_dumpable` says.
+        // A change of ids sets the dumpable flag to `fs.suid_dumpable`.
         crate::child::hide()?;
     }
     Ok(plan.options.uid.map(Uid::from_raw))
 }
 
-/// setfsuid(2) and setfsgid(2), which cannot say that they were refused.
+/// Calls setfsuid(2) and setfsgid(2), which return no errors.
 #[expect(unsafe_code, reason = "no crate wraps setfsuid(2) and setfsgid(2)")]
 fn set_file_ids() {
     // SAFETY: changes an id of this process alone, which has one thread, and no memory.

@@ -1,8 +1,9 @@
-//! The processes below this one, found in a procfs and held by descriptors.
+//! The descendants of this process, found in a procfs and held by descriptors.
 //!
-//! The numbers of a procfs are those of the pid namespace that it was mounted for, which need not be ours: a VM in a pid
-//! namespace may still see the host's. So a process is opened by its directory there, which pidfd_send_signal(2) takes,
-//! and what its files say is its own, whoever gets its number later.
+//! The pids of a procfs are those of the pid namespace that it was mounted for, which may differ
+//! from the agent's: a VM in a pid namespace may see the host's /proc. So a process is held by its
+//! directory there, which pidfd_send_signal(2) accepts and whose files stay its own when the pid is
+//! reused.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -16,15 +17,15 @@ use rustix::io::Errno;
 use crate::clone::last_errno;
 use crate::kill;
 
-/// A procfs in which this process is.
+/// A procfs that shows this process.
 #[derive(Debug)]
 pub struct Tree {
     root: OwnedFd,
     /// The kernel lists the children of a thread (CONFIG_PROC_CHILDREN).
     lists_children: bool,
-    /// Our number there.
+    /// The pid of this process there.
     own: u32,
-    /// At which place of a line `NSpid` the number in our pid namespace stands.
+    /// The index, in a line `NSpid`, of the pid in the agent's pid namespace.
     depth: usize,
 }
 
@@ -34,15 +35,15 @@ pub struct Member {
     number: u32,
     directory: OwnedFd,
     depth: usize,
-    /// The number in our pid namespace, once it was read.
+    /// The pid in the agent's pid namespace, once it was read.
     pid: OnceCell<i32>,
 }
 
-/// The processes of a tree that were found.
+/// The processes of a tree found so far.
 #[derive(Debug, Default)]
 pub struct Members {
     list: Vec<Member>,
-    /// Where the process that last had a number stands.
+    /// The index of the last process with a pid.
     place: HashMap<u32, usize>,
 }
 
@@ -59,7 +60,7 @@ impl Members {
         self.list.iter()
     }
 
-    /// Whether the process that has `number` now is in it.
+    /// Whether the process that has the pid `number` now is a member.
     fn holds(&self, number: u32) -> bool {
         let place = self.place.get(&number);
         place.is_some_and(|&at| self.list[at].exists())
@@ -67,7 +68,8 @@ impl Members {
 }
 
 impl Tree {
-    /// `/proc`, if it is a procfs that shows us; else one of our own that is mounted nowhere, for whoever may.
+    /// Opens `/proc`, if it is a procfs that shows this process; else a detached procfs, which
+    /// needs privileges.
     pub fn open() -> Result<Self, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let there = open(c"/proc", flags, Mode::empty()).and_then(Self::from_root);
@@ -96,8 +98,8 @@ impl Tree {
         })
     }
 
-    /// Adds to `members` those of the tree that are not in it, calling `seen` with each process before its children are
-    /// looked for, also with those that are in it already.
+    /// Adds the missing processes of the tree to `members`. `seen` is called with each process
+    /// before its children are read, also with earlier members.
     pub fn extend(&self, members: &mut Members, mut seen: impl FnMut(&Member)) {
         let parents = if self.lists_children {
             Vec::new()
@@ -114,8 +116,9 @@ impl Tree {
         }
     }
 
-    /// Our children that this procfs lists and does not show (`hidepid=` of proc(5)), by their numbers in our pid namespace:
-    /// those of another user, and those that are not dumpable. None in a procfs of another pid namespace.
+    /// The children that this procfs lists but does not show (`hidepid=` of proc(5)), by their pids
+    /// in the agent's pid namespace: processes of another user, and processes that are not
+    /// dumpable. Empty for a procfs of another pid namespace.
     pub fn hidden_children(&self) -> Vec<i32> {
         if self.depth != 0 || !self.lists_children {
             return Vec::new();
@@ -129,7 +132,8 @@ impl Tree {
         hidden.filter_map(|child| child.try_into().ok()).collect()
     }
 
-    /// Adds the process that has `number` in our pid namespace to `members` if `parent` is its parent, which may be hidden.
+    /// Adds the process with the pid `number` to `members` if `parent`, which may be hidden, is its
+    /// parent.
     pub fn add_child_of(&self, members: &mut Members, number: i32, parent: i32) {
         let (Ok(number), Ok(parent)) = (number.try_into(), parent.try_into()) else {
             return;
@@ -157,8 +161,8 @@ impl Tree {
         }
     }
 
-    /// The children of a process, of all its threads. Nobody is lost between the list and the opening of a child: what
-    /// is opened is checked to have this parent.
+    /// The children of all threads of a process. A pid that is reused between list and open is
+    /// noticed: the opened process must have this parent.
     fn children(
         &self,
         number: u32,
@@ -190,7 +194,7 @@ impl Tree {
         field(&status, "PPid:")?.trim().parse().ok()
     }
 
-    /// Every process there, with its parent.
+    /// Every process with its parent.
     fn all_parents(&self) -> Vec<(u32, u32)> {
         let Ok(entries) = Dir::read_from(&self.root) else {
             return Vec::new();
@@ -209,7 +213,8 @@ impl Member {
         kill::signal(self.directory.as_fd(), number)
     }
 
-    /// The number in our pid namespace; None where it is gone. Read once: later there may be no descriptor left to read it.
+    /// The pid in the agent's pid namespace; None if the process is gone. Read once: later there
+    /// may be no free descriptor for it.
     pub fn pid(&self) -> Option<i32> {
         if let Some(pid) = self.pid.get() {
             return Some(*pid);
@@ -228,7 +233,7 @@ impl Member {
             .ok()
     }
 
-    /// As `pid`, for a process that still runs; None for a zombie too.
+    /// As `pid`, but None for a zombie.
     pub fn live_pid(&self) -> Option<i32> {
         let status = read(self.directory.as_fd(), "status").ok()?;
         let state = field(&status, "State:")?.trim_start();
@@ -274,11 +279,12 @@ fn read(directory: BorrowedFd<'_>, name: &str) -> Result<String, Errno> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)
         .map_err(|error| Errno::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO)))?;
-    // A process chooses the name in its status.
+    // The process chooses its name in this file, so the text may be no UTF-8.
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// fsopen(2), fsconfig(2), fsmount(2): a procfs of our own pid namespace that no path leads to.
+/// Mounts a detached procfs of the agent's pid namespace with fsopen(2), fsconfig(2) and
+/// fsmount(2).
 fn detached_procfs() -> Result<OwnedFd, Errno> {
     const FSOPEN_CLOEXEC: libc::c_long = 1;
     const FSMOUNT_CLOEXEC: libc::c_long = 1;
@@ -296,8 +302,8 @@ fn detached_procfs() -> Result<OwnedFd, Errno> {
 #[expect(unsafe_code, reason = "no crate that is used here wraps fsopen(2)")]
 fn call(number: libc::c_long, arguments: [libc::c_long; 5]) -> Result<libc::c_long, Errno> {
     let [a, b, c, d, e] = arguments;
-    // SAFETY: of the three calls above one takes a pointer, to a NUL terminated string that outlives it; the null ones
-    // say that there is no key and no value.
+    // SAFETY: of the three calls above one takes a pointer, to a NUL terminated string that
+    // outlives it; null pointers mean no key and no value.
     match unsafe { libc::syscall(number, a, b, c, d, e) } {
         -1 => Err(last_errno()),
         answer => Ok(answer),

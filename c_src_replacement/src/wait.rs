@@ -1,4 +1,4 @@
-//! `waitid(2)` with the kernel's rusage, which the libraries leave out.
+//! `waitid(2)` with the kernel's rusage, which the C library's wrapper leaves out.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -8,14 +8,14 @@ use rustix::io::Errno;
 
 use crate::clone::last_errno;
 
-/// How a process ended.
+/// The way in which a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Exited(i32),
     Signaled(i32),
 }
 
-/// What it used, with the descendants it waited for (`getrusage(2)`).
+/// The resource usage of a process and the descendants that it waited for (`getrusage(2)`).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
     pub user_us: i64,
@@ -52,7 +52,7 @@ pub struct Ended {
     pub usage: Usage,
 }
 
-/// Reaps the process of a pidfd, whose number is `pid`, waiting for its end.
+/// Waits for the end of the process of `pidfd`, whose pid is `pid`, and reaps it.
 pub fn reap(pidfd: BorrowedFd<'_>, pid: i32) -> Result<Ended, Errno> {
     loop {
         match waitid(libc::P_PIDFD, pidfd.as_raw_fd() as u32, 0) {
@@ -67,15 +67,15 @@ pub fn reap(pidfd: BorrowedFd<'_>, pid: i32) -> Result<Ended, Errno> {
     }
 }
 
-/// A child that has ended, and whether it is reaped already.
+/// A child that has ended: a zombie or reaped.
 #[derive(Debug)]
 pub enum Dead {
-    /// Left in place: its entry in /proc is still there.
+    /// Not reaped: its entry in /proc still exists.
     Zombie(i32),
     Reaped(Ended),
 }
 
-/// Any child that has ended. `Ok(None)`: all still run. CHILD: there is none.
+/// Any child that has ended. `Ok(None)`: all children run. ECHILD: there is no child.
 pub fn any() -> Result<Option<Dead>, Errno> {
     match waitid(libc::P_ALL, 0, libc::WNOHANG | libc::WNOWAIT) {
         Err(Errno::NOSYS | Errno::PERM) => Ok(wait4(-1, libc::WNOHANG)?.map(Dead::Reaped)),
@@ -83,25 +83,25 @@ pub fn any() -> Result<Option<Dead>, Errno> {
     }
 }
 
-/// Whether `pid` is a child of ours that has not ended.
+/// Whether `pid` is a child that has not ended.
 pub fn is_running_child(pid: i32) -> bool {
     let flags = libc::WNOHANG | libc::WNOWAIT;
     matches!(waitid(libc::P_PID, pid as u32, flags), Ok(None))
 }
 
-/// Whether a child of ours that was cloned with [`Exit::Silent`](crate::clone::Exit) and is not reaped, dead or not, has
-/// executed a program. None where waitid(2) is refused.
+/// Whether an unreaped child that was cloned with [`Exit::Silent`](crate::clone::Exit), alive or
+/// dead, has called exec. None if waitid(2) is refused.
 pub fn has_child_executed(pid: i32) -> Option<bool> {
     let flags = libc::WNOHANG | libc::WNOWAIT | libc::__WCLONE;
     match waitid(libc::P_PID, pid as u32, flags) {
         Ok(_) => Some(false),
-        // The exec has given it the exit signal of all other children.
+        // The exec has set its exit signal to SIGCHLD.
         Err(Errno::CHILD) => Some(true),
         Err(_) => None,
     }
 }
 
-/// Whether `pid`, a child of ours, was killed by SIGKILL; it is left in place.
+/// Whether the child `pid` was killed by SIGKILL; it is not reaped.
 pub fn is_killed_child(pid: i32) -> bool {
     let flags = libc::WNOHANG | libc::WNOWAIT;
     matches!(
@@ -110,7 +110,7 @@ pub fn is_killed_child(pid: i32) -> bool {
     )
 }
 
-/// Reaps a child of ours by number: until that its number is its own.
+/// Reaps a child by its pid, which is not reused before.
 pub fn reap_pid(pid: i32) -> Result<(), Errno> {
     match waitid(libc::P_PID, pid as u32, libc::WNOHANG) {
         Err(Errno::NOSYS | Errno::PERM) => wait4(pid, libc::WNOHANG).map(drop),
@@ -118,7 +118,7 @@ pub fn reap_pid(pid: i32) -> Result<(), Errno> {
     }
 }
 
-/// The older call, for where waitid(2) is refused: it cannot leave what it finds in place.
+/// Calls wait4(2), for kernels and filters that refuse waitid(2); wait4(2) cannot leave a zombie.
 #[expect(unsafe_code, reason = "wait4(2) with its rusage")]
 fn wait4(pid: i32, flags: i32) -> Result<Option<Ended>, Errno> {
     let mut status = 0;
@@ -153,7 +153,8 @@ fn wait4(pid: i32, flags: i32) -> Result<Option<Ended>, Errno> {
     }
 }
 
-/// Children of every exit signal (`clone::Exit`), unless one kind is asked for.
+/// The flag that selects children of every exit signal (`clone::Exit`), unless `flags` select one
+/// kind.
 const fn kind_of_children(flags: i32) -> i32 {
     if flags & libc::__WCLONE != 0 {
         0
@@ -217,13 +218,13 @@ fn convert(usage: &libc::rusage) -> Usage {
     }
 }
 
-/// The fields of `struct rusage` are longs: 32 bits on a 32-bit architecture, where microseconds of more than 35 minutes
-/// would overflow.
+/// The fields of `struct rusage` are longs: 32 bits on a 32-bit architecture, where microseconds of
+/// more than 35 minutes would overflow.
 fn wide(value: impl Into<i64>) -> i64 {
     value.into()
 }
 
-/// A wait status as wait(2) packs it.
+/// Decodes a wait status of wait(2).
 pub fn outcome_of(status: i32) -> Outcome {
     if libc::WIFSIGNALED(status) {
         Outcome::Signaled(libc::WTERMSIG(status))
@@ -232,21 +233,21 @@ pub fn outcome_of(status: i32) -> Outcome {
     }
 }
 
-/// Whether the process has executed a program since its clone: the kernel's own PF_FORKNOEXEC
-/// (linux/sched.h), field 9 of `/proc/<pid>/stat`, which a zombie still shows. None where /proc cannot say.
+/// Whether the process has called exec since its clone: PF_FORKNOEXEC (linux/sched.h) in field 9 of
+/// `/proc/<pid>/stat`, which a zombie still has. None if /proc is not usable.
 ///
-/// The file is found by the pidfd, whatever pid namespace this /proc shows.
+/// The pidfd locates the file, whatever the pid namespace of this /proc.
 pub fn has_executed(pidfd: BorrowedFd<'_>) -> Option<bool> {
     let directory = linx_sys::pidfd::directory(pidfd, linx_sys::Stage::Read).ok()?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let file = openat(&directory, c"stat", flags, Mode::empty()).ok()?;
-    // The field lies well within; the kernel hands it out in one read.
+    // The field lies within the buffer; the kernel returns it in one read.
     let mut buffer = [0; 256];
     let length = rustix::io::read(&file, &mut buffer).ok()?;
     executed(&buffer[..length])
 }
 
-/// What `/proc/<pid>/stat` says; the process chooses the name in it.
+/// Decodes `/proc/<pid>/stat`, in which the process chooses its name.
 pub fn executed(stat: &[u8]) -> Option<bool> {
     const PF_FORKNOEXEC: u64 = 0x40;
     // The name may hold spaces and parentheses; the last `)` ends it.

@@ -1,5 +1,5 @@
-//! Frames that nobody would send, at the readers that take them: a value or an error, never a panic, never memory that
-//! the frame has not got.
+//! Frames that nobody would send, at the readers that take them: a value or an error, never a
+//! panic, never memory that the frame has not got.
 //!
 //! LINX_SLOW=1 makes it ten million.
 

@@ -13,8 +13,8 @@ run = ["mix", "test", "test/integration/process/refused_test.exs"]
     name: "getcwd-taken-for-reachable",
     promise: "A refused getcwd(2) is no proof that the working directory lies within the root.",
     file: "c_src_replacement/src/child.rs",
-    replace: "        errno => Err(errno),\n    }\n}\n\n/// An id as",
-    with: "        _ => Ok(true),\n    }\n}\n\n/// An id as",
+    replace: "        errno => Err(errno),\n    }\n}\n\n/// Checks the result of getuid(2)",
+    with: "        _ => Ok(true),\n    }\n}\n\n/// Checks the result of getuid(2)",
     run: run
   },
   %{

@@ -1,4 +1,4 @@
-//! The end of a session: what the workload started ends too, and what does not is named.
+//! The end of a session: the workload's descendants end too, and the remaining ones are named.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -14,34 +14,37 @@ use crate::serve::wait_for_hangup;
 use crate::stage::{Fault, Stage};
 use crate::wait::Ended;
 
-/// How long the report waits for what the workload left behind to die.
+/// The time for which the report waits for the descendants' death.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often what would not die is killed again, and how long each time.
+/// The interval of further sweeps for processes that do not die, and the time of each.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 const SWEEP_TIME: Duration = Duration::from_millis(20);
 
-/// The pause after an attempt, in lengths of the attempt: one that asks for every number takes seconds.
+/// The pause after a sweep, as a multiple of its length: a sweep over every possible pid takes
+/// seconds.
 const SWEEP_PAUSE_FACTOR: u32 = 20;
 
-/// How long an end takes whose signal was sent already.
+/// The time that a process takes to end by its parent-death signal.
 const PDEATHSIG_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// How often somebody who may end by himself is looked for.
+/// The interval of looking for descendants that may end by themselves.
 const ORPHAN_POLL: Duration = Duration::from_millis(10);
 
 impl Session {
-    /// Kills the workload; its descendants follow once it is dead. Whatever is left after `END_TIMEOUT` is reported.
+    /// Kills the workload; its descendants are killed once it is dead. Processes that are left
+    /// after `END_TIMEOUT` are reported.
     pub(super) fn kill(&mut self) {
         self.grace = None;
         self.expect_end();
         if self.ended.is_some() {
             return;
         }
-        // ESRCH: dead already. EPERM: another user's, which the deadline reports.
+        // ESRCH: already dead. EPERM: a process of another user, which the deadline reports.
         let _ = kill::signal(self.workload(), libc::SIGKILL);
         if self.init && self.is_visitor {
-            // Whatever the reaper leaves in a pid namespace of others becomes a child of that namespace's init.
+            // The reaper's orphans in a pid namespace of others become children of that namespace's
+            // init.
             kill::kill_descendants(Some(self.pid));
         }
         if self.awaits_status() {
@@ -51,8 +54,9 @@ impl Session {
         let _ = kill::signal_child(self.pidfd.as_fd(), self.pid, libc::SIGKILL);
     }
 
-    /// The workload ended by itself and its reaper has not stored the wait status yet: a reaper that is killed now takes the
-    /// status with it. `kill_behind_reaper` ends who keeps the reaper from it, and the deadline whoever it does not end.
+    /// Whether the workload ended by itself and its reaper has not stored the wait status yet,
+    /// which would be lost if the reaper were killed now. `kill_behind_reaper` ends a process that
+    /// stops the reaper, and the deadline covers the rest.
     fn awaits_status(&self) -> bool {
         let lives = self.init && !self.dead;
         lives && self.workload.is_dead() && self.page.workload_status().is_none()
@@ -63,43 +67,47 @@ impl Session {
             .get_or_insert_with(|| Instant::now() + END_TIMEOUT);
     }
 
-    /// The workload has ended, and is not ours to reap while somebody traces it, who may be a descendant of its own and
-    /// never let go: those end with it anyway. For a debugger from elsewhere we wait.
+    /// Kills the tracers of an ended workload, which cannot be reaped while it is traced. A tracer
+    /// may be its descendant and never detach; descendants end with the session anyway. The agent
+    /// waits for a debugger from elsewhere.
     pub(super) fn kill_tracers(&self) {
         self.kill_cgroup();
         kill::kill_descendants(None);
     }
 
-    /// The workload has ended, and its reaper ends when no process is left below it.
+    /// Kills the descendants of a reaper whose workload has ended, so that the reaper ends.
     pub(super) fn kill_behind_reaper(&mut self) {
         self.expect_end();
-        // The reaper is in the cgroup, too.
+        // The cgroup holds the reaper, too.
         if !self.awaits_status() {
             self.kill_cgroup();
         }
         let left = kill::kill_descendants(Some(self.pid));
-        // A /proc that hides the reaper hides what is below it, which becomes ours, or ends with the pid namespace, when the
-        // reaper is killed. It is of no more use once the status of the workload is known.
+        // A /proc that hides the reaper hides its descendants. When the reaper is killed they
+        // become children of the agent, or end with the pid namespace. The reaper is of no use once
+        // the wait status of the workload is known.
         if left.pids.is_empty() && self.page.workload_status().is_some() && kill::hides(self.pid) {
-            // ESRCH: it has ended meanwhile. EPERM: the deadline reports it.
+            // ESRCH: the reaper has ended meanwhile. EPERM: the deadline reports it.
             let _ = kill::signal_child(self.pidfd.as_fd(), self.pid, libc::SIGKILL);
         }
     }
 
-    /// Signals all of the tree but the reaper.
+    /// Signals the whole tree except the reaper.
     pub(super) fn signal_tree(&self, signal: i32) -> Result<(), Errno> {
         let reaper = self.init.then_some(self.pid);
         kill::signal_tree(signal, reaper, self.workload.pid)
     }
 
-    /// The workload has ended, and its reaper is to see that, whoever stopped it: a workload of root's can.
+    /// Continues the reaper of an ended workload: a workload with root's rights may have stopped
+    /// it.
     pub(super) fn continue_reaper(&self) {
-        // ESRCH: dead already. EPERM: the deadline reports it.
+        // ESRCH: already dead. EPERM: the deadline reports it.
         let _ = kill::signal_child(self.pidfd.as_fd(), self.pid, libc::SIGCONT);
     }
 
-    /// Kills a workload whose reaper ended before it. It may have refused the parent-death signal, and in a pid namespace
-    /// of others it is that namespace's now, where no sweep finds it.
+    /// Kills a workload whose reaper ended before it. The workload may have cleared its
+    /// parent-death signal, and in a pid namespace of others it is a child of that namespace's init
+    /// now, where no sweep finds it.
     fn kill_orphan(&self) -> Result<(), Left> {
         let Some(pidfd) = &self.workload.pidfd else {
             return Ok(());
@@ -112,7 +120,7 @@ impl Session {
         let (refusal, patience) = match kill::signal(pidfd.as_fd(), libc::SIGKILL) {
             Ok(()) => (Errno::TIMEDOUT, END_TIMEOUT),
             Err(Errno::SRCH) => return Ok(()),
-            // It ends by its parent-death signal, unless it refused that one too.
+            // The workload ends by its parent-death signal, unless it cleared that.
             Err(errno) => (errno, PDEATHSIG_TIMEOUT),
         };
         let patience = timespec(patience);
@@ -125,18 +133,18 @@ impl Session {
         }
     }
 
-    /// A stop gives what the workload leaves behind the rest of its grace.
+    /// Whether the grace of a stop, which also covers the workload's descendants, has not ended.
     pub(super) fn is_in_grace(&self) -> bool {
         self.grace.is_some_and(|until| Instant::now() < until)
     }
 
-    /// The workload has ended, and processes that it started still have time to.
+    /// Whether the workload's descendants still have time to end by themselves.
     pub(super) fn spares_descendants(&self) -> bool {
         drain_signals(&self.children);
         self.is_in_grace() && kill::has_children()
     }
 
-    /// The workload was killed and does not end: reports the processes that are left, and goes on killing them.
+    /// Reports the processes that are left of a killed workload, and goes on killing them.
     pub(super) fn give_up(mut self) {
         self.kill_cgroup();
         let left = kill::kill_descendants(None);
@@ -151,7 +159,7 @@ impl Session {
         wait_for_hangup(&mut self.reader, &mut self.writer);
     }
 
-    /// The workload has ended: its descendants too, then what it said, then the report.
+    /// Ends the descendants of an ended workload, drains its output, and reports the end.
     pub(super) fn end(mut self, ended: Ended) {
         let swept = self.end_tree();
         self.writer.flush();
@@ -168,7 +176,7 @@ impl Session {
         wait_for_hangup(&mut self.reader, &mut self.writer);
     }
 
-    /// The VM is gone: end everything, and report to nobody.
+    /// Ends the session of a VM that is gone, without a report.
     pub(super) fn end_unreported(mut self) {
         if let Some(grace) = self.orphan_grace {
             self.ask_to_end(grace);
@@ -179,7 +187,7 @@ impl Session {
         }
     }
 
-    /// This program cannot go on: ends everything, and says what it lacks.
+    /// Ends the session because a call fails that the agent needs, and reports that fault.
     pub(super) fn abandon(mut self, fault: Fault) {
         self.kill();
         let swept = self.end_tree();
@@ -193,7 +201,7 @@ impl Session {
         }
     }
 
-    /// Ends the processes of the session, wherever they are, at each of its ends.
+    /// Ends the processes of the session: in the cgroup, behind a dead reaper, and in the tree.
     fn end_tree(&self) -> Result<(), Left> {
         self.kill_cgroup();
         let orphan = self.kill_orphan();
@@ -208,7 +216,7 @@ impl Session {
 
     fn ask_to_end(&self, grace: Duration) {
         let until = Instant::now() + grace;
-        // Refused or not: what is left after the grace is killed.
+        // A refusal changes nothing: the rest is killed after the grace.
         let _ = self.signal_tree(libc::SIGTERM);
         let _ = self.signal_tree(libc::SIGCONT);
         while Instant::now() < until && kill::has_children() {
@@ -216,7 +224,7 @@ impl Session {
         }
     }
 
-    /// Tries on until nobody is left, or until all that are left are somebody else's.
+    /// Sweeps until no process is left, or until all that are left run as another user.
     fn keep_killing(&self, left: &Left) {
         let mut hopeless = left.hopeless;
         let mut took = Duration::ZERO;
