@@ -23,7 +23,7 @@ defmodule Linx.Netfilter.Decoder do
   alias Linx.Netfilter.Decoder.{Assembly, Elements, Objects}
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netfilter.Wire.{Constants, Reader}
-  alias Linx.Netlink.Message
+  alias Linx.Netlink.{Attr, Message}
 
   @doc "The table in a NEWTABLE payload."
   @spec table(binary()) :: Table.t()
@@ -77,7 +77,7 @@ defmodule Linx.Netfilter.Decoder do
   defp policy(_other), do: nil
 
   defp device_names(nil), do: []
-  defp device_names(nest), do: for({_name, name} <- Reader.attrs(nest), do: Reader.text(name))
+  defp device_names(nest), do: for({_name, name} <- Attr.scan(nest), do: Reader.text(name))
 
   @doc "Family, table, chain and the rule in a NEWRULE payload, with the implied guards folded."
   @spec rule(binary()) :: {Table.family(), String.t(), String.t(), Rule.t()}

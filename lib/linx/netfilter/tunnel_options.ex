@@ -44,7 +44,7 @@ defmodule Linx.Netfilter.TunnelOptions do
   @doc "What the bytes mean; nil for what is not understood."
   @spec decode(binary()) :: t() | nil
   def decode(bytes) do
-    case Reader.attrs(bytes) do
+    case Attr.scan(bytes) do
       [{@vxlan, nest}] -> vxlan(Reader.map(nest))
       [{@erspan, nest}] -> erspan(Reader.map(nest))
       [{@geneve, _} | _] = options -> geneve(for {@geneve, nest} <- options, do: Reader.map(nest))

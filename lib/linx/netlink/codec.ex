@@ -43,6 +43,8 @@ defmodule Linx.Netlink.Codec do
       before it. A value that is not in the table goes through as bytes. `{:nested, {:dispatch, ...}}` has the flag.
     * `{:multi, type}`: an attribute that stands once for each element of a list, `[]` by default.
       The type is none of `:flag`, `:dispatch` and `:multi`.
+    * `{:list, number, type}`: a nest whose attributes all have one number, as a list. `nil` leaves the nest out, `[]` is
+      an empty one. `{:nested, {:list, ...}}` has the flag.
     * `{:binary, length}`: bytes of a header.
 
   ## Names of numbers
@@ -62,13 +64,21 @@ defmodule Linx.Netlink.Codec do
   bit, at the end of the list. Numbers are written as well as names. A kind of another codec is
   `{:enum, {Module, :state}}`.
 
-  Encoding is strict: a number that does not fit its type, a string with a NUL in it or a payload that is too long raises
+  A number of an attribute may be a macro that gives one, and the names of a kind a call that gives
+  them: `attr nfta_table_name(), :name, :string` and `flags :flag, :u32_be, Constants.flags(:table)`.
+
+  Encoding is strict: an attribute that is declared with `required: true` and is `nil`, a number that does not fit its type, a string with a NUL in it or a payload that is too long raises
   `ArgumentError`. Decoding is lenient, since what it reads may come from a newer kernel: a header cut short reads as
   zeros, a payload that is too long is read as its prefix, one that is too short as not there, and an attribute that
   nobody declared is passed over.
 
   Where the kernel takes a value in one attribute and sends it in another, `also 12, :left, Module` reads the latter into
   the field of the former. `Module.decode/1` may be `:none` for bytes that say nothing.
+
+  ## Maps
+
+  `codec as: :map do` makes a codec of attributes only, whose value is a map that has the attributes
+  of a message and no others. `encode/1` refuses a key that is not declared.
 
   ## Keeping what is not declared
 
@@ -109,13 +119,15 @@ defmodule Linx.Netlink.Codec do
   `flags name, type, names` anywhere.
   Generates the struct, `t:t/0`, `encode/1`, `decode/1` and `__codec__/0`.
 
-  `native: count` says how many attributes the native walk gives; see above.
+  `native: count` says how many attributes the native walk gives, and `as: :map` makes the value a
+  map; see above.
 
   Raises `ArgumentError` as it compiles for a type that is none, a name or number declared twice, and a dispatch on a
   field that is not declared before it.
   """
   defmacro codec(opts \\ [], do: block) do
-    declared = parse(block)
+    declared = parse(block, __CALLER__)
+    {shape, opts} = Keyword.pop(opts, :as, :struct)
 
     names =
       for({:field, name, _} <- declared.header, do: name) ++
@@ -135,6 +147,38 @@ defmodule Linx.Netlink.Codec do
     variables = for {name, _default} <- fields, do: {name, Encoder.var(name)}
     rest_name = if schema.rest, do: elem(schema.rest, 0)
 
+    value =
+      case {shape, schema.header} do
+        {:struct, _} -> struct_value(schema, fields, variables)
+        {:map, []} -> map_value(schema, fields)
+        _ -> raise ArgumentError, "#{inspect(__CALLER__.module)}: no header as #{inspect(shape)}"
+      end
+
+    quote do
+      unquote(value)
+
+      # Applies attributes that were read elsewhere.
+      @doc false
+      def __attrs__(message, attrs),
+        do: unquote(Decoder).attrs(message, attrs, &__attr__/1, unquote(rest_name))
+
+      unquote(Decoder.lookup(schema))
+      unquote(native(schema, opts, __CALLER__))
+
+      @doc false
+      def __codec__ do
+        %{
+          header: unquote(for field <- declared.header, do: {:{}, [], Tuple.to_list(field)}),
+          attrs: unquote(for {n, name, type} <- declared.attrs, do: {:{}, [], [n, name, type]}),
+          rest: unquote(Macro.escape(schema.rest)),
+          kinds: unquote(Macro.escape(schema.kinds)),
+          size: unquote(Decoder.header_size(schema.header))
+        }
+      end
+    end
+  end
+
+  defp struct_value(schema, fields, variables) do
     quote do
       defstruct unquote(fields)
 
@@ -157,25 +201,38 @@ defmodule Linx.Netlink.Codec do
       def decode(body) when is_binary(body) do
         unquote(Decoder.body(schema.header, quote(do: body)))
       end
+    end
+  end
 
-      # Applies attributes that were read elsewhere.
-      @doc false
-      def __attrs__(message, attrs),
-        do: unquote(Decoder).attrs(message, attrs, &__attr__/1, unquote(rest_name))
+  defp map_value(schema, fields) do
+    quote do
+      @type t :: %{optional(atom()) => term()}
 
-      unquote(Decoder.lookup(schema))
-      unquote(native(schema, opts, __CALLER__))
+      @doc """
+      The attributes of a map. Raises `ArgumentError` for a key that is not declared, and for a value
+      that its attribute cannot hold.
+      """
+      @spec encode(t()) :: binary()
+      def encode(%{} = map) do
+        unquote(Encoder).declared!(map, unquote(for {name, _} <- fields, do: name))
 
-      @doc false
-      def __codec__ do
-        %{
-          header: unquote(for field <- declared.header, do: {:{}, [], Tuple.to_list(field)}),
-          attrs: unquote(for {n, name, type} <- declared.attrs, do: {:{}, [], [n, name, type]}),
-          rest: unquote(Macro.escape(schema.rest)),
-          kinds: unquote(Macro.escape(schema.kinds)),
-          size: unquote(Decoder.header_size(schema.header))
-        }
+        unquote_splicing(
+          for {name, default} <- fields do
+            quote(
+              do: unquote(Encoder.var(name)) = :maps.get(unquote(name), map, unquote(default))
+            )
+          end
+        )
+
+        unquote(Encoder.body(schema))
       end
+
+      @doc """
+      The attributes of a nest as a map. Any bytes give one.
+      """
+      @spec decode(binary()) :: t()
+      def decode(body) when is_binary(body),
+        do: __attrs__(%{}, unquote(Linx.Netlink.Attr).scan(body))
     end
   end
 
@@ -200,10 +257,20 @@ defmodule Linx.Netlink.Codec do
 
   # -- reading the declaration -----------------------------------------------------------------------------------------
 
-  defp parse(block) do
-    empty = %{header: [], attrs: [], also: [], rest: nil, kinds: %{}, defaults: %{}}
+  defp parse(block, caller) do
+    empty = %{
+      header: [],
+      attrs: [],
+      also: [],
+      rest: nil,
+      kinds: %{},
+      defaults: %{},
+      required: []
+    }
 
-    Enum.reduce(lines(block), empty, fn
+    lines = for line <- lines(block), do: numbered(line, caller)
+
+    Enum.reduce(lines, empty, fn
       {:header, _, [[do: fields]]}, schema ->
         {header, defaults} = fields |> lines() |> Enum.map(&header_line/1) |> Enum.unzip()
 
@@ -221,12 +288,17 @@ defmodule Linx.Netlink.Codec do
         schema = %{schema | attrs: schema.attrs ++ [{number, name, type}]}
         put_in(schema.defaults[name], default)
 
+      {:attr, _, [number, name, type, [required: true]]}, schema
+      when number in 0..0x3FFF and is_atom(name) ->
+        attrs = schema.attrs ++ [{number, name, type}]
+        %{schema | attrs: attrs, required: [name | schema.required]}
+
       {:also, _, [number, name, module]}, schema when number in 0..0x3FFF and is_atom(name) ->
         %{schema | also: schema.also ++ [{number, name, module}]}
 
       {sort, _, [name, scalar, names]}, schema
       when sort in [:enum, :flags] and is_atom(name) and not is_map_key(schema.kinds, name) ->
-        put_in(schema.kinds[name], Kind.new(sort, scalar, literals(names)))
+        put_in(schema.kinds[name], Kind.new(sort, scalar, literals(names, caller)))
 
       {:rest, _, [name]}, schema when is_atom(name) ->
         %{schema | rest: {name, []}}
@@ -239,15 +311,24 @@ defmodule Linx.Netlink.Codec do
     end)
   end
 
+  # A macro of the kernel's name in the place of a number.
+  defp numbered({sort, meta, [number | rest]}, caller) when sort in [:attr, :also],
+    do: {sort, meta, [Macro.expand(number, caller) | rest]}
+
+  defp numbered(line, _caller), do: line
+
   # A negative number is code.
-  defp literals(names) when is_list(names) do
+  defp literals(names, _caller) when is_list(names) do
     Enum.map(names, fn
       {name, {:-, _, [number]}} when is_integer(number) -> {name, -number}
       pair -> pair
     end)
   end
 
-  defp literals(names), do: names
+  defp literals(names, caller) do
+    {names, _binding} = Code.eval_quoted(names, [], caller)
+    names
+  end
 
   defp numbers({:.., _, [first, last]}), do: Enum.to_list(first..last//1)
   defp numbers(number), do: [number]
@@ -291,6 +372,12 @@ defmodule Linx.Netlink.Codec do
   end
 
   defp resolve({:multi, type}, kinds, caller), do: {:multi, resolve(type, kinds, caller)}
+
+  defp resolve({:{}, _, [:list, number, type]}, kinds, caller),
+    do: {:list, Macro.expand(number, caller), resolve(type, kinds, caller)}
+
+  defp resolve({:nested, {:{}, _, [:list | _]} = type}, kinds, caller),
+    do: {:nested, resolve(type, kinds, caller)}
 
   defp resolve({sort, ref}, kinds, caller) when sort in [:enum, :flags] do
     case kind(ref, kinds, caller) do
@@ -384,8 +471,12 @@ defmodule Linx.Netlink.Codec do
   defp check_type!({:multi, type}, name, declared, caller),
     do: check_type!(type, name, declared, caller)
 
-  defp check_type!({:nested, {:{}, _, [:dispatch | _]} = type}, name, declared, caller),
-    do: check_type!(type, name, declared, caller)
+  defp check_type!({:{}, _, [:list, _number, type]}, name, declared, caller),
+    do: check_type!({:multi, type}, name, declared, caller)
+
+  defp check_type!({:nested, {:{}, _, [sort | _]} = type}, name, declared, caller)
+       when sort in [:dispatch, :list],
+       do: check_type!(type, name, declared, caller)
 
   # A misspelt type would otherwise be taken for a module, and be missed at the first message only.
   defp check_type!(type, name, _declared, caller) when is_atom(type) do

@@ -71,6 +71,99 @@ defmodule Linx.Netlink.CodecKindsTest do
     end
   end
 
+  defmodule Names do
+    def colours, do: [red: 1, green: 2]
+    defmacro basket, do: 7
+  end
+
+  defmodule Basket do
+    use Linx.Netlink.Codec
+
+    import Names
+
+    codec do
+      enum(:colour, :u32_be, Names.colours())
+      attr(basket(), :colour, {:enum, :colour}, required: true)
+      attr(2, :names, {:nested, {:list, 1, :string}})
+      attr(3, :stones, {:list, basket(), {:nested, Stone}})
+      attr(4, :raw, {:nested, :binary})
+      rest(:extra)
+    end
+  end
+
+  defmodule Bag do
+    use Linx.Netlink.Codec
+
+    codec as: :map do
+      attr(1, :size, :u8)
+      attr(2, :names, {:multi, :string})
+      attr(3, :stone, {:nested, Stone})
+      attr(4, :weight, :u16_be, required: true)
+    end
+  end
+
+  test "numbers by macro, names by call" do
+    assert {7, :colour, {:enum, :colour}} = hd(Basket.__codec__().attrs)
+    assert Attr.decode(Basket.encode(%Basket{colour: :green})) == [{7, <<2::32>>}]
+    assert Basket.decode(Attr.encode([{7, <<1::32>>}])).colour == :red
+  end
+
+  test "a required attribute that is not given is refused by name" do
+    assert_raise ArgumentError, ~r/no :colour is given/, fn -> Basket.encode(%Basket{}) end
+    assert_raise ArgumentError, ~r/no :weight is given/, fn -> Bag.encode(%{size: 1}) end
+  end
+
+  test "a nest of one number is a list: nil is none, [] an empty one" do
+    basket = %Basket{colour: :red, names: ["a", "bc"], stones: [%Stone{size: 3}], raw: "1234"}
+    assert [{7, _}, {0x8002, names}, {3, stones}, {0x8004, "1234"}] = attrs_of(basket)
+    assert Attr.decode(names) == [{1, "a\0"}, {1, "bc\0"}]
+    assert [{0x8007, _}] = Attr.decode(stones)
+    assert Basket.decode(Basket.encode(basket)) == basket
+
+    assert [{7, _}, {0x8002, ""}] = attrs_of(%Basket{colour: :red, names: []})
+    assert Basket.decode(Attr.encode([{2, ""}])).names == []
+
+    # Elements of another number, and those that cannot be read, are passed over.
+    odd = Attr.encode([{1, "x\0"}, {2, "y\0"}])
+    assert Basket.decode(Attr.encode([{2, odd}])).names == ["x"]
+
+    assert_raise ArgumentError, ~r/:names/, fn ->
+      Basket.encode(%Basket{colour: :red, names: ["a", :b]})
+    end
+  end
+
+  defp attrs_of(basket), do: Attr.decode(Basket.encode(basket))
+
+  test "a codec of maps has the keys of the message and no others" do
+    bag = %{size: 1, names: ["a", "b"], stone: %Stone{size: 2}, weight: 5}
+    assert Bag.decode(Bag.encode(bag)) == bag
+    assert Bag.decode(Bag.encode(%{weight: 5})) == %{weight: 5}
+    assert Bag.decode(Attr.encode([{1, ""}, {9, "new"}])) == %{}
+
+    assert_raise ArgumentError, ~r/no such field: :wieght/, fn ->
+      Bag.encode(%{weight: 5, wieght: 1})
+    end
+
+    body = Bag.encode(bag)
+    for n <- 0..byte_size(body), do: assert(is_map(Bag.decode(binary_part(body, 0, n))))
+  end
+
+  test "a map has no header" do
+    BadCodec.refused!("header do\n field :a, :u8\nend", ~r/no header as :map/, "as: :map")
+  end
+
+  test "text that was read does not keep its message" do
+    body =
+      Attr.encode([
+        {7, <<1::32>>},
+        {2, Attr.encode([{1, "name\0"}])},
+        {9, :binary.copy("x", 5_000)}
+      ])
+
+    assert %Basket{names: [name]} = Basket.decode(body)
+    assert :binary.referenced_byte_size(name) == 4
+  end
+
   test "an attribute that is only read, into another's field" do
     assert Attr.decode(Cake.encode(%Cake{left: 7})) == [{1, <<7::native-32>>}]
     assert Cake.decode(Attr.encode([{2, <<7>>}])) == %Cake{left: 7}

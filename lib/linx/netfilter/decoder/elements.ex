@@ -9,6 +9,7 @@ defmodule Linx.Netfilter.Decoder.Elements do
   alias Linx.Netfilter.{Datum, Element, Set, Userdata, Verdict}
   alias Linx.Netfilter.Decoder.Expressions
   alias Linx.Netfilter.Wire.Reader
+  alias Linx.Netlink.Attr
 
   @type raw :: binary() | {binary(), binary() | Verdict.t()} | {:raw, map()}
 
@@ -42,7 +43,7 @@ defmodule Linx.Netfilter.Decoder.Elements do
   defp skip(_rest, _pad), do: <<>>
 
   defp one(bytes) do
-    case Reader.attrs(bytes) do
+    case Attr.scan(bytes) do
       [{nfta_set_elem_key(), key}] -> value(key)
       [{nfta_set_elem_key(), key}, {nfta_set_elem_data(), data}] -> {value(key), value(data)}
       attrs -> rich(attrs)
@@ -74,7 +75,7 @@ defmodule Linx.Netfilter.Decoder.Elements do
 
   # NFTA_DATA_VALUE or NFTA_DATA_VERDICT.
   defp value(bytes) do
-    case Reader.attrs(bytes) do
+    case Attr.scan(bytes) do
       [{nfta_data_value(), value} | _] -> value
       [{nfta_data_verdict(), verdict} | _] -> Expressions.verdict(verdict)
       _ -> <<>>

@@ -5,10 +5,11 @@ defmodule Linx.Netfilter.Decoder.Expressions do
   import Linx.Netfilter.Wire
   alias Linx.Netfilter.{Expr, Verdict, Wire}
   alias Linx.Netfilter.Wire.{Constants, Expressions, Reader}
+  alias Linx.Netlink.Attr
 
   @doc "The expressions in NFTA_RULE_EXPRESSIONS."
   @spec list(binary()) :: [Expr.t()]
-  def list(bytes), do: for({1, elem} <- Reader.attrs(bytes), do: expr(elem))
+  def list(bytes), do: for({1, elem} <- Attr.scan(bytes), do: expr(elem))
 
   @doc "The key of `data` for an attribute of a kind."
   @spec key(atom(), non_neg_integer()) :: atom() | nil
@@ -21,7 +22,7 @@ defmodule Linx.Netfilter.Decoder.Expressions do
   @doc "One expression: NFTA_EXPR_NAME and NFTA_EXPR_DATA."
   @spec expr(binary()) :: Expr.t()
   def expr(bytes) do
-    case Reader.attrs(bytes) do
+    case Attr.scan(bytes) do
       [{nfta_expr_name(), name}, {nfta_expr_data(), data} | _] -> build(name, data)
       attrs -> unordered(Map.new(attrs))
     end
@@ -54,7 +55,7 @@ defmodule Linx.Netfilter.Decoder.Expressions do
 
   for {name, _kernel, fields, defaults} <- Expressions.all() do
     defp unquote(:"data_#{name}")(bytes) do
-      unquote(:"fields_#{name}")(Reader.attrs(bytes), %{}) |> tidy(unquote(name))
+      unquote(:"fields_#{name}")(Attr.scan(bytes), %{}) |> tidy(unquote(name))
     end
 
     defp unquote(:"fields_#{name}")([], acc), do: acc
@@ -164,7 +165,7 @@ defmodule Linx.Netfilter.Decoder.Expressions do
   defp value(:exprs, bytes), do: list(bytes)
 
   defp value(type, bytes) when type in [:data, :verdict_or_data, :shift_or_data] do
-    case Reader.attrs(bytes) do
+    case Attr.scan(bytes) do
       [{nfta_data_value(), value} | _] -> :binary.copy(value)
       [{nfta_data_verdict(), verdict} | _] -> verdict(verdict)
       _ -> nil

@@ -35,7 +35,7 @@ defmodule Linx.Netfilter.Decoder.Objects do
     protocol = protocol(attrs[nfta_ct_timeout_l4proto()])
 
     values =
-      for {n, v} <- Reader.attrs(attrs[nfta_ct_timeout_data()] || <<>>),
+      for {n, v} <- Linx.Netlink.Attr.scan(attrs[nfta_ct_timeout_data()] || <<>>),
           s = Reader.uint(v),
           do: {n, s}
 

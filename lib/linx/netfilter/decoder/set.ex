@@ -8,6 +8,7 @@ defmodule Linx.Netfilter.Decoder.Set do
   alias Linx.Netfilter.{Set, Table, Userdata, Wire}
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netfilter.Wire.{Constants, Reader}
+  alias Linx.Netlink.Attr
 
   @spec declaration(binary()) :: {Table.family(), Set.t() | NMap.t()}
   def declaration(body) do
@@ -81,7 +82,7 @@ defmodule Linx.Netfilter.Decoder.Set do
   end
 
   defp field_sizes(desc) do
-    for {_elem, field} <- Reader.attrs(desc[nfta_set_desc_concat()] || <<>>),
+    for {_elem, field} <- Attr.scan(desc[nfta_set_desc_concat()] || <<>>),
         size = Reader.uint(Reader.map(field)[nfta_set_field_len()]),
         do: size
   end

@@ -12,6 +12,7 @@ defmodule Linx.Netfilter.Log.Event do
 
   import Linx.Netfilter.Wire
   alias Linx.Netfilter.Wire.Reader
+  alias Linx.Netlink.Attr
 
   defstruct [
     :group,
@@ -54,7 +55,7 @@ defmodule Linx.Netfilter.Log.Event do
   @doc "The event in an NFULNL_MSG_PACKET payload, which begins with the nfgenmsg header. Total: what is not understood stays nil."
   @spec decode(binary()) :: t()
   def decode(<<_family, _version, _group::16, attrs::binary>>),
-    do: attrs |> Reader.attrs() |> Enum.reduce(%__MODULE__{}, &field/2)
+    do: attrs |> Attr.scan() |> Enum.reduce(%__MODULE__{}, &field/2)
 
   def decode(_short), do: %__MODULE__{}
 

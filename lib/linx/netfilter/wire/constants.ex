@@ -204,8 +204,15 @@ defmodule Linx.Netfilter.Wire.Constants do
     end
   end
 
+  @doc "Names and numbers of an enum, in the kernel's order."
+  @spec enum(atom()) :: keyword(non_neg_integer())
+  def enum(kind) do
+    for {name, n} <- Enum.with_index(Map.fetch!(@enums, kind)), name != :_, do: {name, n}
+  end
+
+  @doc "Names and bits of a kind of flags."
   @spec flags(atom()) :: keyword(pos_integer())
-  defp flags(kind), do: Map.fetch!(@flags, kind)
+  def flags(kind), do: Map.fetch!(@flags, kind)
 
   @doc "Flags as bits; a number stands for itself."
   @spec bits!(atom(), [atom()] | integer()) :: non_neg_integer()

@@ -5,12 +5,9 @@ defmodule Linx.Netfilter.Wire.Reader do
   alias Linx.Netfilter.Wire
   alias Linx.Netlink.Attr
 
-  @spec attrs(binary()) :: [Attr.attr()]
-  defdelegate attrs(bytes), to: Attr, as: :scan
-
   @doc "As a map; of two alike the last counts, as in the kernel."
   @spec map(binary()) :: %{optional(0..0x3FFF) => binary()}
-  def map(bytes), do: bytes |> attrs() |> :maps.from_list()
+  def map(bytes), do: bytes |> Attr.scan() |> :maps.from_list()
 
   @spec uint(binary() | nil) :: non_neg_integer() | nil
   def uint(<<v::32>>), do: v
@@ -42,7 +39,7 @@ defmodule Linx.Netfilter.Wire.Reader do
   @doc "The family and the attributes, as a map, behind a message's nfgenmsg header."
   @spec message(binary()) :: {atom(), %{optional(0..0x3FFF) => binary()}}
   def message(<<family, _version, _res_id::16, attrs::binary>>),
-    do: {Wire.family_atom(family), attrs |> attrs() |> :maps.from_list()}
+    do: {Wire.family_atom(family), attrs |> Attr.scan() |> :maps.from_list()}
 
   def message(_short), do: {:unknown, %{}}
 

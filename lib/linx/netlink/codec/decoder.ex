@@ -109,6 +109,8 @@ defmodule Linx.Netlink.Codec.Decoder do
 
   # Other types are code already.
   defp escape({:multi, type}), do: {:multi, escape(type)}
+  defp escape({:list, number, type}), do: {:{}, [], [:list, number, escape(type)]}
+  defp escape({:nested, {:list, _, _} = type}), do: {:nested, escape(type)}
   defp escape({:nested, {:{}, _, [:dispatch | _]} = type}), do: type
   defp escape({:named, kind}), do: {:named, Macro.escape(kind)}
   defp escape(type), do: type
@@ -133,19 +135,19 @@ defmodule Linx.Netlink.Codec.Decoder do
         {:dispatch, field, table} = type
 
         case Map.get(table, Map.get(message, field)) do
-          nil -> {Map.replace!(message, name, bytes), extra}
+          nil -> {Map.put(message, name, bytes), extra}
           module -> keep(message, name, read(module, bytes), {number, bytes}, extra)
         end
       end)
 
     if rest == nil or extra == [],
       do: message,
-      else: Map.replace!(message, rest, Map.fetch!(message, rest) ++ Enum.reverse(extra))
+      else: Map.put(message, rest, Map.get(message, rest, []) ++ Enum.reverse(extra))
   end
 
   # An element that is added after all later ones.
   defp before({name, value}, message),
-    do: Map.replace!(message, name, [value | Map.fetch!(message, name)])
+    do: Map.put(message, name, [value | Map.get(message, name, [])])
 
   defp first_pass([], message, late, extra, _lookup), do: {message, Enum.reverse(late), extra}
 
@@ -183,7 +185,7 @@ defmodule Linx.Netlink.Codec.Decoder do
   end
 
   defp keep(message, _name, nil, attr, extra), do: {message, [attr | extra]}
-  defp keep(message, name, value, _attr, extra), do: {Map.replace!(message, name, value), extra}
+  defp keep(message, name, value, _attr, extra), do: {Map.put(message, name, value), extra}
 
   defp read(:u8, <<n, _::binary>>), do: n
   defp read(:u16, <<n::native-16, _::binary>>), do: n
@@ -203,7 +205,14 @@ defmodule Linx.Netlink.Codec.Decoder do
   defp read(:uint, <<n::native-32, _::binary>>), do: n
   defp read(:uint, _short), do: nil
   defp read(type, _short) when is_scalar(type), do: nil
-  defp read(:string, bytes), do: bytes |> :binary.split(<<0>>) |> hd()
+  # A copy: a name must not keep the whole dump alive.
+  defp read(:string, bytes) do
+    case :binary.match(bytes, <<0>>) do
+      {size, 1} -> bytes |> binary_part(0, size) |> :binary.copy()
+      :nomatch -> :binary.copy(bytes)
+    end
+  end
+
   defp read(:binary, bytes), do: bytes
   defp read(:flag, _bytes), do: true
 
@@ -214,6 +223,13 @@ defmodule Linx.Netlink.Codec.Decoder do
     end
   end
 
-  defp read({:nested, module}, bytes), do: module.decode(bytes)
+  defp read({:list, number, type}, bytes) do
+    for {^number, element} <- Attr.scan(bytes),
+        value = read(type, element),
+        value != nil,
+        do: value
+  end
+
+  defp read({:nested, type}, bytes), do: read(type, bytes)
   defp read(module, bytes), do: module.decode(bytes)
 end

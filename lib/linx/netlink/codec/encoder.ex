@@ -12,7 +12,7 @@ defmodule Linx.Netlink.Codec.Encoder do
 
   @doc "The body of `encode/1`, where each field stands in a variable of its name."
   @spec body(map()) :: Macro.t()
-  def body(%{header: header, attrs: attrs, rest: rest}) do
+  def body(%{header: header, attrs: attrs, rest: rest, required: required}) do
     steps = for attr <- Enum.reverse(attrs), do: quote(do: tail = unquote(attr(attr)))
 
     # The names of a header become numbers before the header is written.
@@ -34,8 +34,12 @@ defmodule Linx.Netlink.Codec.Encoder do
         other -> other
       end)
 
+    given =
+      for name <- Enum.reverse(required),
+          do: quote(do: unquote(__MODULE__).given!(unquote(var(name)), unquote(name)))
+
     quote do
-      (unquote_splicing(numbers))
+      (unquote_splicing(numbers ++ given))
       tail = unquote(undeclared(rest))
       unquote_splicing(steps)
       IO.iodata_to_binary([unquote(header(header)) | tail])
@@ -110,6 +114,22 @@ defmodule Linx.Netlink.Codec.Encoder do
     end
   end
 
+  # The nest of a list is written first, with nothing behind it.
+  defp attr({number, name, {:list, element, type}}) do
+    quote do
+      case unquote(var(name)) do
+        nil ->
+          tail
+
+        unquote(var(name)) ->
+          inner =
+            (fn tail -> unquote(attr({element, name, {:multi, type}})) end).([])
+
+          unquote(Attr).put(unquote(number), inner, tail)
+      end
+    end
+  end
+
   # The field's variable is each element in turn, last to first.
   defp attr({number, name, {:multi, type}}) do
     quote do
@@ -173,6 +193,18 @@ defmodule Linx.Netlink.Codec.Encoder do
   end
 
   # -- what the code calls ---------------------------------------------------------------------------------------------
+
+  @spec given!(term(), atom()) :: :ok
+  def given!(nil, name), do: raise(ArgumentError, "no #{inspect(name)} is given")
+  def given!(_value, _name), do: :ok
+
+  @spec declared!(map(), [atom()]) :: :ok
+  def declared!(map, names) do
+    case Map.keys(map) -- names do
+      [] -> :ok
+      keys -> raise ArgumentError, "no such field: #{Enum.map_join(keys, ", ", &inspect/1)}"
+    end
+  end
 
   @spec rest([Attr.attr()]) :: iodata()
   def rest([]), do: []

@@ -44,6 +44,7 @@ defmodule Linx.Netlink.Codec.Place do
   # The type of an element, or without its flag.
   defp bare({number, name, {:multi, type}}), do: {number, name, type}
   defp bare({number, name, {:nested, {:dispatch, _, _} = type}}), do: {number, name, type}
+  defp bare({number, name, {:nested, :binary}}), do: {number, name, :binary}
   defp bare(attr), do: attr
 
   defp inner(module, payload, offset) when offset >= 0,
