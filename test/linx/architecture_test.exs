@@ -19,7 +19,7 @@ defmodule Linx.ArchitectureTest do
     {~r/^Linx\.Reconcile\.ThreeWay$/, :values},
     {~r/^Linx\.Reconcile(\.|$)/, :loops},
     {~r/^Linx\.\w+(\.\w+)?\.Reconcile(\.|$)/, :verbs},
-    {~r/^Linx\.Netfilter\.(Encoder|Decoder|Canonical|Diff)(\.|$)/, :codecs},
+    {~r/^Linx\.Netfilter\.(Encoder|Decoder|Codec|Canonical|Diff)(\.|$)/, :codecs},
     {~r/^Linx\.Netfilter\.(Monitor|Log)$/, :processes},
     {~r/^Linx\.Netfilter\.(Monitor|Log)\./, :values},
     # The face of the subsystem, monitor and log included.

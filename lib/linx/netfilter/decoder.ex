@@ -18,66 +18,76 @@ defmodule Linx.Netfilter.Decoder do
 
   import Linx.Netfilter.Wire
 
-  alias Linx.Netfilter.{Chain, Decoder, Event, Flowtable, Object, Rule, Ruleset, Set, Table}
+  alias Linx.Netfilter.{
+    Chain,
+    Codec,
+    Decoder,
+    Event,
+    Flowtable,
+    Object,
+    Rule,
+    Ruleset,
+    Set,
+    Table
+  }
+
   alias Linx.Netfilter.{Userdata, Wire}
   alias Linx.Netfilter.Decoder.{Assembly, Elements, Objects}
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netfilter.Wire.{Constants, Reader}
-  alias Linx.Netlink.{Attr, Message}
+  alias Linx.Netlink.Message
 
   @doc "The table in a NEWTABLE payload."
   @spec table(binary()) :: Table.t()
   def table(body) do
-    {family, attrs} = Reader.message(body)
+    table = Codec.Table.decode(body)
 
     %Table{
-      family: family,
-      name: Reader.name(attrs[nfta_table_name()]),
-      flags: Wire.table_flags_atoms(Reader.number(attrs[nfta_table_flags()])),
-      use_count: Reader.uint(attrs[nfta_table_use()]),
-      handle: Reader.uint(attrs[nfta_table_handle()]),
-      owner: Reader.uint(attrs[nfta_table_owner()]),
-      comment: Userdata.comment(attrs[nfta_table_userdata()])
+      family: family(body, table.family),
+      name: table.name || "",
+      flags: table.flags || [],
+      use_count: table.use_count,
+      handle: table.handle,
+      owner: table.owner,
+      comment: table.comment
     }
   end
+
+  # A payload that ends before its nfgenmsg has no family; 0 would be one.
+  defp family(body, n),
+    do: if(byte_size(body) < 4, do: :unknown, else: Wire.family_atom(n))
 
   @doc "The family and chain in a NEWCHAIN payload; the chain's rules come in messages of their own."
   @spec chain(binary()) :: {Table.family(), Chain.t()}
   def chain(body) do
-    {family, attrs} = Reader.message(body)
-    hook = Reader.map(attrs[nfta_chain_hook()] || <<>>)
+    read = Codec.Chain.decode(body)
+    family = family(body, read.family)
 
     chain = %Chain{
-      name: Reader.name(attrs[nfta_chain_name()]),
-      table: Reader.name(attrs[nfta_chain_table()]),
-      handle: Reader.uint(attrs[nfta_chain_handle()]),
-      flags: Wire.chain_flags_atoms(Reader.number(attrs[nfta_chain_flags()])) -- [:base],
-      comment: Userdata.comment(attrs[nfta_chain_userdata()])
+      name: read.name || "",
+      table: read.table || "",
+      handle: read.handle,
+      flags: (read.flags || []) -- [:base],
+      comment: read.comment
     }
 
-    {family, if(hook == %{}, do: chain, else: hooked(chain, family, attrs, hook))}
+    {family,
+     if(read.hook in [nil, %Codec.Chain.Hook{}], do: chain, else: hooked(chain, family, read))}
   end
 
-  defp hooked(chain, family, attrs, hook) do
-    devices = device_names(hook[nfta_hook_devs()])
-    device = Reader.text(hook[nfta_hook_dev()]) || if(match?([_], devices), do: hd(devices))
+  defp hooked(chain, family, %Codec.Chain{hook: hook} = read) do
+    devices = hook.devices || []
 
     %{
       chain
-      | type: Wire.chain_type_atom(Reader.name(attrs[nfta_chain_type()])),
-        hook: Wire.hook_atom(family, Reader.number(hook[nfta_hook_hooknum()])),
-        priority: Reader.s32(hook[nfta_hook_priority()]),
-        policy: policy(attrs[nfta_chain_policy()]),
-        device: device,
+      | type: Wire.chain_type_atom(read.type || ""),
+        hook: Wire.hook_atom(family, hook.hooknum || 0),
+        priority: hook.priority,
+        policy: if(is_atom(read.policy), do: read.policy),
+        device: hook.device || if(match?([_], devices), do: hd(devices)),
         devices: if(match?([_], devices), do: [], else: devices)
     }
   end
-
-  defp policy(<<n::32>>) when n in [0, 1], do: Wire.policy_atom(n)
-  defp policy(_other), do: nil
-
-  defp device_names(nil), do: []
-  defp device_names(nest), do: for({_name, name} <- Attr.scan(nest), do: Reader.text(name))
 
   @doc "Family, table, chain and the rule in a NEWRULE payload, with the implied guards folded."
   @spec rule(binary()) :: {Table.family(), String.t(), String.t(), Rule.t()}
@@ -140,18 +150,18 @@ defmodule Linx.Netfilter.Decoder do
   @doc "The family and the flowtable in a NEWFLOWTABLE payload."
   @spec flowtable(binary()) :: {Table.family(), Flowtable.t()}
   def flowtable(body) do
-    {family, attrs} = Reader.message(body)
-    hook = Reader.map(attrs[nfta_flowtable_hook()] || <<>>)
+    read = Codec.Flowtable.decode(body)
+    hook = read.hook || %Codec.Flowtable.Hook{}
 
-    {family,
+    {family(body, read.family),
      %Flowtable{
-       name: Reader.name(attrs[nfta_flowtable_name()]),
-       table: Reader.name(attrs[nfta_flowtable_table()]),
-       handle: Reader.uint(attrs[nfta_flowtable_handle()]),
+       name: read.name || "",
+       table: read.table || "",
+       handle: read.handle,
        hook: :ingress,
-       priority: Reader.s32(hook[nfta_flowtable_hook_priority()]),
-       devices: device_names(hook[nfta_flowtable_hook_devs()]),
-       flags: Constants.names(:flowtable, Reader.number(attrs[nfta_flowtable_flags()]))
+       priority: hook.priority,
+       devices: hook.devices || [],
+       flags: read.flags || []
      }}
   end
 

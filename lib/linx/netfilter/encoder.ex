@@ -24,7 +24,7 @@ defmodule Linx.Netfilter.Encoder do
 
   import Linx.Netfilter.Encoder.Message
 
-  alias Linx.Netfilter.{Chain, Encoder, Flowtable, Object, Patch, Rule, Ruleset, Set}
+  alias Linx.Netfilter.{Chain, Codec, Encoder, Flowtable, Object, Patch, Rule, Ruleset, Set}
   alias Linx.Netfilter.{Table, Wire}
   alias Linx.Netfilter.Encoder.{Batch, Frames, Objects, Patches, Sets}
   alias Linx.Netfilter.Map, as: NMap
@@ -39,31 +39,34 @@ defmodule Linx.Netfilter.Encoder do
   @doc "NEWTABLE: makes the table, or updates its flags. Option `excl: true` refuses one that exists (`:eexist`). Raises `ArgumentError` for an unknown flag."
   @spec table(Table.t(), keyword()) :: Message.t()
   def table(%Table{} = table, opts \\ []) do
-    message(nft_msg_newtable(), create(opts), table.family, [
-      Attr.text(nfta_table_name(), table.name),
-      flags(nfta_table_flags(), Wire.table_flags_int(table.flags)),
-      comment(nfta_table_userdata(), table.comment)
-    ])
+    message(nft_msg_newtable(), create(opts), %Codec.Table{
+      family: Wire.family_num(table.family),
+      name: table.name,
+      flags: given(table.flags),
+      comment: table.comment
+    })
   end
 
   @doc "DELTABLE: `:enoent` when it is not there."
   @spec deltable(Table.family(), String.t()) :: Message.t()
   def deltable(family, name),
-    do: message(nft_msg_deltable(), 0, family, Attr.text(nfta_table_name(), name))
+    do: message(nft_msg_deltable(), 0, named(family, name))
 
   @doc "DESTROYTABLE: as `deltable/2`, but content when there is no such table. Linux 6.3."
   @spec destroytable(Table.family(), String.t()) :: Message.t()
   def destroytable(family, name),
-    do: message(nft_msg_destroytable(), 0, family, Attr.text(nfta_table_name(), name))
+    do: message(nft_msg_destroytable(), 0, named(family, name))
 
   @doc "GETTABLE for one table."
   @spec gettable(Table.family(), String.t()) :: Message.t()
   def gettable(family, name),
-    do: message(nft_msg_gettable(), 0, family, Attr.text(nfta_table_name(), name))
+    do: message(nft_msg_gettable(), 0, named(family, name))
 
   @doc "GETTABLE for all tables, of one family or (`:unspec`) of all."
   @spec gettable_dump(atom()) :: Message.t()
   def gettable_dump(family \\ :unspec), do: message(nft_msg_gettable(), nlm_f_dump(), family, [])
+
+  defp named(family, name), do: %Codec.Table{family: Wire.family_num(family), name: name}
 
   # -- chains ----------------------------------------------------------------------------------------------------------
 
@@ -74,49 +77,44 @@ defmodule Linx.Netfilter.Encoder do
   """
   @spec chain(Chain.t(), Table.family(), keyword()) :: Message.t()
   def chain(%Chain{} = chain, family, opts \\ []) do
-    message(nft_msg_newchain(), create(opts), family, [
-      Attr.text(nfta_chain_table(), chain.table),
-      Attr.text(nfta_chain_name(), chain.name),
-      base(chain, family),
-      flags(nfta_chain_flags(), Wire.chain_flags_int(chain.flags)),
-      comment(nfta_chain_userdata(), chain.comment)
-    ])
+    message(nft_msg_newchain(), create(opts), %{
+      base(chain, family)
+      | family: Wire.family_num(family),
+        table: chain.table,
+        name: chain.name,
+        flags: given(chain.flags),
+        comment: chain.comment
+    })
   end
 
-  defp base(%Chain{hook: nil}, _family), do: []
+  defp base(%Chain{hook: nil}, _family), do: %Codec.Chain{}
 
   defp base(chain, family) do
-    [
-      Attr.nest(nfta_chain_hook(), [
-        Attr.u32_be(nfta_hook_hooknum(), Wire.hook_num(family, chain.hook)),
-        Attr.bytes(nfta_hook_priority(), Wire.s32_be(Wire.priority_int(family, chain.priority))),
-        devices(chain)
-      ]),
-      Attr.text(nfta_chain_type(), Wire.chain_type_string(chain.type)),
-      if(chain.policy,
-        do: Attr.u32_be(nfta_chain_policy(), Wire.policy_int(chain.policy)),
-        else: []
-      )
-    ]
+    hook = %Codec.Chain.Hook{
+      hooknum: Wire.hook_num(family, chain.hook),
+      priority: Wire.priority_int(family, chain.priority)
+    }
+
+    %Codec.Chain{
+      hook: devices(hook, chain),
+      type: Wire.chain_type_string(chain.type),
+      policy: chain.policy
+    }
   end
 
-  defp devices(%Chain{device: device, devices: []}) when device != nil,
-    do: Attr.text(nfta_hook_dev(), device)
+  defp devices(hook, %Chain{device: device, devices: []}), do: %{hook | device: device}
 
-  defp devices(%Chain{devices: []}), do: []
-
-  defp devices(%Chain{device: device, devices: devices}),
-    do: Attr.nest(nfta_hook_devs(), device_names(Enum.uniq(List.wrap(device) ++ devices)))
-
-  defp device_names(names), do: Enum.map(names, &Attr.text(nfta_device_name(), &1))
+  defp devices(hook, %Chain{device: device, devices: devices}),
+    do: %{hook | devices: Enum.uniq(List.wrap(device) ++ devices)}
 
   @doc "DELCHAIN by name."
   @spec delete_chain(Table.family(), String.t(), String.t()) :: Message.t()
   def delete_chain(family, table_name, chain_name) do
-    message(nft_msg_delchain(), 0, family, [
-      Attr.text(nfta_chain_table(), table_name),
-      Attr.text(nfta_chain_name(), chain_name)
-    ])
+    message(nft_msg_delchain(), 0, %Codec.Chain{
+      family: Wire.family_num(family),
+      table: table_name,
+      name: chain_name
+    })
   end
 
   # -- rules -----------------------------------------------------------------------------------------------------------
@@ -238,31 +236,29 @@ defmodule Linx.Netfilter.Encoder do
     if ft.hook not in [nil, :ingress],
       do: raise(ArgumentError, "a flowtable works at the ingress hook, not at #{ft.hook}")
 
-    hook =
-      Attr.nest(nfta_flowtable_hook(), [
-        Attr.u32_be(nfta_flowtable_hook_num(), 0),
-        Attr.bytes(
-          nfta_flowtable_hook_priority(),
-          Wire.s32_be(Wire.priority_int(:netdev, ft.priority || 0))
-        ),
-        Attr.nest(nfta_flowtable_hook_devs(), device_names(ft.devices))
-      ])
+    hook = %Codec.Flowtable.Hook{
+      num: 0,
+      priority: Wire.priority_int(:netdev, ft.priority || 0),
+      devices: ft.devices
+    }
 
-    message(nft_msg_newflowtable(), create(opts), family, [
-      Attr.text(nfta_flowtable_table(), ft.table),
-      Attr.text(nfta_flowtable_name(), ft.name),
-      hook,
-      flags(nfta_flowtable_flags(), Constants.bits!(:flowtable, ft.flags))
-    ])
+    message(nft_msg_newflowtable(), create(opts), %Codec.Flowtable{
+      family: Wire.family_num(family),
+      table: ft.table,
+      name: ft.name,
+      hook: hook,
+      flags: given(ft.flags)
+    })
   end
 
   @doc "DELFLOWTABLE by name."
   @spec delete_flowtable(Table.family(), String.t(), String.t()) :: Message.t()
   def delete_flowtable(family, table_name, name) do
-    message(nft_msg_delflowtable(), 0, family, [
-      Attr.text(nfta_flowtable_table(), table_name),
-      Attr.text(nfta_flowtable_name(), name)
-    ])
+    message(nft_msg_delflowtable(), 0, %Codec.Flowtable{
+      family: Wire.family_num(family),
+      table: table_name,
+      name: name
+    })
   end
 
   # -- whole rulesets --------------------------------------------------------------------------------------------------

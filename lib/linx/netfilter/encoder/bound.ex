@@ -9,8 +9,7 @@ defmodule Linx.Netfilter.Encoder.Bound do
   import Linx.Netfilter.Encoder.Message
 
   alias Linx.Netfilter.Encoder.{Frames, Place, Rule}
-  alias Linx.Netfilter.{Expr, Verdict, Wire}
-  alias Linx.Netlink.Attr
+  alias Linx.Netfilter.{Codec, Expr, Verdict, Wire}
 
   @doc "The expressions with verdicts to the chains' ids, the state after them, and the frames with the chains' messages, all at `at`."
   @spec chains([Expr.t()], Rule.chain(), keyword(), Rule.state(), Frames.t()) ::
@@ -32,11 +31,12 @@ defmodule Linx.Netfilter.Encoder.Bound do
   defp chain(%Expr{data: %{target: rules}} = expr, family, table_name, at, {id, memory}, frames) do
     new =
       Place.at(at, fn ->
-        message(nft_msg_newchain(), create([]), family, [
-          Attr.text(nfta_chain_table(), table_name),
-          Attr.u32_be(nfta_chain_id(), id),
-          flags(nfta_chain_flags(), Wire.chain_flags_int([:binding]))
-        ])
+        message(nft_msg_newchain(), create([]), %Codec.Chain{
+          family: Wire.family_num(family),
+          table: table_name,
+          id: id,
+          flags: [:binding]
+        })
       end)
 
     {state, frames} =

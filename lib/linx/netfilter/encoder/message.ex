@@ -14,15 +14,20 @@ defmodule Linx.Netfilter.Encoder.Message do
     %Message{type: 0x0A00 + type, flags: flags, payload: payload}
   end
 
+  @doc "A message whose body a codec of Linx.Netfilter.Codec writes."
+  @spec message(byte(), non_neg_integer(), struct()) :: Message.t()
+  def message(type, flags, %codec{} = body),
+    do: %Message{type: 0x0A00 + type, flags: flags, payload: codec.encode(body)}
+
+  @doc "Flags that are not sent when none is set."
+  @spec given([atom()] | non_neg_integer()) :: [atom()] | pos_integer() | nil
+  def given(flags) when flags in [[], 0], do: nil
+  def given(flags), do: flags
+
   @doc "NLM_F_CREATE, and with `excl: true` NLM_F_EXCL."
   @spec create(keyword()) :: non_neg_integer()
   def create(opts),
     do: if(opts[:excl], do: Bitwise.bor(nlm_f_create(), nlm_f_excl()), else: nlm_f_create())
-
-  @doc "Flags that are left out when none is set."
-  @spec flags(byte(), non_neg_integer()) :: iodata()
-  def flags(_attribute, 0), do: []
-  def flags(attribute, bits), do: Attr.u32_be(attribute, bits)
 
   @spec comment(byte(), String.t() | nil) :: iodata()
   def comment(_attribute, nil), do: []

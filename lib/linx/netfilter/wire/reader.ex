@@ -56,10 +56,6 @@ defmodule Linx.Netfilter.Wire.Reader do
     end
   end
 
-  @spec s32(binary() | nil) :: integer() | nil
-  def s32(<<n::signed-32>>), do: n
-  def s32(_other), do: nil
-
   @doc "As `text/1`, empty when absent."
   @spec name(binary() | nil) :: String.t()
   def name(bytes), do: text(bytes) || ""
