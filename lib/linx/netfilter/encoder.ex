@@ -152,10 +152,11 @@ defmodule Linx.Netfilter.Encoder do
   @doc "DELSET by name."
   @spec delete_set(Table.family(), String.t(), String.t()) :: Message.t()
   def delete_set(family, table_name, set_name) do
-    message(nft_msg_delset(), 0, family, [
-      Attr.text(nfta_set_table(), table_name),
-      Attr.text(nfta_set_name(), set_name)
-    ])
+    message(nft_msg_delset(), 0, %Codec.Set{
+      family: Wire.family_num(family),
+      table: table_name,
+      name: set_name
+    })
   end
 
   @doc """

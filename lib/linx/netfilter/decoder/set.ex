@@ -2,64 +2,62 @@ defmodule Linx.Netfilter.Decoder.Set do
   @moduledoc false
   # NEWSET payloads: the declaration of a set or map, whose types come from the kernel's numbers and nft's userdata.
 
-  import Linx.Netfilter.Wire
-
   alias Linx.Netfilter.Decoder.{Expressions, Types}
-  alias Linx.Netfilter.{Set, Table, Userdata, Wire}
+  alias Linx.Netfilter.{Codec, Set, Table, Userdata, Wire}
   alias Linx.Netfilter.Map, as: NMap
-  alias Linx.Netfilter.Wire.{Constants, Reader}
-  alias Linx.Netlink.Attr
 
   @spec declaration(binary()) :: {Table.family(), Set.t() | NMap.t()}
   def declaration(body) do
-    {family, attrs} = Reader.message(body)
-    bits = Reader.number(attrs[nfta_set_flags()])
-    desc = Reader.map(attrs[nfta_set_desc()] || <<>>)
-    userdata = Userdata.pairs(attrs[nfta_set_userdata()])
-    key_len = Reader.number(attrs[nfta_set_key_len()])
+    read = Codec.Set.decode(body)
+    description = read.description || %Codec.Set.Description{}
+    userdata = Userdata.pairs(read.userdata)
+    flags = read.flags || []
+    sizes = for %{length: size} when size != nil <- description.concat || [], do: size
 
     fields = %{
-      name: Reader.name(attrs[nfta_set_name()]),
-      table: Reader.name(attrs[nfta_set_table()]),
+      name: read.name || "",
+      table: read.table || "",
       key_type:
         Types.type(
-          Reader.number(attrs[nfta_set_key_type()]),
-          key_len,
-          widths(userdata, :key, field_sizes(desc))
+          read.key_type || 0,
+          read.key_length || 0,
+          widths(userdata, :key, sizes)
         ),
-      flags: set_flags(bits, userdata),
-      handle: Reader.uint(attrs[nfta_set_handle()]),
-      timeout: Reader.positive(attrs[nfta_set_timeout()]),
-      gc_interval: Reader.positive(attrs[nfta_set_gc_interval()]),
-      size: Reader.positive(desc[nfta_set_desc_size()]),
-      policy: set_policy(attrs[nfta_set_policy()]),
+      flags: (flags -- [:map, :object, :concat, :expr]) ++ merge(userdata),
+      handle: read.handle,
+      timeout: positive(read.timeout),
+      gc_interval: positive(read.gc_interval),
+      size: positive(description.size),
+      policy: if(read.policy == :memory, do: :memory),
       comment: Userdata.find_text(userdata, 7),
-      exprs: set_exprs(attrs),
+      exprs: exprs(read),
       typeof: typeof(userdata),
       userdata: Enum.reject(userdata, &(elem(&1, 0) in Userdata.set_types()))
     }
 
-    {family, set_or_map(fields, bits, attrs, userdata)}
+    {family(body, read.family), set_or_map(fields, flags, read, userdata)}
   end
 
-  defp set_or_map(fields, bits, attrs, userdata) do
+  # A payload that ends before its nfgenmsg has no family; 0 would be one.
+  defp family(body, n),
+    do: if(byte_size(body) < 4, do: :unknown, else: Wire.family_atom(n))
+
+  # Of these numbers the kernel sends 0 for none.
+  defp positive(0), do: nil
+  defp positive(n), do: n
+
+  defp set_or_map(fields, flags, read, userdata) do
     cond do
-      Bitwise.band(bits, nft_set_object_flag()) != 0 ->
-        kind = Constants.atom(:object, Reader.number(attrs[nfta_set_obj_type()]))
-        struct!(NMap, Map.put(fields, :data_type, {:object, kind}))
-
-      Bitwise.band(bits, nft_set_map()) != 0 ->
-        struct!(NMap, Map.put(fields, :data_type, data_type(attrs, userdata)))
-
-      true ->
-        struct!(Set, fields)
+      :object in flags -> struct!(NMap, Map.put(fields, :data_type, {:object, read.object || 0}))
+      :map in flags -> struct!(NMap, Map.put(fields, :data_type, data_type(read, userdata)))
+      true -> struct!(Set, fields)
     end
   end
 
-  defp data_type(attrs, userdata) do
-    len = Reader.number(attrs[nfta_set_data_len()])
+  defp data_type(read, userdata) do
+    len = read.data_length || 0
 
-    case Reader.number(attrs[nfta_set_data_type()]) do
+    case read.data_type || 0 do
       0xFFFFFF00 ->
         :verdict
 
@@ -81,23 +79,12 @@ defmodule Linx.Netfilter.Decoder.Set do
     }
   end
 
-  defp field_sizes(desc) do
-    for {_elem, field} <- Attr.scan(desc[nfta_set_desc_concat()] || <<>>),
-        size = Reader.uint(Reader.map(field)[nfta_set_field_len()]),
-        do: size
-  end
+  defp merge(userdata),
+    do: if(Userdata.find_u32(userdata, 2) in [nil, 0], do: [], else: [:auto_merge])
 
-  defp set_flags(bits, userdata) do
-    merge = if Userdata.find_u32(userdata, 2) in [nil, 0], do: [], else: [:auto_merge]
-    (Wire.set_flags_atoms(bits) -- [:map, :object, :concat, :expr]) ++ merge
-  end
-
-  defp set_policy(<<1::32>>), do: :memory
-  defp set_policy(_performance), do: nil
-
-  defp set_exprs(%{nfta_set_expr() => bytes}), do: [Expressions.expr(bytes)]
-  defp set_exprs(%{nfta_set_expressions() => bytes}), do: Expressions.list(bytes)
-  defp set_exprs(_attrs), do: []
+  defp exprs(%{expr: bytes}) when bytes != nil, do: [Expressions.expr(bytes)]
+  defp exprs(%{exprs: bytes}) when bytes != nil, do: Expressions.list(bytes)
+  defp exprs(_read), do: []
 
   # A bare EXPR_CONCAT says no more than the type does.
   defp typeof(userdata) do

@@ -6,35 +6,38 @@ defmodule Linx.Netfilter.Encoder.Sets do
   import Linx.Netfilter.Encoder.Message
 
   alias Linx.Netfilter.Encoder.{Elements, Expressions}
-  alias Linx.Netfilter.{Datum, Set, Table, Userdata, Wire}
+  alias Linx.Netfilter.{Codec, Datum, Set, Table, Userdata, Wire}
   alias Linx.Netfilter.Map, as: NMap
-  alias Linx.Netfilter.Wire.Constants
   alias Linx.Netlink.{Attr, Message}
+
+  # NFT_DATA_VERDICT
+  @verdict 0xFFFFFF00
 
   @doc "NEWSET. Options: `:id`, `:excl`."
   @spec declaration(Set.t() | NMap.t(), Table.family(), keyword()) :: Message.t()
   def declaration(set, family, opts) do
-    message(nft_msg_newset(), create(opts), family, [
-      Attr.text(nfta_set_table(), set.table),
-      Attr.text(nfta_set_name(), set.name),
-      Attr.u32_be(nfta_set_flags(), set_flags(set)),
-      Attr.u32_be(nfta_set_key_type(), Datum.type_id(set.key_type)),
-      Attr.u32_be(nfta_set_key_len(), Datum.size(set.key_type)),
-      set_data(set),
-      if(set.policy,
-        do: Attr.u32_be(nfta_set_policy(), Constants.int!(:set_policy, set.policy)),
-        else: []
-      ),
-      Attr.u32_be(nfta_set_id(), Keyword.get(opts, :id, 1)),
-      set_desc(set),
-      if(set.timeout, do: Attr.u64_be(nfta_set_timeout(), set.timeout), else: []),
-      if(set.gc_interval, do: Attr.u32_be(nfta_set_gc_interval(), set.gc_interval), else: []),
-      Attr.bytes(nfta_set_userdata(), set_userdata(set)),
-      set_exprs(set.exprs)
-    ])
+    message(
+      nft_msg_newset(),
+      create(opts),
+      data(set, %Codec.Set{
+        family: Wire.family_num(family),
+        table: set.table,
+        name: set.name,
+        flags: flags(set),
+        key_type: Datum.type_id(set.key_type),
+        key_length: Datum.size(set.key_type),
+        policy: set.policy,
+        id: Keyword.get(opts, :id, 1),
+        description: description(set),
+        timeout: set.timeout,
+        gc_interval: set.gc_interval,
+        userdata: set_userdata(set)
+      })
+      |> exprs(set.exprs)
+    )
   end
 
-  defp set_flags(set) do
+  defp flags(set) do
     derived =
       [
         if(set.timeout, do: :timeout),
@@ -48,44 +51,34 @@ defmodule Linx.Netfilter.Encoder.Sets do
       ]
       |> Enum.reject(&is_nil/1)
 
-    Wire.set_flags_int(Enum.uniq(set.flags ++ derived))
+    # :auto_merge is nft's own, and travels in userdata.
+    Enum.uniq(set.flags ++ derived) -- [:auto_merge]
   end
 
   defp concat?(set), do: match?({:concat, _}, set.key_type)
 
   # NFT_DATA_VERDICT stands for the type; its length is the kernel's own.
-  defp set_data(%NMap{data_type: :verdict}),
-    do: [Attr.u32_be(nfta_set_data_type(), 0xFFFFFF00), Attr.u32_be(nfta_set_data_len(), 0)]
+  defp data(%NMap{data_type: :verdict}, body), do: %{body | data_type: @verdict, data_length: 0}
+  defp data(%NMap{data_type: {:object, kind}}, body), do: %{body | object: kind}
 
-  defp set_data(%NMap{data_type: {:object, kind}}),
-    do: Attr.u32_be(nfta_set_obj_type(), Constants.int!(:object, kind))
+  defp data(%NMap{data_type: type}, body),
+    do: %{body | data_type: Datum.type_id(type), data_length: Datum.size(type)}
 
-  defp set_data(%NMap{data_type: type}) do
-    [
-      Attr.u32_be(nfta_set_data_type(), Datum.type_id(type)),
-      Attr.u32_be(nfta_set_data_len(), Datum.size(type))
-    ]
+  defp data(%Set{}, body), do: body
+
+  defp description(set) do
+    case {set.size || constant_size(set), fields(set)} do
+      {nil, nil} -> nil
+      {size, fields} -> %Codec.Set.Description{size: size, concat: fields}
+    end
   end
 
-  defp set_data(%Set{}), do: []
-
-  defp set_desc(set) do
-    size = set.size || constant_size(set)
-    size = if size, do: Attr.u32_be(nfta_set_desc_size(), size), else: []
-
-    fields =
-      case set do
-        %{key_type: {:concat, types}} ->
-          if :interval in set.flags,
-            do: Attr.nest(nfta_set_desc_concat(), Enum.map(types, &field/1)),
-            else: []
-
-        _ ->
-          []
-      end
-
-    if size == [] and fields == [], do: [], else: Attr.nest(nfta_set_desc(), [size, fields])
+  defp fields(%{key_type: {:concat, types}, flags: flags}) do
+    if :interval in flags,
+      do: for(type <- types, do: %Codec.Set.Field{length: Datum.size(type)})
   end
+
+  defp fields(_set), do: nil
 
   # A set that nothing can be added to has the size of what is in it; the kernel chooses a better structure for it.
   defp constant_size(%{elements: [_ | _] = elements} = set) do
@@ -93,9 +86,6 @@ defmodule Linx.Netfilter.Encoder.Sets do
   end
 
   defp constant_size(_set), do: nil
-
-  defp field(type),
-    do: Attr.nest(nfta_list_elem(), Attr.u32_be(nfta_set_field_len(), Datum.size(type)))
 
   # nft reads the byte order of keys and values here, and what a concatenation was declared by (13 is its EXPR_CONCAT).
   @typeof_concat <<0, 4, 13::native-32, 1, 0>>
@@ -157,9 +147,13 @@ defmodule Linx.Netfilter.Encoder.Sets do
   defp typeof_default({:interval, type}), do: typeof_default(type)
   defp typeof_default(_type), do: nil
 
-  defp set_exprs([]), do: []
-  defp set_exprs([expr]), do: Attr.nest(nfta_set_expr(), Expressions.expr(expr))
-  defp set_exprs(exprs), do: Attr.nest(nfta_set_expressions(), Expressions.list(exprs))
+  defp exprs(body, []), do: body
+
+  defp exprs(body, [expr]),
+    do: %{body | expr: IO.iodata_to_binary(Expressions.expr(expr))}
+
+  defp exprs(body, exprs),
+    do: %{body | exprs: IO.iodata_to_binary(Expressions.list(exprs))}
 
   @doc "NEWSETELEM, as many as it takes. Options: `:id`, and `:initial` for a set that was empty before."
   @spec elements(Set.t() | NMap.t(), Table.family(), [term()], keyword()) :: [Message.t()]
