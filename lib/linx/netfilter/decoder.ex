@@ -31,8 +31,8 @@ defmodule Linx.Netfilter.Decoder do
     Table
   }
 
-  alias Linx.Netfilter.{Userdata, Wire}
-  alias Linx.Netfilter.Decoder.{Assembly, Elements, Objects}
+  alias Linx.Netfilter.Wire
+  alias Linx.Netfilter.Decoder.{Assembly, Elements, Expressions}
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netfilter.Wire.{Constants, Reader}
   alias Linx.Netlink.Message
@@ -133,18 +133,36 @@ defmodule Linx.Netfilter.Decoder do
   @doc "The family and the object in a NEWOBJ payload."
   @spec object(binary()) :: {Table.family(), Object.t()}
   def object(body) do
-    {family, attrs} = Reader.message(body)
-    kind = Constants.atom(:object, Reader.number(attrs[nfta_obj_type()]))
+    read = Codec.Object.decode(body)
+    kind = read.kind || 0
 
-    {family,
+    {family(body, read.family),
      %Object{
        kind: kind,
-       name: Reader.name(attrs[nfta_obj_name()]),
-       table: Reader.name(attrs[nfta_obj_table()]),
-       handle: Reader.uint(attrs[nfta_obj_handle()]),
-       comment: Userdata.comment(attrs[nfta_obj_userdata()]),
-       data: Objects.data(kind, attrs[nfta_obj_data()] || <<>>)
+       name: read.name || "",
+       table: read.table || "",
+       handle: read.handle,
+       comment: read.comment,
+       data: data(kind, read.data || <<>>)
      }}
+  end
+
+  defp data(:quota, bytes) do
+    {used, data} = Map.pop(Expressions.data(:quota, bytes), :consumed, 0)
+    Map.put(data, :used, used)
+  end
+
+  defp data(:counter, bytes),
+    do: Map.merge(%{packets: 0, bytes: 0}, Expressions.data(:counter, bytes))
+
+  defp data(kind, bytes) when kind in [:limit, :connlimit, :synproxy],
+    do: Expressions.data(kind, bytes)
+
+  defp data(kind, bytes) do
+    case Codec.Object.codec(kind) do
+      nil -> {:raw, :binary.copy(bytes)}
+      codec -> codec.decode(bytes)
+    end
   end
 
   @doc "The family and the flowtable in a NEWFLOWTABLE payload."

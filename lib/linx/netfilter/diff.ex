@@ -34,7 +34,7 @@ defmodule Linx.Netfilter.Diff do
 
   alias Linx.Netfilter.{Canonical, Patch, References, Ruleset, Set, Table}
   alias Linx.Netfilter.Diff.Rules
-  alias Linx.Netfilter.Encoder.Elements
+  alias Linx.Netfilter.Element
   alias Linx.Netfilter.Table.Order
 
   @doc """
@@ -265,8 +265,8 @@ defmodule Linx.Netfilter.Diff do
     delete =
       if :dynamic in to.flags do
         # A changed element gives way to the new one; what traffic has added stays.
-        keys = MapSet.new(add, &Elements.key(to, &1))
-        Enum.filter(old, &(Elements.key(from, &1) in keys))
+        keys = MapSet.new(add, &Element.key_of(to, &1))
+        Enum.filter(old, &(Element.key_of(from, &1) in keys))
       else
         Enum.filter(old, &(&1 not in new_set or &1 in touched))
       end

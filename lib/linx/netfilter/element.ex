@@ -69,4 +69,11 @@ defmodule Linx.Netfilter.Element do
       do: if(data == nil, do: key, else: {key, data})
 
   def short(%__MODULE__{} = element), do: element
+
+  # The key of an element of this set or map; a bare key of a map is one to delete.
+  @doc false
+  @spec key_of(map(), term()) :: term()
+  def key_of(_set, %__MODULE__{key: key}), do: key
+  def key_of(%{data_type: _}, {key, _data}), do: key
+  def key_of(_set, key), do: key
 end

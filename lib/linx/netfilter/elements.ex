@@ -323,7 +323,7 @@ defmodule Linx.Netfilter.Elements do
     if :interval not in set.flags or match?({:concat, _}, set.key_type) or raw_key(start) == nil do
       {:ok, element}
     else
-      {_first, last, bits} = span(set, Encoded.key(set, element))
+      {_first, last, bits} = span(set, Element.key_of(set, element))
 
       case begins(place, <<last::size(bits)>>) do
         {:ok, key} when tries == 0 or key == nil ->
@@ -364,7 +364,7 @@ defmodule Linx.Netfilter.Elements do
     with {:ok, elements} <- Pull.of_set(sock, family, set, false) do
       found =
         Enum.find(elements, fn element ->
-          key = Encoded.key(set, element)
+          key = Element.key_of(set, element)
           key != :catch_all and Datum.to_bytes(set.key_type, key) == first
         end)
 
@@ -378,9 +378,9 @@ defmodule Linx.Netfilter.Elements do
   defp covers?(_set, _element, :catch_all), do: true
 
   defp covers?(set, element, key) do
-    if :interval in set.flags and Encoded.key(set, element) != :catch_all do
+    if :interval in set.flags and Element.key_of(set, element) != :catch_all do
       {_first, wanted, _bits} = span(set, key)
-      {_first, last, _bits} = span(set, Encoded.key(set, element))
+      {_first, last, _bits} = span(set, Element.key_of(set, element))
       wanted <= last
     else
       true

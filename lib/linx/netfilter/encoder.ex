@@ -26,9 +26,8 @@ defmodule Linx.Netfilter.Encoder do
 
   alias Linx.Netfilter.{Chain, Codec, Encoder, Flowtable, Object, Patch, Rule, Ruleset, Set}
   alias Linx.Netfilter.{Table, Wire}
-  alias Linx.Netfilter.Encoder.{Batch, Frames, Objects, Patches, Sets}
+  alias Linx.Netfilter.Encoder.{Batch, Expressions, Frames, Patches, Sets}
   alias Linx.Netfilter.Map, as: NMap
-  alias Linx.Netfilter.Wire.Constants
   alias Linx.Netlink.{Attr, Message}
 
   @typedoc "What push answers for a value without a form on the wire: the kind, where it is, and why."
@@ -210,24 +209,58 @@ defmodule Linx.Netfilter.Encoder do
   @doc "NEWOBJ. `object.table` must be set. Raises `ArgumentError` for data that the kind does not have."
   @spec object(Object.t(), Table.family(), keyword()) :: Message.t()
   def object(%Object{} = object, family, opts \\ []) do
-    message(nft_msg_newobj(), create(opts), family, [
-      object_head(object.table, object.kind, object.name),
-      comment(nfta_obj_userdata(), object.comment),
-      Attr.nest(nfta_obj_data(), Objects.data(object, family))
-    ])
+    message(nft_msg_newobj(), create(opts), %{
+      object_named(family, object.table, object.kind, object.name)
+      | comment: object.comment,
+        data: IO.iodata_to_binary(data(object.kind, fields(object.data), family))
+    })
   end
 
   @doc "DELOBJ by kind and name."
   @spec delete_object(Table.family(), String.t(), Object.kind(), String.t()) :: Message.t()
   def delete_object(family, table_name, kind, name),
-    do: message(nft_msg_delobj(), 0, family, object_head(table_name, kind, name))
+    do: message(nft_msg_delobj(), 0, object_named(family, table_name, kind, name))
 
-  defp object_head(table_name, kind, name) do
-    [
-      Attr.text(nfta_obj_table(), table_name),
-      Attr.text(nfta_obj_name(), name),
-      Attr.u32_be(nfta_obj_type(), Constants.int!(:object, kind))
-    ]
+  defp object_named(family, table_name, kind, name),
+    do: %Codec.Object{family: Wire.family_num(family), table: table_name, name: name, kind: kind}
+
+  defp fields(nil), do: %{}
+  defp fields(%{} = data) when not is_struct(data), do: data
+
+  defp fields(data) do
+    if Keyword.keyword?(data),
+      do: Map.new(data),
+      else: raise(ArgumentError, "object data is a map, not #{inspect(data)}")
+  end
+
+  defp data(:counter, data, _family),
+    do: Expressions.data(:counter, Map.merge(%{packets: 0, bytes: 0}, data))
+
+  defp data(:quota, data, _family) do
+    {used, data} = Map.pop(data, :used, 0)
+    Expressions.data(:quota, Map.merge(%{bytes: 0, consumed: used, flags: []}, data))
+  end
+
+  defp data(:limit, data, _family) do
+    burst = if data[:type] == :bytes, do: 0, else: 5
+    default = %{unit: :second, burst: burst, type: :packets, flags: []}
+    Expressions.data(:limit, Map.merge(default, data))
+  end
+
+  defp data(:connlimit, data, _family), do: Expressions.data(:connlimit, data)
+  defp data(:synproxy, data, _family), do: Expressions.synproxy(data)
+
+  # The kernel wants one network protocol, of inet too, where nft takes IPv4 when nothing is said.
+  defp data(kind, data, family) when kind in [:ct_helper, :ct_timeout, :ct_expectation] do
+    layer3 = data[:l3proto] || if(family == :inet, do: :ip, else: family)
+    Codec.Object.codec(kind).encode(Map.put(data, :l3proto, layer3))
+  end
+
+  defp data(kind, data, _family) do
+    case Codec.Object.codec(kind) do
+      nil -> raise ArgumentError, "no data of a #{inspect(kind)} has a form on the wire"
+      codec -> codec.encode(data)
+    end
   end
 
   @doc "NEWFLOWTABLE. `flowtable.table` must be set."

@@ -4,7 +4,7 @@ defmodule Linx.Netfilter.Decoder.Assembly do
   # rules that use them.
 
   alias Linx.Netfilter.Decoder.Elements
-  alias Linx.Netfilter.{Encoder, Expr, Guard, Object, Ruleset, Set, Verdict}
+  alias Linx.Netfilter.{Element, Expr, Guard, Object, Ruleset, Set, Verdict}
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netfilter.Table.Order
 
@@ -203,7 +203,7 @@ defmodule Linx.Netfilter.Decoder.Assembly do
 
   # As Expr.set_literal/3 has them: :interval goes without saying where an element is a range.
   defp literal_flags(set) do
-    spans? = Enum.any?(set.elements, &spans?(Encoder.Elements.key(set, &1)))
+    spans? = Enum.any?(set.elements, &spans?(Element.key_of(set, &1)))
     known = [:anonymous, :constant, :dynamic, :timeout | if(spans?, do: [], else: [:interval])]
     Enum.filter(known, &(&1 in set.flags))
   end

@@ -3,7 +3,7 @@ defmodule Linx.Netfilter.Encoder.Anonymous do
   # The sets and maps that a rule brings with it: `:__anon_set` expressions become sets of the batch and lookups of their ids.
 
   alias Linx.Netfilter.Encoder.{Elements, Sets}
-  alias Linx.Netfilter.{Datum, Expr, Set, Table}
+  alias Linx.Netfilter.{Datum, Element, Expr, Set, Table}
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netlink.Message
 
@@ -65,7 +65,7 @@ defmodule Linx.Netfilter.Encoder.Anonymous do
   end
 
   defp interval(flags, set, elements) do
-    if :interval not in flags and Enum.any?(elements, &Datum.Form.spans?(Elements.key(set, &1))),
+    if :interval not in flags and Enum.any?(elements, &Datum.Form.spans?(Element.key_of(set, &1))),
       do: [:interval | flags],
       else: flags
   end

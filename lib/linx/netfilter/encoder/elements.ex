@@ -52,8 +52,8 @@ defmodule Linx.Netfilter.Encoder.Elements do
   @spec spans(declaration(), [term()]) :: [{non_neg_integer(), non_neg_integer(), term()}]
   def spans(set, elements) do
     spans =
-      for element <- elements, key(set, element) != :catch_all do
-        key = key(set, element)
+      for element <- elements, Element.key_of(set, element) != :catch_all do
+        key = Element.key_of(set, element)
         type = set.key_type
 
         {number(type, Datum.to_bytes(type, key)), number(type, Datum.last_bytes(type, key)),
@@ -142,7 +142,7 @@ defmodule Linx.Netfilter.Encoder.Elements do
   end
 
   defp concatenated(set, element, interval?) do
-    case key(set, element) do
+    case Element.key_of(set, element) do
       :catch_all ->
         catch_all(set, element)
 
@@ -165,7 +165,7 @@ defmodule Linx.Netfilter.Encoder.Elements do
   end
 
   defp point(set, element) do
-    case key(set, element) do
+    case Element.key_of(set, element) do
       :catch_all ->
         catch_all(set, element)
 
@@ -186,7 +186,7 @@ defmodule Linx.Netfilter.Encoder.Elements do
   defp single!(key), do: key
 
   defp intervals(set, elements, opts) do
-    {catch_alls, elements} = Enum.split_with(elements, &(key(set, &1) == :catch_all))
+    {catch_alls, elements} = Enum.split_with(elements, &(Element.key_of(set, &1) == :catch_all))
     size = width(set, elements)
     top = Bitwise.bsl(1, 8 * size) - 1
     spans = spans(set, elements)
@@ -210,7 +210,7 @@ defmodule Linx.Netfilter.Encoder.Elements do
     case Datum.size(set.key_type) do
       0 ->
         elements
-        |> Enum.map(&byte_size(Datum.to_bytes(set.key_type, key(set, &1))))
+        |> Enum.map(&byte_size(Datum.to_bytes(set.key_type, Element.key_of(set, &1))))
         |> Enum.max(fn -> 1 end)
 
       size ->
@@ -300,13 +300,6 @@ defmodule Linx.Netfilter.Encoder.Elements do
   defp data_of(%Element{data: data}), do: data
   defp data_of({_key, data}), do: data
   defp data_of(_key), do: nil
-
-  @doc "The key of an element of this set or map; a bare key of a map is one to delete."
-  @spec key(declaration(), term()) :: term()
-  def key(_set, %Element{key: key}), do: key
-  def key(%Set{}, key), do: key
-  def key(_map, {key, _data}), do: key
-  def key(_map, key), do: key
 
   defp number(type, bytes), do: Datum.sort_key(type, bytes)
 

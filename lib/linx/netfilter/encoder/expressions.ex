@@ -69,10 +69,7 @@ defmodule Linx.Netfilter.Encoder.Expressions do
       when not is_map_key(data, :dreg) and not is_map_key(data, :sreg),
       do: named("exthdr", data(:exthdr, Map.take(data, [:op, :type])))
 
-  def expr(%Expr{name: :synproxy, data: %{} = data}) do
-    flags = for {key, flag} <- [mss: :mss, wscale: :wscale], is_map_key(data, key), do: flag
-    named("synproxy", data(:synproxy, Map.update(data, :flags, flags, &Enum.uniq(flags ++ &1))))
-  end
+  def expr(%Expr{name: :synproxy, data: %{} = data}), do: named("synproxy", synproxy(data))
 
   # The kernel sets NF_NAT_RANGE_PROTO_SPECIFIED itself for nat and redir. masq without it ignores the ports (nft_masq_eval).
   def expr(%Expr{name: name, data: %{} = data}) when name in [:nat, :masq, :redir],
@@ -99,6 +96,13 @@ defmodule Linx.Netfilter.Encoder.Expressions do
   def expr(%Expr{name: name, data: nil}) when is_binary(name), do: named(name, [])
 
   def expr(other), do: raise(ArgumentError, "no such expression: #{inspect(other)}")
+
+  @doc "The data of a synproxy, with the flags that say which options it has."
+  @spec synproxy(map()) :: iodata()
+  def synproxy(data) do
+    flags = for key <- [:mss, :wscale], is_map_key(data, key), do: key
+    data(:synproxy, Map.update(data, :flags, flags, &Enum.uniq(flags ++ &1)))
+  end
 
   defp proto_flag(%{reg_proto_min: _} = data) do
     Map.update(data, :flags, [:proto_specified], fn

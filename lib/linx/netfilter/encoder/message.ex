@@ -1,11 +1,11 @@
 defmodule Linx.Netfilter.Encoder.Message do
   @moduledoc false
-  # What the messages of all entities share: the nfgenmsg header, the flags of a creating request, comments in userdata.
+  # What the messages of all entities share: the nfgenmsg header, the flags of a creating request.
 
   import Linx.Netlink.Constants
 
-  alias Linx.Netfilter.{Table, Userdata}
-  alias Linx.Netlink.{Attr, Message}
+  alias Linx.Netfilter.Table
+  alias Linx.Netlink.Message
   alias Linx.Netlink.Nfnl.Header
 
   @spec message(byte(), non_neg_integer(), Table.family() | :unspec, iodata()) :: Message.t()
@@ -28,8 +28,4 @@ defmodule Linx.Netfilter.Encoder.Message do
   @spec create(keyword()) :: non_neg_integer()
   def create(opts),
     do: if(opts[:excl], do: Bitwise.bor(nlm_f_create(), nlm_f_excl()), else: nlm_f_create())
-
-  @spec comment(byte(), String.t() | nil) :: iodata()
-  def comment(_attribute, nil), do: []
-  def comment(attribute, text), do: Attr.bytes(attribute, Userdata.with_comment(text))
 end

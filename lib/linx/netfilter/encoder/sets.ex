@@ -6,7 +6,7 @@ defmodule Linx.Netfilter.Encoder.Sets do
   import Linx.Netfilter.Encoder.Message
 
   alias Linx.Netfilter.Encoder.{Elements, Expressions}
-  alias Linx.Netfilter.{Codec, Datum, Set, Table, Userdata, Wire}
+  alias Linx.Netfilter.{Codec, Datum, Element, Set, Table, Userdata, Wire}
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netlink.{Attr, Message}
 
@@ -181,7 +181,7 @@ defmodule Linx.Netfilter.Encoder.Sets do
   @doc "DELSETELEM, as many as it takes. An element is deleted by its key alone."
   @spec deletions(Set.t() | NMap.t(), Table.family(), [term()]) :: [Message.t()]
   def deletions(set, family, elements) do
-    keys = Enum.map(elements, &Elements.key(set, &1))
+    keys = Enum.map(elements, &Element.key_of(set, &1))
     bare = %Set{name: set.name, table: set.table, key_type: set.key_type, flags: set.flags}
 
     for chunk <- Elements.chunks(bare, keys) do

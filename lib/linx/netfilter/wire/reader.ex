@@ -47,15 +47,6 @@ defmodule Linx.Netfilter.Wire.Reader do
   @spec number(binary() | nil) :: non_neg_integer()
   def number(bytes), do: uint(bytes) || 0
 
-  @doc "A number that stands for nothing when it is 0."
-  @spec positive(binary() | nil) :: pos_integer() | nil
-  def positive(bytes) do
-    case uint(bytes) do
-      0 -> nil
-      n -> n
-    end
-  end
-
   @doc "As `text/1`, empty when absent."
   @spec name(binary() | nil) :: String.t()
   def name(bytes), do: text(bytes) || ""
