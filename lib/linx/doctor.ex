@@ -8,7 +8,7 @@ defmodule Linx.Doctor do
   machine's own links, tables and mounts are not touched. Nothing is sent over a network.
   """
 
-  alias Linx.Doctor.{Agent, Finding, Machine, Network}
+  alias Linx.Doctor.{Agent, Finding, KernelConfig, Machine, Network}
 
   @doc """
   The findings, area by area, in the order in which they are printed. Never raises for want of a privilege, a feature or a
@@ -22,7 +22,8 @@ defmodule Linx.Doctor do
     # In a process of its own, which the sessions' messages go to.
     {pid, ref} =
       spawn_monitor(fn ->
-        exit({:findings, Machine.findings() ++ Agent.findings() ++ Network.findings()})
+        areas = [Machine, Agent, Network, KernelConfig]
+        exit({:findings, Enum.flat_map(areas, & &1.findings())})
       end)
 
     receive do

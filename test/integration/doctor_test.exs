@@ -15,7 +15,8 @@ defmodule Linx.DoctorTest do
     :terminal,
     :links,
     :netfilter,
-    :tools
+    :tools,
+    :config
   ]
 
   # Whatever is missing, in whichever VM.

@@ -7,6 +7,8 @@ defmodule Linx.DeadCodeTest do
   # Seams that only tests use: the whole of a table, and what happens on the other side of a system call.
   @for_tests [
     "Linx.Capabilities.parse/2",
+    "Linx.Doctor.KernelConfig.lacking/2",
+    "Linx.Doctor.KernelConfig.subsystems/0",
     "Linx.Errno.all/0",
     "Linx.Mount.Flags.all/0",
     "Linx.Native.netlink_decode/2",

@@ -23,6 +23,7 @@ defmodule Linx.Doctor.Finding do
           | :links
           | :netfilter
           | :tools
+          | :config
 
   @type t() :: %__MODULE__{
           area: area(),
