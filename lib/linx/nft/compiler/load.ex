@@ -110,12 +110,6 @@ defmodule Linx.NFT.Compiler.Load do
     {keyed({:socket, data}, Keys.type(:socket, key), meta), scope}
   end
 
-  def load({:osf, what, ttl, meta}, scope) do
-    data = %{ttl: ttl}
-    data = if what == :version, do: Map.put(data, :flags, [:version]), else: data
-    {keyed({:osf, data}, {:string, 128, nil}, meta), scope}
-  end
-
   def load({:numgen, type, modulus, offset, meta}, scope) do
     modulus = positive(Value.number_of(modulus, scope), "the modulus", meta)
     offset = Value.number_of(offset, scope)

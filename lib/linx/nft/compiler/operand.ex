@@ -15,7 +15,6 @@ defmodule Linx.NFT.Compiler.Operand do
            :ct,
            :rt,
            :socket,
-           :osf,
            :numgen,
            :jhash,
            :symhash,

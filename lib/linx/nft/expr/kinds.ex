@@ -12,7 +12,8 @@ defmodule Linx.NFT.Expr.Kinds do
 
   # {module, words that begin it, nodes of the parser's tree, kernel expressions}
   @kinds [
-    {:Fib, ~w(fib), [:fib], [:fib]}
+    {:Fib, ~w(fib), [:fib], [:fib]},
+    {:Osf, ~w(osf), [:osf], [:osf]}
   ]
 
   @rows for {name, words, nodes, exprs} <- @kinds,

@@ -51,12 +51,6 @@ defmodule Linx.NFT.Formatter.Load do
   def term(%Expr{name: :hash, data: %{type: :sym, modulus: modulus} = data}),
     do: {:ok, number(["symhash mod ", Integer.to_string(modulus), offset(data)])}
 
-  def term(%Expr{name: :osf, data: data}) do
-    ttl = if data[:ttl] in [:loose, :skip], do: ["ttl ", Atom.to_string(data.ttl), " "], else: ""
-    what = if :version in List.wrap(data[:flags]), do: "version", else: "name"
-    {:ok, %Term{text: ["osf ", ttl, what], type: :string, size: 16, order: :host}}
-  end
-
   def term(%Expr{name: :tunnel, data: %{key: key}}), do: keyed(:tunnel, key, "tunnel ")
 
   def term(%Expr{name: :inner, data: %{expr: %Expr{} = expr, type: tunnel}})

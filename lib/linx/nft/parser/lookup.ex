@@ -9,7 +9,6 @@ defmodule Linx.NFT.Parser.Lookup do
   @doc false
   # {node, rest}, or nil where the tokens begin nothing of these.
   def load([{:identifier, "socket", meta} | rest]), do: socket(rest, meta)
-  def load([{:identifier, "osf", meta} | rest]), do: osf(rest, meta)
   def load([{:identifier, "numgen", meta} | rest]), do: numgen(rest, meta)
   def load([{:identifier, "jhash", meta} | rest]), do: jhash(rest, meta)
   def load([{:identifier, "symhash", meta} | rest]), do: symhash(rest, meta)
@@ -40,20 +39,6 @@ defmodule Linx.NFT.Parser.Lookup do
         "transparent, mark, wildcard or cgroupv2 level",
         ~w(transparent mark wildcard cgroupv2)
       )
-
-  defp osf([{:identifier, "ttl", _}, {:identifier, ttl, _} | rest], meta)
-       when ttl in ["loose", "skip"],
-       do: osf_key(rest, if(ttl == "loose", do: :loose, else: :skip), meta)
-
-  defp osf(rest, meta), do: osf_key(rest, :strict, meta)
-
-  defp osf_key([{:identifier, "name", _} | rest], ttl, meta), do: {{:osf, :name, ttl, meta}, rest}
-
-  defp osf_key([{:identifier, "version", _} | rest], ttl, meta),
-    do: {{:osf, :version, ttl, meta}, rest}
-
-  defp osf_key(tokens, _ttl, _meta),
-    do: unexpected(tokens, "name or version", ~w(name version ttl))
 
   defp numgen([{:identifier, type, _}, {:identifier, "mod", _} | rest], meta)
        when type in ["inc", "random"] do
