@@ -105,11 +105,6 @@ defmodule Linx.NFT.Compiler.Load do
   def load({:rt, key, _family, meta}, scope),
     do: {keyed({:rt, %{key: key}}, Keys.type(:rt, key), meta), scope}
 
-  def load({:socket, key, level, meta}, scope) do
-    data = if level, do: %{key: key, level: Value.number_of(level, scope)}, else: %{key: key}
-    {keyed({:socket, data}, Keys.type(:socket, key), meta), scope}
-  end
-
   def load({:numgen, type, modulus, offset, meta}, scope) do
     modulus = positive(Value.number_of(modulus, scope), "the modulus", meta)
     offset = Value.number_of(offset, scope)
@@ -219,7 +214,6 @@ defmodule Linx.NFT.Compiler.Load do
     do: Term.source({name, Map.put(data, :bits, {offset, length})}, nil)
 
   # The highest value that there can be, where the type has room for more.
-  defp max({:socket, %{key: key}}) when key in [:transparent, :wildcard], do: 1
   defp max({:numgen, data}), do: data.modulus + Map.get(data, :offset, 0) - 1
   defp max({:hash, data}), do: data.modulus + Map.get(data, :offset, 0) - 1
   defp max({:meta, %{key: :nftrace}}), do: 1

@@ -14,7 +14,6 @@ defmodule Linx.NFT.Compiler.Operand do
            :meta,
            :ct,
            :rt,
-           :socket,
            :numgen,
            :jhash,
            :symhash,

@@ -13,7 +13,8 @@ defmodule Linx.NFT.Expr.Kinds do
   # {module, words that begin it, nodes of the parser's tree, kernel expressions}
   @kinds [
     {:Fib, ~w(fib), [:fib], [:fib]},
-    {:Osf, ~w(osf), [:osf], [:osf]}
+    {:Osf, ~w(osf), [:osf], [:osf]},
+    {:Socket, ~w(socket), [:socket], [:socket]}
   ]
 
   @rows for {name, words, nodes, exprs} <- @kinds,

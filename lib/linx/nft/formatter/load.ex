@@ -6,7 +6,6 @@ defmodule Linx.NFT.Formatter.Load do
   alias Linx.Netfilter.{Expr, Field, Protocol}
   alias Linx.NFT.Formatter.Term
   alias Linx.NFT.Expr.Kinds
-  alias Linx.NFT.Keys
 
   @bases %{link: "ll", network: "nh", transport: "th", inner: "ih"}
 
@@ -14,33 +13,21 @@ defmodule Linx.NFT.Formatter.Load do
   @spec term(Expr.t()) :: {:ok, Term.t()} | :error
   def term(%Expr{name: :payload, data: data}), do: payload(data)
   def term(%Expr{name: :exthdr, data: data}), do: exthdr(data)
-  def term(%Expr{name: :meta, data: %{key: key}}), do: keyed(:meta, key, "meta ")
-  def term(%Expr{name: :rt, data: %{key: key}}), do: keyed(:rt, key, "rt ")
+  def term(%Expr{name: :meta, data: %{key: key}}), do: Term.keyed(:meta, key, "meta ")
+  def term(%Expr{name: :rt, data: %{key: key}}), do: Term.keyed(:rt, key, "rt ")
 
   def term(%Expr{name: :ct, data: %{key: key} = data}) do
     words =
       if direction = data[:direction], do: ["ct ", Atom.to_string(direction), " "], else: "ct "
 
-    keyed(:ct, key, words)
+    Term.keyed(:ct, key, words)
   end
-
-  def term(%Expr{name: :socket, data: %{key: :cgroupv2} = data}),
-    do:
-      {:ok,
-       %Term{
-         text: ["socket cgroupv2 level ", Integer.to_string(data[:level] || 0)],
-         type: :cgroupsv2,
-         size: 8,
-         order: :host
-       }}
-
-  def term(%Expr{name: :socket, data: %{key: key}}), do: keyed(:socket, key, "socket ")
 
   def term(%Expr{name: :xfrm, data: %{key: key} = data}) do
     spnum =
       if data[:spnum] in [nil, 0], do: "", else: ["spnum ", Integer.to_string(data.spnum), " "]
 
-    keyed(:xfrm, key, ["ipsec ", Atom.to_string(data[:dir] || :in), " ", spnum])
+    Term.keyed(:xfrm, key, ["ipsec ", Atom.to_string(data[:dir] || :in), " ", spnum])
   end
 
   def term(%Expr{name: :numgen, data: %{type: type, modulus: modulus} = data}) do
@@ -51,7 +38,7 @@ defmodule Linx.NFT.Formatter.Load do
   def term(%Expr{name: :hash, data: %{type: :sym, modulus: modulus} = data}),
     do: {:ok, number(["symhash mod ", Integer.to_string(modulus), offset(data)])}
 
-  def term(%Expr{name: :tunnel, data: %{key: key}}), do: keyed(:tunnel, key, "tunnel ")
+  def term(%Expr{name: :tunnel, data: %{key: key}}), do: Term.keyed(:tunnel, key, "tunnel ")
 
   def term(%Expr{name: :inner, data: %{expr: %Expr{} = expr, type: tunnel}})
       when is_atom(tunnel) do
@@ -73,8 +60,8 @@ defmodule Linx.NFT.Formatter.Load do
 
   @doc "Datatype, size and byte order of a key that is written: `meta mark set`, `ct zone set`."
   @spec written(:meta | :ct, atom()) :: {:ok, Term.t()} | :error
-  def written(:meta, key), do: keyed(:meta, key, "meta ")
-  def written(:ct, key), do: keyed(:ct, key, "ct ")
+  def written(:meta, key), do: Term.keyed(:meta, key, "meta ")
+  def written(:ct, key), do: Term.keyed(:ct, key, "ct ")
 
   ## Packet headers
 
@@ -230,13 +217,6 @@ defmodule Linx.NFT.Formatter.Load do
 
   defp offset(data) do
     if data[:offset] in [nil, 0], do: "", else: [" offset ", Integer.to_string(data.offset)]
-  end
-
-  defp keyed(kind, key, words) do
-    with {:ok, {word, type, bits, order}} <- Keys.fetch(kind, key) do
-      size = div(bits + 7, 8)
-      {:ok, %Term{text: [words, word], type: type, size: size, order: order || :host}}
-    end
   end
 
   # `vxlan tcp dport`; `vxlan vni` is the tunnel's own header and names it already. What is known of the packet itself says nothing of the

@@ -26,7 +26,6 @@ defmodule Linx.NFT.Formatter.Rule do
     :ct,
     :rt,
     :numgen,
-    :socket,
     :xfrm,
     :tunnel,
     :inner

@@ -7,6 +7,8 @@ defmodule Linx.NFT.Formatter.Term do
   # field's place in the loaded bytes until a bitwise expression has cut it out. `pending` is a
   # bitwise expression that waits for its use: a comparison may turn it into a prefix or a flag test.
 
+  alias Linx.NFT.Keys
+
   @enforce_keys [:text, :type, :size]
   defstruct [
     :text,
@@ -45,6 +47,18 @@ defmodule Linx.NFT.Formatter.Term do
 
   @typedoc "The bytes of a constant, or what stands for them until a push: an interface by its name."
   @type value :: binary() | {atom(), String.t()}
+
+  @doc """
+  The term of an expression that loads a datum by its key (`Linx.NFT.Keys`): `words`, the word of
+  the key, `tail`.
+  """
+  @spec keyed(atom(), atom(), iodata(), iodata()) :: {:ok, t()} | :error
+  def keyed(kind, key, words, tail \\ "") do
+    with {:ok, {word, type, bits, order}} <- Keys.fetch(kind, key) do
+      size = div(bits + 7, 8)
+      {:ok, %__MODULE__{text: [words, word, tail], type: type, size: size, order: order || :host}}
+    end
+  end
 
   @doc "The bytes of a register as a number, in the order that the term has."
   @spec number(t(), binary()) :: non_neg_integer()

@@ -18,7 +18,7 @@ defmodule Linx.NFT.Formatter.Text do
     masquerade meta meter mh missing monitor name ne netdev nftrace nh not notrack numgen obriport
     obrname offload oif oifgroup oifname oiftype or packets pkttype policy position priority
     queue quota random redefine redirect reject rename replace reset return rshift rt rt0 rt2
-    rtclassid rule ruleset sctp secmark set size skgid skuid snat socket srh symhash synproxy
+    rtclassid rule ruleset sctp secmark set size skgid skuid snat srh symhash synproxy
     table tcp th time timeout tproxy tunnel type typeof udp udplite undefine unexpected unicast
     update vlan vmap vni vxlan xor xt
   ))

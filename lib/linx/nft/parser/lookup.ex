@@ -8,7 +8,6 @@ defmodule Linx.NFT.Parser.Lookup do
 
   @doc false
   # {node, rest}, or nil where the tokens begin nothing of these.
-  def load([{:identifier, "socket", meta} | rest]), do: socket(rest, meta)
   def load([{:identifier, "numgen", meta} | rest]), do: numgen(rest, meta)
   def load([{:identifier, "jhash", meta} | rest]), do: jhash(rest, meta)
   def load([{:identifier, "symhash", meta} | rest]), do: symhash(rest, meta)
@@ -18,27 +17,6 @@ defmodule Linx.NFT.Parser.Lookup do
 
   def load([{:identifier, "tunnel", meta} | rest]), do: tunnel(rest, meta)
   def load(_tokens), do: nil
-
-  defp socket([{:identifier, "transparent", _} | rest], meta),
-    do: {{:socket, :transparent, nil, meta}, rest}
-
-  defp socket([{:identifier, "mark", _} | rest], meta), do: {{:socket, :mark, nil, meta}, rest}
-
-  defp socket([{:identifier, "wildcard", _} | rest], meta),
-    do: {{:socket, :wildcard, nil, meta}, rest}
-
-  defp socket([{:identifier, "cgroupv2", _}, {:identifier, "level", _} | rest], meta) do
-    {level, rest} = integer(rest)
-    {{:socket, :cgroupv2, level, meta}, rest}
-  end
-
-  defp socket(tokens, _meta),
-    do:
-      unexpected(
-        tokens,
-        "transparent, mark, wildcard or cgroupv2 level",
-        ~w(transparent mark wildcard cgroupv2)
-      )
 
   defp numgen([{:identifier, type, _}, {:identifier, "mod", _} | rest], meta)
        when type in ["inc", "random"] do
