@@ -105,14 +105,6 @@ defmodule Linx.NFT.Compiler.Load do
   def load({:rt, key, _family, meta}, scope),
     do: {keyed({:rt, %{key: key}}, Keys.type(:rt, key), meta), scope}
 
-  def load({:numgen, type, modulus, offset, meta}, scope) do
-    modulus = positive(Value.number_of(modulus, scope), "the modulus", meta)
-    offset = Value.number_of(offset, scope)
-    check_sum(modulus, offset, meta)
-    data = Map.merge(%{type: type, modulus: modulus}, nonzero(:offset, offset))
-    {keyed({:numgen, data}, {:integer, 32, :host}, meta), scope}
-  end
-
   def load({:jhash, key, modulus, seed, offset, meta}, scope) do
     {key, scope} = load(key, %{scope | expect: nil})
     modulus = positive(Value.number_of(modulus, scope), "the modulus", meta)
@@ -214,7 +206,6 @@ defmodule Linx.NFT.Compiler.Load do
     do: Term.source({name, Map.put(data, :bits, {offset, length})}, nil)
 
   # The highest value that there can be, where the type has room for more.
-  defp max({:numgen, data}), do: data.modulus + Map.get(data, :offset, 0) - 1
   defp max({:hash, data}), do: data.modulus + Map.get(data, :offset, 0) - 1
   defp max({:meta, %{key: :nftrace}}), do: 1
   defp max({:meta, %{key: :time_day}}), do: 6

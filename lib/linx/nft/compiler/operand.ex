@@ -14,7 +14,6 @@ defmodule Linx.NFT.Compiler.Operand do
            :meta,
            :ct,
            :rt,
-           :numgen,
            :jhash,
            :symhash,
            :xfrm
@@ -72,7 +71,7 @@ defmodule Linx.NFT.Compiler.Operand do
   defp fit(%Term{} = term, %Term{} = like, node) do
     cond do
       # A generated number has whatever order it is used in.
-      generated?(term) and like.len == 32 and like.type != :ifname ->
+      (term.generated? or hash?(term)) and like.len == 32 and like.type != :ifname ->
         term
 
       term.type == like.type ->
@@ -92,12 +91,12 @@ defmodule Linx.NFT.Compiler.Operand do
     end
   end
 
+  defp hash?(%Term{kind: :hash}), do: true
+  defp hash?(%Term{data: {:hash, _}}), do: true
+  defp hash?(_term), do: false
+
   defp field?(%Term{kind: :load, data: {:payload, _}}), do: true
   defp field?(_term), do: false
-
-  defp generated?(%Term{kind: :hash}), do: true
-  defp generated?(%Term{kind: :load, data: {name, _}}), do: name in [:numgen, :hash]
-  defp generated?(_term), do: false
 
   # What nft derives from its integers; flags and text it does not.
   defp number?(type) when type in [:ifname, :string, :verdict, nil], do: false

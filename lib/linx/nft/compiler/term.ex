@@ -6,7 +6,7 @@ defmodule Linx.NFT.Compiler.Term do
   # :prefix, :wildcard. `type` is nft's datatype, `len` its bits, `order` the byte order in the register. A load of part of some bytes
   # has `shift`, the bits to its right, and the whole bytes in the load. `span?` marks a constant that is written as a prefix or range
   # of one value: in a set it asks for intervals. `source` is the expression that `typeof` records. `existence?` marks a load that has a
-  # flag `:present`, by which it loads existence alone.
+  # flag `:present`, by which it loads existence alone. `generated?` marks a number that has the order of its use.
 
   alias Linx.Netfilter.Expr
 
@@ -20,6 +20,7 @@ defmodule Linx.NFT.Compiler.Term do
             span?: false,
             source: nil,
             existence?: false,
+            generated?: false,
             meta: nil
 
   @type t :: %__MODULE__{}
@@ -37,6 +38,7 @@ defmodule Linx.NFT.Compiler.Term do
       data: data,
       max: opts[:max],
       existence?: opts[:existence?] == true,
+      generated?: opts[:generated?] == true,
       source: source(data, nil),
       meta: meta
     }

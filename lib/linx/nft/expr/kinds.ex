@@ -14,7 +14,8 @@ defmodule Linx.NFT.Expr.Kinds do
   @kinds [
     {:Fib, ~w(fib), [:fib], [:fib]},
     {:Osf, ~w(osf), [:osf], [:osf]},
-    {:Socket, ~w(socket), [:socket], [:socket]}
+    {:Socket, ~w(socket), [:socket], [:socket]},
+    {:Numgen, ~w(numgen), [:numgen], [:numgen]}
   ]
 
   @rows for {name, words, nodes, exprs} <- @kinds,

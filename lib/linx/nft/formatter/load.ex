@@ -30,11 +30,6 @@ defmodule Linx.NFT.Formatter.Load do
     Term.keyed(:xfrm, key, ["ipsec ", Atom.to_string(data[:dir] || :in), " ", spnum])
   end
 
-  def term(%Expr{name: :numgen, data: %{type: type, modulus: modulus} = data}) do
-    kind = if type == :random, do: "random", else: "inc"
-    {:ok, number(["numgen ", kind, " mod ", Integer.to_string(modulus), offset(data)])}
-  end
-
   def term(%Expr{name: :hash, data: %{type: :sym, modulus: modulus} = data}),
     do: {:ok, number(["symhash mod ", Integer.to_string(modulus), offset(data)])}
 

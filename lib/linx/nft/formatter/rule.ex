@@ -25,7 +25,6 @@ defmodule Linx.NFT.Formatter.Rule do
     :meta,
     :ct,
     :rt,
-    :numgen,
     :xfrm,
     :tunnel,
     :inner

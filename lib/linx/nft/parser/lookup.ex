@@ -8,7 +8,6 @@ defmodule Linx.NFT.Parser.Lookup do
 
   @doc false
   # {node, rest}, or nil where the tokens begin nothing of these.
-  def load([{:identifier, "numgen", meta} | rest]), do: numgen(rest, meta)
   def load([{:identifier, "jhash", meta} | rest]), do: jhash(rest, meta)
   def load([{:identifier, "symhash", meta} | rest]), do: symhash(rest, meta)
 
@@ -17,15 +16,6 @@ defmodule Linx.NFT.Parser.Lookup do
 
   def load([{:identifier, "tunnel", meta} | rest]), do: tunnel(rest, meta)
   def load(_tokens), do: nil
-
-  defp numgen([{:identifier, type, _}, {:identifier, "mod", _} | rest], meta)
-       when type in ["inc", "random"] do
-    {modulus, rest} = integer(rest)
-    {offset, rest} = offset(rest)
-    {{:numgen, if(type == "inc", do: :incremental, else: :random), modulus, offset, meta}, rest}
-  end
-
-  defp numgen(tokens, _meta), do: unexpected(tokens, "inc mod N or random mod N", ~w(inc random))
 
   defp jhash(tokens, meta) do
     {key, rest} = Expression.load(tokens)
