@@ -7,31 +7,17 @@ defmodule Linx.Netfilter.Typeof do
   # An entry is {u8 type, u8 length, bytes}; numbers are u32 in host order. Entry 0 is the kind of expression, entry 1 holds
   # what that kind needs, in entries again. A concatenation's are its parts, each under its index.
 
-  alias Linx.Netfilter.{Expr, Field, Protocol, Wire}
+  alias Linx.Netfilter.{Expr, Field, Keys, Protocol}
   alias Linx.Netfilter.Guard.Tunnel
-  alias Linx.Netfilter.Wire.Constants
+  alias Linx.Netfilter.Wire.{Constants, Expressions}
 
-  # nft's enum expr_types as of 1.0. In 1.1 what comes after rt has a number one higher: fib is 27 there, xfrm 28.
-  @kinds %{
-    7 => :payload,
-    8 => :exthdr,
-    9 => :meta,
-    10 => :socket,
-    11 => :osf,
-    12 => :ct,
-    13 => :concat,
-    23 => :numgen,
-    24 => :hash,
-    25 => :rt,
-    26 => :fib,
-    27 => :xfrm
-  }
-  @kind_numbers Map.new(@kinds, fn {number, kind} -> {kind, number} end)
+  # nft's enum expr_types for the kinds whose record has a form of its own; the records of the others
+  # are rows of Wire.Expressions.
+  @own [payload: 7, exthdr: 8, concat: 13]
+  @records Expressions.records()
 
   # nft's enum proto_bases, from 1.
   @bases [:link, :network, :transport, :inner]
-  @fib_flags [saddr: 1, daddr: 2, mark: 4, iif: 8, oif: 16, present: 32]
-  @no_direction 0xFFFFFFFF
 
   @doc "The expressions that nft's record stands for."
   @spec decode(binary()) :: {:ok, [Expr.t(), ...]} | :error
@@ -55,10 +41,19 @@ defmodule Linx.Netfilter.Typeof do
     end
   end
 
-  # Only xfrm has three entries.
-  defp kind_of(27, data), do: if(find_u32(data, 2), do: :xfrm, else: :fib)
-  defp kind_of(28, _data), do: :xfrm
-  defp kind_of(number, _data), do: @kinds[number]
+  for {kind, number} <- @own, do: defp(kind_of(unquote(number), _data), do: unquote(kind))
+
+  # nft 1.0 and 1.1 give two kinds the same number: their records differ in length.
+  for {kind, numbers, entries, _load} <- @records, number <- numbers do
+    defp kind_of(unquote(number), data) when length(data) == unquote(length(entries)),
+      do: unquote(kind)
+  end
+
+  for {number, kind} <-
+        Enum.uniq_by(for({k, ns, _, _} <- @records, n <- ns, do: {n, k}), &elem(&1, 0)),
+      do: defp(kind_of(unquote(number), _data), do: unquote(kind))
+
+  defp kind_of(_number, _data), do: nil
 
   defp all(results) do
     if results != [] and Enum.all?(results, &match?(%Expr{}, &1)),
@@ -92,75 +87,61 @@ defmodule Linx.Netfilter.Typeof do
     end
   end
 
-  defp expression({:meta, [{0, <<key::native-32>>} | _]}),
-    do: named(:meta, %{key: Wire.meta_key_atom(key), dreg: 1})
-
-  defp expression({:ct, pairs}) do
-    [key, direction] = numbers(pairs, 0..1)
-    data = %{key: Wire.ct_key_atom(key || 0), dreg: 1}
-
-    data =
-      if direction in [nil, @no_direction],
-        do: data,
-        else: Map.put(data, :direction, Constants.atom(:ct_direction, direction))
-
-    named(:ct, data)
-  end
-
-  defp expression({:socket, pairs}) do
-    [key, level] = numbers(pairs, 0..1)
-    data = %{key: Constants.atom(:socket, key || 0), dreg: 1}
-    named(:socket, if(level in [nil, 0], do: data, else: Map.put(data, :level, level)))
-  end
-
-  defp expression({:osf, _pairs}), do: %Expr{name: :osf, data: %{dreg: 1, ttl: :strict}}
-
-  defp expression({:rt, [{0, <<key::native-32>>} | _]}),
-    do: named(:rt, %{key: Constants.atom(:rt, key), dreg: 1})
-
-  defp expression({:fib, pairs}) do
-    [result, flags] = numbers(pairs, 0..1)
-    flags = for {flag, bit} <- @fib_flags, Bitwise.band(flags || 0, bit) != 0, do: flag
-    %Expr{name: :fib, data: %{result: Constants.atom(:fib, result || 0), flags: flags, dreg: 1}}
-  end
-
-  defp expression({:numgen, pairs}) do
-    [type, modulus, offset] = numbers(pairs, 0..2)
-    data = %{type: Constants.atom(:ng, type || 0), modulus: modulus || 1, dreg: 1}
-
-    %Expr{
-      name: :numgen,
-      data: if(offset in [nil, 0], do: data, else: Map.put(data, :offset, offset))
-    }
-  end
-
-  # What a jenkins hash was made of is not in its record.
-  defp expression({:hash, pairs}) do
-    [type, offset, modulus] = numbers(pairs, 0..2)
-
-    if type == 1 do
-      data = %{type: :sym, modulus: modulus || 1, dreg: 1}
-
-      %Expr{
-        name: :hash,
-        data: if(offset in [nil, 0], do: data, else: Map.put(data, :offset, offset))
-      }
-    end
-  end
-
-  defp expression({:xfrm, pairs}) do
-    [key, spnum, dir] = numbers(pairs, 0..2)
-
-    data = %{
-      key: Constants.atom(:xfrm_key, key || 0),
-      dir: if(dir == 1, do: :out, else: :in),
-      dreg: 1
-    }
-
-    named(:xfrm, if(spnum in [nil, 0], do: data, else: Map.put(data, :spnum, spnum)))
+  defp expression({kind, pairs}) do
+    with {entries, _load} <- fields(kind),
+         %{} = data <- data(entries, pairs, 0, %{dreg: 1}),
+         do: made(%Expr{name: kind, data: data})
   end
 
   defp expression(_other), do: nil
+
+  # The operand of a jenkins hash is not in its record.
+  defp made(%Expr{name: :hash, data: %{type: :jenkins}}), do: nil
+  defp made(expr), do: expr
+
+  for {kind, _numbers, entries, load} <- @records do
+    defp fields(unquote(kind)), do: {unquote(Macro.escape(entries)), unquote(Macro.escape(load))}
+  end
+
+  defp fields(_kind), do: nil
+
+  defp data([], _pairs, _index, data), do: data
+
+  defp data([{key, type, absent} | entries], pairs, index, data) do
+    case find_u32(pairs, index) do
+      number when number == absent or (number == nil and absent != nil) ->
+        data(entries, pairs, index + 1, data)
+
+      number ->
+        with value when value != nil <- number && value(type, number),
+             do: data(entries, pairs, index + 1, Map.put(data, key, value))
+    end
+  end
+
+  # A name that this library has none for makes no expression.
+  defp value({tag, kind}, number) when tag in [:enum, :enum8] do
+    name = Constants.atom(kind, number)
+    if is_atom(name), do: name
+  end
+
+  defp value({:flags, kind}, number), do: Constants.names(kind, number)
+  defp value(_type, number), do: number
+
+  @doc "Bits and byte order of what an expression of nft's records loads, nil for another expression."
+  @spec load(Expr.t()) :: {pos_integer(), :host | :big | nil} | nil
+  def load(%Expr{name: name, data: data}) do
+    case fields(name) do
+      {_entries, {bits, order}} -> {bits, order}
+      {_entries, key} -> keyed(name, data[key])
+      nil -> nil
+    end
+  end
+
+  defp keyed(kind, key) do
+    with {:ok, {_word, _type, bits, order}} <- Keys.fetch(kind, key),
+         do: {bits, order},
+         else: (:error -> nil)
+  end
 
   defp payload(pairs) do
     [desc, type, base, offset, len] = numbers(pairs, 0..4)
@@ -176,11 +157,6 @@ defmodule Linx.Netfilter.Typeof do
       _ -> raw(base, offset, len)
     end
   end
-
-  defp named(name, %{key: key} = data) when is_atom(key) and key != :_,
-    do: %Expr{name: name, data: data}
-
-  defp named(_name, _data), do: nil
 
   # `bits:` where it is no whole bytes.
   defp raw(base, offset, len) when base in 1..4 and is_integer(offset) and is_integer(len) do
@@ -255,57 +231,30 @@ defmodule Linx.Netfilter.Typeof do
     end
   end
 
-  defp record(%Expr{name: :meta, data: %{key: key}}),
-    do: kind(:meta, pack([Wire.meta_key_int(key)]))
+  # nft dies when it lists its own record of a jenkins hash.
+  defp record(%Expr{name: :hash, data: %{type: :jenkins}}), do: :error
 
-  defp record(%Expr{name: :ct, data: %{key: key} = data}) do
-    direction =
-      if data[:direction], do: Constants.int!(:ct_direction, data.direction), else: @no_direction
-
-    kind(:ct, pack([Wire.ct_key_int(key), direction]))
+  defp record(%Expr{name: name, data: data}) do
+    with {entries, _load} <- fields(name),
+         numbers = for({key, type, absent} <- entries, do: number(type, data[key]) || absent),
+         false <- nil in numbers,
+         do: kind(name, pack(numbers)),
+         else: (_ -> :error)
   end
 
-  defp record(%Expr{name: :socket, data: %{key: key}}),
-    do: kind(:socket, pack([Constants.int!(:socket, key)]))
-
-  defp record(%Expr{name: :osf}), do: kind(:osf, [])
-
-  defp record(%Expr{name: :rt, data: %{key: key}}),
-    do: kind(:rt, pack([Constants.int!(:rt, key)]))
-
-  defp record(%Expr{name: :fib, data: %{result: result} = data}) do
-    flags =
-      for {flag, bit} <- @fib_flags,
-          flag in List.wrap(data[:flags]),
-          reduce: 0,
-          do: (acc -> Bitwise.bor(acc, bit))
-
-    kind(:fib, pack([Constants.int!(:fib, result), flags]))
-  end
-
-  defp record(%Expr{name: :numgen, data: %{type: type, modulus: modulus} = data}),
-    do: kind(:numgen, pack([Constants.int!(:ng, type), modulus, data[:offset] || 0]))
-
-  # Of a jenkins hash nft writes all but what is hashed, and dies when it lists its own record: better none.
-  defp record(%Expr{name: :hash, data: %{type: :sym, modulus: modulus} = data}),
-    do: kind(:hash, pack([Constants.int!(:hash, :sym), data[:offset] || 0, modulus, 0, 0]))
-
-  defp record(%Expr{name: :xfrm, data: %{key: key} = data}) do
-    dir = if data[:dir] == :out, do: 1, else: 0
-
-    kind(:xfrm, [
-      {0, u32(Constants.int!(:xfrm_key, key))},
-      {1, u32(data[:spnum] || 0)},
-      {2, u32(dir)}
-    ])
-  end
-
-  defp record(_expr), do: :error
+  defp number(_type, nil), do: nil
+  defp number({tag, kind}, name) when tag in [:enum, :enum8], do: Constants.int!(kind, name)
+  defp number({:flags, kind}, names), do: Constants.bits!(kind, names)
+  defp number(_type, number), do: number
 
   defp exthdr(index, op, number),
     do: kind(:exthdr, [{1, u32(index)}, {2, u32(op)}, {0, u32(number)}])
 
-  defp kind(kind, entries), do: bytes([{0, u32(@kind_numbers[kind])}, {1, bytes(entries)}])
+  defp kind(kind, entries), do: bytes([{0, u32(kind_number(kind))}, {1, bytes(entries)}])
+
+  for {kind, number} <- @own ++ for({kind, [number | _], _, _} <- @records, do: {kind, number}),
+      do: defp(kind_number(unquote(kind)), do: unquote(number))
+
   defp pack(numbers), do: Enum.with_index(numbers, fn number, index -> {index, u32(number)} end)
 
   defp pairs(<<type, len, value::binary-size(len), rest::binary>>),

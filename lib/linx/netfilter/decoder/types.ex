@@ -7,7 +7,7 @@ defmodule Linx.Netfilter.Decoder.Types do
   # lengths of an interval set (NFTA_SET_DESC_CONCAT). A set of another program may have none of these: each part of open size then
   # takes one register and the last of them the rest, so that every byte of an element is written back as it came.
 
-  alias Linx.Netfilter.{Datatype, Datum, Expr, Field, Keys, Typeof}
+  alias Linx.Netfilter.{Datatype, Datum, Expr, Field, Typeof}
 
   @typep load :: {bits :: pos_integer(), :host | :big | nil}
 
@@ -122,19 +122,5 @@ defmodule Linx.Netfilter.Decoder.Types do
     do: {8 * len, :big}
 
   defp load(%Expr{name: :inner, data: %{expr: %Expr{} = expr}}), do: load(expr)
-  defp load(%Expr{name: name}) when name in [:numgen, :hash], do: {32, :host}
-  defp load(%Expr{name: :osf}), do: {128, nil}
-  defp load(%Expr{name: :fib, data: %{result: result}}), do: keyed(:fib, result)
-
-  defp load(%Expr{name: name, data: %{key: key}})
-       when name in [:meta, :ct, :rt, :socket, :xfrm, :tunnel],
-       do: keyed(name, key)
-
-  defp load(_expr), do: nil
-
-  defp keyed(kind, key) do
-    with {:ok, {_word, _type, bits, order}} <- Keys.fetch(kind, key),
-         do: {bits, order},
-         else: (:error -> nil)
-  end
+  defp load(expr), do: Typeof.load(expr)
 end

@@ -165,6 +165,41 @@ defmodule Linx.Netfilter.Wire.Expressions do
     end
   end
 
+  # How nft records an expression in a set's userdata (`typeof`): its number in nft's enum
+  # expr_types, of nft 1.0 first where 1.1 has another; the keys of `data` in the order of nft's
+  # entries, `{key, number}` with the number of an absent one; and what the expression loads: bits
+  # and byte order, or the key of `data` that Linx.Netfilter.Keys has them by.
+  @records [
+    meta: {[9], [:key], :key},
+    socket: {[10], [:key, {:level, 0}], :key},
+    osf: {[11], [], {128, nil}},
+    ct: {[12], [:key, {:direction, 0xFFFFFFFF}], :key},
+    numgen: {[23], [:type, :modulus, {:offset, 0}], {32, :host}},
+    hash: {[24], [:type, {:offset, 0}, :modulus, {:seed, 0}, {:sreg, 0}], {32, :host}},
+    rt: {[25], [:key], :key},
+    fib: {[26, 27], [:result, {:flags, 0}], :result},
+    xfrm: {[27, 28], [:key, {:spnum, 0}, :dir], :key}
+  ]
+
+  @doc "`{name, nft's numbers, [{key, type, number of an absent one or nil}], load}` of every record."
+  @spec records() :: [
+          {atom(), [pos_integer()], [{atom(), term(), non_neg_integer() | nil}],
+           atom() | {pos_integer(), atom()}}
+        ]
+  def records do
+    for {name, {numbers, entries, load}} <- @records do
+      {_, _, _, fields, _} = List.keyfind!(@kinds, name, 0)
+
+      entries =
+        for entry <- entries do
+          {key, absent} = if is_atom(entry), do: {entry, nil}, else: entry
+          {key, Keyword.fetch!(fields, key), absent}
+        end
+
+      {name, numbers, entries, load}
+    end
+  end
+
   @units [second: 1, minute: 60, hour: 3600, day: 86_400, week: 604_800]
 
   @spec unit_int(atom() | pos_integer()) :: pos_integer()
