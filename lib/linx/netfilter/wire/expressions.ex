@@ -171,7 +171,7 @@ defmodule Linx.Netfilter.Wire.Expressions do
   # and byte order, or the key of `data` that Linx.Netfilter.Keys has them by.
   @records [
     meta: {[9], [:key], :key},
-    socket: {[10], [:key, {:level, 0}], :key},
+    socket: {[10], [:key], :key},
     osf: {[11], [], {128, nil}},
     ct: {[12], [:key, {:direction, 0xFFFFFFFF}], :key},
     numgen: {[23], [:type, :modulus, {:offset, 0}], {32, :host}},

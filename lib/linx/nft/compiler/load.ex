@@ -199,7 +199,7 @@ defmodule Linx.NFT.Compiler.Load do
   defp raw_field(base, offset, len),
     do: %Field{base: base, offset: offset, length: len, type: :integer}
 
-  defp keyed(data, type, meta), do: Term.load(data, type, meta, max: max(data))
+  defp keyed(data, type, meta), do: %{Term.load(data, type, meta) | max: max(data)}
 
   # Of a raw payload that is no whole bytes they are all that says where it is.
   defp bits({name, data}, %Field{offset: offset, length: length}),

@@ -27,18 +27,14 @@ defmodule Linx.NFT.Compiler.Term do
 
   @doc false
   # The term of a kernel expression that is loaded whole: its name and its data without a register, its type.
-  @spec load({atom(), map()}, {atom(), non_neg_integer(), :host | :big | nil}, map(), keyword()) ::
-          t()
-  def load(data, {type, len, order}, meta, opts \\ []) do
+  @spec load({atom(), map()}, {atom(), non_neg_integer(), :host | :big | nil}, map()) :: t()
+  def load(data, {type, len, order}, meta) do
     %__MODULE__{
       kind: :load,
       type: type,
       len: len,
       order: order,
       data: data,
-      max: opts[:max],
-      existence?: opts[:existence?] == true,
-      generated?: opts[:generated?] == true,
       source: source(data, nil),
       meta: meta
     }

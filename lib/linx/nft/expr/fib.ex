@@ -66,7 +66,7 @@ defmodule Linx.NFT.Expr.Fib do
 
   defp lookup(result, flags, meta) do
     data = {:fib, %{result: result, flags: flags}}
-    Compiler.Term.load(data, Keys.type(:fib, result), meta, existence?: true)
+    %{Compiler.Term.load(data, Keys.type(:fib, result), meta) | existence?: true}
   end
 
   @impl true

@@ -68,13 +68,9 @@ defmodule Linx.NFT.Expr.Kinds do
   @spec term(Expr.t(), Formatter.Context.t() | nil) :: {:ok, Formatter.Term.t()} | :error
   def term(%Expr{name: name} = expr, context), do: term(name, expr, context)
 
-  @doc "Whether a kernel expression of this name is a load."
-  @spec load?(atom() | String.t()) :: boolean()
   for {module, _, _, exprs} <- @rows, name <- exprs do
-    def load?(unquote(name)), do: true
     defp term(unquote(name), expr, context), do: unquote(module).term(expr, context)
   end
 
-  def load?(_name), do: false
   defp term(_name, _expr, _context), do: :error
 end

@@ -38,8 +38,8 @@ defmodule Linx.NFT.Expr.Modulus do
   @spec load(atom(), map(), map()) :: Compiler.Term.t()
   def load(name, data, meta) do
     max = data.modulus + Map.get(data, :offset, 0) - 1
-    opts = [max: max, generated?: true]
-    Compiler.Term.load({name, data}, {:integer, 32, :host}, meta, opts)
+    term = Compiler.Term.load({name, data}, {:integer, 32, :host}, meta)
+    %{term | max: max, generated?: true}
   end
 
   @doc "The text of such a number: `words`, the modulus, `seed` and the offset."

@@ -39,13 +39,16 @@ defmodule Linx.NFT.Expr.Socket do
   def compile({:socket, key, level, meta}, scope) do
     data = if level, do: %{key: key, level: Value.number_of(level, scope)}, else: %{key: key}
     max = if key in [:transparent, :wildcard], do: 1
-    {Compiler.Term.load({:socket, data}, Keys.type(:socket, key), meta, max: max), scope}
+    term = Compiler.Term.load({:socket, data}, Keys.type(:socket, key), meta)
+    {%{term | max: max}, scope}
   end
 
   @impl true
   def term(%{data: %{key: :cgroupv2} = data}, _context) do
-    level = Integer.to_string(data[:level] || 0)
-    Formatter.Term.keyed(:socket, :cgroupv2, "socket ", [" level ", level])
+    with {:ok, term} <- Formatter.Term.keyed(:socket, :cgroupv2, "socket ") do
+      level = Integer.to_string(data[:level] || 0)
+      {:ok, %{term | text: [term.text, " level ", level]}}
+    end
   end
 
   def term(%{data: %{key: key}}, _context), do: Formatter.Term.keyed(:socket, key, "socket ")

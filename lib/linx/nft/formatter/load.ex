@@ -4,43 +4,44 @@ defmodule Linx.NFT.Formatter.Load do
   # its byte order.
 
   alias Linx.Netfilter.{Expr, Field, Protocol}
-  alias Linx.NFT.Formatter.Term
+  alias Linx.NFT.Formatter.{Context, Term}
   alias Linx.NFT.Expr.Kinds
 
   @bases %{link: "ll", network: "nh", transport: "th", inner: "ih"}
 
   @doc "The term that a loading expression puts into its `dreg`, or `:error` for one that is not known."
-  @spec term(Expr.t()) :: {:ok, Term.t()} | :error
-  def term(%Expr{name: :payload, data: data}), do: payload(data)
-  def term(%Expr{name: :exthdr, data: data}), do: exthdr(data)
-  def term(%Expr{name: :meta, data: %{key: key}}), do: Term.keyed(:meta, key, "meta ")
-  def term(%Expr{name: :rt, data: %{key: key}}), do: Term.keyed(:rt, key, "rt ")
+  @spec term(Expr.t(), Context.t() | nil) :: {:ok, Term.t()} | :error
+  def term(%Expr{name: :payload, data: data}, _context), do: payload(data)
+  def term(%Expr{name: :exthdr, data: data}, _context), do: exthdr(data)
+  def term(%Expr{name: :meta, data: %{key: key}}, _context), do: Term.keyed(:meta, key, "meta ")
+  def term(%Expr{name: :rt, data: %{key: key}}, _context), do: Term.keyed(:rt, key, "rt ")
 
-  def term(%Expr{name: :ct, data: %{key: key} = data}) do
+  def term(%Expr{name: :ct, data: %{key: key} = data}, _context) do
     words =
       if direction = data[:direction], do: ["ct ", Atom.to_string(direction), " "], else: "ct "
 
     Term.keyed(:ct, key, words)
   end
 
-  def term(%Expr{name: :xfrm, data: %{key: key} = data}) do
+  def term(%Expr{name: :xfrm, data: %{key: key} = data}, _context) do
     spnum =
       if data[:spnum] in [nil, 0], do: "", else: ["spnum ", Integer.to_string(data.spnum), " "]
 
     Term.keyed(:xfrm, key, ["ipsec ", Atom.to_string(data[:dir] || :in), " ", spnum])
   end
 
-  def term(%Expr{name: :hash, data: %{type: :sym, modulus: modulus} = data}),
+  def term(%Expr{name: :hash, data: %{type: :sym, modulus: modulus} = data}, _context),
     do: {:ok, number(["symhash mod ", Integer.to_string(modulus), offset(data)])}
 
-  def term(%Expr{name: :tunnel, data: %{key: key}}), do: Term.keyed(:tunnel, key, "tunnel ")
+  def term(%Expr{name: :tunnel, data: %{key: key}}, _context),
+    do: Term.keyed(:tunnel, key, "tunnel ")
 
-  def term(%Expr{name: :inner, data: %{expr: %Expr{} = expr, type: tunnel}})
+  def term(%Expr{name: :inner, data: %{expr: %Expr{} = expr, type: tunnel}}, context)
       when is_atom(tunnel) do
-    with {:ok, term} <- term(expr), do: {:ok, inside(term, Atom.to_string(tunnel))}
+    with {:ok, term} <- term(expr, context), do: {:ok, inside(term, Atom.to_string(tunnel))}
   end
 
-  def term(expr), do: Kinds.term(expr, nil)
+  def term(expr, context), do: Kinds.term(expr, context)
 
   @doc "A jenkins hash over `inner`, the text of what it hashes."
   @spec jhash(map(), iodata()) :: Term.t()

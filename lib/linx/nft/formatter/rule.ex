@@ -4,7 +4,6 @@ defmodule Linx.NFT.Formatter.Rule do
   # holds, and writes a match or statement whenever an expression consumes registers.
 
   alias Linx.Netfilter.{Expr, Field, Protocol, Verdict}
-  alias Linx.NFT.Expr.Kinds
 
   alias Linx.NFT.Formatter.{
     Context,
@@ -18,17 +17,6 @@ defmodule Linx.NFT.Formatter.Rule do
     Value,
     Write
   }
-
-  @loads [
-    :payload,
-    :exthdr,
-    :meta,
-    :ct,
-    :rt,
-    :xfrm,
-    :tunnel,
-    :inner
-  ]
 
   @doc "The statements of a rule, or the name of the first expression that has no text."
   @spec statements([Expr.t()], Context.t()) :: {:ok, [iodata()]} | {:error, String.t()}
@@ -69,6 +57,9 @@ defmodule Linx.NFT.Formatter.Rule do
 
   ## One expression
 
+  # Operations on a register, beside which an expression with a `dreg` is a load.
+  @operations [:immediate, :bitwise, :byteorder, :lookup, :__anon_set]
+
   defp step(%Expr{name: :immediate, data: %{dreg: register, data: bytes}}, context)
        when is_binary(bytes) do
     load(context, register, %Term{text: nil, type: :integer, size: byte_size(bytes), value: bytes})
@@ -83,17 +74,8 @@ defmodule Linx.NFT.Formatter.Rule do
   # `ct original saddr` has the family of the rule.
   defp step(%Expr{name: :ct, data: %{dreg: register, key: key}} = expr, context)
        when key in [:src, :dst] do
-    with {:ok, term} <- Load.term(expr),
+    with {:ok, term} <- Load.term(expr, context),
          do: load(context, register, address(term, Context.protocol(context, :network)))
-  end
-
-  defp step(%Expr{name: name, data: %{dreg: register}} = expr, context) when name in @loads do
-    with {:ok, term} <- Load.term(expr), do: load(context, register, term)
-  end
-
-  # The inner expression has the register.
-  defp step(%Expr{name: :inner, data: %{expr: %Expr{data: %{dreg: register}}}} = expr, context) do
-    with {:ok, term} <- Load.term(expr), do: load(context, register, term)
   end
 
   defp step(
@@ -105,7 +87,17 @@ defmodule Linx.NFT.Formatter.Rule do
   end
 
   defp step(%Expr{name: :hash, data: %{dreg: register}} = expr, context) do
-    with {:ok, term} <- Load.term(expr), do: load(context, register, term)
+    with {:ok, term} <- Load.term(expr, context), do: load(context, register, term)
+  end
+
+  defp step(%Expr{name: name, data: %{dreg: register}} = expr, context)
+       when name not in @operations do
+    with {:ok, term} <- Load.term(expr, context), do: load(context, register, term)
+  end
+
+  # The inner expression has the register.
+  defp step(%Expr{name: :inner, data: %{expr: %Expr{data: %{dreg: register}}}} = expr, context) do
+    with {:ok, term} <- Load.term(expr, context), do: load(context, register, term)
   end
 
   defp step(%Expr{name: :bitwise, data: data}, context), do: bitwise(data, context)
@@ -150,14 +142,6 @@ defmodule Linx.NFT.Formatter.Rule do
   defp step(%Expr{name: :immediate, data: %Verdict{kind: kind, target: rules}}, context)
        when is_list(rules),
        do: Context.emit(context, {:block, Atom.to_string(kind), rules})
-
-  defp step(%Expr{name: name, data: %{dreg: register}} = expr, context) do
-    if Kinds.load?(name) do
-      with {:ok, term} <- Kinds.term(expr, context), do: load(context, register, term)
-    else
-      plain(expr, context)
-    end
-  end
 
   defp step(%Expr{} = expr, context), do: plain(expr, context)
   defp step(_other, _context), do: {:error, "malformed"}

@@ -49,14 +49,14 @@ defmodule Linx.NFT.Formatter.Term do
   @type value :: binary() | {atom(), String.t()}
 
   @doc """
-  The term of an expression that loads a datum by its key (`Linx.NFT.Keys`): `words`, the word of
-  the key, `tail`.
+  The term of an expression that loads a datum by its key (`Linx.NFT.Keys`): `words` and the word
+  of the key.
   """
-  @spec keyed(atom(), atom(), iodata(), iodata()) :: {:ok, t()} | :error
-  def keyed(kind, key, words, tail \\ "") do
+  @spec keyed(atom(), atom(), iodata()) :: {:ok, t()} | :error
+  def keyed(kind, key, words) do
     with {:ok, {word, type, bits, order}} <- Keys.fetch(kind, key) do
       size = div(bits + 7, 8)
-      {:ok, %__MODULE__{text: [words, word, tail], type: type, size: size, order: order || :host}}
+      {:ok, %__MODULE__{text: [words, word], type: type, size: size, order: order || :host}}
     end
   end
 

@@ -27,7 +27,7 @@ defmodule Linx.NFT.Formatter.Typeof do
   defp terms(%{typeof: %{} = typeof}, which) do
     with bytes when is_binary(bytes) <- typeof[which],
          {:ok, exprs} <- Typeof.decode(bytes),
-         terms = for(expr <- exprs, do: Load.term(expr)),
+         terms = for(expr <- exprs, do: Load.term(expr, nil)),
          true <- Enum.all?(terms, &match?({:ok, _}, &1)) do
       for {:ok, term} <- terms, do: whole(term)
     else

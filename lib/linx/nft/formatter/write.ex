@@ -25,7 +25,7 @@ defmodule Linx.NFT.Formatter.Write do
   end
 
   def step(%Expr{name: :exthdr, data: %{sreg: register} = data}, context) do
-    with {:ok, target} <- Load.term(%Expr{name: :exthdr, data: Map.delete(data, :sreg)}),
+    with {:ok, target} <- Load.term(%Expr{name: :exthdr, data: Map.delete(data, :sreg)}, context),
          {:ok, term} <- Registers.fetch(context.registers, register),
          do: Context.emit(context, [target.text, " set ", Rule.operand(term, target)])
   end
@@ -73,7 +73,7 @@ defmodule Linx.NFT.Formatter.Write do
   defp payload(data, term, context), do: whole(data, term, context)
 
   defp whole(data, term, context) do
-    with {:ok, target} <- Load.term(%Expr{name: :payload, data: Map.delete(data, :sreg)}),
+    with {:ok, target} <- Load.term(%Expr{name: :payload, data: Map.delete(data, :sreg)}, context),
          do: Context.emit(context, [target.text, " set ", Rule.operand(term, target)])
   end
 
