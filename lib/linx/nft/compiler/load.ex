@@ -105,26 +105,6 @@ defmodule Linx.NFT.Compiler.Load do
   def load({:rt, key, _family, meta}, scope),
     do: {keyed({:rt, %{key: key}}, Keys.type(:rt, key), meta), scope}
 
-  def load({:jhash, key, modulus, seed, offset, meta}, scope) do
-    {key, scope} = load(key, %{scope | expect: nil})
-    modulus = positive(Value.number_of(modulus, scope), "the modulus", meta)
-    offset = Value.number_of(offset, scope)
-    check_sum(modulus, offset, meta)
-    data = Map.merge(%{type: :jenkins, modulus: modulus}, nonzero(:offset, offset))
-    data = if seed, do: Map.put(data, :seed, Value.number_of(seed, scope)), else: data
-
-    {%{keyed({:hash, data}, {:integer, 32, :host}, meta) | kind: :hash, data: {data, key}}, scope}
-  end
-
-  def load({:symhash, modulus, offset, meta}, scope) do
-    modulus = positive(Value.number_of(modulus, scope), "the modulus", meta)
-
-    data =
-      Map.merge(%{type: :sym, modulus: modulus}, nonzero(:offset, Value.number_of(offset, scope)))
-
-    {keyed({:hash, data}, {:integer, 32, :host}, meta), scope}
-  end
-
   def load({:xfrm, key, direction, spnum, meta}, scope) do
     spnum = Value.number_of(spnum, scope)
     if spnum > 255, do: Fault.fail(meta, "spnum is a number from 0 to 255")
@@ -206,7 +186,6 @@ defmodule Linx.NFT.Compiler.Load do
     do: Term.source({name, Map.put(data, :bits, {offset, length})}, nil)
 
   # The highest value that there can be, where the type has room for more.
-  defp max({:hash, data}), do: data.modulus + Map.get(data, :offset, 0) - 1
   defp max({:meta, %{key: :nftrace}}), do: 1
   defp max({:meta, %{key: :time_day}}), do: 6
   defp max(_data), do: nil
@@ -278,13 +257,6 @@ defmodule Linx.NFT.Compiler.Load do
   end
 
   defp ct_type(key, _scope, _meta), do: Keys.type(:ct, key)
-
-  defp positive(n, _what, _meta) when is_integer(n) and n > 0 and n <= 0xFFFFFFFF, do: n
-  defp positive(n, what, meta), do: Fault.fail(meta, "#{what} must be 1 to 4294967295, not #{n}")
-
-  defp check_sum(modulus, offset, meta) do
-    if modulus + offset > 0xFFFFFFFF, do: Fault.fail(meta, "modulus and offset exceed 32 bits")
-  end
 
   defp nonzero(_key, 0), do: %{}
   defp nonzero(key, n), do: %{key => n}

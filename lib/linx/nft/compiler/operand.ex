@@ -14,8 +14,6 @@ defmodule Linx.NFT.Compiler.Operand do
            :meta,
            :ct,
            :rt,
-           :jhash,
-           :symhash,
            :xfrm
          ] ++
            [:tunnel, :inner, :map, :option_exists]
@@ -71,7 +69,7 @@ defmodule Linx.NFT.Compiler.Operand do
   defp fit(%Term{} = term, %Term{} = like, node) do
     cond do
       # A generated number has whatever order it is used in.
-      (term.generated? or hash?(term)) and like.len == 32 and like.type != :ifname ->
+      term.generated? and like.len == 32 and like.type != :ifname ->
         term
 
       term.type == like.type ->
@@ -90,10 +88,6 @@ defmodule Linx.NFT.Compiler.Operand do
         Fault.fail(node, "expected #{Value.describe(like)}, this is #{Value.describe(term)}")
     end
   end
-
-  defp hash?(%Term{kind: :hash}), do: true
-  defp hash?(%Term{data: {:hash, _}}), do: true
-  defp hash?(_term), do: false
 
   defp field?(%Term{kind: :load, data: {:payload, _}}), do: true
   defp field?(_term), do: false

@@ -15,7 +15,8 @@ defmodule Linx.NFT.Expr.Kinds do
     {:Fib, ~w(fib), [:fib], [:fib]},
     {:Osf, ~w(osf), [:osf], [:osf]},
     {:Socket, ~w(socket), [:socket], [:socket]},
-    {:Numgen, ~w(numgen), [:numgen], [:numgen]}
+    {:Numgen, ~w(numgen), [:numgen], [:numgen]},
+    {:Hash, ~w(jhash symhash), [:jhash, :symhash], [:hash]}
   ]
 
   @rows for {name, words, nodes, exprs} <- @kinds,

@@ -30,9 +30,6 @@ defmodule Linx.NFT.Formatter.Load do
     Term.keyed(:xfrm, key, ["ipsec ", Atom.to_string(data[:dir] || :in), " ", spnum])
   end
 
-  def term(%Expr{name: :hash, data: %{type: :sym, modulus: modulus} = data}, _context),
-    do: {:ok, number(["symhash mod ", Integer.to_string(modulus), offset(data)])}
-
   def term(%Expr{name: :tunnel, data: %{key: key}}, _context),
     do: Term.keyed(:tunnel, key, "tunnel ")
 
@@ -42,17 +39,6 @@ defmodule Linx.NFT.Formatter.Load do
   end
 
   def term(expr, context), do: Kinds.term(expr, context)
-
-  @doc "A jenkins hash over `inner`, the text of what it hashes."
-  @spec jhash(map(), iodata()) :: Term.t()
-  def jhash(%{modulus: modulus} = data, inner) do
-    seed =
-      if data[:seed] == nil,
-        do: "",
-        else: [" seed 0x", Integer.to_string(data.seed, 16) |> String.downcase()]
-
-    number(["jhash ", inner, " mod ", Integer.to_string(modulus), seed, offset(data)])
-  end
 
   @doc "Datatype, size and byte order of a key that is written: `meta mark set`, `ct zone set`."
   @spec written(:meta | :ct, atom()) :: {:ok, Term.t()} | :error
@@ -208,12 +194,6 @@ defmodule Linx.NFT.Formatter.Load do
     ]
 
   ## The rest
-
-  defp number(text), do: %Term{text: text, type: :integer, size: 4, order: :host}
-
-  defp offset(data) do
-    if data[:offset] in [nil, 0], do: "", else: [" offset ", Integer.to_string(data.offset)]
-  end
 
   # `vxlan tcp dport`; `vxlan vni` is the tunnel's own header and names it already. What is known of the packet itself says nothing of the
   # one inside, nor the other way round: the source says which it is.

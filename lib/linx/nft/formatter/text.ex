@@ -14,11 +14,11 @@ defmodule Linx.NFT.Formatter.Text do
     drop dst dup dynamic ecn element elements eq esp ether exists expires export exthdr
     flags flow flowtable flush frag fwd gc-interval ge geneve get goto gre gretap gt handle hbh
     hook hour ibriport ibrname icmp icmpv6 igmp iif iifgroup iifname iiftype import include
-    index inet insert interval ip ip6 ipsec jhash jump last le limit list ll log lshift lt map mark
+    index inet insert interval ip ip6 ipsec jump last le limit list ll log lshift lt map mark
     masquerade meta meter mh missing monitor name ne netdev nftrace nh not notrack obriport
     obrname offload oif oifgroup oifname oiftype or packets pkttype policy position priority
     queue quota random redefine redirect reject rename replace reset return rshift rt rt0 rt2
-    rtclassid rule ruleset sctp secmark set size skgid skuid snat srh symhash synproxy
+    rtclassid rule ruleset sctp secmark set size skgid skuid snat srh synproxy
     table tcp th time timeout tproxy tunnel type typeof udp udplite undefine unexpected unicast
     update vlan vmap vni vxlan xor xt
   ))

@@ -4,42 +4,14 @@ defmodule Linx.NFT.Parser.Lookup do
 
   import Linx.NFT.Parser.Tokens
 
-  alias Linx.NFT.Parser.Expression
-
   @doc false
   # {node, rest}, or nil where the tokens begin nothing of these.
-  def load([{:identifier, "jhash", meta} | rest]), do: jhash(rest, meta)
-  def load([{:identifier, "symhash", meta} | rest]), do: symhash(rest, meta)
 
   def load([{:identifier, "ipsec", meta}, {:identifier, dir, _} | rest])
       when dir in ["in", "out"], do: ipsec(dir, rest, meta)
 
   def load([{:identifier, "tunnel", meta} | rest]), do: tunnel(rest, meta)
   def load(_tokens), do: nil
-
-  defp jhash(tokens, meta) do
-    {key, rest} = Expression.load(tokens)
-    rest = word(rest, "mod")
-    {modulus, rest} = integer(rest)
-
-    {seed, rest} =
-      case rest do
-        [{:identifier, "seed", _} | rest] -> integer(rest)
-        rest -> {nil, rest}
-      end
-
-    {offset, rest} = offset(rest)
-    {{:jhash, key, modulus, seed, offset, meta}, rest}
-  end
-
-  defp symhash(tokens, meta) do
-    {modulus, rest} = tokens |> word("mod") |> integer()
-    {offset, rest} = offset(rest)
-    {{:symhash, modulus, offset, meta}, rest}
-  end
-
-  defp offset([{:identifier, "offset", _} | rest]), do: integer(rest)
-  defp offset(rest), do: {0, rest}
 
   defp ipsec(dir, tokens, meta) do
     dir = if dir == "in", do: :in, else: :out

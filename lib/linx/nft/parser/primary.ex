@@ -25,7 +25,7 @@ defmodule Linx.NFT.Parser.Primary do
   def words,
     do:
       Header.words() ++
-        @meta_short ++ Kinds.words() ++ ~w(meta ct rt jhash symhash)
+        @meta_short ++ Kinds.words() ++ ~w(meta ct rt)
 
   @doc false
   def load([{:identifier, "meta", meta} | rest]), do: meta_key(rest, meta)
