@@ -105,16 +105,6 @@ defmodule Linx.NFT.Compiler.Load do
   def load({:rt, key, _family, meta}, scope),
     do: {keyed({:rt, %{key: key}}, Keys.type(:rt, key), meta), scope}
 
-  def load({:xfrm, key, direction, spnum, meta}, scope) do
-    spnum = Value.number_of(spnum, scope)
-    if spnum > 255, do: Fault.fail(meta, "spnum is a number from 0 to 255")
-    data = Map.merge(%{key: key, dir: direction}, nonzero(:spnum, spnum))
-    {keyed({:xfrm, data}, Keys.type(:xfrm, key), meta), scope}
-  end
-
-  def load({:tunnel, key, meta}, scope),
-    do: {keyed({:tunnel, %{key: key}}, Keys.type(:tunnel, key), meta), scope}
-
   def load({:concat, nodes, meta}, scope) do
     {parts, scope} = Enum.map_reduce(nodes, scope, &load/2)
 
@@ -257,7 +247,4 @@ defmodule Linx.NFT.Compiler.Load do
   end
 
   defp ct_type(key, _scope, _meta), do: Keys.type(:ct, key)
-
-  defp nonzero(_key, 0), do: %{}
-  defp nonzero(key, n), do: %{key => n}
 end

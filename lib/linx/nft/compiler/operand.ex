@@ -7,16 +7,17 @@ defmodule Linx.NFT.Compiler.Operand do
   alias Linx.NFT.Expr.Kinds
 
   @loads [
-           :payload,
-           :raw_payload,
-           :exthdr,
-           :raw_option,
-           :meta,
-           :ct,
-           :rt,
-           :xfrm
-         ] ++
-           [:tunnel, :inner, :map, :option_exists]
+    :payload,
+    :raw_payload,
+    :exthdr,
+    :raw_option,
+    :option_exists,
+    :meta,
+    :ct,
+    :rt,
+    :inner,
+    :map
+  ]
 
   @doc false
   # {term, scope}; the term's bytes are in the order of `like`.

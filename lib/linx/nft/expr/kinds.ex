@@ -16,7 +16,9 @@ defmodule Linx.NFT.Expr.Kinds do
     {:Osf, ~w(osf), [:osf], [:osf]},
     {:Socket, ~w(socket), [:socket], [:socket]},
     {:Numgen, ~w(numgen), [:numgen], [:numgen]},
-    {:Hash, ~w(jhash symhash), [:jhash, :symhash], [:hash]}
+    {:Hash, ~w(jhash symhash), [:jhash, :symhash], [:hash]},
+    {:Xfrm, ~w(ipsec), [:xfrm], [:xfrm]},
+    {:Tunnel, ~w(tunnel), [:tunnel], [:tunnel]}
   ]
 
   @rows for {name, words, nodes, exprs} <- @kinds,

@@ -23,16 +23,6 @@ defmodule Linx.NFT.Formatter.Load do
     Term.keyed(:ct, key, words)
   end
 
-  def term(%Expr{name: :xfrm, data: %{key: key} = data}, _context) do
-    spnum =
-      if data[:spnum] in [nil, 0], do: "", else: ["spnum ", Integer.to_string(data.spnum), " "]
-
-    Term.keyed(:xfrm, key, ["ipsec ", Atom.to_string(data[:dir] || :in), " ", spnum])
-  end
-
-  def term(%Expr{name: :tunnel, data: %{key: key}}, _context),
-    do: Term.keyed(:tunnel, key, "tunnel ")
-
   def term(%Expr{name: :inner, data: %{expr: %Expr{} = expr, type: tunnel}}, context)
       when is_atom(tunnel) do
     with {:ok, term} <- term(expr, context), do: {:ok, inside(term, Atom.to_string(tunnel))}

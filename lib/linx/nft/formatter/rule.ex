@@ -78,6 +78,16 @@ defmodule Linx.NFT.Formatter.Rule do
          do: load(context, register, address(term, Context.protocol(context, :network)))
   end
 
+  defp step(%Expr{name: name, data: %{dreg: register}} = expr, context)
+       when name not in @operations do
+    with {:ok, term} <- Load.term(expr, context), do: load(context, register, term)
+  end
+
+  # The inner expression has the register.
+  defp step(%Expr{name: :inner, data: %{expr: %Expr{data: %{dreg: register}}}} = expr, context) do
+    with {:ok, term} <- Load.term(expr, context), do: load(context, register, term)
+  end
+
   defp step(%Expr{name: :bitwise, data: data}, context), do: bitwise(data, context)
 
   defp step(%Expr{name: :byteorder, data: %{op: op, sreg: sreg, dreg: dreg}}, context) do

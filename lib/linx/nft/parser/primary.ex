@@ -1,6 +1,6 @@
 defmodule Linx.NFT.Parser.Primary do
   @moduledoc false
-  # The expressions that load something: metadata, conntrack and routing here, the rest in Header and Lookup. A word that begins
+  # The expressions that load something: metadata, conntrack and routing here, headers in Header, the rest in Linx.NFT.Expr.Kinds. A word that begins
   # none of them is a constant.
 
   import Linx.NFT.Parser.Tokens
@@ -8,7 +8,7 @@ defmodule Linx.NFT.Parser.Primary do
   alias Linx.Netfilter.Protocol
   alias Linx.NFT.Expr.Kinds
   alias Linx.NFT.Keys
-  alias Linx.NFT.Parser.{Header, Lookup}
+  alias Linx.NFT.Parser.Header
 
   # What is matched in the packet that a tunnel carries.
   @tunnels for row <- Protocol.all(), row.tunnel, do: row.text
@@ -58,7 +58,7 @@ defmodule Linx.NFT.Parser.Primary do
   defp inner(tunnel, {expr, rest}, meta), do: {{:inner, known(tunnel), expr, meta}, rest}
 
   defp word(tokens),
-    do: Header.load(tokens) || Kinds.parse(tokens) || Lookup.load(tokens) || plain(tokens)
+    do: Kinds.parse(tokens) || Header.load(tokens) || plain(tokens)
 
   # "ip saddr" where "ip" stands for itself is a constant only if no field follows; a keyword alone is one too.
   defp plain([{:identifier, word, meta} | rest]) when word in @meta_short,
