@@ -91,20 +91,6 @@ defmodule Linx.NFT.Compiler.Load do
     {keyed({:ct, %{key: key}}, ct_type(key, scope, meta), meta), scope}
   end
 
-  def load({:rt, :nexthop, family, meta}, scope) do
-    key =
-      case nexthop_family(family, scope, meta) do
-        :ip -> :nexthop4
-        :ip6 -> :nexthop6
-        _ -> Fault.fail(meta, "which protocol? write rt ip nexthop or rt ip6 nexthop")
-      end
-
-    {keyed({:rt, %{key: key}}, Keys.type(:rt, key), meta), scope}
-  end
-
-  def load({:rt, key, _family, meta}, scope),
-    do: {keyed({:rt, %{key: key}}, Keys.type(:rt, key), meta), scope}
-
   def load({:concat, nodes, meta}, scope) do
     {parts, scope} = Enum.map_reduce(nodes, scope, &load/2)
 
@@ -143,14 +129,6 @@ defmodule Linx.NFT.Compiler.Load do
   def load(node, scope) do
     Kinds.compile(node, scope) ||
       Fault.fail(node, "a constant stands where something must be loaded")
-  end
-
-  defp nexthop_family(nil, scope, _meta), do: scope.layers.network
-
-  defp nexthop_family(family, scope, meta) do
-    if scope.family in [:ip, :ip6] and scope.family != family,
-      do: Fault.fail(meta, "a route of #{family} has no place in a table of #{scope.family}"),
-      else: family
   end
 
   @doc false

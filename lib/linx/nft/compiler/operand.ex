@@ -14,7 +14,6 @@ defmodule Linx.NFT.Compiler.Operand do
     :option_exists,
     :meta,
     :ct,
-    :rt,
     :inner,
     :map
   ]

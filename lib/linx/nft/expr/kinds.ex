@@ -18,7 +18,8 @@ defmodule Linx.NFT.Expr.Kinds do
     {:Numgen, ~w(numgen), [:numgen], [:numgen]},
     {:Hash, ~w(jhash symhash), [:jhash, :symhash], [:hash]},
     {:Xfrm, ~w(ipsec), [:xfrm], [:xfrm]},
-    {:Tunnel, ~w(tunnel), [:tunnel], [:tunnel]}
+    {:Tunnel, ~w(tunnel), [:tunnel], [:tunnel]},
+    {:Rt, ~w(rt), [:rt], [:rt]}
   ]
 
   @rows for {name, words, nodes, exprs} <- @kinds,

@@ -14,7 +14,6 @@ defmodule Linx.NFT.Formatter.Load do
   def term(%Expr{name: :payload, data: data}, _context), do: payload(data)
   def term(%Expr{name: :exthdr, data: data}, _context), do: exthdr(data)
   def term(%Expr{name: :meta, data: %{key: key}}, _context), do: Term.keyed(:meta, key, "meta ")
-  def term(%Expr{name: :rt, data: %{key: key}}, _context), do: Term.keyed(:rt, key, "rt ")
 
   def term(%Expr{name: :ct, data: %{key: key} = data}, _context) do
     words =

@@ -25,23 +25,11 @@ defmodule Linx.NFT.Parser.Primary do
   def words,
     do:
       Header.words() ++
-        @meta_short ++ Kinds.words() ++ ~w(meta ct rt)
+        @meta_short ++ Kinds.words() ++ ~w(meta ct)
 
   @doc false
   def load([{:identifier, "meta", meta} | rest]), do: meta_key(rest, meta)
   def load([{:identifier, "ct", meta} | rest]), do: ct(rest, meta)
-
-  def load([{:identifier, "rt", meta}, {:identifier, key, _} | rest])
-      when key in ["classid", "nexthop", "mtu", "ipsec"],
-      do: {{:rt, route_key(key), nil, meta}, rest}
-
-  def load([
-        {:identifier, "rt", meta},
-        {:identifier, family, _},
-        {:identifier, key, _} | rest
-      ])
-      when family in ["ip", "ip6"] and key in ["classid", "nexthop", "mtu", "ipsec"],
-      do: {{:rt, route_key(key), family(family), meta}, rest}
 
   # In a tunnel's packet: "vxlan tcp dport", or its own header: "vxlan vni". GRE's own header is one of the packet.
   def load([{:identifier, tunnel, meta}, {:identifier, inner, _} | _] = tokens)
@@ -100,11 +88,6 @@ defmodule Linx.NFT.Parser.Primary do
   defp ct_address("ip", "daddr"), do: :dst_ip
   defp ct_address("ip6", "saddr"), do: :src_ip6
   defp ct_address("ip6", "daddr"), do: :dst_ip6
-
-  defp route_key("classid"), do: :classid
-  defp route_key("nexthop"), do: :nexthop
-  defp route_key("mtu"), do: :tcpmss
-  defp route_key("ipsec"), do: :xfrm
 
   @doc false
   def family("ip"), do: :ip
