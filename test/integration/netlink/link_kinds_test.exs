@@ -38,6 +38,17 @@ defmodule Linx.Integration.LinkKindsTest do
     name
   end
 
+  test "the least and the greatest MTU are those that ip shows", %{ns: ns, socket: socket} do
+    [shown] = Netns.ip!(ns, "link show dev v0")
+    {:ok, link} = Link.get(socket, "v0")
+    assert {link.min_mtu, link.max_mtu} == {shown["min_mtu"], shown["max_mtu"]}
+    assert link.min_mtu > 0 and link.max_mtu > link.mtu
+
+    assert {:ok, links} = Link.list(socket)
+    assert %Link{max_mtu: max} = Enum.find(links, &(&1.name == "v0"))
+    assert max == link.max_mtu
+  end
+
   @tag :dummy
   test "a dummy is made with its options, carries addresses and routes, and goes", context do
     %{ns: ns, socket: socket} = context

@@ -24,7 +24,8 @@ defmodule Linx.Netlink.Rtnl.Link do
   hardware address is no MAC), `link` (the index of the parent or of the far end; where `link_netnsid`
   is set it is an index in that namespace, and another link's here), `master` (of the bridge, bond or VRF it belongs to) and
   `linkinfo` (kind and what belongs to the kind: `Linx.Netlink.Rtnl.LinkInfo`). Beyond those: `broadcast`, `qdisc`,
-  `txqlen`, `operstate` (RFC 2863, 6 is up), `alias`, `group`, `carrier`, `link_netnsid`, and `altnames`. Attributes that
+  `txqlen`, `operstate` (RFC 2863, 6 is up), `alias`, `group`, `carrier`, `link_netnsid`, `altnames`, and `min_mtu` and
+  `max_mtu`, between which an MTU may be set (a `max_mtu` of 0 is no limit). Attributes that
   a newer kernel sends, or that are not as expected, are in `extra` as `{type, bytes}`.
 
   Source: rtnetlink(7), include/uapi/linux/if_link.h, `struct ifinfomsg`.
@@ -48,7 +49,7 @@ defmodule Linx.Netlink.Rtnl.Link do
   alias Linx.Netlink.Rtnl.Link.{Alias, Change, Elsewhere, Ensure, Group}
   alias Linx.Netlink.Rtnl.Link.{Index, Options, Refusal}
 
-  codec native: 16 do
+  codec native: 18 do
     header do
       field(:family, :u8)
       pad(1)
@@ -74,12 +75,14 @@ defmodule Linx.Netlink.Rtnl.Link do
     attr(33, :carrier, :u8)
     attr(37, :link_netnsid, :s32)
     attr(52, :altnames, {:nested, AltNames})
+    attr(50, :min_mtu, :u32)
+    attr(51, :max_mtu, :u32)
     attr(28, :net_ns_fd, :u32)
     attr(29, :ext_mask, :u32)
     attr(53, :altname, :string)
 
     # Statistics, per-family configuration and offload limits: most of a link's bytes, and known not to be wanted.
-    rest(:extra, skip: [7..9, 11..12, 14..15, 17, 21..26, 30..32, 34..36, 38..51, 54..69])
+    rest(:extra, skip: [7..9, 11..12, 14..15, 17, 21..26, 30..32, 34..36, 38..49, 54..69])
   end
 
   @typedoc "How a verb names a link: name, alternative name, or index."

@@ -40,12 +40,14 @@ pub static LINK: Schema = Schema::new(
         (33, U8),    // CARRIER
         (37, S32),   // LINK_NETNSID
         (52, Bytes), // PROP_LIST
+        (50, U32),   // MIN_MTU
+        (51, U32),   // MAX_MTU
     ],
     // Statistics, per-family configuration and offload limits: most of a link's bytes, and none of our fields.
     &[
         7, 8, 9, 11, 12, 14, 15, 17, 21, 22, 23, 24, 25, 26, 30, 31, 32, 34, 35, 36, 38, 39, 40,
-        41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65,
-        66, 67, 68, 69,
+        41, 42, 43, 44, 45, 46, 47, 48, 49, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67,
+        68, 69,
     ],
 );
 
