@@ -14,6 +14,7 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
   | `"bridge"` | `Bridge` | `stp_state:`, `ageing_time:`, `vlan_filtering:`, ... |
   | `"bond"` | `Bond` | `mode:` a name or a number, `miimon:`, ... |
   | `"vrf"` | `Vrf` | `table:` |
+  | `"bareudp"` | `Bareudp` | `port:`, `ethertype:`, `srcport_min:`, `multiproto:` |
   | `"tun"` | `Tun` | not made by netlink |
 
   Kinds without a module (`"dummy"`, `"ifb"`, `"wireguard"`) have no options here; what the kernel says of them stays in
@@ -26,7 +27,19 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
 
   alias Linx.Netlink.Error
   alias Linx.Netlink.Rtnl.Fields
-  alias Linx.Netlink.Rtnl.LinkInfo.{Bond, Bridge, Ipvlan, Macvlan, Tun, Veth, Vlan, Vrf, Vxlan}
+
+  alias Linx.Netlink.Rtnl.LinkInfo.{
+    Bareudp,
+    Bond,
+    Bridge,
+    Ipvlan,
+    Macvlan,
+    Tun,
+    Veth,
+    Vlan,
+    Vrf,
+    Vxlan
+  }
 
   codec do
     attr(1, :kind, :string)
@@ -36,6 +49,7 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
       :info_data,
       {:dispatch, :kind,
        %{
+         "bareudp" => Bareudp,
          "bond" => Bond,
          "bridge" => Bridge,
          "ipvlan" => Ipvlan,

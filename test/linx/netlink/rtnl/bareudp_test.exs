@@ -1,0 +1,31 @@
+defmodule Linx.Netlink.Rtnl.BareudpTest do
+  use ExUnit.Case, async: true
+
+  alias Linx.Netlink.Attr
+  alias Linx.Netlink.Rtnl.LinkInfo
+  alias Linx.Netlink.Rtnl.LinkInfo.Bareudp
+
+  # ip link add type bareudp dstport 6635 ethertype 0x8847 srcportmin 49152 multiproto
+  @data Attr.encode([
+          {1, <<6635::16>>},
+          {2, <<0x8847::16>>},
+          {3, <<49_152::native-16>>},
+          {4, ""}
+        ])
+
+  test "options are written as ip writes them, and read back" do
+    opts = [port: 6635, ethertype: 0x8847, srcport_min: 49_152, multiproto: true]
+    assert {:ok, %Bareudp{} = data} = LinkInfo.data("bareudp", opts)
+    info = %LinkInfo{kind: "bareudp", info_data: data}
+    assert [{1, "bareudp\0"}, {2, @data}] = info |> LinkInfo.encode() |> Attr.decode()
+    assert info |> LinkInfo.encode() |> LinkInfo.decode() == info
+  end
+
+  test "an option that the kind does not have, and a port that is none, are refused" do
+    assert {:error, {:bad_option, {:remote, "192.0.2.1"}}} =
+             LinkInfo.data("bareudp", remote: "192.0.2.1")
+
+    assert {:error, {:bad_option, {:port, 65_536}}} = LinkInfo.data("bareudp", port: 65_536)
+    assert {:error, {:bad_option, {:port, "x"}}} = LinkInfo.data("bareudp", port: "x")
+  end
+end
