@@ -12,6 +12,8 @@ defmodule Linx.Integration.HungMountTest do
   @moduletag :tmp_dir
 
   setup %{tmp_dir: folder} do
+    # Threads of the test before wait until its file system is gone.
+    eventually(fn -> waiting() == 0 end)
     program = Path.join(folder, "mute_fuse")
     source = Path.expand("../support/mute_fuse.c", __DIR__)
 

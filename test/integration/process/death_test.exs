@@ -73,7 +73,13 @@ defmodule Linx.Process.DeathTest do
     {session, _pid} = running(opts)
     output_until(:stdout, "up")
     until(fn -> length(with_environment(mark)) > 60 end)
-    assert {:ok, {:signaled, _}} = P.stop(session, 0)
+
+    # Where a processor is not to be had the killed take longer to be gone than the two seconds after which that is told.
+    case P.stop(session, 0) do
+      {:ok, {:signaled, _}} -> :ok
+      {:error, %{stage: :kill, errno: :etimedout}} -> :ok
+    end
+
     until(fn -> with_environment(mark) == [] end)
   end
 
