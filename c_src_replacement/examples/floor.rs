@@ -1,4 +1,4 @@
-//! What the kernel's own work costs, for bench/process: the least that any program could do for the
+//! The cost of the kernel's own work, for bench/process: the lower bound of any program with the
 //! same result.
 //!
 //!     floor posix_spawn COUNT        posix_spawn(3) of /bin/true, and its end
@@ -109,7 +109,7 @@ fn plain_read(megabytes: u64) -> Result<(), Box<dyn Error>> {
     report(megabytes, total, before)
 }
 
-/// The least for a program whose bytes end in another process, as those of an agent do.
+/// The lower bound for a program whose bytes end in another process, as the agent's do.
 fn relay(megabytes: u64) -> Result<(), Box<dyn Error>> {
     let (master, slave) = terminal()?;
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -132,7 +132,7 @@ fn relay(megabytes: u64) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Its reads wait, as those of a plain program do.
+/// Reads block, as in a plain program.
 fn terminal() -> Result<(File, OwnedFd), Box<dyn Error>> {
     let (master, slave) = pty::open(PtyOptions::default()).map_err(|fault| fault.stage.name())?;
     let flags = rustix::fs::fcntl_getfl(&master)? - rustix::fs::OFlags::NONBLOCK;

@@ -1,14 +1,13 @@
-//! What a program finds when it starts: descriptors, signals, ids, capabilities, limits,
+//! Prints the state that a program starts with: descriptors, signals, ids, capabilities, limits,
 //! environment, terminal.
 //!
-//! Prints one `key value` line each, for the tests. With `dirty COMMAND...` it spoils what it can
-//! first and executes the command: a parent whose children must be clean all the same. With `hold`
-//! it waits for a signal after it has printed. With `push TEXT` it types TEXT into every terminal
-//! that it can reach (TIOCSTI), and prints what became of that. With `traced` a child of its own
-//! traces it, and never waits for it; `traced hold` stays.
+//! The output is one `key value` line each, for the tests. With `dirty COMMAND...` the program
+//! first spoils that state and executes the command: the parent of children that must start clean.
+//! With `hold` it waits for a signal after the output. With `push TEXT` it types TEXT into every
+//! terminal that it can reach (TIOCSTI) and prints the results. With `traced` a child of its own
+//! traces it and never waits for it; `traced hold` stays.
 //!
-//! It has no main of the standard library's, which would ignore SIGPIPE before anything could be
-//! seen.
+//! It has no main of the standard library, which would ignore SIGPIPE first.
 #![no_main]
 
 use std::ffi::CString;
@@ -56,7 +55,7 @@ pub extern "C" fn main() -> i32 {
     }
 }
 
-/// Prints what became of it.
+/// Prints the result.
 fn traced() {
     let parent = getpid().as_raw_nonzero().get();
     let (read, write) = rustix::pipe::pipe().expect("a pipe");
@@ -144,7 +143,7 @@ fn report(arguments: &[Vec<u8>]) {
 }
 
 fn dirty(command: &[Vec<u8>]) -> i32 {
-    // Whoever runs the tests may ignore some of his own, as nohup(1) does and a shell's `&`.
+    // The test runner may ignore some signals, as nohup(1) does and a shell's `&`.
     (1..=64).for_each(default);
     ignore(libc::SIGPIPE);
     ignore(libc::SIGFPE);
@@ -169,7 +168,7 @@ fn ignore(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
-/// That one and no other.
+/// Blocks this signal only.
 fn block(signal: u64) {
     let set = 1u64 << (signal - 1);
     let (how, none, size) = (libc::SIG_SETMASK, 0usize, 8usize);
@@ -177,14 +176,14 @@ fn block(signal: u64) {
     unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const set, none, size) };
 }
 
-/// Without CLOEXEC, which is what a careless program does.
+/// Without CLOEXEC, as careless programs do.
 fn leak(file: &File, number: i32) {
     use std::os::fd::AsRawFd;
     // SAFETY: nothing here has a descriptor of that number.
     unsafe { libc::dup2(file.as_raw_fd(), number) };
 }
 
-/// Not the standard library's exec, which would unblock the signals.
+/// execve(2) itself: the standard library's exec would unblock the signals.
 fn execute(command: &[Vec<u8>]) {
     let mut environment = vec![c"RELEASE_COOKIE=secret".to_owned()];
     for (name, value) in std::env::vars_os() {

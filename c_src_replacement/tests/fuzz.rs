@@ -1,5 +1,5 @@
-//! Frames that nobody would send, at the readers that take them: a value or an error, never a
-//! panic, never memory that the frame has not got.
+//! Malformed frames for each decoder: a value or an error, never a panic, never an allocation
+//! beyond the frame's size.
 //!
 //! LINX_SLOW=1 makes it ten million.
 
@@ -239,7 +239,7 @@ fn mutated_frames_are_values_or_errors() {
         }
         assert_eq!(good + bad, round + 1);
     }
-    // Both kinds are met, or the mutation is too weak or too strong to show anything.
+    // Both results occur; otherwise the mutation is too weak or too strong for a proof.
     assert!(good > 0 && bad > good, "{good} good, {bad} bad");
 }
 
@@ -259,7 +259,7 @@ fn lengths_that_the_frame_has_not_got_are_refused_before_anything_is_done_with_t
             109 => reader.binary().map(drop),
             _ => reader.map().map(drop),
         };
-        // A count alone allocates nothing; its elements are what is missing.
+        // A count alone allocates nothing; its elements are missing.
         assert!(read.is_err() || matches!(tag, 105 | 116));
         assert!(calls <= 1);
     }

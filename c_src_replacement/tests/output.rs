@@ -1,4 +1,4 @@
-//! Output over real pipes and a real terminal: what becomes a frame, and that nothing is lost.
+//! Output over real pipes and a real terminal: frame sizes, and completeness.
 
 use std::fs::File;
 use std::io::Write;
@@ -33,7 +33,7 @@ fn payloads(vm: &mut FrameReader, stream: &str) -> Vec<Vec<u8>> {
     payloads
 }
 
-/// Carries all that `source` says until its end.
+/// Forwards all bytes of `source` until its end.
 fn carry(stream: Stream, name: &str, source: OwnedFd) -> Vec<Vec<u8>> {
     let (vm, channel) = pipe();
     let mut writer = FrameWriter::new(channel).expect("a writer");
@@ -69,7 +69,7 @@ fn what_is_there_comes_in_frames_of_what_the_vm_reads_at_once() {
     workload.write_all(&expected).expect("room");
     drop(workload);
     let frames = carry(Stream::Stdout, "stdout", source);
-    // Without the frame's length, and the term around the bytes.
+    // The payload without the frame's length and the term around it.
     let full = 64 * 1024 - 4 - 21;
     let sizes: Vec<_> = frames.iter().map(Vec::len).collect();
     assert_eq!(sizes, [full, full, full, expected.len() - 3 * full]);

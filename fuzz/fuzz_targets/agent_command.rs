@@ -1,4 +1,4 @@
-//! Any later frame.
+//! The frames after the request: commands.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! The first frame that the agent gets.
+//! The first frame of the VM: the request.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

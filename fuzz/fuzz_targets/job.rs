@@ -1,4 +1,4 @@
-//! What the VM and a process in other namespaces say to each other: whatever is read is written back as it was.
+//! Jobs and answers between the VM and the agent: a decoded value is encoded to the same bytes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! A datagram from a netlink socket: framing, answers, every rtnetlink table, and the templates of nf_tables rules.
+//! A datagram from a netlink socket: framing, answers, every rtnetlink table, and the templates of
+//! nf_tables rules.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! The two files of /proc that the agent reads about its child, which chooses its own name in one of them.
+//! The two files of /proc that the agent reads about its child, which chooses its own name in one
+//! of them.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

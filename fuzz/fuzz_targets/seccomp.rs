@@ -1,4 +1,4 @@
-//! A policy made of the input: what it compiles to decides every probed call as the policy itself says.
+//! A policy made of the input: its program decides each probed call as the policy does.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Saved terminal settings, which a caller keeps as a binary and hands back.
+//! Saved terminal settings, which the caller keeps as a binary.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! A thread that waits on a file system may outlive the module that started it (`mount.rs`), so the library stays
-//! mapped once it is loaded: dlclose(3) of it does nothing.
+//! A thread that waits for a file system may outlive the module that started it (`mount.rs`), so
+//! the library stays mapped after dlclose(3).
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -1,4 +1,4 @@
-//! Cgroup directories.
+//! The NIFs of `Linx.Cgroup`: checks of cgroup directories.
 
 use std::ffi::CString;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,7 +10,7 @@ use rustler::{Binary, Env, Error, NifResult, Term};
 use crate::reply::Value;
 use crate::work::{later, work};
 
-/// The place in the pool of what is done in our own namespaces.
+/// The pool's place of jobs in the VM's own namespaces.
 const HERE: u64 = 0;
 
 #[rustler::nif(schedule = "DirtyIo")]
@@ -21,7 +21,7 @@ fn cgroup_is<'a>(env: Env<'a>, path: Binary) -> NifResult<Term<'a>> {
     }))
 }
 
-/// `limit` in milliseconds.
+/// Waits until the cgroup is empty; `limit` in milliseconds.
 #[rustler::nif(schedule = "DirtyIo")]
 fn cgroup_wait_empty<'a>(env: Env<'a>, path: Binary, limit: u32) -> NifResult<Term<'a>> {
     let path = text(&path)?;

@@ -1,4 +1,5 @@
-//! The NIF library: terms to `linx_wire` and `linx_sys`, and back. A function here decodes, calls and replies.
+//! The NIF library: terms to `linx_wire` and `linx_sys`, and back. Each function decodes, calls and
+//! replies.
 #![forbid(unsafe_code)]
 
 mod cgroup;

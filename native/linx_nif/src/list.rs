@@ -1,8 +1,8 @@
-//! Lists from the Elixir side.
+//! Decoding of lists.
 
 use rustler::{Decoder, NifResult, Term};
 
-/// A proper list of `T`; rustler's own `Vec` panics at an improper one's tail.
+/// A proper list of `T`; rustler's own `Vec` panics at the tail of an improper list.
 #[derive(Debug)]
 pub struct List<T>(pub Vec<T>);
 

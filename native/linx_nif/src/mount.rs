@@ -1,4 +1,5 @@
-//! mount(2), umount2(2), pivot_root(2), here or elsewhere.
+//! The NIFs of `Linx.Mount`: mount(2), umount2(2), pivot_root(2) and mount_setattr(2), in the VM's
+//! namespaces or in others.
 
 use std::ffi::CString;
 
@@ -10,7 +11,7 @@ use rustler::{Binary, Env, Error, NifResult, Term};
 use crate::target::{Places, Target};
 use crate::work::work;
 
-/// The place in the pool of what is done in our own namespaces.
+/// The pool's place of jobs in the VM's own namespaces.
 const HERE: u64 = 0;
 
 /// `{root, no_symlinks}`
@@ -88,7 +89,8 @@ fn mount_pivot_root<'a>(
 
 type AttributesTerm = (u64, u64, u64, bool);
 
-/// A bind mount that has its attributes from the start. `idmap` names the user namespace of its mapping, `""` for none.
+/// A bind mount with its attributes from the start. `idmap` names the user namespace of its
+/// mapping, `""` for none.
 #[rustler::nif(schedule = "DirtyIo")]
 fn mount_bind<'a>(
     env: Env<'a>,
@@ -160,7 +162,7 @@ fn decode_lookup(places: &Places, (root, no_symlinks): LookupTerm) -> NifResult<
     })
 }
 
-/// No path holds a NUL; the Elixir side has said so already.
+/// No path holds a NUL: the Elixir side has checked that.
 fn text(bytes: &Binary) -> NifResult<CString> {
     CString::new(bytes.as_slice()).map_err(|_| Error::BadArg)
 }

@@ -22,7 +22,8 @@ const HEADER: usize = 4;
 /// The bound of the template cache, so that a ruleset without repeated rules does not fill memory.
 const MAX_TEMPLATES: u32 = 1024;
 
-/// The bodies of NEWRULE messages, each as `{family, table, chain, handle, userdata, template, placeholders}`.
+/// The bodies of NEWRULE messages, each as
+/// `{family, table, chain, handle, userdata, template, placeholders}`.
 ///
 /// `template` is `{number, bytes, [{expression, attribute}]}` at its first use, later its number
 /// alone. The number of a template that the full cache does not take is nil.

@@ -35,8 +35,8 @@ impl Drop for HeldFile {
     }
 }
 
-/// A namespace's descriptor. It is open until its owner ends or it is closed, also while no term refers to it: its number
-/// may be part of a path that is in use.
+/// A namespace's descriptor. It is open until its owner ends or it is closed, also while no term
+/// refers to it: its number may be part of a path that is in use.
 pub struct HeldNetns(Mutex<State>);
 
 #[derive(Default)]

@@ -1,4 +1,5 @@
-//! The agent: its image, waking it up, and the calls that it needs.
+//! The NIFs of `Linx.Process`: the agent's image, its continuation, and the system calls that it
+//! needs.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +14,7 @@ use crate::reply::{Bytes, Reply, Value};
 
 atoms! { sealed, read_only }
 
-/// Keeps the image open, and closes it with the last reference.
+/// The open image, closed with the last reference.
 #[derive(Debug)]
 pub struct ImageResource(Image);
 
@@ -38,8 +39,8 @@ fn process_image_path(image: ResourceArc<ImageResource>) -> Reply<Value<Bytes>> 
     Reply(path.map(|path| Value(Bytes(path.as_os_str().as_bytes().to_vec()))))
 }
 
-/// `{memfd_create, clone3, close_range}`, each 0 or its errno, and `{number in /proc, number in its pid namespace}` of the
-/// VM, the first 0 where the `/proc` in view does not show it.
+/// `{memfd_create, clone3, close_range}`, each 0 or its errno, and the VM's
+/// `{pid in /proc, pid in its pid namespace}`, the first 0 if `/proc` does not show the VM.
 #[rustler::nif]
 fn process_calls() -> ((i32, i32, i32), (u32, u32)) {
     (probe::calls(), (probe::number(), std::process::id()))

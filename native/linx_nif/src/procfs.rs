@@ -1,4 +1,5 @@
-//! Files below `/proc/<pid>`, and files of the kernel's file systems in general.
+//! The NIFs of `Linx.Procfs`: files below `/proc/<pid>`, and files of the kernel's file systems in
+//! general.
 
 use linx_sys::ns::Namespace;
 use linx_sys::{Stage, procfs};
@@ -44,20 +45,20 @@ fn kernel_file_write<'a>(env: Env<'a>, path: Binary, magic: u32, data: Binary) -
     })
 }
 
-/// The `CLONE_NEW*` flag of the namespace that the file at `path` is.
+/// The `CLONE_NEW*` flag of the namespace file at `path`.
 #[rustler::nif(schedule = "DirtyIo")]
 fn namespace_kind<'a>(env: Env<'a>, path: Binary) -> Term<'a> {
     let path = target::path(&path);
-    // Whoever named it may have named a file system that does not answer.
+    // The path may lead to a file system that does not answer.
     work(env, HERE, move || {
         Namespace::of_any_kind(&path).map(|namespace| Value(namespace.kind().flag()))
     })
 }
 
-/// The place in the pool of what is done in our own namespaces.
+/// The pool's place of jobs in the VM's own namespaces.
 const HERE: u64 = 0;
 
-/// The VM's own namespaces are no process.
+/// A target without a process: the VM's own namespaces.
 fn place(target: &Target) -> NifResult<u64> {
     match target {
         Target::Ours => Err(Error::BadArg),

@@ -1,14 +1,15 @@
-//! `:ok`, `{:ok, value}` or `{:error, {stage, errno}}`: the one place where a fault becomes a term.
+//! The replies `:ok`, `{:ok, value}` and `{:error, {stage, errno}}`: the one place where a fault
+//! becomes a term.
 
 use linx_sys::Fault;
 use rustler::types::atom;
 use rustler::{Atom, Encoder, Env, NewBinary, Term};
 
-/// The answer of a NIF that makes system calls.
+/// The reply of a NIF that makes system calls.
 #[derive(Debug)]
 pub struct Reply<T>(pub Result<T, Fault>);
 
-/// What `Ok(value)` looks like on the Elixir side.
+/// The term of `Ok(value)`.
 pub trait Success {
     fn term<'a>(&self, env: Env<'a>) -> Term<'a>;
 }
@@ -50,7 +51,7 @@ impl<T: Success> Encoder for Reply<T> {
     }
 }
 
-/// `{stage, errno}`. Stage names are a fixed table of ours, so the atoms are bounded.
+/// `{stage, errno}`. Stage names come from a fixed table, so the atoms are bounded.
 pub fn fault_term<'a>(env: Env<'a>, fault: Fault) -> Term<'a> {
     match Atom::from_str(env, fault.stage.name()) {
         Ok(stage) => (stage, fault.errno).encode(env),

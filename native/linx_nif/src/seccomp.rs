@@ -1,4 +1,4 @@
-//! Seccomp: a policy in numbers to the bytes of its program.
+//! The NIF of `Linx.Seccomp`: compiles a policy of numbers to the bytes of its program.
 
 use linx_wire::seccomp::{Arch, Condition, INSN_SIZE, Op, Policy, Rule, TooLong, compile};
 use rustler::{Binary, Encoder, Env, Error, NewBinary, NifResult, Term, atoms};
@@ -7,11 +7,11 @@ use crate::list::List;
 
 atoms! { ok, error, too_long }
 
-/// Argument, operator (the order of `Linx.Seccomp.Compiler`'s table), mask, value. The first two are 32 bits wide because
-/// rustler cuts a larger number down to a narrow type without a word.
+/// A condition: argument, operator (the order of `Linx.Seccomp.Compiler`'s table), mask, value. The
+/// first two are 32 bits wide because rustler truncates a larger number silently.
 type RawCondition = (u32, u32, u64, u64);
 
-/// Number, `SECCOMP_RET_*` with its data, conditions.
+/// A rule: system call number, `SECCOMP_RET_*` with its data, conditions.
 type RawRule = (u32, u32, List<RawCondition>);
 
 fn condition((arg, op, mask, value): RawCondition) -> NifResult<Condition> {
@@ -45,7 +45,7 @@ fn rule((number, action, conditions): RawRule) -> NifResult<Rule> {
     })
 }
 
-// Dirty: that a policy is too long is known only once all its rules have been read.
+// Dirty, because the length of the program is known only after all rules are compiled.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn seccomp_compile<'a>(
     env: Env<'a>,

@@ -1,4 +1,4 @@
-//! `/proc/sys` in other namespaces.
+//! The NIFs of `Linx.Sysctl`: `/proc/sys` in the VM's namespaces or in others.
 
 use std::ffi::CString;
 
@@ -12,10 +12,10 @@ use crate::reply::{Bytes, Success, Value};
 use crate::target::Places;
 use crate::work::brief;
 
-/// The paths below `/proc/sys` that a key may mean, the likeliest first.
+/// The candidate paths of a key below `/proc/sys`, the most probable first.
 type Paths<'a> = List<Binary<'a>>;
 
-/// Path below `/proc/sys`, and content.
+/// A path below `/proc/sys`, and the file's content.
 type Entries = Vec<(Bytes, Bytes)>;
 
 #[rustler::nif(schedule = "DirtyIo")]
@@ -63,10 +63,10 @@ fn sysctl_list<'a>(
     }))
 }
 
-/// The place in the pool of what is done in our own namespaces.
+/// The pool's place of jobs in the VM's own namespaces.
 const HERE: u64 = 0;
 
-/// The VM's own values need no thread of their own; that there is no `/proc/sys` is an error of the verb itself then.
+/// The VM's own values need no thread; without `/proc/sys` the error is the verb's own.
 fn run<'a, T: Success + Send + 'static>(
     env: Env<'a>,
     places: Places,
@@ -99,7 +99,7 @@ fn run_here(job: &Job) -> Result<Outcome, Fault> {
     }
 }
 
-/// An answer of another job's kind cannot come; if it did it would be a broken pipe.
+/// An outcome of another kind of job cannot arrive; it is treated as a broken pipe.
 fn fault_of(outcome: Result<Outcome, Fault>, stage: Stage) -> Fault {
     outcome.err().unwrap_or(stage.fault(BROKEN))
 }

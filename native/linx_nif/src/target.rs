@@ -1,5 +1,5 @@
-//! Whose namespaces a verb means, as the Elixir side says it: `""` for ours, a path, a pid, a pin, or a
-//! network namespace that is held.
+//! The target of a verb: `""` for the VM's own namespaces, a path, a pid, a pin, or a held network
+//! namespace.
 
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,7 +23,7 @@ pub enum Target {
     Path(PathBuf),
     Pid(i32),
     Pin(ResourceArc<PinResource>),
-    /// None once it is closed.
+    /// A held network namespace; None once it is closed.
     Held(Option<Arc<HeldFile>>),
 }
 
@@ -45,13 +45,14 @@ impl<'a> Decoder<'a> for Target {
     }
 }
 
-/// A path from the Elixir side.
+/// A path of a binary.
 pub fn path(bytes: &Binary) -> PathBuf {
     OsStr::from_bytes(bytes.as_slice()).into()
 }
 
 impl Target {
-    /// The place in the pool of a job there: what hangs in one target's namespaces takes no other's room.
+    /// The pool's place of a job there: a job that hangs in one target's namespaces takes no other
+    /// target's room.
     pub fn place(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         match self {
@@ -64,13 +65,13 @@ impl Target {
         hasher.finish()
     }
 
-    /// The target's user namespace; None for no target.
+    /// The target's user namespace; None without a target.
     pub fn user_namespace(&self) -> Result<Option<Namespace>, Fault> {
         let open = |target: ns::Target<'_>| target.open(Kind::User, Stage::OpenNs);
         self.as_ns().map(open).transpose()
     }
 
-    /// None for the VM's own namespaces.
+    /// The target; None for the VM's own namespaces.
     pub fn as_ns(&self) -> Option<ns::Target<'_>> {
         match self {
             Target::Ours => None,
@@ -82,8 +83,9 @@ impl Target {
     }
 }
 
-/// `[{target, [clone_flag], owner}]`: the namespaces that a job needs, 0 standing for whatever a path names; with
-/// `owner`, the target's user namespace may be joined where the others are refused without it.
+/// `[{target, [clone_flag], owner}]`: the namespaces that a job joins, 0 for a path's namespace of
+/// any type; with `owner` the target's user namespace may be joined if the others are refused
+/// without it.
 pub struct Places {
     of: Vec<(Target, List<u32>, bool)>,
     idmap: Target,
@@ -133,12 +135,12 @@ impl Places {
         Ok(namespaces)
     }
 
-    /// With the target whose user namespace is the mapping of a mount.
+    /// Adds the target whose user namespace is the mapping of a mount.
     pub fn with_idmap(self, idmap: Target) -> Self {
         Self { idmap, ..self }
     }
 
-    /// Does `job` there and answers what `finish` makes of its outcome; `agent` is the agent's path.
+    /// Does `job` there; the result is `finish` of its outcome. `agent` is the agent's path.
     pub fn work<'a, T: Success + Send + 'static>(
         self,
         env: Env<'a>,

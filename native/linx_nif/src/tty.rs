@@ -1,4 +1,5 @@
-//! NIFs of Linx.Tty: descriptor numbers for the plain calls, a resource for a terminal that is taken over.
+//! The NIFs of `Linx.Tty`: descriptor numbers for the plain calls, a resource for a terminal that
+//! is taken over.
 
 use linx_sys::tty::{self, Disposition, Input, Saved, Terminal, WindowSize};
 use rustler::types::atom;
@@ -16,7 +17,7 @@ mod atoms {
 /// `{rows, cols, xpixel, ypixel}`
 type Size = (u16, u16, u16, u16);
 
-/// rustler's decoder of u16 cuts a larger number off; this refuses it.
+/// rustler's decoder of u16 truncates a larger number; this one refuses it.
 fn size_of((rows, cols, xpixel, ypixel): (u32, u32, u32, u32)) -> NifResult<WindowSize> {
     let field = |n: u32| u16::try_from(n).map_err(|_| Error::BadArg);
     Ok(WindowSize {
@@ -59,7 +60,7 @@ fn tty_open_raw() -> Reply<Value<(i32, Bytes)>> {
 fn tty_restore(fd: i32, saved: Binary) -> NifResult<Reply<()>> {
     match Saved::from_bytes(saved.as_slice()) {
         Some(saved) => Ok(Reply(tty::restore(fd, &saved))),
-        // Closed already: whatever was saved, there is nothing to restore.
+        // The terminal is closed already, so there is nothing to restore.
         None if !tty::is_open(fd) => Ok(Reply(Ok(()))),
         None => Err(Error::BadArg),
     }
@@ -76,7 +77,7 @@ fn tty_set_window_size(fd: i32, size: (u32, u32, u32, u32)) -> NifResult<Reply<(
     Ok(Reply(tty::set_window_size(fd, size)))
 }
 
-/// `:default | :ignore | :handle`: the argument of `os:set_signal/2` that would make it so.
+/// `:default | :ignore | :handle`: the argument of `os:set_signal/2` with the same effect.
 #[rustler::nif]
 fn tty_signal_disposition(signal: rustler::Atom) -> NifResult<rustler::Atom> {
     let signals = [
@@ -97,7 +98,7 @@ pub struct TerminalResource(Terminal);
 #[rustler::resource_impl]
 impl Resource for TerminalResource {}
 
-/// `standard`: only where the VM's standard input and output are this terminal.
+/// `standard`: only if the VM's standard input and output are this terminal.
 #[rustler::nif(schedule = "DirtyIo")]
 fn terminal_open(standard: bool) -> Reply<Value<ResourceArc<TerminalResource>>> {
     Reply(
@@ -106,8 +107,8 @@ fn terminal_open(standard: bool) -> Reply<Value<ResourceArc<TerminalResource>>> 
     )
 }
 
-/// Input goes to `pid` as `{:linx_tty, id, {:data, bytes}}`, one message for each `terminal_want`, and at last
-/// `{:linx_tty, id, :eof}`.
+/// Sends input to `pid` as `{:linx_tty, id, {:data, bytes}}`, one message for each `terminal_want`,
+/// and at the end `{:linx_tty, id, :eof}`.
 #[rustler::nif(schedule = "DirtyIo")]
 fn terminal_start(terminal: ResourceArc<TerminalResource>, pid: LocalPid, id: u64) -> Reply<()> {
     Reply(terminal.0.start(move |input| {

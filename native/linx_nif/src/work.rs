@@ -1,5 +1,5 @@
-//! Jobs that may take long: the answer where it comes soon, else `{:pending, reference}`, and `{reference, answer}` is
-//! sent to the caller when it is known.
+//! Jobs that may block: the reply if it comes soon, else `{:pending, reference}`, and later the
+//! message `{reference, reply}` to the caller.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,7 +18,7 @@ static POOL: Pool = Pool::new();
 /// The calls of this library that are usually short.
 static LANE: Lane = Lane::new();
 
-/// A job that somebody is sent the answer of; its owner's death takes it out of the pool.
+/// A job whose reply is sent as a message; the owner's death takes the job out of the pool.
 #[derive(Debug)]
 pub struct Owned(Ticket);
 
@@ -31,7 +31,7 @@ impl Resource for Owned {
     }
 }
 
-/// What comes of `job`, which may hang on what `place` stands for.
+/// Runs `job`, which may hang on the file system or namespace of `place`.
 pub fn work<'a, T: Success + Send + 'static>(
     env: Env<'a>,
     place: u64,
@@ -41,7 +41,7 @@ pub fn work<'a, T: Success + Send + 'static>(
         .unwrap_or_else(|fault| Reply::<T>(Err(fault)).encode(env))
 }
 
-/// As `work`, for a job that waits for something by design: no thread of the VM waits for it.
+/// As `work`, for a job that waits by design: no thread of the VM waits for it.
 pub fn later<'a, T: Success + Send + 'static>(
     env: Env<'a>,
     place: u64,
@@ -51,7 +51,8 @@ pub fn later<'a, T: Success + Send + 'static>(
         .unwrap_or_else(|fault| Reply::<T>(Err(fault)).encode(env))
 }
 
-/// As `work`, for a job that is usually short: on this thread as long as few such jobs are, and otherwise `apart`.
+/// As `work`, for a job that is usually short: on this thread while few such jobs are, else
+/// `apart`.
 pub fn brief<'a, T: Success + Send + 'static>(
     env: Env<'a>,
     place: u64,
@@ -63,12 +64,14 @@ pub fn brief<'a, T: Success + Send + 'static>(
     }
 }
 
-/// The right to do a job that is usually short on the calling thread of the VM; None where that is the pool's.
+/// The right to do a usually short job on the calling thread of the VM; None if the pool has to do
+/// it.
 pub fn lane() -> Option<Place> {
     LANE.enter()
 }
 
-/// On a thread of the pool, for which no thread of the VM waits; a pool that refuses the job leaves it to this thread.
+/// Runs the job on a thread of the pool, for which no thread of the VM waits; a job that the pool
+/// refuses runs on this thread.
 pub fn apart<'a, T: Success + Send + 'static>(
     env: Env<'a>,
     room: Room,

@@ -1,4 +1,4 @@
-//! Cgroup directories: whether one is a cgroup at all, and when the last process has left it.
+//! Cgroup directories: their file system, and the wait until a cgroup is empty.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +13,8 @@ use crate::fault::{Fault, Stage};
 /// `CGROUP2_SUPER_MAGIC` of linux/magic.h.
 const CGROUP2: u32 = 0x6367_7270;
 
-/// Whether `path` names a directory of a cgroup2 file system. Symlinks are followed, as the verbs follow them.
+/// Whether `path` names a directory of a cgroup2 file system. Symlinks are followed, as the verbs
+/// follow them.
 pub fn is_cgroup2(path: &CStr) -> Result<bool, Fault> {
     directory(path).map(|(_, cgroup2)| cgroup2)
 }
@@ -26,13 +27,13 @@ fn directory(path: &CStr) -> Result<(OwnedFd, bool), Fault> {
     Ok((directory, cgroup2))
 }
 
-/// As `is_cgroup2`, of a directory that is open.
+/// As `is_cgroup2`, for an open directory.
 pub fn is_on_cgroup2(directory: BorrowedFd<'_>) -> Result<bool, Fault> {
     let found = fstatfs(directory).map_err(Stage::Open.errno())?;
     Ok(u32::try_from(found.f_type) == Ok(CGROUP2))
 }
 
-/// Waits until no process lives in the cgroup at `path` or below it; false where that takes longer than `limit`. The
+/// Waits until no process lives in the cgroup at `path` or below it; false after `limit`. The
 /// kernel reports each change of `cgroup.events` as POLLPRI.
 pub fn wait_empty(path: &CStr, limit: Duration) -> Result<bool, Fault> {
     let start = Instant::now();
@@ -44,7 +45,8 @@ pub fn wait_empty(path: &CStr, limit: Duration) -> Result<bool, Fault> {
     let events = retry_on_intr(|| openat(&directory, c"cgroup.events", flags, Mode::empty()))
         .map_err(Stage::Open.errno())?;
     loop {
-        // Read before each wait: the read is what the kernel counts the next change from.
+        // The file is read before each wait, because the kernel reports changes since the last
+        // read.
         if !is_populated(&events)? {
             return Ok(true);
         }

@@ -1,8 +1,8 @@
-//! What a failed operation reports: the step and the errno.
+//! The error of a failed operation: a stage and an errno.
 
 use std::io;
 
-/// The step of an operation that failed, and the kernel's errno for it.
+/// The stage of an operation that failed, and the kernel's errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: errno {errno}", .stage.name())]
 pub struct Fault {
@@ -12,7 +12,7 @@ pub struct Fault {
 
 macro_rules! stages {
     ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
-        /// A step of an operation; `name` is the documented atom.
+        /// A stage of an operation; `name` is the documented atom.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Stage { $($(#[$doc])* $variant,)* }
 
@@ -65,7 +65,7 @@ stages! {
     Write => "write",
 }
 
-/// An error of one of the libraries we call, as the kernel's number.
+/// An error of a library, as the kernel's number.
 pub trait Errno {
     fn raw(&self) -> i32;
 }
@@ -89,7 +89,7 @@ impl Errno for io::Error {
 }
 
 impl Stage {
-    /// For `map_err`: the library's error, at this step.
+    /// Converts a library's error to a fault at this stage, for `map_err`.
     pub fn errno<E: Errno>(self) -> impl Fn(E) -> Fault {
         move |error| self.fault(error.raw())
     }

@@ -1,8 +1,9 @@
-//! A program that nobody can write to.
+//! An executable image of the agent that no process can write to.
 //!
-//! A process that joins a container runs the program's image until its exec, and whoever is root in there reaches that
-//! file through `/proc/<pid>/exe` (CVE-2019-5736). So the program is executed from sealed memory, or, where the machine
-//! forbids that (`vm.memfd_noexec`, a filter), through a mount of its file that is read-only and in nobody's tree.
+//! A process that joins a container runs the agent's image until its exec, and root in the
+//! container reaches that file through `/proc/<pid>/exe` (CVE-2019-5736). So the agent is executed
+//! from sealed memory, or, where the machine forbids that (`vm.memfd_noexec`, a filter), through a
+//! read-only mount of its file that is in no mount tree.
 
 use std::fs::File;
 use std::io;
@@ -23,25 +24,25 @@ use crate::pidfd::own_number;
 /// `MOUNT_ATTR_RDONLY` (linux/mount.h).
 const MOUNT_ATTR_RDONLY: u64 = 1;
 
-/// What keeps the image from being overwritten.
+/// The protection of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protection {
     Sealed,
     ReadOnly,
 }
 
-/// An image that nobody can write to, root included.
+/// An image that no process can write to, root included.
 #[derive(Debug)]
 pub struct Image {
     file: OwnedFd,
     protection: Protection,
-    /// The path that `path` found first.
+    /// The path that the first call of `path` found.
     known: OnceLock<PathBuf>,
 }
 
 impl Image {
-    /// Of the program at `path`: in sealed memory, else behind a read-only mount. The fault is that of the memory, which
-    /// says what the machine's policy is.
+    /// Makes the image of the file at `path`: in sealed memory, else behind a read-only mount. The
+    /// fault is that of the sealed memory, which names the machine's policy.
     pub fn new(path: &Path) -> Result<Self, Fault> {
         let refused = match sealed_copy(path) {
             Ok(file) => {
@@ -69,16 +70,16 @@ impl Image {
         &self.file
     }
 
-    /// The path by which other processes of this user execute it: the caller's own number in the `/proc` in view, if what
-    /// lies there is this image. EXDEV where it is something else.
+    /// The path by which other processes of this user execute the image: the caller's own pid in
+    /// the current `/proc`, if the file there is this image. EXDEV: it is another file.
     ///
-    /// The path is made once, and proven each time: what is mounted on `/proc` may change.
+    /// The path is made once and verified each time: another file system may be mounted on `/proc`.
     pub fn path(&self) -> Result<PathBuf, Fault> {
         match self.known.get() {
             Some(path) if self.is_at(path) == Ok(true) => Ok(path.clone()),
             _ => {
                 let path = self.find()?;
-                // Another thread may have been first.
+                // Another thread may have set it first.
                 let _ = self.known.set(path.clone());
                 Ok(path)
             }
@@ -107,7 +108,8 @@ impl Image {
     }
 }
 
-/// Copies the file at `path` to a `memfd_create(2)` that can be executed by its owner and changed by nobody.
+/// Copies the file at `path` to a `memfd_create(2)` file that its owner can execute and no process
+/// can change.
 pub fn sealed_copy(path: &Path) -> Result<OwnedFd, Fault> {
     let mut source = File::open(path).map_err(Stage::Open.errno())?;
     let mut target = File::from(executable_memory().map_err(Stage::Create.errno())?);
@@ -123,13 +125,13 @@ pub fn sealed_copy(path: &Path) -> Result<OwnedFd, Fault> {
 pub fn executable_memory() -> rustix::io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     match memfd_create(c"linx_process", flags | MemfdFlags::EXEC) {
-        // Before Linux 6.3 no flag says what all memory may.
+        // Before Linux 6.3 there is no such flag and every memfd may be executed.
         Err(Errno::INVAL) => memfd_create(c"linx_process", flags),
         other => other,
     }
 }
 
-/// The file at `path` through a mount of its own, which is in nobody's tree.
+/// Opens the file at `path` through a detached mount of its own.
 fn read_only(path: &Path) -> Result<OwnedFd, Fault> {
     let stage = Stage::Mount;
     let source =
@@ -149,7 +151,8 @@ fn read_only(path: &Path) -> Result<OwnedFd, Fault> {
 fn set_read_only(tree: &OwnedFd) -> io::Result<()> {
     // struct mount_attr: set, clear, propagation, userns_fd.
     let attributes = [MOUNT_ATTR_RDONLY, 0, 0, 0];
-    // SAFETY: the kernel reads an empty path and the four words of a struct mount_attr, both of which outlive the call.
+    // SAFETY: the kernel reads an empty path and the four words of a struct mount_attr, both of
+    // which outlive the call.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
@@ -207,13 +210,13 @@ mod tests {
         let path = image.path().unwrap();
         let refused = File::options().write(true).open(&path).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::EROFS));
-        // Its own path can, which is what the mount is for.
+        // The file's own path is writable, so the mount is needed.
         File::options().write(true).open(&file).unwrap();
         assert!(run(&path));
         std::fs::remove_file(file).unwrap();
     }
 
-    /// A child that another test forks meanwhile holds what was open for writing until its exec: nobody executes it then.
+    /// A child of another test may hold the file open for writing until its exec: ETXTBSY.
     fn run(path: &Path) -> bool {
         loop {
             match Command::new(path).status() {

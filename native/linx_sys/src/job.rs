@@ -1,10 +1,11 @@
-//! One job in other namespaces, done by a thread that ends afterwards or, where the kernel refuses threads, by a
-//! process of its own.
+//! One job in other namespaces, done by a thread that ends afterwards or, where the kernel refuses
+//! threads, by an agent.
 //!
-//! setns(2) into a user or a time namespace is EINVAL for a process with several threads, and a pid namespace is
-//! joined for children only. So for those the agent runs for one job: it has one thread and may join anything.
-//! It is started by posix_spawn (no copy of the VM's page tables) with one end of a socket pair as its standard input;
-//! the job and the namespaces' descriptors come through that, and the answer goes back.
+//! setns(2) into a user or a time namespace is EINVAL for a process with several threads, and a pid
+//! namespace is joined for children only. For these an agent runs one job: it has one thread and
+//! may join any namespace. posix_spawn starts it (no copy of the VM's page tables) with one end of
+//! a socket pair as its standard input, which carries the job, the namespaces' descriptors and the
+//! answer.
 
 mod agent;
 mod channel;

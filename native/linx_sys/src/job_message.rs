@@ -1,5 +1,5 @@
-//! The encoding of a job and its answer between the VM and the agent: little-endian 32-bit numbers, and bytes with their
-//! length before them.
+//! The encoding of a job and its answer between the VM and the agent: little-endian 32-bit numbers,
+//! and bytes with their length before them.
 
 use std::ffi::CString;
 
@@ -13,7 +13,8 @@ impl Writer {
         self.0.extend_from_slice(&number.to_le_bytes());
     }
 
-    /// The inputs (paths, a page of data, a tree of sysctl keys) are far below the 4 GiB that a length can say.
+    /// The inputs (paths, a page of data, a tree of sysctl keys) are far below the 4 GiB that a
+    /// length can say.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.number(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         self.0.extend_from_slice(bytes);

@@ -1,6 +1,6 @@
-//! The system calls that Linx makes from the VM, each as the kernel knows it, with the step that failed and its errno.
+//! The system calls that Linx makes from the VM; a failure names its stage and its errno.
 //!
-//! `unsafe` is denied; the few functions that need it say why it is sound.
+//! `unsafe` is denied; each exception has a SAFETY comment.
 #![deny(unsafe_code)]
 
 pub mod cgroup;

@@ -1,9 +1,11 @@
-//! mount(2), umount2(2) and pivot_root(2), in our own mount namespace or in one that we have joined.
+//! mount(2), umount2(2) and pivot_root(2), in the VM's own mount namespace or in one that the
+//! thread has joined.
 //!
-//! A path in somebody else's mount namespace is not to be trusted: whoever runs there plants symlinks, and swaps them
-//! while we look (CVE-2021-30465 and its kin). So there a path is resolved once, by openat2(2), to a descriptor of
-//! what it names, and the call is made on that descriptor, through `/proc/self/fd`, whose directory was opened while
-//! we were still at home: the namespace's own `/proc` may be missing, or false.
+//! A path in another process's mount namespace is untrusted: its processes plant symlinks and swap
+//! them during a lookup (CVE-2021-30465 and its kin). So a path there is resolved once, by
+//! openat2(2), to a descriptor, and the call is made on that descriptor through `/proc/self/fd`,
+//! whose directory was opened before the thread joined: the namespace's own `/proc` may be missing
+//! or forged.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -26,13 +28,14 @@ mod detached;
 
 pub use detached::{Attributes, Bind, Setattr, bind, bind_plainly, setattr, setattr_plainly};
 
-/// As many symlinks as the kernel follows in one resolution (`MAXSYMLINKS`).
+/// The number of symlinks that the kernel follows in one resolution (`MAXSYMLINKS`).
 const MAX_SYMLINKS: usize = 40;
 
-/// openat2(2) gives EAGAIN when a rename raced with a `..` that it may not let escape.
+/// The attempts of openat2(2), which returns EAGAIN when a rename raced with a `..` that must not
+/// escape.
 const MAX_RACES: usize = 256;
 
-/// What mount(2) is asked to do. Empty fields are NULL for the kernel.
+/// The arguments of mount(2). Empty fields are NULL for the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mount {
     pub source: CString,
@@ -40,7 +43,7 @@ pub struct Mount {
     pub fstype: CString,
     pub flags: u32,
     pub data: CString,
-    /// Makes an empty file at the target first, where there is none.
+    /// Creates an empty file at the target if nothing is there.
     pub create: bool,
     pub lookup: Lookup,
 }
@@ -58,13 +61,13 @@ pub struct PivotRoot {
     pub put_old: CString,
 }
 
-/// How the target's path is looked up.
+/// The rules for the lookup of the target's path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lookup {
-    /// The directory that the target may not lead out of; empty for the namespace's root.
+    /// The directory that the target must not escape; empty for the namespace's root.
     pub root: CString,
     pub no_symlinks: bool,
-    /// Whether somebody else's mount namespace is meant, even if it turns out to be ours as well.
+    /// Whether `:in` names a mount namespace, even if it is the VM's own.
     pub foreign: bool,
 }
 
@@ -74,7 +77,7 @@ impl Lookup {
     }
 }
 
-/// What is opened in our own view before a thread leaves it.
+/// The descriptors that are opened before a thread leaves the VM's mount namespace.
 #[derive(Debug)]
 pub struct Home {
     descriptors: OwnedFd,
@@ -98,13 +101,13 @@ impl Home {
         })
     }
 
-    /// Makes the names of descriptors the names that the working directory holds.
+    /// Changes the working directory to `/proc/self/fd`, so that a descriptor's number is its path.
     fn enter_descriptors(&self, stage: Stage) -> Result<(), Fault> {
         fchdir(&self.descriptors).map_err(stage.errno())
     }
 }
 
-/// Mounts. The calling thread's working directory may be changed: call it on one of our own.
+/// Mounts. Changes the calling thread's working directory, so the thread must be a pool's.
 pub fn mount(home: &Home, request: &Mount) -> Result<(), Fault> {
     if request.lookup.is_plain() {
         return mount_plainly(request);
@@ -115,7 +118,8 @@ pub fn mount(home: &Home, request: &Mount) -> Result<(), Fault> {
     })
 }
 
-/// Calls `work` with a descriptor of the target. An empty file that was made for that is removed if `work` fails.
+/// Calls `work` with a descriptor of the target. An empty file that was created for it is removed
+/// if `work` fails.
 fn on_target(
     home: &Home,
     target: &CStr,
@@ -166,13 +170,15 @@ pub fn umount(home: &Home, request: &Umount) -> Result<(), Fault> {
     for _ in 0..=MAX_SYMLINKS {
         let (parent, name) = tree.open_parent(&path, Stage::Umount)?;
         let Some(name) = name else {
-            // "/", "." or "..": the working directory itself keeps it busy, as any process in it would.
+            // "/", "." or "..": the thread's working directory keeps it busy, as any process's
+            // would.
             fchdir(&parent).map_err(Stage::Umount.errno())?;
             drop(parent);
             return unmount(c".", flags).map_err(Stage::Umount.errno());
         };
-        // A descriptor of the mount itself would keep it busy, so it is named from its parent; a symlink that takes its
-        // place meanwhile is not followed. Nothing looks at the mount before: that would unmark one that is to expire.
+        // A descriptor of the mount itself would keep it busy, so it is named from its parent; a
+        // symlink that replaces it meanwhile is not followed. The mount is not looked up before,
+        // which would unmark an expiring mount.
         fchdir(&parent).map_err(Stage::Umount.errno())?;
         let refused = match unmount(name.as_c_str(), flags | UnmountFlags::NOFOLLOW) {
             Err(Errno::INVAL) => Stage::Umount.fault(libc::EINVAL),
@@ -194,8 +200,8 @@ pub fn umount_plainly(request: &Umount) -> Result<(), Fault> {
     unmount(request.target.as_c_str(), flags).map_err(Stage::Umount.errno())
 }
 
-/// Swaps the root of the mount namespace that the calling thread has joined. The kernel itself refuses a `put_old` that
-/// is not below `new_root`, so a symlink there leads nowhere else.
+/// Swaps the root of the mount namespace that the calling thread has joined. The kernel refuses a
+/// `put_old` that is not below `new_root`, so a symlink there leads nowhere else.
 pub fn pivot_root(home: &Home, request: &PivotRoot) -> Result<(), Fault> {
     let open = |path: &CStr, stage: Stage| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -212,12 +218,12 @@ pub fn pivot_root(home: &Home, request: &PivotRoot) -> Result<(), Fault> {
     .map_err(Stage::PivotRoot.errno())
 }
 
-/// Swaps the root of the calling thread's own mount namespace. It needs no `/proc`: there may be none where the VM's
-/// root is by then. The thread's working directory is changed: call it on one of our own.
+/// Swaps the root of the calling thread's own mount namespace. Needs no `/proc`, which the VM's
+/// root may lack by then. Changes the thread's working directory, so the thread must be a pool's.
 pub fn pivot_root_plainly(request: &PivotRoot) -> Result<(), Fault> {
     let mut put_old = request.put_old.clone();
     if !put_old.as_bytes().starts_with(b"/") {
-        // It was said from where the VM is.
+        // A relative path starts at the VM's working directory.
         let here = getcwd(Vec::new()).map_err(Stage::PivotRoot.errno())?;
         let path = [here.as_bytes(), b"/", put_old.as_bytes()].concat();
         put_old = c_string(&path, Stage::PivotRoot)?;
@@ -226,16 +232,16 @@ pub fn pivot_root_plainly(request: &PivotRoot) -> Result<(), Fault> {
     pivot(c".", put_old.as_c_str()).map_err(Stage::PivotRoot.errno())
 }
 
-/// The tree that a target's path may not lead out of.
+/// The tree that a target's path must not escape.
 struct Tree {
     root: OwnedFd,
     resolve: ResolveFlags,
 }
 
 impl Tree {
-    /// With `root` given, that directory: symlinks below it are followed as a process would that has it as its root.
-    /// Without, the namespace's root; and if that is still the directory that is our own root, then what lies beside
-    /// the workload's files is ours, no boundary can be told, and symlinks are not followed at all.
+    /// With `root`, that directory: symlinks below it are followed as by a process with that root.
+    /// Without, the namespace's root; if that is still the VM's own root, the workload's files
+    /// cannot be told from the VM's, and symlinks are not followed at all.
     fn new(home: &Home, lookup: &Lookup, stage: Stage) -> Result<Self, Fault> {
         let mut root = root_directory(stage)?;
         let mut resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -267,7 +273,8 @@ impl Tree {
         open_resolved(self.root.as_fd(), path, flags, self.resolve, stage)
     }
 
-    /// The directory that holds the last component, and that component; None where it is no name of its own.
+    /// The directory of the last component, and that component; None for a path without a name of
+    /// its own.
     fn open_parent(&self, path: &[u8], stage: Stage) -> Result<(OwnedFd, Option<CString>), Fault> {
         let (directory, name) = split(path);
         let (path, name) = match name {
@@ -294,7 +301,8 @@ impl Tree {
         )
     }
 
-    /// An empty file where there is nothing; what appears meanwhile is used if it is no symlink.
+    /// Creates an empty file if nothing is there; a file that appears meanwhile is used if it is no
+    /// symlink.
     fn create(&self, path: &CStr) -> Result<(OwnedFd, Option<Placeholder>), Fault> {
         let stage = Stage::Create;
         let (parent, name) = self.open_parent(path.to_bytes(), stage)?;
@@ -313,7 +321,7 @@ impl Tree {
         }
     }
 
-    /// What a bind or a move takes its mount from. Other mounts name their source to the file system.
+    /// The source of a bind or a move. The source of other mounts is a name for the file system.
     fn source(&self, request: &Mount) -> Result<Option<OwnedFd>, Fault> {
         let kind = request.flags & (libc::MS_BIND | libc::MS_MOVE | libc::MS_REMOUNT) as u32;
         if kind != libc::MS_BIND as u32 && kind != libc::MS_MOVE as u32 {
@@ -322,8 +330,8 @@ impl Tree {
         self.open_source(&request.source, &request.lookup).map(Some)
     }
 
-    /// A source that the caller names below `root` is meant inside it: its symlinks lead nowhere else. Any other is
-    /// looked up as the thread sees it.
+    /// A source below `root` is resolved inside it: its symlinks lead nowhere else. Any other is
+    /// resolved as the thread sees it.
     fn open_source(&self, path: &CStr, lookup: &Lookup) -> Result<OwnedFd, Fault> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         if let Some(inside) = below(path.to_bytes(), lookup.root.as_bytes()) {
@@ -344,7 +352,7 @@ impl Tree {
     }
 }
 
-/// The empty file that a mount was to be put on.
+/// The empty file for a mount.
 struct Placeholder {
     parent: OwnedFd,
     name: CString,
@@ -352,7 +360,7 @@ struct Placeholder {
 }
 
 impl Placeholder {
-    /// Nothing came to be mounted on it. What has taken its name meanwhile is not ours and stays.
+    /// Removes the file, on which nothing was mounted. Another file that has taken its name stays.
     fn remove(&self) {
         let named = statat(&self.parent, &self.name, AtFlags::SYMLINK_NOFOLLOW);
         if let (Ok(named), Ok(ours)) = (named, fstat(&self.file))
@@ -363,8 +371,9 @@ impl Placeholder {
     }
 }
 
-/// A magic link that the caller named in full, such as `/proc/<pid>/ns/net`, and no symlink led to. For a thread of ours
-/// the magic links that a planted symlink leads to, `/proc/self/root`, are the way out of the namespace it has joined.
+/// A magic link that the caller named in full, such as `/proc/<pid>/ns/net`, and that no symlink
+/// led to. For a thread of the VM a magic link behind a planted symlink, such as `/proc/self/root`,
+/// is an escape from the joined namespace.
 fn open_magic(path: &CStr) -> Option<OwnedFd> {
     let (directory, name) = split(path.to_bytes());
     let stage = Stage::Mount;
@@ -404,14 +413,14 @@ fn open_resolved(
     Err(stage.fault(libc::EAGAIN))
 }
 
-/// A new empty file and never one that exists: opening a device or a FIFO does things.
+/// Creates an empty file and opens no existing one: opening a device or a FIFO has effects.
 fn open_new(base: BorrowedFd<'_>, path: &CStr) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(0o644);
     retry_on_intr(|| openat(base, path, flags, mode))
 }
 
-/// What the symlink `name` says, or None if it is none.
+/// The target of the symlink `name`; None if it is no symlink.
 fn link_target(
     parent: BorrowedFd<'_>,
     name: &CStr,
@@ -424,7 +433,7 @@ fn link_target(
     }
 }
 
-/// Directory part and last component; trailing slashes name the same thing without them.
+/// Directory part and last component; trailing slashes are dropped.
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
     let end = path
         .iter()
@@ -438,7 +447,7 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     path.split_at_checked(cut).unwrap_or_default()
 }
 
-/// The path of what a symlink at `path` says: below `path`'s directory, or anew from the root.
+/// The path that a symlink at `path` leads to: below `path`'s directory, or from the root.
 fn beside(path: &[u8], link: &[u8]) -> Vec<u8> {
     match link {
         [b'/', ..] => link.to_vec(),
@@ -446,8 +455,9 @@ fn beside(path: &[u8], link: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The part of `path` below `root`, which it starts with component by component. None for `root` itself, for no root,
-/// and where `..` comes before that part: then the words do not tell where the path leads.
+/// The part of `path` below `root`, a prefix of it component by component. None for `root` itself,
+/// without a root, and for a `..` before that part, behind which the text does not determine the
+/// directory.
 fn below<'p>(path: &'p [u8], root: &[u8]) -> Option<&'p [u8]> {
     if root.is_empty() || path.starts_with(b"/") != root.starts_with(b"/") {
         return None;
@@ -489,7 +499,7 @@ fn name_of(file: BorrowedFd<'_>) -> CString {
     reason = "rustix takes no NULL for source, type and data, and an empty source is not the same to the kernel"
 )]
 fn call_mount(source: &CStr, target: &CStr, request: &Mount) -> Result<(), Fault> {
-    // The kernel copies one page of data and cuts what is longer without a word (copy_mount_options).
+    // The kernel copies one page of data and silently truncates the rest (copy_mount_options).
     if request.data.count_bytes() >= page_size() {
         return Err(Stage::Mount.fault(libc::E2BIG));
     }
@@ -497,8 +507,9 @@ fn call_mount(source: &CStr, target: &CStr, request: &Mount) -> Result<(), Fault
         true => ptr::null(),
         false => text.as_ptr(),
     };
-    // SAFETY: each pointer is NULL or a string that ends in NUL and outlives the call; the data is shorter than the
-    // page that the kernel copies, and copying past its end stops at the first page that is not mapped.
+    // SAFETY: each pointer is NULL or a string that ends in NUL and outlives the call; the data is
+    // shorter than the page that the kernel copies, and copying past its end stops at the first
+    // page that is not mapped.
     let result = unsafe {
         libc::mount(
             or_null(source),

@@ -1,7 +1,9 @@
-//! Network namespaces without a process: made on a thread that ends, kept by a descriptor or by a name.
+//! Network namespaces without a process: created on a thread that ends, kept by a descriptor or by
+//! a name.
 //!
-//! A name is a file in a directory, `/run/netns`, on which the namespace is mounted, as ip-netns(8) does it. The directory
-//! is a shared mount, so that a name reaches the mount namespaces that were copied from this one.
+//! A name is a file in a directory, `/run/netns`, on which the namespace is mounted, as ip-netns(8)
+//! does it. The directory is a shared mount, so that a name reaches the mount namespaces that were
+//! copied from this one.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,23 +28,24 @@ use crate::pin::check_filesystem;
 /// `NSFS_MAGIC`, linux/magic.h.
 const NSFS: u32 = 0x6e73_6673;
 
-/// More mounts than anybody stacks on one file by accident.
+/// The bound of stacked mounts on one file, above any that arises by accident.
 const MAX_MOUNTS: usize = 64;
 
-/// Makes a network namespace. The calling thread is in it afterwards: for a thread that ends.
+/// Creates a network namespace. The calling thread is in it afterwards and must end.
 #[expect(
     unsafe_code,
     reason = "unshare(2) is unsafe in rustix for the sake of CLONE_FILES"
 )]
 pub fn make() -> Result<Namespace, Fault> {
-    // SAFETY: CLONE_NEWNET changes the network namespace of this thread; the fd table stays shared, so no descriptor
-    // changes meaning.
+    // SAFETY: CLONE_NEWNET changes the network namespace of this thread; the fd table stays shared,
+    // so no descriptor changes meaning.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
         .map_err(Stage::Unshare.errno())?;
     Namespace::own(Kind::Net, Stage::Open)
 }
 
-/// The processes that `/proc` shows in `namespace`, in ascending order: those whose namespace the caller may look at.
+/// The processes that `/proc` shows in `namespace`, in ascending order: those whose namespace the
+/// caller may look at.
 pub fn processes(namespace: &Namespace) -> Result<Vec<u32>, Fault> {
     let stage = Stage::Read;
     let wanted = namespace.inode()?;
@@ -60,7 +63,7 @@ pub fn processes(namespace: &Namespace) -> Result<Vec<u32>, Fault> {
         else {
             continue;
         };
-        // A process that has ended meanwhile, or that the caller may not look at, is in none.
+        // A process that has ended, or that the caller may not inspect, is left out.
         let path = format!("{pid}/ns/net");
         if statat(&root, path.as_str(), AtFlags::empty()).is_ok_and(|it| it.st_ino == wanted) {
             found.push(pid);
@@ -70,13 +73,15 @@ pub fn processes(namespace: &Namespace) -> Result<Vec<u32>, Fault> {
     Ok(found)
 }
 
-/// Gives `source`, or a network namespace that is made for it, the name `name` in `directory`. For a thread that ends.
+/// Gives `source`, or a new network namespace, the name `name` in `directory`. The calling thread
+/// must end.
 ///
-/// EEXIST: the name is taken. A step that fails takes back the steps before it, but for the directory.
+/// EEXIST: the name is taken. A failing step undoes the steps before it, except the directory.
 pub fn create(directory: &Path, name: &OsStr, source: Option<Namespace>) -> Result<(), Fault> {
     prepare(directory)?;
     let path = directory.join(name);
-    // O_EXCL: one of several creators gets the name. No mode bits, as ip-netns(8): what is opened is the namespace.
+    // O_EXCL: one of several creators gets the name. The file has no mode bits, as with
+    // ip-netns(8), because the namespace is opened instead.
     let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let file = retry_on_intr(|| open(&path, flags, Mode::empty()));
     drop(file.map_err(Stage::Create.errno())?);
@@ -84,7 +89,7 @@ pub fn create(directory: &Path, name: &OsStr, source: Option<Namespace>) -> Resu
         .map_or_else(make, Ok)
         .and_then(|namespace| attach(&namespace, &path));
     if mounted.is_err() {
-        // The first fault is the one to report. A file that stays is empty, and delete() takes it.
+        // The first fault is reported. A file that stays is empty, and delete() removes it.
         let _gone = unlink(&path);
     }
     mounted
@@ -95,12 +100,13 @@ fn attach(namespace: &Namespace, path: &Path) -> Result<(), Fault> {
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
     let clone = open_tree(namespace.file(), c"", flags).map_err(Stage::OpenTree.errno())?;
-    // Without MOVE_MOUNT_T_SYMLINKS: the file is the one that was made.
+    // Without MOVE_MOUNT_T_SYMLINKS: the target is the created file itself.
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(&clone, c"", rustix::fs::CWD, path, flags).map_err(Stage::MoveMount.errno())
 }
 
-/// The directory, as a shared mount. Its creators take turns: two of them would mount it on itself twice.
+/// The directory, as a shared mount. A lock orders its creators: two of them would mount it on
+/// itself twice.
 fn prepare(directory: &Path) -> Result<(), Fault> {
     let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
     let made = match mkdir(directory, mode) {
@@ -112,7 +118,7 @@ fn prepare(directory: &Path) -> Result<(), Fault> {
     let lock = retry_on_intr(|| open(directory, flags, Mode::empty()));
     let lock = lock.map_err(Stage::Mkdir.errno())?;
     if made {
-        // Whatever the VM's umask is.
+        // Sets the mode whatever the VM's umask.
         fchmod(&lock, mode).map_err(Stage::Mkdir.errno())?;
     }
     retry_on_intr(|| flock(&lock, FlockOperation::LockExclusive)).map_err(Stage::Lock.errno())?;
@@ -121,7 +127,7 @@ fn prepare(directory: &Path) -> Result<(), Fault> {
         mount_change(directory, flags)
     };
     match share() {
-        // It is no mount.
+        // The directory is no mount yet.
         Err(Errno::INVAL) => {
             mount_bind_recursive(directory, directory).map_err(Stage::Share.errno())?;
             share().map_err(Stage::Share.errno())
@@ -130,9 +136,10 @@ fn prepare(directory: &Path) -> Result<(), Fault> {
     }
 }
 
-/// Takes the name `name` of `directory` away. The namespace lives as long as somebody else holds it.
+/// Removes the name `name` from `directory`. The namespace lives as long as another reference to
+/// it.
 ///
-/// EINVAL at `open`: the file is neither a namespace nor the empty file that an interrupted creation leaves.
+/// EINVAL at `open`: the file is neither a namespace nor the empty file of an interrupted creation.
 pub fn delete(directory: &Path, name: &OsStr) -> Result<(), Fault> {
     let path = directory.join(name);
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;

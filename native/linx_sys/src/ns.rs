@@ -1,8 +1,8 @@
-//! Doing one thing inside other namespaces, on a thread that ends afterwards.
+//! One job inside other namespaces, on a thread that ends afterwards.
 //!
-//! `setns(2)` changes the calling thread only, and a thread that shares its root, working directory or umask with
-//! others may not join a mount namespace. So each job gets a thread of its own, which gives up the shared fs struct,
-//! joins, works and ends. No thread is reused and no scheduler thread ever changes.
+//! `setns(2)` changes the calling thread only, and a thread that shares its root, working directory
+//! or umask may not join a mount namespace. So each job gets a thread of its own, which unshares
+//! the fs struct, joins, works and ends. No thread is reused, and no scheduler thread changes.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -20,7 +20,7 @@ use crate::pin::Pin;
 /// `_IO(0xb7, 3)`, linux/nsfs.h.
 const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
 
-/// A namespace type, as the `CLONE_NEW*` flag that names it.
+/// A namespace type with its `CLONE_NEW*` flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Mnt,
@@ -97,26 +97,26 @@ impl Kind {
     }
 }
 
-/// Whose namespace: a namespace file, a pid that this call pins, or a process pinned earlier.
+/// The source of a namespace: a namespace file, a pid that this call pins, or a pinned process.
 #[derive(Debug)]
 pub enum Target<'a> {
     Path(PathBuf),
     Pid(i32),
     Pin(&'a Pin),
-    /// A namespace file that is held open; None once it is closed, which is EBADF.
+    /// An open namespace file; None once it is closed, which is EBADF.
     Held(Option<&'a OwnedFd>),
 }
 
 impl Target<'_> {
-    /// Opens the namespace file in the caller's view. A missing process is ENOENT, as opening its `/proc` file says;
-    /// a pinned one that has ended is ESRCH.
+    /// Opens the namespace file in the caller's mount namespace. A missing process is ENOENT, as
+    /// for its `/proc` file; a pinned process that has ended is ESRCH.
     pub fn open(&self, kind: Kind, stage: Stage) -> Result<Namespace, Fault> {
         let mut opened = self.open_all(&[(kind, stage)])?;
         opened.pop().ok_or(stage.fault(libc::ENOENT))
     }
 
-    /// As `open`, for several namespaces of the same target, at the stages documented for the verbs. A pid is pinned
-    /// once, so that all of them are of one process.
+    /// As `open`, for several namespaces of one target, at the stages documented for the verbs. A
+    /// pid is pinned once, so that all namespaces are of one process.
     pub fn open_kinds(&self, kinds: &[Kind]) -> Result<Vec<Namespace>, Fault> {
         let wanted: Vec<_> = kinds
             .iter()
@@ -159,7 +159,7 @@ fn open_pinned(pin: &Pin, wanted: &[(Kind, Stage)]) -> Result<Vec<Namespace>, Fa
 }
 
 fn open_file(path: &Path, stage: Stage) -> Result<OwnedFd, Fault> {
-    // NONBLOCK: a path that is a FIFO must not hold the caller for ever.
+    // NONBLOCK: a FIFO at the path must not block the caller.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     retry_on_intr(|| open(path, flags, Mode::empty())).map_err(stage.errno())
 }
@@ -172,14 +172,14 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Opens a namespace file of whatever type it is (`NS_GET_NSTYPE`). A file that is no namespace is what setns(2)
-    /// says it is: EINVAL.
+    /// Opens a namespace file of any type (`NS_GET_NSTYPE`). Another file is EINVAL, as for
+    /// setns(2).
     pub fn of_any_kind(path: &Path) -> Result<Self, Fault> {
         let file = open_file(path, Stage::OpenNs)?;
         Self::from_file(file)
     }
 
-    /// Opens a namespace file that has to be of `kind`. One of another kind is what setns(2) says it is: EINVAL.
+    /// Opens a namespace file of `kind`. A file of another type is EINVAL, as for setns(2).
     pub fn of_kind(path: &Path, kind: Kind, stage: Stage) -> Result<Self, Fault> {
         let namespace = Self::from_file(open_file(path, stage)?)?;
         if namespace.kind == kind {
@@ -221,8 +221,8 @@ impl Namespace {
         self.file
     }
 
-    /// Whether the calling thread is in this namespace already (for `pid`: whether its children would be). What cannot be
-    /// compared is a fault of the `compare_ns` stage: it may be another one.
+    /// Whether the calling thread is in this namespace (for `pid`: whether its children would be).
+    /// A failing comparison is a fault of the `compare_ns` stage: the namespace may be another one.
     pub fn is_ours(&self) -> Result<bool, Fault> {
         let stage = Stage::CompareNs;
         let Some(ours) = pidfd::own_namespace(self.kind, stage)? else {
@@ -239,8 +239,9 @@ impl Namespace {
         Ok(Self { kind, file })
     }
 
-    /// The namespace of `kind` of a pinned process, if the calling thread is in another one; None if it is in that one,
-    /// or if this kernel has no namespaces of the kind. Theirs that cannot be opened is a fault at `stage`.
+    /// The namespace of `kind` of a pinned process, if it differs from the calling thread's; None
+    /// if it is the same, or if this kernel has no namespaces of the kind. A namespace that cannot
+    /// be opened is a fault at `stage`.
     pub fn other_of(pin: &Pin, kind: Kind, stage: Stage) -> Result<Option<Self>, Fault> {
         if pidfd::own_namespace(kind, Stage::CompareNs)?.is_none() {
             return Ok(None);
@@ -257,7 +258,7 @@ impl Namespace {
     }
 }
 
-/// The inode number of an open namespace file, by which `/proc` names the namespace.
+/// The inode number of an open namespace file, which `/proc` shows in the namespace's name.
 pub fn inode(file: &OwnedFd) -> Result<u64, Fault> {
     let found = fstat(file).map_err(Stage::Open.errno())?;
     Ok(found.st_ino)
@@ -268,16 +269,16 @@ pub fn inode(file: &OwnedFd) -> Result<u64, Fault> {
     reason = "ioctl(2) is variadic; no wrapper for NS_GET_NSTYPE"
 )]
 pub(crate) fn namespace_type(file: BorrowedFd<'_>) -> io::Result<u32> {
-    // SAFETY: NS_GET_NSTYPE takes no argument and returns the type; on a descriptor that is no namespace file the
-    // kernel answers ENOTTY and touches no memory of ours.
+    // SAFETY: NS_GET_NSTYPE takes no argument and returns the type; on a descriptor that is no
+    // namespace file the kernel answers ENOTTY and touches no memory of ours.
     let answer = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
     u32::try_from(answer).map_err(|_| io::Error::last_os_error())
 }
 
-/// Runs `job` on a new thread that has joined those of `namespaces` that are not ours already.
+/// Runs `job` on a new thread that has joined the `namespaces` that differ from the VM's.
 ///
-/// The thread has a filesystem struct (root, working directory, umask) of its own. A panic of the job is a fault of
-/// the `thread` stage, not of the VM.
+/// The thread has an fs struct (root, working directory, umask) of its own. A panic of the job is a
+/// fault of the `thread` stage and does not end the VM.
 pub fn run_in<T: Send>(
     namespaces: &[Namespace],
     job: impl FnOnce() -> Result<T, Fault> + Send,
@@ -304,8 +305,8 @@ pub fn run_in<T: Send>(
     reason = "unshare(2) is unsafe in rustix for the sake of CLONE_FILES"
 )]
 pub(crate) fn unshare_fs() -> Result<(), Fault> {
-    // SAFETY: CLONE_FS gives this thread its own cwd, root and umask; the fd table stays shared, so no descriptor
-    // changes meaning.
+    // SAFETY: CLONE_FS gives this thread its own cwd, root and umask; the fd table stays shared, so
+    // no descriptor changes meaning.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) }.map_err(Stage::Unshare.errno())
 }
 

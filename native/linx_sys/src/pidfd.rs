@@ -1,9 +1,10 @@
 //! From a pidfd to the namespaces of its process and to its directory below `/proc`.
 //!
-//! A pid is a number of one pid namespace, and the `/proc` in view may show another one: `unshare --pid --fork` without
-//! `--mount-proc`, a container with the host's `/proc`. So the descriptor decides. Namespaces come from the pidfd itself
-//! (`PIDFD_GET_*_NAMESPACE`, Linux 6.11); where a file below `/proc` is needed, its number is the one that this `/proc`
-//! shows for the pidfd, read again after the directory is open.
+//! A pid is a number of one pid namespace, and the current `/proc` may show another one:
+//! `unshare --pid --fork` without `--mount-proc`, a container with the host's `/proc`. So the pidfd
+//! decides. Namespaces come from the pidfd itself (`PIDFD_GET_*_NAMESPACE`, Linux 6.11); for a file
+//! below `/proc` the pid is the one that this `/proc` shows for the pidfd, read again after the
+//! directory is open.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -61,7 +62,8 @@ fn namespace_by_number(pidfd: BorrowedFd<'_>, kind: Kind, stage: Stage) -> Resul
     checked(open_at(&directory, &name, stage)?, kind, stage)
 }
 
-/// The namespace of the calling thread (for `pid`: the one of its next child). `None` if this kernel lacks the kind.
+/// The namespace of the calling thread (for `pid`: the one of its next child). `None` if this
+/// kernel lacks the kind.
 pub fn own_namespace(kind: Kind, stage: Stage) -> Result<Option<OwnedFd>, Fault> {
     let request = match kind {
         Kind::Pid => GET_PID_FOR_CHILDREN,
@@ -105,8 +107,8 @@ fn checked(file: OwnedFd, kind: Kind, stage: Stage) -> Result<OwnedFd, Fault> {
 
 #[expect(unsafe_code, reason = "ioctl(2) is variadic; no wrapper for pidfds")]
 fn ask(pidfd: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<OwnedFd> {
-    // SAFETY: these requests take no argument and touch no memory of ours; a descriptor that knows none of them
-    // answers ENOTTY.
+    // SAFETY: these requests take no argument and touch no memory of ours; a descriptor that knows
+    // none of them answers ENOTTY.
     let answer = unsafe { libc::ioctl(pidfd.as_raw_fd(), request, 0) };
     if answer < 0 {
         return Err(io::Error::last_os_error());
@@ -117,14 +119,14 @@ fn ask(pidfd: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<OwnedFd> {
 
 /// `/proc/<number>` of the process of `pidfd`, which may be a zombie: an `O_PATH` descriptor.
 ///
-/// EXDEV: what is mounted on `/proc` is no procfs, or one that does not show this process or us. EACCES: it is hidden
-/// there (`hidepid`). ESRCH: the process is reaped.
+/// EXDEV: what is mounted on `/proc` is no procfs, or one that does not show this process or us.
+/// EACCES: it is hidden there (`hidepid`). ESRCH: the process is reaped.
 pub fn directory(pidfd: BorrowedFd<'_>, stage: Stage) -> Result<OwnedFd, Fault> {
     let root = proc_root(stage)?;
     let number = number_below(&root, pidfd, stage)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let opened = below(&root, &number.to_string(), flags);
-    // The number was this process's before and is after, so it was when the directory was opened.
+    // The pid was this process's before and after the open, so also in between.
     if !is_unreaped(pidfd) && number_below(&root, pidfd, stage)? != number {
         return Err(stage.fault(libc::ESRCH));
     }
@@ -134,8 +136,8 @@ pub fn directory(pidfd: BorrowedFd<'_>, stage: Stage) -> Result<OwnedFd, Fault> 
     })
 }
 
-/// Whether the process is known to have its number still: signal 0 reaches a process until it is reaped. A refusal says
-/// nothing.
+/// Whether the process still has its pid: signal 0 reaches a process until it is reaped. A refusal
+/// proves nothing.
 #[expect(unsafe_code, reason = "signal 0 has no name in rustix")]
 fn is_unreaped(pidfd: BorrowedFd<'_>) -> bool {
     // SAFETY: no siginfo is passed, and nothing is sent; no memory is touched.
@@ -144,8 +146,8 @@ fn is_unreaped(pidfd: BorrowedFd<'_>) -> bool {
     answer == 0
 }
 
-/// The number of the process's life: no other process has it, before or after, while the machine runs. `None` before Linux
-/// 6.9, whose pidfds are no files of their own, and where an inode number has 32 bits.
+/// The inode number of the pidfd, unique to the process while the machine runs. `None` before Linux
+/// 6.9, whose pidfds share one inode, and where an inode number has 32 bits.
 pub fn identity(pidfd: BorrowedFd<'_>) -> Option<u64> {
     /// `PIDFS_SUPER_MAGIC` (linux/magic.h is younger than the file system).
     const PIDFS_MAGIC: u32 = 0x5049_4446;
@@ -157,7 +159,7 @@ pub fn identity(pidfd: BorrowedFd<'_>) -> Option<u64> {
     fstat(pidfd).ok().map(|found| found.st_ino)
 }
 
-/// The calling process's own number in this `/proc`, which need not be getpid(2)'s.
+/// The calling process's pid in this `/proc`, which may differ from getpid(2)'s.
 pub fn own_number(stage: Stage) -> Result<u32, Fault> {
     let root = proc_root(stage)?;
     let link = rustix::fs::readlinkat(&root, c"self", Vec::new()).map_err(foreign(stage))?;
@@ -167,7 +169,8 @@ pub fn own_number(stage: Stage) -> Result<u32, Fault> {
         .ok_or(stage.fault(libc::EXDEV))
 }
 
-/// The reason for a file below `/proc` that is not there: EXDEV where no procfs that shows us is mounted, else ENOENT.
+/// The errno for a missing file below `/proc`: EXDEV if no procfs that shows this process is
+/// mounted there, else ENOENT.
 pub(crate) fn absent(stage: Stage) -> Fault {
     own_number(stage).err().unwrap_or(stage.fault(libc::ENOENT))
 }
@@ -180,7 +183,7 @@ pub(crate) fn proc_root(stage: Stage) -> Result<OwnedFd, Fault> {
     Ok(root)
 }
 
-/// Opens `path` below `root`, of the same mount: nothing that somebody has mounted in there is met.
+/// Opens `path` below `root` on the same mount, so that no mount over it is entered.
 fn below(root: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
     let flags = flags | OFlags::CLOEXEC;
@@ -200,7 +203,7 @@ fn foreign(stage: Stage) -> impl Fn(Errno) -> Fault {
     }
 }
 
-/// The number that the procfs of `root` knows the process of `pidfd` by: the `Pid:` line of its fdinfo.
+/// The pid that the procfs of `root` shows for `pidfd`: the `Pid:` line of its fdinfo.
 fn number_below(root: &OwnedFd, pidfd: BorrowedFd<'_>, stage: Stage) -> Result<i32, Fault> {
     let path = format!("thread-self/fdinfo/{}", pidfd.as_raw_fd());
     let file = below(root, &path, OFlags::RDONLY).map_err(foreign(stage))?;
@@ -209,7 +212,8 @@ fn number_below(root: &OwnedFd, pidfd: BorrowedFd<'_>, stage: Stage) -> Result<i
     number_in(&info[..length]).map_err(|errno| stage.fault(errno))
 }
 
-/// The number in the fdinfo of a pidfd: 0 for a process that this pid namespace does not show, -1 for one that is reaped.
+/// The pid in the fdinfo of a pidfd: 0 for a process that this pid namespace does not show, -1 for
+/// a reaped one.
 fn number_in(fdinfo: &[u8]) -> Result<i32, i32> {
     match pid_line(fdinfo) {
         Some(number @ 1..) => Ok(number),

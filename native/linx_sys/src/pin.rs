@@ -11,7 +11,7 @@ use crate::fault::{Fault, Stage};
 use crate::ns::Kind;
 use crate::pidfd;
 
-/// A process as it was when it was pinned.
+/// A pinned process.
 #[derive(Debug)]
 pub struct Pin {
     pid: i32,
@@ -19,7 +19,7 @@ pub struct Pin {
 }
 
 impl Pin {
-    /// `pidfd_open(2)`. The process may be a zombie; a pid that names nobody is ESRCH.
+    /// `pidfd_open(2)`. The process may be a zombie; a pid without a process is ESRCH.
     pub fn new(pid: i32) -> Result<Self, Fault> {
         let target = match pid {
             1.. => Pid::from_raw(pid),
@@ -30,8 +30,8 @@ impl Pin {
         Ok(Self { pid, pidfd })
     }
 
-    /// As `new`, for a verb at `stage`. A pid that names nobody is ENOENT, as opening its `/proc` file would say:
-    /// pidfd_open(2) itself says ESRCH, or EINVAL for a thread that leads no process.
+    /// As `new`, for a verb at `stage`. A pid without a process is ENOENT, as for its `/proc` file:
+    /// pidfd_open(2) itself returns ESRCH, or EINVAL for a thread that is no group leader.
     pub fn of(pid: i32, stage: Stage) -> Result<Self, Fault> {
         Self::new(pid).map_err(|fault| match fault.errno {
             libc::ESRCH | libc::EINVAL => stage.fault(libc::ENOENT),
@@ -39,12 +39,12 @@ impl Pin {
         })
     }
 
-    /// SIGCONT, which does nothing to a process that is not stopped.
+    /// Sends SIGCONT, which changes nothing for a running process.
     pub fn resume(&self) -> Result<(), Fault> {
         pidfd_send_signal(&self.pidfd, Signal::CONT).map_err(Stage::Pidfd.errno())
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&self) -> Result<(), Fault> {
         pidfd_send_signal(&self.pidfd, Signal::KILL).map_err(Stage::Pidfd.errno())
     }
@@ -73,15 +73,16 @@ impl Pin {
         }
     }
 
-    /// The namespace of this process and no other. A kind that this kernel lacks is ENOENT.
+    /// A namespace of the pinned process. A type that this kernel lacks is ENOENT.
     pub fn namespace(&self, kind: Kind, stage: Stage) -> Result<OwnedFd, Fault> {
         let opened = pidfd::namespace(self.pidfd(), kind, stage);
-        // A zombie has lost some of its namespaces: the process's end is the reason, whatever the kernel says.
+        // A zombie has lost some of its namespaces: the process's end is the reason, whatever the
+        // errno.
         self.check_alive(stage)?;
         opened
     }
 
-    /// Opens the file `name` below the `/proc` directory of this process and no other. What is opened below the
+    /// Opens the file `name` below the `/proc` directory of the pinned process. A file of the
     /// directory fails once the process is gone.
     pub fn open(&self, name: &str, flags: OFlags, stage: Stage) -> Result<OwnedFd, Fault> {
         let opened = self.directory(stage).and_then(|directory| {
@@ -101,8 +102,8 @@ impl Pin {
     }
 }
 
-/// That `file` lies on a proc filesystem: a write meant for the kernel must not end in a plain file that somebody
-/// mounted over `/proc`. What else is there is EXDEV.
+/// Checks that `file` lies on a procfs: a write for the kernel must not go to a plain file that is
+/// mounted over `/proc`. Another file system is EXDEV.
 pub fn check_procfs(file: BorrowedFd<'_>, stage: Stage) -> Result<(), Fault> {
     check_filesystem(file, libc::PROC_SUPER_MAGIC as u32, stage)
 }
@@ -169,7 +170,7 @@ mod tests {
         let directory = pin.directory(Stage::Open).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        // Whoever has the number by now, the directory is not theirs.
+        // The pid may be another process's now, but the directory is not.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let opened = openat(&directory, "uid_map", flags, Mode::empty());
         assert!(opened.is_err());

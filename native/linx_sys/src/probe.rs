@@ -1,4 +1,5 @@
-//! Whether the calls that a session is best off with are there: each is made in a way that does nothing.
+//! Probes of the optional system calls of a session: each is made with arguments that have no
+//! effect.
 
 use std::io;
 
@@ -6,13 +7,14 @@ use crate::fault::{Errno, Stage};
 use crate::image::executable_memory;
 use crate::pidfd::own_number;
 
-/// The errno of memfd_create(2) for a program, of clone3(2) and of close_range(2); 0 for one that is there.
+/// The errnos of memfd_create(2) of an executable, clone3(2) and close_range(2); 0 for a call that
+/// exists.
 pub fn calls() -> (i32, i32, i32) {
     let memory = executable_memory().err().map_or(0, |errno| errno.raw());
     (memory, clone3(), close_range())
 }
 
-/// The caller's number in the `/proc` in view; 0 where that does not show it.
+/// The caller's pid in the current `/proc`; 0 if that does not show the caller.
 pub fn number() -> u32 {
     own_number(Stage::Read).unwrap_or(0)
 }
@@ -31,7 +33,7 @@ fn close_range() -> i32 {
     there(libc::EINVAL)
 }
 
-/// 0 where the last call was refused for its arguments: it exists.
+/// 0 if the last call failed with EINVAL, so that it exists.
 fn there(expected: i32) -> i32 {
     match io::Error::last_os_error().raw() {
         errno if errno == expected => 0,

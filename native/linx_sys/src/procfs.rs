@@ -1,4 +1,4 @@
-//! Files of a process below `/proc`, of the process that is meant and no other.
+//! Files below `/proc` of exactly the named process.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::pin::{Pin, check_filesystem};
 
 const PROC: u32 = libc::PROC_SUPER_MAGIC as u32;
 
-/// More than any of these files holds: a mount table of a million lines. What goes on for ever is EFBIG.
+/// The size limit of these files, above a mount table of a million lines. A longer file is EFBIG.
 const MAX_FILE: usize = 256 << 20;
 
-/// `/proc/<pid>/<name>`, whole.
+/// Reads the whole of `/proc/<pid>/<name>`.
 pub fn read_file(target: &Target<'_>, name: &str) -> Result<Vec<u8>, Fault> {
     of_process(target, Stage::Read, |pin| {
         let file = pin.open(name, OFlags::RDONLY, Stage::Read)?;
@@ -24,7 +24,7 @@ pub fn read_file(target: &Target<'_>, name: &str) -> Result<Vec<u8>, Fault> {
     })
 }
 
-/// One write(2) to `/proc/<pid>/<name>`: the kernel takes a map whole or not at all.
+/// One write(2) to `/proc/<pid>/<name>`: the kernel accepts a whole map or nothing.
 pub fn write_file(target: &Target<'_>, name: &str, data: &[u8]) -> Result<(), Fault> {
     of_process(target, Stage::Write, |pin| {
         let file = pin.open(name, OFlags::WRONLY, Stage::Write)?;
@@ -32,12 +32,14 @@ pub fn write_file(target: &Target<'_>, name: &str, data: &[u8]) -> Result<(), Fa
     })
 }
 
-/// The whole file at `path`, which has to lie on a file system of the kernel's, of that `magic` (linux/magic.h).
+/// Reads the whole file at `path`, which has to lie on a file system of the kernel with that
+/// `magic` (linux/magic.h).
 pub fn read_kernel_file(path: &Path, magic: u32) -> Result<Vec<u8>, Fault> {
     read_to_end(&open_kernel_file(path, magic, OFlags::RDONLY, Stage::Read)?)
 }
 
-/// One write(2) to the file at `path`, which has to be there and lie on a file system of that `magic`.
+/// One write(2) to the file at `path`, which has to be there and lie on a file system of that
+/// `magic`.
 pub fn write_kernel_file(path: &Path, magic: u32, data: &[u8]) -> Result<(), Fault> {
     let file = open_kernel_file(path, magic, OFlags::WRONLY, Stage::Write)?;
     write_once(&file, data)
@@ -49,7 +51,7 @@ fn open_kernel_file(
     flags: OFlags,
     stage: Stage,
 ) -> Result<OwnedFd, Fault> {
-    // NONBLOCK: a FIFO in its place must not hold the caller for ever.
+    // NONBLOCK: a FIFO at the path must not block the caller.
     let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = retry_on_intr(|| open(path, flags, Mode::empty())).map_err(|errno| match errno {
         Errno::NOENT if magic == PROC => absent(stage),
@@ -59,7 +61,7 @@ fn open_kernel_file(
     Ok(file)
 }
 
-/// A pid is pinned for the time of `work`; that it ends meanwhile is what its absence is, ENOENT.
+/// Pins a pid for the time of `work`; an end meanwhile is ENOENT, as for a missing process.
 fn of_process<T>(
     target: &Target<'_>,
     stage: Stage,
@@ -76,7 +78,7 @@ fn of_process<T>(
 }
 
 pub(crate) fn write_once(file: &OwnedFd, data: &[u8]) -> Result<(), Fault> {
-    // A short count is the kernel's way of saying that it has read as much as it has a use for.
+    // A short count means that the kernel parsed only that much.
     retry_on_intr(|| write(file, data))
         .map(|_| ())
         .map_err(Stage::Write.errno())

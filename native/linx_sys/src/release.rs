@@ -1,8 +1,9 @@
-//! Values whose drop may wait for the kernel, dropped on threads of our own.
+//! Values whose drop may wait for the kernel, dropped on threads of the library.
 //!
-//! The VM drops a resource on the thread that gives up its last reference: mostly an ordinary scheduler, at a process's
-//! end or in a collection. The last `close(2)` of an NETLINK_NETFILTER socket waits for the namespace's commit mutex and
-//! frees the tables that the socket owns (`nft_rcv_nl_event`); `munmap(2)` of a hundred megabytes takes milliseconds.
+//! The VM drops a resource on the thread that gives up its last reference: mostly an ordinary
+//! scheduler, at a process's end or in a collection. The last `close(2)` of an NETLINK_NETFILTER
+//! socket waits for the namespace's commit mutex and frees the tables that the socket owns
+//! (`nft_rcv_nl_event`); `munmap(2)` of a hundred megabytes takes milliseconds.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -11,30 +12,31 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Several, so that one namespace whose mutex is held does not keep back the sockets of all others.
+/// Several threads, so that one namespace with a held mutex does not delay the sockets of all
+/// others.
 const MAX_THREADS: usize = 4;
 
 const STACK: usize = 256 * 1024;
 
 static RELEASER: Releaser = Releaser::new();
 
-/// For what does not wait, so that it never stands behind what does.
+/// The queue of quick drops, which slow ones do not delay.
 static QUICK: Releaser = Releaser::new();
 
-/// Drops `value` on a thread of our own, and in the caller's where the kernel refuses the thread.
+/// Drops `value` on a thread of the library, or on the caller's if the kernel refuses the thread.
 pub fn release<T: Send + 'static>(value: T) {
     RELEASER.release(Box::new(value));
 }
 
-/// As [`release`], for a value whose drop is quick, but not allowed on this thread: somebody may wait for it. Where the
-/// kernel refuses the thread the value is dropped with the next one.
+/// As [`release`], for a value whose drop is quick but not allowed on this thread, which another
+/// may wait for. If the kernel refuses the thread, the value is dropped with the next one.
 pub fn release_quick<T: Send + 'static>(value: T) {
     if QUICK.push(Box::new(value)) {
         let _refused = QUICK.start();
     }
 }
 
-/// Threads that drop what is queued, and end with the queue.
+/// The threads that drop the queued values, and end with the queue.
 struct Releaser {
     state: Mutex<State>,
 }
@@ -95,7 +97,7 @@ impl Releaser {
                 return;
             };
             drop(state);
-            // A panic would take the thread out of the count for good.
+            // A panic would remove the thread from the count for good.
             let _panicked = catch_unwind(AssertUnwindSafe(move || drop(value)));
         }
     }
@@ -110,7 +112,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    /// Waits, when it is dropped, until the sender has gone, and says on which thread that was.
+    /// A value whose drop waits until the sender is gone and sends the id of its thread.
     struct Slow(Receiver<()>, Sender<Option<String>>);
 
     impl Drop for Slow {

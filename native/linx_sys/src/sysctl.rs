@@ -1,8 +1,8 @@
-//! `/proc/sys` as a task in other namespaces sees it.
+//! `/proc/sys` of other namespaces.
 //!
-//! The kernel shows a task the values of the task's own namespaces, whichever mount of `/proc` it came through. So
-//! the tree is opened in our own view, where it is known to be the kernel's, before the thread joins anything: what a
-//! container has mounted over its `/proc` neither misleads nor stops us.
+//! `/proc/sys` shows the values of the reading task's namespaces, whichever mount of `/proc` is
+//! read. So the directory is opened in the VM's mount namespace, where it is the kernel's, before
+//! the thread joins any namespace: a mount over a container's `/proc` has no effect.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,10 +19,10 @@ use crate::procfs::{read_to_end, write_once};
 /// `/proc/sys` itself has five levels; an interface name adds none.
 const MAX_DEPTH: usize = 16;
 
-/// A knob's path below `/proc/sys`, and its bytes.
+/// The path of a sysctl below `/proc/sys`, and its bytes.
 pub type Entry = (Vec<u8>, Vec<u8>);
 
-/// `/proc/sys`, opened in the caller's view.
+/// `/proc/sys`, opened in the caller's mount namespace.
 #[derive(Debug)]
 pub struct Tree {
     root: OwnedFd,
@@ -39,7 +39,7 @@ impl Tree {
         Ok(Self { root })
     }
 
-    /// Reads the first of `paths` that exists. A key has several where one of its names holds dots.
+    /// Reads the first of `paths` that exists. A key with dots in one of its names has several.
     pub fn read(&self, paths: &[CString]) -> Result<Vec<u8>, Fault> {
         let (file, _) = self.first(paths, OFlags::RDONLY, Stage::Read)?;
         read_to_end(&file)
@@ -53,10 +53,10 @@ impl Tree {
         }
     }
 
-    /// Every readable knob below the first of `paths` that exists, or that knob alone.
+    /// Every readable sysctl below the first of `paths` that exists, or that sysctl alone.
     pub fn list(&self, paths: &[CString]) -> Result<Vec<Entry>, Fault> {
         let (file, path) = match self.first(paths, OFlags::RDONLY, Stage::List) {
-            // A knob that may only be written is left out here as it is below a prefix.
+            // A write-only sysctl is left out here as below a prefix.
             Err(fault) if matches!(fault.errno, libc::EACCES | libc::EPERM) => {
                 return Ok(Vec::new());
             }
@@ -78,7 +78,7 @@ impl Tree {
         flags: OFlags,
         stage: Stage,
     ) -> Result<(OwnedFd, &'p CStr), Fault> {
-        // The plain path's own reason, if none of the others is there either.
+        // The errno of the plain path, if none of the others exists either.
         let mut absent = None;
         for path in paths {
             match self.open_below(path, flags) {
@@ -103,7 +103,8 @@ impl Tree {
     }
 }
 
-/// The files of the two names let in none but the machine's root, the calls whoever is root of the UTS namespace's owner.
+/// The files of the two names allow only the machine's root; the system calls allow root of the UTS
+/// namespace's owner.
 fn write_name(paths: &[CString], data: &[u8]) -> Option<()> {
     let name = data.strip_suffix(b"\n").unwrap_or(data);
     let done = match paths.first()?.as_bytes() {
@@ -114,7 +115,8 @@ fn write_name(paths: &[CString], data: &[u8]) -> Option<()> {
     done.ok()
 }
 
-/// Nodes that cannot be opened or read are left out: write-only knobs, secrets, what disappears meanwhile.
+/// Nodes that cannot be opened or read are left out: write-only ones, secrets, nodes that disappear
+/// meanwhile.
 fn walk(directory: OwnedFd, path: &[u8], depth: usize, entries: &mut Vec<Entry>) {
     let Ok(names) = Dir::read_from(&directory) else {
         return;

@@ -1,8 +1,9 @@
-//! Terminals: window sizes, termios saved and put back, and the controlling terminal taken over for a while.
+//! Terminals: window sizes, saved and restored termios, and the takeover of the controlling
+//! terminal.
 //!
-//! Two faces. The plain calls work on descriptor numbers ([`open_raw`], [`restore`], [`window_size`]); what [`open_raw`]
-//! opens belongs to a table, of which the number is a view. [`Terminal`] owns its descriptor, reads on a thread of its own and puts the terminal back when it
-//! is dropped.
+//! The plain calls work on descriptor numbers ([`open_raw`], [`restore`], [`window_size`]); a table
+//! owns the descriptors of [`open_raw`], and the number is its key. [`Terminal`] owns its
+//! descriptor, reads on a thread of its own and restores the terminal when it is dropped.
 
 mod controlling;
 mod disposition;

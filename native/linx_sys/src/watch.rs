@@ -1,6 +1,6 @@
-//! One thread that waits for sockets to have something to read, for processes that wait for other messages too.
+//! A thread that polls sockets for processes that also wait for other messages.
 //!
-//! `epoll(7)` keeps no socket open: the descriptor stays with its owner, who closes it when he likes.
+//! `epoll(7)` keeps no socket open: the owner of the descriptor may close it at any time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,14 +34,14 @@ struct State {
     poll: Option<Arc<Poll>>,
 }
 
-/// The epoll set that a thread waits on. It ends with the last watch, and the next watch has another.
+/// The epoll set of a thread. It ends with the last watch; the next watch makes another.
 #[derive(Debug)]
 struct Poll {
     epoll: OwnedFd,
     stop: OwnedFd,
 }
 
-/// A socket that is watched, until this is dropped.
+/// A watched socket, until this value is dropped.
 pub struct Watch {
     watcher: &'static Watcher,
     poll: Arc<Poll>,
@@ -81,7 +81,7 @@ impl Watcher {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to watch `socket`; nothing happens before it is armed.
+    /// Adds `socket`; no event is reported before it is armed.
     pub fn watch(&'static self, socket: BorrowedFd<'_>) -> Result<Watch, Fault> {
         let mut state = self.lock();
         let poll = match &state.poll {
@@ -146,8 +146,8 @@ impl Watcher {
 }
 
 impl Watch {
-    /// Calls `sink` once, on the watcher's thread, as soon as `socket` has something to read or an error to report. It
-    /// takes the place of one that has not been called.
+    /// Calls `sink` once, on the watcher's thread, as soon as `socket` is readable or has an error
+    /// to report. Replaces a `sink` that has not been called.
     pub fn arm(
         &self,
         socket: BorrowedFd<'_>,
@@ -213,7 +213,7 @@ mod tests {
         arm(1);
         theirs.send(b"x").unwrap();
         assert_eq!(said.recv_timeout(LONG), Ok(1));
-        // It is still there.
+        // The socket is still watched.
         arm(2);
         assert_eq!(said.recv_timeout(LONG), Ok(2));
         theirs.send(b"y").unwrap();
@@ -236,7 +236,7 @@ mod tests {
         while poll.upgrade().is_some() {
             thread::yield_now();
         }
-        // The next has another.
+        // The next watch has another set.
         let watch = watcher.watch(ours.as_fd()).unwrap();
         let (say, said) = channel();
         watch

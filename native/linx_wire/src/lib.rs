@@ -1,4 +1,4 @@
-//! Bytes to Rust values and back. No I/O, no clock, no unsafe: everything here can be fuzzed.
+//! Bytes to Rust values and back. No I/O, no clock, no unsafe: the whole crate can be fuzzed.
 #![forbid(unsafe_code)]
 
 pub mod netlink;

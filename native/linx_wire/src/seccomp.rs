@@ -1,4 +1,5 @@
-//! Seccomp filters: classic BPF programs over `struct seccomp_data` (linux/seccomp.h, linux/filter.h).
+//! Seccomp filters: classic BPF programs over `struct seccomp_data` (linux/seccomp.h,
+//! linux/filter.h).
 
 mod arch;
 mod assembler;

@@ -1,8 +1,10 @@
-//! Our walk beside netlink-packet-route, over what this kernel said of every kind of object.
+//! The schema walk compared with netlink-packet-route, over captured messages of every kind of
+//! object.
 //!
 //! test/fixtures/netlink/captures.txt holds the messages, and the commands that made the objects;
-//! test/fixtures/netlink/capture.exs writes it. Both readers get the same bytes. What the other one has read it writes
-//! back from its own types, attribute by attribute, and that is compared with the value that our walk gave.
+//! test/fixtures/netlink/capture.exs writes it. Both readers get the same bytes. What the other one
+//! has read it writes back from its own types, attribute by attribute, and that is compared with
+//! the value that our walk gave.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -71,7 +73,7 @@ fn written_back(message: &RouteNetlinkMessage) -> Read {
     }
 }
 
-/// Our reading, with each value as the bytes that its shape has on the wire.
+/// The schema walk's result, with each value as its bytes on the wire.
 fn ours(kind: u16, payload: &[u8]) -> Read {
     let schema = rtnl::schema(kind).unwrap();
     let mut room = [0; MAX_HEADER];

@@ -1,4 +1,5 @@
-//! Compiled filters, run by an interpreter of our own, against a reading of the policy that knows nothing of BPF.
+//! Compiled filters, run by an interpreter and compared with an evaluation of the policy without
+//! BPF.
 
 mod bpf;
 
@@ -33,7 +34,7 @@ fn holds(condition: &Condition, args: &[u64; 6]) -> bool {
     }
 }
 
-/// What the policy says, rule by rule.
+/// Evaluates the policy rule by rule.
 fn reference(policy: &Policy, call: &Call) -> u32 {
     if call.arch != policy.arch.audit() {
         return KILL;
@@ -60,7 +61,7 @@ fn assert_agrees(policy: &Policy, program: &[Insn], call: Call) {
     );
 }
 
-/// Every number that a rule could be about, its neighbours, and the far ends.
+/// Every number that a rule may name, its neighbours, and the extremes.
 fn all_numbers() -> impl Iterator<Item = u32> {
     let ends = [
         X32 - 1,
@@ -178,7 +179,8 @@ proptest! {
         }
     }
 
-    // Arguments taken from the conditions' own values, so that equality is met and missed by one bit.
+    // Arguments taken from the conditions' own values, so that equality is met and missed by one
+    // bit.
     #[test]
     fn arguments_beside_the_compared_value(arch in arb_arch(), rule in arb_rule(), condition in arb_condition(), flip in 0u32..64, off in -1i64..2) {
         let rule = Rule { conditions: vec![condition], ..rule };
@@ -248,7 +250,8 @@ fn the_search_is_logarithmic() {
     // Every other number, so that nothing merges: 600 intervals.
     let rules = (0..300).map(|n| allow(2 * n)).collect();
     let program = compile(&policy(Arch::Aarch64, KILL, rules)).expect("short enough");
-    // Three for the architecture and the number, ten to find one in 601, one to return, and trampolines.
+    // Three for the architecture and the number, ten to find one in 601, one to return, and
+    // trampolines.
     assert!(
         longest(&program, Arch::Aarch64) <= 17,
         "{}",

@@ -1,8 +1,9 @@
-//! Our BPF compiler beside seccompiler's: one policy, two programs, one interpreter, the same verdicts.
+//! The BPF compiler of linx_wire compared with seccompiler's: one policy, two programs, one
+//! interpreter, the same verdicts.
 //!
-//! seccompiler knows one action for a match and one for a mismatch, and does not tell the x32 calls of x86_64 from the
-//! others. The policies and calls here are those that both compilers can express; tests/seccomp.rs compares the rest
-//! (several actions, x32) with a reading of the policy.
+//! seccompiler knows one action for a match and one for a mismatch, and does not tell the x32 calls
+//! of x86_64 from the others. The policies and calls here are those that both compilers can
+//! express; tests/seccomp.rs compares the rest (several actions, x32) with a reading of the policy.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -30,7 +31,8 @@ const NUMBERS: u32 = 12;
 /// An action in both languages.
 type Action = (u32, SeccompAction);
 
-/// A comparison in both languages. seccompiler's 32-bit equality is our equality under a mask of the low half.
+/// A comparison in both languages. seccompiler's 32-bit equality is our equality under a mask of
+/// the low half.
 #[derive(Clone, Debug)]
 struct Comparison {
     arg: u8,
@@ -40,8 +42,8 @@ struct Comparison {
     value: u64,
 }
 
-/// Alternatives for one number: any of them matches, each when all of its comparisons hold. No alternative at all matches
-/// every call of the number.
+/// Alternatives for one number: any of them matches, each when all of its comparisons hold. No
+/// alternative at all matches every call of the number.
 type Chains = BTreeMap<u32, Vec<Vec<Comparison>>>;
 
 #[derive(Clone, Debug)]
@@ -185,7 +187,8 @@ fn filters() -> impl Strategy<Value = Filter> {
     })
 }
 
-/// Where a call comes from: a number, and for each argument the choice of a compared value and its distance from it.
+/// The recipe of a call: a number, and for each argument the choice of a compared value and its
+/// distance from it.
 type Seed = (u32, [(usize, i64, u32); 6]);
 
 fn seeds() -> impl Strategy<Value = Vec<Seed>> {
@@ -193,7 +196,8 @@ fn seeds() -> impl Strategy<Value = Vec<Seed>> {
     prop::collection::vec((0..NUMBERS + 1, args), CALLS)
 }
 
-/// A call whose arguments lie at, beside, and one bit from the values that the filter compares them with.
+/// A call whose arguments lie at, beside, and one bit from the values that the filter compares them
+/// with.
 fn call(filter: &Filter, (number, choices): &Seed) -> Call {
     let mut args = [0; 6];
     for (arg, (choice, distance, bit)) in choices.iter().enumerate() {

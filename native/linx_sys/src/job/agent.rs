@@ -1,4 +1,4 @@
-//! The VM's side: start the agent for one job, hand the job over, read the answer.
+//! The VM's side: starts the agent for one job, sends the job, reads the answer.
 
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,19 +14,19 @@ use super::request::{Job, Outcome, decode_answer};
 use crate::fault::{Errno, Fault, Stage};
 use crate::ns::{Kind, Namespace, Target};
 
-/// The agent's first argument that asks for one job.
+/// The first argument of an agent that does one job.
 pub const MODE: &str = "job";
 
-/// How long an answer of the agent may take. Whoever is root in the namespaces that it joins can stop it, and must not
-/// hold a thread of the VM with that. All that is mounted there are the kernel's own file systems and what a user
-/// namespace may mount, and none of these takes its time.
+/// The time limit of an answer. Root in the joined namespaces can stop the agent, which must not
+/// hold a thread of the VM. The mounts there are the kernel's own file systems and those that a
+/// user namespace may mount, none of which is slow.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Far more than all of /proc/sys holds; what does not end there is no answer.
+/// The size limit of an answer, far above the size of /proc/sys; a longer one is refused.
 const MAX_ANSWER: u64 = 64 * 1024 * 1024;
 
-/// A netlink socket in `target`'s network namespace by way of its user namespace. None if that is ours: it gives no
-/// right that we have not.
+/// A netlink socket in `target`'s network namespace, opened by way of its user namespace. None if
+/// that is the VM's own, which gives no further privilege.
 pub fn netlink_socket(
     agent: &Path,
     target: &Target<'_>,
@@ -54,7 +54,7 @@ pub(super) fn run_agent<'n>(
     talk_to_agent(agent, namespaces, job, limit).map(|(outcome, _)| outcome)
 }
 
-/// What came of the job, and the descriptor that came with it.
+/// The job's outcome, and the descriptor of its answer.
 type Answer = (Outcome, Option<OwnedFd>);
 
 fn talk_to_agent<'n>(
@@ -81,11 +81,12 @@ fn talk_to_agent<'n>(
         .map_err(Stage::Fork.errno())?;
     let answer = exchange(ours, &namespaces, job, limit);
     if answer.is_err() {
-        // It may be stopped, or never have read its job. If it has ended there is nothing to kill.
+        // The agent may be stopped, or may not have read its job. After its end the signal has no
+        // target.
         let _gone = child.kill();
     }
-    // It ends once it has answered, and its end is its own report where it did not. ECHILD: the VM was told to ignore
-    // SIGCHLD, and the kernel has reaped it.
+    // The agent ends after its answer; its end without an answer is the report. ECHILD: the VM
+    // ignores SIGCHLD, so the kernel has reaped the agent.
     let _status = child.wait();
     answer
 }
@@ -105,7 +106,7 @@ fn exchange(
         ErrorKind::WouldBlock => Stage::Fork.fault(libc::ETIMEDOUT),
         _ => Stage::Pipe.fault(Errno::raw(&error)),
     };
-    // A descriptor comes with the first byte.
+    // The descriptor arrives with the first byte.
     let mut answer = vec![0];
     let (count, mut files) =
         receive(socket.as_fd(), &mut answer).map_err(|errno| late(errno.into()))?;
@@ -137,7 +138,7 @@ mod tests {
     #[test]
     fn a_program_that_ends_without_an_answer_is_told() {
         let answer = read_ostype(Path::new("/bin/false"), PATIENCE).unwrap_err();
-        // Whether it ended before the job was sent or after.
+        // The program ends before the job is sent or after.
         assert!(matches!(answer.stage, Stage::Fork | Stage::Pipe));
         assert!(matches!(
             answer.errno,
@@ -150,8 +151,8 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("linx-job-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let agent = folder.join("mute");
-        // Written by another process: a child that another test starts meanwhile would hold our descriptor for a moment,
-        // and a file that is open for writing is not executed.
+        // Another process writes the file: a child of another test would inherit the descriptor for
+        // a moment, and a file that is open for writing cannot be executed.
         let write = r##"printf '#!/bin/sh\necho $$ >"%s"\nexec sleep 1000\n' "$0/pid" >"$0/mute"; chmod +x "$0/mute""##;
         let written = Command::new("sh")
             .arg("-c")
@@ -159,7 +160,7 @@ mod tests {
             .arg(&folder)
             .status();
         assert!(written.unwrap().success());
-        // On a busy machine it may take longer until it runs at all.
+        // On a busy machine the script may start late.
         let mut limit = Duration::from_secs(2);
         let pid = loop {
             let answer = read_ostype(&agent, limit);

@@ -1,4 +1,5 @@
-//! The socket between the VM and the agent: jobs and answers, and the descriptors that go with them.
+//! The socket between the VM and the agent: jobs and answers, and the descriptors that go with
+//! them.
 
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -16,7 +17,7 @@ use crate::fault::{Errno, Fault, Stage};
 use crate::job_message::Writer;
 use crate::ns::{Kind, Namespace};
 
-/// One of each kind.
+/// The most descriptors of one job: one of each namespace type, and the mapping.
 const MAX_NAMESPACES: usize = Kind::ALL.len();
 
 pub(super) fn send_job(
@@ -38,7 +39,7 @@ pub(super) fn send_job(
     if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&files)) {
         return Err(Stage::Pipe.fault(libc::E2BIG));
     }
-    // The child may be gone already: EPIPE, not SIGPIPE.
+    // The agent may be dead already: EPIPE instead of SIGPIPE.
     let flags = SendFlags::NOSIGNAL;
     let mut sent =
         retry_on_intr(|| sendmsg(socket, &[IoSlice::new(&message)], &mut control, flags))
@@ -71,7 +72,7 @@ pub(super) fn receive_job(socket: &OwnedFd) -> Result<(Vec<Namespace>, Job), Fau
     Ok((namespaces, job))
 }
 
-/// Bytes, as many as come at once, and the descriptors that came with them.
+/// Receives the available bytes and their descriptors.
 pub(super) fn receive(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
@@ -100,7 +101,7 @@ pub(super) fn hand_over(socket: &OwnedFd, file: &OwnedFd) -> Result<(), Fault> {
     if !control.push(SendAncillaryMessage::ScmRights(&files)) {
         return Err(Stage::Pipe.fault(libc::E2BIG));
     }
-    // A few bytes: the socket takes them at once.
+    // The answer is a few bytes, which the socket takes at once.
     retry_on_intr(|| {
         let parts = [IoSlice::new(&message)];
         sendmsg(socket, &parts, &mut control, SendFlags::NOSIGNAL)
@@ -109,7 +110,7 @@ pub(super) fn hand_over(socket: &OwnedFd, file: &OwnedFd) -> Result<(), Fault> {
     .map_err(Stage::Pipe.errno())
 }
 
-/// Writes what came of a job: also for one that could not even be read.
+/// Writes the outcome of a job, also of one that could not be read.
 pub(super) fn answer(socket: OwnedFd, outcome: &Result<Outcome, Fault>) -> Result<(), Fault> {
     UnixStream::from(socket)
         .write_all(&encode_answer(outcome))

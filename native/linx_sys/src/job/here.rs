@@ -1,4 +1,4 @@
-//! The job itself, on a thread or in a process that is of no other use afterwards.
+//! The job itself, on a thread or in a process that ends afterwards.
 
 use super::request::{Job, Outcome};
 use crate::fault::{Fault, Stage};
@@ -6,8 +6,9 @@ use crate::mount::{self, Home};
 use crate::ns::{Kind, Namespace};
 use crate::sysctl;
 
-/// Joins `namespaces`, the mount namespace last, and does `job`: what must be opened in our own view is opened first.
-/// For a thread or a process of its own; none of this is undone. `idmap` is the user namespace of a mount's mapping.
+/// Joins `namespaces`, the mount namespace last, and does `job`; files of the VM's mount namespace
+/// are opened first. Nothing is undone, so the thread or process must end afterwards. `idmap` is
+/// the user namespace of a mount's mapping.
 pub(super) fn run_here<'n>(
     namespaces: impl IntoIterator<Item = &'n Namespace> + Clone,
     job: &Job,
@@ -44,12 +45,12 @@ pub(super) fn run_here<'n>(
             .write(paths, data)
             .map(|()| Outcome::Done),
         Job::SysctlList(paths) => sysctl::Tree::open()?.list(paths).map(Outcome::Entries),
-        // Only the agent's to do (`netlink_socket`).
+        // Only the agent opens sockets (`netlink_socket`).
         Job::NetlinkSocket(_) => Err(Stage::Socket.fault(libc::EINVAL)),
     }
 }
 
-/// Opens what has to be opened in our own view, then joins the mount namespace.
+/// Opens the files of the VM's mount namespace, then joins the target's.
 fn leave<'n>(namespaces: impl IntoIterator<Item = &'n Namespace>) -> Result<Home, Fault> {
     let home = Home::open()?;
     for namespace in namespaces {

@@ -1,4 +1,4 @@
-//! What is to be done, what came of it, and the bytes of both between the VM and the agent.
+//! Jobs and outcomes, and their encoding between the VM and the agent.
 
 use std::ffi::CString;
 
@@ -7,7 +7,7 @@ use crate::job_message::{Reader, Writer};
 use crate::mount::{Bind, Mount, PivotRoot, Setattr, Umount};
 use crate::sysctl;
 
-/// What is to be done there.
+/// A job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Job {
     Mount(Mount),
@@ -16,13 +16,13 @@ pub enum Job {
     SysctlRead(Vec<CString>),
     SysctlWrite(Vec<CString>, Vec<u8>),
     SysctlList(Vec<CString>),
-    /// A socket of that protocol, which comes back as a descriptor.
+    /// A netlink socket of this protocol, returned as a descriptor.
     NetlinkSocket(u32),
     Bind(Bind),
     Setattr(Setattr),
 }
 
-/// What came of it.
+/// The outcome of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Done,
@@ -89,7 +89,7 @@ pub fn encode_job(job: &Job) -> Vec<u8> {
     w.into_bytes()
 }
 
-/// None for anything that [`encode_job`] does not write.
+/// Decodes a job; None for bytes that [`encode_job`] does not write.
 pub fn decode_job(bytes: &[u8]) -> Option<Job> {
     let mut r = Reader::new(bytes);
     let job = match r.number()? {
@@ -162,7 +162,8 @@ pub fn encode_answer(answer: &Result<Outcome, Fault>) -> Vec<u8> {
     w.into_bytes()
 }
 
-/// None for anything that [`encode_answer`] does not write: it comes from other namespaces.
+/// Decodes an answer, which comes from other namespaces; None for bytes that [`encode_answer`] does
+/// not write.
 pub fn decode_answer(bytes: &[u8]) -> Option<Result<Outcome, Fault>> {
     let mut r = Reader::new(bytes);
     let answer = match r.number()? {

@@ -1,4 +1,4 @@
-//! Whether a thread will do, or a process is needed.
+//! The choice between a thread and an agent.
 
 use std::path::Path;
 
@@ -11,16 +11,16 @@ use crate::ns::{self, Namespace};
 /// The namespaces that a job is done in.
 #[derive(Debug, Default)]
 pub struct Namespaces {
-    /// Those that make the difference.
+    /// The namespaces to join.
     pub needed: Vec<Namespace>,
-    /// The user namespace that gives the right to join the others, for a caller who has no other right to.
+    /// The user namespace that gives the privilege to join the others, for a caller without it.
     pub owner: Option<Namespace>,
     /// The user namespace of a mount's mapping. It is not joined.
     pub idmap: Option<Namespace>,
 }
 
-/// Does `job` on the calling thread, which is of no other use afterwards: it may have changed its namespaces, root and
-/// working directory. `agent` is the agent's path.
+/// Does `job` on the calling thread, which must end afterwards: its namespaces, root and working
+/// directory may have changed. `agent` is the agent's path.
 pub fn run_on_this_thread(
     agent: &Path,
     namespaces: Namespaces,
@@ -33,7 +33,8 @@ pub fn run_on_this_thread(
 fn attempt(agent: &Path, namespaces: Namespaces, job: &Job) -> Result<Outcome, Fault> {
     let needed = others(namespaces.needed)?;
     let idmap = namespaces.idmap;
-    // The mapping of a mount needs privileges over its file system, and whoever has those can join without the agent.
+    // The mapping of a mount needs privileges over its file system, with which a thread can join
+    // the namespaces without the agent.
     let owner = others(namespaces.owner.filter(|_| idmap.is_none()))?.pop();
     if needed.iter().any(is_for_a_process) {
         return match run_agent(agent, needed.iter(), job, PATIENCE) {
@@ -51,7 +52,7 @@ fn attempt(agent: &Path, namespaces: Namespaces, job: &Job) -> Result<Outcome, F
     }
 }
 
-/// Those that the calling thread is not in.
+/// The namespaces that the calling thread is not in.
 fn others(namespaces: impl IntoIterator<Item = Namespace>) -> Result<Vec<Namespace>, Fault> {
     let mut others = Vec::new();
     for namespace in namespaces {

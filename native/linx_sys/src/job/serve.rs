@@ -1,4 +1,4 @@
-//! The agent's side: take one job, do it, answer.
+//! The agent's side: receives one job, does it, answers.
 
 use std::os::fd::OwnedFd;
 
@@ -14,10 +14,10 @@ use crate::fault::{Fault, Stage};
 use crate::netlink;
 use crate::ns::{Kind, Namespace};
 
-/// The agent's part: takes one job from `socket`, does it and answers. Only for a process with one thread.
+/// Receives one job from `socket`, does it and answers. Only for a process with one thread.
 pub fn serve(socket: OwnedFd) -> Result<(), Fault> {
-    // In there it must not be a way back to our own files: without this its /proc/<pid>/exe could be opened for
-    // writing from the namespaces that it joins (CVE-2019-5736).
+    // Not dumpable, so that it is no way back to the VM's files: its /proc/<pid>/exe could
+    // otherwise be opened for writing from the namespaces that it joins (CVE-2019-5736).
     hide()?;
     let (namespaces, job) = match receive_job(&socket) {
         Ok(received) => received,
@@ -42,7 +42,7 @@ pub fn serve(socket: OwnedFd) -> Result<(), Fault> {
     }
 }
 
-/// The agent's part where it must not do a job: answers why.
+/// Receives one job and answers with a fault.
 pub fn refuse(socket: OwnedFd, fault: Fault) -> Result<(), Fault> {
     let _job = receive_job(&socket)?;
     answer(socket, &Err(fault))
@@ -78,8 +78,8 @@ fn hide() -> Result<(), Fault> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(Stage::Fork.errno())
 }
 
-/// The user namespace first: it gives the right to join the others. Joining it makes the process what
-/// `fs.suid_dumpable` says (commit_creds), so it is hidden again.
+/// Joins the user namespace first, which gives the privilege to join the others. Joining it sets
+/// the dumpable flag to `fs.suid_dumpable` (commit_creds), so the flag is cleared again.
 fn join_owner(namespaces: &[Namespace]) -> Result<(), Fault> {
     for kind in [Kind::User, Kind::Time] {
         for namespace in namespaces {
@@ -91,7 +91,7 @@ fn join_owner(namespaces: &[Namespace]) -> Result<(), Fault> {
     hide()
 }
 
-/// A pid namespace is entered by the children of who joins it.
+/// A pid namespace is entered by the children of the process that joins it.
 fn serve_in_child(namespaces: &[Namespace], job: &Job, socket: &OwnedFd) -> Served {
     let joined = join_owner(namespaces).and_then(|()| {
         namespaces
@@ -114,7 +114,8 @@ fn serve_in_child(namespaces: &[Namespace], job: &Job, socket: &OwnedFd) -> Serv
             )
         })),
         Ok(Some(child)) => {
-            // Its end of the socket must be the last one, so that its death without an answer is the end of file.
+            // The child holds the last descriptor of its end, so that its death without an answer
+            // is an end of file.
             let _ = socket;
             wait_for(child);
             Served::InChild
@@ -124,21 +125,20 @@ fn serve_in_child(namespaces: &[Namespace], job: &Job, socket: &OwnedFd) -> Serv
 
 #[expect(unsafe_code, reason = "fork(2)")]
 fn fork() -> Result<Option<rustix::process::Pid>, Fault> {
-    // SAFETY: the agent has one thread when it serves a job, so the child holds no lock that nobody will
-    // release.
+    // SAFETY: the agent has one thread when it serves a job, so the child inherits no locked lock.
     match unsafe { libc::fork() } {
         -1 => Err(Stage::Fork.errno()(std::io::Error::last_os_error())),
         pid => Ok(rustix::process::Pid::from_raw(pid)),
     }
 }
 
-/// Stopped in there, it must go with the one that waits for it out here.
+/// A stopped child must die with the process that waits for it.
 fn end_with_parent() -> Result<(), Fault> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(Stage::Fork.errno())
 }
 
 fn wait_for(child: rustix::process::Pid) {
     let options = rustix::process::WaitOptions::empty();
-    // The child answers for itself; here nothing is left to report.
+    // The child sends the answer itself.
     let _status = retry_on_intr(|| rustix::process::waitpid(Some(child), options));
 }

@@ -1,7 +1,9 @@
-//! open_tree(2), mount_setattr(2) and move_mount(2): a mount that has its attributes before anybody can reach it.
+//! open_tree(2), mount_setattr(2) and move_mount(2): a mount that has its attributes before any
+//! process can reach it.
 //!
-//! mount(2) drops every flag of a new bind mount but MS_REC without a word, and a remount that follows leaves a moment in
-//! which the mount is writable. So a bind mount with attributes is cloned detached, changed, and only then attached.
+//! mount(2) silently drops every flag of a new bind mount but MS_REC, and a later remount leaves a
+//! moment in which the mount is writable. So a bind mount with attributes is cloned detached,
+//! changed, and only then attached.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -19,8 +21,8 @@ const AT_RECURSIVE: u32 = 0x8000;
 /// `MOUNT_ATTR_IDMAP` of linux/mount.h.
 const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 
-/// The changes of mount_setattr(2): `MOUNT_ATTR_*` to set and to clear, and one of `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE`
-/// and `MS_UNBINDABLE`, or 0.
+/// The changes of mount_setattr(2): `MOUNT_ATTR_*` to set and to clear, and one of `MS_SHARED`,
+/// `MS_SLAVE`, `MS_PRIVATE` and `MS_UNBINDABLE`, or 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
     pub set: u64,
@@ -29,18 +31,18 @@ pub struct Attributes {
     pub recursive: bool,
 }
 
-/// A bind mount that has `attributes` from the start.
+/// A bind mount with `attributes` from the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bind {
     pub source: CString,
     pub target: CString,
     pub attributes: Attributes,
-    /// Makes an empty file at the target first, where there is none.
+    /// Creates an empty file at the target if nothing is there.
     pub create: bool,
     pub lookup: Lookup,
 }
 
-/// A change of a mount that is there.
+/// A change of an existing mount.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Setattr {
     pub target: CString,
@@ -48,7 +50,7 @@ pub struct Setattr {
     pub lookup: Lookup,
 }
 
-/// Binds. The calling thread's working directory may be changed: call it on one of our own.
+/// Binds. Changes the calling thread's working directory, so the thread must be a pool's.
 pub fn bind(home: &Home, request: &Bind, idmap: Option<&Namespace>) -> Result<(), Fault> {
     if request.lookup.is_plain() {
         return bind_plainly(request, idmap);
@@ -85,8 +87,8 @@ pub fn bind_plainly(request: &Bind, idmap: Option<&Namespace>) -> Result<(), Fau
     attached.map_err(Stage::MoveMount.errno())
 }
 
-/// Changes the mount at the target; with `idmap`, covers it with a clone of itself that has the mapping, since the kernel
-/// maps no mount that is in use.
+/// Changes the mount at the target. With `idmap`, a mapped clone of the mount covers it, because
+/// the kernel maps no mount that is in use.
 pub fn setattr(home: &Home, request: &Setattr, idmap: Option<&Namespace>) -> Result<(), Fault> {
     if request.lookup.is_plain() {
         return setattr_plainly(request, idmap);
@@ -129,8 +131,8 @@ fn clone_flags(attributes: &Attributes) -> OpenTreeFlags {
     flags
 }
 
-/// The errors of a lookup and of a bind are those of mount(2), whose step the caller knows. The call's own absence is its
-/// own step: an old kernel, or a filter.
+/// The errors of a lookup and of a bind are those of mount(2), at the caller's stage. A missing
+/// call is a stage of its own: an old kernel, or a filter.
 fn clone_stage() -> impl Fn(Errno) -> Fault {
     |errno| match errno {
         Errno::NOSYS | Errno::PERM => Stage::OpenTree.errno()(errno),
@@ -182,8 +184,8 @@ fn set_attributes(
     if attributes.recursive {
         flags |= AT_RECURSIVE;
     }
-    // SAFETY: the path ends in NUL, the struct has the size that is named, and both outlive the call, which only reads
-    // them; the descriptors are open for as long.
+    // SAFETY: the path ends in NUL, the struct has the size that is named, and both outlive the
+    // call, which only reads them; the descriptors are open for as long.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,

@@ -8,7 +8,7 @@ use rustix::termios::tcgetsid;
 
 use crate::fault::{Fault, Stage};
 
-/// Opens it. ENXIO: there is none.
+/// Opens the controlling terminal. ENXIO: there is none.
 pub(super) fn open_controlling(flags: OFlags) -> Result<OwnedFd, Fault> {
     open(
         "/dev/tty",
@@ -18,7 +18,7 @@ pub(super) fn open_controlling(flags: OFlags) -> Result<OwnedFd, Fault> {
     .map_err(Stage::Open.errno())
 }
 
-/// Whether `fd` is the controlling terminal of our session, which is what `/dev/tty` opens.
+/// Whether `fd` is the controlling terminal of the VM's session, which `/dev/tty` opens.
 pub(super) fn is_controlling(fd: BorrowedFd<'_>) -> bool {
     match (tcgetsid(fd), getsid(None)) {
         (Ok(theirs), Ok(ours)) => theirs == ours,

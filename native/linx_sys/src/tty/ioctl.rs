@@ -14,8 +14,9 @@ pub(super) fn ioctl<T: Argument>(
     argument: &mut T,
 ) -> nix::Result<()> {
     let pointer: *mut T = argument;
-    // SAFETY: each request that window.rs and modes.rs pass reads or writes exactly one T (winsize or termios2), which the pointer refers to for the whole call; a number that is no open terminal is EBADF or
-    // ENOTTY and touches nothing.
+    // SAFETY: each request that window.rs and modes.rs pass reads or writes exactly one T (winsize
+    // or termios2), which the pointer refers to for the whole call; a number that is no open
+    // terminal is EBADF or ENOTTY and touches nothing.
     let result = unsafe { libc::ioctl(fd, request, pointer) };
     nix::errno::Errno::result(result).map(drop)
 }

@@ -1,4 +1,4 @@
-//! A terminal's modes: read, made raw, kept as bytes and put back.
+//! A terminal's modes: read, made raw, saved as bytes and restored.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -14,17 +14,18 @@ use super::controlling::{is_controlling, open_controlling};
 use super::ioctl::ioctl;
 use crate::fault::{Fault, Stage};
 
-/// What to put back: the terminal's `struct termios2`, and the number of the opening, so that a descriptor number that
-/// was closed and used again meanwhile is left alone.
+/// The saved settings: the terminal's `struct termios2`, and the number of the opening, so that a
+/// descriptor number that was closed and reused meanwhile is left alone.
 #[derive(Clone, Copy)]
 pub struct Saved {
     pub(super) termios: libc::termios2,
     opening: u64,
 }
 
-/// The descriptors that [`open_raw`] opened, by number. The documented interface is a number, which any process of the VM
-/// may hold, and two may give it back at once: the table owns the descriptor, and only the one that takes it out of the
-/// table closes it. So a number is never closed after another file has got it.
+/// The descriptors that [`open_raw`] opened, by number. The documented interface is a number that
+/// any process of the VM may hold, and two may restore at once: the table owns the descriptor, and
+/// only the call that removes it from the table closes it. So no number is closed after another
+/// file has got it.
 static OPEN: Mutex<Table> = Mutex::new(Table {
     opened: 0,
     by_number: BTreeMap::new(),
@@ -38,10 +39,11 @@ struct Table {
 impl Saved {
     /// NCCS of <asm-generic/termbits.h>; the C library's own struct has room for more.
     const NCCS: usize = 19;
-    /// Four flag words, the line discipline, the control characters, two speeds; then the number of the opening.
+    /// Four flag words, the line discipline, the control characters, two speeds; then the number of
+    /// the opening.
     pub const LEN: usize = 16 + 1 + Self::NCCS + 8 + 8;
 
-    /// The settings of a terminal that is in no table.
+    /// The settings of a terminal outside the table.
     pub(super) fn of(fd: RawFd) -> Result<Self, Fault> {
         let termios = attributes(fd)?;
         Ok(Self {
@@ -65,7 +67,7 @@ impl Saved {
         bytes
     }
 
-    /// None for anything but the exact length: the bytes come back from a caller.
+    /// Decodes a caller's binary; None for any other length.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         if bytes.len() != Self::LEN {
             return None;
@@ -107,7 +109,8 @@ impl std::fmt::Debug for Saved {
     }
 }
 
-/// Opens `/dev/tty` and makes it raw, as `cfmakeraw(3)` does. ENXIO: the VM has no controlling terminal.
+/// Opens `/dev/tty` and makes it raw, as `cfmakeraw(3)` does. ENXIO: the VM has no controlling
+/// terminal.
 pub fn open_raw() -> Result<(RawFd, Saved), Fault> {
     keep(open_controlling(OFlags::empty())?)
 }
@@ -123,8 +126,8 @@ fn keep(tty: OwnedFd) -> Result<(RawFd, Saved), Fault> {
     Ok((fd, saved))
 }
 
-/// Puts `saved` back on `fd` and closes it. Does nothing when `fd` is not the descriptor that was opened with `saved`:
-/// it was closed already, by an earlier call or one that runs at the same time.
+/// Restores `saved` on `fd` and closes it. Does nothing if `fd` is not the descriptor that was
+/// opened with `saved`: an earlier or concurrent call has closed it.
 pub fn restore(fd: RawFd, saved: &Saved) -> Result<(), Fault> {
     let mut table = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     let tty = match table.by_number.get(&fd) {
@@ -132,9 +135,10 @@ pub fn restore(fd: RawFd, saved: &Saved) -> Result<(), Fault> {
         _ => None,
     };
     let Some((_, tty)) = tty else { return Ok(()) };
-    // The table is locked meanwhile: who gives it back a second time finds the terminal put back.
+    // The table stays locked until the terminal is restored, so that a second call finds it
+    // restored.
     match apply(tty.as_fd(), saved.termios) {
-        // Hung up: the terminal has nothing to restore any more.
+        // Hung up: the terminal has no settings to restore.
         Err(Fault {
             errno: libc::EIO, ..
         }) => Ok(()),
@@ -175,9 +179,10 @@ fn attributes(fd: RawFd) -> Result<libc::termios2, Fault> {
     Ok(termios)
 }
 
-/// `tcsetattr(3)` with TCSANOW, never stopping the VM: SIGTTOU goes to the whole process group of a background
-/// process, so it is blocked, on a thread of its own because a scheduler's mask is not ours to change. A VM in the
-/// background may not change the terminal that its shell uses: EIO, as the kernel tells an orphaned group.
+/// `tcsetattr(3)` with TCSANOW that never stops the VM: SIGTTOU goes to the whole process group of
+/// a background process, so it is blocked, on a thread of its own because a scheduler's mask must
+/// not change. A VM in the background may not change the terminal that its shell uses: EIO, as for
+/// an orphaned group.
 pub(super) fn apply(tty: BorrowedFd<'_>, mut termios: libc::termios2) -> Result<(), Fault> {
     if let Ok(foreground) = tcgetpgrp(tty)
         && is_controlling(tty)
@@ -236,7 +241,7 @@ mod tests {
         window_size(fd) != Err(Stage::Ioctl.fault(libc::EBADF))
     }
 
-    /// A number that no other test's open gets when it is free again.
+    /// A number that no other test's open takes when it is free again.
     fn kept(slave: &OwnedFd, least: RawFd) -> (RawFd, Saved) {
         keep(rustix::io::fcntl_dupfd_cloexec(slave, least).unwrap()).unwrap()
     }

@@ -1,10 +1,10 @@
-//! For tests.
+//! A terminal for tests.
 
 use std::os::fd::OwnedFd;
 
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 
-/// Both ends of a terminal that controls nobody.
+/// Both ends of a terminal that is no session's controlling terminal.
 pub(in crate::tty) fn pair() -> (OwnedFd, OwnedFd) {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let master = openpt(flags).unwrap();

@@ -1,4 +1,4 @@
-//! The controlling terminal taken over: read by a thread of its own, put back at the end.
+//! The takeover of the controlling terminal: a thread reads it, and it is restored at the end.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,15 +14,15 @@ use super::modes::{Saved, apply, raw};
 use super::window::{WindowSize, window_size};
 use crate::fault::{Errno, Fault, Stage};
 
-/// What a terminal's reader thread found.
+/// An event of a terminal's reader thread.
 #[derive(Debug)]
 pub enum Input<'a> {
     Bytes(&'a [u8]),
-    /// Hung up. Nothing follows.
+    /// The terminal hung up; the last event.
     End,
 }
 
-/// The controlling terminal, raw until closed or dropped: every byte passes, both ways.
+/// The controlling terminal, raw until closed or dropped: every byte passes in both directions.
 #[derive(Debug)]
 pub struct Terminal {
     shared: Arc<Shared>,
@@ -34,18 +34,20 @@ struct Shared {
     tty: OwnedFd,
     saved: Saved,
     restored: AtomicBool,
-    /// The reader may read once more.
+    /// Whether the reader may read once more.
     wanted: AtomicBool,
-    /// Wakes the reader: `wanted` has changed.
+    /// The eventfd that wakes the reader when `wanted` has changed.
     wake: OwnedFd,
-    /// Becomes readable at close and stays so.
+    /// The eventfd that is readable from the close on.
     stop: OwnedFd,
 }
 
 impl Terminal {
-    /// With `standard`, only where descriptors 0 and 1 are this terminal; ENOTTY elsewhere.
+    /// Opens the terminal. With `standard`, only if descriptors 0 and 1 are this terminal; else
+    /// ENOTTY.
     pub fn open(standard: bool) -> Result<Self, Fault> {
-        // An open file description of our own: O_NONBLOCK does not reach the VM's standard descriptors.
+        // A new open file description, so that O_NONBLOCK does not affect the VM's standard
+        // descriptors.
         let tty = open_controlling(OFlags::NONBLOCK)?;
         let (input, output) = (std::io::stdin(), std::io::stdout());
         if standard && !(is_controlling(input.as_fd()) && is_controlling(output.as_fd())) {
@@ -70,19 +72,21 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// Makes it raw again, after somebody else (a shell that continued us) has set other modes.
+    /// Makes the terminal raw again after another program (a shell that continued the VM) has set
+    /// other modes.
     pub fn reapply(&self) -> Result<(), Fault> {
         apply(self.shared.tty.as_fd(), raw(self.shared.saved.termios))
     }
 
-    /// Starts the thread that reads: once for each [`Terminal::want`]. It ends at close, at the terminal's end, or
-    /// when `sink` answers false.
+    /// Starts the reader thread, which reads once for each [`Terminal::want`]. It ends at close, at
+    /// the terminal's end, or when `sink` returns false.
     pub fn start(&self, sink: impl FnMut(Input<'_>) -> bool + Send + 'static) -> Result<(), Fault> {
         let shared = Arc::clone(&self.shared);
         let thread = thread::Builder::new()
             .name("linx-tty".into())
             .spawn(move || {
-                // SIGTTIN would stop the whole VM when it is in the background; blocked, the read is EIO.
+                // SIGTTIN would stop the whole VM when it is in the background; blocked, the read
+                // is EIO.
                 let _ = SigSet::all().thread_block();
                 shared.read_loop(sink);
             })
@@ -97,7 +101,8 @@ impl Terminal {
         signal(&self.shared.wake);
     }
 
-    /// Writes all of `bytes`, waiting while the terminal is stopped or slow. EPIPE when closed meanwhile.
+    /// Writes all of `bytes`, waiting while the terminal is stopped or slow. EPIPE when closed
+    /// meanwhile.
     pub fn write(&self, mut bytes: &[u8]) -> Result<(), Fault> {
         let Shared { tty, stop, .. } = &*self.shared;
         while !bytes.is_empty() {
@@ -124,7 +129,7 @@ impl Terminal {
         window_size(self.shared.tty.as_raw_fd())
     }
 
-    /// Stops the reader, waits for it, and puts the terminal back. A second close does nothing.
+    /// Stops the reader, waits for it, and restores the terminal. A second close does nothing.
     pub fn close(&self) -> Result<(), Fault> {
         signal(&self.shared.stop);
         let reader = self
@@ -133,7 +138,7 @@ impl Terminal {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(reader) = reader {
-            // A panic of the reader has been its end.
+            // The reader has panicked.
             let _ = reader.join();
         }
         self.shared.restore()
@@ -141,7 +146,7 @@ impl Terminal {
 }
 
 impl Drop for Terminal {
-    /// May run on a scheduler: the work is a thread's, which holds what it needs.
+    /// The drop may run on a scheduler, so a thread does the work and holds its resources.
     fn drop(&mut self) {
         signal(&self.shared.stop);
         if self.shared.restored.load(Ordering::Acquire) {
@@ -160,7 +165,7 @@ impl Shared {
             return Ok(());
         }
         match apply(self.tty.as_fd(), self.saved.termios) {
-            // Hung up: there is no terminal to put back.
+            // Hung up: there is no terminal to restore.
             Err(Fault {
                 errno: libc::EIO, ..
             }) => Ok(()),

@@ -14,7 +14,7 @@ pub struct WindowSize {
     pub ypixel: u16,
 }
 
-/// `TIOCGWINSZ` of `ioctl_tty(2)`, on a number that need not be an open descriptor.
+/// `TIOCGWINSZ` of `ioctl_tty(2)`, on a number that may be no open descriptor.
 pub fn window_size(fd: RawFd) -> Result<WindowSize, Fault> {
     let mut size = libc::winsize {
         ws_row: 0,
@@ -31,12 +31,13 @@ pub fn window_size(fd: RawFd) -> Result<WindowSize, Fault> {
     })
 }
 
-/// Whether the number is an open descriptor's, of whatever it is.
+/// Whether the number is an open descriptor of any file.
 pub fn is_open(fd: RawFd) -> bool {
     !matches!(window_size(fd), Err(fault) if fault.errno == libc::EBADF)
 }
 
-/// `TIOCSWINSZ` of `ioctl_tty(2)`. A change sends SIGWINCH to the terminal's foreground process group.
+/// `TIOCSWINSZ` of `ioctl_tty(2)`. A change sends SIGWINCH to the terminal's foreground process
+/// group.
 pub fn set_window_size(fd: RawFd, size: WindowSize) -> Result<(), Fault> {
     let mut size = libc::winsize {
         ws_row: size.rows,

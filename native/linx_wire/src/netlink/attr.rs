@@ -9,7 +9,8 @@ const HEADER: usize = 4;
 
 /// The attributes of a message or nest, in order, as `(type, payload)`.
 ///
-/// A length that does not fit ends the walk: what came before it is sound, and what comes after cannot be found.
+/// A length beyond the end stops the walk: the attributes before it are valid, the following ones
+/// cannot be found.
 #[derive(Clone, Debug)]
 pub struct Attrs<'a> {
     rest: &'a [u8],

@@ -15,7 +15,8 @@ pub struct Frame<'a> {
     pub payload: &'a [u8],
 }
 
-/// A message whose length is below the header's or beyond the buffer's end. Nothing after it can be found.
+/// The error of a message whose length is below the header's or beyond the buffer's end. No message
+/// after it can be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed netlink message: length {length} with {left} bytes left")]
 pub struct Malformed {
@@ -34,13 +35,14 @@ impl<'a> Frames<'a> {
         Self { rest: datagram }
     }
 
-    /// How many bytes are still to be split.
+    /// The number of bytes that are not split yet.
     pub fn left(&self) -> usize {
         self.rest.len()
     }
 }
 
-/// Appends a message with the port 0, which the kernel fills in; false if no 32-bit length can say how long it is.
+/// Appends a message with the port 0, which the kernel fills in; false if the length does not fit
+/// in 32 bits.
 pub fn push(buffer: &mut Vec<u8>, kind: u16, flags: u16, seq: u32, payload: &[u8]) -> bool {
     let Ok(length) = u32::try_from(HEADER + payload.len()) else {
         return false;
@@ -55,8 +57,8 @@ pub fn push(buffer: &mut Vec<u8>, kind: u16, flags: u16, seq: u32, payload: &[u8
     true
 }
 
-/// Gives the messages in `buffer` the sequence numbers from `first` on, and `flags` besides their own. The number after the
-/// last one's; None if the buffer does not end with a message.
+/// Numbers the messages in `buffer` from `first` on and adds `flags` to their own. Returns the next
+/// number; None if the buffer does not end with a message.
 pub fn number(buffer: &mut [u8], flags: u16, first: u32) -> Option<u64> {
     let mut seq = u64::from(first);
     let mut rest = buffer;

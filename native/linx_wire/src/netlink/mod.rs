@@ -7,7 +7,7 @@
 //! +-------+------+------+------------+------------+----- ... -----+
 //! ```
 //!
-//! Everything is in native byte order. Nothing here panics or allocates more than what it returns.
+//! Everything is in native byte order. No function here panics or allocates more than its result.
 
 pub mod attr;
 pub mod frame;
@@ -20,7 +20,7 @@ pub use attr::Attrs;
 pub use frame::{Frame, Frames, Malformed};
 pub use verdict::Verdict;
 
-/// Room is kept to multiples of this (`NLMSG_ALIGNTO`, `NLA_ALIGNTO`).
+/// The alignment of messages and attributes (`NLMSG_ALIGNTO`, `NLA_ALIGNTO`).
 const ALIGN: usize = 4;
 
 fn align(length: usize) -> usize {

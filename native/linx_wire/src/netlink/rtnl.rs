@@ -1,12 +1,12 @@
-//! rtnetlink's messages, as tables in the order in which the Elixir side takes the attributes.
+//! rtnetlink's messages, as tables in the attribute order of the Elixir side.
 //!
-//! Numbers from linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/neighbour.h, linux/fib_rules.h and
-//! linux/nexthop.h at 6.18.
+//! Numbers from linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/neighbour.h,
+//! linux/fib_rules.h and linux/nexthop.h at 6.18.
 
 use super::schema::Schema;
 use super::schema::Shape::{Bytes, Ip, S32, Text, U8, U16, U32};
 
-/// The table for an RTM_* message type, if it is one that we read.
+/// The table of an RTM_* message type; None for a type that Linx does not read.
 pub fn schema(message: u16) -> Option<&'static Schema> {
     Some(match message {
         16..=19 => &LINK,
@@ -43,7 +43,8 @@ pub static LINK: Schema = Schema::new(
         (50, U32),   // MIN_MTU
         (51, U32),   // MAX_MTU
     ],
-    // Statistics, per-family configuration and offload limits: most of a link's bytes, and none of our fields.
+    // Statistics, per-family configuration and offload limits: most of a link's bytes, and no field
+    // of Linx.
     &[
         7, 8, 9, 11, 12, 14, 15, 17, 21, 22, 23, 24, 25, 26, 30, 31, 32, 34, 35, 36, 38, 39, 40,
         41, 42, 43, 44, 45, 46, 47, 48, 49, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67,
@@ -66,7 +67,8 @@ pub static ADDRESS: Schema = Schema::new(
     &[],
 );
 
-/// `struct rtmsg` and RTA_*. What few routes have (metrics, several next hops, encapsulation) stays in the rest.
+/// `struct rtmsg` and RTA_*. Attributes of few routes (metrics, several next hops, encapsulation)
+/// stay in the rest.
 pub static ROUTE: Schema = Schema::new(
     12,
     &[
@@ -116,7 +118,8 @@ pub static STATS: Schema = Schema::new(
     &[],
 );
 
-/// `struct nhmsg` and NHA_*. What a nexthop has besides its id depends on its sort, and stays in the rest.
+/// `struct nhmsg` and NHA_*. The attributes of a nexthop besides its id depend on its kind and stay
+/// in the rest.
 pub static NEXTHOP: Schema = Schema::new(
     8,
     &[(1, U32)], // ID

@@ -1,13 +1,13 @@
-//! A message kind as a table, and the walk that reads a message by it.
+//! A message kind as a table, and the walk that decodes a message by it.
 //!
-//! The walk gives the fields that the table names and passes over those it says to skip. Everything else, and a known
-//! attribute that is too short for its shape, comes with its type and bytes, so that nothing a newer kernel sends is fatal
-//! or lost.
+//! The walk returns the fields of the table and skips the attributes that it lists. All others, and
+//! a known attribute that is too short for its shape, are returned with type and bytes, so that
+//! nothing that a newer kernel sends is fatal or lost.
 
 use super::Attrs;
 
-/// How the bytes of a field are read. A payload longer than a number's width is read as its prefix, since kernel
-/// structs grow at the end.
+/// The shape of a field's bytes. A payload longer than a number's width is read as its prefix,
+/// since kernel structs grow at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     U8,
@@ -21,7 +21,7 @@ pub enum Shape {
     Ip,
 }
 
-/// A field that was read.
+/// A decoded field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
     Unsigned(u32),
@@ -29,39 +29,38 @@ pub enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
-/// Slots a schema may have, and the longest header.
+/// The most slots of a schema, and the longest header.
 pub const MAX_SLOTS: usize = 20;
 pub const MAX_HEADER: usize = 16;
 
-/// The greatest attribute type that the index holds, and one.
+/// The exclusive bound of attribute types in the index.
 const INDEXED: usize = 128;
 
 const UNKNOWN: u8 = 0xff;
 const SKIPPED: u8 = 0xfe;
 
-/// One kind of message: a fixed header, and attributes of which some are wanted. An attribute's place in `attrs` is its
-/// slot.
+/// One kind of message: a fixed header and attributes. An attribute's index in `attrs` is its slot.
 #[derive(Debug)]
 pub struct Schema {
     /// Length of the fixed header, padding included.
     pub header: usize,
     pub attrs: &'static [(u16, Shape)],
-    /// An attribute that comes as one that the table does not have, but only if the 32 bits at an offset are not 0.
+    /// An attribute that is returned with the rest, but only if the 32 bits at an offset are not 0.
     pub unless_zero: Option<(u16, usize)>,
     index: [u8; INDEXED],
 }
 
-/// What a walk finds.
+/// An item of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found<'a> {
     /// The attribute of a slot.
     Field(usize, Value<'a>),
-    /// An attribute that the table does not have, or that is too short for its shape.
+    /// An attribute outside the table, or too short for its shape.
     Other(u16, &'a [u8]),
 }
 
 impl Schema {
-    /// `skip` lists attributes that are known and not wanted.
+    /// Makes a schema; `skip` lists known attributes to drop.
     pub const fn new(header: usize, attrs: &'static [(u16, Shape)], skip: &'static [u16]) -> Self {
         assert!(attrs.len() <= MAX_SLOTS);
         assert!(header <= MAX_HEADER);
@@ -84,13 +83,13 @@ impl Schema {
         }
     }
 
-    /// The same, for a struct that most messages have and few have anything in.
+    /// Adds an attribute that most messages have and that is empty in most of them.
     pub const fn unless_zero(mut self, attr: u16, offset: usize) -> Self {
         self.unless_zero = Some((attr, offset));
         self
     }
 
-    /// The header of `payload`; one that is cut short is filled with zeros, which is what `room` is for.
+    /// The header of `payload`; a short one is filled with zeros, in `room`.
     pub fn header<'a>(&self, payload: &'a [u8], room: &'a mut [u8; MAX_HEADER]) -> &'a [u8] {
         if let Some(header) = payload.get(..self.header) {
             return header;
@@ -99,7 +98,7 @@ impl Schema {
         &room[..self.header]
     }
 
-    /// The attributes of `payload` in order. Of one that comes twice the last counts.
+    /// The attributes of `payload` in order. The last one of a type counts.
     pub fn walk<'a>(&self, payload: &'a [u8]) -> impl Iterator<Item = Found<'a>> {
         let attrs = payload.get(self.header..).unwrap_or_default();
         Attrs::new(attrs).filter_map(|(kind, bytes)| {

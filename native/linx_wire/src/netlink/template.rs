@@ -67,7 +67,8 @@ fn variable(name: &[u8]) -> &'static [(u16, Kind)] {
 }
 
 impl<'a> Template<'a> {
-    /// Makes the template of the content of NFTA_RULE_EXPRESSIONS. Any other bytes are accepted too.
+    /// Makes the template of the content of NFTA_RULE_EXPRESSIONS. Any other bytes are accepted
+    /// too.
     pub fn read(&mut self, expressions: &'a [u8]) {
         self.bytes.clear();
         self.bytes.extend_from_slice(expressions);

@@ -1,4 +1,4 @@
-//! NLMSG_ERROR and NLMSG_DONE: the kernel's word on a request, with the extended acknowledgement.
+//! NLMSG_ERROR and NLMSG_DONE: the kernel's reply to a request, with the extended acknowledgement.
 
 use super::{Attrs, align, frame, u32_at};
 
@@ -9,22 +9,22 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 const NLMSGERR_ATTR_OFFS: u16 = 2;
 const NLMSGERR_ATTR_MISS_TYPE: u16 = 5;
 
-/// What the kernel says about one request.
+/// The kernel's reply to one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Verdict<'a> {
     /// 0 for an acknowledgement.
     pub errno: i32,
     /// The bytes of the kernel's message, without the final NUL.
     pub text: Option<&'a [u8]>,
-    /// Where in the request, its header included, the attribute stands that is wrong.
+    /// The offset of the wrong attribute in the request, header included.
     pub offset: Option<u32>,
     /// The type of the attribute that is missing.
     pub missing: Option<u32>,
 }
 
 impl<'a> Verdict<'a> {
-    /// The payload of an NLMSG_ERROR: `int error`, the header of the request, the rest of it unless it was capped, and
-    /// then the attributes.
+    /// The payload of an NLMSG_ERROR: `int error`, the header of the request, the rest of it unless
+    /// it was capped, and then the attributes.
     pub fn of_error(flags: u16, payload: &'a [u8]) -> Self {
         let quoted = match u32_at(payload, 4) {
             Some(length) if flags & NLM_F_CAPPED == 0 => length as usize,
@@ -33,7 +33,8 @@ impl<'a> Verdict<'a> {
         Self::read(flags, payload, align(quoted).saturating_add(4))
     }
 
-    /// The payload of an NLMSG_DONE: `int error` and the attributes. Some families send none at all.
+    /// The payload of an NLMSG_DONE: `int error` and the attributes. Some families send none at
+    /// all.
     pub fn of_done(flags: u16, payload: &'a [u8]) -> Self {
         Self::read(flags, payload, 4)
     }
@@ -63,7 +64,8 @@ impl<'a> Verdict<'a> {
 mod tests {
     use super::*;
 
-    // The answer to an RTM_NEWROUTE whose gateway is on no link: ENETUNREACH, capped, with text and offset.
+    // The answer to an RTM_NEWROUTE whose gateway is on no link: ENETUNREACH, capped, with text and
+    // offset.
     const NEXTHOP: &[u8] = &[
         0x9b, 0xff, 0xff, 0xff, 0x2c, 0, 0, 0, 0x18, 0, 5, 6, 1, 0, 0, 0, 0, 0, 0, 0, 0x20, 0, 1,
         0, b'N', b'e', b'x', b't', b'h', b'o', b'p', b' ', b'h', b'a', b's', b' ', b'i', b'n',

@@ -12,13 +12,13 @@ const EM_X86_64: u32 = 62;
 const EM_AARCH64: u32 = 183;
 const EM_RISCV: u32 = 243;
 
-/// An architecture whose system calls a filter judges.
+/// An architecture that filters are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arch {
     X86_64,
     Aarch64,
-    /// The 32-bit EABI, little-endian. A kernel that also has the old ABI (CONFIG_OABI_COMPAT) has no filters
-    /// (arch/arm/Kconfig).
+    /// The 32-bit EABI, little-endian. A kernel that also has the old ABI (CONFIG_OABI_COMPAT) has
+    /// no filters (arch/arm/Kconfig).
     Arm,
     Riscv64,
 }
@@ -26,7 +26,7 @@ pub enum Arch {
 impl Arch {
     pub const ALL: [Arch; 4] = [Arch::X86_64, Arch::Aarch64, Arch::Arm, Arch::Riscv64];
 
-    /// The one that this was compiled for, if it is known here.
+    /// The architecture of this build, if it is in the table.
     pub const HOST: Option<Arch> = if cfg!(all(target_arch = "x86_64", target_pointer_width = "64"))
     {
         Some(Arch::X86_64)
@@ -40,7 +40,7 @@ impl Arch {
         None
     };
 
-    /// What `seccomp_data.arch` holds for it.
+    /// The value of `seccomp_data.arch`.
     pub const fn audit(self) -> u32 {
         AUDIT_ARCH_LE
             | match self {
@@ -51,7 +51,8 @@ impl Arch {
             }
     }
 
-    /// The width of an argument register. The kernel extends a 32-bit one with zeros in `seccomp_data.args`.
+    /// The width of an argument register. The kernel extends a 32-bit one with zeros in
+    /// `seccomp_data.args`.
     pub const fn argument_bits(self) -> u32 {
         match self {
             Arch::Arm => 32,
@@ -82,8 +83,10 @@ impl Arch {
         Arch::ALL.into_iter().find(|arch| arch.audit() == audit)
     }
 
-    /// The numbers that share the architecture's value but belong to another ABI: on x86_64 those of x32, which sets bit
-    /// 30. Its calls 512 to 547 also worked without the bit before Linux 5.4 (arch/x86/entry/syscalls/syscall_64.tbl). A
+    /// The numbers that share the architecture's value but belong to another ABI: on x86_64 those
+    /// of x32, which sets bit
+    /// 30. Its calls 512 to 547 also worked without the bit before Linux 5.4
+    ///     (arch/x86/entry/syscalls/syscall_64.tbl). A
     /// number of -1 is no call at all: the kernel answers ENOSYS.
     pub const fn foreign_numbers(self) -> &'static [Range<u32>] {
         const X32_SYSCALL_BIT: u32 = 0x4000_0000;

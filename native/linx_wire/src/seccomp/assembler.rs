@@ -1,23 +1,24 @@
 //! Writes a program from its end to its start.
 //!
-//! All jumps go forward, so in this order every target has its place before the jump is written. A conditional jump
-//! reaches 255 instructions; where its target lies further away, an unconditional one, which reaches everything, is put
-//! in between and serves the jumps before it too.
+//! All jumps go forward, so every target is placed before the jump is written. A conditional jump
+//! reaches 255 instructions; for a target further away an unconditional jump, which reaches all, is
+//! inserted and also serves the jumps before it.
 
 use std::collections::HashMap;
 
 use super::insn::{Insn, JA};
 
-/// An instruction that has been written: its place counted from the end.
+/// A written instruction: its index counted from the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Label(usize);
 
-/// A conditional jump names two targets, and each may need a trampoline, which moves the other one away by one.
+/// A conditional jump names two targets, and each may need a trampoline, which moves the other one
+/// away by one.
 const REACH: usize = u8::MAX as usize - 2;
 
 #[derive(Debug, Default)]
 pub struct Assembler {
-    /// Last instruction first.
+    /// The instructions, the last one first.
     reversed: Vec<Insn>,
     /// The trampoline nearest to the start, for each target that needed one.
     trampolines: HashMap<Label, Label>,
@@ -28,13 +29,13 @@ impl Assembler {
         self.reversed.len()
     }
 
-    /// Puts an instruction in front of all others. One that does not jump continues with the one written before it.
+    /// Prepends an instruction. One that does not jump continues with the one written before it.
     pub fn push(&mut self, insn: Insn) -> Label {
         self.reversed.push(insn);
         Label(self.reversed.len() - 1)
     }
 
-    /// Puts a conditional jump in front.
+    /// Prepends a conditional jump.
     pub fn branch(&mut self, code: u16, k: u32, yes: Label, no: Label) -> Label {
         let yes = self.near(yes);
         let no = self.near(no);
@@ -48,7 +49,7 @@ impl Assembler {
         self.reversed
     }
 
-    /// How many instructions lie between the next one to be written and the target.
+    /// The number of instructions between the next one to be written and the target.
     fn distance(&self, target: Label) -> usize {
         self.reversed.len() - target.0 - 1
     }

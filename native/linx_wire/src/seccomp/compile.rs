@@ -1,7 +1,8 @@
-//! A policy to a program.
+//! Compiles a policy to a program.
 //!
-//! The numbers are cut into intervals with one outcome each, and a binary search finds the interval. The x32 calls of
-//! x86_64 are intervals like any other, so the guard against them costs at most one comparison more.
+//! The system call numbers are divided into intervals with one outcome each, and a binary search
+//! finds the interval. The x32 calls of x86_64 are ordinary intervals, so the check for them costs
+//! at most one further comparison.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,12 +12,12 @@ use super::insn::{Insn, JEQ, JGE, LD, MAX_INSNS, OFFSET_ARCH, OFFSET_NR, RET};
 use super::policy::{Condition, Policy, Rule};
 use super::prefix::PREFIX_LEN;
 
-/// The program would be longer than the kernel takes, with the prefix of `exec_prefix` in front.
+/// The error of a program that exceeds the kernel's limit with the prefix of `exec_prefix`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the filter would need more than {} instructions", MAX_INSNS - PREFIX_LEN)]
 pub struct TooLong;
 
-/// What happens to one number: the conditional rules in order, and the action when none of them matches.
+/// The outcome of one number: the conditional rules in order, and the action if none matches.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Outcome {
     conditional: Vec<(Vec<Condition>, u32)>,
@@ -79,7 +80,7 @@ fn intervals(policy: &Policy) -> Vec<(u32, Outcome)> {
     merged
 }
 
-/// The outcome of each number that has rules. What stands behind an unconditional rule is never reached.
+/// The outcome of each number with rules. Rules after an unconditional one are never reached.
 fn outcomes(policy: &Policy) -> BTreeMap<u32, Outcome> {
     let mut by_number: BTreeMap<u32, Vec<&Rule>> = BTreeMap::new();
     for rule in &policy.rules {
@@ -121,7 +122,7 @@ impl Code {
         }
     }
 
-    /// The one return of an action.
+    /// The return instruction of an action.
     fn action(&mut self, action: u32) -> Label {
         match self.actions.get(&action) {
             Some(label) => *label,

@@ -1,6 +1,5 @@
-//! Comparisons of 64-bit arguments with a machine that has 32-bit registers: the high half first, the low half where
-//! the high one leaves it open. The high half of a 32-bit architecture's argument is zero, so it is decided here and no
-//! instruction loads it.
+//! Comparisons of 64-bit arguments on a machine with 32-bit registers: the high half first, the low
+//! half if the high halves are equal.
 
 use super::arch::Arch;
 use super::assembler::{Assembler, Label};
@@ -8,7 +7,7 @@ use super::insn::{AND, Insn, JEQ, JGE, JGT, LD, offset_arg_high, offset_arg_low}
 use super::policy::{Condition, Op};
 
 impl Condition {
-    /// Puts code in front that goes to `yes` if the condition holds and to `no` otherwise.
+    /// Prepends code that jumps to `yes` if the condition holds and to `no` otherwise.
     pub(super) fn emit(self, arch: Arch, asm: &mut Assembler, yes: Label, no: Label) -> Label {
         match self.op {
             Op::Eq => self.masked(arch, asm, u64::MAX, yes, no),

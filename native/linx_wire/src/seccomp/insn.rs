@@ -1,7 +1,7 @@
 //! `struct sock_filter`, and the instructions that a seccomp filter may have.
 //!
-//! The kernel checks a program once, at installation (`seccomp_check_filter`): 32-bit aligned loads inside
-//! `struct seccomp_data` only, forward jumps only, a return at the end.
+//! The kernel checks a program once, at installation (`seccomp_check_filter`): 32-bit aligned loads
+//! inside `struct seccomp_data` only, forward jumps only, a return at the end.
 
 /// linux/bpf_common.h.
 pub const BPF_MAXINSNS: usize = 4096;
@@ -9,7 +9,7 @@ pub const BPF_MAXINSNS: usize = 4096;
 /// The bytes of one instruction.
 pub const INSN_SIZE: usize = 8;
 
-/// The most instructions that the kernel takes in one program.
+/// The kernel's limit of instructions in one program.
 pub const MAX_INSNS: usize = BPF_MAXINSNS;
 
 // Instruction classes with their modifiers already or-ed in (linux/bpf_common.h).
@@ -28,16 +28,17 @@ pub const JGE: u16 = 0x35;
 /// `BPF_RET | BPF_K`
 pub const RET: u16 = 0x06;
 
-// Offsets in `struct seccomp_data { int nr; __u32 arch; __u64 instruction_pointer; __u64 args[6]; }`.
+// Offsets in
+// `struct seccomp_data { int nr; __u32 arch; __u64 instruction_pointer; __u64 args[6]; }`.
 pub const OFFSET_NR: u32 = 0;
 pub const OFFSET_ARCH: u32 = 4;
 
-/// Where the low half of argument `index` lies. All architectures of `Arch` are little-endian.
+/// The offset of the low half of argument `index`. Both architectures are little-endian.
 pub const fn offset_arg_low(index: u8) -> u32 {
     16 + 8 * index as u32
 }
 
-/// Where the high half of argument `index` lies.
+/// The offset of the high half of argument `index`.
 pub const fn offset_arg_high(index: u8) -> u32 {
     offset_arg_low(index) + 4
 }

@@ -1,4 +1,5 @@
-//! What a filter is compiled from. Actions are the kernel's return values (`SECCOMP_RET_*`), with their data.
+//! The input of the compiler. Actions are the kernel's return values (`SECCOMP_RET_*`), with their
+//! data.
 
 use super::arch::Arch;
 
@@ -6,9 +7,9 @@ use super::arch::Arch;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     pub arch: Arch,
-    /// For the calls that no rule matches.
+    /// The action for calls that no rule matches.
     pub default: u32,
-    /// Of the rules for one number the first that matches decides.
+    /// The rules; the first matching rule of a number decides.
     pub rules: Vec<Rule>,
 }
 
@@ -16,7 +17,7 @@ pub struct Policy {
 pub struct Rule {
     pub number: u32,
     pub action: u32,
-    /// All must hold; an empty list always does.
+    /// The conditions, which must all hold; an empty list always holds.
     pub conditions: Vec<Condition>,
 }
 
@@ -42,7 +43,7 @@ pub enum Op {
 }
 
 impl Policy {
-    /// What a number without rules gets.
+    /// The action of a number without rules.
     pub fn unruled(&self, number: u32) -> u32 {
         let foreign = self.arch.foreign_numbers();
         if foreign.iter().any(|range| range.contains(&number)) {
@@ -52,8 +53,8 @@ impl Policy {
         }
     }
 
-    /// What a call gets that belongs to the architecture's other ABI, which the rules do not name: the default where that
-    /// denies, and death where it would let the call through. Else a deny list would be walked around by setting a bit.
+    /// The action for calls of the architecture's other ABI, which the rules do not name: the
+    /// default if that denies, else kill. A deny list could otherwise be bypassed by setting a bit.
     pub fn foreign_action(&self) -> u32 {
         match self.default & libc::SECCOMP_RET_ACTION_FULL {
             libc::SECCOMP_RET_KILL_PROCESS

@@ -1,24 +1,26 @@
-//! The rule that lets a filtered process start its workload, and nothing after that.
+//! The rule that lets a filtered process start its workload, and nothing else.
 //!
-//! A filter is installed before the workload's execve, so a list without `execve` would stop the start itself. The
-//! kernel ignores the sixth argument of `execveat(2)`, which takes five, but shows it to the filter. With a random value
-//! there that only the caller knows, one call passes; afterwards the value is gone with the old address space. The same
-//! value lets `seccomp(2)`, which takes three, put the next filter on top.
+//! A filter is installed before the workload's execve, so a list without `execve` would stop the
+//! start itself. The kernel ignores the sixth argument of `execveat(2)`, which takes five, but
+//! shows it to the filter. With a random value there that only the caller knows, one call passes;
+//! afterwards the value is gone with the old address space. The same value lets `seccomp(2)`, which
+//! takes three, put the next filter on top.
 //!
-//! On a 32-bit architecture the argument, and so the value, has 32 bits: a workload that is denied `execve` with an errno
-//! finds it after 2^31 attempts on average. A filter that kills gives it one attempt.
+//! On a 32-bit architecture the argument, and so the value, has 32 bits: a workload that is denied
+//! `execve` with an errno finds it after 2^31 attempts on average. A filter that kills gives it one
+//! attempt.
 
 use super::arch::Arch;
 use super::insn::{Insn, JEQ, LD, OFFSET_ARCH, OFFSET_NR, RET, offset_arg_high, offset_arg_low};
 
-/// The instructions of [`exec_prefix`]: a filter behind it has that many fewer.
+/// The length of [`exec_prefix`], by which a filter must be shorter.
 pub const PREFIX_LEN: usize = 10;
 
 const COOKIE_ARG: u8 = 5;
 
-/// Goes in front of a filter: allows `execveat` and `seccomp` with `cookie` as their sixth argument, and falls through to
-/// the filter for everything else. Other calls pay for three of these instructions, which look at nothing but their
-/// number: the kernel goes on remembering which numbers are always allowed.
+/// The code before a filter: allows `execveat` and `seccomp` with `cookie` as their sixth argument,
+/// and falls through to the filter otherwise. Other calls run three of these instructions, which
+/// read the number only, so that the kernel keeps its cache of always allowed numbers.
 pub const fn exec_prefix(arch: Arch, cookie: u64) -> [Insn; PREFIX_LEN] {
     [
         Insn::stmt(LD, OFFSET_NR),
@@ -56,7 +58,7 @@ mod tests {
         assert_eq!(prefix[8].k, 0x1122_3344);
     }
 
-    // Each miss must land on the first instruction behind the prefix, whatever stands there.
+    // Each miss must land on the first instruction after the prefix.
     #[test]
     fn a_miss_falls_through_to_the_filter() {
         for (at, insn) in exec_prefix(Arch::Aarch64, 1).iter().enumerate() {

@@ -1,4 +1,5 @@
-//! An interpreter of seccomp filters, as strict as the kernel's own check of a program (`seccomp_check_filter`).
+//! An interpreter of seccomp filters, as strict as the kernel's own check of a program
+//! (`seccomp_check_filter`).
 
 use linx_wire::seccomp::Insn;
 use linx_wire::seccomp::insn::{AND, JA, JEQ, JGE, JGT, LD, RET};
