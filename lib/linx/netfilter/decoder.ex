@@ -36,6 +36,7 @@ defmodule Linx.Netfilter.Decoder do
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netfilter.Wire.{Constants, Reader}
   alias Linx.Netlink.Message
+  alias Linx.Netlink.Nfnl.Generation
 
   @doc "The table in a NEWTABLE payload."
   @spec table(binary()) :: Table.t()
@@ -189,15 +190,7 @@ defmodule Linx.Netfilter.Decoder do
           proc_pid: non_neg_integer() | nil,
           proc_name: String.t() | nil
         }
-  def gen(body) do
-    {_family, attrs} = Reader.message(body)
-
-    %{
-      id: Reader.number(attrs[nfta_gen_id()]),
-      proc_pid: Reader.uint(attrs[nfta_gen_proc_pid()]),
-      proc_name: Reader.text(attrs[nfta_gen_proc_name()])
-    }
-  end
+  def gen(body), do: Generation.read(body)
 
   # -- events ----------------------------------------------------------------------------------------------------------
 

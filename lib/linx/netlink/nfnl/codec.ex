@@ -14,13 +14,12 @@ defmodule Linx.Netlink.Nfnl.Codec do
   Nothing here knows what a subsystem's messages carry. Source: include/uapi/linux/netfilter/nfnetlink.h.
   """
 
-  alias Linx.Netlink.{Attr, Message, Request, Socket}
-  alias Linx.Netlink.Nfnl.Header
+  alias Linx.Netlink.{Message, Request, Socket}
+  alias Linx.Netlink.Nfnl.{Batch, Generation, Header}
 
   @subsystems %{ctnetlink: 1, queue: 3, ulog: 4, nftables: 10}
   @batch_begin 0x10
   @batch_end 0x11
-  @batch_genid 1
   @getgen 0x0A10
   @newgen 0x0A0F
 
@@ -71,22 +70,18 @@ defmodule Linx.Netlink.Nfnl.Codec do
   def batch_begin(subsys, opts \\ []) do
     %Message{
       type: @batch_begin,
-      payload: encode_nfgenmsg(:unspec, subsys(subsys)) <> batch_genid(opts)
+      payload: Batch.encode(%Batch{subsystem: subsys(subsys), genid: genid(opts)})
     }
   end
 
-  defp batch_genid(opts) when opts in [[], [genid: nil]], do: <<>>
-
-  defp batch_genid(genid: id) when id in 0..0xFFFFFFFF,
-    do: Attr.u32_be(@batch_genid, id)
-
-  defp batch_genid(opts),
-    do: raise(ArgumentError, "not the options of a batch: #{inspect(opts)}")
+  defp genid(opts) when opts in [[], [genid: nil]], do: nil
+  defp genid(genid: id) when id in 0..0xFFFFFFFF, do: id
+  defp genid(opts), do: raise(ArgumentError, "not the options of a batch: #{inspect(opts)}")
 
   @doc "The message that closes a batch; the kernel carries it out when it has read this one. Raises `ArgumentError` for an unknown subsystem."
   @spec batch_end(:nftables | :ctnetlink | :queue | :ulog | 0..255) :: Message.t()
   def batch_end(subsys),
-    do: %Message{type: @batch_end, payload: encode_nfgenmsg(:unspec, subsys(subsys))}
+    do: %Message{type: @batch_end, payload: Batch.encode(%Batch{subsystem: subsys(subsys)})}
 
   @doc """
   Asks for the generation of the namespace's nf_tables ruleset, which counts its commits, and for who made the last one.
@@ -109,23 +104,10 @@ defmodule Linx.Netlink.Nfnl.Codec do
            Linx.Netlink.Error.from_errno(Linx.Errno.code(:enomsg), "no NEWGEN in the answer")}
 
         message ->
-          {:ok, gen(message.payload)}
+          {:ok, Generation.read(message.payload)}
       end
     end
   end
-
-  defp gen(<<_header::32, attrs::binary>>) do
-    attrs = Map.new(Linx.Netlink.Attr.scan(attrs))
-
-    %{
-      id: number(attrs[1]) || 0,
-      proc_pid: number(attrs[2]),
-      proc_name: attrs[3] && attrs[3] |> :binary.split(<<0>>) |> hd()
-    }
-  end
-
-  defp number(<<n::32>>), do: n
-  defp number(_other), do: nil
 
   defp subsys(n) when n in 0..255, do: n
 
