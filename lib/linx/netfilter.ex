@@ -19,7 +19,7 @@ defmodule Linx.Netfilter do
   `create_table/3` makes tables that live as long as the socket: when its owner dies, the firewall it made is gone. Changes of a ruleset are
   reported by `subscribe/2`, packets that rules log by `log_listen/2`.
 
-  What this module does not do: it keeps no state, retries nothing but lost races and torn dumps, and never touches a table that a
+  What this module does not do: it keeps no state, retries nothing but lost races and interrupted dumps, and never touches a table that a
   ruleset does not name.
 
   Source: nft(8); Documentation/networking/netlink_spec/nftables; net/netfilter/nf_tables_api.c.

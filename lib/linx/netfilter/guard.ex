@@ -31,7 +31,7 @@ defmodule Linx.Netfilter.Guard do
   @type family :: Linx.Netfilter.Table.family()
 
   # GRE, and in it the Ethernet type, the transport, and the ICMP type.
-  @most_guards 4
+  @max_guards 4
 
   @doc """
   The rule with the tests that its named fields imply, and neighbouring fields joined: what the kernel gets.
@@ -98,7 +98,7 @@ defmodule Linx.Netfilter.Guard do
 
   defp fold_guards(named, raw, done, layers) do
     if Enum.any?(named, &field?/1),
-      do: drop_implied(named, raw, done, layers, done |> Enum.take(@most_guards) |> length()),
+      do: drop_implied(named, raw, done, layers, done |> Enum.take(@max_guards) |> length()),
       else: [%{named: named, raw: [raw], before: layers} | done]
   end
 

@@ -38,7 +38,7 @@ defmodule Linx.Netfilter.Monitor do
   @rcvbuf 4 * 1024 * 1024
 
   # Bytes of an open commit, and of the commits that a pull holds back; estimated as the inbox does.
-  @most_held 16 * 1024 * 1024
+  @max_held 16 * 1024 * 1024
 
   @type opt ::
           {:owner, pid()}
@@ -194,7 +194,7 @@ defmodule Linx.Netfilter.Monitor do
     cost = state.held_cost + Inbox.cost(1, byte_size(payload))
 
     # A commit of any size would fill memory: such a one is lost like one that the kernel dropped.
-    if cost > @most_held,
+    if cost > @max_held,
       do: overrun(state),
       else: %{state | held: [event | state.held], held_cost: cost}
   end
@@ -211,7 +211,7 @@ defmodule Linx.Netfilter.Monitor do
   end
 
   # Commits that do not fit are lost, also for whoever holds them back.
-  defp news(%{kept_cost: kept} = state, _news, cost) when kept + cost > @most_held,
+  defp news(%{kept_cost: kept} = state, _news, cost) when kept + cost > @max_held,
     do: %{state | kept: [:resync_needed], kept_cost: 0}
 
   defp news(state, news, cost),

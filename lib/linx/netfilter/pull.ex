@@ -55,7 +55,7 @@ defmodule Linx.Netfilter.Pull do
     end)
   end
 
-  # A dump of set elements is never marked as torn, so the generation decides.
+  # A dump of set elements is never marked NLM_F_DUMP_INTR, so the generation decides.
   defp steady(sock, read, elements?, tries) do
     with {:ok, before} <- generation(sock) do
       result = read.(elements?)
@@ -227,22 +227,22 @@ defmodule Linx.Netfilter.Pull do
 
     with {:ok, bodies} <- bodies(sock, message, family, attrs) do
       # A word for each byte: a plain element has 16 of these, and is sorted.
-      case Heap.roomy(IO.iodata_length(bodies), fn -> untorn(set, bodies) end) do
+      case Heap.roomy(IO.iodata_length(bodies), fn -> consistent(set, bodies) end) do
         {:ok, raw} ->
           {:ok, [{family, set.table, set.name, raw}]}
 
-        :torn when tries < @retries ->
+        :inconsistent when tries < @retries ->
           Process.sleep(min(Bitwise.bsl(1, tries), 100))
           members(sock, family, set, message, tries + 1)
 
-        :torn ->
+        :inconsistent ->
           text = "the set #{set.name} was rearranged during each of #{tries + 1} reads"
           {:error, Error.from_posix(:eintr, :pull, message: text, subsys: :nftables)}
       end
     end
   end
 
-  defp untorn(set, bodies),
+  defp consistent(set, bodies),
     do: Elements.whole(set, Enum.flat_map(bodies, &elem(Decoder.set_elements(&1), 3)))
 
   defp each_list(items, fun) do

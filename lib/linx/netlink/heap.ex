@@ -8,9 +8,10 @@ defmodule Linx.Netlink.Heap do
   # Binaries above 64 bytes lie outside, and their sizes are added up: when those that have survived two collections come to
   # 371 KB, each further collection takes in the whole heap, whatever else is on it. So that room is asked for as well.
 
-  # Below this the growing costs nothing. Above the other, 128 MB, it grows as ever.
-  @least 10_000
-  @most 16_000_000
+  # A heap of fewer words grows at no cost that can be measured.
+  @min_words 10_000
+  # At most 128 MB are asked for at once; beyond them a heap grows step by step.
+  @max_words 16_000_000
 
   @word 8
 
@@ -20,7 +21,7 @@ defmodule Linx.Netlink.Heap do
   """
   @spec roomy(non_neg_integer(), non_neg_integer(), (-> result)) :: result when result: var
   def roomy(words, bytes \\ 0, fun) do
-    if (words < @least and div(bytes, @word) < @least) or limited?(),
+    if (words < @min_words and div(bytes, @word) < @min_words) or limited?(),
       do: fun.(),
       else:
         within(:min_heap_size, words, fn ->
@@ -33,10 +34,10 @@ defmodule Linx.Netlink.Heap do
     size != 0
   end
 
-  defp within(_flag, words, fun) when words < @least, do: fun.()
+  defp within(_flag, words, fun) when words < @min_words, do: fun.()
 
   defp within(flag, words, fun) do
-    before = Process.flag(flag, min(words, @most))
+    before = Process.flag(flag, min(words, @max_words))
     # The caller may have asked for more, and for binaries the default is more.
     if before > words, do: Process.flag(flag, before)
 

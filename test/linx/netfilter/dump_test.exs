@@ -10,14 +10,14 @@ defmodule Linx.Netfilter.DumpTest do
 
   test "an element that comes twice is a dump that missed another" do
     assert Elements.whole(@set, [<<2>>, <<1>>, <<3>>]) == {:ok, [<<1>>, <<2>>, <<3>>]}
-    assert Elements.whole(@set, [<<2>>, <<1>>, <<2>>]) == :torn
+    assert Elements.whole(@set, [<<2>>, <<1>>, <<2>>]) == :inconsistent
     assert Elements.whole(@set, []) == {:ok, []}
   end
 
   test "the key decides, whatever else the element has" do
     rich = {:raw, %{key: <<1>>, expires: 7}}
-    assert Elements.whole(@set, [rich, <<1>>]) == :torn
-    assert Elements.whole(@map, [{<<1>>, <<5>>}, {<<1>>, <<6>>}]) == :torn
+    assert Elements.whole(@set, [rich, <<1>>]) == :inconsistent
+    assert Elements.whole(@map, [{<<1>>, <<5>>}, {<<1>>, <<6>>}]) == :inconsistent
     assert {:ok, [_, _]} = Elements.whole(@map, [{<<1>>, <<5>>}, {<<2>>, <<5>>}])
   end
 

@@ -86,13 +86,13 @@ defmodule Linx.Netfilter.Decoder.Elements do
   The elements of all messages of a dump, or that some came twice. Intervals are not kept in hash tables, and their order
   means something.
   """
-  @spec whole(Set.t() | Linx.Netfilter.Map.t(), [raw()]) :: {:ok, [raw()]} | :torn
+  @spec whole(Set.t() | Linx.Netfilter.Map.t(), [raw()]) :: {:ok, [raw()]} | :inconsistent
   def whole(set, raw) do
     if :interval in set.flags do
       {:ok, raw}
     else
       sorted = sort_keys(raw)
-      if twice?(sorted), do: :torn, else: {:ok, sorted}
+      if twice?(sorted), do: :inconsistent, else: {:ok, sorted}
     end
   end
 

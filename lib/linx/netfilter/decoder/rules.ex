@@ -8,7 +8,7 @@ defmodule Linx.Netfilter.Decoder.Rules do
   alias Linx.Netfilter.{Rule, Table, Userdata, Wire}
 
   # A pattern is folded once for each content of its telling blanks: as often as there are protocols.
-  @most 256
+  @max_folded 256
 
   @doc "What `Linx.Netfilter.Decoder.rule/1` makes of each payload, in their order."
   @spec decode([binary()]) :: [{Table.family(), String.t(), String.t(), Rule.t()}]
@@ -61,7 +61,7 @@ defmodule Linx.Netfilter.Decoder.Rules do
         template = Pattern.fold(pattern, blanks, family)
 
         folded =
-          if map_size(folded) < @most, do: Map.put(folded, contents, template), else: folded
+          if map_size(folded) < @max_folded, do: Map.put(folded, contents, template), else: folded
 
         {Pattern.fill(template, blanks), %{known | number => {pattern, folded}}}
     end

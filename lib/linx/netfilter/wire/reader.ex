@@ -43,10 +43,6 @@ defmodule Linx.Netfilter.Wire.Reader do
 
   def message(_short), do: {:unknown, %{}}
 
-  @doc "As `uint/1`, 0 when absent."
-  @spec number(binary() | nil) :: non_neg_integer()
-  def number(bytes), do: uint(bytes) || 0
-
   @doc "As `text/1`, empty when absent."
   @spec name(binary() | nil) :: String.t()
   def name(bytes), do: text(bytes) || ""

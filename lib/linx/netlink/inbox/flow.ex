@@ -23,7 +23,7 @@ defmodule Linx.Netlink.Inbox.Flow do
   @per_event 512
 
   # Datagrams of a read, of a trial, and the events that a trial takes.
-  @most 64
+  @max_datagrams 64
   @few 16
   @trial 4
 
@@ -104,7 +104,7 @@ defmodule Linx.Netlink.Inbox.Flow do
     flow = %{flow | others: believed(flow, length)}
 
     if unread(flow.buckets, length - flow.others) <= @window,
-      do: {:read, @most, %{flow | stage: :open, delay: @min_delay}},
+      do: {:read, @max_datagrams, %{flow | stage: :open, delay: @min_delay}},
       else: long(flow, length, now)
   end
 
@@ -146,7 +146,7 @@ defmodule Linx.Netlink.Inbox.Flow do
 
   defp long(%{stage: {:settling, length, _until}, pause: pause}, length, _now) do
     pause = max(div(pause, 2), @pause)
-    {:read, @most, %__MODULE__{others: length, pause: pause}}
+    {:read, @max_datagrams, %__MODULE__{others: length, pause: pause}}
   end
 
   defp long(%{stage: {stage, _base, _since}} = flow, length, now) when stage == :settling,

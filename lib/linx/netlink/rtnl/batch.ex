@@ -96,7 +96,7 @@ defmodule Linx.Netlink.Rtnl.Batch do
   defp sent(_socket, %{bytes: <<>>}), do: {:ok, []}
 
   defp sent(socket, portion) do
-    with {:ok, _messages, failures, _torn?} <-
+    with {:ok, _messages, failures, _interrupted?} <-
            Socket.exchange(socket, portion.bytes, portion.seqs),
          do: {:ok, failures}
   end

@@ -66,11 +66,11 @@ defmodule Linx.Netlink.Rtnl.Encap do
     end
   end
 
-  @most %{id: 0xFFFFFFFFFFFFFFFF, flags: 0xFFFF, ttl: 255, tos: 255, hoplimit: 255, tc: 255}
+  @max_values %{id: 0xFFFFFFFFFFFFFFFF, flags: 0xFFFF, ttl: 255, tos: 255, hoplimit: 255, tc: 255}
 
   defp fill([{key, n} | opts], data, family)
-       when is_map_key(@most, key) and is_map_key(data, key) and is_integer(n) and n >= 0 do
-    if n <= @most[key], do: fill(opts, Map.replace!(data, key, n), family), else: :error
+       when is_map_key(@max_values, key) and is_map_key(data, key) and is_integer(n) and n >= 0 do
+    if n <= @max_values[key], do: fill(opts, Map.replace!(data, key, n), family), else: :error
   end
 
   defp fill(_other, _data, _family), do: :error

@@ -8,7 +8,7 @@ defmodule Linx.Netlink.Rtnl.Nexthop.Options do
   alias Linx.Netlink.Rtnl.Nexthop.Resilient
 
   @families %{inet: 2, inet6: 10}
-  @most 0xFFFFFFFF
+  @max_id 0xFFFFFFFF
 
   @spec names(term()) :: [String.t()]
   def names(opts) when is_list(opts), do: for({:oif, ref} <- opts, is_binary(ref), do: ref)
@@ -109,7 +109,7 @@ defmodule Linx.Netlink.Rtnl.Nexthop.Options do
     do: resilient(nexthop, :buckets, n)
 
   defp option({key, n}, nexthop, _index)
-       when key in [:idle_timer, :unbalanced_timer] and is_integer(n) and n in 0..@most,
+       when key in [:idle_timer, :unbalanced_timer] and is_integer(n) and n in 0..@max_id,
        do: resilient(nexthop, key, n)
 
   defp option({:hw_stats, on?}, nexthop, _index) when is_boolean(on?),
@@ -123,10 +123,10 @@ defmodule Linx.Netlink.Rtnl.Nexthop.Options do
   end
 
   defp member({id, weight})
-       when is_integer(id) and id in 1..@most and is_integer(weight) and weight in 1..0x10000,
+       when is_integer(id) and id in 1..@max_id and is_integer(weight) and weight in 1..0x10000,
        do: {id, weight}
 
-  defp member(id) when is_integer(id) and id in 1..@most, do: {id, 1}
+  defp member(id) when is_integer(id) and id in 1..@max_id, do: {id, 1}
   defp member(_other), do: :error
 
   # A group has none; what is not said is IPv4, as in ip-nexthop(8).

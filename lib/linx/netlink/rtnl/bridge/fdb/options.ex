@@ -10,7 +10,7 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb.Options do
   # As bridge(8): a static entry neither ages nor is local, a dynamic one ages.
   @states %{permanent: [:noarp, :permanent], static: [:noarp, :reachable], dynamic: [:reachable]}
   @flags [:self, :master, :router, :use, :extern_learn, :sticky]
-  @most %{port: 0xFFFF, vni: 0xFFFFFF, src_vni: 0xFFFFFF, nh_id: 0xFFFFFFFF}
+  @max_values %{port: 0xFFFF, vni: 0xFFFFFF, src_vni: 0xFFFFFF, nh_id: 0xFFFFFFFF}
 
   # The state that a bulk deletion compares: {bits, mask}.
   @bulk_states %{
@@ -98,8 +98,8 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb.Options do
   end
 
   defp named({key, n}, fdb, _index)
-       when is_map_key(@most, key) and is_integer(n) and n >= 0 do
-    if n <= @most[key], do: {:ok, Map.replace!(fdb, key, n)}, else: :error
+       when is_map_key(@max_values, key) and is_integer(n) and n >= 0 do
+    if n <= @max_values[key], do: {:ok, Map.replace!(fdb, key, n)}, else: :error
   end
 
   defp named(_option, _fdb, _index), do: :error
