@@ -5,6 +5,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Rules do
 
   import Linx.Netlink.Rtnl.Constants
 
+  alias Linx.Netlink.Error
   alias Linx.Netlink.Rtnl.{Call, Rule}
   alias Linx.Netlink.Rtnl.Reconcile.{Canonical, Desired, Step}
 
@@ -100,13 +101,23 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Rules do
   defp change(rule, [], []), do: Step.request({:create, rule}, new(rule))
 
   # Those that would be taken for the new rule go first; those that are desired come back behind it, and where it cannot be
-  # made, so do the others.
+  # made, so do the others. The kernel says what is wrong with the new rule itself before it looks for others
+  # (fib_nl2rule), so an impossible one is refused while all are there.
   defp change(rule, old, kept) do
     %Step{
       op: {if(old == [], do: :create, else: :update), rule},
       run: fn socket ->
-        with :ok <- all(old ++ kept, &Step.delete(socket, del(&1))),
-             do: exchange(socket, rule, old, kept)
+        case Call.change(socket, new(rule)) do
+          :ok ->
+            all(old, &Step.delete(socket, del(&1)))
+
+          {:error, %Error{errno: :eexist}} ->
+            with :ok <- all(old ++ kept, &Step.delete(socket, del(&1))),
+                 do: exchange(socket, rule, old, kept)
+
+          error ->
+            error
+        end
       end
     }
   end
