@@ -257,8 +257,7 @@ defmodule Linx.NFT.RuleTextTest do
         end)
 
       case RuleText.next(line <> "\nrest") do
-        {shape, values, ^line, "rest"} -> assert_tokens(line, shape, values)
-        {shape, values, part, "rest"} -> assert_tokens(part, shape, values)
+        {shape, values, size, "rest"} -> assert_tokens(binary_part(line, 0, size), shape, values)
         {:other, ^line, "rest"} -> :ok
         {:blank, "rest"} -> assert line =~ ~r/^\s*(#.*)?$/u
       end

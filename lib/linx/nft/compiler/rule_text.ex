@@ -32,9 +32,15 @@ defmodule Linx.NFT.Compiler.RuleText do
 
   defp lines(text, context, memo, rules) do
     case RuleText.next(text) do
-      {shape, values, line, rest} ->
-        {rule, memo} = rule(shape, values, line, context, memo)
-        lines(rest, context, memo, [rule | rules])
+      {shape, values, size, rest} ->
+        case known(shape, values, context, memo) do
+          nil ->
+            {rule, memo} = rule(shape, values, binary_part(text, 0, size), context, memo)
+            lines(rest, context, memo, [rule | rules])
+
+          rule ->
+            lines(rest, context, memo, [rule | rules])
+        end
 
       {:blank, rest} ->
         lines(rest, context, memo, rules)
@@ -48,21 +54,31 @@ defmodule Linx.NFT.Compiler.RuleText do
     end
   end
 
+  # The rule of a template, nil where there is none or a value does not fit.
+  defp known(shape, values, context, %{lines: lines}) do
+    with %{^shape => {flags, variants}} <- lines,
+         {closed, open} = split(flags, values, [], []),
+         %{^closed => template} <- variants do
+      filled(template, open, context)
+    else
+      _ -> nil
+    end
+  end
+
+  # The rule of a line that is read, and what is learned of it.
   defp rule(shape, values, line, context, %{lines: lines} = memo) do
     case lines do
-      %{^shape => {flags, variants}} ->
-        {closed, open} = split(flags, values, [], [])
+      %{^shape => {flags, variants}} when map_size(variants) < @max_variants ->
+        {closed, _open} = split(flags, values, [], [])
 
-        case variants do
-          %{^closed => template} -> filled(template, open, line, context, memo)
-          _ when map_size(variants) < @max_variants -> learn(shape, values, line, context, memo)
-          _full -> read(line, context, memo)
-        end
+        if is_map_key(variants, closed),
+          do: read(line, context, memo),
+          else: learn(shape, values, line, context, memo)
 
       %{^shape => :once} ->
         learn(shape, values, line, context, memo)
 
-      %{^shape => :none} ->
+      %{^shape => _none_or_full} ->
         read(line, context, memo)
 
       lines when map_size(lines) < @max_shapes ->
@@ -119,7 +135,7 @@ defmodule Linx.NFT.Compiler.RuleText do
              template(shape, values, tokens, line, node, rule, scope),
            {closed, open} = split(flags, values, [], []),
            template = {setters(template, statements, shape, flags), elem(template, 1), rule},
-           {^rule, _memo} <- filled(template, open, nil, context, memo) do
+           ^rule <- filled(template, open, context) do
         variant(memo.lines, shape, flags, closed, template)
       else
         _ -> :none
@@ -248,31 +264,30 @@ defmodule Linx.NFT.Compiler.RuleText do
     if is_integer(max), do: min(max, all), else: all
   end
 
-  # The rule of a template with these values, or the line's own rule where one does not fit.
-  defp filled({setters, pieces, rule}, values, line, {name, scope, _meta} = context, memo) do
-    {exprs, comment} = put(pieces, setters, values, scope)
+  # The rule of a template with these values, nil where one does not fit.
+  defp filled({setters, pieces, rule}, values, {name, scope, _meta}) do
+    exprs = put(pieces, setters, values, scope)
 
-    rule =
-      case comment do
-        nil -> %{rule | expressions: exprs, chain: name}
-        comment -> %{rule | expressions: exprs, chain: name, comment: comment}
-      end
-
-    {rule, memo}
+    case comment(setters, values) do
+      nil -> %{rule | expressions: exprs, chain: name}
+      comment -> %{rule | expressions: exprs, chain: name, comment: comment}
+    end
   catch
-    :varied when line != nil -> read(line, context, memo)
-    :varied -> :none
-    {:syntax, _meta, _message} when line == nil -> :none
-    {:syntax, _meta, _message} -> read(line, context, memo)
+    :varied -> nil
+    {:syntax, _meta, _message} -> nil
   end
+
+  # The comment is the last value.
+  defp comment([:comment], [text]) do
+    if Tokens.comment_fault(text) == nil, do: text, else: throw(:varied)
+  end
+
+  defp comment([_ | setters], [_ | values]), do: comment(setters, values)
+  defp comment([], []), do: nil
 
   # Behind the last open value the expressions are those of the template.
-  defp put(pieces, [], [], _scope), do: {pieces, nil}
-
-  defp put(pieces, [:comment], [text], _scope) do
-    if Tokens.comment_fault(text) != nil, do: throw(:varied)
-    {pieces, text}
-  end
+  defp put(pieces, [], [], _scope), do: pieces
+  defp put(pieces, [:comment], [_text], _scope), do: pieces
 
   defp put([{%Expr{} = expr, data} | pieces], [setter | setters], [value | values], scope) do
     data =
@@ -281,14 +296,11 @@ defmodule Linx.NFT.Compiler.RuleText do
         :log -> %{data | prefix: value(setter, value, scope)}
       end
 
-    {rest, comment} = put(pieces, setters, values, scope)
-    {[%{expr | data: data} | rest], comment}
+    [%{expr | data: data} | put(pieces, setters, values, scope)]
   end
 
-  defp put([expr | pieces], setters, values, scope) do
-    {rest, comment} = put(pieces, setters, values, scope)
-    {[expr | rest], comment}
-  end
+  defp put([expr | pieces], setters, values, scope),
+    do: [expr | put(pieces, setters, values, scope)]
 
   defp put([], _setters, _values, _scope), do: throw(:varied)
 

@@ -80,11 +80,11 @@ defmodule Linx.NFT.Tokenizer.RuleText do
   @doc """
   The first line of a run and the rest behind it.
 
-  `{shape, values, line, rest}` is a line whose literals stand apart: `shape` is its text with the kinds of the literals in their places,
-  `values` the literals, both with the last first. `{:other, line, rest}` is a line for the tokenizer.
+  `{shape, values, size, rest}` is a line of `size` bytes whose literals stand apart: `shape` is its text with the kinds of the literals in
+  their places, `values` the literals, both with the last first. `{:other, line, rest}` is a line for the tokenizer.
   """
   @spec next(binary()) ::
-          {[kind() | binary()], [value()], binary(), binary()}
+          {[kind() | binary()], [value()], pos_integer(), binary()}
           | {:other, binary(), binary()}
           | {:blank, binary()}
           | :done
@@ -109,8 +109,10 @@ defmodule Linx.NFT.Tokenizer.RuleText do
   defp chunk(<<?", rest::binary>>, text, n, from, shape, values),
     do: string(rest, text, n + 1, n, from, shape, values)
 
-  defp chunk(<<?0, c, _::binary>> = rest, text, n, from, shape, values) when end?(c),
-    do: literal(rest, text, n + 1, n, from, :integer, 0, shape, values)
+  defp chunk(<<?0, c, _::binary>> = rest, text, n, from, shape, values) when end?(c) do
+    <<_, rest::binary>> = rest
+    literal(rest, text, n + 1, n, from, :integer, 0, shape, values)
+  end
 
   defp chunk(<<c, _::binary>> = rest, text, n, from, shape, values)
        when c == ?0 or c in ?a..?f or c in ?A..?F or c == ?:,
@@ -149,11 +151,12 @@ defmodule Linx.NFT.Tokenizer.RuleText do
   defp word(<<>>, text, n, from, shape, values),
     do: done(<<>>, text, n, n, from, shape, values)
 
-  # The literal is at `at`, its end at `n`.
-  defp literal(_rest, text, n, at, from, kind, value, shape, values) do
-    shape = if at == from, do: [kind | shape], else: [kind, part(text, from, at) | shape]
-    <<_::binary-size(^n), rest::binary>> = text
-    behind(rest, text, n, n, shape, [value | values])
+  # The literal is at `at`, and `rest` begins at its end, `n`.
+  defp literal(rest, text, n, at, from, kind, value, shape, values) when at == from,
+    do: behind(rest, text, n, n, [kind | shape], [value | values])
+
+  defp literal(rest, text, n, at, from, kind, value, shape, values) do
+    behind(rest, text, n, n, [kind, part(text, from, at) | shape], [value | values])
   end
 
   defp behind(<<c, rest::binary>>, text, n, from, shape, values) when space?(c),
@@ -169,7 +172,7 @@ defmodule Linx.NFT.Tokenizer.RuleText do
 
   defp done(rest, text, n, last, from, shape, values) do
     shape = if last == from, do: shape, else: [part(text, from, last) | shape]
-    {shape, values, part(text, 0, n), rest}
+    {shape, values, n, rest}
   end
 
   # -- literals --------------------------------------------------------------------------------------------------------
@@ -215,13 +218,16 @@ defmodule Linx.NFT.Tokenizer.RuleText do
        do: literal(rest, text, n, at, from, :ipv4, value * 256 + octet, shape, values)
 
   defp octet(<<?/, a, c, _::binary>> = rest, text, n, at, from, shape, values, value, 1, octet)
-       when a in ?0..?9 and end?(c) and octet < 256,
-       do: literal(rest, text, n + 2, at, from, a - ?0, value * 256 + octet, shape, values)
+       when a in ?0..?9 and end?(c) and octet < 256 do
+    <<_, _, rest::binary>> = rest
+    literal(rest, text, n + 2, at, from, a - ?0, value * 256 + octet, shape, values)
+  end
 
   defp octet(<<?/, a, b, c, _::binary>> = rest, text, n, at, from, shape, values, value, 1, octet)
        when a in ?1..?3 and b in ?0..?9 and end?(c) and octet < 256 and
               (a - ?0) * 10 + b - ?0 <= 32 do
     bits = (a - ?0) * 10 + b - ?0
+    <<_, _, _, rest::binary>> = rest
     literal(rest, text, n + 3, at, from, bits, value * 256 + octet, shape, values)
   end
 
@@ -239,7 +245,8 @@ defmodule Linx.NFT.Tokenizer.RuleText do
          {{kind, value, nil}, width, ""} <- Literal.word(chunk, nil),
          true <- width == byte_size(chunk),
          kind when kind != nil <- kind(kind, value) do
-      literal(rest, text, n + size, at, from, kind, value, shape, values)
+      <<_::binary-size(^size), behind::binary>> = rest
+      literal(behind, text, n + size, at, from, kind, value, shape, values)
     else
       _ -> word(rest, text, n, from, shape, values)
     end
@@ -257,8 +264,10 @@ defmodule Linx.NFT.Tokenizer.RuleText do
   defp size(<<c, _::binary>>, n) when end?(c), do: n
   defp size(_rest, _n), do: 0
 
-  defp string(<<?", c, _::binary>> = rest, text, n, at, from, shape, values) when end?(c),
-    do: literal(rest, text, n + 1, at, from, :string, part(text, at + 1, n), shape, values)
+  defp string(<<?", c, _::binary>> = rest, text, n, at, from, shape, values) when end?(c) do
+    <<_, rest::binary>> = rest
+    literal(rest, text, n + 1, at, from, :string, part(text, at + 1, n), shape, values)
+  end
 
   defp string(<<c, rest::binary>>, text, n, at, from, shape, values)
        when c >= ?\s and c not in [?", ?\\, 127],
