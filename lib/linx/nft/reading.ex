@@ -6,20 +6,18 @@ defmodule Linx.NFT.Reading do
   # and that reading's error is the answer.
 
   alias Linx.Netfilter.Ruleset
-  alias Linx.NFT.{Compiler, ParseError, Parser, Tokenizer}
+  alias Linx.NFT.{Compiler, ParseError, Parser, Room, Tokenizer}
 
   # Shorter lists cost little as tokens.
   @min_bytes 512
 
-  # Words of heap that a byte of text takes as tokens, tree and values, and the most that is asked for at once (320 MB of address space, of
-  # which only what is filled is memory).
+  # Words of heap that a byte of text takes as tokens, tree and values.
   @words 6
-  @max_words 40_000_000
 
   @doc "The ruleset that the text describes; `tokens` are options of the tokenizer, `context` those of parser and compiler."
   @spec compile(String.t(), keyword(), keyword()) :: {:ok, Ruleset.t()} | {:error, ParseError.t()}
   def compile(source, tokens, context) do
-    roomy(byte_size(source) * @words, fn ->
+    Room.hold(byte_size(source) * @words, fn ->
       if byte_size(source) < @min_bytes or Keyword.get(context, :names, :any) != :any,
         do: read(source, tokens, context),
         else: compile_fast(source, tokens, context)
@@ -61,27 +59,5 @@ defmodule Linx.NFT.Reading do
 
   defp compiled(tokens, context) do
     with {:ok, items} <- Parser.parse(tokens, context), do: Compiler.compile(items, context)
-  end
-
-  # Most of what a long text costs is the collector copying what is there already while the heap grows.
-  defp roomy(words, fun) when words < 100_000, do: fun.()
-
-  defp roomy(words, fun) do
-    # A process that may have so much and no more is killed for room that it asks for and does not fill.
-    case Process.info(self(), :max_heap_size) do
-      {:max_heap_size, %{size: 0}} -> with_room(words, fun)
-      _limited -> fun.()
-    end
-  end
-
-  defp with_room(words, fun) do
-    before = Process.flag(:min_heap_size, min(words, @max_words))
-    if before > words, do: Process.flag(:min_heap_size, before)
-
-    try do
-      fun.()
-    after
-      Process.flag(:min_heap_size, before)
-    end
   end
 end

@@ -141,12 +141,14 @@ defmodule Linx.NFT.Formatter.Tables do
 
   ## Rules
 
-  defp rules(rules, context, depth) do
-    for {rule, n} <- Enum.with_index(rules) do
-      text = Text.at(fn -> "rule #{n}" end, fn -> rule(rule, context, depth) end)
-      [Layout.indent(depth), text, "\n"]
-    end
+  defp rules(rules, context, depth), do: rules(rules, 0, Layout.indent(depth), context, depth)
+
+  defp rules([rule | rules], n, indent, context, depth) do
+    text = Text.at(fn -> "rule #{n}" end, fn -> rule(rule, context, depth) end)
+    [indent, text, "\n" | rules(rules, n + 1, indent, context, depth)]
   end
+
+  defp rules([], _n, _indent, _context, _depth), do: []
 
   defp rule(%Rule{} = rule, context, depth) do
     comment = if rule.comment, do: [" comment ", Text.comment(rule.comment)], else: ""
