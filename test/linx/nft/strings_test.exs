@@ -2,7 +2,7 @@ defmodule Linx.NFT.StringsTest do
   # Strings and names: what Linx.NFT.parse/1 and nft(8) read alike is written, the rest is refused with its place, and nothing else.
   use ExUnit.Case, async: true
 
-  alias Linx.Netfilter.{Element, Expr, Object, Ruleset, Set}
+  alias Linx.Netfilter.{Element, Expr, Object, Rule, Ruleset, Set}
   alias Linx.NFT
   alias Linx.NFT.{Formatter, ParseError, Tokenizer}
   alias Linx.Test.NftStrings
@@ -237,6 +237,33 @@ defmodule Linx.NFT.StringsTest do
         assert {:ok, ruleset} = NFT.parse(text)
         assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
       end
+    end
+
+    test "a name that ends in an asterisk has no backslash, as in nft" do
+      rule = fn name ->
+        Rule.build!([
+          Expr.meta(:iifname),
+          Expr.cmp(:eq, name <> String.duplicate(<<0>>, 16 - byte_size(name))),
+          :accept
+        ])
+      end
+
+      for {text, name} <- [
+            {"a\\*", "a*"},
+            {"\\*\\*", "**"},
+            {"a\\b\\*", "ab*"},
+            {"a\\*b", "a\\*b"}
+          ] do
+        {:ok, parsed} =
+          NFT.parse(~s(table ip t { chain c { iifname "#{text}" accept; }; }), strings: :nft)
+
+        assert parsed.tables[{:ip, "t"}].chains["c"].rules == [%{rule.(name) | chain: "c"}]
+      end
+
+      assert NFT.format(rule.("**")) == ~S(meta iifname "*\*" accept)
+
+      for name <- ["\\*", "\\**", "a\\b*"],
+          do: assert_raise(ArgumentError, ~r/backslash/, fn -> NFT.format(rule.(name)) end)
     end
 
     test "counts the asterisk of an interface pattern as nft does" do

@@ -320,7 +320,8 @@ defmodule Linx.NFT.Compiler.Value do
   defp ifname(text, like, meta) do
     {stem, wild} =
       cond do
-        String.ends_with?(text, "\\*") -> {String.replace_suffix(text, "\\*", "*"), false}
+        # Every backslash of such a name is dropped, as by nft's xstrunescape.
+        String.ends_with?(text, "\\*") -> {String.replace(text, "\\", ""), false}
         String.ends_with?(text, "*") -> {String.replace_suffix(text, "*", ""), true}
         true -> {text, false}
       end

@@ -125,8 +125,10 @@ defmodule Linx.NFT.Formatter.Text do
         wildcard? and String.ends_with?(text, "\\") ->
           unwritable("ends in a backslash (byte 0x5C)")
 
-        not wildcard? and String.ends_with?(text, "\\*") ->
-          unwritable("ends in a backslash and an asterisk (bytes 0x5C 0x2A)")
+        not wildcard? and String.ends_with?(text, "*") and String.contains?(text, "\\") ->
+          unwritable(
+            "holds a backslash (byte 0x5C), which nft drops from a name that ends in an asterisk"
+          )
 
         true ->
           quoted(written)
