@@ -90,18 +90,53 @@ defmodule Linx.Netfilter.Elements do
   @doc "The elements that hold the given keys, in their order, or all of them; option `:reset`."
   @spec get(Socket.t(), ref(), [term()] | :all, keyword()) ::
           {:ok, [term()]} | {:error, Error.t() | term()}
-  def get(sock, ref, :all, opts) do
-    with {:ok, set} <- declaration(sock, ref, []),
-         {:ok, elements} <- Pull.of_set(sock, elem(ref, 0), set, opts[:reset] == true),
-         do: {:ok, elements}
+  def get(sock, ref, keys, opts),
+    do: get(sock, ref, keys, %{reset: opts[:reset] == true}, @retries)
+
+  # The bytes of a set that was made anew meanwhile are other values. The handles of its table and its own tell, not the generation: that
+  # moves with every change of any table. A reset is not repeated, since it has changed what it read.
+  defp get(sock, ref, keys, opts, tries) do
+    with {:ok, {_table, set} = identity} <- identity(sock, ref) do
+      answer = got(sock, ref, keys, set, opts)
+
+      case identity(sock, ref) do
+        {:ok, ^identity} -> answer
+        _other when tries > 0 and not opts.reset -> get(sock, ref, keys, opts, tries - 1)
+        {:ok, _other} -> {:error, changed(ref)}
+        {:error, error} -> {:error, error}
+      end
+    end
   end
 
-  def get(sock, ref, elements, opts) do
-    message =
-      if opts[:reset], do: nft_msg_getsetelem_reset(), else: nft_msg_getsetelem()
+  # The kernel gives no handle of a table twice, and none of a set twice in one table.
+  defp identity(sock, {family, table, _} = ref) do
+    case Pull.tables(sock, [{family, table}]) do
+      {:ok, tables} ->
+        with {:ok, set} <- declaration(sock, ref, []),
+             do: {:ok, {Enum.map(tables, & &1.handle), set}}
 
-    with {:ok, set} <- declaration(sock, ref, elements),
-         {:ok, keys} <- keys(set, elements),
+      {:error, error} ->
+        {:error, place(Error.from_netlink(error, :gettable), ref)}
+    end
+  end
+
+  defp changed(ref) do
+    place(
+      Error.from_posix(:erestart, :getsetelem,
+        subsys: :nftables,
+        message: "the set was made anew while it was read"
+      ),
+      ref
+    )
+  end
+
+  defp got(sock, {family, _, _}, :all, set, opts), do: Pull.of_set(sock, family, set, opts.reset)
+
+  defp got(sock, ref, elements, set, opts) when is_list(elements) do
+    message =
+      if opts.reset, do: nft_msg_getsetelem_reset(), else: nft_msg_getsetelem()
+
+    with {:ok, keys} <- keys(set, elements),
          {:ok, keys} <- resolved(sock, ref, bare(set), keys),
          queries = Enum.map(keys, &queries(set, &1)),
          requests =

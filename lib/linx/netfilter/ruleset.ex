@@ -104,6 +104,8 @@ defmodule Linx.Netfilter.Ruleset do
   already takes no `opts`.
 
   A tag that the chain has already is `{:bad_rule, {:duplicate_tag, tag}}`, an unknown chain `{:no_such_chain, name}`.
+
+  The rules before it are copied. Thousands of rules become a chain at once with `Linx.Netfilter.Chain.new/2` (`rules:`) and `put_chain/3`.
   """
   @spec add_rule(t(), table_ref(), String.t(), Rule.t() | [Rule.expression_input()], keyword()) ::
           {:ok, t()} | {:error, term()}

@@ -269,6 +269,43 @@ defmodule Linx.Netfilter.ElementsTest do
     assert :ok = Task.await(writer)
   end
 
+  test "a set that is made anew while it is read is read again", %{sock: sock, pid: pid} do
+    texts =
+      for {type, element} <- [{"ipv4_addr", "192.0.2.1"}, {"mark", "0x01020304"}] do
+        {:ok, ruleset} =
+          NFT.parse("table inet turn { set s { type #{type}; elements = { #{element} }; }; }")
+
+        ruleset
+      end
+
+    set = {:inet, "turn", "s"}
+    :ok = Netfilter.push(sock, hd(texts))
+    {:ok, own} = Linx.Netlink.Nfnl.open({:pid, pid})
+
+    writer =
+      Task.async(fn ->
+        for _ <- 1..150, text <- texts, do: :ok = Netfilter.push(own, text)
+        :ok
+      end)
+
+    answers = read_while(writer, sock, set, MapSet.new())
+    assert :ok = Task.await(writer, 60_000)
+    # The bytes of one type are no value of the other.
+    assert MapSet.subset?(answers, MapSet.new([[{192, 0, 2, 1}], [0x01020304]])), inspect(answers)
+  end
+
+  defp read_while(writer, sock, set, answers) do
+    answers =
+      case Netfilter.get_elements(sock, set, :all) do
+        {:ok, elements} -> MapSet.put(answers, elements)
+        {:error, %Error{errno: errno}} when errno in [:enoent, :erestart, :eintr] -> answers
+      end
+
+    if Process.alive?(writer.pid),
+      do: read_while(writer, sock, set, answers),
+      else: answers
+  end
+
   # An address, again and again: a set of marks refuses it. A look-up while the kernel puts one table in another's place finds neither.
   defp written(sock, set) do
     case Netfilter.add_elements(sock, set, ["192.0.2.1"]) do
