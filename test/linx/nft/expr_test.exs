@@ -45,4 +45,47 @@ defmodule Linx.NFT.ExprTest do
     {:chain, "c", _opts, [{:rule, [statement], _, _}], _} = chain
     assert {:meta_set, :mark, {:identifier, "nonesuch", _}, _} = statement
   end
+
+  # Userdata of sets that nft 1.0.6 made of these words, on a little-endian machine.
+  @records %{
+    "socket cgroupv2 level 0" => "00040A0000000106000403000000",
+    "fib saddr . iif oifname" => "00041A000000010C000402000000010409000000",
+    "ipsec in spnum 3 reqid" => "00041B0000000112000405000000010403000000020400000000",
+    "symhash mod 3 offset 1" =>
+      "000418000000011E000401000000010401000000020403000000030400000000040400000000",
+    "numgen inc mod 3 offset 1" => "0004170000000112000400000000010403000000020401000000",
+    "ct original ip saddr . ct mark . osf name . rt mtu" =>
+      "00040D0000000146001400040C000000010C000413000000010400000000011400040C000000" <>
+        "010C0004030000000104FFFFFFFF020800040B0000000100030E0004190000000106000403000000"
+  }
+
+  # nft 1.1.7 gives fib and xfrm other numbers.
+  @newer_records %{
+    "fib saddr . iif oifname" => "00041B000000010C000402000000010409000000",
+    "ipsec in spnum 3 reqid" => "00041C0000000112000405000000010403000000020400000000"
+  }
+
+  if <<1::native-16>> == <<1::little-16>> do
+    test "the record of a set's expression is nft's own" do
+      for {words, hex} <- @records do
+        {_text, set} = parsed(words)
+        assert {words, Base.encode16(set.typeof.key)} == {words, hex}
+      end
+    end
+
+    test "nft's record of a set, old or new, is written as the words it was made of" do
+      for {words, hex} <- Enum.concat(@records, @newer_records) do
+        {text, set} = parsed(words)
+        set = %{set | typeof: %{key: Base.decode16!(hex)}}
+        assert set |> Linx.NFT.format() |> IO.iodata_to_binary() =~ "typeof #{words}\n", text
+      end
+    end
+  end
+
+  defp parsed(words) do
+    text = "table ip t { set s { typeof #{words}; } }"
+    {:ok, ruleset} = Linx.NFT.parse(text)
+    [{:ip, "t", table}] = Ruleset.tables(ruleset)
+    {text, table.sets["s"]}
+  end
 end

@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Parser.Primary do
   @moduledoc false
-  # The expressions that load something: metadata, conntrack and routing here, headers in Header, the rest in Linx.NFT.Expr.Kinds. A word that begins
-  # none of them is a constant.
+  # Load expressions: meta, ct and tunnels here, headers in Parser.Header, the rest in
+  # Linx.NFT.Expr.Kinds. A word that begins none of them is a constant.
 
   import Linx.NFT.Parser.Tokens
 
