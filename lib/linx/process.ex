@@ -2,43 +2,47 @@ defmodule Linx.Process do
   @moduledoc """
   Linux processes with a checkpoint between their creation and their first instruction.
 
-  `fork` and `exec` in one go leave no moment in which a process exists and its program has not started. `spawn/1` opens
-  that moment: it clones a child, in fresh namespaces if asked to, and parks it. Everything that has to be in place
-  before the workload starts is done then, from outside, by pid or by session: user maps, cgroup, network, mounts,
-  capabilities, seccomp filters. `proceed/1` makes the child execute the workload; `abort/1` drops it.
+  `fork` and `exec` in one go leave no moment in which a process exists and its program has not
+  started. `spawn/1` opens that moment: it clones a child, in fresh namespaces if asked to, and
+  parks it. Everything that has to be in place before the workload starts is done then, from
+  outside, by pid or by session: user maps, cgroup, network, mounts, capabilities, seccomp
+  filters. `proceed/1` makes the child execute the workload; `abort/1` drops it.
 
       {:ok, session} = Linx.Process.spawn(argv: ["/bin/echo", "hello"], namespaces: [:uts])
       # {:linx_process, :ready, host_pid} has arrived; configure it here
       :ok = Linx.Process.proceed(session)
       {:ok, {:exited, 0}} = Linx.Process.wait(session)
 
-  This module does not configure anything itself: that is what the other modules of Linx do at the checkpoint. It is no
-  container engine either: images, networks and restart policies are its users' business.
+  This module does not configure anything itself: that is what the other modules of Linx do at the
+  checkpoint. It is no container engine either: images, networks and restart policies are its
+  users' business.
 
   ## Sessions
 
-  A session is a process of the VM; every function here takes its pid. Each session runs one agent, a small program of Linx
-  that is a port of the VM (`priv/linx_process`): clone(2) and unshare(2) inside the VM would concern single threads of it.
-  The agent makes the workload:
+  A session is a process of the VM; every function here takes its pid. Each session runs one
+  agent, a small program of Linx that is a port of the VM (`priv/linx_process`): clone(2) and
+  unshare(2) inside the VM would concern single threads of it. The agent makes the workload:
 
       VM -- agent -- workload -- its descendants
 
-  A crash in one session touches no other. `spawn/1` links the session to its caller and ends with it.
+  A crash in one session touches no other. `spawn/1` links the session to its caller and ends with
+  it.
 
   ## Events
 
   The owner, by default the caller of `spawn/1`, gets these messages:
 
-    * `{:linx_process, :ready, host_pid}`: parked at the checkpoint. The pid is the host's; the workload's own view is
-      in `info/1`.
+    * `{:linx_process, :ready, host_pid}`: parked at the checkpoint. The pid is the host's; the
+      workload's own view is in `info/1`.
     * `{:linx_process, :running}`: the workload executes.
     * `{:linx_process, :pty_out, bytes}`: output of a workload with a terminal.
     * `{:linx_process, :stdout, bytes}`, `{:linx_process, :stderr, bytes}`: output through pipes.
-    * one of four ends, and nothing after it: `{:linx_process, :exited, code}`, `{:linx_process, :signaled, signal}`,
-      `{:linx_process, :aborted}`, `{:linx_process, :error, errno, stage}`.
+    * one of four ends, and nothing after it: `{:linx_process, :exited, code}`,
+      `{:linx_process, :signaled, signal}`, `{:linx_process, :aborted}`,
+      `{:linx_process, :error, errno, stage}`.
 
-  The session itself stays after the end, so that `wait/1` and `info/1` answer, until its linked caller ends or, with
-  `linger: false`, stops at once.
+  The session itself stays after the end, so that `wait/1` and `info/1` answer, until its linked
+  caller ends or, with `linger: false`, stops at once.
 
   ## Stages of `:error`
 
@@ -77,19 +81,21 @@ defmodule Linx.Process do
 
   ## What a workload inherits
 
-  Descriptors 0 to 2 and those of `:fds` and `:listen_fds`; every signal at its default and none blocked; umask 0022; the
-  VM's environment without `RELEASE_COOKIE`; the VM's limits, ids, priorities and CPUs; a session of its own without a
-  terminal. Each has an option.
-  A workload with namespaces or ids of its own gets an empty session keyring (session-keyring(7)).
+  Descriptors 0 to 2 and those of `:fds` and `:listen_fds`; every signal at its default and none
+  blocked; umask 0022; the VM's environment without `RELEASE_COOKIE`; the VM's limits, ids,
+  priorities and CPUs; a session of its own without a terminal. Each has an option. A workload
+  with namespaces or ids of its own gets an empty session keyring (session-keyring(7)).
 
   ## How it ends
 
-  The workload, and all that it started, dies with its session: when the workload itself ends, when the session stops
-  for whatever reason (`Process.exit(session, :kill)` included), and when the VM is killed. Should the agent
-  itself be killed with SIGKILL, the workload dies with it; of its descendants those in a pid namespace or a `:cgroup`
-  of the session do too, while a process that left by a double fork lives on.
+  The workload, and all that it started, dies with its session: when the workload itself ends,
+  when the session stops for whatever reason (`Process.exit(session, :kill)` included), and when
+  the VM is killed. Should the agent itself be killed with SIGKILL, the workload dies with it; of
+  its descendants those in a pid namespace or a `:cgroup` of the session do too, while a process
+  that left by a double fork lives on.
 
-  Sources: clone(2), setns(2), execveat(2), pidfd_send_signal(2), prctl(2), cgroups(7), pid_namespaces(7).
+  Sources: clone(2), setns(2), execveat(2), pidfd_send_signal(2), prctl(2), cgroups(7),
+  pid_namespaces(7).
   """
 
   @behaviour GenServer
@@ -115,106 +121,127 @@ defmodule Linx.Process do
   @doc """
   Makes a process and parks it before its first instruction.
 
-  Returns when it is parked or has failed; the failure is the session's terminal event, so that the answer is
-  `{:ok, session}` all the same. `{:error, reason}` is for wrong options, found before anything is started, and, as a
-  `Linx.Process.Error` of the stage `:open_port`, for an agent that cannot be started (`:emfile`).
+  Returns when it is parked or has failed; the failure is the session's terminal event, so that
+  the answer is `{:ok, session}` all the same. `{:error, reason}` is for wrong options, found
+  before anything is started, and, as a `Linx.Process.Error` of the stage `:open_port`, for an
+  agent that cannot be started (`:emfile`).
 
   ## Options
 
-    * `:argv` (required): the workload and its arguments. The first is the absolute path of the file; `PATH` is not
-      searched.
-    * `:namespaces`: kinds to make fresh, of `t:namespace/0`. Default none. All but `:user` need CAP_SYS_ADMIN, or
-      `:user` beside them. The mounts of a new mount namespace are made private: what is mounted there does not appear on
-      the host, nor what is mounted on the host there.
-    * `:propagation`: what the mounts of a new mount namespace are instead: `:slave` (mounts of the host's do appear there),
-      `:shared`, or `:unchanged` (as they were: under a shared `/`, which is what systemd makes, they come and go on both
-      sides, and what the workload's set-up mounts stays on the host). Source: mount_namespaces(7).
-    * `:env`: the whole environment as `"KEY=VALUE"` strings. Without it the VM's is inherited, but for
-      `RELEASE_COOKIE`. `{:clean, list}` is the list and a default `PATH` unless it has one.
-    * `:cwd`: the working directory, as the workload's root sees it. Default: the VM's, or `/` where that lies outside
-      the workload's root.
+    * `:argv` (required): the workload and its arguments. The first is the absolute path of the
+      file; `PATH` is not searched.
+    * `:namespaces`: kinds to make fresh, of `t:namespace/0`. Default none. All but `:user` need
+      CAP_SYS_ADMIN, or `:user` beside them. The mounts of a new mount namespace are made private:
+      what is mounted there does not appear on the host, nor what is mounted on the host there.
+    * `:propagation`: what the mounts of a new mount namespace are instead: `:slave` (mounts of
+      the host's do appear there), `:shared`, or `:unchanged` (as they were: under a shared `/`,
+      which is what systemd makes, they come and go on both sides, and what the workload's set-up
+      mounts stays on the host). Source: mount_namespaces(7).
+    * `:env`: the whole environment as `"KEY=VALUE"` strings. Without it the VM's is inherited,
+      but for `RELEASE_COOKIE`. `{:clean, list}` is the list and a default `PATH` unless it has
+      one.
+    * `:cwd`: the working directory, as the workload's root sees it. Default: the VM's, or `/`
+      where that lies outside the workload's root.
     * `:arg0`: what the workload sees as its name, instead of the path.
     * `:stdio`, `:pty`: see below.
-    * `:uid`, `:gid`, `:groups`: numeric ids, set after everything that needs privilege. A uid or gid without `:groups`
-      clears the supplementary groups. In a user namespace they are ids of that namespace; without `:uid` the workload
-      becomes its root where that is mapped and the VM's own user is not.
-    * `:no_new_privs`: true makes exec grant nothing (set-user-ID, file capabilities); default false.
-    * `:rlimits`: such as `[nofile: 1024, core: {0, :infinity}]`, soft and hard or both at once, with the names of
-      setrlimit(2) in lower case. Units are the kernel's.
+    * `:uid`, `:gid`, `:groups`: numeric ids, set after everything that needs privilege. A uid or
+      gid without `:groups` clears the supplementary groups. In a user namespace they are ids of
+      that namespace; without `:uid` the workload becomes its root where that is mapped and the
+      VM's own user is not.
+    * `:no_new_privs`: true makes exec grant nothing (set-user-ID, file capabilities); default
+      false.
+    * `:rlimits`: such as `[nofile: 1024, core: {0, :infinity}]`, soft and hard or both at once,
+      with the names of setrlimit(2) in lower case. Units are the kernel's.
     * `:umask`: default `0o022`.
-    * `:join`: `{target, kinds}`: namespaces of another process, a host pid or a session, that the workload gets beside its
-      new ones, such as `namespaces: [:mount, :pid], join: {pod, [:net, :uts, :ipc]}`. No kind may be in both. Errors
-      are those of `enter/2`. A `Linx.Netns` is a target too, with `[:net]`; closed, it is `{:error, {:bad_join, netns}}`.
-    * `:hostname`: 1 to 64 bytes, the name in a new uts namespace (`namespaces: [:uts]`), set before the checkpoint.
-    * `:time_offsets`: `[monotonic: seconds, boottime: seconds]`, how far the clocks of a new time namespace
-      (`namespaces: [:time]`) are ahead; negative is behind. Needs CAP_SYS_TIME in the user namespace that owns it, which
-      `:user` beside it gives.
-    * `:fds`: `[{number, source}]`, descriptors that the workload gets beside 0 to 2, numbers from 3 on, at most 128. A
-      source is a socket of `:socket`, `:gen_tcp` or `:gen_udp` (both inet backends), or a raw file of the caller's
-      (`:raw`, without `:delayed_write`). It stays the VM's too, and may be
-      closed there once `spawn/1` has returned: what both share is the open file, with its offset and its O_NONBLOCK, which
-      OTP sets on sockets. No other descriptor of the VM's reaches the workload.
-    * `:listen_fds`: sockets, or `{name, socket}`, that get the numbers from 3 on, and `LISTEN_FDS`, `LISTEN_PID` and
-      `LISTEN_FDNAMES` in the environment, as sd_listen_fds(3) reads them.
+    * `:join`: `{target, kinds}`: namespaces of another process, a host pid or a session, that the
+      workload gets beside its new ones, such as
+      `namespaces: [:mount, :pid], join: {pod, [:net, :uts, :ipc]}`. No kind may be in both.
+      Errors are those of `enter/2`. A `Linx.Netns` is a target too, with `[:net]`; closed, it is
+      `{:error, {:bad_join, netns}}`.
+    * `:hostname`: 1 to 64 bytes, the name in a new uts namespace (`namespaces: [:uts]`), set
+      before the checkpoint.
+    * `:time_offsets`: `[monotonic: seconds, boottime: seconds]`, how far the clocks of a new time
+      namespace (`namespaces: [:time]`) are ahead; negative is behind. Needs CAP_SYS_TIME in the
+      user namespace that owns it, which `:user` beside it gives.
+    * `:fds`: `[{number, source}]`, descriptors that the workload gets beside 0 to 2, numbers from
+      3 on, at most 128. A source is a socket of `:socket`, `:gen_tcp` or `:gen_udp` (both inet
+      backends), or a raw file of the caller's (`:raw`, without `:delayed_write`). It stays the
+      VM's too, and may be closed there once `spawn/1` has returned: what both share is the open
+      file, with its offset and its O_NONBLOCK, which OTP sets on sockets. No other descriptor of
+      the VM's reaches the workload.
+    * `:listen_fds`: sockets, or `{name, socket}`, that get the numbers from 3 on, and
+      `LISTEN_FDS`, `LISTEN_PID` and `LISTEN_FDNAMES` in the environment, as sd_listen_fds(3)
+      reads them.
     * `:nice`: -20 (most favoured) to 19. Below the VM's it needs CAP_SYS_NICE or RLIMIT_NICE.
-    * `:cpus`: a list or range of CPU numbers to run on. A CPU that the machine or the cpuset has not got is EINVAL.
-    * `:oom_score_adj`: -1000 (never killed) to 1000 (first). Below the VM's it needs CAP_SYS_RESOURCE. It is written
-      through the VM's `/proc`.
-    * `:scheduler`: `:other`, `:batch`, `:idle`, `{:fifo, 1..99}`, `{:rr, 1..99}`, or `{:deadline, runtime: ns, deadline:
-      ns, period: ns}` with 1024 <= runtime <= deadline <= period. The real-time ones need CAP_SYS_NICE or RLIMIT_RTPRIO,
-      deadline CAP_SYS_NICE.
-    * `:io_priority`: `:idle`, `{:best_effort, 0..7}` or `{:realtime, 0..7}`, 0 the highest; `:realtime` needs
-      CAP_SYS_NICE or CAP_SYS_ADMIN.
+    * `:cpus`: a list or range of CPU numbers to run on. A CPU that the machine or the cpuset has
+      not got is EINVAL.
+    * `:oom_score_adj`: -1000 (never killed) to 1000 (first). Below the VM's it needs
+      CAP_SYS_RESOURCE. It is written through the VM's `/proc`.
+    * `:scheduler`: `:other`, `:batch`, `:idle`, `{:fifo, 1..99}`, `{:rr, 1..99}`, or
+      `{:deadline, runtime: ns, deadline: ns, period: ns}` with 1024 <= runtime <= deadline <=
+      period. The real-time ones need CAP_SYS_NICE or RLIMIT_RTPRIO, deadline CAP_SYS_NICE.
+    * `:io_priority`: `:idle`, `{:best_effort, 0..7}` or `{:realtime, 0..7}`, 0 the highest;
+      `:realtime` needs CAP_SYS_NICE or CAP_SYS_ADMIN.
 
       These five are set on the parked workload by the agent, with the VM's privileges and before any change of ids. What is
       not given is the VM's own: its nice value, CPUs, scheduling policy, I/O priority and `oom_score_adj` are inherited.
       The reaper of `init: true` keeps the VM's.
-    * `:init`: true puts a small reaper between the session and the workload. In a pid namespace it is pid 1, forwards
-      signals and reaps, so that SIGTERM ends a workload that has no handler for it. Before the workload executes the
-      reaper gives up its descriptors, directory, ids and capabilities, and a filter leaves it the system calls of its
-      loop. `host_pid/1` and every verb mean the workload, `Linx.Process.Info` names the reaper too. Default false.
-    * `:cgroup`: absolute path of a cgroup v2 directory to start in. When the session ends, every process in it is
-      killed (`cgroup.kill`). In one that was killed before, and where clone3(2) is refused, a process that starts the
-      workload is there first and counts against `pids.max` for a moment.
-    * `:orphan_policy`: what becomes of the workload and all that it started when the VM dies. `:kill` (default) at
-      once, or `{:kill, grace}`: SIGTERM, and SIGKILL for whoever is left after `grace` milliseconds.
-    * `:owner`: who gets the events, a pid or a registered name, which may move to another process meanwhile. Default:
-      the caller.
-    * `:id`: a term that names the session in OTP's reports. Default none; `child_spec/1` gives its own.
-    * `:linger`: true (default) keeps the session after its end; false stops it with the exit reason that `child_spec/1`
-      lists.
+    * `:init`: true puts a small reaper between the session and the workload. In a pid namespace
+      it is pid 1, forwards signals and reaps, so that SIGTERM ends a workload that has no handler
+      for it. Before the workload executes the reaper gives up its descriptors, directory, ids and
+      capabilities, and a filter leaves it the system calls of its loop. `host_pid/1` and every
+      verb mean the workload, `Linx.Process.Info` names the reaper too. Default false.
+    * `:cgroup`: absolute path of a cgroup v2 directory to start in. When the session ends, every
+      process in it is killed (`cgroup.kill`). In one that was killed before, and where clone3(2)
+      is refused, a process that starts the workload is there first and counts against `pids.max`
+      for a moment.
+    * `:orphan_policy`: what becomes of the workload and all that it started when the VM dies.
+      `:kill` (default) at once, or `{:kill, grace}`: SIGTERM, and SIGKILL for whoever is left
+      after `grace` milliseconds.
+    * `:owner`: who gets the events, a pid or a registered name, which may move to another process
+      meanwhile. Default: the caller.
+    * `:id`: a term that names the session in OTP's reports. Default none; `child_spec/1` gives
+      its own.
+    * `:linger`: true (default) keeps the session after its end; false stops it with the exit
+      reason that `child_spec/1` lists.
     * `:auto_proceed`: true goes past the checkpoint at once. Default false.
 
   ## Stdio
 
-  `:stdio` is one word for all three descriptors, or a keyword list with `:stdin`, `:stdout`, `:stderr`:
+  `:stdio` is one word for all three descriptors, or a keyword list with `:stdin`, `:stdout`,
+  `:stderr`:
 
-    * `:inherit` (default): the VM's own. A workload that is handed the terminal of an `iex` may put characters into it.
+    * `:inherit` (default): the VM's own. A workload that is handed the terminal of an `iex` may
+      put characters into it.
     * `:devnull`
-    * `:pipe`: output arrives as `{:linx_process, :stdout | :stderr, bytes}`; input goes through `stdin_write/2` and
-      ends with `stdin_close/1`.
-    * `{:connect_unix, path}`: a stream socket, connected when the workload goes, so that its listener may be made at
-      the checkpoint. A path that is another kind of file already is `{:bad_stdio, stdio}`.
-    * `:stdout` (only for stderr): the same pipe or file as standard output, so that what is written to both comes in order
-      as `{:linx_process, :stdout, bytes}`.
-    * `{:file, path, mode}`: `:read` for stdin, `:write` (truncates) or `:append` for the others. New files get 0666
-      less 0022. Standard output and error of one path share one open file; `:write` for one and `:append` for the other
-      is refused.
-    * `:pty` (only for all three): a terminal of its own, in a session of its own. Output arrives as
-      `{:linx_process, :pty_out, bytes}`, input goes through `pty_write/2`. `:pty` as an option sets it up:
-      `pty: [rows: 24, cols: 80, xpixel: 0, ypixel: 0, echo: true, onlcr: true]`.
+    * `:pipe`: output arrives as `{:linx_process, :stdout | :stderr, bytes}`; input goes through
+      `stdin_write/2` and ends with `stdin_close/1`.
+    * `{:connect_unix, path}`: a stream socket, connected when the workload goes, so that its
+      listener may be made at the checkpoint. A path that is another kind of file already is
+      `{:bad_stdio, stdio}`.
+    * `:stdout` (only for stderr): the same pipe or file as standard output, so that what is
+      written to both comes in order as `{:linx_process, :stdout, bytes}`.
+    * `{:file, path, mode}`: `:read` for stdin, `:write` (truncates) or `:append` for the others.
+      New files get 0666 less 0022. Standard output and error of one path share one open file;
+      `:write` for one and `:append` for the other is refused.
+    * `:pty` (only for all three): a terminal of its own, in a session of its own. Output arrives
+      as `{:linx_process, :pty_out, bytes}`, input goes through `pty_write/2`. `:pty` as an option
+      sets it up: `pty: [rows: 24, cols: 80, xpixel: 0, ypixel: 0, echo: true, onlcr: true]`.
 
-  Paths are the VM's, also when the workload's root is another one. A fifo whose other end is not open, or a socket whose
-  listener is behind, keeps the workload waiting for it, before its exec, and the session's verbs not.
+  Paths are the VM's, also when the workload's root is another one. A fifo whose other end is not
+  open, or a socket whose listener is behind, keeps the workload waiting for it, before its exec,
+  and the session's verbs not.
 
-  Output is read only as fast as the owner takes it: an owner that stops reading stops the workload, not the VM, and
-  `wait/1` then waits for ever. How long the owner's mailbox is for other reasons costs the session nothing; while it holds
-  more than 16 messages, output comes in small steps until the session has seen that it is read.
+  Output is read only as fast as the owner takes it: an owner that stops reading stops the
+  workload, not the VM, and `wait/1` then waits for ever. How long the owner's mailbox is for
+  other reasons costs the session nothing; while it holds more than 16 messages, output comes in
+  small steps until the session has seen that it is read.
 
-  With `enter/2` into, or a `:join` of, a mount namespace that has a devpts of its own at `/dev/pts`, the terminal is one of
-  that devpts and has a name there; one that cannot be opened is an error of the stage `:posix_openpt` (ENOSPC: its `max=`
-  is reached). Everywhere else it is one of the VM's devpts, which a container with another one has no name for. A devpts
-  that is mounted at the checkpoint comes too late.
+  With `enter/2` into, or a `:join` of, a mount namespace that has a devpts of its own at
+  `/dev/pts`, the terminal is one of that devpts and has a name there; one that cannot be opened
+  is an error of the stage `:posix_openpt` (ENOSPC: its `max=` is reached). Everywhere else it is
+  one of the VM's devpts, which a container with another one has no name for. A devpts that is
+  mounted at the checkpoint comes too late.
 
       iex> {:ok, session} = Linx.Process.spawn(argv: ["/bin/true"], auto_proceed: true)
       iex> Linx.Process.wait(session)
@@ -238,7 +265,8 @@ defmodule Linx.Process do
     end
   end
 
-  # A network namespace without a process is joined by the VM's descriptor, whose inode number the agent compares.
+  # A network namespace without a process is joined by the VM's descriptor, whose inode number the
+  # agent compares.
   defp held(%{join: {%{__struct__: Linx.Netns, handle: handle} = netns, _kinds}} = request) do
     case Native.netns_number(handle) do
       {:ok, {number, inode}} ->
@@ -262,26 +290,31 @@ defmodule Linx.Process do
   @doc """
   Makes a process inside the namespaces of another, and parks it like `spawn/1`.
 
-  `target` is a host pid, or a session, which cannot be mistaken for another process that got its number.
+  `target` is a host pid, or a session, which cannot be mistaken for another process that got its
+  number.
 
-  Takes the options of `spawn/1` but `:join`, `:hostname`, `:time_offsets` and `:propagation`, where `:namespaces` lists the
-  kinds to join and defaults to all. Kinds that target and VM share are skipped. Without `:uid` the process becomes root of
-  a user namespace that it joins, if that has one.
+  Takes the options of `spawn/1` but `:join`, `:hostname`, `:time_offsets` and `:propagation`,
+  where `:namespaces` lists the kinds to join and defaults to all. Kinds that target and VM share
+  are skipped. Without `:uid` the process becomes root of a user namespace that it joins, if that
+  has one.
 
-  `like: :target` gives the process what the target has, as `docker exec` does, each overridden by the option of its own:
-  its cgroup (`:cgroup`), effective uid and gid (`:uid`, `:gid`) and groups (`:groups`) as its user namespace has them,
-  `:no_new_privs`, and its five capability sets, which the verbs of `Linx.Capabilities` may lower further at the
-  checkpoint. An exec gives root its whole bounding set, so that of a root target is what the target is permitted. What the
-  kernel does not give out stays: the process has none of the target's seccomp filters, limits or environment. Errors of
-  its own: `{:bad_like, value}`; `%Linx.Process.Error{stage: :like}` where a file of the target cannot be read, `:cgroup`
-  where no mount of the VM's shows its cgroup, `:setuid` or `:setgid` where its id has no name in its user namespace.
+  `like: :target` gives the process what the target has, as `docker exec` does, each overridden by
+  the option of its own: its cgroup (`:cgroup`), effective uid and gid (`:uid`, `:gid`) and groups
+  (`:groups`) as its user namespace has them, `:no_new_privs`, and its five capability sets, which
+  the verbs of `Linx.Capabilities` may lower further at the checkpoint. An exec gives root its
+  whole bounding set, so that of a root target is what the target is permitted. What the kernel
+  does not give out stays: the process has none of the target's seccomp filters, limits or
+  environment. Errors of its own: `{:bad_like, value}`; `%Linx.Process.Error{stage: :like}` where
+  a file of the target cannot be read, `:cgroup` where no mount of the VM's shows its cgroup,
+  `:setuid` or `:setgid` where its id has no name in its user namespace.
 
-  With a session as target the process that was joined is compared with it at the checkpoint, before the workload runs,
-  also with `auto_proceed: true`: `{:error, :no_process}` if it was another. What is in a `:cgroup` beside the process
-  stays when the session ends: it is the target's.
+  With a session as target the process that was joined is compared with it at the checkpoint,
+  before the workload runs, also with `auto_proceed: true`: `{:error, :no_process}` if it was
+  another. What is in a `:cgroup` beside the process stays when the session ends: it is the
+  target's.
 
-  A namespace that cannot be joined is named by the stage of the terminal event: `:open_ns_<type>` (a target that does
-  not exist is ENOENT there) or `:setns_<type>`.
+  A namespace that cannot be joined is named by the stage of the terminal event: `:open_ns_<type>`
+  (a target that does not exist is ENOENT there) or `:setns_<type>`.
 
   Source: setns(2).
   """
@@ -291,7 +324,7 @@ defmodule Linx.Process do
          {:ok, options} <- Options.parse(:enter, rest) do
       case like && Native.pid_pin(target) do
         {:ok, pin} -> enter(target, pin, like, rest)
-        # Nobody's number, which the agent says.
+        # No process has pid 0: the agent reports the missing target.
         _ -> start(:enter, {:enter, target, options.request}, options)
       end
     end
@@ -317,8 +350,9 @@ defmodule Linx.Process do
   defp like(nil, _pin, opts), do: {:ok, opts, []}
   defp like(:target, pin, opts), do: Like.resolve(pin, opts)
 
-  # The agent finds the target by its number. At the checkpoint the session sees whether the pinned process still has it,
-  # which proves that it had it before; only then does the session proceed.
+  # The agent finds the target by its number. At the checkpoint the session sees whether the
+  # pinned process still has it, which proves that it had it before; only then does the session
+  # proceed.
   defp start_checked(pin, options, orders, message) do
     request = %{options.request | auto_proceed: false}
     options = Map.merge(options, %{request: request, target: pin, orders: orders})
@@ -341,8 +375,8 @@ defmodule Linx.Process do
     end
   end
 
-  # A session of checked options, for Linx.Process.Reader: without waiting for its checkpoint, unless what it joins is to
-  # be checked there.
+  # A session of checked options, for Linx.Process.Reader: without waiting for its checkpoint,
+  # unless what it joins is to be checked there.
   @doc false
   @spec launch(Options.t()) :: {:ok, t()} | {:error, term()}
   def launch(options) do
@@ -368,29 +402,32 @@ defmodule Linx.Process do
   @doc """
   Runs a workload to its end and collects its output.
 
-  Takes the options of `spawn/1`, but `:owner`, `:linger`, `:fds` and `:listen_fds`; the workload runs at once, without a
-  checkpoint. A stream that `:stdio` does not name is a pipe, and standard input is `/dev/null` unless there is `:input`.
-  And:
+  Takes the options of `spawn/1`, but `:owner`, `:linger`, `:fds` and `:listen_fds`; the workload
+  runs at once, without a checkpoint. A stream that `:stdio` does not name is a pipe, and standard
+  input is `/dev/null` unless there is `:input`. And:
 
-    * `:input`: iodata for the standard input, which is closed after it. With `stdio: :pty` it is typed, and nothing is
-      closed. Any size: it is written while the output is read.
+    * `:input`: iodata for the standard input, which is closed after it. With `stdio: :pty` it is
+      typed, and nothing is closed. Any size: it is written while the output is read.
     * `:timeout`: milliseconds until the workload and its tree are ended. Default `:infinity`.
-    * `:max_output`: bytes of standard output and standard error together beyond which they are ended. Default
-      `:infinity`: then the output is as large as the workload makes it.
+    * `:max_output`: bytes of standard output and standard error together beyond which they are
+      ended. Default `:infinity`: then the output is as large as the workload makes it.
 
   The answer is a map:
 
     * `:outcome`: as of `wait/1`;
-    * `:stdout`, `:stderr`: all that came through pipes, as binaries. A terminal's output is in `:stdout`;
+    * `:stdout`, `:stderr`: all that came through pipes, as binaries. A terminal's output is in
+      `:stdout`;
     * `:rusage`: as in `Linx.Process.Info`.
 
-  The end is the workload's own: a process that it leaves behind, with the pipes open, is ended with the session and does
-  not delay the answer. Nothing of the session reaches the caller's mailbox, and no other message in it is touched. When
-  the caller is killed meanwhile, the session and its tree end.
+  The end is the workload's own: a process that it leaves behind, with the pipes open, is ended
+  with the session and does not delay the answer. Nothing of the session reaches the caller's
+  mailbox, and no other message in it is touched. When the caller is killed meanwhile, the session
+  and its tree end.
 
-  `{:error, reason}` is as from `spawn/1` for wrong options; a `Linx.Process.Error` when the workload did not run, as from
-  `wait/1`; one of the stage `:timeout` (`:etimedout`) or `:max_output` (`:emsgsize`), whose `:output` is the map with
-  what was read; or `:no_process` when somebody ended the session itself.
+  `{:error, reason}` is as from `spawn/1` for wrong options; a `Linx.Process.Error` when the
+  workload did not run, as from `wait/1`; one of the stage `:timeout` (`:etimedout`) or
+  `:max_output` (`:emsgsize`), whose `:output` is the map with what was read; or `:no_process`
+  when somebody ended the session itself.
 
       iex> {:ok, run} = Linx.Process.run(argv: ["/bin/sh", "-c", "tr a-z A-Z; exit 3"], input: "quiet")
       iex> {run.outcome, run.stdout, run.stderr}
@@ -411,15 +448,16 @@ defmodule Linx.Process do
   @doc """
   A workload's output as an enumerable, read as fast as it is consumed.
 
-  Takes the options of `run/1`. Each enumeration is a session of its own. The elements are `{:stdout, bytes}`,
-  `{:stderr, bytes}` or `{:pty, bytes}`, in pieces of any size, and last `{:exit, outcome}`. A consumer that is slow slows
-  the workload.
+  Takes the options of `run/1`. Each enumeration is a session of its own. The elements are
+  `{:stdout, bytes}`, `{:stderr, bytes}` or `{:pty, bytes}`, in pieces of any size, and last
+  `{:exit, outcome}`. A consumer that is slow slows the workload.
 
-  Halting the enumeration ends the session and its tree before it returns (`Enum.take/2`, an exception in the consumer);
-  so does the death of the consumer.
+  Halting the enumeration ends the session and its tree before it returns (`Enum.take/2`, an
+  exception in the consumer); so does the death of the consumer.
 
-  Wrong options raise `ArgumentError` at the call. A workload that cannot be started, a `:timeout` and a `:max_output`
-  that is passed raise `Linx.Process.Error` in the enumeration, behind the output that came before.
+  Wrong options raise `ArgumentError` at the call. A workload that cannot be started, a `:timeout`
+  and a `:max_output` that is passed raise `Linx.Process.Error` in the enumeration, behind the
+  output that came before.
 
       iex> Linx.Process.stream(argv: ["/bin/echo", "hello"]) |> Enum.to_list()
       [stdout: "hello\n", exit: {:exited, 0}]
@@ -435,16 +473,17 @@ defmodule Linx.Process do
   @doc """
   Sends what `listener` reads of a session beside its owner: its output from now on, and its end.
 
-  The listener gets `{:linx_process, :tee, session, event}`, where `event` is `{:pty_out, bytes}`, `{:stdout, bytes}`,
-  `{:stderr, bytes}` or an end: `{:exited, code}`, `{:signaled, signal}`, `{:aborted}`, `{:error, errno, stage}`.
+  The listener gets `{:linx_process, :tee, session, event}`, where `event` is `{:pty_out, bytes}`,
+  `{:stdout, bytes}`, `{:stderr, bytes}` or an end: `{:exited, code}`, `{:signaled, signal}`,
+  `{:aborted}`, `{:error, errno, stage}`.
 
-  A listener has a credit of its own: with more than 256 KiB sent since its mailbox was last short (16 messages), the
-  session waits for it, at most half a second, and then drops it with `{:linx_process, :tee_dropped, session}`; it gets
-  nothing after that. A listener that ends, or is given to `untee/2`, is forgotten. The owner's own pace stays: without it
-  nothing is read.
+  A listener has a credit of its own: with more than 256 KiB sent since its mailbox was last short
+  (16 messages), the session waits for it, at most half a second, and then drops it with
+  `{:linx_process, :tee_dropped, session}`; it gets nothing after that. A listener that ends, or
+  is given to `untee/2`, is forgotten. The owner's own pace stays: without it nothing is read.
 
-  A session has at most 16, `{:error, :too_many_listeners}`. `{:error, {:bad_listener, term}}` for anything but a pid of
-  this node, `{:error, :no_process}` after the end.
+  A session has at most 16, `{:error, :too_many_listeners}`. `{:error, {:bad_listener, term}}` for
+  anything but a pid of this node, `{:error, :no_process}` after the end.
   """
   @spec tee(t(), pid()) :: :ok | {:error, term()}
   def tee(session, listener) when is_pid(listener) and node(listener) == node(),
@@ -453,8 +492,8 @@ defmodule Linx.Process do
   def tee(_session, listener), do: {:error, {:bad_listener, listener}}
 
   @doc """
-  Sends `listener` nothing more of the session. `:ok` also for one that gets nothing; `{:error, {:bad_listener, term}}` for
-  what is no pid.
+  Sends `listener` nothing more of the session. `:ok` also for one that gets nothing;
+  `{:error, {:bad_listener, term}}` for what is no pid.
   """
   @spec untee(t(), pid()) :: :ok | {:error, :no_process | {:bad_listener, term()}}
   def untee(session, listener) when is_pid(listener), do: call(session, {:untee, listener})
@@ -463,8 +502,8 @@ defmodule Linx.Process do
   @doc """
   A supervisor's child specification that runs `spawn/1`.
 
-  Takes its options, and `:id` (default `Linx.Process`), `:restart` (`:permanent`), `:shutdown` (5000 ms). `:linger` is
-  false unless given, so that the session stops when the workload ends:
+  Takes its options, and `:id` (default `Linx.Process`), `:restart` (`:permanent`), `:shutdown`
+  (5000 ms). `:linger` is false unless given, so that the session stops when the workload ends:
 
   | End | Exit reason | Restarted when `:transient` |
   |---|---|---|
@@ -474,11 +513,11 @@ defmodule Linx.Process do
   | aborted | `{:shutdown, :aborted}` | no |
   | setup failed | `{:error, %Linx.Process.Error{}}` | yes |
 
-  The report of a bad end is short: a line names `:id` and the beginning of `:argv`, none of it the environment or a byte
-  of input or output.
+  The report of a bad end is short: a line names `:id` and the beginning of `:argv`, none of it
+  the environment or a byte of input or output.
 
-  Give `:owner`, or the events go to the supervisor, which drops them; and `auto_proceed: true`, unless that owner
-  proceeds.
+  Give `:owner`, or the events go to the supervisor, which drops them; and `auto_proceed: true`,
+  unless that owner proceeds.
   """
   @spec child_spec(keyword()) :: Supervisor.child_spec()
   def child_spec(opts) do
@@ -499,8 +538,9 @@ defmodule Linx.Process do
   @doc """
   Lets the parked child execute its workload.
 
-  `:ok` says that it was told to; `:running` or an error arrives as an event. Before the checkpoint `{:error,
-  :not_ready}`, after it `{:error, :running}`, after `abort/1` and after the end `{:error, :no_process}`.
+  `:ok` says that it was told to; `:running` or an error arrives as an event. Before the
+  checkpoint `{:error, :not_ready}`, after it `{:error, :running}`, after `abort/1` and after the
+  end `{:error, :no_process}`.
   """
   @spec proceed(t()) :: :ok | {:error, term()}
   def proceed(session), do: call(session, :proceed)
@@ -508,8 +548,9 @@ defmodule Linx.Process do
   @doc """
   Ends a session before its workload runs.
 
-  At the checkpoint at once; before it, as soon as it is reached. The end is `{:linx_process, :aborted}` and
-  `{:ok, :aborted}` from `wait/1`. After `proceed/1` `{:error, :running}`, after the end `{:error, :no_process}`.
+  At the checkpoint at once; before it, as soon as it is reached. The end is
+  `{:linx_process, :aborted}` and `{:ok, :aborted}` from `wait/1`. After `proceed/1`
+  `{:error, :running}`, after the end `{:error, :no_process}`.
   """
   @spec abort(t()) :: :ok | {:error, :running | :no_process}
   def abort(session), do: call(session, :abort)
@@ -517,14 +558,15 @@ defmodule Linx.Process do
   @doc """
   Sends `signal`, a number or a name such as `:term`, to the workload.
 
-  Options: `to: :workload` (default), `:group` (the process group that the workload leads) or `:tree` (the workload and
-  all that it started).
+  Options: `to: :workload` (default), `:group` (the process group that the workload leads) or
+  `:tree` (the workload and all that it started).
 
-  Signals before `:running` are kept and sent then, in order. After the end `{:error, :no_process}`. A refusal is an
-  error of the stage `:signal`: `:eperm` for a workload that became another user, and `:etimedout` after 5 seconds for an
-  agent that somebody stopped. `{:bad_signal, signal}` and `{:bad_option, {key, value}}` name a wrong argument. `:ok` does
-  not say that the signal did anything: pid 1 of a pid namespace ignores those that it has no handler for (see `:init` of
-  `spawn/1`), SIGKILL and SIGSTOP excepted.
+  Signals before `:running` are kept and sent then, in order. After the end
+  `{:error, :no_process}`. A refusal is an error of the stage `:signal`: `:eperm` for a workload
+  that became another user, and `:etimedout` after 5 seconds for an agent that somebody stopped.
+  `{:bad_signal, signal}` and `{:bad_option, {key, value}}` name a wrong argument. `:ok` does not
+  say that the signal did anything: pid 1 of a pid namespace ignores those that it has no handler
+  for (see `:init` of `spawn/1`), SIGKILL and SIGSTOP excepted.
 
   Sources: pidfd_send_signal(2), kill(2), signal(7).
   """
@@ -555,15 +597,17 @@ defmodule Linx.Process do
   end
 
   @doc """
-  Ends the workload and all that it started: SIGTERM to each, with SIGCONT should it be stopped, and SIGKILL for whoever
-  is left after `grace` milliseconds.
+  Ends the workload and all that it started: SIGTERM to each, with SIGCONT should it be stopped,
+  and SIGKILL for whoever is left after `grace` milliseconds.
 
-  Option: `signal:` in place of SIGTERM, a number or a name such as `:hup`. A `grace` that is no time raises `ArgumentError`.
+  Option: `signal:` in place of SIGTERM, a number or a name such as `:hup`. A `grace` that is no
+  time raises `ArgumentError`.
 
-  A parked session is aborted, and so is one whose child does not reach its checkpoint; one that was told to go and has
-  not executed its workload yet is killed, which is `{:ok, {:signaled, 9}}` too. Answers like `wait/1`, once it is over.
-  `{:error, %Linx.Process.Error{stage: :kill}}` says that processes were left 2 seconds after SIGKILL; `info/1` names
-  them. Its errno is `:eperm` where they became another user's: then the grace is not waited for.
+  A parked session is aborted, and so is one whose child does not reach its checkpoint; one that
+  was told to go and has not executed its workload yet is killed, which is `{:ok, {:signaled, 9}}`
+  too. Answers like `wait/1`, once it is over. `{:error, %Linx.Process.Error{stage: :kill}}` says
+  that processes were left 2 seconds after SIGKILL; `info/1` names them. Its errno is `:eperm`
+  where they became another user's: then the grace is not waited for.
   """
   @spec stop(t(), timeout(), signal: pos_integer() | atom()) ::
           {:ok, outcome()}
@@ -595,8 +639,9 @@ defmodule Linx.Process do
 
   Any number of processes may wait, before or after the end.
 
-  Waiting reads nothing. A workload whose output goes to the caller, through pipes or a terminal, ends when that is read;
-  above some hundred kilobytes it stands still until then, and so does whoever waits before reading. `run/1` does both.
+  Waiting reads nothing. A workload whose output goes to the caller, through pipes or a terminal,
+  ends when that is read; above some hundred kilobytes it stands still until then, and so does
+  whoever waits before reading. `run/1` does both.
   """
   @spec wait(t(), timeout()) :: {:ok, outcome()} | {:error, term()}
   def wait(session, timeout \\ :infinity) do
@@ -619,9 +664,9 @@ defmodule Linx.Process do
   @doc """
   Makes `new_owner` the one that gets the events from now on.
 
-  Nothing is lost or sent twice in between: what was sent before went to the old owner, what comes after goes to the
-  new one. An end that has passed is not repeated; `info/1` has it. A registered name will do for a pid;
-  `{:error, {:bad_owner, term}}` for anything else.
+  Nothing is lost or sent twice in between: what was sent before went to the old owner, what comes
+  after goes to the new one. An end that has passed is not repeated; `info/1` has it. A registered
+  name will do for a pid; `{:error, {:bad_owner, term}}` for anything else.
   """
   @spec set_owner(t(), pid() | atom()) :: :ok | {:error, :no_process | {:bad_owner, term()}}
   def set_owner(session, new_owner)
@@ -631,8 +676,9 @@ defmodule Linx.Process do
 
   def set_owner(_session, owner), do: {:error, {:bad_owner, owner}}
 
-  # For Linx.Tty: the session's events go to `to` until it is taken back or `to` ends. Gives the owner, and the output of
-  # the terminal that the owner may not have read, newest first. `:busy` when it is lent already.
+  # For Linx.Tty: the session's events go to `to` until it is taken back or `to` ends. Gives the
+  # owner, and the output of the terminal that the owner may not have read, newest first. `:busy`
+  # when it is lent already.
   @doc false
   @spec lend(t(), pid()) ::
           {:ok, {pid() | atom(), [binary()]}} | {:error, :busy | :no_pty | :no_process}
@@ -642,7 +688,10 @@ defmodule Linx.Process do
   @spec take_back(t(), pid()) :: :ok | {:error, :no_process}
   def take_back(session, to), do: call(session, {:take_back, to})
 
-  @doc "`{:ok, session}` if the workload has a terminal: the session is what reads and writes go through."
+  @doc """
+  `{:ok, session}` if the workload has a terminal: the session is what reads and writes go
+  through.
+  """
   @spec pty_master(t()) :: {:ok, t()} | {:error, term()}
   def pty_master(session) do
     case call(session, :pty?) do
@@ -655,9 +704,10 @@ defmodule Linx.Process do
   @doc """
   Types `bytes` into the workload's terminal.
 
-  Never waits: what the terminal does not take at once is kept and follows in order. `{:error, :busy}` above 64 MiB of
-  that, where each call counts for 64 bytes more than it writes, `{:error, :no_pty}` without a terminal, `{:error, :no_process}` after the end. A terminal in line mode drops
-  what goes beyond 4095 bytes of a line (termios(3)).
+  Never waits: what the terminal does not take at once is kept and follows in order.
+  `{:error, :busy}` above 64 MiB of that, where each call counts for 64 bytes more than it writes,
+  `{:error, :no_pty}` without a terminal, `{:error, :no_process}` after the end. A terminal in
+  line mode drops what goes beyond 4095 bytes of a line (termios(3)).
   """
   @spec pty_write(t(), iodata()) :: :ok | {:error, term()}
   def pty_write(session, bytes), do: call(session, {:write, :pty, IO.iodata_to_binary(bytes)})
@@ -691,22 +741,26 @@ defmodule Linx.Process do
   @doc """
   Writes to the standard input of a workload with `stdin: :pipe`.
 
-  Never waits, as `pty_write/2`. `{:error, :no_pipe}` without a pipe, `{:error, :closed}` after `stdin_close/1`. What a
-  workload that has closed its input does not take is dropped.
+  Never waits, as `pty_write/2`. `{:error, :no_pipe}` without a pipe, `{:error, :closed}` after
+  `stdin_close/1`. What a workload that has closed its input does not take is dropped.
   """
   @spec stdin_write(t(), iodata()) :: :ok | {:error, term()}
   def stdin_write(session, bytes), do: call(session, {:write, :stdin, IO.iodata_to_binary(bytes)})
 
-  @doc "Closes the standard input of a workload with `stdin: :pipe`, once all that was written is through."
+  @doc """
+  Closes the standard input of a workload with `stdin: :pipe`, once all that was written is
+  through.
+  """
   @spec stdin_close(t()) :: :ok | {:error, term()}
   def stdin_close(session), do: call(session, :close_stdin)
 
-  # What Linx.Capabilities and Linx.Seccomp have the parked child do to itself:
+  # The records that Linx.Capabilities and Linx.Seccomp send to the parked child:
   #
   #   {:drop_bounding, mask}, {:set_thread_sets, effective, permitted, inheritable}, {:set_ambient, mask},
   #   {:seccomp, sock_filters}
   #
-  # Bounding drops are carried out at once, the rest on the way to the exec, in the order that each needs.
+  # Bounding drops are carried out at once, the rest on the way to the exec, in the order that
+  # each needs.
   @doc false
   @spec command(t(), tuple()) :: :ok | {:error, :not_ready | :running | :no_process}
   def command(session, command), do: call(session, {:command, command})
@@ -738,7 +792,8 @@ defmodule Linx.Process do
   @impl GenServer
   defdelegate format_status(status), to: Status, as: :format
 
-  # The session never waits for anything while it handles a call, so neither needs its caller a limit.
+  # The session never waits for anything while it handles a call, so neither needs its caller a
+  # limit.
   defp call(session, request) do
     GenServer.call(session, request, :infinity)
   catch

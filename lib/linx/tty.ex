@@ -2,9 +2,10 @@ defmodule Linx.Tty do
   @moduledoc """
   Terminals: the window size, raw mode and back, and a workload's terminal on the user's.
 
-  A terminal in the kernel is a line discipline with settings (`termios(3)`), a size, and a session of processes that
-  it controls. `Linx.Process` gives a workload one of its own with `stdio: :pty`; `attach/3` connects that to the
-  terminal in front of the person at the keyboard until the workload ends, as `docker attach` does:
+  A terminal in the kernel is a line discipline with settings (`termios(3)`), a size, and a
+  session of processes that it controls. `Linx.Process` gives a workload one of its own with
+  `stdio: :pty`; `attach/3` connects that to the terminal in front of the person at the keyboard
+  until the workload ends, as `docker attach` does:
 
       {:ok, session} = Linx.Process.spawn(argv: ["/bin/sh"], stdio: :pty)
       :ok = Linx.Process.proceed(session)
@@ -15,23 +16,26 @@ defmodule Linx.Tty do
   ## Which terminal
 
   `/dev/tty` is the terminal that controls the VM, whatever its standard input is: that is what
-  `open_controlling_raw/0` and `attach(:controlling, ...)` use. It need not be the one that the caller types into. Over
-  ssh and with `--remsh` the shell's group leader is an Erlang process that speaks to a terminal somewhere else, and
-  `/dev/tty` is the device's console: `attach(:controlling, ...)` refuses there (`:no_local_tty`), and
-  `attach(:group_leader, ...)` goes through that process.
+  `open_controlling_raw/0` and `attach(:controlling, ...)` use. It need not be the one that the
+  caller types into. Over ssh and with `--remsh` the shell's group leader is an Erlang process
+  that speaks to a terminal somewhere else, and `/dev/tty` is the device's console:
+  `attach(:controlling, ...)` refuses there (`:no_local_tty`), and `attach(:group_leader, ...)`
+  goes through that process.
 
   A VM without a controlling terminal has none to open:
   `{:error, %Linx.Tty.Error{operation: :open, errno: :enxio}}`.
 
   ## Putting it back
 
-  A terminal left raw is useless to its user. `open_controlling_raw/0` gives what `restore_and_close/2` needs. For an
-  attach one process of its own holds all that was changed (settings, iex's reader, echo, output mode, signal handlers)
-  and puts it back however the attach ends, also when the attaching process is killed. With `--remsh` a process on the
-  terminal's node does so when this node goes away.
+  A terminal left raw is useless to its user. `open_controlling_raw/0` gives what
+  `restore_and_close/2` needs. For an attach one process of its own holds all that was changed
+  (settings, iex's reader, echo, output mode, signal handlers) and puts it back however the attach
+  ends, also when the attaching process is killed. With `--remsh` a process on the terminal's node
+  does so when this node goes away.
 
-  The modes that a workload sets in the terminal itself by escape sequences (the alternate screen, reports of the mouse and
-  of pastes, a hidden cursor) are the workload's to end. One that dies amid them leaves them on: see `reset: true`.
+  The modes that a workload sets in the terminal itself by escape sequences (the alternate screen,
+  reports of the mouse and of pastes, a hidden cursor) are the workload's to end. One that dies
+  amid them leaves them on: see `reset: true`.
   """
 
   alias Linx.Process, as: Session
@@ -47,49 +51,60 @@ defmodule Linx.Tty do
   @detach_key <<16, 17>>
 
   @doc """
-  Connects `session`'s terminal to the caller's until the workload ends or the detach key is typed.
+  Connects `session`'s terminal to the caller's until the workload ends or the detach key is
+  typed.
 
   `target` says how the caller's terminal is reached:
 
-    * `:controlling` - `/dev/tty`, byte for byte. iex's own reader is stopped meanwhile; resizes come by SIGWINCH.
-    * `:group_leader` - whatever terminal the caller's group leader has, by the Erlang I/O protocol: over ssh, with
-      `--remsh`, any other. Text passes as UTF-8 (a byte of output that is part of no character is shown as U+FFFD); the
-      size is asked for four times a second. Where the group leader turns out to be the shell on the VM's own terminal,
-      this is the same as `:controlling`.
+    * `:controlling` - `/dev/tty`, byte for byte. iex's own reader is stopped meanwhile; resizes
+      come by SIGWINCH.
+    * `:group_leader` - whatever terminal the caller's group leader has, by the Erlang I/O
+      protocol: over ssh, with `--remsh`, any other. Text passes as UTF-8 (a byte of output that
+      is part of no character is shown as U+FFFD); the size is asked for four times a second.
+      Where the group leader turns out to be the shell on the VM's own terminal, this is the same
+      as `:controlling`.
 
-  The workload's terminal gets the size of the caller's at once and follows it. Ctrl-c, ctrl-z and the like are the
-  workload's.
+  The workload's terminal gets the size of the caller's at once and follows it. Ctrl-c, ctrl-z and
+  the like are the workload's.
 
-  The attach shows this session and no other. For its time it borrows the session from its owner, whoever that is: the
-  output of the terminal comes to the attach, every other event goes to the owner, and so does the last one when the owner
-  is another process than the caller. Of a session that the caller owns, output that is still in its mailbox is shown first;
-  events of other sessions stay there. Output that comes after a detach is the owner's again.
+  The attach shows this session and no other. For its time it borrows the session from its owner,
+  whoever that is: the output of the terminal comes to the attach, every other event goes to the
+  owner, and so does the last one when the owner is another process than the caller. Of a session
+  that the caller owns, output that is still in its mailbox is shown first; events of other
+  sessions stay there. Output that comes after a detach is the owner's again.
   `Linx.Process.set_owner/2` during an attach ends the loan, and the attach shows nothing more.
 
-  Over a group leader the caller traps exits meanwhile, and still exits on a signal that would have ended it.
+  Over a group leader the caller traps exits meanwhile, and still exits on a signal that would
+  have ended it.
 
   ## Options
 
-    * `:detach_key` - the bytes that end the attach and leave the workload running, `#{inspect(@detach_key)}`
-      (ctrl-p ctrl-q) unless given; `nil` or `""` for none. What has been typed of it is held back until the next key,
-      or for a second.
-    * `:answers` - what happens to what the terminal sends of its own accord when the attach ends: answers to queries of
-      the workload, which would be typed at the shell. `:discard` (the default) asks the terminal for the cursor's place
-      at the end, where the workload may have asked for something (an escape sequence, ENQ), and drops what comes before
-      the answer; keys typed in that moment are dropped too. A terminal that does not answer is waited for one second.
-      `:keep` gives everything to the shell.
-    * `:reset` - `true` ends, with the attach, the modes that a full-screen program may leave on. `false` is the default.
+    * `:detach_key` - the bytes that end the attach and leave the workload running,
+      `#{inspect(@detach_key)}` (ctrl-p ctrl-q) unless given; `nil` or `""` for none. What has
+      been typed of it is held back until the next key, or for a second.
+    * `:answers` - what happens to what the terminal sends of its own accord when the attach ends:
+      answers to queries of the workload, which would be typed at the shell. `:discard` (the
+      default) asks the terminal for the cursor's place at the end, where the workload may have
+      asked for something (an escape sequence, ENQ), and drops what comes before the answer; keys
+      typed in that moment are dropped too. A terminal that does not answer is waited for one
+      second. `:keep` gives everything to the shell.
+    * `:reset` - `true` ends, with the attach, the modes that a full-screen program may leave on.
+      `false` is the default.
 
   ## Result
 
     * `{:ok, {:exited, code}}`, `{:ok, {:signaled, number}}` - the workload's end
     * `{:ok, :detached}` - it still runs
-    * `{:error, %Linx.Process.Error{}}` - it failed before it ran; `{:error, :aborted}` - it was not let run
+    * `{:error, %Linx.Process.Error{}}` - it failed before it ran; `{:error, :aborted}` - it was
+      not let run
     * `{:error, :no_process}` - the session has ended, or is no session
     * `{:error, :no_pty}` - it has no terminal
-    * `{:error, :no_local_tty}` - `:controlling`, and the caller's shell is not on the VM's terminal
-    * `{:error, :busy}` - the terminal or the session has an attach already, or the shell's ctrl-g menu or editor has it
-    * `{:error, :gl_eof}`, `{:error, :hangup}` - the caller's terminal is gone; the workload still runs
+    * `{:error, :no_local_tty}` - `:controlling`, and the caller's shell is not on the VM's
+      terminal
+    * `{:error, :busy}` - the terminal or the session has an attach already, or the shell's ctrl-g
+      menu or editor has it
+    * `{:error, :gl_eof}`, `{:error, :hangup}` - the caller's terminal is gone; the workload still
+      runs
     * `{:error, %Linx.Tty.Error{}}` - the terminal could not be opened, changed or written
 
   `format_error/1` explains the atoms. Raises `ArgumentError` for an unknown option or target.
@@ -165,8 +180,8 @@ defmodule Linx.Tty do
   end
 
   @doc """
-  Says in words what an error of this module means: the atoms of `attach/3` with what to do about them, and
-  `Linx.Tty.Error`. Anything else as `inspect/1` has it.
+  Says in words what an error of this module means: the atoms of `attach/3` with what to do about
+  them, and `Linx.Tty.Error`. Anything else as `inspect/1` has it.
 
       iex> Linx.Tty.format_error(:no_process)
       "the session has ended, or is no Linx.Process session"
@@ -192,14 +207,14 @@ defmodule Linx.Tty do
   def format_error(other), do: inspect(other)
 
   @doc """
-  Opens the VM's controlling terminal and makes it raw: every key comes as typed, nothing is echoed, no key is a
-  signal, and output is not touched.
+  Opens the VM's controlling terminal and makes it raw: every key comes as typed, nothing is
+  echoed, no key is a signal, and output is not touched.
 
-  Gives the descriptor and what `restore_and_close/2` needs. iex goes on reading the same terminal: this is for programs
-  that own it, and `attach/3` for use from a shell.
+  Gives the descriptor and what `restore_and_close/2` needs. iex goes on reading the same
+  terminal: this is for programs that own it, and `attach/3` for use from a shell.
 
-  Returns `errno: :enxio` without a controlling terminal, and `operation: :tcsetattr, errno: :eio` when the VM runs in
-  the background of a terminal that its shell uses.
+  Returns `errno: :enxio` without a controlling terminal, and `operation: :tcsetattr, errno: :eio`
+  when the VM runs in the background of a terminal that its shell uses.
 
   Source: tty(4); termios(3), "Raw mode".
   """
@@ -214,8 +229,9 @@ defmodule Linx.Tty do
   @doc """
   Puts a terminal's settings back as `saved` has them and closes `fd`.
 
-  Doing it again does nothing, also at the same time, and when the number has been given to another file meanwhile: the
-  descriptor belongs to the native library until then, and the number is a view of it.
+  Doing it again does nothing, also at the same time, and when the number has been given to
+  another file meanwhile: the descriptor belongs to the native library until then, and the number
+  is a view of it.
 
   Source: termios(3), tcsetattr with TCSANOW; close(2).
   """

@@ -1,10 +1,12 @@
 defmodule Linx.Process.AgentImage do
   @moduledoc false
-  # The file that ports execute: an image of the agent that nobody can write to, made once a node. A process that joined a
-  # container runs it until its exec, and whoever is root there reaches it through /proc/<pid>/exe (CVE-2019-5736).
+  # The file that ports execute: an image of the agent that no process can write to, made once a
+  # node. A process that joins a container runs it until its exec, and root in the container
+  # reaches it through /proc/<pid>/exe (CVE-2019-5736).
   #
-  # It is reached through the VM's own entry in /proc, which is proven to be that image each time. Where it cannot be, or
-  # cannot be made, it is the file in priv: the agent then seals itself, and refuses enter/2 where it cannot either.
+  # The image's path is in the VM's own /proc directory and is verified at each use. If the image
+  # cannot be made or reached, the path is the file in priv: the agent then seals itself, and
+  # refuses enter/2 if it cannot.
 
   alias Linx.Native
 
@@ -19,13 +21,16 @@ defmodule Linx.Process.AgentImage do
     end
   end
 
-  @doc "What protects the image that the VM made; `{:error, {stage, errno}}` where it could make none."
+  @doc "The protection of the VM's image; `{:error, {stage, errno}}` if the VM could make none."
   @spec protection() :: {:ok, :sealed | :read_only} | Native.fault()
   def protection do
     with {:ok, {protection, _image}} <- image(), do: {:ok, protection}
   end
 
-  @doc "The errnos of calls that a session is best off with, 0 for one that is there; and the VM's numbers."
+  @doc """
+  The errnos of calls that a session is best off with, 0 for one that is there; and the VM's
+  numbers.
+  """
   @spec calls() :: {tuple(), {non_neg_integer(), pos_integer()}}
   def calls, do: Native.process_calls()
 
@@ -39,11 +44,11 @@ defmodule Linx.Process.AgentImage do
   defp make do
     with {:ok, made} <- Native.process_image(List.to_string(file())), do: keep(made)
   rescue
-    # No library.
+    # The NIF library is not loaded.
     ErlangError -> {:error, {:image, Linx.Errno.code(:enosys)}}
   end
 
-  # Of two that make one at the same time the first is kept; the other's closes with its last reference.
+  # The first of two concurrent images is kept; the other closes with its last reference.
   defp keep(made) do
     :persistent_term.put_new(__MODULE__, made)
     {:ok, made}

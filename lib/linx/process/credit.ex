@@ -1,10 +1,11 @@
 defmodule Linx.Process.Credit do
   @moduledoc false
-  # How much output the agent may send. It reads the workload's terminal or pipes only against credit, so that an owner
-  # that does not take its messages stops the workload, as a full pipe would, and the VM stays small.
+  # The credit for output: the agent reads the workload's terminal or pipes only against credit,
+  # so that an owner that does not take its messages stops the workload, as a full pipe would, and
+  # the VM's memory stays bounded.
   #
-  # The documented events have no acknowledgement, and the content of a mailbox costs its length to look at. So only its
-  # length is read, which costs the same for any mailbox:
+  # The documented events have no acknowledgement, and the content of a mailbox costs its length
+  # to look at. So only its length is read, which costs the same for any mailbox:
   #
   #   * A short mailbox proves that little output is unread: credit is granted in full.
   #   * A long one proves nothing; it may be long for reasons of its own. Credit is then granted by experiment: note the
@@ -14,23 +15,27 @@ defmodule Linx.Process.Credit do
   #     back. After a failure the next experiment is one frame, and waits twice as long, without a limit: the output that
   #     an owner leaves unread grows with the logarithm of time.
   #
-  # An owner that passes with a full window has read everything: the length is then that of its other messages, and a
-  # mailbox that is hardly longer counts as short. Should the other messages be many, that is proven again after a while,
-  # because they may be taken out and output left in their place.
+  # An owner that passes with a full window has read everything: the length is then that of its
+  # other messages, and a mailbox that is hardly longer counts as short. Should the other messages
+  # be many, that is proven again after a while, because they may be taken out and output left in
+  # their place.
   #
-  # An owner on another node is granted in full: the distribution's own limit slows the session down.
+  # An owner on another node is granted in full: the distribution's own limit slows the session
+  # down.
 
   alias Linx.Mailbox
 
-  # What may be on its way, and how much of it must be used up before more is granted: half, so that a grant is in time,
-  # and one write of ours and one wake-up of the agent serve two full frames.
+  # The window of output on its way, and the used part after which more is granted: half, so that
+  # a grant comes in time, and one write of the session and one wake-up of the agent serve two
+  # full frames.
   @initial 256 * 1024
   @step 128 * 1024
 
   # A frame counts for at least this much (c_src_replacement/src/output.rs).
   @min_cost 4096
 
-  # Milliseconds. Between looks; before an experiment; how long its output may take to be read, beside the pause.
+  # Milliseconds. Between looks; before an experiment; how long its output may take to be read,
+  # beside the pause.
   @first_delay 5
   @max_delay 500
   @min_pause 5
@@ -38,7 +43,8 @@ defmodule Linx.Process.Credit do
 
   @short_mailbox 16
 
-  # Other messages that are believed in for good, and bytes that are granted on the word of more than these.
+  # Other messages that are believed in for good, and bytes that are granted on the word of more
+  # than these.
   @few 512
   @trusted 2 * 1024 * 1024
 
@@ -95,12 +101,17 @@ defmodule Linx.Process.Credit do
   @spec held(t()) :: t()
   def held(credit), do: %{credit | timer?: true}
 
-  @doc "Another process owns the session: nothing is known of it. A timer that runs goes on to run."
+  @doc """
+  Another process owns the session: nothing is known of it. A timer that runs goes on to run.
+  """
   @spec handed_over(t()) :: t()
   def handed_over(credit),
     do: %__MODULE__{left: credit.left, largest: credit.largest, timer?: credit.timer?}
 
-  @doc "The credit to grant to `owner` now, in bytes, or the time after which to ask again, in milliseconds."
+  @doc """
+  The credit to grant to `owner` now, in bytes, or the time after which to ask again, in
+  milliseconds.
+  """
   @spec grant(t(), pid() | port() | nil) ::
           {:grant, pos_integer(), t()} | {:ask_again, pos_integer(), t()} | {:nothing, t()}
   def grant(%{timer?: true} = credit, _owner), do: {:nothing, credit}
@@ -148,7 +159,7 @@ defmodule Linx.Process.Credit do
 
   defp slow(%{stage: :fast} = credit, _length, now), do: pause(credit, now)
 
-  # What was granted earlier is used up first.
+  # Earlier grants are used up first.
   defp slow(%{stage: {:pausing, due}, left: left} = credit, _length, now)
        when left > 0 or now < due,
        do: look_again(credit)

@@ -1,11 +1,14 @@
 defmodule Linx.Process.Descriptors do
   @moduledoc false
-  # Descriptors of the VM on their way to the agent: it listens on an abstract socket, and they go there by SCM_RIGHTS
-  # (unix(7)). Before anything is sent the kernel says who listens: no process but the session's agent gets them.
+  # Descriptors of the VM on their way to the agent, which listens on an abstract socket: they are
+  # sent with SCM_RIGHTS (unix(7)), after SO_PEERCRED has shown that the listener is the session's
+  # agent.
 
   alias Linx.Errno
 
-  @typedoc "A socket of `:socket`, a port of `:inet`, or the number that a raw file of the caller has."
+  @typedoc """
+  A socket of `:socket`, a port of `:inet`, or the number that a raw file of the caller has.
+  """
   @type source() :: {:socket, :socket.socket()} | {:port, port()} | {:raw, non_neg_integer()}
   @type t() :: [source()]
 
@@ -17,7 +20,10 @@ defmodule Linx.Process.Descriptors do
   @so_peercred 17
   @ucred_size 12
 
-  @doc "The source that an argument names, if that is open. To be called by the process that opened a raw file."
+  @doc """
+  The source that an argument names, if that is open. To be called by the process that opened a
+  raw file.
+  """
   @spec source(term()) :: {:ok, source()} | :error
   def source({:"$socket", _} = socket), do: open({:socket, socket})
   def source({:"$inet", _module, {_pid, {:"$socket", _} = socket}}), do: open({:socket, socket})
@@ -57,7 +63,8 @@ defmodule Linx.Process.Descriptors do
   @doc """
   Sends `sources` to the process `agent`, which listens at the abstract `name`.
 
-  `{:error, errno}`: EBADF for one that has been closed meanwhile, EPERM where another process listens.
+  `{:error, errno}`: EBADF for one that has been closed meanwhile, EPERM where another process
+  listens.
   """
   @spec send(t(), binary(), pos_integer()) :: :ok | {:error, pos_integer()}
   def send(sources, name, agent) do

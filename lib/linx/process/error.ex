@@ -4,13 +4,14 @@ defmodule Linx.Process.Error do
 
     * `:stage` is the step that failed, one of the stages listed in `Linx.Process`;
     * `:errno` is the errno's name, or `:unknown` for a number without one;
-    * `:code` is the number itself. Only for `:agent_died` it is no errno: there it is the agent's exit status,
-      and `:errno` is `:unknown`.
+    * `:code` is the number itself. Only for `:agent_died` it is no errno: there it is the agent's
+      exit status, and `:errno` is `:unknown`.
 
-    * `:detail` is, in words, the file, the capability or the namespace that stage and errno leave open; nil where there
-      is nothing to add. A file that is not there is not named: it is the first of the caller's own `:argv`;
-    * `:output` is what `Linx.Process.run/1` had read when it ended the workload for `:timeout` or `:max_output`, else
-      nil.
+    * `:detail` is, in words, the file, the capability or the namespace that stage and errno leave
+      open; nil where there is nothing to add. A file that is not there is not named: it is the
+      first of the caller's own `:argv`;
+    * `:output` is what `Linx.Process.run/1` had read when it ended the workload for `:timeout` or
+      `:max_output`, else nil.
 
   The owner learns the same as `{:linx_process, :error, code, stage}`.
   """

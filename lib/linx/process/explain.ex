@@ -1,7 +1,7 @@
 defmodule Linx.Process.Explain do
   @moduledoc false
-  # The part of an error that its stage and errno leave open: the file, the capability and the namespace that it is
-  # missing in, the other reading of an errno that has two.
+  # The part of an error that its stage and errno leave open: the file, the capability and the
+  # namespace that it is missing in, the other reading of an errno that has two.
 
   import Bitwise
 
@@ -181,7 +181,8 @@ defmodule Linx.Process.Explain do
   defp limit(0xFFFFFFFFFFFFFFFF), do: "infinity"
   defp limit(value), do: "#{value}"
 
-  # `0-3, 8`, of sorted numbers; of many ranges the first and the last, where a CPU that is absent is.
+  # `0-3, 8`, of sorted numbers; of many ranges the first and the last, where a CPU that is absent
+  # is.
   defp ranges(numbers) do
     ranges =
       numbers
@@ -225,7 +226,7 @@ defmodule Linx.Process.Explain do
       File.regular?(path) ->
         "#{path} is there; the interpreter that its first line or its ELF header names is not"
 
-      # The caller's own argv says it all.
+      # The caller knows its own argv.
       true ->
         nil
     end

@@ -3,18 +3,22 @@ defmodule Linx.Process.Info do
   A snapshot of a session, as `Linx.Process.info/1` gives it.
 
     * `:mode` is `:spawn` or `:enter`.
-    * `:stage` is where the session is: `:starting` (no process yet), `:spawned` (it exists and is on its way to the
-      checkpoint), `:ready` (parked), `:running` (executing the workload), and the four ends `:exited`, `:signaled`,
-      `:aborted` and `:errored`.
+    * `:stage` is where the session is: `:starting` (no process yet), `:spawned` (it exists and is
+      on its way to the checkpoint), `:ready` (parked), `:running` (executing the workload), and
+      the four ends `:exited`, `:signaled`, `:aborted` and `:errored`.
     * `:host_pid` is the workload's pid as the host sees it; nil while `:starting`.
-    * `:child_pid` is the pid as the workload itself sees it, 1 in a fresh pid namespace; nil before `:ready`.
-    * `:reaper_pid` is, with `init: true`, the pid of the reaper that stands before the workload, as the host sees it;
-      otherwise nil.
-    * `:left` lists the pids that the session could not end, where its end is the error of stage `:kill`; otherwise [].
+    * `:child_pid` is the pid as the workload itself sees it, 1 in a fresh pid namespace; nil
+      before `:ready`.
+    * `:reaper_pid` is, with `init: true`, the pid of the reaper that stands before the workload,
+      as the host sees it; otherwise nil.
+    * `:left` lists the pids that the session could not end, where its end is the error of stage
+      `:kill`; otherwise [].
     * `:pty?` says whether the workload has a terminal of its own.
-    * `:result` is the end: what `Linx.Process.wait/1` gives under `:ok`, or `{:error, error}`; nil before.
-    * `:rusage` is what the process used, with the descendants that it waited for; nil before the end and after an
-      error. Times are microseconds, `:max_rss` is bytes, the rest are counts (getrusage(2)).
+    * `:result` is the end: what `Linx.Process.wait/1` gives under `:ok`, or `{:error, error}`;
+      nil before.
+    * `:rusage` is what the process used, with the descendants that it waited for; nil before the
+      end and after an error. Times are microseconds, `:max_rss` is bytes, the rest are counts
+      (getrusage(2)).
 
   It inspects as one short line:
 

@@ -1,16 +1,17 @@
 defmodule Linx.Process.InputWindow do
   @moduledoc false
-  # Input on its way to the workload's terminal or standard input. The agent gets at most a window that it has not
-  # confirmed as written: less than its pipe holds, so that the port is never busy. The rest waits here, up to a limit
-  # that counts the memory of a piece too, so that many small ones are bounded like few large ones.
+  # The window of input to the workload's terminal or standard input. The agent gets at most a
+  # window of unconfirmed bytes, fewer than its pipe holds, so that the port is never busy. The
+  # rest waits here, up to a limit that counts the memory of each piece too, so that many small
+  # pieces are bounded like few large ones.
 
   @window 48 * 1024
   @limit 64 * 1024 * 1024
 
-  # What a piece costs beside its bytes: a queue's cell, a term and its binary.
+  # The memory of a piece beside its bytes: a queue's cell, a term and its binary.
   @overhead 64
 
-  # Below this much the next piece of a long input is asked for.
+  # The amount of waiting input below which the next piece of a long input is requested.
   @low 256 * 1024
 
   defstruct queue: :queue.new(), waiting: 0, unconfirmed: 0, closing?: false
@@ -27,7 +28,7 @@ defmodule Linx.Process.InputWindow do
   def push(input, bytes) do
     waiting = input.waiting + cost(bytes)
 
-    # An input that alone is as large as the limit is taken when nothing else waits.
+    # A single input of the limit's size is accepted if no other input waits.
     if waiting > @limit + @overhead,
       do: {:error, :busy},
       else: {:ok, %{input | queue: :queue.in(own(bytes), input.queue), waiting: waiting}}
@@ -35,18 +36,18 @@ defmodule Linx.Process.InputWindow do
 
   defp cost(bytes), do: byte_size(bytes) + @overhead
 
-  # A small part of a large binary would keep all of that.
+  # Copies a small part of a large binary, which would keep the whole binary alive.
   defp own(bytes) do
     if :binary.referenced_byte_size(bytes) > 2 * byte_size(bytes),
       do: :binary.copy(bytes),
       else: bytes
   end
 
-  @doc "Whether little enough waits for a long input to go on."
+  @doc "Whether a long input may go on, because little input waits."
   @spec low?(t()) :: boolean()
   def low?(input), do: input.waiting <= @low
 
-  @doc "Close once everything is through."
+  @doc "Closes the standard input after the last waiting byte."
   @spec close(t()) :: t()
   def close(input), do: %{input | closing?: true}
 
@@ -54,7 +55,7 @@ defmodule Linx.Process.InputWindow do
   @spec done(t(), non_neg_integer()) :: t()
   def done(input, count), do: %{input | unconfirmed: max(input.unconfirmed - count, 0)}
 
-  @doc "What to send now."
+  @doc "The commands to send now."
   @spec take(t()) :: {[term()], t()}
   def take(input), do: take(input, [])
 

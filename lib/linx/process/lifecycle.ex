@@ -1,6 +1,7 @@
 defmodule Linx.Process.Lifecycle do
   @moduledoc false
-  # What a session is and what follows from what happens to it, as values. The session process carries out the effects:
+  # The state machine of a session: events in, effects out. The session process carries out the
+  # effects:
   #
   #   {:owner, message}   tell the owner
   #   {:agent, command}   tell the agent
@@ -121,7 +122,8 @@ defmodule Linx.Process.Lifecycle do
   def abort(%{auto_proceed: true} = life) when life.stage in [:starting, :spawned],
     do: {{:error, :running}, life, []}
 
-  # Without a wait for the checkpoint, which a child that is frozen, stopped or traced does not reach.
+  # Without a wait for the checkpoint, which a child that is frozen, stopped or traced does not
+  # reach.
   def abort(life) when life.stage in [:starting, :spawned],
     do: {:ok, %{life | abort?: true}, [{:agent, :abort}]}
 
@@ -141,21 +143,23 @@ defmodule Linx.Process.Lifecycle do
   def signal(%{stage: :running} = life, signal), do: {:ok, life, [{:agent, {:signal, signal}}]}
   def signal(life, signal), do: {:ok, %{life | signals: [signal | life.signals]}, []}
 
-  # Where only the parked state will do.
+  # The error of a verb that needs the parked state.
   defp checkpoint(life) when is_ended(life), do: {:error, :no_process}
   defp checkpoint(%{proceeding?: true}), do: {:error, :running}
-  # Nothing that is told to it now would happen.
+  # The error of a command that would have no effect now.
   defp checkpoint(%{stage: :ready, abort?: true}), do: {:error, :no_process}
   defp checkpoint(%{stage: :ready}), do: :ok
   defp checkpoint(%{stage: :running}), do: {:error, :running}
   defp checkpoint(_life), do: {:error, :not_ready}
 
-  @doc "What `wait/1` answers once the session has ended."
+  @doc "The result of `wait/1` once the session has ended."
   @spec answer(t()) :: {:ok, term()} | {:error, Error.t()}
   def answer(%{result: {:error, error}}), do: {:error, error}
   def answer(%{result: result}), do: {:ok, result}
 
-  @doc "The exit reason of a session that does not linger: what a supervisor's restart strategy judges."
+  @doc """
+  The exit reason of a session that does not linger: what a supervisor's restart strategy judges.
+  """
   @spec exit_reason(t()) :: term()
   def exit_reason(%{result: {:exited, 0}}), do: :normal
   def exit_reason(%{result: :aborted}), do: {:shutdown, :aborted}

@@ -1,8 +1,8 @@
 defmodule Linx.Process.Like do
   @moduledoc false
-  # `like: :target` of enter/2: the target's cgroup, ids, no_new_privs and capability sets as options of the visitor and
-  # as orders for its checkpoint. All of it is read through the target's pin. Sources: proc_pid_status(5),
-  # user_namespaces(7), cgroups(7), capabilities(7).
+  # `like: :target` of enter/2: the target's cgroup, ids, no_new_privs and capability sets as
+  # options of the visitor and as orders for its checkpoint. All of it is read through the
+  # target's pin. Sources: proc_pid_status(5), user_namespaces(7), cgroups(7), capabilities(7).
 
   import Bitwise
 
@@ -29,7 +29,10 @@ defmodule Linx.Process.Like do
     end
   end
 
-  @doc "`opts` with what they leave open as the process of `pin` has it, and the orders for the checkpoint."
+  @doc """
+  `opts` with what they leave open as the process of `pin` has it, and the orders for the
+  checkpoint.
+  """
   @spec resolve(Native.pin(), keyword()) ::
           {:ok, keyword(), [order()]} | {:error, Error.t() | :no_process}
   def resolve(pin, opts) do
@@ -69,7 +72,8 @@ defmodule Linx.Process.Like do
     end
   end
 
-  # A file of the target's shows ids as the reader's user namespace has them; the map gives them from inside to there.
+  # A file of the target's shows ids as the reader's user namespace has them; the map gives them
+  # from inside to there.
   defp translate(id, map) do
     map
     |> String.split("\n", trim: true)
@@ -85,8 +89,9 @@ defmodule Linx.Process.Like do
 
   # -- capabilities ----------------------------------------------------------------------------------------------------
 
-  # What an exec gives to root is its whole bounding set. Where the target has less than that, the visitor's shrinks to it:
-  # never more than the target has.
+  # An exec as root raises the permitted set to the bounding set. If the target's bounding set is
+  # smaller, the visitor's shrinks to it, so that the visitor never has more capabilities than the
+  # target.
   defp orders(status, uid) do
     [inheritable, permitted, effective, bounding, ambient] =
       for label <- ~w(CapInh: CapPrm: CapEff: CapBnd: CapAmb:),

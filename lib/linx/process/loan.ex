@@ -1,14 +1,17 @@
 defmodule Linx.Process.Loan do
   @moduledoc false
-  # A session's owner for a while, with the owner to come back to, and the output that the owner may not have read.
+  # A session's owner for a while, with the owner to come back to, and the output that the owner
+  # may not have read.
   #
-  # The documented events say nothing of the session that they come from. Who borrows a session from its owner takes the
-  # output that is still in the owner's mailbox by comparing it with what this session sent: another session's stays.
+  # The documented events do not name their session. The borrower of a session takes its unread
+  # output out of the owner's mailbox by comparing each message with the session's last output;
+  # another session's output stays.
 
   alias Linx.Mailbox
 
-  # What an owner that reads nothing can have of a session (Linx.Process.Credit), and after how much of it the owner's
-  # mailbox is looked at: empty, all of it has been read.
+  # The most output of a session that an owner without reading can have (Linx.Process.Credit), and
+  # the amount after which the owner's mailbox is inspected: an empty mailbox means that all
+  # output was read.
   @max_bytes 512 * 1024
   @look 16 * 1024
   @max_events 256
@@ -24,7 +27,9 @@ defmodule Linx.Process.Loan do
           events: non_neg_integer()
         }
 
-  @doc "`message` goes to `owner`. Only a terminal's output is kept, and none while the session is lent."
+  @doc """
+  `message` goes to `owner`. Only a terminal's output is kept, and none while the session is lent.
+  """
   @spec sent(t(), tuple(), pid() | port() | nil) :: t()
   def sent(%{lent: nil} = loan, {:linx_process, :pty_out, bytes}, owner) do
     loan = look(loan, owner)
@@ -55,7 +60,10 @@ defmodule Linx.Process.Loan do
 
   defp look(loan, _owner), do: loan
 
-  @doc "Lends to the process `to`. Gives the owner, and the output that it may not have read, newest first."
+  @doc """
+  Lends to the process `to`. Gives the owner, and the output that it may not have read, newest
+  first.
+  """
   @spec lend(t(), owner(), pid()) :: {:ok, {owner(), [binary()]}, t()} | {:error, :busy}
   def lend(%{lent: nil} = loan, owner, to) do
     lent = {Process.monitor(to), to, owner}
@@ -65,8 +73,8 @@ defmodule Linx.Process.Loan do
   def lend(_loan, _owner, _to), do: {:error, :busy}
 
   @doc """
-  Takes back from `to`, which gives the owner all that it was sent and has not used, and says what that is: nothing comes
-  to the owner before it. The owner; `:none` when `to` has nothing.
+  Takes the session back from `to`, which first sends the owner all events that it has not used,
+  and returns their output. The result is the owner; `:none` if `to` has no loan.
   """
   @spec take_back(t(), pid()) :: {owner(), t()} | :none
   def take_back(%{lent: {ref, to, owner}}, to) do
@@ -87,7 +95,10 @@ defmodule Linx.Process.Loan do
 
   def take_back(_loan, _to), do: :none
 
-  @doc "The owner to come back to when the process that `ref` watches has ended; `:none` when it is not the borrower."
+  @doc """
+  The owner to come back to when the process that `ref` watches has ended; `:none` when it is not
+  the borrower.
+  """
   @spec ended(t(), reference()) :: {owner(), t()} | :none
   def ended(%{lent: {ref, _to, owner}}, ref), do: {owner, %__MODULE__{}}
   def ended(_loan, _ref), do: :none

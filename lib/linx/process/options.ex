@@ -1,7 +1,7 @@
 defmodule Linx.Process.Options do
   @moduledoc false
-  # The options of spawn/1 and enter/2, checked in one place before anything is started. What comes out is the map that
-  # the agent reads, and the settings of the session itself.
+  # The options of spawn/1 and enter/2, checked in one place before anything is started. What
+  # comes out is the map that the agent reads, and the settings of the session itself.
 
   import Bitwise
 
@@ -52,7 +52,8 @@ defmodule Linx.Process.Options do
   @infinity 0xFFFFFFFFFFFFFFFF
   @max_id 0xFFFFFFFE
 
-  # Every option, for the hint at a misspelt one, which is about as near as a word with two letters swapped.
+  # Every option, for the hint at a misspelt one, which is about as near as a word with two
+  # letters swapped.
   @keys [:argv, :namespaces, :propagation, :env, :cwd, :arg0, :stdio, :pty, :uid, :gid, :groups] ++
           [
             :no_new_privs,
@@ -83,8 +84,8 @@ defmodule Linx.Process.Options do
         }
 
   @doc """
-  Checks `opts` of `mode`; `{:error, reason}` names the first that is wrong. A misspelt one comes with the option that it is
-  near to, of these or of `others`, which the caller takes itself.
+  Checks `opts` of `mode`; `{:error, reason}` names the first that is wrong. A misspelt one comes
+  with the option that it is near to, of these or of `others`, which the caller takes itself.
   """
   @spec parse(:spawn | :enter, keyword(), [atom()]) :: {:ok, t()} | {:error, term()}
   def parse(mode, opts, others \\ [])
@@ -286,7 +287,7 @@ defmodule Linx.Process.Options do
     if distance.(near) >= @near, do: {key, did_you_mean: near}, else: key
   end
 
-  # Only a mount namespace that is made can be given one.
+  # `propagation:` needs a new mount namespace.
   defp propagation(mode, %{request: request, propagation: kind} = parsed) do
     new? = mode == :spawn and band(Map.get(request, :namespaces, 0), @namespaces[:mount]) != 0
 

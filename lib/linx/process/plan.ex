@@ -1,6 +1,7 @@
 defmodule Linx.Process.Plan do
   @moduledoc false
-  # The options of run/1 and stream/1: their own three, and those of spawn/1 with pipes where the caller names nothing.
+  # The options of run/1 and stream/1: their own three, and those of spawn/1 with pipes where the
+  # caller names nothing.
 
   alias Linx.Process.Options
 
@@ -86,7 +87,7 @@ defmodule Linx.Process.Plan do
   defp merge(opts, default, given),
     do: Keyword.put(opts, :stdio, Keyword.merge(default, Enum.uniq_by(given, &elem(&1, 0))))
 
-  # A pipe that nobody writes to is closed at once: a workload that reads it meets its end.
+  # A standard input without a writer is closed at once: the workload reads end of file.
   defp feed(%{stdin?: true}, _input), do: {:ok, :stdin}
   defp feed(%{pty?: true}, nil), do: {:ok, nil}
   defp feed(%{pty?: true}, _input), do: {:ok, :pty}

@@ -1,7 +1,7 @@
 defmodule Linx.Process.Protocol do
   @moduledoc false
-  # What crosses the port: terms in the external term format. From the agent only atoms that exist are taken, so
-  # every name that it may say is listed here.
+  # The messages of the port: terms in the external term format. Only existing atoms are accepted
+  # from the agent, so every name that it sends is listed here.
 
   @stages ~w(posix_openpt ptsetup pts_open ptsname sigprocmask signalfd pipe2 clone dumpable signals descriptors subreaper umask poll wait signal kill
     fork init cgroup
@@ -37,10 +37,10 @@ defmodule Linx.Process.Protocol do
   @out <<131, 104, 3, 119, 3, "out">>
 
   @doc """
-  What the agent said; `:malformed` for anything that it cannot have said.
+  Decodes a report of the agent; `:malformed` for any that the agent does not send.
 
-  Output is taken out of its frame where it lies: `binary_to_term/2` would copy all of it, and that copy cost more than
-  the rest of the way through the VM.
+  Output is taken out of its frame where it lies: `binary_to_term/2` would copy all of it, and
+  that copy cost more than the rest of the way through the VM.
   """
   @spec decode(binary()) :: {:ok, event()} | :malformed
   def decode(<<@out, 119, 3, "pty", 109, size::32, bytes::binary-size(size)>>),

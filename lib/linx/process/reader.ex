@@ -1,13 +1,16 @@
 defmodule Linx.Process.Reader do
   @moduledoc false
-  # The process behind one run/1 or stream/1. It owns the session, so that no event of it reaches the caller's mailbox,
-  # writes the input while it reads the output, and ends the session when the caller ends.
+  # The process behind one run/1 or stream/1. It owns the session, so that no event of it reaches
+  # the caller's mailbox, writes the input while it reads the output, and ends the session when
+  # the caller ends.
   #
-  # Output that is not taken stays in this process's mailbox, where the session's credit bounds it.
+  # Output that is not taken stays in this process's mailbox, where the session's credit bounds
+  # it.
 
   alias Linx.Process.{Error, Explain, Plan, Subject}
 
-  # A piece of input, and how long a session that is told to end may take until its process is ended instead.
+  # The size of a piece of input, and the time that a session has to end before its process is
+  # killed.
   @piece 256 * 1024
   # As of stop/2. With no grace SIGKILL follows at once.
   @sigterm 15
@@ -31,8 +34,8 @@ defmodule Linx.Process.Reader do
   @type chunk() :: {:pty | :stdout | :stderr, binary()}
   @type ended() :: {:ok, Linx.Process.outcome()} | {:error, Error.t() | term()}
 
-  # References are made in the function that waits for them: then a receive starts behind what is in the mailbox already,
-  # however much that is.
+  # References are made in the function that waits for them: then a receive starts behind what is
+  # in the mailbox already, however much that is.
 
   @doc "Runs `plan`'s workload to its end."
   @spec collect(Plan.t()) :: {:ok, map()} | {:error, term()}
@@ -167,7 +170,7 @@ defmodule Linx.Process.Reader do
 
   # -- output ----------------------------------------------------------------------------------------------------------
 
-  # A session that is being ended for a limit goes on to say what it has to say; none of that is wanted.
+  # Output of a session that ends because of a limit is dropped.
   defp take(%{ending: %{stage: :max_output}} = state, _stream, _bytes), do: state
 
   defp take(%{taker: :collect} = state, stream, bytes) do
@@ -186,7 +189,7 @@ defmodule Linx.Process.Reader do
     %{state | taker: nil}
   end
 
-  # What has arrived already goes with it.
+  # Messages that have arrived already are dropped too.
   defp more(state, chunks, size) when size >= @batch or state.ending != nil, do: {state, chunks}
 
   defp more(state, chunks, size) do

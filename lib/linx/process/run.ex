@@ -1,7 +1,7 @@
 defmodule Linx.Process.Run do
   @moduledoc false
-  # run/1: a reader collects in a process of its own; its end carries the answer, so that the caller's mailbox gets one
-  # message and loses it again.
+  # run/1: a reader collects in a process of its own; its end carries the answer, so that the
+  # caller's mailbox gets one message and loses it again.
 
   alias Linx.Process.{Plan, Reader}
 

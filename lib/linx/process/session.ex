@@ -1,7 +1,7 @@
 defmodule Linx.Process.Session do
   @moduledoc false
-  # The callbacks of the process behind a session: it owns the port, carries out what Lifecycle decides, and keeps two flows in bounds
-  # (Credit for what comes, InputWindow for what goes).
+  # The callbacks of the process behind a session: it owns the port, carries out the effects of
+  # Lifecycle, and bounds both flows (Credit for output, InputWindow for input).
 
   alias Linx.Native
 
@@ -26,7 +26,7 @@ defmodule Linx.Process.Session do
   # A grace without an end, in milliseconds.
   @for_ever 0xFFFFFFFFFFFF
 
-  # The agent answers at once unless somebody stopped it.
+  # The time limit of a reply from the agent, which replies at once unless it is stopped.
   @answer_timeout 5_000
 
   defstruct [
@@ -37,23 +37,25 @@ defmodule Linx.Process.Session do
     :stdin?,
     :cgroup,
     :pin,
-    # The process that has the number of a workload behind a reaper, until the agent confirms that it is the workload.
+    # The process that has the number of a workload behind a reaper, until the agent confirms that
+    # it is the workload.
     :proof,
-    # enter/2 of a session: its workload's pin, until it is known to have been the process that was entered.
+    # enter/2 of a session: its workload's pin, until it is known to have been the process that
+    # was entered.
     :target,
     :credit,
     :feeder,
     # Sources of the descriptors that the agent will ask for, and the name it listens at.
     :descriptors,
     proceed?: false,
-    # What a visitor is to do to itself to be like its target.
+    # The records that make a visitor like its target.
     orders: [],
     input: InputWindow.new(),
     loan: %Loan{},
     outbox: :queue.new(),
     tee: Tee.new(),
     waiters: [],
-    # Who waits for the answer to a signal.
+    # The callers that wait for the reply to a signal.
     asked: %{},
     next_id: 1,
     parked: []
@@ -117,7 +119,7 @@ defmodule Linx.Process.Session do
   def handle_call(:proceed, _from, state), do: act(Lifecycle.proceed(state.life), state)
   def handle_call(:abort, _from, state), do: act(Lifecycle.abort(state.life), state)
 
-  # A running workload's agent says what came of it.
+  # The agent of a running workload replies with the result.
   def handle_call({:signal, signal, to}, from, %{life: %{stage: :running}} = state),
     do: {:noreply, ask(state, signal, to, from)}
 
@@ -239,7 +241,7 @@ defmodule Linx.Process.Session do
     %{state | life: life}
   end
 
-  # 0 is the id of signals whose answer nobody waits for.
+  # Signals with id 0 have no caller waiting for the reply.
   defp ask(state, signal, to, from) do
     id = state.next_id
     Process.send_after(self(), {:unanswered, id}, @answer_timeout)
@@ -255,7 +257,7 @@ defmodule Linx.Process.Session do
       {nil, _result} ->
         state
 
-      # No process of the tree may be signalled, so none uses the grace.
+      # The kernel refuses the signal for every process of the tree, so a grace has no effect.
       {{:stop, _from}, {:error, %{errno: :eperm}}} ->
         kill(state)
 
@@ -315,7 +317,8 @@ defmodule Linx.Process.Session do
     end
   end
 
-  # Without a report before it. OTP can lose the exit status; then only the port's own end says it.
+  # The agent ended without a report. OTP can lose the exit status; the end of the port then
+  # reports it.
   def handle_info({port, {:exit_status, status}}, %{port: port} = state) do
     kill_without_agent(state)
     handle_event(state, {:ended, {:error, status, :agent_died}, nil})
@@ -366,22 +369,24 @@ defmodule Linx.Process.Session do
   def handle_info(:grant, state), do: {:noreply, grant(state, Credit.woken(state.credit))}
   def handle_info(:flush, state), do: {:noreply, flush(state)}
 
-  # A session that has ended may have nothing more to do for as long as its caller lives: its pidfd is closed when the
-  # pin is collected.
+  # A session that has ended may have nothing more to do for as long as its caller lives: its
+  # pidfd is closed when the pin is collected.
   def handle_info(:collect, state), do: {:noreply, state, :hibernate}
   def handle_info(_message, state), do: {:noreply, state}
 
-  # The part of the agent's work that the session can do after its death: the cgroup, and the workload, whose
-  # parent-death signal an exec of a set-user-ID program has cleared (PR_SET_PDEATHSIG(2const)).
+  # The part of the agent's work that the session can do after its death: the cgroup, and the
+  # workload, whose parent-death signal an exec of a set-user-ID program has cleared
+  # (PR_SET_PDEATHSIG(2const)).
   defp kill_without_agent(state) do
     _ = kill_cgroup(state)
     if state.pin, do: Native.pid_kill(state.pin)
   rescue
-    # No library, and so no pin.
+    # Without the NIF library there is no pin.
     ErlangError -> :ok
   end
 
-  # The agent listens for the descriptors that the workload gets beside 0 to 2, which this asks for once.
+  # The agent listens for the descriptors that the workload gets beside 0 to 2, which this asks
+  # for once.
   defp send_descriptors(%{descriptors: {sources, name}} = state) do
     state = %{state | descriptors: nil}
 
@@ -406,7 +411,8 @@ defmodule Linx.Process.Session do
     |> Linx.Pool.Native.await()
   end
 
-  # Events that arrive before the agent's answer wait for it; after the end there is no answer, and no pin.
+  # Events that arrive before the agent's answer wait for it; after the end there is no answer,
+  # and no pin.
   defp handle_event(%{proof: {_id, _pin, late}} = state, {:ended, _outcome, _usage} = event),
     do: replay(%{state | proof: nil}, [event | late])
 
@@ -432,8 +438,8 @@ defmodule Linx.Process.Session do
     end
   end
 
-  # The reaper may have reaped the workload, and its number be another process's: the agent, which has a descriptor of the
-  # workload, says which process it is.
+  # The reaper may have reaped the workload, and its pid may be another process's: the agent,
+  # which holds a pidfd of the workload, confirms the process.
   defp pin(state, {:spawned, pid, _reaper, identity}) do
     case pin(state, {:spawned, pid}) do
       %{pin: nil} = state ->
@@ -454,13 +460,14 @@ defmodule Linx.Process.Session do
       {:error, _fault} -> state
     end
   rescue
-    # No library: everything but race-free targets works without it.
+    # Without the NIF library everything works but race-free targets.
     ErlangError -> state
   end
 
   defp pin(state, _event), do: state
 
-  # Before Linux 6.9 a pidfd does not show whose it is: the agent is asked after the pin was taken.
+  # Before Linux 6.9 a pidfd does not show whose it is: the agent is asked after the pin was
+  # taken.
   defp prove(%{pin: pin, next_id: id} = state) do
     to_agent(
       %{state | pin: nil, proof: {id, pin, []}, next_id: id + 1},
@@ -484,7 +491,8 @@ defmodule Linx.Process.Session do
     end)
   end
 
-  # The process that was entered had the number of the target's workload, which lives: so it was that workload.
+  # The process that was entered had the number of the target's workload, which lives: so it was
+  # that workload.
   defp check_target(%{target: target} = state, {:ready, _pid}) when target != nil do
     if Native.pid_alive(target),
       do: state |> order() |> proceed_entered(),
@@ -529,7 +537,7 @@ defmodule Linx.Process.Session do
 
   defp effect(state, {:agent, command}), do: to_agent(state, command)
 
-  # Closing the port is what lets the agent end: it reads on until then, so that nothing we send meets a closed
+  # Closing the port ends the agent, which reads until then, so that no command meets a closed
   # pipe.
   defp effect(state, :ended) do
     answer = Lifecycle.answer(state.life)
@@ -553,8 +561,8 @@ defmodule Linx.Process.Session do
     Tee.tell(state.tee, message)
   end
 
-  # A name is looked up each time: what its owner's successor is there for goes to the successor. Nobody of that name is
-  # like an owner that has ended.
+  # A name is looked up each time: what its owner's successor is there for goes to the successor.
+  # Nobody of that name is like an owner that has ended.
   defp owner(%{owner: pid}) when is_pid(pid), do: pid
   defp owner(%{owner: name}), do: Process.whereis(name)
 
@@ -578,7 +586,7 @@ defmodule Linx.Process.Session do
     end
   end
 
-  # Whoever stopped the agent does not keep the workload from its end.
+  # A stopped agent is continued, so that the workload ends.
   defp kill(state) do
     state = to_agent(state, :kill)
     with {:os_pid, pid} <- Port.info(state.port, :os_pid), do: continue(pid)
@@ -588,7 +596,7 @@ defmodule Linx.Process.Session do
   defp continue(pid) do
     Native.process_continue(pid)
   rescue
-    # No library: what was told to the agent goes to it all the same.
+    # Without the NIF library the command is in the pipe all the same.
     ErlangError -> :ok
   end
 

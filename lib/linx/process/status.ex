@@ -1,7 +1,8 @@
 defmodule Linx.Process.Status do
   @moduledoc false
-  # A session in the reports of OTP and in :sys.get_status/1: one line that names id and argv. The state holds frames of
-  # the agent and input of the workload, and a message may be either: neither is shown.
+  # A session in the reports of OTP and in :sys.get_status/1: one line that names id and argv. The
+  # state holds frames of the agent and input of the workload, and a message may be either:
+  # neither is shown.
 
   alias Linx.Process.{Error, Lifecycle}
 
@@ -38,8 +39,8 @@ defmodule Linx.Process.Status do
   defp verb(request) when is_atom(request), do: request
   defp verb(_request), do: :other
 
-  # The ends of sessions, and of OTP. Any other is a fault: the term that no clause took may be the state, and so may the
-  # arguments in a trace.
+  # The ends of sessions, and of OTP. Any other is a fault: the term that no clause took may be
+  # the state, and so may the arguments in a trace.
   defp reason(reason) when is_atom(reason), do: reason
   defp reason({end_, _} = reason) when end_ in [:exited, :signaled, :shutdown], do: reason
   defp reason({:error, %Error{}} = reason), do: reason

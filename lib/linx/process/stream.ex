@@ -1,12 +1,14 @@
 defmodule Linx.Process.Stream do
   @moduledoc false
-  # stream/1: a session for each enumeration, owned by a reader that hands out output when it is asked for it.
+  # stream/1: a session for each enumeration, owned by a reader that hands out output when it is
+  # asked for it.
 
   alias Linx.Process.{Plan, Reader}
 
   @spec stream(keyword()) :: Enumerable.t()
   def stream(opts) do
-    # Wrong options are found here; those that are read again at each enumeration are the caller's own.
+    # Wrong options are found here; those that are read again at each enumeration are the caller's
+    # own.
     _ = plan!(opts)
     Stream.resource(fn -> opts |> plan!() |> Reader.serve() end, &next/1, &stop/1)
   end

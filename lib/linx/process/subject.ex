@@ -1,6 +1,7 @@
 defmodule Linx.Process.Subject do
   @moduledoc false
-  # The parts of a request that a session's reports and errors name, each bounded. The environment is none of them.
+  # The parts of a request that a session's reports and errors name, each bounded. The environment
+  # is none of them.
 
   # Bytes of a text, and words of argv.
   @longest 200

@@ -1,7 +1,8 @@
 defmodule Linx.Process.Tee do
   @moduledoc false
-  # The further listeners of a session's output and end, beside its owner. The credit of each is what it may leave
-  # unread: beyond that the session waits for it, and drops it when it has not come back after a while.
+  # The further listeners of a session's output and end, beside its owner. The credit of each is
+  # what it may leave unread: beyond that the session waits for it, and drops it when it has not
+  # come back after a while.
 
   alias Linx.Mailbox
 
@@ -74,7 +75,10 @@ defmodule Linx.Process.Tee do
     end)
   end
 
-  @doc "Whether the session has to wait for a listener. Drops, and tells, those that it has waited for long enough."
+  @doc """
+  Whether the session has to wait for a listener. Drops the listeners whose wait was too long, and
+  sends them `:tee_dropped`.
+  """
   @spec look(t(), integer()) :: {:go | :wait, t()}
   def look(%{listeners: listeners} = tee, _now) when listeners == %{}, do: {:go, tee}
 

@@ -1,11 +1,12 @@
 defmodule Linx.Tty.Answers do
   @moduledoc false
-  # What a terminal sends without anybody typing: the answers to queries in the output of a workload. They come as keys, at
-  # whatever time, and a workload that has ended leaves them to the shell. A terminal answers in order: so a query of our
-  # own marks where typing begins again.
+  # The replies of a terminal to queries in the output of a workload. They arrive as keys at any
+  # time, and a workload that has ended leaves them to the shell. A terminal replies in order, so
+  # the reply to a query of Linx marks where typing begins again.
   #
-  # The workload must not be able to answer in our place. The query moves the cursor to places that it cannot know
-  # beforehand, and asks for the place each time (CUP and DSR 6 of ECMA-48; every terminal since the VT100 answers).
+  # The workload must not be able to forge the reply. The query moves the cursor to positions that
+  # the workload cannot predict, and asks for the position each time (CUP and DSR 6 of ECMA-48;
+  # every terminal since the VT100 replies).
 
   @places 4
   @asking [<<27>>, <<5>>, <<0x90>>, <<0x9A>>, <<0x9B>>, <<0x9D>>]
@@ -15,8 +16,8 @@ defmodule Linx.Tty.Answers do
   def asks?(output), do: :binary.match(output, @asking) != :nomatch
 
   @doc """
-  A query for a terminal of `size`, and the answer to it. A sequence that was left unfinished is ended first (CAN, ST), and
-  the cursor goes back to where it was.
+  A query for a terminal of `size`, and the answer to it. A sequence that was left unfinished is
+  ended first (CAN, ST), and the cursor goes back to where it was.
   """
   @spec query({non_neg_integer(), non_neg_integer(), term(), term()} | nil) ::
           {binary(), binary()}
@@ -30,7 +31,7 @@ defmodule Linx.Tty.Answers do
   defp bounds({rows, cols, _, _}) when rows > 0 and cols > 0, do: {rows, cols}
   defp bounds(_), do: {24, 80}
 
-  @doc "What was typed after the answer; `:none` as long as it has not come."
+  @doc "The characters typed after the reply; `:none` while it has not arrived."
   @spec typed(binary(), binary()) :: {:ok, binary()} | :none
   def typed(seen, answer) do
     case :binary.match(seen, answer) do
@@ -40,9 +41,9 @@ defmodule Linx.Tty.Answers do
   end
 
   @doc """
-  Ends the modes that a full-screen program sets and may leave behind: the alternate screen, reports of the mouse, of the
-  focus and of pastes, keys of the application and of extended protocols, a hidden cursor, margins, colours, character
-  sets. Text and scrollback stay.
+  Ends the modes that a full-screen program sets and may leave behind: the alternate screen,
+  reports of the mouse, of the focus and of pastes, keys of the application and of extended
+  protocols, a hidden cursor, margins, colours, character sets. Text and scrollback stay.
   """
   @spec reset() :: binary()
   def reset do

@@ -1,7 +1,7 @@
 defmodule Linx.Tty.Attach do
   @moduledoc false
-  # What an attach does with what happens, as a value: `{state, effects} = handle(state, event)`. Linx.Tty.AttachLoop carries
-  # the effects out.
+  # The state machine of an attach, as a value: `{state, effects} = handle(state, event)`.
+  # Linx.Tty.AttachLoop carries the effects out.
   #
   # Events                                      Effects, in order
   #   {:input, bytes}     typed                   {:workload, bytes}    to the workload's terminal
@@ -13,10 +13,11 @@ defmodule Linx.Tty.Attach do
   #   {:ended, outcome}   the session's end       {:stop, result, typed_ahead}
   #   {:closed, reason}   the terminal is gone
   #
-  # The detach key may come in any number of pieces. What could still become it is held back: a key that is the
-  # beginning of the sequence and useful to the workload (ctrl-p) must arrive when the sequence is not completed. So it
-  # is passed on with the next key that does not fit, and at the latest after @hold: the workload is not kept waiting
-  # for a key that a person may never press. A sequence completed after that still detaches.
+  # The detach key may come in any number of pieces. What could still become it is held back: a
+  # key that is the beginning of the sequence and useful to the workload (ctrl-p) must arrive when
+  # the sequence is not completed. So it is passed on with the next key that does not fit, and at
+  # the latest after @hold: the workload is not kept waiting for a key that a person may never
+  # press. A sequence completed after that still detaches.
 
   @hold 1_000
 
@@ -41,8 +42,9 @@ defmodule Linx.Tty.Attach do
           | :want
           | {:stop, result() | {:error, term()}, binary()}
 
-  # `matched` is how much of the key has been typed, `passed` how much of that the workload has been given already.
-  # `tail` is the beginning of a character that the workload has not finished writing.
+  # `matched` is how much of the key has been typed, `passed` how much of that the workload has
+  # been given already. `tail` is the beginning of a character that the workload has not finished
+  # writing.
   defstruct key: "", matched: 0, passed: 0, size: nil, output: :bytes, tail: ""
 
   @type t :: %__MODULE__{
@@ -55,7 +57,8 @@ defmodule Linx.Tty.Attach do
         }
 
   @doc """
-  `key` is the detach sequence, "" for none. `output` is what the terminal takes: any bytes, or whole UTF-8 characters.
+  `key` is the detach sequence, "" for none. `output` is what the terminal takes: any bytes, or
+  whole UTF-8 characters.
   """
   @spec new(binary(), :bytes | :characters) :: t()
   def new(key, output), do: %__MODULE__{key: key, output: output}
@@ -87,7 +90,7 @@ defmodule Linx.Tty.Attach do
     do: {%{state | passed: matched}, workload(slice(state.key, passed, matched))}
 
   def handle(state, {:ended, outcome}) do
-    # What was typed and never delivered belongs to whoever reads the terminal next.
+    # Undelivered input belongs to the terminal's next reader.
     held = slice(state.key, state.passed, state.matched)
     {%{state | tail: ""}, release(state, unfinished(state) ++ [{:stop, result(outcome), held}])}
   end
@@ -111,8 +114,8 @@ defmodule Linx.Tty.Attach do
       n when n == byte_size(key) ->
         {:detach, %{state | matched: 0, passed: 0}, IO.iodata_to_binary(given), rest}
 
-      # Everything typed and not given yet is key[passed..matched] and the byte; all but the last n of it can be no
-      # beginning of the key any more.
+      # Everything typed and not given yet is key[passed..matched] and the byte; all but the last
+      # n of it can be no beginning of the key any more.
       n ->
         typed = slice(key, 0, matched) <> <<byte>>
         free = byte_size(typed) - n
@@ -121,7 +124,8 @@ defmodule Linx.Tty.Attach do
     end
   end
 
-  # How much of the key has been typed after one more byte: the longest end of the text that begins the key.
+  # The length of the typed part of the key after one more byte: the longest suffix of the input
+  # that is a prefix of the key.
   defp follow(key, matched, byte) do
     typed = slice(key, 0, matched) <> <<byte>>
 
@@ -157,7 +161,8 @@ defmodule Linx.Tty.Attach do
   defp unfinished(%{tail: ""}), do: []
   defp unfinished(_state), do: [{:terminal, "\uFFFD"}]
 
-  # Whole characters, each byte that is part of none as U+FFFD, and an unfinished character at the end.
+  # Whole characters, each byte that is part of none as U+FFFD, and an unfinished character at the
+  # end.
   defp characters(bytes) do
     if String.valid?(bytes), do: {bytes, ""}, else: scan(bytes, [])
   end

@@ -1,7 +1,8 @@
 defmodule Linx.Tty.AttachLoop do
   @moduledoc false
-  # The loop of an attach, in the attaching process: each message of the attach becomes an event for Linx.Tty.Attach, each
-  # effect is carried out. Other messages stay where they are, the events of other sessions among them.
+  # The loop of an attach, in the attaching process: each message of the attach becomes an event
+  # for Linx.Tty.Attach, each effect is carried out. Other messages stay where they are, the
+  # events of other sessions among them.
 
   alias Linx.Process, as: Session
   alias Linx.Tty.{Answers, Attach, Error, Hold, Keyboard, Native, Otp, Relay}
@@ -10,13 +11,14 @@ defmodule Linx.Tty.AttachLoop do
   @last_events 500
   # A session that cannot take more input for now is asked again after this time.
   @retry 20
-  # Input of a person who goes on typing ctrl-c at a workload that takes nothing.
+  # The bound of input that the workload does not take.
   @max_unsent 65_536
-  # How long a terminal may take to answer.
+  # The time limit of a terminal's reply.
   @answer 1_000
 
-  # `trap` is whether the process traps exits for our sake only; `unsent` is input that the session could not take yet, and
-  # `want` whether keys are asked for when it has. `asked`: the workload's output may have asked the terminal something.
+  # `trap` is whether the process traps exits for our sake only; `unsent` is input that the
+  # session could not take yet, and `want` whether keys are asked for when it has. `asked`: the
+  # workload's output may have asked the terminal something.
   defstruct [
     :session,
     :bracket,
@@ -70,7 +72,8 @@ defmodule Linx.Tty.AttachLoop do
       :erlang.raise(kind, reason, __STACKTRACE__)
   end
 
-  # The workload has the terminal's size before anybody sees it: an OTP group leader tells it at once.
+  # The workload gets the terminal's size before the first output: an OTP group leader replies at
+  # once.
   defp measured(%{bracket: %{keyboard: keyboard, raw: true, id: id}} = state)
        when keyboard != nil do
     receive do
@@ -103,14 +106,15 @@ defmodule Linx.Tty.AttachLoop do
       waiter: wait_for(session, bracket.id),
       closed: if(target == :controlling, do: :hangup, else: :gl_eof),
       options: options,
-      # ssh_cli and user_drv end a shell's read with ctrl-c; between two reads they signal the shell process instead.
+      # ssh_cli and user_drv end a shell's read with ctrl-c; between two reads they signal the
+      # shell process instead.
       trap: not bytes? and not Process.flag(:trap_exit, true)
     }
   end
 
-  # The relay has the session's end, unless somebody made another process the owner meanwhile: so the session is asked as
-  # well.
-  # What it sends after the attach is over goes nowhere: the alias is gone.
+  # The relay has the session's end, unless somebody made another process the owner meanwhile: so
+  # the session is asked as well. What it sends after the attach is over goes nowhere: the alias
+  # is gone.
   defp wait_for(session, id) do
     attacher = self()
     address = Process.alias()
@@ -189,7 +193,8 @@ defmodule Linx.Tty.AttachLoop do
     end
   end
 
-  # After a stop the shell that continued us has set its own modes, and OTP's driver sets its own again.
+  # After a stop the shell that continued us has set its own modes, and OTP's driver sets its own
+  # again.
   defp continued(%{bracket: %{terminal: nil}} = state), do: state
 
   defp continued(state) do
@@ -249,7 +254,7 @@ defmodule Linx.Tty.AttachLoop do
     %{state | timer: nil}
   end
 
-  # What the workload cannot take stays with the terminal, where typing stops in the end.
+  # Input that the workload cannot take stays in the terminal, which stops taking more in the end.
   defp act(:want, %{unsent: unsent} = state) when unsent != "", do: %{state | want: true}
 
   defp act(:want, state) do
@@ -285,7 +290,8 @@ defmodule Linx.Tty.AttachLoop do
 
   # -- the last of the terminal ----------------------------------------------------------------------------------------
 
-  # A terminal that is gone, or of which we do not know that what is written reaches it, is not asked.
+  # A terminal that is gone, or of which we do not know that what is written reaches it, is not
+  # asked.
   defp last(%{bracket: %{raw: false}}, _result, rest), do: rest
 
   defp last(_state, {:error, reason}, rest)
@@ -297,7 +303,7 @@ defmodule Linx.Tty.AttachLoop do
     if state.asked and options.answers == :discard, do: answered(state), else: rest
   end
 
-  # What came before the answer to our query was not typed at the shell.
+  # Input before the reply to the query was not typed at the shell.
   defp answered(state) do
     {query, answer} = Answers.query(state.attach.size)
 
@@ -362,7 +368,8 @@ defmodule Linx.Tty.AttachLoop do
 
   # -- the end ---------------------------------------------------------------------------------------------------------
 
-  # Keys that arrived and were not used are the shell's: all that came before goes with the terminal.
+  # Keys that arrived and were not used are the shell's: all that came before goes with the
+  # terminal.
   defp finish(state, rest) do
     state.guards |> Tuple.to_list() |> Enum.each(&Process.demonitor(&1, [:flush]))
     Process.demonitor(state.watch, [:flush])
@@ -372,7 +379,7 @@ defmodule Linx.Tty.AttachLoop do
     {waiter, address} = state.waiter
     Process.unalias(address)
     send(waiter, {:stop, address})
-    # What came after that is a size, or the end of what was read.
+    # Later messages are a size, or the end of the reader.
     _ = leftover(state.bracket.id, "")
     if state.trap, do: untrap(state.leader)
   end

@@ -2,8 +2,8 @@ defmodule Linx.Tty.Error do
   @moduledoc """
   A system call on a terminal that failed.
 
-    * `:operation` - the call: `:open`, `:tcgetattr`, `:tcsetattr`, `:ioctl`, `:close`; taking a terminal over for
-      `Linx.Tty.attach/3` adds `:pipe`, `:thread` and `:write`.
+    * `:operation` - the call: `:open`, `:tcgetattr`, `:tcsetattr`, `:ioctl`, `:close`; taking a
+      terminal over for `Linx.Tty.attach/3` adds `:pipe`, `:thread` and `:write`.
     * `:errno` - the error as an atom, `:unknown` for a number that is in no table.
     * `:code` - the number, or `nil` for an atom that has none here.
 
@@ -12,8 +12,8 @@ defmodule Linx.Tty.Error do
       iex> Exception.message(Linx.Tty.Error.from_nif(:open, :enxio))
       "tty open: enxio (6)"
 
-  Conditions that are no system call's (`:no_process`, `:no_local_tty`, `:busy`, ...) are plain atoms in
-  `{:error, atom}`; `Linx.Tty.format_error/1` explains both.
+  Conditions that are no system call's (`:no_process`, `:no_local_tty`, `:busy`, ...) are plain
+  atoms in `{:error, atom}`; `Linx.Tty.format_error/1` explains both.
   """
 
   alias Linx.Errno
@@ -28,8 +28,8 @@ defmodule Linx.Tty.Error do
   defexception [:operation, :errno, :code]
 
   @doc """
-  Builds an error from `{stage, errno}` as `Linx.Tty.Native` gives it: an errno atom, or the raw number of one that
-  has no name.
+  Builds an error from `{stage, errno}` as `Linx.Tty.Native` gives it: an errno atom, or the raw
+  number of one that has no name.
 
       iex> Linx.Tty.Error.from_nif(:open, :enxio).code
       6

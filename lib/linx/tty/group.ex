@@ -1,21 +1,24 @@
 defmodule Linx.Tty.Group do
   @moduledoc false
-  # OTP's group leader (kernel, group.erl of OTP 28 and 29) for the time of an attach: taken by take/3, put back at once by
-  # give_back/2, each a sys:replace_state/3, so inside the group leader and between two of its messages.
+  # OTP's group leader (kernel, group.erl of OTP 28 and 29) for the time of an attach: taken by
+  # take/3, put back at once by give_back/2, each a sys:replace_state/3, so inside the group
+  # leader and between two of its messages.
   #
-  # Taken, it echoes nothing, and ctrl-c between two requests goes to the attach's reader of keys instead of to the shell:
-  # that reader stands in the field of the shell. The shell's own death is looked for by Linx.Tty.Hold, which has the group
-  # leader act on it.
+  # Taken, it echoes nothing, and ctrl-c between two requests goes to the attach's reader of keys
+  # instead of to the shell: that reader stands in the field of the shell. The shell's own death
+  # is looked for by Linx.Tty.Hold, which has the group leader act on it.
   #
-  # The reader makes a request for a character, which is armed while it waits (arm/2): the function by which the group
-  # leader takes what the driver has read is replaced by one that sends it to the reader and goes on waiting. So one request
-  # serves for the whole attach, and a shell that asks for a line meanwhile is served by OTP's own rules. When the reader is
-  # dead the function ends the request and leaves the characters for the next one, which is the shell's.
+  # The reader makes a request for a character, which is armed while it waits (arm/2): the
+  # function by which the group leader takes what the driver has read is replaced by one that
+  # sends it to the reader and goes on waiting. So one request serves for the whole attach, and a
+  # shell that asks for a line meanwhile is served by OTP's own rules. When the reader is dead the
+  # function ends the request and leaves the characters for the next one, which is the shell's.
   #
-  # Put back, the requests of the attach's reader are gone, wherever they were: the one that waits, those behind the
-  # shell's, those in the mailbox. What the reader was given and has not delivered goes before whatever comes next. A line
-  # that the shell asked for meanwhile, without echo and editor, is asked for again with them. So nothing of an attach is
-  # left in the group leader's input, and nothing was ever put there to get it out.
+  # Put back, the requests of the attach's reader are gone, wherever they were: the one that
+  # waits, those behind the shell's, those in the mailbox. What the reader was given and has not
+  # delivered goes before whatever comes next. A line that the shell asked for meanwhile, without
+  # echo and editor, is asked for again with them. So nothing of an attach is left in the group
+  # leader's input, and nothing was ever put there to get it out.
   #
   # A group leader of another shape is left alone (`:none`).
   #
@@ -57,7 +60,9 @@ defmodule Linx.Tty.Group do
         receive {Ref, Before} -> Before after 0 -> none end.
         """)
 
-  @doc "Takes the group leader for `keyboard`, which reads it with `request/1` and `arm/2` from then on."
+  @doc """
+  Takes the group leader for `keyboard`, which reads it with `request/1` and `arm/2` from then on.
+  """
   @spec take(pid(), pid(), pid()) :: {:ok, t()} | :none
   def take(leader, driver, keyboard) do
     case Program.run(leader, {@take, %{G: leader, D: driver, K: keyboard}}) do
@@ -69,13 +74,13 @@ defmodule Linx.Tty.Group do
     end
   end
 
-  # More than anybody types before the request is armed: it must not be answered with a part. A part that goes on its own
-  # would be overtaken by the ctrl-c that was typed behind the rest.
+  # More than anybody types before the request is armed: it must not be answered with a part. A
+  # part that goes on its own would be overtaken by the ctrl-c that was typed behind the rest.
   @all 0x100000
 
   @doc """
-  Asks for one character, `{:io_reply, ref, characters}`; with `:all` for all that is typed, of a group leader that is
-  taken, where `arm/2` follows.
+  Asks for one character, `{:io_reply, ref, characters}`; with `:all` for all that is typed, of a
+  group leader that is taken, where `arm/2` follows.
   """
   @spec request(pid(), :one | :all) :: reference()
   def request(leader, count \\ :one) do
@@ -85,7 +90,8 @@ defmodule Linx.Tty.Group do
     ref
   end
 
-  # A request for no character ends with the next ones, and leaves them: what the function of a dead reader makes of it.
+  # A request for no character ends with the next ones, and leaves them: what the function of a
+  # dead reader makes of it.
   @arm Program.parse!(~c"""
        Me = self(), Done = make_ref(),
        Keys = fun(eof, _, _, _, _) -> {done, eof, eof};
@@ -120,8 +126,8 @@ defmodule Linx.Tty.Group do
        """)
 
   @doc """
-  Has the request `ref` of the reader go on waiting and send what is typed: `{:keys, ref, characters}`. `:none` when it
-  waits no more.
+  Has the request `ref` of the reader go on waiting and send what is typed:
+  `{:keys, ref, characters}`. `:none` when it waits no more.
   """
   @spec arm(t(), reference()) :: :ok | :none
   def arm(held, ref) do
@@ -203,8 +209,8 @@ defmodule Linx.Tty.Group do
   @doc """
   Puts a group leader back. `how` is what the shell meanwhile died of, `:alive` if it did not.
 
-  The reader is asked for the text that it has not delivered (`{:give_back, from, ref}`), a list of characters, and makes
-  no request after that.
+  The reader is asked for the text that it has not delivered (`{:give_back, from, ref}`), a list
+  of characters, and makes no request after that.
   """
   @spec give_back(t(), :alive | {:died, term()}) :: :ok
   def give_back(held, how) do
@@ -212,7 +218,7 @@ defmodule Linx.Tty.Group do
     :ok
   end
 
-  @doc "What `give_back/2` does, for a process on the group leader's node."
+  @doc "The program of `give_back/2`, for a process on the group leader's node."
   @spec giving_back(t(), :alive | {:died, term()}) :: Program.t()
   def giving_back(%__MODULE__{} = held, how) do
     bindings = %{
@@ -227,8 +233,8 @@ defmodule Linx.Tty.Group do
   end
 
   @doc """
-  Whether a request waits in the group leader: then nothing that the driver has sent it is unread. `:none` when the group
-  leader does not say.
+  Whether a request waits in the group leader: then nothing that the driver has sent it is unread.
+  `:none` when the group leader does not say.
   """
   @spec waits?(pid()) :: boolean() | :none
   def waits?(leader) do

@@ -1,12 +1,16 @@
 defmodule Linx.Tty.Guard do
   @moduledoc false
-  # The table of the terminals that have an attach, so that each has one at a time: a claim is one entry, made and dropped
-  # without a question to anybody. Named; it runs while there is an entry. The changes to a terminal are those of the
-  # Linx.Tty.Hold that claims it, one process a terminal.
+  # The table of the terminals that have an attach, so that each has one at a time: a claim is one
+  # entry, made and dropped without a question to anybody. Named; it runs while there is an entry.
+  # The changes to a terminal are those of the Linx.Tty.Hold that claims it, one process a
+  # terminal.
 
   use GenServer
 
-  @doc "Claims the terminal `key` for the calling process, until it drops it or ends. `:busy` when somebody has it."
+  @doc """
+  Claims the terminal `key` for the calling process, until the process drops it or ends. `:busy`
+  if another process has it.
+  """
   @spec claim(term()) :: {:ok, guard :: pid()} | {:error, :busy}
   def claim(key), do: claim(key, 5)
 

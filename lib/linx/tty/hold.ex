@@ -1,10 +1,12 @@
 defmodule Linx.Tty.Hold do
   @moduledoc false
-  # The process that changes one terminal for one attach and puts it back: at the end of the attach, and when the attaching
-  # process dies, of :kill too. Slow questions to a terminal are its own affair; another terminal's hold does not wait.
+  # The process that changes one terminal for one attach and puts it back: at the end of the
+  # attach, and when the attaching process dies, of :kill too. Slow questions to a terminal are
+  # its own affair; another terminal's hold does not wait.
   #
-  # A change and its undoing are one entry of a list, undone from the last to the first. If the hold itself is killed, the
-  # attaching process undoes the list; if both are, the terminal's own settings come back with the resource.
+  # A change and its undoing are one entry of a list, undone from the last to the first. If the
+  # hold itself is killed, the attaching process undoes the list; if both are, the terminal's own
+  # settings come back with the resource.
   #
   # A group leader on another node is put back by a watcher there when this node goes away.
 
@@ -14,9 +16,10 @@ defmodule Linx.Tty.Hold do
 
   defmodule Bracket do
     @moduledoc false
-    # One terminal taken over, by its resource (`terminal`) or by the process that reads its group leader (`keyboard`).
-    # `id` marks its messages; `typed` are keys that came before. `bytes`: the driver takes the characters 0 to 255 for
-    # bytes; `raw`: what is written reaches the terminal as it is.
+    # One terminal taken over, by its resource (`terminal`) or by the process that reads its group
+    # leader (`keyboard`). `id` marks its messages; `typed` are keys that came before. `bytes`:
+    # the driver takes the characters 0 to 255 for bytes; `raw`: what is written reaches the
+    # terminal as it is.
     defstruct [
       :id,
       :key,
@@ -37,7 +40,7 @@ defmodule Linx.Tty.Hold do
   # The I/O protocol has no timeouts.
   @patience 3_000
 
-  @doc "Takes a terminal over for the calling process. `:busy` when somebody has it."
+  @doc "Takes a terminal over for the calling process. `:busy` if another process has it."
   @spec acquire({:controlling | :group_leader, pid()}, pos_integer()) ::
           {:ok, %Bracket{}} | {:error, :busy | Error.t()}
   def acquire({_, leader} = target, id) do
@@ -64,7 +67,8 @@ defmodule Linx.Tty.Hold do
 
   @impl true
   def init(owner) do
-    # Before the shell, which also learns of the attaching process's death and would read a terminal not yet put back.
+    # Before the shell, which also learns of the attaching process's death and would read a
+    # terminal not yet put back.
     Process.flag(:priority, :high)
     Process.flag(:trap_exit, true)
     Process.monitor(owner)
@@ -132,7 +136,8 @@ defmodule Linx.Tty.Hold do
   defp drop(%{guard: nil, key: key}), do: Guard.drop(Guard, key)
   defp drop(%{guard: guard, key: key}), do: Guard.drop(guard, key)
 
-  # The VM's own terminal is one, by whichever way it is reached. The driver is that of the shell on it, if there is one.
+  # The VM's own terminal is one, by whichever way it is reached. The driver is that of the shell
+  # on it, if there is one.
   defp identify(bracket, {:controlling, _leader}, driver) do
     %{bracket | key: :own, driver: if(Otp.user_drv?(driver), do: driver)}
   end
@@ -146,8 +151,8 @@ defmodule Linx.Tty.Hold do
 
   defp take({:controlling, _leader}, bracket), do: take_raw(bracket, false)
 
-  # The shell on the VM's own terminal: the same terminal is behind /dev/tty, where no key is the Erlang shell's
-  # (ctrl-g, and ctrl-c with all that came with it) and every byte passes.
+  # The shell on the VM's own terminal: the same terminal is behind /dev/tty, where no key is the
+  # Erlang shell's (ctrl-g, and ctrl-c with all that came with it) and every byte passes.
   defp take({:group_leader, leader}, %{key: :own} = bracket) do
     case take_raw(bracket, true) do
       {:error, %Error{operation: :open}} -> take_leader(leader, bracket)
@@ -178,7 +183,7 @@ defmodule Linx.Tty.Hold do
     end
   end
 
-  # What iex's reader has read already of what was typed behind the attach's own line.
+  # The part of the input behind the attach's own line that iex's reader has read already.
   defp take_typed(%{driver: nil} = bracket), do: bracket
 
   defp take_typed(%{leader: leader} = bracket) do
@@ -187,8 +192,9 @@ defmodule Linx.Tty.Hold do
       Otp.settle()
       %{bracket | typed: Keyboard.typed(leader, bracket.driver)}
     else
-      # Without a shell the reader reads a line when it is asked to, and nothing ahead. Asked by us it would go on
-      # waiting for that line in read(2), deaf to being disabled, long after the attach is over.
+      # Without a shell the reader reads a line when it is asked to, and nothing ahead. Asked by
+      # us it would go on waiting for that line in read(2), deaf to being disabled, long after the
+      # attach is over.
       bracket
     end
   end

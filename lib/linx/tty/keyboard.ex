@@ -1,7 +1,7 @@
 defmodule Linx.Tty.Keyboard do
   @moduledoc false
-  # Reads a group leader for an attach: characters as they are typed, ctrl-c, and the terminal's size. Speaks the Erlang
-  # I/O protocol, so the group leader may be another node's.
+  # Reads a group leader for an attach: characters as they are typed, ctrl-c, and the terminal's
+  # size. Speaks the Erlang I/O protocol, so the group leader may be another node's.
   #
   # To `owner`, each with `id`:
   #   {:linx_tty, id, {:data, bytes}}   one for each `want/1`
@@ -9,11 +9,13 @@ defmodule Linx.Tty.Keyboard do
   #   {:linx_tty, id, {:size, size}}    at first, and when it has changed
   #   {:linx_tty, id, :eof}             the group leader is gone, or has no more input
   #
-  # OTP's group leader is taken (Linx.Tty.Group): one request brings all that is typed until ctrl-c ends it, ctrl-c between
-  # two requests comes to this process, and at the end no request is left behind.
+  # OTP's group leader is taken (Linx.Tty.Group): one request brings all that is typed until
+  # ctrl-c ends it, ctrl-c between two requests comes to this process, and at the end no request
+  # is left behind.
   #
-  # Of a group leader that is not OTP's, or of an OTP that we do not know, characters are asked for one by one. The I/O
-  # protocol cannot take a request back: the one that waits at the end gets the next character that is typed there.
+  # Of a group leader that is not OTP's, or of an OTP that we do not know, characters are asked
+  # for one by one. The I/O protocol cannot take a request back: the one that waits at the end
+  # gets the next character that is typed there.
 
   alias Linx.Tty.Group
 
@@ -69,7 +71,7 @@ defmodule Linx.Tty.Keyboard do
   def held(keyboard), do: call(keyboard, :held, :infinity)
 
   @doc """
-  What a group leader has in store for its next reader.
+  The input that a group leader keeps for its next reader.
   """
   @spec typed(pid(), pid()) :: String.t()
   def typed(leader, driver) do
@@ -113,7 +115,8 @@ defmodule Linx.Tty.Keyboard do
   end
 
   @doc """
-  Stops reading and puts the group leader back, with `rest` and what was typed and not delivered before its next input.
+  Stops reading and puts the group leader back, with `rest` and what was typed and not delivered
+  before its next input.
   """
   @spec give_back(pid(), Group.t() | nil, :alive | {:died, term()}, String.t()) :: :ok
   def give_back(keyboard, nil, _died, _rest), do: stopped(keyboard)
@@ -290,8 +293,9 @@ defmodule Linx.Tty.Keyboard do
 
   # -- the size --------------------------------------------------------------------------------------------------------
 
-  # Asked again only when the last answer is in: a group leader that waits must not collect questions. At the end no
-  # more: the driver may be made to wait for the group leader then, which asks the driver.
+  # Asked again only when the last answer is in: a group leader that waits must not collect
+  # questions. At the end no more: the driver may be made to wait for the group leader then, which
+  # asks the driver.
   defp measure(%{asked: nil, stopping: false} = state) do
     asked = for what <- [:rows, :columns], into: %{}, do: {ask(state, what), what}
     %{state | asked: {asked, %{}}}

@@ -1,14 +1,18 @@
 defmodule Linx.Tty.Native do
   @moduledoc """
-  The system calls of `Linx.Tty` as the native library makes them: descriptor numbers and bytes in, numbers and bytes
-  out, and `{:error, {step, errno}}` when the kernel refuses. `Linx.Tty` puts structs around them; use that.
+  The system calls of `Linx.Tty` as the native library makes them: descriptor numbers and bytes
+  in, numbers and bytes out, and `{:error, {step, errno}}` when the kernel refuses. `Linx.Tty`
+  puts structs around them; use that.
 
-  A machine without the library (a build host, say) raises `{:nif_not_loaded, reason}` on the first call.
+  A machine without the library (a build host, say) raises `{:nif_not_loaded, reason}` on the
+  first call.
   """
 
   alias Linx.{Errno, Native}
 
-  @typedoc "The step that failed, and the errno: an atom, or the number when no table has a name for it."
+  @typedoc """
+  The step that failed, and the errno: an atom, or the number when no table has a name for it.
+  """
   @type error :: {:error, {atom(), atom() | integer()}}
 
   # A descriptor is an int; nothing is open under a larger number.
@@ -37,9 +41,11 @@ defmodule Linx.Tty.Native do
   end
 
   @doc """
-  Puts `saved` back on `fd` and closes it. A descriptor that is not open, or names another file by now, is left alone.
+  Puts `saved` back on `fd` and closes it. A descriptor that is not open, or names another file by
+  now, is left alone.
 
-  Raises `ArgumentError` for an open descriptor and a `saved` that is not what `open_controlling_raw/0` gave.
+  Raises `ArgumentError` for an open descriptor and a `saved` that is not what
+  `open_controlling_raw/0` gave.
   """
   @spec restore_and_close(non_neg_integer(), binary()) :: :ok | error()
   def restore_and_close(fd, saved) when fd <= @max_fd, do: named(Native.tty_restore(fd, saved))
@@ -69,7 +75,8 @@ defmodule Linx.Tty.Native do
   @spec signal_disposition(:sigwinch | :sigcont) :: :default | :ignore | :handle
   def signal_disposition(signal), do: Native.tty_signal_disposition(signal)
 
-  # A terminal taken over: a resource that reads on a thread of its own and restores the terminal when it is collected.
+  # A terminal taken over: a resource that reads on a thread of its own and restores the terminal
+  # when it is collected.
 
   @doc false
   def terminal_open(standard), do: named(Native.terminal_open(standard))

@@ -1,8 +1,8 @@
 defmodule Linx.Tty.Otp do
   @moduledoc false
-  # What attach needs of OTP's terminal processes and no documented function gives. Only this module knows their shapes
-  # (kernel and ssh of OTP 28 and 29), and it looks before it touches: what does not have the known shape is left alone,
-  # and the attach does without.
+  # The undocumented parts of OTP's terminal processes that an attach needs. Only this module
+  # knows their shapes (kernel and ssh of OTP 28 and 29) and checks them before each change: an
+  # unknown shape is left alone, and the attach works without it.
   #
   #   user_drv     the driver of the VM's own terminal, a gen_statem: {:server, data}, or {:switch_loop, _} in the ^G menu.
   #                data is a record whose first field is prim_tty's state
@@ -12,19 +12,20 @@ defmodule Linx.Tty.Otp do
   #   prim_tty     {:state, tty, reader, writer, options, ...} with options %{input: _, output: :cooked | :raw}
   #   group        a group leader with one of these as its driver
   #
-  # Without it: :controlling shares the terminal's input with iex, and :group_leader's output passes prim_tty's line
-  # editor, which shows control characters as ^X.
+  # Without it: :controlling shares the terminal's input with iex, and :group_leader's output
+  # passes prim_tty's line editor, which shows control characters as ^X.
 
   alias Linx.Tty.{Group, Program}
 
   @timeout 5_000
-  # How often, and after how many milliseconds, a change that has to wait for its moment is tried.
+  # The number of attempts at a change that has to wait, and the milliseconds between them.
   @tries 50
   @again 2
   @encodings [:utf8, :latin1, :undefined]
 
   @doc """
-  Whether the VM's own terminal is not the one behind `group_leader`: it is an ssh session's, or another node's.
+  Whether the VM's own terminal is not the one behind `group_leader`: it is an ssh session's, or
+  another node's.
   """
   @spec elsewhere?(pid()) :: boolean()
   def elsewhere?(group_leader) when node(group_leader) != node(), do: true
@@ -62,8 +63,9 @@ defmodule Linx.Tty.Otp do
   # -- the terminal's reader -------------------------------------------------------------------------------------------
 
   @doc """
-  Stops iex's reader from taking keys. Gives what `enable_reader/1` needs; `:none` where there is no reader, `:busy`
-  where something else (the ^G menu, an editor opened from the shell) has stopped it.
+  Stops iex's reader from taking keys. Gives what `enable_reader/1` needs; `:none` where there is
+  no reader, `:busy` where something else (the ^G menu, an editor opened from the shell) has
+  stopped it.
   """
   @spec disable_reader() :: {:ok, tuple()} | :none | :busy
   def disable_reader do
@@ -82,11 +84,15 @@ defmodule Linx.Tty.Otp do
     end
   end
 
-  @doc "Whether the reader of a shell was disabled, which takes keys as they come, and not a program's, which is asked."
+  @doc """
+  Whether the reader of a shell was disabled, which takes keys as they come, and not a program's,
+  which is asked.
+  """
   @spec reads_ahead?(tuple()) :: boolean()
   def reads_ahead?({:state, _tty, _reader, _writer, %{input: input}}), do: input != :cooked
 
-  # A disabled reader waits for `enable` and nothing else; enabling one that is not disabled would wait for ever.
+  # A disabled reader waits for `enable` and nothing else; enabling one that is not disabled would
+  # wait for ever.
   @doc "Lets iex's reader read again."
   @spec enable_reader(tuple()) :: :ok
   def enable_reader({:state, _, {reader, _}, _, _}) do
@@ -109,8 +115,9 @@ defmodule Linx.Tty.Otp do
   # -- output without the line editor ----------------------------------------------------------------------------------
 
   @doc """
-  Sets how a driver writes, `:raw` (as it comes) or `:cooked`. Gives how it wrote before; `:none` when it is no driver
-  that we know. Only this one option is touched: the rest of the driver's state moves on meanwhile.
+  Sets how a driver writes, `:raw` (as it comes) or `:cooked`. Gives how it wrote before; `:none`
+  when it is no driver that we know. Only this one option is touched: the rest of the driver's
+  state moves on meanwhile.
   """
   @spec output(pid() | nil, :raw | :cooked) :: {:ok, :raw | :cooked} | :none
   def output(nil, _mode), do: :none
@@ -145,7 +152,8 @@ defmodule Linx.Tty.Otp do
     do: Program.run(driver, {@replace, %{D: driver, Paths: [path], Mode: mode}})
 
   @doc """
-  Sets how a driver writes in one step, whatever it does: what a shell that is quick to ask for a line writes comes after.
+  Sets how a driver writes in one step, whatever it does: what a shell that is quick to ask for a
+  line writes comes after.
   """
   @spec write(pid(), :raw | :cooked) :: :ok
   def write(driver, mode) do
@@ -153,7 +161,7 @@ defmodule Linx.Tty.Otp do
     :ok
   end
 
-  @doc "What `write/2` does, for a process on the driver's node."
+  @doc "The program of `write/2`, for a process on the driver's node."
   @spec writing(pid(), :raw | :cooked) :: Program.t()
   def writing(driver, mode),
     do: {@replace, %{D: driver, Paths: [[1, 1], [1, 1, 1], [3, 9]], Mode: mode}}
@@ -202,14 +210,15 @@ defmodule Linx.Tty.Otp do
   # -- an ssh session's characters -------------------------------------------------------------------------------------
 
   @doc """
-  Has an ssh session's driver pass bytes, both ways and each as the character of that number, instead of UTF-8, and tells
-  `keyboard` so (`{:bytes, true}`). Gives what `characters/4` needs; `:none` where that is not to be had.
+  Has an ssh session's driver pass bytes, both ways and each as the character of that number,
+  instead of UTF-8, and tells `keyboard` so (`{:bytes, true}`). Gives what `characters/4` needs;
+  `:none` where that is not to be had.
 
-  ssh_cli takes each packet for a text of its own: one that ends within a character it takes for Latin-1, and all that
-  follow with it. A paste is cut into packets wherever they are full.
+  ssh_cli takes each packet for a text of its own: one that ends within a character it takes for
+  Latin-1, and all that follow with it. A paste is cut into packets wherever they are full.
 
-  The change is made while the driver stands still and a request waits in the group leader: so every character has been
-  read by then, and every byte comes after.
+  The change is made while the driver stands still and a request waits in the group leader: so
+  every character has been read by then, and every byte comes after.
   """
   @spec bytes(pid() | nil, pid(), pid()) :: {:ok, {atom(), atom()}} | :none
   def bytes(driver, leader, keyboard) when is_pid(driver) and node(driver) == node() do
@@ -246,8 +255,9 @@ defmodule Linx.Tty.Otp do
     :ok
   end
 
-  # `change` of the driver's state gives {answer, state}. Where no request waits the driver goes on and is asked again.
-  # With :at_last the change is made in the end all the same: a reader that is dead makes no request.
+  # `change` of the driver's state gives {answer, state}. Where no request waits the driver goes
+  # on and is asked again. With :at_last the change is made in the end all the same: a reader that
+  # is dead makes no request.
   defp between(_driver, _leader, {0, :never}, _change), do: :none
 
   defp between(driver, leader, {tries, then}, change) do

@@ -1,13 +1,17 @@
 defmodule Linx.Tty.Program do
   @moduledoc false
-  # Erlang expressions with their bindings, to be evaluated on the node of the process that they are about. That node
-  # need not have this library: the expressions travel as data, and a function that they make is made there.
+  # Erlang expressions with their bindings, to be evaluated on the node of the process that they
+  # are about. That node need not have this library: the expressions travel as data, and a
+  # function that they make is made there.
 
   @timeout 5_000
 
   @type t :: {forms :: [tuple()], bindings :: %{atom() => term()}}
 
-  @doc "The forms of an Erlang text; for module attributes, so that an error of syntax is one of compilation."
+  @doc """
+  The forms of an Erlang text; for module attributes, so that an error of syntax is one of
+  compilation.
+  """
   @spec parse!(charlist()) :: [tuple()]
   def parse!(text) do
     {:ok, tokens, _} = :erl_scan.string(text)

@@ -1,18 +1,20 @@
 defmodule Linx.Tty.Relay do
   @moduledoc false
-  # Owns the session for the time of an attach and passes its events on with the attach's number, so that an attach shows
-  # its own session and no other of the same owner. The session is borrowed from its owner, whoever that is
-  # (Linx.Process.Loan), and goes back at the end, also when the attaching process is killed.
+  # Owns the session for the time of an attach and passes its events on with the attach's number,
+  # so that an attach shows its own session and no other of the same owner. The session is
+  # borrowed from its owner, whoever that is (Linx.Process.Loan), and goes back at the end, also
+  # when the attaching process is killed.
   #
   # To the attaching process, each with `id`:
   #   {:linx_tty, id, {:output, bytes}}   answered with took/1
   #   {:linx_tty, id, {:ended, outcome}}
   #   {:linx_tty, id, :gone}              the session's process has ended
   #
-  # Every other event goes to the owner as it is. So does the end, unless the owner is the attaching process.
+  # Every other event goes to the owner as it is. So does the end, unless the owner is the
+  # attaching process.
   #
-  # Few events are on their way to the attaching process at once: the rest stays in this process's mailbox, by which the
-  # session sees that its output is not taken.
+  # Few events are on their way to the attaching process at once: the rest stays in this process's
+  # mailbox, by which the session sees that its output is not taken.
 
   alias Linx.Process, as: Session
   alias Linx.Process.Error
@@ -47,8 +49,8 @@ defmodule Linx.Tty.Relay do
   end
 
   @doc """
-  The session's output before the attach that has not been read, taken out of the caller's mailbox if the caller owns the
-  session.
+  The session's output before the attach that has not been read, taken out of the caller's mailbox
+  if the caller owns the session.
   """
   @spec earlier(t()) :: [binary()]
   def earlier(%{own?: true, sent: sent}), do: unread(sent, [])
@@ -87,7 +89,8 @@ defmodule Linx.Tty.Relay do
   defp returned(relay, ref) do
     send(relay.pid, {:unshown, unshown(relay.id)})
     _ = Session.take_back(relay.session, relay.pid)
-    # Where the session has not asked for it: it has another owner, or is gone.
+    # The relay stops even if the session has not asked it: the session has another owner, or is
+    # gone.
     send(relay.pid, :stop)
 
     receive do
@@ -176,7 +179,8 @@ defmodule Linx.Tty.Relay do
 
   defp control(relay, _message), do: loop(relay)
 
-  # The attaching process was killed. The session waits for this process's answer, so another one asks it.
+  # The attaching process was killed. The session waits for this process's answer, so another one
+  # asks it.
   defp deserted(%{session: session} = relay) do
     me = self()
 

@@ -1,8 +1,9 @@
 defmodule Linx.Tty.SigwinchHandler do
   @moduledoc false
-  # A handler on OTP's signal server (kernel(6), erl_signal_server) that tells one process that the VM's terminal has
-  # another size, and that the VM was continued after a stop (its settings may be another's by then). Installed as
-  # {__MODULE__, reference}, beside OTP's own handler and any other attach's.
+  # A handler on OTP's signal server (kernel(6), erl_signal_server) that tells one process that
+  # the VM's terminal has another size, and that the VM was continued after a stop (its settings
+  # may be another's by then). Installed as {__MODULE__, reference}, beside OTP's own handler and
+  # any other attach's.
 
   @behaviour :gen_event
 

@@ -1,7 +1,7 @@
 defmodule Linx.Tty.Watcher do
   @moduledoc false
-  # A process on the node of a group leader that is not this one's: when this node is gone before the terminal was put
-  # back, it does so there.
+  # A process on the node of a group leader that is not this one's: when this node is gone before
+  # the terminal was put back, it does so there.
 
   alias Linx.Tty.{Group, Otp, Program}
 

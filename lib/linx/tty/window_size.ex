@@ -2,8 +2,9 @@ defmodule Linx.Tty.WindowSize do
   @moduledoc """
   The size of a terminal, as `struct winsize` has it.
 
-  `:rows` and `:cols` count characters. `:xpixel` and `:ypixel` are the size in pixels; most terminals leave them 0.
-  Each is at most 65535. The text form is columns by rows, the way terminals are spoken of:
+  `:rows` and `:cols` count characters. `:xpixel` and `:ypixel` are the size in pixels; most
+  terminals leave them 0. Each is at most 65535. The text form is columns by rows, the way
+  terminals are spoken of:
 
       iex> inspect(%Linx.Tty.WindowSize{rows: 42, cols: 132, xpixel: 0, ypixel: 0})
       "%Linx.Tty.WindowSize<132x42>"

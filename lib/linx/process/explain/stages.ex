@@ -1,7 +1,7 @@
 defmodule Linx.Process.Explain.Stages do
   @moduledoc false
-  # A text for each stage, whatever its errno: the system call or the condition that the name of the stage stands for, and
-  # the limit or the filter that an errno of it points to.
+  # A text for each stage, whatever its errno: the system call or the condition that the name of
+  # the stage stands for, and the limit or the filter that an errno of it points to.
 
   @refused [:eperm, :eacces, :enosys]
   @full [:emfile, :enfile]

@@ -1,14 +1,17 @@
 defmodule Linx.Process.Options.Descriptors do
   @moduledoc false
-  # The options :fds and :listen_fds: sockets and files of OTP, and the numbers that they get in the workload.
+  # The options :fds and :listen_fds: sockets and files of OTP, and the numbers that they get in
+  # the workload.
 
   alias Linx.Process.Descriptors
 
-  # The agent's descriptors::MAX, and what a process may number at most without raising RLIMIT_NOFILE far.
+  # The agent's descriptors::MAX, and what a process may number at most without raising
+  # RLIMIT_NOFILE far.
   @max 128
   @max_number 65_535
 
-  # sd_listen_fds(3): descriptors from 3 on; names of at most 255 characters, without a colon, "unknown" if they have none.
+  # sd_listen_fds(3): descriptors from 3 on; names of at most 255 characters, without a colon,
+  # "unknown" if they have none.
   @first_listener 3
   @unnamed "unknown"
 
@@ -42,7 +45,8 @@ defmodule Linx.Process.Options.Descriptors do
   def parse(_key, _value), do: :error
 
   @doc """
-  Adds to `request` what the agent has to know, and gives the sources in the order of their numbers' list.
+  Adds the numbers and the socket's name to `request`, and returns the sources in the order of the
+  numbers.
 
   `{:error, reason}` where a number is given twice, or there are too many.
   """

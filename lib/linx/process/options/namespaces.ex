@@ -1,7 +1,7 @@
 defmodule Linx.Process.Options.Namespaces do
   @moduledoc false
-  # Options whose meaning depends on which namespaces are new: the name of a uts namespace, the clocks of a time namespace,
-  # and the namespaces that are joined beside the new ones.
+  # Options whose meaning depends on which namespaces are new: the name of a uts namespace, the
+  # clocks of a time namespace, and the namespaces that are joined beside the new ones.
 
   import Bitwise
 
@@ -15,7 +15,7 @@ defmodule Linx.Process.Options.Namespaces do
   @spec keys() :: [atom()]
   def keys, do: [:hostname, :time_offsets, :join]
 
-  @doc "What an option asks for, or `:error`."
+  @doc "The value of an option, or `:error`."
   @spec parse(atom(), term(), map()) :: {:ok, term()} | :error
   def parse(:hostname, name, _kinds)
       when is_binary(name) and byte_size(name) in 1..@max_hostname do
@@ -47,7 +47,8 @@ defmodule Linx.Process.Options.Namespaces do
   def parse(_key, _value, _kinds), do: :error
 
   @doc """
-  Whether the new namespaces carry what was asked for; `{:error, reason}` names the option that lacks its namespace.
+  Whether the new namespaces carry what was asked for; `{:error, reason}` names the option that
+  lacks its namespace.
   """
   @spec check(:spawn | :enter, map(), map()) :: :ok | {:error, term()}
   def check(mode, request, kinds) do

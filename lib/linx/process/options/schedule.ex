@@ -15,7 +15,8 @@ defmodule Linx.Process.Options.Schedule do
   # MAX_CPUS of the agent's schedule.rs.
   @max_cpu 8191
 
-  # The kernel counts deadlines in nanoseconds of 63 bits, and takes no runtime below 1024 (sched(7)).
+  # The kernel counts deadlines in nanoseconds of 63 bits, and takes no runtime below 1024
+  # (sched(7)).
   @max_time 0x7FFFFFFFFFFFFFFF
   @min_runtime 1024
 

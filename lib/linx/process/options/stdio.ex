@@ -7,7 +7,7 @@ defmodule Linx.Process.Options.Stdio do
   # struct sockaddr_un has 108 bytes for the path and its NUL.
   @max_socket_path 107
 
-  @doc "What the agent is told; `{:error, {:bad_stdio | :bad_pty, value}}`."
+  @doc "The request's `stdio` for the agent; `{:error, {:bad_stdio | :bad_pty, value}}`."
   @spec parse(term(), term()) :: {:ok, tuple()} | {:error, term()}
   def parse(stdio, pty) when pty != nil and stdio not in [nil, :pty],
     do: {:error, {:bad_pty, pty}}
@@ -46,8 +46,9 @@ defmodule Linx.Process.Options.Stdio do
 
   defp direction(_fd, _direction), do: :error
 
-  # A listener that is made at the checkpoint is not there yet. A file of another kind never becomes one: better said now
-  # than after the whole set-up. File's `:other` is a socket or a fifo, which the mode tells apart (inode(7)).
+  # A listener that is made at the checkpoint is not there yet. A file of another kind never
+  # becomes one: better said now than after the whole set-up. File's `:other` is a socket or a
+  # fifo, which the mode tells apart (inode(7)).
   defp other_file?(path) do
     case File.stat(path) do
       {:ok, %{type: type, mode: mode}} -> type != :other or band(mode, 0o170000) == 0o010000
