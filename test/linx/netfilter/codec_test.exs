@@ -272,6 +272,28 @@ defmodule Linx.Netfilter.CodecTest do
     end
   end
 
+  test "a name that the kernel would cut, and data that an object does not have, are refused" do
+    alias Linx.Netfilter.{Chain, Object, Table}
+
+    for message <- [
+          fn -> Encoder.table(%Table{family: :ip, name: "a\0b"}) end,
+          fn -> Encoder.chain(%Chain{name: "c", table: "a\0b"}, :ip) end,
+          fn -> Encoder.chain(%Chain{name: "c", table: nil}, :ip) end,
+          fn -> object(:secmark, %{context: "a", nope: 1}) end,
+          fn -> object(:ct_helper, %{type: "ftp", protocol: :tcp, port: 21}) end,
+          fn -> object(:ct_expectation, %{protocol: :tcp, dport: 1, timeout: 1}) end
+        ] do
+      assert_raise ArgumentError, message
+    end
+
+    assert %Object{} = elem(Decoder.object(object(:secmark, %{context: "a"}).payload), 1)
+  end
+
+  defp object(kind, data) do
+    object = %Linx.Netfilter.Object{kind: kind, name: "o", table: "t", data: data}
+    Encoder.object(object, :ip)
+  end
+
   test "data that has no form on the wire is refused" do
     for bad <- [
           Expr.new(:cmp, %{op: :nope, data: <<1>>, sreg: 1}),
