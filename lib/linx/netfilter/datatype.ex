@@ -37,6 +37,8 @@ defmodule Linx.Netfilter.Datatype do
     {:verdict, 1, 0, nil, nil},
     {:nf_proto, 2, 8, :host, :integer},
     {:bitmask, 3, 0, nil, :integer},
+    # MPTCP subtypes are integers with names, number and open width included; the next row answers to the number.
+    {:mptcpopt_subtype, 4, 0, :big, :integer},
     {:integer, 4, 0, nil, nil},
     {:string, 5, 0, :host, nil},
     {:ll_addr, 6, 0, :big, :integer},
@@ -93,8 +95,8 @@ defmodule Linx.Netfilter.Datatype do
              }
 
   @by_name Map.new(@types, &{&1.name, &1})
-  @by_text Map.new(@types, &{Atom.to_string(&1.name), &1.name})
   @by_id Map.new(@types, &{&1.id, &1})
+  @by_text Map.new(@by_id, fn {_id, type} -> {Atom.to_string(type.name), type.name} end)
 
   @tables Symbols.tables()
   @values Map.new(@tables, fn {type, rows} -> {type, rows |> Enum.reverse() |> Map.new()} end)

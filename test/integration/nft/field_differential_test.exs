@@ -212,6 +212,7 @@ defmodule Linx.NFT.FieldDifferentialTest do
     tcp_flag: {"ip", "tcp flags"},
     dccp_pkttype: {"ip", "dccp type"},
     mh_type: {"ip6", "mh type"},
+    mptcpopt_subtype: {"ip", "tcp option mptcp subtype"},
     iface_type: {"ip", "meta iiftype"},
     ct_state: {"ip", "ct state"},
     ct_dir: {"ip", "ct direction"},

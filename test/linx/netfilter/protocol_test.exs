@@ -1,7 +1,19 @@
 defmodule Linx.Netfilter.ProtocolTest do
   use ExUnit.Case, async: true
 
-  alias Linx.Netfilter.{Expr, Field, Guard, Protocol, Rule, Ruleset, Typeof}
+  alias Linx.Netfilter.{
+    Canonical,
+    Datatype,
+    Datum,
+    Expr,
+    Field,
+    Guard,
+    Protocol,
+    Rule,
+    Ruleset,
+    Typeof
+  }
+
   alias Linx.NFT
 
   doctest Protocol
@@ -30,6 +42,43 @@ defmodule Linx.Netfilter.ProtocolTest do
   defp value(_field), do: "5"
 
   defp typed, do: Enum.filter(Field.all(), & &1.types)
+
+  describe "the subtypes of MPTCP" do
+    test "are named, and written as the numbers that nft 1.0 reads too" do
+      assert parse!("tcp option mptcp subtype { mp-join, dss }", "ip") ==
+               parse!("tcp option mptcp subtype { 1, 2 }", "ip")
+
+      {:ok, rule} = NFT.parse_rule("tcp option mptcp subtype mp-capable accept")
+      assert rule |> NFT.format() |> IO.iodata_to_binary() =~ "tcp option mptcp subtype 0 accept"
+    end
+
+    test "make the same set as the kernel gives back, which knows an integer of one byte" do
+      [_load, _mask, %Expr{name: :__anon_set, data: data}] =
+        Enum.take(parse!("tcp option mptcp subtype { mp-join, dss }", "ip"), 3)
+
+      assert Datum.type_id(data.key_type) == Datum.type_id({:integer, 8})
+      assert Datum.size(data.key_type) == 1
+      read = %{data | key_type: {:integer, 8}}
+      rule = &%Rule{expressions: [%Expr{name: :__anon_set, data: &1}]}
+      assert Canonical.same_rule?(rule.(data), rule.(read), :ip)
+    end
+
+    test "come with the nearest name where one is misspelt" do
+      assert error("tcp option mptcp subtype mp-jion", "ip") =~ "did you mean mp-join?"
+    end
+
+    test "are no type that a set could declare, as in nft" do
+      assert {:ok, :integer} = Datatype.from_id(Datatype.type_id(:mptcpopt_subtype))
+      assert Datatype.by_text("mptcpopt_subtype") == :error
+
+      {:ok, ruleset} =
+        NFT.parse(
+          "table ip t { set s { typeof tcp option mptcp subtype; elements = { dss }; }; }"
+        )
+
+      assert NFT.parse(NFT.format(ruleset)) == {:ok, ruleset}
+    end
+  end
 
   describe "the table" do
     test "a field is found by nft's record of it, and the other way round" do

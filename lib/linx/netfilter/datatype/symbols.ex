@@ -187,6 +187,17 @@ defmodule Linx.Netfilter.Datatype.Symbols do
       {"experimental-mobility-header", 11},
       {"home-agent-switch-message", 12}
     ],
+    mptcpopt_subtype: [
+      {"mp-capable", 0},
+      {"mp-join", 1},
+      {"dss", 2},
+      {"add-addr", 3},
+      {"remove-addr", 4},
+      {"mp-prio", 5},
+      {"mp-fail", 6},
+      {"mp-fastclose", 7},
+      {"mp-tcprst", 8}
+    ],
     iface_type: [
       {"ether", 1},
       {"ppp", 512},

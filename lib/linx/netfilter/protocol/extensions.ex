@@ -131,7 +131,7 @@ defmodule Linx.Netfilter.Protocol.Extensions do
            name: :tcpopt_mptcp,
            words: "mptcp",
            header: 30,
-           fields: @option ++ [{"subtype", 16, 4, :integer}]
+           fields: @option ++ [{"subtype", 16, 4, :mptcpopt_subtype}]
          },
          %{name: :tcpopt_fastopen, words: "fastopen", header: 34, fields: @option}
        ] ++ @sack
