@@ -9,7 +9,8 @@ defmodule Linx.MixProject do
       version: @version,
       elixir: "~> 1.18",
       elixirc_paths: elixirc_paths(Mix.env()),
-      # After Elixir's own: the task itself is in lib/, and a library that is rebuilt must not recompile a module.
+      # After Elixir's own: the task itself is in lib/, and a library that is rebuilt must not
+      # recompile a module.
       compilers: Mix.compilers() ++ [:linx_native],
       start_permanent: Mix.env() == :prod,
       deps: deps(),
@@ -58,7 +59,8 @@ defmodule Linx.MixProject do
     ]
   end
 
-  @subsystems ~w(process tty cgroup mount user capabilities seccomp sysctl netlink netns netfilter reconcile)
+  @subsystems ~w(process tty cgroup mount user capabilities seccomp sysctl netlink netns netfilter
+                 reconcile)
 
   defp docs do
     [
@@ -69,7 +71,8 @@ defmodule Linx.MixProject do
           Enum.flat_map(@subsystems, &guides/1) ++
           cookbook() ++
           Path.wildcard("docs/*.md") ++
-          Path.wildcard("docs/development/*.md") ++ ["CHANGELOG.md", "SECURITY.md", "LICENSE"],
+          Path.wildcard("docs/development/*.md") ++
+          ["CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "LICENSE"],
       groups_for_extras: [
         {"Cookbook", ~r"docs/cookbook/"},
         {"Development", ~r"docs/development/"}
@@ -102,7 +105,8 @@ defmodule Linx.MixProject do
 
   defp cookbook, do: "docs/cookbook/*.md" |> Path.wildcard() |> Enum.sort() |> Enum.map(&page/1)
 
-  # Each subsystem has an overview: without its name the pages would be numbered, anew with each page that is added.
+  # Each subsystem has an overview: without its name the pages would be numbered, anew with each
+  # page that is added.
   defp page(path) do
     ["docs", folder, file] = Path.split(path)
     {path, filename: folder <> "-" <> (file |> Path.rootname() |> String.downcase())}
@@ -132,8 +136,8 @@ defmodule Linx.MixProject do
       links: %{},
       # The tests too: what a kernel does is best asked on the machine that will run it.
       files:
-        ~w(lib native c_src_replacement test docs examples bin Cargo.toml Cargo.lock .formatter.exs clippy.toml
-        mix.exs README.md CHANGELOG.md SECURITY.md LICENSE),
+        ~w(lib native c_src_replacement test docs examples bin Cargo.toml Cargo.lock
+        .formatter.exs clippy.toml mix.exs README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE),
       exclude_patterns: [~r"/target/"]
     ]
   end

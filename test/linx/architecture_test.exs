@@ -1,51 +1,12 @@
 defmodule Linx.ArchitectureTest do
   use ExUnit.Case, async: true
 
-  # Who may call whom, read off the compiled modules' import tables. A row may call itself and the rows above it.
-  @rooms [:values, :codecs, :kernel, :verbs, :processes, :loops]
+  # The rooms and the parts, read from docs/development/architecture.md and held against the
+  # import tables of the compiled modules.
 
-  # The first pattern that matches decides; a module that none matches fails the test, so that it gets a room.
-  @placement [
-    {~r/^Linx$/, :values},
-    {~r/\.Error$/, :values},
-    {~r/^Linx\.(Errno|IP|MAC|NFT|Terms)(\.|$)/, :values},
-    {~r/^Linx\.Native$/, :kernel},
-    {~r/\.Native$/, :kernel},
-    {~r/^Linx\.(Target|Procfs|KernelFile|Mailbox)$/, :kernel},
-    {~r/^Linx\.Process(\.|$)/, :kernel},
-    {~r/\.Reconcile\.(Report|Diff)$/, :values},
-    {~r/^Linx\.Reconcile\.Source$/, :values},
-    {~r/\.Reconcile\.Source$/, :loops},
-    {~r/^Linx\.Reconcile\.ThreeWay$/, :values},
-    {~r/^Linx\.Reconcile(\.|$)/, :loops},
-    {~r/^Linx\.\w+(\.\w+)?\.Reconcile(\.|$)/, :verbs},
-    {~r/^Linx\.Netfilter\.(Encoder|Decoder|Codec|Canonical|Diff)(\.|$)/, :codecs},
-    {~r/^Linx\.Netfilter\.(Monitor|Log)$/, :processes},
-    {~r/^Linx\.Netfilter\.(Monitor|Log)\./, :values},
-    # The face of the subsystem, monitor and log included.
-    {~r/^Linx\.Netfilter$/, :processes},
-    {~r/^Linx\.Netfilter\.(Push|Pull|Elements|Batch|Transaction|Kernel|Interfaces)(\.|$)/,
-     :verbs},
-    {~r/^Linx\.Netfilter\./, :values},
-    {~r/^Linx\.Netlink\.Attr$/, :values},
-    {~r/^Linx\.Netlink\.(Message|Codec|Constants|Heap|Nfnl\.(Header|Batch|Generation))(\.|$)/,
-     :codecs},
-    {~r/^Linx\.Netlink\.(Socket|Inbox|Request|Nfnl)(\.|$)/, :kernel},
-    {~r/^Linx\.Netlink\.Rtnl\.Monitor$/, :processes},
-    {~r/^Linx\.Netlink\.Rtnl\.Monitor\./, :values},
-    {~r/^Linx\.Netlink(\.|$)/, :verbs},
-    {~r/^Linx\.Seccomp\.(Compiler|Disassembler)/, :codecs},
-    {~r/^Linx\.Seccomp\.(Filter|Syscalls|Rule)/, :values},
-    {~r/^Linx\.Mount\.(Entry|Mountinfo)$/, :codecs},
-    {~r/^Linx\.Capabilities\.(Constants|State)$/, :values},
-    {~r/^Linx\.Cgroup\.(Stats|Events|Pressure|Keyed)$/, :codecs},
-    {~r/^Linx\.(Sysctl|User)\.(Entry|Map|Key|Kinds)$/, :values},
-    {~r/^Linx\.Tty\.(WindowSize|Saved)$/, :values},
-    {~r/^Linx\.Tty(\.|$)/, :processes},
-    {~r/^Linx\.(Cgroup|Mount|User|Capabilities|Seccomp|Sysctl|Netns)(\.|$)/, :verbs},
-    {~r/^Linx\.Doctor(\.|$)/, :processes},
-    {~r/^Mix\.Tasks\./, :loops}
-  ]
+  alias Linx.Test.Architecture
+
+  @page Path.expand("../../docs/development/architecture.md", __DIR__)
 
   setup_all do
     ebin = :linx |> Application.app_dir("ebin")
@@ -58,19 +19,32 @@ defmodule Linx.ArchitectureTest do
           into: %{},
           do: {module, imports |> Enum.map(&elem(&1, 0)) |> Enum.uniq()}
 
-    %{imports: imports}
+    names = Map.new(imports, fn {module, _} -> {module, name(module)} end)
+
+    calls =
+      for {module, called} <- imports,
+          target <- called,
+          is_map_key(names, target),
+          uniq: true,
+          do: {names[module], names[target]}
+
+    page = File.read!(@page)
+
+    %{
+      imports: imports,
+      modules: names |> Map.values() |> Enum.uniq(),
+      calls: calls,
+      rooms: Architecture.rooms(page),
+      parts: Architecture.parts(page),
+      exceptions: Architecture.exceptions(page)
+    }
   end
 
   # Modules of test/support are compiled into the same application in the test environment.
   defp test_support?(module), do: String.starts_with?(inspect(module), "Linx.Test.")
 
-  defp room(module) do
-    name = name(module)
-    Enum.find_value(@placement, fn {pattern, room} -> if name =~ pattern, do: room end)
-  end
-
-  # The implementation of a protocol belongs to the module it is for, or to the language whose folder holds it: nft text is how
-  # values of netfilter print, and they know no language.
+  # The implementation of a protocol belongs to the module it is for, or to the language whose
+  # folder holds it: nft text is how values of netfilter print, and they know no language.
   defp name(module) do
     name = inspect(module)
     own = String.replace(name, ~r/^(Inspect|String\.Chars|JSON\.Encoder)\.(?=Linx\.)/, "")
@@ -79,58 +53,79 @@ defmodule Linx.ArchitectureTest do
 
   defp source(module), do: to_string(module.module_info(:compile)[:source])
 
-  test "every module has a room", %{imports: imports} do
-    assert for({module, _} <- imports, room(module) == nil, do: module) == []
-  end
+  describe "the page" do
+    test "every module has a room", %{modules: modules, rooms: rooms} do
+      assert for(module <- modules, Architecture.group(rooms, module) == nil, do: module) == []
+    end
 
-  test "no room calls a room below it", %{imports: imports} do
-    rank = @rooms |> Enum.with_index() |> Map.new()
+    test "every pattern decides for some module", context do
+      for groups <- [context.rooms, context.parts] do
+        assert Architecture.idle(groups, context.modules) == []
+      end
+    end
 
-    upward =
-      for {module, called} <- imports,
-          target <- called,
-          Map.has_key?(imports, target),
-          # Codecs may call it too, at run time; a test of its own says who else.
-          target != Linx.Native,
-          rank[room(module)] < rank[room(target)],
-          do: "#{inspect(module)} (#{room(module)}) calls #{inspect(target)} (#{room(target)})"
+    test "every name in the last column is that of a row", context do
+      for groups <- [context.rooms, context.parts] do
+        assert Enum.uniq(Enum.flat_map(groups, & &1.calls)) -- Enum.map(groups, & &1.name) == []
+      end
+    end
 
-    assert upward == []
-  end
+    test "every exception is one that is made and that a rule forbids", context do
+      made = Architecture.forbidden(context.calls, context.parts)
 
-  # The NIF library counts as a room of its own: codecs reach it as well, and it calls nobody.
-  test "the rooms call each other in no cycle", %{imports: imports} do
-    assert cycles(imports, &if(&1 == Linx.Native, do: :library, else: room(&1))) == []
-  end
+      idle =
+        for {from, to} <- context.exceptions,
+            not Enum.any?(made, &Architecture.excepted?(&1, [{from, to}])),
+            do: {from, to}
 
-  # Linx.Mount, Linx.Netlink and so on, each with all the modules below its name.
-  test "the subsystems call each other in no cycle", %{imports: imports} do
-    assert cycles(imports, &subsystem/1) == []
-  end
+      assert idle == []
+    end
 
-  # Sigils and the nft language run in other people's compilers, where the library is for another CPU.
-  test "values never reach the NIF library, whoever is in between", %{imports: imports} do
-    for {module, _} <- imports, room(module) == :values do
-      path = path_to(module, Linx.Native, imports)
-      assert path == nil, "#{inspect(module)} reaches Linx.Native: #{inspect(path)}"
+    # The package has neither benchmarks nor fuzz targets.
+    test "the folders of the tree are there" do
+      root = Path.expand("../..", __DIR__)
+      tree = Architecture.tree(File.read!(@page))
+      absent = for path <- tree, not File.exists?(Path.join(root, path)), do: path
+      assert absent -- ["fuzz/", "bench/"] == []
     end
   end
 
-  test "Linx.Native is called by the kernel and codecs rooms only", %{imports: imports} do
-    callers = for {module, called} <- imports, Linx.Native in called, do: {room(module), module}
-    assert Enum.reject(callers, fn {room, _} -> room in [:kernel, :codecs] end) == []
+  test "no room calls one that its row does not name", %{calls: calls, rooms: rooms} do
+    assert Architecture.calls_outside(calls, rooms) == []
   end
 
-  test "Linx.Process knows no other subsystem", %{imports: imports} do
+  test "no part calls one that its row forbids", context do
+    made = Architecture.forbidden(context.calls, context.parts)
+    assert Enum.reject(made, &Architecture.excepted?(&1, context.exceptions)) == []
+  end
+
+  test "the rooms call each other in no cycle", %{calls: calls, rooms: rooms} do
+    assert Architecture.cycles(calls, &Architecture.group(rooms, &1).name) == []
+  end
+
+  # Linx.Mount, Linx.Netlink and so on, each with all the modules below its name.
+  test "the subsystems call each other in no cycle", %{calls: calls} do
+    subsystem = fn module -> module |> String.split(".") |> Enum.take(2) end
+    assert Architecture.cycles(calls, subsystem) == []
+  end
+
+  # Sigils and the nft language run in other people's compilers, where the library is for another
+  # processor.
+  test "values never reach the NIF library, whoever is in between", context do
+    for module <- context.modules, Architecture.group(context.rooms, module).name == "values" do
+      path = Architecture.path(context.calls, module, "Linx.Native")
+      assert path == nil, "#{module} reaches Linx.Native: #{inspect(path)}"
+    end
+  end
+
+  test "Linx.Process knows no other subsystem", %{calls: calls} do
     allowed = ~r/^Linx\.(Process|Native|Pool|Errno|Target|Mailbox|IP)(\.|$)/
 
     others =
-      for {module, called} <- imports,
-          inspect(module) =~ ~r/^Linx\.Process(\.|$)/,
-          target <- called,
-          Map.has_key?(imports, target),
-          not (inspect(target) =~ allowed),
-          do: {module, target}
+      for {from, to} <- calls,
+          from =~ ~r/^Linx\.Process(\.|$)/,
+          not (to =~ allowed),
+          do: {from, to}
 
     assert others == []
   end
@@ -139,38 +134,53 @@ defmodule Linx.ArchitectureTest do
     assert Application.spec(:linx, :mod) in [nil, []]
   end
 
-  defp subsystem(module), do: module |> name() |> String.split(".") |> Enum.take(2)
-
-  # The groups of `group_of` that call each other in a circle.
-  defp cycles(imports, group_of) do
-    graph = :digraph.new()
-
-    for {module, called} <- imports, target <- called, Map.has_key?(imports, target) do
-      {from, to} = {group_of.(module), group_of.(target)}
-      for group <- [from, to], do: :digraph.add_vertex(graph, group)
-      if from != to, do: :digraph.add_edge(graph, from, to)
+  # The checks above find nothing in a sound tree. These show that they would.
+  describe "a fault is found:" do
+    test "a verb that calls the NIF library", %{rooms: rooms} do
+      call = {"Linx.Mount.Newcomer", "Linx.Native"}
+      assert Architecture.calls_outside([call], rooms) == [{call, {"verbs", "library"}}]
     end
 
-    cycles = :digraph_utils.cyclic_strong_components(graph)
-    :digraph.delete(graph)
-    cycles
-  end
+    test "a value that calls a codec", %{rooms: rooms} do
+      call = {"Linx.Netfilter.Rule", "Linx.Netfilter.Encoder.Rule"}
+      assert Architecture.calls_outside([call], rooms) == [{call, {"values", "codecs"}}]
+    end
 
-  # Breadth first; the path of modules from one to the other, or nil.
-  defp path_to(from, to, imports), do: search([[from]], to, imports, MapSet.new([from]))
+    test "a parser that calls the compiler, and a decoder that calls the encoder", context do
+      calls = [
+        {"Linx.NFT.Parser.Chain", "Linx.NFT.Compiler.Chains"},
+        {"Linx.Netfilter.Decoder.Rule", "Linx.Netfilter.Encoder.Rule"},
+        {"Linx.Netfilter.Guard.Join", "Linx.Netfilter.Encoder"}
+      ]
 
-  defp search([], _to, _imports, _seen), do: nil
+      assert Architecture.forbidden(calls, context.parts) == calls
+      refute Enum.any?(calls, &Architecture.excepted?(&1, context.exceptions))
+    end
 
-  defp search([[to | _] = path | _], to, _imports, _seen), do: Enum.reverse(path)
+    test "a pattern that no module has, and one that a longer pattern covers", context do
+      page = """
+      | Room | Modules | May call |
+      |---|---|---|
+      | values | `Linx`, `Linx.Nobody`, `Linx.Mount.*` | values |
+      | verbs | `Linx.Mount.Entry` | values |
+      """
 
-  defp search([[module | _] = path | rest], to, imports, seen) do
-    next = for m <- Map.get(imports, module, []), m not in seen, do: m
+      modules = ["Linx", "Linx.IP", "Linx.Mount.Entry"]
 
-    search(
-      rest ++ Enum.map(next, &[&1 | path]),
-      to,
-      imports,
-      MapSet.union(seen, MapSet.new(next))
-    )
+      assert Architecture.idle(Architecture.rooms(page), modules) == [
+               "Linx.Nobody",
+               "Linx.Mount.*"
+             ]
+
+      assert Architecture.group(context.rooms, "Other.Module") == nil
+    end
+
+    test "a path of three modules, and a cycle of two" do
+      calls = [{"A", "B"}, {"B", "C"}, {"C", "B"}]
+      assert Architecture.path(calls, "A", "C") == ["A", "B", "C"]
+      assert Architecture.path(calls, "C", "A") == nil
+      assert [cycle] = Architecture.cycles(calls, & &1)
+      assert Enum.sort(cycle) == ["B", "C"]
+    end
   end
 end
