@@ -1,0 +1,213 @@
+defmodule Linx.HouseTest do
+  # The files that a newcomer meets: what they name is there, and lines and comments keep to
+  # docs/development/style.md.
+  use ExUnit.Case, async: true
+
+  @root Path.expand("../..", __DIR__)
+
+  setup_all do
+    %{found: Linx.Test.Style.offences(@root)}
+  end
+
+  defp read(file), do: File.read!(Path.join(@root, file))
+  defp there?(file), do: File.exists?(Path.join(@root, file))
+
+  # The package leaves out what only a checkout needs.
+  defp checkout?, do: there?("fuzz/Cargo.toml")
+
+  describe "SECURITY.md" do
+    test "has a test for each defence, and each test is there" do
+      rows =
+        for "| " <> row <- String.split(read("SECURITY.md"), "\n"),
+            [against, _defence, tests] <- [row |> String.trim(" |") |> String.split(" | ")],
+            against != "Against",
+            do: {against, tests}
+
+      assert length(rows) >= 18
+
+      named = for {_, tests} <- rows, [_, file] <- Regex.scan(~r/`([\w\/.]+)`/, tests), do: file
+      files = for file <- named, Path.extname(file) == ".exs" or file =~ "/", do: file
+      assert length(files) >= 18
+      assert for(file <- files, not test?(file), do: file) == []
+
+      # "the same" is the row above; a name in backticks alone is a case of the hostile suite.
+      bare = for {against, tests} <- rows, not (tests =~ ~r/\.exs|the same|test\//), do: against
+      assert bare == []
+    end
+
+    # A name without a folder is that of a test beside the one that an earlier row names.
+    defp test?(file) do
+      there?(file) or
+        Path.wildcard(Path.join(@root, "test/**/#{Path.basename(file)}")) != []
+    end
+
+    test "names attacks that the hostile suite makes" do
+      attacks =
+        read("test/support/attack.c") <> read("test/integration/hostile/container_test.exs")
+
+      rows =
+        for line <- String.split(read("SECURITY.md"), "\n"),
+            line =~ "container_test.exs`:",
+            do: line
+
+      names =
+        for row <- rows,
+            [_, list] <- Regex.scan(~r/container_test\.exs`: ([^;|]+)/, row),
+            [_, name] <- Regex.scan(~r/`(\w+)`/, list),
+            do: name
+
+      assert length(names) >= 10
+      assert for(name <- names, not (attacks =~ ~r/"#{name}\b/), do: name) == []
+    end
+  end
+
+  describe "CONTRIBUTING.md" do
+    # In capitals: the name that the change gives.
+    test "names files that are there" do
+      files =
+        for [_, file] <-
+              Regex.scan(~r/`([\w.\/]+\/[\w.]+\.(?:exs?|rs|md|txt))`/, read("CONTRIBUTING.md")),
+            not (file =~ ~r/[A-Z]{4}/) or file in ["CHANGELOG.md", "CONTRIBUTING.md"],
+            do: file
+
+      assert length(files) >= 30
+      assert for(file <- Enum.uniq(files), not there?(file), do: file) == []
+    end
+
+    test "names every tag that excludes tests" do
+      page = read("CONTRIBUTING.md")
+      tags = Linx.Test.Host.tags()
+      assert for(tag <- tags, not (page =~ "`:#{tag}`"), do: tag) == []
+    end
+  end
+
+  test "every crate is a line of dependencies.md, with what it does for us" do
+    page = read("docs/development/dependencies.md")
+
+    manifests =
+      for folder <- ["native/*", "c_src_replacement", "fuzz"],
+          manifest <- Path.wildcard(Path.join([@root, folder, "Cargo.toml"])),
+          do: manifest
+
+    own = ~w(linx_wire linx_sys linx_agent)
+
+    crates =
+      for manifest <- manifests,
+          [section] <-
+            Regex.scan(~r/^\[(?:dev-)?dependencies\]\n(?:.+\n)*/m, File.read!(manifest)),
+          [_, crate] <- Regex.scan(~r/^([\w-]+) = /m, section),
+          crate not in own,
+          uniq: true,
+          do: crate
+
+    assert length(crates) >= 9
+    lines = for "| " <> row <- String.split(page, "\n"), do: row |> String.split(" | ") |> hd()
+    assert for(crate <- crates, not Enum.any?(lines, &(&1 =~ ~r/\b#{crate}\b/)), do: crate) == []
+  end
+
+  test "every folder of Rust says in a page of its own what it is" do
+    for folder <- ~w(native/linx_wire native/linx_sys native/linx_nif c_src_replacement fuzz),
+        there?(folder) do
+      assert length(String.split(read("#{folder}/README.md"), "\n")) in 10..30
+    end
+  end
+
+  # One width: the formatters', the editor's and the test's below.
+  test "the formatters and the editor have one width" do
+    if checkout?() do
+      assert read(".formatter.exs") =~ "line_length: 98"
+      assert read("rustfmt.toml") =~ "max_width = 100"
+      assert read(".editorconfig") =~ "max_line_length = 98"
+      assert read(".editorconfig") =~ "max_line_length = 100"
+    end
+  end
+
+  describe "the issue template" do
+    test "asks for a task that there is" do
+      if checkout?() do
+        assert read(".github/ISSUE_TEMPLATE/bug.md") =~ "mix linx.doctor"
+        assert Mix.Task.task?(Mix.Tasks.Linx.Doctor)
+      end
+    end
+  end
+
+  describe "lines and comments" do
+    alias Linx.Test.Style
+
+    # The places that are not held yet, with the offenders that they may have: {lines too long,
+    # comments begun badly}. A clean place goes from this list and is held from then on.
+    @open %{
+      "bench" => {24, 4},
+      "bin" => {2, 0},
+      "c_src_replacement" => {250, 35},
+      "examples" => {5, 0},
+      "lib/linx/capabilities" => {26, 0},
+      "lib/linx/cgroup" => {92, 2},
+      "lib/linx/mount" => {112, 1},
+      "lib/linx/netfilter" => {650, 25},
+      "lib/linx/netlink" => {600, 10},
+      "lib/linx/nft" => {400, 45},
+      "lib/linx/process" => {300, 15},
+      "lib/linx/reconcile" => {48, 1},
+      "lib/linx/seccomp" => {45, 1},
+      "lib/linx/sysctl" => {59, 0},
+      "lib/linx/tty" => {170, 8},
+      "lib/linx/user" => {30, 0},
+      "native/linx_nif" => {75, 10},
+      "native/linx_sys" => {175, 20},
+      "native/linx_wire" => {75, 15},
+      "test/fixtures" => {2, 0},
+      "test/integration" => {375, 55},
+      "test/linx" => {125, 15},
+      "test/mutations" => {22, 0},
+      "test/soak" => {6, 0},
+      "test/support" => {125, 10}
+    }
+
+    test "have at most 98 columns in Elixir and 100 in Rust, and no bare beginning", %{
+      found: found
+    } do
+      held = for {place, lines} <- found, not is_map_key(@open, place), line <- lines, do: line
+      assert held == []
+    end
+
+    test "of the places that are not held yet get no worse", %{found: found} do
+      counts = Map.new(@open, fn {place, _} -> {place, Style.count(found[place] || [])} end)
+
+      for {place, {long, begun}} <- Enum.sort(counts) do
+        {most_long, most_begun} = @open[place]
+
+        IO.puts(
+          "style: #{place} is not held yet: #{long} lines too long, #{begun} comments that begin badly"
+        )
+
+        assert long <= most_long, "#{place}: #{long} lines are too long, #{most_long} were"
+        assert begun <= most_begun, "#{place}: #{begun} comments begin badly, #{most_begun} did"
+      end
+    end
+
+    test "a fault is found, in both languages" do
+      elixir = """
+      defmodule A do
+        # What it is.
+        # Of two lines the first counts.
+        @text "# Who is no comment"
+        def a, do: 1 # One of these.
+        # Whatever is a word of its own.
+        # #{String.duplicate("x", 98)}
+      end
+      """
+
+      assert [{2, :begun}, {5, :begun}, {7, :long}] = Style.lines("a.ex", elixir)
+
+      rust = """
+      //! Of course not.
+      /// Offers are fine.
+      fn a() -> &'static str { "// Who" } // Who asks
+      #{String.duplicate("y", 101)}
+      """
+
+      assert [{1, :begun}, {3, :begun}, {4, :long}] = Style.lines("a.rs", rust)
+    end
+  end
+end
