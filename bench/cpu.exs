@@ -1,7 +1,8 @@
 defmodule Cpu do
-  # The CPU time of the whole VM, user and system, in microseconds. Linx makes some system calls on threads that end with them
-  # (native/linx_sys/src/work.rs), and the time of an ended thread is in no file under /proc/self/task. The process's CPU clock
-  # includes it; the floors of bench/netfilter and bench/netlink read that clock from outside (`floor clock`), since the VM
+  # The CPU time of the whole VM, user and system, in microseconds. Linx makes some system calls
+  # on threads that end with them (native/linx_sys/src/work.rs), and the time of an ended thread
+  # is in no file under /proc/self/task. The process's CPU clock includes it; the floors of
+  # bench/netfilter and bench/netlink read that clock from outside (`floor clock`), since the VM
   # offers no way to.
 
   def start(floor) do

@@ -1,13 +1,15 @@
-# What the VM says of schedulers that one process or port held for 5 ms or more (erlang:system_monitor/2).
+# The VM's reports of schedulers that one process or port held for 5 ms or more
+# (erlang:system_monitor/2).
 #
 #     Code.require_file("../long_schedule.exs", __DIR__)
 #     LongSchedule.watch()
 #
-# With LINX_BENCH_MONITOR=FILE every report is a line of FILE; without it nothing is watched. `elixir bench/long_schedule.exs
-# FILE` sums a file up, and fails if a function of Linx.Native is in it: that module holds every NIF that Linx has.
+# With LINX_BENCH_MONITOR=FILE every report is a line of FILE; without it nothing is watched.
+# `elixir bench/long_schedule.exs FILE` sums a file up, and fails if a function of Linx.Native is
+# in it: that module holds every NIF that Linx has.
 #
-# A report names where the process was when it was scheduled in and out. The compiler, the collector and a machine with
-# more to do than it has processors make reports too.
+# A report names where the process was when it was scheduled in and out. The compiler, the
+# collector and a machine with more to do than it has processors make reports too.
 
 defmodule LongSchedule do
   @milliseconds 5

@@ -1,9 +1,11 @@
-# The checkpoint: a web server that is cloned, held, configured from outside by every subsystem, and only then let go.
+# The checkpoint: a web server that is cloned, held, configured from outside by every subsystem,
+# and only then let go.
 #
 #     bin/demo
 #
-# From `Process.spawn` to `Process.proceed` is the example. What follows looks at the result from the host's side,
-# with /proc, ip and nft as witnesses, prints a line for each fact, and exits 1 if one of them is not so.
+# From `Process.spawn` to `Process.proceed` is the example. What follows looks at the result from
+# the host's side, with /proc, ip and nft as witnesses, prints a line for each fact, and exits 1
+# if one of them is not so.
 
 alias Linx.{Capabilities, Mount, Netfilter, Process, Seccomp, Sysctl, User}
 alias Linx.Netlink.{Nfnl, Rtnl}
@@ -17,7 +19,7 @@ site = Path.join(System.tmp_dir!(), "linx-demo-#{System.pid()}")
 File.mkdir_p!(site)
 File.write!(Path.join(site, "index.html"), "served from inside\n")
 
-# -- the example -----------------------------------------------------------------------------------------------------
+# -- the example ---------------------------------------------------------------------------------
 
 # Cloned into namespaces of its own, and parked before its first instruction.
 {:ok, c} =
@@ -74,9 +76,9 @@ File.write!(Path.join(site, "index.html"), "served from inside\n")
 keep = MapSet.new([:cap_net_bind_service])
 :ok = Capabilities.drop_bounding(c, MapSet.difference(Capabilities.Constants.all(), keep))
 
-# System calls: what this server uses, and not one more. The list needs no execve: the filter lets the one that starts
-# the workload through, and no other. A name that the architecture lacks is an error, so x86_64's older calls, which
-# aarch64 never had, are listed for it alone.
+# System calls: what this server uses, and not one more. The list needs no execve: the filter lets
+# the one that starts the workload through, and no other. A name that the architecture lacks is an
+# error, so x86_64's older calls, which aarch64 never had, are listed for it alone.
 older = %{
   x86_64: ~w(access alarm arch_prctl dup2 fork open poll readlink select stat time vfork)a,
   aarch64: []
@@ -98,7 +100,7 @@ older = %{
 # Everything above is in force from the workload's first instruction.
 :ok = Process.proceed(c)
 
-# -- what is in force, seen from the host ----------------------------------------------------------------------------
+# -- what is in force, seen from the host --------------------------------------------------------
 
 defmodule Witness do
   @moduledoc false
@@ -245,14 +247,16 @@ found = targets.(pid)
 leaked = for target <- found, target in held, target != "/dev/null", do: target
 Witness.check("descriptors", leaked == [] and "/dev/null" in found, Enum.join(found, " "))
 
-# -- and then nothing of it is left ----------------------------------------------------------------------------------
+# -- and then nothing of it is left --------------------------------------------------------------
 
-# A second socket in the workload's network namespace keeps that alive, to see the table go before its namespace does.
+# A second socket in the workload's network namespace keeps that alive, to see the table go before
+# its namespace does.
 {:ok, witness} = Nfnl.open({:pid, pid})
 
 IO.puts("\nThe workload is stopped, the firewall's socket closed:\n")
 
-# SIGTERM, and SIGKILL 200 ms later: the server is pid 1 in there, and the kernel drops signals that pid 1 ignores.
+# SIGTERM, and SIGKILL 200 ms later: the server is pid 1 in there, and the kernel drops signals
+# that pid 1 ignores.
 {:ok, outcome} = Process.stop(c, 200)
 Witness.check("workload", not File.exists?("/proc/#{pid}"), inspect(outcome))
 

@@ -1,10 +1,10 @@
-# A fleet: three nodes of Erlang's distribution, each in a network namespace of its own, all on one bridge, all kept in
-# their desired state by loops that one controller starts and feeds.
+# A fleet: three nodes of Erlang's distribution, each in a network namespace of its own, all on
+# one bridge, all kept in their desired state by loops that one controller starts and feeds.
 #
 #     sudo unshare --net elixir --erl "-start_epmd false -erl_epmd_port 4370" -S mix run --no-start examples/fleet.exs
 #
-# Here the nodes are workloads of the controller, so that one machine will do. On real machines the first half is done
-# by whoever boots them, and the second half is the same.
+# Here the nodes are workloads of the controller, so that one machine will do. On real machines
+# the first half is done by whoever boots them, and the second half is the same.
 
 alias Linx.Netlink.Rtnl
 alias Linx.Netlink.Rtnl.{Address, Link}
@@ -22,7 +22,7 @@ end
 names = ~w(north east south)
 cookie = Base.encode16(:crypto.strong_rand_bytes(16))
 
-# -- a network: a bridge here, and a link from each node into it -----------------------------------------------------
+# -- a network: a bridge here, and a link from each node into it ---------------------------------
 
 {:ok, here} = Rtnl.open()
 :ok = Link.set_up(here, "lo")
@@ -64,7 +64,7 @@ end
 fleet = for {name, n} <- Enum.with_index(names, 1), do: boot.(name, n)
 nodes = for {node, _session} <- fleet, do: node
 
-# -- the controller joins them ---------------------------------------------------------------------------------------
+# -- the controller joins them -------------------------------------------------------------------
 
 {:ok, _} = Node.start(:"controller@10.55.0.1", name_domain: :longnames)
 Node.set_cookie(String.to_atom(cookie))
@@ -83,7 +83,7 @@ start_there = fn node, child ->
   ])
 end
 
-# -- what should be, for each, and a loop there that keeps it so -----------------------------------------------------
+# -- what should be, for each, and a loop there that keeps it so ---------------------------------
 
 desired = fn node ->
   n = Enum.find_index(nodes, &(&1 == node)) + 1
@@ -123,13 +123,13 @@ holds? = fn node -> addresses.(node) =~ desired.(node).addresses |> hd() |> elem
 
 for node <- nodes, do: Wait.until("#{node} has converged", fn -> holds?.(node) end)
 
-# -- somebody meddles; the node mends itself -------------------------------------------------------------------------
+# -- somebody meddles; the node mends itself -----------------------------------------------------
 
 [victim | _] = nodes
 {_, 0} = :erpc.call(victim, System, :cmd, ["ip", ~w(address delete 192.0.2.1/32 dev lo)])
 Wait.until("#{victim} has healed", fn -> holds?.(victim) end)
 
-# -- one address for another, everywhere at once ---------------------------------------------------------------------
+# -- one address for another, everywhere at once -------------------------------------------------
 
 for {node, loop} <- loops do
   state = desired.(node)
@@ -147,7 +147,7 @@ for node <- nodes do
   end)
 end
 
-# -- a workload over there, whose events come here -------------------------------------------------------------------
+# -- a workload over there, whose events come here -----------------------------------------------
 
 [remote | _] = nodes
 

@@ -1,8 +1,9 @@
-# Sessions beside the least that the kernel's own work costs, and beside other programs. Run by bench/process/run.
+# Sessions beside the least that the kernel's own work costs, and beside other programs. Run by
+# bench/process/run.
 #
-# Every round measures each row once, one after the other, so that a busy machine is busy for all of them; a row's time
-# is the median over all its starts. Ratios are to posix_spawn where no namespace is made, and to a bare parked clone3
-# with the same five where five are.
+# Every round measures each row once, one after the other, so that a busy machine is busy for all
+# of them; a row's time is the median over all its starts. Ratios are to posix_spawn where no
+# namespace is made, and to a bare parked clone3 with the same five where five are.
 
 defmodule Bench do
   alias Linx.Process, as: P
@@ -90,12 +91,13 @@ defmodule Bench do
     session
   end
 
-  # -- output ---------------------------------------------------------------------------------------------------------
+  # -- output ------------------------------------------------------------------------------------
 
   @megabytes 64
 
-  # Whose turn is first changes from round to round, and what is compared are the rates of one round: the kernel carries a
-  # terminal's bytes by a worker of its own, so a rate depends on what else runs, and on how fast an idle processor wakes.
+  # Whose turn is first changes from round to round, and what is compared are the rates of one
+  # round: the kernel carries a terminal's bytes by a worker of its own, so a rate depends on what
+  # else runs, and on how fast an idle processor wakes.
   defp pty(program, rounds) do
     rows = [
       {"plain read loop on a terminal", fn -> hd(floor(program, ["pty", "#{@megabytes}"])) end},
@@ -161,7 +163,7 @@ defmodule Bench do
     end
   end
 
-  # -- memory ---------------------------------------------------------------------------------------------------------
+  # -- memory ------------------------------------------------------------------------------------
 
   defp memory(sessions) do
     parked = for _ <- 1..sessions, do: elem(P.spawn(argv: ["/bin/true"], stdio: :devnull), 1)
@@ -191,7 +193,7 @@ defmodule Bench do
     rest |> String.split(" ") |> Enum.at(1)
   end
 
-  # -- print ----------------------------------------------------------------------------------------------------------
+  # -- print -------------------------------------------------------------------------------------
 
   defp flush do
     receive do

@@ -1,23 +1,24 @@
 # Our filters beside libseccomp's, default and optimised. Run by bench/seccomp/run.
 #
-# Three kinds of call, since the kernel (5.11 and newer) remembers which numbers a filter always allows, and then does
-# not run it at all:
+# Three kinds of call, since the kernel (5.11 and newer) remembers which numbers a filter always
+# allows, and then does not run it at all:
 #
 #   allowed    a listed call: never runs the program
 #   argument   a listed call, allowed only if its first argument is 0: runs it
 #   refused    calls that are not listed, the mean over many of them: runs it
 #
-# Ours has the ten instructions in front with which Linx installs it. Nanoseconds are CPU time, the best of sixty passes.
+# Ours has the ten instructions in front with which Linx installs it. Nanoseconds are CPU time,
+# the best of sixty passes.
 
 defmodule Bench do
   alias Linx.Seccomp
   alias Linx.Seccomp.Syscalls
 
   @arch Seccomp.arch()
-  # What the measuring process itself needs.
+  # The calls that the measuring process itself needs.
   @needed ~w(getppid write exit_group clock_gettime)
-  # libseccomp of Debian 12 knows no newer ones, nor these two, which the kernel exempts from filters: they are no calls
-  # but breakpoints of its own, and kill whoever makes them.
+  # libseccomp of Debian 12 knows no newer ones, nor these two, which the kernel exempts from
+  # filters: they are no calls but breakpoints of its own, and kill whoever makes them.
   @newest 440
   @unknown ~w(uprobe uretprobe)
 

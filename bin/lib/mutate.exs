@@ -72,7 +72,7 @@ defmodule Mutate do
     end
   end
 
-  # -- the run ---------------------------------------------------------------------------------------------------------
+  # -- the run -----------------------------------------------------------------------------------
 
   defp run(mutations, tree, options) do
     build!(tree)
@@ -146,10 +146,10 @@ defmodule Mutate do
 
   defp caught?(result), do: result in [:caught, :caught_by_time]
 
-  # -- commands --------------------------------------------------------------------------------------------------------
+  # -- commands ----------------------------------------------------------------------------------
 
-  # Without link time optimisation and with what was built last: a mutant is built in seconds. cargo's own tests are
-  # built by the profile of tests.
+  # Without link time optimisation and with what was built last: a mutant is built in seconds.
+  # cargo's own tests are built by the profile of tests.
   @environment [
     {"MIX_ENV", "test"},
     {"CARGO_PROFILE_RELEASE_LTO", "off"},
@@ -170,7 +170,8 @@ defmodule Mutate do
          do: abort("HEAD is not built\n" <> tail(out))
   end
 
-  # Under `timeout`, which kills; in a pid namespace of its own where that can be made, so that all goes with it.
+  # Under `timeout`, which kills; in a pid namespace of its own where that can be made, so that
+  # all goes with it.
   defp test(command, tree) do
     alone = ~w(unshare --pid --fork --kill-child --mount-proc)
     alone = if match?({_, 0}, cmd(alone ++ ["true"], tree)), do: alone, else: []
@@ -196,7 +197,7 @@ defmodule Mutate do
          do: abort(out)
   end
 
-  # -- words -----------------------------------------------------------------------------------------------------------
+  # -- words -------------------------------------------------------------------------------------
 
   defp text(:caught), do: "caught"
   defp text(:caught_by_time), do: "caught (the tests did not end)"

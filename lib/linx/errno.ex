@@ -1,8 +1,8 @@
 defmodule Linx.Errno do
   @moduledoc false
-  # The kernel's error numbers, all of asm-generic/errno-base.h and errno.h, in the kernel's order. The one table:
-  # x86, arm, aarch64 and riscv share it (mips, sparc, alpha and parisc number differently and are not supported).
-  # 41 and 58 are gaps in the kernel's own list.
+  # The kernel's error numbers, all of asm-generic/errno-base.h and errno.h, in the kernel's
+  # order. The one table: x86, arm, aarch64 and riscv share it (mips, sparc, alpha and parisc
+  # number differently and are not supported). 41 and 58 are gaps in the kernel's own list.
 
   @table [
     {:eperm, 1},
@@ -164,7 +164,8 @@ defmodule Linx.Errno do
   def code(name) when is_atom(name), do: nil
 
   @doc """
-  The one name of an errno that has two: `:file` and `:socket` say `:enotsup`, the kernel's tables `:eopnotsupp`.
+  The one name of an errno that has two: `:file` and `:socket` say `:enotsup`, the kernel's tables
+  `:eopnotsupp`.
   """
   @spec canonical(name()) :: name()
   for {alias, name} <- @aliases do

@@ -2,12 +2,13 @@ defmodule Linx.IP do
   @moduledoc """
   An IP address, version 4 or 6, as the bytes the kernel sees plus their family.
 
-  `parse/1` takes the text forms that `inet_pton(3)` takes and no others: four decimal numbers for IPv4, hexadecimal
-  groups (with at most one `::`, and a dotted quad at the end if wanted) for IPv6. Names are not resolved, and a zone
-  (`fe80::1%eth0`) is refused: an interface is not part of an address here.
+  `parse/1` takes the text forms that `inet_pton(3)` takes and no others: four decimal numbers for
+  IPv4, hexadecimal groups (with at most one `::`, and a dotted quad at the end if wanted) for
+  IPv6. Names are not resolved, and a zone (`fe80::1%eth0`) is refused: an interface is not part
+  of an address here.
 
-  `~IP` builds the same value at compile time, so that a mistyped literal fails the build. With a `/` in it the literal
-  is a `Linx.IP.Subnet`:
+  `~IP` builds the same value at compile time, so that a mistyped literal fails the build. With a
+  `/` in it the literal is a `Linx.IP.Subnet`:
 
       iex> import Linx.IP
       iex> ~IP"192.0.2.7".bytes
@@ -19,8 +20,8 @@ defmodule Linx.IP do
 
   `inspect/1` gives the sigil back; `to_string/1` and interpolation give the bare text.
 
-  A plain `import Linx.IP` brings `parse/1` and `to_string/1` along, and the latter then hides Kernel's. Where that is in the
-  way, `import Linx.IP, only: [sigil_IP: 2]`.
+  A plain `import Linx.IP` brings `parse/1` and `to_string/1` along, and the latter then hides
+  Kernel's. Where that is in the way, `import Linx.IP, only: [sigil_IP: 2]`.
   """
 
   import Bitwise
@@ -35,7 +36,8 @@ defmodule Linx.IP do
   defstruct [:bytes, :family]
 
   @doc """
-  Reads an address from text. Anything else than a complete address is `{:error, {:invalid_ip, text}}`.
+  Reads an address from text. Anything else than a complete address is
+  `{:error, {:invalid_ip, text}}`.
 
       iex> Linx.IP.parse("192.0.2.7")
       {:ok, %Linx.IP{bytes: <<192, 0, 2, 7>>, family: :inet}}
@@ -62,7 +64,8 @@ defmodule Linx.IP do
   def cast(other), do: parse(other)
 
   @doc """
-  Builds an address, or with a `/` a `Linx.IP.Subnet`, at compile time. A bad literal raises `ArgumentError` there.
+  Builds an address, or with a `/` a `Linx.IP.Subnet`, at compile time. A bad literal raises
+  `ArgumentError` there.
 
   The result is a literal, so it may stand in a pattern.
   """
@@ -80,7 +83,8 @@ defmodule Linx.IP do
   end
 
   @doc """
-  The usual text of an address: dotted quad, or IPv6 in its shortest form with the first longest run of zeros left out.
+  The usual text of an address: dotted quad, or IPv6 in its shortest form with the first longest
+  run of zeros left out.
 
       iex> {:ok, ip} = Linx.IP.parse("2001:DB8::0:7")
       iex> Linx.IP.to_string(ip)
@@ -91,7 +95,8 @@ defmodule Linx.IP do
   @spec to_string(t()) :: binary()
   def to_string(%__MODULE__{bytes: <<a, b, c, d>>}), do: "#{a}.#{b}.#{c}.#{d}"
 
-  # IPv4-mapped and IPv4-compatible addresses as inet_ntop writes them; the latter unless the last group stands alone.
+  # IPv4-mapped and IPv4-compatible addresses as inet_ntop writes them; the latter unless the last
+  # group stands alone.
   def to_string(%__MODULE__{bytes: <<0::80, 0xFFFF::16, quad::binary-size(4)>>}),
     do: "::ffff:" <> dotted(quad)
 
@@ -118,7 +123,8 @@ defmodule Linx.IP do
   def encode(%__MODULE__{bytes: bytes}), do: bytes
 
   @doc """
-  An address from its bytes; the family follows from the length. `nil` for bytes of any other length than 4 or 16.
+  An address from its bytes; the family follows from the length. `nil` for bytes of any other
+  length than 4 or 16.
 
       iex> Linx.IP.decode(<<192, 0, 2, 7>>)
       %Linx.IP{bytes: <<192, 0, 2, 7>>, family: :inet}
@@ -128,7 +134,7 @@ defmodule Linx.IP do
   def decode(<<_::128>> = bytes), do: %__MODULE__{bytes: bytes, family: :inet6}
   def decode(bytes) when is_binary(bytes), do: nil
 
-  # -- reading ---------------------------------------------------------------------------------------------------------
+  # -- reading -----------------------------------------------------------------------------------
 
   defp inet(text) do
     case quad(text, nil, 0, 3) do
@@ -137,8 +143,9 @@ defmodule Linx.IP do
     end
   end
 
-  # `octet` is the number so far, nil before its first digit; `done` those before it, as one number; `dots` are still to
-  # come. A zero at the front means octal to some programs and nothing to others; inet_pton refuses it.
+  # `octet` is the number so far, nil before its first digit; `done` those before it, as one
+  # number; `dots` are still to come. A zero at the front means octal to some programs and nothing
+  # to others; inet_pton refuses it.
   defp quad(<<digit, rest::binary>>, nil, done, dots) when digit in ?0..?9,
     do: quad(rest, digit - ?0, done, dots)
 
@@ -163,7 +170,8 @@ defmodule Linx.IP do
     bits && %__MODULE__{bytes: <<bits::128>>, family: :inet6}
   end
 
-  # `done` are `count` groups as one number, the first `gap` of them before the `::`; nil if there was none.
+  # `done` are `count` groups as one number, the first `gap` of them before the `::`; nil if there
+  # was none.
   defp groups(text, done, count, gap) when count < 8 do
     case group(text, 0, 0) do
       {group, ""} ->
@@ -216,7 +224,7 @@ defmodule Linx.IP do
   defp group(_rest, _n, 0), do: nil
   defp group(rest, n, _length), do: {n, rest}
 
-  # -- writing ---------------------------------------------------------------------------------------------------------
+  # -- writing -----------------------------------------------------------------------------------
 
   defp dotted(<<a, b, c, d>>), do: "#{a}.#{b}.#{c}.#{d}"
 

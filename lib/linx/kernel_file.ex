@@ -1,9 +1,10 @@
 defmodule Linx.KernelFile do
   @moduledoc false
-  # Files below /proc and /sys/fs/cgroup by their paths. Whoever can mount may put a plain file where the kernel's is
-  # expected, so the file system of what was opened decides: procfs below /proc, cgroup2 below /sys/fs/cgroup. A file of
-  # another one is :exdev, and nothing is read from it or written to it. Behind a link of a process (/proc/<pid>/root,
-  # cwd, fd) lies any file system.
+  # Files below /proc and /sys/fs/cgroup by their paths. Whoever can mount may put a plain file
+  # where the kernel's is expected, so the file system of what was opened decides: procfs below
+  # /proc, cgroup2 below /sys/fs/cgroup. A file of another one is :exdev, and nothing is read from
+  # it or written to it. Behind a link of a process (/proc/<pid>/root, cwd, fd) lies any file
+  # system.
 
   alias Linx.{Errno, Native, Pool}
 
@@ -11,7 +12,7 @@ defmodule Linx.KernelFile do
   @proc 0x9FA0
   @cgroup2 0x63677270
 
-  @doc "The whole of the file at `path`. Without the native library nothing checks the file system."
+  @doc "The whole file at `path`. Without the native library nothing checks the file system."
   @spec read(Path.t()) :: {:ok, binary()} | {:error, atom()}
   def read(path) do
     case magic(path) do

@@ -10,8 +10,8 @@ defmodule Linx.MAC do
 
   As with `Linx.IP`, `import Linx.MAC, only: [sigil_MAC: 2]` leaves Kernel's `to_string/1` alone.
 
-  Links whose link-layer address has another length (an IPv4 tunnel's 4 bytes, InfiniBand's 20) are not MAC addresses:
-  rtnetlink reads give those as plain binaries.
+  Links whose link-layer address has another length (an IPv4 tunnel's 4 bytes, InfiniBand's 20)
+  are not MAC addresses: rtnetlink reads give those as plain binaries.
 
   Source: IEEE 802, `struct ethhdr` in linux/if_ether.h.
   """
@@ -51,7 +51,8 @@ defmodule Linx.MAC do
   def cast(other), do: parse(other)
 
   @doc """
-  Builds an address at compile time; a bad literal raises `ArgumentError` there. It may stand in a pattern.
+  Builds an address at compile time; a bad literal raises `ArgumentError` there. It may stand in a
+  pattern.
   """
   defmacro sigil_MAC({:<<>>, _, [string]}, []) when is_binary(string) do
     case parse(string) do

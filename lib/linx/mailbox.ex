@@ -1,11 +1,11 @@
 defmodule Linx.Mailbox do
   @moduledoc false
-  # How much is unread, for senders whose messages have no acknowledgement. Only the length is looked at, which costs the
-  # same for any mailbox.
+  # How much is unread, for senders whose messages have no acknowledgement. Only the length is
+  # looked at, which costs the same for any mailbox.
 
   @doc """
-  The number of messages in a process's mailbox; 0 for one that has ended, and for one on another node, whom the
-  distribution's own limit protects.
+  The number of messages in a process's mailbox; 0 for one that has ended, and for one on another
+  node, whom the distribution's own limit protects.
   """
   @spec length_of(pid()) :: non_neg_integer()
   def length_of(pid) when node(pid) != node(), do: 0

@@ -1,12 +1,13 @@
 defmodule Linx.Native do
   @moduledoc false
-  # The one NIF library. Loading is tolerant: a strict @on_load would stop an embedded-mode release at boot, and on a
-  # Nerves build machine the library is for another CPU. A stub that is reached without a library raises
-  # {:nif_not_loaded, reason}.
+  # The one NIF library. Loading is tolerant: a strict @on_load would stop an embedded-mode
+  # release at boot, and on a Nerves build machine the library is for another CPU. A stub that is
+  # reached without a library raises {:nif_not_loaded, reason}.
   #
-  # Numbers and bytes cross here; names stay in Elixir. Errors are {:error, {stage, errno}} with the kernel's number.
-  # A `target` is "" for the VM's own namespaces, a namespace file's path, a pid (pinned inside the call), a pin, or a held
-  # network namespace with the number of its descriptor.
+  # Numbers and bytes cross here; names stay in Elixir. Errors are {:error, {stage, errno}} with
+  # the kernel's number. A `target` is "" for the VM's own namespaces, a namespace file's path, a
+  # pid (pinned inside the call), a pin, or a held network namespace with the number of its
+  # descriptor.
 
   @on_load :load
 
@@ -17,8 +18,9 @@ defmodule Linx.Native do
   @type target ::
           binary() | pos_integer() | pin() | {held_netns(), descriptor :: non_neg_integer()}
 
-  # Namespaces by their CLONE_NEW* flags, 0 for whatever a path names; `true` where the target's user namespace may be
-  # joined if the others are refused without it. `agent` is the path of the agent, for what a thread may not join.
+  # Namespaces by their CLONE_NEW* flags, 0 for whatever a path names; `true` where the target's
+  # user namespace may be joined if the others are refused without it. `agent` is the path of the
+  # agent, for what a thread may not join.
   @type places :: [{target(), [non_neg_integer()], boolean()}]
   @type agent :: binary()
 
@@ -30,8 +32,9 @@ defmodule Linx.Native do
         :persistent_term.erase({__MODULE__, :reason})
         :ok
 
-      # The module is loaded a second time, and the library that its first version holds cannot be handed on (it has
-      # no upgrade function). The first version stays: anything else than :ok refuses the second.
+      # The module is loaded a second time, and the library that its first version holds cannot be
+      # handed on (it has no upgrade function). The first version stays: anything else than :ok
+      # refuses the second.
       {:error, {:upgrade, _}} = refusal ->
         refusal
 
@@ -50,7 +53,8 @@ defmodule Linx.Native do
     end
   end
 
-  # The app's priv directory, also in a shell that was started with -pa and no lib structure around the ebin.
+  # The app's priv directory, also in a shell that was started with -pa and no lib structure
+  # around the ebin.
   @doc false
   def priv_dir do
     case :code.priv_dir(:linx) do
@@ -69,7 +73,7 @@ defmodule Linx.Native do
   @spec nif_version() :: binary()
   def nif_version, do: not_loaded()
 
-  # -- pins ------------------------------------------------------------------------------------------------------------
+  # -- pins --------------------------------------------------------------------------------------
 
   @spec pid_pin(pos_integer()) :: {:ok, pin()} | fault()
   def pid_pin(_pid), do: not_loaded()
@@ -87,14 +91,15 @@ defmodule Linx.Native do
   @spec pid_kill(pin()) :: :ok | fault()
   def pid_kill(_pin), do: not_loaded()
 
-  # -- late answers ----------------------------------------------------------------------------------------------------
+  # -- late answers ------------------------------------------------------------------------------
 
-  # Jobs that may hang in the kernel run in a bounded pool of threads (native/linx_sys/src/work.rs). `{:pending, reference}`
-  # is the answer of one that is queued or has not ended yet: `{reference, answer}` is sent to the caller when it has.
+  # Jobs that may hang in the kernel run in a bounded pool of threads
+  # (native/linx_sys/src/work.rs). `{:pending, reference}` is the answer of one that is queued or
+  # has not ended yet: `{reference, answer}` is sent to the caller when it has.
   # `Linx.Pool.Native.await/1` waits for that.
   @type late(answer) :: answer | {:pending, reference()}
 
-  # -- cgroup ----------------------------------------------------------------------------------------------------------
+  # -- cgroup ------------------------------------------------------------------------------------
 
   @spec cgroup_is(binary()) :: late({:ok, boolean()} | fault())
   def cgroup_is(_path), do: not_loaded()
@@ -102,7 +107,7 @@ defmodule Linx.Native do
   @spec cgroup_wait_empty(binary(), non_neg_integer()) :: late({:ok, boolean()} | fault())
   def cgroup_wait_empty(_path, _milliseconds), do: not_loaded()
 
-  # -- mount -----------------------------------------------------------------------------------------------------------
+  # -- mount -------------------------------------------------------------------------------------
 
   @type lookup :: {root :: binary(), no_symlinks :: boolean()}
 
@@ -125,8 +130,8 @@ defmodule Linx.Native do
   @spec mount_pivot_root(agent(), places(), binary(), binary()) :: late(answer())
   def mount_pivot_root(_agent, _places, _new_root, _put_old), do: not_loaded()
 
-  # MOUNT_ATTR_* to set and to clear, one of MS_SHARED, MS_SLAVE, MS_PRIVATE and MS_UNBINDABLE or 0, and whether the mounts
-  # below change too.
+  # MOUNT_ATTR_* to set and to clear, one of MS_SHARED, MS_SLAVE, MS_PRIVATE and MS_UNBINDABLE or
+  # 0, and whether the mounts below change too.
   @type attributes ::
           {set :: non_neg_integer(), clear :: non_neg_integer(), propagation :: non_neg_integer(),
            recursive :: boolean()}
@@ -146,11 +151,11 @@ defmodule Linx.Native do
           late(answer())
   def mount_setattr(_agent, _places, _target, _attributes, _idmap, _lookup), do: not_loaded()
 
-  # -- netfilter -------------------------------------------------------------------------------------------------------
+  # -- netfilter ---------------------------------------------------------------------------------
 
   @typedoc """
-  A template's number. At its first use the number comes with the template's bytes and the positions of its
-  placeholders; nil is the number of a template that is not cached.
+  A template's number. At its first use the number comes with the template's bytes and the
+  positions of its placeholders; nil is the number of a template that is not cached.
   """
   @type nft_template ::
           non_neg_integer()
@@ -164,7 +169,7 @@ defmodule Linx.Native do
         ]
   def netfilter_rules(_bodies), do: not_loaded()
 
-  # -- netlink ---------------------------------------------------------------------------------------------------------
+  # -- netlink -----------------------------------------------------------------------------------
 
   @opaque netlink :: reference()
   @opaque netlink_dump :: reference()
@@ -255,7 +260,7 @@ defmodule Linx.Native do
   @spec netlink_close_fd(integer()) :: late(:ok)
   def netlink_close_fd(_fd), do: not_loaded()
 
-  # -- network namespaces ----------------------------------------------------------------------------------------------
+  # -- network namespaces ------------------------------------------------------------------------
 
   # They end with `owner`, which is told of by ESRCH where it has ended already.
   @spec netns_make(owner :: pid()) ::
@@ -285,7 +290,7 @@ defmodule Linx.Native do
   @spec netns_delete(binary(), binary()) :: late(:ok | fault())
   def netns_delete(_directory, _name), do: not_loaded()
 
-  # -- process ---------------------------------------------------------------------------------------------------------
+  # -- process -----------------------------------------------------------------------------------
 
   @opaque image :: reference()
 
@@ -304,17 +309,18 @@ defmodule Linx.Native do
   @spec process_continue(pos_integer()) :: :ok | fault()
   def process_continue(_pid), do: not_loaded()
 
-  # -- seccomp ---------------------------------------------------------------------------------------------------------
+  # -- seccomp -----------------------------------------------------------------------------------
 
-  # Numbers throughout: linux/audit.h's architecture, SECCOMP_RET_* with data, {number, action, [{arg, op, mask, value}]}.
-  # At most 4096 rules and conditions: it runs on an ordinary scheduler.
+  # Numbers throughout: linux/audit.h's architecture, SECCOMP_RET_* with data, {number, action,
+  # [{arg, op, mask, value}]}. At most 4096 rules and conditions: it runs on an ordinary
+  # scheduler.
   @spec seccomp_compile(non_neg_integer(), non_neg_integer(), [
           {non_neg_integer(), non_neg_integer(),
            [{0..5, 0..6, non_neg_integer(), non_neg_integer()}]}
         ]) :: {:ok, binary()} | {:error, :too_long}
   def seccomp_compile(_arch, _default, _rules), do: not_loaded()
 
-  # -- sysctl ----------------------------------------------------------------------------------------------------------
+  # -- sysctl ------------------------------------------------------------------------------------
 
   @spec sysctl_read(agent(), places(), [binary()]) :: late({:ok, binary()} | fault())
   def sysctl_read(_agent, _places, _paths), do: not_loaded()
@@ -326,7 +332,7 @@ defmodule Linx.Native do
           late({:ok, [{binary(), binary()}]} | fault())
   def sysctl_list(_agent, _places, _paths), do: not_loaded()
 
-  # -- tty -------------------------------------------------------------------------------------------------------------
+  # -- tty ---------------------------------------------------------------------------------------
 
   @typedoc "`{rows, cols, xpixel, ypixel}`"
   @type window_size ::
@@ -372,7 +378,7 @@ defmodule Linx.Native do
   @spec terminal_close(terminal()) :: :ok | fault()
   def terminal_close(_terminal), do: not_loaded()
 
-  # -- files of the kernel's file systems -------------------------------------------------------------------------------
+  # -- files of the kernel's file systems --------------------------------------------------------
 
   # `magic` is the file system's type (linux/magic.h); a file of another one is EXDEV.
   @spec kernel_file_read(binary(), non_neg_integer()) :: late({:ok, binary()} | fault())
@@ -384,7 +390,7 @@ defmodule Linx.Native do
   @spec namespace_kind(binary()) :: late({:ok, flag :: pos_integer()} | fault())
   def namespace_kind(_path), do: not_loaded()
 
-  # -- procfs ----------------------------------------------------------------------------------------------------------
+  # -- procfs ------------------------------------------------------------------------------------
 
   @spec procfs_read(pos_integer() | pin(), binary()) :: late({:ok, binary()} | fault())
   def procfs_read(_target, _name), do: not_loaded()

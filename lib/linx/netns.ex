@@ -7,43 +7,51 @@ defmodule Linx.Netns do
       :ok = Linx.Netlink.Rtnl.Link.set_up(socket, "lo")
       {:ok, listener} = :gen_tcp.listen(0, netns: Linx.Netns.path(lab))
 
-  `new/1` makes a namespace that no process is in. A descriptor of the VM holds it, which belongs to an owner: the
-  caller, or the process that `:owner` names. It is closed when the owner ends, or by `close/1`, and not before, also where
-  no variable refers to the value any more. The kernel ends a namespace when nothing holds it: no descriptor, no socket in
-  it, no process, no name. The value is good on its own node, for every process there.
+  `new/1` makes a namespace that no process is in. A descriptor of the VM holds it, which belongs
+  to an owner: the caller, or the process that `:owner` names. It is closed when the owner ends,
+  or by `close/1`, and not before, also where no variable refers to the value any more. The kernel
+  ends a namespace when nothing holds it: no descriptor, no socket in it, no process, no name. The
+  value is good on its own node, for every process there.
 
-  A `%Linx.Netns{}` is taken wherever a namespace is named: `Linx.Netlink.Rtnl.open/1`, `Linx.Netlink.Nfnl.open/1`,
-  `Linx.Netlink.Rtnl.Link.move_to_netns/3`, the `:in` of `Linx.Sysctl`, `join: {netns, [:net]}` of `Linx.Process.spawn/1` and
-  `run/1`. OTP's own sockets take its `path/1`:
-  `:gen_tcp`, `:gen_udp` and `:gen_sctp` as the option `netns: path`, `:socket.open/4` as `%{netns: path}`. OTP opens that
-  path in the VM's own process, whose descriptor it is.
+  A `%Linx.Netns{}` is taken wherever a namespace is named: `Linx.Netlink.Rtnl.open/1`,
+  `Linx.Netlink.Nfnl.open/1`, `Linx.Netlink.Rtnl.Link.move_to_netns/3`, the `:in` of
+  `Linx.Sysctl`, `join: {netns, [:net]}` of `Linx.Process.spawn/1` and `run/1`. OTP's own sockets
+  take its `path/1`: `:gen_tcp`, `:gen_udp` and `:gen_sctp` as the option `netns: path`,
+  `:socket.open/4` as `%{netns: path}`. OTP opens that path in the VM's own process, whose
+  descriptor it is.
 
-  A fresh namespace has a loopback link, `lo`, that is down and without addresses, as `ip netns add` leaves it.
+  A fresh namespace has a loopback link, `lo`, that is down and without addresses, as
+  `ip netns add` leaves it.
 
   ## Names
 
-  A name is a file in `/run/netns`, on which the namespace is mounted. `create/2` and `delete/2` do what `ip netns add` and
-  `ip netns delete` do, so either works on the names of the other: the directory is made and becomes a shared mount, the
-  file is made with `O_EXCL`, of two creators of a name one gets `errno: :eexist`, and a step that fails takes back the
-  file. A name outlives the VM. `dir: path` on any verb is another directory, an absolute path; ip knows none but
+  A name is a file in `/run/netns`, on which the namespace is mounted. `create/2` and `delete/2`
+  do what `ip netns add` and `ip netns delete` do, so either works on the names of the other: the
+  directory is made and becomes a shared mount, the file is made with `O_EXCL`, of two creators of
+  a name one gets `errno: :eexist`, and a step that fails takes back the file. A name outlives the
+  VM. `dir: path` on any verb is another directory, an absolute path; ip knows none but
   `/run/netns`.
 
-  A name that is deleted is free for another namespace at once; who holds the former one goes on using it.
+  A name that is deleted is free for another namespace at once; who holds the former one goes on
+  using it.
 
-  A name has 1 to 255 bytes, no `/` and no NUL, and is not `.` or `..`: else `{:error, {:invalid_name, name}}`, before
-  anything is asked of the kernel. An option that is unknown or makes no sense is `{:error, {:bad_option, option}}`.
+  A name has 1 to 255 bytes, no `/` and no NUL, and is not `.` or `..`: else
+  `{:error, {:invalid_name, name}}`, before anything is asked of the kernel. An option that is
+  unknown or makes no sense is `{:error, {:bad_option, option}}`.
 
   ## References
 
-  Where a verb takes a `t:ref/0` that is a name (text), a `%Linx.Netns{}`, or what `Linx.Netlink.Socket.open/2` takes:
-  `:host`, `:self`, `{:pid, pid}`, `{:path, path}`, a `Linx.Process` session. Another term raises `ArgumentError`; a
-  session that is not up yet or is over is `{:error, :not_ready}` or `{:error, :no_process}`.
+  Where a verb takes a `t:ref/0` that is a name (text), a `%Linx.Netns{}`, or what
+  `Linx.Netlink.Socket.open/2` takes: `:host`, `:self`, `{:pid, pid}`, `{:path, path}`, a
+  `Linx.Process` session. Another term raises `ArgumentError`; a session that is not up yet or is
+  over is `{:error, :not_ready}` or `{:error, :no_process}`.
 
   ## Errors
 
-  What the kernel refuses is `{:error, %Linx.Netns.Error{}}`, with the step, the path and the errno: `:eperm` without
-  CAP_SYS_ADMIN, `:enoent` for a name that is not there, `:ebadf` for a value that is closed. The verbs of ids make netlink
-  requests and answer `{:error, %Linx.Netlink.Error{}}` for those.
+  What the kernel refuses is `{:error, %Linx.Netns.Error{}}`, with the step, the path and the
+  errno: `:eperm` without CAP_SYS_ADMIN, `:enoent` for a name that is not there, `:ebadf` for a
+  value that is closed. The verbs of ids make netlink requests and answer
+  `{:error, %Linx.Netlink.Error{}}` for those.
 
   No thread of the VM changes its namespace: a namespace is made by a thread that ends.
 
@@ -68,13 +76,14 @@ defmodule Linx.Netns do
   # The kernel's ids are a signed int.
   @id_max 0x7FFFFFFF
 
-  # -- held ------------------------------------------------------------------------------------------------------------
+  # -- held --------------------------------------------------------------------------------------
 
   @doc """
   Makes a network namespace that no process is in.
 
-  Option `:owner` is the process with whose end it ends, the caller unless given. An owner that has ended already is
-  `errno: :esrch`; without CAP_SYS_ADMIN it is `errno: :eperm`, beyond `user.max_net_namespaces` `:enospc`.
+  Option `:owner` is the process with whose end it ends, the caller unless given. An owner that
+  has ended already is `errno: :esrch`; without CAP_SYS_ADMIN it is `errno: :eperm`, beyond
+  `user.max_net_namespaces` `:enospc`.
 
       {:ok, netns} = Linx.Netns.new()
       :ok = Linx.Netns.close(netns)
@@ -88,10 +97,12 @@ defmodule Linx.Netns do
   end
 
   @doc """
-  Holds a network namespace that is there: that of a name, a process, a session, a file. With `:new` it is `new/1`.
+  Holds a network namespace that is there: that of a name, a process, a session, a file. With
+  `:new` it is `new/1`.
 
-  Options: `:owner` as for `new/1`, `:dir` for a name. A held namespace may be opened too, for another owner. A process
-  that is not there is `errno: :enoent`, a file that is no network namespace `:einval`.
+  Options: `:owner` as for `new/1`, `:dir` for a name. A held namespace may be opened too, for
+  another owner. A process that is not there is `errno: :enoent`, a file that is no network
+  namespace `:einval`.
 
       :ok = Linx.Netns.create("blue")
       {:ok, blue} = Linx.Netns.open("blue")
@@ -116,8 +127,8 @@ defmodule Linx.Netns do
   @doc """
   Lets go of a namespace. It is `:ok` also where its owner has ended, or it was closed before.
 
-  Sockets in it, and names, keep the namespace. The path that `path/1` gave names nothing from here on, or later another
-  descriptor of the VM.
+  Sockets in it, and names, keep the namespace. The path that `path/1` gave names nothing from
+  here on, or later another descriptor of the VM.
   """
   @spec close(t()) :: :ok
   def close(%__MODULE__{handle: handle}), do: Native.close(handle)
@@ -125,9 +136,10 @@ defmodule Linx.Netns do
   @doc """
   The path of a held namespace, or of a name.
 
-  That of a held one is `/proc/self/fd/<n>`, which means the VM's descriptor when the VM opens it: good for OTP's `:netns`
-  and for `{:path, path}`, until the namespace is closed. In another process it means something else. For one that is
-  closed, and for a name that cannot be one, this raises `ArgumentError`.
+  That of a held one is `/proc/self/fd/<n>`, which means the VM's descriptor when the VM opens it:
+  good for OTP's `:netns` and for `{:path, path}`, until the namespace is closed. In another
+  process it means something else. For one that is closed, and for a name that cannot be one, this
+  raises `ArgumentError`.
 
       {:ok, socket} = :socket.open(:inet, :stream, :tcp, %{netns: Linx.Netns.path(netns)})
 
@@ -152,15 +164,15 @@ defmodule Linx.Netns do
     end
   end
 
-  # -- names -----------------------------------------------------------------------------------------------------------
+  # -- names -------------------------------------------------------------------------------------
 
   @doc """
   Makes a network namespace with a name, as `ip netns add` does.
 
   Options: `:dir`, and `from: ref` to name a namespace that is there instead (`ip netns attach`).
 
-  A name that is taken is `errno: :eexist` at the stage `:create`. When a step fails, the steps before it are taken back,
-  but for the directory and its mount, which others may use already.
+  A name that is taken is `errno: :eexist` at the stage `:create`. When a step fails, the steps
+  before it are taken back, but for the directory and its mount, which others may use already.
 
       :ok = Linx.Netns.create("blue")
       {:error, %Linx.Netns.Error{errno: :eexist}} = Linx.Netns.create("blue")
@@ -195,8 +207,9 @@ defmodule Linx.Netns do
   @doc """
   Takes a name away, as `ip netns delete` does. One that is not there is `errno: :enoent`.
 
-  The namespace ends with the last that holds it: a process, a socket, a held value, a further name. A file that is neither a
-  namespace nor the empty one that an interrupted creation leaves is `errno: :einval`, and stays. Option: `:dir`.
+  The namespace ends with the last that holds it: a process, a socket, a held value, a further
+  name. A file that is neither a namespace nor the empty one that an interrupted creation leaves
+  is `errno: :einval`, and stays. Option: `:dir`.
 
   Source: ip-netns(8), umount2(2).
   """
@@ -208,7 +221,8 @@ defmodule Linx.Netns do
   end
 
   @doc """
-  The names that there are, sorted: `ip netns list`. None where the directory is not there. Option: `:dir`.
+  The names that there are, sorted: `ip netns list`. None where the directory is not there.
+  Option: `:dir`.
 
   A name that somebody makes at this moment is among them before the namespace is.
 
@@ -227,13 +241,14 @@ defmodule Linx.Netns do
     end
   end
 
-  # -- what is in it ---------------------------------------------------------------------------------------------------
+  # -- what is in it -----------------------------------------------------------------------------
 
   @doc """
   The pids of the processes in a namespace, in ascending order: `ip netns pids`.
 
-  Those that the VM's `/proc` shows and whose namespace the VM may look at: without root, its own user's. A thread with a
-  namespace of its own counts for the one of its process. Option: `:dir` for a name.
+  Those that the VM's `/proc` shows and whose namespace the VM may look at: without root, its own
+  user's. A thread with a namespace of its own counts for the one of its process. Option: `:dir`
+  for a name.
 
       {:ok, [_ | _]} = Linx.Netns.pids(:host)
 
@@ -253,8 +268,9 @@ defmodule Linx.Netns do
   end
 
   @doc """
-  The namespace's inode number, by which lsns(8) and `/proc/<pid>/ns/net` know it. Two references with the same one mean
-  the same namespace, as long as one of them is held. Option: `:dir` for a name.
+  The namespace's inode number, by which lsns(8) and `/proc/<pid>/ns/net` know it. Two references
+  with the same one mean the same namespace, as long as one of them is held. Option: `:dir` for a
+  name.
 
   Source: namespaces(7).
   """
@@ -270,14 +286,14 @@ defmodule Linx.Netns do
     end
   end
 
-  # -- ids -------------------------------------------------------------------------------------------------------------
+  # -- ids ---------------------------------------------------------------------------------------
 
   @doc """
   The id that a namespace has for another, nil where it has none.
 
-  Ids are what the kernel names a foreign namespace by in messages, such as a link's `link_netnsid`; each namespace has
-  numbers of its own for others. Options: `in: ref`, whose ids are meant (the VM's own namespace unless given), and `:dir`
-  for names.
+  Ids are what the kernel names a foreign namespace by in messages, such as a link's
+  `link_netnsid`; each namespace has numbers of its own for others. Options: `in: ref`, whose ids
+  are meant (the VM's own namespace unless given), and `:dir` for names.
 
       {:ok, id} = Linx.Netns.set_id(netns, :auto)
       {:ok, ^id} = Linx.Netns.id(netns)
@@ -288,9 +304,11 @@ defmodule Linx.Netns do
   def id(ref, opts \\ []), do: with_id(ref, opts, &Id.get/2)
 
   @doc """
-  Gives a namespace an id for another and answers it: a number, or `:auto` for one that is free. Options as for `id/2`.
+  Gives a namespace an id for another and answers it: a number, or `:auto` for one that is free.
+  Options as for `id/2`.
 
-  One that has an id already is `errno: :eexist`, a number that another has `:enospc` or `:eexist`.
+  One that has an id already is `errno: :eexist`, a number that another has `:enospc` or
+  `:eexist`.
 
   Source: ip-netns(8), `ip netns set`; rtnetlink's RTM_NEWNSID.
   """
@@ -307,7 +325,8 @@ defmodule Linx.Netns do
   def set_id(_ref, id, _opts), do: {:error, {:bad_option, {:id, id}}}
 
   @doc """
-  Every id that a namespace has for others, in order: `ip netns list-id`. Options: `in: ref`, `:dir`.
+  Every id that a namespace has for others, in order: `ip netns list-id`. Options: `in: ref`,
+  `:dir`.
 
   Source: ip-netns(8).
   """
@@ -344,7 +363,7 @@ defmodule Linx.Netns do
 
   defp inside(ref, _opts), do: {:ok, ref}
 
-  # -- arguments -------------------------------------------------------------------------------------------------------
+  # -- arguments ---------------------------------------------------------------------------------
 
   defp options(opts, known) do
     if Keyword.keyword?(opts) do

@@ -1,7 +1,8 @@
 defmodule Linx.Procfs do
   @moduledoc false
-  # Files below /proc/<pid> of the process that is meant: the native side pins it, takes one descriptor of its
-  # directory, sees that this is procfs and that the process lives, and opens the file below that.
+  # Files below /proc/<pid> of the process that is meant: the native side pins it, takes one
+  # descriptor of its directory, sees that this is procfs and that the process lives, and opens
+  # the file below that.
 
   alias Linx.{Errno, Native, Target}
   alias Linx.Pool

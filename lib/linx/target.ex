@@ -2,8 +2,9 @@ defmodule Linx.Target do
   @moduledoc false
   # Whose namespaces a verb means: the one reading of every `:in` option.
   #
-  # A pid is pinned inside the native call, so that one recycled during the call is an error; one recycled before the
-  # call cannot be told. A session was pinned when its process was made and can never name another.
+  # A pid is pinned inside the native call, so that one recycled during the call is an error; one
+  # recycled before the call cannot be told. A session was pinned when its process was made and
+  # can never name another.
 
   alias Linx.{Native, Pool}
 
@@ -20,7 +21,8 @@ defmodule Linx.Target do
   @doc """
   The native target that `option` names.
 
-  `{:bad_in, option}` says that it names nothing; `:not_ready` and `:no_process` are a session's own answers.
+  `{:bad_in, option}` says that it names nothing; `:not_ready` and `:no_process` are a session's
+  own answers.
   """
   @spec resolve(t() | term()) ::
           {:ok, Native.target()} | {:error, {:bad_in, term()} | unready()}
@@ -39,14 +41,17 @@ defmodule Linx.Target do
   def resolve(session) when is_pid(session), do: Linx.Process.pin(session)
   def resolve(option), do: {:error, {:bad_in, option}}
 
-  @doc "The target's file below `/proc` as a text for errors (nothing opens it), or the namespace file that it is."
+  @doc """
+  The target's file below `/proc` as a text for errors (nothing opens it), or the namespace file
+  that it is.
+  """
   @spec proc_path(Native.target(), String.t()) :: String.t()
   def proc_path(pid, name) when is_integer(pid), do: Path.join(["/proc", "#{pid}", name])
   def proc_path(path, _name) when is_binary(path), do: path
   def proc_path({_held, number}, _name), do: "/proc/self/fd/#{number}"
   def proc_path(pin, name), do: pin |> Native.pid_of() |> proc_path(name)
 
-  @doc "Whether a fault says that the process of a session has ended: its pid may be another's by now."
+  @doc "Whether a fault says that a session's process has ended: its pid may be another's by now."
   @spec ended?(Native.target(), Linx.Native.errno()) :: boolean()
   def ended?(target, errno),
     do: errno == @esrch and is_reference(target)
@@ -54,8 +59,8 @@ defmodule Linx.Target do
   @doc """
   Calls `fun` with a descriptor of the target's network namespace, which is closed afterwards.
 
-  For requests that name a namespace by descriptor: the kernel looks it up while it handles the request, and until
-  `fun` returns it is open and its number is not another's.
+  For requests that name a namespace by descriptor: the kernel looks it up while it handles the
+  request, and until `fun` returns it is open and its number is not another's.
   """
   @spec with_netns(Native.target(), (non_neg_integer() -> result)) :: result | Native.fault()
         when result: term()

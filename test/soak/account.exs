@@ -1,5 +1,5 @@
 defmodule Soak.Account do
-  # What there is of everything that could be left behind.
+  # A count of everything that could be left behind.
   alias Linx.Netfilter
   alias Linx.Netlink.{Nfnl, Rtnl, Socket}
 
@@ -55,7 +55,7 @@ defmodule Soak.Account do
     end)
   end
 
-  # Of all processes that this pid namespace has: bin/soak makes one for the run.
+  # All processes that this pid namespace has: bin/soak makes one for the run.
   defp states do
     for path <- Path.wildcard("/proc/[0-9]*/stat"),
         {:ok, stat} <- [File.read(path)],
@@ -63,7 +63,7 @@ defmodule Soak.Account do
         do: {name, state}
   end
 
-  # What a workload had and nobody is in any more is gone.
+  # A namespace or cgroup of a workload that nobody is in any more is gone.
   defp namespaces do
     for path <- Path.wildcard("/proc/[0-9]*/ns/*"),
         {:ok, link} <- [File.read_link(path)],

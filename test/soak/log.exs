@@ -1,5 +1,6 @@
 defmodule Soak.Log do
-  # A crash that nobody was linked to is known by its report alone. Deaths that scenarios arrange are no crashes.
+  # A crash that nobody was linked to is known by its report alone. Deaths that scenarios arrange
+  # are no crashes.
 
   @arranged [:normal, :shutdown, :killed]
 

@@ -1,5 +1,5 @@
 defmodule Soak.Machine do
-  # What runs out: room on a disk, inodes, memory, descriptors. And cgroups.
+  # Resources that run out: room on a disk, inodes, memory, descriptors. And cgroups.
   import Soak.Ends
 
   alias Linx.{Cgroup, Mount, Process}

@@ -65,7 +65,8 @@ defmodule Soak.Processes do
     finish(session)
   end
 
-  # A terminal whose workload closes it, leaves it to a grandchild, or is stopped, as is the agent.
+  # A terminal whose workload closes it, leaves it to a grandchild, or is stopped, as is the
+  # agent.
   defp half_dead_pty(tag, _places) do
     script =
       Enum.random([

@@ -1,7 +1,8 @@
-# Everything at random, with faults, for SOAK_MINUTES; then what is left is counted. Run by bin/soak.
+# Everything at random, with faults, for SOAK_MINUTES; then what is left is counted. Run by
+# bin/soak.
 #
-# A scenario may meet any documented error, since another one may be killing its workload or closing its socket at that
-# moment. What it may not do is raise, hang, or leave something behind.
+# A scenario may meet any documented error, since another one may be killing its workload or
+# closing its socket at that moment. What it may not do is raise, hang, or leave something behind.
 
 for file <- ~w(log account ends processes networks machine),
     do: Code.require_file("#{file}.exs", __DIR__)
@@ -26,7 +27,8 @@ defmodule Soak do
     tag = "LINX_SOAK=#{System.pid()}"
     places = prepare()
 
-    # Through everything a few times, so that code is loaded and atoms are made before the first count.
+    # Through everything a few times, so that code is loaded and atoms are made before the first
+    # count.
     for n <- 1..6, {name, _} = scenario <- scenarios(), n == 1 or name not in @seldom do
       attempt(scenario, tag, places)
     end

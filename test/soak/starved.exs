@@ -1,4 +1,5 @@
-# A VM with few descriptors: everything says so, and works again when they are free. Run by machine.exs under prlimit(1).
+# A VM with few descriptors: everything says so, and works again when they are free. Run by
+# machine.exs under prlimit(1).
 
 defmodule Soak.Starved do
   alias Linx.Netlink.{Rtnl, Socket}
@@ -7,7 +8,8 @@ defmodule Soak.Starved do
   def main([tag]) do
     Elixir.Process.flag(:trap_exit, true)
 
-    # Loading a module takes a descriptor too: all of ours, and what the first round needs of the others.
+    # Loading a module takes a descriptor too: all of ours, and what the first round needs of the
+    # others.
     :ok = Application.load(:linx)
     {:ok, modules} = :application.get_key(:linx, :modules)
     Enum.each(modules ++ [Exception, ErlangError, ArgumentError], &Code.ensure_loaded!/1)

@@ -1,7 +1,7 @@
 defmodule Linx.Doctor.Agent do
   @moduledoc false
-  # What sessions need of the machine beside namespaces: an image that nobody can write to, calls with a fall-back, and the
-  # /proc of the VM's own pid namespace.
+  # The needs of a session beside namespaces: an image that nobody can write to, calls
+  # with a fall-back, and the /proc of the VM's own pid namespace.
 
   import Linx.Doctor.Finding, only: [new: 3]
 
@@ -18,8 +18,8 @@ defmodule Linx.Doctor.Agent do
         "of its file then, or enter is refused."
       ]),
       call("clone3", clone3, "children in a cgroup and in a time namespace", [
-        "A filter refuses it, as container engines' default profiles do: cgroup: of a session and ",
-        "time namespaces need it."
+        "A filter refuses it, as container engines' default profiles do: cgroup: of a session ",
+        "and time namespaces need it."
       ]),
       call("close_range", close_range, "closes what a workload does not get", [
         "A filter refuses it: descriptors are closed one by one then."
@@ -37,8 +37,8 @@ defmodule Linx.Doctor.Agent do
 
   defp image({:error, {stage, errno}}) do
     {:missing, "a plain file: #{stage} #{Errno.name(errno)}",
-     "enter/2 and init: true are refused. Set vm.memfd_noexec below 2 and allow memfd_create(2), " <>
-       "or allow open_tree(2) and mount_setattr(2)."}
+     "enter/2 and init: true are refused. Set vm.memfd_noexec below 2 and allow " <>
+       "memfd_create(2), or allow open_tree(2) and mount_setattr(2)."}
   end
 
   defp call(name, 0, purpose, _advice), do: new(:kernel, name, {:ok, purpose})
@@ -48,8 +48,8 @@ defmodule Linx.Doctor.Agent do
 
   defp proc({0, _pid}) do
     {:missing, "not mounted, or of a pid namespace that the VM is not in",
-     "mount -t proc proc /proc. Sessions and enter/2 work without it; verbs that read or write " <>
-       "a file of a process are errors."}
+     "mount -t proc proc /proc. Sessions and enter/2 work without it; verbs that read or " <>
+       "write a file of a process are errors."}
   end
 
   defp proc({pid, pid}), do: {:ok, "of the VM's pid namespace"}
@@ -62,7 +62,7 @@ defmodule Linx.Doctor.Agent do
       do: {:ok, "tells what a workload left behind"},
       else:
         {:missing, "absent",
-         "The kernel is built without CONFIG_PROC_CHILDREN, or there is no /proc: what leaves a " <>
-           "workload is killed by its cgroup or pid namespace only."}
+         "The kernel is built without CONFIG_PROC_CHILDREN, or there is no /proc: what leaves " <>
+           "a workload is killed by its cgroup or pid namespace only."}
   end
 end

@@ -8,7 +8,7 @@ defmodule Linx.Doctor.Machine do
   @min_kernel [6, 6]
   @namespaces [:user, :mount, :pid, :uts, :ipc, :net, :cgroup, :time]
 
-  # What most verbs ask for, and what each is for.
+  # The capabilities that most verbs ask for, and the use of each.
   @privileges [
     cap_sys_admin: "namespaces, mounts, sysctls of other namespaces",
     cap_net_admin: "links, routes, firewalls",
@@ -104,7 +104,8 @@ defmodule Linx.Doctor.Machine do
       else: "Run as root, or give the VM #{name}."
   end
 
-  # In a user namespace of its own too, where the VM is not privileged: that is how a workload gets one without root.
+  # In a user namespace of its own too, where the VM is not privileged: that is how a workload
+  # gets one without root.
   defp namespace(kind) do
     result =
       case parks(namespaces: [kind]) do
@@ -125,7 +126,8 @@ defmodule Linx.Doctor.Machine do
     new(:namespaces, to_string(kind), result)
   end
 
-  # A namespace without a process takes the VM's own right, which a child in a user namespace does not need.
+  # A namespace without a process takes the VM's own right, which a child in a user namespace does
+  # not need.
   defp held_netns do
     found =
       with {:ok, netns} <- Linx.Netns.new() do
@@ -174,7 +176,8 @@ defmodule Linx.Doctor.Machine do
 
   defp controller(name, false) do
     advice =
-      "A cgroup v1 hierarchy may hold it: boot with systemd.unified_cgroup_hierarchy=1 (cgroup_no_v1=all)."
+      "A cgroup v1 hierarchy may hold it: boot with systemd.unified_cgroup_hierarchy=1 " <>
+        "(cgroup_no_v1=all)."
 
     new(:cgroup, name, {:missing, "controller absent from the v2 hierarchy", advice})
   end

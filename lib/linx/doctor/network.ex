@@ -10,7 +10,8 @@ defmodule Linx.Doctor.Network do
 
   @families ~w(ip ip6 inet arp bridge netdev)
 
-  # What the kernel's configuration may make a module of its own, a chain, and a rule that loads there if the kernel has it.
+  # An expression that the kernel's configuration may make a module of its own, a chain, and a
+  # rule that loads there if the kernel has it.
   @expressions [
     {"ct state", "nft_ct", "filter hook input priority 0", "ct state new"},
     {"limit", "nft_limit", "filter hook input priority 0", "limit rate 1/second"},
@@ -55,7 +56,7 @@ defmodule Linx.Doctor.Network do
     new(area, "network namespace", {:missing, "none to try in: #{text(reason)}", advice})
   end
 
-  # -- links ---------------------------------------------------------------------------------------------------------
+  # -- links -------------------------------------------------------------------------------------
 
   defp links(netns) do
     with_socket(:links, &Rtnl.open/1, netns, fn socket ->
@@ -89,7 +90,7 @@ defmodule Linx.Doctor.Network do
   defp module("vlan"), do: "8021q"
   defp module(kind), do: kind
 
-  # -- nf_tables -----------------------------------------------------------------------------------------------------
+  # -- nf_tables ---------------------------------------------------------------------------------
 
   defp netfilter(netns) do
     with_socket(:netfilter, &Nfnl.open/1, netns, fn socket ->
@@ -107,13 +108,15 @@ defmodule Linx.Doctor.Network do
           socket,
           "interval set",
           "nf_tables",
-          "table inet doctor { set s { type ipv4_addr; flags interval; elements = { 192.0.2.0/24 } } }"
+          "table inet doctor { set s { type ipv4_addr; flags interval; " <>
+            "elements = { 192.0.2.0/24 } } }"
         ),
         load(
           socket,
           "concatenated ranges",
           "nf_tables",
-          "table inet doctor { set s { type ipv4_addr . inet_service; flags interval; elements = { 192.0.2.0/24 . 1-2 } } }"
+          "table inet doctor { set s { type ipv4_addr . inet_service; flags interval; " <>
+            "elements = { 192.0.2.0/24 . 1-2 } } }"
         ),
         load(
           socket,
@@ -140,7 +143,7 @@ defmodule Linx.Doctor.Network do
     new(:netfilter, item, result)
   end
 
-  # -- both ----------------------------------------------------------------------------------------------------------
+  # -- both --------------------------------------------------------------------------------------
 
   defp absent(modules), do: "The kernel is built without it, or modprobe #{modules}."
 

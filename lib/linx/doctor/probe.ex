@@ -1,6 +1,6 @@
 defmodule Linx.Doctor.Probe do
   @moduledoc false
-  # What is tried is tried in, or on, a child that is parked and dropped.
+  # Each trial is made in, or on, a child that is parked and dropped.
 
   alias Linx.Process, as: Session
 

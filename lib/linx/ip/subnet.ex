@@ -2,8 +2,8 @@ defmodule Linx.IP.Subnet do
   @moduledoc """
   An address with a prefix length, as in `192.0.2.7/24`.
 
-  The address keeps its host bits, so that one value serves both for "this network" and for "this address on that
-  network" (what an interface is given); `network/1` clears them.
+  The address keeps its host bits, so that one value serves both for "this network" and for "this
+  address on that network" (what an interface is given); `network/1` clears them.
 
       iex> import Linx.IP
       iex> Linx.IP.Subnet.network(~IP"192.0.2.7/24")
@@ -26,8 +26,8 @@ defmodule Linx.IP.Subnet do
   @doc """
   Reads `"address/length"`. The length is decimal, at most 32 for IPv4 and 128 for IPv6.
 
-  Anything else is `{:error, {:invalid_subnet, text}}`, a bare address too: the caller knows whether a missing length
-  means a host or a mistake.
+  Anything else is `{:error, {:invalid_subnet, text}}`, a bare address too: the caller knows
+  whether a missing length means a host or a mistake.
   """
   @spec parse(binary()) :: {:ok, t()} | {:error, {:invalid_subnet, term()}}
   def parse(string) when is_binary(string) do
@@ -75,8 +75,8 @@ defmodule Linx.IP.Subnet do
   def network(%__MODULE__{} = subnet), do: fill(subnet, 0)
 
   @doc """
-  The address with all host bits one. `nil` where there is none: for IPv6, and for prefixes of 31 and 32 bits, whose last
-  address is a host (RFC 3021).
+  The address with all host bits one. `nil` where there is none: for IPv6, and for prefixes of 31
+  and 32 bits, whose last address is a host (RFC 3021).
 
       iex> import Linx.IP
       iex> Linx.IP.Subnet.broadcast(~IP"192.0.2.7/24")

@@ -3,15 +3,17 @@ defmodule Linx.Netns.Error do
   A verb of `Linx.Netns` that the kernel refused.
 
     * `:operation` - the verb: `:new`, `:open`, `:create`, `:delete`, `:list`, `:pids`, `:inode`.
-    * `:stage` - the step that failed. Of a name: `:mkdir` (the directory), `:lock` (flock(2) of it), `:share` (making it a
-      shared mount), `:create` (the file; `errno: :eexist` is a name that is taken), `:open_tree` and `:move_mount` (the
-      mount of the namespace on it), `:umount`, `:unlink`. Of a namespace: `:unshare` (making it), `:open` (its file or
-      descriptor), `:setns` (a file that is no network namespace), `:thread` (a thread to make it on). `:list` and `:read`
-      are a directory that could not be read.
+    * `:stage` - the step that failed. Of a name: `:mkdir` (the directory), `:lock` (flock(2) of
+      it), `:share` (making it a shared mount), `:create` (the file; `errno: :eexist` is a name
+      that is taken), `:open_tree` and `:move_mount` (the mount of the namespace on it),
+      `:umount`, `:unlink`. Of a namespace: `:unshare` (making it), `:open` (its file or
+      descriptor), `:setns` (a file that is no network namespace), `:thread` (a thread to make it
+      on). `:list` and `:read` are a directory that could not be read.
     * `:path` - the file or directory that was meant; nil where there is none.
     * `:errno`, `:code` - the kernel's error as an atom, and its number.
 
-  Match on `:operation` and `:errno`; the text of `message/1` is for people, and names the capability that is missing.
+  Match on `:operation` and `:errno`; the text of `message/1` is for people, and names the
+  capability that is missing.
 
   Source: errno(3), ip-netns(8).
   """

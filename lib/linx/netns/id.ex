@@ -1,7 +1,7 @@
 defmodule Linx.Netns.Id do
   @moduledoc false
-  # The ids that a network namespace has for others: RTM_NEWNSID and RTM_GETNSID of rtnetlink. `struct rtgenmsg` and NETNSA_*
-  # of include/uapi/linux/net_namespace.h.
+  # The ids that a network namespace has for others: RTM_NEWNSID and RTM_GETNSID of rtnetlink.
+  # `struct rtgenmsg` and NETNSA_* of include/uapi/linux/net_namespace.h.
 
   use Linx.Netlink.Codec
 

@@ -6,8 +6,8 @@ defmodule Mix.Tasks.Linx.Doctor do
 
       mix linx.doctor
 
-  Run it as the user that will run the program. It tries things out in namespaces of a throw-away child and leaves the
-  machine as it was. `Linx.Doctor.report/0` gives the same as data.
+  Run it as the user that will run the program. It tries things out in namespaces of a throw-away
+  child and leaves the machine as it was. `Linx.Doctor.report/0` gives the same as data.
   """
 
   use Mix.Task

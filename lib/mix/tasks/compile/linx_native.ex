@@ -2,14 +2,16 @@ defmodule Mix.Tasks.Compile.LinxNative do
   @shortdoc "Builds the NIF library and the agent with cargo"
 
   @moduledoc """
-  Builds the two native parts of Linx with cargo and copies them into the built application's `priv`.
+  Builds the two native parts of Linx with cargo and copies them into the built application's
+  `priv`.
 
     * `priv/linx_nif.so`, the NIF library;
-    * `priv/linx_process`, the agent of each session, linked statically where the target's C library allows it, so that it
-      starts inside any root filesystem.
+    * `priv/linx_process`, the agent of each session, linked statically where the target's C
+      library allows it, so that it starts inside any root filesystem.
 
-  They are two cargo calls because static linking is a flag for a whole call, and no shared library can be built with
-  it. Nothing is built when no source, setting or artefact has changed since the last time.
+  They are two cargo calls because static linking is a flag for a whole call, and no shared
+  library can be built with it. Nothing is built when no source, setting or artefact has changed
+  since the last time.
 
   ## Target
 
@@ -22,8 +24,9 @@ defmodule Mix.Tasks.Compile.LinxNative do
 
   ## A faster start of sessions
 
-  For the host the agent is linked with musl where Rust has a standard library for it, and with the host's C library
-  elsewhere. With musl it is less than half the size and a session starts sooner:
+  For the host the agent is linked with musl where Rust has a standard library for it, and with
+  the host's C library elsewhere. With musl it is less than half the size and a session starts
+  sooner:
 
       rustup target add x86_64-unknown-linux-musl
       mix compile --force
@@ -66,7 +69,7 @@ defmodule Mix.Tasks.Compile.LinxNative do
     Enum.each([manifest() | artefacts()], &File.rm/1)
   end
 
-  # -- what is built -------------------------------------------------------------------------------------------------
+  # -- what is built -----------------------------------------------------------------------------
 
   defp build_nif(target) do
     with :ok <-
@@ -75,8 +78,9 @@ defmodule Mix.Tasks.Compile.LinxNative do
     end
   end
 
-  # A process of its own may have a C library of its own. musl's starts in half the time of glibc's, whose start asks the
-  # CPU for all its features: each such question is a trap to the hypervisor where there is one.
+  # A process of its own may have a C library of its own. musl's starts in half the time of
+  # glibc's, whose start asks the CPU for all its features: each such question is a trap to the
+  # hypervisor where there is one.
   defp build_agent(%{cross?: false, triple: triple} = target) when triple in @with_musl do
     musl = %{target | triple: String.replace_suffix(triple, "-gnu", "-musl")}
 
@@ -160,7 +164,8 @@ defmodule Mix.Tasks.Compile.LinxNative do
     end
   end
 
-  # A loaded library must not be overwritten in place: the VM that has it mapped would run the new bytes.
+  # A loaded library must not be overwritten in place: the VM that has it mapped would run the new
+  # bytes.
   defp install(target, part, built, destination) do
     source = Path.join([target_dir(part), target.triple, built])
     File.mkdir_p!(Path.dirname(destination))
@@ -175,15 +180,15 @@ defmodule Mix.Tasks.Compile.LinxNative do
     end
   end
 
-  # -- where ---------------------------------------------------------------------------------------------------------
+  # -- where -------------------------------------------------------------------------------------
 
   defp manifest, do: Path.join(Mix.Project.manifest_path(), @manifest)
   defp nif_path, do: Path.join([Mix.Project.app_path(), "priv", "linx_nif.so"])
   defp agent_path, do: Path.join([Mix.Project.app_path(), "priv", "linx_process"])
   defp artefacts, do: [nif_path(), agent_path()]
 
-  # Shared by the environments of one checkout, so that `mix test` after `mix compile` builds no Rust again; inside
-  # MIX_BUILD_PATH where that is set, since nothing outside it is ours.
+  # Shared by the environments of one checkout, so that `mix test` after `mix compile` builds no
+  # Rust again; inside MIX_BUILD_PATH where that is set, since nothing outside it is ours.
   defp target_dir(part) do
     base =
       if System.get_env("MIX_BUILD_PATH"),
@@ -193,7 +198,7 @@ defmodule Mix.Tasks.Compile.LinxNative do
     Path.join([base, "linx_native", part])
   end
 
-  # -- for which machine ---------------------------------------------------------------------------------------------
+  # -- for which machine -------------------------------------------------------------------------
 
   defp target do
     cond do
@@ -228,7 +233,8 @@ defmodule Mix.Tasks.Compile.LinxNative do
     end
   end
 
-  # ARM's architecture level is not in TARGET_ARCH; the CPU tells ARMv6 (Raspberry Pi Zero) from ARMv7.
+  # ARM's architecture level is not in TARGET_ARCH; the CPU tells ARMv6 (Raspberry Pi Zero) from
+  # ARMv7.
   defp rust_arch("arm", "arm1176" <> _), do: "arm"
   defp rust_arch("arm", "arm926" <> _), do: "armv5te"
   defp rust_arch("arm", _cpu), do: "armv7"
@@ -263,7 +269,7 @@ defmodule Mix.Tasks.Compile.LinxNative do
     end
   end
 
-  # -- when ----------------------------------------------------------------------------------------------------------
+  # -- when --------------------------------------------------------------------------------------
 
   # Size and time of each source, and the settings that change what cargo makes of them.
   defp stamp do
