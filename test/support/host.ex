@@ -35,10 +35,6 @@ defmodule Linx.Test.Host do
     :slow
   ]
 
-  @doc "The tags that can exclude a test."
-  @spec tags() :: [atom()]
-  def tags, do: @probes
-
   @doc "`[{tag, reason}]` of what cannot run here."
   @spec exclusions() :: keyword(String.t())
   def exclusions do

@@ -38,7 +38,8 @@ defmodule Mix.Tasks.Compile.LinxNative do
   @manifest "compile.linx_native"
   @sources ["native", "c_src_replacement", "Cargo.toml", "Cargo.lock"]
   @with_musl ~w(x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu)
-  @environment ~w(CARGO CARGO_BUILD_TARGET RUSTFLAGS TARGET_ARCH TARGET_OS TARGET_ABI TARGET_CPU CC)
+  @environment ~w(CARGO CARGO_BUILD_TARGET RUSTFLAGS TARGET_ARCH TARGET_OS TARGET_ABI TARGET_CPU
+                  CC)
 
   @impl true
   def run(_args) do
@@ -154,7 +155,8 @@ defmodule Mix.Tasks.Compile.LinxNative do
   defp hint(output, target) do
     cond do
       output =~ "can't find crate for `std`" or output =~ "can't find crate for `core`" ->
-        ": Rust's standard library for #{target.triple} is missing (rustup target add #{target.triple})"
+        ": Rust's standard library for #{target.triple} is missing " <>
+          "(rustup target add #{target.triple})"
 
       output =~ "linker `" and output =~ "not found" ->
         ": no linker for #{target.triple}; set CC to the cross compiler, or install gcc"
@@ -204,8 +206,8 @@ defmodule Mix.Tasks.Compile.LinxNative do
     cond do
       System.find_executable(cargo_path()) == nil ->
         {:error,
-         "no cargo on PATH. Linx builds its native part from source: install Rust (https://rustup.rs), " <>
-           "or set CARGO to the cargo to use."}
+         "no cargo on PATH. Linx builds its native part from source: install Rust " <>
+           "(https://rustup.rs), or set CARGO to the cargo to use."}
 
       triple = present("CARGO_BUILD_TARGET") ->
         {:ok, %{triple: triple, cross?: true}}
@@ -226,7 +228,8 @@ defmodule Mix.Tasks.Compile.LinxNative do
     case rust_arch(arch, System.get_env("TARGET_CPU", "")) do
       nil ->
         {:error,
-         "TARGET_ARCH=#{arch} has no Rust target known here; set CARGO_BUILD_TARGET to its triple."}
+         "TARGET_ARCH=#{arch} has no Rust target known here; set CARGO_BUILD_TARGET to its " <>
+           "triple."}
 
       arch ->
         {:ok, %{triple: "#{arch}-unknown-#{os}-#{abi}", cross?: true}}
