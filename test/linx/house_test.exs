@@ -137,6 +137,7 @@ defmodule Linx.HouseTest do
       "examples" => {25, 5},
       "lib/linx/capabilities" => {50, 5},
       "lib/linx/cgroup" => {100, 5},
+      "lib/linx/doctor" => {25, 5},
       "lib/linx/mount" => {125, 5},
       "lib/linx/netfilter" => {675, 30},
       "lib/linx/netlink" => {625, 15},
