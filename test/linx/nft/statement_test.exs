@@ -61,7 +61,10 @@ defmodule Linx.NFT.StatementTest do
           {"last", :last}
         ] do
       tokens = for word <- String.split(text), do: token(word)
-      assert {node, [{:eof, _}]} = Statement.parse(tokens ++ [{:eof, %{line: 1, column: 1}}])
+
+      assert {node, [{:eof, _}]} =
+               Statement.Kinds.parse(tokens ++ [{:eof, %{line: 1, column: 1}}])
+
       assert elem(node, 0) == kind
     end
   end

@@ -181,7 +181,7 @@ defmodule Linx.NFT.Compiler.Declare do
         size: size(opts[:size], scope, meta),
         comment: Value.comment_of(opts[:comment], scope),
         policy: if(opts[:policy] == :memory, do: :memory),
-        exprs: for({:stmt, node} <- opts, expr <- Statement.exprs(node, scope), do: expr),
+        exprs: for({:stmt, node} <- opts, expr <- Statement.Kinds.exprs(node, scope), do: expr),
         typeof:
           if(Enum.any?(opts, &(elem(&1, 0) == :typeof)), do: Typeof.record(key, {:named, data}))
       ]

@@ -128,7 +128,7 @@ defmodule Linx.NFT.Compiler.Elements do
   defp build(key, value, [], _scope), do: if(value == nil, do: key, else: {key, value})
 
   defp build(key, value, opts, scope) do
-    exprs = for {:stmt, node} <- opts, expr <- Statement.exprs(node, scope), do: expr
+    exprs = for {:stmt, node} <- opts, expr <- Statement.Kinds.exprs(node, scope), do: expr
 
     Element.short(%Element{
       key: key,

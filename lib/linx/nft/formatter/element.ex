@@ -3,7 +3,9 @@ defmodule Linx.NFT.Formatter.Element do
   # Elements of sets and maps, and the braces around those of a rule's own set.
 
   alias Linx.Netfilter.{Element, Verdict}
-  alias Linx.NFT.Formatter.{Statement, Term, Text, Value}
+  alias Linx.NFT.Formatter.{Term, Text, Value}
+  alias Linx.NFT.Statement.Kinds
+  alias Linx.NFT.Statement.Verdict, as: Verdicts
 
   @doc """
   The text of each element. `data_type` is nil for a set; `term` the expression that is looked up and `data`
@@ -26,7 +28,7 @@ defmodule Linx.NFT.Formatter.Element do
       value(element.key, key_type, term),
       for(
         expr <- element.exprs || [],
-        {:ok, text} <- [Linx.NFT.Statement.stateful_text(expr)],
+        {:ok, text} <- [Kinds.stateful_text(expr)],
         do: [" ", text]
       ),
       if(element.timeout, do: [" timeout ", Value.duration(element.timeout)], else: ""),
@@ -45,9 +47,9 @@ defmodule Linx.NFT.Formatter.Element do
 
   # A map's value: a verdict, an object's name, or a value of the data type.
   @spec data(term(), term(), Term.t() | nil) :: iodata()
-  defp data(%Verdict{} = verdict, _type, _term), do: Statement.verdict(verdict)
+  defp data(%Verdict{} = verdict, _type, _term), do: Verdicts.written(verdict)
   defp data(name, {:object, _kind}, _term) when is_binary(name), do: Text.quoted(name)
-  defp data(verdict, :verdict, _term), do: verdict |> Verdict.new!() |> Statement.verdict()
+  defp data(verdict, :verdict, _term), do: verdict |> Verdict.new!() |> Verdicts.written()
   # An address alone where the map gives ranges: as a prefix it says so.
   defp data(value, {:interval, type}, term)
        when is_tuple(value) and tuple_size(value) in [4, 8] and type in [:ipv4_addr, :ipv6_addr],

@@ -4,7 +4,8 @@ defmodule Linx.NFT.Formatter.Lookup do
   # fills (dynset).
 
   alias Linx.Netfilter.Expr
-  alias Linx.NFT.{Object, Statement}
+  alias Linx.NFT.Object
+  alias Linx.NFT.Statement.Dynset
 
   alias Linx.NFT.Formatter.{
     Context,
@@ -45,14 +46,7 @@ defmodule Linx.NFT.Formatter.Lookup do
 
   # A meter: the set is the rule's own, and the rule fills it.
   def step(%Expr{name: :__anon_set, data: %{via: {:dynset, dynset}} = data}, context) do
-    set = %{
-      name: data[:name] || "m",
-      flags: data.flags,
-      size: data[:size],
-      key_type: data.key_type
-    }
-
-    element(dynset, set, context)
+    with {:ok, text} <- Dynset.meter_text(dynset, data, context), do: Context.emit(context, text)
   end
 
   def step(%Expr{name: :__anon_set, data: data}, context) do
@@ -107,70 +101,14 @@ defmodule Linx.NFT.Formatter.Lookup do
     %{context | registers: Registers.put(context.registers, register, term)}
   end
 
-  @doc "Adds, refreshes or deletes an element."
-  @spec dynset(Expr.t(), Context.t()) :: {:ok, Context.t()} | :error
-  def dynset(%Expr{data: %{set: name} = data}, context) do
-    element(data, Context.set(context, name) || %{name: name, flags: [], key_type: nil}, context)
-  end
-
-  def dynset(_expr, _context), do: :error
-
-  defp element(%{op: op} = data, set, context) do
-    with {:ok, key} <- key(context, data[:sreg_key] || 1, set && set.key_type),
-         {:ok, value} <- value(context, data[:sreg_data], set),
-         {:ok, statements} <- statements(data[:exprs] || []) do
-      timeout =
-        if data[:timeout] in [nil, 0], do: "", else: [" timeout ", Value.duration(data.timeout)]
-
-      head =
-        if meter?(set), do: meter(set), else: [Atom.to_string(op), " @", Text.name(set.name)]
-
-      Context.emit(context, [
-        head,
-        " { ",
-        Match.text(key),
-        timeout,
-        statements,
-        value,
-        " }"
-      ])
-    end
-  end
-
-  # A set that a rule made for itself by `meter` has the rule's flag of anonymous sets, but a name.
-  defp meter?(set), do: :anonymous in set.flags
-
-  defp meter(set) do
-    size = if set.size, do: [" size ", Integer.to_string(set.size)], else: ""
-    ["meter ", Text.name(set.name), size]
-  end
-
-  defp value(_context, nil, _set), do: {:ok, ""}
-
-  defp value(context, register, set) do
-    type = set && Map.get(set, :data_type)
-
-    with {:ok, term} <- key(context, register, type) do
-      text = if term.value, do: constant(term, type), else: Match.text(term)
-      {:ok, [" : ", text]}
-    end
-  end
-
-  defp constant(term, type),
+  @doc "A constant in a register as a value of a set's type."
+  @spec constant(Term.t(), term()) :: iodata()
+  def constant(term, type),
     do: Value.constant(%{term | type: simple(type), order: order(type)}, term.value)
 
   defp simple({type, bits}) when is_integer(bits), do: type
   defp simple(type) when is_atom(type) and type != nil, do: type
   defp simple(_), do: :integer
-
-  defp statements(exprs) do
-    Enum.reduce_while(exprs, {:ok, []}, fn expr, {:ok, acc} ->
-      case Statement.stateful_text(expr) do
-        {:ok, text} -> {:cont, {:ok, [acc, " ", text]}}
-        :error -> {:halt, :error}
-      end
-    end)
-  end
 
   @doc "The term in the register that a lookup reads: one, or the concatenation of as many as the key's type has parts."
   @spec key(Context.t(), non_neg_integer(), term()) :: {:ok, Term.t()} | :error

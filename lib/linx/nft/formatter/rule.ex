@@ -3,19 +3,17 @@ defmodule Linx.NFT.Formatter.Rule do
   # Reads a rule's expressions in the order in which the kernel runs them, keeps what each register
   # holds, and writes a match or statement whenever an expression consumes registers.
 
-  alias Linx.Netfilter.{Expr, Field, Protocol, Verdict}
+  alias Linx.Netfilter.{Expr, Field, Protocol}
+  alias Linx.NFT.Statement
 
   alias Linx.NFT.Formatter.{
     Context,
     Load,
     Lookup,
     Match,
-    Nat,
     Registers,
-    Statement,
     Term,
-    Value,
-    Write
+    Value
   }
 
   @doc "The statements of a rule, or the name of the first expression that has no text."
@@ -104,33 +102,6 @@ defmodule Linx.NFT.Formatter.Rule do
   defp step(%Expr{name: name} = expr, context) when name in [:lookup, :__anon_set],
     do: Lookup.step(expr, context)
 
-  defp step(%Expr{name: :dynset} = expr, context), do: Lookup.dynset(expr, context)
-
-  defp step(%Expr{name: name} = expr, context)
-       when name in [:nat, :masq, :redir, :tproxy, :dup, :fwd],
-       do: Nat.step(expr, context)
-
-  defp step(%Expr{name: name, data: %{sreg: _}} = expr, context)
-       when name in [:meta, :ct, :payload, :exthdr],
-       do: Write.step(expr, context)
-
-  defp step(%Expr{name: :reject, data: data}, context) do
-    family =
-      if context.family in [:ip, :ip6],
-        do: context.family,
-        else: context.network || context.family
-
-    Context.emit(
-      context,
-      Statement.reject(data || %{}, rejecting(data || %{}, context.family, family))
-    )
-  end
-
-  # A chain that belongs to the rule alone is written where the rule jumps to it.
-  defp step(%Expr{name: :immediate, data: %Verdict{kind: kind, target: rules}}, context)
-       when is_list(rules),
-       do: Context.emit(context, {:block, Atom.to_string(kind), rules})
-
   defp step(%Expr{} = expr, context), do: plain(expr, context)
   defp step(_other, _context), do: {:error, "malformed"}
 
@@ -139,14 +110,8 @@ defmodule Linx.NFT.Formatter.Rule do
   defp address(term, _network), do: term
 
   defp plain(expr, context) do
-    with {:ok, text} <- Linx.NFT.Statement.text(expr, context), do: Context.emit(context, text)
+    with {:ok, text} <- Statement.Kinds.text(expr, context), do: Context.emit(context, text)
   end
-
-  # In a table of several families an ICMP answer names the one it is for.
-  defp rejecting(%{type: :icmpx_unreach}, family, _network), do: family
-  defp rejecting(_data, family, _network) when family in [:ip, :ip6], do: family
-  defp rejecting(_data, _family, :ip6), do: :ip6_named
-  defp rejecting(_data, _family, _network), do: :named
 
   defp load(context, register, term) do
     context = Context.field(context, term)

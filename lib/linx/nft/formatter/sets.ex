@@ -20,7 +20,7 @@ defmodule Linx.NFT.Formatter.Sets do
       line(type(set, data_type)),
       for(
         expr <- set.exprs || [],
-        {:ok, text} <- [Statement.stateful_text(expr)],
+        {:ok, text} <- [Statement.Kinds.stateful_text(expr)],
         do: line(text)
       ),
       flags(set.flags),

@@ -300,13 +300,13 @@ defmodule Linx.NFT.Parser.Expression do
   defp element_options([{:stmt_sep, _}, {:identifier, _, _} | _] = tokens, acc) do
     rest = skip_separators(tokens)
 
-    if Statement.stateful?(rest),
+    if Statement.Kinds.stateful?(rest),
       do: element_options(rest, acc),
       else: {Enum.reverse(acc), tokens}
   end
 
   defp element_options([{:identifier, _, _} | _] = tokens, acc) do
-    case Statement.stateful(tokens) do
+    case Statement.Kinds.stateful(tokens) do
       {statement, rest} -> element_options(rest, [{:stmt, statement} | acc])
       nil -> {Enum.reverse(acc), tokens}
     end

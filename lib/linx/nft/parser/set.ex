@@ -79,7 +79,7 @@ defmodule Linx.NFT.Parser.Set do
   end
 
   defp set_body(tokens, opts) do
-    case Statement.stateful(tokens) do
+    case Statement.Kinds.stateful(tokens) do
       {statement, rest} -> statements(rest, [{:stmt, statement} | opts])
       nil -> unexpected(tokens, "an attribute of the set", @set_words)
     end
@@ -87,7 +87,7 @@ defmodule Linx.NFT.Parser.Set do
 
   # "counter quota 500 bytes": several on one line.
   defp statements(tokens, opts) do
-    case Statement.stateful(tokens) do
+    case Statement.Kinds.stateful(tokens) do
       {statement, rest} -> statements(rest, [{:stmt, statement} | opts])
       nil -> set_next(tokens, opts)
     end

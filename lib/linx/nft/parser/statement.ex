@@ -4,14 +4,10 @@ defmodule Linx.NFT.Parser.Statement do
 
   import Linx.NFT.Parser.Tokens
 
-  alias Linx.NFT.Parser.{Action, Expression, Primary}
+  alias Linx.NFT.Parser.{Expression, Primary}
+  alias Linx.NFT.Statement.{Assign, Kinds, Log}
 
-  @verdicts ~w(accept drop continue return)
   @comparisons %{"eq" => :eq, "ne" => :neq, "lt" => :lt, "gt" => :gt, "le" => :lte, "ge" => :gte}
-  @actions ~w(reject snat dnat masquerade redirect dup fwd tproxy notrack flow reset xt)
-
-  # Words that stand behind a rule's first statement: its comment, and the options of `log`, which come in any order.
-  @later ~w(comment prefix level group flags snaplen queue-threshold)
 
   @doc false
   # {:rule, statements, options, meta}, up to but without its separator. `others` are words that may stand in a rule's place: a misspelt
@@ -22,7 +18,7 @@ defmodule Linx.NFT.Parser.Statement do
     {{:rule, statements, opts, meta}, rest}
   catch
     {:no_statement, [{:identifier, _, place} | _] = wrong} ->
-      others = if place == meta(tokens), do: others, else: @later
+      others = if place == meta(tokens), do: others, else: ["comment" | Log.words()]
       unexpected(wrong, "a statement", others ++ words())
   end
 
@@ -41,57 +37,10 @@ defmodule Linx.NFT.Parser.Statement do
   end
 
   @doc false
-  def statement(tokens), do: Linx.NFT.Statement.parse(tokens) || other(tokens)
+  def statement(tokens), do: Kinds.parse(tokens) || other(tokens)
 
-  defp other([{:identifier, word, _} | _] = tokens) when word in @verdicts,
-    do: Primary.verdict(tokens)
-
-  defp other([{:identifier, word, meta}, {:lbrace, _} | rest]) when word in ["jump", "goto"] do
-    {rules, rest} = inner_chain(skip_separators(rest), [])
-    {{:verdict, {known(word), {:block, rules}}, meta}, rest}
-  end
-
-  defp other([{:identifier, word, _} | _] = tokens) when word in ["jump", "goto"],
-    do: Primary.verdict(tokens)
-
-  defp other([{:identifier, word, _} | _] = tokens) when word in @actions,
-    do: Action.action(tokens)
-
-  defp other([{:identifier, op, meta}, {:at, _} | rest])
-       when op in ["add", "update", "delete"] do
-    {name, rest} = name(rest, "set")
-    {key, data, opts, rest} = Action.dynamic_element(rest)
-    {{:dynset, known(op), name, key, data, opts, meta}, rest}
-  end
-
-  # The older form: set add ip saddr @s
-  defp other([{:identifier, kind, meta}, {:identifier, op, _} | rest])
-       when kind in ["set", "map"] and op in ["add", "update", "delete"] do
-    {key, rest} = Expression.operand(rest)
-    {opts, rest} = Action.dynamic_options(rest)
-
-    {data, rest} =
-      case rest do
-        [{:colon, _} | rest] -> Expression.operand(rest)
-        rest -> {nil, rest}
-      end
-
-    {{:set_ref, name, _}, rest} = Expression.set_ref(rest)
-    {{:dynset, known(op), name, key, data, opts, meta}, rest}
-  end
-
-  defp other([{:identifier, "meter", meta} | rest]) do
-    {name, rest} = name(rest, "meter")
-
-    {size, rest} =
-      case rest do
-        [{:identifier, "size", _} | rest] -> integer(rest)
-        rest -> {nil, rest}
-      end
-
-    {key, nil, opts, rest} = Action.dynamic_element(rest)
-    {{:meter, name, size, key, opts, meta}, rest}
-  end
+  defp other([{:identifier, "xt", meta} | _]),
+    do: fail(meta, "xtables extensions have no text form that can be loaded")
 
   defp other([{:identifier, _, meta} | _] = tokens), do: expression(tokens, meta)
 
@@ -124,8 +73,7 @@ defmodule Linx.NFT.Parser.Statement do
   end
 
   defp after_load(lhs, [{:identifier, "set", _} | rest], _tokens, meta) do
-    {value, rest} = assigned(rest)
-    {set_statement(lhs, value, meta), rest}
+    Assign.value(lhs, rest, meta)
   end
 
   defp after_load(lhs, [{:identifier, word, _} | rest], _tokens, meta)
@@ -159,38 +107,5 @@ defmodule Linx.NFT.Parser.Statement do
     end
   end
 
-  # What `set` assigns may be a list of flags.
-  defp assigned(tokens) do
-    meta = meta(tokens)
-    {first, rest} = Expression.operand(tokens)
-
-    case rest do
-      [{:comma, _} | more] ->
-        {others, rest} = commas(more, &Expression.operand/1)
-        {{:list, [first | others], meta}, rest}
-
-      _ ->
-        {first, rest}
-    end
-  end
-
-  defp set_statement({:meta, :secmark, _}, value, meta) when elem(value, 0) != :ct,
-    do: {:objref, :secmark, value, meta}
-
-  defp set_statement({:meta, key, _}, value, meta), do: {:meta_set, key, value, meta}
-  defp set_statement({:ct, key, _}, value, meta), do: {:ct_set, key, value, meta}
-  defp set_statement(lhs, value, meta), do: {:assign, lhs, value, meta}
-
-  defp inner_chain([{:rbrace, _} | rest], acc), do: {Enum.reverse(acc), rest}
-
-  defp inner_chain(tokens, acc) do
-    {rule, rest} = rule(tokens)
-    inner_chain(rest |> statement_end() |> skip_separators(), [rule | acc])
-  end
-
-  defp words,
-    do:
-      Primary.words() ++
-        Linx.NFT.Statement.words() ++
-        @verdicts ++ @actions ++ ~w(jump goto add update delete meter)
+  defp words, do: Primary.words() ++ Kinds.words()
 end

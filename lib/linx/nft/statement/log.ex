@@ -21,6 +21,10 @@ defmodule Linx.NFT.Statement.Log do
 
   # -- parser ----------------------------------------------------------------------------------------------------------
 
+  @doc "The words of the options. They follow the statement's first word, in any order."
+  @spec words() :: [String.t()]
+  def words, do: ~w(prefix level group flags snaplen queue-threshold)
+
   @impl true
   def parse([{:identifier, "log", meta} | rest]), do: options(rest, [], meta)
 

@@ -1,99 +1,63 @@
-defmodule Linx.NFT.Compiler.Nat do
+defmodule Linx.NFT.Statement.Target do
   @moduledoc false
-  # snat, dnat, masquerade, redirect and tproxy: the registers for addresses and ports, and what reads them.
+  # The address and port that NAT, tproxy, dup and fwd send a packet to: parsed, loaded into registers, and written.
 
-  alias Linx.Netfilter.Expr
-  alias Linx.NFT.Compiler.{Action, Fault, Generate, Load, Operand, Scope, Term}
+  alias Linx.NFT.Compiler.{Fault, Generate, Load, Operand, Scope, Term, Value}
+  alias Linx.NFT.Formatter.{Registers, Rule}
+  alias Linx.NFT.Formatter.Term, as: Text
+  alias Linx.NFT.Parser.{Expression, Primary}
 
   @port %Term{kind: :const, type: :inet_service, len: 16, order: :big}
+  @written_port %Text{text: nil, type: :inet_service, size: 2}
 
-  @doc false
-  def nat({:nat, kind, target, opts, meta}, scope) when kind in [:masquerade, :redirect] do
-    unless scope.family in [:ip, :ip6, :inet],
-      do: Fault.fail(meta, "#{kind} works in ip, ip6 and inet tables")
+  # -- parser ----------------------------------------------------------------------------------
 
-    name = if kind == :masquerade, do: :masq, else: :redir
-    {loads, registers, _word, scope} = port(target[:port], 0, meta, scope)
-    expr = Expr.new(name, registers |> Map.new() |> flags(opts[:flags]))
-    {[{:fixed, loads ++ [expr]}], scope}
+  @doc "The family `ip` or `ip6` before the target, nil where none is given."
+  # `dnat ip saddr map ...` begins with a field, `dnat ip to ...` with a family.
+  def family([{:identifier, family, _}, {:identifier, next, _} | _] = tokens)
+      when family in ["ip", "ip6"] do
+    if next in ~w(to addr prefix interval),
+      do: {Primary.family(family), tl(tokens)},
+      else: {nil, tokens}
   end
 
-  def nat({:nat, kind, target, opts, meta}, scope) do
-    unless scope.family in [:ip, :ip6, :inet],
-      do: Fault.fail(meta, "#{kind} works in ip, ip6 and inet tables")
+  def family([{:identifier, family, _} | rest]) when family in ["ip", "ip6"],
+    do: {Primary.family(family), rest}
 
-    family = family(opts[:family], target[:addr], meta, scope)
+  def family(rest), do: {nil, rest}
 
-    {addr_loads, addr_registers, word, scope} =
-      addr(target[:addr], family, opts[:shape], meta, scope)
-
-    {port_loads, port_registers, _word, scope} = port(target[:port], word, meta, scope)
-
-    data =
-      %{type: kind}
-      |> put(:family, family || scope.family)
-      |> Map.merge(Map.new(addr_registers ++ port_registers))
-      |> flags(opts[:flags] ++ if(opts[:shape] == :prefix, do: [:netmap], else: []))
-
-    {[{:fixed, addr_loads ++ port_loads ++ [Expr.new(:nat, data)]}], scope}
+  @doc "`ADDRESS`, `ADDRESS:PORT` or `:PORT`, where the address may be a range or a map."
+  @spec address_and_port([tuple()]) :: {keyword(), [tuple()]}
+  def address_and_port([{:colon, _} | rest]) do
+    {port, rest} = Expression.operand(rest)
+    {[addr: nil, port: port], rest}
   end
 
-  @doc false
-  def tproxy({:tproxy, target, opts, meta}, scope) do
-    unless scope.family in [:ip, :ip6, :inet],
-      do: Fault.fail(meta, "tproxy works in ip, ip6 and inet tables")
+  def address_and_port(tokens) do
+    {addr, rest} = Expression.operand(tokens)
 
-    if scope.layers.transport == nil,
-      do: Fault.fail(meta, "tproxy needs a match of the transport protocol before it")
+    case rest do
+      [{:colon, _} | rest] ->
+        {port, rest} = Expression.operand(rest)
+        {[addr: addr, port: port], rest}
 
-    family = opts[:family] || own_family(scope)
-
-    if own_family(scope) && family != own_family(scope),
-      do: Fault.fail(meta, "the address is of another family than the table")
-
-    family =
-      if family == nil and target[:addr] != nil,
-        do:
-          network(scope) || key_network(target[:addr], scope) ||
-            Fault.fail(meta, "write tproxy ip to or tproxy ip6 to in an inet table"),
-        else: family
-
-    {addr_loads, addr, word, scope} = addr(target[:addr], family, nil, meta, scope)
-    {port_loads, port, _word, scope} = port(target[:port], word, meta, scope)
-
-    if addr[:reg_addr_max] || port[:reg_proto_max],
-      do: Fault.fail(meta, "tproxy takes one address and one port, no range")
-
-    # A port alone is for both families of an inet table, which the kernel wants said (nft_tproxy_init).
-    data =
-      %{}
-      |> put(:family, family || :unspec)
-      |> put(:reg_addr, addr[:reg_addr_min])
-      |> put(:reg_port, port[:reg_proto_min])
-
-    {[{:fixed, addr_loads ++ port_loads ++ [Expr.new(:tproxy, data)]}], scope}
+      rest ->
+        {[addr: addr, port: nil], rest}
+    end
   end
 
-  # -- families --------------------------------------------------------------------------------------------------------
+  # -- compiler --------------------------------------------------------------------------------
 
-  defp family(nil, addr, meta, scope) do
-    own_family(scope) || network(scope) || key_network(addr, scope) ||
-      if(addr, do: Fault.fail(meta, "write ip or ip6 before the address in an inet table"))
-  end
-
-  defp family(given, _addr, meta, scope) do
-    known = own_family(scope) || network(scope)
-
-    if known && known != given,
-      do: Fault.fail(meta, "#{given} where the rule or its table is #{known}"),
-      else: given
-  end
+  @doc "The type of an address of a family."
+  @spec address_term(:ip | :ip6) :: Term.t()
+  def address_term(:ip), do: %Term{kind: :const, type: :ipv4_addr, len: 32, order: :big}
+  def address_term(:ip6), do: %Term{kind: :const, type: :ipv6_addr, len: 128, order: :big}
 
   # The network protocol of a map's key. nft reads it there only for a map to addresses alone.
-  defp key_network(node, scope) when is_tuple(node) do
+  def key_network(node, scope) when is_tuple(node) do
     with {:map, key, map, _} <- Scope.resolve(scope, node),
          {%Term{kind: :const}, _} <-
-           map_value(Scope.resolve(scope, map), Action.address(:ip), nil, scope) do
+           map_value(Scope.resolve(scope, map), address_term(:ip), nil, scope) do
       {_term, scope} = Load.load(key, %{scope | expect: nil})
       network(scope)
     else
@@ -101,21 +65,19 @@ defmodule Linx.NFT.Compiler.Nat do
     end
   end
 
-  defp key_network(_node, _scope), do: nil
+  def key_network(_node, _scope), do: nil
 
-  defp own_family(%{family: family}) when family in [:ip, :ip6], do: family
-  defp own_family(_scope), do: nil
+  def own_family(%{family: family}) when family in [:ip, :ip6], do: family
+  def own_family(_scope), do: nil
 
-  defp network(%{layers: %{network: network}}) when network in [:ip, :ip6], do: network
-  defp network(_scope), do: nil
-
-  # -- addresses -------------------------------------------------------------------------------------------------------
+  def network(%{layers: %{network: network}}) when network in [:ip, :ip6], do: network
+  def network(_scope), do: nil
 
   # {loads, registers, next word, scope}
-  defp addr(nil, _family, _shape, _meta, scope), do: {[], [], 0, scope}
+  def addr(nil, _family, _shape, _meta, scope), do: {[], [], 0, scope}
 
-  defp addr(node, family, shape, meta, scope) do
-    like = Action.address(family)
+  def addr(node, family, shape, meta, scope) do
+    like = address_term(family)
 
     case Scope.resolve(scope, node) do
       {:map, key, map, map_meta} ->
@@ -197,7 +159,7 @@ defmodule Linx.NFT.Compiler.Nat do
   end
 
   defp map_value({:set_ref, name, _}, like, shape, scope) do
-    case Map.get(scope.sets, Linx.NFT.Compiler.Value.text_of(name, scope)) do
+    case Map.get(scope.sets, Value.text_of(name, scope)) do
       %{data: %Term{} = data, data_interval?: interval?} ->
         {%{data | kind: if(data.kind == :concat, do: :concat, else: :const)}, interval?}
 
@@ -218,11 +180,9 @@ defmodule Linx.NFT.Compiler.Nat do
   defp pair(like),
     do: %Term{kind: :concat, type: :concat, len: like.len + 32, data: [like, @port]}
 
-  # -- ports -----------------------------------------------------------------------------------------------------------
+  def port(nil, word, _meta, scope), do: {[], [], word, scope}
 
-  defp port(nil, word, _meta, scope), do: {[], [], word, scope}
-
-  defp port(node, word, meta, scope) do
+  def port(node, word, meta, scope) do
     {term, scope} = Operand.operand(node, @port, scope)
 
     # A port that is looked up by a port has told which transport it is.
@@ -271,16 +231,69 @@ defmodule Linx.NFT.Compiler.Nat do
     do: Fault.fail(meta, "expected one address or port, or a range")
 
   defp ends(term, _meta), do: {term, nil}
+  # -- formatter -------------------------------------------------------------------------------
 
-  @flag_order [:random, :persistent, :fully_random, :netmap]
+  @doc "The text of what a register holds as a value of `as`; empty without a register."
+  def in_register(_context, nil, _as), do: {:ok, ""}
 
-  defp flags(data, given) do
-    case Enum.filter(@flag_order, &(&1 in given)) do
-      [] -> data
-      flags -> Map.put(data, :flags, flags)
+  def in_register(context, register, as) do
+    with {:ok, term} <- Registers.fetch(context.registers, register),
+         do: {:ok, Rule.operand(term, as)}
+  end
+
+  def address(:ip6), do: %Text{text: nil, type: :ipv6_addr, size: 16}
+  def address(_), do: %Text{text: nil, type: :ipv4_addr, size: 4}
+
+  @doc "An address, in brackets where a port follows and it has colons."
+  def bracketed("", _port), do: ""
+
+  def bracketed(address, port) do
+    if (port != "" and String.contains?(IO.iodata_to_binary(address), "::")) or colons?(address),
+      do: ["[", address, "]"],
+      else: address
+  end
+
+  defp colons?(address),
+    do: address |> IO.iodata_to_binary() |> String.match?(~r/^[0-9a-f:.]*:[0-9a-f:.]*:/)
+
+  @doc "The port of `reg_proto_min` and `reg_proto_max` with its colon; empty where the expression has none."
+  def written_port(%{reg_proto_min: min} = data, context) do
+    with {:ok, first} <- fetch_port(context, min, data) do
+      case first do
+        # The register is the second part of a map's value, which has its text already.
+        :joined -> {:ok, ""}
+        term -> {:ok, [colon(data, context), ports(term, data, context)]}
+      end
     end
   end
 
-  defp put(map, _key, nil), do: map
-  defp put(map, key, value), do: Map.put(map, key, value)
+  def written_port(_data, _context), do: {:ok, ""}
+
+  # "@a4:80" is one word to nft's scanner, which would call it a set.
+  defp colon(data, context) do
+    with {:ok, %Text{value: nil} = term} <-
+           Registers.fetch(context.registers, data[:reg_addr_min]),
+         true <- String.match?(IO.iodata_to_binary(term.text), ~r/@[0-9A-Fa-f]{1,4}\z/),
+         do: " : ",
+         else: (_ -> ":")
+  end
+
+  defp fetch_port(context, register, data) do
+    case Registers.fetch(context.registers, register) do
+      {:ok, term} -> {:ok, term}
+      :error -> if data[:reg_addr_min], do: {:ok, :joined}, else: :error
+    end
+  end
+
+  defp ports(first, data, context) do
+    text = Rule.operand(first, @written_port)
+
+    case Registers.fetch(context.registers, data[:reg_proto_max]) do
+      {:ok, %Text{value: value} = last} when is_binary(value) and value != first.value ->
+        [text, "-", Rule.operand(last, @written_port)]
+
+      _ ->
+        text
+    end
+  end
 end

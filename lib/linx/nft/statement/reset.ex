@@ -1,0 +1,49 @@
+defmodule Linx.NFT.Statement.Reset do
+  @moduledoc false
+  # `reset tcp option NAME`: the option is overwritten with padding.
+  #
+  # Source: nft(8), "EXTENSION HEADER STATEMENT"; net/netfilter/nft_exthdr.c.
+
+  @behaviour Linx.NFT.Statement
+
+  import Linx.NFT.Parser.Tokens, only: [unexpected: 2, unexpected: 3]
+
+  alias Linx.Netfilter.Expr
+  alias Linx.NFT.Formatter.Load
+  alias Linx.NFT.Parser.Header
+
+  @impl true
+  def parse([
+        {:identifier, "reset", meta},
+        {:identifier, "tcp", _},
+        {:identifier, "option", _} | rest
+      ]) do
+    case rest do
+      [{:integer, n, _} | rest] ->
+        {{:reset, n, meta}, rest}
+
+      [{:identifier, name, _} | more] ->
+        case Header.tcp_option(name) do
+          {:ok, n} -> {{:reset, n, meta}, more}
+          :error -> unexpected(rest, "a TCP option", Header.tcp_options())
+        end
+
+      rest ->
+        unexpected(rest, "a TCP option")
+    end
+  end
+
+  def parse([{:identifier, "reset", _} | rest]), do: unexpected(rest, "tcp option NAME")
+
+  @impl true
+  def compile({:reset, option, _meta}, scope),
+    do: {[{:fixed, [Expr.new(:exthdr, %{op: :tcpopt, type: option})]}], scope}
+
+  @impl true
+  def text(%Expr{data: %{op: :tcpopt, type: type} = data}, _context)
+      when not is_map_key(data, :dreg) and not is_map_key(data, :sreg) do
+    with {:ok, words} <- Load.presence(:tcpopt, type), do: {:ok, ["reset ", words]}
+  end
+
+  def text(_expr, _context), do: :error
+end
