@@ -1,8 +1,9 @@
 defmodule Linx.NFT.Object do
   @moduledoc false
-  # Named objects, one module a kind under lib/linx/nft/object/: the options in its braces, the data that they compile to, and their
-  # text. Linx.NFT.Object.Kinds has the list of kinds; the parser, the compiler and the formatter dispatch through this module, whose
-  # clauses are generated from that list.
+  # Named objects, one module a kind under lib/linx/nft/object/: the options in its braces, the
+  # data that they compile to, and their text. Linx.NFT.Object.Kinds has the list of kinds; the
+  # parser, the compiler and the formatter dispatch through this module, whose clauses are
+  # generated from that list.
   #
   # How an object lies on the wire is in Linx.Netfilter.Wire.
 
@@ -20,7 +21,9 @@ defmodule Linx.NFT.Object do
   @doc "The words that begin an option, for messages."
   @callback words() :: [String.t()]
 
-  @doc "Parses an option, or several that one phrase gives: `{options, rest}`, or nil where none begins."
+  @doc """
+  Parses an option, or several that one phrase gives: `{options, rest}`, or nil where none begins.
+  """
   @callback option(tokens :: [tuple(), ...]) :: {option() | [option()], rest :: [tuple()]} | nil
 
   @doc "The object's data of its options. `meta` is the place of the declaration."
@@ -30,8 +33,8 @@ defmodule Linx.NFT.Object do
   @callback lines(data :: map()) :: [iodata()]
 
   @doc """
-  The options that a second declaration of an object leaves as they are; nil where it changes none, because the kind has no `update` in
-  the kernel's `struct nft_object_ops`.
+  The options that a second declaration of an object leaves as they are; nil where it changes
+  none, because the kind has no `update` in the kernel's `struct nft_object_ops`.
   """
   @callback kept() :: [atom()] | nil
 
@@ -43,7 +46,7 @@ defmodule Linx.NFT.Object do
     for word <- String.split(words), do: quote(do: {:identifier, unquote(word), _})
   end
 
-  # -- parser ----------------------------------------------------------------------------------------------------------
+  # -- parser ------------------------------------------------------------------------------------
 
   @doc "The kind that the words of a declaration name: `{kind, rest}`, or nil."
   @spec declared([tuple()]) :: {atom(), [tuple()]} | nil
@@ -88,7 +91,7 @@ defmodule Linx.NFT.Object do
     end
   end
 
-  # -- compiler --------------------------------------------------------------------------------------------------------
+  # -- compiler ----------------------------------------------------------------------------------
 
   @doc "The object of a declaration."
   @spec value(atom(), String.t(), [option()], map(), Scope.t()) :: Object.t()
@@ -111,7 +114,7 @@ defmodule Linx.NFT.Object do
   def required(nil, what, meta), do: Fault.fail(meta, "expected #{what}")
   def required(value, _what, _meta), do: value
 
-  # -- formatter -------------------------------------------------------------------------------------------------------
+  # -- formatter ---------------------------------------------------------------------------------
 
   @doc "nft's words for a kind, or `:error` for a kind that nft has none for."
   @spec word(atom()) :: {:ok, String.t()} | :error

@@ -110,7 +110,6 @@ defmodule Linx.Netfilter.Decoder.Expressions do
 
   defp tidy(data, :synproxy), do: Map.drop(data, [:mss, :wscale])
 
-  # A group that logs to NFLOG has no level.
   defp tidy(%{op: op, data: <<bits::native-32>>} = data, :bitwise) when op in [:lshift, :rshift],
     do: %{data | data: bits}
 

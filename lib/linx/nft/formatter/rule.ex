@@ -128,7 +128,6 @@ defmodule Linx.NFT.Formatter.Rule do
 
   defp bitwise(_data, _context), do: :error
 
-  # Addresses in a row, masked at once: a concatenation's mask covers each of its parts.
   defp bitwise(:mask_xor, %{mask: mask, xor: xor}, term, _context)
        when byte_size(mask) == byte_size(xor),
        do: {:ok, Match.bitwise(term, mask, xor)}
@@ -293,7 +292,5 @@ defmodule Linx.NFT.Formatter.Rule do
   @spec operand(Term.t(), Term.t()) :: iodata()
   def operand(%Term{value: nil} = term, _as), do: Match.text(term)
 
-  def operand(%Term{value: value}, %Term{} = as) do
-    Value.constant(as, if(is_binary(value), do: value, else: value))
-  end
+  def operand(%Term{value: value}, %Term{} = as), do: Value.constant(as, value)
 end

@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Object.Conntrack do
   @moduledoc false
-  # The options that conntrack's helpers, timeouts and expectations share: `protocol tcp` and `l3proto ip`.
+  # The options that conntrack's helpers, timeouts and expectations share: `protocol tcp` and
+  # `l3proto ip`.
 
   import Linx.NFT.Parser.Tokens
 

@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Object.Kinds do
   @moduledoc false
-  # The kinds of named object in nft's language, one row each. This module holds data alone and depends on nothing, so that others may
-  # read it at compile time.
+  # The kinds of named object in nft's language, one row each. This module holds data alone and
+  # depends on nothing, so that others may read it at compile time.
 
   # {kind, module, words that declare an object, words before its name in a rule}
   @rows [
@@ -16,7 +16,10 @@ defmodule Linx.NFT.Object.Kinds do
     {:tunnel, :Tunnel, "tunnel", "tunnel name"}
   ]
 
-  @doc "`{kind, module, declaring words, referring words}` of each kind, the module by the last part of its name."
+  @doc """
+  `{kind, module, declaring words, referring words}` of each kind, the module by the last part of
+  its name.
+  """
   @spec rows() :: [{atom(), atom(), String.t(), String.t()}, ...]
   def rows, do: @rows
 
@@ -29,8 +32,8 @@ defmodule Linx.NFT.Object.Kinds do
   def words, do: @rows |> Enum.map(&hd(String.split(elem(&1, 2)))) |> Enum.uniq()
 
   @doc """
-  The words that begin a reference in a rule. Those of a security mark also begin the statement that sets one from the connection's:
-  they are parsed as that statement.
+  The words that begin a reference in a rule. Those of a security mark also begin the statement
+  that sets one from the connection's: they are parsed as that statement.
   """
   @spec references() :: [String.t(), ...]
   def references, do: for({kind, _, _, words} <- @rows, kind != :secmark, do: words)

@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Object.Tunnel do
   @moduledoc false
-  # `tunnel NAME { id N; ip saddr A; ip daddr A; sport N; dport N; tos N; ttl N; vxlan { gbp N } }`, or `erspan`, or `geneve`.
+  # `tunnel NAME { id N; ip saddr A; ip daddr A; sport N; dport N; tos N; ttl N; vxlan { gbp N }
+  # }`, or `erspan`, or `geneve`.
   #
   # Source: net/netfilter/nft_tunnel.c.
 
@@ -17,7 +18,7 @@ defmodule Linx.NFT.Object.Tunnel do
   @numbers %{"id" => :id, "sport" => :sport, "dport" => :dport, "tos" => :tos, "ttl" => :ttl}
   @limits [id: 0xFFFFFFFF, sport: 0xFFFF, dport: 0xFFFF, tos: 0xFF, ttl: 0xFF]
 
-  # -- parser ----------------------------------------------------------------------------------------------------------
+  # -- parser ------------------------------------------------------------------------------------
 
   @impl true
   def words, do: ~w(id sport dport tos ttl ip ip6 vxlan erspan geneve)
@@ -82,7 +83,7 @@ defmodule Linx.NFT.Object.Tunnel do
   defp geneve(tokens, _acc),
     do: unexpected(tokens, "class N opt-type N data \"0x...\"", ["class"])
 
-  # -- compiler --------------------------------------------------------------------------------------------------------
+  # -- compiler ----------------------------------------------------------------------------------
 
   @impl true
   def data(opts, meta, scope) do
@@ -163,7 +164,7 @@ defmodule Linx.NFT.Object.Tunnel do
   defp bad_bytes(text, meta),
     do: Fault.fail(meta, "#{inspect(text)} is not hex digits of 4, 8, ... 124 bytes after 0x")
 
-  # -- formatter -------------------------------------------------------------------------------------------------------
+  # -- formatter ---------------------------------------------------------------------------------
 
   @impl true
   def lines(data) do

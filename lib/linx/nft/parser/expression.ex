@@ -185,7 +185,6 @@ defmodule Linx.NFT.Parser.Expression do
 
   defp primary([{:lparen, _} | rest], side) do
     {inner, rest} = binary(rest, @levels, side)
-    {inner, rest} = if side == :load, do: paren_list(inner, rest), else: {inner, rest}
     {inner, expect(rest, :rparen)}
   end
 
@@ -209,9 +208,6 @@ defmodule Linx.NFT.Parser.Expression do
     do: {{:address, :ipv6, raw, meta}, expect(rest, :rbracket)}
 
   defp primary(tokens, _side), do: unexpected(tokens, "a value")
-
-  # (a | b) is the rule; (a, b) would be a list, which has no meaning here.
-  defp paren_list(inner, rest), do: {inner, rest}
 
   # -- sets ------------------------------------------------------------------------------------------------------------
 

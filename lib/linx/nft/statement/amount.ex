@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Statement.Amount do
   @moduledoc false
-  # Numbers with a unit, as limits and quotas have them: `25 mbytes`, `25mbytes`, `5 packets`; and the words `over` and `until` before one.
+  # Numbers with a unit, as limits and quotas have them: `25 mbytes`, `25mbytes`, `5 packets`; and
+  # the words `over` and `until` before one.
 
   import Linx.NFT.Parser.Tokens
 
@@ -21,7 +22,10 @@ defmodule Linx.NFT.Statement.Amount do
   def over([{:identifier, "until", _} | rest]), do: {false, rest}
   def over(tokens), do: {false, tokens}
 
-  @doc "A number, its unit left in front of the rest: \"25mbytes\" is two words, as it is to nft's scanner."
+  @doc """
+  A number, its unit left in front of the rest: "25mbytes" is two words, as it is to nft's
+  scanner.
+  """
   @spec number([tuple()]) :: {integer() | tuple(), [tuple()]}
   def number([{:identifier, <<c, _::binary>> = word, meta} | rest] = tokens) when c in ?0..?9 do
     case Regex.run(~r/\A(\d{1,20})([km]?bytes|packets)\z/, word) do

@@ -1,9 +1,10 @@
 defmodule Linx.NFT.Statement.Assign do
   @moduledoc false
-  # `... set VALUE`: packet metadata, conntrack, header fields and TCP options. The target is parsed as a load.
+  # `... set VALUE`: packet metadata, conntrack, header fields and TCP options. The target is
+  # parsed as a load.
   #
-  # Source: nft(8), "META STATEMENT", "CT STATEMENT", "PAYLOAD STATEMENT", "EXTENSION HEADER STATEMENT"; net/netfilter/nft_meta.c, nft_ct.c,
-  # nft_payload.c, nft_exthdr.c.
+  # Source: nft(8), "META STATEMENT", "CT STATEMENT", "PAYLOAD STATEMENT", "EXTENSION HEADER
+  # STATEMENT"; net/netfilter/nft_meta.c, nft_ct.c, nft_payload.c, nft_exthdr.c.
 
   @behaviour Linx.NFT.Statement
 
@@ -18,7 +19,7 @@ defmodule Linx.NFT.Statement.Assign do
   alias Linx.NFT.Keys
   alias Linx.NFT.Parser.Expression
 
-  # -- parser ----------------------------------------------------------------------------------
+  # -- parser ------------------------------------------------------------------------------------
 
   @impl true
   def parse([_ | _] = tokens) do
@@ -55,7 +56,7 @@ defmodule Linx.NFT.Statement.Assign do
   defp set_statement({:ct, key, _}, value, meta), do: {:ct_set, key, value, meta}
   defp set_statement(lhs, value, meta), do: {:assign, lhs, value, meta}
 
-  # -- compiler --------------------------------------------------------------------------------
+  # -- compiler ----------------------------------------------------------------------------------
 
   @meta_writable [:mark, :priority, :pkttype, :nftrace, :secmark, :bri_broute]
   @ct_writable [:mark, :secmark, :labels, :eventmask, :zone, :helper]
@@ -132,7 +133,8 @@ defmodule Linx.NFT.Statement.Assign do
   defp payload(_target, _lhs, _value, meta, _scope),
     do: Fault.fail(meta, "only header fields, TCP options, meta and ct can be set")
 
-  # The kernel's code for the Internet checksum works on 16-bit words: a field of one byte is written with its neighbour.
+  # The kernel's code for the Internet checksum works on 16-bit words: a field of one byte is
+  # written with its neighbour.
   defp write(target, data, shift, lhs, term, meta, scope) do
     mends = mends(lhs)
 
@@ -164,7 +166,8 @@ defmodule Linx.NFT.Statement.Assign do
     end
   end
 
-  # What is written as (what is there & mask) ^ xor: a constant, or bits of the field itself set, cleared or flipped.
+  # What is written as (what is there & mask) ^ xor: a constant, or bits of the field itself set,
+  # cleared or flipped.
   defp bits(%Term{kind: :const, data: n}, _target) when is_integer(n), do: {0, n}
 
   defp bits(%Term{kind: :bits} = term, target) do
@@ -200,9 +203,10 @@ defmodule Linx.NFT.Statement.Assign do
 
   defp single!(_term, _meta), do: :ok
 
-  # -- formatter -------------------------------------------------------------------------------
+  # -- formatter ---------------------------------------------------------------------------------
 
-  # `helper`, `mark` and `secmark` are keywords of nft's grammar, which it lists as events and does not read as such.
+  # `helper`, `mark` and `secmark` are keywords of nft's grammar, which it lists as events and
+  # does not read as such.
   @unreadable 0x2C0
 
   @impl true
@@ -247,7 +251,8 @@ defmodule Linx.NFT.Statement.Assign do
   # The kernel's copy of an 8 or 16 bit key may come in a wider register.
   defp value(term, target), do: Rule.operand(term, target)
 
-  # A field that is no whole words is written together with the bits around it, which are read first.
+  # A field that is no whole words is written together with the bits around it, which are read
+  # first.
   defp payload_text(
          %{base: base, offset: offset, len: len} = data,
          %Text{pending: {mask, xor}, source: %{base: base, offset: offset, len: len}} = term,
@@ -303,7 +308,8 @@ defmodule Linx.NFT.Statement.Assign do
         do: [word, Value.mask(field.type, n, field.length)]
   end
 
-  # The narrowest field whose bits are the ones wanted: of the protocol that is named, or that the rule is about.
+  # The narrowest field whose bits are the ones wanted: of the protocol that is named, or that the
+  # rule is about.
   defp partial(%{base: base, offset: offset, len: len} = data, context, wanted?) do
     known = Context.protocol(context, base)
 

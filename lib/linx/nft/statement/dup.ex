@@ -2,7 +2,8 @@ defmodule Linx.NFT.Statement.Dup do
   @moduledoc false
   # `dup to ADDRESS [device DEVICE]` in ip and ip6 tables, `dup to DEVICE` in netdev tables.
   #
-  # Source: nft(8), "DUP STATEMENT"; net/ipv4/netfilter/nft_dup_ipv4.c, net/netfilter/nft_dup_netdev.c.
+  # Source: nft(8), "DUP STATEMENT"; net/ipv4/netfilter/nft_dup_ipv4.c,
+  # net/netfilter/nft_dup_netdev.c.
 
   @behaviour Linx.NFT.Statement
 

@@ -1,7 +1,8 @@
 defmodule Linx.NFT.Statement.Dynset do
   @moduledoc false
-  # Elements of a set that the packet adds, refreshes or deletes: `add @SET { KEY [timeout TIME] [STATEMENT] [: DATA] }`, also `update` and
-  # `delete`; the older form `set add KEY @SET`; and `meter NAME { KEY STATEMENT }`, which has a set of its own.
+  # Elements of a set that the packet adds, refreshes or deletes: `add @SET { KEY [timeout TIME]
+  # [STATEMENT] [: DATA] }`, also `update` and `delete`; the older form `set add KEY @SET`; and
+  # `meter NAME { KEY STATEMENT }`, which has a set of its own.
   #
   # Source: nft(8), "SET STATEMENT"; net/netfilter/nft_dynset.c.
 
@@ -16,7 +17,7 @@ defmodule Linx.NFT.Statement.Dynset do
   alias Linx.NFT.Parser.Expression
   alias Linx.NFT.Statement.Kinds
 
-  # -- parser ----------------------------------------------------------------------------------
+  # -- parser ------------------------------------------------------------------------------------
 
   @impl true
   def parse([{:identifier, op, meta}, {:at, _} | rest])
@@ -100,7 +101,7 @@ defmodule Linx.NFT.Statement.Dynset do
     end
   end
 
-  # -- compiler --------------------------------------------------------------------------------
+  # -- compiler ----------------------------------------------------------------------------------
 
   @impl true
   def compile({:dynset, op, name, key, data, opts, meta}, scope) do
@@ -185,7 +186,7 @@ defmodule Linx.NFT.Statement.Dynset do
   defp put(map, _key, value) when value in [nil, []], do: map
   defp put(map, key, value), do: Map.put(map, key, value)
 
-  # -- formatter -------------------------------------------------------------------------------
+  # -- formatter ---------------------------------------------------------------------------------
 
   @impl true
   def text(%Expr{data: %{set: name} = data}, context) do
@@ -230,7 +231,8 @@ defmodule Linx.NFT.Statement.Dynset do
     end
   end
 
-  # A set that a rule made for itself by `meter` has the rule's flag of anonymous sets, but a name.
+  # A set that a rule made for itself by `meter` has the rule's flag of anonymous sets, but a
+  # name.
   defp meter?(set), do: :anonymous in set.flags
 
   defp meter(set) do

@@ -1,14 +1,17 @@
 defmodule Linx.NFT.Statement.Kinds do
   @moduledoc false
-  # The list of statements (Linx.NFT.Statement), and the dispatch from the parser, the compiler and the formatter to their modules.
+  # The list of statements (Linx.NFT.Statement), and the dispatch from the parser, the compiler
+  # and the formatter to their modules.
   #
-  # The functions are generated from the list: a dispatch is one clause, chosen by words or an atom. The modules' names are put together
-  # from atoms because an alias in a module's body is a dependency at compile time, and the kinds depend on the parser and the compiler.
+  # The functions are generated from the list: a dispatch is one clause, chosen by words or an
+  # atom. The modules' names are put together from atoms because an alias in a module's body is a
+  # dependency at compile time, and the kinds depend on the parser and the compiler.
 
   alias Linx.Netfilter.Expr
   alias Linx.NFT.{Compiler, Formatter, Object, Statement}
 
-  # {module, words that begin it, nodes of the parser's tree, kernel expressions that it is written from}
+  # {module, words that begin it, nodes of the parser's tree, kernel expressions that it is
+  # written from}
   @kinds [
     {:Objref, Object.Kinds.references(), [:objref], [:objref]},
     {:Counter, ["counter"], [:counter], [:counter]},
@@ -67,7 +70,8 @@ defmodule Linx.NFT.Statement.Kinds do
 
   def parse(_tokens), do: nil
 
-  # A reference to an object is parsed in an element as well, so that the compiler can refuse it by name.
+  # A reference to an object is parsed in an element as well, so that the compiler can refuse it
+  # by name.
   @elements for {module, words, _, _} <- @rows,
                 name = String.to_atom(List.last(Module.split(module))),
                 name in [:Objref | @stateful],
@@ -116,7 +120,10 @@ defmodule Linx.NFT.Statement.Kinds do
   @spec stateful_text(Expr.t()) :: {:ok, iodata()} | :error
   def stateful_text(%Expr{name: name} = expr), do: stateful_text(name, expr)
 
-  @doc "The text of a statement's kernel expression; `:error` for an expression that is none or has no text."
+  @doc """
+  The text of a statement's kernel expression; `:error` for an expression that is none or has no
+  text.
+  """
   @spec text(Expr.t(), Formatter.Context.t()) :: {:ok, Formatter.Context.piece()} | :error
   def text(%Expr{name: name} = expr, context), do: text(name, expr, context)
 

@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Statement.Last do
   @moduledoc false
-  # `last`, which keeps the time of the last packet. nft lists it as `last used TIME` or `last used never`; the time is the kernel's to set.
+  # `last`, which keeps the time of the last packet. nft lists it as `last used TIME` or `last
+  # used never`; the time is the kernel's to set.
   #
   # Source: nft(8), "LAST STATEMENT"; net/netfilter/nft_last.c.
 

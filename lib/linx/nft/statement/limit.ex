@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Statement.Limit do
   @moduledoc false
-  # `limit rate [over|until] N/UNIT [burst N packets]`, `limit rate [over|until] N kbytes/UNIT [burst N kbytes]`. A limit object has the same words behind `rate`.
+  # `limit rate [over|until] N/UNIT [burst N packets]`, `limit rate [over|until] N kbytes/UNIT
+  # [burst N kbytes]`. A limit object has the same words behind `rate`.
   #
   # Source: nft(8), "LIMIT STATEMENT"; net/netfilter/nft_limit.c.
 
@@ -18,7 +19,7 @@ defmodule Linx.NFT.Statement.Limit do
   # What nft takes where no burst of packets is given.
   @burst 5
 
-  # -- parser ----------------------------------------------------------------------------------------------------------
+  # -- parser ------------------------------------------------------------------------------------
 
   @impl true
   def parse([{:identifier, "limit", meta} | rest]) do
@@ -89,7 +90,7 @@ defmodule Linx.NFT.Statement.Limit do
   defp no_burst(tokens),
     do: unexpected(tokens, "packets, bytes, kbytes or mbytes", ["packets" | Amount.units()])
 
-  # -- compiler --------------------------------------------------------------------------------------------------------
+  # -- compiler ----------------------------------------------------------------------------------
 
   @impl true
   def compile({:limit, {rate, unit, type}, opts, meta}, scope) do
@@ -101,7 +102,9 @@ defmodule Linx.NFT.Statement.Limit do
     {[{:fixed, [Expr.limit(rate, unit: unit, type: type, burst: burst, flags: flags)]}], scope}
   end
 
-  @doc "The burst of a limit of packets or bytes. Without one, packets have a burst of 5, bytes none."
+  @doc """
+  The burst of a limit of packets or bytes. Without one, packets have a burst of 5, bytes none.
+  """
   @spec burst(tuple() | nil, :packets | :bytes, Linx.NFT.Compiler.Scope.t(), map()) :: integer()
   def burst(nil, :packets, _scope, _meta), do: @burst
   def burst(nil, :bytes, _scope, _meta), do: 0
@@ -120,7 +123,7 @@ defmodule Linx.NFT.Statement.Limit do
   def burst({_n, type}, rate_type, _scope, meta),
     do: Fault.fail(meta, "the rate counts #{rate_type}, the burst #{type}")
 
-  # -- formatter -------------------------------------------------------------------------------------------------------
+  # -- formatter ---------------------------------------------------------------------------------
 
   @impl true
   def text(%Expr{data: %{} = data}, _context), do: {:ok, ["limit ", written(data)]}

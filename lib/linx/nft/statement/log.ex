@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Statement.Log do
   @moduledoc false
-  # `log [prefix TEXT] [level LEVEL] [flags FLAGS]`, or with `group`, `snaplen` and `queue-threshold` for nfnetlink_log. The options
-  # come in any order.
+  # `log [prefix TEXT] [level LEVEL] [flags FLAGS]`, or with `group`, `snaplen` and
+  # `queue-threshold` for nfnetlink_log. The options come in any order.
   #
   # Source: nft(8), "LOG STATEMENT"; net/netfilter/nft_log.c.
 
@@ -19,7 +19,7 @@ defmodule Linx.NFT.Statement.Log do
   # In the order of the kernel's bits. nft has no words for `:nflog`.
   @flags [:tcp_seq, :tcp_opt, :ip_opt, :uid, :nflog, :macdecode]
 
-  # -- parser ----------------------------------------------------------------------------------------------------------
+  # -- parser ------------------------------------------------------------------------------------
 
   @doc "The words of the options. They follow the statement's first word, in any order."
   @spec words() :: [String.t()]
@@ -78,7 +78,7 @@ defmodule Linx.NFT.Statement.Log do
   defp flags(tokens),
     do: unexpected(tokens, "tcp, ip, skuid, ether or all", ~w(tcp ip skuid ether all))
 
-  # -- compiler --------------------------------------------------------------------------------------------------------
+  # -- compiler ----------------------------------------------------------------------------------
 
   @impl true
   def compile({:log, opts, meta}, scope) do
@@ -102,7 +102,8 @@ defmodule Linx.NFT.Statement.Log do
       |> put(:level, opts[:level])
       |> put(:flags, Enum.filter(@flags, &(&1 in given)))
 
-    # Without a group the statement writes to the kernel's log, which has neither snaplen nor threshold: nft sends none.
+    # Without a group the statement writes to the kernel's log, which has neither snaplen nor
+    # threshold: nft sends none.
     data = if opts[:group], do: data, else: Map.drop(data, [:snaplen, :qthreshold])
 
     if data[:level] == :audit and map_size(data) > 1,
@@ -133,7 +134,8 @@ defmodule Linx.NFT.Statement.Log do
     text
   end
 
-  # A `$` in a literal string begins the name of a variable, as in nft. The value of an interpolation is taken as it is.
+  # A `$` in a literal string begins the name of a variable, as in nft. The value of an
+  # interpolation is taken as it is.
   defp expand(text, scope, meta) when is_binary(text) do
     # Most prefixes have none, and a regular expression costs more than the rest of the rule.
     if :binary.match(text, "$") == :nomatch, do: text, else: expanded(text, scope, meta)
@@ -148,7 +150,7 @@ defmodule Linx.NFT.Statement.Log do
     end)
   end
 
-  # -- formatter -------------------------------------------------------------------------------------------------------
+  # -- formatter ---------------------------------------------------------------------------------
 
   @impl true
   def text(%Expr{data: data}, _context) do

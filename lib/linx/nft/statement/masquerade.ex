@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Statement.Masquerade do
   @moduledoc false
-  # `masquerade` and `redirect`: `[to :PORT] [random,fully-random,persistent]`. The colon of a redirect may be left out.
+  # `masquerade` and `redirect`: `[to :PORT] [random,fully-random,persistent]`. The colon of a
+  # redirect may be left out.
   #
   # Source: nft(8), "NAT STATEMENTS"; net/netfilter/nft_masq.c, nft_redir.c.
 

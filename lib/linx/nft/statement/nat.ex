@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Statement.Nat do
   @moduledoc false
-  # `snat` and `dnat`: `dnat [ip|ip6] [prefix|interval|addr . port] to TARGET [random,fully-random,persistent]`.
+  # `snat` and `dnat`: `dnat [ip|ip6] [prefix|interval|addr . port] to TARGET
+  # [random,fully-random,persistent]`.
   #
   # Source: nft(8), "NAT STATEMENTS"; net/netfilter/nft_nat.c.
 
@@ -17,7 +18,7 @@ defmodule Linx.NFT.Statement.Nat do
 
   @port %Term{text: nil, type: :inet_service, size: 2}
 
-  # -- parser ----------------------------------------------------------------------------------
+  # -- parser ------------------------------------------------------------------------------------
 
   @impl true
   def parse([{:identifier, "snat", meta} | rest]), do: nat(:snat, rest, meta)
@@ -66,7 +67,7 @@ defmodule Linx.NFT.Statement.Nat do
   defp flag(tokens),
     do: unexpected(tokens, "random, fully-random or persistent", Map.keys(@words))
 
-  # -- compiler --------------------------------------------------------------------------------
+  # -- compiler ----------------------------------------------------------------------------------
 
   @impl true
   def compile({:nat, kind, _, _, _} = node, scope) when kind in [:masquerade, :redirect],
@@ -119,7 +120,7 @@ defmodule Linx.NFT.Statement.Nat do
   defp put(map, _key, nil), do: map
   defp put(map, key, value), do: Map.put(map, key, value)
 
-  # -- formatter -------------------------------------------------------------------------------
+  # -- formatter ---------------------------------------------------------------------------------
 
   @impl true
   def text(%Expr{data: %{type: type} = data}, context) do
@@ -134,7 +135,8 @@ defmodule Linx.NFT.Statement.Nat do
 
   def text(_expr, _context), do: :error
 
-  # An IPv4 address and a port, loaded one by one into consecutive words. Of IPv6 both forms have these registers.
+  # An IPv4 address and a port, loaded one by one into consecutive words. Of IPv6 both forms have
+  # these registers.
   defp pair(%{reg_addr_min: 1, reg_proto_min: 9} = data, context)
        when not is_map_key(data, :reg_addr_max) and not is_map_key(data, :reg_proto_max) do
     with {:ok, address} <- Registers.fetch(context.registers, 1),
@@ -168,7 +170,8 @@ defmodule Linx.NFT.Statement.Nat do
 
     with {:ok, first} <- Registers.fetch(context.registers, min) do
       case first.value && last(data, context) do
-        # NAT forms whose map gives a range or an address with its port take everything from one load.
+        # NAT forms whose map gives a range or an address with its port take everything from one
+        # load.
         nil ->
           {:ok, port_bracket(Rule.operand(first, as), data, first), netmap?}
 

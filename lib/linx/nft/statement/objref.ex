@@ -1,7 +1,8 @@
 defmodule Linx.NFT.Statement.Objref do
   @moduledoc false
-  # The use of a named object: `counter name "c"`, `ct helper set "ftp"`, or by a map from a key to names:
-  # `counter name tcp dport map { 22 : "ssh" }`. The words of a kind of object are in Linx.NFT.Object.Kinds.
+  # The use of a named object: `counter name "c"`, `ct helper set "ftp"`, or by a map from a key
+  # to names: `counter name tcp dport map { 22 : "ssh" }`. The words of a kind of object are in
+  # Linx.NFT.Object.Kinds.
   #
   # Source: nft(8), "STATEFUL OBJECTS"; net/netfilter/nft_objref.c.
 
@@ -13,7 +14,7 @@ defmodule Linx.NFT.Statement.Objref do
   alias Linx.NFT.Object
   alias Linx.NFT.Parser.Expression
 
-  # -- parser ----------------------------------------------------------------------------------------------------------
+  # -- parser ------------------------------------------------------------------------------------
 
   @impl true
   def parse([{:identifier, _, meta} | _] = tokens) do
@@ -22,7 +23,7 @@ defmodule Linx.NFT.Statement.Objref do
     {{:objref, kind, value, meta}, rest}
   end
 
-  # -- compiler --------------------------------------------------------------------------------------------------------
+  # -- compiler ----------------------------------------------------------------------------------
 
   @impl true
   def compile({:objref, kind, value, meta}, scope),
@@ -58,14 +59,15 @@ defmodule Linx.NFT.Statement.Objref do
   defp reference(_kind, node, _meta, _scope),
     do: Fault.fail(node, "expected the name of an object, or a map to names")
 
-  # A field of part of one byte is shifted down before the look-up, as nft has it: the elements are its values. The kernel shifts
-  # numbers of the host's order, so the elements of a field in several bytes stand where the field does.
+  # A field of part of one byte is shifted down before the look-up, as nft has it: the elements
+  # are its values. The kernel shifts numbers of the host's order, so the elements of a field in
+  # several bytes stand where the field does.
   defp shifted(key), do: if(byte?(key), do: %{key | shift: 0}, else: key)
 
   defp byte?(%Term{kind: :part, data: {_source, _mask, bytes}}), do: bytes == 1
   defp byte?(_key), do: false
 
-  # -- formatter -------------------------------------------------------------------------------------------------------
+  # -- formatter ---------------------------------------------------------------------------------
 
   @impl true
   def text(%Expr{data: %{set_name: name} = data}, context) do

@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Statement.Queue do
   @moduledoc false
-  # `queue [flags bypass,fanout] [to N[-M] | to EXPRESSION]`, or the older form `queue [num N[-M]] [bypass,fanout]`.
+  # `queue [flags bypass,fanout] [to N[-M] | to EXPRESSION]`, or the older form `queue [num N[-M]]
+  # [bypass,fanout]`.
   #
   # Source: nft(8), "QUEUE STATEMENT"; net/netfilter/nft_queue.c.
 
@@ -13,7 +14,7 @@ defmodule Linx.NFT.Statement.Queue do
   alias Linx.NFT.Formatter.{Match, Registers}
   alias Linx.NFT.Parser.Expression
 
-  # -- parser ----------------------------------------------------------------------------------------------------------
+  # -- parser ------------------------------------------------------------------------------------
 
   @impl true
   def parse([{:identifier, "queue", meta} | rest]) do
@@ -40,7 +41,7 @@ defmodule Linx.NFT.Statement.Queue do
   defp flag([{:identifier, "fanout", _} | rest]), do: {:fanout, rest}
   defp flag(tokens), do: unexpected(tokens, "bypass or fanout", ~w(bypass fanout))
 
-  # -- compiler --------------------------------------------------------------------------------------------------------
+  # -- compiler ----------------------------------------------------------------------------------
 
   @number %Term{kind: :const, type: :integer, len: 16, order: :big}
   @loaded %{@number | order: :host}
@@ -88,7 +89,7 @@ defmodule Linx.NFT.Statement.Queue do
   defp bound!(%Term{kind: :order, data: term}, meta), do: bound!(term, meta)
   defp bound!(_term, _meta), do: :ok
 
-  # -- formatter -------------------------------------------------------------------------------------------------------
+  # -- formatter ---------------------------------------------------------------------------------
 
   @impl true
   def text(%Expr{data: %{sreg_qnum: register} = data}, context) do

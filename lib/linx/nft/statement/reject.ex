@@ -13,7 +13,7 @@ defmodule Linx.NFT.Statement.Reject do
   alias Linx.NFT.Compiler.{Fault, Term, Value}
   alias Linx.NFT.Parser.Expression
 
-  # -- parser ----------------------------------------------------------------------------------
+  # -- parser ------------------------------------------------------------------------------------
 
   @impl true
   def parse([{:identifier, "reject", meta} | rest]), do: reject(rest, meta)
@@ -33,7 +33,7 @@ defmodule Linx.NFT.Statement.Reject do
 
   defp reject(rest, meta), do: {{:reject, [], meta}, rest}
 
-  # -- compiler --------------------------------------------------------------------------------
+  # -- compiler ----------------------------------------------------------------------------------
 
   @impl true
   def compile({:reject, opts, meta}, scope), do: reject(opts, meta, scope)
@@ -83,7 +83,8 @@ defmodule Linx.NFT.Statement.Reject do
 
   defp guard(scope, protocol, base, meta) do
     case Layers.require(scope.layers, protocol, base) do
-      # nft puts it before the whole rule: what is not refused is not to be logged or counted either.
+      # nft puts it before the whole rule: what is not refused is not to be logged or counted
+      # either.
       {:ok, guards, layers} ->
         %{scope | layers: layers, head: scope.head ++ Enum.map(guards, &{:fixed, &1})}
 
@@ -104,7 +105,7 @@ defmodule Linx.NFT.Statement.Reject do
 
   defp one(expr, scope), do: {[{:fixed, [expr]}], scope}
 
-  # -- formatter -------------------------------------------------------------------------------
+  # -- formatter ---------------------------------------------------------------------------------
 
   @impl true
   def text(%Expr{data: data}, context) do

@@ -11,7 +11,7 @@ defmodule Linx.NFT.Statement.Synproxy do
   alias Linx.Netfilter.Expr
   alias Linx.NFT.Compiler.Value
 
-  # -- parser ----------------------------------------------------------------------------------------------------------
+  # -- parser ------------------------------------------------------------------------------------
 
   @impl true
   def parse([{:identifier, "synproxy", meta} | rest]), do: options(rest, [], meta)
@@ -36,13 +36,15 @@ defmodule Linx.NFT.Statement.Synproxy do
     {{key, n}, rest}
   end
 
-  # -- compiler --------------------------------------------------------------------------------------------------------
+  # -- compiler ----------------------------------------------------------------------------------
 
   @impl true
   def compile({:synproxy, opts, meta}, scope),
     do: {[{:fixed, [Expr.synproxy(data(opts, meta, scope))]}], scope}
 
-  @doc "The options checked: `mss` and `wscale` where given, `flags` in the order of the kernel's bits."
+  @doc """
+  The options checked: `mss` and `wscale` where given, `flags` in the order of the kernel's bits.
+  """
   @spec data(keyword(), map(), Linx.NFT.Compiler.Scope.t()) :: keyword()
   def data(opts, meta, scope) do
     [
@@ -52,7 +54,7 @@ defmodule Linx.NFT.Statement.Synproxy do
     ]
   end
 
-  # -- formatter -------------------------------------------------------------------------------------------------------
+  # -- formatter ---------------------------------------------------------------------------------
 
   @impl true
   def text(%Expr{data: data}, _context) do

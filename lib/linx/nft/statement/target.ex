@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Statement.Target do
   @moduledoc false
-  # The address and port that NAT, tproxy, dup and fwd send a packet to: parsed, loaded into registers, and written.
+  # The address and port that NAT, tproxy, dup and fwd send a packet to: parsed, loaded into
+  # registers, and written.
 
   alias Linx.NFT.Compiler.{Fault, Generate, Load, Operand, Scope, Term, Value}
   alias Linx.NFT.Formatter.{Registers, Rule}
@@ -10,7 +11,7 @@ defmodule Linx.NFT.Statement.Target do
   @port %Term{kind: :const, type: :inet_service, len: 16, order: :big}
   @written_port %Text{text: nil, type: :inet_service, size: 2}
 
-  # -- parser ----------------------------------------------------------------------------------
+  # -- parser ------------------------------------------------------------------------------------
 
   @doc "The family `ip` or `ip6` before the target, nil where none is given."
   # `dnat ip saddr map ...` begins with a field, `dnat ip to ...` with a family.
@@ -46,7 +47,7 @@ defmodule Linx.NFT.Statement.Target do
     end
   end
 
-  # -- compiler --------------------------------------------------------------------------------
+  # -- compiler ----------------------------------------------------------------------------------
 
   @doc "The type of an address of a family."
   @spec address_term(:ip | :ip6) :: Term.t()
@@ -110,7 +111,8 @@ defmodule Linx.NFT.Statement.Target do
     {Generate.load(term, 0), registers(reg_addr_min: 0, reg_proto_min: port), 4, scope}
   end
 
-  # A map may give an address, a range of them, or an address and a port: what its elements look like decides.
+  # A map may give an address, a range of them, or an address and a port: what its elements look
+  # like decides.
   defp mapped({:map, key, map, _} = node, like, shape, meta, scope) do
     {like, interval?} = map_value(Scope.resolve(scope, map), like, shape, scope)
     {term, scope} = Operand.operand(node, like, scope)
@@ -231,7 +233,7 @@ defmodule Linx.NFT.Statement.Target do
     do: Fault.fail(meta, "expected one address or port, or a range")
 
   defp ends(term, _meta), do: {term, nil}
-  # -- formatter -------------------------------------------------------------------------------
+  # -- formatter ---------------------------------------------------------------------------------
 
   @doc "The text of what a register holds as a value of `as`; empty without a register."
   def in_register(_context, nil, _as), do: {:ok, ""}
@@ -256,7 +258,10 @@ defmodule Linx.NFT.Statement.Target do
   defp colons?(address),
     do: address |> IO.iodata_to_binary() |> String.match?(~r/^[0-9a-f:.]*:[0-9a-f:.]*:/)
 
-  @doc "The port of `reg_proto_min` and `reg_proto_max` with its colon; empty where the expression has none."
+  @doc """
+  The port of `reg_proto_min` and `reg_proto_max` with its colon; empty where the expression has
+  none.
+  """
   def written_port(%{reg_proto_min: min} = data, context) do
     with {:ok, first} <- fetch_port(context, min, data) do
       case first do

@@ -48,7 +48,8 @@ defmodule Linx.NFT.Statement.Tproxy do
     if addr[:reg_addr_max] || port[:reg_proto_max],
       do: Fault.fail(meta, "tproxy takes one address and one port, no range")
 
-    # A port alone is for both families of an inet table, which the kernel wants said (nft_tproxy_init).
+    # A port alone is for both families of an inet table, which the kernel wants said
+    # (nft_tproxy_init).
     data =
       %{}
       |> put(:family, family || :unspec)

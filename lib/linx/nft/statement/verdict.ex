@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Statement.Verdict do
   @moduledoc false
-  # `accept`, `drop`, `continue`, `return`, and `jump` or `goto` to a chain, or to rules in braces, a chain that the rule has for itself.
+  # `accept`, `drop`, `continue`, `return`, and `jump` or `goto` to a chain, or to rules in
+  # braces, a chain that the rule has for itself.
   #
   # Source: nft(8), "VERDICT STATEMENT"; net/netfilter/nft_immediate.c.
 
@@ -13,7 +14,7 @@ defmodule Linx.NFT.Statement.Verdict do
   alias Linx.NFT.Formatter.Text
   alias Linx.NFT.Parser.{Primary, Statement}
 
-  # -- parser ----------------------------------------------------------------------------------
+  # -- parser ------------------------------------------------------------------------------------
 
   @impl true
   def parse([{:identifier, word, meta}, {:lbrace, _} | rest]) when word in ["jump", "goto"] do
@@ -30,14 +31,14 @@ defmodule Linx.NFT.Statement.Verdict do
     inner_chain(rest |> statement_end() |> skip_separators(), [rule | acc])
   end
 
-  # -- compiler --------------------------------------------------------------------------------
+  # -- compiler ----------------------------------------------------------------------------------
 
   @impl true
   def compile({:verdict, kind, meta}, scope),
     do: {[{:fixed, [verdict(kind, scope, meta)]}], scope}
 
-  # A chain of the rule's own; what the rule has found of the packet is not known in it. The kernel binds none to a rule that is in
-  # one already (nf_tables_bind_chain).
+  # A chain of the rule's own; what the rule has found of the packet is not known in it. The
+  # kernel binds none to a rule that is in one already (nf_tables_bind_chain).
   defp verdict({kind, {:block, rules}}, scope, _meta) do
     for {:rule, statements, _, _} <- rules, {:verdict, {_, {:block, _}}, meta} <- statements do
       Fault.fail(meta, "a chain in braces cannot hold another: give it a name")
@@ -52,7 +53,7 @@ defmodule Linx.NFT.Statement.Verdict do
 
   defp verdict(kind, _scope, _meta), do: Expr.new(:immediate, Verdict.new!(kind))
 
-  # -- formatter -------------------------------------------------------------------------------
+  # -- formatter ---------------------------------------------------------------------------------
 
   # A chain that belongs to the rule alone is written where the rule jumps to it.
   @impl true
