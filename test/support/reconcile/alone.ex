@@ -115,7 +115,9 @@ defmodule Linx.Test.Reconcile.Alone do
 
   defp link(link, false) do
     master = if link.master in LinkEntries.pool(), do: nil, else: link.master
-    options = Map.take(link.raw, ["mtu", "txqlen", "group", "ifalias"])
+    # The MTU of a bridge follows those of its ports.
+    mtu = if link.kind == "bridge", do: [], else: ["mtu"]
+    options = Map.take(link.raw, ["txqlen", "group", "ifalias"] ++ mtu)
     {link(link, true), link.up, master, options}
   end
 

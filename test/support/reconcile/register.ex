@@ -144,7 +144,9 @@ defmodule Linx.Test.Reconcile.Register do
   defp link_term(link, true), do: {link.name, link.index, link.kind, link.parent}
 
   defp link_term(link, false) do
-    raw = Map.take(link.raw, ["mtu", "txqlen", "group", "ifalias", "address"])
+    # The MTU and the MAC of a bridge follow those of its ports.
+    own = if link.kind == "bridge", do: [], else: ["mtu", "address"]
+    raw = Map.take(link.raw, ["txqlen", "group", "ifalias"] ++ own)
 
     {link_term(link, true), link.up, raw,
      if(link.master in LinkEntries.pool(), do: nil, else: link.master)}
