@@ -7,8 +7,8 @@ second = ["cargo", "test", "-p", "linx_wire", "--test", "seccompiler"]
     name: "seccomp-border",
     promise: "A comparison with <= holds at its border.",
     file: condition,
-    replace: "Op::Le => self.ordered(asm, JGT, no, yes),",
-    with: "Op::Le => self.ordered(asm, JGE, no, yes),",
+    replace: "Op::Le => self.ordered(arch, asm, JGT, no, yes),",
+    with: "Op::Le => self.ordered(arch, asm, JGE, no, yes),",
     run: second
   },
   %{
@@ -23,8 +23,8 @@ second = ["cargo", "test", "-p", "linx_wire", "--test", "seccompiler"]
     name: "seccomp-any-condition",
     promise: "All conditions of a rule must hold.",
     file: compile,
-    replace: "label = condition.emit(&mut self.asm, label, no);",
-    with: "label = condition.emit(&mut self.asm, label, label);",
+    replace: "label = condition.emit(arch, &mut self.asm, label, no);",
+    with: "label = condition.emit(arch, &mut self.asm, label, label);",
     run: second
   }
 ]
