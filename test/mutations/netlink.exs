@@ -64,7 +64,7 @@ long = ["mix", "test", "test/integration/netlink/long_link_test.exs"]
     name: "flow-no-trial",
     promise: "An owner that picks the events out of a long mailbox gets them.",
     file: "lib/linx/netlink/inbox/flow.ex",
-    replace: "    {:read, @most, %__MODULE__{others: length, pause: pause}}",
+    replace: "    {:read, @max_datagrams, %__MODULE__{others: length, pause: pause}}",
     with:
       "    {:wait, @max_delay, %__MODULE__{stage: {:settling, length, 0}, buckets: [{0, 2 * @window}], pause: pause}}",
     run: ["mix", "test", "test/linx/netlink/flow_test.exs"]
@@ -73,8 +73,8 @@ long = ["mix", "test", "test/integration/netlink/long_link_test.exs"]
     name: "commit-of-any-size",
     promise: "A commit that would fill memory is told as a loss.",
     file: "lib/linx/netfilter/monitor.ex",
-    replace: "    if cost > @most_held,",
-    with: "    if cost > @most_held * 1000,",
+    replace: "    if cost > @max_held,",
+    with: "    if cost > @max_held * 1000,",
     run: ["mix", "test", "test/integration/netlink/sleeping_owner_test.exs"]
   },
   %{
