@@ -87,19 +87,6 @@ defmodule Linx.Integration.CgroupLimitsTest do
     assert {:ok, "max " <> _} = Cgroup.read(cg, "cpu.max")
   end
 
-  @tag :psi
-  test "cpu.pressure counts the time that a task waits for a processor", %{cg: cg} do
-    :ok = Cgroup.set_cpu_max(cg, {10_000, 100_000})
-    {session, _pid} = workload(cg, "while :; do :; done")
-    {:ok, %Stats{cpu_pressure: %{some: %{total: before}}}} = Cgroup.stats(cg)
-    :ok = Session.proceed(session)
-
-    eventually(fn ->
-      {:ok, %Stats{cpu_pressure: %{some: some}}} = Cgroup.stats(cg)
-      some.total - before > 100_000
-    end)
-  end
-
   test "cpu.weight is set", %{cg: cg} do
     assert :ok = Cgroup.set_cpu_weight(cg, 250)
     assert Cgroup.read(cg, "cpu.weight") == {:ok, "250"}

@@ -196,10 +196,10 @@ defmodule Linx.Test.Host do
     end
   end
 
-  # Built in but off by default on some kernels.
+  # Built in but off by default on some kernels. The controllers belong to it: no cgroup has any to wait for without.
   defp probe(:psi) do
     if match?({:ok, "some" <> _}, File.read("/proc/pressure/memory")),
-      do: nil,
+      do: probe(:cgroup_controllers),
       else: "no pressure stall information; boot with psi=1"
   end
 
