@@ -134,10 +134,13 @@ defmodule Linx.MixProject do
     [
       licenses: ["MIT"],
       links: %{},
-      # The tests too: what a kernel does is best asked on the machine that will run it.
+      # The tests too: what a kernel does is best asked on the machine that will run it. A
+      # checkout has no archives; bin/precompile makes them for a release.
       files:
-        ~w(lib native c_src_replacement test docs examples bin Cargo.toml Cargo.lock
-        .formatter.exs clippy.toml mix.exs README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE),
+        Enum.filter(["precompiled"], &File.dir?/1) ++
+          ~w(lib native c_src_replacement test docs examples bin Cargo.toml Cargo.lock
+        .formatter.exs clippy.toml mix.exs README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md
+        LICENSE),
       exclude_patterns: [~r"/target/"]
     ]
   end

@@ -13,6 +13,8 @@ defmodule Linx.BuildTest do
     linx = Path.join(dir, "linx")
     consumer = Path.join(dir, "consumer")
     Package.unpack!(linx)
+    # A package for a release has archives, which are precompiled_test.exs's.
+    File.rm_rf!(Path.join(linx, "precompiled"))
     {_, 0} = System.cmd("cp", ["-a", "test/fixtures/consumer", consumer])
 
     # The crates from the registry are built already; cargo takes them as they are.
@@ -28,7 +30,7 @@ defmodule Linx.BuildTest do
   # None of what says how these tests themselves were built.
   @clean for name <-
                ~w(MIX_ENV MIX_BUILD_PATH MIX_BUILD_ROOT MIX_TARGET MIX_EXS CC CARGO_BUILD_TARGET
-               TARGET_ARCH TARGET_OS TARGET_ABI TARGET_CPU),
+               TARGET_ARCH TARGET_OS TARGET_ABI TARGET_CPU LINX_BUILD),
              do: {name, nil}
 
   defp mix(folder, args, env \\ []) do
@@ -68,6 +70,9 @@ defmodule Linx.BuildTest do
       assert status == 1
       assert output =~ "no cargo on PATH"
       assert output =~ "install Rust"
+      # What it would have taken without one.
+      assert output =~ "precompiled/linx-#{Mix.Project.config()[:version]}-nif-2.17-"
+      assert output =~ "package from Hex"
     end
   end
 

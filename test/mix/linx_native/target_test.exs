@@ -1,0 +1,115 @@
+defmodule Mix.Tasks.Compile.LinxNative.TargetTest do
+  use ExUnit.Case, async: true
+
+  alias Mix.Tasks.Compile.LinxNative.Target
+
+  # An executable of two program headers, PT_PHDR and PT_INTERP, as elf(5) lays it out; the
+  # interpreter lies where no first page reaches, as patchelf may put it.
+  @far 70_000
+
+  defp elf64(machine, interpreter) do
+    ident = <<0x7F, "ELF", 2, 1, 1, 0::72>>
+
+    header =
+      <<ident::binary, 3::little-16, machine::little-16, 1::little-32, 0::64, 64::little-64,
+        0::64, 0::little-32, 64::little-16, 56::little-16, 2::little-16, 0::48>>
+
+    phdr = <<6::little-32, 4::little-32, 0::384>>
+    put(header <> phdr <> interp64(interpreter), interpreter)
+  end
+
+  defp interp64(nil), do: <<1::little-32, 0::416>>
+
+  defp interp64(path) do
+    <<3::little-32, 4::little-32, @far::little-64, 0::128, byte_size(path) + 1::little-64,
+      0::128>>
+  end
+
+  defp elf32(machine, flags, interpreter) do
+    ident = <<0x7F, "ELF", 1, 1, 1, 0::72>>
+
+    header =
+      <<ident::binary, 3::little-16, machine::little-16, 1::little-32, 0::32, 52::little-32,
+        0::32, flags::little-32, 52::little-16, 32::little-16, 1::little-16, 0::48>>
+
+    size = byte_size(interpreter) + 1
+    phdr = <<3::little-32, @far::little-32, 0::64, size::little-32, 0::96>>
+    put(header <> phdr, interpreter)
+  end
+
+  defp put(front, nil), do: front
+
+  defp put(front, path),
+    do: front <> :binary.copy(<<0>>, @far - byte_size(front)) <> path <> <<0>>
+
+  defp host(binary, machine \\ "") do
+    Target.host(
+      fn
+        at, _length when at >= byte_size(binary) -> ""
+        at, length -> binary_part(binary, at, min(length, byte_size(binary) - at))
+      end,
+      machine
+    )
+  end
+
+  test "the fixture has the sizes of elf(5)" do
+    assert byte_size(elf64(62, nil)) == 64 + 2 * 56
+    assert byte_size(elf32(40, 0, "x")) == @far + 2
+  end
+
+  test "processor and C library are those of the VM's executable" do
+    for {machine, processor} <- [{62, "x86_64"}, {183, "aarch64"}, {243, "riscv64gc"}] do
+      assert host(elf64(machine, "/lib64/ld-linux-x86-64.so.2")) ==
+               {:ok, "#{processor}-unknown-linux-gnu"}
+
+      assert host(elf64(machine, "/somewhere/lib/ld-musl-x86_64.so.1")) ==
+               {:ok, "#{processor}-unknown-linux-musl"}
+
+      assert host(elf64(machine, nil)) == {:ok, "#{processor}-unknown-linux-musl"}
+    end
+  end
+
+  test "of arm the float ABI is the executable's, the level the machine's" do
+    for {flags, machine, triple} <- [
+          {0x05000400, "armv7l", "armv7-unknown-linux-gnueabihf"},
+          {0x05000400, "armv8l", "armv7-unknown-linux-gnueabihf"},
+          {0x05000400, "aarch64", "armv7-unknown-linux-gnueabihf"},
+          {0x05000400, "armv6l", "arm-unknown-linux-gnueabihf"},
+          {0x05000200, "armv7l", "armv7-unknown-linux-gnueabi"},
+          {0x05000200, "armv5tejl", "armv5te-unknown-linux-gnueabi"}
+        ] do
+      assert host(elf32(40, flags, "/lib/ld-linux-armhf.so.3"), machine) == {:ok, triple}
+    end
+
+    assert host(elf32(40, 0x05000400, "/lib/ld-musl-armhf.so.1"), "armv7l") ==
+             {:ok, "armv7-unknown-linux-musleabihf"}
+  end
+
+  test "x32, another processor and another C library are named by none" do
+    assert {:error, message} = host(elf32(62, 0, "/libx32/ld-linux-x32.so.2"))
+    assert message =~ "CARGO_BUILD_TARGET"
+    assert {:error, _} = host(elf64(22, "/lib/ld64.so.1"))
+    assert {:error, _} = host(elf64(62, "/lib/ld-uClibc.so.0"))
+  end
+
+  test "a part of an executable, at any length, is an answer" do
+    whole = elf64(62, "/lib64/ld-linux-x86-64.so.2")
+
+    for length <- Enum.concat(0..300, [@far - 1, @far, @far + 3]) do
+      assert {result, text} = host(binary_part(whole, 0, length))
+      assert result in [:ok, :error] and is_binary(text)
+    end
+
+    assert {:error, _} = host("#!/bin/sh\n")
+  end
+
+  # e_phnum of a forged header is 65535, and its segments' lengths are as large as their fields.
+  test "a forged header is read within bounds" do
+    <<front::binary-56, _::16, rest::binary>> = elf64(62, "/lib64/ld-linux-x86-64.so.2")
+    assert {:ok, _} = host(front <> <<0xFFFF::16>> <> rest)
+
+    huge = <<3::little-32, 0::32, 0::64, 0::128, 0xFFFFFFFFFFFFFFFF::64, 0::128>>
+    <<head::binary-64, _::binary-56, tail::binary>> = elf64(62, nil)
+    assert {:error, _} = host(head <> huge <> tail)
+  end
+end
