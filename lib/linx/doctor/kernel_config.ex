@@ -5,6 +5,8 @@ defmodule Linx.Doctor.KernelConfig do
 
   import Linx.Doctor.Finding, only: [new: 3]
 
+  alias Linx.KernelFile
+
   # {subsystem, options that all of it needs, options of single features}.
   @subsystems [
     {"process", ~w(NAMESPACES UTS_NS IPC_NS PID_NS NET_NS USER_NS MEMFD_CREATE UNIX),
@@ -78,8 +80,8 @@ defmodule Linx.Doctor.KernelConfig do
     do: "Nothing of it works without #{Enum.map_join(needed, ", ", &("CONFIG_" <> &1))}."
 
   defp read do
-    Enum.find_value(sources(), :error, fn {path, unpack} ->
-      with {:ok, bytes} <- File.read(path), {:ok, text} <- unpack.(bytes) do
+    Enum.find_value(sources(), :error, fn {path, read, unpack} ->
+      with {:ok, bytes} <- read.(path), {:ok, text} <- unpack.(bytes) do
         {:ok, path, parse(text)}
       else
         _ -> nil
@@ -89,14 +91,14 @@ defmodule Linx.Doctor.KernelConfig do
 
   defp sources do
     release =
-      case File.read("/proc/sys/kernel/osrelease") do
+      case KernelFile.read("/proc/sys/kernel/osrelease") do
         {:ok, text} -> String.trim(text)
         {:error, _} -> ""
       end
 
-    [{"/proc/config.gz", &gunzip/1}] ++
+    [{"/proc/config.gz", &KernelFile.read/1, &gunzip/1}] ++
       for path <- ["/boot/config-#{release}", "/lib/modules/#{release}/config"],
-          do: {path, &{:ok, &1}}
+          do: {path, &File.read/1, &{:ok, &1}}
   end
 
   defp gunzip(bytes) do
