@@ -28,13 +28,9 @@ defmodule Linx.NFT.Formatter do
 
   @behaviour Mix.Tasks.Format
 
-  # Words of heap that the text of a rule takes on the way.
-  @words 400
-
   alias Linx.Netfilter.{Chain, Rule, Ruleset, Set, Table}
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.NFT.Formatter.{Plugin, Tables}
-  alias Linx.NFT.Room
 
   @doc """
   The ruleset as nft text, ending in a newline; the empty string for an empty ruleset.
@@ -52,21 +48,13 @@ defmodule Linx.NFT.Formatter do
   """
   @spec format(Ruleset.t()) :: String.t()
   def format(%Ruleset{tables: tables}) do
-    Room.hold(@words * rules(tables), fn ->
-      writable(fn ->
-        tables
-        |> Enum.sort_by(fn {key, _table} -> key end)
-        |> Enum.map(fn {_key, %Table{} = table} -> Tables.text(table) end)
-        |> Enum.intersperse("\n")
-        |> IO.iodata_to_binary()
-      end)
+    writable(fn ->
+      tables
+      |> Enum.sort_by(fn {key, _table} -> key end)
+      |> Enum.map(fn {_key, %Table{} = table} -> Tables.text(table) end)
+      |> Enum.intersperse("\n")
+      |> IO.iodata_to_binary()
     end)
-  end
-
-  defp rules(tables) do
-    for {_key, %{chains: chains}} <- tables, {_name, %{rules: rules}} <- chains, reduce: 0 do
-      sum -> sum + length(rules)
-    end
   end
 
   defp writable(fun) do

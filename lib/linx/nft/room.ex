@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Room do
   @moduledoc false
-  # Room on the heap for what a long text becomes, and a large ruleset as text: most of what these cost is the collector copying what is
-  # there already while the heap grows.
+  # Room on the heap for what a long text becomes: most of what that costs is the collector copying what is there already
+  # while the heap grows. Formatting does not ask for room: the pages of a new heap cost it more than the copies.
 
   # Below the first the growing costs nothing. The second is the most that is asked for at once: 320 MB of address space, of which only what
   # is filled is memory.
