@@ -293,7 +293,22 @@ static void inject(int pid) {
 static void inject(int pid) { say(pid, "inject", "nothing"); }
 #endif
 
+/* Waits until the process waits, for at most two seconds: one that runs is in no system call that could be another. */
+static void until_asleep(int pid) {
+  char path[64], line[512];
+  snprintf(path, sizeof path, "/proc/%d/stat", pid);
+  for (int i = 0; i < 2000; i++) {
+    FILE *file = fopen(path, "re");
+    if (!file) return;
+    char *name_end = fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
+    fclose(file);
+    if (!name_end || name_end[2] == 'S') return;
+    usleep(1000);
+  }
+}
+
 static void trace(int pid) {
+  until_asleep(pid);
   if (ptrace(PTRACE_SEIZE, pid, 0, 0) < 0) {
     refused(pid, "ptrace");
     return;
