@@ -41,13 +41,17 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
            make_links(socket, state, entries.links, known, links, owned, specs),
          {:ok, entries} <- again(entries, specs, known, options),
          pass = pass(socket, entries, last_applied, options, known, state.impossible),
-         {:ok, state, observed} <- rounds(pass, state.apply, @rounds),
+         {:ok, state, {observed, done, clocks}} <- rounds(pass, state.apply, @rounds),
+         pass = put_in(pass.ctx.clocks, clocks),
          deleted = Apply.run(state, socket, Links.deletions(entries.links, links, owned)) do
       if turn == :first and not Apply.halted?(deleted) and deleted.applied != state.applied,
-        do: second(run, deleted, owned),
-        else: reported(pass, deleted, observed, owned)
+        do: second(%{run | last_applied: with_clocks(last_applied, clocks)}, deleted, owned),
+        else: reported(pass, deleted, {observed, done}, owned)
     end
   end
+
+  defp with_clocks(last_applied, clocks),
+    do: put(last_applied, :clocks, clocks, clocks == %{})
 
   defp second(%{socket: socket, specs: specs, options: options} = run, state, owned) do
     owned = MapSet.union(owned, made(state.applied, MapSet.new(owned, &elem(&1, 0))))
@@ -191,14 +195,32 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
             ended(pass, after_round, plan, observed, keys(done))
 
           left == 0 or Apply.halted?(after_round) ->
-            reread(pass, after_round, plan)
+            pass |> set_clocks(done) |> reread(after_round, plan)
 
           true ->
-            rounds(pass, after_round, left - 1)
+            pass |> set_clocks(done) |> rounds(after_round, left - 1)
         end
       end
     end
   end
+
+  # The next round compares the lifetimes that this one has set from now on, and so does the next pass.
+  defp set_clocks(%{entries: entries, ctx: ctx} = pass, done) do
+    made = MapSet.new(for {verb, object} <- done, verb != :delete, do: clock_id(object))
+
+    clocks =
+      for {kind, list} <- [route: entries.routes, address: entries.addresses],
+          %{spans: [_ | _] = spans, key: key} <- list,
+          MapSet.member?(made, {kind, key}),
+          into: ctx.clocks,
+          do: {{kind, key}, Clock.set(spans, ctx.started)}
+
+    %{pass | ctx: %{ctx | clocks: clocks}}
+  end
+
+  defp clock_id(%Route{} = route), do: {:route, Canonical.route_key(route)}
+  defp clock_id(%Address{} = address), do: {:address, Canonical.address_id(address)}
+  defp clock_id(_other), do: nil
 
   defp reread(pass, state, plan) do
     with {:ok, observed} <- observe(pass),
@@ -207,7 +229,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
 
   # Operations that cannot be carried out come last, so that they do not end the pass early.
   defp ended(pass, state, plan, observed, done),
-    do: {:ok, Apply.run(state, pass.socket, plan.impossible), {observed, done}}
+    do: {:ok, Apply.run(state, pass.socket, plan.impossible), {observed, done, pass.ctx.clocks}}
 
   defp observe(%{ctx: ctx} = pass),
     do: Observed.read(pass.socket, pass.entries, ctx.protocol, ctx.remembered, pass.links)
