@@ -30,12 +30,19 @@ defmodule Mix.Tasks.Compile.LinxNative.Target do
   @max_headers 1024
   @max_path 4096
 
+  @unknown "unknown"
+
   # The bytes of an executable from an offset on, as many as there are of the length asked for.
   @typep read :: (non_neg_integer(), non_neg_integer() -> binary())
 
-  @doc "The target that the environment names, or the host."
-  @spec current() :: {:ok, t()} | {:error, String.t()}
-  def current do
+  @doc """
+  The target that the environment names, or the host, whose VM is the executable `vm`.
+
+  A host that is not known here has no archive. Its triple is `"unknown"`, and cargo builds for its
+  own host.
+  """
+  @spec current(Path.t()) :: {:ok, t()} | {:error, String.t()}
+  def current(vm \\ "/proc/self/exe") do
     cond do
       triple = present("CARGO_BUILD_TARGET") ->
         {:ok, %__MODULE__{triple: triple, cross?: true}}
@@ -48,8 +55,7 @@ defmodule Mix.Tasks.Compile.LinxNative.Target do
         )
 
       true ->
-        with {:ok, triple} <- running("/proc/self/exe"),
-             do: {:ok, %__MODULE__{triple: triple, cross?: false}}
+        {:ok, %__MODULE__{triple: running(vm), cross?: false}}
     end
   end
 
@@ -94,34 +100,32 @@ defmodule Mix.Tasks.Compile.LinxNative.Target do
         end
 
         try do
-          host(read, machine())
+          case host(read, machine()) do
+            {:ok, triple} -> triple
+            :error -> @unknown
+          end
         after
           :file.close(file)
         end
 
-      {:error, reason} ->
-        {:error, "cannot read #{path}: #{:file.format_error(reason)}"}
+      {:error, _reason} ->
+        @unknown
     end
   end
 
   @doc """
   The triple of a VM whose executable is read by `read`, on a machine that uname(1) calls
-  `machine`.
+  `machine`; `:error` for a processor or C library that is not known here.
 
   `machine` tells ARMv6 from ARMv7, which the executable does not.
   """
-  @spec host(read(), String.t()) :: {:ok, String.t()} | {:error, String.t()}
+  @spec host(read(), String.t()) :: {:ok, String.t()} | :error
   def host(read, machine) do
     head = read.(0, @ehdr[@class64])
 
     with {:ok, processor, float} <- processor(head, machine),
          {:ok, libc} <- libc(interpreter(head, read)) do
       {:ok, "#{processor}-unknown-linux-#{libc}#{float}"}
-    else
-      :error ->
-        {:error,
-         "this VM runs on a processor or C library that is not known here; " <>
-           "CARGO_BUILD_TARGET may name the target."}
     end
   end
 
