@@ -7,7 +7,7 @@ step() { printf '\n== %s\n' "$*"; }
 # choose_target aarch64|armv7|riscv64: sets what the functions below and the caller go by.
 #
 #   triple, cc, cross_packages   Rust's target, Debian's cross compiler and its packages
-#   architecture                 Debian's name of the architecture
+#   architecture_of_target       Debian's name of the architecture
 #   emulator, machine, class     QEMU's name of the processor; e_machine and EI_CLASS of its programs (elf(5))
 choose_target() {
   target=$1

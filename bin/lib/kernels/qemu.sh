@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Debian's amd64 kernels on an emulated machine: `stable`, the oldest long-term kernel that is tested, and `testing`, the
-# newest. bin/test-kernel sources this. No image is built: the machine's root is this machine's own, shared by 9p and
+# Debian's amd64 kernels on an emulated machine: `stable` is trixie's 6.12, the oldest long-term kernel that is tested, and
+# `testing` the newest. bin/test-kernel sources this. No image is built: the machine's root is this machine's own, shared by 9p and
 # read-only, and the initial RAM disk holds the modules for that and a shell.
 #
 # KVM is not used: a hypervisor may offer it to a guest without running ordinary kernels in it.
@@ -29,11 +29,13 @@ qemu_prepare() {
   [ -e "$home/initrd" ] && return
   command -v dpkg >/dev/null || die "the kernel comes from Debian's archive; this is another distribution"
   say "fetching the kernel of Debian $suite"
-  local new=$home.new version
+  local new=$home.new version packages
   rm -rf "$new"
   mkdir -p "$new/modules"
-  # shellcheck disable=SC2046
-  fetch_from_testing "$new/root" $(qemu_packages)
+  # By itself: the status of a substitution among arguments is lost.
+  packages=$(qemu_packages)
+  # shellcheck disable=SC2086
+  fetch_from_testing "$new/root" $packages
   version=$(ls "$new/root/usr/lib/modules" 2>/dev/null || ls "$new/root/lib/modules")
   mv "$(find "$new/root" -path "*/lib/modules/$version")" "$new/modules/$version"
   mv "$(find "$new" -name 'vmlinuz*' -type f | head -n 1)" "$new/vmlinuz"
