@@ -36,9 +36,9 @@ defmodule Linx.Doctor.KernelConfig do
   @spec findings() :: [Linx.Doctor.Finding.t()]
   def findings do
     case read() do
-      {:ok, source, options} ->
+      {:ok, source, config} ->
         for {name, needed, features} <- @subsystems,
-            do: new(:config, name, result(source, options, needed, features))
+            do: new(:config, name, result(source, config, needed, features))
 
       :error ->
         advice =
@@ -61,8 +61,8 @@ defmodule Linx.Doctor.KernelConfig do
     Enum.reject(names, &MapSet.member?(set, &1))
   end
 
-  defp result(source, options, needed, features) do
-    case Enum.reject(needed ++ features, &MapSet.member?(options, &1)) do
+  defp result(source, config, needed, features) do
+    case lacking(config, needed ++ features) do
       [] ->
         {:ok, "#{length(needed ++ features)} options in #{source}"}
 
@@ -82,7 +82,7 @@ defmodule Linx.Doctor.KernelConfig do
   defp read do
     Enum.find_value(sources(), :error, fn {path, read, unpack} ->
       with {:ok, bytes} <- read.(path), {:ok, text} <- unpack.(bytes) do
-        {:ok, path, parse(text)}
+        {:ok, path, text}
       else
         _ -> nil
       end
