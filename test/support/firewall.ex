@@ -2,6 +2,7 @@ defmodule Linx.Test.Firewall do
   @moduledoc false
   # A network namespace of the test's own, a socket in it, and nft(8) beside it as the oracle.
 
+  alias Linx.Netfilter.{Expr, Ruleset}
   alias Linx.Netlink.{Nfnl, Socket}
   alias Linx.Test.Workload
 
@@ -13,6 +14,23 @@ defmodule Linx.Test.Firewall do
     ExUnit.Callbacks.on_exit(fn -> Socket.close(sock) end)
     %{pid: pid, sock: sock}
   end
+
+  @doc "A ruleset of one table `inet fw` with the input chain and `rules`, a list of `{expressions, tag}`."
+  @spec ruleset([{[term()], term()}]) :: Ruleset.t()
+  def ruleset(rules) do
+    base =
+      Ruleset.new()
+      |> Ruleset.add_table!(:inet, "fw")
+      |> Ruleset.add_chain!("fw", "input", type: :filter, hook: :input, priority: 0)
+
+    Enum.reduce(rules, base, fn {exprs, tag}, rs ->
+      Ruleset.add_rule!(rs, "fw", "input", exprs, tag: tag)
+    end)
+  end
+
+  @doc "The expressions of a rule that counts and accepts TCP to port `n`."
+  @spec port(0..65_535) :: [term()]
+  def port(n), do: [Expr.payload(:tcp_dport), Expr.cmp(:eq, <<n::16>>), Expr.counter(), :accept]
 
   @doc "Runs a command in the namespace; raises when it fails."
   @spec run!(pos_integer(), [String.t()]) :: String.t()

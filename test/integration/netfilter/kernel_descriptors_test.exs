@@ -2,8 +2,9 @@ defmodule Linx.Netfilter.KernelDescriptorsTest do
   # The count of descriptors is the VM's, so nothing else may run.
   use ExUnit.Case, async: false
 
+  import Linx.Test.Firewall, only: [ruleset: 1]
+
   alias Linx.Netfilter
-  alias Linx.Netfilter.Ruleset
   alias Linx.Netlink.{Nfnl, Socket}
   alias Linx.Test.{Firewall, Workload}
 
@@ -11,21 +12,8 @@ defmodule Linx.Netfilter.KernelDescriptorsTest do
   @moduletag :netns
   @moduletag :nftables
 
-  @input [type: :filter, hook: :input, priority: 0]
-
   setup do
     Firewall.namespace()
-  end
-
-  defp fw(rules) do
-    base =
-      Ruleset.new()
-      |> Ruleset.add_table!(:inet, "fw")
-      |> Ruleset.add_chain!("fw", "input", @input)
-
-    Enum.reduce(rules, base, fn {exprs, tag}, rs ->
-      Ruleset.add_rule!(rs, "fw", "input", exprs, tag: tag)
-    end)
   end
 
   defp opened(pid) do
@@ -48,7 +36,7 @@ defmodule Linx.Netfilter.KernelDescriptorsTest do
     end
 
     assert {_key, [_last]} = held.()
-    for _ <- 1..100, do: :ok = Netfilter.push(opened(pid), fw([]))
+    for _ <- 1..100, do: :ok = Netfilter.push(opened(pid), ruleset([]))
     assert {_key, [_last]} = held.()
     # Other tests of this VM have some as well.
     Workload.eventually(fn -> :erlang.garbage_collect() && descriptors.() < before + 60 end)

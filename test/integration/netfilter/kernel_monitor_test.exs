@@ -2,8 +2,10 @@ defmodule Linx.Netfilter.KernelMonitorTest do
   # Commits as a listener hears them, beside writers of its own VM and nft(8).
   use ExUnit.Case, async: true
 
+  import Linx.Test.Firewall, only: [port: 1, ruleset: 1]
+
   alias Linx.Netfilter
-  alias Linx.Netfilter.{Chain, Error, Expr, Rule, Ruleset}
+  alias Linx.Netfilter.{Chain, Error, Rule, Ruleset}
   alias Linx.Netlink.{Nfnl, Socket}
   alias Linx.Test.{Firewall, Workload}
 
@@ -17,19 +19,6 @@ defmodule Linx.Netfilter.KernelMonitorTest do
     Firewall.namespace()
   end
 
-  defp fw(rules) do
-    base =
-      Ruleset.new()
-      |> Ruleset.add_table!(:inet, "fw")
-      |> Ruleset.add_chain!("fw", "input", @input)
-
-    Enum.reduce(rules, base, fn {exprs, tag}, rs ->
-      Ruleset.add_rule!(rs, "fw", "input", exprs, tag: tag)
-    end)
-  end
-
-  defp port(n), do: [Expr.payload(:tcp_dport), Expr.cmp(:eq, <<n::16>>), Expr.counter(), :accept]
-
   describe "the monitor" do
     test "delivers each commit in order, stamped, after its generation", %{sock: sock, pid: pid} do
       {:ok, monitor} = Netfilter.subscribe(self(), netns: {:pid, pid})
@@ -41,7 +30,7 @@ defmodule Linx.Netfilter.KernelMonitorTest do
       assert_receive {:linx_netfilter, :event,
                       %{op: :new_table, gen_id: ^gen, proc_name: "nft", entity: %{name: "x"}}}
 
-      :ok = Netfilter.push(sock, fw([{port(22), :ssh}]))
+      :ok = Netfilter.push(sock, ruleset([{port(22), :ssh}]))
       assert_receive {:linx_netfilter, :event, %{op: :new_gen, gen_id: next}}
       assert next == gen + 1
       assert_receive {:linx_netfilter, :event, %{op: :new_table, gen_id: ^next}}
@@ -223,7 +212,7 @@ defmodule Linx.Netfilter.KernelMonitorTest do
     defp drop, do: receive(do: (_ -> drop()))
 
     defp flood(sock) do
-      :ok = Netfilter.push(sock, fw([{port(22), :ssh}]))
+      :ok = Netfilter.push(sock, ruleset([{port(22), :ssh}]))
       flood(sock)
     end
 

@@ -1,6 +1,8 @@
 defmodule Linx.Netfilter.KernelTest do
   use ExUnit.Case, async: true
 
+  import Linx.Test.Firewall, only: [port: 1, ruleset: 1]
+
   alias Linx.Netfilter
   alias Linx.Netfilter.{Chain, Error, Expr, Patch, Rule, Ruleset, Set, Vmap}
   alias Linx.Netlink.{Nfnl, Socket}
@@ -16,23 +18,10 @@ defmodule Linx.Netfilter.KernelTest do
     Firewall.namespace()
   end
 
-  defp fw(rules) do
-    base =
-      Ruleset.new()
-      |> Ruleset.add_table!(:inet, "fw")
-      |> Ruleset.add_chain!("fw", "input", @input)
-
-    Enum.reduce(rules, base, fn {exprs, tag}, rs ->
-      Ruleset.add_rule!(rs, "fw", "input", exprs, tag: tag)
-    end)
-  end
-
   defp opened(pid) do
     {:ok, socket} = Nfnl.open({:pid, pid})
     socket
   end
-
-  defp port(n), do: [Expr.payload(:tcp_dport), Expr.cmp(:eq, <<n::16>>), Expr.counter(), :accept]
 
   defp rules(sock) do
     {:ok, rs} = Netfilter.pull(sock, {:inet, "fw"})
@@ -137,8 +126,8 @@ defmodule Linx.Netfilter.KernelTest do
 
     test "a replace leaves other tables alone", %{sock: sock, pid: pid} do
       Firewall.run!(pid, ["nft", "add", "table", "ip", "other"])
-      :ok = Netfilter.push(sock, fw([{port(22), :ssh}]))
-      :ok = Netfilter.push(sock, fw([{port(23), :telnet}]))
+      :ok = Netfilter.push(sock, ruleset([{port(22), :ssh}]))
+      :ok = Netfilter.push(sock, ruleset([{port(23), :telnet}]))
       {:ok, rs} = Netfilter.pull(sock)
       assert Map.keys(rs.tables) == [{:inet, "fw"}, {:ip, "other"}]
       assert [%Rule{tag: :telnet}] = rules(sock)
@@ -150,7 +139,7 @@ defmodule Linx.Netfilter.KernelTest do
       sock: sock
     } do
       rs =
-        fw([
+        ruleset([
           {[:accept], :a},
           {[Expr.payload(:tcp_dport), Expr.lookup("nowhere"), :drop], :b},
           {[Expr.counter(), {:jump, "nochain"}], :c}
@@ -174,7 +163,7 @@ defmodule Linx.Netfilter.KernelTest do
     end
 
     test "of values come before anything is sent", %{sock: sock} do
-      bad = fw([{[Expr.new(:cmp, %{op: :nope, sreg: 1, data: <<1>>})], :a}])
+      bad = ruleset([{[Expr.new(:cmp, %{op: :nope, sreg: 1, data: <<1>>})], :a}])
 
       assert {:error, {:bad_rule, {[family: :inet, table: "fw", chain: "input", rule: 0], text}}} =
                Netfilter.push(sock, bad)
@@ -183,7 +172,7 @@ defmodule Linx.Netfilter.KernelTest do
 
       overlapping =
         Ruleset.add_set!(
-          fw([]),
+          ruleset([]),
           "fw",
           Set.new!("s",
             key_type: :ipv4_addr,
@@ -240,21 +229,21 @@ defmodule Linx.Netfilter.KernelTest do
   describe "reconcile" do
     test "one changed rule touches one rule", %{sock: sock} do
       tags = for n <- 1..200, do: {port(n), String.to_atom("rule_#{n}")}
-      :ok = Netfilter.push(sock, fw(tags))
+      :ok = Netfilter.push(sock, ruleset(tags))
       before = handles(sock)
       changed = List.replace_at(tags, 100, {port(9999), :rule_101})
       {:ok, current} = Netfilter.pull(sock, {:inet, "fw"})
 
       assert %Patch{ops: [{:replace_rule, :inet, "fw", "input", _, _}]} =
-               Netfilter.dry_run(current, fw(changed))
+               Netfilter.dry_run(current, ruleset(changed))
 
-      :ok = Netfilter.push(sock, fw(changed), mode: :reconcile)
+      :ok = Netfilter.push(sock, ruleset(changed), mode: :reconcile)
       after_it = handles(sock)
       assert Map.delete(before, :rule_101) == Map.delete(after_it, :rule_101)
       assert Enum.map(rules(sock), & &1.tag) == Enum.map(tags, &elem(&1, 1))
       # Nothing to do: not even a new generation.
       {:ok, %{id: gen}} = Nfnl.Codec.get_gen(sock)
-      :ok = Netfilter.push(sock, fw(changed), mode: :reconcile)
+      :ok = Netfilter.push(sock, ruleset(changed), mode: :reconcile)
       assert {:ok, %{id: ^gen}} = Nfnl.Codec.get_gen(sock)
     end
 
@@ -263,7 +252,7 @@ defmodule Linx.Netfilter.KernelTest do
       names = [:t1, :t2, :t3, :t4, :t5, :t6, :t7, :t8]
       rule = fn tag -> {port(:erlang.phash2(tag, 60_000) + 1), tag} end
       :rand.seed(:exsss, {1, 2, 3})
-      :ok = Netfilter.push(sock, fw(Enum.map(names, rule)))
+      :ok = Netfilter.push(sock, ruleset(Enum.map(names, rule)))
 
       for _ <- 1..60 do
         wanted = names |> Enum.shuffle() |> Enum.take(:rand.uniform(8))
@@ -274,7 +263,7 @@ defmodule Linx.Netfilter.KernelTest do
         end
 
         {:ok, current} = Netfilter.pull(sock, {:inet, "fw"})
-        desired = fw(Enum.map(wanted, exprs))
+        desired = ruleset(Enum.map(wanted, exprs))
         assert :ok = Netfilter.push(sock, desired, mode: :reconcile)
         assert Enum.map(rules(sock), & &1.tag) == wanted
         {:ok, now} = Netfilter.pull(sock, {:inet, "fw"})
@@ -285,7 +274,10 @@ defmodule Linx.Netfilter.KernelTest do
 
     test "sets, maps, chains and objects follow, references included", %{sock: sock} do
       one =
-        fw([{[Expr.payload(:ip_saddr), Expr.lookup("s"), {:jump, "sub"}], :a}, {[:accept], :z}])
+        ruleset([
+          {[Expr.payload(:ip_saddr), Expr.lookup("s"), {:jump, "sub"}], :a},
+          {[:accept], :z}
+        ])
         |> Ruleset.add_set!(
           "fw",
           Set.new!("s", key_type: :ipv4_addr, elements: ["10.0.0.1", "10.0.0.2"])
@@ -300,7 +292,10 @@ defmodule Linx.Netfilter.KernelTest do
       before = handles(sock)
 
       two =
-        fw([{[Expr.payload(:ip_saddr), Expr.lookup("s"), {:jump, "sub"}], :a}, {[:accept], :z}])
+        ruleset([
+          {[Expr.payload(:ip_saddr), Expr.lookup("s"), {:jump, "sub"}], :a},
+          {[:accept], :z}
+        ])
         |> Ruleset.add_set!(
           "fw",
           Set.new!("s", key_type: :ipv4_addr, flags: [:interval], elements: ["10.0.0.0/24"])
@@ -316,13 +311,13 @@ defmodule Linx.Netfilter.KernelTest do
       {:ok, now} = Netfilter.pull(sock, {:inet, "fw"})
       assert Netfilter.diff(now, two).ops == []
       assert handles(sock).z == before.z
-      assert :ok = Netfilter.push(sock, fw([{[:accept], :z}]), mode: :reconcile)
+      assert :ok = Netfilter.push(sock, ruleset([{[:accept], :z}]), mode: :reconcile)
       {:ok, now} = Netfilter.pull(sock, {:inet, "fw"})
-      assert Netfilter.diff(now, fw([{[:accept], :z}])).ops == []
+      assert Netfilter.diff(now, ruleset([{[:accept], :z}])).ops == []
     end
 
     test "untagged rules in a chain of several are refused before anything is read", %{sock: sock} do
-      rs = fw([{[:accept], nil}, {[:drop], nil}])
+      rs = ruleset([{[:accept], nil}, {[:drop], nil}])
 
       assert {:error, {:tag_required, {:inet, "fw", "input"}}} =
                Netfilter.push(sock, rs, mode: :reconcile)
@@ -374,7 +369,7 @@ defmodule Linx.Netfilter.KernelTest do
   end
 
   defp wanted(round) do
-    fw([{port(wanted_port(round)), :ssh}])
+    ruleset([{port(wanted_port(round)), :ssh}])
     |> Ruleset.add_set!("fw", Set.new!("theirs", key_type: :ipv4_addr))
   end
 
