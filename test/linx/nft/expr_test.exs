@@ -46,6 +46,18 @@ defmodule Linx.NFT.ExprTest do
     assert {:meta_set, :mark, {:identifier, "nonesuch", _}, _} = statement
   end
 
+  test "a fib that looks up nothing, or a result that nft has no word for, has no text" do
+    for data <- [
+          %{result: :addrtype, flags: []},
+          %{result: :oif},
+          %{result: 9, flags: [:saddr]},
+          %{result: 9, flags: [:iif]},
+          %{flags: [:saddr]},
+          %{result: :oif, flags: [:present]}
+        ],
+        do: assert(Kinds.term(%Linx.Netfilter.Expr{name: :fib, data: data}, nil) == :error)
+  end
+
   # Userdata of sets that nft 1.0.6 made of these words, on a little-endian machine.
   @records %{
     "socket cgroupv2 level 0" => "00040A0000000106000403000000",

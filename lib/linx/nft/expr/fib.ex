@@ -74,7 +74,13 @@ defmodule Linx.NFT.Expr.Fib do
     flags = List.wrap(data[:flags])
     selectors = for flag <- @selectors, flag in flags, do: Atom.to_string(flag)
     words = ["fib ", Enum.intersperse(selectors, " . "), " "]
-    {:ok, if(:present in flags, do: checked(words), else: found(data[:result], words))}
+
+    cond do
+      # nft has no words for a lookup of nothing.
+      selectors == [] -> :error
+      :present in flags -> {:ok, checked(words)}
+      true -> found(data[:result], words)
+    end
   end
 
   # A match with a constant says it in words that every nft reads: `oif exists`.
@@ -90,8 +96,9 @@ defmodule Linx.NFT.Expr.Fib do
 
   defp found(:oif, words), do: found(words, "oif", :iface_index, 4)
   defp found(:oifname, words), do: found(words, "oifname", :ifname, 16)
-  defp found(_addrtype, words), do: found(words, "type", :fib_addrtype, 4)
+  defp found(:addrtype, words), do: found(words, "type", :fib_addrtype, 4)
+  defp found(_unknown, _words), do: :error
 
   defp found(words, result, type, size),
-    do: %Formatter.Term{text: [words, result], type: type, size: size, order: :host}
+    do: {:ok, %Formatter.Term{text: [words, result], type: type, size: size, order: :host}}
 end
