@@ -422,6 +422,22 @@ defmodule Linx.Netlink.ReconcileLinksRulesTest do
       end
     end
 
+    # A rule that is made anew stands behind the others of its priority.
+    test "which the kernel refuses to change stay in their place", bench do
+      rule = [action: {:goto, 300}, priority: 200]
+      report = converge(bench, %{rules: [rule]})
+      ips!(bench.ns, "rule add from 10.0.0.0/8 table 9 pref 200 proto static")
+      before = Netns.ip!(bench.ns, "rule show")
+
+      for on_error <- [:halt, :continue] do
+        back = %{rules: [Keyword.put(rule, :action, {:goto, 100})]}
+        report = pass(bench, back, report.last_applied, on_error: on_error)
+        assert [{{:update, %Rule{}}, %Error{errno: :einval}}] = report.failed
+        assert report.applied == []
+        assert Netns.ip!(bench.ns, "rule show") == before
+      end
+    end
+
     test "of two protocols do not meet", bench do
       rule = [from: "10.0.0.0/8", table: 100, priority: 200]
       a = converge(bench, %{rules: [rule]})
