@@ -281,7 +281,13 @@ defmodule Linx.Netfilter.CodecTest do
           fn -> Encoder.chain(%Chain{name: "c", table: nil}, :ip) end,
           fn -> object(:secmark, %{context: "a", nope: 1}) end,
           fn -> object(:ct_helper, %{type: "ftp", protocol: :tcp, port: 21}) end,
-          fn -> object(:ct_expectation, %{protocol: :tcp, dport: 1, timeout: 1}) end
+          fn -> object(:ct_expectation, %{protocol: :tcp, dport: 1, timeout: 1}) end,
+          fn -> object(:ct_helper, %{type: "ftp", protocol: :tcp, l3proto: 0x10000}) end,
+          fn -> object(:ct_helper, %{type: "ftp", protocol: :tcp, l3proto: -1}) end,
+          fn -> object(:tunnel, %{id: 1, dst: {192, 0, 2, 256}}) end,
+          fn -> object(:tunnel, %{id: 1, dst: {0x2001, 0xDB8, 0, 0, 0, 0, 0, 0x10000}}) end,
+          fn -> object(:tunnel, %{id: 1, dst: "2001:db8::1"}) end,
+          fn -> object(:tunnel, %{id: 1, dst: {192, 0, 2, 1}, src: {0, 0, 0, 0, 0, 0, 0, 1}}) end
         ] do
       assert_raise ArgumentError, message
     end

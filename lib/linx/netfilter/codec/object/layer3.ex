@@ -4,8 +4,8 @@ defmodule Linx.Netfilter.Codec.Object.Layer3 do
 
   alias Linx.Netfilter.Wire
 
-  @spec encode(atom() | 0..255) :: binary()
-  def encode(number) when is_integer(number), do: <<number::16>>
+  @spec encode(atom() | 0..0xFFFF) :: binary()
+  def encode(number) when number in 0..0xFFFF, do: <<number::16>>
   def encode(family), do: <<Wire.family_num(family)::16>>
 
   @spec decode(binary()) :: atom() | 0..0xFFFF | nil

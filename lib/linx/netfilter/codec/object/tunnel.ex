@@ -48,11 +48,21 @@ defmodule Linx.Netfilter.Codec.Object.Tunnel do
         _ -> {:ip6, :ipv6_addr}
       end
 
-    ends =
-      for {name, address} <- ends, address, into: %{}, do: {name, Datum.to_bytes(type, address)}
+    ends = for {name, address} <- ends, address, into: %{}, do: {name, bytes(type, address)}
 
     Key.encode(Map.put(data, key, ends))
   end
+
+  defp bytes(type, address) do
+    if address?(type, address),
+      do: Datum.to_bytes(type, address),
+      else: raise(ArgumentError, "#{inspect(address)} is no #{type}")
+  end
+
+  # Bytes are an address that a decoder has left as it was.
+  defp address?(type, bytes) when is_binary(bytes), do: byte_size(bytes) == Datum.size(type)
+  defp address?(:ipv4_addr, address), do: :inet.is_ipv4_address(address)
+  defp address?(:ipv6_addr, address), do: :inet.is_ipv6_address(address)
 
   @spec decode(binary()) :: map()
   def decode(bytes) do
