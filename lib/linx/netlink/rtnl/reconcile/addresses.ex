@@ -233,17 +233,14 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
   end
 
   @doc "What to remember of the lifetimes of desired addresses that are there."
-  @spec clocks([Desired.Entry.t()], Observed.t(), MapSet.t(), ctx()) :: Clock.memory()
-  def clocks(entries, observed, done, ctx) do
+  @spec clocks([Desired.Entry.t()], Observed.t(), ctx()) :: Clock.memory()
+  def clocks(entries, observed, ctx) do
     for %{spans: spans, key: key} <- entries,
         spans != [:forever, :forever],
         [seen | _] <- [Map.get(observed.by_id, key)],
         id = {:address, key},
-        into: %{} do
-      if MapSet.member?(done, key),
-        do: {id, Clock.set(spans, ctx.started)},
-        else: {id, Clock.remember(ctx.clocks, id, spans, rests(seen), ctx.started)}
-    end
+        into: %{},
+        do: {id, Clock.remember(ctx.clocks, id, spans, rests(seen), ctx.started)}
   end
 
   # A check that is off still ends in a work queue of the kernel's.

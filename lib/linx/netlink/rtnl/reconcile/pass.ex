@@ -186,6 +186,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
 
       with {:ok, after_round} <- carry_out(pass, state, plan, observed) do
         done = Apply.since(after_round, state)
+        pass = set_clocks(pass, done)
 
         cond do
           done == [] ->
@@ -195,16 +196,16 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
             ended(pass, after_round, plan, observed, keys(done))
 
           left == 0 or Apply.halted?(after_round) ->
-            pass |> set_clocks(done) |> reread(after_round, plan)
+            reread(pass, after_round, plan)
 
           true ->
-            pass |> set_clocks(done) |> rounds(after_round, left - 1)
+            rounds(pass, after_round, left - 1)
         end
       end
     end
   end
 
-  # The next round compares the lifetimes that this one has set from now on, and so does the next pass.
+  # The next round, the second turn and the next pass compare the lifetimes that this round has set from now on.
   defp set_clocks(%{entries: entries, ctx: ctx} = pass, done) do
     made = MapSet.new(for {verb, object} <- done, verb != :delete, do: clock_id(object))
 
@@ -374,16 +375,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
     before = Map.get(pass.last_applied, :links, MapSet.new())
     made = made(state.applied, MapSet.new(before, &elem(&1, 0)))
 
-    changed =
-      for {verb, %Address{} = address} <- state.applied,
-          verb != :delete,
-          into: MapSet.new(),
-          do: Canonical.address_id(address)
-
     clocks =
       Map.merge(
         RouteState.clocks(entries.routes, observed, done, ctx),
-        Addresses.clocks(entries.addresses, observed, changed, ctx)
+        Addresses.clocks(entries.addresses, observed, ctx)
       )
 
     owned = Links.owned(links, MapSet.union(before, made))

@@ -143,7 +143,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.RouteState do
     seen = observed.routes |> Map.get(entry.key, []) |> Enum.find(&(&1.protocol == ctx.protocol))
 
     cond do
-      MapSet.member?(done, entry.key) -> Clock.set(spans, ctx.started)
+      MapSet.member?(done, entry.key) -> Map.fetch!(ctx.clocks, {:route, entry.key})
       seen == nil -> nil
       true -> remember(entry, spans, Observed.rest_of(observed, seen), ctx)
     end
