@@ -184,6 +184,33 @@ defmodule Linx.Netlink.ReconcileLinksRulesTest do
       assert [{{:create, {"c0", "10.7.0.1", 24}}, {:no_link, "c0"}}] = report.failed
     end
 
+    # The kernel changes the mode of a bond that is down and has no ports (bond_opt_check_deps).
+    @tag :bond
+    test "a bond of ours whose mode the kernel does not change is made anew", bench do
+      mode = fn -> link(bench, "bond7")["linkinfo"]["info_data"]["mode"] end
+      desired = &%{links: [{"bond7", :bond, [mode: &1] ++ &2}]}
+
+      report = converge(bench, desired.(:balance_rr, up: true))
+      index = link(bench, "bond7")["ifindex"]
+      report = converge(bench, desired.(:active_backup, up: true), report.last_applied)
+      assert mode.() == "active-backup"
+      assert link(bench, "bond7")["ifindex"] != index
+      converge(bench, %{}, report.last_applied)
+
+      # With a port, and down.
+      report = converge(bench, desired.(:balance_rr, []))
+      ips!(bench.ns, "link set b1 down\nlink set b1 master bond7")
+      report = converge(bench, desired.(:active_backup, []), report.last_applied)
+      assert mode.() == "active-backup"
+      converge(bench, %{}, report.last_applied)
+
+      # Another program's stays.
+      ips!(bench.ns, "link add bond7 type bond mode balance-rr\nlink set bond7 up")
+      report = pass(bench, desired.(:active_backup, []))
+      assert [{{:update, %Link{name: "bond7"}}, %Error{}}] = report.failed
+      assert mode.() == "balance-rr"
+    end
+
     test "a parent that differs is repaired where the link is ours", bench do
       parent = fn name ->
         case link(bench, name) do
