@@ -83,7 +83,7 @@ defmodule Linx.HouseTest do
           manifest <- Path.wildcard(Path.join([@root, folder, "Cargo.toml"])),
           do: manifest
 
-    own = ~w(linx_wire linx_sys linx_agent linx_process)
+    own = ~w(linx_wire linx_sys linx_process)
 
     crates =
       for manifest <- manifests,
