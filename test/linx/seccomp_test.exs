@@ -84,7 +84,10 @@ defmodule Linx.SeccompTest do
           "armv7l-unknown-linux-gnueabihf" => :arm,
           "armv6-nerves-linux-gnueabihf" => :arm,
           "armv7-alpine-linux-musleabihf" => :arm,
+          "armv5te-unknown-linux-gnueabi" => :arm,
           "armeb-unknown-linux-gnueabi" => :unsupported,
+          "armv7b-unknown-linux-gnueabihf" => :unsupported,
+          "armv5teb-unknown-linux-gnueabi" => :unsupported,
           "arm-unknown-linux-gnu" => :unsupported,
           "riscv64-unknown-linux-gnu" => :riscv64,
           "riscv32-unknown-linux-gnu" => :unsupported

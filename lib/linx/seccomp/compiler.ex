@@ -59,7 +59,7 @@ defmodule Linx.Seccomp.Compiler do
       String.starts_with?(triple, "x86_64-") -> :x86_64
       String.starts_with?(triple, "aarch64-") -> :aarch64
       # Neither armeb, which is big-endian, nor the old ABI, whose calls have other numbers.
-      triple =~ ~r/^arm(v[5-8][a-z]*)?-.*eabi(hf)?$/ -> :arm
+      triple =~ ~r/^arm(v[5-8][a-z]*(?<!b))?-.*eabi(hf)?$/ -> :arm
       String.starts_with?(triple, "riscv64-") -> :riscv64
       true -> :unsupported
     end
