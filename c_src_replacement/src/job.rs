@@ -10,11 +10,12 @@ use crate::signals::close_above;
 pub fn run() -> Result<(), Errno> {
     // The process will be visible from inside other namespaces, so it keeps no descriptor of the
     // VM.
-    close_above(3, None)?;
+    let closed = close_above(3, None).map_err(Stage::Fork.errno());
     let socket = fcntl_dupfd_cloexec(stdin(), 3)?;
-    let served = match crate::image::plain() {
-        Some(errno) => linx_sys::job::refuse(socket, Stage::Image.fault(errno)),
-        None => linx_sys::job::serve(socket),
+    let served = match (closed, crate::image::plain()) {
+        (Err(fault), _) => linx_sys::job::refuse(socket, fault),
+        (Ok(()), Some(errno)) => linx_sys::job::refuse(socket, Stage::Image.fault(errno)),
+        (Ok(()), None) => linx_sys::job::serve(socket),
     };
     served.map_err(|fault| Errno::from_raw_os_error(fault.errno))
 }

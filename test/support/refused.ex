@@ -33,7 +33,7 @@ defmodule Linx.Test.Refused do
   @spec image!(Path.t(), String.t()) :: Path.t()
   def image!(program, command) do
     path = program <> "-#{System.unique_integer([:positive])}"
-    File.write!(path, "#!/bin/sh\nexec #{command} #{AgentImage.path()}\n")
+    File.write!(path, "#!/bin/sh\nexec #{command} #{AgentImage.path()} \"$@\"\n")
     File.chmod!(path, 0o755)
     path
   end

@@ -124,6 +124,31 @@ defmodule Linx.Process.RefusedTest do
     end
   end
 
+  # An end before the job is read would be EPIPE, ECONNRESET or EIO, depending on who is first.
+  test "an agent that cannot prepare for a job reads it and answers with the stage", context do
+    {:ok, target} =
+      P.spawn(
+        argv: [context.program, "stub"],
+        namespaces: [:pid],
+        stdio: [stdin: :pipe, stdout: :devnull],
+        auto_proceed: true
+      )
+
+    {:ok, place} = Linx.Target.resolve(target)
+    {:ok, places} = Linx.Sysctl.Native.places(place, "kernel/ns_last_pid")
+
+    # Without either call descriptors of the VM would stay open.
+    closes = for call <- [:close_range, :close], do: Syscalls.to_number(call, :x86_64)
+    unclosed = Enum.map_join(closes, " ", &"#{context.program} #{&1} 1")
+
+    for image <- [context.images[{:prctl, :eperm}], Refused.image!(context.program, unclosed)] do
+      answer = Linx.Native.sysctl_read(image, places, ["kernel/ns_last_pid"])
+      assert Linx.Pool.Native.await(answer) == {:error, {:fork, 1}}
+    end
+
+    P.stop(target, 0)
+  end
+
   # A session of `opts` with a workload that waits for the end of its standard input.
   defp waiting(image, program, opts) do
     opts = [argv: [program, "stub"], stdio: [stdin: :pipe, stdout: :pipe]] ++ opts

@@ -18,7 +18,9 @@ use crate::ns::{Kind, Namespace};
 pub fn serve(socket: OwnedFd) -> Result<(), Fault> {
     // Not dumpable, so that it is no way back to the VM's files: its /proc/<pid>/exe could
     // otherwise be opened for writing from the namespaces that it joins (CVE-2019-5736).
-    hide()?;
+    if let Err(fault) = hide() {
+        return refuse(socket, fault);
+    }
     let (namespaces, job) = match receive_job(&socket) {
         Ok(received) => received,
         Err(fault) => return answer(socket, &Err(fault)),
@@ -42,9 +44,11 @@ pub fn serve(socket: OwnedFd) -> Result<(), Fault> {
     }
 }
 
-/// Receives one job and answers with a fault.
+/// Receives one job and answers with a fault. If the agent ended with the job unread, the VM's send
+/// would be EPIPE and its read ECONNRESET.
 pub fn refuse(socket: OwnedFd, fault: Fault) -> Result<(), Fault> {
-    let _job = receive_job(&socket)?;
+    // A job that does not arrive gets the same answer.
+    let _job = receive_job(&socket);
     answer(socket, &Err(fault))
 }
 
