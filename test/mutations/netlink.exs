@@ -32,8 +32,16 @@ long = ["mix", "test", "test/integration/netlink/long_link_test.exs"]
     name: "lane-without-end",
     promise: "Slow netlink requests leave dirty I/O threads to file operations.",
     file: "native/linx_sys/src/lane.rs",
-    replace: "pub const MOST: usize = 4;",
-    with: "pub const MOST: usize = 64;",
+    replace: "pub const MAX_PLACES: usize = 4;",
+    with: "pub const MAX_PLACES: usize = 64;",
+    run: ["cargo", "test", "-p", "linx_sys", "lane"]
+  },
+  %{
+    name: "lane-without-wake",
+    promise: "The end of a short netlink request wakes one that waits.",
+    file: "native/linx_sys/src/lane.rs",
+    replace: "        if waited_for {\n",
+    with: "        if waited_for && self.number >= MAX_PLACES {\n",
     run: ["cargo", "test", "-p", "linx_sys", "lane"]
   },
   %{
