@@ -238,4 +238,39 @@ defmodule Linx.NFT.ElementTextTest do
     assert Enum.count(read, &(&1 == {:ok, true})) > 200
     assert Enum.count(read, &(&1 == {:error, true})) > 200
   end
+
+  test "an element is deleted in whichever form it was written" do
+    for {head, written, deleted} <- [
+          {"set s { type ipv4_addr; flags interval", "10.0.0.0/24", "10.0.0.0-10.0.0.255"},
+          {"set s { type ipv4_addr; flags interval", "10.0.0.0-10.0.0.255", "10.0.0.9/24"},
+          {"set s { type ipv4_addr; flags interval", "10.0.0.7/32", "10.0.0.7-10.0.0.7"},
+          {"set s { type ipv4_addr; flags interval, timeout", "10.0.0.0/24 timeout 5s",
+           "10.0.0.0-10.0.0.255"},
+          {"set s { type ipv6_addr; flags interval", "::-::ff", "::/120"},
+          {"set s { type ipv4_addr . inet_service; flags interval", "10.0.0.0-10.0.0.255 . 1-5",
+           "10.0.0.0/24 . 1-5"},
+          {"map s { type ipv4_addr : verdict; flags interval", "10.0.0.0-10.0.0.255 : drop",
+           "10.0.0.0/24"}
+        ] do
+      text = fn elements, gone ->
+        "table ip t { #{head}; elements = { #{elements} } } }\ndelete element ip t s { #{gone} }"
+      end
+
+      for source <- [
+            text.(written, deleted),
+            text.("#{written}, #{written}", deleted),
+            text.(written, "#{deleted}, #{written}")
+          ] do
+        assert same(source) == :ok, source
+        {:ok, ruleset} = slow(source)
+        [table] = Map.values(ruleset.tables)
+        assert [%{elements: []}] = Map.values(table.sets) ++ Map.values(table.maps)
+      end
+
+      other =
+        String.replace(deleted, ["10.0.0.", "::"], &if(&1 == "::", do: "9::", else: "10.0.9."))
+
+      assert same(text.(written, other)) == :error, other
+    end
+  end
 end

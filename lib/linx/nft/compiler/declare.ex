@@ -2,7 +2,7 @@ defmodule Linx.NFT.Compiler.Declare do
   @moduledoc false
   # Sets and maps that have names: what they hold, and their value structs.
 
-  alias Linx.Netfilter.{Datatype, Element, Set}
+  alias Linx.Netfilter.{Datatype, Datum, Element, Set}
   alias Linx.Netfilter.Map, as: NMap
 
   alias Linx.NFT.Compiler.{
@@ -203,17 +203,27 @@ defmodule Linx.NFT.Compiler.Declare do
     {kind, if(final?, do: %{value | elements: list}, else: value)}
   end
 
-  # Lists of elements, the last first; a deletion removes its elements from the lists before it.
+  # Lists of elements, the last first; a deletion removes its elements from the lists before it, in whichever form each is written.
   defp collect(%Elements{list: list}, lists, _key, _data), do: [list | lists]
 
   defp collect({verb, nodes, scope, meta}, lists, key, data) do
+    type = Term.key_type(key)
     gone = nodes |> keys_only() |> Elements.elements(key, nil, scope) |> Map.fetch!(:list)
-    there = for list <- lists, element <- list, into: MapSet.new(), do: element_key(element, data)
+    gone = MapSet.new(gone, &element_key(&1, nil, type))
 
-    if verb == :delete and not Enum.all?(gone, &(&1 in there)),
+    {taken, lists} =
+      lists
+      |> Enum.map(
+        &Enum.split_with(&1, fn element -> element_key(element, data, type) in gone end)
+      )
+      |> Enum.unzip()
+
+    taken = taken |> Enum.concat() |> MapSet.new(&element_key(&1, data, type))
+
+    if verb == :delete and MapSet.size(taken) < MapSet.size(gone),
       do: Fault.fail(meta, "no such element in this text")
 
-    for list <- lists, do: Enum.reject(list, &(element_key(&1, data) in gone))
+    lists
   end
 
   # A deletion from a map may give values; only the keys count.
@@ -223,9 +233,16 @@ defmodule Linx.NFT.Compiler.Declare do
   defp keys_only({:set_inline, nodes, meta}), do: {:set_inline, keys_only(nodes), meta}
   defp keys_only(node), do: node
 
-  defp element_key(%Element{key: key}, _data), do: key
-  defp element_key({key, _value}, data) when data != nil, do: key
-  defp element_key(key, _data), do: key
+  defp element_key(%Element{key: key}, _data, type), do: one_form(key, type)
+  defp element_key({key, _value}, data, type) when data != nil, do: one_form(key, type)
+  defp element_key(key, _data, type), do: one_form(key, type)
+
+  defp one_form(key, type) do
+    case Datum.Form.normalise(type, key) do
+      {:ok, key} -> key
+      {:error, _reason} -> key
+    end
+  end
 
   defp size(nil, _scope, _meta), do: nil
 
