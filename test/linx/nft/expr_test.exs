@@ -100,4 +100,38 @@ defmodule Linx.NFT.ExprTest do
     [{:ip, "t", table}] = Ruleset.tables(ruleset)
     {text, table.sets["s"]}
   end
+
+  test "the name of an interface stands alone where its index is compared" do
+    rule = &Linx.NFT.parse("table inet t { chain c { #{&1} accept; } }")
+
+    for text <- [
+          "iif 5-eth0",
+          "iif != 1-eth0",
+          "iif eth0-5 iif \"a\"-\"b\"",
+          "iif > eth0",
+          "meta sdif <= eth0",
+          "fib saddr oif 1-eth0",
+          "iif { 1-eth0 }",
+          "iif { \"a\"-\"b\", 5 }",
+          "iif . tcp dport { \"a\"-\"b\" . 5 }",
+          "iif . tcp dport eth0 . 5",
+          "iif vmap { 1-eth0 : accept }",
+          "meta mark set iif map { 1-eth0 : 5 }"
+        ] do
+      assert {:error, %{message: message}} = rule.(text), text
+      assert message =~ ~r/the index of (eth0|a) is not known here/, text
+    end
+
+    for text <- ["iif eth0", "iif != eth0", "iif { eth0, 5-7 }", "iif 1-5", "oif > lo"],
+        do: assert({:ok, _} = rule.(text), text)
+
+    set = &Linx.NFT.parse("table inet t { set s { type iface_index; #{&1} } }")
+    assert {:error, _} = set.("flags interval; elements = { 1-eth0 };")
+    assert {:ok, ruleset} = set.("flags interval; auto-merge; elements = { eth0, 5-7, 8, eth0 };")
+
+    assert [table] = Map.values(ruleset.tables)
+
+    assert table.sets["s"].elements ==
+             [{:range, 5, 8}, {:iface, "eth0"}]
+  end
 end

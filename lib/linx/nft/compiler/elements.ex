@@ -238,7 +238,7 @@ defmodule Linx.NFT.Compiler.Elements do
   # alike ("eth1*", "eth2*") stay apart: a range of names has no text.
   @spec merge([term()], term(), pos_integer()) :: [term()]
   def merge(elements, type, step \\ 1) do
-    {plain, other} = Enum.split_with(elements, &(not is_struct(&1, Element) and &1 != :catch_all))
+    {plain, other} = Enum.split_with(elements, &plain?/1)
 
     step = if text?(type), do: 0, else: step
 
@@ -249,8 +249,14 @@ defmodule Linx.NFT.Compiler.Elements do
       |> join(step, [])
       |> Enum.map(fn {first, last} -> Datum.between(type, low(first, type), low(last, type)) end)
 
-    merged ++ other
+    merged ++ Enum.uniq(other)
   end
+
+  defp plain?(%Element{}), do: false
+  defp plain?(:catch_all), do: false
+  # The name of an interface, whose index is not known here.
+  defp plain?({:iface, _name}), do: false
+  defp plain?(_element), do: true
 
   defp bounds(element, type) do
     {number(Datum.to_bytes(type, element), type), number(Datum.last_bytes(type, element), type)}

@@ -213,6 +213,7 @@ defmodule Linx.NFT.Compiler.Match do
 
   defp decide(term, op, %Term{kind: :concat, data: parts}, meta) do
     equality!(op, meta)
+    Enum.each(parts, &Value.indexed!/1)
 
     bytes =
       for part <- parts,
@@ -247,6 +248,7 @@ defmodule Linx.NFT.Compiler.Match do
     if Datatype.bitmask?(term.type) and term.kind == :load,
       do: Fault.fail(meta, "flags have no order")
 
+    Value.indexed!(value)
     key = MapTerm.big(term)
     [{:fixed, Generate.load(key, 0, false) ++ [Expr.cmp(op, place(key, value))]}]
   end

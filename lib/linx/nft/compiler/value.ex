@@ -34,6 +34,7 @@ defmodule Linx.NFT.Compiler.Value do
   def constant({:range, low, high, meta}, like, scope) do
     low = constant(low, like, scope)
     high = constant(high, like, scope)
+    Enum.each([low, high], &indexed!/1)
 
     cond do
       low.kind != :const or high.kind != :const ->
@@ -113,6 +114,13 @@ defmodule Linx.NFT.Compiler.Value do
       text -> text(text, like, Fault.meta(node))
     end
   end
+
+  @doc false
+  # The index behind the name of an interface is found when the ruleset is pushed: only == and != and an element of a set wait for it.
+  def indexed!(%Term{data: {:iface, name}, meta: meta}),
+    do: Fault.fail(meta, "the index of #{name} is not known here: compare with ==, != or a set")
+
+  def indexed!(_term), do: :ok
 
   defp word({:meta, key, _}) when key in [:mark], do: Atom.to_string(key)
   defp word(_node), do: nil
