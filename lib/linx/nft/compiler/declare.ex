@@ -248,10 +248,9 @@ defmodule Linx.NFT.Compiler.Declare do
 
   # `size 0` means no limit, as in nft.
   defp size(node, scope, meta) do
-    case Value.number_of(node, scope) do
+    case Value.number_within(node, 0xFFFFFFFF, "a size", meta, scope) do
       0 -> nil
-      n when n <= 0xFFFFFFFF -> n
-      n -> Fault.fail(Fault.meta(node, meta), "a size must be 0 to 4294967295, not #{n}")
+      n -> n
     end
   end
 

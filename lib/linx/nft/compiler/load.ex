@@ -62,6 +62,7 @@ defmodule Linx.NFT.Compiler.Load do
   end
 
   def load({:option_exists, op, type, meta}, scope) do
+    type = Value.number_within(type, 0xFF, "the kind of an option", meta, scope)
     scope = guard(scope, op, op, meta)
     data = {:exthdr, %{op: op, type: type, offset: 0, len: 1, flags: [:present]}}
     {%Term{kind: :load, type: :boolean, len: 8, order: :host, data: data, meta: meta}, scope}

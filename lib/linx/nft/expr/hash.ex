@@ -42,7 +42,8 @@ defmodule Linx.NFT.Expr.Hash do
   def compile({:jhash, key, modulus, seed, offset, meta}, scope) do
     {key, scope} = Load.load(key, %{scope | expect: nil})
     data = Map.put(Modulus.data(modulus, offset, meta, scope), :type, :jenkins)
-    data = if seed, do: Map.put(data, :seed, Value.number_of(seed, scope)), else: data
+    seed = Value.number_within(seed, 0xFFFFFFFF, "the seed", meta, scope)
+    data = if seed, do: Map.put(data, :seed, seed), else: data
     {%{Modulus.load(:hash, data, meta) | kind: :hash, data: {data, key}}, scope}
   end
 

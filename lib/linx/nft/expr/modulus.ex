@@ -25,7 +25,7 @@ defmodule Linx.NFT.Expr.Modulus do
   @spec data(term(), term(), map(), Compiler.Scope.t()) :: map()
   def data(modulus, offset, meta, scope) do
     modulus = Value.number_of(modulus, scope)
-    offset = Value.number_of(offset, scope)
+    offset = Value.number_within(offset, @max, "the offset", meta, scope)
 
     unless is_integer(modulus) and modulus in 1..@max,
       do: Fault.fail(meta, "the modulus must be 1 to #{@max}, not #{modulus}")

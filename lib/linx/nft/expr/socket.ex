@@ -37,7 +37,9 @@ defmodule Linx.NFT.Expr.Socket do
 
   @impl true
   def compile({:socket, key, level, meta}, scope) do
-    data = if level, do: %{key: key, level: Value.number_of(level, scope)}, else: %{key: key}
+    # nft_socket_init refuses a level above 255.
+    level = Value.number_within(level, 255, "the level", meta, scope)
+    data = if level, do: %{key: key, level: level}, else: %{key: key}
     max = if key in [:transparent, :wildcard], do: 1
     term = Compiler.Term.load({:socket, data}, Keys.type(:socket, key), meta)
     {%{term | max: max}, scope}

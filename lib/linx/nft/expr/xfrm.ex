@@ -51,7 +51,7 @@ defmodule Linx.NFT.Expr.Xfrm do
   @impl true
   def compile({:xfrm, key, direction, spnum, meta}, scope) do
     spnum = Value.number_of(spnum, scope)
-    if spnum > 255, do: Fault.fail(meta, "spnum is a number from 0 to 255")
+    if spnum not in 0..255, do: Fault.fail(meta, "spnum is a number from 0 to 255")
     data = %{key: key, dir: direction}
     data = if spnum == 0, do: data, else: Map.put(data, :spnum, spnum)
     {Compiler.Term.load({:xfrm, data}, Keys.type(:xfrm, key), meta), scope}

@@ -34,11 +34,18 @@ defmodule Linx.NFT.Object.CtExpectation do
   def data(opts, meta, scope) do
     %{
       protocol: Object.required(opts[:protocol], "protocol", meta),
-      dport: opts[:dport] |> Object.required("dport", meta) |> Value.number_of(scope),
+      dport: required_number(opts, :dport, 0xFFFF, meta, scope),
       timeout: opts[:timeout] |> Object.required("timeout", meta) |> Elements.duration(scope),
-      size: opts[:size] |> Object.required("size", meta) |> Value.number_of(scope),
+      size: required_number(opts, :size, 0xFF, meta, scope),
       l3proto: opts[:l3proto] || scope.family
     }
+  end
+
+  # The kernel has the port in 16 bits and the size in 8 (nft_ct_expect_obj).
+  defp required_number(opts, key, most, meta, scope) do
+    opts[key]
+    |> Object.required(Atom.to_string(key), meta)
+    |> Value.number_within(most, Atom.to_string(key), meta, scope)
   end
 
   @impl true

@@ -20,9 +20,10 @@ defmodule Linx.NFT.Statement.Connlimit do
   end
 
   @impl true
-  def compile({:connlimit, opts, _meta}, scope) do
+  def compile({:connlimit, opts, meta}, scope) do
     flags = if opts[:over], do: [:inv], else: []
-    {[{:fixed, [Expr.connlimit(Value.number_of(opts[:count], scope), flags: flags)]}], scope}
+    count = Value.number_within(opts[:count], 0xFFFFFFFF, "ct count", meta, scope)
+    {[{:fixed, [Expr.connlimit(count, flags: flags)]}], scope}
   end
 
   @impl true

@@ -129,7 +129,7 @@ defmodule Linx.NFT.Statement.Dynset do
     op = if timeout, do: :update, else: :add
     flags = [:anonymous] ++ if(timeout, do: [:timeout], else: []) ++ [:dynamic]
     flags = Enum.filter([:anonymous, :constant, :dynamic, :timeout], &(&1 in flags))
-    size = size && Value.number_of(size, scope)
+    size = Value.number_within(size, 0xFFFFFFFF, "a size", meta, scope)
     exprs = exprs(opts, scope)
     if exprs == [], do: Fault.fail(meta, "a meter needs a statement: limit, counter, ...")
     dynset = %{op: op, sreg_key: 1} |> put(:timeout, timeout) |> put(:exprs, exprs)

@@ -9,6 +9,7 @@ defmodule Linx.NFT.Statement.Reset do
   import Linx.NFT.Parser.Tokens, only: [unexpected: 2, unexpected: 3]
 
   alias Linx.Netfilter.Expr
+  alias Linx.NFT.Compiler.Value
   alias Linx.NFT.Formatter.Load
   alias Linx.NFT.Parser.Header
 
@@ -36,8 +37,10 @@ defmodule Linx.NFT.Statement.Reset do
   def parse([{:identifier, "reset", _} | rest]), do: unexpected(rest, "tcp option NAME")
 
   @impl true
-  def compile({:reset, option, _meta}, scope),
-    do: {[{:fixed, [Expr.new(:exthdr, %{op: :tcpopt, type: option})]}], scope}
+  def compile({:reset, option, meta}, scope) do
+    option = Value.number_within(option, 0xFF, "the kind of an option", meta, scope)
+    {[{:fixed, [Expr.new(:exthdr, %{op: :tcpopt, type: option})]}], scope}
+  end
 
   @impl true
   def text(%Expr{data: %{op: :tcpopt, type: type} = data}, _context)

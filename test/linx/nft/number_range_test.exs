@@ -1,0 +1,47 @@
+defmodule Linx.NFT.NumberRangeTest do
+  # A number that the kernel's attribute has no room for is refused where it stands.
+  use ExUnit.Case, async: true
+
+  alias Linx.NFT
+
+  @statements [
+    {"ct count N", 0xFFFFFFFF},
+    {"ct count over N", 0xFFFFFFFF},
+    {"meta mark set jhash ip saddr mod 4 seed N", 0xFFFFFFFF},
+    {"meta mark set numgen inc mod 1 offset N", 0xFFFFFFFE},
+    {"meta mark set symhash mod 1 offset N", 0xFFFFFFFE},
+    {"reset tcp option N", 0xFF},
+    {"tcp option N exists", 0xFF},
+    {"dccp option N missing", 0xFF},
+    {"ipsec in spnum N reqid 5", 0xFF},
+    {"socket cgroupv2 level N 42", 0xFF},
+    {"meter m size N { ip saddr counter }", 0xFFFFFFFF}
+  ]
+
+  @objects [
+    {"ct expectation", "protocol tcp; dport N; timeout 1m; size 3", 0xFFFF},
+    {"ct expectation", "protocol tcp; dport 5; timeout 1m; size N", 0xFF}
+  ]
+
+  test "the numbers of statements and loads" do
+    for {words, most} <- @statements,
+        do: range!(&"table ip t { chain c { #{&1}; }; }", words, most)
+  end
+
+  test "the size of a set" do
+    range!(&"table ip t { set s { type mark; #{&1}; }; }", "size N", 0xFFFFFFFF)
+  end
+
+  test "the numbers of objects" do
+    for {kind, words, most} <- @objects,
+        do: range!(&"table ip t { #{kind} x { #{&1}; }; }", words, most)
+  end
+
+  defp range!(text, words, most) do
+    given = fn n -> words |> String.replace("N", Integer.to_string(n)) |> text.() end
+    assert {:ok, _} = NFT.parse(given.(most)), words
+
+    for n <- [most + 1, 0x1_0000_0000_0000, -1],
+        do: assert({:error, %NFT.ParseError{line: 1}} = NFT.parse(given.(n)), words)
+  end
+end
