@@ -20,7 +20,9 @@ defmodule Linx.NFT.NumberRangeTest do
 
   @objects [
     {"ct expectation", "protocol tcp; dport N; timeout 1m; size 3", 0xFFFF},
-    {"ct expectation", "protocol tcp; dport 5; timeout 1m; size N", 0xFF}
+    {"ct expectation", "protocol tcp; dport 5; timeout 1m; size N", 0xFF},
+    {"ct expectation", "protocol tcp; dport 5; timeout Ns; size 3", div(0xFFFFFFFF, 1000)},
+    {"ct timeout", "protocol udp; policy = { replied : N }", 0xFFFFFFFF}
   ]
 
   test "the numbers of statements and loads" do

@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Compiler.Load do
   @moduledoc false
-  # What is loaded from the packet and its context: a node of the tree to a typed term. On the way the guards that header fields
-  # need are collected in the scope, in the order of evaluation.
+  # Loads from the packet and its context: a node of the tree to a typed term. The scope collects the implicit dependencies of
+  # header fields, in the order of evaluation.
 
   alias Linx.Netfilter.Field
   alias Linx.Netfilter.Guard.Layers

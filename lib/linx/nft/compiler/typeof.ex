@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Compiler.Typeof do
   @moduledoc false
-  # What nft remembers of the expression that a set was made for (`typeof ip saddr`, or the left side of `ip saddr { ... }`): it is
-  # kept in the set's userdata, so that a listing can name it and knows the sizes of numbers.
+  # nft's record of the expression that a set was made for (`typeof ip saddr`, or the left side of `ip saddr { ... }`). The set's
+  # userdata holds it, so that a listing can name the expression and knows the sizes of numbers.
 
   alias Linx.Netfilter.{Expr, Typeof}
   alias Linx.NFT.Compiler.{MapTerm, Term}

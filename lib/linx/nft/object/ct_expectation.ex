@@ -35,10 +35,16 @@ defmodule Linx.NFT.Object.CtExpectation do
     %{
       protocol: Object.required(opts[:protocol], "protocol", meta),
       dport: required_number(opts, :dport, 0xFFFF, meta, scope),
-      timeout: opts[:timeout] |> Object.required("timeout", meta) |> Elements.duration(scope),
+      timeout: timeout(Object.required(opts[:timeout], "timeout", meta), meta, scope),
       size: required_number(opts, :size, 0xFF, meta, scope),
       l3proto: opts[:l3proto] || scope.family
     }
+  end
+
+  # The kernel has the timeout in 32 bits of milliseconds.
+  defp timeout(node, meta, scope) do
+    ms = Elements.duration(node, scope)
+    Value.number_within(ms, 0xFFFFFFFF, "the timeout in milliseconds", meta, scope)
   end
 
   # The kernel has the port in 16 bits and the size in 8 (nft_ct_expect_obj).

@@ -6,7 +6,7 @@ defmodule Linx.NFT.Object.CtTimeout do
 
   import Linx.NFT.Parser.Tokens, only: [duration: 1, skip_separators: 1, unexpected: 2]
 
-  alias Linx.NFT.Compiler.{Elements, Fault}
+  alias Linx.NFT.Compiler.{Elements, Fault, Value}
   alias Linx.NFT.Formatter.Text
   alias Linx.NFT.{Object, ParseError}
   alias Linx.NFT.Object.Conntrack
@@ -53,13 +53,17 @@ defmodule Linx.NFT.Object.CtTimeout do
     %{protocol: protocol, l3proto: opts[:l3proto] || scope.family, policy: policy}
   end
 
-  # The kernel counts these timeouts in seconds.
+  # The kernel counts these timeouts in 32 bits of seconds.
   defp state({name, ms, meta}, protocol, scope) do
     known =
       Map.get(@states, protocol) || Fault.fail(meta, "only tcp and udp have timeouts by state")
 
+    seconds = div(Elements.duration(ms, scope), 1000)
+
     if name in known,
-      do: {Map.fetch!(@state_atoms, name), div(Elements.duration(ms, scope), 1000)},
+      do:
+        {Map.fetch!(@state_atoms, name),
+         Value.number_within(seconds, 0xFFFFFFFF, "the timeout in seconds", meta, scope)},
       else:
         Fault.fail(
           meta,

@@ -27,14 +27,14 @@ defmodule Linx.NFT.Statement.Assign do
     value(left, rest, meta(tokens))
   end
 
-  @doc "What stands behind `set`; `left` is the target."
+  @doc "Parses the value behind `set`; `left` is the target."
   @spec value(tuple(), [tuple()], map()) :: {tuple(), [tuple()]}
   def value(left, tokens, meta) do
     {value, rest} = assigned(tokens)
     {set_statement(left, value, meta), rest}
   end
 
-  # What `set` assigns may be a list of flags.
+  # The value may be a list of flags.
   defp assigned(tokens) do
     meta = meta(tokens)
     {first, rest} = Expression.operand(tokens)
@@ -166,8 +166,8 @@ defmodule Linx.NFT.Statement.Assign do
     end
   end
 
-  # What is written as (what is there & mask) ^ xor: a constant, or bits of the field itself set,
-  # cleared or flipped.
+  # {mask, xor} of a value of the form (field & mask) ^ xor: a constant, or bits of the field itself
+  # set, cleared or flipped.
   defp bits(%Term{kind: :const, data: n}, _target) when is_integer(n), do: {0, n}
 
   defp bits(%Term{kind: :bits} = term, target) do
@@ -193,7 +193,7 @@ defmodule Linx.NFT.Statement.Assign do
     Protocol.mends(field)
   end
 
-  # What a raw payload holds is not known.
+  # The protocol of a raw payload is unknown, and so is its checksum.
   defp mends(_raw), do: %{}
 
   defp const(%Term{} = target), do: %{target | kind: :const, shift: 0}

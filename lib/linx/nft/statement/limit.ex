@@ -16,7 +16,7 @@ defmodule Linx.NFT.Statement.Limit do
   @units ~w(second minute hour day week)a
   @unit_atoms Map.new(@units, &{Atom.to_string(&1), &1})
 
-  # What nft takes where no burst of packets is given.
+  # nft's default burst of a limit by packets.
   @burst 5
 
   # -- parser ------------------------------------------------------------------------------------
@@ -27,7 +27,7 @@ defmodule Linx.NFT.Statement.Limit do
     {{:limit, rate, opts, meta}, rest}
   end
 
-  @doc "What stands behind the word `rate`: `{{n, unit, :packets | :bytes}, options, rest}`."
+  @doc "Parses the rate behind the word `rate`: `{{n, unit, :packets | :bytes}, options, rest}`."
   @spec rate([tuple()]) :: {tuple(), keyword(), [tuple()]}
   def rate(tokens) do
     {over, rest} = Amount.over(tokens)

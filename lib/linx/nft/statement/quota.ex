@@ -16,7 +16,7 @@ defmodule Linx.NFT.Statement.Quota do
     {{:quota, opts, meta}, rest}
   end
 
-  @doc "What stands behind the word `quota`: `{options, rest}`."
+  @doc "Parses the amount behind the word `quota`: `{options, rest}`."
   @spec amount([tuple()]) :: {keyword(), [tuple()]}
   def amount(tokens) do
     {over, rest} = Amount.over(tokens)
