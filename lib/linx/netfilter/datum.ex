@@ -82,9 +82,14 @@ defmodule Linx.Netfilter.Datum do
 
   # -- bytes -----------------------------------------------------------------------------------------------------------
 
-  @doc "The bytes of one value in its one form; a range or prefix gives its first value."
+  @doc """
+  The bytes of one value in its one form; a range or prefix gives its first value. Raises `ArgumentError` for a value that
+  the type cannot hold.
+  """
   @spec to_bytes(type(), term()) :: binary()
-  def to_bytes(:ipv4_addr, {a, b, c, d}), do: <<a, b, c, d>>
+  def to_bytes(:ipv4_addr, {a, b, c, d})
+      when a in 0..255 and b in 0..255 and c in 0..255 and d in 0..255,
+      do: <<a, b, c, d>>
 
   # An element that its types do not describe is kept as its bytes.
   def to_bytes({:concat, _types}, bytes) when is_binary(bytes), do: bytes
@@ -107,10 +112,13 @@ defmodule Linx.Netfilter.Datum do
   def to_bytes(type, {:range, first, _last}), do: to_bytes(type, first)
   def to_bytes(type, {:prefix, first, _bits}), do: to_bytes(type, first)
 
-  def to_bytes(:ipv6_addr, {a, b, c, d, e, f, g, h}),
-    do: <<a::16, b::16, c::16, d::16, e::16, f::16, g::16, h::16>>
+  def to_bytes(:ipv6_addr, {a, b, c, d, e, f, g, h} = address) do
+    if :inet.is_ipv6_address(address),
+      do: <<a::16, b::16, c::16, d::16, e::16, f::16, g::16, h::16>>,
+      else: misfit(:ipv6_addr, address)
+  end
 
-  def to_bytes(:inet_service, value) when is_integer(value), do: <<value::16>>
+  def to_bytes(:inet_service, value) when value in 0..0xFFFF, do: <<value::16>>
 
   def to_bytes(type, name) when type in [:ifname] and is_binary(name),
     do: <<name::binary, 0::size(8 * (16 - byte_size(name)))>>
@@ -124,8 +132,18 @@ defmodule Linx.Netfilter.Datum do
     size =
       if bits(type) == 0, do: max(1, byte_size(:binary.encode_unsigned(value))), else: size(type)
 
-    if order(type) == :host, do: <<value::native-size(8 * size)>>, else: <<value::size(8 * size)>>
+    cond do
+      Bitwise.bsr(value, 8 * size) != 0 -> misfit(type, value)
+      order(type) == :host -> <<value::native-size(8 * size)>>
+      true -> <<value::size(8 * size)>>
+    end
   end
+
+  def to_bytes(type, value), do: misfit(type, value)
+
+  @spec misfit(type(), term()) :: no_return()
+  defp misfit(type, value),
+    do: raise(ArgumentError, "#{inspect(value)} is no value of type #{inspect(type)}")
 
   # Each part of a concatenation has registers of its own.
   defp fill_up(bytes) when rem(byte_size(bytes), 4) == 0, do: bytes

@@ -300,6 +300,34 @@ defmodule Linx.Netfilter.CodecTest do
     Encoder.object(object, :ip)
   end
 
+  test "an element of a struct made by hand that its type cannot hold is refused" do
+    for {type, value} <- [
+          ipv4_addr: {192, 0, 2, 256},
+          ipv4_addr: {192, 0, 2, -1},
+          ipv4_addr: {:range, {192, 0, 2, 1}, {192, 0, 2, 256}},
+          ipv6_addr: {0x2001, 0xDB8, 0, 0, 0, 0, 0, 0x10000},
+          inet_service: 0x10000,
+          inet_service: -1,
+          inet_proto: 256,
+          mark: 0x100000000,
+          mark: -1,
+          mark: {1, 2}
+        ] do
+      set = %Set{name: "s", table: "t", key_type: type, flags: [:interval], elements: [value]}
+      assert_raise ArgumentError, fn -> Encoder.set_elements(set, :ip) end
+      set = %{set | flags: [], elements: [value]}
+      assert_raise ArgumentError, fn -> Encoder.set_elements(set, :ip) end
+    end
+  end
+
+  test "an address that is given as its bytes is written among others" do
+    set = &%Set{name: "s", table: "t", key_type: :ipv4_addr, elements: &1}
+    payload = &IO.iodata_to_binary(Encoder.set_elements(set.(&1), :ip).payload)
+    tuples = [{192, 0, 2, 1}, {192, 0, 2, 2}, {192, 0, 2, 3}]
+    assert payload.(List.replace_at(tuples, 1, <<192, 0, 2, 2>>)) == payload.(tuples)
+    assert_raise ArgumentError, fn -> payload.([{192, 0, 2, 1}, <<192, 0, 2>>]) end
+  end
+
   test "data that has no form on the wire is refused" do
     for bad <- [
           Expr.new(:cmp, %{op: :nope, data: <<1>>, sreg: 1}),

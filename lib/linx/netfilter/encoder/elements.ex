@@ -101,7 +101,8 @@ defmodule Linx.Netfilter.Encoder.Elements do
   end
 
   # Appending to one binary is the fastest that the VM does: each element is written in its place, once.
-  defp addresses([{a, b, c, d} | rest], left, each, head, done) when left > 0 do
+  defp addresses([{a, b, c, d} | rest], left, each, head, done)
+       when left > 0 and a in 0..255 and b in 0..255 and c in 0..255 and d in 0..255 do
     addresses(rest, left - 1, each, head, <<done::binary, head::binary-12, a, b, c, d>>)
   end
 
@@ -110,7 +111,13 @@ defmodule Linx.Netfilter.Encoder.Elements do
   defp addresses([_ | _] = rest, 0, each, head, done),
     do: [done | addresses(rest, each, each, head, <<>>)]
 
-  defp addresses([element | _], _left, _each, _head, _done), do: single!(element)
+  # An address as its bytes, or no address at all.
+  defp addresses([element | rest], left, each, head, done) do
+    case Datum.to_bytes(:ipv4_addr, single!(element)) do
+      <<a, b, c, d>> -> addresses([{a, b, c, d} | rest], left, each, head, done)
+      _bytes -> raise ArgumentError, "#{inspect(element)} is no address of IPv4"
+    end
+  end
 
   defp plain([element | rest], left, each, {type, head, size} = how, done) when left > 0 do
     bytes = Datum.to_bytes(type, single!(element))

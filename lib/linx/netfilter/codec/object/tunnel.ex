@@ -53,16 +53,14 @@ defmodule Linx.Netfilter.Codec.Object.Tunnel do
     Key.encode(Map.put(data, key, ends))
   end
 
+  # Bytes are an address that the decoder has left as it was.
   defp bytes(type, address) do
-    if address?(type, address),
-      do: Datum.to_bytes(type, address),
+    bytes = Datum.to_bytes(type, address)
+
+    if byte_size(bytes) == Datum.size(type),
+      do: bytes,
       else: raise(ArgumentError, "#{inspect(address)} is no #{type}")
   end
-
-  # Bytes are an address that a decoder has left as it was.
-  defp address?(type, bytes) when is_binary(bytes), do: byte_size(bytes) == Datum.size(type)
-  defp address?(:ipv4_addr, address), do: :inet.is_ipv4_address(address)
-  defp address?(:ipv6_addr, address), do: :inet.is_ipv6_address(address)
 
   @spec decode(binary()) :: map()
   def decode(bytes) do
