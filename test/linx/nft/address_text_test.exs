@@ -65,6 +65,20 @@ defmodule Linx.NFT.AddressTextTest do
     end
   end
 
+  test "an element twice, and a prefix of all bits without flags interval" do
+    for list <- ["1.2.3.4, 1.2.3.4, #{@filler}", "#{@filler}, 9.0.0.0/8, 9.1.1.1/8"] do
+      assert NFT.parse(set(list)) == slow(set(list))
+    end
+
+    assert {"", :infinity, :unordered, _, false} =
+             AddressText.take("1.1.1.1,1.1.1.1", :infinity, nil, [], false)
+
+    source = String.replace(set("#{@filler}, 9.0.0.1/32"), "flags interval", "")
+    assert {:error, %{message: message}} = NFT.parse(source)
+    assert message =~ "flags interval"
+    assert NFT.parse(source) == slow(source)
+  end
+
   test "a number of elements at a time" do
     text = "1.1.1.1, 2.2.2.2/16,\n3.3.3.3-3.3.3.9,1.1.1.1"
     assert {rest, 0, {2, 2, 0, 0}, acc, true} = AddressText.take(text, 2, nil, [], false)
@@ -139,6 +153,18 @@ defmodule Linx.NFT.AddressTextTest do
     assert Intervals.chunks(merging, [{:prefix, {10, 0, 0, 0}, 24}, {10, 0, 1, 0}], []) == nil
     assert Intervals.chunks(merging, [{:prefix, {10, 0, 0, 0}, 24}, {10, 0, 1, 1}], []) != nil
     assert Intervals.chunks(merging, [{0, 0, 0, 0}, {0, 0, 0, 2}], initial: true) != nil
+    anonymous = %{merging | flags: [:interval, :anonymous]}
+    assert Intervals.chunks(anonymous, [{:prefix, {10, 0, 0, 0}, 24}, {10, 0, 1, 0}], []) == nil
+
+    # Neither a prefix with bits behind its length nor a range that ends before it begins is written here.
+    for element <- [
+          {:prefix, {10, 0, 0, 1}, 24},
+          {:prefix, {10, 0, 0, 0}, 33},
+          {:range, {10, 0, 0, 2}, {10, 0, 0, 1}},
+          {:range, {10, 0, 0, 0}, {255, 255, 255, 255}},
+          {256, 0, 0, 0}
+        ],
+        do: assert(Intervals.chunks(merging, [element], []) == nil)
   end
 
   test "many points fill messages of their size" do

@@ -148,6 +148,50 @@ defmodule Linx.NFT.RuleTextTest do
     assert length(rules(fast(source))) == length(lines)
   end
 
+  test "a value at its edge behind two lines of its shape" do
+    long = String.duplicate("x", 128)
+
+    for {lines, edges} <- [
+          {["iifname \"a\" drop", "iifname \"b\" drop"],
+           ["\"c*\"", "\"*\"", "\"abcdefghijklmno\"", "\"abcdefghijklmnop\"", "\"\"", "\"c d\""]},
+          {["log prefix \"a\" drop", "log prefix \"b\" drop"],
+           ["\"to $port \"", "\"$none\"", "\"#{long}\"", "\"\"", "\"{x}\"", "\"c # d\""]},
+          {["tcp dport 1 comment \"a\"", "tcp dport 1 comment \"b\""],
+           ["\"#{long}\"", "\"x#{long}\"", "\"$port\"", "\"\"", "\"é\""]},
+          {["tcp dport 1 drop", "tcp dport 2 drop"],
+           ["65535", "65536", "99999999999999999", "184467440737095516160", "3#x", "3 # x"]},
+          {["ip saddr 1.2.3.0/24 drop", "ip saddr 1.2.4.9/24 drop"],
+           [
+             "1.2.3.4/32",
+             "1.2.3.4/33",
+             "1.2.3.4/0",
+             "1.2.3.4/16",
+             "1.2.3.256/24",
+             "1.2.3.1000/24"
+           ]},
+          {["ip saddr 1.2.3.4 drop", "ip saddr 1.2.3.5 drop"],
+           ["1.2.3.256", "1.2.3.300", "01.2.3.4", "1.02.3.4", "1.2.3.04", "1.2.3.4.5", "7"]}
+        ] do
+      [first | _] = lines
+      [value] = Regex.run(~r/"a"|1\.2\.3\.[04](?:\/24)?|(?<=dport )1(?= drop)/, first)
+
+      for edge <- edges do
+        edge = String.replace(first, value, edge, global: false)
+        source = chain(Enum.join(lines ++ lines ++ [edge, first], "\n"))
+
+        case {fast(source), slow(source)} do
+          {{:error, _}, {:error, _}} -> :ok
+          {found, wanted} -> assert found == wanted, edge
+        end
+      end
+    end
+
+    # An open value behind one of a set, which is closed.
+    lines = for n <- ~w(1 2 3 4), do: "tcp dport { #{n}, 9 } tcp sport #{n} drop"
+    source = chain(Enum.join(lines ++ lines, "\n"))
+    assert fast(source) == slow(source)
+  end
+
   test "a word in the place of a literal is no value of the template" do
     for lines <- [
           [
