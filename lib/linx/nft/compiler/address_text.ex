@@ -55,66 +55,18 @@ defmodule Linx.NFT.Compiler.AddressText do
   defp octet(_rest, text, _n, at, left, last, acc, spans?, _value, _more, _first),
     do: stop(text, at, left, last, acc, spans?)
 
-  defp digits(
-         <<c, rest::binary>>,
-         text,
-         n,
-         at,
-         left,
-         last,
-         acc,
-         spans?,
-         value,
-         more,
-         first,
-         octet
-       )
-       when digit?(c) and octet < 100,
-       do:
-         digits(
-           rest,
-           text,
-           n + 1,
-           at,
-           left,
-           last,
-           acc,
-           spans?,
-           value,
-           more,
-           first,
-           octet * 10 + c - ?0
-         )
+  # `o` is the octet as far as it is read.
+  defp digits(<<c, rest::binary>>, text, n, at, left, last, acc, spans?, value, more, first, o)
+       when digit?(c) and o < 100 do
+    o = o * 10 + c - ?0
+    digits(rest, text, n + 1, at, left, last, acc, spans?, value, more, first, o)
+  end
 
-  defp digits(
-         <<?., rest::binary>>,
-         text,
-         n,
-         at,
-         left,
-         last,
-         acc,
-         spans?,
-         value,
-         more,
-         first,
-         octet
-       )
-       when more > 0 and octet < 256,
-       do:
-         octet(
-           rest,
-           text,
-           n + 1,
-           at,
-           left,
-           last,
-           acc,
-           spans?,
-           value * 256 + octet,
-           more - 1,
-           first
-         )
+  defp digits(<<?., rest::binary>>, text, n, at, left, last, acc, spans?, value, more, first, o)
+       when more > 0 and o < 256 do
+    value = value * 256 + o
+    octet(rest, text, n + 1, at, left, last, acc, spans?, value, more - 1, first)
+  end
 
   defp digits(<<?-, rest::binary>>, text, n, at, left, last, acc, spans?, value, 0, nil, octet)
        when octet < 256,
