@@ -1,4 +1,5 @@
-# Probes the host once, excludes what it cannot run with the reason, and fails if LINX_REQUIRE names what is missing.
+# Probes the host once, excludes what it cannot run with the reason, and fails if LINX_REQUIRE
+# names what is missing.
 excluded = Linx.Test.Host.exclusions()
 
 for {tag, reason} <- excluded do

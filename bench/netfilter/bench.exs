@@ -1,5 +1,6 @@
-# CPU time, user and system, of the same job done in three ways, in rounds that alternate; the median of each is shown, and its ratio to the
-# floor: the same bytes sent by a program that does nothing else (bench/netfilter/floor.c). The VM's time includes its own threads.
+# CPU time, user and system, of the same job done in three ways, in rounds that alternate; the
+# median of each is shown, and its ratio to the floor: the same bytes sent by a program that does
+# nothing else (bench/netfilter/floor.c). The VM's time includes its own threads.
 Code.require_file("../long_schedule.exs", __DIR__)
 LongSchedule.watch()
 Code.require_file("../cpu.exs", __DIR__)
@@ -44,8 +45,9 @@ defmodule Bench do
     medians
   end
 
-  # The ratio of each job's medians at two sizes. The kernel resumes a dump of rules by walking its chain from the start for each 32 KiB
-  # (nf_tables_dump_rules), so the floor of a long chain grows with the square.
+  # The ratio of each job's medians at two sizes. The kernel resumes a dump of rules by walking
+  # its chain from the start for each 32 KiB (nf_tables_dump_rules), so the floor of a long chain
+  # grows with the square.
   def growth(medians, first, second) do
     IO.puts("\n| from #{first} to #{second} rules | CPU x |\n|---|---|")
 

@@ -1,5 +1,6 @@
-# A monitor of its own sees both events, the change and its repair. What lies between them is the debounce, a pass over
-# everything, and the request. Three kinds of drift in turn: a route deleted, an address deleted, a route's gateway changed.
+# A monitor of its own sees both events, the change and its repair. What lies between them is the
+# debounce, a pass over everything, and the request. Three kinds of drift in turn: a route
+# deleted, an address deleted, a route's gateway changed.
 
 alias Linx.Netlink.Rtnl
 alias Linx.Netlink.Rtnl.{Link, Monitor}

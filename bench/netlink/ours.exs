@@ -12,9 +12,10 @@ alias Linx.Netlink.Rtnl
 alias Linx.Netlink.Rtnl.{Link, Reconcile, Route}
 
 defmodule Ours do
-  # In a process of its own each time, so that one measurement's heap is not the next one's work. The first is not
-  # counted: under mix it has the code loaded, which a release does at its start. `undo` is not counted either, nor is
-  # making the input: the floor's messages are there before its clock runs as well.
+  # In a process of its own each time, so that one measurement's heap is not the next one's work.
+  # The first is not counted: under mix it has the code loaded, which a release does at its start.
+  # `undo` is not counted either, nor is making the input: the floor's messages are there before
+  # its clock runs as well.
   def measured(case, who, input, fun, undo) do
     apart(fn -> fun.(input.()) end)
 
@@ -32,7 +33,8 @@ defmodule Ours do
     undo.(input.())
   end
 
-  # What a process has had for a while is on its old heap, where collections that find enough elsewhere leave it alone.
+  # What a process has had for a while is on its old heap, where collections that find enough
+  # elsewhere leave it alone.
   defp settled(input) do
     :erlang.garbage_collect()
     :erlang.garbage_collect(self(), type: :minor)

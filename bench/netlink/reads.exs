@@ -1,4 +1,5 @@
-# File reads while long netlink requests run: what a read waits for is one of the VM's dirty I/O threads, and a processor.
+# File reads while long netlink requests run: what a read waits for is one of the VM's dirty I/O
+# threads, and a processor.
 #
 #     reads.exs            in a network namespace of its own
 

@@ -1,6 +1,7 @@
-# CPU time, user and system, of a text to the kernel: `Linx.NFT.parse_file/1` and `Linx.Netfilter.push/2`, `Linx.NFT.stream/1` and push, and
-# `nft -f` of each nft(8) that is there, in rounds that alternate; the median of each, and its ratio to the faster nft. The same of the time
-# that passes, and beside it the VM's memory above the start, at its highest.
+# CPU time, user and system, of a text to the kernel: `Linx.NFT.parse_file/1` and
+# `Linx.Netfilter.push/2`, `Linx.NFT.stream/1` and push, and `nft -f` of each nft(8) that is
+# there, in rounds that alternate; the median of each, and its ratio to the faster nft. The same
+# of the time that passes, and beside it the VM's memory above the start, at its highest.
 Code.require_file("../long_schedule.exs", __DIR__)
 LongSchedule.watch()
 Code.require_file("../cpu.exs", __DIR__)

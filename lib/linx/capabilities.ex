@@ -2,31 +2,35 @@ defmodule Linx.Capabilities do
   @moduledoc """
   Capabilities: root's powers, one by one.
 
-  `read/1` tells what a process has. The other verbs take powers from a child that is parked at the checkpoint of
-  `Linx.Process`, before the workload's first instruction: capset(2) and prctl(2) act on the thread that calls them, so
-  the child does it to itself. Which powers a workload may keep is for the caller to know; Linx has no opinion. File
-  capabilities are not touched.
+  `read/1` tells what a process has. The other verbs take powers from a child that is parked at
+  the checkpoint of `Linx.Process`, before the workload's first instruction: capset(2) and
+  prctl(2) act on the thread that calls them, so the child does it to itself. Which powers a
+  workload may keep is for the caller to know; Linx has no opinion. File capabilities are not
+  touched.
 
       {:ok, session} = Linx.Process.spawn(argv: ["/usr/sbin/nginx"])
       keep = MapSet.new([:cap_net_bind_service, :cap_setuid, :cap_setgid])
       :ok = Linx.Capabilities.drop_bounding(session, MapSet.difference(Linx.Capabilities.Constants.all(), keep))
       :ok = Linx.Process.proceed(session)
 
-  A set is a `MapSet` of `:cap_*` atoms, the kernel's names in lower case; the verbs take any enumerable of them, and refuse
-  anything else with `{:bad_capability, term}`.
+  A set is a `MapSet` of `:cap_*` atoms, the kernel's names in lower case; the verbs take any
+  enumerable of them, and refuse anything else with `{:bad_capability, term}`.
 
   ## What counts after execve
 
-  For root an execve(2) fills the permitted and effective sets up to the bounding set again. So what root must not have
-  has to leave the *bounding* set; `set_thread_sets/2` alone changes nothing for it. For another user an execve(2) of a
-  plain file leaves what is *ambient*, and nothing else.
+  For root an execve(2) fills the permitted and effective sets up to the bounding set again. So
+  what root must not have has to leave the *bounding* set; `set_thread_sets/2` alone changes
+  nothing for it. For another user an execve(2) of a plain file leaves what is *ambient*, and
+  nothing else.
 
   ## Errors
 
-  The verbs for a parked child check their input, hand it over and return. `:not_ready` says that the child is not at
-  the checkpoint yet, `:running` that it has left it, `:no_process` that it has ended. What the kernel then refuses comes
-  to the session's owner as `{:linx_process, :error, errno, stage}`, `stage` being `:cap_drop_bounding`,
-  `:cap_set_thread` or `:cap_set_ambient`, and ends the session: a workload never starts with more than it was to have.
+  The verbs for a parked child check their input, hand it over and return. `:not_ready` says that
+  the child is not at the checkpoint yet, `:running` that it has left it, `:no_process` that it
+  has ended. What the kernel then refuses comes to the session's owner as
+  `{:linx_process, :error, errno, stage}`, `stage` being `:cap_drop_bounding`, `:cap_set_thread`
+  or `:cap_set_ambient`, and ends the session: a workload never starts with more than it was to
+  have.
 
   Source: capabilities(7), capset(2), PR_CAPBSET_DROP(2const), PR_CAP_AMBIENT(2const).
   """
@@ -59,16 +63,19 @@ defmodule Linx.Capabilities do
   ]
 
   @doc """
-  The capability sets of a process: a pid, `:self` for the VM, or a session of `Linx.Process` for its workload.
+  The capability sets of a process: a pid, `:self` for the VM, or a session of `Linx.Process` for
+  its workload.
 
       iex> {:ok, state} = Linx.Capabilities.read(:self)
       iex> MapSet.subset?(state.effective, state.permitted)
       true
 
-  A capability that a newer kernel has and Linx has no name for is left out, with one warning in the log.
+  A capability that a newer kernel has and Linx has no name for is left out, with one warning in
+  the log.
 
-  Errors: `%Linx.Capabilities.Error{}` with `:enoent` (no such process), `:eacces`, or `:bad_status` for a file without
-  the five lines; for a session `:no_process` and `:not_ready`. Source: proc_pid_status(5).
+  Errors: `%Linx.Capabilities.Error{}` with `:enoent` (no such process), `:eacces`, or
+  `:bad_status` for a file without the five lines; for a session `:no_process` and `:not_ready`.
+  Source: proc_pid_status(5).
   """
   @spec read(pos_integer() | :self | Linx.Process.t()) ::
           {:ok, State.t()} | {:error, Error.t() | :not_ready | :no_process}
@@ -94,8 +101,9 @@ defmodule Linx.Capabilities do
 
       :ok = Linx.Capabilities.drop_bounding(session, [:cap_sys_admin, :cap_sys_module])
 
-  Errors: `{:bad_capability, term}` before anything is sent; `:not_ready`, `:running`, `:no_process`; later, as an event,
-  `:cap_drop_bounding` with EPERM (1). Source: PR_CAPBSET_DROP(2const).
+  Errors: `{:bad_capability, term}` before anything is sent; `:not_ready`, `:running`,
+  `:no_process`; later, as an event, `:cap_drop_bounding` with EPERM (1). Source:
+  PR_CAPBSET_DROP(2const).
   """
   @spec drop_bounding(Linx.Process.t(), Enumerable.t()) ::
           :ok | {:error, refusal() | {:bad_capability, term()}}
@@ -107,15 +115,16 @@ defmodule Linx.Capabilities do
   @doc """
   Sets the effective, permitted and inheritable set of a parked child.
 
-  `opts` has all three of `:effective`, `:permitted` and `:inheritable`. The kernel asks that the effective set is part of
-  the permitted one, that the permitted one only shrinks, and that what is new among the inheritable is in the bounding
-  set and, without CAP_SETPCAP, was permitted.
+  `opts` has all three of `:effective`, `:permitted` and `:inheritable`. The kernel asks that the
+  effective set is part of the permitted one, that the permitted one only shrinks, and that what
+  is new among the inheritable is in the bounding set and, without CAP_SETPCAP, was permitted.
 
       keep = [:cap_net_bind_service]
       :ok = Linx.Capabilities.set_thread_sets(session, effective: keep, permitted: keep, inheritable: [])
 
-  Errors: `{:bad_thread_sets, {:missing, key}}` and `{:bad_capability, term}` before anything is sent; `:not_ready`,
-  `:running`, `:no_process`; later, as an event, `:cap_set_thread` with EPERM (1). Source: capset(2).
+  Errors: `{:bad_thread_sets, {:missing, key}}` and `{:bad_capability, term}` before anything is
+  sent; `:not_ready`, `:running`, `:no_process`; later, as an event, `:cap_set_thread` with EPERM
+  (1). Source: capset(2).
   """
   @spec set_thread_sets(Linx.Process.t(), keyword()) ::
           :ok
@@ -132,7 +141,8 @@ defmodule Linx.Capabilities do
   end
 
   @doc """
-  Makes `caps` the ambient set of a parked child: what it had is lowered, and each of `caps` raised.
+  Makes `caps` the ambient set of a parked child: what it had is lowered, and each of `caps`
+  raised.
 
   Each has to be permitted and inheritable by then, so `set_thread_sets/2` comes first.
 
@@ -140,8 +150,9 @@ defmodule Linx.Capabilities do
       :ok = Linx.Capabilities.set_thread_sets(session, effective: keep, permitted: keep, inheritable: keep)
       :ok = Linx.Capabilities.set_ambient(session, keep)
 
-  Errors: `{:bad_capability, term}` before anything is sent; `:not_ready`, `:running`, `:no_process`; later, as an event,
-  `:cap_set_ambient` with EPERM (1). Source: PR_CAP_AMBIENT(2const).
+  Errors: `{:bad_capability, term}` before anything is sent; `:not_ready`, `:running`,
+  `:no_process`; later, as an event, `:cap_set_ambient` with EPERM (1). Source:
+  PR_CAP_AMBIENT(2const).
   """
   @spec set_ambient(Linx.Process.t(), Enumerable.t()) ::
           :ok | {:error, refusal() | {:bad_capability, term()}}

@@ -2,9 +2,10 @@ defmodule Linx.Cgroup do
   @moduledoc """
   Control groups, version 2: what a group of processes may use, and what it did use.
 
-  A cgroup is a directory below `/sys/fs/cgroup`, and each of its knobs and counters is a file in it. The verbs make and
-  remove the directories, and read and write the files; the path is the handle. Where a cgroup lies and what it is called
-  is the caller's choice. Version 1 is not served. Nothing watches a cgroup here; keeping its limits at given values is
+  A cgroup is a directory below `/sys/fs/cgroup`, and each of its knobs and counters is a file in
+  it. The verbs make and remove the directories, and read and write the files; the path is the
+  handle. Where a cgroup lies and what it is called is the caller's choice. Version 1 is not
+  served. Nothing watches a cgroup here; keeping its limits at given values is
   `Linx.Cgroup.Reconcile`'s work.
 
       {:ok, session} = Linx.Process.spawn(argv: ["/usr/bin/worker"])
@@ -15,21 +16,23 @@ defmodule Linx.Cgroup do
 
   The child is placed while it is parked, so its first instruction is under the limits.
 
-  A limit exists only where its controller is enabled in the parent's `cgroup.subtree_control`: see
-  `enable_controllers/2`. Where it is not, a setter's error is `:enoent`.
+  A limit exists only where its controller is enabled in the parent's `cgroup.subtree_control`:
+  see `enable_controllers/2`. Where it is not, a setter's error is `:enoent`.
 
   ## Where there is no cgroup
 
-  `/sys/fs/cgroup` may be a plain directory (a container without its mount) or the root of version 1, and a path may lead
-  anywhere. Each verb therefore looks at the file system first (statfs(2)): outside cgroup2 it is
-  `{:error, %Linx.Cgroup.Error{errno: :not_cgroup2}}`, and nothing is made, read or written. The one exception is a temporary
-  directory, below `System.tmp_dir!/0` or a folder called `tmp` such as ExUnit's: there plain files stand in for a cgroup's, for
-  a test on a machine without one. They limit nothing.
+  `/sys/fs/cgroup` may be a plain directory (a container without its mount) or the root of version
+  1, and a path may lead anywhere. Each verb therefore looks at the file system first (statfs(2)):
+  outside cgroup2 it is `{:error, %Linx.Cgroup.Error{errno: :not_cgroup2}}`, and nothing is made,
+  read or written. The one exception is a temporary directory, below `System.tmp_dir!/0` or a
+  folder called `tmp` such as ExUnit's: there plain files stand in for a cgroup's, for a test on a
+  machine without one. They limit nothing.
 
   ## Errors
 
-  `{:error, %Linx.Cgroup.Error{}}` carries the kernel's errno and the file. A path that is not absolute, and a value that
-  a setter does not take, raise `ArgumentError` before anything is touched.
+  `{:error, %Linx.Cgroup.Error{}}` carries the kernel's errno and the file. A path that is not
+  absolute, and a value that a setter does not take, raise `ArgumentError` before anything is
+  touched.
 
   Source: Documentation/admin-guide/cgroup-v2.rst, cgroups(7).
   """
@@ -46,7 +49,7 @@ defmodule Linx.Cgroup do
   # A week.
   @longest 604_800_000
 
-  # -- directories -------------------------------------------------------------------------------------------------------
+  # -- directories -------------------------------------------------------------------------------
 
   @doc """
   Makes the cgroup at `path`. One that is there already is success too.
@@ -55,9 +58,9 @@ defmodule Linx.Cgroup do
 
       {:ok, cg} = Linx.Cgroup.create("/sys/fs/cgroup/myorg")
 
-  Errors worth matching: `:enoent` (no parent), `:not_cgroup2` (a directory of another file system: nothing is made),
-  `:eacces` and `:eperm`, `:eagain` (the hierarchy's limit on their number).
-  Source: cgroup-v2.rst, "Organizing Processes and Threads".
+  Errors worth matching: `:enoent` (no parent), `:not_cgroup2` (a directory of another file
+  system: nothing is made), `:eacces` and `:eperm`, `:eagain` (the hierarchy's limit on their
+  number). Source: cgroup-v2.rst, "Organizing Processes and Threads".
   """
   @spec create(Path.t()) :: {:ok, cgroup()} | {:error, Error.t()}
   def create(path) do
@@ -79,7 +82,8 @@ defmodule Linx.Cgroup do
     end
   end
 
-  # That which is there, or the directory that it would be made in. What is neither is left to mkdir(2), which says so.
+  # That which is there, or the directory that it would be made in. What is neither is left to
+  # mkdir(2), which says so.
   defp new_place(path) do
     case Native.check(path) do
       {:error, :not_cgroup2} ->
@@ -98,15 +102,15 @@ defmodule Linx.Cgroup do
   @doc """
   Removes the cgroup at `path`.
 
-  The processes of a cgroup that was killed, or of a session that has ended, may be on their way out still. With
-  `timeout: ms` this waits so long for the last of them: for the kernel's notice of a change of `cgroup.events`, not by trying
-  again and again. A child cgroup is not waited for.
+  The processes of a cgroup that was killed, or of a session that has ended, may be on their way
+  out still. With `timeout: ms` this waits so long for the last of them: for the kernel's notice
+  of a change of `cgroup.events`, not by trying again and again. A child cgroup is not waited for.
 
       :ok = Linx.Cgroup.kill(cg)
       :ok = Linx.Cgroup.destroy(cg, timeout: 500)
 
-  Errors worth matching: `:ebusy` (a process or a child cgroup is in it; a zombie is not), `:enoent`, `:not_cgroup2`. Source:
-  rmdir(2), poll(2), cgroup-v2.rst, "cgroup.events".
+  Errors worth matching: `:ebusy` (a process or a child cgroup is in it; a zombie is not),
+  `:enoent`, `:not_cgroup2`. Source: rmdir(2), poll(2), cgroup-v2.rst, "cgroup.events".
   """
   @spec destroy(cgroup(), timeout: non_neg_integer()) :: :ok | {:error, Error.t()}
   def destroy(path, opts \\ []) do
@@ -147,13 +151,13 @@ defmodule Linx.Cgroup do
   @doc """
   Moves a process, with all its threads, to `cg`. What it starts from then on is born there.
 
-  `pid` is a number, or a session of `Linx.Process`: then the number is the workload's and it is seen alive before the
-  write. With `init: true` its reaper moves, too. cgroupfs takes nothing but numbers, so what `spawn/1` places by its
-  `:cgroup` option is safer still.
+  `pid` is a number, or a session of `Linx.Process`: then the number is the workload's and it is
+  seen alive before the write. With `init: true` its reaper moves, too. cgroupfs takes nothing but
+  numbers, so what `spawn/1` places by its `:cgroup` option is safer still.
 
-  Errors worth matching: `:esrch` (no such process, for a session too), `:ebusy` (`cg` has enabled controllers for its
-  children, and so takes no processes), `:enoent` (no such cgroup). A session before its checkpoint gives `:esrch`.
-  Source: cgroup-v2.rst, "cgroup.procs".
+  Errors worth matching: `:esrch` (no such process, for a session too), `:ebusy` (`cg` has enabled
+  controllers for its children, and so takes no processes), `:enoent` (no such cgroup). A session
+  before its checkpoint gives `:esrch`. Source: cgroup-v2.rst, "cgroup.procs".
   """
   @spec add_process(cgroup(), pos_integer() | Linx.Process.t()) :: :ok | {:error, Error.t()}
   def add_process(cg, session) when is_pid(session) do
@@ -179,17 +183,19 @@ defmodule Linx.Cgroup do
   end
 
   @doc """
-  Enables controllers for the children of `cg`, one write each, so that one that is refused does not take the others down.
+  Enables controllers for the children of `cg`, one write each, so that one that is refused does
+  not take the others down.
 
-  Controllers are atoms: `:cpu`, `:cpuset`, `:io`, `:memory`, `:pids`, `:hugetlb`, `:rdma`, `:misc`, and whatever else the
-  kernel has. `cgroup.controllers` lists those that `cg` itself was given. What is no name of one controller (the kernel
-  takes several words, and `-` before one takes it away) raises `ArgumentError` before anything is written.
+  Controllers are atoms: `:cpu`, `:cpuset`, `:io`, `:memory`, `:pids`, `:hugetlb`, `:rdma`,
+  `:misc`, and whatever else the kernel has. `cgroup.controllers` lists those that `cg` itself was
+  given. What is no name of one controller (the kernel takes several words, and `-` before one
+  takes it away) raises `ArgumentError` before anything is written.
 
       :ok = Linx.Cgroup.enable_controllers(cg, [:cpu, :memory, :pids])
 
-  Errors: `{:partial, [{controller, %Linx.Cgroup.Error{}}]}` names those that were refused, with `:enoent` (not given to
-  `cg`), `:einval` (no such controller) or `:ebusy` (`cg` has processes of its own); the others are enabled. Source:
-  cgroup-v2.rst, "Controlling Controllers".
+  Errors: `{:partial, [{controller, %Linx.Cgroup.Error{}}]}` names those that were refused, with
+  `:enoent` (not given to `cg`), `:einval` (no such controller) or `:ebusy` (`cg` has processes of
+  its own); the others are enabled. Source: cgroup-v2.rst, "Controlling Controllers".
   """
   @spec enable_controllers(cgroup(), [atom()]) :: :ok | {:partial, [{atom(), Error.t()}]}
   def enable_controllers(cg, controllers) do
@@ -205,14 +211,15 @@ defmodule Linx.Cgroup do
     if failures == [], do: :ok, else: {:partial, failures}
   end
 
-  # -- files -------------------------------------------------------------------------------------------------------------
+  # -- files -------------------------------------------------------------------------------------
 
   @doc """
   The content of the interface file `file` of `cg`, without the white space behind it.
 
       {:ok, "max"} = Linx.Cgroup.read(cg, "memory.max")
 
-  Errors worth matching: `:enoent` (no such cgroup, or its controller is not enabled). Source: cgroup-v2.rst.
+  Errors worth matching: `:enoent` (no such cgroup, or its controller is not enabled). Source:
+  cgroup-v2.rst.
   """
   @spec read(cgroup(), String.t()) :: {:ok, String.t()} | {:error, Error.t()}
   def read(cg, file) do
@@ -220,21 +227,23 @@ defmodule Linx.Cgroup do
   end
 
   @doc """
-  Writes `value`, as `to_string/1` has it, to the interface file `file` of `cg`, in one write(2). `""` empties a file that
-  holds a list, such as `cpuset.cpus`.
+  Writes `value`, as `to_string/1` has it, to the interface file `file` of `cg`, in one write(2).
+  `""` empties a file that holds a list, such as `cpuset.cpus`.
 
       :ok = Linx.Cgroup.write(cg, "memory.swap.max", 0)
 
-  Errors worth matching: `:enoent`, `:einval`, `:erange`, `:ebusy`, `:eacces`. Source: cgroup-v2.rst.
+  Errors worth matching: `:enoent`, `:einval`, `:erange`, `:ebusy`, `:eacces`. Source:
+  cgroup-v2.rst.
   """
   @spec write(cgroup(), String.t(), term()) :: :ok | {:error, Error.t()}
   def write(cg, file, value), do: put(cg, file, text(to_string(value)), :write)
 
-  # A write of nothing is none, and would be answered with :ok all the same; a line end alone is the empty text.
+  # A write of nothing is none, and would be answered with :ok all the same; a line end alone is
+  # the empty text.
   defp text(""), do: "\n"
   defp text(value), do: value
 
-  # -- limits ------------------------------------------------------------------------------------------------------------
+  # -- limits ------------------------------------------------------------------------------------
 
   @doc """
   Sets the hard memory limit of `cg` (`memory.max`): bytes, or `:max` for none.
@@ -243,14 +252,15 @@ defmodule Linx.Cgroup do
 
       :ok = Linx.Cgroup.set_memory_max(cg, 256 * 1024 * 1024)
 
-  Errors worth matching: `:enoent` (the memory controller is not enabled in the parent). Source: cgroup-v2.rst,
-  "memory.max".
+  Errors worth matching: `:enoent` (the memory controller is not enabled in the parent). Source:
+  cgroup-v2.rst, "memory.max".
   """
   @spec set_memory_max(cgroup(), non_neg_integer() | :max) :: :ok | {:error, Error.t()}
   def set_memory_max(cg, bytes), do: write(cg, "memory.max", amount(bytes, "bytes"))
 
   @doc """
-  Sets the mark above which `cg` is slowed down and its memory reclaimed (`memory.high`): bytes, or `:max` for none.
+  Sets the mark above which `cg` is slowed down and its memory reclaimed (`memory.high`): bytes,
+  or `:max` for none.
 
   It kills nobody. Errors: as `set_memory_max/2`. Source: cgroup-v2.rst, "memory.high".
   """
@@ -258,26 +268,28 @@ defmodule Linx.Cgroup do
   def set_memory_high(cg, bytes), do: write(cg, "memory.high", amount(bytes, "bytes"))
 
   @doc """
-  Sets how many processes and threads `cg` may hold (`pids.max`): a number, or `:max` for no limit.
+  Sets how many processes and threads `cg` may hold (`pids.max`): a number, or `:max` for no
+  limit.
 
   More than that and fork(2) is EAGAIN. Moving a process in is not limited.
 
-  Errors worth matching: `:enoent` (the pids controller is not enabled in the parent). Source: cgroup-v2.rst, "pids.max".
+  Errors worth matching: `:enoent` (the pids controller is not enabled in the parent). Source:
+  cgroup-v2.rst, "pids.max".
   """
   @spec set_pids_max(cgroup(), non_neg_integer() | :max) :: :ok | {:error, Error.t()}
   def set_pids_max(cg, n), do: write(cg, "pids.max", amount(n, "processes"))
 
   @doc """
-  Sets the CPU time of `cg` (`cpu.max`): `{quota, period}`, `quota` microseconds in each `period` of them, or `:max` for no
-  limit.
+  Sets the CPU time of `cg` (`cpu.max`): `{quota, period}`, `quota` microseconds in each `period`
+  of them, or `:max` for no limit.
 
-  The quota counts over all CPUs: `{200_000, 100_000}` is two of them. The kernel takes periods from 1 ms to 1 s and quotas
-  from 1 ms.
+  The quota counts over all CPUs: `{200_000, 100_000}` is two of them. The kernel takes periods
+  from 1 ms to 1 s and quotas from 1 ms.
 
       :ok = Linx.Cgroup.set_cpu_max(cg, {50_000, 100_000})
 
-  Errors worth matching: `:enoent` (the cpu controller is not enabled in the parent), `:einval` (out of the kernel's
-  range). Source: cgroup-v2.rst, "cpu.max".
+  Errors worth matching: `:enoent` (the cpu controller is not enabled in the parent), `:einval`
+  (out of the kernel's range). Source: cgroup-v2.rst, "cpu.max".
   """
   @spec set_cpu_max(cgroup(), {pos_integer(), pos_integer()} | :max) :: :ok | {:error, Error.t()}
   def set_cpu_max(cg, :max), do: write(cg, "cpu.max", "max")
@@ -291,10 +303,11 @@ defmodule Linx.Cgroup do
   end
 
   @doc """
-  Sets the share of `cg` when its siblings want the CPU too (`cpu.weight`): 1 to 10 000, 100 being the default.
+  Sets the share of `cg` when its siblings want the CPU too (`cpu.weight`): 1 to 10 000, 100 being
+  the default.
 
-  Errors worth matching: `:enoent` (the cpu controller is not enabled in the parent). Source: cgroup-v2.rst,
-  "cpu.weight".
+  Errors worth matching: `:enoent` (the cpu controller is not enabled in the parent). Source:
+  cgroup-v2.rst, "cpu.weight".
   """
   @spec set_cpu_weight(cgroup(), 1..10_000) :: :ok | {:error, Error.t()}
   def set_cpu_weight(cg, weight) when is_integer(weight) and weight in 1..10_000,
@@ -306,13 +319,13 @@ defmodule Linx.Cgroup do
   @doc """
   Limits what `cg` reads from and writes to a block device (`io.max`).
 
-  `device` is `{major, minor}`, as `Linx.Mount.list/0` and `File.stat/1` know it. Of `:rbps`, `:wbps`, `:riops` and `:wiops`
-  those that are given are set, the others stay; `:max` lifts one.
+  `device` is `{major, minor}`, as `Linx.Mount.list/0` and `File.stat/1` know it. Of `:rbps`,
+  `:wbps`, `:riops` and `:wiops` those that are given are set, the others stay; `:max` lifts one.
 
       :ok = Linx.Cgroup.set_io_max(cg, {8, 0}, rbps: 10 * 1024 * 1024, wiops: 120)
 
-  Errors worth matching: `:enoent` (the io controller is not enabled in the parent), `:enodev` (no such device, or a
-  partition). Source: cgroup-v2.rst, "io.max".
+  Errors worth matching: `:enoent` (the io controller is not enabled in the parent), `:enodev` (no
+  such device, or a partition). Source: cgroup-v2.rst, "io.max".
   """
   @spec set_io_max(cgroup(), {non_neg_integer(), non_neg_integer()}, [io_limit(), ...]) ::
           :ok | {:error, Error.t()}
@@ -334,12 +347,13 @@ defmodule Linx.Cgroup do
           "expected {major, minor} and limits, got: #{inspect(device)} and #{inspect(limits)}"
   end
 
-  # -- all of its processes ----------------------------------------------------------------------------------------------
+  # -- all of its processes ----------------------------------------------------------------------
 
   @doc """
   Stops every process of `cg` and below, until `thaw/1` (`cgroup.freeze`).
 
-  It is a request: `events/1` shows `frozen: true` once the last one has stopped. A frozen process can still be killed.
+  It is a request: `events/1` shows `frozen: true` once the last one has stopped. A frozen process
+  can still be killed.
 
   Errors worth matching: `:enoent`. Source: cgroup-v2.rst, "cgroup.freeze".
   """
@@ -355,23 +369,27 @@ defmodule Linx.Cgroup do
   def thaw(cg), do: write(cg, "cgroup.freeze", "0")
 
   @doc """
-  Kills every process of `cg` and below with SIGKILL, also those that fork while it is at it (`cgroup.kill`, Linux 5.14).
+  Kills every process of `cg` and below with SIGKILL, also those that fork while it is at it
+  (`cgroup.kill`, Linux 5.14).
 
   The processes are gone a little later: `events/1` shows `populated: false` then.
 
-  Errors worth matching: `:enoent`, `:eopnotsupp` (a threaded cgroup). Source: cgroup-v2.rst, "cgroup.kill".
+  Errors worth matching: `:enoent`, `:eopnotsupp` (a threaded cgroup). Source: cgroup-v2.rst,
+  "cgroup.kill".
   """
   @spec kill(cgroup()) :: :ok | {:error, Error.t()}
   def kill(cg), do: write(cg, "cgroup.kill", "1")
 
-  # -- counters ----------------------------------------------------------------------------------------------------------
+  # -- counters ----------------------------------------------------------------------------------
 
   @doc """
-  What `cg` has used, as `Linx.Cgroup.Stats`. Each file is read once; one that is not there leaves its fields `nil`.
+  What `cg` has used, as `Linx.Cgroup.Stats`. Each file is read once; one that is not there leaves
+  its fields `nil`.
 
       {:ok, %Linx.Cgroup.Stats{memory_current: bytes}} = Linx.Cgroup.stats(cg)
 
-  Errors worth matching: `:enoent` (no such cgroup), `:eacces`. Source: cgroup-v2.rst, Documentation/accounting/psi.rst.
+  Errors worth matching: `:enoent` (no such cgroup), `:eacces`. Source: cgroup-v2.rst,
+  Documentation/accounting/psi.rst.
   """
   @spec stats(cgroup()) :: {:ok, Stats.t()} | {:error, Error.t()}
   def stats(cg) do
@@ -396,13 +414,13 @@ defmodule Linx.Cgroup do
   end
 
   @doc """
-  What has happened to `cg`, as `Linx.Cgroup.Events`: whether it holds processes, whether it is frozen, how often it met
-  its limits, how many of its processes the OOM killer took.
+  What has happened to `cg`, as `Linx.Cgroup.Events`: whether it holds processes, whether it is
+  frozen, how often it met its limits, how many of its processes the OOM killer took.
 
       {:ok, %Linx.Cgroup.Events{memory_oom_kill: 0}} = Linx.Cgroup.events(cg)
 
-  Errors worth matching: `:enoent` (no such cgroup, or the root, which has no events). Source: cgroup-v2.rst,
-  "cgroup.events".
+  Errors worth matching: `:enoent` (no such cgroup, or the root, which has no events). Source:
+  cgroup-v2.rst, "cgroup.events".
   """
   @spec events(cgroup()) :: {:ok, Events.t()} | {:error, Error.t()}
   def events(cg) do
@@ -419,7 +437,7 @@ defmodule Linx.Cgroup do
   @spec supported?() :: boolean()
   def supported?, do: KernelFile.readable?("/sys/fs/cgroup/cgroup.controllers")
 
-  # -- files of a cgroup -------------------------------------------------------------------------------------------------
+  # -- files of a cgroup -------------------------------------------------------------------------
 
   defp put(cg, file, data, operation) do
     path = path(cg, file)
@@ -483,8 +501,8 @@ defmodule Linx.Cgroup do
       else: Path.join(whole(cg), file)
   end
 
-  # What crosses to the kernel ends at its first NUL, and a relative path would make or remove a directory wherever the
-  # VM happens to stand.
+  # What crosses to the kernel ends at its first NUL, and a relative path would make or remove a
+  # directory wherever the VM happens to stand.
   defp whole(path) do
     cond do
       String.contains?(path, "\0") -> raise ArgumentError, "a NUL in #{inspect(path)}"
@@ -495,7 +513,8 @@ defmodule Linx.Cgroup do
 
   defp amount(:max, _unit), do: "max"
 
-  # The kernel reads a limit of memory into 64 bits and drops what is above (memparse): 2^64 bytes would be none at all.
+  # The kernel reads a limit of memory into 64 bits and drops what is above (memparse): 2^64 bytes
+  # would be none at all.
   defp amount(n, _unit) when is_integer(n) and n in 0..0xFFFFFFFFFFFFFFFF,
     do: Integer.to_string(n)
 

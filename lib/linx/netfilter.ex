@@ -1,8 +1,10 @@
 defmodule Linx.Netfilter do
   @moduledoc """
-  The kernel's firewall, nf_tables, as plain values: push a ruleset, pull it back, see what differs, watch it change.
+  The kernel's firewall, nf_tables, as plain values: push a ruleset, pull it back, see what
+  differs, watch it change.
 
-  A `Linx.Netfilter.Ruleset` is built with its own functions or written as nft text (`Linx.NFT`). Four verbs act on it:
+  A `Linx.Netfilter.Ruleset` is built with its own functions or written as nft text (`Linx.NFT`).
+  Four verbs act on it:
 
       {:ok, nfnl} = Linx.Netlink.Nfnl.open()
       :ok = Linx.Netfilter.push(nfnl, ruleset)
@@ -10,17 +12,20 @@ defmodule Linx.Netfilter do
       patch = Linx.Netfilter.diff(current, wanted)
       :ok = Linx.Netfilter.push(nfnl, wanted, mode: :reconcile)
 
-  Everything is one transaction: all of a push takes effect at once or nothing does. A `:reconcile` push sends only what differs, and only if nobody
-  else has changed the ruleset since it was read.
+  Everything is one transaction: all of a push takes effect at once or nothing does. A
+  `:reconcile` push sends only what differs, and only if nobody else has changed the ruleset since
+  it was read.
 
-  A socket belongs to one network namespace, so the namespace is chosen when it is opened: `Linx.Netlink.Nfnl.open({:pid, pid})` for a
-  container's. nf_tables asks for CAP_NET_ADMIN there (`:eperm` without).
+  A socket belongs to one network namespace, so the namespace is chosen when it is opened:
+  `Linx.Netlink.Nfnl.open({:pid, pid})` for a container's. nf_tables asks for CAP_NET_ADMIN there
+  (`:eperm` without).
 
-  `create_table/3` makes tables that live as long as the socket: when its owner dies, the firewall it made is gone. Changes of a ruleset are
-  reported by `subscribe/2`, packets that rules log by `log_listen/2`.
+  `create_table/3` makes tables that live as long as the socket: when its owner dies, the firewall
+  it made is gone. Changes of a ruleset are reported by `subscribe/2`, packets that rules log by
+  `log_listen/2`.
 
-  What this module does not do: it keeps no state, retries nothing but lost races and interrupted dumps, and never touches a table that a
-  ruleset does not name.
+  What this module does not do: it keeps no state, retries nothing but lost races and interrupted
+  dumps, and never touches a table that a ruleset does not name.
 
   Source: nft(8); Documentation/networking/netlink_spec/nftables; net/netfilter/nf_tables_api.c.
   """
@@ -35,8 +40,8 @@ defmodule Linx.Netfilter do
   @doc """
   Whether this VM can open an nfnetlink socket, that is whether the kernel has nfnetlink.
 
-  Whether it may also change rulesets is answered by the first verb that tries. False also when Linx's native library is
-  not loaded.
+  Whether it may also change rulesets is answered by the first verb that tries. False also when
+  Linx's native library is not loaded.
   """
   @spec supported?() :: boolean()
   def supported? do
@@ -49,19 +54,20 @@ defmodule Linx.Netfilter do
   end
 
   @doc """
-  Makes an empty table, owned by the socket: no other socket may change it, and it goes when this one is closed. The calling process keeps
-  the socket open as long as it lives, also when its code refers to it no more.
+  Makes an empty table, owned by the socket: no other socket may change it, and it goes when this
+  one is closed. The calling process keeps the socket open as long as it lives, also when its code
+  refers to it no more.
 
   Options:
 
     * `:family` - default `:inet`.
-    * `:persist` - `true` makes a table without an owner, which stays until it is deleted. The flag of that name is set where the kernel has
-      it (Linux 6.9).
+    * `:persist` - `true` makes a table without an owner, which stays until it is deleted. The
+      flag of that name is set where the kernel has it (Linux 6.9).
     * `:comment`
 
-  Answers a ruleset that holds just this table. `{:error, %Linx.Netfilter.Error{errno: :eexist}}` when the table exists, `:eperm` without
-  CAP_NET_ADMIN; `{:error, {:bad_table, reason}}` for a name or family that cannot be.
-  Source: nft(8), "TABLES"; `enum nft_table_flags`.
+  Answers a ruleset that holds just this table. `{:error, %Linx.Netfilter.Error{errno: :eexist}}`
+  when the table exists, `:eperm` without CAP_NET_ADMIN; `{:error, {:bad_table, reason}}` for a
+  name or family that cannot be. Source: nft(8), "TABLES"; `enum nft_table_flags`.
   """
   @spec create_table(Socket.t(), String.t(), keyword()) ::
           {:ok, Ruleset.t()} | {:error, Error.t() | term()}
@@ -127,30 +133,38 @@ defmodule Linx.Netfilter do
   defp older_kernel(_sock, _table, _errno, error),
     do: {:error, %{error | operation: :create_table}}
 
-  # -- push ------------------------------------------------------------------------------------------------------------
+  # -- push --------------------------------------------------------------------------------------
 
   @doc """
-  Writes a ruleset to the kernel as one transaction; in its place `Linx.NFT.stream/1` gives a file whose sets never become values. Tables that it does not name are left alone.
+  Writes a ruleset to the kernel as one transaction; in its place `Linx.NFT.stream/1` gives a file
+  whose sets never become values. Tables that it does not name are left alone.
 
   Options:
 
-    * `mode: :replace` (the default) deletes each table that the ruleset names, if it is there, and makes it anew. Counters start from
-      zero. A table with the flag `:owner` or `:persist` keeps it, and its comment where the ruleset gives none.
-    * `mode: :reconcile` reads these tables, computes what differs (`diff/2`) and sends that alone. The transaction carries the generation that was
-      read: when another writer commits in between, the kernel refuses it and the push is computed again, up to three times. What
-      lost every race is `errno: :erestart` with the current `ruleset_gen`. Chains of more than one rule need a tag on each, else the answer is
+    * `mode: :replace` (the default) deletes each table that the ruleset names, if it is there,
+      and makes it anew. Counters start from zero. A table with the flag `:owner` or `:persist`
+      keeps it, and its comment where the ruleset gives none.
+    * `mode: :reconcile` reads these tables, computes what differs (`diff/2`) and sends that
+      alone. The transaction carries the generation that was read: when another writer commits in
+      between, the kernel refuses it and the push is computed again, up to three times. What lost
+      every race is `errno: :erestart` with the current `ruleset_gen`. Chains of more than one
+      rule need a tag on each, else the answer is
       `{:error, {:tag_required, {family, table, chain}}}`. `dry_run/3` answers what would be sent.
-    * `tag: :comment` knows rules again by their comments in the place of their tags, as rulesets from text have them. In a chain of more
-      than one rule each needs one of its own, else the answer is as above, or `{:error, {:duplicate_comment, {family, table, chain, comment}}}`.
+    * `tag: :comment` knows rules again by their comments in the place of their tags, as rulesets
+      from text have them. In a chain of more than one rule each needs one of its own, else the
+      answer is as above, or `{:error, {:duplicate_comment, {family, table, chain, comment}}}`.
       Has no meaning without `mode: :reconcile`.
 
-  Chains, sets, maps, objects and flowtables that rules and map elements name must be in their table of the ruleset: what is missing is
-  `errno: :enoent` before anything is sent, with a `:message` that names it and the nearest name that is there.
+  Chains, sets, maps, objects and flowtables that rules and map elements name must be in their
+  table of the ruleset: what is missing is `errno: :enoent` before anything is sent, with a
+  `:message` that names it and the nearest name that is there.
 
-  The kernel's refusal is a `Linx.Netfilter.Error` that says which message it was and where in the ruleset (`:at`); when it refused several,
-  the rest is in `:others`. A value that has no form on the wire is `{:error, {:bad_rule, {at, text}}}` (or `:bad_set`, `:bad_set_element`, ...)
-  and nothing is sent; an option that is none is `{:error, {:bad_option, option}}`. Raises `ArgumentError` for a socket of another protocol
-  and for what is no ruleset, such as text. Source: nft(8); net/netfilter/nfnetlink.c, `nfnetlink_rcv_batch`.
+  The kernel's refusal is a `Linx.Netfilter.Error` that says which message it was and where in the
+  ruleset (`:at`); when it refused several, the rest is in `:others`. A value that has no form on
+  the wire is `{:error, {:bad_rule, {at, text}}}` (or `:bad_set`, `:bad_set_element`, ...) and
+  nothing is sent; an option that is none is `{:error, {:bad_option, option}}`. Raises
+  `ArgumentError` for a socket of another protocol and for what is no ruleset, such as text.
+  Source: nft(8); net/netfilter/nfnetlink.c, `nfnetlink_rcv_batch`.
   """
   @spec push(Socket.t(), Ruleset.t() | Stream.t(), keyword()) ::
           :ok | {:error, Error.t() | term()}
@@ -190,16 +204,18 @@ defmodule Linx.Netfilter do
   defp ruleset!(other), do: raise(ArgumentError, "not a ruleset: #{inspect(other, limit: 5)}")
 
   @doc """
-  Deletes the one rule of chain `{family, table, chain}` that says what `rule` says, as a diff compares rules: counters, guards spelled
-  out and names of interfaces are no difference. A `:comment` or `:tag` counts where `rule` has one.
+  Deletes the one rule of chain `{family, table, chain}` that says what `rule` says, as a diff
+  compares rules: counters, guards spelled out and names of interfaces are no difference. A
+  `:comment` or `:tag` counts where `rule` has one.
 
       {:ok, rule} = Linx.Netfilter.Rule.build([Expr.payload(:tcp_dport), Expr.cmp(:eq, <<22::16>>), :accept])
       :ok = Linx.Netfilter.delete_rule(nfnl, {:inet, "fw", "input"}, rule)
 
-  `{:error, %Linx.Netfilter.Error{errno: :enoent}}` when no rule of the chain is this one (or there is no such table or chain), and
-  `{:error, {:ambiguous_rule, handles}}` when several are: nothing is deleted then. The transaction carries the generation that was
-  read, as with `mode: :reconcile`. Raises `ArgumentError` for what is no rule, such as text. Source: nft(8), "delete rule";
-  net/netfilter/nf_tables_api.c, `nf_tables_delrule`.
+  `{:error, %Linx.Netfilter.Error{errno: :enoent}}` when no rule of the chain is this one (or
+  there is no such table or chain), and `{:error, {:ambiguous_rule, handles}}` when several are:
+  nothing is deleted then. The transaction carries the generation that was read, as with
+  `mode: :reconcile`. Raises `ArgumentError` for what is no rule, such as text. Source: nft(8),
+  "delete rule"; net/netfilter/nf_tables_api.c, `nf_tables_delrule`.
   """
   @spec delete_rule(Socket.t(), {Table.family(), String.t(), String.t()}, Rule.t()) ::
           :ok | {:error, Error.t() | term()}
@@ -228,25 +244,28 @@ defmodule Linx.Netfilter do
 
   defp rule!(other), do: raise(ArgumentError, "not a rule: #{inspect(other, limit: 5)}")
 
-  # -- pull ------------------------------------------------------------------------------------------------------------
+  # -- pull --------------------------------------------------------------------------------------
 
   @doc """
   Reads the namespace's ruleset, or with `{family, name}` one table.
 
   Options:
 
-    * `elements: false` - leave the elements of named sets and maps out. Listing a set costs the kernel time that grows with the square
-      of its size.
-    * `:subscribe_first` - a monitor from `subscribe/2`. It delivers nothing during the pull, and after it only the events of changes that the answer
-      does not hold, so that answer and events follow each other without a gap.
+    * `elements: false` - leave the elements of named sets and maps out. Listing a set costs the
+      kernel time that grows with the square of its size.
+    * `:subscribe_first` - a monitor from `subscribe/2`. It delivers nothing during the pull, and
+      after it only the events of changes that the answer does not hold, so that answer and events
+      follow each other without a gap.
 
-  The parts come in several dumps. The generation is read before and after, and everything is read again when it moved, up to ten times; after that
-  the answer is `errno: :eintr`. So it is with a large set that was filled a moment ago: the kernel still rearranges it, and a dump then shows elements
-  twice and misses others (`nft list` shows what comes). What the packet path adds and what expires meanwhile moves no generation; a pull
-  of such a set is what it was at about that time.
+  The parts come in several dumps. The generation is read before and after, and everything is read
+  again when it moved, up to ten times; after that the answer is `errno: :eintr`. So it is with a
+  large set that was filled a moment ago: the kernel still rearranges it, and a dump then shows
+  elements twice and misses others (`nft list` shows what comes). What the packet path adds and
+  what expires meanwhile moves no generation; a pull of such a set is what it was at about that
+  time.
 
-  `{:error, %Linx.Netfilter.Error{errno: :enoent}}` when the one table does not exist, `:eperm` without CAP_NET_ADMIN.
-  Source: nft(8), "list ruleset".
+  `{:error, %Linx.Netfilter.Error{errno: :enoent}}` when the one table does not exist, `:eperm`
+  without CAP_NET_ADMIN. Source: nft(8), "list ruleset".
   """
   @spec pull(Socket.t(), keyword() | {atom(), String.t()}) ::
           {:ok, Ruleset.t()} | {:error, Error.t() | term()}
@@ -311,34 +330,40 @@ defmodule Linx.Netfilter do
     end
   end
 
-  # -- elements --------------------------------------------------------------------------------------------------------
+  # -- elements ----------------------------------------------------------------------------------
 
   @typedoc "A set or map in the kernel: family, table, name."
   @type set_ref :: {Table.family(), String.t(), String.t()}
 
   @doc """
-  Adds elements to a set or map of the kernel, in one transaction and without reading those that are there.
+  Adds elements to a set or map of the kernel, in one transaction and without reading those that
+  are there.
 
-  Elements are written as in `Linx.Netfilter.Set` and `Linx.Netfilter.Map` (addresses, prefixes, ranges, numbers, names, tuples for
-  concatenations, `{key, value}` in a map, `Linx.Netfilter.Element` for one that carries more); the kernel's declaration of the set gives their
-  types. An element that is there already stays as it is.
+  Elements are written as in `Linx.Netfilter.Set` and `Linx.Netfilter.Map` (addresses, prefixes,
+  ranges, numbers, names, tuples for concatenations, `{key, value}` in a map,
+  `Linx.Netfilter.Element` for one that carries more); the kernel's declaration of the set gives
+  their types. An element that is there already stays as it is.
 
       :ok = Linx.Netfilter.add_elements(nfnl, {:inet, "fw", "guests"}, ["192.0.2.7"], timeout: 60_000)
 
   Options:
 
-    * `:timeout`, `:expires` (milliseconds), `:comment`, `:exprs` - for each element that says none of its own; see `t:Linx.Netfilter.Element.t/0`
+    * `:timeout`, `:expires` (milliseconds), `:comment`, `:exprs` - for each element that says
+      none of its own; see `t:Linx.Netfilter.Element.t/0`
     * `create: true` - an element that is there already is `errno: :eexist`
 
-  In a set with `:auto_merge` elements may overlap what is there. If they do, the set is read once, and the union of both takes the place of the
-  intervals concerned.
+  In a set with `:auto_merge` elements may overlap what is there. If they do, the set is read
+  once, and the union of both takes the place of the intervals concerned.
 
-  The transaction carries the generation that the declaration was read in: when another writer commits in between, who may have made the set anew with
-  another type, the declaration is read again, up to 30 times, and after that the answer is `errno: :erestart`.
+  The transaction carries the generation that the declaration was read in: when another writer
+  commits in between, who may have made the set anew with another type, the declaration is read
+  again, up to 30 times, and after that the answer is `errno: :erestart`.
 
-  `{:error, {:bad_set_element, {element, reason}}}` (in a map `:bad_map_element`) for a value that does not fit; a timeout needs the set's
-  flag `:timeout`, a range or prefix its flag `:interval`. `{:error, %Linx.Netfilter.Error{}}` with the element in `:at` for one that the kernel refuses,
-  `:enoent` without an element when there is no such set. Raises `ArgumentError` for what is no list. Source: nft(8), "ELEMENTS".
+  `{:error, {:bad_set_element, {element, reason}}}` (in a map `:bad_map_element`) for a value that
+  does not fit; a timeout needs the set's flag `:timeout`, a range or prefix its flag `:interval`.
+  `{:error, %Linx.Netfilter.Error{}}` with the element in `:at` for one that the kernel refuses,
+  `:enoent` without an element when there is no such set. Raises `ArgumentError` for what is no
+  list. Source: nft(8), "ELEMENTS".
   """
   @spec add_elements(Socket.t(), set_ref(), [term()], keyword()) ::
           :ok | {:error, Error.t() | term()}
@@ -353,10 +378,13 @@ defmodule Linx.Netfilter do
   end
 
   @doc """
-  Deletes elements of a set or map of the kernel by their keys, in one transaction. In a map `{key, value}` means the key.
+  Deletes elements of a set or map of the kernel by their keys, in one transaction. In a map
+  `{key, value}` means the key.
 
-  Option `ignore_missing: true` deletes what is there of them (Linux 6.3), in a set with `:auto_merge` also of their parts; without it one that is not there is `errno: :enoent`, with
-  the element in `:at`, and nothing is deleted. In a set with `:auto_merge` a part of an interval may be deleted: the rest of it stays.
+  Option `ignore_missing: true` deletes what is there of them (Linux 6.3), in a set with
+  `:auto_merge` also of their parts; without it one that is not there is `errno: :enoent`, with
+  the element in `:at`, and nothing is deleted. In a set with `:auto_merge` a part of an interval
+  may be deleted: the rest of it stays.
 
   Errors else as of `add_elements/4`. Source: nft(8), "ELEMENTS".
   """
@@ -373,17 +401,20 @@ defmodule Linx.Netfilter do
   end
 
   @doc """
-  The elements of a set or map of the kernel that hold the given keys, one for each and in their order, or with `:all` every element.
+  The elements of a set or map of the kernel that hold the given keys, one for each and in their
+  order, or with `:all` every element.
 
-  An element is given as `pull/2` gives it: what has a timeout, a comment, a counter or a quota is a `Linx.Netfilter.Element`. In a set
-  of intervals a key is in the interval that covers it, and that is the answer.
+  An element is given as `pull/2` gives it: what has a timeout, a comment, a counter or a quota is
+  a `Linx.Netfilter.Element`. In a set of intervals a key is in the interval that covers it, and
+  that is the answer.
 
-  Option `reset: true` sets the counters and quotas of these elements to zero (Linux 6.5); the answer has them as they were.
+  Option `reset: true` sets the counters and quotas of these elements to zero (Linux 6.5); the
+  answer has them as they were.
 
       {:ok, [%Linx.Netfilter.Element{expires: left}]} = Linx.Netfilter.get_elements(nfnl, {:inet, "fw", "guests"}, ["192.0.2.7"])
 
-  A key that no element holds is `errno: :enoent` with the key in `:at`. Errors else as of `add_elements/4`.
-  Source: nft(8), "ELEMENTS".
+  A key that no element holds is `errno: :enoent` with the key in `:at`. Errors else as of
+  `add_elements/4`. Source: nft(8), "ELEMENTS".
   """
   @spec get_elements(Socket.t(), set_ref(), [term()] | :all, keyword()) ::
           {:ok, [term()]} | {:error, Error.t() | term()}
@@ -398,10 +429,11 @@ defmodule Linx.Netfilter do
   end
 
   @doc """
-  Whether a set or map of the kernel holds `key`: in a set of intervals, whether one interval covers it.
+  Whether a set or map of the kernel holds `key`: in a set of intervals, whether one interval
+  covers it.
 
-  Raises `Linx.Netfilter.Error` when the kernel cannot tell (no such set, no CAP_NET_ADMIN), and `ArgumentError` for a key that does
-  not fit the set.
+  Raises `Linx.Netfilter.Error` when the kernel cannot tell (no such set, no CAP_NET_ADMIN), and
+  `ArgumentError` for a key that does not fit the set.
   """
   @spec has_element?(Socket.t(), set_ref(), term()) :: boolean()
   def has_element?(sock, set, key) do
@@ -414,11 +446,12 @@ defmodule Linx.Netfilter do
   end
 
   @doc """
-  Sets objects of the kernel to zero and gives them as they were: `kind` is `:counter` or `:quota`, `ref` one object
-  (`{family, table, name}`, the answer being `{:ok, object}`) or a table (`{family, table}`, `{:ok, objects}`).
+  Sets objects of the kernel to zero and gives them as they were: `kind` is `:counter` or
+  `:quota`, `ref` one object (`{family, table, name}`, the answer being `{:ok, object}`) or a
+  table (`{family, table}`, `{:ok, objects}`).
 
-  Elements are reset by `get_elements/4`. `errno: :enoent` for an object or table that is not there.
-  Source: nft(8), "COUNTERS"; NFT_MSG_GETOBJ_RESET.
+  Elements are reset by `get_elements/4`. `errno: :enoent` for an object or table that is not
+  there. Source: nft(8), "COUNTERS"; NFT_MSG_GETOBJ_RESET.
   """
   @spec reset(Socket.t(), :counter | :quota, set_ref() | {Table.family(), String.t()}) ::
           {:ok, Object.t() | [Object.t()]} | {:error, Error.t() | term()}
@@ -444,10 +477,11 @@ defmodule Linx.Netfilter do
     end
   end
 
-  # -- values ----------------------------------------------------------------------------------------------------------
+  # -- values ------------------------------------------------------------------------------------
 
   @doc """
-  The patch that turns `from` into `to`; see `Linx.Netfilter.Diff`. `from` should be a pulled ruleset, whose rules have handles.
+  The patch that turns `from` into `to`; see `Linx.Netfilter.Diff`. `from` should be a pulled
+  ruleset, whose rules have handles.
 
   Raises `ArgumentError` for values that have no form on the wire.
   """
@@ -464,12 +498,15 @@ defmodule Linx.Netfilter do
   @doc """
   What a push would change.
 
-  With a socket, exactly what `push(socket, ruleset, mode: :reconcile)` would send now, as `{:ok, patch}`: the tables that the ruleset
-  names are read, the names of interfaces resolved in the socket's namespace, and nothing is sent. Other tables are in no patch. Option
-  `tag: :comment` and errors are those of `push/3`; the patch is empty (`Linx.Netfilter.Patch.empty?/1`) when there is nothing to do.
+  With a socket, exactly what `push(socket, ruleset, mode: :reconcile)` would send now, as
+  `{:ok, patch}`: the tables that the ruleset names are read, the names of interfaces resolved in
+  the socket's namespace, and nothing is sent. Other tables are in no patch. Option
+  `tag: :comment` and errors are those of `push/3`; the patch is empty
+  (`Linx.Netfilter.Patch.empty?/1`) when there is nothing to do.
 
-  With two rulesets it is `diff/2` by another name: a patch that deletes every table that `to` does not name, and that takes an interface's
-  index and its name for two things. Raises as `diff/2`.
+  With two rulesets it is `diff/2` by another name: a patch that deletes every table that `to`
+  does not name, and that takes an interface's index and its name for two things. Raises as
+  `diff/2`.
   """
   @spec dry_run(Ruleset.t(), Ruleset.t(), []) :: Patch.t()
   @spec dry_run(Socket.t(), Ruleset.t() | Stream.t(), keyword()) ::
@@ -490,14 +527,16 @@ defmodule Linx.Netfilter do
   defp value(%Stream{value: value}), do: value.()
   defp value(ruleset), do: {:ok, ruleset}
 
-  # -- processes -------------------------------------------------------------------------------------------------------
+  # -- processes ---------------------------------------------------------------------------------
 
   @doc """
-  Starts a monitor that reports every change of the namespace's ruleset to `owner_pid`; see `Linx.Netfilter.Monitor`.
+  Starts a monitor that reports every change of the namespace's ruleset to `owner_pid`; see
+  `Linx.Netfilter.Monitor`.
 
-  Options: `:netns` (default `:host`), `:since_gen` (default 0), `:rcvbuf` (bytes, default 4 MiB). The monitor is linked to the
-  caller, as `Linx.Netlink.Rtnl.Monitor.subscribe/2` has it: a monitor that crashes is not missed in silence. It ends with its owner.
-  Errors are those of opening the socket and joining its group.
+  Options: `:netns` (default `:host`), `:since_gen` (default 0), `:rcvbuf` (bytes, default 4 MiB).
+  The monitor is linked to the caller, as `Linx.Netlink.Rtnl.Monitor.subscribe/2` has it: a
+  monitor that crashes is not missed in silence. It ends with its owner. Errors are those of
+  opening the socket and joining its group.
   """
   @spec subscribe(pid(), keyword()) :: {:ok, pid()} | {:error, term()}
   def subscribe(owner_pid \\ self(), opts \\ []),
@@ -508,9 +547,12 @@ defmodule Linx.Netfilter do
   def unsubscribe(monitor_pid), do: Monitor.stop(monitor_pid)
 
   @doc """
-  Starts a listener for the packets that rules log to an NFLOG group; see `Linx.Netfilter.Log` for the options, of which `:group` is required.
+  Starts a listener for the packets that rules log to an NFLOG group; see `Linx.Netfilter.Log` for
+  the options, of which `:group` is required.
 
-  The listener is linked to the caller and ends with its owner. `{:error, %Linx.Netfilter.Error{errno: :eperm}}` when the group has a listener or CAP_NET_ADMIN is missing.
+  The listener is linked to the caller and ends with its owner.
+  `{:error, %Linx.Netfilter.Error{errno: :eperm}}` when the group has a listener or CAP_NET_ADMIN
+  is missing.
   """
   @spec log_listen(pid(), keyword()) :: {:ok, pid()} | {:error, term()}
   def log_listen(owner_pid \\ self(), opts \\ []), do: Log.start_link([owner: owner_pid] ++ opts)

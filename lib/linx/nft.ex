@@ -2,8 +2,9 @@ defmodule Linx.NFT do
   @moduledoc """
   The nft language in Elixir: text to a `Linx.Netfilter.Ruleset` and back.
 
-  `parse/2` and `parse_file/2` read what nft(8) reads; `format/1` writes what it loads. `~NFT` does the same at compile time:
-  its value is the ruleset, and a mistake in it is a compile error at its line.
+  `parse/2` and `parse_file/2` read what nft(8) reads; `format/1` writes what it loads. `~NFT`
+  does the same at compile time: its value is the ruleset, and a mistake in it is a compile error
+  at its line.
 
       iex> import Linx.NFT
       iex> ruleset = ~NFT\"\"\"
@@ -19,15 +20,15 @@ defmodule Linx.NFT do
       iex> Linx.NFT.parse(Linx.NFT.format(ruleset)) == {:ok, ruleset}
       true
 
-  Nothing here talks to the kernel: `Linx.Netfilter.push/2` loads a ruleset, and nothing here needs Linux. What nft(8) does at load
-  (finding the index of an interface) is left to the push.
+  Nothing here talks to the kernel: `Linx.Netfilter.push/2` loads a ruleset, and nothing here
+  needs Linux. What nft(8) does at load (finding the index of an interface) is left to the push.
 
   ## Interpolation
 
-  `\#{...}` in a sigil holds Elixir. It may stand for any value (a port, an address, a prefix, a range, an interface
-  name, a mark, a string, an element, or a list of them where a set may stand) and for the name of a table, chain, set or
-  object. The ruleset is then built where the sigil is evaluated; a value that does not fit raises `ArgumentError` with what was
-  expected.
+  `\#{...}` in a sigil holds Elixir. It may stand for any value (a port, an address, a prefix, a
+  range, an interface name, a mark, a string, an element, or a list of them where a set may stand)
+  and for the name of a table, chain, set or object. The ruleset is then built where the sigil is
+  evaluated; a value that does not fit raises `ArgumentError` with what was expected.
 
       iex> import Linx.NFT
       iex> ports = [22, 8080..8090]
@@ -36,15 +37,17 @@ defmodule Linx.NFT do
       iex> rs == same
       true
 
-  Elixir needs the text only up to its own closing quote: an interpolation in a one-line sigil cannot contain a double quote.
-  An interpolation stands for a whole string, so `"pre \#{x} post"` inside quotes is an error: write
-  `\#{"pre \#{x} post"}` without the outer quotes. `\\\#{` inside quotes stands for the two characters.
+  Elixir needs the text only up to its own closing quote: an interpolation in a one-line sigil
+  cannot contain a double quote. An interpolation stands for a whole string, so `"pre \#{x} post"`
+  inside quotes is an error: write `\#{"pre \#{x} post"}` without the outer quotes. `\\\#{` inside
+  quotes stands for the two characters.
 
   ## Strings
 
-  **Strings are where the text differs from nft's.** `parse/2` and `~NFT` know the escapes `\\\\`, `\\"`, `\\n`, `\\t`, `\\r`
-  and `\\0` (`Linx.NFT.Tokenizer`). nft's own strings have no escapes: a quote, any bytes but a quote, a quote. What is nft's
-  own text is read so: `parse_file/2`, files that are included, `.nft` files under `mix format`, and `parse(text, strings: :nft)`.
+  **Strings are where the text differs from nft's.** `parse/2` and `~NFT` know the escapes `\\\\`,
+  `\\"`, `\\n`, `\\t`, `\\r` and `\\0` (`Linx.NFT.Tokenizer`). nft's own strings have no escapes:
+  a quote, any bytes but a quote, a quote. What is nft's own text is read so: `parse_file/2`,
+  files that are included, `.nft` files under `mix format`, and `parse(text, strings: :nft)`.
   `format/1` writes only strings that both read alike, and raises `ArgumentError` for the others.
 
   Source: nft(8).
@@ -61,12 +64,16 @@ defmodule Linx.NFT do
 
   Options:
 
-    * `:file` names the text in error messages (default `"nofile"`); relative includes are looked up beside it.
-    * `:strings` is `:escapes` (the default) or `:nft`, for strings without escapes as nft(8) has them.
-    * `:names` is `:any` (the default) or `:declared`: a chain, set, map, object or flowtable that the text uses and does not declare in
-      that table is then an error at its place, with the nearest name that is there. With `:any` the kernel answers for it.
+    * `:file` names the text in error messages (default `"nofile"`); relative includes are looked
+      up beside it.
+    * `:strings` is `:escapes` (the default) or `:nft`, for strings without escapes as nft(8) has
+      them.
+    * `:names` is `:any` (the default) or `:declared`: a chain, set, map, object or flowtable that
+      the text uses and does not declare in that table is then an error at its place, with the
+      nearest name that is there. With `:any` the kernel answers for it.
 
-  Returns `{:error, %Linx.NFT.ParseError{}}` at the first mistake; another option, and what is no text, raises `ArgumentError`. Source: nft(8).
+  Returns `{:error, %Linx.NFT.ParseError{}}` at the first mistake; another option, and what is no
+  text, raises `ArgumentError`. Source: nft(8).
 
       iex> {:error, error} = Linx.NFT.parse("table ip t { chain c { polcy drop; }; }")
       iex> {error.line, error.column, error.message}
@@ -110,7 +117,8 @@ defmodule Linx.NFT do
   Reads the file at `path` and parses it as nft(8) would, its strings without escapes.
 
   Option `:names` as for `parse/2`. Returns what `File.read/1` says of a file that cannot be read
-  (`{:error, :enoent}`), else as `parse/2`. Raises `ArgumentError` for what is no path. Source: nft(8), "-f".
+  (`{:error, :enoent}`), else as `parse/2`. Raises `ArgumentError` for what is no path. Source:
+  nft(8), "-f".
   """
   @spec parse_file(Path.t(), keyword()) ::
           {:ok, Ruleset.t()} | {:error, ParseError.t() | File.posix()}
@@ -123,12 +131,13 @@ defmodule Linx.NFT do
   end
 
   @doc """
-  The file at `path` as text to push, in bounded memory and without its sets becoming values; see `Linx.Netfilter.Stream`.
+  The file at `path` as text to push, in bounded memory and without its sets becoming values; see
+  `Linx.Netfilter.Stream`.
 
       :ok = Linx.Netfilter.push(nfnl, Linx.NFT.stream("/etc/blocklist.nft"))
 
-  The file is read by the push, which answers what `parse_file/1` answers for one that cannot be read or has a mistake. Raises `ArgumentError`
-  for what is no path.
+  The file is read by the push, which answers what `parse_file/1` answers for one that cannot be
+  read or has a mistake. Raises `ArgumentError` for what is no path.
   """
   @spec stream(Path.t()) :: Linx.Netfilter.Stream.t()
   def stream(path) do
@@ -139,9 +148,10 @@ defmodule Linx.NFT do
   @doc """
   Parses the text of one rule, as it would stand in a chain.
 
-  Option `:family` is that of the chain's table (default `:inet`), `:file` names the text in error messages. Returns
-  `{:error, %Linx.NFT.ParseError{}}` for a mistake and for what is not just one rule. The rule has no chain;
-  `Linx.Netfilter.Ruleset.add_rule/5` puts it into one. Raises `ArgumentError` for what is no text. Source: nft(8), "RULES".
+  Option `:family` is that of the chain's table (default `:inet`), `:file` names the text in error
+  messages. Returns `{:error, %Linx.NFT.ParseError{}}` for a mistake and for what is not just one
+  rule. The rule has no chain; `Linx.Netfilter.Ruleset.add_rule/5` puts it into one. Raises
+  `ArgumentError` for what is no text. Source: nft(8), "RULES".
 
       iex> {:ok, rule} = Linx.NFT.parse_rule(~s(tcp dport 22 accept comment "ssh"))
       iex> {rule.comment, Linx.NFT.format(rule)}
@@ -171,12 +181,15 @@ defmodule Linx.NFT do
   @doc """
   Writes a ruleset as nft text, one form for equal rulesets, which parses back to the same value.
 
-  `format/2` writes a part of one: a `%Linx.Netfilter.Rule{}` as its statements, which `parse_rule/2` reads, a chain, set or map as its
-  block. Option `:table` is the table that the part belongs to, or `:family` (default `:inet`) that of a rule's table.
+  `format/2` writes a part of one: a `%Linx.Netfilter.Rule{}` as its statements, which
+  `parse_rule/2` reads, a chain, set or map as its block. Option `:table` is the table that the
+  part belongs to, or `:family` (default `:inet`) that of a rule's table.
 
-  Raises `ArgumentError` for what is none of these, and for a string that `parse/1` and nft(8) do not read alike, or that neither can say: a quote, a control character, a
-  byte that is not UTF-8, a backslash before `\\\\`, `"`, `n`, `t`, `r`, `0` or the string's end, a `$` in a log prefix, a name that is no word or is
-  a word of nft's grammar. The message names table, chain, rule (counted from 0) and byte. No rule is left out, and no other string written.
+  Raises `ArgumentError` for what is none of these, and for a string that `parse/1` and nft(8) do
+  not read alike, or that neither can say: a quote, a control character, a byte that is not UTF-8,
+  a backslash before `\\\\`, `"`, `n`, `t`, `r`, `0` or the string's end, a `$` in a log prefix, a
+  name that is no word or is a word of nft's grammar. The message names table, chain, rule
+  (counted from 0) and byte. No rule is left out, and no other string written.
 
       iex> alias Linx.Netfilter.Ruleset
       iex> Ruleset.new()
@@ -208,8 +221,8 @@ defmodule Linx.NFT do
   @doc """
   The ruleset that the text of the sigil describes.
 
-  Without interpolation it is computed when the module is compiled. Raises `Linx.NFT.ParseError` there for a mistake in
-  the text. Takes no modifiers.
+  Without interpolation it is computed when the module is compiled. Raises `Linx.NFT.ParseError`
+  there for a mistake in the text. Takes no modifiers.
   """
   defmacro sigil_NFT(text, modifiers)
 

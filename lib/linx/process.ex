@@ -756,8 +756,8 @@ defmodule Linx.Process do
 
   # The records that Linx.Capabilities and Linx.Seccomp send to the parked child:
   #
-  #   {:drop_bounding, mask}, {:set_thread_sets, effective, permitted, inheritable}, {:set_ambient, mask},
-  #   {:seccomp, sock_filters}
+  #   {:drop_bounding, mask}, {:set_thread_sets, effective, permitted, inheritable},
+  #   {:set_ambient, mask}, {:seccomp, sock_filters}
   #
   # Bounding drops are carried out at once, the rest on the way to the exec, in the order that
   # each needs.

@@ -2,10 +2,11 @@ defmodule Linx.Reconcile do
   @moduledoc """
   A loop that keeps one kernel subsystem in the state you asked for.
 
-  A reconciler such as `Linx.Sysctl.Reconcile` makes the kernel agree with a description once. Then somebody runs
-  `sysctl -w`, and it no longer does. This process repeats the pass: at start, every `:interval`, and soon after the
-  subsystem's monitor says that something changed. A notice is only a reason to look again. What the loop believes comes
-  from reading the kernel, so a lost notice costs time and never correctness.
+  A reconciler such as `Linx.Sysctl.Reconcile` makes the kernel agree with a description once.
+  Then somebody runs `sysctl -w`, and it no longer does. This process repeats the pass: at start,
+  every `:interval`, and soon after the subsystem's monitor says that something changed. A notice
+  is only a reason to look again. What the loop believes comes from reading the kernel, so a lost
+  notice costs time and never correctness.
 
   Nothing here runs unless you start it, in a supervision tree of yours:
 
@@ -19,9 +20,9 @@ defmodule Linx.Reconcile do
 
       Supervisor.start_link(children, strategy: :one_for_one)
 
-  One loop drives one `Linx.Reconcile.Source` in one scope. To keep a container's addresses, limits and sysctls, start
-  three, beside the process they belong to, so that they end with it. What spans subsystems is for the application to
-  compose.
+  One loop drives one `Linx.Reconcile.Source` in one scope. To keep a container's addresses,
+  limits and sysctls, start three, beside the process they belong to, so that they end with it.
+  What spans subsystems is for the application to compose.
 
   ## Options
 
@@ -29,39 +30,46 @@ defmodule Linx.Reconcile do
     * `:scope` (required) - where it acts, in that source's shape.
     * `:desired` (required) - what should be, in that source's shape.
     * `:reconcile_opts` - keyword list given to each pass unchanged. Default `[]`.
-    * `:last_applied` - what an earlier reconciler installed, so that this one may remove it. Default `%{}`.
-    * `:interval` - milliseconds from the end of a pass to the next one, or `:infinity` for no timer. Default 5000.
-    * `:monitor` - whether to subscribe to the source's notices. Default `true`. A source without any is driven by the
-      timer alone.
-    * `:debounce` - milliseconds between the first notice (or `put_desired/2`) and the pass that answers it and all
-      that came meanwhile. Default 100.
-    * `:owner` - a pid that is sent `{:linx_reconcile, :report, report}` or `{:linx_reconcile, :error, reason}` after
-      each pass. Without one, a warning is logged when the outcome of a pass is another than that of the pass before it:
-      when passes begin to fail, fail otherwise, or converge again.
+    * `:last_applied` - what an earlier reconciler installed, so that this one may remove it.
+      Default `%{}`.
+    * `:interval` - milliseconds from the end of a pass to the next one, or `:infinity` for no
+      timer. Default 5000.
+    * `:monitor` - whether to subscribe to the source's notices. Default `true`. A source without
+      any is driven by the timer alone.
+    * `:debounce` - milliseconds between the first notice (or `put_desired/2`) and the pass that
+      answers it and all that came meanwhile. Default 100.
+    * `:owner` - a pid that is sent `{:linx_reconcile, :report, report}` or
+      `{:linx_reconcile, :error, reason}` after each pass. Without one, a warning is logged when
+      the outcome of a pass is another than that of the pass before it: when passes begin to fail,
+      fail otherwise, or converge again.
     * `:name` - a name to register under.
 
-  An option that is missing, unknown or of the wrong shape raises `ArgumentError` in `start_link/1`.
+  An option that is missing, unknown or of the wrong shape raises `ArgumentError` in
+  `start_link/1`.
 
   ## Two that disagree
 
-  Where something else undoes what the loop does, both would go on for ever, as fast as their notices. So the loop looks at
-  the operations of its reports (`:applied`): one that is applied a fourth time, each within ten seconds of the last (or four
-  times the delay, if that is longer), is **contested**. The report then lists it in `:contested`, one warning is logged, and
-  passes wait: a quarter of a second, and twice as long each time, up to a minute. A pass that `reconcile/2` asks for does not
-  wait, and `put_desired/2` begins anew.
+  Where something else undoes what the loop does, both would go on for ever, as fast as their
+  notices. So the loop looks at the operations of its reports (`:applied`): one that is applied a
+  fourth time, each within ten seconds of the last (or four times the delay, if that is longer),
+  is **contested**. The report then lists it in `:contested`, one warning is logged, and passes
+  wait: a quarter of a second, and twice as long each time, up to a minute. A pass that
+  `reconcile/2` asks for does not wait, and `put_desired/2` begins anew.
 
   ## When things fail
 
-  A pass that answers `{:error, reason}` changes nothing in the loop: the next one starts from the same
-  `last_applied`. A pass that raises ends the loop, as does the end of its monitor for whatever reason; the supervisor
-  starts both anew, and the first pass reads everything. What the loop had installed it has forgotten then, and what
-  `put_desired/2` had told it: who needs that across a restart keeps the `last_applied` of the reports that an `:owner`
-  gets, and gives both to the next start. If the source cannot subscribe, `start_link/1` answers
+  A pass that answers `{:error, reason}` changes nothing in the loop: the next one starts from the
+  same `last_applied`. A pass that raises ends the loop, as does the end of its monitor for
+  whatever reason; the supervisor starts both anew, and the first pass reads everything. What the
+  loop had installed it has forgotten then, and what `put_desired/2` had told it: who needs that
+  across a restart keeps the `last_applied` of the reports that an `:owner` gets, and gives both
+  to the next start. If the source cannot subscribe, `start_link/1` answers
   `{:error, {:subscribe, reason}}`.
 
-  A pass runs in the loop's own process. While one hangs, `last_report/1` and `reconcile/2` exit with their timeouts and
-  `stop/1` waits five seconds before it ends the pass with the loop; a supervisor's shutdown ends the loop and its monitor all
-  the same. Of the notices that come meanwhile one is kept, and the others are dropped as they come.
+  A pass runs in the loop's own process. While one hangs, `last_report/1` and `reconcile/2` exit
+  with their timeouts and `stop/1` waits five seconds before it ends the pass with the loop; a
+  supervisor's shutdown ends the loop and its monitor all the same. Of the notices that come
+  meanwhile one is kept, and the others are dropped as they come.
   """
 
   use GenServer
@@ -87,7 +95,8 @@ defmodule Linx.Reconcile do
   # The messages of this process that are no notice: OTP's, and its timers and monitors.
   @own_messages [:"$gen_call", :"$gen_cast", :system, :timeout, :DOWN, :EXIT]
 
-  # As many notices as are dropped at once, so that a source that floods does not keep the loop from its calls.
+  # As many notices as are dropped at once, so that a source that floods does not keep the loop
+  # from its calls.
   @most_dropped 10_000
 
   # Within what erlang:start_timer/3 takes: 34 years.
@@ -111,7 +120,8 @@ defmodule Linx.Reconcile do
               [:report, :monitor, :resync, :soon, contest: %Contest{}, outcome: :converged]
 
   @doc """
-  A child specification whose id is the loop's `:name`, or its source and scope, so that one supervisor can hold several.
+  A child specification whose id is the loop's `:name`, or its source and scope, so that one
+  supervisor can hold several.
   """
   @spec child_spec([option()]) :: Supervisor.child_spec()
   def child_spec(opts) do
@@ -142,7 +152,8 @@ defmodule Linx.Reconcile do
   def reconcile(server, timeout \\ 5_000), do: GenServer.call(server, :reconcile, timeout)
 
   @doc """
-  Replaces the desired state; a pass follows within the debounce time. Returns `:ok` without waiting for it.
+  Replaces the desired state; a pass follows within the debounce time. Returns `:ok` without
+  waiting for it.
   """
   @spec put_desired(GenServer.server(), Source.desired()) :: :ok
   def put_desired(server, desired), do: GenServer.cast(server, {:put_desired, desired})
@@ -154,8 +165,8 @@ defmodule Linx.Reconcile do
   def last_report(server), do: GenServer.call(server, :last_report)
 
   @doc """
-  Ends the loop and its monitor. What the passes installed stays in the kernel. A pass that takes more than five seconds more
-  is ended in its midst.
+  Ends the loop and its monitor. What the passes installed stays in the kernel. A pass that takes
+  more than five seconds more is ended in its midst.
   """
   @spec stop(GenServer.server()) :: :ok
   def stop(server) do
@@ -178,7 +189,7 @@ defmodule Linx.Reconcile do
     end
   end
 
-  # -- options -------------------------------------------------------------------------------------------------------
+  # -- options -----------------------------------------------------------------------------------
 
   defp check!(opts) do
     for key <- @required, not Keyword.has_key?(opts, key) do
@@ -221,7 +232,7 @@ defmodule Linx.Reconcile do
     raise ArgumentError, "Linx.Reconcile: bad option #{inspect(key)}: #{inspect(value)}"
   end
 
-  # -- the process ---------------------------------------------------------------------------------------------------
+  # -- the process -------------------------------------------------------------------------------
 
   @impl true
   def init(opts) do
@@ -232,8 +243,8 @@ defmodule Linx.Reconcile do
         {:ok, state, {:continue, :pass}}
 
       {:ok, pid} ->
-        # The source may have linked already. The link ends the monitor with us; the monitor reference tells us of an
-        # end with reason :normal, which a link does not.
+        # The source may have linked already. The link ends the monitor with us; the monitor
+        # reference tells us of an end with reason :normal, which a link does not.
         Process.link(pid)
         {:ok, %{state | monitor: {pid, Process.monitor(pid)}}, {:continue, :pass}}
 
@@ -377,7 +388,8 @@ defmodule Linx.Reconcile do
 
   defp contested(error, state), do: {error, state}
 
-  # The outcome of a pass, as far as a change of it is worth a line: not how many operations it took.
+  # The outcome of a pass, as far as a change of it is worth a line: not how many operations it
+  # took.
   defp outcome({:ok, %{converged?: true}}), do: :converged
 
   defp outcome({:ok, report}), do: {:not_converged, Map.get(report, :failed, [])}

@@ -2,10 +2,11 @@ defmodule Linx.Seccomp do
   @moduledoc """
   Seccomp filters: which system calls a workload may make.
 
-  A filter is a small program in the kernel that looks at every system call a thread is about to make: its number, its
-  architecture, the values of its arguments, not the memory they point to. It answers whether the call is made, fails
-  with an errno, or ends the thread. A filter cannot be taken off again. Another one can be put on top, and the strictest
-  answer of all of them counts, so filters only ever tighten.
+  A filter is a small program in the kernel that looks at every system call a thread is about to
+  make: its number, its architecture, the values of its arguments, not the memory they point to.
+  It answers whether the call is made, fails with an errno, or ends the thread. A filter cannot be
+  taken off again. Another one can be put on top, and the strictest answer of all of them counts,
+  so filters only ever tighten.
 
       {:ok, session} = Linx.Process.spawn(argv: ["/usr/sbin/nginx"], no_new_privs: true)
       receive do {:linx_process, :ready, _pid} -> :ok end
@@ -19,29 +20,34 @@ defmodule Linx.Seccomp do
       :ok = Linx.Seccomp.install(session, filter)
       :ok = Linx.Process.proceed(session)
 
-  A process sets a filter on itself, so installing happens in the parked child, between `:ready` and
-  `Linx.Process.proceed/1`. The list needs no `execve` for that: Linx starts the workload with one call that the filter
-  recognises by a random number, which is gone once the workload runs. Its own `execve` is then judged by the list.
+  A process sets a filter on itself, so installing happens in the parked child, between `:ready`
+  and `Linx.Process.proceed/1`. The list needs no `execve` for that: Linx starts the workload with
+  one call that the filter recognises by a random number, which is gone once the workload runs.
+  Its own `execve` is then judged by the list.
 
-  What does a program need? That is a question for `strace -c`, or for a run under `default: :log`; this module has no
-  opinion, and no profiles.
+  What does a program need? That is a question for `strace -c`, or for a run under
+  `default: :log`; this module has no opinion, and no profiles.
 
   ## What every filter does besides
 
-    * A call made for another architecture (`int 0x80` on x86_64) kills the process: its number means something else.
-    * So does a call of x32, x86_64's other ABI, whose numbers differ by a bit. Where the default denies, x32 calls get
-      the default instead. Without this a deny list would stop nobody who sets that bit.
+    * A call made for another architecture (`int 0x80` on x86_64) kills the process: its number
+      means something else.
+    * So does a call of x32, x86_64's other ABI, whose numbers differ by a bit. Where the default
+      denies, x32 calls get the default instead. Without this a deny list would stop nobody who
+      sets that bit.
 
   ## Rules
 
-  `{action, syscall}`, or `{action, syscall, conditions}` to look at arguments as well (`t:Linx.Seccomp.Filter.rule/0`).
-  Names are the kernel's, for each architecture the whole table. They differ: `:open` exists on x86_64 and arm, and not
-  on aarch64 and riscv64, where it is `:openat` only. A name that the architecture lacks is an error and never ignored.
+  `{action, syscall}`, or `{action, syscall, conditions}` to look at arguments as well
+  (`t:Linx.Seccomp.Filter.rule/0`). Names are the kernel's, for each architecture the whole table.
+  They differ: `:open` exists on x86_64 and arm, and not on aarch64 and riscv64, where it is
+  `:openat` only. A name that the architecture lacks is an error and never ignored.
 
-  `:arm` is the 32-bit EABI. Its table has the calls that are arm's alone, too (`:set_tls`, which each thread makes at
-  its start, `:cacheflush`). Arguments have 32 bits there (`t:Linx.Seccomp.Filter.condition/0`), and so has the random
-  number above: a program that may not `execve` and lives on after each refusal finds it after some 2 000 million
-  attempts. Deny with `:kill_process` on such a machine.
+  `:arm` is the 32-bit EABI. Its table has the calls that are arm's alone, too (`:set_tls`, which
+  each thread makes at its start, `:cacheflush`). Arguments have 32 bits there
+  (`t:Linx.Seccomp.Filter.condition/0`), and so has the random number above: a program that may
+  not `execve` and lives on after each refusal finds it after some 2 000 million attempts. Deny
+  with `:kill_process` on such a machine.
 
   Sources: seccomp(2); Documentation/userspace-api/seccomp_filter.rst.
   """
@@ -86,8 +92,8 @@ defmodule Linx.Seccomp do
   @doc """
   A filter that allows the listed system calls and gives all others the default action.
 
-  `:default` is `:kill_process` if not given. Errors are those of `from_rules/1`; `{:bad_rule, term}` also for `syscalls`
-  that are no enumerable.
+  `:default` is `:kill_process` if not given. Errors are those of `from_rules/1`;
+  `{:bad_rule, term}` also for `syscalls` that are no enumerable.
 
       iex> {:ok, filter} = Linx.Seccomp.allow_list([:read, :write, :exit_group], default: {:errno, :enosys})
       iex> Linx.Seccomp.to_rules(filter)
@@ -133,9 +139,9 @@ defmodule Linx.Seccomp do
   @doc """
   A filter from `{rules, default_action}`: for whoever translates a policy from elsewhere.
 
-  Each rule is `{action, syscall}` or `{action, syscall, conditions}`. One call may have several rules as long as each can
-  be reached: those with conditions are tried in order, one without conditions comes last. The filter is for this
-  machine's architecture.
+  Each rule is `{action, syscall}` or `{action, syscall, conditions}`. One call may have several
+  rules as long as each can be reached: those with conditions are tried in order, one without
+  conditions comes last. The filter is for this machine's architecture.
 
   ## Errors
 
@@ -145,8 +151,8 @@ defmodule Linx.Seccomp do
     * `{:unknown_syscall, name}` - this architecture has no such call.
     * `{:bad_condition, term}` - not a condition, or one whose value has bits outside its mask.
     * `{:duplicate_rule, name}` - a rule for this call that an earlier one makes unreachable.
-    * `%Linx.Seccomp.Error{operation: :build, errno: :e2big}` - more than the kernel takes in one filter. The whole table
-      of system calls is far from that; thousands of conditions are not.
+    * `%Linx.Seccomp.Error{operation: :build, errno: :e2big}` - more than the kernel takes in one
+      filter. The whole table of system calls is far from that; thousands of conditions are not.
 
         iex> Linx.Seccomp.from_rules({[{:allow, :raed}], :kill_process})
         {:error, {:unknown_syscall, :raed}}
@@ -156,7 +162,8 @@ defmodule Linx.Seccomp do
   def from_rules(other), do: {:error, {:bad_rule, other}}
 
   @doc """
-  The `{rules, default_action}` that a filter was built from; `{:error, :no_rules}` if it came as bytes.
+  The `{rules, default_action}` that a filter was built from; `{:error, :no_rules}` if it came as
+  bytes.
 
       iex> {:ok, filter} = Linx.Seccomp.allow_list([:read])
       iex> Linx.Seccomp.to_rules(filter)
@@ -167,8 +174,9 @@ defmodule Linx.Seccomp do
   def to_rules(%Filter{rules: rules}), do: {:ok, rules}
 
   @doc """
-  A filter's program as text, an instruction a line: its place, what it does, and where a comparison goes on, first if it
-  holds, then if not. Numbers are named where what they are compared with is known.
+  A filter's program as text, an instruction a line: its place, what it does, and where a
+  comparison goes on, first if it holds, then if not. Numbers are named where what they are
+  compared with is known.
 
       {:ok, filter} = Linx.Seccomp.allow_list([:read, :write])
       IO.puts(Linx.Seccomp.disassemble(filter))
@@ -180,8 +188,8 @@ defmodule Linx.Seccomp do
          4  ret kill_process
          5  ret allow
 
-  Takes a filter, or the bytes of a program of any origin. What is not an instruction of such a program is shown in
-  numbers. Raises `ArgumentError` for bytes that are not whole instructions.
+  Takes a filter, or the bytes of a program of any origin. What is not an instruction of such a
+  program is shown in numbers. Raises `ArgumentError` for bytes that are not whole instructions.
   """
   @spec disassemble(Filter.t() | binary()) :: String.t()
   def disassemble(%Filter{arch: arch, bpf: bpf}), do: Disassembler.text(bpf, arch)
@@ -190,14 +198,16 @@ defmodule Linx.Seccomp do
   @doc """
   Puts a filter on the child of a parked session.
 
-  May be called several times: every filter counts, and the strictest answer wins. `no_new_privs` is turned on with the
-  first one, since the kernel asks for it of a process without privileges; `no_new_privs: true` in
-  `Linx.Process.spawn/1` says so openly. The filters take effect just before the workload starts.
+  May be called several times: every filter counts, and the strictest answer wins. `no_new_privs`
+  is turned on with the first one, since the kernel asks for it of a process without privileges;
+  `no_new_privs: true` in `Linx.Process.spawn/1` says so openly. The filters take effect just
+  before the workload starts.
 
-  Returns `{:error, :not_ready}` before the session has parked, `{:error, :running}` after `proceed/1`, and
-  `{:error, :no_process}` when it has ended. A refusal by the kernel comes later, to the session's owner:
-  `{:linx_process, :error, errno, :seccomp_install}` or `{:linx_process, :error, errno, :seccomp_no_new_privs}`. So does
-  EINVAL (22) for bytes that are no program of 1 to 4086 instructions.
+  Returns `{:error, :not_ready}` before the session has parked, `{:error, :running}` after
+  `proceed/1`, and `{:error, :no_process}` when it has ended. A refusal by the kernel comes later,
+  to the session's owner: `{:linx_process, :error, errno, :seccomp_install}` or
+  `{:linx_process, :error, errno, :seccomp_no_new_privs}`. So does EINVAL (22) for bytes that are
+  no program of 1 to 4086 instructions.
 
   Raises `ArgumentError` for a filter of another architecture.
 

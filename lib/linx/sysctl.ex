@@ -3,8 +3,8 @@ defmodule Linx.Sysctl do
   The kernel's tunables, `/proc/sys`: what sysctl(8) reads and writes.
 
   Some 1 500 knobs, each a file; a key writes its path with dots, `net.ipv4.ip_forward` for
-  `/proc/sys/net/ipv4/ip_forward`. The verbs read, write and list. They do not read `sysctl.conf`; making a whole map of
-  values true is `Linx.Sysctl.Reconcile`'s work.
+  `/proc/sys/net/ipv4/ip_forward`. The verbs read, write and list. They do not read `sysctl.conf`;
+  making a whole map of values true is `Linx.Sysctl.Reconcile`'s work.
 
       iex> Linx.Sysctl.read("kernel.ostype")
       {:ok, "Linux"}
@@ -27,20 +27,22 @@ defmodule Linx.Sysctl do
     * `:self`, the default: the VM's namespaces, by plain file operations;
     * `{:pid, n}`: those of process `n`;
     * `{:path, p}`: the one whose file is `p`, of whatever type, for instance `/run/netns/blue`;
-    * a session of `Linx.Process`: those of its workload. A pid is a number that the kernel gives out again; a session
-      cannot be mistaken. Once its process has ended a verb gives `{:error, :no_process}`, before it has one
-      `{:error, :not_ready}`.
+    * a session of `Linx.Process`: those of its workload. A pid is a number that the kernel gives
+      out again; a session cannot be mistaken. Once its process has ended a verb gives
+      `{:error, :no_process}`, before it has one `{:error, :not_ready}`.
 
-  A thread of its own joins the namespace, makes the call and ends; the VM's threads stay in the VM's namespaces. For
-  `user.*`, and for a VM without root whose workload has its own user namespace, an agent (the program behind a session of
-  `Linx.Process`) runs once, because no thread may join a user namespace. The values come through the VM's own
-  `/proc`, never through one that the workload has mounted. A knob of the whole machine is the same from everywhere, and
+  A thread of its own joins the namespace, makes the call and ends; the VM's threads stay in the
+  VM's namespaces. For `user.*`, and for a VM without root whose workload has its own user
+  namespace, an agent (the program behind a session of `Linx.Process`) runs once, because no
+  thread may join a user namespace. The values come through the VM's own `/proc`, never through
+  one that the workload has mounted. A knob of the whole machine is the same from everywhere, and
   is changed for all by whoever may.
 
   ## Errors
 
-  `{:error, %Linx.Sysctl.Error{}}` is the kernel's. Input that no kernel is asked about is `{:error, {:bad_key, key}}`,
-  `{:error, {:bad_value, reason}}` or `{:error, {:bad_in, value}}`; another option raises `ArgumentError`.
+  `{:error, %Linx.Sysctl.Error{}}` is the kernel's. Input that no kernel is asked about is
+  `{:error, {:bad_key, key}}`, `{:error, {:bad_value, reason}}` or `{:error, {:bad_in, value}}`;
+  another option raises `ArgumentError`.
 
   Source: proc_sys(5), Documentation/admin-guide/sysctl, namespaces(7).
   """
@@ -57,11 +59,11 @@ defmodule Linx.Sysctl do
           | Linx.Netns.t()
 
   @typedoc """
-  A key in dot form: parts of letters, digits, `_` and `-`. An interface with dots in its name is found all the same:
-  `net.ipv4.conf.eth0.10.forwarding`.
+  A key in dot form: parts of letters, digits, `_` and `-`. An interface with dots in its name is
+  found all the same: `net.ipv4.conf.eth0.10.forwarding`.
 
-  Or a list of the path's names, whatever their characters (an interface may be called `a..b`, `eth0@1` or `c~1`):
-  `["net", "ipv4", "conf", "eth0@1", "forwarding"]`. It has one reading.
+  Or a list of the path's names, whatever their characters (an interface may be called `a..b`,
+  `eth0@1` or `c~1`): `["net", "ipv4", "conf", "eth0@1", "forwarding"]`. It has one reading.
   """
   @type key() :: String.t() | [String.t(), ...]
 
@@ -80,8 +82,8 @@ defmodule Linx.Sysctl do
       iex> Linx.Sysctl.read("kernel.ostype")
       {:ok, "Linux"}
 
-  Errors worth matching: `:enoent` (no such knob), `:eacces` and `:eperm`, `:eio` (it cannot be read); the steps of the
-  way into other namespaces. Source: proc_sys(5).
+  Errors worth matching: `:enoent` (no such knob), `:eacces` and `:eperm`, `:eio` (it cannot be
+  read); the steps of the way into other namespaces. Source: proc_sys(5).
   """
   @spec read(key(), opts()) :: {:ok, binary()} | {:error, failure()}
   def read(key, opts \\ []) do
@@ -135,15 +137,16 @@ defmodule Linx.Sysctl do
   @doc """
   Writes `value` to `key`, in one write(2).
 
-  An integer is written in decimal, integers with spaces between, a text as it is. A text with a line end or a NUL is
-  refused: the kernel would take what stands before it and drop the rest. `""` empties a knob that holds a text.
+  An integer is written in decimal, integers with spaces between, a text as it is. A text with a
+  line end or a NUL is refused: the kernel would take what stands before it and drop the rest.
+  `""` empties a knob that holds a text.
 
       :ok = Linx.Sysctl.write("net.ipv4.ip_forward", 1, in: session)
       :ok = Linx.Sysctl.write("net.ipv4.tcp_rmem", [4096, 131_072, 6_291_456])
 
   Errors: `{:bad_value, {:contains, :newline | :nul}}`, `{:bad_value, {:not_all_integers, list}}`,
-  `{:bad_value, {:bad_shape, value}}`; the kernel's `:eacces` and `:eperm`, `:enoent`, `:einval` (out of its range), and
-  those of `read/2`. Source: proc_sys(5).
+  `{:bad_value, {:bad_shape, value}}`; the kernel's `:eacces` and `:eperm`, `:enoent`, `:einval`
+  (out of its range), and those of `read/2`. Source: proc_sys(5).
   """
   @spec write(key(), value(), opts()) :: :ok | {:error, failure() | {:bad_value, term()}}
   def write(key, value, opts \\ []) do
@@ -179,15 +182,18 @@ defmodule Linx.Sysctl do
   def list(prefix), do: list(prefix, [])
 
   @doc """
-  The knobs below `prefix` as the namespaces of `:in` show them, sorted by key. A prefix that is a knob itself gives that.
+  The knobs below `prefix` as the namespaces of `:in` show them, sorted by key. A prefix that is a
+  knob itself gives that.
 
   All of it is one call into the kernel's side, however many knobs.
 
       {:ok, entries} = Linx.Sysctl.list("net.ipv4", in: session)
 
-  `read/2` takes each key that this gives: names that dots cannot express come as lists (`t:key/0`).
+  `read/2` takes each key that this gives: names that dots cannot express come as lists
+  (`t:key/0`).
 
-  Errors: `{:bad_key, prefix}`; `:enoent` (nothing of that name), and those of `read/2`. Source: proc_sys(5).
+  Errors: `{:bad_key, prefix}`; `:enoent` (nothing of that name), and those of `read/2`. Source:
+  proc_sys(5).
   """
   @spec list(key(), opts()) :: {:ok, [Entry.t()]} | {:error, failure()}
   def list(prefix, opts) do
@@ -202,7 +208,7 @@ defmodule Linx.Sysctl do
   @spec supported?() :: boolean()
   def supported?, do: KernelFile.readable?("/proc/sys/kernel/ostype")
 
-  # -- the verbs' common way ---------------------------------------------------------------------------------------------
+  # -- the verbs' common way ---------------------------------------------------------------------
 
   defp list_below(prefix, paths, opts) do
     with {:ok, target} <- target(opts),

@@ -2,23 +2,25 @@ defmodule Linx.User do
   @moduledoc """
   Who a process is inside its user namespace: `/proc/<pid>/uid_map`, `gid_map` and `setgroups`.
 
-  `Linx.Process` makes a user namespace with `namespaces: [:user]`. Until its maps are written every id in it is the
-  overflow id (65534, "nobody"). They are written once, from the parent namespace, and the time for it is the checkpoint:
+  `Linx.Process` makes a user namespace with `namespaces: [:user]`. Until its maps are written
+  every id in it is the overflow id (65534, "nobody"). They are written once, from the parent
+  namespace, and the time for it is the checkpoint:
 
       {:ok, session} = Linx.Process.spawn(argv: ["/bin/sh"], namespaces: [:user])
       :ok = Linx.User.setup_maps(session, uid: [{0, 1000, 1}], gid: [{0, 1000, 1}])
       :ok = Linx.Process.proceed(session)
 
-  A caller without CAP_SETUID and CAP_SETGID in the parent namespace may map one id, its own, and the gid only after
-  setgroups(2) is denied there. Ranges of subordinate ids need those capabilities, or
-  newuidmap(1), which `setup_maps/2` runs for `:subuid`.
+  A caller without CAP_SETUID and CAP_SETGID in the parent namespace may map one id, its own, and
+  the gid only after setgroups(2) is denied there. Ranges of subordinate ids need those
+  capabilities, or newuidmap(1), which `setup_maps/2` runs for `:subuid`.
 
   ## Which process
 
-  Each verb takes a pid, or a session of `Linx.Process`. A pid is a number that the kernel gives out again. It is pinned
-  for the time of the call, so that a process that ends meanwhile is an error and its successor is never written to;
-  only a session can tell that the number had changed hands before. Once a session's process has ended the verbs give
-  `{:error, :no_process}`, before it has one `{:error, :not_ready}`.
+  Each verb takes a pid, or a session of `Linx.Process`. A pid is a number that the kernel gives
+  out again. It is pinned for the time of the call, so that a process that ends meanwhile is an
+  error and its successor is never written to; only a session can tell that the number had changed
+  hands before. Once a session's process has ended the verbs give `{:error, :no_process}`, before
+  it has one `{:error, :not_ready}`.
 
   The files are opened below one descriptor of `/proc/<pid>` that is known to be procfs.
 
@@ -42,15 +44,17 @@ defmodule Linx.User do
   @doc """
   Writes the uid map of `pid`'s user namespace, all of it in one write.
 
-  `mappings` is a list of up to #{@max_entries} `{inside, outside, length}`, numbers of 32 bits, no range overlapping
-  another on either side, and less than a page (4096 bytes) when written as text. `outside` counts in the parent namespace.
+  `mappings` is a list of up to #{@max_entries} `{inside, outside, length}`, numbers of 32 bits,
+  no range overlapping another on either side, and less than a page (4096 bytes) when written as
+  text. `outside` counts in the parent namespace.
 
       :ok = Linx.User.set_uid_map(pid, [{0, 1000, 1}])
       :ok = Linx.User.set_uid_map(pid, [{0, 1000, 1}, {1, 100_000, 65_535}])
 
-  Errors: `{:bad_map, :empty | :too_many | {:not_a_list, term} | {:bad_entry, entry}}` before anything is written;
-  otherwise `%Linx.User.Error{}` with `:eperm` (written already, or more than the caller may map), `:einval` (ranges
-  overlap or run out of the ids there are, or the text is too long), `:enoent` (no such process).
+  Errors: `{:bad_map, :empty | :too_many | {:not_a_list, term} | {:bad_entry, entry}}` before
+  anything is written; otherwise `%Linx.User.Error{}` with `:eperm` (written already, or more than
+  the caller may map), `:einval` (ranges overlap or run out of the ids there are, or the text is
+  too long), `:enoent` (no such process).
 
   Source: user_namespaces(7), "Defining user and group ID mappings".
   """
@@ -72,11 +76,11 @@ defmodule Linx.User do
   @doc """
   Denies setgroups(2) in `pid`'s user namespace, for good.
 
-  Without it a process could drop a group that is there to deny it something. It may be repeated, but comes too late once
-  the gid map is written.
+  Without it a process could drop a group that is there to deny it something. It may be repeated,
+  but comes too late once the gid map is written.
 
-  Errors: `%Linx.User.Error{}` with `:enoent` (no such process) or `:eperm` (the gid map is there). Source:
-  proc_pid_setgroups(5).
+  Errors: `%Linx.User.Error{}` with `:enoent` (no such process) or `:eperm` (the gid map is
+  there). Source: proc_pid_setgroups(5).
   """
   @spec deny_setgroups(pid_target()) :: :ok | {:error, Error.t() | :not_ready | :no_process}
   def deny_setgroups(pid) do
@@ -88,7 +92,8 @@ defmodule Linx.User do
 
       {:ok, [%Linx.User.Map{inside: 0, outside: 1000, length: 1}]} = Linx.User.read_uid_map(pid)
 
-  Errors: `%Linx.User.Error{}` with `:enoent` (no such process) or `:eacces`. Source: proc_pid_uid_map(5).
+  Errors: `%Linx.User.Error{}` with `:enoent` (no such process) or `:eacces`. Source:
+  proc_pid_uid_map(5).
   """
   @spec read_uid_map(pid_target()) ::
           {:ok, [Linx.User.Map.t()]} | {:error, Error.t() | :not_ready | :no_process}
@@ -106,22 +111,24 @@ defmodule Linx.User do
   @doc """
   Denies setgroups(2), then writes the uid map, then the gid map.
 
-  Options: `:uid` and `:gid`, mappings as `set_uid_map/2` takes them, both required; `:setgroups`, `:deny` (the default)
-  or `:skip` for a caller who may write a gid map without it.
+  Options: `:uid` and `:gid`, mappings as `set_uid_map/2` takes them, both required; `:setgroups`,
+  `:deny` (the default) or `:skip` for a caller who may write a gid map without it.
 
-  `uid: :subuid` and `gid: :subgid` mean the ranges that `/etc/subuid` and `/etc/subgid` give the VM's user, by name or
-  number, one after the other. For a user who is not root the own id comes first, as 0, and newuidmap(1) and newgidmap(1) write
-  the maps; root writes them itself, and then 0 is the first subordinate id. The programs take a number: a pid that is not
-  a session's has to stay alive meanwhile.
+  `uid: :subuid` and `gid: :subgid` mean the ranges that `/etc/subuid` and `/etc/subgid` give the
+  VM's user, by name or number, one after the other. For a user who is not root the own id comes
+  first, as 0, and newuidmap(1) and newgidmap(1) write the maps; root writes them itself, and then
+  0 is the first subordinate id. The programs take a number: a pid that is not a session's has to
+  stay alive meanwhile.
 
-  All of the input is checked before the first write. The first step that fails ends it, and what was written before
-  stays: the kernel does not take a map back.
+  All of the input is checked before the first write. The first step that fails ends it, and what
+  was written before stays: the kernel does not take a map back.
 
       :ok = Linx.User.setup_maps(session, uid: [{0, 1000, 1}], gid: [{0, 1000, 1}])
 
   Errors: `{:bad_setup, {:missing, :uid | :gid}}`, `{:bad_setgroups, value}`, `{:bad_map, reason}`
-  (`{:no_subordinate_ids, file}` for a user without a line in it), `{:newuidmap | :newgidmap, :not_found | {status,
-  text}}`, or the `%Linx.User.Error{}` of the step. Source: user_namespaces(7).
+  (`{:no_subordinate_ids, file}` for a user without a line in it),
+  `{:newuidmap | :newgidmap, :not_found | {status, text}}`, or the `%Linx.User.Error{}` of the
+  step. Source: user_namespaces(7).
   """
   @spec setup_maps(pid_target(), keyword()) ::
           :ok
@@ -149,7 +156,8 @@ defmodule Linx.User do
     end
   end
 
-  # The user's own ranges: root writes them as it writes any map, another user has a program write them.
+  # The user's own ranges: root writes them as it writes any map, another user has a program write
+  # them.
   defp subordinate(name, name, kind) do
     with {:ok, mappings} <- Subordinate.mappings(kind) do
       if Subordinate.root?(), do: {:ok, mappings}, else: {:ok, {:program, mappings}}
@@ -172,14 +180,15 @@ defmodule Linx.User do
   @doc """
   Whether this kernel has user namespaces: whether `/proc/self/uid_map` is there.
 
-  That they exist does not say that this caller may make one; sysctls and security modules have a word in that.
+  That they exist does not say that this caller may make one; sysctls and security modules have a
+  word in that.
 
   Source: user_namespaces(7).
   """
   @spec supported?() :: boolean()
   def supported?, do: KernelFile.readable?("/proc/self/uid_map")
 
-  # -- what is written and read ------------------------------------------------------------------------------------------
+  # -- what is written and read ------------------------------------------------------------------
 
   defp set_map(pid, file, mappings, operation) do
     with {:ok, text} <- render(mappings) do

@@ -1,7 +1,8 @@
 defmodule Linx.BuildTest do
   use ExUnit.Case, async: true
 
-  # What the Hex package holds, as the dependency of a program of its own (test/fixtures/consumer).
+  # What the Hex package holds, as the dependency of a program of its own
+  # (test/fixtures/consumer).
 
   alias Linx.Test.Package
 
@@ -95,7 +96,8 @@ defmodule Linx.BuildTest do
       assert output =~ "CARGO_BUILD_TARGET"
     end
 
-    # A cargo that only notes what it was asked shows every triple without any of their standard libraries.
+    # A cargo that only notes what it was asked shows every triple without any of their standard
+    # libraries.
     test "asks cargo for its triple, with CC as the linker", %{dir: dir, consumer: consumer} do
       cargo = Path.join(dir, "cargo")
       File.write!(cargo, "#!/bin/sh\necho \"$@\"; env; exit 1\n")
@@ -177,7 +179,8 @@ defmodule Linx.BuildTest do
 
     defp start(context, what), do: release(context, ["start"], [{"CONSUMER_RUN", what}])
 
-    # With the privilege there is, in a network of its own. RELEASE_TMP, since a release may lie where nothing is written.
+    # With the privilege there is, in a network of its own. RELEASE_TMP, since a release may lie
+    # where nothing is written.
     defp release(context, args, env) do
       env = [{"RELEASE_TMP", context.tmp_dir}, {"RELEASE_DISTRIBUTION", "none"} | env]
       command = if Linx.Test.Host.root?(), do: ~w(unshare --net --), else: []

@@ -71,8 +71,9 @@ defmodule Linx.Integration.CapabilitiesTest do
     assert %State{ambient: @none, effective: @none, permitted: @none, inheritable: @none} = state
   end
 
-  # capabilities(7), "Programmatically adjusting capability sets", "Ambient" and "Transformation of capabilities during
-  # execve()", for a thread that has given up uid 0 and so its effective set.
+  # capabilities(7), "Programmatically adjusting capability sets", "Ambient" and "Transformation
+  # of capabilities during execve()", for a thread that has given up uid 0 and so its effective
+  # set.
   defp expected(held, effective, permitted, inheritable, ambient) do
     cond do
       not MapSet.subset?(permitted, held.permitted) or not MapSet.subset?(effective, permitted) ->

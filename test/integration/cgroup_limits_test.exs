@@ -1,6 +1,6 @@
 defmodule Linx.Integration.CgroupLimitsTest do
-  # Limits in force. They need the controllers on the unified hierarchy, which bin/test-kernel has where the machine's own
-  # kernel does not.
+  # Limits in force. They need the controllers on the unified hierarchy, which bin/test-kernel has
+  # where the machine's own kernel does not.
   use ExUnit.Case, async: false
 
   import Linx.Test.Workload

@@ -1,6 +1,7 @@
 defmodule Linx.Integration.CgroupPressureTest do
-  # Pressure stall information of a cgroup, where the kernel keeps it. A module of its own: User-Mode Linux has the
-  # controllers and no pressure, and an included tag counts over an excluded one.
+  # Pressure stall information of a cgroup, where the kernel keeps it. A module of its own:
+  # User-Mode Linux has the controllers and no pressure, and an included tag counts over an
+  # excluded one.
   use ExUnit.Case, async: false
 
   import Linx.Test.Workload

@@ -1,12 +1,14 @@
 defmodule Linx.ExamplesTest do
   use ExUnit.Case, async: false
 
-  # The programs in examples/, as their comments say to run them: in a network namespace of their own.
+  # The programs in examples/, as their comments say to run them: in a network namespace of their
+  # own.
 
   @moduletag :root
   @moduletag timeout: 600_000
 
-  # With what these tests were built with: a plain `mix test` does not put MIX_ENV into the environment.
+  # With what these tests were built with: a plain `mix test` does not put MIX_ENV into the
+  # environment.
   defp unshared(command) do
     env = [{"MIX_ENV", to_string(Mix.env())}]
     System.cmd("unshare", ["--net" | command], env: env, stderr_to_stdout: true)

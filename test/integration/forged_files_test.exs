@@ -1,10 +1,11 @@
 defmodule Linx.Integration.ForgedFilesTest do
   use ExUnit.Case, async: true
 
-  # A tmpfs with plain files in the place of /proc and of /sys/fs/cgroup: nothing is believed, nothing is written to. And
-  # namespace files of the wrong kind.
+  # A tmpfs with plain files in the place of /proc and of /sys/fs/cgroup: nothing is believed,
+  # nothing is written to. And namespace files of the wrong kind.
   #
-  # Broken by hand: check_filesystem that answers Ok for every type; Kinds.of/1 that knows no kind.
+  # Broken by hand: check_filesystem that answers Ok for every type; Kinds.of/1 that knows no
+  # kind.
 
   alias Linx.{Capabilities, Cgroup, Mount, Sysctl, User}
   alias Linx.Test.Vm

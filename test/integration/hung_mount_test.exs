@@ -1,5 +1,6 @@
 defmodule Linx.Integration.HungMountTest do
-  # A verb on a file system that never answers. The counts of threads are the VM's, so nothing else may run.
+  # A verb on a file system that never answers. The counts of threads are the VM's, so nothing
+  # else may run.
   use ExUnit.Case, async: false
 
   import Linx.Test.Workload, only: [eventually: 1]
@@ -73,7 +74,8 @@ defmodule Linx.Integration.HungMountTest do
     eventually(fn -> threads() <= before end)
   end
 
-  # How long a file read of the VM takes at most, in milliseconds, while `work` goes on in another process.
+  # How long a file read of the VM takes at most, in milliseconds, while `work` goes on in another
+  # process.
   defp slowest_read(work) do
     task = Task.async(work)
     slowest = slowest_read(task, 0)
@@ -148,8 +150,8 @@ defmodule Linx.Integration.HungMountTest do
     assert :ok = Mount.mount("tmpfs", "/mnt", "tmpfs", in: other)
     {:ok, _} = P.stop(other, 0)
 
-    # A caller that dies leaves the queue, or makes room for the next, which may be one that dies next: 128 of those that
-    # live, and beside them 128 to 200 of the others.
+    # A caller that dies leaves the queue, or makes room for the next, which may be one that dies
+    # next: 128 of those that live, and beside them 128 to 200 of the others.
     for caller <- killed, do: Process.exit(caller, :kill)
     # Those that die within the call, before anybody waits for their answer, are but four.
     eventually(fn -> waiting() >= 252 end)

@@ -1,5 +1,6 @@
 defmodule Linx.Integration.LabTest do
-  # The test module of docs/cookbook/lab.md, run as a suite of its own. Linx.DocsTest runs the page's other blocks.
+  # The test module of docs/cookbook/lab.md, run as a suite of its own. Linx.DocsTest runs the
+  # page's other blocks.
   use ExUnit.Case, async: true
 
   alias Linx.Test.{DocExamples, Scratch}

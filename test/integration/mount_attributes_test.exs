@@ -1,5 +1,6 @@
 defmodule Linx.Integration.MountAttributesTest do
-  # Attributes of mounts: what setattr/3, bind/3 and remount/2 make of them, as findmnt(8) and the workload see it.
+  # Attributes of mounts: what setattr/3, bind/3 and remount/2 make of them, as findmnt(8) and the
+  # workload see it.
   use ExUnit.Case, async: true
 
   import Linx.Test.Workload
@@ -10,7 +11,8 @@ defmodule Linx.Integration.MountAttributesTest do
   @moduletag :root
   @moduletag :tmp_dir
 
-  # A folder with a tmpfs `source` that has a tmpfs `source/below`, and an empty `target`, in a child's mount namespace.
+  # A folder with a tmpfs `source` that has a tmpfs `source/below`, and an empty `target`, in a
+  # child's mount namespace.
   setup %{tmp_dir: folder} do
     {session, pid} = parked([:mount])
     [source, target] = for name <- ~w(source target), do: Path.join(folder, name)

@@ -10,7 +10,8 @@ defmodule Linx.Integration.MountTest do
   @moduletag :root
   @moduletag :tmp_dir
 
-  # A child with its own mount namespace, detached from the machine's, and a folder of the test's with a tmpfs in it.
+  # A child with its own mount namespace, detached from the machine's, and a folder of the test's
+  # with a tmpfs in it.
   defp child(%{tmp_dir: folder}, namespaces \\ [:mount]) do
     {session, pid} = parked(namespaces)
     :ok = Mount.mount("", "/", "", flags: [:private, :rec], in: session)

@@ -1,8 +1,8 @@
 defmodule Linx.Integration.NativeArgumentsTest do
   use ExUnit.Case, async: true
 
-  # The NIFs of mounts, sysctls, processes' files and pins, given terms that their callers never make: each is an
-  # ArgumentError, or an answer, and the VM lives.
+  # The NIFs of mounts, sysctls, processes' files and pins, given terms that their callers never
+  # make: each is an ArgumentError, or an answer, and the VM lives.
 
   alias Linx.Native
 

@@ -1,5 +1,6 @@
 defmodule Linx.Integration.NativeReloadTest do
-  # Linx.Native loaded again in a VM that runs, as a code server does it on an upgrade or a shell on request.
+  # Linx.Native loaded again in a VM that runs, as a code server does it on an upgrade or a shell
+  # on request.
   use ExUnit.Case, async: true
 
   alias Linx.Test.Vm

@@ -1,5 +1,6 @@
 defmodule Linx.Integration.NetnsNamesTest do
-  # Names, beside ip-netns(8), in a VM whose mounts are its own: /run is a file system that nobody else sees.
+  # Names, beside ip-netns(8), in a VM whose mounts are its own: /run is a file system that nobody
+  # else sees.
   use ExUnit.Case, async: true
 
   alias Linx.Netns

@@ -1,5 +1,6 @@
 defmodule Linx.Integration.NetnsTest do
-  # Held namespaces, and OTP's sockets in them. Names are in netns_names_test.exs, in a mount namespace of their own.
+  # Held namespaces, and OTP's sockets in them. Names are in netns_names_test.exs, in a mount
+  # namespace of their own.
   use ExUnit.Case, async: true
 
   alias Linx.{Netns, Sysctl}

@@ -1,9 +1,9 @@
 defmodule Linx.PrecompiledTest do
   use ExUnit.Case, async: true
 
-  # The Hex package with an archive for this machine, made of this machine's own build: the Mix compiler takes it on a PATH
-  # that has neither cargo nor a C compiler, and takes no other. Elixir's part is compiled once, so that each further compile
-  # is native's.
+  # The Hex package with an archive for this machine, made of this machine's own build: the Mix
+  # compiler takes it on a PATH that has neither cargo nor a C compiler, and takes no other.
+  # Elixir's part is compiled once, so that each further compile is native's.
 
   alias Linx.Test.Package
   alias Mix.Tasks.Compile.LinxNative.{Archive, Target}

@@ -1,5 +1,6 @@
 defmodule Linx.Integration.PropagationTest do
-  # Mount events between a workload's mount namespace and the VM's, under a shared root as systemd makes it.
+  # Mount events between a workload's mount namespace and the VM's, under a shared root as systemd
+  # makes it.
   use ExUnit.Case, async: true
 
   alias Linx.Test.Vm

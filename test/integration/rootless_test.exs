@@ -1,5 +1,6 @@
 defmodule Linx.Integration.RootlessTest do
-  # The checkpoint of a VM that belongs to an ordinary user, its child having a user namespace of its own.
+  # The checkpoint of a VM that belongs to an ordinary user, its child having a user namespace of
+  # its own.
   use ExUnit.Case, async: true
 
   alias Linx.Netlink.{Nfnl, Rtnl, Socket}

@@ -9,7 +9,8 @@ defmodule Linx.Integration.SeccompTest do
   @eperm -1
   @enosys -38
 
-  # The list of the moduledoc's example. It names neither execve nor what a C library's start-up needs.
+  # The list of the moduledoc's example. It names neither execve nor what a C library's start-up
+  # needs.
   @nginx ~w(read write openat close fstat brk mmap munmap mprotect accept4 bind listen socket
             setsockopt rt_sigaction rt_sigprocmask rt_sigreturn exit_group)a
 
@@ -171,7 +172,8 @@ defmodule Linx.Integration.SeccompTest do
     end
   end
 
-  # CVE-2019-10063: the kernel reads ioctl's second argument as 32 bits, so the upper half is the caller's to choose.
+  # CVE-2019-10063: the kernel reads ioctl's second argument as 32 bits, so the upper half is the
+  # caller's to choose.
   test "a mask closes what a comparison of all 64 bits leaves open", %{probe: probe} do
     tiocsti = 0x5412
     calls = for command <- [tiocsti, tiocsti + 0x1_0000_0000], do: native(:ioctl, [-1, command])

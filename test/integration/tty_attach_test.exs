@@ -1,5 +1,6 @@
 defmodule Linx.Integration.TtyAttachTest do
-  # A person at a local iex, on a terminal of ours: both ways of attaching, what passes, and what is left behind.
+  # A person at a local iex, on a terminal of ours: both ways of attaching, what passes, and what
+  # is left behind.
   use ExUnit.Case, async: true
 
   import Linx.Test.Terminal
@@ -238,7 +239,8 @@ defmodule Linx.Integration.TtyAttachTest do
           assert attached != before
           type(t, "echo > '#{fifo}'\r")
 
-          # The evaluator sleeps in the first case: iex's own ctrl-c, or a killed evaluator, gives a prompt.
+          # The evaluator sleeps in the first case: iex's own ctrl-c, or a killed evaluator, gives
+          # a prompt.
           poll(fn -> settings(t) == before end)
           if @who == :another, do: type(t, <<7>>)
 
@@ -307,7 +309,8 @@ defmodule Linx.Integration.TtyAttachTest do
   end
 
   describe "a terminal that answers:" do
-    # Until iex has the result: answers each query at once, a place with the place that was set before.
+    # Until iex has the result: answers each query at once, a place with the place that was set
+    # before.
     defp answering(t, until, seen \\ "") do
       receive do
         {:linx_process, :pty_out, bytes} ->
@@ -348,7 +351,8 @@ defmodule Linx.Integration.TtyAttachTest do
       test "#{mode}: with `answers: :keep` it is" do
         t = iex()
 
-        # An answer that comes before the workload has ended is input of the workload, and lost with it.
+        # An answer that comes before the workload has ended is input of the workload, and lost
+        # with it.
         obeyed? = fn ->
           spawned(t, ~s(["/bin/sh", "-c", "read go; printf '\\\\005'"]))
           attach(t, @mode, "[answers: :keep]")
@@ -436,7 +440,8 @@ defmodule Linx.Integration.TtyAttachTest do
 
     {"go\n", 0} = System.cmd("timeout", ["200", "cat", fifo])
 
-    # This process takes no message now: the outer session's credit runs out, and the terminal is full.
+    # This process takes no message now: the outer session's credit runs out, and the terminal is
+    # full.
     {:ok, pid} = Linx.Process.host_pid(t)
     poll(fn -> stuck?(pid) end)
     {_, 0} = System.cmd("timeout", ["200", "sh", "-c", "echo now > '#{fifo}.kill'"])
@@ -492,7 +497,8 @@ defmodule Linx.Integration.TtyAttachTest do
     attach(t, :group_leader)
     poll(fn -> "-isig" in settings(t) end)
 
-    # The workload is gone when the second line comes; each of its keys must arrive at iex, and once.
+    # The workload is gone when the second line comes; each of its keys must arrive at iex, and
+    # once.
     type(t, "x\r")
     expect("{:ok, {:exited, 5}}")
     type(t, "IO.puts([60, \"o\", \"k>\"])\rIO.puts([60, \"o\", \"k2>\"])\r")
@@ -516,7 +522,8 @@ defmodule Linx.Integration.TtyAttachTest do
         elixir = System.find_executable("elixir")
         t = start([elixir, "-pa", Application.app_dir(:linx, "ebin"), "-e", code])
 
-        # Before that descriptor 0 is the script's that starts the VM, which has other files there for moments.
+        # Before that descriptor 0 is the script's that starts the VM, which has other files there
+        # for moments.
         expect("up")
 
         for n <- 1..3 do

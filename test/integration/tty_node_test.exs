@@ -1,5 +1,6 @@
 defmodule Linx.Integration.TtyNodeTest do
-  # Two nodes on loopback, each on an address of its own, without epmd: the port is the same for both.
+  # Two nodes on loopback, each on an address of its own, without epmd: the port is the same for
+  # both.
   use ExUnit.Case, async: true
 
   import Linx.Test.Terminal

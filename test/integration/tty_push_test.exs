@@ -1,6 +1,6 @@
 defmodule Linx.Integration.TtyPushTest do
-  # A workload that types into every terminal that it can reach (TIOCSTI) while a person at an iex looks on. What reached
-  # the person's shell would be obeyed there.
+  # A workload that types into every terminal that it can reach (TIOCSTI) while a person at an iex
+  # looks on. What reached the person's shell would be obeyed there.
   use ExUnit.Case, async: true
 
   import Linx.Test.Terminal
@@ -43,7 +43,8 @@ defmodule Linx.Integration.TtyPushTest do
     spawned(t, "namespaces: [:user]")
     type(t, "Linx.Process.proceed(s); r = Linx.Process.wait(s)\r")
 
-    # EPERM: the terminal is not that of its session; EIO: the kernel has the call no more (dev.tty.legacy_tiocsti).
+    # EPERM: the terminal is not that of its session; EIO: the kernel has the call no more
+    # (dev.tty.legacy_tiocsti).
     for fd <- ~w(stdin stdout stderr), do: expect(~r/push #{fd} [15]\r?\n/)
     expect("{:ok, {:exited, 0}}")
     assert run(t, "Process.get(:typed)") == "nil"

@@ -1,5 +1,6 @@
 defmodule Linx.Integration.TtySshTest do
-  # A person at an ssh client on a terminal of ours, logged in to OTP's ssh daemon, which runs in this VM on loopback.
+  # A person at an ssh client on a terminal of ours, logged in to OTP's ssh daemon, which runs in
+  # this VM on loopback.
   use ExUnit.Case, async: true
 
   import Linx.Test.Terminal
@@ -246,7 +247,8 @@ defmodule Linx.Integration.TtySshTest do
     end
   end
 
-  # The order of the attach's end and of the shell's question for a line is left to chance, 500 times.
+  # The order of the attach's end and of the shell's question for a line is left to chance, 500
+  # times.
   @tag :slow
   test "the attaching process killed, many times: iex works on", %{port: port, tmp_dir: dir} do
     fifo = Path.join(dir, "fifo")
@@ -267,7 +269,8 @@ defmodule Linx.Integration.TtySshTest do
       expect(":gone")
       expect(~r/(ready|iex)[^\n]*> /)
 
-      # The shell has asked for a line; a person who sees the prompt takes longer than this to type.
+      # The shell has asked for a line; a person who sees the prompt takes longer than this to
+      # type.
       poll(fn -> Process.whereis(Linx.Tty.Guard) == nil end)
       assert run(t, "1 + 41") == "42"
       assert run(t, "1 + 4x\b2") == "43"

@@ -1,5 +1,6 @@
 defmodule Linx.Integration.TtyTest do
-  # The calls on descriptors, in a VM that has a controlling terminal of its own: an iex on a terminal of ours.
+  # The calls on descriptors, in a VM that has a controlling terminal of its own: an iex on a
+  # terminal of ours.
   use ExUnit.Case, async: true
 
   import Linx.Test.Terminal

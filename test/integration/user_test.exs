@@ -53,7 +53,8 @@ defmodule Linx.Integration.UserTest do
     assert :ok = User.setup_maps(session, maps)
     assert File.read!("/proc/#{pid}/setgroups") == "deny\n"
 
-    # The gid map is there by now, so denying is refused first, or allowed as it is denied already.
+    # The gid map is there by now, so denying is refused first, or allowed as it is denied
+    # already.
     assert {:error, %Error{operation: operation, errno: :eperm}} = User.setup_maps(pid, maps)
     assert operation in [:deny_setgroups, :set_uid_map]
     assert {"0\n", {:exited, 0}} = run(session)

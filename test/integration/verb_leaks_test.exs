@@ -1,6 +1,7 @@
 defmodule Linx.Integration.VerbLeaksTest do
-  # Each verb over and over, where it succeeds and where it fails: the VM holds afterwards what it held before. Then all of
-  # them at once, with callers that are killed in the midst of a call. The counts are the VM's, so nothing else may run.
+  # Each verb over and over, where it succeeds and where it fails: the VM holds afterwards what it
+  # held before. Then all of them at once, with callers that are killed in the midst of a call.
+  # The counts are the VM's, so nothing else may run.
   use ExUnit.Case, async: false
 
   import Linx.Test.Workload

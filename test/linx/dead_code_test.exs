@@ -1,10 +1,12 @@
 defmodule Linx.DeadCodeTest do
   use ExUnit.Case, async: true
 
-  # The compiler warns of a private function that nothing calls. This asks the same of what is exported and not documented: such a
-  # function is for other modules of Linx, so one of them must call it.
+  # The compiler warns of a private function that nothing calls. This asks the same of what is
+  # exported and not documented: such a function is for other modules of Linx, so one of them must
+  # call it.
 
-  # Seams that only tests use: the whole of a table, and what happens on the other side of a system call.
+  # Seams that only tests use: the whole of a table, and what happens on the other side of a
+  # system call.
   @for_tests [
     "Linx.Capabilities.parse/2",
     "Linx.Doctor.KernelConfig.lacking/2",
@@ -77,14 +79,15 @@ defmodule Linx.DeadCodeTest do
     [{:child_spec, 1} | callbacks]
   end
 
-  # By the language (structs, exceptions, protocols), and by our own `use Linx.Netlink.Codec`. A macro runs in other modules.
+  # By the language (structs, exceptions, protocols), and by our own `use Linx.Netlink.Codec`. A
+  # macro runs in other modules.
   defp generated?(name) do
     name in ~w(module_info behaviour_info exception message impl_for impl_for!)a or
       String.starts_with?(Atom.to_string(name), ["__", "MACRO-"])
   end
 
-  # Calls that leave no import: while a module is compiled ({module's last name, function}), and by a module in a variable
-  # ({function, arity}).
+  # Calls that leave no import: while a module is compiled ({module's last name, function}), and
+  # by a module in a variable ({function, arity}).
   defp source_calls do
     for path <- Path.wildcard(Path.expand("../../lib/**/*.ex", __DIR__)),
         call <- path |> File.read!() |> Code.string_to_quoted!() |> calls(),

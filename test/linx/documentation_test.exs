@@ -67,7 +67,8 @@ defmodule Linx.DocumentationTest do
     assert missing == []
   end
 
-  # Functions that answer {:error, _} say which errors are worth matching, themselves or in their module's text.
+  # Functions that answer {:error, _} say which errors are worth matching, themselves or in their
+  # module's text.
   test "functions that can fail say how", %{modules: modules} do
     missing =
       for {module, moduledoc, entries} <- modules,

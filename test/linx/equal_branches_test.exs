@@ -1,8 +1,9 @@
 defmodule Linx.EqualBranchesTest do
   use ExUnit.Case, async: true
 
-  # A condition whose branches are the same decides nothing: a check is missing, or the condition is
-  # left over. Clauses of `case` may be alike where they bind the same name in different patterns.
+  # A condition whose branches are the same decides nothing: a check is missing, or the condition
+  # is left over. Clauses of `case` may be alike where they bind the same name in different
+  # patterns.
   test "no condition has equal branches" do
     found =
       for file <- Path.wildcard("{lib,test,bench}/**/*.{ex,exs}"),

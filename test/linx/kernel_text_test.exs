@@ -1,5 +1,6 @@
 defmodule Linx.KernelTextTest do
-  # Texts of procfs and cgroupfs, and nf_tables notices, with bytes changed: a value or an error, never an exception.
+  # Texts of procfs and cgroupfs, and nf_tables notices, with bytes changed: a value or an error,
+  # never an exception.
   use ExUnit.Case, async: true
 
   import ExUnit.CaptureLog

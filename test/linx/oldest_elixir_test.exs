@@ -1,7 +1,8 @@
 defmodule Linx.OldestElixirTest do
   use ExUnit.Case, async: true
 
-  # mix.exs promises Elixir 1.18, the README OTP 28. Functions say in their documentation since when they exist.
+  # mix.exs promises Elixir 1.18, the README OTP 28. Functions say in their documentation since
+  # when they exist.
   @elixir Version.parse!("1.18.99")
   @otp 28
 
@@ -18,7 +19,8 @@ defmodule Linx.OldestElixirTest do
     end
   end
 
-  # [{what, since}] of a module: itself, and each of its functions for every arity that it may be called with.
+  # [{what, since}] of a module: itself, and each of its functions for every arity that it may be
+  # called with.
   defp ages(module) do
     case Code.fetch_docs(module) do
       {:docs_v1, _, _, _, _, meta, entries} ->
@@ -67,7 +69,8 @@ defmodule Linx.OldestElixirTest do
     assert too_new == []
   end
 
-  # Since OTP 28 a compiled regular expression is a reference. Elixir 1.18 cannot put one into a module's code.
+  # Since OTP 28 a compiled regular expression is a reference. Elixir 1.18 cannot put one into a
+  # module's code.
   test "no regular expression stands in a module attribute or a struct's default" do
     found =
       for file <- Path.wildcard("{lib,test}/**/*.{ex,exs}"),

@@ -1,14 +1,16 @@
 defmodule Linx.ProcPathsTest do
   use ExUnit.Case, async: true
 
-  # A number in a /proc path names whatever process has it in the /proc in view, and a plain file call believes whatever is
-  # mounted there. Processes are found by pidfd (linx_sys::pidfd), files below /proc and /sys/fs/cgroup are read and
-  # written by Linx.KernelFile and linx_sys, which look at the file system.
+  # A number in a /proc path names whatever process has it in the /proc in view, and a plain file
+  # call believes whatever is mounted there. Processes are found by pidfd (linx_sys::pidfd), files
+  # below /proc and /sys/fs/cgroup are read and written by Linx.KernelFile and linx_sys, which
+  # look at the file system.
 
   # Texts for errors and documents, which nothing opens.
   @texts ["lib/linx/target.ex"]
 
-  # The agent's own children, by the numbers that this /proc itself lists; each is signalled through its directory.
+  # The agent's own children, by the numbers that this /proc itself lists; each is signalled
+  # through its directory.
   @listed ["c_src_replacement/src/kill.rs"]
 
   @file_calls ~w(read read! write write! stream! open open! read_link read_link! read_link_all read_file write_file
@@ -98,8 +100,8 @@ defmodule Linx.ProcPathsTest do
       for call <- ~w(System.pid :os.getpid), File.read!(file) =~ call <> "(", do: call
     end
 
-    # The peer of a socket is compared with it (SO_PEERCRED), which is a number of the VM's own pid namespace. The agent,
-    # which is in that namespace too, opens the VM's pidfd by it.
+    # The peer of a socket is compared with it (SO_PEERCRED), which is a number of the VM's own
+    # pid namespace. The agent, which is in that namespace too, opens the VM's pidfd by it.
     compared = ["lib/linx/process/options/descriptors.ex", "lib/linx/process.ex"]
     assert found(sources(["lib/linx/**/*.ex"]) -- compared, pids) == []
   end

@@ -19,7 +19,8 @@ defmodule Linx.TtyTest do
     session
   end
 
-  # A group leader that is not OTP's: gives `typed`, then waits as a person who types no more, or ends.
+  # A group leader that is not OTP's: gives `typed`, then waits as a person who types no more, or
+  # ends.
   defp at_keyboard(typed, fun, ending \\ :silent) do
     leader = spawn_link(fn -> leader(String.graphemes(typed), "", ending) end)
     Process.group_leader(self(), leader)
@@ -175,7 +176,8 @@ defmodule Linx.TtyTest do
   end
 
   describe "one owner of two sessions:" do
-    # Each kind of event of another session that is in the mailbox before the attach, and one that comes meanwhile.
+    # Each kind of event of another session that is in the mailbox before the attach, and one that
+    # comes meanwhile.
     defp noisy(directory) do
       noise =
         workload(
@@ -295,16 +297,19 @@ defmodule Linx.TtyTest do
         Tty.attach(:group_leader, session)
       end)
 
-    # The group leader is asked for more until the store is full, then not at all: a loop that goes on asking is never silent.
+    # The group leader is asked for more until the store is full, then not at all: a loop that
+    # goes on asking is never silent.
     assert_receive {:given, count}, 60_000
 
-    # The session's room, the delivery that it refused, and what the reader of the keys keeps for the next.
+    # The session's room, the delivery that it refused, and what the reader of the keys keeps for
+    # the next.
     assert count in 1..(room + 2 * 65_536)
     Process.unlink(attacher)
     Process.exit(attacher, :kill)
   end
 
-  # A keyboard on which a key is always down; tells how often it was asked when it is asked no more, whatever else is.
+  # A keyboard on which a key is always down; tells how often it was asked when it is asked no
+  # more, whatever else is.
   defp endless(test, count, until \\ nil) do
     until = until || System.monotonic_time(:millisecond) + 2_000
 
@@ -393,7 +398,8 @@ defmodule Linx.TtyTest do
       assert {{:ok, :detached}, shown} =
                at_keyboard("abc\n" <> <<16, 17>>, fn -> Tty.attach(:group_leader, session) end)
 
-      # How much of the echo came before the detach is up to the terminal; the next attach shows the rest.
+      # How much of the echo came before the detach is up to the terminal; the next attach shows
+      # the rest.
       assert shown =~ ~r/\A[abc\r\n]*\z/
     end
   end
@@ -451,7 +457,8 @@ defmodule Linx.TtyTest do
       end
     end
 
-    # OTP's group leader with a driver of the shape of ssh_cli, and a reader whose request waits in it.
+    # OTP's group leader with a driver of the shape of ssh_cli, and a reader whose request waits
+    # in it.
     defp ssh(encoding, deduced, group \\ nil) do
       {:ok, driver} = GenServer.start(Driver, :starting)
       leader = :group.start(driver, :noshell, echo: false)

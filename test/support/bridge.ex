@@ -1,7 +1,7 @@
 defmodule Linx.Test.Bridge do
   @moduledoc false
-  # Bridges with ports, and the output of bridge(8) in a network namespace. The newest that the host
-  # has: an older one leaves out fields.
+  # Bridges with ports, and the output of bridge(8) in a network namespace. The newest that the
+  # host has: an older one leaves out fields.
 
   alias Linx.Netlink.Rtnl.Bridge.Port
   alias Linx.Netlink.Rtnl.Link

@@ -1,7 +1,7 @@
 defmodule Linx.Test.Distribution do
   @moduledoc false
-  # Nodes on loopback that find each other without epmd, which would stay behind as a daemon: the port is in the name,
-  # as in `linx-40123@127.0.0.1`. What erl_epmd(3) asks of an `-epmd_module`.
+  # Nodes on loopback that find each other without epmd, which would stay behind as a daemon: the
+  # port is in the name, as in `linx-40123@127.0.0.1`. What erl_epmd(3) asks of an `-epmd_module`.
 
   @doc "The arguments for `elixir` that make a VM such a node."
   def arguments(port) do
@@ -13,8 +13,8 @@ defmodule Linx.Test.Distribution do
     ["--name", "linx-#{port}@127.0.0.1", "--cookie", "linx-test", "--erl", erl]
   end
 
-  # Below those that the kernel hands out (net.ipv4.ip_local_port_range): none of these is taken by a connection or a
-  # listener of another test between our look and the node's start.
+  # Below those that the kernel hands out (net.ipv4.ip_local_port_range): none of these is taken
+  # by a connection or a listener of another test between our look and the node's start.
   @ports 20_000..31_999
 
   @doc "A port that nobody listens on."

@@ -1,7 +1,8 @@
 defmodule Linx.Test.DocExamples do
   @moduledoc false
-  # Runs the Elixir in the documentation. A file is one session: its fenced `elixir` blocks run in order, in one process,
-  # and share variables and aliases. A top-level expression followed by a comment `# => expected` must give that:
+  # Runs the Elixir in the documentation. A file is one session: its fenced `elixir` blocks run in
+  # order, in one process, and share variables and aliases. A top-level expression followed by a
+  # comment `# => expected` must give that:
   #
   #     1 + 1
   #     # => 2                      a pattern, where it parses as one
@@ -10,9 +11,10 @@ defmodule Linx.Test.DocExamples do
   #     raise "no"
   #     # ** (RuntimeError) no      an exception, and what its message begins with
   #
-  # A block written as an `iex>` transcript means the same. An HTML comment on the line before a fence says more:
-  # `<!-- no-run: reason -->` keeps the block from running, `<!-- needs: root netns -->` tags the whole file with what
-  # test_helper.exs probes, and `<!-- fresh -->` forgets the variables and aliases of the blocks above.
+  # A block written as an `iex>` transcript means the same. An HTML comment on the line before a
+  # fence says more: `<!-- no-run: reason -->` keeps the block from running,
+  # `<!-- needs: root netns -->` tags the whole file with what test_helper.exs probes, and
+  # `<!-- fresh -->` forgets the variables and aliases of the blocks above.
 
   @enforce_keys [:file, :line, :code]
   defstruct [:file, :line, :code, no_run: nil, needs: [], fresh: false]
@@ -173,7 +175,8 @@ defmodule Linx.Test.DocExamples do
   defp expressions({:__block__, _, expressions}), do: expressions
   defp expressions(expression), do: [expression]
 
-  # Comments that state a result, each with the expression above it. Lines that follow continue it.
+  # Comments that state a result, each with the expression above it. Lines that follow continue
+  # it.
   defp expectations(comments, expressions) do
     comments
     |> Enum.chunk_while(nil, &chunk/2, &{:cont, &1, nil})

@@ -1,6 +1,7 @@
 defmodule Linx.Test.Engine do
   @moduledoc false
-  # A VM behind the default seccomp profile, and with the default capabilities, of a container engine.
+  # A VM behind the default seccomp profile, and with the default capabilities, of a container
+  # engine.
 
   alias Linx.Seccomp.Syscalls
   alias Linx.Test.Scratch
@@ -8,7 +9,8 @@ defmodule Linx.Test.Engine do
   @profiles Path.expand("engine_profiles.txt", __DIR__)
   @source Path.expand("engine_filter.c", __DIR__)
 
-  # Docker's list in its documentation, "Runtime privilege and Linux capabilities"; containers.conf(5).
+  # Docker's list in its documentation, "Runtime privilege and Linux capabilities";
+  # containers.conf(5).
   @podman ~w(chown dac_override fowner fsetid kill net_bind_service setfcap setgid setpcap setuid sys_chroot)
   @docker @podman ++ ~w(mknod net_raw audit_write)
 

@@ -1,7 +1,7 @@
 defmodule Linx.Test.Foreign do
   @moduledoc false
-  # A VM whose /proc is not that of its pid namespace, or is not there, and sessions in it whose numbers are those of other
-  # processes in the /proc in view.
+  # A VM whose /proc is not that of its pid namespace, or is not there, and sessions in it whose
+  # numbers are those of other processes in the /proc in view.
 
   alias Linx.{Capabilities, Mount, NFT, Netfilter, Sysctl, User}
   alias Linx.Netlink.{Nfnl, Rtnl, Socket}

@@ -1,6 +1,7 @@
 defmodule Linx.Test.Host do
   @moduledoc false
-  # What this host can run. A probe answers nil when it can, or the reason with what to do about it.
+  # What this host can run. A probe answers nil when it can, or the reason with what to do about
+  # it.
 
   @probes [
     :root,
@@ -196,7 +197,8 @@ defmodule Linx.Test.Host do
     end
   end
 
-  # Built in but off by default on some kernels. The controllers belong to it: no cgroup has any to wait for without.
+  # Built in but off by default on some kernels. The controllers belong to it: no cgroup has any
+  # to wait for without.
   defp probe(:psi) do
     if match?({:ok, "some" <> _}, File.read("/proc/pressure/memory")),
       do: probe(:cgroup_controllers),
@@ -249,7 +251,8 @@ defmodule Linx.Test.Host do
     if slow?(), do: nil, else: "minutes long; set LINX_SLOW=1 to run them"
   end
 
-  # `ip link add link lo type vlan` is refused for lo itself with EOPNOTSUPP only after the kind was found.
+  # `ip link add link lo type vlan` is refused for lo itself with EOPNOTSUPP only after the kind
+  # was found.
   defp link_kind(kind, options \\ []) do
     {output, status} = run(["unshare", "--net", "ip", "link", "add"] ++ link_args(kind, options))
 

@@ -1,10 +1,12 @@
 defmodule Linx.Test.Hostile do
   @moduledoc false
-  # A container whose workload is test/support/attack.c, and what it gets out of the processes of ours that stand in it.
-  # It runs in a VM of its own, whose environment holds a token and whose files lie outside the container's root.
+  # A container whose workload is test/support/attack.c, and what it gets out of the processes of
+  # ours that stand in it. It runs in a VM of its own, whose environment holds a token and whose
+  # files lie outside the container's root.
   #
-  # Settings: `:userns`, root of a user namespace; `:identity`, the same whose ids are those outside; `:docker`, root without one and with the capabilities that Docker
-  # gives; `:all`, root with every capability; `:rootless`, the container of an ordinary user.
+  # Settings: `:userns`, root of a user namespace; `:identity`, the same whose ids are those
+  # outside; `:docker`, root without one and with the capabilities that Docker gives; `:all`, root
+  # with every capability; `:rootless`, the container of an ordinary user.
 
   alias Linx.{Capabilities, Mount, User}
   alias Linx.Process, as: P
@@ -47,7 +49,7 @@ defmodule Linx.Test.Hostile do
     Vm.eval(wrapper, code, scenario: scenario, opts: opts)
   end
 
-  # -- scenarios: each gives what the attacker got -----------------------------------------------------------------------
+  # -- scenarios: each gives what the attacker got -----------------------------------------------
 
   @doc "The container's own processes of ours: its reaper where it has one."
   def spawned(opts) do
@@ -87,7 +89,8 @@ defmodule Linx.Test.Hostile do
       {:ok, pid} = P.host_pid(container.session)
       user = if opts[:setting] in [:userns, :identity, :rootless], do: ["--user"], else: []
 
-      # A copy that its user may write, at work in a directory outside, with a descriptor of that and one of a pipe.
+      # A copy that its user may write, at work in a directory outside, with a descriptor of that
+      # and one of a pipe.
       victim = Path.join(container.folder, "busybox")
       script = "exec '#{victim}' sleep 600 7</ 8>&1 | cat >/dev/null"
 
@@ -110,7 +113,7 @@ defmodule Linx.Test.Hostile do
     end)
   end
 
-  # -- the container -----------------------------------------------------------------------------------------------------
+  # -- the container -----------------------------------------------------------------------------
 
   defp in_container(opts, fun) do
     folder = Scratch.path("hostile")
@@ -157,7 +160,8 @@ defmodule Linx.Test.Hostile do
     if setting == :docker, do: :ok = Capabilities.drop_bounding(session, not_dockers())
     :ok = P.proceed(session)
 
-    # A visitor may be there first, and a reaper gives up what it has before its workload runs, not before a visitor does.
+    # A visitor may be there first, and a reaper gives up what it has before its workload runs,
+    # not before a visitor does.
     await(:container, :running)
     container = %{session: session, folder: folder, from: :container}
     hello(container)
@@ -223,7 +227,7 @@ defmodule Linx.Test.Hostile do
     end
   end
 
-  # -- the attack --------------------------------------------------------------------------------------------------------
+  # -- the attack --------------------------------------------------------------------------------
 
   defp hello(%{session: session, folder: folder}) do
     told = ["path ", Path.join(folder, "secret"), "\ntoken ", String.reverse(@token), "\n"]
@@ -268,7 +272,7 @@ defmodule Linx.Test.Hostile do
     end
   end
 
-  # -- who is who --------------------------------------------------------------------------------------------------------
+  # -- who is who --------------------------------------------------------------------------------
 
   defp reaper_inside(session) do
     {:ok, info} = P.info(session)

@@ -1,6 +1,7 @@
 defmodule Linx.Test.Inheritance do
   @moduledoc false
-  # The program of c_src_replacement/examples/probe.rs: built once a run, and what it prints read back.
+  # The program of c_src_replacement/examples/probe.rs: built once a run, and what it prints read
+  # back.
 
   @doc "The program's absolute path. The first caller builds it."
   @spec path() :: Path.t()

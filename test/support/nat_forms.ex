@@ -1,7 +1,7 @@
 defmodule Linx.Test.NatForms do
   @moduledoc false
-  # The NAT statements of nft's grammar: kind by family, by address, by port, by flags, with and without `to`. Each is a rule that
-  # nft 1.1 loads.
+  # The NAT statements of nft's grammar: kind by family, by address, by port, by flags, with and
+  # without `to`. Each is a rule that nft 1.1 loads.
 
   @maps """
   map ports { type inet_service : inet_service; elements = { 80 : 8080, 443 : 8443 } }
@@ -36,7 +36,7 @@ defmodule Linx.Test.NatForms do
         do: {family, chain, rule}
   end
 
-  # -- an address ------------------------------------------------------------------------------------------------------
+  # -- an address --------------------------------------------------------------------------------
 
   defp targets(kind, family, network) do
     word = if family == :inet, do: "#{network} ", else: ""
@@ -122,7 +122,7 @@ defmodule Linx.Test.NatForms do
     ]
   end
 
-  # -- an address and a port -------------------------------------------------------------------------------------------
+  # -- an address and a port ---------------------------------------------------------------------
 
   defp pairs(kind, word, network) do
     constants =
@@ -189,7 +189,8 @@ defmodule Linx.Test.NatForms do
     ]
   end
 
-  # In an inet table the key of a map to addresses tells the family, and so does a match before it.
+  # In an inet table the key of a map to addresses tells the family, and so does a match before
+  # it.
   defp inferred(kind, :inet, :ip) do
     [
       "#{kind} to ip saddr map { 192.0.2.1 : 198.51.100.1, 192.0.2.2 : 198.51.100.2 }",
@@ -214,7 +215,7 @@ defmodule Linx.Test.NatForms do
 
   defp inferred(_kind, _family, _network), do: []
 
-  # -- ports alone -----------------------------------------------------------------------------------------------------
+  # -- ports alone -------------------------------------------------------------------------------
 
   defp ports(kind, _family) do
     matched =

@@ -1,7 +1,7 @@
 defmodule Linx.Test.Netns do
   @moduledoc false
-  # A network namespace of the test's own. A process in it keeps it alive and ends when the test process does, and
-  # everything in it goes with it.
+  # A network namespace of the test's own. A process in it keeps it alive and ends when the test
+  # process does, and everything in it goes with it.
 
   import ExUnit.Callbacks, only: [on_exit: 1]
 
@@ -30,8 +30,9 @@ defmodule Linx.Test.Netns do
   end
 
   @doc """
-  As `start/0`, with links that have no IPv6 addresses but those that the test gives them, which are in force a moment
-  later, and with `nodad` at once. The kernel's own come and change a second after the link is up.
+  As `start/0`, with links that have no IPv6 addresses but those that the test gives them, which
+  are in force a moment later, and with `nodad` at once. The kernel's own come and change a second
+  after the link is up.
   """
   def quiet do
     ns = start()
@@ -41,8 +42,8 @@ defmodule Linx.Test.Netns do
   end
 
   @doc """
-  What `read` gives while what `state` gives stays the same: `{state, read}`. For comparing two views of what the kernel
-  may change by itself in between.
+  What `read` gives while what `state` gives stays the same: `{state, read}`. For comparing two
+  views of what the kernel may change by itself in between.
   """
   def steady(state, read) do
     before = state.()

@@ -1,8 +1,8 @@
 defmodule Linx.Test.NewerIproute2 do
   @moduledoc false
-  # The programs of an iproute2 that knows the protocol of an address (IFA_PROTO), which Debian 12's does not: of the
-  # folder that LINX_IPROUTE2 names, of the one that `bin/setup --with-nft` unpacked, or the machine's own, whichever
-  # comes first and is new enough.
+  # The programs of an iproute2 that knows the protocol of an address (IFA_PROTO), which Debian
+  # 12's does not: of the folder that LINX_IPROUTE2 names, of the one that `bin/setup --with-nft`
+  # unpacked, or the machine's own, whichever comes first and is new enough.
 
   alias Linx.Test.Unpacked
 

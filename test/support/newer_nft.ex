@@ -1,7 +1,8 @@
 defmodule Linx.Test.NewerNft do
   @moduledoc false
-  # An nft(8) that says what the distribution's may be too old to parse: the one that LINX_NFT names, the one that
-  # `bin/setup --with-nft` unpacked, or the machine's own, the first of them that is new enough.
+  # An nft(8) that says what the distribution's may be too old to parse: the one that LINX_NFT
+  # names, the one that `bin/setup --with-nft` unpacked, or the machine's own, the first of them
+  # that is new enough.
 
   alias Linx.Test.Unpacked
 

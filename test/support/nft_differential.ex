@@ -1,7 +1,7 @@
 defmodule Linx.Test.NftDifferential do
   @moduledoc false
-  # One text, loaded by nft(8) in one namespace and pushed by Linx in another: both list the same, and what Linx writes of either
-  # loads to the same listing again.
+  # One text, loaded by nft(8) in one namespace and pushed by Linx in another: both list the same,
+  # and what Linx writes of either loads to the same listing again.
 
   import ExUnit.Assertions
 
@@ -27,8 +27,8 @@ defmodule Linx.Test.NftDifferential do
   end
 
   @doc """
-  Fails unless both say the same of `text` in every direction; both namespaces are empty behind it. The ruleset that Linx read, and
-  what it pulled of its own and of nft's.
+  Fails unless both say the same of `text` in every direction; both namespaces are empty behind
+  it. The ruleset that Linx read, and what it pulled of its own and of nft's.
   """
   @spec same!(t(), String.t(), String.t()) :: %{
           parsed: Ruleset.t(),

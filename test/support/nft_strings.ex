@@ -30,7 +30,8 @@ defmodule Linx.Test.NftStrings do
   defp part(_word), do: for(_ <- 1..:rand.uniform(4), do: Enum.random(?a..?z))
 
   @doc """
-  A ruleset of one table `family name` with `text` at `place`; nil where the structs refuse it. What it refers to is there.
+  A ruleset of one table `family name` with `text` at `place`; nil where the structs refuse it.
+  What it refers to is there.
   """
   @spec ruleset(atom(), binary(), String.t()) :: Ruleset.t() | nil
   def ruleset(place, text, table \\ "t")
@@ -103,7 +104,8 @@ defmodule Linx.Test.NftStrings do
     rule(base, table, [Expr.meta(:iifname), Expr.cmp(:eq, name), :accept], [])
   end
 
-  # With a NUL it is a whole name that is compared in fewer bytes, as iptables-nft does: the same match in another form.
+  # With a NUL it is a whole name that is compared in fewer bytes, as iptables-nft does: the same
+  # match in another form.
   defp put(:iifname_prefix, text, base, table) when byte_size(text) in 1..15 do
     unless String.contains?(text, <<0>>),
       do: rule(base, table, [Expr.meta(:iifname), Expr.cmp(:eq, text), :accept], [])

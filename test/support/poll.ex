@@ -9,8 +9,8 @@ defmodule Linx.Test.Poll do
   @doc """
   Milliseconds after which a test gives up.
 
-  Events come in milliseconds, and on a machine that is busy with other things they come all the same. A broken build gives
-  up sooner (`LINX_TEST_PATIENCE`, which bin/mutate sets).
+  Events come in milliseconds, and on a machine that is busy with other things they come all the
+  same. A broken build gives up sooner (`LINX_TEST_PATIENCE`, which bin/mutate sets).
   """
   @spec patience() :: non_neg_integer()
   def patience, do: "LINX_TEST_PATIENCE" |> System.get_env("60000") |> String.to_integer()

@@ -1,6 +1,7 @@
 defmodule Linx.Test.Probe do
   @moduledoc false
-  # test/support/probe.c, compiled for this machine: a static program that makes the calls it is told to.
+  # test/support/probe.c, compiled for this machine: a static program that makes the calls it is
+  # told to.
 
   @source Path.join(__DIR__, "probe.c")
 
@@ -18,7 +19,8 @@ defmodule Linx.Test.Probe do
   end
 
   @doc """
-  Runs the probe's `calls` in a session with `filters` and `opts`: the lines it printed, and how it ended.
+  Runs the probe's `calls` in a session with `filters` and `opts`: the lines it printed, and how
+  it ended.
   """
   @spec run(Path.t(), [String.t()], [Linx.Seccomp.Filter.t()], keyword()) ::
           {[String.t()], term()}

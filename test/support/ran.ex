@@ -1,7 +1,8 @@
 defmodule Linx.Test.Ran do
   @moduledoc false
-  # An ExUnit formatter that writes a line a test to the file that LINX_RAN names: its state, module and name. What ran on
-  # no kernel is found by comparing such files (bin/test-kernel --all).
+  # An ExUnit formatter that writes a line a test to the file that LINX_RAN names: its state,
+  # module and name. What ran on no kernel is found by comparing such files (bin/test-kernel
+  # --all).
 
   use GenServer
 

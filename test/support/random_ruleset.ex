@@ -1,8 +1,10 @@
 defmodule Linx.Test.RandomRuleset do
   @moduledoc false
-  # nft text of a table with sets of every kind and rules that use them, from the generator of the calling process (:rand).
+  # nft text of a table with sets of every kind and rules that use them, from the generator of the
+  # calling process (:rand).
 
-  # {load, how its values are written}. Numbers of fewer bits than a register are what a set's record matters for.
+  # {load, how its values are written}. Numbers of fewer bits than a register are what a set's
+  # record matters for.
   @loads [
     {"ip saddr", :ipv4},
     {"ip daddr", :ipv4},

@@ -1,6 +1,7 @@
 defmodule Linx.Test.ReconcileBench do
   @moduledoc false
-  # A namespace with two veth pairs, a0-a1 and b0-b1, with addresses and a few nexthop objects, and what ip(8) shows of it.
+  # A namespace with two veth pairs, a0-a1 and b0-b1, with addresses and a few nexthop objects,
+  # and what ip(8) shows of it.
 
   import ExUnit.Assertions
 

@@ -1,15 +1,15 @@
 defmodule Linx.Test.Recycle do
   @moduledoc false
-  # Gives a pid that was in use to another process, in a pid namespace of the caller's own: ns_last_pid says where the
-  # kernel looks for the next free number.
+  # Gives a pid that was in use to another process, in a pid namespace of the caller's own:
+  # ns_last_pid says where the kernel looks for the next free number.
 
   alias Linx.Test.Poll
 
   @doc """
   Starts `command` until it gets `pid`; a port to it.
 
-  The number may be taken for a while: its process is reaped after its end was reported, and whatever else forks in the
-  namespace may come first.
+  The number may be taken for a while: its process is reaped after its end was reported, and
+  whatever else forks in the namespace may come first.
   """
   @spec take!(pos_integer(), [String.t()]) :: port()
   def take!(pid, command),

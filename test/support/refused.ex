@@ -1,6 +1,7 @@
 defmodule Linx.Test.Refused do
   @moduledoc false
-  # Sessions whose agent meets a system call that answers an errno, of five kinds, and what such a session came to.
+  # Sessions whose agent meets a system call that answers an errno, of five kinds, and what such a
+  # session came to.
 
   import Linx.Test.Session, only: [alive?: 1, parent: 1, stat: 1]
 
@@ -39,9 +40,9 @@ defmodule Linx.Test.Refused do
   end
 
   @doc """
-  Runs a session of `kind` with `image`: `{:ok, snapshot}` for one that went to its end, what of it was seen from
-  outside while it ran; or `{:error, error}`. With it what went wrong beside that: processes that are left, and
-  processors that were kept busy.
+  Runs a session of `kind` with `image`: `{:ok, snapshot}` for one that went to its end, what of
+  it was seen from outside while it ran; or `{:error, error}`. With it what went wrong beside
+  that: processes that are left, and processors that were kept busy.
   """
   @spec run(atom(), Path.t(), Path.t()) :: {{:ok, map()} | {:error, term()}, [term()]}
   def run(kind, program, image) do

@@ -1,7 +1,8 @@
 defmodule Linx.Test.Scratch do
   @moduledoc false
-  # Short paths that nobody else has: not another test, nor another run on the same machine, nor one that was killed and
-  # left its files behind. For what ExUnit's :tmp_dir is too long for, or must not lie in the checkout.
+  # Short paths that nobody else has: not another test, nor another run on the same machine, nor
+  # one that was killed and left its files behind. For what ExUnit's :tmp_dir is too long for, or
+  # must not lie in the checkout.
 
   @doc "A path in the machine's temporary folder, ending in `name`; nothing is made there."
   @spec path(String.t()) :: Path.t()

@@ -37,9 +37,10 @@ defmodule Linx.Test.Settled do
   end
 
   @doc """
-  Fails unless a reconcile with `ruleset`, which is in the kernel, sends nothing: the generation stays, `dry_run/2` is empty, and
-  `nft -a` lists the same handles and counters before and after. Options: `:tag` as for the push, and `nft: false` where nft(8) has no
-  text for a set and ends with a signal.
+  Fails unless a reconcile with `ruleset`, which is in the kernel, sends nothing: the generation
+  stays, `dry_run/2` is empty, and `nft -a` lists the same handles and counters before and after.
+  Options: `:tag` as for the push, and `nft: false` where nft(8) has no text for a set and ends
+  with a signal.
   """
   @spec settled!(%{sock: Linx.Netlink.Socket.t(), pid: pos_integer()}, Ruleset.t(), keyword()) ::
           :ok

@@ -1,7 +1,8 @@
 defmodule Linx.Test.Terminal do
   @moduledoc false
-  # A person at a terminal: a program on a terminal of its own (a Linx.Process session with stdio: :pty), typed at and
-  # looked at by the test process. One at a time for each test process, because output comes to the session's owner.
+  # A person at a terminal: a program on a terminal of its own (a Linx.Process session with stdio:
+  # :pty), typed at and looked at by the test process. One at a time for each test process,
+  # because output comes to the session's owner.
 
   import ExUnit.Assertions
 
@@ -10,8 +11,8 @@ defmodule Linx.Test.Terminal do
   @patience 60_000
 
   @doc """
-  Starts `argv` on a terminal of `rows: 24, cols: 80`. Killed at the test's end, or with the calling process if that is
-  not the test's (`linked: true`).
+  Starts `argv` on a terminal of `rows: 24, cols: 80`. Killed at the test's end, or with the
+  calling process if that is not the test's (`linked: true`).
   """
   @spec start([String.t()], keyword()) :: pid()
   def start(argv, opts \\ []) do
@@ -62,7 +63,8 @@ defmodule Linx.Test.Terminal do
   def type(session, keys), do: :ok = Session.pty_write(session, keys)
 
   @doc """
-  Types an expression at iex's prompt and waits for the next prompt. Gives the text of `inspect/1` of its value.
+  Types an expression at iex's prompt and waits for the next prompt. Gives the text of `inspect/1`
+  of its value.
   """
   @spec run(pid(), String.t()) :: String.t()
   def run(session, code) do

@@ -1,7 +1,7 @@
 defmodule Linx.Test.Unpacked do
   @moduledoc false
-  # A program of a release that the distribution's may be too old for: in a folder that `bin/setup --with-nft` unpacked,
-  # or wherever an environment variable says.
+  # A program of a release that the distribution's may be too old for: in a folder that
+  # `bin/setup --with-nft` unpacked, or wherever an environment variable says.
 
   @doc "A path below the folder that bin/setup unpacks into."
   @spec path(String.t()) :: Path.t()

@@ -1,7 +1,8 @@
 defmodule Linx.Test.Vm do
   @moduledoc false
-  # Another VM with this library, started under a command that changes what the kernel gives it (unshare, setpriv), for
-  # what a test must not do to the machine's own namespaces or cannot do with this VM's privileges.
+  # Another VM with this library, started under a command that changes what the kernel gives it
+  # (unshare, setpriv), for what a test must not do to the machine's own namespaces or cannot do
+  # with this VM's privileges.
 
   @doc """
   Evaluates `code`, with `bindings`, in a VM that `wrapper` starts, and gives its value.
@@ -47,10 +48,11 @@ defmodule Linx.Test.Vm do
   end
 
   @doc """
-  The command that gives a VM uid and gid 1000 and none of root's powers but to write what it is to answer.
+  The command that gives a VM uid and gid 1000 and none of root's powers but to write what it is
+  to answer.
 
-  The VM finds its own files with access(2), which does not ask for capabilities, so where they lie in a home that is closed
-  to others they are mounted in an open one.
+  The VM finds its own files with access(2), which does not ask for capabilities, so where they
+  lie in a home that is closed to others they are mounted in an open one.
   """
   @spec ordinary_user() :: [String.t()]
   def ordinary_user do

@@ -14,8 +14,8 @@ defmodule Linx.Capabilities.Error do
         {:error, %Linx.Capabilities.Error{errno: :enoent}} -> :gone
       end
 
-  What goes wrong in the child, on its way to the workload, comes as an event of its session instead:
-  `{:linx_process, :error, errno, :cap_drop_bounding}` and its like.
+  What goes wrong in the child, on its way to the workload, comes as an event of its session
+  instead: `{:linx_process, :error, errno, :cap_drop_bounding}` and its like.
   """
 
   alias Linx.Errno

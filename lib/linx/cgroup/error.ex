@@ -2,10 +2,12 @@ defmodule Linx.Cgroup.Error do
   @moduledoc """
   A cgroup operation that the kernel refused.
 
-    * `:operation` is `:create`, `:destroy`, `:read`, `:write`, `:add_process` or `:stats`. The setters, `freeze/1`,
-      `thaw/1`, `kill/1` and `enable_controllers/2` write a file, and so are `:write`; `events/1` is `:read`.
+    * `:operation` is `:create`, `:destroy`, `:read`, `:write`, `:add_process` or `:stats`. The
+      setters, `freeze/1`, `thaw/1`, `kill/1` and `enable_controllers/2` write a file, and so are
+      `:write`; `events/1` is `:read`.
     * `:path` is the file or directory that was meant.
-    * `:errno` is the kernel's error as an atom, or `:not_cgroup2` for a directory that lies on another file system.
+    * `:errno` is the kernel's error as an atom, or `:not_cgroup2` for a directory that lies on
+      another file system.
     * `:code` is the kernel's number, `nil` for an atom that is none of the kernel's.
 
   Match on `:operation` and `:errno`:

@@ -3,15 +3,16 @@ defmodule Linx.Cgroup.Events do
   What has happened to a cgroup, counted by the kernel since it was made.
 
     * `:populated`: whether a process lives in it or below it; `:frozen`: whether it is frozen;
-    * `:memory_low`, `:memory_high`, `:memory_max`: how often its use went below the protection, above the throttling
-      mark, and was about to go over the limit; `:memory_oom`: how often an allocation failed at the limit;
-      `:memory_oom_kill`: how many of its processes the OOM killer killed; `:memory_oom_group_kill`: how often it killed
-      the whole group;
+    * `:memory_low`, `:memory_high`, `:memory_max`: how often its use went below the protection,
+      above the throttling mark, and was about to go over the limit; `:memory_oom`: how often an
+      allocation failed at the limit; `:memory_oom_kill`: how many of its processes the OOM killer
+      killed; `:memory_oom_group_kill`: how often it killed the whole group;
     * `:pids_max`: how often a fork was refused.
 
   What a file does not tell, because its controller is not enabled or the kernel older, is `nil`.
 
-  Source: Documentation/admin-guide/cgroup-v2.rst, "cgroup.events", "memory.events", "pids.events".
+  Source: Documentation/admin-guide/cgroup-v2.rst, "cgroup.events", "memory.events",
+  "pids.events".
   """
 
   alias Linx.Cgroup.Keyed

@@ -1,7 +1,7 @@
 defmodule Linx.Cgroup.Keyed do
   @moduledoc false
-  # The two formats that cgroupfs files with several values have (cgroup-v2.rst, "Format"). A line or a value of another
-  # shape is left out.
+  # The two formats that cgroupfs files with several values have (cgroup-v2.rst, "Format"). A line
+  # or a value of another shape is left out.
 
   @doc "`KEY VALUE` lines: a flat keyed file."
   @spec flat(binary()) :: %{String.t() => non_neg_integer()}

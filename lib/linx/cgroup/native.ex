@@ -8,8 +8,9 @@ defmodule Linx.Cgroup.Native do
   @slice 1_000
 
   @doc """
-  `:ok` for a directory of a cgroup2 file system, `{:error, :not_cgroup2}` for another one. A temporary directory, below
-  `System.tmp_dir!/0` or a folder called `tmp`, passes: there plain files stand in for a cgroup's.
+  `:ok` for a directory of a cgroup2 file system, `{:error, :not_cgroup2}` for another one. A
+  temporary directory, below `System.tmp_dir!/0` or a folder called `tmp`, passes: there plain
+  files stand in for a cgroup's.
   """
   @spec check(String.t()) :: :ok | {:error, atom()}
   def check(path) do
@@ -26,8 +27,8 @@ defmodule Linx.Cgroup.Native do
   end
 
   @doc """
-  Waits until no process is in the cgroup at `path` or below it; false where that takes more than `timeout` milliseconds.
-  A cgroup that is gone, or cannot be looked at, is not waited for.
+  Waits until no process is in the cgroup at `path` or below it; false where that takes more than
+  `timeout` milliseconds. A cgroup that is gone, or cannot be looked at, is not waited for.
   """
   @spec await_empty(String.t(), integer()) :: boolean()
   def await_empty(path, timeout) do

@@ -2,9 +2,10 @@ defmodule Linx.Cgroup.Pressure do
   @moduledoc """
   How long the tasks of a cgroup waited for a resource (pressure stall information).
 
-  `:some` tells of the time in which at least one task waited, `:full` of that in which all of them did at once, so that
-  nothing got done; it is `nil` where the kernel does not give it. Each has `:avg10`, `:avg60` and `:avg300`, the share of the
-  last 10, 60 and 300 seconds in per cent, and `:total` in microseconds.
+  `:some` tells of the time in which at least one task waited, `:full` of that in which all of
+  them did at once, so that nothing got done; it is `nil` where the kernel does not give it. Each
+  has `:avg10`, `:avg60` and `:avg300`, the share of the last 10, 60 and 300 seconds in per cent,
+  and `:total` in microseconds.
 
   Source: Documentation/accounting/psi.rst.
   """

@@ -7,25 +7,30 @@ defmodule Linx.Cgroup.Reconcile do
       {:ok, report} = Linx.Cgroup.Reconcile.reconcile("/sys/fs/cgroup/myorg/web-42", desired)
       {:ok, report} = Linx.Cgroup.Reconcile.reconcile(cg, desired, report.last_applied)
 
-  It reads each interface file, writes those that differ, and tries all of them whatever happens to one. It makes no
-  cgroup, enables no controller and moves no process: those belong to whoever owns the group. Where the group or a
-  controller is missing the write fails, that is in the report, and the next pass tries again.
+  It reads each interface file, writes those that differ, and tries all of them whatever happens
+  to one. It makes no cgroup, enables no controller and moves no process: those belong to whoever
+  owns the group. Where the group or a controller is missing the write fails, that is in the
+  report, and the next pass tries again.
 
-  Ownership is as in `Linx.Sysctl.Reconcile`: a pass hands the next one `last_applied`, with the text each file had before
-  our first write. A file that is no longer desired is released, `{:release, file}`, and keeps its value; with
-  `revert_on_release: true` the original is written back, `{:revert, file, original}`.
+  Ownership is as in `Linx.Sysctl.Reconcile`: a pass hands the next one `last_applied`, with the
+  text each file had before our first write. A file that is no longer desired is released,
+  `{:release, file}`, and keeps its value; with `revert_on_release: true` the original is written
+  back, `{:revert, file, original}`.
 
   ## Values
 
     * a number, in the file's unit: bytes, processes, a weight from 1 to 10000;
     * `:max`, no limit;
-    * `{quota, period}` in microseconds, for `cpu.max`; `:max` there means no quota, whatever the period;
+    * `{quota, period}` in microseconds, for `cpu.max`; `:max` there means no quota, whatever the
+      period;
     * a text, written as it is, for any other file.
 
-  The kernel does not give back the words that it was given. It rounds `memory.max` and its relatives down to whole pages,
-  so a limit of 5000 bytes is met by the 4096 that the file then says (where pages are larger than that, such a limit is
-  written again by each pass); it knows `"1G"` as a number, prints `"0,1,2"` of `cpuset.cpus` as `0-2`, and completes the
-  line of a device in `io.max`. All these count as met. `io.max` takes one device a write, so a text of one line.
+  The kernel does not give back the words that it was given. It rounds `memory.max` and its
+  relatives down to whole pages, so a limit of 5000 bytes is met by the 4096 that the file then
+  says (where pages are larger than that, such a limit is written again by each pass); it knows
+  `"1G"` as a number, prints `"0,1,2"` of `cpuset.cpus` as `0-2`, and completes the line of a
+  device in `io.max`. All these count as met. `io.max` takes one device a write, so a text of one
+  line.
 
   Source: Documentation/admin-guide/cgroup-v2.rst.
   """
@@ -47,7 +52,8 @@ defmodule Linx.Cgroup.Reconcile do
   @type last_applied :: %{optional(file()) => ownership()}
 
   @typedoc """
-  The value last written to a file, and its text before the first time, `nil` if it could not be read.
+  The value last written to a file, and its text before the first time, `nil` if it could not be
+  read.
   """
   @type ownership :: %{applied: value(), original: binary() | nil}
 
@@ -60,8 +66,9 @@ defmodule Linx.Cgroup.Reconcile do
   @doc """
   One pass over the cgroup at `cg`.
 
-  Answers `{:ok, report}` also when writes failed: those are in `report.failed` with their errors. Raises
-  `ArgumentError` for an unknown option or a value of no known shape, before any file is touched.
+  Answers `{:ok, report}` also when writes failed: those are in `report.failed` with their errors.
+  Raises `ArgumentError` for an unknown option or a value of no known shape, before any file is
+  touched.
   """
   @spec reconcile(Cgroup.cgroup(), desired(), last_applied(), opts()) :: {:ok, Report.t()}
   def reconcile(cg, desired, last_applied \\ %{}, opts \\ []) do
@@ -78,7 +85,8 @@ defmodule Linx.Cgroup.Reconcile do
   end
 
   @doc """
-  The current text of each file that can be read. A file that cannot is left out: the write that follows has the error.
+  The current text of each file that can be read. A file that cannot is left out: the write that
+  follows has the error.
   """
   @spec observe(Cgroup.cgroup(), [file()]) :: %{optional(file()) => binary()}
   def observe(cg, files) do

@@ -10,9 +10,11 @@ defmodule Linx.Cgroup.Stats do
   | `:pids_current` | `pids.current` | processes and threads |
   | `:cpu_pressure`, `:memory_pressure`, `:io_pressure` | `cpu.pressure`, … | `Linx.Cgroup.Pressure` |
 
-  A field is `nil` where its file is not there: the controller is not enabled in the parent, or the kernel is older.
+  A field is `nil` where its file is not there: the controller is not enabled in the parent, or
+  the kernel is older.
 
-  It is inspected by what it has of CPU time, memory and processes: `#Linx.Cgroup.Stats<cpu=12.3s mem=42MiB pids=3>`.
+  It is inspected by what it has of CPU time, memory and processes:
+  `#Linx.Cgroup.Stats<cpu=12.3s mem=42MiB pids=3>`.
 
   Source: Documentation/admin-guide/cgroup-v2.rst.
   """

@@ -1,7 +1,7 @@
 defmodule Linx.Doctor.KernelConfig do
   @moduledoc false
-  # The options of the kernel's build that each subsystem needs, and those of this kernel. docs/development/boards.md lists
-  # the same table.
+  # The options of the kernel's build that each subsystem needs, and those of this kernel.
+  # docs/development/boards.md lists the same table.
 
   import Linx.Doctor.Finding, only: [new: 3]
 
@@ -32,7 +32,8 @@ defmodule Linx.Doctor.KernelConfig do
   @spec subsystems() :: [{String.t(), [String.t()], [String.t()]}]
   def subsystems, do: @subsystems
 
-  # /proc/config.gz is there with IKCONFIG_PROC, as a module too; distributions ship the file beside the kernel.
+  # /proc/config.gz is there with IKCONFIG_PROC, as a module too; distributions ship the file
+  # beside the kernel.
   @spec findings() :: [Linx.Doctor.Finding.t()]
   def findings do
     case read() do

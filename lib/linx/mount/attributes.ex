@@ -1,7 +1,7 @@
 defmodule Linx.Mount.Attributes do
   @moduledoc false
-  # The MOUNT_ATTR_* of linux/mount.h (Linux 6.18) by the words of mount(8), as mount_setattr(2) takes them: bits to set,
-  # bits to clear, and a propagation type.
+  # The MOUNT_ATTR_* of linux/mount.h (Linux 6.18) by the words of mount(8), as mount_setattr(2)
+  # takes them: bits to set, bits to clear, and a propagation type.
 
   import Bitwise
 

@@ -16,10 +16,11 @@ defmodule Linx.Mount.Entry do
       │  └ parent_id
       └ mount_id
 
-  `:root` is the directory of the file system that is mounted, `/` for all of it and something longer for a bind mount.
-  `:mount_options` belong to the mount, `:super_options` to the file system behind it; both are the kernel's text,
-  unparsed. Spaces, tabs, line ends and backslashes, which the kernel writes as octal escapes, are themselves again in
-  `:root`, `:mount_point` and `:source`.
+  `:root` is the directory of the file system that is mounted, `/` for all of it and something
+  longer for a bind mount. `:mount_options` belong to the mount, `:super_options` to the file
+  system behind it; both are the kernel's text, unparsed. Spaces, tabs, line ends and backslashes,
+  which the kernel writes as octal escapes, are themselves again in `:root`, `:mount_point` and
+  `:source`.
 
   It is inspected as `#Linx.Mount.Entry<ext4 on / (rw,relatime)>`.
 
@@ -27,8 +28,9 @@ defmodule Linx.Mount.Entry do
   """
 
   @typedoc """
-  How mount events travel: in a peer group (`:shared`), from one (`:master`, and `:propagate_from` where the master
-  itself is out of sight), or not even by a bind mount (`:unbindable`). A private mount has none of these.
+  How mount events travel: in a peer group (`:shared`), from one (`:master`, and `:propagate_from`
+  where the master itself is out of sight), or not even by a bind mount (`:unbindable`). A private
+  mount has none of these.
   """
   @type propagation_entry() ::
           {:shared, non_neg_integer()}

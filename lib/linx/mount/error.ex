@@ -2,18 +2,22 @@ defmodule Linx.Mount.Error do
   @moduledoc """
   A mount operation that the kernel refused, or that did not come so far.
 
-    * `:operation` says which step failed. The call itself: `:mount`, `:umount`, `:pivot_root`; for attributes
-      `:mount_setattr`, and for a bind mount that has them from the start `:open_tree` and `:move_mount` beside it. ENOSYS
-      there is a kernel before 5.12, or a seccomp filter of the VM's. On the way into another
-      namespace: `:open_ns` (its file could not be opened), `:thread`, `:unshare` and `:setns` (no thread could be
-      started, freed of the shared working directory, moved in). Before the call: `:create` (the empty file that
-      `create: true` asks for) and `:chdir` (the new root of a `pivot_root`). A `proc` mounted in another pid namespace
-      needs a process of its own, and adds `:open_pidns`, `:setns_pid`, `:pipe` and `:fork`. `:compare_ns`: whether
-      a namespace is the VM's own cannot be found out; `:image`: the agent has no image that nobody there can write to.
+    * `:operation` says which step failed. The call itself: `:mount`, `:umount`, `:pivot_root`;
+      for attributes `:mount_setattr`, and for a bind mount that has them from the start
+      `:open_tree` and `:move_mount` beside it. ENOSYS there is a kernel before 5.12, or a seccomp
+      filter of the VM's. On the way into another namespace: `:open_ns` (its file could not be
+      opened), `:thread`, `:unshare` and `:setns` (no thread could be started, freed of the shared
+      working directory, moved in). Before the call: `:create` (the empty file that `create: true`
+      asks for) and `:chdir` (the new root of a `pivot_root`). A `proc` mounted in another pid
+      namespace needs a process of its own, and adds `:open_pidns`, `:setns_pid`, `:pipe` and
+      `:fork`. `:compare_ns`: whether a namespace is the VM's own cannot be found out; `:image`:
+      the agent has no image that nobody there can write to.
     * `:path` is the target of the operation, or the namespace's file if the way there failed.
-    * `:errno` is the kernel's error as an atom, `:unknown` for a number that Linx has no name for.
+    * `:errno` is the kernel's error as an atom, `:unknown` for a number that Linx has no name
+      for.
     * `:code` is the kernel's number, `nil` for an atom that is none of the kernel's.
-    * `:detail` names the source in words where that may be the path that the kernel meant; otherwise nil.
+    * `:detail` names the source in words where that may be the path that the kernel meant;
+      otherwise nil.
 
   Match on `:operation` and `:errno`; the text of `message/1` is for people.
 
@@ -81,7 +85,8 @@ defmodule Linx.Mount.Error do
   end
 
   @doc false
-  # The kernel gives one errno for two paths. `there?` says whether the target is there, nil where that is not known.
+  # The kernel gives one errno for two paths. `there?` says whether the target is there, nil where
+  # that is not known.
   @spec about_source(:ok | {:error, t() | term()}, Path.t(), boolean() | nil) ::
           :ok | {:error, t() | term()}
   def about_source({:error, %__MODULE__{operation: :mount, errno: errno} = error}, source, there?)

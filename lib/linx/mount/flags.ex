@@ -35,7 +35,8 @@ defmodule Linx.Mount.Flags do
 
   @umount [force: 1, detach: 2, expire: 4, no_follow: 8]
 
-  # Those that change a mount that is there, or make one out of one; the rest make a new file system mount.
+  # Those that change a mount that is there, or make one out of one; the rest make a new file
+  # system mount.
   @existing [:remount, :bind, :move, :unbindable, :private, :slave, :shared]
   @existing_mask @existing |> Enum.map(&Keyword.fetch!(@mount, &1)) |> Enum.reduce(0, &|||/2)
 

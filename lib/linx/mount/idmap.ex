@@ -1,14 +1,14 @@
 defmodule Linx.Mount.Idmap do
   @moduledoc false
-  # The user namespace that an idmapped mount takes its mapping from: that of a target, or for maps alone that of a child
-  # that is parked for the time of the call.
+  # The user namespace that an idmapped mount takes its mapping from: that of a target, or for
+  # maps alone that of a child that is parked for the time of the call.
 
   alias Linx.Process, as: Session
   alias Linx.{Target, User}
 
   @doc """
-  Calls `fun` with the native target whose user namespace is meant, `""` where none is. `{:refused, reason}` is the answer
-  where there is no such namespace.
+  Calls `fun` with the native target whose user namespace is meant, `""` where none is.
+  `{:refused, reason}` is the answer where there is no such namespace.
   """
   @spec with_target(term(), (Linx.Native.target() -> result)) :: result | {:refused, term()}
         when result: term()

@@ -1,7 +1,7 @@
 defmodule Linx.Mount.Mountinfo do
   @moduledoc false
-  # /proc/<pid>/mountinfo to entries. A line of another shape, or with a tag that is not known, is left out: a newer
-  # kernel must not take the whole table away.
+  # /proc/<pid>/mountinfo to entries. A line of another shape, or with a tag that is not known, is
+  # left out: a newer kernel must not take the whole table away.
 
   alias Linx.Mount.Entry
 

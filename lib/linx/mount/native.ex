@@ -2,11 +2,13 @@ defmodule Linx.Mount.Native do
   @moduledoc """
   The system calls under `Linx.Mount`, with numbers for flags and paths for namespaces.
 
-  Use `Linx.Mount`: it checks its input, knows the flags by name, takes sessions and gives `%Linx.Mount.Error{}`.
+  Use `Linx.Mount`: it checks its input, knows the flags by name, takes sessions and gives
+  `%Linx.Mount.Error{}`.
 
-  `ns_path` names a mount namespace by its file, `""` standing for the VM's own. In another one the call is made on a
-  thread that is started for it and ends with it; the VM's own threads never leave. Every call that may fail gives
-  `{:error, {stage, errno}}`, `errno` being an atom, or the number where the kernel's error has no name here.
+  `ns_path` names a mount namespace by its file, `""` standing for the VM's own. In another one
+  the call is made on a thread that is started for it and ends with it; the VM's own threads never
+  leave. Every call that may fail gives `{:error, {stage, errno}}`, `errno` being an atom, or the
+  number where the kernel's error has no name here.
 
   Source: mount(2), umount2(2), pivot_root(2), setns(2).
   """
@@ -25,8 +27,9 @@ defmodule Linx.Mount.Native do
   @doc """
   mount(2). Empty `source`, `fstype` and `data` are NULL for the kernel.
 
-  `pidns_path` names a pid namespace that the mount is made from, which is what a `proc` shows; it needs a process of
-  its own. With `create_target` 1 an empty file is made at `target` first, where there is none.
+  `pidns_path` names a pid namespace that the mount is made from, which is what a `proc` shows; it
+  needs a process of its own. With `create_target` 1 an empty file is made at `target` first,
+  where there is none.
 
   Errors: `{:error, {stage, errno}}`.
   """
@@ -104,8 +107,9 @@ defmodule Linx.Mount.Native do
   def setattr_at(places, target, attributes, idmap, lookup),
     do: named(Native.mount_setattr(agent(places), places, target, attributes, idmap, lookup))
 
-  # The namespaces of `target` that a mount of `fstype` depends on. A file system of the kernel's shows the namespace of
-  # who mounts it: a proc the processes of a pid namespace, a sysfs the devices of a network namespace, and so on.
+  # The namespaces of `target` that a mount of `fstype` depends on. A file system of the kernel's
+  # shows the namespace of who mounts it: a proc the processes of a pid namespace, a sysfs the
+  # devices of a network namespace, and so on.
   @doc false
   @spec places(Native.target(), String.t()) :: Native.places()
   def places(target, fstype \\ "")

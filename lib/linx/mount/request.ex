@@ -7,8 +7,9 @@ defmodule Linx.Mount.Request do
   @doc """
   The call that carries out `flags` whole.
 
-  mount(2) looks at one kind of request and drops the flags of the others without a word. Here such a flag is an error, and
-  what mount(2) cannot do in one step, or not at all, is a call of mount_setattr(2).
+  mount(2) looks at one kind of request and drops the flags of the others without a word. Here
+  such a flag is an error, and what mount(2) cannot do in one step, or not at all, is a call of
+  mount_setattr(2).
   """
   @spec call([atom()]) ::
           {:ok, {:mount, non_neg_integer()} | {:bind | :setattr, Attributes.t()}}

@@ -1,7 +1,8 @@
 defmodule Linx.Netfilter.Canonical do
   @moduledoc false
-  # One form of what may be written in several ways and what the kernel writes back, for comparisons. State that traffic changes
-  # (counters, used quota, what is left of a timeout) is no part of it.
+  # One form of what may be written in several ways and what the kernel writes back, for
+  # comparisons. State that traffic changes (counters, used quota, what is left of a timeout) is
+  # no part of it.
 
   alias Linx.Netfilter.{Chain, Datum, Element, Encoder, Expr, Guard, Object, Rule, Set}
   alias Linx.Netfilter.{TunnelOptions, Verdict, Wire}
@@ -10,8 +11,8 @@ defmodule Linx.Netfilter.Canonical do
   alias Linx.Netfilter.Encoder.Expressions, as: Encode
   alias Linx.Netfilter.Map, as: NMap
 
-  # Timeouts are kept in ticks of the kernel's clock, rounded down; HZ is at least 100. Less than a tick is one
-  # (nf_msecs_to_jiffies64).
+  # Timeouts are kept in ticks of the kernel's clock, rounded down; HZ is at least 100. Less than
+  # a tick is one (nf_msecs_to_jiffies64).
   @tick 10
 
   # Whether the kernel's timeout (ms) is what it makes of a wanted one.
@@ -63,7 +64,8 @@ defmodule Linx.Netfilter.Canonical do
   defp exprs(exprs, family),
     do: exprs |> Guard.expand(family) |> presence() |> Enum.map(&expr(&1, family))
 
-  # nft 1.0 compares the four bytes of an index with what a fib lookup of existence gives, nft 1.1 the one byte that it is.
+  # nft 1.0 compares the four bytes of an index with what a fib lookup of existence gives, nft 1.1
+  # the one byte that it is.
   defp presence([
          %Expr{name: :fib, data: %{flags: flags, dreg: register}} = fib,
          %Expr{name: :cmp, data: %{data: <<present::native-32>>, sreg: register} = data} = cmp
@@ -124,7 +126,8 @@ defmodule Linx.Netfilter.Canonical do
     end)
   end
 
-  # The kernel knows a type by its number and size alone, so types of open width are compared as that, and their values as bytes.
+  # The kernel knows a type by its number and size alone, so types of open width are compared as
+  # that, and their values as bytes.
   defp register(type),
     do: if(open?(type), do: {Datum.type_id(type), Datum.size(type)}, else: type)
 
@@ -159,8 +162,8 @@ defmodule Linx.Netfilter.Canonical do
   defp unresolved?(_value), do: false
 
   @doc """
-  The kernel's set `from` with its elements in the types of `to`. The two are one set to the kernel; their types may still differ in the
-  width of parts, which it does not know.
+  The kernel's set `from` with its elements in the types of `to`. The two are one set to the
+  kernel; their types may still differ in the width of parts, which it does not know.
   """
   @spec retyped(Set.t() | NMap.t(), Set.t() | NMap.t()) :: Set.t() | NMap.t()
   def retyped(from, to) do
@@ -299,7 +302,8 @@ defmodule Linx.Netfilter.Canonical do
 
   def same_object?(_a, _b, _family), do: false
 
-  # The kernel attaches a helper to the protocols that it has it for, and answers these (nft_ct_helper_obj_dump).
+  # The kernel attaches a helper to the protocols that it has it for, and answers these
+  # (nft_ct_helper_obj_dump).
   defp attached(%Object{kind: :ct_helper} = there, wanted, :inet) do
     case Map.new(wanted.data || %{})[:l3proto] do
       any when any in [nil, :inet] ->
@@ -383,7 +387,8 @@ defmodule Linx.Netfilter.Canonical do
   @doc """
   What makes of an element of the set one without what traffic changes.
 
-  The kernel gives every element the statements that its set declares (nft_set_elem_expr_clone): said or not, they are the same.
+  The kernel gives every element the statements that its set declares (nft_set_elem_expr_clone):
+  said or not, they are the same.
   """
   @spec element(Set.t() | NMap.t()) :: (term() -> term())
   def element(%{exprs: declared, timeout: default}) do

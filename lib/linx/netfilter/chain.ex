@@ -2,17 +2,17 @@ defmodule Linx.Netfilter.Chain do
   @moduledoc """
   A chain: the list of rules that packets meet at a hook, or that other chains jump to.
 
-  A base chain has `:type`, `:hook` and `:priority` and is where packets enter; a regular chain has none of the three and is
-  only reached by `jump` and `goto`. `new/2` checks the chain in itself, `validate_for_family/2` against the family of the
-  table that takes it.
+  A base chain has `:type`, `:hook` and `:priority` and is where packets enter; a regular chain
+  has none of the three and is only reached by `jump` and `goto`. `new/2` checks the chain in
+  itself, `validate_for_family/2` against the family of the table that takes it.
 
       iex> {:ok, chain} = Linx.Netfilter.Chain.new("input", type: :filter, hook: :input, priority: :filter, policy: :drop)
       iex> Linx.Netfilter.Chain.base?(chain)
       true
 
-  `:priority` is an integer, a name that nft(8) knows (`:raw`, `:mangle`, `:dstnat`, `:filter`, `:security`, `:srcnat`, and
-  `:out` in bridge tables) or `{name, offset}`; a pulled chain has the integer. `:device` is the one interface of an ingress or
-  egress chain, `:devices` holds several.
+  `:priority` is an integer, a name that nft(8) knows (`:raw`, `:mangle`, `:dstnat`, `:filter`,
+  `:security`, `:srcnat`, and `:out` in bridge tables) or `{name, offset}`; a pulled chain has the
+  integer. `:device` is the one interface of an ingress or egress chain, `:devices` holds several.
 
   Source: nft(8), "CHAINS"; include/uapi/linux/netfilter.h, `enum nf_inet_hooks`.
   """
@@ -78,10 +78,12 @@ defmodule Linx.Netfilter.Chain do
         }
 
   @doc """
-  Builds a chain. Options are the struct's fields; `:type`, `:hook` and `:priority` come together or not at all.
+  Builds a chain. Options are the struct's fields; `:type`, `:hook` and `:priority` come together
+  or not at all.
 
-  Answers `{:error, {:bad_chain, reason}}`, among them `{:device_required_for_hook, hook}`, `{:missing, keys}`,
-  `{:bad_hook, term}` (with a suggestion when a known hook is near), `{:bad_priority, term}`, `{:policy_needs_hook, policy}`.
+  Answers `{:error, {:bad_chain, reason}}`, among them `{:device_required_for_hook, hook}`,
+  `{:missing, keys}`, `{:bad_hook, term}` (with a suggestion when a known hook is near),
+  `{:bad_priority, term}`, `{:policy_needs_hook, policy}`.
   """
   @spec new(String.t(), keyword()) :: {:ok, t()} | {:error, {:bad_chain, term()}}
   def new(name, opts \\ []) do
@@ -120,10 +122,12 @@ defmodule Linx.Netfilter.Chain do
   def add_rule(%__MODULE__{}, other), do: {:error, {:bad_chain, {:not_a_rule, other}}}
 
   @doc """
-  Checks type and hook against `family`: what the kernel would refuse with EOPNOTSUPP or EINVAL. Route chains are for ip and
-  ip6 here; a table of inet takes one nevertheless, as the kernel does since 5.2.
+  Checks type and hook against `family`: what the kernel would refuse with EOPNOTSUPP or EINVAL.
+  Route chains are for ip and ip6 here; a table of inet takes one nevertheless, as the kernel does
+  since 5.2.
 
-  Answers `{:error, {:bad_chain, reason}}` with `{:type_not_valid_for_family, %{type:, family:}}`, `{:hook_not_valid_for_family, %{hook:, family:}}`,
+  Answers `{:error, {:bad_chain, reason}}` with `{:type_not_valid_for_family, %{type:, family:}}`,
+  `{:hook_not_valid_for_family, %{hook:, family:}}`,
   `{:hook_not_valid_for_type, %{hook:, type:}}`, `{:unknown_family, family}`.
   """
   @spec validate_for_family(t(), atom()) :: :ok | {:error, {:bad_chain, term()}}
@@ -132,8 +136,8 @@ defmodule Linx.Netfilter.Chain do
 
   def validate_for_family(%__MODULE__{} = chain, family), do: fits(chain, family)
 
-  # The same, for what goes into a table: Linux 5.2 and nft have route chains in inet tables too, and a table that holds one
-  # is pulled and written like any other.
+  # The same, for what goes into a table: Linux 5.2 and nft have route chains in inet tables too,
+  # and a table that holds one is pulled and written like any other.
   @doc false
   @spec fits(t(), atom()) :: :ok | {:error, {:bad_chain, term()}}
   def fits(%__MODULE__{} = chain, family) do

@@ -2,8 +2,9 @@ defmodule Linx.Netfilter.Datatype do
   @moduledoc """
   The datatypes of nft: their numbers, sizes, byte orders and symbolic values.
 
-  A set remembers its key's type by number (`id`), in six bits per component when it is a concatenation: the kernel
-  only stores that number, and nft(8) reads the elements by it. The numbers are nft's own enumeration.
+  A set remembers its key's type by number (`id`), in six bits per component when it is a
+  concatenation: the kernel only stores that number, and nft(8) reads the elements by it. The
+  numbers are nft's own enumeration.
 
       iex> {:ok, t} = Linx.Netfilter.Datatype.fetch(:inet_service)
       iex> {t.id, t.size, t.order}
@@ -13,10 +14,12 @@ defmodule Linx.Netfilter.Datatype do
       iex> Linx.Netfilter.Datatype.symbol(:ct_state, 8)
       "new"
 
-  `size` is in bits, 0 where the expression decides. `order` is the byte order of the value in a register, `nil`
-  for text. `base` names the type that the values are written like; `:bitmask` types take lists of flags.
+  `size` is in bits, 0 where the expression decides. `order` is the byte order of the value in a
+  register, `nil` for text. `base` names the type that the values are written like; `:bitmask`
+  types take lists of flags.
 
-  Only tables live here; nothing reads the host's files. Source: nft(8), "DATA TYPES", and `nft describe`.
+  Only tables live here; nothing reads the host's files. Source: nft(8), "DATA TYPES", and
+  `nft describe`.
   """
 
   alias Linx.Netfilter.Datatype.{Services, Symbols}
@@ -37,7 +40,8 @@ defmodule Linx.Netfilter.Datatype do
     {:verdict, 1, 0, nil, nil},
     {:nf_proto, 2, 8, :host, :integer},
     {:bitmask, 3, 0, nil, :integer},
-    # MPTCP subtypes are integers with names, number and open width included; the next row answers to the number.
+    # MPTCP subtypes are integers with names, number and open width included; the next row answers
+    # to the number.
     {:mptcpopt_subtype, 4, 0, :big, :integer},
     {:integer, 4, 0, nil, nil},
     {:string, 5, 0, :host, nil},

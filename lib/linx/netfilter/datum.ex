@@ -1,12 +1,13 @@
 defmodule Linx.Netfilter.Datum do
   @moduledoc false
-  # Values of nft's datatypes and their bytes in a register. What the values look like is in Datum.Form.
+  # Values of nft's datatypes and their bytes in a register. What the values look like is in
+  # Datum.Form.
 
   alias Linx.Netfilter.Datatype
 
   @type type :: atom() | {atom(), pos_integer()} | {:concat, [type()]} | {:interval, type()}
 
-  # -- types -----------------------------------------------------------------------------------------------------------
+  # -- types -------------------------------------------------------------------------------------
 
   @doc "Whether Linx knows the type."
   @spec type?(term()) :: boolean()
@@ -80,11 +81,11 @@ defmodule Linx.Netfilter.Datum do
   defp order({name, _bits}), do: Datatype.fetch!(name).order || :big
   defp order(name), do: Datatype.fetch!(name).order
 
-  # -- bytes -----------------------------------------------------------------------------------------------------------
+  # -- bytes -------------------------------------------------------------------------------------
 
   @doc """
-  The bytes of one value in its one form; a range or prefix gives its first value. Raises `ArgumentError` for a value that
-  the type cannot hold.
+  The bytes of one value in its one form; a range or prefix gives its first value. Raises
+  `ArgumentError` for a value that the type cannot hold.
   """
   @spec to_bytes(type(), term()) :: binary()
   def to_bytes(:ipv4_addr, {a, b, c, d})
@@ -173,8 +174,8 @@ defmodule Linx.Netfilter.Datum do
   def last_bytes(type, value), do: to_bytes(type, value)
 
   @doc """
-  Turns the bytes of a host-order number round; others stay. The kernel compares the keys of interval sets as `memcmp` does, so nft
-  sends numbers in network order there.
+  Turns the bytes of a host-order number round; others stay. The kernel compares the keys of
+  interval sets as `memcmp` does, so nft sends numbers in network order there.
   """
   @spec flip(type(), binary()) :: binary()
   def flip({:concat, types} = type, bytes) do

@@ -2,12 +2,14 @@ defmodule Linx.Netfilter.Decoder do
   @moduledoc """
   nf_tables messages to values: what a dump or the event stream brings.
 
-  There is a function per entity, which takes a message's payload (the nfgenmsg header and the attributes), and
-  `from_msgs/5`, which puts the pieces of a ruleset together. What `Linx.Netfilter.Encoder` adds is folded away again: implied guards,
-  interval end points, anonymous sets.
+  There is a function per entity, which takes a message's payload (the nfgenmsg header and the
+  attributes), and `from_msgs/5`, which puts the pieces of a ruleset together. What
+  `Linx.Netfilter.Encoder` adds is folded away again: implied guards, interval end points,
+  anonymous sets.
 
-  Every function is total: an attribute that is missing, short or unknown leaves its field nil, an unknown expression is kept as
-  bytes. A newer kernel's ruleset is read as far as it is understood, and nothing raises.
+  Every function is total: an attribute that is missing, short or unknown leaves its field nil, an
+  unknown expression is kept as bytes. A newer kernel's ruleset is read as far as it is
+  understood, and nothing raises.
 
       iex> alias Linx.Netfilter.{Decoder, Encoder, Table}
       iex> Decoder.table(Encoder.table(Table.new!(:ip6, "t")).payload).family
@@ -99,8 +101,10 @@ defmodule Linx.Netfilter.Decoder do
   def set(body), do: Decoder.Set.declaration(body)
 
   @doc """
-  Family, table, set name and the elements in a NEWSETELEM payload: keys as bytes, or `{key, data}` in a map, with data as bytes, a
-  `%Linx.Netfilter.Verdict{}` or the name of an object. An element that carries more is `{:raw, map}`. `materialize_elements/3` makes values of them.
+  Family, table, set name and the elements in a NEWSETELEM payload: keys as bytes, or
+  `{key, data}` in a map, with data as bytes, a `%Linx.Netfilter.Verdict{}` or the name of an
+  object. An element that carries more is `{:raw, map}`. `materialize_elements/3` makes values of
+  them.
   """
   @spec set_elements(binary()) ::
           {Table.family(), String.t(), String.t(), [{term(), term()} | binary()]}
@@ -192,11 +196,12 @@ defmodule Linx.Netfilter.Decoder do
         }
   def gen(body), do: Generation.read(body)
 
-  # -- events ----------------------------------------------------------------------------------------------------------
+  # -- events ------------------------------------------------------------------------------------
 
   @doc """
-  The event in a multicast message. Generation and committer are only in `:new_gen` events: the kernel sends that one last, and
-  `Linx.Netfilter.Monitor` stamps the others with it. A message that is not understood is `{:unknown, type}` with its bytes.
+  The event in a multicast message. Generation and committer are only in `:new_gen` events: the
+  kernel sends that one last, and `Linx.Netfilter.Monitor` stamps the others with it. A message
+  that is not understood is `{:unknown, type}` with its bytes.
   """
   @spec event(Message.t()) :: Event.t()
   def event(%Message{type: type, payload: payload}) do
@@ -236,13 +241,15 @@ defmodule Linx.Netfilter.Decoder do
 
   defp known_event(_kind, type, payload), do: %Event{op: {:unknown, type}, entity: payload}
 
-  # -- rulesets --------------------------------------------------------------------------------------------------------
+  # -- rulesets ----------------------------------------------------------------------------------
 
   @doc """
-  A ruleset from decoded pieces, as `table/1`, `chain/1`, `rule/1`, `set/1` and `set_elements/1` give them.
+  A ruleset from decoded pieces, as `table/1`, `chain/1`, `rule/1`, `set/1` and `set_elements/1`
+  give them.
 
-  Pieces whose parent is not among them are dropped: a dump of one type may be newer than that of another. Anonymous sets become part of
-  the rules that look them up, and chains that belong to a rule part of its verdict.
+  Pieces whose parent is not among them are dropped: a dump of one type may be newer than that of
+  another. Anonymous sets become part of the rules that look them up, and chains that belong to a
+  rule part of its verdict.
   """
   @spec from_msgs(
           [Table.t()],

@@ -2,26 +2,31 @@ defmodule Linx.Netfilter.Diff do
   @moduledoc """
   The changes that turn one ruleset into another, as few as possible.
 
-  Tables, chains, sets, maps, objects and flowtables are the same when they have the same name, a rule when it has the same `:tag`, an
-  element when it has the same value. What the two sides say in different words (an address as text, a guard spelled out, a priority by
-  name) is no difference, nor is what traffic changes: counters, used quotas, the rest of a timeout. Nor is what the kernel rounds or
-  chooses itself:
+  Tables, chains, sets, maps, objects and flowtables are the same when they have the same name, a
+  rule when it has the same `:tag`, an element when it has the same value. What the two sides say
+  in different words (an address as text, a guard spelled out, a priority by name) is no
+  difference, nor is what traffic changes: counters, used quotas, the rest of a timeout. Nor is
+  what the kernel rounds or chooses itself:
 
-    * A timeout of a set, an element or an `add @set` statement is kept in ticks (4 ms where HZ is 250): up to 10 ms less than wanted is
-      the wanted one, and so is one tick where less than a tick was wanted.
-    * A conntrack helper of an inet table whose `:l3proto` is nil or `:inet` is attached to the protocols that it exists for.
-    * Elements are compared by their bytes, so that neither side needs the other's record of how wide the parts of a key are.
+    * A timeout of a set, an element or an `add @set` statement is kept in ticks (4 ms where HZ is
+      250): up to 10 ms less than wanted is the wanted one, and so is one tick where less than a
+      tick was wanted.
+    * A conntrack helper of an inet table whose `:l3proto` is nil or `:inet` is attached to the
+      protocols that it exists for.
+    * Elements are compared by their bytes, so that neither side needs the other's record of how
+      wide the parts of a key are.
 
   What changes is changed so:
 
-    * A changed rule with a tag is replaced in place; one that moved is deleted and made again at its new place. Rules between stay
-      untouched, with their handles and counters.
+    * A changed rule with a tag is replaced in place; one that moved is deleted and made again at
+      its new place. Rules between stay untouched, with their handles and counters.
     * A chain that has rules without tags and differs is rebuilt whole.
-    * A changed chain, set declaration, object or flowtable is deleted and made again, and with it the rules and map elements that refer to it: the
-      kernel does not delete what is in use.
-    * Table flags are not compared, nor is the order of chains, sets, maps, objects and flowtables: the kernel appends what is new and moves
-      nothing.
-    * Of a `:dynamic` set only elements that are missing are added: the others were put there by traffic.
+    * A changed chain, set declaration, object or flowtable is deleted and made again, and with it
+      the rules and map elements that refer to it: the kernel does not delete what is in use.
+    * Table flags are not compared, nor is the order of chains, sets, maps, objects and
+      flowtables: the kernel appends what is new and moves nothing.
+    * Of a `:dynamic` set only elements that are missing are added: the others were put there by
+      traffic.
 
       iex> alias Linx.Netfilter.{Diff, Ruleset}
       iex> Diff.diff(Ruleset.new(), Ruleset.add_table!(Ruleset.new(), :inet, "t")).ops |> Enum.map(&elem(&1, 0))
@@ -38,12 +43,14 @@ defmodule Linx.Netfilter.Diff do
   alias Linx.Netfilter.Table.Order
 
   @doc """
-  The patch from `from` to `to`. Rules of `from` need their handles: it should be a pulled ruleset.
+  The patch from `from` to `to`. Rules of `from` need their handles: it should be a pulled
+  ruleset.
 
-  Option `by: :comment` knows rules again by their comments in the place of their tags (default `:tag`).
+  Option `by: :comment` knows rules again by their comments in the place of their tags (default
+  `:tag`).
 
-  The patch is sorted (`Linx.Netfilter.Patch.sort/1`) and empty when the two are equal. Raises `ArgumentError` for values that have no
-  form on the wire.
+  The patch is sorted (`Linx.Netfilter.Patch.sort/1`) and empty when the two are equal. Raises
+  `ArgumentError` for values that have no form on the wire.
   """
   @spec diff(Ruleset.t(), Ruleset.t(), keyword()) :: Patch.t()
   def diff(%Ruleset{tables: from}, %Ruleset{tables: to}, opts \\ []) do
@@ -73,11 +80,12 @@ defmodule Linx.Netfilter.Diff do
   end
 
   @doc """
-  Whether every rule of `ruleset` can be recognised again: in a chain of more than one rule all must have tags, or with `by: :comment`
-  comments, no two alike.
+  Whether every rule of `ruleset` can be recognised again: in a chain of more than one rule all
+  must have tags, or with `by: :comment` comments, no two alike.
 
-  Answers `{:error, {:tag_required, {family, table, chain}}}` for the first chain where that is not so, and
-  `{:error, {:duplicate_comment, {family, table, chain, comment}}}` for one with two rules of one comment.
+  Answers `{:error, {:tag_required, {family, table, chain}}}` for the first chain where that is
+  not so, and `{:error, {:duplicate_comment, {family, table, chain, comment}}}` for one with two
+  rules of one comment.
   """
   @spec validate_for_reconcile(Ruleset.t(), keyword()) ::
           :ok
@@ -117,8 +125,9 @@ defmodule Linx.Netfilter.Diff do
   defp bare(table),
     do: %{table | chains: %{}, sets: %{}, maps: %{}, objects: %{}, flowtables: %{}, order: %{}}
 
-  # Elements in an op do not say their encoding. Those of a set that stays are as `to` declares it; elements of a set that goes are
-  # deleted as `from` has it, and a set that is made again has its new declaration in its own op.
+  # Elements in an op do not say their encoding. Those of a set that stays are as `to` declares
+  # it; elements of a set that goes are deleted as `from` has it, and a set that is made again has
+  # its new declaration in its own op.
   defp declarations(ops, from, to) do
     gone =
       for {:delete_set, family, table, name} <- ops, into: MapSet.new(), do: {family, table, name}
@@ -137,7 +146,7 @@ defmodule Linx.Netfilter.Diff do
          do: %{set | elements: []}
   end
 
-  # -- one table -------------------------------------------------------------------------------------------------------
+  # -- one table ---------------------------------------------------------------------------------
 
   defp table_ops(%Table{family: family, name: name} = from, to, by) do
     sets = {all_sets(from), all_sets(to)}
@@ -223,7 +232,7 @@ defmodule Linx.Netfilter.Diff do
     }
   end
 
-  # -- elements --------------------------------------------------------------------------------------------------------
+  # -- elements ----------------------------------------------------------------------------------
 
   defp element_ops(family, table, from, to, lost) do
     if from.elements == to.elements and MapSet.size(lost) == 0 do

@@ -1,8 +1,10 @@
 defmodule Linx.Netfilter.Element do
   @moduledoc """
-  An element of a set or map that carries more than its key (and value): a timeout, a comment, or expressions.
+  An element of a set or map that carries more than its key (and value): a timeout, a comment, or
+  expressions.
 
-  A plain element of a set is its key, of a map `{key, value}`; this struct takes their place where there is more to say.
+  A plain element of a set is its key, of a map `{key, value}`; this struct takes their place
+  where there is more to say.
 
       iex> alias Linx.Netfilter.{Element, Set}
       iex> {:ok, set} =
@@ -22,9 +24,9 @@ defmodule Linx.Netfilter.Element do
   defstruct key: nil, data: nil, timeout: nil, expires: nil, comment: nil, exprs: []
 
   @typedoc """
-  `:timeout` and `:expires` are milliseconds: the whole life, and what a pull found left of it. A life of 0 has no end, whatever the
-  set's own `:timeout` says (Linux 6.12). `:data` is the value of a map's
-  element. `:exprs` are stateful expressions (a counter, a quota, a limit).
+  `:timeout` and `:expires` are milliseconds: the whole life, and what a pull found left of it. A
+  life of 0 has no end, whatever the set's own `:timeout` says (Linux 6.12). `:data` is the value
+  of a map's element. `:exprs` are stateful expressions (a counter, a quota, a limit).
   """
   @type t :: %__MODULE__{
           key: term(),

@@ -1,7 +1,8 @@
 defmodule Linx.Netfilter.Elements do
   @moduledoc false
-  # Elements of one set or map in the kernel, added, deleted and read without its other elements. GETSET gives the types of keys and
-  # values, so each verb is one small request and one transaction.
+  # Elements of one set or map in the kernel, added, deleted and read without its other elements.
+  # GETSET gives the types of keys and values, so each verb is one small request and one
+  # transaction.
 
   import Linx.Netfilter.Elements.Intervals
   import Linx.Netfilter.Elements.Place
@@ -22,7 +23,8 @@ defmodule Linx.Netfilter.Elements do
   # Ends that an interval is looked for at before the whole set is read.
   @tries 4
 
-  # Tries of a transaction, which depends on what was read before it, each after a random pause of at most 8 ms.
+  # Tries of a transaction, which depends on what was read before it, each after a random pause of
+  # at most 8 ms.
   @retries 30
 
   @doc "Adds elements; options `:timeout`, `:expires`, `:comment`, `:exprs`, `:create`."
@@ -64,7 +66,8 @@ defmodule Linx.Netfilter.Elements do
     with {:ok, set} <- declaration(sock, ref, elements),
          {:ok, keys} <- keys(set, elements),
          {:ok, keys} <- resolved(sock, ref, bare(set), keys),
-         # DESTROYSETELEM passes over a part of an interval: only DELSETELEM tells that there is one to split.
+         # DESTROYSETELEM passes over a part of an interval: only DELSETELEM tells that there is
+         # one to split.
          splits = merges?(set, keys),
          {:ok, frames} <- deletions(ref, set, keys, ignore and not splits) do
       case commit(at, frames) do
@@ -80,7 +83,8 @@ defmodule Linx.Netfilter.Elements do
   defp split(at, ref, set, keys, false, refusal),
     do: rewritten(at, ref, set, &difference(set, &1, keys, false), refusal)
 
-  # Intervals that carry a timeout or a comment are not split: those that are there whole are deleted.
+  # Intervals that carry a timeout or a comment are not split: those that are there whole are
+  # deleted.
   defp split(at, ref, set, keys, true, _refusal) do
     with :whole <- rewritten(at, ref, set, &difference(set, &1, keys, true), :whole),
          {:ok, frames} <- deletions(ref, set, keys, true),
@@ -93,8 +97,9 @@ defmodule Linx.Netfilter.Elements do
   def get(sock, ref, keys, opts),
     do: get(sock, ref, keys, %{reset: opts[:reset] == true}, @retries)
 
-  # The bytes of a set that was made anew meanwhile are other values. The handles of its table and its own tell, not the generation: that
-  # moves with every change of any table. A reset is not repeated, since it has changed what it read.
+  # The bytes of a set that was made anew meanwhile are other values. The handles of its table and
+  # its own tell, not the generation: that moves with every change of any table. A reset is not
+  # repeated, since it has changed what it read.
   defp get(sock, ref, keys, opts, tries) do
     with {:ok, {_table, set} = identity} <- identity(sock, ref) do
       answer = got(sock, ref, keys, set, opts)
@@ -149,7 +154,7 @@ defmodule Linx.Netfilter.Elements do
          do: found(keys, queries, answers, {sock, ref}, set, [])
   end
 
-  # -- the declaration -------------------------------------------------------------------------------------------------
+  # -- the declaration ---------------------------------------------------------------------------
 
   # The set or map that `ref` names as the kernel has it, without elements.
   defp declaration(sock, {family, table, name}, elements) when is_list(elements) do
@@ -185,7 +190,7 @@ defmodule Linx.Netfilter.Elements do
 
   def check_ref(other), do: {:error, {:bad_set, {:bad_name, other}}}
 
-  # -- transactions ----------------------------------------------------------------------------------------------------
+  # -- transactions ------------------------------------------------------------------------------
 
   defp additions(ref, set, elements, create) do
     encoded(ref, fn ->
@@ -211,8 +216,8 @@ defmodule Linx.Netfilter.Elements do
     error in ArgumentError -> {:error, {:bad_set_element, {at(ref), error.message}}}
   end
 
-  # The socket and the generation that `verb` reads in and commits to: a set that is made anew meanwhile has perhaps other types, and the
-  # bytes of the old ones are other elements there.
+  # The socket and the generation that `verb` reads in and commits to: a set that is made anew
+  # meanwhile has perhaps other types, and the bytes of the old ones are other elements there.
   defp current(sock, verb, tries \\ 1) do
     with {:ok, gen} <- Pull.generation(sock) do
       case verb.(%{sock: sock, gen: gen.id}) do
@@ -228,7 +233,7 @@ defmodule Linx.Netfilter.Elements do
 
   defp commit(%{sock: sock, gen: gen}, frames), do: Transaction.commit(sock, frames, genid: gen)
 
-  # -- auto-merge ------------------------------------------------------------------------------------------------------
+  # -- auto-merge --------------------------------------------------------------------------------
 
   # The intervals that `change` makes of those that are there.
   defp rewritten(at, {family, _, _} = ref, set, change, refusal) do
@@ -251,9 +256,10 @@ defmodule Linx.Netfilter.Elements do
      |> Enum.reduce(frames, &Frames.add(&2, &1, at(ref)))}
   end
 
-  # -- queries ---------------------------------------------------------------------------------------------------------
+  # -- queries -----------------------------------------------------------------------------------
 
-  # What to ask for a key: its element, and in a set of intervals the point that ends the interval.
+  # What to ask for a key: its element, and in a set of intervals the point that ends the
+  # interval.
   defp queries(_set, :catch_all),
     do: [{:start, Attr.u32_be(nfta_set_elem_flags(), Wire.nft_set_elem_catchall())}]
 
@@ -340,7 +346,8 @@ defmodule Linx.Netfilter.Elements do
 
   defp element(_place, _set, _key, [{:error, error} | _ending]), do: {:error, error}
 
-  # An interval up to the last value of its type has no end point: the kernel answers ENOENT, or nothing but the acknowledgement.
+  # An interval up to the last value of its type has no end point: the kernel answers ENOENT, or
+  # nothing but the acknowledgement.
   defp ending([{:ok, body}]), do: {:ok, raw(body)}
   defp ending([{:error, %{errno: errno}}]) when errno in [:enoent, :enodata], do: {:ok, []}
   defp ending([{:error, error}]), do: {:error, error}
@@ -348,8 +355,9 @@ defmodule Linx.Netfilter.Elements do
 
   defp raw(body), do: body |> Decoder.set_elements() |> elem(3)
 
-  # Where one interval ends and the next begins the tree has two points of one key, and the kernel may answer with a later end. What begins
-  # before the end that it gave is another interval then, and ours ends before that.
+  # Where one interval ends and the next begins the tree has two points of one key, and the kernel
+  # may answer with a later end. What begins before the end that it gave is another interval then,
+  # and ours ends before that.
   defp whole(place, set, start, ending), do: whole(place, set, start, ending, @tries)
 
   defp whole(place, set, start, ending, tries) do

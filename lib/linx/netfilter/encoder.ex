@@ -2,19 +2,20 @@ defmodule Linx.Netfilter.Encoder do
   @moduledoc """
   Values to nf_tables messages.
 
-  Each function builds one `%Linx.Netlink.Message{}` (type, flags and payload; the sequence number is the sender's business).
-  `to_batch/2` lays a whole ruleset out for a replacing push, `from_patch/1` a patch; both leave out the envelope that
-  `Linx.Netlink.Nfnl.batch/4` adds.
+  Each function builds one `%Linx.Netlink.Message{}` (type, flags and payload; the sequence number
+  is the sender's business). `to_batch/2` lays a whole ruleset out for a replacing push,
+  `from_patch/1` a patch; both leave out the envelope that `Linx.Netlink.Nfnl.batch/4` adds.
 
-  Everything that nft(8) adds without being told is added here: the guards that named header fields imply, the end points of intervals,
-  the padding of concatenations, the userdata in which nft keeps byte orders, comments and merging.
+  Everything that nft(8) adds without being told is added here: the guards that named header
+  fields imply, the end points of intervals, the padding of concatenations, the userdata in which
+  nft keeps byte orders, comments and merging.
 
       iex> msg = Linx.Netfilter.Encoder.table(Linx.Netfilter.Table.new!(:inet, "fw"))
       iex> msg.type
       0x0A00
 
-  A value that has no form on the wire raises `ArgumentError`; `Linx.Netfilter.push/3` turns that into an error before anything is
-  sent. Nothing here talks to the kernel.
+  A value that has no form on the wire raises `ArgumentError`; `Linx.Netfilter.push/3` turns that
+  into an error before anything is sent. Nothing here talks to the kernel.
 
   Source: include/uapi/linux/netfilter/nf_tables.h, net/netfilter/nf_tables_api.c.
   """
@@ -33,7 +34,7 @@ defmodule Linx.Netfilter.Encoder do
   @typedoc "What push answers for a value without a form on the wire: the kind, where it is, and why."
   @type unencodable :: {atom(), {keyword(), String.t()}}
 
-  # -- tables ----------------------------------------------------------------------------------------------------------
+  # -- tables ------------------------------------------------------------------------------------
 
   @doc "NEWTABLE: makes the table, or updates its flags. Option `excl: true` refuses one that exists (`:eexist`). Raises `ArgumentError` for an unknown flag."
   @spec table(Table.t(), keyword()) :: Message.t()
@@ -67,10 +68,11 @@ defmodule Linx.Netfilter.Encoder do
 
   defp named(family, name), do: %Codec.Table{family: Wire.family_num(family), name: name}
 
-  # -- chains ----------------------------------------------------------------------------------------------------------
+  # -- chains ------------------------------------------------------------------------------------
 
   @doc """
-  NEWCHAIN, without the chain's rules. `chain.table` must be set. Option `excl: true` as for `table/2`.
+  NEWCHAIN, without the chain's rules. `chain.table` must be set. Option `excl: true` as for
+  `table/2`.
 
   Raises `ArgumentError` for a hook or priority that the family does not have.
   """
@@ -116,13 +118,14 @@ defmodule Linx.Netfilter.Encoder do
     })
   end
 
-  # -- rules -----------------------------------------------------------------------------------------------------------
+  # -- rules -------------------------------------------------------------------------------------
 
   @doc """
-  NEWRULE, appended to the chain. A rule with an anonymous set needs more than one message: `to_batch/2` and `from_patch/1`
-  build those, here it raises `ArgumentError`.
+  NEWRULE, appended to the chain. A rule with an anonymous set needs more than one message:
+  `to_batch/2` and `from_patch/1` build those, here it raises `ArgumentError`.
 
-  Options: `:position` (`:append`, `{:after, handle}`, `{:before, handle}`, `{:at_index, 0}`), `:replace` (the handle of the rule to replace).
+  Options: `:position` (`:append`, `{:after, handle}`, `{:before, handle}`, `{:at_index, 0}`),
+  `:replace` (the handle of the rule to replace).
   """
   @spec rule(Rule.t(), Table.family(), String.t(), String.t(), keyword()) :: Message.t()
   def rule(%Rule{} = rule, family, table_name, chain_name, opts \\ []),
@@ -138,12 +141,13 @@ defmodule Linx.Netfilter.Encoder do
     ])
   end
 
-  # -- sets ------------------------------------------------------------------------------------------------------------
+  # -- sets --------------------------------------------------------------------------------------
 
   @doc """
   NEWSET for a set, map or verdict map, without its elements. `set.table` must be set.
 
-  Options: `:id` (NFTA_SET_ID, by which messages of the same batch may refer to it; default 1), `excl: true`.
+  Options: `:id` (NFTA_SET_ID, by which messages of the same batch may refer to it; default 1),
+  `excl: true`.
   """
   @spec set(Set.t() | NMap.t(), Table.family(), keyword()) :: Message.t()
   def set(%_{} = set, family, opts \\ []), do: Sets.declaration(set, family, opts)
@@ -161,7 +165,8 @@ defmodule Linx.Netfilter.Encoder do
   @doc """
   NEWSETELEM with the elements of a set or map; nil when it has none.
 
-  Raises `ArgumentError` when they do not fit one message (some 3 000 elements): `to_batch/2` splits them. Option `:id` as for `set/3`.
+  Raises `ArgumentError` when they do not fit one message (some 3 000 elements): `to_batch/2`
+  splits them. Option `:id` as for `set/3`.
   """
   @spec set_elements(Set.t() | NMap.t(), Table.family(), keyword()) :: Message.t() | nil
   def set_elements(%_{} = set, family, opts \\ []) do
@@ -204,7 +209,7 @@ defmodule Linx.Netfilter.Encoder do
     delete_set_elements(family, table_name, set_name, elements, {:set, map}, nil)
   end
 
-  # -- objects and flowtables ------------------------------------------------------------------------------------------
+  # -- objects and flowtables --------------------------------------------------------------------
 
   @doc "NEWOBJ. `object.table` must be set. Raises `ArgumentError` for data that the kind does not have."
   @spec object(Object.t(), Table.family(), keyword()) :: Message.t()
@@ -295,13 +300,14 @@ defmodule Linx.Netfilter.Encoder do
     })
   end
 
-  # -- whole rulesets --------------------------------------------------------------------------------------------------
+  # -- whole rulesets ----------------------------------------------------------------------------
 
   @doc """
-  The messages of a replacing push: for each table DESTROYTABLE, NEWTABLE, objects, flowtables, sets, chains, set elements, rules.
+  The messages of a replacing push: for each table DESTROYTABLE, NEWTABLE, objects, flowtables,
+  sets, chains, set elements, rules.
 
-  Option `destroy: :delete` writes NEWTABLE and DELTABLE in the place of DESTROYTABLE, for kernels before 6.3.
-  Raises `ArgumentError` for a value without a form on the wire.
+  Option `destroy: :delete` writes NEWTABLE and DELTABLE in the place of DESTROYTABLE, for kernels
+  before 6.3. Raises `ArgumentError` for a value without a form on the wire.
   """
   @spec to_batch(Ruleset.t(), keyword()) :: [Message.t()]
   def to_batch(%Ruleset{} = ruleset, opts \\ []), do: messages!(Batch.frames(ruleset, opts))
@@ -314,8 +320,8 @@ defmodule Linx.Netfilter.Encoder do
   @doc """
   The messages that carry out a patch, in its order.
 
-  Raises `ArgumentError` for an op that has no form on the wire, such as elements of a set that neither the patch's `sets` nor one of
-  its ops declares.
+  Raises `ArgumentError` for an op that has no form on the wire, such as elements of a set that
+  neither the patch's `sets` nor one of its ops declares.
   """
   @spec from_patch(Patch.t()) :: [Message.t()]
   def from_patch(%Patch{} = patch), do: messages!(Patches.frames(patch))

@@ -14,7 +14,8 @@ defmodule Linx.Netfilter.Error do
   | `:at` | where in the ruleset: `[family: :inet, table: "fw", chain: "input", rule: 6, expr: 1]` |
   | `:others` | the further errors of the same batch, each an error of its own |
 
-  Mistakes in the values themselves are found before anything is sent and come as tuples such as `{:error, {:bad_set_element, _}}`.
+  Mistakes in the values themselves are found before anything is sent and come as tuples such as
+  `{:error, {:bad_set_element, _}}`.
 
       iex> Linx.Netfilter.Error.from_posix(:eperm, :push).code
       1
@@ -90,7 +91,8 @@ defmodule Linx.Netfilter.Error do
         }
 
   @doc """
-  An error of `operation` from an errno atom; `:code` is looked up, nil for an atom that is no errno.
+  An error of `operation` from an errno atom; `:code` is looked up, nil for an atom that is no
+  errno.
 
   `opts` set further fields. An unknown key raises `KeyError`.
   """
@@ -120,7 +122,8 @@ defmodule Linx.Netfilter.Error do
 
   def from_netlink(other, _operation), do: other
 
-  # nfnetlink asks for CAP_NET_ADMIN in the user namespace that owns the socket's network namespace (netlink_net_capable).
+  # nfnetlink asks for CAP_NET_ADMIN in the user namespace that owns the socket's network
+  # namespace (netlink_net_capable).
   @doc false
   @spec from_netlink(Linx.Netlink.Error.t() | term(), operation(), Linx.Netlink.Socket.t()) ::
           t() | term()

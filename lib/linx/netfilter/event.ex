@@ -2,8 +2,8 @@ defmodule Linx.Netfilter.Event do
   @moduledoc """
   One change of a ruleset, as `Linx.Netfilter.Monitor` reports it.
 
-  `:gen_id`, `:proc_pid` and `:proc_name` say which commit it belongs to and who made it. `:op` says what happened, `:entity` holds
-  what it happened to:
+  `:gen_id`, `:proc_pid` and `:proc_name` say which commit it belongs to and who made it. `:op`
+  says what happened, `:entity` holds what it happened to:
 
   | `:op` | `:entity` |
   |---|---|

@@ -2,15 +2,16 @@ defmodule Linx.Netfilter.Expr do
   @moduledoc """
   One expression of a rule: an instruction for the kernel's nf_tables machine.
 
-  A rule is a list of expressions that load packet data into registers, compare it, and act. `:name` is the kernel's
-  name of the expression as an atom, `:data` what it carries: a map whose keys are the kernel's attributes
-  (`NFTA_PAYLOAD_BASE` is `:base`), with names as atoms, numbers as integers and register contents as binaries.
-  A verdict is `%Expr{name: :immediate, data: %Verdict{}}`. The table of kinds and keys is in
+  A rule is a list of expressions that load packet data into registers, compare it, and act.
+  `:name` is the kernel's name of the expression as an atom, `:data` what it carries: a map whose
+  keys are the kernel's attributes (`NFTA_PAYLOAD_BASE` is `:base`), with names as atoms, numbers
+  as integers and register contents as binaries. A verdict is
+  `%Expr{name: :immediate, data: %Verdict{}}`. The table of kinds and keys is in
   `docs/netfilter/DESIGN.md`.
 
   The constructors here say nothing about the packet's protocol unless you name a header field:
-  `payload(:tcp_dport)` matches TCP alone, since the encoder adds the guard that nft(8) adds, while
-  `payload(:transport, 2, 2)` reads these bytes of whatever follows the network header.
+  `payload(:tcp_dport)` matches TCP alone, since the encoder adds the guard that nft(8) adds,
+  while `payload(:transport, 2, 2)` reads these bytes of whatever follows the network header.
 
       iex> Linx.Netfilter.Expr.payload(:tcp_dport).data
       %{base: :transport, offset: 2, len: 2, dreg: 1, field: :tcp_dport}
@@ -52,8 +53,9 @@ defmodule Linx.Netfilter.Expr do
   @doc """
   Loads a verdict, or a constant.
 
-  Anything that `Linx.Netfilter.Verdict.new/1` accepts becomes a verdict; a binary goes to register 1 as it is, an
-  integer as 32 bits in the host's byte order (a mark). `load/2` takes the register.
+  Anything that `Linx.Netfilter.Verdict.new/1` accepts becomes a verdict; a binary goes to
+  register 1 as it is, an integer as 32 bits in the host's byte order (a mark). `load/2` takes the
+  register.
 
   Raises `ArgumentError` for anything else.
   """
@@ -81,14 +83,17 @@ defmodule Linx.Netfilter.Expr do
   def verdict?(%__MODULE__{}), do: false
 
   @doc """
-  Loads a named header field, such as `:tcp_dport` or `:ip_saddr`, into `:dreg` (default 1), or writes it from `:sreg`.
+  Loads a named header field, such as `:tcp_dport` or `:ip_saddr`, into `:dreg` (default 1), or
+  writes it from `:sreg`.
 
-  The field brings the guard for its protocol with it. Raises `ArgumentError` for a name that is not in the table.
+  The field brings the guard for its protocol with it. Raises `ArgumentError` for a name that is
+  not in the table.
 
-  Option `:sreg` turns it into nft's `tcp dport set ...`. The checksums that cover the field are mended after the write,
-  unless checksum keys are given (`:csum_type`, `:csum_offset`, `:csum_flags`; `csum_type: :none` mends nothing). Raises
-  `ArgumentError` for a field that is not made of the 16-bit words that the Internet checksum sums (`:ip_ttl`): the words
-  around it are read, changed and written with `payload/4`.
+  Option `:sreg` turns it into nft's `tcp dport set ...`. The checksums that cover the field are
+  mended after the write, unless checksum keys are given (`:csum_type`, `:csum_offset`,
+  `:csum_flags`; `csum_type: :none` mends nothing). Raises `ArgumentError` for a field that is not
+  made of the 16-bit words that the Internet checksum sums (`:ip_ttl`): the words around it are
+  read, changed and written with `payload/4`.
 
       iex> Linx.Netfilter.Expr.payload(:sctp_dport, sreg: 1).data
       %{base: :transport, offset: 2, len: 2, sreg: 1, field: :sctp_dport, csum_type: :sctp, csum_offset: 8}
@@ -132,10 +137,11 @@ defmodule Linx.Netfilter.Expr do
   def payload(base, offset, len), do: payload(base, offset, len, [])
 
   @doc """
-  Loads `len` bytes at `offset` of the header `base` (`:link`, `:network`, `:transport`, `:inner` or `:tunnel`).
+  Loads `len` bytes at `offset` of the header `base` (`:link`, `:network`, `:transport`, `:inner`
+  or `:tunnel`).
 
-  Options: `:dreg` (default 1); or `:sreg` to write instead of read, with `:csum_type` (`:none`, `:inet`, `:sctp`),
-  `:csum_offset` and `:csum_flags` (`[:pseudohdr]`).
+  Options: `:dreg` (default 1); or `:sreg` to write instead of read, with `:csum_type` (`:none`,
+  `:inet`, `:sctp`), `:csum_offset` and `:csum_flags` (`[:pseudohdr]`).
   """
   @spec payload(atom(), non_neg_integer(), pos_integer(), keyword()) :: t()
   def payload(base, offset, len, opts)
@@ -151,8 +157,9 @@ defmodule Linx.Netfilter.Expr do
   @doc """
   Compares register `:sreg` (default 1) with `value`, the bytes as the register holds them.
 
-  `op` is `:eq`, `:neq`, `:lt`, `:lte`, `:gt` or `:gte`; the kernel compares as `memcmp` does. Header fields are in
-  network order; meta and ct values in the host's, except addresses and ports.
+  `op` is `:eq`, `:neq`, `:lt`, `:lte`, `:gt` or `:gte`; the kernel compares as `memcmp` does.
+  Header fields are in network order; meta and ct values in the host's, except addresses and
+  ports.
   """
   @spec cmp(atom(), binary(), keyword()) :: t()
   def cmp(op, value, opts \\ [])
@@ -170,7 +177,8 @@ defmodule Linx.Netfilter.Expr do
   @doc """
   `dreg = (sreg & mask) ^ xor`, the mask that a prefix match needs.
 
-  `mask` and `xor` have the same size, which is the length unless `:len` is given. `:sreg` and `:dreg` default to 1.
+  `mask` and `xor` have the same size, which is the length unless `:len` is given. `:sreg` and
+  `:dreg` default to 1.
   """
   @spec bitwise(binary(), binary(), keyword()) :: t()
   def bitwise(mask, xor, opts \\ []) when byte_size(mask) == byte_size(xor) do
@@ -208,11 +216,13 @@ defmodule Linx.Netfilter.Expr do
     do: keyed(:meta, direction(%{key: key}, opts), opts, [:dreg, :sreg])
 
   @doc """
-  Loads the conntrack datum `key` (`:state`, `:mark`, `:status`, ...) into `:dreg` (default 1), or sets it from `:sreg`.
+  Loads the conntrack datum `key` (`:state`, `:mark`, `:status`, ...) into `:dreg` (default 1), or
+  sets it from `:sreg`.
 
-  `:direction` (`:original` or `:reply`) selects the tuple for keys that have two sides. A state is a bit mask
-  in the host's byte order: build it with `Linx.Netfilter.Wire.ct_state_bits/1`. `Linx.Netfilter.Rule.build/2` takes a mask in
-  network order for the same (no state has the bits that it would be in the host's).
+  `:direction` (`:original` or `:reply`) selects the tuple for keys that have two sides. A state
+  is a bit mask in the host's byte order: build it with `Linx.Netfilter.Wire.ct_state_bits/1`.
+  `Linx.Netfilter.Rule.build/2` takes a mask in network order for the same (no state has the bits
+  that it would be in the host's).
   """
   @spec ct(atom(), keyword()) :: t()
   def ct(key, opts \\ []) when is_atom(key),
@@ -221,8 +231,8 @@ defmodule Linx.Netfilter.Expr do
   @doc """
   Looks register `:sreg` (default 1) up in the set `name`.
 
-  Without `:dreg` the rule goes on when the element is there (`flags: [:inv]`: when it is not); with it the map's value
-  is loaded, `dreg: 0` being the verdict register of a verdict map.
+  Without `:dreg` the rule goes on when the element is there (`flags: [:inv]`: when it is not);
+  with it the map's value is loaded, `dreg: 0` being the verdict register of a verdict map.
   """
   @spec lookup(String.t(), keyword()) :: t()
   def lookup(name, opts \\ []) when is_binary(name),
@@ -231,12 +241,13 @@ defmodule Linx.Netfilter.Expr do
   @doc """
   Looks a register up in an anonymous set made of `values`: nft's `tcp dport { 22, 80 }`.
 
-  `values` are elements of a `Linx.Netfilter.Set` with that `key_type`, or with `:data_type` the `{key, value}` pairs of
-  a map. The set is made with the rule and goes with it.
+  `values` are elements of a `Linx.Netfilter.Set` with that `key_type`, or with `:data_type` the
+  `{key, value}` pairs of a map. The set is made with the rule and goes with it.
 
-  Options: `:flags` of the set (`:anonymous` is always added, `:constant` unless `:dynamic` is there; `:interval` is
-  added when a value is a range or a prefix), `:data_type`, `:sreg` (default 1), `:dreg` (with a data type: 0 for
-  verdicts, else 1), `:lookup_flags` (`[:inv]`), and `:via` (`:objref` looks up objects).
+  Options: `:flags` of the set (`:anonymous` is always added, `:constant` unless `:dynamic` is
+  there; `:interval` is added when a value is a range or a prefix), `:data_type`, `:sreg` (default
+  1), `:dreg` (with a data type: 0 for verdicts, else 1), `:lookup_flags` (`[:inv]`), and `:via`
+  (`:objref` looks up objects).
   """
   @spec set_literal([term()], atom() | tuple(), keyword()) :: t()
   def set_literal(values, key_type, opts \\ []) when is_list(values) do
@@ -253,10 +264,11 @@ defmodule Linx.Netfilter.Expr do
   end
 
   @doc """
-  Adds (`:add`), refreshes (`:update`) or deletes (`:delete`) the element in `:sreg_key` (default 1) of the set `name`.
+  Adds (`:add`), refreshes (`:update`) or deletes (`:delete`) the element in `:sreg_key` (default
+  1) of the set `name`.
 
-  Options: `:sreg_data` (maps), `:timeout` in ms, `:exprs` (expressions that the new element carries),
-  `:flags` (`[:inv]`).
+  Options: `:sreg_data` (maps), `:timeout` in ms, `:exprs` (expressions that the new element
+  carries), `:flags` (`[:inv]`).
   """
   @spec dynset(:add | :update | :delete, String.t(), keyword()) :: t()
   def dynset(op, name, opts \\ []) when op in [:add, :update, :delete] and is_binary(name) do
@@ -272,7 +284,8 @@ defmodule Linx.Netfilter.Expr do
   @doc """
   Matches while traffic stays under `rate` per `:unit` (`:second` by default, up to `:week`).
 
-  `:type` is `:packets` or `:bytes`; `:burst` the allowance on top (packets default 5); `flags: [:inv]` matches above it.
+  `:type` is `:packets` or `:bytes`; `:burst` the allowance on top (packets default 5);
+  `flags: [:inv]` matches above it.
   """
   @spec limit(pos_integer(), keyword()) :: t()
   def limit(rate, opts \\ []) when is_integer(rate) and rate > 0 do
@@ -297,10 +310,10 @@ defmodule Linx.Netfilter.Expr do
   @doc """
   Logs the packet to NFLOG group `:group` (default 5000), or with `:level` to the kernel's log.
 
-  Options: `:prefix` (at most 127 bytes), `:snaplen` (bytes of packet to copy), `:qthreshold` (packets per message),
-  `:level` (`:emerg` to `:debug`, `:audit`; excludes the group), `:flags`
-  (`:tcp_seq`, `:tcp_opt`, `:ip_opt`, `:uid`, `:macdecode`). Raises `ArgumentError` for a longer prefix and for a group that is no
-  16-bit number.
+  Options: `:prefix` (at most 127 bytes), `:snaplen` (bytes of packet to copy), `:qthreshold`
+  (packets per message), `:level` (`:emerg` to `:debug`, `:audit`; excludes the group), `:flags`
+  (`:tcp_seq`, `:tcp_opt`, `:ip_opt`, `:uid`, `:macdecode`). Raises `ArgumentError` for a longer
+  prefix and for a group that is no 16-bit number.
   """
   @spec log(keyword()) :: t()
   def log(opts \\ []) do
@@ -324,8 +337,9 @@ defmodule Linx.Netfilter.Expr do
   defp log_option(_option), do: :ok
 
   @doc """
-  Refuses the packet with an answer: `:icmp_unreach` (`:icmp_code`, default 3), `:tcp_reset`, or `:icmpx_unreach`, which
-  fits either family (`:icmp_code`: 0 no-route, 1 port-unreachable, the default, 2 host-unreachable, 3 admin-prohibited).
+  Refuses the packet with an answer: `:icmp_unreach` (`:icmp_code`, default 3), `:tcp_reset`, or
+  `:icmpx_unreach`, which fits either family (`:icmp_code`: 0 no-route, 1 port-unreachable, the
+  default, 2 host-unreachable, 3 admin-prohibited).
   """
   @spec reject(atom(), keyword()) :: t()
   def reject(type \\ :icmp_unreach, opts \\ [])
@@ -341,8 +355,9 @@ defmodule Linx.Netfilter.Expr do
   @doc """
   The bare NAT expression: `type` is `:snat` or `:dnat`, addresses and ports come from registers.
 
-  Options: `:family` (`:ip` or `:ip6`, required), `:reg_addr_min`, `:reg_addr_max`, `:reg_proto_min`, `:reg_proto_max`,
-  `:flags` (`:random`, `:fully_random`, `:persistent`, `:netmap`). `dnat_to/3` and `snat_to/3` load the registers too.
+  Options: `:family` (`:ip` or `:ip6`, required), `:reg_addr_min`, `:reg_addr_max`,
+  `:reg_proto_min`, `:reg_proto_max`, `:flags` (`:random`, `:fully_random`, `:persistent`,
+  `:netmap`). `dnat_to/3` and `snat_to/3` load the registers too.
   """
   @spec nat(atom(), keyword()) :: t()
   def nat(type, opts \\ []) when type in [:snat, :dnat] do
@@ -356,10 +371,11 @@ defmodule Linx.Netfilter.Expr do
   end
 
   @doc """
-  Rewrites the destination to `addr` and, when given, `port`: a list of register loads and the `nat` expression.
+  Rewrites the destination to `addr` and, when given, `port`: a list of register loads and the
+  `nat` expression.
 
-  Options: `:flags`, `:reg_addr` (default 1), `:reg_port` (default 2), `:addr_max` and `:port_max` for ranges.
-  Raises `ArgumentError` for what is no address. Source: nft(8), "NAT STATEMENTS".
+  Options: `:flags`, `:reg_addr` (default 1), `:reg_port` (default 2), `:addr_max` and `:port_max`
+  for ranges. Raises `ArgumentError` for what is no address. Source: nft(8), "NAT STATEMENTS".
   """
   @spec dnat_to(addr_input(), pos_integer() | nil, keyword()) :: [t()]
   def dnat_to(addr, port \\ nil, opts \\ []), do: Nat.to(:dnat, addr, port, opts)
@@ -369,10 +385,11 @@ defmodule Linx.Netfilter.Expr do
   def snat_to(addr, port \\ nil, opts \\ []), do: Nat.to(:snat, addr, port, opts)
 
   @doc """
-  Rewrites the source to the address of the outgoing interface, chosen per packet. For postrouting chains.
+  Rewrites the source to the address of the outgoing interface, chosen per packet. For postrouting
+  chains.
 
-  Options: `:flags` (`:random`, `:fully_random`, `:persistent`), `:port_min` and `:port_max`. One expression without
-  ports, a list with them.
+  Options: `:flags` (`:random`, `:fully_random`, `:persistent`), `:port_min` and `:port_max`. One
+  expression without ports, a list with them.
   """
   @spec masquerade(keyword()) :: t() | [t()]
   def masquerade(opts \\ []) do
@@ -383,8 +400,8 @@ defmodule Linx.Netfilter.Expr do
   @doc """
   Rewrites the destination to this machine. For prerouting and output chains.
 
-  Options: `:flags` (`:random`, `:fully_random`, `:persistent`), `:port` and `:port_max`. One expression without a port, a
-  list with one.
+  Options: `:flags` (`:random`, `:fully_random`, `:persistent`), `:port` and `:port_max`. One
+  expression without a port, a list with one.
   """
   @spec redirect(keyword()) :: t() | [t()]
   def redirect(opts \\ []) do
@@ -411,7 +428,8 @@ defmodule Linx.Netfilter.Expr do
   @doc """
   Hands the packet to userspace queue `num`, or one of `:total` queues from there.
 
-  `num` is nil when `:sreg_qnum` holds the number. `:flags`: `:bypass` (accept when nobody listens), `:fanout` (by CPU).
+  `num` is nil when `:sreg_qnum` holds the number. `:flags`: `:bypass` (accept when nobody
+  listens), `:fanout` (by CPU).
   """
   @spec queue(0..65535 | nil, keyword()) :: t()
   def queue(num, opts \\ []) do
@@ -426,7 +444,8 @@ defmodule Linx.Netfilter.Expr do
   @doc """
   Looks the packet up in the routing table: `result` is `:oif`, `:oifname` or `:addrtype`.
 
-  `flags` say by what: `:saddr` or `:daddr`, and `:mark`, `:iif`, `:oif`; `:present` asks for existence alone.
+  `flags` say by what: `:saddr` or `:daddr`, and `:mark`, `:iif`, `:oif`; `:present` asks for
+  existence alone.
   """
   @spec fib(:oif | :oifname | :addrtype, [atom()], keyword()) :: t()
   def fib(result, flags, opts \\ []),
@@ -439,8 +458,8 @@ defmodule Linx.Netfilter.Expr do
       keyed(:numgen, %{type: type, modulus: modulus, dreg: 1}, opts, [:dreg, :offset], offset: 0)
 
   @doc """
-  Hashes below `modulus`: `:jenkins` takes `:len` bytes of `:sreg` (and `:seed`), `:sym` the flow, alike both ways.
-  `:offset` is added.
+  Hashes below `modulus`: `:jenkins` takes `:len` bytes of `:sreg` (and `:seed`), `:sym` the flow,
+  alike both ways. `:offset` is added.
   """
   @spec hash(:jenkins | :sym, pos_integer(), keyword()) :: t()
   def hash(type, modulus, opts \\ []) when type in [:jenkins, :sym] do
@@ -454,9 +473,11 @@ defmodule Linx.Netfilter.Expr do
   def rt(key, opts \\ []), do: keyed(:rt, %{key: key, dreg: 1}, opts, [:dreg])
 
   @doc """
-  Loads from a header that may be absent: `op` is `:ipv6`, `:tcpopt`, `:ipv4`, `:sctp` or `:dccp`, `type` its number.
+  Loads from a header that may be absent: `op` is `:ipv6`, `:tcpopt`, `:ipv4`, `:sctp` or `:dccp`,
+  `type` its number.
 
-  Options: `:offset`, `:len`, `flags: [:present]` (existence alone), `:dreg`; `:sreg` writes (TCP options).
+  Options: `:offset`, `:len`, `flags: [:present]` (existence alone), `:dreg`; `:sreg` writes (TCP
+  options).
   """
   @spec exthdr(atom(), 0..255, keyword()) :: t()
   def exthdr(op, type, opts \\ []) do
@@ -527,7 +548,8 @@ defmodule Linx.Netfilter.Expr do
     do: if(Keyword.has_key?(opts, :sreg), do: data, else: Map.put(data, :dreg, 1))
 
   @doc false
-  # Empty lists, nils and the kernel's own defaults are left out, so that equal expressions are equal values.
+  # Empty lists, nils and the kernel's own defaults are left out, so that equal expressions are
+  # equal values.
   @spec keyed(atom(), map(), keyword(), [atom()], keyword()) :: t()
   def keyed(name, data, opts, allowed, defaults \\ []) do
     data =

@@ -2,18 +2,19 @@ defmodule Linx.Netfilter.Field do
   @moduledoc """
   The header fields that nft knows by name: where each lies and what type its value has.
 
-  A payload field (`tcp dport`) is read with the kernel's `payload` expression: `base` is the header that
-  offsets count from (`:link`, `:network`, `:transport`). An extension field (`frag id`, `tcp option maxseg
-  size`, `sctp chunk data tsn`) is found by walking a chain of headers or options, with the kernel's `exthdr`
-  expression: its `base` is that expression's operation (`:ipv6`, `:tcpopt`, `:ipv4`, `:sctp`, `:dccp`) and
-  `header` is the header or option number looked for.
+  A payload field (`tcp dport`) is read with the kernel's `payload` expression: `base` is the
+  header that offsets count from (`:link`, `:network`, `:transport`). An extension field
+  (`frag id`, `tcp option maxseg size`, `sctp chunk data tsn`) is found by walking a chain of
+  headers or options, with the kernel's `exthdr` expression: its `base` is that expression's
+  operation (`:ipv6`, `:tcpopt`, `:ipv4`, `:sctp`, `:dccp`) and `header` is the header or option
+  number looked for.
 
-  `types` has the ICMP types that a field exists in, `nil` for one that exists in every packet of its protocol.
-  `pseudo_header?` says that the checksum of the transport covers the field too. `aliases` are older words for it,
-  `place` is its number in nft's records.
+  `types` has the ICMP types that a field exists in, `nil` for one that exists in every packet of
+  its protocol. `pseudo_header?` says that the checksum of the transport covers the field too.
+  `aliases` are older words for it, `place` is its number in nft's records.
 
-  `offset` and `length` count bits: many fields are not whole bytes. `bytes/1` gives the bytes to load and
-  `mask/1` the bits of interest in them.
+  `offset` and `length` count bits: many fields are not whole bytes. `bytes/1` gives the bytes to
+  load and `mask/1` the bits of interest in them.
 
       iex> {:ok, f} = Linx.Netfilter.Field.fetch(:tcp_dport)
       iex> {f.base, f.offset, f.length, f.type}
@@ -21,8 +22,8 @@ defmodule Linx.Netfilter.Field do
       iex> Linx.Netfilter.Field.bytes(f)
       {2, 2}
 
-  The fields are those of the rows of `Linx.Netfilter.Protocol`. Source: nft(8), "PAYLOAD EXPRESSIONS", and the
-  headers' own RFCs.
+  The fields are those of the rows of `Linx.Netfilter.Protocol`. Source: nft(8), "PAYLOAD
+  EXPRESSIONS", and the headers' own RFCs.
   """
 
   alias Linx.Netfilter.Protocol.Rows
@@ -114,7 +115,8 @@ defmodule Linx.Netfilter.Field do
   def at(protocol, offset, length), do: List.first(all_at(protocol, offset, length))
 
   @doc """
-  Every payload field of `protocol` that occupies exactly these bits: several, where ICMP types differ in it.
+  Every payload field of `protocol` that occupies exactly these bits: several, where ICMP types
+  differ in it.
 
       iex> for field <- Linx.Netfilter.Field.all_at(:icmp, 48, 16), do: field.name
       [:icmp_sequence, :icmp_mtu]
@@ -154,8 +156,8 @@ defmodule Linx.Netfilter.Field do
   end
 
   @doc """
-  The field's bits in the loaded bytes: `{mask, shift}`, with the mask as a number and the shift that moves
-  a value to its place.
+  The field's bits in the loaded bytes: `{mask, shift}`, with the mask as a number and the shift
+  that moves a value to its place.
 
       iex> {:ok, f} = Linx.Netfilter.Field.fetch(:ip_version)
       iex> Linx.Netfilter.Field.mask(f)

@@ -1,10 +1,10 @@
 defmodule Linx.Netfilter.Flowtable do
   @moduledoc """
-  A flowtable: the fast path at ingress of `:devices` for connections that a rule has put there with
-  `Linx.Netfilter.Expr.flow_offload/1`. Their later packets skip the hooks.
+  A flowtable: the fast path at ingress of `:devices` for connections that a rule has put there
+  with `Linx.Netfilter.Expr.flow_offload/1`. Their later packets skip the hooks.
 
-  `:flags` may hold `:hw_offload` (the NIC forwards) and `:counter`. The kernel wants `nf_flow_table`; without it a push
-  answers `:eopnotsupp`.
+  `:flags` may hold `:hw_offload` (the NIC forwards) and `:counter`. The kernel wants
+  `nf_flow_table`; without it a push answers `:eopnotsupp`.
 
       iex> {:ok, ft} = Linx.Netfilter.Flowtable.new("fast", hook: :ingress, priority: 0, devices: ["eth0"])
       iex> ft.devices
@@ -29,7 +29,8 @@ defmodule Linx.Netfilter.Flowtable do
         }
 
   @doc """
-  Builds a flowtable. Options are the struct's fields; `:priority` is an integer, `:filter` or `{:filter, offset}`.
+  Builds a flowtable. Options are the struct's fields; `:priority` is an integer, `:filter` or
+  `{:filter, offset}`.
 
   Answers `{:error, {:bad_flowtable, reason}}`.
   """
@@ -64,7 +65,8 @@ defmodule Linx.Netfilter.Flowtable do
 
   defp option(key, nil) when key in [:hook, :priority, :table, :handle], do: :ok
 
-  # The documentation keeps whatever is given; what has no form on the wire is refused by the push.
+  # The documentation keeps whatever is given; what has no form on the wire is refused by the
+  # push.
   defp option(:hook, hook) when is_atom(hook) and hook not in [true, false], do: :ok
   defp option(:hook, hook), do: {:error, {:bad_hook, hook}}
   defp option(:priority, n) when is_integer(n), do: :ok

@@ -2,17 +2,20 @@ defmodule Linx.Netfilter.Guard do
   @moduledoc """
   The tests that a header field implies, and their place in a rule.
 
-  `tcp dport 22` loads two bytes of whatever follows the network header. What makes it TCP is a test before it, which nft
-  adds and does not show. Expressions that name their `field:` leave these tests out too: `expand/2` adds them for the
-  kernel, `fold/2` takes them away again, so that a rule looks the same before a push and after a pull. Where a rule already
-  says the protocol (`ip protocol tcp tcp dport 22`) nothing is added, and nothing that a rule says twice is lost.
+  `tcp dport 22` loads two bytes of whatever follows the network header. What makes it TCP is a
+  test before it, which nft adds and does not show. Expressions that name their `field:` leave
+  these tests out too: `expand/2` adds them for the kernel, `fold/2` takes them away again, so
+  that a rule looks the same before a push and after a pull. Where a rule already says the
+  protocol (`ip protocol tcp tcp dport 22`) nothing is added, and nothing that a rule says twice
+  is lost.
 
-  Which test it is depends on the family of the table and on what the rule has tested before: `meta nfproto` in an inet
-  table, `meta protocol` in bridge and netdev, none in ip; `meta l4proto` for transports; `meta iiftype ether` before
-  link-layer fields; the Ethernet type for VLAN and ARP.
+  Which test it is depends on the family of the table and on what the rule has tested before:
+  `meta nfproto` in an inet table, `meta protocol` in bridge and netdev, none in ip;
+  `meta l4proto` for transports; `meta iiftype ether` before link-layer fields; the Ethernet type
+  for VLAN and ARP.
 
-  nft also loads neighbouring fields with one instruction (`tcp sport 1 tcp dport 2` compares four bytes). `expand/2` joins
-  them in the same way, `fold/2` takes them apart.
+  nft also loads neighbouring fields with one instruction (`tcp sport 1 tcp dport 2` compares four
+  bytes). `expand/2` joins them in the same way, `fold/2` takes them apart.
 
       iex> alias Linx.Netfilter.{Expr, Guard}
       iex> rule = [Expr.payload(:tcp_dport), Expr.cmp(:eq, <<22::16>>)]
@@ -22,7 +25,8 @@ defmodule Linx.Netfilter.Guard do
       iex> Guard.fold(full, :inet) == rule
       true
 
-  Source: nft(8), "PAYLOAD EXPRESSIONS" (implicit dependencies), checked against `nft --debug=netlink`.
+  Source: nft(8), "PAYLOAD EXPRESSIONS" (implicit dependencies), checked against
+  `nft --debug=netlink`.
   """
 
   alias Linx.Netfilter.{Expr, Field, Protocol}
@@ -34,10 +38,12 @@ defmodule Linx.Netfilter.Guard do
   @max_guards 4
 
   @doc """
-  The rule with the tests that its named fields imply, and neighbouring fields joined: what the kernel gets.
+  The rule with the tests that its named fields imply, and neighbouring fields joined: what the
+  kernel gets.
 
-  Expressions without `field:` stay as they are. A field that contradicts the rule gets its test all the same: such a rule
-  matches nothing. A field that exists in some ICMP types only (`icmpv6 taddr`) gets a test of the type.
+  Expressions without `field:` stay as they are. A field that contradicts the rule gets its test
+  all the same: such a rule matches nothing. A field that exists in some ICMP types only
+  (`icmpv6 taddr`) gets a test of the type.
   """
   @spec expand([Expr.t()], family()) :: [Expr.t()]
   def expand(exprs, family) do
@@ -53,7 +59,8 @@ defmodule Linx.Netfilter.Guard do
   end
 
   @doc """
-  The rule without the tests that its fields imply, its fields named: what a pull gives and the language compiles to.
+  The rule without the tests that its fields imply, its fields named: what a pull gives and the
+  language compiles to.
 
   `expand(fold(exprs, family), family)` is `exprs`, the names aside, for all that nft loads.
   """
@@ -68,8 +75,8 @@ defmodule Linx.Netfilter.Guard do
   end
 
   @doc false
-  # The part of a comparison's value that decides which implicit dependencies follow: all of it (`:whole`), its ICMP type
-  # (`:icmp`), or none.
+  # The part of a comparison's value that decides which implicit dependencies follow: all of it
+  # (`:whole`), its ICMP type (`:icmp`), or none.
   @spec telling(Expr.t()) :: :whole | :icmp | nil
   defdelegate telling(load), to: Layers
 
@@ -77,7 +84,8 @@ defmodule Linx.Netfilter.Guard do
   @spec icmp_type(binary()) :: byte() | nil
   defdelegate icmp_type(value), to: Layers
 
-  # An entry keeps what the kernel has (raw) beside what is shown, and the layers as they were before it.
+  # An entry keeps what the kernel has (raw) beside what is shown, and the layers as they were
+  # before it.
   defp fold_segment(segment, {done, layers}) do
     after_all = Layers.observe(layers, segment)
 
@@ -135,7 +143,8 @@ defmodule Linx.Netfilter.Guard do
   defp several_types?(_expr), do: nil
 
   @doc false
-  # A dump's rule once the elements of its sets are at hand: without the names of fields that a set of ICMP types does not have.
+  # A dump's rule once the elements of its sets are at hand: without the names of fields that a
+  # set of ICMP types does not have.
   @spec unname([Expr.t()], family()) :: [Expr.t()]
   def unname(exprs, family) do
     {segments, _layers} =

@@ -1,7 +1,8 @@
 defmodule Linx.Netfilter.Interfaces do
   @moduledoc false
-  # `iif "eth0"` compares the interface's index, which only the namespace that the ruleset goes to knows. Until the push the index
-  # stands as {:iface, name}, in comparisons, loads and elements of sets; here the names become numbers, with one request.
+  # `iif "eth0"` compares the interface's index, which only the namespace that the ruleset goes to
+  # knows. Until the push the index stands as {:iface, name}, in comparisons, loads and elements
+  # of sets; here the names become numbers, with one request.
 
   alias Linx.Netfilter.{Element, Error, Expr, Ruleset, Verdict}
   alias Linx.Netfilter.Map, as: NMap
@@ -10,7 +11,8 @@ defmodule Linx.Netfilter.Interfaces do
   alias Linx.Netlink.Rtnl.Link.Index
 
   @doc false
-  # The ruleset with the indices of the namespace of `sock`. A name that is not there is `errno: :enodev`.
+  # The ruleset with the indices of the namespace of `sock`. A name that is not there is
+  # `errno: :enodev`.
   @spec resolve(Ruleset.t(), Socket.t()) :: {:ok, Ruleset.t()} | {:error, Error.t() | term()}
   def resolve(%Ruleset{} = ruleset, %Socket{netns: netns}) do
     case names(ruleset) do
@@ -41,7 +43,7 @@ defmodule Linx.Netfilter.Interfaces do
     end
   end
 
-  # -- which names -----------------------------------------------------------------------------------------------------
+  # -- which names -------------------------------------------------------------------------------
 
   # Most rulesets have none, however many rules they have: nothing is built on the way.
   defp names(ruleset) do
@@ -94,7 +96,7 @@ defmodule Linx.Netfilter.Interfaces do
   defp find(tuple, found) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> find(found)
   defp find(_other, found), do: found
 
-  # -- in their place --------------------------------------------------------------------------------------------------
+  # -- in their place ----------------------------------------------------------------------------
 
   defp ruleset(ruleset, indices) do
     tables = Map.new(ruleset.tables, fn {key, table} -> {key, table(table, indices)} end)

@@ -1,9 +1,11 @@
 defmodule Linx.Netfilter.Keys do
   @moduledoc false
-  # The keys of the kernel's load expressions: nft's word, datatype, bits and byte order of each. One table for the decoder of sets
-  # (widths of parts) and, in Linx.NFT, the parser (words to keys), the compiler (types of keys) and the formatter (keys to words).
+  # The keys of the kernel's load expressions: nft's word, datatype, bits and byte order of each.
+  # One table for the decoder of sets (widths of parts) and, in Linx.NFT, the parser (words to
+  # keys), the compiler (types of keys) and the formatter (keys to words).
   #
-  # Source: nft(8), "META EXPRESSIONS" and those after it; enum nft_meta_keys and its like in linux/netfilter/nf_tables.h.
+  # Source: nft(8), "META EXPRESSIONS" and those after it; enum nft_meta_keys and its like in
+  # linux/netfilter/nf_tables.h.
 
   @type key :: {String.t(), atom(), pos_integer(), :host | :big | nil}
 

@@ -7,14 +7,17 @@ defmodule Linx.Netfilter.Log do
       # {:linx_netfilter, :resync_needed}                      some were lost
       :ok = Linx.Netfilter.unlog_listen(listener)
 
-  `Linx.Netfilter.Expr.log/1` makes the rules' side. A group has one listener in a namespace, a second is refused with `:eperm`.
+  `Linx.Netfilter.Expr.log/1` makes the rules' side. A group has one listener in a namespace, a
+  second is refused with `:eperm`.
 
-  Packets that come faster than they are read are dropped by the kernel; the owner is then told. The listener reads no
-  faster than its owner: beyond about 8 MiB of packets that the owner has not read it leaves the others to the kernel. With
-  `flags: [:seq]` the gap in `:seq` says how many were lost; the listener watches it too and tells the owner of gaps that
-  the socket did not report.
+  Packets that come faster than they are read are dropped by the kernel; the owner is then told.
+  The listener reads no faster than its owner: beyond about 8 MiB of packets that the owner has
+  not read it leaves the others to the kernel. With `flags: [:seq]` the gap in `:seq` says how
+  many were lost; the listener watches it too and tells the owner of gaps that the socket did not
+  report.
 
-  The listener ends when its owner does, and it is linked to the process that started it. It decides nothing about packets: for that there is NFQUEUE.
+  The listener ends when its owner does, and it is linked to the process that started it. It
+  decides nothing about packets: for that there is NFQUEUE.
 
   Source: include/uapi/linux/netfilter/nfnetlink_log.h; net/netfilter/nfnetlink_log.c.
   """
@@ -50,11 +53,14 @@ defmodule Linx.Netfilter.Log do
   @doc """
   Starts a listener linked to the caller.
 
-  `:owner` and `:group` are required. `:netns` defaults to `:host`; `:copy_mode` to `:meta` (no payload; `:packet` copies whole packets, `{:packet, bytes}` their
-  beginning); `:qthresh` (packets per message) to 1; `:timeout_ms` (how long fewer than that may wait, in steps of 10 ms) to 0, which leaves the kernel's own; `:flags` to `[]`;
-  `:families` to `[:ipv4, :ipv6]`; `:rcvbuf` to 4 MiB.
+  `:owner` and `:group` are required. `:netns` defaults to `:host`; `:copy_mode` to `:meta` (no
+  payload; `:packet` copies whole packets, `{:packet, bytes}` their beginning); `:qthresh`
+  (packets per message) to 1; `:timeout_ms` (how long fewer than that may wait, in steps of 10 ms)
+  to 0, which leaves the kernel's own; `:flags` to `[]`; `:families` to `[:ipv4, :ipv6]`;
+  `:rcvbuf` to 4 MiB.
 
-  A bad option raises `ArgumentError`. The kernel's refusal is `{:error, %Linx.Netfilter.Error{operation: :log_listen}}`: `:eperm` for a group that has a
+  A bad option raises `ArgumentError`. The kernel's refusal is
+  `{:error, %Linx.Netfilter.Error{operation: :log_listen}}`: `:eperm` for a group that has a
   listener and without CAP_NET_ADMIN.
   """
   @spec start_link([opt()]) :: GenServer.on_start()
@@ -122,7 +128,8 @@ defmodule Linx.Netfilter.Log do
     end
   end
 
-  # The protocol families are bound to the logger first, as ulogd does: kernels before 4.7 ask for it.
+  # The protocol families are bound to the logger first, as ulogd does: kernels before 4.7 ask for
+  # it.
   defp bind(inbox, opts) do
     group = opts[:group]
     {mode, range} = copy_mode(Keyword.get(opts, :copy_mode, :meta))

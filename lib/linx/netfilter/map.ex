@@ -2,8 +2,9 @@ defmodule Linx.Netfilter.Map do
   @moduledoc """
   A named map: a set whose elements carry a value, loaded by the lookup.
 
-  Keys and values are written as in `Linx.Netfilter.Set`. `:data_type` is a datatype, `{:concat, types}`, `:verdict` (then the lookup decides, and
-  the map is what nft calls a vmap: `Linx.Netfilter.Vmap`), `{:object, kind}` for a map to objects of the table by name, or
+  Keys and values are written as in `Linx.Netfilter.Set`. `:data_type` is a datatype,
+  `{:concat, types}`, `:verdict` (then the lookup decides, and the map is what nft calls a vmap:
+  `Linx.Netfilter.Vmap`), `{:object, kind}` for a map to objects of the table by name, or
   `{:interval, type}` for values that are ranges (NAT pools).
 
       iex> {:ok, map} =
@@ -60,8 +61,8 @@ defmodule Linx.Netfilter.Map do
   @doc """
   Builds a map; `:key_type` and `:data_type` are required.
 
-  Answers `{:error, {:bad_map, reason}}`: `{:bad_key_type, term}`, `{:bad_data_type, term}`, `{:bad_element, element, reason}`, and as
-  `Linx.Netfilter.Set.new/2`.
+  Answers `{:error, {:bad_map, reason}}`: `{:bad_key_type, term}`, `{:bad_data_type, term}`,
+  `{:bad_element, element, reason}`, and as `Linx.Netfilter.Set.new/2`.
   """
   @spec new(String.t(), keyword()) :: {:ok, t()} | {:error, {:bad_map, term()}}
   def new(name, opts) do

@@ -7,23 +7,26 @@ defmodule Linx.Netfilter.Monitor do
       # {:linx_netfilter, :resync_needed}                    some were lost: pull again
       :ok = Linx.Netfilter.unsubscribe(monitor)
 
-  The kernel sends the changes of a commit first and closes it with the new generation. The monitor holds them until that comes, and then
-  delivers `:new_gen` followed by the changes, all stamped with the generation and with who committed.
+  The kernel sends the changes of a commit first and closes it with the new generation. The
+  monitor holds them until that comes, and then delivers `:new_gen` followed by the changes, all
+  stamped with the generation and with who committed.
 
-  When changes come faster than they are read the kernel drops some. Then the commit that was being read is given up, the owner is told
-  `:resync_needed` once, and delivery goes on with the next whole commit. A larger `:rcvbuf` makes that rarer.
+  When changes come faster than they are read the kernel drops some. Then the commit that was
+  being read is given up, the owner is told `:resync_needed` once, and delivery goes on with the
+  next whole commit. A larger `:rcvbuf` makes that rarer.
 
   To have a snapshot and every change after it without a gap, subscribe first and pull with
   `subscribe_first: monitor`.
 
-  The monitor reads no faster than its owner: beyond about 8 MiB of events that the owner has not read, the kernel drops
-  those that its buffer does not hold. A commit of more than about 16 MiB of events (20 000 elements of a set) is not
-  delivered either, but told as a loss.
+  The monitor reads no faster than its owner: beyond about 8 MiB of events that the owner has not
+  read, the kernel drops those that its buffer does not hold. A commit of more than about 16 MiB
+  of events (20 000 elements of a set) is not delivered either, but told as a loss.
 
-  The monitor ends when its owner does, and it is linked to the process that started it: what relies on its events should not
-  outlive it. It never changes a ruleset.
+  The monitor ends when its owner does, and it is linked to the process that started it: what
+  relies on its events should not outlive it. It never changes a ruleset.
 
-  Source: include/uapi/linux/netfilter/nfnetlink.h, `NFNLGRP_NFTABLES`; net/netfilter/nf_tables_api.c, `nf_tables_commit`.
+  Source: include/uapi/linux/netfilter/nfnetlink.h, `NFNLGRP_NFTABLES`;
+  net/netfilter/nf_tables_api.c, `nf_tables_commit`.
   """
 
   use GenServer
@@ -37,7 +40,8 @@ defmodule Linx.Netfilter.Monitor do
   @newgen 0x0A0F
   @rcvbuf 4 * 1024 * 1024
 
-  # Bytes of an open commit, and of the commits that a pull holds back; estimated as the inbox does.
+  # Bytes of an open commit, and of the commits that a pull holds back; estimated as the inbox
+  # does.
   @max_held 16 * 1024 * 1024
 
   @type opt ::
@@ -49,8 +53,10 @@ defmodule Linx.Netfilter.Monitor do
   @doc """
   Starts a monitor linked to the caller.
 
-  Options: `:owner` (required; the process that gets the messages), `:netns` (default `:host`), `:since_gen` (generations up to this one are not
-  delivered, default 0), `:rcvbuf` (bytes, default 4 MiB). A bad option raises `ArgumentError`; a socket that cannot be had is `{:error, reason}`.
+  Options: `:owner` (required; the process that gets the messages), `:netns` (default `:host`),
+  `:since_gen` (generations up to this one are not delivered, default 0), `:rcvbuf` (bytes,
+  default 4 MiB). A bad option raises `ArgumentError`; a socket that cannot be had is
+  `{:error, reason}`.
   """
   @spec start_link([opt()]) :: GenServer.on_start()
   def start_link(opts), do: GenServer.start_link(__MODULE__, checked(opts))
@@ -60,8 +66,8 @@ defmodule Linx.Netfilter.Monitor do
   def set_min_gen(monitor, gen) when is_integer(gen) and gen >= 0,
     do: GenServer.call(monitor, {:set_min_gen, gen})
 
-  # A pull takes time, and what is committed meanwhile may be in its answer or not: the monitor keeps commits until it is
-  # told, or until the caller is gone.
+  # A pull takes time, and what is committed meanwhile may be in its answer or not: the monitor
+  # keeps commits until it is told, or until the caller is gone.
   @doc false
   @spec hold(pid()) :: reference()
   def hold(monitor), do: GenServer.call(monitor, :hold, :infinity)
@@ -169,7 +175,8 @@ defmodule Linx.Netfilter.Monitor do
     end
   end
 
-  # What was held of an open commit is incomplete, and so is what comes up to the next closing message.
+  # What was held of an open commit is incomplete, and so is what comes up to the next closing
+  # message.
   defp overrun(state),
     do: news(%{state | held: [], held_cost: 0, lost?: true}, :resync_needed, 0)
 
@@ -201,7 +208,7 @@ defmodule Linx.Netfilter.Monitor do
 
   def message(_other, state), do: state
 
-  # -- to the owner ----------------------------------------------------------------------------------------------------
+  # -- to the owner ------------------------------------------------------------------------------
 
   defp raise_floor(state, gen), do: %{state | min_gen: max(gen, state.min_gen)}
 

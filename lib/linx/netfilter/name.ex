@@ -1,7 +1,7 @@
 defmodule Linx.Netfilter.Name do
   @moduledoc false
-  # Names of tables, chains, sets, objects and flowtables. NFT_NAME_MAXLEN is 256 with the terminating NUL; the name
-  # travels as a C string, so a NUL inside would silently cut it.
+  # Names of tables, chains, sets, objects and flowtables. NFT_NAME_MAXLEN is 256 with the
+  # terminating NUL; the name travels as a C string, so a NUL inside would silently cut it.
 
   @spec check(term()) :: :ok | {:error, {:bad_name, term()}}
   def check(name) when is_binary(name) and byte_size(name) in 1..255 do
@@ -18,7 +18,8 @@ defmodule Linx.Netfilter.Name do
 
   def check_device(name), do: {:error, {:bad_device, name}}
 
-  # A comment shares NFT_USERDATA_MAXLEN (256) bytes with what else the object carries; nft allows 128.
+  # A comment shares NFT_USERDATA_MAXLEN (256) bytes with what else the object carries; nft allows
+  # 128.
   @spec check_comment(term()) :: :ok | {:error, {:bad_comment, term()}}
   def check_comment(nil), do: :ok
 
@@ -41,7 +42,8 @@ defmodule Linx.Netfilter.Name do
     end
   end
 
-  # Two letters in the wrong order are the commonest slip, and far apart by distance in a short word.
+  # Two letters in the wrong order are the commonest slip, and far apart by distance in a short
+  # word.
   defp nearness(word, candidate) do
     if byte_size(word) == byte_size(candidate) and
          Enum.sort(String.to_charlist(word)) == Enum.sort(String.to_charlist(candidate)),

@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.Object do
   @moduledoc """
-  A named, stateful object of a table that rules and maps refer to: a counter, a quota, a rate limit, a conntrack helper.
+  A named, stateful object of a table that rules and maps refer to: a counter, a quota, a rate
+  limit, a conntrack helper.
 
   | kind | `:data` (defaults in brackets) |
   |---|---|
@@ -65,7 +66,8 @@ defmodule Linx.Netfilter.Object do
         }
 
   @doc """
-  Builds an object; `data` is a map or keyword list as the moduledoc's table says, nil for the defaults.
+  Builds an object; `data` is a map or keyword list as the moduledoc's table says, nil for the
+  defaults.
 
   Options: `:table`, `:handle`, `:comment`. Answers `{:error, {:bad_object, reason}}`.
   """
@@ -93,7 +95,8 @@ defmodule Linx.Netfilter.Object do
   defp known(kind) when kind in @kinds, do: :ok
   defp known(kind), do: {:error, {:bad_kind, kind}}
 
-  # Which of two nests holds a tunnel's addresses depends on their family: text and `Linx.IP` become tuples here.
+  # Which of two nests holds a tunnel's addresses depends on their family: text and `Linx.IP`
+  # become tuples here.
   defp data(:tunnel, data) when data != nil do
     with true <- is_map(data) or Keyword.keyword?(data) or {:error, {:bad_data, data}},
          {:ok, %{src: src, dst: dst}} <- ends(Map.new(data)) do

@@ -2,11 +2,11 @@ defmodule Linx.Netfilter.Patch do
   @moduledoc """
   The changes that turn one ruleset into another, in the order in which the kernel takes them.
 
-  `Linx.Netfilter.diff/2` makes patches, a `:reconcile` push sends them. An op is a tagged tuple; whatever something depends on is
-  made before it and deleted after it:
+  `Linx.Netfilter.diff/2` makes patches, a `:reconcile` push sends them. An op is a tagged tuple;
+  whatever something depends on is made before it and deleted after it:
 
-  delete rules, set elements, chains, sets, objects and flowtables, tables; create tables, objects and flowtables, sets and maps, chains; add set
-  elements; replace rules; create rules.
+  delete rules, set elements, chains, sets, objects and flowtables, tables; create tables, objects
+  and flowtables, sets and maps, chains; add set elements; replace rules; create rules.
 
       iex> Linx.Netfilter.Patch.new([{:delete_table, :inet, "old"}])
       #Linx.Netfilter.Patch<1 op: 1 delete>
@@ -44,8 +44,8 @@ defmodule Linx.Netfilter.Patch do
           | {:delete_rule, atom(), String.t(), String.t(), pos_integer()}
 
   @typedoc """
-  `:sets` holds the declarations, without elements, of the sets whose elements the ops change: elements alone do not say how they
-  are encoded.
+  `:sets` holds the declarations, without elements, of the sets whose elements the ops change:
+  elements alone do not say how they are encoded.
   """
   @type t :: %__MODULE__{
           ops: [op()],

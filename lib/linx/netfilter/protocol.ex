@@ -1,25 +1,26 @@
 defmodule Linx.Netfilter.Protocol do
   @moduledoc """
-  The protocols that nft knows by name, one row each: where the header lies, its numbers, its fields, its checksum.
+  The protocols that nft knows by name, one row each: where the header lies, its numbers, its
+  fields, its checksum.
 
   A row has the shape of nft's own description of a protocol:
 
     * `name`, and `text`, the words nft uses (`tcp`, `tcp option maxseg`)
     * `base`, the header that the offsets of its fields count from (`Linx.Netfilter.Field`)
     * `header`, the number of an extension header or option
-    * `numbers`, its number over each lower layer: `:inet` (IP protocol), `:ether` (Ethernet type), `:family`
-      (`NFPROTO_*`)
+    * `numbers`, its number over each lower layer: `:inet` (IP protocol), `:ether` (Ethernet
+      type), `:family` (`NFPROTO_*`)
     * `network`, the network protocol that a transport is tied to (ICMP: `:ip`)
     * `id`, nft's number for it in the records of sets that `typeof` declares
     * `ports?`, whether it begins with a source and a destination port
     * `checksum`, `{kind, field}`: what a write to the header must mend
     * `tunnel`, what the kernel has to know of a tunnel's header
     * `timeouts`, the states of its connections with nft's defaults in seconds
-    * `fields`, in header order; a field that is in the pseudo header of the transport's checksum, or that exists in some
-      ICMP types alone, says so itself
+    * `fields`, in header order; a field that is in the pseudo header of the transport's checksum,
+      or that exists in some ICMP types alone, says so itself
 
-  Every table of protocols, ports, checksums, ICMP types and option numbers in Linx is a look-up of these rows, so that a
-  new protocol or field is one row.
+  Every table of protocols, ports, checksums, ICMP types and option numbers in Linx is a look-up
+  of these rows, so that a new protocol or field is one row.
 
       iex> Linx.Netfilter.Protocol.number(:tcp, :inet)
       6
@@ -28,8 +29,8 @@ defmodule Linx.Netfilter.Protocol do
       iex> Linx.Netfilter.Protocol.text(:tcpopt_sack_perm)
       "tcp option sack-perm"
 
-  Source: nft(8), "PAYLOAD EXPRESSIONS"; IANA's registries; enum proto_desc_id and enum exthdr_desc_id as nft writes
-  them; linux/netfilter/nf_tables.h.
+  Source: nft(8), "PAYLOAD EXPRESSIONS"; IANA's registries; enum proto_desc_id and enum
+  exthdr_desc_id as nft writes them; linux/netfilter/nf_tables.h.
   """
 
   alias Linx.Netfilter.Field
@@ -55,7 +56,8 @@ defmodule Linx.Netfilter.Protocol do
   @type layer :: :inet | :ether | :family
 
   @typedoc """
-  A checksum: the Internet's, SCTP's CRC32c, or UDP's, which is absent when it is 0 and then stays so.
+  A checksum: the Internet's, SCTP's CRC32c, or UDP's, which is absent when it is 0 and then stays
+  so.
   """
   @type checksum :: :inet | :sctp | :optional
 
@@ -182,7 +184,8 @@ defmodule Linx.Netfilter.Protocol do
   @doc """
   The keys of a `payload` write to the field that mend what depends on it.
 
-  `%{}` where nothing sums the field. A field of the transport's pseudo header asks for the transport's checksum as well.
+  `%{}` where nothing sums the field. A field of the transport's pseudo header asks for the
+  transport's checksum as well.
 
       iex> {:ok, field} = Linx.Netfilter.Field.fetch(:ip_saddr)
       iex> Linx.Netfilter.Protocol.mends(field)

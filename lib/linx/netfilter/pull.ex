@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.Pull do
   @moduledoc false
-  # Reads rulesets: a dump for each kind of entity, and everything again when the generation moved meanwhile.
+  # Reads rulesets: a dump for each kind of entity, and everything again when the generation moved
+  # meanwhile.
 
   import Linx.Netfilter.Wire
   import Linx.Netlink.Constants
@@ -13,7 +14,8 @@ defmodule Linx.Netfilter.Pull do
 
   @retries 10
 
-  # What a rule takes while it is decoded: one of six expressions takes 110, half of them for good.
+  # What a rule takes while it is decoded: one of six expressions takes 110, half of them for
+  # good.
   @words 250
 
   @doc "The namespace's ruleset, and the generation that it is of."
@@ -217,8 +219,9 @@ defmodule Linx.Netfilter.Pull do
     end)
   end
 
-  # A hash table that grows while it is listed, as it does right after a set was filled, shows some elements twice and
-  # others not at all. No mark and no generation tells, but the doubles do.
+  # A hash table that grows while it is listed, as it does right after a set was filled, shows
+  # some elements twice and others not at all. No mark and no generation tells, but the doubles
+  # do.
   defp members(sock, family, set, message, tries) do
     attrs = [
       Attr.text(nfta_set_elem_list_table(), set.table),

@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.Push do
   @moduledoc false
-  # The ways a ruleset reaches the kernel: whole tables anew, or what differs and only if nobody else has committed meanwhile.
+  # The ways a ruleset reaches the kernel: whole tables anew, or what differs and only if nobody
+  # else has committed meanwhile.
 
   alias Linx.Netfilter.Encoder.{Batch, Frames, Patches, Sets}
   alias Linx.Netfilter.{Canonical, Chain, Diff, Error, Interfaces, Patch, Pull, References}
@@ -12,16 +13,19 @@ defmodule Linx.Netfilter.Push do
   # A push that lost the race is computed anew this often, after 1, 2, 4, ... ms.
   @reconcile_retries 3
 
-  # Bytes that a rule and an element take outside the heap while they are encoded: a binary that grows is up to twice as large as
-  # what is in it, and elements are copied once from their message to the batch.
+  # Bytes that a rule and an element take outside the heap while they are encoded: a binary that
+  # grows is up to twice as large as what is in it, and elements are copied once from their
+  # message to the batch.
   @rule 1_200
   @element 100
 
   @doc """
-  Deletes each table that the ruleset names, if it is there, and makes it anew. Answers the ruleset as it was sent.
+  Deletes each table that the ruleset names, if it is there, and makes it anew. Answers the
+  ruleset as it was sent.
 
-  An owned or persistent table stays one (and keeps its comment where none is given): a ruleset from text says nothing of the socket
-  that owns the table, and the table's life is not to change with its rules.
+  An owned or persistent table stays one (and keeps its comment where none is given): a ruleset
+  from text says nothing of the socket that owns the table, and the table's life is not to change
+  with its rules.
   """
   @spec replace(Socket.t(), Ruleset.t()) :: {:ok, Ruleset.t()} | {:error, Error.t() | term()}
   def replace(sock, ruleset), do: replace(sock, ruleset, [])
@@ -87,7 +91,8 @@ defmodule Linx.Netfilter.Push do
       {:error, :invalid} ->
         as_value(sock, stream)
 
-      # The kernel names neither the elements that overlap nor the chain or object that is absent; the checks of a value do.
+      # The kernel names neither the elements that overlap nor the chain or object that is absent;
+      # the checks of a value do.
       {:error, %Error{operation: :newsetelem, errno: errno}} when errno in [:eexist, :enoent] ->
         as_value(sock, stream)
 
@@ -213,7 +218,8 @@ defmodule Linx.Netfilter.Push do
     Error.from_posix(:enoent, :delete_rule, at: at, message: text, subsys: :nftables)
   end
 
-  # Checks, resolves, reads and compares, and hands the patch and the generation it is for to `fun`.
+  # Checks, resolves, reads and compares, and hands the patch and the generation it is for to
+  # `fun`.
   defp planned(sock, ruleset, opts, fun) do
     with :ok <- Diff.validate_for_reconcile(ruleset, opts),
          :ok <- References.check(ruleset),
@@ -225,7 +231,8 @@ defmodule Linx.Netfilter.Push do
     with {:ok, gen, current} <- Pull.named(sock, ruleset),
          {:ok, patch} <- patch(current, ruleset, opts) do
       case fun.(patch, gen, ruleset) do
-        # ERESTART: another writer moved the generation since we read it (nfnetlink_rcv_batch); the diff is stale.
+        # ERESTART: another writer moved the generation since we read it (nfnetlink_rcv_batch);
+        # the diff is stale.
         {:error, %Error{errno: :erestart}} when tries < @reconcile_retries ->
           Process.sleep(Bitwise.bsl(1, tries))
           planned(sock, ruleset, opts, fun, tries + 1)
@@ -239,7 +246,8 @@ defmodule Linx.Netfilter.Push do
     end
   end
 
-  # Where there is nothing to send the kernel compares no generations, and what was read in parts may never have been so.
+  # Where there is nothing to send the kernel compares no generations, and what was read in parts
+  # may never have been so.
   defp commit(sock, %Frames{count: 0}, gen), do: steady(sock, gen)
   defp commit(sock, frames, gen), do: Transaction.commit(sock, frames, genid: gen)
 

@@ -1,7 +1,8 @@
 defmodule Linx.Netfilter.References do
   @moduledoc false
-  # The names that rules and map elements have for chains, sets, objects and flowtables of their table. The kernel says of one that is
-  # not there ENOENT and a place, not which; a ruleset that is pushed is whole, so that what is missing is known before anything is sent.
+  # The names that rules and map elements have for chains, sets, objects and flowtables of their
+  # table. The kernel says of one that is not there ENOENT and a place, not which; a ruleset that
+  # is pushed is whole, so that what is missing is known before anything is sent.
 
   import Linx.Netfilter.Wire
 
@@ -13,8 +14,8 @@ defmodule Linx.Netfilter.References do
   @doc """
   Whether everything that the tables of `ruleset` name is declared in them.
 
-  The error is the kernel's of the first message that would fail, with the others of the batch in `:others`, and names what is missing
-  and the nearest name that there is.
+  The error is the kernel's of the first message that would fail, with the others of the batch in
+  `:others`, and names what is missing and the nearest name that there is.
   """
   @spec check(Ruleset.t()) :: :ok | {:error, Error.t()}
   def check(%Ruleset{} = ruleset) do
@@ -29,7 +30,7 @@ defmodule Linx.Netfilter.References do
     in_maps(table, at) ++ in_chains(table, at)
   end
 
-  # -- maps ------------------------------------------------------------------------------------------------------------
+  # -- maps --------------------------------------------------------------------------------------
 
   defp in_maps(table, at) do
     for {name, %NMap{data_type: type} = map} <- Enum.sort(table.maps),
@@ -42,7 +43,7 @@ defmodule Linx.Netfilter.References do
         do: error(:newsetelem, nft_msg_newsetelem(), at, table, reference)
   end
 
-  # -- rules -----------------------------------------------------------------------------------------------------------
+  # -- rules -------------------------------------------------------------------------------------
 
   defp in_chains(table, at) do
     for {name, chain} <- Enum.sort_by(table.chains, &elem(&1, 0)),
@@ -84,7 +85,7 @@ defmodule Linx.Netfilter.References do
     end
   end
 
-  # -- names -----------------------------------------------------------------------------------------------------------
+  # -- names -------------------------------------------------------------------------------------
 
   # A number is the id of a set or chain of the same batch.
   defp there?(_table, {_kind, name}) when not is_binary(name) and not is_tuple(name), do: true
@@ -139,7 +140,7 @@ defmodule Linx.Netfilter.References do
     end
   end
 
-  # -- of values ------------------------------------------------------------------------------------------------------
+  # -- of values ---------------------------------------------------------------------------------
 
   @doc "What a rule, or one expression, names in its table: `{:chain | :set | :object | :flowtable, name}`."
   @spec of(Rule.t() | Expr.t()) :: [t()]

@@ -1,21 +1,25 @@
 defmodule Linx.Netfilter.Rule do
   @moduledoc """
-  One rule: expressions that the kernel runs in order until one does not match or a verdict is reached.
+  One rule: expressions that the kernel runs in order until one does not match or a verdict is
+  reached.
 
-  `:tag` is Linx's own name for the rule. It is kept in the rule's userdata beside the comment, survives a pull, and is what
-  a `:reconcile` push recognises a rule by. A tag read from the kernel becomes an atom only if that atom exists in this VM;
-  otherwise `:tag` is nil and the text stays in `:userdata`, so that pushing the rule again loses nothing.
+  `:tag` is Linx's own name for the rule. It is kept in the rule's userdata beside the comment,
+  survives a pull, and is what a `:reconcile` push recognises a rule by. A tag read from the
+  kernel becomes an atom only if that atom exists in this VM; otherwise `:tag` is nil and the text
+  stays in `:userdata`, so that pushing the rule again loses nothing.
 
       iex> Linx.Netfilter.Rule.build!([:drop], tag: :default_deny)
       #Linx.Netfilter.Rule<:default_deny [immediate drop]>
 
-  `inspect/2` shows the rule's statements as nft text, and where one has no words, the names of its expressions:
+  `inspect/2` shows the rule's statements as nft text, and where one has no words, the names of
+  its expressions:
 
       iex> alias Linx.Netfilter.{Expr, Rule}
       iex> Rule.build!([Expr.payload(:tcp_dport), Expr.cmp(:eq, <<22::16>>), Expr.counter(), :accept], tag: :ssh)
       #Linx.Netfilter.Rule<:ssh [tcp dport 22 counter accept]>
 
-  Expressions are not checked against the kernel here; `Linx.Netfilter.push/3` reports what it refuses.
+  Expressions are not checked against the kernel here; `Linx.Netfilter.push/3` reports what it
+  refuses.
 
   Source: nft(8), "RULES".
   """
@@ -45,8 +49,8 @@ defmodule Linx.Netfilter.Rule do
 
   Options: `:tag` (an atom), `:comment` (at most 128 bytes), `:chain`, `:handle`.
 
-  Answers `{:error, {:bad_rule, reason}}` with `{:bad_expression, term}`, `{:bad_tag, term}`, `{:bad_comment, term}`,
-  `{:bad_chain, term}`, `{:bad_handle, term}` or `{:unknown_option, key}`.
+  Answers `{:error, {:bad_rule, reason}}` with `{:bad_expression, term}`, `{:bad_tag, term}`,
+  `{:bad_comment, term}`, `{:bad_chain, term}`, `{:bad_handle, term}` or `{:unknown_option, key}`.
   """
   @spec build([expression_input() | [expression_input()]], keyword()) ::
           {:ok, t()} | {:error, {:bad_rule, term()}}

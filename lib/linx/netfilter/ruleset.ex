@@ -2,8 +2,9 @@ defmodule Linx.Netfilter.Ruleset do
   @moduledoc """
   A whole ruleset as one value: the tables of a network namespace, or the ones you mean to push.
 
-  Every function gives a new value; nothing reaches the kernel before `Linx.Netfilter.push/3`. The plain forms answer
-  `{:ok, ruleset}` or an error that names what was wrong, the `!` forms give the ruleset itself or raise `ArgumentError`.
+  Every function gives a new value; nothing reaches the kernel before `Linx.Netfilter.push/3`. The
+  plain forms answer `{:ok, ruleset}` or an error that names what was wrong, the `!` forms give
+  the ruleset itself or raise `ArgumentError`.
 
       iex> alias Linx.Netfilter.{Expr, Ruleset}
       iex> rs =
@@ -100,12 +101,14 @@ defmodule Linx.Netfilter.Ruleset do
   def put_chain!(rs, table_ref, chain), do: bang(put_chain(rs, table_ref, chain))
 
   @doc """
-  Appends a rule, or the rule that `Linx.Netfilter.Rule.build/2` makes of a list and `opts`, to a chain. A rule that is built
-  already takes no `opts`.
+  Appends a rule, or the rule that `Linx.Netfilter.Rule.build/2` makes of a list and `opts`, to a
+  chain. A rule that is built already takes no `opts`.
 
-  A tag that the chain has already is `{:bad_rule, {:duplicate_tag, tag}}`, an unknown chain `{:no_such_chain, name}`.
+  A tag that the chain has already is `{:bad_rule, {:duplicate_tag, tag}}`, an unknown chain
+  `{:no_such_chain, name}`.
 
-  The rules before it are copied. Thousands of rules become a chain at once with `Linx.Netfilter.Chain.new/2` (`rules:`) and `put_chain/3`.
+  The rules before it are copied. Thousands of rules become a chain at once with
+  `Linx.Netfilter.Chain.new/2` (`rules:`) and `put_chain/3`.
   """
   @spec add_rule(t(), table_ref(), String.t(), Rule.t() | [Rule.expression_input()], keyword()) ::
           {:ok, t()} | {:error, term()}

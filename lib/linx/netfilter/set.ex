@@ -2,8 +2,9 @@ defmodule Linx.Netfilter.Set do
   @moduledoc """
   A named set: one lookup instead of one rule per value.
 
-  `:key_type` is the name of an nft datatype (`:ipv4_addr`, `:inet_service`, `:ifname`, `:mark`, ...), `{:concat, [type, ...]}` for keys of several
-  parts, or `{type, bits}` for a number of another width. Elements are brought into one form when the set is built:
+  `:key_type` is the name of an nft datatype (`:ipv4_addr`, `:inet_service`, `:ifname`, `:mark`,
+  ...), `{:concat, [type, ...]}` for keys of several parts, or `{type, bits}` for a number of
+  another width. Elements are brought into one form when the set is built:
 
   | type | kept as | also taken |
   |---|---|---|
@@ -14,12 +15,14 @@ defmodule Linx.Netfilter.Set do
   | numbers | `22` | `"ssh"`, `:ssh`, the bytes |
   | `{:concat, types}` | a tuple of these | a list, the bytes |
 
-  Bytes that are all printable ASCII are text and never stand for a value's bytes: `"1::2"` is no IPv4 address, and `"10.0.0.7"` no key of an address and a
-  port. Where the bytes of any value may come, give the tuple or the number. The six bytes of an `:ether_addr` are taken as they are.
+  Bytes that are all printable ASCII are text and never stand for a value's bytes: `"1::2"` is no
+  IPv4 address, and `"10.0.0.7"` no key of an address and a port. Where the bytes of any value may
+  come, give the tuple or the number. The six bytes of an `:ether_addr` are taken as they are.
 
-  With `:interval` in `:flags` an element may also be `{:prefix, address, bits}` (`"10.0.0.0/8"`, `%Linx.IP.Subnet{}`, `"eth*"`) or
-  `{:range, first, last}` (`80..90`); a range of addresses that is a prefix is kept as one. What carries a timeout, a comment or
-  expressions is a `Linx.Netfilter.Element`.
+  With `:interval` in `:flags` an element may also be `{:prefix, address, bits}` (`"10.0.0.0/8"`,
+  `%Linx.IP.Subnet{}`, `"eth*"`) or `{:range, first, last}` (`80..90`); a range of addresses that
+  is a prefix is kept as one. What carries a timeout, a comment or expressions is a
+  `Linx.Netfilter.Element`.
 
       iex> {:ok, set} = Linx.Netfilter.Set.new("lan", key_type: :ipv4_addr, flags: [:interval], elements: ["10.0.0.0/8"])
       iex> set.elements
@@ -62,9 +65,10 @@ defmodule Linx.Netfilter.Set do
           | {:concat, [key_type()]}
 
   @typedoc """
-  `:timeout` and `:gc_interval` are milliseconds, `:size` a number of elements. `:policy` is nil (performance) or `:memory`.
-  `:exprs` are stateful expressions that every element gets. `:typeof` holds nft's record of the expression that the key was declared
-  by (`%{key: bytes}`), `:userdata` what other tools wrote.
+  `:timeout` and `:gc_interval` are milliseconds, `:size` a number of elements. `:policy` is nil
+  (performance) or `:memory`. `:exprs` are stateful expressions that every element gets. `:typeof`
+  holds nft's record of the expression that the key was declared by (`%{key: bytes}`), `:userdata`
+  what other tools wrote.
   """
   @type t :: %__MODULE__{
           comment: String.t() | nil,
@@ -86,8 +90,9 @@ defmodule Linx.Netfilter.Set do
   @doc """
   Builds a set; `:key_type` is required, the other options are the struct's fields.
 
-  Answers `{:error, {:bad_set, reason}}`: `{:bad_key_type, term}`, `{:bad_flags, list}`, `{:bad_element, element, reason}`,
-  `{:bad_option, {key, value}}`, `{:bad_name, term}`. A range or prefix among the elements needs `flags: [:interval]`.
+  Answers `{:error, {:bad_set, reason}}`: `{:bad_key_type, term}`, `{:bad_flags, list}`,
+  `{:bad_element, element, reason}`, `{:bad_option, {key, value}}`, `{:bad_name, term}`. A range
+  or prefix among the elements needs `flags: [:interval]`.
   """
   @spec new(String.t(), keyword()) :: {:ok, t()} | {:error, {:bad_set, term()}}
   def new(name, opts) do

@@ -2,8 +2,9 @@ defmodule Linx.Netfilter.Table do
   @moduledoc """
   A table: chains, sets, maps, objects and flowtables under one name, for one family.
 
-  `:owner` in `:flags` ties the table to the socket that makes it: no other process may change it, and it goes when the
-  socket closes. `:persist` (Linux 6.9) keeps an owned table when that happens; `:dormant` loads it without effect.
+  `:owner` in `:flags` ties the table to the socket that makes it: no other process may change it,
+  and it goes when the socket closes. `:persist` (Linux 6.9) keeps an owned table when that
+  happens; `:dormant` loads it without effect.
 
       iex> {:ok, table} = Linx.Netfilter.Table.new(:inet, "fw", flags: [:owner])
       iex> {table.family, table.flags}
@@ -44,8 +45,9 @@ defmodule Linx.Netfilter.Table do
   @type key :: String.t() | {Object.kind(), String.t()}
 
   @typedoc """
-  `:owner` is the netlink port id of the owning socket, on a pulled table that has one. `:order` is what `in_order/2` reads: how many
-  names a field has, and the names, the last first; a field of up to 32 names in alphabetical order has no entry.
+  `:owner` is the netlink port id of the owning socket, on a pulled table that has one. `:order`
+  is what `in_order/2` reads: how many names a field has, and the names, the last first; a field
+  of up to 32 names in alphabetical order has no entry.
   """
   @type t :: %__MODULE__{
           chains: %{optional(String.t()) => Chain.t()},
@@ -66,7 +68,8 @@ defmodule Linx.Netfilter.Table do
   @doc """
   Builds an empty table. Options: `:flags`, `:comment`, `:handle`, `:use_count`.
 
-  Answers `{:error, {:bad_table, reason}}` for an unknown family or flag and for a name the kernel cannot hold.
+  Answers `{:error, {:bad_table, reason}}` for an unknown family or flag and for a name the kernel
+  cannot hold.
   """
   @spec new(family(), String.t(), keyword()) :: {:ok, t()} | {:error, {:bad_table, term()}}
   def new(family, name, opts \\ []) do
@@ -145,10 +148,11 @@ defmodule Linx.Netfilter.Table do
   end
 
   @doc """
-  What `field` holds, in the order in which it was added or declared; of a pulled table in the kernel's order, as `nft list` has it.
+  What `field` holds, in the order in which it was added or declared; of a pulled table in the
+  kernel's order, as `nft list` has it.
 
-  What was put into the field's map by hand comes last, by name. Order is no difference for `Linx.Netfilter.Diff`: the kernel
-  cannot be told to move a chain.
+  What was put into the field's map by hand comes last, by name. Order is no difference for
+  `Linx.Netfilter.Diff`: the kernel cannot be told to move a chain.
 
       iex> alias Linx.Netfilter.{Chain, Table}
       iex> table =

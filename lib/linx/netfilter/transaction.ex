@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.Transaction do
   @moduledoc false
-  # One nf_tables batch: all of it takes effect or none. What the kernel refused becomes an error that names the place in the ruleset.
+  # One nf_tables batch: all of it takes effect or none. What the kernel refused becomes an error
+  # that names the place in the ruleset.
 
   import Linx.Netfilter.Wire
 
@@ -53,7 +54,8 @@ defmodule Linx.Netfilter.Transaction do
   defp reason(_errno, nil), do: nil
   defp reason(_errno, name), do: "the expression names #{name}"
 
-  # The offset counts from the header; which expression of the rule does it lie in, and what does that name?
+  # The offset counts from the header; which expression of the rule does it lie in, and what does
+  # that name?
   defp expression(%{type: 0x0A06, payload: <<_header::32, attrs::binary>>}, offset)
        when is_integer(offset) do
     with {nfta_rule_expressions(), list, inside} <- within(attrs, offset - 20),

@@ -1,18 +1,19 @@
 defmodule Linx.Netfilter.Typeof do
   @moduledoc false
-  # How nft remembers that a set was declared by an expression (`typeof ip saddr . vlan id`): entries in the set's userdata
-  # (NFTNL_UDATA_SET_KEY_TYPEOF, NFTNL_UDATA_SET_DATA_TYPEOF). Here as a list of the expressions that would load the
-  # parts, with `field:` on header fields.
+  # How nft remembers that a set was declared by an expression (`typeof ip saddr . vlan id`):
+  # entries in the set's userdata (NFTNL_UDATA_SET_KEY_TYPEOF, NFTNL_UDATA_SET_DATA_TYPEOF). Here
+  # as a list of the expressions that would load the parts, with `field:` on header fields.
   #
-  # An entry is {u8 type, u8 length, bytes}; numbers are u32 in host order. Entry 0 is the kind of expression, entry 1 holds
-  # what that kind needs, in entries again. A concatenation's are its parts, each under its index.
+  # An entry is {u8 type, u8 length, bytes}; numbers are u32 in host order. Entry 0 is the kind of
+  # expression, entry 1 holds what that kind needs, in entries again. A concatenation's are its
+  # parts, each under its index.
 
   alias Linx.Netfilter.{Expr, Field, Keys, Protocol}
   alias Linx.Netfilter.Guard.Tunnel
   alias Linx.Netfilter.Wire.{Constants, Expressions}
 
-  # nft's enum expr_types for the kinds whose record has a form of its own; the records of the others
-  # are rows of Wire.Expressions.
+  # nft's enum expr_types for the kinds whose record has a form of its own; the records of the
+  # others are rows of Wire.Expressions.
   @own [payload: 7, exthdr: 8, concat: 13]
   @records Expressions.records()
 

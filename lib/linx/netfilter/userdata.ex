@@ -1,13 +1,14 @@
 defmodule Linx.Netfilter.Userdata do
   @moduledoc false
-  # The opaque bytes of tables, chains, rules, sets, elements and objects, as libnftnl writes them: a list of
-  # {u8 type, u8 length, bytes}. nft(8) reads comments and the byte order of set keys there. Numbers are in host order,
-  # text ends in NUL.
+  # The opaque bytes of tables, chains, rules, sets, elements and objects, as libnftnl writes
+  # them: a list of {u8 type, u8 length, bytes}. nft(8) reads comments and the byte order of set
+  # keys there. Numbers are in host order, text ends in NUL.
   #
   # Types by what carries them (libnftnl include/libnftnl/udata.h):
   #   table, chain, object: 0 comment
   #   rule: 0 comment, 1 ebtables policy, and ours: 76 tag
-  #   set: 0 key byte order, 1 data byte order, 2 merge elements, 3 key typeof, 4 data typeof, 5 expr, 6 data interval, 7 comment, and
+  #   set: 0 key byte order, 1 data byte order, 2 merge elements, 3 key typeof, 4 data typeof, 5
+  #   expr, 6 data interval, 7 comment, and
   #     ours: 76 widths of the key's parts, 77 of the data's
   #   element: 0 comment, 1 flags (1: open interval)
 
@@ -38,7 +39,7 @@ defmodule Linx.Netfilter.Userdata do
   @spec u32(non_neg_integer()) :: binary()
   def u32(n), do: <<n::native-32>>
 
-  # -- comments --------------------------------------------------------------------------------------------------------
+  # -- comments ----------------------------------------------------------------------------------
 
   @doc "The comment of a table, chain, object or element."
   @spec comment(binary() | nil) :: String.t() | nil
@@ -48,7 +49,7 @@ defmodule Linx.Netfilter.Userdata do
   @spec with_comment(String.t() | nil) :: binary()
   def with_comment(comment), do: bytes([{0, text(comment)}])
 
-  # -- rules -----------------------------------------------------------------------------------------------------------
+  # -- rules -------------------------------------------------------------------------------------
 
   @spec rule(Linx.Netfilter.Rule.t()) :: binary()
   def rule(%{comment: nil, tag: nil, userdata: []}), do: <<>>
@@ -85,7 +86,7 @@ defmodule Linx.Netfilter.Userdata do
     _ in [ArgumentError, SystemLimitError] -> nil
   end
 
-  # -- sets ------------------------------------------------------------------------------------------------------------
+  # -- sets --------------------------------------------------------------------------------------
 
   @key_widths 76
   @data_widths 77
@@ -95,9 +96,11 @@ defmodule Linx.Netfilter.Userdata do
   def set_types, do: [0, 1, 2, 3, 4, 6, 7, @key_widths, @data_widths]
 
   @doc """
-  Linx's own record of the parts of a key or of data: `{bits, order}` each, for a set without one of nft's.
+  Linx's own record of the parts of a key or of data: `{bits, order}` each, for a set without one
+  of nft's.
 
-  A part takes two bytes, 0x8000 for the host's byte order and the bits. Programs that do not know the entry pass over it.
+  A part takes two bytes, 0x8000 for the host's byte order and the bits. Programs that do not know
+  the entry pass over it.
   """
   @spec widths([{0..255, binary()}], :key | :data) :: [{pos_integer(), :host | :big}] | nil
   def widths(pairs, which) do
@@ -126,7 +129,7 @@ defmodule Linx.Netfilter.Userdata do
   defp widths_type(:key), do: @key_widths
   defp widths_type(:data), do: @data_widths
 
-  # -- elements --------------------------------------------------------------------------------------------------------
+  # -- elements ----------------------------------------------------------------------------------
 
   @doc "An element's userdata; `open?` marks an interval without an end."
   @spec element(String.t() | nil, boolean()) :: binary()

@@ -2,13 +2,16 @@ defmodule Linx.Netfilter.Verdict do
   @moduledoc """
   What a rule decides about a packet: the kernel's `enum nft_verdicts` as a value.
 
-  `:accept`, `:drop`, `:continue` and `:return` stand alone; `:jump` and `:goto` name a chain of the same table, or have the rules of
-  a chain that belongs to this verdict alone (nft's `jump { ... }`); `:queue` has a userspace queue number. `reject` is no verdict but a statement, `Linx.Netfilter.Expr.reject/2`.
+  `:accept`, `:drop`, `:continue` and `:return` stand alone; `:jump` and `:goto` name a chain of
+  the same table, or have the rules of a chain that belongs to this verdict alone (nft's
+  `jump { ... }`); `:queue` has a userspace queue number. `reject` is no verdict but a statement,
+  `Linx.Netfilter.Expr.reject/2`.
 
       iex> Linx.Netfilter.Verdict.jump("ssh_in")
       #Linx.Netfilter.Verdict<jump "ssh_in">
 
-  Source: include/uapi/linux/netfilter/nf_tables.h, `enum nft_verdicts`; nft(8), "VERDICT STATEMENTS".
+  Source: include/uapi/linux/netfilter/nf_tables.h, `enum nft_verdicts`; nft(8), "VERDICT
+  STATEMENTS".
   """
 
   @simple [:accept, :drop, :continue, :return]

@@ -2,7 +2,8 @@ defmodule Linx.Netfilter.Vmap do
   @moduledoc """
   A verdict map: one lookup that decides, in the place of a rule for each case.
 
-  This is `Linx.Netfilter.Map` with `data_type: :verdict`; values are whatever `Linx.Netfilter.Verdict.new/1` takes.
+  This is `Linx.Netfilter.Map` with `data_type: :verdict`; values are whatever
+  `Linx.Netfilter.Verdict.new/1` takes.
 
       iex> Linx.Netfilter.Vmap.new!("ports", key_type: :inet_service, elements: [{22, {:jump, "ssh"}}, {80, :accept}]).data_type
       :verdict

@@ -1,10 +1,12 @@
 defmodule Linx.Netfilter.Wire do
   @moduledoc """
-  The kernel's numbers for nf_tables and NFLOG: message types, attributes, hooks, verdicts, flags, priorities.
+  The kernel's numbers for nf_tables and NFLOG: message types, attributes, hooks, verdicts, flags,
+  priorities.
 
-  Constants are macros named as in the kernel's headers, in lower case, so that they also work in patterns; the
-  functions translate names to numbers and back, some of them per family. nf_tables integers travel in network byte order:
-  `u32_be/1`, `u64_be/1`, `s32_be/1` and their `!` counterparts.
+  Constants are macros named as in the kernel's headers, in lower case, so that they also work in
+  patterns; the functions translate names to numbers and back, some of them per family. nf_tables
+  integers travel in network byte order: `u32_be/1`, `u64_be/1`, `s32_be/1` and their `!`
+  counterparts.
 
       iex> import Linx.Netfilter.Wire
       iex> nft_msg_newrule()
@@ -12,7 +14,8 @@ defmodule Linx.Netfilter.Wire do
       iex> ct_state_bits([:new, :related])
       12
 
-  No bytes of messages are made here: `Linx.Netfilter.Encoder` and `Linx.Netfilter.Decoder` do that.
+  No bytes of messages are made here: `Linx.Netfilter.Encoder` and `Linx.Netfilter.Decoder` do
+  that.
 
   Source: include/uapi/linux/netfilter/nf_tables.h, netfilter.h, nfnetlink_log.h.
   """
@@ -25,7 +28,7 @@ defmodule Linx.Netfilter.Wire do
     defmacro unquote(name)(), do: unquote(value)
   end
 
-  # -- integers --------------------------------------------------------------------------------------------------------
+  # -- integers ----------------------------------------------------------------------------------
 
   @doc "An unsigned 32-bit integer in network byte order. Raises `ArgumentError` for a number that does not fit."
   @spec u32_be(non_neg_integer()) :: binary()
@@ -54,7 +57,7 @@ defmodule Linx.Netfilter.Wire do
   @spec s32_be!(binary()) :: integer()
   def s32_be!(<<v::signed-32>>), do: v
 
-  # -- families and hooks ----------------------------------------------------------------------------------------------
+  # -- families and hooks ------------------------------------------------------------------------
 
   @doc "The `NFPROTO_*` number of a family. Raises `ArgumentError` for an unknown one."
   @spec family_num(atom()) :: 0..255
@@ -136,7 +139,7 @@ defmodule Linx.Netfilter.Wire do
   @spec policy_atom(0 | 1) :: atom()
   def policy_atom(n), do: Constants.atom(:policy, n)
 
-  # -- verdicts --------------------------------------------------------------------------------------------------------
+  # -- verdicts ----------------------------------------------------------------------------------
 
   @doc "The code of a verdict kind; some are negative. Raises `ArgumentError` for an unknown one."
   @spec verdict_code(atom()) :: integer()
@@ -155,7 +158,7 @@ defmodule Linx.Netfilter.Wire do
   def verdict_atom(code) when Bitwise.band(code, 0xFFFF) == 3, do: :queue
   def verdict_atom(_code), do: :unknown
 
-  # -- expressions -----------------------------------------------------------------------------------------------------
+  # -- expressions -------------------------------------------------------------------------------
 
   @doc "The number of a comparison (`:eq`, `:neq`, `:lt`, `:lte`, `:gt`, `:gte`)."
   @spec cmp_op_int(atom()) :: 0..5
@@ -201,8 +204,8 @@ defmodule Linx.Netfilter.Wire do
   @doc """
   The bits of a conntrack state or of several: `IP_CT_*` as `ct state` has them.
 
-  The register holds them in the host's byte order: `<<Wire.ct_state_bits(:established)::native-32>>`.
-  Raises `KeyError` for an unknown state.
+  The register holds them in the host's byte order:
+  `<<Wire.ct_state_bits(:established)::native-32>>`. Raises `KeyError` for an unknown state.
   """
   @spec ct_state_bits(atom() | [atom()]) :: non_neg_integer()
   def ct_state_bits(states) do
@@ -219,7 +222,7 @@ defmodule Linx.Netfilter.Wire do
   @spec reject_type_atom(0..2) :: atom()
   def reject_type_atom(n), do: Constants.atom(:reject, n)
 
-  # -- flags -----------------------------------------------------------------------------------------------------------
+  # -- flags -------------------------------------------------------------------------------------
 
   @doc "Table flags (`:dormant`, `:owner`, `:persist`) as bits. As all flag functions, raises `ArgumentError` for an unknown one."
   @spec table_flags_int([atom()]) :: non_neg_integer()
@@ -257,7 +260,7 @@ defmodule Linx.Netfilter.Wire do
   @spec nat_flags_atoms(non_neg_integer()) :: [atom()]
   def nat_flags_atoms(flags), do: Constants.names(:nat, flags)
 
-  # -- sets ------------------------------------------------------------------------------------------------------------
+  # -- sets --------------------------------------------------------------------------------------
 
   @doc "The nft number and byte length of a key type. Raises `KeyError` for an unknown one."
   @spec set_type_info(atom()) :: {non_neg_integer(), pos_integer()}
@@ -276,7 +279,7 @@ defmodule Linx.Netfilter.Wire do
     end
   end
 
-  # -- NFLOG -----------------------------------------------------------------------------------------------------------
+  # -- NFLOG -------------------------------------------------------------------------------------
 
   @doc "The number of an NFLOG copy mode: `:none`, `:meta`, `:packet` or `{:packet, snaplen}`."
   @spec copy_mode_int(atom() | {:packet, non_neg_integer()}) :: 0..2

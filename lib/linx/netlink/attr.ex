@@ -7,15 +7,16 @@ defmodule Linx.Netlink.Attr do
       | len  | type |     payload     |  pad  |
       +------+------+------ ... ------+- ... -+
 
-  Both numbers are in native byte order. `len` counts the four bytes of the header and the payload, not the zeros that
-  fill it up to a multiple of four.
+  Both numbers are in native byte order. `len` counts the four bytes of the header and the
+  payload, not the zeros that fill it up to a multiple of four.
 
-  An attribute is the pair `{type, payload}`. What a type means, and whether a payload is a number or again a list of
-  attributes, depends on the message: `Linx.Netlink.Codec` describes that. To nest, encode the inner list and use the
-  result as the outer payload; to read a nest, decode the payload.
+  An attribute is the pair `{type, payload}`. What a type means, and whether a payload is a number
+  or again a list of attributes, depends on the message: `Linx.Netlink.Codec` describes that. To
+  nest, encode the inner list and use the result as the outer payload; to read a nest, decode the
+  payload.
 
-  Types come back as they stand on the wire, the two flag bits at the top included (`NLA_F_NESTED` 0x8000,
-  `NLA_F_NET_BYTEORDER` 0x4000).
+  Types come back as they stand on the wire, the two flag bits at the top included (`NLA_F_NESTED`
+  0x8000, `NLA_F_NET_BYTEORDER` 0x4000).
 
   Source: include/uapi/linux/netlink.h, `struct nlattr`.
   """
@@ -44,8 +45,8 @@ defmodule Linx.Netlink.Attr do
   @doc """
   The bytes of a list of attributes, in its order.
 
-  Raises `ArgumentError` for a payload of more than 65 531 bytes, which a 16-bit length cannot say, and for what is no pair
-  of a 16-bit type and iodata.
+  Raises `ArgumentError` for a payload of more than 65 531 bytes, which a 16-bit length cannot
+  say, and for what is no pair of a 16-bit type and iodata.
 
       iex> Linx.Netlink.Attr.encode([{3, "lo\\0"}])
       <<7::native-16, 3::native-16, "lo", 0, 0>>
@@ -136,8 +137,8 @@ defmodule Linx.Netlink.Attr do
   @doc """
   The attributes in a binary, in order, each payload without header and padding.
 
-  A tail too short for a header is padding. Raises `ArgumentError` when an attribute claims more bytes than there are,
-  or fewer than its header has.
+  A tail too short for a header is padding. Raises `ArgumentError` when an attribute claims more
+  bytes than there are, or fewer than its header has.
   """
   @spec decode(binary()) :: [attr()]
   def decode(<<length::native-16, type::native-16, rest::binary>>) do
@@ -153,8 +154,9 @@ defmodule Linx.Netlink.Attr do
 
   def decode(tail) when is_binary(tail), do: []
 
-  # The same, ending at the first attribute that does not fit instead of raising, and with the flag bits off the types.
-  # What came before it is sound, so a message with a broken tail is not lost whole.
+  # The same, ending at the first attribute that does not fit instead of raising, and with the
+  # flag bits off the types. What came before it is sound, so a message with a broken tail is not
+  # lost whole.
   @doc false
   @spec scan(binary()) :: [attr()]
   # Most attributes are 32-bit numbers.

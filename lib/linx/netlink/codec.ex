@@ -22,8 +22,9 @@ defmodule Linx.Netlink.Codec do
       Cake.decode(Cake.encode(%Cake{ifindex: 4, kind: "plum"}))
       #=> %Cake{family: 0, ifindex: 4, kind: "plum", weight: nil}
 
-  Header fields are 0 unless given; an attribute that is `nil` is left out, and one that was not there reads as `nil`.
-  A codec without a header is a bare set of attributes, which is what a nest is.
+  Header fields are 0 unless given; an attribute that is `nil` is left out, and one that was not
+  there reads as `nil`. A codec without a header is a bare set of attributes, which is what a nest
+  is.
 
   `default: value` after a field or an attribute is its value in a new struct, and that of an
   attribute which a message does not have.
@@ -34,17 +35,20 @@ defmodule Linx.Netlink.Codec do
       `:u16_be`, `:u32_be`, `:u64_be`, `:s16_be`, `:s32_be`, `:s64_be` in network byte order. An
       attribute may be a `:uint`, which takes 32 or 64 bits.
     * `{:enum, kind}` and `{:flags, kind}`: numbers with names, see below.
-    * `:string`, with a NUL at its end on the wire; `:binary`, bytes as they are; `:flag`, an attribute without payload,
-      `true` when it is there.
-    * A module with `encode/1` and `decode/1`: another codec for nested attributes, or one written by hand for a value
-      that no type above can say. A hand-written `decode/1` returns `nil` for bytes it cannot read.
-    * `{:nested, Module}`: the same, with NLA_F_NESTED on the attribute, which newer parts of the kernel insist on.
-    * `{:dispatch, :kind, %{"plum" => Plum}}`: a module chosen by the value of another field of the same struct, declared
-      before it. A value that is not in the table goes through as bytes. `{:nested, {:dispatch, ...}}` has the flag.
+    * `:string`, with a NUL at its end on the wire; `:binary`, bytes as they are; `:flag`, an
+      attribute without payload, `true` when it is there.
+    * A module with `encode/1` and `decode/1`: another codec for nested attributes, or one written
+      by hand for a value that no type above can say. A hand-written `decode/1` returns `nil` for
+      bytes it cannot read.
+    * `{:nested, Module}`: the same, with NLA_F_NESTED on the attribute, which newer parts of the
+      kernel insist on.
+    * `{:dispatch, :kind, %{"plum" => Plum}}`: a module chosen by the value of another field of
+      the same struct, declared before it. A value that is not in the table goes through as bytes.
+      `{:nested, {:dispatch, ...}}` has the flag.
     * `{:multi, type}`: an attribute that stands once for each element of a list, `[]` by default.
       The type is none of `:flag`, `:dispatch` and `:multi`.
-    * `{:list, number, type}`: a nest whose attributes all have one number, as a list. `nil` leaves the nest out, `[]` is
-      an empty one. `{:nested, {:list, ...}}` has the flag.
+    * `{:list, number, type}`: a nest whose attributes all have one number, as a list. `nil`
+      leaves the nest out, `[]` is an empty one. `{:nested, {:list, ...}}` has the flag.
     * `{:binary, length}`: bytes of a header.
 
   ## Names of numbers
@@ -59,43 +63,47 @@ defmodule Linx.Netlink.Codec do
         attr 2, :how, {:flags, :how}, default: []
       end
 
-  An enumeration reads as a name, flags as a list of names in the order of the declaration. A value
-  without a name, of a newer kernel, reads as its number; each flag without one as the number of its
-  bit, at the end of the list. Numbers are written as well as names. A kind of another codec is
-  `{:enum, {Module, :state}}`.
+  An enumeration reads as a name, flags as a list of names in the order of the declaration. A
+  value without a name, of a newer kernel, reads as its number; each flag without one as the
+  number of its bit, at the end of the list. Numbers are written as well as names. A kind of
+  another codec is `{:enum, {Module, :state}}`.
 
-  A number of an attribute may be a macro that gives one, and the names of a kind a call that gives
-  them: `attr nfta_table_name(), :name, :string` and `flags :flag, :u32_be, Constants.flags(:table)`.
+  A number of an attribute may be a macro that gives one, and the names of a kind a call that
+  gives them: `attr nfta_table_name(), :name, :string` and
+  `flags :flag, :u32_be, Constants.flags(:table)`.
 
-  Encoding is strict: an attribute that is declared with `required: true` and is `nil`, a number that does not fit its type, a string with a NUL in it or a payload that is too long raises
-  `ArgumentError`. Decoding is lenient, since what it reads may come from a newer kernel: a header cut short reads as
-  zeros, a payload that is too long is read as its prefix, one that is too short as not there, and an attribute that
-  nobody declared is passed over.
+  Encoding is strict: an attribute that is declared with `required: true` and is `nil`, a number
+  that does not fit its type, a string with a NUL in it or a payload that is too long raises
+  `ArgumentError`. Decoding is lenient, since what it reads may come from a newer kernel: a header
+  cut short reads as zeros, a payload that is too long is read as its prefix, one that is too
+  short as not there, and an attribute that nobody declared is passed over.
 
-  Where the kernel takes a value in one attribute and sends it in another, `also 12, :left, Module` reads the latter into
-  the field of the former. `Module.decode/1` may be `:none` for bytes that say nothing.
+  Where the kernel takes a value in one attribute and sends it in another,
+  `also 12, :left, Module` reads the latter into the field of the former. `Module.decode/1` may be
+  `:none` for bytes that say nothing.
 
   ## Maps
 
-  `codec as: :map do` makes a codec of attributes only, whose value is a map that has the attributes
-  of a message and no others. `encode/1` refuses a key that is not declared.
+  `codec as: :map do` makes a codec of attributes only, whose value is a map that has the
+  attributes of a message and no others. `encode/1` refuses a key that is not declared.
 
   ## Keeping what is not declared
 
-  `rest :extra` declares a field that collects, as `[{type, bytes}]`, every attribute that is undeclared or could not be
-  read. Encoding writes them back. `rest :extra, skip: [7, 23..26]` leaves out those that are known and not wanted.
+  `rest :extra` declares a field that collects, as `[{type, bytes}]`, every attribute that is
+  undeclared or could not be read. Encoding writes them back. `rest :extra, skip: [7, 23..26]`
+  leaves out those that are known and not wanted.
 
   ## Messages that are walked natively
 
   `codec native: 7 do` says that the library's native walk gives the first seven attributes of the
-  declaration as a tuple, `{type, header, attribute, ..., rest}`, in this order. `__native__/1` makes a
-  struct of it, and attributes of `rest` are read as ever. The native table has to say the same
-  (native/linx_wire/src/netlink/rtnl.rs).
+  declaration as a tuple, `{type, header, attribute, ..., rest}`, in this order. `__native__/1`
+  makes a struct of it, and attributes of `rest` are read as ever. The native table has to say the
+  same (native/linx_wire/src/netlink/rtnl.rs).
 
   ## The schema as data
 
-  `__codec__/0` returns `%{header: [...], attrs: [...], rest: ..., kinds: %{...}, size: bytes}`, in
-  the words of the declaration. `size` is the length of the header.
+  `__codec__/0` returns `%{header: [...], attrs: [...], rest: ..., kinds: %{...}, size: bytes}`,
+  in the words of the declaration. `size` is the length of the header.
 
   Source: netlink(7), `struct nlattr` in linux/netlink.h.
   """
@@ -114,16 +122,16 @@ defmodule Linx.Netlink.Codec do
   end
 
   @doc """
-  Declares the format: a `header` block of `field name, type` and `pad bytes`, then `attr number, name, type`, and
-  `also number, name, module` for one that is only read, and `rest name` at most once; `enum name, type, names` and
-  `flags name, type, names` anywhere.
+  Declares the format: a `header` block of `field name, type` and `pad bytes`, then
+  `attr number, name, type`, and `also number, name, module` for one that is only read, and
+  `rest name` at most once; `enum name, type, names` and `flags name, type, names` anywhere.
   Generates the struct, `t:t/0`, `encode/1`, `decode/1` and `__codec__/0`.
 
   `native: count` says how many attributes the native walk gives, and `as: :map` makes the value a
   map; see above.
 
-  Raises `ArgumentError` as it compiles for a type that is none, a name or number declared twice, and a dispatch on a
-  field that is not declared before it.
+  Raises `ArgumentError` as it compiles for a type that is none, a name or number declared twice,
+  and a dispatch on a field that is not declared before it.
   """
   defmacro codec(opts \\ [], do: block) do
     declared = parse(block, __CALLER__)
@@ -209,8 +217,8 @@ defmodule Linx.Netlink.Codec do
       @type t :: %{optional(atom()) => term()}
 
       @doc """
-      The attributes of a map. Raises `ArgumentError` for a key that is not declared, and for a value
-      that its attribute cannot hold.
+      The attributes of a map. Raises `ArgumentError` for a key that is not declared, and for a
+      value that its attribute cannot hold.
       """
       @spec encode(t()) :: binary()
       def encode(%{} = map) do
@@ -255,7 +263,7 @@ defmodule Linx.Netlink.Codec do
   defp walkable?({:__aliases__, _, _}), do: true
   defp walkable?(_type), do: false
 
-  # -- reading the declaration -----------------------------------------------------------------------------------------
+  # -- reading the declaration -------------------------------------------------------------------
 
   defp parse(block, caller) do
     empty = %{
@@ -478,7 +486,8 @@ defmodule Linx.Netlink.Codec do
        when sort in [:dispatch, :list],
        do: check_type!(type, name, declared, caller)
 
-  # A misspelt type would otherwise be taken for a module, and be missed at the first message only.
+  # A misspelt type would otherwise be taken for a module, and be missed at the first message
+  # only.
   defp check_type!(type, name, _declared, caller) when is_atom(type) do
     unless is_scalar(type) or type in @simple or module?(type) do
       raise ArgumentError,

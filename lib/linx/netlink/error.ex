@@ -2,9 +2,10 @@ defmodule Linx.Netlink.Error do
   @moduledoc """
   What went wrong with a netlink request.
 
-  Most often the kernel refused it. Then `errno` is the error's name as an atom, `code` its number, and `message` the
-  kernel's own explanation (an extended acknowledgement), if it gave one; where it gives none, verbs say what they know,
-  such as the name of the interface that does not exist. Match on `errno`; the text changes between kernels.
+  Most often the kernel refused it. Then `errno` is the error's name as an atom, `code` its
+  number, and `message` the kernel's own explanation (an extended acknowledgement), if it gave
+  one; where it gives none, verbs say what they know, such as the name of the interface that does
+  not exist. Match on `errno`; the text changes between kernels.
 
       {:error, %Linx.Netlink.Error{errno: :enodev}} = Link.get(socket, "nope0")
 
@@ -12,12 +13,15 @@ defmodule Linx.Netlink.Error do
 
   Further fields are set where they apply:
 
-    * `stage` - what failed when it was not the kernel's answer: `:open`, `:setns`, `:socket`, `:bind`, `:sockopt`,
-      `:send`, `:recv`, `:thread`. `nil` for an answer. A closed socket is `errno: :ebadf` at `:send`.
-    * `offset` - the byte of the request, its header included, where the attribute stands that the kernel objects to.
-    * `at` - the same as a path of field names, such as `[:gateway]` or `[:linkinfo, :info_data, :mode]`.
-    * `partial` - what was read of a dump that changed under us each time it was tried (`errno: :eintr`). Objects may
-      be missing from it or twice in it.
+    * `stage` - what failed when it was not the kernel's answer: `:open`, `:setns`, `:socket`,
+      `:bind`, `:sockopt`, `:send`, `:recv`, `:thread`. `nil` for an answer. A closed socket is
+      `errno: :ebadf` at `:send`.
+    * `offset` - the byte of the request, its header included, where the attribute stands that the
+      kernel objects to.
+    * `at` - the same as a path of field names, such as `[:gateway]` or
+      `[:linkinfo, :info_data, :mode]`.
+    * `partial` - what was read of a dump that changed under us each time it was tried
+      (`errno: :eintr`). Objects may be missing from it or twice in it.
 
   It is an exception, so it may be raised.
   """

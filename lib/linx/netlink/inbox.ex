@@ -1,19 +1,23 @@
 defmodule Linx.Netlink.Inbox do
   @moduledoc false
-  # A netlink socket that listens on behalf of an owner, for a process that waits for other messages too.
+  # A netlink socket that listens on behalf of an owner, for a process that waits for other
+  # messages too.
   #
   #     {:ok, inbox} = Inbox.open(protocol, netns, groups, rcvbuf, owner)    # in the process that will wait
   #     {:ok, messages, lost?, inbox} = Inbox.read(inbox, :raw | :rtnl)
   #
-  # After a read the process is sent one `{:linx_netlink_readable, _}` when it is to read again: by way of its mailbox, so
-  # that a flood keeps nobody waiting who asks for something else. A read takes at most 64 datagrams, so a burst is one
-  # wake-up. `lost?`: after `messages` the kernel dropped some (ENOBUFS), and the owner has to look for itself.
+  # After a read the process is sent one `{:linx_netlink_readable, _}` when it is to read again:
+  # by way of its mailbox, so that a flood keeps nobody waiting who asks for something else. A
+  # read takes at most 64 datagrams, so a burst is one wake-up. `lost?`: after `messages` the
+  # kernel dropped some (ENOBUFS), and the owner has to look for itself.
   #
-  # Messages that were read count as sent to the owner; while many of them are unread no more are read
-  # (Linx.Netlink.Inbox.Flow). The kernel drops those that its buffer does not hold, and reports the loss.
+  # Messages that were read count as sent to the owner; while many of them are unread no more are
+  # read (Linx.Netlink.Inbox.Flow). The kernel drops those that its buffer does not hold, and
+  # reports the loss.
   #
-  # A thread of the native library waits for all such sockets. No descriptor leaves the library: a duplicate of it, which
-  # OTP's :socket needs to wait, would be closed by a scheduler when the process is killed.
+  # A thread of the native library waits for all such sockets. No descriptor leaves the library: a
+  # duplicate of it, which OTP's :socket needs to wait, would be closed by a scheduler when the
+  # process is killed.
 
   alias Linx.Native
   alias Linx.Netlink.{Error, Socket}

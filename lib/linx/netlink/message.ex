@@ -7,8 +7,9 @@ defmodule Linx.Netlink.Message do
       |  len  | type | flags|    seq     |    pid     |    payload    |
       +-------+------+------+------------+------------+----- ... -----+
 
-  Numbers are in native byte order. `len` counts header and payload; what comes after it up to a multiple of four is
-  padding. `pid` is a port, the sender's address on the netlink bus, and no process id; in a request 0 is right.
+  Numbers are in native byte order. `len` counts header and payload; what comes after it up to a
+  multiple of four is padding. `pid` is a port, the sender's address on the netlink bus, and no
+  process id; in a request 0 is right.
 
   What `type` and `payload` mean is the protocol family's business.
 
@@ -50,7 +51,8 @@ defmodule Linx.Netlink.Message do
           "not a netlink header: type #{inspect(type)}, flags #{inspect(flags)}, seq #{inspect(seq)}, pid #{inspect(pid)}"
   end
 
-  # Behind the messages that are in `bytes` already, which grow in place as long as nothing else refers to them.
+  # Behind the messages that are in `bytes` already, which grow in place as long as nothing else
+  # refers to them.
   @doc false
   @spec append(binary(), 0..65535, 0..65535, non_neg_integer(), binary()) :: binary()
   def append(bytes, type, flags, seq, payload) do
@@ -63,8 +65,8 @@ defmodule Linx.Netlink.Message do
   @doc """
   The messages in a received buffer, in order.
 
-  A tail too short for a header is padding. Raises `ArgumentError` when a message claims more bytes than there are, or
-  fewer than its header has: nothing after it could be found.
+  A tail too short for a header is padding. Raises `ArgumentError` when a message claims more
+  bytes than there are, or fewer than its header has: nothing after it could be found.
   """
   @spec decode(binary()) :: [t()]
   def decode(

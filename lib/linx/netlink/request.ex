@@ -2,18 +2,21 @@ defmodule Linx.Netlink.Request do
   @moduledoc """
   One request, and everything the kernel answers to it.
 
-  `talk/4` serves the three shapes of answer alike: an acknowledgement, a single message, and a dump of many. The
-  sequence number is drawn from the socket; answers to other requests and multicast events are passed over.
+  `talk/4` serves the three shapes of answer alike: an acknowledgement, a single message, and a
+  dump of many. The sequence number is drawn from the socket; answers to other requests and
+  multicast events are passed over.
 
       # The interface with index 1, as an undecoded RTM_NEWLINK.
       {:ok, [message]} = Linx.Netlink.Request.talk(socket, 18, 0, <<0::32, 1::native-32, 0::64>>)
 
   Two things that the kernel leaves to its callers are done here:
 
-    * A dump during which the objects changed is marked by the kernel (`NLM_F_DUMP_INTR`): something may be missing
-      from it or be in it twice. It is read again, up to ten times with growing pauses. If it never comes out whole the
-      error is `errno: :eintr`, and what the last try read is in its `partial`.
-    * An answer longer than the receive buffer is cut by the kernel. The buffer grows and the read is repeated.
+    * A dump during which the objects changed is marked by the kernel (`NLM_F_DUMP_INTR`):
+      something may be missing from it or be in it twice. It is read again, up to ten times with
+      growing pauses. If it never comes out whole the error is `errno: :eintr`, and what the last
+      try read is in its `partial`.
+    * An answer longer than the receive buffer is cut by the kernel. The buffer grows and the read
+      is repeated.
 
   The process that calls waits; no scheduler does.
   """
@@ -29,8 +32,9 @@ defmodule Linx.Netlink.Request do
   @doc """
   Sends a message of `type` with the given flags and payload, and collects the answer.
 
-  `NLM_F_REQUEST` and `NLM_F_ACK` are added: with the latter every request has a final answer. Returns the data
-  messages, none for a bare acknowledgement. An error of the kernel or of the socket is a `Linx.Netlink.Error`.
+  `NLM_F_REQUEST` and `NLM_F_ACK` are added: with the latter every request has a final answer.
+  Returns the data messages, none for a bare acknowledgement. An error of the kernel or of the
+  socket is a `Linx.Netlink.Error`.
 
   Source: netlink(7), rtnetlink(7).
   """
@@ -45,8 +49,8 @@ defmodule Linx.Netlink.Request do
     end
   end
 
-  # The same, with rtnetlink's messages as native tuples (Linx.Netlink.Rtnl.Objects), or where to take them from. `partial` of
-  # an error holds the like.
+  # The same, with rtnetlink's messages as native tuples (Linx.Netlink.Rtnl.Objects), or where to
+  # take them from. `partial` of an error holds the like.
   @doc false
   @spec run(Socket.t(), 0..65535, non_neg_integer(), binary(), Native.netlink_form()) ::
           {:ok, [tuple()] | {Native.netlink_dump(), pos_integer()}} | {:error, Error.t()}
@@ -82,7 +86,8 @@ defmodule Linx.Netlink.Request do
   @spec take(Native.netlink_dump()) :: [tuple()]
   def take(dump), do: Native.netlink_take(dump)
 
-  # Several GETs of one object each, in one send: `{:ok, body}` or `{:error, error}` for each, in order.
+  # Several GETs of one object each, in one send: `{:ok, body}` or `{:error, error}` for each, in
+  # order.
   @doc false
   @spec lookup(Socket.t(), [{0..65535, non_neg_integer(), binary()}]) ::
           {:ok, [{:ok, binary()} | {:error, Error.t()}]} | {:error, Error.t()}
@@ -142,7 +147,8 @@ defmodule Linx.Netlink.Request do
   # 1 ms, 2, 4, ... up to 100: the change that tore it is usually one of a few.
   defp pause(tries), do: Process.sleep(min(1 <<< tries, 100))
 
-  # Only what reads may be repeated. In rtnetlink the last two bits of the type say what is done, 2 being GET.
+  # Only what reads may be repeated. In rtnetlink the last two bits of the type say what is done,
+  # 2 being GET.
   defp read?(_socket, _type, flags) when (flags &&& nlm_f_dump()) == nlm_f_dump(), do: true
   defp read?(%Socket{protocol: 0}, type, _flags), do: (type &&& 3) == 2
   defp read?(_socket, _type, _flags), do: false

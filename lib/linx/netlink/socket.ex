@@ -5,23 +5,26 @@ defmodule Linx.Netlink.Socket do
       {:ok, socket} = Linx.Netlink.Socket.open(0, {:pid, container_pid})
       :ok = Linx.Netlink.Socket.close(socket)
 
-  A netlink socket belongs to the namespace in which it was made, for life: a namespace stays alive as long as a socket
-  in it is open, and no process of it is needed any more. Which one that is:
+  A netlink socket belongs to the namespace in which it was made, for life: a namespace stays
+  alive as long as a socket in it is open, and no process of it is needed any more. Which one that
+  is:
 
     * `:host` (or `:self`) - the VM's own;
     * `{:pid, pid}` - that of a process;
     * `{:path, path}` - that of a namespace file, such as `/run/netns/blue`;
-    * a `Linx.Process` session - that of its process, which cannot be mistaken for another with the same pid;
+    * a `Linx.Process` session - that of its process, which cannot be mistaken for another with
+      the same pid;
     * a `Linx.Netns` - a namespace that the VM holds, in which there need be no process.
 
-  Any number of processes may share a socket. It carries one request at a time; the others wait their turn in order of
-  arrival, and a process that dies while waiting, or while its request runs, leaves nothing behind. For requests that
-  should run at the same time open several sockets: they are cheap.
+  Any number of processes may share a socket. It carries one request at a time; the others wait
+  their turn in order of arrival, and a process that dies while waiting, or while its request
+  runs, leaves nothing behind. For requests that should run at the same time open several sockets:
+  they are cheap.
 
-  `close/1` may be called at any moment by anyone; requests that come later get `errno: :ebadf`, and the descriptor's
-  number cannot be taken by something else while a request still uses it. A socket that nobody refers to any more is
-  closed by the garbage collector, some time; one that owns a
-  table of nf_tables not before the process ends that made the table.
+  `close/1` may be called at any moment by anyone; requests that come later get `errno: :ebadf`,
+  and the descriptor's number cannot be taken by something else while a request still uses it. A
+  socket that nobody refers to any more is closed by the garbage collector, some time; one that
+  owns a table of nf_tables not before the process ends that made the table.
   """
 
   # How requests are made, for the modules above this one:
@@ -30,23 +33,27 @@ defmodule Linx.Netlink.Socket do
   #     bytes = for ... Message.append(bytes, type, flags, seq + i, payload)
   #     {:ok, messages, failures, interrupted?} = Socket.exchange(socket, bytes, {seq, seq + n - 1})
   #
-  # The bytes go out in one send(2), for which the send buffer grows as needed (SO_SNDBUFFORCE). The kernel does all the
-  # work and queues all answers before that call returns. Answers are taken by sequence number, our port and sender 0.
+  # The bytes go out in one send(2), for which the send buffer grows as needed (SO_SNDBUFFORCE).
+  # The kernel does all the work and queues all answers before that call returns. Answers are
+  # taken by sequence number, our port and sender 0.
   #
-  #   * `messages` are the data messages: with `form: :raw` `{type, flags, seq, payload}`, with `form: :rtnl` flat tuples by
-  #     the native schemas (Linx.Netlink.Rtnl.Objects), or `{dump, count}` if there are many.
-  #   * `failures` are `{seq, errno, offset, text, missing}`; the offset counts from the start of that message's header.
-  #     An acknowledgement is not listed.
+  #   * `messages` are the data messages: with `form: :raw` `{type, flags, seq, payload}`, with
+  #     `form: :rtnl` flat tuples by the native schemas (Linx.Netlink.Rtnl.Objects), or
+  #     `{dump, count}` if there are many.
+  #   * `failures` are `{seq, errno, offset, text, missing}`; the offset counts from the start of
+  #     that message's header. An acknowledgement is not listed.
   #
   # There are three:
   #
-  #   * `exchange/3` reads until the final answer of the last sequence number: NLMSG_ERROR or NLMSG_DONE. So the last
-  #     message must carry NLM_F_ACK or be a dump. The messages before it need no NLM_F_ACK: their errors come back all the
-  #     same, and 2 000 acknowledgements would overrun the receive buffer.
+  #   * `exchange/3` reads until the final answer of the last sequence number: NLMSG_ERROR or
+  #     NLMSG_DONE. So the last message must carry NLM_F_ACK or be a dump. The messages before it
+  #     need no NLM_F_ACK: their errors come back all the same, and 2 000 acknowledgements would
+  #     overrun the receive buffer.
   #   * `call/4` does the same, and frames the messages itself.
-  #   * `transact/3` reads what is there once send(2) has returned, until nothing is left. That suits a transaction that the
-  #     kernel may refuse as a whole with one error on its first message (NFNL_MSG_BATCH_BEGIN), leaving the last one
-  #     unanswered. Its messages need not be numbered.
+  #   * `transact/3` reads what is there once send(2) has returned, until nothing is left. That
+  #     suits a transaction that the kernel may refuse as a whole with one error on its first
+  #     message (NFNL_MSG_BATCH_BEGIN), leaving the last one unanswered. Its messages need not be
+  #     numbered.
   #
   # To listen, see Linx.Netlink.Inbox.
 
@@ -82,21 +89,22 @@ defmodule Linx.Netlink.Socket do
   @seq_max 0xFFFFFFFF
 
   @doc """
-  Opens a socket of `protocol`: 0 is `NETLINK_ROUTE`, 12 `NETLINK_NETFILTER`, 16 `NETLINK_GENERIC`.
+  Opens a socket of `protocol`: 0 is `NETLINK_ROUTE`, 12 `NETLINK_NETFILTER`, 16
+  `NETLINK_GENERIC`.
 
-  The socket is bound, asks for extended acknowledgements and strict checking where the kernel has them, and has a
-  receive buffer of 1 MiB where the caller may exceed net.core.rmem_max.
+  The socket is bound, asks for extended acknowledgements and strict checking where the kernel has
+  them, and has a receive buffer of 1 MiB where the caller may exceed net.core.rmem_max.
 
-  A VM without root gets one in the network namespace of its own child, named by pid or session, that has a user
-  namespace too: the agent joins both and hands the socket out. Who made a user namespace may do all that root may
-  in there.
+  A VM without root gets one in the network namespace of its own child, named by pid or session,
+  that has a user namespace too: the agent joins both and hands the socket out. Who made a user
+  namespace may do all that root may in there.
 
-  An open socket keeps its network namespace, and the links in it, beyond the end of every process there. Close it when the
-  namespace is to go.
+  An open socket keeps its network namespace, and the links in it, beyond the end of every process
+  there. Close it when the namespace is to go.
 
-  A namespace or socket that cannot be had is `{:error, %Linx.Netlink.Error{}}` with the failing step in `stage`. A
-  session that is not up yet or is over is `{:error, :not_ready}` or `{:error, :no_process}`. A `netns` of another
-  shape raises `ArgumentError`.
+  A namespace or socket that cannot be had is `{:error, %Linx.Netlink.Error{}}` with the failing
+  step in `stage`. A session that is not up yet or is over is `{:error, :not_ready}` or
+  `{:error, :no_process}`. A `netns` of another shape raises `ArgumentError`.
 
   Source: netlink(7), network_namespaces(7).
   """
@@ -154,8 +162,8 @@ defmodule Linx.Netlink.Socket do
 
   def no_netns(other), do: "not a network namespace: #{inspect(other)}"
 
-  # Keeps the socket open as long as the caller lives. The collector closes one that nobody refers to, and with it would go
-  # what it owns in the kernel, while the process that made that lives.
+  # Keeps the socket open as long as the caller lives. The collector closes one that nobody refers
+  # to, and with it would go what it owns in the kernel, while the process that made that lives.
   @doc false
   @spec hold(t()) :: :ok
   def hold(%__MODULE__{socket: socket}) do
@@ -184,8 +192,8 @@ defmodule Linx.Netlink.Socket do
   @doc """
   Joins a multicast group by number (RTNLGRP_LINK is 1, NFNLGRP_NFTABLES 7).
 
-  Events then arrive on this socket. Requests pass over them, and events that nobody reads fill the receive buffer, so
-  use a socket of its own to listen: `Linx.Netlink.Rtnl.Monitor` does.
+  Events then arrive on this socket. Requests pass over them, and events that nobody reads fill
+  the receive buffer, so use a socket of its own to listen: `Linx.Netlink.Rtnl.Monitor` does.
   """
   @spec add_membership(t(), pos_integer()) :: :ok | {:error, Error.t()}
   def add_membership(%__MODULE__{socket: socket}, group) when group in 1..@seq_max,
@@ -201,21 +209,23 @@ defmodule Linx.Netlink.Socket do
   @doc """
   Sets the receive buffer, in bytes.
 
-  Tries `SO_RCVBUFFORCE` first, which needs CAP_NET_ADMIN in the first user namespace, and then `SO_RCVBUF`, which the
-  kernel silently limits to net.core.rmem_max. An unread event or acknowledgement takes about 400 bytes of it.
+  Tries `SO_RCVBUFFORCE` first, which needs CAP_NET_ADMIN in the first user namespace, and then
+  `SO_RCVBUF`, which the kernel silently limits to net.core.rmem_max. An unread event or
+  acknowledgement takes about 400 bytes of it.
   """
   @spec set_rcvbuf(t(), pos_integer()) :: :ok | {:error, Error.t()}
   def set_rcvbuf(%__MODULE__{socket: socket}, bytes) when bytes in 1..0x3FFFFFFF,
     do: native(Native.netlink_set_rcvbuf(socket, bytes))
 
   @doc """
-  A fresh sequence number, from 1. The kernel repeats a request's number in its answers; events carry 0.
+  A fresh sequence number, from 1. The kernel repeats a request's number in its answers; events
+  carry 0.
   """
   @spec next_seq(t()) :: pos_integer()
   def next_seq(%__MODULE__{} = socket), do: next_seqs(socket, 1)
 
-  # The first of `count` consecutive sequence numbers. The counter has 64 bits and the wire 32: 0 is never given, and a
-  # block that would run over the end is left out.
+  # The first of `count` consecutive sequence numbers. The counter has 64 bits and the wire 32: 0
+  # is never given, and a block that would run over the end is left out.
   @doc false
   @spec next_seqs(t(), pos_integer()) :: pos_integer()
   def next_seqs(%__MODULE__{seq: seq} = socket, count) do
@@ -248,8 +258,9 @@ defmodule Linx.Netlink.Socket do
     end
   end
 
-  # The same for messages that are framed natively: NLM_F_REQUEST on each, NLM_F_ACK on the last, numbered from `first`.
-  # The data of a long dump come as `{dump, count}`, for Native.netlink_take/1.
+  # The same for messages that are framed natively: NLM_F_REQUEST on each, NLM_F_ACK on the last,
+  # numbered from `first`. The data of a long dump come as `{dump, count}`, for
+  # Native.netlink_take/1.
   @doc false
   @spec call(t(), [{0..65535, 0..65535, binary()}], pos_integer(), Native.netlink_form()) ::
           Native.netlink_answer() | {:error, Error.t()}
@@ -260,8 +271,8 @@ defmodule Linx.Netlink.Socket do
     end
   end
 
-  # How many messages of one send may fail without their errors overrunning the receive buffer: an error with text is
-  # charged less than 2 KiB.
+  # How many messages of one send may fail without their errors overrunning the receive buffer: an
+  # error with text is charged less than 2 KiB.
   @doc false
   @spec batch_size(t()) :: pos_integer()
   def batch_size(%__MODULE__{socket: socket}) do
@@ -283,7 +294,8 @@ defmodule Linx.Netlink.Socket do
     end
   end
 
-  # A request that may be long, or that comes while long ones run, is answered by a message (native/linx_sys/src/lane.rs).
+  # A request that may be long, or that comes while long ones run, is answered by a message
+  # (native/linx_sys/src/lane.rs).
   defp native({:pending, _reference} = late), do: late |> Pool.Native.await() |> native()
 
   defp native({:error, {stage, errno}}) when is_integer(errno),

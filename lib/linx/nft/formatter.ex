@@ -1,15 +1,19 @@
 defmodule Linx.NFT.Formatter do
   @moduledoc """
-  Writes nft text from a `%Linx.Netfilter.Ruleset{}`, and lays out `~NFT` sigils and `.nft` files for `mix format`.
+  Writes nft text from a `%Linx.Netfilter.Ruleset{}`, and lays out `~NFT` sigils and `.nft` files
+  for `mix format`.
 
-  `format/1` reads each rule's expressions back as nft(8) does: it follows the registers, finds the fields,
-  prefixes, flags, ranges, sets and maps that the author wrote, and leaves out what the language implies. The text
-  parses back to an equal ruleset (`Linx.NFT.parse/2`), `nft -f` loads it, and formatting it again changes nothing.
-  Tables come in the order of family and name; within a table objects and flowtables, then chains, sets and maps. Things of one kind come
-  in the order in which they were declared or, when pulled, listed by the kernel (`Linx.Netfilter.Table.in_order/2`).
+  `format/1` reads each rule's expressions back as nft(8) does: it follows the registers, finds
+  the fields, prefixes, flags, ranges, sets and maps that the author wrote, and leaves out what
+  the language implies. The text parses back to an equal ruleset (`Linx.NFT.parse/2`), `nft -f`
+  loads it, and formatting it again changes nothing. Tables come in the order of family and name;
+  within a table objects and flowtables, then chains, sets and maps. Things of one kind come in
+  the order in which they were declared or, when pulled, listed by the kernel
+  (`Linx.Netfilter.Table.in_order/2`).
 
   A rule with an expression that has no words in nft becomes a comment as a whole,
-  `# <unsupported expression: name> ...`: the part that has words would match more than the rule did.
+  `# <unsupported expression: name> ...`: the part that has words would match more than the rule
+  did.
 
   ## In `mix format`
 
@@ -19,9 +23,10 @@ defmodule Linx.NFT.Formatter do
         inputs: ["{lib,test}/**/*.{ex,exs}", "**/*.nft"]
       ]
 
-  The plugin lays the author's own text out again. Comments, `define`, `include`, commands, the order of things and
-  `\#{...}` stay; only white space, line ends and separators change. It needs no native code. A file that does not
-  parse raises `Linx.NFT.ParseError`; a sigil that does not is left as it is, since the compiler reports it.
+  The plugin lays the author's own text out again. Comments, `define`, `include`, commands, the
+  order of things and `\#{...}` stay; only white space, line ends and separators change. It needs
+  no native code. A file that does not parse raises `Linx.NFT.ParseError`; a sigil that does not
+  is left as it is, since the compiler reports it.
 
   Source: nft(8); nft_tables.h for the expressions; `Mix.Tasks.Format` for the plugin.
   """
@@ -35,8 +40,8 @@ defmodule Linx.NFT.Formatter do
   @doc """
   The ruleset as nft text, ending in a newline; the empty string for an empty ruleset.
 
-  An expression that has no words becomes a comment. A string or name that `Linx.NFT.parse/1` and nft(8) do not read alike raises
-  `ArgumentError` with its place (`Linx.NFT.format/1`).
+  An expression that has no words becomes a comment. A string or name that `Linx.NFT.parse/1` and
+  nft(8) do not read alike raises `ArgumentError` with its place (`Linx.NFT.format/1`).
 
       iex> alias Linx.Netfilter.{Expr, Ruleset}
       iex> Ruleset.new()
@@ -74,10 +79,12 @@ defmodule Linx.NFT.Formatter do
   end
 
   @doc """
-  The text of a part of a ruleset: a rule as one statement list without a newline, a chain, set or map as a block.
+  The text of a part of a ruleset: a rule as one statement list without a newline, a chain, set or
+  map as a block.
 
-  `:table` is the `%Linx.Netfilter.Table{}` that it belongs to, whose sets say how values read; without it, `:family` says where a rule
-  stands (default `:inet`). Another option raises `ArgumentError`.
+  `:table` is the `%Linx.Netfilter.Table{}` that it belongs to, whose sets say how values read;
+  without it, `:family` says where a rule stands (default `:inet`). Another option raises
+  `ArgumentError`.
   """
   @spec text(Rule.t() | Chain.t() | Set.t() | NMap.t(), keyword()) :: String.t()
   def text(part, opts) do

@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Keys do
   @moduledoc false
-  # nft's words for what the kernel's load expressions give, of which Linx.Netfilter.Keys has the table.
+  # nft's words for what the kernel's load expressions give, of which Linx.Netfilter.Keys has the
+  # table.
 
   alias Linx.Netfilter.Keys
 

@@ -2,16 +2,17 @@ defmodule Linx.NFT.ParseError do
   @moduledoc """
   What is wrong with a piece of nft text, and where.
 
-  The tokenizer, the parser and the compiler all report this one exception, so that a caller needs one clause. Its
-  text is built like a diagnostic of the Elixir compiler: position, message, the line, and a caret under the column.
+  The tokenizer, the parser and the compiler all report this one exception, so that a caller needs
+  one clause. Its text is built like a diagnostic of the Elixir compiler: position, message, the
+  line, and a caret under the column.
 
       iex> e = %Linx.NFT.ParseError{file: "fw.nft", line: 3, column: 7, snippet: "  tcp dprt 22", message: "unknown field"}
       iex> Exception.message(e)
       "fw.nft:3:7: unknown field\\n|\\n|   tcp dprt 22\\n|       ^\\n"
 
-  `:line` and `:column` count from 1; `:snippet` is the line without its newline, or `nil` when the source is not at
-  hand. A very long line is cut around the column. Control characters of the text, and bytes that are not UTF-8, are shown
-  escaped: none reaches a terminal.
+  `:line` and `:column` count from 1; `:snippet` is the line without its newline, or `nil` when
+  the source is not at hand. A very long line is cut around the column. Control characters of the
+  text, and bytes that are not UTF-8, are shown escaped: none reaches a terminal.
 
       iex> e = %Linx.NFT.ParseError{snippet: "a\\e[31m b", column: 8, message: "unexpected b"}
       iex> Exception.message(e)
@@ -56,8 +57,8 @@ defmodule Linx.NFT.ParseError do
   end
 
   @doc false
-  # Text for a terminal: control characters (C0, DEL, C1), those that change a line's direction or end it, and bytes that are
-  # not UTF-8 as escapes.
+  # Text for a terminal: control characters (C0, DEL, C1), those that change a line's direction or
+  # end it, and bytes that are not UTF-8 as escapes.
   @spec visible(binary()) :: String.t()
   def visible(text), do: text |> visible([]) |> IO.iodata_to_binary()
 
@@ -85,7 +86,8 @@ defmodule Linx.NFT.ParseError do
   end
 
   @doc """
-  Raises the error `message` at the place in `ctx`: `:file`, `:line`, `:column` and, if known, `:snippet`.
+  Raises the error `message` at the place in `ctx`: `:file`, `:line`, `:column` and, if known,
+  `:snippet`.
   """
   @spec raise_syntax_error!(map(), String.t()) :: no_return()
   def raise_syntax_error!(ctx, message) do

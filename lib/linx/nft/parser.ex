@@ -2,8 +2,9 @@ defmodule Linx.NFT.Parser do
   @moduledoc """
   Turns the tokens of nft text into a tree, one node a construct, each with its line and column.
 
-  The tree is what the text says, before any meaning: names are not looked up, values have no type yet. `Linx.NFT.Compiler`
-  gives it both, the formatter prints it back. The last element of every node is `%{line: _, column: _}`.
+  The tree is what the text says, before any meaning: names are not looked up, values have no type
+  yet. `Linx.NFT.Compiler` gives it both, the formatter prints it back. The last element of every
+  node is `%{line: _, column: _}`.
 
   Top level:
 
@@ -11,8 +12,9 @@ defmodule Linx.NFT.Parser do
       {:include, path, meta}                     {:define | :redefine, name, value, meta}
       {:undefine, name, meta}
 
-  `include`, `define`, `redefine` and `undefine` stand in every block too: among a table's items and a chain's rules as they are, among the
-  options of a set, object or flowtable as `{:definition, item}`. What a chain says of itself after one of them is a
+  `include`, `define`, `redefine` and `undefine` stand in every block too: among a table's items
+  and a chain's rules as they are, among the options of a set, object or flowtable as
+  `{:definition, item}`. What a chain says of itself after one of them is a
   `{:chain_option, option, meta}` among its rules, since it may use what they define.
 
   A table's items, with `{:options, keyword, meta}` first when the table has flags or a comment:
@@ -49,9 +51,9 @@ defmodule Linx.NFT.Parser do
       {:set_inline, elements, meta}   {:set_ref, name, meta}   {:classid, raw, meta}
       {:variable, name, meta}         {:elixir_expr, source, meta}
 
-  An element of a set is a value, `{:element, value, opts, meta}` when it has a timeout, a comment or a statement, and
-  `{:mapping, element, data, meta}` in a map. A name that is interpolated or a variable stands as that node where a string
-  would.
+  An element of a set is a value, `{:element, value, opts, meta}` when it has a timeout, a comment
+  or a statement, and `{:mapping, element, data, meta}` in a map. A name that is interpolated or a
+  variable stands as that node where a string would.
 
   Source: nft(8); its grammar.
   """
@@ -63,16 +65,18 @@ defmodule Linx.NFT.Parser do
 
   @type ast :: tuple()
 
-  # Blocks, sets and parentheses nest a few levels in any real ruleset; the parser recurses on them.
+  # Blocks, sets and parentheses nest a few levels in any real ruleset; the parser recurses on
+  # them.
   @depth 64
 
   @doc """
   Parses tokens into the list of top-level items.
 
-  Options: `:file` (default `"nofile"`) and `:source` (default `""`) for error messages, `:first_line` the number of
-  the source's first line (default 1).
+  Options: `:file` (default `"nofile"`) and `:source` (default `""`) for error messages,
+  `:first_line` the number of the source's first line (default 1).
 
-  Returns `{:ok, items}` or `{:error, %Linx.NFT.ParseError{}}` at the first token that fits nowhere.
+  Returns `{:ok, items}` or `{:error, %Linx.NFT.ParseError{}}` at the first token that fits
+  nowhere.
   """
   @spec parse([tuple()], keyword()) :: {:ok, [ast()]} | {:error, ParseError.t()}
   def parse(tokens, opts \\ []) when is_list(tokens) do
@@ -87,8 +91,8 @@ defmodule Linx.NFT.Parser do
   @type block :: :table | :chain | :set | :flowtable | {:object, atom()}
 
   @doc false
-  # The contents of a file that is included inside a block, as the parser of that block gives them: a list of items or options, for a chain
-  # {options, rules}.
+  # The contents of a file that is included inside a block, as the parser of that block gives
+  # them: a list of items or options, for a chain {options, rules}.
   @spec parse_inside([tuple()], block(), keyword()) :: {:ok, term()} | {:error, ParseError.t()}
   def parse_inside(tokens, block, opts) do
     tokens = Enum.reject(tokens, &match?({:comment, _, _}, &1))

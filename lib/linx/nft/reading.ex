@@ -1,9 +1,10 @@
 defmodule Linx.NFT.Reading do
   @moduledoc false
-  # Text to a ruleset, as fast as its lists of elements and its rules allow: a long list stays text until its type is known, and then
-  # becomes values in one pass (Linx.NFT.Compiler.ElementText); many lines with one rule each stay text until the chain is compiled
-  # (Linx.NFT.Compiler.RuleText). Places behind such a list or such lines are wrong, so a text with a mistake is read again token by token,
-  # and that reading's error is the answer.
+  # Text to a ruleset, as fast as its lists of elements and its rules allow: a long list stays
+  # text until its type is known, and then becomes values in one pass
+  # (Linx.NFT.Compiler.ElementText); many lines with one rule each stay text until the chain is
+  # compiled (Linx.NFT.Compiler.RuleText). Places behind such a list or such lines are wrong, so a
+  # text with a mistake is read again token by token, and that reading's error is the answer.
 
   alias Linx.Netfilter.Ruleset
   alias Linx.NFT.{Compiler, ParseError, Parser, Room, Tokenizer}

@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Runtime do
   @moduledoc """
-  Elixir values as the bytes that a rule compares with: the checks behind `\#{...}` in `~NFT`, for use by hand.
+  Elixir values as the bytes that a rule compares with: the checks behind `\#{...}` in `~NFT`, for
+  use by hand.
 
   | kind | takes | gives |
   |---|---|---|
@@ -12,8 +13,8 @@ defmodule Linx.NFT.Runtime do
       iex> Linx.NFT.Runtime.encode!(443, {:int, 2})
       <<1, 187>>
 
-  A value that does not fit raises `ArgumentError` naming the kind and the value. Source: `Linx.Netfilter.Expr.cmp/3` for the
-  byte order.
+  A value that does not fit raises `ArgumentError` naming the kind and the value. Source:
+  `Linx.Netfilter.Expr.cmp/3` for the byte order.
   """
 
   alias Linx.IP

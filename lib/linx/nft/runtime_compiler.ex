@@ -2,10 +2,11 @@ defmodule Linx.NFT.RuntimeCompiler do
   @moduledoc """
   Compiles sigils that have interpolations: the tree to Elixir code that builds the ruleset.
 
-  The code evaluates the interpolated expressions, in the order of the text and in the scope of the sigil, puts their values
-  in the tree and compiles it, so that a sigil with interpolations means exactly what the same text with the values
-  written out means. Everything that can be wrong without the values (names, syntax, types of the rest) shows when the
-  module is compiled only as far as the parser sees it; the rest raises `Linx.NFT.ParseError` when the code runs.
+  The code evaluates the interpolated expressions, in the order of the text and in the scope of
+  the sigil, puts their values in the tree and compiles it, so that a sigil with interpolations
+  means exactly what the same text with the values written out means. Everything that can be wrong
+  without the values (names, syntax, types of the rest) shows when the module is compiled only as
+  far as the parser sees it; the rest raises `Linx.NFT.ParseError` when the code runs.
 
   Source: none of nft's; the language has no interpolation.
   """
@@ -16,7 +17,8 @@ defmodule Linx.NFT.RuntimeCompiler do
   @doc """
   Elixir code that evaluates to the `%Linx.Netfilter.Ruleset{}`.
 
-  Options as `Linx.NFT.Compiler.compile/2`. Returns `{:error, %Linx.NFT.ParseError{}}` when an interpolation is no Elixir.
+  Options as `Linx.NFT.Compiler.compile/2`. Returns `{:error, %Linx.NFT.ParseError{}}` when an
+  interpolation is no Elixir.
   """
   @spec emit([tuple()], keyword()) :: {:ok, Macro.t()} | {:error, ParseError.t()}
   def emit(ast_items, opts \\ []) when is_list(ast_items) do

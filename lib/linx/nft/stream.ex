@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Stream do
   @moduledoc false
-  # A file of nft text as a Linx.Netfilter.Stream: its long lists of elements stay text until they are asked for, a thousand at a time.
+  # A file of nft text as a Linx.Netfilter.Stream: its long lists of elements stay text until they
+  # are asked for, a thousand at a time.
 
   alias Linx.Netfilter.{Ruleset, Set}
   alias Linx.Netfilter.Map, as: NMap

@@ -2,24 +2,27 @@ defmodule Linx.NFT.Tokenizer do
   @moduledoc """
   Cuts nft text into tokens, each with its line and column.
 
-  A token is `{kind, meta}` for punctuation and `{kind, value, meta}` for the rest. Words are `:identifier` whatever
-  they mean: the parser knows the keywords, since most of nft's are only keywords in one place. Numbers
-  (`:integer`, in decimal, `0x` and `0b`), addresses (`:ipv4`, `:ipv6`, `:cidr_v4`, `:cidr_v6`, `:mac`), strings,
-  variables (`$name`: `:variable`) and traffic-control handles (`aabb:1`: `:classid`) have kinds of their own. A word may
-  contain `-`, `.` and `/`, and end in `*`, as nft's do (`echo-request`, `kbytes/second`, `eth*`).
+  A token is `{kind, meta}` for punctuation and `{kind, value, meta}` for the rest. Words are
+  `:identifier` whatever they mean: the parser knows the keywords, since most of nft's are only
+  keywords in one place. Numbers (`:integer`, in decimal, `0x` and `0b`), addresses (`:ipv4`,
+  `:ipv6`, `:cidr_v4`, `:cidr_v6`, `:mac`), strings, variables (`$name`: `:variable`) and
+  traffic-control handles (`aabb:1`: `:classid`) have kinds of their own. A word may contain `-`,
+  `.` and `/`, and end in `*`, as nft's do (`echo-request`, `kbytes/second`, `eth*`).
 
       iex> {:ok, tokens} = Linx.NFT.Tokenizer.tokenize("ip saddr 10.0.0.0/8")
       iex> Enum.map(tokens, &elem(&1, 0))
       [:identifier, :identifier, :cidr_v4]
 
-  `;` and runs of newlines are one `:stmt_sep`. Comments (`#` to the end of the line, `/* */` nested) and a backslash
-  before a newline are skipped; `comments: true` keeps the comments as `{:comment, text, meta}` for a formatter.
+  `;` and runs of newlines are one `:stmt_sep`. Comments (`#` to the end of the line, `/* */`
+  nested) and a backslash before a newline are skipped; `comments: true` keeps the comments as
+  `{:comment, text, meta}` for a formatter.
 
   ## Strings
 
-  By default a string has the escapes `\\\\`, `\\"`, `\\n`, `\\t`, `\\r` and `\\0`; a backslash before another character stands for
-  itself. **This is where the text differs from nft's**, whose strings have no escapes: a quote, any bytes but a quote, a quote.
-  `strings: :nft` reads them so, over several lines too.
+  By default a string has the escapes `\\\\`, `\\"`, `\\n`, `\\t`, `\\r` and `\\0`; a backslash
+  before another character stands for itself. **This is where the text differs from nft's**, whose
+  strings have no escapes: a quote, any bytes but a quote, a quote. `strings: :nft` reads them so,
+  over several lines too.
 
       iex> {:ok, [{:string, text, _}]} = Linx.NFT.Tokenizer.tokenize(~S("a\\nb"))
       iex> text
@@ -28,7 +31,8 @@ defmodule Linx.NFT.Tokenizer do
       iex> text
       "a\\\\nb"
 
-  With `interpolation?: true` an interpolation inside quotes is an error; `\\\#{` stands for the two characters.
+  With `interpolation?: true` an interpolation inside quotes is an error; `\\\#{` stands for the
+  two characters.
 
   Time and memory are linear in the input. Source: nft(8), "INPUT FILE FORMATS", and its scanner.
   """
@@ -85,15 +89,17 @@ defmodule Linx.NFT.Tokenizer do
   @doc """
   Cuts `source` into tokens.
 
-  Options: `:file` for error messages (default `"nofile"`), `:line` and `:column` of the first character (default 1),
-  `:interpolation?` to take `\#{...}` as an `:elixir_expr` token (default false; otherwise it is a comment), and
-  `:comments` to keep comments (default false), `:strings` as above: `:escapes` (the default) or `:nft`.
-  `:element_text` is the compiler's: from so many bytes on the list of elements of a named set or a variable is one token, `:element_text`,
-  the lines of a chain with one rule each are one, `:rule_text`, and the places behind it do not count.
+  Options: `:file` for error messages (default `"nofile"`), `:line` and `:column` of the first
+  character (default 1), `:interpolation?` to take `\#{...}` as an `:elixir_expr` token (default
+  false; otherwise it is a comment), and `:comments` to keep comments (default false), `:strings`
+  as above: `:escapes` (the default) or `:nft`. `:element_text` is the compiler's: from so many
+  bytes on the list of elements of a named set or a variable is one token, `:element_text`, the
+  lines of a chain with one rule each are one, `:rule_text`, and the places behind it do not
+  count.
 
-  Returns `{:ok, tokens}`, or `{:error, %Linx.NFT.ParseError{}}` at the first character that cannot begin a token, an
-  unterminated string, comment or interpolation, or a byte that is not UTF-8. With `strings: :nft` strings and comments may
-  hold any byte but NUL, as they may for nft.
+  Returns `{:ok, tokens}`, or `{:error, %Linx.NFT.ParseError{}}` at the first character that
+  cannot begin a token, an unterminated string, comment or interpolation, or a byte that is not
+  UTF-8. With `strings: :nft` strings and comments may hold any byte but NUL, as they may for nft.
   """
   @spec tokenize(String.t(), keyword()) :: {:ok, [token()]} | {:error, ParseError.t()}
   def tokenize(source, opts \\ []) when is_binary(source) do
@@ -105,7 +111,8 @@ defmodule Linx.NFT.Tokenizer do
       comments?: Keyword.get(opts, :comments, false),
       strings: Keyword.get(opts, :strings, :escapes),
       element_text: Keyword.get(opts, :element_text),
-      # How many braces are open from that of a chain on, nil outside of chains and where no rules stay text.
+      # How many braces are open from that of a chain on, nil outside of chains and where no rules
+      # stay text.
       chain: nil
     }
 
@@ -262,7 +269,8 @@ defmodule Linx.NFT.Tokenizer do
       "or \\\#{ for the two characters"
   end
 
-  # Whether a brace after these tokens, the last one first, begins a list of elements of a named set or of a variable.
+  # Whether a brace after these tokens, the last one first, begins a list of elements of a named
+  # set or of a variable.
   defp list?([{:assign, _}, {:identifier, "elements", _} | _]), do: true
 
   defp list?([{:assign, _}, {:identifier, _, _}, {:identifier, word, _} | _])
@@ -285,7 +293,8 @@ defmodule Linx.NFT.Tokenizer do
   defp opened(nil, _acc), do: nil
   defp opened(depth, _acc), do: depth + 1
 
-  # Whether a rule may begin behind these tokens, the last one first: a list goes on behind a comma.
+  # Whether a rule may begin behind these tokens, the last one first: a list goes on behind a
+  # comma.
   defp rule?([{:stmt_sep, _}, {:comma, _} | _]), do: false
   defp rule?([{:stmt_sep, _} | _]), do: true
 

@@ -8,12 +8,13 @@ defmodule Linx.Process.Credit do
   # to look at. So only its length is read, which costs the same for any mailbox:
   #
   #   * A short mailbox proves that little output is unread: credit is granted in full.
-  #   * A long one proves nothing; it may be long for reasons of its own. Credit is then granted by experiment: note the
-  #     length, grant a little, and see whether the length is back to what it was soon after all of it was sent, and
-  #     does not move for three times as long after that. An owner that reads output passes and gets twice as much each
-  #     time; one that works through other messages meanwhile does not hold still; one that reads nothing does not come
-  #     back. After a failure the next experiment is one frame, and waits twice as long, without a limit: the output that
-  #     an owner leaves unread grows with the logarithm of time.
+  #   * A long one proves nothing; it may be long for reasons of its own. Credit is then granted
+  #     by experiment: note the length, grant a little, and see whether the length is back to what
+  #     it was soon after all of it was sent, and does not move for three times as long after
+  #     that. An owner that reads output passes and gets twice as much each time; one that works
+  #     through other messages meanwhile does not hold still; one that reads nothing does not come
+  #     back. After a failure the next experiment is one frame, and waits twice as long, without a
+  #     limit: the output that an owner leaves unread grows with the logarithm of time.
   #
   # An owner that passes with a full window has read everything: the length is then that of its
   # other messages, and a mailbox that is hardly longer counts as short. Should the other messages
@@ -155,7 +156,7 @@ defmodule Linx.Process.Credit do
     {:grant, granted, %__MODULE__{largest: credit.largest}}
   end
 
-  # -- a long mailbox --------------------------------------------------------------------------------------------------
+  # -- a long mailbox ----------------------------------------------------------------------------
 
   defp slow(%{stage: :fast} = credit, _length, now), do: pause(credit, now)
 

@@ -168,7 +168,7 @@ defmodule Linx.Process.Explain do
 
   defp namespace(_stage, _errno, _subject), do: nil
 
-  # -- numbers of the request ------------------------------------------------------------------------------------------
+  # -- numbers of the request --------------------------------------------------------------------
 
   defp limits(%{rlimits: limits}) do
     names = Map.new(Options.rlimits(), fn {name, number} -> {number, name} end)
@@ -210,7 +210,7 @@ defmodule Linx.Process.Explain do
     end
   end
 
-  # -- execve's ENOENT -------------------------------------------------------------------------------------------------
+  # -- execve's ENOENT ---------------------------------------------------------------------------
 
   defp no_file(%{path: path}, false),
     do: "#{path}: PATH is not searched; give the absolute path of the file"

@@ -38,7 +38,7 @@ defmodule Linx.Process.Lifecycle do
   def ended?(life) when is_ended(life), do: true
   def ended?(_life), do: false
 
-  # -- what the agent says --------------------------------------------------------------------------------------
+  # -- what the agent says -----------------------------------------------------------------------
 
   @spec event(t(), Protocol.event()) :: {t(), [effect()]}
   def event(life, _event) when is_ended(life), do: {life, []}
@@ -99,7 +99,7 @@ defmodule Linx.Process.Lifecycle do
   defp message(:aborted), do: {:linx_process, :aborted}
   defp message({:error, errno, stage}), do: {:linx_process, :error, errno, stage}
 
-  # -- what callers ask ------------------------------------------------------------------------------------------------
+  # -- what callers ask --------------------------------------------------------------------------
 
   @spec proceed(t()) :: {:ok | {:error, atom()}, t(), [effect()]}
   def proceed(life) do

@@ -52,7 +52,7 @@ defmodule Linx.Process.Like do
     end
   end
 
-  # -- ids -------------------------------------------------------------------------------------------------------------
+  # -- ids ---------------------------------------------------------------------------------------
 
   # The effective id, as the target's own user namespace has it.
   defp inside([_real, effective | _], map, stage) do
@@ -87,7 +87,7 @@ defmodule Linx.Process.Like do
     if numbers(status, "NoNewPrivs:", 10) == [1], do: [no_new_privs: true], else: []
   end
 
-  # -- capabilities ----------------------------------------------------------------------------------------------------
+  # -- capabilities ------------------------------------------------------------------------------
 
   # An exec as root raises the permitted set to the bounding set. If the target's bounding set is
   # smaller, the visitor's shrinks to it, so that the visitor never has more capabilities than the
@@ -114,7 +114,7 @@ defmodule Linx.Process.Like do
          else: (_ -> 0x1FFFFFFFFFF)
   end
 
-  # -- the cgroup ------------------------------------------------------------------------------------------------------
+  # -- the cgroup --------------------------------------------------------------------------------
 
   defp cgroup(pin, opts) do
     if Keyword.has_key?(opts, :cgroup) do
@@ -165,7 +165,7 @@ defmodule Linx.Process.Like do
   defp unescape(text),
     do: Regex.replace(~r/\\([0-7]{3})/, text, fn _, octal -> <<String.to_integer(octal, 8)>> end)
 
-  # -- files -----------------------------------------------------------------------------------------------------------
+  # -- files -------------------------------------------------------------------------------------
 
   defp numbers(status, label, base) do
     line = status |> String.split("\n") |> Enum.find(label, &String.starts_with?(&1, label))

@@ -139,7 +139,7 @@ defmodule Linx.Process.Options do
     end)
   end
 
-  # -- one clause an option -------------------------------------------------------------------------------------------
+  # -- one clause an option ----------------------------------------------------------------------
 
   defp option(:argv, argv) do
     with true <- proper?(argv) and argv != [] and Enum.all?(argv, &string?/1),
@@ -298,7 +298,7 @@ defmodule Linx.Process.Options do
     end
   end
 
-  # -- values ---------------------------------------------------------------------------------------------------------
+  # -- values ------------------------------------------------------------------------------------
 
   defp rlimit({name, {soft, hard}}) do
     with number when number != nil <- @rlimits[name],
@@ -336,7 +336,7 @@ defmodule Linx.Process.Options do
   @spec rlimits() :: [{atom(), non_neg_integer()}]
   def rlimits, do: @rlimits
 
-  # -- the result -----------------------------------------------------------------------------------------------------
+  # -- the result --------------------------------------------------------------------------------
 
   defp finish(parsed, stdio, sources) do
     request =

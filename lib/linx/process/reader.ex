@@ -79,7 +79,7 @@ defmodule Linx.Process.Reader do
     end
   end
 
-  # -- the process -----------------------------------------------------------------------------------------------------
+  # -- the process -------------------------------------------------------------------------------
 
   defp init(plan, taker, caller) do
     Process.flag(:trap_exit, true)
@@ -146,7 +146,7 @@ defmodule Linx.Process.Reader do
     end
   end
 
-  # -- input -----------------------------------------------------------------------------------------------------------
+  # -- input -------------------------------------------------------------------------------------
 
   # One piece at a time: `fed/1` asks for the next. A session that has ended never does.
   defp feed(%{plan: %{feed: nil}} = state), do: state
@@ -168,7 +168,7 @@ defmodule Linx.Process.Reader do
   @spec fed(pid()) :: term()
   def fed(reader), do: send(reader, {__MODULE__, :fed})
 
-  # -- output ----------------------------------------------------------------------------------------------------------
+  # -- output ------------------------------------------------------------------------------------
 
   # Output of a session that ends because of a limit is dropped.
   defp take(%{ending: %{stage: :max_output}} = state, _stream, _bytes), do: state
@@ -219,7 +219,7 @@ defmodule Linx.Process.Reader do
     end
   end
 
-  # -- the end ---------------------------------------------------------------------------------------------------------
+  # -- the end -----------------------------------------------------------------------------------
 
   # The first limit that is passed decides.
   defp fail(%{ending: nil} = state, stage, errno, detail) do

@@ -108,7 +108,7 @@ defmodule Linx.Process.Session do
     %Error{stage: :open_port, errno: Linx.Errno.canonical(reason), code: Linx.Errno.code(reason)}
   end
 
-  # -- calls -----------------------------------------------------------------------------------------------------------
+  # -- calls -------------------------------------------------------------------------------------
 
   def handle_call(:await_parked, from, state) do
     if state.life.stage in [:starting, :spawned],
@@ -293,7 +293,7 @@ defmodule Linx.Process.Session do
     end
   end
 
-  # -- messages --------------------------------------------------------------------------------------------------------
+  # -- messages ----------------------------------------------------------------------------------
 
   def handle_info({port, {:data, frame}}, %{port: port} = state) do
     case Protocol.decode(frame) do
@@ -520,7 +520,7 @@ defmodule Linx.Process.Session do
     %{state | parked: []}
   end
 
-  # -- effects ---------------------------------------------------------------------------------------------------------
+  # -- effects -----------------------------------------------------------------------------------
 
   defp perform(state, effects), do: Enum.reduce(effects, state, &effect(&2, &1))
 
@@ -571,7 +571,7 @@ defmodule Linx.Process.Session do
     %{state | waiters: [from | state.waiters]}
   end
 
-  # -- the port --------------------------------------------------------------------------------------------------------
+  # -- the port ----------------------------------------------------------------------------------
 
   defp to_agent(%{port: nil} = state, _command), do: state
 
@@ -629,7 +629,7 @@ defmodule Linx.Process.Session do
     ArgumentError -> true
   end
 
-  # -- flow ------------------------------------------------------------------------------------------------------------
+  # -- flow --------------------------------------------------------------------------------------
 
   defp flush_input(state) do
     {commands, input} = InputWindow.take(state.input)
@@ -678,7 +678,7 @@ defmodule Linx.Process.Session do
     %{state | credit: credit}
   end
 
-  # -- the end ---------------------------------------------------------------------------------------------------------
+  # -- the end -----------------------------------------------------------------------------------
 
   def terminate(_reason, %{port: nil}), do: :ok
 

@@ -1,10 +1,12 @@
 defmodule Linx.Reconcile.Contest do
   @moduledoc false
-  # The operations that a loop applies again and again, because something else undoes them, and how long it waits for that.
+  # The operations that a loop applies again and again, because something else undoes them, and
+  # how long it waits for that.
 
   # An operation is contested from this repetition on.
   @repetitions 4
-  # Milliseconds between two of them, at most, for the second to count as a repetition; and delays before a pass.
+  # Milliseconds between two of them, at most, for the second to count as a repetition; and delays
+  # before a pass.
   @window 10_000
   @first_delay 250
   @longest_delay 60_000

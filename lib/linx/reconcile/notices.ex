@@ -1,7 +1,8 @@
 defmodule Linx.Reconcile.Notices do
   @moduledoc false
-  # The process that a monitor sends its notices to, in the place of the loop: it tells the loop of one, and drops the others
-  # as they come until the loop has taken that. So a pass that hangs does not let the loop's mailbox grow.
+  # The process that a monitor sends its notices to, in the place of the loop: it tells the loop
+  # of one, and drops the others as they come until the loop has taken that. So a pass that hangs
+  # does not let the loop's mailbox grow.
 
   @doc "Starts the process for the calling loop. It ends with the loop."
   @spec start() :: pid()

@@ -2,20 +2,23 @@ defmodule Linx.Reconcile.Source do
   @moduledoc """
   What a subsystem gives `Linx.Reconcile` so that the loop can keep it converged.
 
-  A source is an adapter: it knows which single-shot reconciler to call and how to be told that something changed. The
-  loop knows neither. Each subsystem keeps its own, richer functions (`Linx.Sysctl.Reconcile`,
-  `Linx.Cgroup.Reconcile`, `Linx.Netlink.Rtnl.Reconcile`), which work without any loop.
+  A source is an adapter: it knows which single-shot reconciler to call and how to be told that
+  something changed. The loop knows neither. Each subsystem keeps its own, richer functions
+  (`Linx.Sysctl.Reconcile`, `Linx.Cgroup.Reconcile`, `Linx.Netlink.Rtnl.Reconcile`), which work
+  without any loop.
 
   ## Scope
 
-  A term that says where the source acts. The loop hands it to every callback unchanged: the `:in` target for sysctls, a
-  network namespace for rtnetlink, a directory for cgroups, whatever suits a source of your own.
+  A term that says where the source acts. The loop hands it to every callback unchanged: the `:in`
+  target for sysctls, a network namespace for rtnetlink, a directory for cgroups, whatever suits a
+  source of your own.
 
   ## Report
 
-  A pass that ran answers `{:ok, report}`, also when some of its operations failed. The loop reads two fields:
-  `:converged?` and `:last_applied`. `{:error, reason}` means that there was no pass: the kernel could not be read, or
-  the desired state makes no sense. The loop then keeps the `last_applied` it had and tries again later.
+  A pass that ran answers `{:ok, report}`, also when some of its operations failed. The loop reads
+  two fields: `:converged?` and `:last_applied`. `{:error, reason}` means that there was no pass:
+  the kernel could not be read, or the desired state makes no sense. The loop then keeps the
+  `last_applied` it had and tries again later.
 
       defmodule MyApp.HostsSource do
         @behaviour Linx.Reconcile.Source
@@ -65,9 +68,9 @@ defmodule Linx.Reconcile.Source do
   @doc """
   Starts a process that sends `owner` a message whenever something in `scope` may have changed.
 
-  The messages may have any shape: each one means "look now" and nothing more. `owner` is a process that the loop has for
-  them and that ends with it. The loop links itself to the process that this starts.
-  `:unsupported` says that the kernel has no such notice to give.
+  The messages may have any shape: each one means "look now" and nothing more. `owner` is a
+  process that the loop has for them and that ends with it. The loop links itself to the process
+  that this starts. `:unsupported` says that the kernel has no such notice to give.
   """
   @callback subscribe(scope(), owner :: pid()) ::
               {:ok, pid()} | {:error, term()} | :unsupported

@@ -1,7 +1,8 @@
 defmodule Linx.Reconcile.ThreeWay do
   @moduledoc false
-  # What the reconcilers of independent knobs share: a map of what should be, one of what is, and one of what was
-  # installed. The third tells a knob that we set and that is wanted no longer from one that somebody else set.
+  # What the reconcilers of independent knobs share: a map of what should be, one of what is, and
+  # one of what was installed. The third tells a knob that we set and that is wanted no longer
+  # from one that somebody else set.
 
   @type key :: String.t()
   @type value :: term()
@@ -45,7 +46,8 @@ defmodule Linx.Reconcile.ThreeWay do
   end
 
   @doc """
-  Tries every op: the fields of a report. `write` is given a key and a value; a release writes nothing.
+  Tries every op: the fields of a report. `write` is given a key and a value; a release writes
+  nothing.
   """
   @spec apply([op()], map(), owned(), (key(), value() -> :ok | {:error, term()})) :: keyword()
   def apply(ops, observed, owned, write) do

@@ -1,6 +1,7 @@
 defmodule Linx.Seccomp.Builder do
   @moduledoc """
-  A filter in a pipeline: collects rules, then hands them to `Linx.Seccomp.from_rules/1`, which finds the mistakes.
+  A filter in a pipeline: collects rules, then hands them to `Linx.Seccomp.from_rules/1`, which
+  finds the mistakes.
 
       {:ok, filter} =
         (Linx.Seccomp.builder()
@@ -32,8 +33,8 @@ defmodule Linx.Seccomp.Builder do
   Allows a system call when all of `conditions` hold for its arguments.
 
   A condition is `{argument, operator, value}`, or `{argument, :masked_eq, mask, value}`; see
-  `t:Linx.Seccomp.Filter.condition/0`. Several rules for one call are tried in the order given. When none of them holds,
-  a rule without conditions behind them decides, or else the default.
+  `t:Linx.Seccomp.Filter.condition/0`. Several rules for one call are tried in the order given.
+  When none of them holds, a rule without conditions behind them decides, or else the default.
 
       # Sockets of AF_UNIX only. The kernel takes an int there and ignores the upper half.
       Builder.allow_if(builder, :socket, [{0, :masked_eq, 0xFFFFFFFF, 1}])
@@ -53,8 +54,8 @@ defmodule Linx.Seccomp.Builder do
     do: add(builder, {denial(opts), syscall})
 
   @doc """
-  Denies a system call when all of `conditions` hold for its arguments. Options as for `deny/3`, conditions as for
-  `allow_if/3`.
+  Denies a system call when all of `conditions` hold for its arguments. Options as for `deny/3`,
+  conditions as for `allow_if/3`.
   """
   @spec deny_if(t(), atom(), [Filter.condition()], keyword()) :: t()
   def deny_if(%__MODULE__{} = builder, syscall, conditions, opts \\ []),

@@ -1,6 +1,7 @@
 defmodule Linx.Seccomp.Compiler do
   @moduledoc false
-  # Rules to a program: every mistake is found here, then numbers cross to Rust (native/linx_wire/src/seccomp).
+  # Rules to a program: every mistake is found here, then numbers cross to Rust
+  # (native/linx_wire/src/seccomp).
 
   alias Linx.{Errno, Native}
   alias Linx.Seccomp.{Error, Filter, Syscalls}
@@ -149,8 +150,8 @@ defmodule Linx.Seccomp.Compiler do
 
   defguardp is_arg(arg) when arg in 0..5
 
-  # A negative value must be one of the argument's width; a positive one may be any of 64 bits, and is then above every
-  # argument of 32.
+  # A negative value must be one of the argument's width; a positive one may be any of 64 bits,
+  # and is then above every argument of 32.
   defguardp is_value(value, bits)
             when is_integer(value) and value >= -(1 <<< (bits - 1)) and value < 1 <<< 64
 
@@ -158,8 +159,8 @@ defmodule Linx.Seccomp.Compiler do
        when is_arg(arg) and is_map_key(@operators, operator) and is_value(value, bits),
        do: {:ok, {arg, @operators[operator], 0, unsigned(value, bits)}}
 
-  # Bits of the value outside the mask would make a comparison that never holds: a mistake, always. A negative value has
-  # only sign bits there.
+  # Bits of the value outside the mask would make a comparison that never holds: a mistake,
+  # always. A negative value has only sign bits there.
   defp condition({arg, :masked_eq, mask, value} = condition, bits)
        when is_arg(arg) and is_value(mask, bits) and is_value(value, bits) do
     {mask, all} = {unsigned(mask, bits), unsigned(value, bits)}
@@ -176,8 +177,8 @@ defmodule Linx.Seccomp.Compiler do
   defp unsigned(value, bits) when value < 0, do: value + (1 <<< bits)
   defp unsigned(value, _bits), do: value
 
-  # Several rules for one call are several conditions, tried in order, and at last perhaps one without. A rule that can
-  # never be reached is a mistake.
+  # Several rules for one call are several conditions, tried in order, and at last perhaps one
+  # without. A rule that can never be reached is a mistake.
   defp distinct(rules) do
     rules
     |> Enum.reduce_while(MapSet.new(), fn rule, seen ->

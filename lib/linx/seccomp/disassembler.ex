@@ -1,7 +1,7 @@
 defmodule Linx.Seccomp.Disassembler do
   @moduledoc false
-  # A cBPF program to text. All jumps go forward, so one pass knows what the accumulator holds at each instruction: what
-  # every way to it has loaded, or nothing if they differ.
+  # A cBPF program to text. All jumps go forward, so one pass knows what the accumulator holds at
+  # each instruction: what every way to it has loaded, or nothing if they differ.
 
   alias Linx.Errno
   alias Linx.Seccomp.{Compiler, Syscalls}

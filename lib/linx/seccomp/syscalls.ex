@@ -1,7 +1,8 @@
 defmodule Linx.Seccomp.Syscalls do
   @moduledoc false
-  # Every system call of the kernel, by name, with its number on each architecture. The table is data, in syscalls.tbl;
-  # bin/syscall-table makes it anew from the headers of the newest kernel in Debian testing.
+  # Every system call of the kernel, by name, with its number on each architecture. The table is
+  # data, in syscalls.tbl; bin/syscall-table makes it anew from the headers of the newest kernel
+  # in Debian testing.
 
   @path Path.join(__DIR__, "syscalls.tbl")
   @external_resource @path

@@ -1,10 +1,10 @@
 defmodule Linx.Sysctl.Entry do
   @moduledoc """
-  One knob as `Linx.Sysctl.list/1` found it: its `:key`, in dot form or as a list (`t:Linx.Sysctl.key/0`), and its `:value`, without the line end that the kernel
-  puts behind it.
+  One knob as `Linx.Sysctl.list/1` found it: its `:key`, in dot form or as a list
+  (`t:Linx.Sysctl.key/0`), and its `:value`, without the line end that the kernel puts behind it.
 
-  It is inspected as `#Linx.Sysctl.Entry<net.ipv4.ip_forward = "0">`. Of a value of more than 60 bytes the text shows as
-  many and `...`; the field has it all.
+  It is inspected as `#Linx.Sysctl.Entry<net.ipv4.ip_forward = "0">`. Of a value of more than 60
+  bytes the text shows as many and `...`; the field has it all.
 
   Source: proc_sys(5).
   """

@@ -2,12 +2,16 @@ defmodule Linx.Sysctl.Error do
   @moduledoc """
   A knob that could not be read, written or listed.
 
-    * `:operation` says which step failed: `:read`, `:write` or `:list`, the file itself; on the way into other namespaces
-      `:open_ns` (a namespace's file could not be opened), `:thread`, `:unshare`, `:setns`. What a thread may not join
-      (a user or a pid namespace) adds `:open_pidns`, `:setns_pid`, `:pipe` and `:fork`. `:compare_ns`: whether a
-      namespace is the VM's own cannot be found out; `:image`: the agent has no image that nobody there can write to.
-    * `:key` is the key as it was given, `:path` its file below `/proc/sys`, whichever step failed.
-    * `:errno` is the kernel's error as an atom, `:unknown` for a number that Linx has no name for.
+    * `:operation` says which step failed: `:read`, `:write` or `:list`, the file itself; on the
+      way into other namespaces `:open_ns` (a namespace's file could not be opened), `:thread`,
+      `:unshare`, `:setns`. What a thread may not join (a user or a pid namespace) adds
+      `:open_pidns`, `:setns_pid`, `:pipe` and `:fork`. `:compare_ns`: whether a namespace is the
+      VM's own cannot be found out; `:image`: the agent has no image that nobody there can write
+      to.
+    * `:key` is the key as it was given, `:path` its file below `/proc/sys`, whichever step
+      failed.
+    * `:errno` is the kernel's error as an atom, `:unknown` for a number that Linx has no name
+      for.
     * `:code` is the kernel's number, `nil` for an atom that is none of the kernel's.
 
   Match on `:operation` and `:errno`:
@@ -18,7 +22,8 @@ defmodule Linx.Sysctl.Error do
         {:error, %Linx.Sysctl.Error{errno: :enoent}} -> :no_such_knob
       end
 
-  Input that no kernel is asked about is `{:error, {:bad_key, key}}` or `{:error, {:bad_value, reason}}` instead.
+  Input that no kernel is asked about is `{:error, {:bad_key, key}}` or
+  `{:error, {:bad_value, reason}}` instead.
   """
 
   alias Linx.Errno

@@ -2,9 +2,10 @@ defmodule Linx.Sysctl.Key do
   @moduledoc false
   # A key in dot form, and the files below /proc/sys that it may mean.
   #
-  # A dot stands for a slash, and an interface may have one in its name: net.ipv4.conf.eth0.10.proxy_arp is
-  # net/ipv4/conf/eth0.10/proxy_arp where there is such an interface. So a key has one path where no name holds a dot,
-  # and more where one of its names, of neighbouring parts, does. The plain one comes first.
+  # A dot stands for a slash, and an interface may have one in its name:
+  # net.ipv4.conf.eth0.10.proxy_arp is net/ipv4/conf/eth0.10/proxy_arp where there is such an
+  # interface. So a key has one path where no name holds a dot, and more where one of its names,
+  # of neighbouring parts, does. The plain one comes first.
 
   @root "/proc/sys"
 
@@ -32,8 +33,8 @@ defmodule Linx.Sysctl.Key do
       is_binary(name) and name not in ["", ".", ".."] and not String.contains?(name, ["/", "\0"])
 
   @doc """
-  The key of `path`, below `/proc/sys`: in dot form where its first reading, of those that are among `present`, is this path,
-  else the list of its names.
+  The key of `path`, below `/proc/sys`: in dot form where its first reading, of those that are
+  among `present`, is this path, else the list of its names.
   """
   @spec of_path(String.t(), MapSet.t(String.t())) :: Linx.Sysctl.key()
   def of_path(path, present) do

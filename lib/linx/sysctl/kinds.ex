@@ -1,7 +1,8 @@
 defmodule Linx.Sysctl.Kinds do
   @moduledoc false
-  # Which kind of namespace a knob below /proc/sys belongs to, as the CLONE_NEW* flag that names it. Sources: proc_sys(5),
-  # network_namespaces(7), uts_namespaces(7), ipc_namespaces(7), pid_namespaces(7), user_namespaces(7).
+  # Which kind of namespace a knob below /proc/sys belongs to, as the CLONE_NEW* flag that names
+  # it. Sources: proc_sys(5), network_namespaces(7), uts_namespaces(7), ipc_namespaces(7),
+  # pid_namespaces(7), user_namespaces(7).
 
   @uts 0x04000000
   @ipc 0x08000000
@@ -29,8 +30,8 @@ defmodule Linx.Sysctl.Kinds do
   def of(_path), do: nil
 
   @doc """
-  The kinds that values at or below `path` may depend on. A user and a pid namespace cost a process to join, so they are
-  among them only where the path is, or may hold, a knob of theirs.
+  The kinds that values at or below `path` may depend on. A user and a pid namespace cost a
+  process to join, so they are among them only where the path is, or may hold, a knob of theirs.
   """
   @spec needed(String.t()) :: [pos_integer()]
   def needed(path) do

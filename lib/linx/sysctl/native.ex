@@ -2,16 +2,19 @@ defmodule Linx.Sysctl.Native do
   @moduledoc """
   Knobs in other namespaces, by path: what `Linx.Sysctl` calls for `:in`.
 
-  Use `Linx.Sysctl`: it checks keys and values, takes pids and sessions and gives `%Linx.Sysctl.Error{}`.
+  Use `Linx.Sysctl`: it checks keys and values, takes pids and sessions and gives
+  `%Linx.Sysctl.Error{}`.
 
-  `ns_paths` is a list of namespace files; `[]` stands for the VM's own. They may be of any kinds, but where the knob
-  belongs to a kind of namespace, one of that kind is among them, or it is `{:error, {:setns, :einval}}`. They are opened here, a thread
-  joins them, works and ends. `/proc/sys` is opened before the thread leaves and is always the VM's own: the kernel shows
-  a task the values of the task's namespaces whichever `/proc` it looks through, and one that a container has mounted is
-  not to be trusted.
+  `ns_paths` is a list of namespace files; `[]` stands for the VM's own. They may be of any kinds,
+  but where the knob belongs to a kind of namespace, one of that kind is among them, or it is
+  `{:error, {:setns, :einval}}`. They are opened here, a thread joins them, works and ends.
+  `/proc/sys` is opened before the thread leaves and is always the VM's own: the kernel shows a
+  task the values of the task's namespaces whichever `/proc` it looks through, and one that a
+  container has mounted is not to be trusted.
 
-  Every function gives `{:error, {stage, errno}}` when it fails, `errno` being an atom, or the number where the kernel's
-  error has no name here. A path outside `/proc/sys` is `:einval` if there is such a file, and `:enoent` if not.
+  Every function gives `{:error, {stage, errno}}` when it fails, `errno` being an atom, or the
+  number where the kernel's error has no name here. A path outside `/proc/sys` is `:einval` if
+  there is such a file, and `:enoent` if not.
 
   Source: proc_sys(5), setns(2).
   """
@@ -55,7 +58,8 @@ defmodule Linx.Sysctl.Native do
   @doc """
   Every knob below `root` that can be read, as `{path, bytes}` in no order.
 
-  Errors: `{:error, {stage, errno}}`, `:list` with `:enoent` or `:enotdir` where `root` is no directory.
+  Errors: `{:error, {stage, errno}}`, `:list` with `:enoent` or `:enotdir` where `root` is no
+  directory.
   """
   @spec list_in_ns(binary(), [binary()]) :: {:ok, [{binary(), binary()}]} | error()
   def list_in_ns(root, ns_paths) do
@@ -92,8 +96,8 @@ defmodule Linx.Sysctl.Native do
   def list_at(places, paths),
     do: agent(places) |> Native.sysctl_list(places, paths) |> Pool.Native.await() |> named()
 
-  # The namespaces of `target` that values below `path` may depend on. A file has to be of the kind that the knob belongs
-  # to: in one of another kind the knob would be the VM's own.
+  # The namespaces of `target` that values below `path` may depend on. A file has to be of the
+  # kind that the knob belongs to: in one of another kind the knob would be the VM's own.
   @doc false
   @spec places(Native.target(), String.t()) :: {:ok, Native.places()} | error()
   def places("", _path), do: {:ok, []}

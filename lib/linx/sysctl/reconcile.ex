@@ -9,24 +9,27 @@ defmodule Linx.Sysctl.Reconcile do
       report.applied
       #=> [], nothing had changed
 
-  A pass reads each key, writes those that differ, and tries all of them whatever happens to one. Nothing runs between
-  passes and nothing is stored: `Linx.Reconcile` repeats them, if you want that.
+  A pass reads each key, writes those that differ, and tries all of them whatever happens to one.
+  Nothing runs between passes and nothing is stored: `Linx.Reconcile` repeats them, if you want
+  that.
 
   ## Ownership
 
-  Sysctls carry no mark of who set them. So that a key that you stop naming can be told from one you never touched, each
-  report has `last_applied`, which the next pass takes:
+  Sysctls carry no mark of who set them. So that a key that you stop naming can be told from one
+  you never touched, each report has `last_applied`, which the next pass takes:
 
       %{key => %{applied: what_we_wrote, original: what_was_there_before_our_first_write}}
 
-  A key that was written and is no longer desired is **released**. There is no "unset" in `/proc/sys`: by default its
-  value stays and the pass only forgets it, `{:release, key}`. With `revert_on_release: true` the original goes back,
-  `{:revert, key, original}`; an original of several lines, which no write takes back, is released. A key that had the right value all along was never written and is not owned.
+  A key that was written and is no longer desired is **released**. There is no "unset" in
+  `/proc/sys`: by default its value stays and the pass only forgets it, `{:release, key}`. With
+  `revert_on_release: true` the original goes back, `{:revert, key, original}`; an original of
+  several lines, which no write takes back, is released. A key that had the right value all along
+  was never written and is not owned.
 
   ## Values
 
-  As for `Linx.Sysctl.write/3`. Numbers are the same however the kernel spaces them: `[4, 4, 1, 7]` and `"4 4 1 7"` are
-  both what it prints as `4\\t4\\t1\\t7`.
+  As for `Linx.Sysctl.write/3`. Numbers are the same however the kernel spaces them:
+  `[4, 4, 1, 7]` and `"4 4 1 7"` are both what it prints as `4\\t4\\t1\\t7`.
 
   Sources: proc_sys(5); Documentation/admin-guide/sysctl.
   """
@@ -43,7 +46,8 @@ defmodule Linx.Sysctl.Reconcile do
   @type last_applied :: %{optional(Sysctl.key()) => ownership()}
 
   @typedoc """
-  The value last written to a key, and the text that was there before the first time, `nil` if it could not be read.
+  The value last written to a key, and the text that was there before the first time, `nil` if it
+  could not be read.
   """
   @type ownership :: %{applied: Sysctl.value(), original: Sysctl.value() | nil}
 
@@ -62,8 +66,9 @@ defmodule Linx.Sysctl.Reconcile do
   @doc """
   One pass.
 
-  Answers `{:ok, report}` also when writes failed: those are in `report.failed` with their errors, and the next pass
-  tries them again. Raises `ArgumentError` for an unknown option or an `:in` that names nothing.
+  Answers `{:ok, report}` also when writes failed: those are in `report.failed` with their errors,
+  and the next pass tries them again. Raises `ArgumentError` for an unknown option or an `:in`
+  that names nothing.
   """
   @spec reconcile(desired(), last_applied(), opts()) :: {:ok, Report.t()}
   def reconcile(desired, last_applied \\ %{}, opts \\ []) do
@@ -83,7 +88,8 @@ defmodule Linx.Sysctl.Reconcile do
   end
 
   @doc """
-  The current text of each key that can be read. A key that cannot is left out: the write that follows has the error.
+  The current text of each key that can be read. A key that cannot is left out: the write that
+  follows has the error.
   """
   @spec observe([Sysctl.key()], opts()) :: %{optional(Sysctl.key()) => binary()}
   def observe(keys, opts \\ []) do
@@ -111,7 +117,8 @@ defmodule Linx.Sysctl.Reconcile do
     end)
   end
 
-  # Several lines (what fs.binfmt_misc tells of a format) are a report: no write takes them back, in this pass or another.
+  # Several lines (what fs.binfmt_misc tells of a format) are a report: no write takes them back,
+  # in this pass or another.
   defp writable(last_applied) do
     Map.new(last_applied, fn {key, ownership} ->
       if is_binary(ownership.original) and String.contains?(ownership.original, "\n"),

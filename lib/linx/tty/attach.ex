@@ -102,7 +102,7 @@ defmodule Linx.Tty.Attach do
   defp result(:aborted), do: {:error, :aborted}
   defp result(outcome), do: {:ok, outcome}
 
-  # -- the detach key --------------------------------------------------------------------------------------------------
+  # -- the detach key ----------------------------------------------------------------------------
 
   defp type(bytes, %{key: ""} = state, []), do: {:typed, state, bytes}
   defp type("", state, given), do: {:typed, state, IO.iodata_to_binary(given)}
@@ -153,7 +153,7 @@ defmodule Linx.Tty.Attach do
   defp workload(""), do: []
   defp workload(bytes), do: [{:workload, bytes}]
 
-  # -- output as characters --------------------------------------------------------------------------------------------
+  # -- output as characters ----------------------------------------------------------------------
 
   defp terminal(""), do: []
   defp terminal(characters), do: [{:terminal, characters}]

@@ -152,7 +152,7 @@ defmodule Linx.Tty.AttachLoop do
   defp loop({:stop, result, rest, state}), do: {result, rest, state}
   defp loop(state), do: state |> next() |> loop()
 
-  # -- messages to events ----------------------------------------------------------------------------------------------
+  # -- messages to events ------------------------------------------------------------------------
 
   defp next(%{bracket: %{id: id}, watch: watch, leader: leader} = state) do
     {hold, guard} = state.guards
@@ -203,7 +203,7 @@ defmodule Linx.Tty.AttachLoop do
     state
   end
 
-  # -- effects ---------------------------------------------------------------------------------------------------------
+  # -- effects -----------------------------------------------------------------------------------
 
   defp handle(state, event) do
     {attach, effects} = Attach.handle(state.attach, event)
@@ -288,7 +288,7 @@ defmodule Linx.Tty.AttachLoop do
          do: {:error, :gl_eof}
   end
 
-  # -- the last of the terminal ----------------------------------------------------------------------------------------
+  # -- the last of the terminal ------------------------------------------------------------------
 
   # A terminal that is gone, or of which we do not know that what is written reaches it, is not
   # asked.
@@ -339,7 +339,7 @@ defmodule Linx.Tty.AttachLoop do
   defp ending(seen, size) when byte_size(seen) <= size, do: seen
   defp ending(seen, size), do: binary_part(seen, byte_size(seen), -size)
 
-  # -- input -----------------------------------------------------------------------------------------------------------
+  # -- input -------------------------------------------------------------------------------------
 
   defp unsent(state) do
     case write(state.session, state.unsent) do
@@ -366,7 +366,7 @@ defmodule Linx.Tty.AttachLoop do
     :exit, _ -> {:error, :no_process}
   end
 
-  # -- the end ---------------------------------------------------------------------------------------------------------
+  # -- the end -----------------------------------------------------------------------------------
 
   # Keys that arrived and were not used are the shell's: all that came before goes with the
   # terminal.

@@ -147,7 +147,7 @@ defmodule Linx.Tty.Hold do
     %{bracket | key: key, driver: driver}
   end
 
-  # -- taking ----------------------------------------------------------------------------------------------------------
+  # -- taking ------------------------------------------------------------------------------------
 
   defp take({:controlling, _leader}, bracket), do: take_raw(bracket, false)
 
@@ -248,7 +248,7 @@ defmodule Linx.Tty.Hold do
 
   defp did(bracket, change), do: %{bracket | undo: [change | bracket.undo]}
 
-  # -- watching --------------------------------------------------------------------------------------------------------
+  # -- watching ----------------------------------------------------------------------------------
 
   defp watch(%{bracket: bracket} = state) do
     case held(bracket) do
@@ -270,7 +270,7 @@ defmodule Linx.Tty.Hold do
     end)
   end
 
-  # -- putting back ----------------------------------------------------------------------------------------------------
+  # -- putting back ------------------------------------------------------------------------------
 
   defp undo(bracket, died, rest) do
     Enum.each(bracket.undo, fn

@@ -215,7 +215,7 @@ defmodule Linx.Tty.Keyboard do
 
   defp halted(state), do: state
 
-  # -- characters ------------------------------------------------------------------------------------------------------
+  # -- characters --------------------------------------------------------------------------------
 
   defp read(%{ended: true} = state), do: state
   defp read(%{pending: nil, count: count} = state) when count < @max_waiting, do: request(state)
@@ -291,7 +291,7 @@ defmodule Linx.Tty.Keyboard do
 
   defp text(typed), do: typed |> Enum.reverse() |> IO.iodata_to_binary()
 
-  # -- the size --------------------------------------------------------------------------------------------------------
+  # -- the size ----------------------------------------------------------------------------------
 
   # Asked again only when the last answer is in: a group leader that waits must not collect
   # questions. At the end no more: the driver may be made to wait for the group leader then, which

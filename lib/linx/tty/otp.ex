@@ -60,7 +60,7 @@ defmodule Linx.Tty.Otp do
   @spec user_drv?(pid() | nil) :: boolean()
   def user_drv?(driver), do: is_pid(driver) and driver == Process.whereis(:user_drv)
 
-  # -- the terminal's reader -------------------------------------------------------------------------------------------
+  # -- the terminal's reader ---------------------------------------------------------------------
 
   @doc """
   Stops iex's reader from taking keys. Gives what `enable_reader/1` needs; `:none` where there is
@@ -112,7 +112,7 @@ defmodule Linx.Tty.Otp do
   defp editor?(data),
     do: data |> Tuple.to_list() |> Enum.any?(&(is_tuple(&1) and elem(&1, 0) == :editor))
 
-  # -- output without the line editor ----------------------------------------------------------------------------------
+  # -- output without the line editor ------------------------------------------------------------
 
   @doc """
   Sets how a driver writes, `:raw` (as it comes) or `:cooked`. Gives how it wrote before; `:none`
@@ -207,7 +207,7 @@ defmodule Linx.Tty.Otp do
 
   defp prim_tty(_data, _at), do: :none
 
-  # -- an ssh session's characters -------------------------------------------------------------------------------------
+  # -- an ssh session's characters ---------------------------------------------------------------
 
   @doc """
   Has an ssh session's driver pass bytes, both ways and each as the character of that number,
@@ -306,7 +306,7 @@ defmodule Linx.Tty.Otp do
 
   defp encodings(_state, _leader), do: :none
 
-  # -- the group leader ------------------------------------------------------------------------------------------------
+  # -- the group leader --------------------------------------------------------------------------
 
   @doc """
   Gives `text` to the group leader as if its driver had read it: the next to read gets it.
@@ -328,7 +328,7 @@ defmodule Linx.Tty.Otp do
     :ok
   end
 
-  # -- asking processes that may not answer ----------------------------------------------------------------------------
+  # -- asking processes that may not answer ------------------------------------------------------
 
   defp state(pid), do: attempt(fn -> {:ok, :sys.get_state(pid, @timeout)} end)
 

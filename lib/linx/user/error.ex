@@ -2,9 +2,11 @@ defmodule Linx.User.Error do
   @moduledoc """
   A refused read or write of a user namespace's files.
 
-    * `:operation` is `:set_uid_map`, `:set_gid_map`, `:deny_setgroups`, `:read_uid_map` or `:read_gid_map`;
+    * `:operation` is `:set_uid_map`, `:set_gid_map`, `:deny_setgroups`, `:read_uid_map` or
+      `:read_gid_map`;
     * `:path` is the file below `/proc/<pid>`;
-    * `:errno` is the kernel's error as an atom, `:unknown` for a number that Linx has no name for;
+    * `:errno` is the kernel's error as an atom, `:unknown` for a number that Linx has no name
+      for;
     * `:code` is the kernel's number, `nil` for an atom that is none of the kernel's.
 
   Match on `:operation` and `:errno`:

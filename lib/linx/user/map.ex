@@ -1,10 +1,10 @@
 defmodule Linx.User.Map do
   @moduledoc """
-  One range of a user namespace's uid or gid map: `length` ids from `inside` on are those from `outside` on in the
-  namespace that reads the map.
+  One range of a user namespace's uid or gid map: `length` ids from `inside` on are those from
+  `outside` on in the namespace that reads the map.
 
-  It is inspected as `#Linx.User.Map<0 -> 1000>`, and for more than one id with both ends, which are part of the range:
-  `#Linx.User.Map<0..65535 -> 100000..165535>`.
+  It is inspected as `#Linx.User.Map<0 -> 1000>`, and for more than one id with both ends, which
+  are part of the range: `#Linx.User.Map<0..65535 -> 100000..165535>`.
 
   The same three numbers in a tuple are what `Linx.User.set_uid_map/2` takes:
 

@@ -1,7 +1,7 @@
 defmodule Linx.User.Subordinate do
   @moduledoc false
-  # Subordinate ids of the VM's user: the ranges of /etc/subuid and /etc/subgid, and the set-user-ID programs that map them
-  # for a user who may not (subuid(5), newuidmap(1)).
+  # Subordinate ids of the VM's user: the ranges of /etc/subuid and /etc/subgid, and the
+  # set-user-ID programs that map them for a user who may not (subuid(5), newuidmap(1)).
 
   alias Linx.KernelFile
 
@@ -15,8 +15,8 @@ defmodule Linx.User.Subordinate do
   @max_ranges 340
 
   @doc """
-  The map of the user's subordinate ids. The user's own id comes first, as 0, but for root: the container's root is not
-  the host's.
+  The map of the user's subordinate ids. The user's own id comes first, as 0, but for root: the
+  container's root is not the host's.
   """
   @spec mappings(kind()) :: {:ok, [mapping()]} | {:error, {:bad_map, term()}}
   def mappings(kind) do

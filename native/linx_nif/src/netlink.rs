@@ -1,10 +1,11 @@
 //! Netlink sockets as resources, and the request that runs on them.
 //!
-//! A request is `netlink_request` with the ticket 0, which takes the turn if it is free and otherwise answers `:busy`;
-//! then `netlink_enter` queues, and `netlink_request` with its ticket runs and leaves. A socket takes one request at a
-//! time (the kernel refuses a second dump), and the turn is waited for in the caller's mailbox, not on one of the few
-//! dirty threads. Few requests run on those at the same time, too; further ones, and those that are known to be long, are
-//! the pool's (`work::brief`).
+//! A request is `netlink_request` with the ticket 0, which takes the turn if it is free and
+//! otherwise answers `:busy`; then `netlink_enter` queues, and `netlink_request` with its ticket
+//! runs and leaves. A socket takes one request at a time (the kernel refuses a second dump), and
+//! the turn is waited for in the caller's mailbox, not on one of the few dirty threads. Few
+//! requests run on those at the same time, too; further ones, and those that are known to be long,
+//! are the pool's (`work::brief`).
 
 mod dump;
 mod exchange;
@@ -111,7 +112,8 @@ impl SocketResource {
     }
 }
 
-// What a panic left behind is whole: every change under these locks is one assignment or one queue operation.
+// What a panic left behind is whole: every change under these locks is one assignment or one queue
+// operation.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -150,7 +152,8 @@ fn netlink_enter<'a>(env: Env<'a>, resource: ResourceArc<SocketResource>) -> Ter
     gate::enter(env, &resource, &resource.gate).encode(env)
 }
 
-/// Sends `bytes`, framed messages with sequence numbers `first` to `last`, and collects the answers until that of `last`.
+/// Sends `bytes`, framed messages with sequence numbers `first` to `last`, and collects the answers
+/// until that of `last`.
 #[rustler::nif(schedule = "DirtyIo")]
 fn netlink_request<'a>(
     env: Env<'a>,
@@ -165,7 +168,8 @@ fn netlink_request<'a>(
     })
 }
 
-/// Sends the messages in `parts` as requests with these sequence numbers, and collects what has been answered then.
+/// Sends the messages in `parts` as requests with these sequence numbers, and collects what has
+/// been answered then.
 #[rustler::nif(schedule = "DirtyIo")]
 fn netlink_transact<'a>(
     env: Env<'a>,
@@ -180,7 +184,8 @@ fn netlink_transact<'a>(
     })
 }
 
-/// The same as `netlink_request` for `[{type, flags, payload}]`, which are framed here and numbered from `first`.
+/// The same as `netlink_request` for `[{type, flags, payload}]`, which are framed here and numbered
+/// from `first`.
 #[rustler::nif(schedule = "DirtyIo")]
 fn netlink_call<'a>(
     env: Env<'a>,
@@ -196,8 +201,9 @@ fn netlink_call<'a>(
     })
 }
 
-/// Carries a request out with the turn that `ticket` stands for; `:busy` if that was to take a free one and there is none.
-/// `request` builds the request once the turn is taken, so that it is built once.
+/// Carries a request out with the turn that `ticket` stands for; `:busy` if that was to take a free
+/// one and there is none. `request` builds the request once the turn is taken, so that it is built
+/// once.
 fn in_turn<'a>(
     env: Env<'a>,
     resource: ResourceArc<SocketResource>,
@@ -228,7 +234,8 @@ fn in_turn<'a>(
     Ok(apart(env, room, move || turn.exchange(&request)))
 }
 
-/// A turn at a socket. It is given back when this is dropped, also by a panic: nobody else would ever have one.
+/// A turn at a socket. It is given back when this is dropped, also by a panic: nobody else would
+/// ever have one.
 struct Turn(Option<(ResourceArc<SocketResource>, u64)>);
 
 impl Turn {
@@ -257,8 +264,8 @@ impl Drop for Turn {
             return;
         };
         if is_scheduler_thread() {
-            // The VM's own threads may send to a process only for another. Processes wait for the turn, so it does not
-            // stand behind sockets that are slow to close.
+            // The VM's own threads may send to a process only for another. Processes wait for the
+            // turn, so it does not stand behind sockets that are slow to close.
             release_quick(Turn(Some((resource, ticket))));
         } else {
             OwnedEnv::new().run(|env| lock(&resource.gate).leave(env, false, &resource, ticket));
@@ -301,7 +308,8 @@ fn netlink_port(resource: ResourceArc<SocketResource>) -> NifResult<Reply<Value<
     ))
 }
 
-/// Sends the caller `{:linx_netlink_readable, reference}` once, when there is something to receive or an error to report.
+/// Sends the caller `{:linx_netlink_readable, reference}` once, when there is something to receive
+/// or an error to report.
 #[rustler::nif]
 fn netlink_watch<'a>(
     env: Env<'a>,

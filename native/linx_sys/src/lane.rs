@@ -1,9 +1,10 @@
 //! The number of the VM's dirty I/O threads that calls which are usually short may hold.
 //!
-//! The VM has ten such threads by default, for all its file operations. A call that is usually short (a request to
-//! rtnetlink, a read of procfs) may wait in the kernel for a lock that somebody else holds for seconds. So few of these
-//! calls run on the VM's threads at the same time: one that finds no place waits for the end of a short one, and is
-//! otherwise made on a thread of the pool (`work`).
+//! The VM has ten such threads by default, for all its file operations. A call that is usually
+//! short (a request to rtnetlink, a read of procfs) may wait in the kernel for a lock that somebody
+//! else holds for seconds. So few of these calls run on the VM's threads at the same time: one that
+//! finds no place waits for the end of a short one, and is otherwise made on a thread of the pool
+//! (`work`).
 
 use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,8 +26,8 @@ pub struct Lane {
 struct State {
     /// The start of each call.
     places: [Option<Instant>; MAX_PLACES],
-    /// Threads in `left`. Its notification is a system call, whether or not somebody waits: with it an acknowledged
-    /// request would be of three instead of two.
+    /// Threads in `left`. Its notification is a system call, whether or not somebody waits: with it
+    /// an acknowledged request would be of three instead of two.
     waiting: usize,
 }
 
@@ -65,7 +66,8 @@ impl Lane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place, or None while a call that is not short holds one of those taken. Waits for [`SHORT`] at most.
+    /// A place, or None while a call that is not short holds one of those taken. Waits for
+    /// [`SHORT`] at most.
     pub fn enter(&'static self) -> Option<Place> {
         let mut now = Instant::now();
         let mut state = self.lock();

@@ -1,7 +1,8 @@
 //! AF_NETLINK sockets: `netlink(7)`.
 //!
-//! A socket belongs for life to the network namespace that its thread was in when it was made, so one for another
-//! namespace is opened by a thread that has joined it (`ns::run_in`) and is used from anywhere.
+//! A socket belongs for life to the network namespace that its thread was in when it was made, so
+//! one for another namespace is opened by a thread that has joined it (`ns::run_in`) and is used
+//! from anywhere.
 
 pub mod numbered;
 
@@ -29,7 +30,8 @@ use crate::ns::{self, Kind, Target};
 // What the answers of a request are told apart by.
 pub use libc::{EBADF, EBADMSG, EMSGSIZE, ENOBUFS, ETIMEDOUT};
 
-/// Enough for about 2 500 unread acknowledgements: each is charged 832 bytes and the kernel doubles what is asked for.
+/// Enough for about 2 500 unread acknowledgements: each is charged 832 bytes and the kernel doubles
+/// what is asked for.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// A bound netlink socket.
@@ -54,8 +56,9 @@ pub struct Datagram {
 impl Socket {
     /// `socket(2)` and `bind(2)` in `target`'s network namespace, ours if none is given.
     ///
-    /// To join it takes CAP_SYS_ADMIN in our own user namespace as well. Without that the owner of a child's user
-    /// namespace has every right in there and no way in: then the agent joins both, and hands the socket out.
+    /// To join it takes CAP_SYS_ADMIN in our own user namespace as well. Without that the owner of
+    /// a child's user namespace has every right in there and no way in: then the agent joins both,
+    /// and hands the socket out.
     pub fn open(protocol: u32, target: Option<&Target<'_>>, agent: &Path) -> Result<Self, Fault> {
         let refused = |fault: &Fault| fault.stage == Stage::Setns && fault.errno == libc::EPERM;
         match (open(protocol, target), target) {
@@ -67,8 +70,9 @@ impl Socket {
     }
 
     fn adopt(fd: OwnedFd) -> Result<Self, Fault> {
-        // Each is refused by some kernel that we serve: extended acknowledgements came with 4.12, strict checking with
-        // 4.20. Without them errors have no text and filters are not applied, and both are handled above.
+        // Each is refused by some kernel that we serve: extended acknowledgements came with 4.12,
+        // strict checking with 4.20. Without them errors have no text and filters are not applied,
+        // and both are handled above.
         for option in [
             libc::NETLINK_EXT_ACK,
             libc::NETLINK_CAP_ACK,
@@ -124,7 +128,8 @@ impl Socket {
         set_option(self.fd(), libc::NETLINK_DROP_MEMBERSHIP, group)
     }
 
-    /// `send(2)`: for every family that answers at once, the kernel does the work before this returns.
+    /// `send(2)`: for every family that answers at once, the kernel does the work before this
+    /// returns.
     pub fn send(&self, bytes: &[u8]) -> Result<(), Fault> {
         self.make_room(bytes.len());
         loop {
@@ -136,7 +141,8 @@ impl Socket {
         }
     }
 
-    // A message longer than sk_sndbuf less 32 is EMSGSIZE (netlink_sendmsg); where growing is refused, so is sending.
+    // A message longer than sk_sndbuf less 32 is EMSGSIZE (netlink_sendmsg); where growing is
+    // refused, so is sending.
     fn make_room(&self, bytes: usize) {
         let wanted = bytes + 4096;
         if wanted <= self.room.load(Relaxed) {
@@ -151,8 +157,8 @@ impl Socket {
         }
     }
 
-    /// `recvfrom(2)` of one datagram that is there already, at most `most` bytes of it, to the end of `buffer`; None if
-    /// none is.
+    /// `recvfrom(2)` of one datagram that is there already, at most `most` bytes of it, to the end
+    /// of `buffer`; None if none is.
     pub fn receive(&self, buffer: &mut Vec<u8>, most: usize) -> Result<Option<Datagram>, Fault> {
         buffer.reserve(most);
         loop {
@@ -220,7 +226,8 @@ fn set_receive_buffer(fd: BorrowedFd<'_>, bytes: usize) -> Result<(), Fault> {
     reason = "neither rustix nor nix sets options of SOL_NETLINK"
 )]
 fn set_option(fd: BorrowedFd<'_>, option: i32, value: u32) -> Result<(), Fault> {
-    // SAFETY: the kernel reads size_of::<u32>() bytes at the address of `value`, which lives until the call returns.
+    // SAFETY: the kernel reads size_of::<u32>() bytes at the address of `value`, which lives until
+    // the call returns.
     let status = unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),
@@ -240,8 +247,8 @@ fn set_option(fd: BorrowedFd<'_>, option: i32, value: u32) -> Result<(), Fault> 
 fn namespace_cookie(fd: BorrowedFd<'_>) -> u64 {
     let mut cookie = 0_u64;
     let mut size = size_of::<u64>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `size` bytes to the address of `cookie`, and the size that it wrote to that of
-    // `size`; both live until the call returns.
+    // SAFETY: the kernel writes at most `size` bytes to the address of `cookie`, and the size that
+    // it wrote to that of `size`; both live until the call returns.
     let status = unsafe {
         libc::getsockopt(
             fd.as_raw_fd(),

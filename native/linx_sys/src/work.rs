@@ -1,8 +1,9 @@
 //! A bounded pool of threads for system calls that may never return.
 //!
-//! A system call on a file system that does not answer (a FUSE daemon that hangs, a server that is gone) cannot be taken
-//! back: its thread waits as long as the process lives. Somebody else's mount namespace can hold such a file system on
-//! purpose. So such a call is made on a thread of its own, and the thread that asked for it waits for a bounded time:
+//! A system call on a file system that does not answer (a FUSE daemon that hangs, a server that is
+//! gone) cannot be taken back: its thread waits as long as the process lives. Somebody else's mount
+//! namespace can hold such a file system on purpose. So such a call is made on a thread of its own,
+//! and the thread that asked for it waits for a bounded time:
 //!
 //! | Bound | Of |
 //! |---|---|
@@ -14,8 +15,9 @@
 //!
 //! A job whose owner dies leaves the queue, or gives up its place in favour of the next job.
 //!
-//! No thread is used twice: a job may have changed its thread's namespaces. For the same reason only threads that have
-//! joined nothing start others: the caller's, and while there is a queue the dispatcher's.
+//! No thread is used twice: a job may have changed its thread's namespaces. For the same reason
+//! only threads that have joined nothing start others: the caller's, and while there is a queue the
+//! dispatcher's.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -40,7 +42,8 @@ pub const BRIEF: Duration = Duration::from_millis(10);
 /// Jobs of one place at the same time, so that one place that hangs leaves room for the others.
 pub const MAX_IN_PLACE: usize = 128;
 
-/// The file system or namespace that a job may hang on, and how many jobs may run there at the same time.
+/// The file system or namespace that a job may hang on, and how many jobs may run there at the same
+/// time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     place: u64,
@@ -56,8 +59,8 @@ impl Room {
         }
     }
 
-    /// One job: for what takes turns in the kernel anyway, where those that wait for the turn would keep processors busy
-    /// (a contended mutex is spun on).
+    /// One job: for what takes turns in the kernel anyway, where those that wait for the turn would
+    /// keep processors busy (a contended mutex is spun on).
     pub fn single(place: u64) -> Self {
         Self {
             // Beside those that share the place.
@@ -114,8 +117,8 @@ impl State {
         !self.is_full() && self.running.values().filter(there).count() < most
     }
 
-    /// Whether a job of this room waits: one that comes later does not overtake it, also when a place is free already and
-    /// the dispatcher has not seen it yet.
+    /// Whether a job of this room waits: one that comes later does not overtake it, also when a
+    /// place is free already and the dispatcher has not seen it yet.
     fn is_waited_for(&self, room: Room) -> bool {
         self.queue.iter().any(|job| job.room == room)
     }
@@ -181,8 +184,8 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts `job`, or queues it. `room` is of whatever it may hang on, such as a mount namespace. A panic of the job is
-    /// a fault of the `thread` stage, not of the VM.
+    /// Starts `job`, or queues it. `room` is of whatever it may hang on, such as a mount namespace.
+    /// A panic of the job is a fault of the `thread` stage, not of the VM.
     pub fn start<T: Send + 'static>(
         &'static self,
         room: Room,
@@ -377,8 +380,9 @@ impl<T: Send + 'static> Work<T> {
         self.ticket
     }
 
-    /// The answer, if the pool lets the caller wait and it comes in time; the thread has ended then. Otherwise what
-    /// `leave` makes takes the answer, on the job's own thread and whenever it comes.
+    /// The answer, if the pool lets the caller wait and it comes in time; the thread has ended
+    /// then. Otherwise what `leave` makes takes the answer, on the job's own thread and whenever it
+    /// comes.
     pub fn wait<F>(self, leave: impl FnOnce() -> F) -> Option<Answer<T>>
     where
         F: FnOnce(Answer<T>) + Send + 'static,

@@ -1,6 +1,7 @@
 defmodule Linx.Integration.Hostile.ContainerTest do
-  # What a workload gets out of the processes of ours that stand beside it: the reaper of `init: true`, a visitor of
-  # `enter/2` at its checkpoint, and that visitor's reaper. The attacks are in test/support/attack.c.
+  # What a workload gets out of the processes of ours that stand beside it: the reaper of
+  # `init: true`, a visitor of `enter/2` at its checkpoint, and that visitor's reaper. The attacks
+  # are in test/support/attack.c.
   use ExUnit.Case, async: true
 
   alias Linx.Test.Hostile
@@ -68,8 +69,8 @@ defmodule Linx.Integration.Hostile.ContainerTest do
     end
   end
 
-  # Whoever has CAP_SYS_PTRACE in the host's user namespace may trace anybody there: what counts is that it is worth
-  # nothing.
+  # Whoever has CAP_SYS_PTRACE in the host's user namespace may trace anybody there: what counts
+  # is that it is worth nothing.
   for scenario <- [:spawned, :visited, :visiting] do
     test "all capabilities: access to ours gives nothing (#{scenario})", %{attacker: attacker} do
       opts = [init: true, visitor_init: true, attacker: attacker]
@@ -78,7 +79,8 @@ defmodule Linx.Integration.Hostile.ContainerTest do
     end
   end
 
-  # The attack's own target is out of the reaper's reach anyway: EPERM is the filter's word, and ENOENT would be the call's.
+  # The attack's own target is out of the reaper's reach anyway: EPERM is the filter's word, and
+  # ENOENT would be the call's.
   if :erlang.system_info(:system_architecture) |> to_string() =~ "x86_64" do
     test "all capabilities: the reaper makes no system call for its tracer", %{attacker: attacker} do
       results = Hostile.run(:all, :spawned, init: true, attacker: attacker)
@@ -87,7 +89,8 @@ defmodule Linx.Integration.Hostile.ContainerTest do
     end
   end
 
-  # Without the protections each attack succeeds, so a refusal above is theirs and not a mistake of the attacker.
+  # Without the protections each attack succeeds, so a refusal above is theirs and not a mistake
+  # of the attacker.
   for setting <- [:userns, :identity, :all] do
     test "#{setting}: a process without the protections yields to every attack",
          %{attacker: attacker} do

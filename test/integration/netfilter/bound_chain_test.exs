@@ -1,5 +1,6 @@
 defmodule Linx.Netfilter.BoundChainTest do
-  # `jump { ... }`: a chain that belongs to one rule. The kernel names it and takes it away with the rule.
+  # `jump { ... }`: a chain that belongs to one rule. The kernel names it and takes it away with
+  # the rule.
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}

@@ -306,7 +306,8 @@ defmodule Linx.Netfilter.ElementsTest do
       else: answers
   end
 
-  # An address, again and again: a set of marks refuses it. A look-up while the kernel puts one table in another's place finds neither.
+  # An address, again and again: a set of marks refuses it. A look-up while the kernel puts one
+  # table in another's place finds neither.
   defp written(sock, set) do
     case Netfilter.add_elements(sock, set, ["192.0.2.1"]) do
       :ok -> :ok

@@ -142,7 +142,8 @@ defmodule Linx.Netfilter.KernelMonitorTest do
       {:ok, monitor} = Netfilter.subscribe(self(), netns: {:pid, pid}, rcvbuf: 16_384)
       rules = for n <- 1..2_000, do: Rule.build!(port(n))
 
-      # A writer that fills half of a reader's buffer gives up the CPU (netlink_broadcast), and a reader that runs keeps up.
+      # A writer that fills half of a reader's buffer gives up the CPU (netlink_broadcast), and a
+      # reader that runs keeps up.
       :ok = :sys.suspend(monitor)
       chain = Chain.new!("input", [rules: rules] ++ @input)
 

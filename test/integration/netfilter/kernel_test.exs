@@ -187,7 +187,8 @@ defmodule Linx.Netfilter.KernelTest do
     end
 
     test "without CAP_NET_ADMIN say eperm" do
-      # The machine's own namespace is not ours to write to; a user namespace without capabilities is refused by the kernel.
+      # The machine's own namespace is not ours to write to; a user namespace without capabilities
+      # is refused by the kernel.
       code = """
       {:ok, s} = Linx.Netlink.Nfnl.open()
       IO.inspect({elem(Linx.Netfilter.pull(s), 1).errno, elem(Linx.Netfilter.create_table(s, "t"), 1).errno})
@@ -381,8 +382,8 @@ defmodule Linx.Netfilter.KernelTest do
   defp wanted_port(round), do: 1000 + rem(round, 60_000)
 
   describe "large rulesets" do
-    # The hash table of a set that was just filled is still growing. Before it was looked for, some of these rounds had
-    # a fifth of the elements twice, and as many not at all.
+    # The hash table of a set that was just filled is still growing. Before it was looked for,
+    # some of these rounds had a fifth of the elements twice, and as many not at all.
     @tag :slow
     @tag timeout: 600_000
     test "a set read right after it was filled is whole", %{sock: sock} do

@@ -1,6 +1,6 @@
 defmodule Linx.Netfilter.LiteralSetsTest do
-  # Sets in braces that become one element, and what nft merges: nft and Linx make the same of the text, and what Linx writes of it
-  # reads back as the same, in both.
+  # Sets in braces that become one element, and what nft merges: nft and Linx make the same of the
+  # text, and what Linx writes of it reads back as the same, in both.
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}

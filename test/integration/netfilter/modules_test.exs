@@ -1,5 +1,6 @@
 defmodule Linx.Netfilter.ModulesTest do
-  # Parts of nf_tables that are modules of their own, which many kernels lack: the same text by nft(8) and by Linx.
+  # Parts of nf_tables that are modules of their own, which many kernels lack: the same text by
+  # nft(8) and by Linx.
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}

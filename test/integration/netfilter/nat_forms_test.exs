@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.NatFormsTest do
-  # NAT statements over the whole of nft's grammar (Linx.Test.NatForms), many rules a table: text loaded by nft in one namespace and
-  # by Linx in another, listed alike; what nft loaded, pulled and formatted by Linx, loads to the same listing again.
+  # NAT statements over the whole of nft's grammar (Linx.Test.NatForms), many rules a table: text
+  # loaded by nft in one namespace and by Linx in another, listed alike; what nft loaded, pulled
+  # and formatted by Linx, loads to the same listing again.
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}

@@ -1,6 +1,6 @@
 defmodule Linx.Netfilter.NewerNftTest do
-  # What this kernel loads and an nft older than 1.1 cannot say: the text loaded by a newer nft in one namespace, parsed and pushed by
-  # Linx in another, listed by that nft.
+  # What this kernel loads and an nft older than 1.1 cannot say: the text loaded by a newer nft in
+  # one namespace, parsed and pushed by Linx in another, listed by that nft.
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}

@@ -1,6 +1,6 @@
 defmodule Linx.Netfilter.NftTest do
-  # The truth is what `nft -j list ruleset` shows: the same thing said in text to nft and in values to Linx, each in a namespace of its
-  # own, must look the same.
+  # The truth is what `nft -j list ruleset` shows: the same thing said in text to nft and in
+  # values to Linx, each in a namespace of its own, must look the same.
   use ExUnit.Case, async: true
 
   alias Linx.Netfilter

@@ -1,5 +1,6 @@
 defmodule Linx.Netfilter.PacketsTest do
-  # Packets, sent between two namespaces that a veth pair joins: what a rule says must happen to them.
+  # Packets, sent between two namespaces that a veth pair joins: what a rule says must happen to
+  # them.
   use ExUnit.Case, async: true
 
   alias Linx.Netfilter
@@ -407,7 +408,8 @@ defmodule Linx.Netfilter.PacketsTest do
     assert Enum.take_while(seqs, &(&1 < packets)) == Enum.to_list(0..(packets - 1)) or told?
   end
 
-  # Up to the first packet that was sent after all the others: behind it none of them is on its way. One may be lost too.
+  # Up to the first packet that was sent after all the others: behind it none of them is on its
+  # way. One may be lost too.
   defp collect(there, seqs, told?) do
     receive do
       {:linx_netfilter, :log, %{prefix: "one", seq: seq}} -> collect(there, [seq | seqs], told?)

@@ -1,6 +1,6 @@
 defmodule Linx.Netfilter.RewrittenPacketsTest do
-  # Packets between two namespaces that a veth pair joins: what a rule writes into a header arrives whole, and a field of some
-  # ICMP types is found in these alone.
+  # Packets between two namespaces that a veth pair joins: what a rule writes into a header
+  # arrives whole, and a field of some ICMP types is found in these alone.
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}
@@ -35,7 +35,8 @@ defmodule Linx.Netfilter.RewrittenPacketsTest do
     %{here: here, there: there, sock: sock}
   end
 
-  # Listens in one namespace and sends from the other, until something has come; the receiver says what.
+  # Listens in one namespace and sends from the other, until something has come; the receiver says
+  # what.
   @exchange """
   import ctypes, os, socket, struct, sys, time
   def enter(pid):

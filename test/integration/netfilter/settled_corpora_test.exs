@@ -1,5 +1,6 @@
 defmodule Linx.Netfilter.SettledCorporaTest do
-  # Every corpus there is: pushed, then reconciled with the same value, nothing is sent and nothing changes.
+  # Every corpus there is: pushed, then reconciled with the same value, nothing is sent and
+  # nothing changes.
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}
@@ -146,7 +147,8 @@ defmodule Linx.Netfilter.SettledCorporaTest do
     assert Patch.empty?(patch), "#{message}: #{inspect(patch.ops, limit: 20)}"
     sent_nothing!(sock, all)
 
-    # One element less in each set with several: the reconcile deletes it, the next adds it, and nothing else moves.
+    # One element less in each set with several: the reconcile deletes it, the next adds it, and
+    # nothing else moves.
     less =
       %{all | tables: Map.new(all.tables, fn {key, table} -> {key, shortened(table)} end)}
 

@@ -1,5 +1,6 @@
 defmodule Linx.Netfilter.SettledTest do
-  # A ruleset that is in the kernel is one that a reconcile leaves alone, whatever the kernel makes of it.
+  # A ruleset that is in the kernel is one that a reconcile leaves alone, whatever the kernel
+  # makes of it.
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}
@@ -659,7 +660,8 @@ defmodule Linx.Netfilter.SettledTest do
 
   describe "elements of other programs" do
     test "whose parts nobody describes are written back byte for byte", %{sock: sock} do
-      # A set without any record, as another program makes it: two numbers of open size in twelve bytes, and bytes in the padding.
+      # A set without any record, as another program makes it: two numbers of open size in twelve
+      # bytes, and bytes in the padding.
       set = %Set{name: "s", table: "t", key_type: {:concat, [{:integer, 16}, {:integer, 64}]}}
       foreign = %{set | typeof: %{key: nil}}
 
@@ -677,7 +679,8 @@ defmodule Linx.Netfilter.SettledTest do
       assert again.tables[{:ip, "t"}].sets["s"].elements ==
                pulled.tables[{:ip, "t"}].sets["s"].elements
 
-      # What is wanted in other widths is compared by its bytes: the one that is there stays, and one is added.
+      # What is wanted in other widths is compared by its bytes: the one that is there stays, and
+      # one is added.
       wanted = put_in(rs.tables[{:ip, "t"}].sets["s"], %{set | elements: [{5, 1}, {7, 3}]})
       :ok = Netfilter.push(sock, wanted, mode: :reconcile)
       assert raw(sock) == [<<0, 5, 0, 0, 1::64>>, <<0, 7, 0, 0, 3::64>>]

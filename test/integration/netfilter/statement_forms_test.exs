@@ -1,5 +1,6 @@
 defmodule Linx.Netfilter.StatementFormsTest do
-  # The options of statements against nft itself, many rules a table: what nft loads Linx loads alike, and writes so that both read it.
+  # The options of statements against nft itself, many rules a table: what nft loads Linx loads
+  # alike, and writes so that both read it.
   use ExUnit.Case, async: true
 
   alias Linx.NFT

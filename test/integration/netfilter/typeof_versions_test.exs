@@ -1,6 +1,6 @@
 defmodule Linx.Netfilter.TypeofVersionsTest do
-  # nft's numbers of fib and xfrm in the record of a set's expression changed within 1.1: the record
-  # of an anonymous set must be one that every version reads.
+  # nft's numbers of fib and xfrm in the record of a set's expression changed within 1.1: the
+  # record of an anonymous set must be one that every version reads.
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}

@@ -1,6 +1,6 @@
 defmodule Linx.Netfilter.WidthsTest do
-  # A number shorter than a register, joined with something else in a key: the kernel keeps registers, and how wide the number in one is
-  # stands in the set's userdata alone.
+  # A number shorter than a register, joined with something else in a key: the kernel keeps
+  # registers, and how wide the number in one is stands in the set's userdata alone.
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}
@@ -49,11 +49,12 @@ defmodule Linx.Netfilter.WidthsTest do
   defp known?(text),
     do: match?({:ok, _}, NFT.parse("table bridge t { set s { typeof #{text} . meta mark; }; }"))
 
-  # Each load in every place that a set has for it. `n` and `m` are values, `other` is another narrow load.
+  # Each load in every place that a set has for it. `n` and `m` are values, `other` is another
+  # narrow load.
   defp declarations(i, text, n, other), do: keys(i, text, n, other) <> data(i, text, n, other)
 
-  # The first place and every fourth of the others, each load beginning with another one; every place with LINX_SLOW. A pull
-  # lists each set by itself, so 1 000 of them are 1 000 requests.
+  # The first place and every fourth of the others, each load beginning with another one; every
+  # place with LINX_SLOW. A pull lists each set by itself, so 1 000 of them are 1 000 requests.
   defp some(declarations, i) do
     [first | rest] = String.split(declarations, "\n", trim: true)
     slow? = Linx.Test.Host.slow?()

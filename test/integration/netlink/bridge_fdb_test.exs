@@ -20,8 +20,8 @@ defmodule Linx.Netlink.BridgeFdbTest do
     on_exit(fn -> Netns.stop(ns) end)
     socket = Netns.open(ns)
 
-    # An entry without a VLAN goes to each VLAN of its port too, so ports have none. A kernel without
-    # VLANs passes over the option.
+    # An entry without a VLAN goes to each VLAN of its port too, so ports have none. A kernel
+    # without VLANs passes over the option.
     :ok = Link.create(socket, "br0", :bridge, vlan_default_pvid: 0)
 
     :ok = Bridge.ports!(socket, "br0", [{"v0", "w0"}, {"v1", "w1"}])

@@ -1,5 +1,6 @@
 defmodule Linx.Netlink.BusySocketsTest do
-  # Sockets whose requests and whose end take long, beside schedulers, file operations and requests that do not.
+  # Sockets whose requests and whose end take long, beside schedulers, file operations and
+  # requests that do not.
   use ExUnit.Case, async: false
 
   alias Linx.Netfilter
@@ -27,7 +28,7 @@ defmodule Linx.Netlink.BusySocketsTest do
     |> Ruleset.add_set!(name, Set.new!("s", key_type: :ipv4_addr, elements: elements))
   end
 
-  # -- the end of a socket ---------------------------------------------------------------------------------------------
+  # -- the end of a socket -----------------------------------------------------------------------
 
   # 10 000 rules and a set of 50 000 elements, which take the kernel tens of milliseconds to free.
   defp owned(sock) do
@@ -74,8 +75,8 @@ defmodule Linx.Netlink.BusySocketsTest do
     assert Enum.any?(1..8, fn _ -> round.() end)
   end
 
-  # The close of any netfilter socket waits for the transaction that holds the namespace's mutex, and the machine has no
-  # thread to spare for measuring meanwhile.
+  # The close of any netfilter socket waits for the transaction that holds the namespace's mutex,
+  # and the machine has no thread to spare for measuring meanwhile.
   test "a socket that goes during a transaction is closed by a thread of its own", %{pid: pid} do
     {pushes, _} = pushes(pid, 2, 20_000)
     pushing = spawn_link(fn -> push_on(pushes) end)
@@ -103,7 +104,7 @@ defmodule Linx.Netlink.BusySocketsTest do
         do: String.trim(comm)
   end
 
-  # -- slow requests ---------------------------------------------------------------------------------------------------
+  # -- slow requests -----------------------------------------------------------------------------
 
   # Functions that each send one transaction with a set, made before; and their sockets.
   defp pushes(pid, count, size) do
@@ -132,7 +133,8 @@ defmodule Linx.Netlink.BusySocketsTest do
       else: worst(until, fun, worst, times + 1)
   end
 
-  # A busy machine makes anything wait, so one good round of some will do; the fault made each a bad one.
+  # A busy machine makes anything wait, so one good round of some will do; the fault made each a
+  # bad one.
   defp assert_one_good(round) do
     bad =
       Enum.reduce_while(1..5, [], fn _, bad ->
@@ -184,7 +186,8 @@ defmodule Linx.Netlink.BusySocketsTest do
     Task.await_many(tasks, 120_000)
     took = (System.monotonic_time(:microsecond) - start) / 1000
 
-    # They held all ten dirty I/O threads to the end before: what was asked for beside them waited for most of it.
+    # They held all ten dirty I/O threads to the end before: what was asked for beside them waited
+    # for most of it.
     for {name, {wait, times}} <- worst,
         times <= 10 or wait >= took / 4,
         do: {name, wait, took, times}

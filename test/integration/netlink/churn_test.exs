@@ -1,7 +1,8 @@
 defmodule Linx.Netlink.ChurnTest do
   use ExUnit.Case, async: false
 
-  # What happens to reads while the objects change, to a socket that many share, and to the VM after many requests.
+  # What happens to reads while the objects change, to a socket that many share, and to the VM
+  # after many requests.
 
   @moduletag :root
   @moduletag :netns
@@ -224,12 +225,13 @@ defmodule Linx.Netlink.ChurnTest do
     :ok = Link.set_up(socket, "lo")
     {:ok, lo} = Link.get(socket, "lo")
 
-    # The VM asks a clock: on a busy machine a call counts as long when the scheduler's thread had to wait for a processor.
-    # A call that is long of itself is so each time.
+    # The VM asks a clock: on a busy machine a call counts as long when the scheduler's thread had
+    # to wait for a processor. A call that is long of itself is so each time.
     assert Enum.any?(1..20, fn _ -> held(socket, lo) == [] end)
   end
 
-  # What the VM says of calls of ours that held a scheduler while routes are added, read and deleted.
+  # What the VM says of calls of ours that held a scheduler while routes are added, read and
+  # deleted.
   defp held(socket, lo) do
     collector = spawn_link(fn -> collect([]) end)
     :erlang.system_monitor(collector, [{:long_schedule, 5}])

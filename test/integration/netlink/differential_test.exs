@@ -72,7 +72,8 @@ defmodule Linx.Netlink.DifferentialTest do
     %{ns: ns, socket: socket, names: Map.new(links, &{&1.index, &1.name})}
   end
 
-  # What ip shows, and what we read of it while it stays the same: the kernel makes addresses, and so routes, of its own.
+  # What ip shows, and what we read of it while it stays the same: the kernel makes addresses, and
+  # so routes, of its own.
   defp both(ns, what, read) do
     {shown, {:ok, ours}} = Netns.steady(fn -> Netns.ip!(ns, what) end, read)
     {shown, ours}

@@ -1,6 +1,6 @@
 defmodule Linx.Integration.LinkKindsTest do
-  # Links of each kind, made by us and read by ip(8), and the other way round. bin/test-kernel runs those that the
-  # machine's own kernel lacks.
+  # Links of each kind, made by us and read by ip(8), and the other way round. bin/test-kernel
+  # runs those that the machine's own kernel lacks.
   use ExUnit.Case, async: true
 
   alias Linx.MAC

@@ -1,6 +1,6 @@
 defmodule Linx.Netlink.LongLinkTest do
-  # A link whose message is longer than the buffer that a socket begins with, 64 KiB: 494 names of 127 bytes, which is as
-  # much as a nest holds.
+  # A link whose message is longer than the buffer that a socket begins with, 64 KiB: 494 names of
+  # 127 bytes, which is as much as a nest holds.
   use ExUnit.Case, async: true
 
   alias Linx.Netlink.Rtnl

@@ -124,7 +124,8 @@ defmodule Linx.Netlink.MonitorTest do
     assert events([]) < 2000
   end
 
-  # The kernel gives nothing to a monitor that has lost something until all that it had in store is read.
+  # The kernel gives nothing to a monitor that has lost something until all that it had in store
+  # is read.
   defp rule_seen?(socket) do
     :ok = Rule.add(socket, fwmark: System.unique_integer([:positive]), table: 5)
 

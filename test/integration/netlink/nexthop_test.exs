@@ -397,7 +397,8 @@ defmodule Linx.Netlink.NexthopTest do
     ]
   end
 
-  # Versions of ip(8) differ in the protocols that they have a name for, and none has one of these.
+  # Versions of ip(8) differ in the protocols that they have a name for, and none has one of
+  # these.
   defp unnamed, do: Enum.random(100..180)
 
   defp kinds(members) do

@@ -1,8 +1,8 @@
 defmodule Linx.Netlink.OlderKernelTest do
   @moduledoc false
-  # Kernels before 4.12 have no extended acknowledgements, before 4.20 no strict checking. strace(1) has this kernel
-  # refuse those options to one thread's first socket as theirs do, with ENOPROTOOPT. One dirty thread, so that the next
-  # socket is opened by the same and has them.
+  # Kernels before 4.12 have no extended acknowledgements, before 4.20 no strict checking.
+  # strace(1) has this kernel refuse those options to one thread's first socket as theirs do, with
+  # ENOPROTOOPT. One dirty thread, so that the next socket is opened by the same and has them.
 
   use ExUnit.Case, async: true
 

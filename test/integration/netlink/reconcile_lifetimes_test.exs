@@ -47,7 +47,8 @@ defmodule Linx.Netlink.ReconcileLifetimesTest do
     assert [{:update, %Address{}}] = passes(bench, desired, drift, desired)
   end
 
-  # A link that is deleted has all compared once more, and the round before it is the last one of its turn.
+  # A link that is deleted has all compared once more, and the round before it is the last one of
+  # its turn.
   test "a lifetime that was set before a link is deleted is set once", bench do
     desired = %{routes: [@route], links: [{"c0", :veth, peer: "c1"}]}
     drift = "route change 2001:db8:a::/48 dev a0 proto 76 expires 100"

@@ -21,7 +21,8 @@ defmodule Linx.Netlink.ReconcileRoutesTest do
   defp v4(opts), do: v4(nil, opts)
   defp v6(opts), do: v6(nil, opts)
 
-  # Two desired states that differ in one option, and what of the second ip(8) shows. By the first a drift is made.
+  # Two desired states that differ in one option, and what of the second ip(8) shows. By the first
+  # a drift is made.
   defp changes do
     [
       {v4(type: :blackhole), v4(type: :unreachable), %{"type" => "unreachable"}},

@@ -271,7 +271,8 @@ defmodule Linx.Netlink.ReconcileTest do
       drift(ns, 1_000, 5_000)
     end
 
-    # Each drift by ip(8) is repaired well before the 200 ms that the debounce and a pass are given together.
+    # Each drift by ip(8) is repaired well before the 200 ms that the debounce and a pass are
+    # given together.
     defp drift(ns, addresses, routes) do
       start_supervised!(loop(ns, many(addresses, routes)))
       await_converged()

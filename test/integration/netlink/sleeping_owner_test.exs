@@ -1,5 +1,6 @@
 defmodule Linx.Netlink.SleepingOwnerTest do
-  # Floods at monitors and log listeners whose owner does not read: the VM stays small, and the owner is told of the loss.
+  # Floods at monitors and log listeners whose owner does not read: the VM stays small, and the
+  # owner is told of the loss.
   use ExUnit.Case, async: false
 
   alias Linx.Netfilter
@@ -18,8 +19,8 @@ defmodule Linx.Netlink.SleepingOwnerTest do
     Firewall.namespace()
   end
 
-  # A process that reads when it is told to, up to a message for which `last?` holds, and answers how many messages
-  # there were and whether a loss was among them.
+  # A process that reads when it is told to, up to a message for which `last?` holds, and answers
+  # how many messages there were and whether a loss was among them.
   defp sleeper(last?) do
     spawn_link(fn ->
       receive do

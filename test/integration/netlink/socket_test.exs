@@ -97,7 +97,8 @@ defmodule Linx.Netlink.SocketTest do
     for _ <- 1..3, do: Poll.until(fn -> kill_beside(socket, dump) == {:wait, :killed} end)
   end
 
-  # Whether the turn had to be waited for beside `ask` in a process that is killed, and how that ended.
+  # Whether the turn had to be waited for beside `ask` in a process that is killed, and how that
+  # ended.
   defp kill_beside(socket, ask) do
     {asking, ref} = spawn_monitor(ask)
     until_native(asking)
@@ -124,7 +125,8 @@ defmodule Linx.Netlink.SocketTest do
     requests = [[:bad], [{18, 0, lo()}, {18, 0}], [{18, 0, lo()} | :bad]]
     for refused <- requests, do: assert_raise(ArgumentError, fn -> call(socket, 0, refused) end)
 
-    # Bytes of another number of messages, which shows when it is our turn, one that we waited for too.
+    # Bytes of another number of messages, which shows when it is our turn, one that we waited for
+    # too.
     {:ok, ticket} = Native.netlink_enter(socket.socket)
 
     for ticket <- [ticket, 0] do
@@ -273,7 +275,8 @@ defmodule Linx.Netlink.SocketTest do
     change_on(changer, test, n + 1)
   end
 
-  # A scheduler reads them: what that takes counts as work of the process, so that others get their turn.
+  # A scheduler reads them: what that takes counts as work of the process, so that others get
+  # their turn.
   test "events that are read count as work" do
     target = Linx.Test.Netns.target(Linx.Test.Netns.start())
     {:ok, socket} = Socket.open(0, target)

@@ -1,10 +1,11 @@
 defmodule Linx.NFT.DistributionsTest do
-  # Whole rulesets in the shape of those that OpenWrt's fw4, Foomuuri, Docker, the CNI port mapper, kube-proxy and NixOS load, written for this
-  # project. Each is loaded by nft(8) in one namespace and by Linx in another: both list the same, a reconcile finds nothing to
-  # do, the formatted text is the same ruleset, and packets meet what the text says.
+  # Whole rulesets in the shape of those that OpenWrt's fw4, Foomuuri, Docker, the CNI port
+  # mapper, kube-proxy and NixOS load, written for this project. Each is loaded by nft(8) in one
+  # namespace and by Linx in another: both list the same, a reconcile finds nothing to do, the
+  # formatted text is the same ruleset, and packets meet what the text says.
   #
-  # The node has wan0 towards a client and lan0 towards a pod, and forwards. What two listings compare is loaded into namespaces without
-  # traffic, where no counter moves.
+  # The node has wan0 towards a client and lan0 towards a pod, and forwards. What two listings
+  # compare is loaded into namespaces without traffic, where no counter moves.
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}
@@ -36,8 +37,9 @@ defmodule Linx.NFT.DistributionsTest do
   @web6 {0xFD00, 0, 0, 0x10, 0, 0, 0, 0x10}
   @dns6 {0xFD00, 0, 0, 0x10, 0, 0, 0, 0x53}
 
-  # `{source, destination, port, where, port there}`. What is dropped reaches its place once the rules are gone; where it is
-  # the rules that bring it there, the last accepted one takes the same way from another address.
+  # `{source, destination, port, where, port there}`. What is dropped reaches its place once the
+  # rules are gone; where it is the rules that bring it there, the last accepted one takes the
+  # same way from another address.
   @traffic %{
     "fw4/router" => [
       accept: {@client, @node, 9100, :node, 9100},
@@ -292,7 +294,7 @@ defmodule Linx.NFT.DistributionsTest do
     %{ruleset | tables: tables}
   end
 
-  # -- packets ---------------------------------------------------------------------------------------------------------
+  # -- packets -----------------------------------------------------------------------------------
 
   defp traffic(traffic, %{node: node, places: places, nft: nft}) do
     listeners =

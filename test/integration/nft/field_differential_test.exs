@@ -1,7 +1,8 @@
 defmodule Linx.NFT.FieldDifferentialTest do
-  # Every header field that Linx knows, as a match and as the target of `set`, against the code that a newer nft makes of the
-  # same text. nft's listings do not show it: only the code has the tests that a field implies and the checksums that a write
-  # mends. Each rule has a table of its own.
+  # Every header field that Linx knows, as a match and as the target of `set`, against the code
+  # that a newer nft makes of the same text. nft's listings do not show it: only the code has the
+  # tests that a field implies and the checksums that a write mends. Each rule has a table of its
+  # own.
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}
@@ -16,7 +17,8 @@ defmodule Linx.NFT.FieldDifferentialTest do
 
   setup do: Map.put(NftDifferential.namespaces(), :nft, NewerNft.path!())
 
-  # {what differs, which rules, why that is no fault}; docs/netfilter/nft-language.md has the list in words.
+  # {what differs, which rules, why that is no fault}; docs/netfilter/nft-language.md has the list
+  # in words.
   defp allowed do
     [
       {:code, ~r/^vlan (pcp|dei|cfi) set/,
@@ -68,7 +70,8 @@ defmodule Linx.NFT.FieldDifferentialTest do
     assert different == []
   end
 
-  # Beyond single fields: types before and after, writes of single bits, fields that are loaded at once.
+  # Beyond single fields: types before and after, writes of single bits, fields that are loaded at
+  # once.
   @more [
     {"ip", "icmp type echo-request icmp id 5"},
     {"ip", "icmp type { echo-request, echo-reply } icmp sequence 5"},
@@ -156,14 +159,16 @@ defmodule Linx.NFT.FieldDifferentialTest do
   defp explained?({_family, rule, kind, _theirs, _ours}),
     do: Enum.any?(allowed(), fn {k, match, _why} -> k == kind and rule =~ match end)
 
-  # -- words -----------------------------------------------------------------------------------------------------------
+  # -- words -------------------------------------------------------------------------------------
 
-  # Keywords of nft's grammar, which it lists as events and does not read as such: Linx reads them and writes the number.
+  # Keywords of nft's grammar, which it lists as events and does not read as such: Linx reads them
+  # and writes the number.
   @unreadable ["ct event set helper", "ct event set secmark"]
   # Another one, which Linx does not read either: it is a key of its own.
   @unread ["ct event set mark"]
 
-  # A word that the parser takes must be one that the encoder can send, that nft reads, and that comes back out of the text.
+  # A word that the parser takes must be one that the encoder can send, that nft reads, and that
+  # comes back out of the text.
   test "every word of every table is parsed, encoded, formatted, and read by nft", context do
     rules = words()
 
@@ -285,14 +290,15 @@ defmodule Linx.NFT.FieldDifferentialTest do
   defp key_value(:day), do: "Monday"
   defp key_value(_type), do: nil
 
-  # -- both sides ------------------------------------------------------------------------------------------------------
+  # -- both sides --------------------------------------------------------------------------------
 
   # The rules that are not the same: {family, rule, kind, nft's, ours}.
   defp compared(%{ours: ours, sock: sock, theirs: theirs, nft: nft}, rules) do
     numbered = rules |> Enum.with_index() |> Enum.map(fn {rule, n} -> {"t#{n}", rule} end)
     {parsed, refused} = Enum.split_with(numbered, &match?({:ok, _}, NFT.parse(text(&1))))
 
-    # Of what Linx refuses nft should load nothing. Checked first: nft reads every table that is there before each check.
+    # Of what Linx refuses nft should load nothing. Checked first: nft reads every table that is
+    # there before each check.
     taken = loaded(theirs, nft, refused, ["-c"])
     loaded = loaded(theirs, nft, parsed, [])
     pushed = pushed(sock, parsed)
@@ -339,8 +345,8 @@ defmodule Linx.NFT.FieldDifferentialTest do
   defp text({name, {family, rule}}),
     do: "table #{family} #{name} {\nchain c {\n#{rule}\n}\n}\n"
 
-  # Loaded in one go; nft names ten of the lines that it refuses, which are left out the next time. It crashes on some rules: halves
-  # are tried then.
+  # Loaded in one go; nft names ten of the lines that it refuses, which are left out the next
+  # time. It crashes on some rules: halves are tried then.
   defp loaded(_pid, _nft, [], _options), do: []
 
   defp loaded(pid, nft, entries, options) do
@@ -374,7 +380,8 @@ defmodule Linx.NFT.FieldDifferentialTest do
     result
   end
 
-  # The code of each table's rules and the elements of its sets. The kernel names anonymous sets, and keeps them in any order.
+  # The code of each table's rules and the elements of its sets. The kernel names anonymous sets,
+  # and keeps them in any order.
   defp code(pid, nft) do
     out = Firewall.run!(pid, [nft, "--debug=netlink", "list", "ruleset"])
 

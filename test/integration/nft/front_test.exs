@@ -1,7 +1,8 @@
 defmodule Linx.Integration.NFT.FrontTest do
-  # The front of the language against nft(8): what is in a string, where a table may stand without a block, where a file may be included,
-  # how far a definition reaches, what a chain may be declared as twice. The same text is loaded by nft in one namespace and pushed by Linx
-  # in another.
+  # The front of the language against nft(8): what is in a string, where a table may stand without
+  # a block, where a file may be included, how far a definition reaches, what a chain may be
+  # declared as twice. The same text is loaded by nft in one namespace and pushed by Linx in
+  # another.
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}
@@ -376,7 +377,8 @@ defmodule Linx.Integration.NFT.FrontTest do
     hooks = Map.merge(@hooks, %{ip6: inet, inet: inet ++ ["ingress"]})
     names = ~w(raw mangle dstnat filter security srcnat out conntrack)
 
-    # A name where it is not one is refused by both. One nft -c -f a chain; each error is one line of the answer.
+    # A name where it is not one is refused by both. One nft -c -f a chain; each error is one line
+    # of the answer.
     chains =
       for {family, hooks} <- hooks, hook <- hooks, name <- names do
         device = if hook in ["ingress", "egress"], do: " device \"lo\"", else: ""

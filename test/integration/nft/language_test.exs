@@ -1,6 +1,7 @@
 defmodule Linx.NFT.LanguageTest do
-  # Text that nft(8) loads in one namespace, parsed and pushed by Linx in another: nft lists the same, our pull of both is the same,
-  # what we make of the pull loads as the same again, and parses to what was parsed.
+  # Text that nft(8) loads in one namespace, parsed and pushed by Linx in another: nft lists the
+  # same, our pull of both is the same, what we make of the pull loads as the same again, and
+  # parses to what was parsed.
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}

@@ -1,5 +1,6 @@
 defmodule Linx.NFT.KernelOrderTest do
-  # The order of chains, sets, maps and objects in the kernel's lists, as nft(8) prints it and as a pull gives it.
+  # The order of chains, sets, maps and objects in the kernel's lists, as nft(8) prints it and as
+  # a pull gives it.
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}

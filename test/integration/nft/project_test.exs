@@ -1,8 +1,9 @@
 defmodule Linx.Integration.NFT.ProjectTest do
   use ExUnit.Case, async: true
 
-  # A user's project: depends on Linx by path, has ~NFT in its modules and nft files beside them, and the plugin in its
-  # .formatter.exs. Linx itself is not built again: the test's own build stands in the project's.
+  # A user's project: depends on Linx by path, has ~NFT in its modules and nft files beside them,
+  # and the plugin in its .formatter.exs. Linx itself is not built again: the test's own build
+  # stands in the project's.
 
   @moduletag :tmp_dir
   @aarch64 183

@@ -1,6 +1,7 @@
 defmodule Linx.NFT.RulesetsTest do
-  # Complete rulesets as users write them: what nft(8) makes of the text and what Linx makes of it, each in a namespace of its own, must
-  # list the same, and what is pulled must format to text that nft loads to the same again.
+  # Complete rulesets as users write them: what nft(8) makes of the text and what Linx makes of
+  # it, each in a namespace of its own, must list the same, and what is pulled must format to text
+  # that nft loads to the same again.
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}

@@ -1,6 +1,6 @@
 defmodule Linx.Process.BombTest do
-  # Trees that grow while they are ended: whoever the session started is gone when it is. Each bomb is bounded in number
-  # by RLIMIT_NPROC of a uid of its own, and in time by its own clock.
+  # Trees that grow while they are ended: whoever the session started is gone when it is. Each
+  # bomb is bounded in number by RLIMIT_NPROC of a uid of its own, and in time by its own clock.
   use ExUnit.Case, async: false
 
   import Linx.Test.Session
@@ -28,8 +28,9 @@ defmodule Linx.Process.BombTest do
     %{bomb: path}
   end
 
-  # A bomb takes every processor, and a look at /proc through the VM's threads then takes seconds. This VM's threads go
-  # first (sched(7), SCHED_RR, reset on fork), so that only the looking is fast: the agents compete as ever.
+  # A bomb takes every processor, and a look at /proc through the VM's threads then takes seconds.
+  # This VM's threads go first (sched(7), SCHED_RR, reset on fork), so that only the looking is
+  # fast: the agents compete as ever.
   defp first_in_line do
     case priority(~w(--rr --reset-on-fork -p 1)) do
       {_, 0} -> on_exit(fn -> {_, 0} = priority(~w(--other -p 0)) end)
@@ -207,8 +208,8 @@ defmodule Linx.Process.BombTest do
   @no_proc "mount -t tmpfs none /proc"
   @no_admin "setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin"
 
-  # The tree is found without the /proc in view: by a procfs that is mounted nowhere, or, where no file system may be
-  # mounted, by asking of each number whether it is a child.
+  # The tree is found without the /proc in view: by a procfs that is mounted nowhere, or, where no
+  # file system may be mounted, by asking of each number whether it is a child.
   for {name, wrapper} <- [
         {"a tmpfs in the place of /proc", "#{@no_proc}; exec \"$@\""},
         {"the same without CAP_SYS_ADMIN", "#{@no_proc}; exec #{@no_admin} \"$@\""},

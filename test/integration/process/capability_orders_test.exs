@@ -1,6 +1,6 @@
 defmodule Linx.Process.CapabilityOrdersTest do
-  # Random sequences of the three capability verbs, judged by a model of capset(2) and compared with the sets that the
-  # kernel shows for the workload.
+  # Random sequences of the three capability verbs, judged by a model of capset(2) and compared
+  # with the sets that the kernel shows for the workload.
   use ExUnit.Case, async: true
 
   import Bitwise
@@ -12,7 +12,8 @@ defmodule Linx.Process.CapabilityOrdersTest do
 
   @moduletag :root
 
-  # SETPCAP changes what may be inherited; NET_RAW stands for a capability that nothing here needs.
+  # SETPCAP changes what may be inherited; NET_RAW stands for a capability that nothing here
+  # needs.
   @drawn ~w(cap_kill cap_chown cap_setpcap cap_net_raw)a
   @rounds 120
 
@@ -23,10 +24,10 @@ defmodule Linx.Process.CapabilityOrdersTest do
 
   defp within?(set, limit), do: (set &&& bnot(limit)) == 0
 
-  # -- the model ---------------------------------------------------------------------------------------------------------
+  # -- the model ---------------------------------------------------------------------------------
 
-  # The bounding set shrinks first, then the sets change, then the ambient set: docs/capabilities/overview.md. `sets` is
-  # nil until the first order.
+  # The bounding set shrinks first, then the sets change, then the ambient set:
+  # docs/capabilities/overview.md. `sets` is nil until the first order.
   defp expect(orders, held, uid) do
     start = %{held: held, bounding: held.bounding, sets: nil, ambient: nil}
 
@@ -73,8 +74,8 @@ defmodule Linx.Process.CapabilityOrdersTest do
     end
   end
 
-  # capabilities(7), "Transformation of capabilities during execve()": a file without capabilities, for root as if it
-  # had all of them.
+  # capabilities(7), "Transformation of capabilities during execve()": a file without
+  # capabilities, for root as if it had all of them.
   defp executed(inheritable, ambient, bounding, nil) do
     permitted = inheritable ||| bounding ||| ambient
     %{permitted: permitted, inheritable: inheritable, ambient: ambient, bounding: bounding}
@@ -83,7 +84,7 @@ defmodule Linx.Process.CapabilityOrdersTest do
   defp executed(inheritable, ambient, bounding, _uid),
     do: %{permitted: ambient, inheritable: inheritable, ambient: ambient, bounding: bounding}
 
-  # -- the kernel --------------------------------------------------------------------------------------------------------
+  # -- the kernel --------------------------------------------------------------------------------
 
   defp outcome(orders, uid) do
     ids = if uid, do: [uid: uid, gid: uid], else: []
@@ -117,7 +118,7 @@ defmodule Linx.Process.CapabilityOrdersTest do
     flush()
   end
 
-  # -- sequences ---------------------------------------------------------------------------------------------------------
+  # -- sequences ---------------------------------------------------------------------------------
 
   defp some, do: Enum.filter(@drawn, fn _cap -> :rand.uniform(2) == 1 end)
 

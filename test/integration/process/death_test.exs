@@ -74,7 +74,8 @@ defmodule Linx.Process.DeathTest do
     output_until(:stdout, "up")
     until(fn -> length(with_environment(mark)) > 60 end)
 
-    # Where a processor is not to be had the killed take longer to be gone than the two seconds after which that is told.
+    # Where a processor is not to be had the killed take longer to be gone than the two seconds
+    # after which that is told.
     case P.stop(session, 0) do
       {:ok, {:signaled, _}} -> :ok
       {:error, %{stage: :kill, errno: :etimedout}} -> :ok
@@ -232,7 +233,8 @@ defmodule Linx.Process.DeathTest do
     flush()
   end
 
-  # Seen failing with `has_child_executed` (c_src_replacement/src/wait.rs) that is always Some(true).
+  # Seen failing with `has_child_executed` (c_src_replacement/src/wait.rs) that is always
+  # Some(true).
   test "a child killed between proceed and its exec never ran" do
     for stdio <- [:pipe, :pty], _ <- 1..10 do
       {session, pid} = parked(argv: ["/bin/true"], stdio: stdio)

@@ -1,6 +1,6 @@
 defmodule Linx.Process.EndsTest do
-  # The end of a session where something refuses it: another user's process, a stopped agent, a frozen cgroup; and whom a
-  # signal and a grace are for.
+  # The end of a session where something refuses it: another user's process, a stopped agent, a
+  # frozen cgroup; and whom a signal and a grace are for.
   use ExUnit.Case, async: true
 
   import Linx.Test.Session
@@ -264,7 +264,8 @@ defmodule Linx.Process.EndsTest do
       end
     end
 
-    # Seen failing with an agent that keeps the VM's soft limit: those that it has no descriptor for are left out.
+    # Seen failing with an agent that keeps the VM's soft limit: those that it has no descriptor
+    # for are left out.
     test "a tree of more processes than the soft limit of descriptors is signalled whole" do
       script = """
       import os, signal, time

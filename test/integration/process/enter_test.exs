@@ -115,7 +115,8 @@ defmodule Linx.Process.EnterTest do
       File.mkdir_p!(dir)
       on_exit(fn -> File.rm_rf!(dir) end)
 
-      # The target's own /tmp is empty. Where the host's mounts are shared this one would travel back to it.
+      # The target's own /tmp is empty. Where the host's mounts are shared this one would travel
+      # back to it.
       own = "mount --make-rprivate / && exec mount -t tmpfs none #{System.tmp_dir!()}"
       {:ok, mounter} = P.enter(pid, argv: ["/bin/sh", "-c", own], auto_proceed: true)
 

@@ -3,8 +3,8 @@ defmodule Linx.Integration.Process.EnteredTest do
 
   # Who was entered is known before the workload runs, and a visitor takes nobody with it.
   #
-  # Broken by hand: check_target/2 that proceeds whatever the pin says; Started with the cgroup of a visitor. Each test
-  # failed.
+  # Broken by hand: check_target/2 that proceeds whatever the pin says; Started with the cgroup of
+  # a visitor. Each test failed.
 
   alias Linx.Cgroup
   alias Linx.Process, as: P

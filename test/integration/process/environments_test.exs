@@ -1,5 +1,6 @@
 defmodule Linx.Integration.Process.EnvironmentsTest do
-  # Sessions of a VM in an environment that withholds something: they work, or say why before anything runs.
+  # Sessions of a VM in an environment that withholds something: they work, or say why before
+  # anything runs.
   use ExUnit.Case, async: true
 
   alias Linx.Process, as: P
@@ -150,7 +151,8 @@ defmodule Linx.Integration.Process.EnvironmentsTest do
       assert advice =~ "filter"
     end
 
-    # It leaves namespaces to the kernel, and refuses sethostname(2) in a user namespace of one's own, too.
+    # It leaves namespaces to the kernel, and refuses sethostname(2) in a user namespace of one's
+    # own, too.
     test "Podman's: sessions work, and a host name is refused by name",
          %{folder: folder} do
       seen = Vm.eval(Engine.command(folder, :podman), core([:user, :uts]))
@@ -159,7 +161,8 @@ defmodule Linx.Integration.Process.EnvironmentsTest do
     end
   end
 
-  # Seen failing with the image named by the VM's own number: stage open_port; and with the tree looked for by number.
+  # Seen failing with the image named by the VM's own number: stage open_port; and with the tree
+  # looked for by number.
   test "in a pid namespace with an outer /proc sessions work" do
     works(Vm.eval(Foreign.outer_proc(), core([:user, :uts])))
   end
@@ -188,7 +191,8 @@ defmodule Linx.Integration.Process.EnvironmentsTest do
       ["--propagation", "private", "sh", "-ec", script, "sh"] ++ rest
   end
 
-  # Seen failing with a memfd made without MFD_EXEC, and for 2 without the read-only mount in its place.
+  # Seen failing with a memfd made without MFD_EXEC, and for 2 without the read-only mount in its
+  # place.
   for {number, protection} <- [{1, :sealed}, {2, :read_only}] do
     test "with vm.memfd_noexec #{number} sessions work" do
       code = quote(do: {unquote(core()), Linx.Process.AgentImage.protection()})
@@ -211,7 +215,8 @@ defmodule Linx.Integration.Process.EnvironmentsTest do
       assert stage in [:setgid, :setgroups]
     end
 
-    # Seen failing with a parked child that hides itself from a VM without privileges: its maps cannot be written.
+    # Seen failing with a parked child that hides itself from a VM without privileges: its maps
+    # cannot be written.
     test "sessions work, and ids of another user are refused by name" do
       seen = Vm.eval(Vm.ordinary_user(), core([:user, :uts]))
       works_for_a_user(seen)

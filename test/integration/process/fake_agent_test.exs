@@ -1,5 +1,6 @@
 defmodule Linx.Process.FakeAgentTest do
-  # An agent that says what it likes: the session stays in one piece, makes no atom and ends with one event.
+  # An agent that says what it likes: the session stays in one piece, makes no atom and ends with
+  # one event.
   use ExUnit.Case, async: true
 
   import Bitwise, only: [<<<: 2]

@@ -1,11 +1,13 @@
 defmodule Linx.Integration.Process.ForeignNumbersTest do
   use ExUnit.Case, async: true
 
-  # A VM whose /proc shows another pid namespace, or is not there. The number of a session's workload is then that of
-  # somebody else in there, or nobody's. Each verb and enter/2 reach the session's namespaces, or give an error.
+  # A VM whose /proc shows another pid namespace, or is not there. The number of a session's
+  # workload is then that of somebody else in there, or nobody's. Each verb and enter/2 reach the
+  # session's namespaces, or give an error.
   #
-  # Broken by hand: Pin::open with "/proc/<pid>" of the number that it was given, Namespace::other_of answering None where
-  # the comparison fails: the tests below fail, the strangers being written to.
+  # Broken by hand: Pin::open with "/proc/<pid>" of the number that it was given,
+  # Namespace::other_of answering None where the comparison fails: the tests below fail, the
+  # strangers being written to.
 
   import Linx.Test.Foreign
 

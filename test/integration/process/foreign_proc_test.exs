@@ -1,7 +1,8 @@
 defmodule Linx.Integration.Process.ForeignProcTest do
   use ExUnit.Case, async: true
 
-  # A VM in a pid namespace whose /proc is still its parent's: the numbers in there are not those that fork returns.
+  # A VM in a pid namespace whose /proc is still its parent's: the numbers in there are not those
+  # that fork returns.
 
   @moduletag :root
 

@@ -1,6 +1,6 @@
 defmodule Linx.Process.HeldTest do
-  # Sessions that somebody holds on to: a tracer that never lets go, an agent or a workload that is stopped, no
-  # descriptors left.
+  # Sessions that somebody holds on to: a tracer that never lets go, an agent or a workload that
+  # is stopped, no descriptors left.
   use ExUnit.Case, async: true
 
   import Linx.Test.Session

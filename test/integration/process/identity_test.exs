@@ -1,5 +1,6 @@
 defmodule Linx.Process.IdentityTest do
-  # Groups and capabilities: nothing of the VM's comes along, and what was given up stays given up.
+  # Groups and capabilities: nothing of the VM's comes along, and what was given up stays given
+  # up.
   use ExUnit.Case, async: true
 
   import Linx.Test.Session

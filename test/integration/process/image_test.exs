@@ -1,11 +1,12 @@
 defmodule Linx.Integration.Process.ImageTest do
   use ExUnit.Case, async: true
 
-  # The file that the agent runs from: nobody in a container can write to it, whatever the machine forbids, and it is the
-  # agent's own, whatever lies in /proc.
+  # The file that the agent runs from: nobody in a container can write to it, whatever the machine
+  # forbids, and it is the agent's own, whatever lies in /proc.
   #
-  # Broken by hand: Image::new without its seals, set_read_only that returns at once, Image::path without its comparison,
-  # image::protect that returns at once. Each made the test that names it fail.
+  # Broken by hand: Image::new without its seals, set_read_only that returns at once, Image::path
+  # without its comparison, image::protect that returns at once. Each made the test that names it
+  # fail.
 
   import Linx.Test.Foreign, only: [no_proc: 0]
 
@@ -22,7 +23,8 @@ defmodule Linx.Integration.Process.ImageTest do
     %{folder: folder}
   end
 
-  # A copy in the place of the agent's file, for this VM alone: what an attack overwrites is the copy.
+  # A copy in the place of the agent's file, for this VM alone: what an attack overwrites is the
+  # copy.
   defp with_copy(folder, script) do
     agent = Application.app_dir(:linx, "priv/linx_process")
     copy = Path.join(folder, "agent")
@@ -38,7 +40,8 @@ defmodule Linx.Integration.Process.ImageTest do
       ["sh", "-ec", script, "sh"]
   end
 
-  # Root of a container holds the image of a process of ours in there, and writes to it when that has ended.
+  # Root of a container holds the image of a process of ours in there, and writes to it when that
+  # has ended.
   defp attack do
     quote do
       script = """
@@ -52,7 +55,8 @@ defmodule Linx.Integration.Process.ImageTest do
       done
       """
 
-      # Not a session: its agent would run the image all the while, and a file that runs is not written to (ETXTBSY).
+      # Not a session: its agent would run the image all the while, and a file that runs is not
+      # written to (ETXTBSY).
       args = ~w(--pid --mount --fork --kill-child --propagation private sh -c) ++ [script]
       options = [:binary, :stderr_to_stdout, args: args]
       pod = Port.open({:spawn_executable, System.find_executable("unshare")}, options)

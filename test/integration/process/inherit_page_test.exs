@@ -1,5 +1,6 @@
 defmodule Linx.Process.InheritPageTest do
-  # The table of docs/process/inheritance.md is what the probe prints here: LINX_WRITE_DOCS=1 writes it anew.
+  # The table of docs/process/inheritance.md is what the probe prints here: LINX_WRITE_DOCS=1
+  # writes it anew.
   use ExUnit.Case, async: true
 
   alias Linx.Test.Inheritance
@@ -9,8 +10,8 @@ defmodule Linx.Process.InheritPageTest do
   @page "docs/process/inheritance.md"
   @mark "<!-- made by test/integration/process/inherit_page_test.exs -->"
 
-  # Run by a VM under `probe dirty`: SIGPIPE and SIGFPE ignored, SIGUSR1 blocked, descriptors 57 and 900 on /etc,
-  # umask 077, RELEASE_COOKIE set.
+  # Run by a VM under `probe dirty`: SIGPIPE and SIGFPE ignored, SIGUSR1 blocked, descriptors 57
+  # and 900 on /etc, umask 077, RELEASE_COOKIE set.
   @script ~S"""
   [probe, out] = System.argv()
   write = fn name, text -> File.write!(Path.join(out, name), String.replace(text, "\r\n", "\n")) end
@@ -64,7 +65,8 @@ defmodule Linx.Process.InheritPageTest do
     script = Path.join(dir, "script.exs")
     File.write!(script, @script)
 
-    # The programs that start a VM are shell scripts, and a shell cleans some of the dirt away: without them.
+    # The programs that start a VM are shell scripts, and a shell cleans some of the dirt away:
+    # without them.
     erlexec = Path.join(System.fetch_env!("BINDIR"), "erlexec")
     elixir = Path.dirname(to_string(:code.lib_dir(:elixir)))
     paths = ["-pa", "#{elixir}/elixir/ebin", "-pa", Application.app_dir(:linx, "ebin")]

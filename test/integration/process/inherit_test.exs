@@ -1,11 +1,12 @@
 defmodule Linx.Process.InheritTest do
-  # What a workload inherits, seen by a program of our own, from a parent that is dirty on purpose.
+  # What a workload inherits, seen by a program of our own, from a parent that is dirty on
+  # purpose.
   use ExUnit.Case, async: true
 
   alias Linx.Test.{Inheritance, Session}
 
-  # A VM of its own under `probe dirty`: SIGPIPE and SIGFPE ignored, SIGUSR1 blocked, descriptors 57 and 900 on /etc,
-  # umask 077, RELEASE_COOKIE set, and 300 files open.
+  # A VM of its own under `probe dirty`: SIGPIPE and SIGFPE ignored, SIGUSR1 blocked, descriptors
+  # 57 and 900 on /etc, umask 077, RELEASE_COOKIE set, and 300 files open.
   @script ~S"""
   [probe, out] = System.argv()
   for _ <- 1..300, do: File.open!("/etc/passwd", [:raw])

@@ -3,7 +3,8 @@ defmodule Linx.Integration.Process.LikeTest do
 
   # `enter(target, like: :target)`: what /proc says of the visitor is what it says of the target.
   #
-  # Broken by hand: orders/2 that gives none, and resolve/2 that leaves out each of the ids: the comparison failed.
+  # Broken by hand: orders/2 that gives none, and resolve/2 that leaves out each of the ids: the
+  # comparison failed.
 
   import Linx.Test.Session
 

@@ -1,6 +1,7 @@
 defmodule Linx.Process.LimitsTest do
-  # Each resource limit at nothing and next to nothing, on the child that sets it on itself: the child ends, with a stage
-  # or by the kernel's signal. The agent and everybody whose number it may have elsewhere live on.
+  # Each resource limit at nothing and next to nothing, on the child that sets it on itself: the
+  # child ends, with a stage or by the kernel's signal. The agent and everybody whose number it
+  # may have elsewhere live on.
   use ExUnit.Case, async: true
 
   import Linx.Test.Session
@@ -53,7 +54,8 @@ defmodule Linx.Process.LimitsTest do
     end
   end
 
-  # Starts a process in the target's pid namespace with the number that the agent of `session` has in ours.
+  # Starts a process in the target's pid namespace with the number that the agent of `session` has
+  # in ours.
   defp bystander(target, session) do
     {:ok, %{host_pid: pid, reaper_pid: reaper}} = P.info(session)
     agent = parent(reaper || pid)
@@ -66,8 +68,8 @@ defmodule Linx.Process.LimitsTest do
     other
   end
 
-  # Without a process of this number to hit, a signal by number would go unseen. A dead one answers nothing, while its
-  # session may not have heard of it yet.
+  # Without a process of this number to hit, a signal by number would go unseen. A dead one
+  # answers nothing, while its session may not have heard of it yet.
   defp assert_bystander_lives(other) do
     assert P.stdin_write(other, "alive\n") == :ok
     assert_receive {:linx_process, :stdout, "alive\n"}, 20_000

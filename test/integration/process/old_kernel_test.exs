@@ -1,11 +1,12 @@
 defmodule Linx.Integration.Process.OldKernelTest do
   use ExUnit.Case, async: true
 
-  # A kernel before Linux 6.11: pidfds do not give namespaces (a filter answers ENOTTY, as such a kernel does). With a /proc
-  # the files below the process's own directory serve; without one enter/2 cannot tell which namespaces are the VM's own,
-  # and says so.
+  # A kernel before Linux 6.11: pidfds do not give namespaces (a filter answers ENOTTY, as such a
+  # kernel does). With a /proc the files below the process's own directory serve; without one
+  # enter/2 cannot tell which namespaces are the VM's own, and says so.
   #
-  # Broken by hand: Namespace::other_of that takes a comparison that failed for sameness: the workload ran outside.
+  # Broken by hand: Namespace::other_of that takes a comparison that failed for sameness: the
+  # workload ran outside.
 
   alias Linx.Seccomp
   alias Linx.Seccomp.Builder
@@ -13,7 +14,8 @@ defmodule Linx.Integration.Process.OldKernelTest do
   @moduletag :root
   @moduletag timeout: 120_000
 
-  # _IO(0xff, 1) to _IO(0xff, 10), linux/pidfd.h. The kernel reads the low half of the argument only.
+  # _IO(0xff, 1) to _IO(0xff, 10), linux/pidfd.h. The kernel reads the low half of the argument
+  # only.
   defp filter do
     builder =
       Enum.reduce(0xFF01..0xFF0A, Builder.new(), fn request, builder ->
@@ -95,8 +97,9 @@ defmodule Linx.Integration.Process.OldKernelTest do
   IO.inspect(if seen == [own, own, root, root], do: :there, else: seen)
   """
 
-  # A filter as container engines have it. Seen failing with an agent that moves the child after its clone: a cgroup
-  # namespace has its root above, and the child of a reaper stays outside when it is born before the move.
+  # A filter as container engines have it. Seen failing with an agent that moves the child after
+  # its clone: a cgroup namespace has its root above, and the child of a reaper stays outside when
+  # it is born before the move.
   @tag :cgroup2
   test "without clone3(2) a workload is born in its cgroup, with and without a reaper" do
     builder = Builder.deny(Builder.new(), :clone3, errno: :enosys)

@@ -367,7 +367,8 @@ defmodule Linx.Process.OptionsIntegrationTest do
     end
   end
 
-  # Kernels that compare how often two cgroups were killed end every child that is cloned into such a one.
+  # Kernels that compare how often two cgroups were killed end every child that is cloned into
+  # such a one.
   @tag :cgroup2
   test "a cgroup that was killed takes the next session, of every kind" do
     wrapper = Linx.Test.Vm.cgroup2()

@@ -1,5 +1,6 @@
 defmodule Linx.Process.ReaperTest do
-  # The reaper of `init: true` beside its workload: who is meant by a session, and what the reaper still holds.
+  # The reaper of `init: true` beside its workload: who is meant by a session, and what the reaper
+  # still holds.
   use ExUnit.Case, async: true
 
   import Bitwise
@@ -237,7 +238,8 @@ defmodule Linx.Process.ReaperTest do
       end
     end
 
-    # Seen failing (signal 9) with a tree that asks for the reaper's number when it has no descriptor left.
+    # Seen failing (signal 9) with a tree that asks for the reaper's number when it has no
+    # descriptor left.
     test "ends beside more processes than there are descriptors has its own status" do
       sleepers = "[signal.pause() for _ in range(150) if os.fork() == 0]"
       opts = python(tracing(sleepers), auto_proceed: true)
@@ -296,8 +298,8 @@ defmodule Linx.Process.ReaperTest do
       refute alive?(pid)
     end
 
-    # Its number goes to an orphan, which the reaper reaps as well. Both wait for a signal that is blocked: one between a
-    # handler and a sleep would be lost until the sleep is over.
+    # Its number goes to an orphan, which the reaper reaps as well. Both wait for a signal that is
+    # blocked: one between a handler and a sleep would be lost until the sleep is over.
     test "ends before another with its number has its own status" do
       session =
         visitor("""
@@ -334,9 +336,11 @@ defmodule Linx.Process.ReaperTest do
     end
   end
 
-  # Who traces a parked child has its socket. A VM without privileges cannot hide it before the maps are written.
+  # Who traces a parked child has its socket. A VM without privileges cannot hide it before the
+  # maps are written.
   describe "messages on the socket of a parked child, from somebody else" do
-    # Takes the child's only socket, and sends each message, with a descriptor of the sender where it says so.
+    # Takes the child's only socket, and sends each message, with a descriptor of the sender where
+    # it says so.
     @forge """
     import ctypes, os, socket, sys, array
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,6 +1,7 @@
 defmodule Linx.Process.RefusedTest do
-  # Each system call of the agent, its children, the reaper and `enter`, refused one at a time: the session is what was
-  # promised in full, or an error that names its stage. Nothing is left, and no processor is kept busy.
+  # Each system call of the agent, its children, the reaper and `enter`, refused one at a time:
+  # the session is what was promised in full, or an error that names its stage. Nothing is left,
+  # and no processor is kept busy.
   use ExUnit.Case, async: true
 
   alias Linx.Process, as: P
@@ -13,7 +14,8 @@ defmodule Linx.Process.RefusedTest do
   @moduletag :x86_64
   @moduletag timeout: 900_000
 
-  # Without these there is no report, whatever is done instead: the program does not start, or cannot speak.
+  # Without these there is no report, whatever is done instead: the program does not start, or
+  # cannot speak.
   @needed ~w(read write mmap brk execve execveat exit_group arch_prctl)a
 
   # From a trace of the five kinds; the second test holds it against a new one.
@@ -31,7 +33,8 @@ defmodule Linx.Process.RefusedTest do
     on_exit(fn -> File.rm_rf!(Path.dirname(program)) end)
     unfiltered = Refused.image!(program, "")
 
-    # All before the first is executed: a file that somebody still holds open for writing is ETXTBSY.
+    # All before the first is executed: a file that somebody still holds open for writing is
+    # ETXTBSY.
     images =
       for call <- @calls, {errno, code} <- @errnos, into: %{} do
         number = Syscalls.to_number(call, :x86_64)
@@ -90,7 +93,8 @@ defmodule Linx.Process.RefusedTest do
 
   defp judge(_call, {:error, error}, _promised), do: [error]
 
-  # The VM writes its request whenever it gets to it, and a report that is followed by an EPIPE is not read any more.
+  # The VM writes its request whenever it gets to it, and a report that is followed by an EPIPE is
+  # not read any more.
   test "an agent that reports before its request reads on until the VM hangs up", context do
     Process.flag(:trap_exit, true)
 
@@ -179,7 +183,8 @@ defmodule Linx.Process.RefusedTest do
     end
   end
 
-  # A reaper that found it out later would take the workload with it, as a child that died in an unknown way.
+  # A reaper that found it out later would take the workload with it, as a child that died in an
+  # unknown way.
   test "without the calls that a reaper waits with there is none", context do
     for call <- [:rt_sigtimedwait, :wait4], {errno, _code} <- @errnos do
       image = context.images[{call, errno}]

@@ -175,7 +175,8 @@ defmodule Linx.Process.ScheduleTest do
       assert File.read!("/proc/self/timens_offsets") =~ ~r/boottime +0 +0/
     end
 
-    # Seen failing with the file looked for after the join: EXDEV, and with a file system that never answers nothing at all.
+    # Seen failing with the file looked for after the join: EXDEV, and with a file system that
+    # never answers nothing at all.
     test "time_offsets: beside the mount namespace of a target whose /proc is none" do
       {:ok, pod} = P.spawn(argv: ["/bin/sleep", "60"], namespaces: [:mount], stdio: :devnull)
       :ok = Linx.Mount.mount("tmpfs", "/proc", "tmpfs", in: pod)

@@ -94,7 +94,8 @@ defmodule Linx.Process.SessionTest do
     end
 
     test "stop asks first, then kills" do
-      # `wait` ends when the signal comes; in any other command the shell would see it only after that.
+      # `wait` ends when the signal comes; in any other command the shell would see it only after
+      # that.
       script = "trap 'echo asked' TERM; echo ready; while :; do sleep 1000 & wait $!; done"
       {session, _pid} = running(argv: ["/bin/sh", "-c", script], stdio: :pipe)
       output_until(:stdout, "ready")

@@ -36,8 +36,9 @@ defmodule Linx.Process.StdioTest do
     end
   end
 
-  # The owner takes nothing until the workload is dead, which has used up the credit and filled the kernel's buffer.
-  # A write of `block` bytes is whole or has not begun, so that the kernel's count of written bytes is exact.
+  # The owner takes nothing until the workload is dead, which has used up the credit and filled
+  # the kernel's buffer. A write of `block` bytes is whole or has not begun, so that the kernel's
+  # count of written bytes is exact.
   defp unread_at_the_end(stdio, block) do
     test = self()
 
@@ -55,8 +56,8 @@ defmodule Linx.Process.StdioTest do
     assert_receive {:counted, ^written, _hash, {:signaled, 9}, _longest}
   end
 
-  # The session tries now and then whether its owner reads, and the writer gets further: what is counted has stopped. A
-  # writer that was only held up by others has nothing unread, and goes on.
+  # The session tries now and then whether its owner reads, and the writer gets further: what is
+  # counted has stopped. A writer that was only held up by others has nothing unread, and goes on.
   defp stopped_with_unread(pid, silent) do
     blocked(pid, written(pid))
     {_, 0} = System.cmd("kill", ["-STOP", "#{pid}"])
@@ -72,7 +73,8 @@ defmodule Linx.Process.StdioTest do
     end
   end
 
-  # A writer that sleeps, and got no further between two looks: one that only waits for a processor is no sleeper.
+  # A writer that sleeps, and got no further between two looks: one that only waits for a
+  # processor is no sleeper.
   defp blocked(pid, seen) do
     Process.sleep(300)
     asleep? = File.read!("/proc/#{pid}/stat") =~ ~r/\) S /

@@ -1,5 +1,6 @@
 defmodule Linx.Process.TargetPtyTest do
-  # A workload's terminal where it enters or joins a mount namespace with a devpts of its own: it has a name there.
+  # A workload's terminal where it enters or joins a mount namespace with a devpts of its own: it
+  # has a name there.
   use ExUnit.Case, async: true
 
   import Linx.Test.Session
@@ -64,7 +65,8 @@ defmodule Linx.Process.TargetPtyTest do
       lines = @lines <> "0 character special file\r\nby name\r\n"
       assert enter(box, @script, pty) == {{:ok, {:exited, 0}}, lines}
 
-      # The first is free again, once its agent has ended, which is after it has said how the workload did.
+      # The first is free again, once its agent has ended, which is after it has said how the
+      # workload did.
       until(fn -> terminals(box) == [] end)
       lines = @lines <> "1234 character special file\r\nby name\r\n"
       assert enter(box, @script, pty ++ [uid: 1234, gid: 1234]) == {{:ok, {:exited, 0}}, lines}
@@ -156,7 +158,8 @@ defmodule Linx.Process.TargetPtyTest do
         P.wait(session, 60_000)
       end)
 
-    # Beside the program itself, which answers nothing, the visitor is the only one in its mount namespace.
+    # Beside the program itself, which answers nothing, the visitor is the only one in its mount
+    # namespace.
     until(fn -> held?(box_pid) end)
     refute Task.yield(visit, 0)
 

@@ -2,7 +2,8 @@ defmodule Linx.Cgroup.ReconcileTest do
   use ExUnit.Case, async: true
   doctest Linx.Cgroup.Reconcile
 
-  # An ordinary directory stands in for a cgroup: both are files. The kernel's own are in test/integration.
+  # An ordinary directory stands in for a cgroup: both are files. The kernel's own are in
+  # test/integration.
   @moduletag :tmp_dir
 
   alias Linx.Cgroup.Reconcile

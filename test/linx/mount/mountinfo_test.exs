@@ -3,7 +3,8 @@ defmodule Linx.Mount.MountinfoTest do
 
   alias Linx.Mount.{Entry, Mountinfo}
 
-  # cat /proc/self/mountinfo, after mount -t tmpfs 'back\slash' "$(printf '/mnt/sp ace\ttab\nline#hash')" and more.
+  # cat /proc/self/mountinfo, after mount -t tmpfs 'back\slash' "$(printf '/mnt/sp
+  # ace\ttab\nline#hash')" and more.
   @capture """
   22 27 0:20 / /proc rw,nosuid,nodev,noexec,relatime shared:5 - proc proc rw
   27 1 253:1 / / rw,relatime shared:1 - ext4 /dev/mapper/root rw,errors=remount-ro

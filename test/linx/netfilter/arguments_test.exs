@@ -3,7 +3,8 @@ defmodule Linx.Netfilter.ArgumentsTest do
 
   @moduletag :nfnetlink
 
-  # A closed socket answers everything that reaches it with EBADF: what is refused otherwise never got there.
+  # A closed socket answers everything that reaches it with EBADF: what is refused otherwise never
+  # got there.
 
   alias Linx.Netfilter
   alias Linx.Netfilter.{Error, Log, Monitor, Ruleset}

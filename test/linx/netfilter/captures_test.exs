@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.CapturesTest do
-  # What nft 1.1.7 sends for rules that a kernel may lack the parts for (test/fixtures/netfilter/capture.exs): the same text through
-  # Linx gives the same messages, and the bytes read back give the same text.
+  # What nft 1.1.7 sends for rules that a kernel may lack the parts for
+  # (test/fixtures/netfilter/capture.exs): the same text through Linx gives the same messages, and
+  # the bytes read back give the same text.
   use ExUnit.Case, async: true
 
   alias Linx.Netfilter.{Decoder, Encoder, Ruleset}

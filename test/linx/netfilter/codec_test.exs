@@ -131,7 +131,8 @@ defmodule Linx.Netfilter.CodecTest do
   end
 
   test "what the kernel says in its own words is one with what we say" do
-    # The same register by two names; a maximum that equals its minimum; flags that follow from registers; the default log level.
+    # The same register by two names; a maximum that equals its minimum; flags that follow from
+    # registers; the default log level.
     assert {_, _, _, %{expressions: [%{data: %{dreg: 1}}]}} =
              through(rule([Expr.meta(:mark, dreg: 8)]), :ip)
 
@@ -160,7 +161,8 @@ defmodule Linx.Netfilter.CodecTest do
              Encoder.rule(foreign, :ip, "t", "c").payload
   end
 
-  # nft 1.0.6: nft add rule ip t c ip saddr 10.0.0.1 tcp dport 22 accept; the rule's expressions as sent.
+  # nft 1.0.6: nft add rule ip t c ip saddr 10.0.0.1 tcp dport 22 accept; the rule's expressions
+  # as sent.
   test "a capture of nft" do
     capture =
       Base.decode16!(
@@ -178,7 +180,8 @@ defmodule Linx.Netfilter.CodecTest do
              Decoder.Expressions.list(capture)
   end
 
-  # nft 1.0.6: set c { type ipv4_addr . inet_service; flags interval; elements = { 10.0.0.1 . 80, 10.0.0.0/8 . 1-1024 } }
+  # nft 1.0.6: set c { type ipv4_addr . inet_service; flags interval; elements = { 10.0.0.1 . 80,
+  # 10.0.0.0/8 . 1-1024 } }
   test "the elements of a concatenation, both ends padded" do
     set =
       Set.new!("c",
@@ -343,7 +346,7 @@ defmodule Linx.Netfilter.CodecTest do
     end
   end
 
-  # -- hostile input ---------------------------------------------------------------------------------------------------
+  # -- hostile input -----------------------------------------------------------------------------
 
   defp messages do
     all =

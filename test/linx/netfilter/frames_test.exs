@@ -1,5 +1,6 @@
 defmodule Linx.Netfilter.FramesTest do
-  # Where in the ruleset each message of a batch comes from: what a refusal by the kernel is told by.
+  # Where in the ruleset each message of a batch comes from: what a refusal by the kernel is told
+  # by.
   use ExUnit.Case, async: true
 
   alias Linx.Netfilter.{Chain, Diff, Encoder, Expr, Rule, Ruleset, Set, Verdict}

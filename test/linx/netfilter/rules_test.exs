@@ -1,7 +1,8 @@
 defmodule Linx.Netfilter.RulesTest do
   use ExUnit.Case, async: true
 
-  # Dumps and pushes of rules go by patterns (Decoder.Rules, Encoder.Pattern), single ones do not: two ways to one result.
+  # Dumps and pushes of rules go by patterns (Decoder.Rules, Encoder.Pattern), single ones do not:
+  # two ways to one result.
   alias Linx.Netfilter.{Decoder, Encoder, Expr, Field, Guard, Rule}
   alias Linx.Netfilter.Decoder.Rules
   alias Linx.Netfilter.Encoder.{Expressions, Pattern}
@@ -75,7 +76,8 @@ defmodule Linx.Netfilter.RulesTest do
     end
   end
 
-  # A field that exists in several ICMP types brings a set of them along; a rule with sets of its own is none of a pattern.
+  # A field that exists in several ICMP types brings a set of them along; a rule with sets of its
+  # own is none of a pattern.
   defp rule do
     family = Enum.random(@families)
     exprs = Rule.build!(parts()).expressions

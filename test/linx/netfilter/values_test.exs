@@ -96,7 +96,8 @@ defmodule Linx.Netfilter.ValuesTest do
         assert {:ok, %{elements: [^kept]}} =
                  Set.new("s", key_type: type, flags: [:interval], elements: [element])
 
-        # A struct that somebody changed by hand does not lose the rest of the range on its way either.
+        # A struct that somebody changed by hand does not lose the rest of the range on its way
+        # either.
         set = %{Set.new!("s", key_type: type) | elements: [kept], table: "t"}
         assert_raise ArgumentError, ~r/many values/, fn -> Encoder.set_elements(set, :inet) end
       end

@@ -1,7 +1,8 @@
 defmodule Linx.Netlink.Inbox.FlowTest do
   use ExUnit.Case, async: true
 
-  # How much a listener reads, against owners that are a count of events and of other messages; time is a number.
+  # How much a listener reads, against owners that are a count of events and of other messages;
+  # time is a number.
 
   alias Linx.Netlink.Inbox.Flow
 
@@ -9,9 +10,9 @@ defmodule Linx.Netlink.Inbox.FlowTest do
   @events 64
   @bytes 64 * 400
 
-  # Runs for `time` milliseconds, with events always there and up to ten reads in each. `owner` is called before them with
-  # the time and its mailbox as `{others, events}`, and gives what is left of it. Answers the mailbox and how many events
-  # were read in all.
+  # Runs for `time` milliseconds, with events always there and up to ten reads in each. `owner` is
+  # called before them with the time and its mailbox as `{others, events}`, and gives what is left
+  # of it. Answers the mailbox and how many events were read in all.
   defp run(mailbox, time, owner), do: run(Flow.new(), mailbox, 0, time, owner, 0, 0)
 
   defp run(_flow, mailbox, time, time, _owner, _due, read), do: {mailbox, read}

@@ -98,7 +98,8 @@ defmodule Linx.NFT.AddressTextTest do
              AddressText.take("1.1.1.0/24 x", 9, nil, [], false)
   end
 
-  # The points of a set whose elements carry nothing, by the general way: an element with a structure of its own takes it.
+  # The points of a set whose elements carry nothing, by the general way: an element with a
+  # structure of its own takes it.
   defp general(set, elements, opts) do
     set
     |> Elements.chunks(Enum.map(elements, &%Linx.Netfilter.Element{key: &1}), opts)
@@ -156,7 +157,8 @@ defmodule Linx.NFT.AddressTextTest do
     anonymous = %{merging | flags: [:interval, :anonymous]}
     assert Intervals.chunks(anonymous, [{:prefix, {10, 0, 0, 0}, 24}, {10, 0, 1, 0}], []) == nil
 
-    # Neither a prefix with bits behind its length nor a range that ends before it begins is written here.
+    # Neither a prefix with bits behind its length nor a range that ends before it begins is
+    # written here.
     for element <- [
           {:prefix, {10, 0, 0, 1}, 24},
           {:prefix, {10, 0, 0, 0}, 33},

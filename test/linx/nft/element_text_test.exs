@@ -25,7 +25,8 @@ defmodule Linx.NFT.ElementTextTest do
   defp set(head, elements), do: "table inet t { set s { #{head}; elements = { #{elements} }; }; }"
   defp map(head, elements), do: "table inet t { map s { #{head}; elements = { #{elements} }; }; }"
 
-  # What is read as text is right; what is refused is refused for its own reason, which only the tokens know.
+  # What is read as text is right; what is refused is refused for its own reason, which only the
+  # tokens know.
   defp same(source) do
     slow = slow(source)
 
@@ -144,7 +145,7 @@ defmodule Linx.NFT.ElementTextTest do
     refute Enum.any?(tokens, &match?({:element_text, _, _}, &1))
   end
 
-  # -- random lists ----------------------------------------------------------------------------------------------------
+  # -- random lists ------------------------------------------------------------------------------
 
   @heads [
     {:set, "type ipv4_addr"},

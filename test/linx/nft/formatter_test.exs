@@ -307,8 +307,8 @@ defmodule Linx.NFT.FormatterTest do
       [Enum.random([:accept, :drop, :return])]
   end
 
-  # A rule's text says from which field its anonymous set's key comes, and the parser notes it as nft does. A literal
-  # that was built from values does not know.
+  # A rule's text says from which field its anonymous set's key comes, and the parser notes it as
+  # nft does. A literal that was built from values does not know.
   defp untold(ruleset) do
     expr = fn
       %Expr{name: :__anon_set} = expr -> %{expr | data: Map.delete(expr.data, :typeof)}

@@ -1,5 +1,6 @@
 defmodule Linx.NFT.HostileTest do
-  # Text that nobody means well by: every one ends in an error or a ruleset, soon, in bounded memory, and makes no atom.
+  # Text that nobody means well by: every one ends in an error or a ruleset, soon, in bounded
+  # memory, and makes no atom.
   use ExUnit.Case, async: true
 
   alias Linx.NFT

@@ -215,7 +215,8 @@ defmodule Linx.NFT.OrderTest do
     end
   end
 
-  # Ten times the chains are ten times the work, a hundred times where each looks at all before it.
+  # Ten times the chains are ten times the work, a hundred times where each looks at all before
+  # it.
   defp linear(work) do
     [few, many] =
       for count <- [1_000, 10_000] do

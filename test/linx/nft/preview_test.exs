@@ -1,5 +1,6 @@
 defmodule Linx.NFT.PreviewTest do
-  # Rules, chains, sets and rulesets as nft text: inspect/2, NFT.format/2 of a part, NFT.parse_rule/2.
+  # Rules, chains, sets and rulesets as nft text: inspect/2, NFT.format/2 of a part,
+  # NFT.parse_rule/2.
   use ExUnit.Case, async: true
 
   alias Linx.Netfilter.{Expr, Rule, Ruleset, Set, Table}

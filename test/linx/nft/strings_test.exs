@@ -1,5 +1,6 @@
 defmodule Linx.NFT.StringsTest do
-  # Strings and names: what Linx.NFT.parse/1 and nft(8) read alike is written, the rest is refused with its place, and nothing else.
+  # Strings and names: what Linx.NFT.parse/1 and nft(8) read alike is written, the rest is refused
+  # with its place, and nothing else.
   use ExUnit.Case, async: true
 
   alias Linx.Netfilter.{Element, Expr, Object, Rule, Ruleset, Set}

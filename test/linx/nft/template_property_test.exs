@@ -1,7 +1,8 @@
 defmodule Linx.NFT.TemplatePropertyTest do
-  # Rules of one shape, or of two, with values from the edges: the text gives what it gives when each
-  # rule is compiled in full, its first mistake included. A definition before each rule makes the
-  # compiler begin anew; the other text has it as a comment, so that lines and columns are the same.
+  # Rules of one shape, or of two, with values from the edges: the text gives what it gives when
+  # each rule is compiled in full, its first mistake included. A definition before each rule makes
+  # the compiler begin anew; the other text has it as a comment, so that lines and columns are the
+  # same.
   use ExUnit.Case, async: true
 
   alias Linx.Netfilter.Rule

@@ -1,12 +1,14 @@
 defmodule Linx.NFT.TemplateTest do
-  # Rules of one shape with other values: each is what it is alone, and a mistake is the one that it is alone.
+  # Rules of one shape with other values: each is what it is alone, and a mistake is the one that
+  # it is alone.
   use ExUnit.Case, async: true
 
   alias Linx.Netfilter.Rule
   alias Linx.NFT
   alias Linx.NFT.ParseError
 
-  # {family, a rule with its values as letters}: p port, a address, c prefix, b byte, m mark, i interface, x MAC, 6 IPv6, s text, t type
+  # {family, a rule with its values as letters}: p port, a address, c prefix, b byte, m mark, i
+  # interface, x MAC, 6 IPv6, s text, t type
   @shapes [
     inet: "tcp dport <p> accept",
     inet: "tcp dport != <p> accept",

@@ -21,7 +21,8 @@ defmodule Linx.Process.ExplainTest do
   defp text(stage, code, request),
     do: stage |> then(&Error.from_agent(code, &1)) |> Explain.explain(subject(request))
 
-  # Seen failing for each stage that had no text: :kill, :fds, :hostname, :propagation, :keyring, :image, :init, ...
+  # Seen failing for each stage that had no text: :kill, :fds, :hostname, :propagation, :keyring,
+  # :image, :init, ...
   test "every stage has a text, whatever its errno" do
     assert length(@stages) > 55
 

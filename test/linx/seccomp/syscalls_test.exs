@@ -4,7 +4,8 @@ defmodule Linx.Seccomp.SyscallsTest do
   alias Linx.Seccomp
   alias Linx.Seccomp.Syscalls
 
-  # An independent source: what a C program for this machine is compiled with. CC names the compiler of a cross build.
+  # An independent source: what a C program for this machine is compiled with. CC names the
+  # compiler of a cross build.
   test "every call of this machine's headers is in the table, with its number" do
     compiler = System.get_env("CC", "cc")
 
@@ -21,7 +22,8 @@ defmodule Linx.Seccomp.SyscallsTest do
         {name, String.to_integer(number)}
       end
 
-    # asm-generic/unistd.h, which aarch64 takes: where an architecture's own numbers begin, and one more than the last.
+    # asm-generic/unistd.h, which aarch64 takes: where an architecture's own numbers begin, and
+    # one more than the last.
     defined =
       for {name, _} = call <- defined, name not in ~w(arch_specific_syscall syscalls), do: call
 
@@ -68,7 +70,8 @@ defmodule Linx.Seccomp.SyscallsTest do
     end
   end
 
-  # riscv64 takes asm-generic/unistd.h as aarch64 does, without renameat(2), which is older than the architecture.
+  # riscv64 takes asm-generic/unistd.h as aarch64 does, without renameat(2), which is older than
+  # the architecture.
   test "riscv64 has aarch64's numbers, and two of its own" do
     calls = fn arch -> Map.new(Syscalls.all(arch), &{&1, Syscalls.to_number(&1, arch)}) end
     {riscv64, aarch64} = {calls.(:riscv64), calls.(:aarch64)}

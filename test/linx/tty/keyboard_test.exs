@@ -4,7 +4,8 @@ defmodule Linx.Tty.KeyboardTest do
 
   alias Linx.Tty.Keyboard
 
-  # What user_drv and ssh_cli do for a group leader, as far as a shell that reads lines asks for it.
+  # What user_drv and ssh_cli do for a group leader, as far as a shell that reads lines asks for
+  # it.
   defp driver(group) do
     receive do
       {:type, text} ->
@@ -103,7 +104,8 @@ defmodule Linx.Tty.KeyboardTest do
     assert line(driver, ref) == "1 + 41\n"
   end
 
-  # What has been typed and not read stays in the group leader's mailbox, or with it, until there is a reader.
+  # What has been typed and not read stays in the group leader's mailbox, or with it, until there
+  # is a reader.
   defp state(group) do
     {name, state} = :sys.get_state(group)
     {name, elem(state, 3), elem(state, 6), elem(state, 12), elem(state, 14)}
@@ -245,7 +247,8 @@ defmodule Linx.Tty.KeyboardTest do
           send(test, {:line, self(), IO.chardata_to_string(line)})
         end)
 
-      # Before the end begins: a key in the microseconds between the marks and their erasing is erased in their place.
+      # Before the end begins: a key in the microseconds between the marks and their erasing is
+      # erased in their place.
       if rem(round, 2) == 0, do: send(driver, {:type, "7"})
       send(driver, {:typed?, self()})
       assert_receive :typed

@@ -1,8 +1,9 @@
 defmodule Linx.Test.Reconcile.Alone do
   @moduledoc false
-  # A second witness that other programs' state stays: the commands of the other programs run in two
-  # namespaces, and in one of them a reconciler makes, changes and removes its entries in between. In
-  # the end both namespaces must be equal, whoever the test's register holds an object to belong to.
+  # A second witness that other programs' state stays: the commands of the other programs run in
+  # two namespaces, and in one of them a reconciler makes, changes and removes its entries in
+  # between. In the end both namespaces must be equal, whoever the test's register holds an object
+  # to belong to.
 
   import ExUnit.Assertions, only: [flunk: 1]
 

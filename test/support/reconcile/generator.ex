@@ -10,8 +10,8 @@ defmodule Linx.Test.Reconcile.Generator do
   alias Linx.Test.Reconcile.{Entries, LinkEntries, Outside, RuleEntries, View}
 
   @doc """
-  A case: `%{seed, mode, first, second, steps, forget}`, with the kinds of links that not every kernel
-  has if `rare?`.
+  A case: `%{seed, mode, first, second, steps, forget}`, with the kinds of links that not every
+  kernel has if `rare?`.
   """
   def make(seed, rare? \\ false) do
     LinkEntries.use_rare(rare?)
@@ -75,7 +75,8 @@ defmodule Linx.Test.Reconcile.Generator do
   defp distinct(entries),
     do: entries |> Enum.reject(&no_gateways?/1) |> Enum.uniq_by(&View.key_of/1)
 
-  # With it no gateway is a unicast address of another host, and no route by a gateway is possible.
+  # With it no gateway is a unicast address of another host, and no route by a gateway is
+  # possible.
   defp no_gateways?({:route, _, 0, _, opts}), do: opts[:type] in [:local, :multicast]
   defp no_gateways?(_entry), do: false
 

@@ -52,8 +52,9 @@ defmodule Linx.Test.Reconcile.Lab do
 
   defp peer(link), do: String.replace(link, "0", "1")
 
-  # `ip monitor` reads nothing, so a closed pipe does not end it, nor does the end of its namespace: the shell that has
-  # started it waits for a line or for the end of its input, which comes with the end of the VM too.
+  # `ip monitor` reads nothing, so a closed pipe does not end it, nor does the end of its
+  # namespace: the shell that has started it waits for a line or for the end of its input, which
+  # comes with the end of the VM too.
   @monitor """
   nsenter --target "$1" --net -- "$2" monitor address route nexthop rule </dev/null &
   read -r _

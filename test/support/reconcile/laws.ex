@@ -182,8 +182,8 @@ defmodule Linx.Test.Reconcile.Laws do
     reach = &Model.reach(&1, possible, world)
 
     for entry <- entries do
-      # A route that is there although it could not be made now is on any link, and so is one whose
-      # gateway is also on a link from which a halted pass has not removed an address.
+      # A route that is there although it could not be made now is on any link, and so is one
+      # whose gateway is also on a link from which a halted pass has not removed an address.
       reach =
         if entry in possible and not halted?,
           do: reach,

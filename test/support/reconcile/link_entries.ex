@@ -1,9 +1,9 @@
 defmodule Linx.Test.Reconcile.LinkEntries do
   @moduledoc false
   # Desired links of a case: macvlan (also one on another), vxlan, veth and bridge, and where they
-  # are asked for (`use_rare/1`) also dummy, VLAN, ipvlan and bond, which not every kernel has. Names
-  # come from a small pool, so that a name meets another kind, another parent and other programs'
-  # links. About one in ten is impossible.
+  # are asked for (`use_rare/1`) also dummy, VLAN, ipvlan and bond, which not every kernel has.
+  # Names come from a small pool, so that a name meets another kind, another parent and other
+  # programs' links. About one in ten is impossible.
 
   import Linx.Test.Reconcile.Chance
 

@@ -1,8 +1,8 @@
 defmodule Linx.Test.Reconcile.Model do
   @moduledoc false
   # Which desired entries the kernel can have together, in at most seventy lines. `world` is what
-  # is not ours: `%{links, addresses, keys, nexthops}`, and `after` the links behind the pass. The test tries what this calls
-  # impossible by ip(8), which must fail too.
+  # is not ours: `%{links, addresses, keys, nexthops}`, and `after` the links behind the pass. The
+  # test tries what this calls impossible by ip(8), which must fail too.
 
   alias Linx.Test.Reconcile.View
 

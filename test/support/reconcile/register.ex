@@ -140,7 +140,8 @@ defmodule Linx.Test.Reconcile.Register do
       Enum.sort(addresses) ++ Enum.sort(v4) ++ Enum.sort(v6) ++ Enum.sort(view.nexthops)
   end
 
-  # A pass sets options of a link that an entry names, whoever made it. A port leaves a bridge that goes.
+  # A pass sets options of a link that an entry names, whoever made it. A port leaves a bridge
+  # that goes.
   defp link_term(link, true), do: {link.name, link.index, link.kind, link.parent}
 
   defp link_term(link, false) do

@@ -55,8 +55,8 @@ defmodule Linx.Test.Reconcile.RuleEntries do
 
   defp priority, do: if(chance(15), do: nil, else: pick([40_000, 40_001, 40_002]))
 
-  # A rule whose priority the kernel chooses comes before the main table: it has a selector that no
-  # look-up of a gateway meets.
+  # A rule whose priority the kernel chooses comes before the main table: it has a selector that
+  # no look-up of a gateway meets.
   defp once(opts) do
     opts = if opts[:action] != nil, do: Keyword.drop(opts, [:suppress_prefixlength]), else: opts
 

@@ -371,8 +371,9 @@ defmodule Linx.Test.Reconcile.View do
   defp address_option?({key, _}, _raw) when key in [:peer, :valid, :preferred], do: true
 
   @doc """
-  Whether an observed route is the one that the entry asks for, with all options that it sets. `reach` gives the links on
-  which a gateway is; `foreign` are hops of the observed group that are somebody else's.
+  Whether an observed route is the one that the entry asks for, with all options that it sets.
+  `reach` gives the links on which a gateway is; `foreign` are hops of the observed group that are
+  somebody else's.
   """
   def route?({:route, _, _, _, opts} = entry, seen, reach, foreign, locks) do
     ours = seen.hops -- foreign

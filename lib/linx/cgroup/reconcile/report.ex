@@ -1,7 +1,8 @@
 defmodule Linx.Cgroup.Reconcile.Report do
   @moduledoc """
-  What a pass of `Linx.Cgroup.Reconcile` did. The fields are those of `Linx.Sysctl.Reconcile.Report`, with interface files
-  for keys; `:pending` is always `[]`, since every file is tried.
+  What a pass of `Linx.Cgroup.Reconcile` did. The fields are those of
+  `Linx.Sysctl.Reconcile.Report`, with interface files for keys; `:pending` is always `[]`, since
+  every file is tried.
 
       #Linx.Cgroup.Reconcile.Report<converged: 2 applied>
       #Linx.Cgroup.Reconcile.Report<1 applied, 1 failed>

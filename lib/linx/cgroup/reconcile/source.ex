@@ -2,9 +2,10 @@ defmodule Linx.Cgroup.Reconcile.Source do
   @moduledoc """
   The limits of a cgroup for the loop of `Linx.Reconcile`.
 
-  The scope is the cgroup's path; the options are those of `Linx.Cgroup.Reconcile.reconcile/4`. The kernel gives no notice
-  of a changed limit, so the loop goes by its timer. A loop may be started before its cgroup exists: the writes fail until
-  somebody makes it. Limits that `reconcile/4` would raise for are a pass's `{:error, exception}`.
+  The scope is the cgroup's path; the options are those of `Linx.Cgroup.Reconcile.reconcile/4`.
+  The kernel gives no notice of a changed limit, so the loop goes by its timer. A loop may be
+  started before its cgroup exists: the writes fail until somebody makes it. Limits that
+  `reconcile/4` would raise for are a pass's `{:error, exception}`.
 
       {Linx.Reconcile,
        source: Linx.Cgroup.Reconcile.Source,

@@ -1,8 +1,9 @@
 defmodule Linx.Cgroup.Reconcile.Written do
   @moduledoc false
-  # Whether an interface file says what was written to it. The kernel does not keep the words: it rounds memory to whole
-  # pages, reads a suffix as its power of 1024 (memparse), prints lists of CPUs in ranges, and completes a device's line
-  # of io.max. Source: Documentation/admin-guide/cgroup-v2.rst, lib/cmdline.c, lib/bitmap-str.c.
+  # Whether an interface file says what was written to it. The kernel does not keep the words: it
+  # rounds memory to whole pages, reads a suffix as its power of 1024 (memparse), prints lists of
+  # CPUs in ranges, and completes a device's line of io.max. Source:
+  # Documentation/admin-guide/cgroup-v2.rst, lib/cmdline.c, lib/bitmap-str.c.
 
   import Bitwise
   alias Linx.Cgroup.Keyed
@@ -72,7 +73,8 @@ defmodule Linx.Cgroup.Reconcile.Written do
     end
   end
 
-  # The one line of a device that io.max takes; whatever else it is given it refuses, so that is to be written.
+  # The one line of a device that io.max takes; whatever else it is given it refuses, so that is
+  # to be written.
   defp device(text) do
     with [device | [_ | _] = words] <- words(text),
          limits = Enum.map(words, &String.split(&1, "=")),

@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.Codec.Comment do
   @moduledoc false
-  # NFTA_TABLE_USERDATA, NFTA_CHAIN_USERDATA and NFTA_OBJ_USERDATA: a comment as libnftnl writes it.
+  # NFTA_TABLE_USERDATA, NFTA_CHAIN_USERDATA and NFTA_OBJ_USERDATA: a comment as libnftnl writes
+  # it.
 
   alias Linx.Netfilter.Userdata
 

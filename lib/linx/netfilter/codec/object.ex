@@ -2,9 +2,9 @@ defmodule Linx.Netfilter.Codec.Object do
   @moduledoc false
   # The messages that make, delete and describe a named object: `enum nft_object_attributes`.
   #
-  # NFTA_OBJ_DATA depends on the kind. A counter, a quota, a limit, a connlimit and a synproxy have
-  # the attributes of the expression of that name (Linx.Netfilter.Wire.Expressions); each other kind
-  # has a codec below this module, `codec/1`.
+  # NFTA_OBJ_DATA depends on the kind. A counter, a quota, a limit, a connlimit and a synproxy
+  # have the attributes of the expression of that name (Linx.Netfilter.Wire.Expressions); each
+  # other kind has a codec below this module, `codec/1`.
 
   use Linx.Netlink.Codec
 

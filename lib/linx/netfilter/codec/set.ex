@@ -1,7 +1,7 @@
 defmodule Linx.Netfilter.Codec.Set do
   @moduledoc false
-  # The messages that make, delete and describe a set or a map: `enum nft_set_attributes`. Elements
-  # have messages of their own.
+  # The messages that make, delete and describe a set or a map: `enum nft_set_attributes`.
+  # Elements have messages of their own.
 
   use Linx.Netlink.Codec
 

@@ -1,7 +1,7 @@
 defmodule Linx.Netfilter.Datatype.Services do
   @moduledoc false
-  # The well-known ports by name, aliases included, as services(5) has them: part of the language, so that a rule means the same
-  # on a host without that file.
+  # The well-known ports by name, aliases included, as services(5) has them: part of the language,
+  # so that a rule means the same on a host without that file.
 
   @text """
     rtmp/1 tcpmux/1 nbp/2 zip/6 echo/7 discard/9 null/9 sink/9 systat/11 users/11 daytime/13 netstat/15

@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.Datatype.Symbols do
   @moduledoc false
-  # The names that nft(8) gives to values, per datatype. Of two names for one value the first is printed.
+  # The names that nft(8) gives to values, per datatype. Of two names for one value the first is
+  # printed.
 
   @dscp for(n <- 0..7, do: {"cs#{n}", n * 8}) ++
           [{"df", 0}, {"be", 0}, {"lephb", 1}] ++
@@ -17,7 +18,8 @@ defmodule Linx.Netfilter.Datatype.Symbols do
   @ether Map.new(numbers.(:ether))
   @family Map.new(numbers.(:family))
 
-  # protocols(5), as the C library reads it; a protocol that nft's grammar names has its own word beside it.
+  # protocols(5), as the C library reads it; a protocol that nft's grammar names has its own word
+  # beside it.
   @protocols [
     {"ip", 0},
     {"hopopt", 0},

@@ -13,10 +13,12 @@ defmodule Linx.Netfilter.Datum.Form do
   #   {:concat, types}      a tuple of the above        a list, the bytes (kept where the padding is not 0)
   #   sizes that are open   bytes
   #
-  # Bytes that are all printable ASCII are text, never a value's bytes: "1::2" is no IPv4 address of four letters. The six bytes of
-  # :ether_addr are its one form, so they are a value whatever they spell.
+  # Bytes that are all printable ASCII are text, never a value's bytes: "1::2" is no IPv4 address
+  # of four letters. The six bytes of :ether_addr are its one form, so they are a value whatever
+  # they spell.
   #
-  # Of every type also {:prefix, value, bits} ("10.0.0.0/8", %Linx.IP.Subnet{}, "eth*") and {:range, first, last} (1..9).
+  # Of every type also {:prefix, value, bits} ("10.0.0.0/8", %Linx.IP.Subnet{}, "eth*") and
+  # {:range, first, last} (1..9).
 
   alias Linx.Netfilter.{Datatype, Datum}
 

@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.Datum.Words do
   @moduledoc false
-  # An element's key in the text of an error. No type is asked for: bytes that are no text are hexadecimal.
+  # An element's key in the text of an error. No type is asked for: bytes that are no text are
+  # hexadecimal.
 
   alias Linx.Netfilter.Element
 

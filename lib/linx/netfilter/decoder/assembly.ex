@@ -54,7 +54,8 @@ defmodule Linx.Netfilter.Decoder.Assembly do
   defp key(%Object{kind: kind, name: name}), do: {kind, name}
   defp key(%{name: name}), do: name
 
-  # A chain that belongs to a rule stands in its verdict, where the kernel has a name that it made up.
+  # A chain that belongs to a rule stands in its verdict, where the kernel has a name that it made
+  # up.
   defp owned(rules, []), do: rules
 
   defp owned(rules, bound) do

@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.Decoder.Elements do
   @moduledoc false
-  # The elements of a GETSETELEM dump. They come in two steps, since a message does not say what its set is:
+  # The elements of a GETSETELEM dump. They come in two steps, since a message does not say what
+  # its set is:
   #
   #   raw/1       bytes to `key`, `{key, data}`, or `{:raw, map}` for what carries more; keys and values are bytes
   #   values/2    these to the elements of a declared set or map
@@ -15,7 +16,8 @@ defmodule Linx.Netfilter.Decoder.Elements do
 
   @doc "The elements in NFTA_SET_ELEM_LIST_ELEMENTS, in its order."
   @spec raw(binary()) :: [raw()]
-  # The common element: nothing but a key of four bytes, or of another length. The kernel dumps nests without their flag.
+  # The common element: nothing but a key of four bytes, or of another length. The kernel dumps
+  # nests without their flag.
   def raw(
         <<16::native-16, _::native-16, 12::native-16, key::native-16, 8::native-16, 1::native-16,
           value::binary-4, rest::binary>>
@@ -83,8 +85,8 @@ defmodule Linx.Netfilter.Decoder.Elements do
   end
 
   @doc """
-  The elements of all messages of a dump, or that some came twice. Intervals are not kept in hash tables, and their order
-  means something.
+  The elements of all messages of a dump, or that some came twice. Intervals are not kept in hash
+  tables, and their order means something.
   """
   @spec whole(Set.t() | Linx.Netfilter.Map.t(), [raw()]) :: {:ok, [raw()]} | :inconsistent
   def whole(set, raw) do
@@ -127,7 +129,8 @@ defmodule Linx.Netfilter.Decoder.Elements do
       else: points(key_type, data_type, raw)
   end
 
-  # Where ranges overlap the kernel takes the narrower first and refuses the other order, so that is kept.
+  # Where ranges overlap the kernel takes the narrower first and refuses the other order, so that
+  # is kept.
   defp ordered(set, raw), do: if(:interval in set.flags, do: raw, else: sorted(raw))
 
   defp sorted(raw), do: Enum.sort_by(raw, &key/1)
@@ -203,7 +206,7 @@ defmodule Linx.Netfilter.Decoder.Elements do
   defp data(type, bytes) when is_binary(bytes), do: Datum.from_bytes(type, bytes)
   defp data(_type, other), do: other
 
-  # -- intervals -------------------------------------------------------------------------------------------------------
+  # -- intervals ---------------------------------------------------------------------------------
 
   defp ended?({:raw, %{flags: flags}}), do: Bitwise.band(flags, 1) == 1
   defp ended?(_raw), do: false
@@ -223,7 +226,8 @@ defmodule Linx.Netfilter.Decoder.Elements do
   defp key?({:raw, map}), do: is_map_key(map, :key)
   defp key?(_raw), do: true
 
-  # An end point closes the interval before it; a start right after another start closes that one as well.
+  # An end point closes the interval before it; a start right after another start closes that one
+  # as well.
   defp spans([{_key, 0, _ended} | rest], type, data_type), do: spans(rest, type, data_type)
 
   defp spans([{first, 1, raw} | rest], type, data_type) do

@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.Decoder.Expressions do
   @moduledoc false
-  # Bytes to expressions, generated from Wire.Expressions. Total: what is not understood is kept or left out.
+  # Bytes to expressions, generated from Wire.Expressions. Total: what is not understood is kept
+  # or left out.
 
   import Linx.Netfilter.Wire
   alias Linx.Netfilter.{Expr, Verdict, Wire}
@@ -135,7 +136,8 @@ defmodule Linx.Netfilter.Decoder.Expressions do
 
   defp tidy(data, _kind), do: data
 
-  # The kernel names a register by its 16 bytes where it can: NFT_REG32_00 comes back as NFT_REG_1.
+  # The kernel names a register by its 16 bytes where it can: NFT_REG32_00 comes back as
+  # NFT_REG_1.
   defp value(:reg, <<reg::32>>) when reg in [8, 12, 16, 20], do: div(reg, 4) - 1
   defp value(:reg, <<reg::32>>), do: reg
   defp value(:u32, <<v::32>>), do: v

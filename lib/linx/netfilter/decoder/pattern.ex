@@ -1,14 +1,16 @@
 defmodule Linx.Netfilter.Decoder.Pattern do
   @moduledoc false
-  # The expressions of many rules at once: what is left when the values that they compare with, their counts and names are taken
-  # out (native/linx_wire/src/netlink/template.rs). What was taken out of a rule are its blanks, a tuple.
+  # The expressions of many rules at once: what is left when the values that they compare with,
+  # their counts and names are taken out (native/linx_wire/src/netlink/template.rs). What was
+  # taken out of a rule are its blanks, a tuple.
   #
   #   new/2    the bytes, decoded, with zeros in the blanks
   #   fold/3   the implied guards folded: a template
   #   fill/2   a rule's expressions
   #
-  # Guards are implied by what a rule tests before: a blank that such a test fills is telling. Templates are good for all rules whose
-  # contents/2 of the telling blanks are the same. Protocols are in place in them already.
+  # Guards are implied by what a rule tests before: a blank that such a test fills is telling.
+  # Templates are good for all rules whose contents/2 of the telling blanks are the same.
+  # Protocols are in place in them already.
 
   alias Linx.Netfilter.Decoder.Expressions
   alias Linx.Netfilter.{Expr, Guard, Table, Verdict}
@@ -81,8 +83,8 @@ defmodule Linx.Netfilter.Decoder.Pattern do
     |> elem(0)
   end
 
-  # The fold moves expressions and cuts joined comparisons in two: the mark goes with what a blank fills. A guard has none, or it
-  # would not be known for one.
+  # The fold moves expressions and cuts joined comparisons in two: the mark goes with what a blank
+  # fills. A guard has none, or it would not be known for one.
   defp mark(expressions, {index, key}, number, telling, blanks) do
     %Expr{data: data} = expr = elem(expressions, index)
 
@@ -96,7 +98,8 @@ defmodule Linx.Netfilter.Decoder.Pattern do
     put_elem(expressions, index, %{expr | data: data})
   end
 
-  # The type itself is the same in all rules of the template, if a field depends on it: it may be a guard.
+  # The type itself is the same in all rules of the template, if a field depends on it: it may be
+  # a guard.
   defp typed(%{data: <<_type>> = value} = data, key, number),
     do: if(Guard.icmp_type(value), do: data, else: marked(data, key, number))
 

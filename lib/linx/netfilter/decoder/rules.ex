@@ -1,13 +1,14 @@
 defmodule Linx.Netfilter.Decoder.Rules do
   @moduledoc false
-  # The rules of a dump. Thousands of them are the same expressions around other values, counts and names: the native side takes
-  # these out, and what is left, the pattern, is understood once.
+  # The rules of a dump. Thousands of them are the same expressions around other values, counts
+  # and names: the native side takes these out, and what is left, the pattern, is understood once.
 
   alias Linx.Native
   alias Linx.Netfilter.Decoder.Pattern
   alias Linx.Netfilter.{Rule, Table, Userdata, Wire}
 
-  # A pattern is folded once for each content of its telling blanks: as often as there are protocols.
+  # A pattern is folded once for each content of its telling blanks: as often as there are
+  # protocols.
   @max_folded 256
 
   @doc "What `Linx.Netfilter.Decoder.rule/1` makes of each payload, in their order."

@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.Decoder.Set do
   @moduledoc false
-  # NEWSET payloads: the declaration of a set or map, whose types come from the kernel's numbers and nft's userdata.
+  # NEWSET payloads: the declaration of a set or map, whose types come from the kernel's numbers
+  # and nft's userdata.
 
   alias Linx.Netfilter.Decoder.{Expressions, Types}
   alias Linx.Netfilter.{Codec, Set, Table, Userdata, Wire}

@@ -1,11 +1,14 @@
 defmodule Linx.Netfilter.Decoder.Types do
   @moduledoc false
-  # The datatypes of a set's key or data, from the kernel's numbers and from the records in its userdata.
+  # The datatypes of a set's key or data, from the kernel's numbers and from the records in its
+  # userdata.
   #
-  # The kernel keeps a type's number and the length of the whole key. Numbers and strings have no size of their own, so the widths of
-  # the parts of a concatenation come, in this order, from nft's typeof record, from Linx's own record (Userdata), and from the field
-  # lengths of an interval set (NFTA_SET_DESC_CONCAT). A set of another program may have none of these: each part of open size then
-  # takes one register and the last of them the rest, so that every byte of an element is written back as it came.
+  # The kernel keeps a type's number and the length of the whole key. Numbers and strings have no
+  # size of their own, so the widths of the parts of a concatenation come, in this order, from
+  # nft's typeof record, from Linx's own record (Userdata), and from the field lengths of an
+  # interval set (NFTA_SET_DESC_CONCAT). A set of another program may have none of these: each
+  # part of open size then takes one register and the last of them the rest, so that every byte of
+  # an element is written back as it came.
 
   alias Linx.Netfilter.{Datatype, Datum, Expr, Field, Typeof}
 
@@ -14,8 +17,9 @@ defmodule Linx.Netfilter.Decoder.Types do
   @doc """
   The type with number `id` and `len` bytes.
 
-  `widths` are the records, nil where there is none: `:typeof` (nft's bytes), `:own` (`[{bits, order}]`), `:fields` (the bytes of each
-  part), `:order` (nft's byte order of the whole: 1 is the host's).
+  `widths` are the records, nil where there is none: `:typeof` (nft's bytes), `:own`
+  (`[{bits, order}]`), `:fields` (the bytes of each part), `:order` (nft's byte order of the
+  whole: 1 is the host's).
   """
   @spec type(non_neg_integer(), non_neg_integer(), map()) :: Datum.type()
   def type(id, len, widths) do
@@ -26,7 +30,7 @@ defmodule Linx.Netfilter.Decoder.Types do
     end
   end
 
-  # -- one part --------------------------------------------------------------------------------------------------------
+  # -- one part ----------------------------------------------------------------------------------
 
   # A map that only dynset fills may have a length of 0: the type's own size counts.
   defp single(name, 0, _widths), do: name
@@ -48,7 +52,7 @@ defmodule Linx.Netfilter.Decoder.Types do
     end
   end
 
-  # -- several ---------------------------------------------------------------------------------------------------------
+  # -- several -----------------------------------------------------------------------------------
 
   defp concat(names, len, widths) do
     loads = loads(widths)
@@ -96,7 +100,7 @@ defmodule Linx.Netfilter.Decoder.Types do
 
   defp spread([{name, _size} | rest], open, left), do: [name | spread(rest, open, left)]
 
-  # -- records ---------------------------------------------------------------------------------------------------------
+  # -- records -----------------------------------------------------------------------------------
 
   @spec loads(map()) :: [load()] | nil
   defp loads(widths), do: recorded(widths[:typeof]) || widths[:own]

@@ -1,11 +1,13 @@
 defmodule Linx.Netfilter.Diff.Rules do
   @moduledoc false
-  # The operations on the rules of one chain. A rule is known again by its key: its tag, or (`by: :comment`) its comment.
+  # The operations on the rules of one chain. A rule is known again by its key: its tag, or
+  # (`by: :comment`) its comment.
 
   alias Linx.Netfilter.{Canonical, Chain, Patch, References, Rule, Table}
 
   @typedoc """
-  Where the chain is, the names of its table that are deleted or made again (`lost`), and the field that is the rules' key.
+  Where the chain is, the names of its table that are deleted or made again (`lost`), and the
+  field that is the rules' key.
   """
   @type place :: %{
           family: Table.family(),
@@ -51,7 +53,8 @@ defmodule Linx.Netfilter.Diff.Rules do
   def key(:tag, rule), do: rule.tag
   def key(:comment, rule), do: rule.comment
 
-  # Others may have added rules without a comment, or with one that the chain has: each gets a key that no wanted rule has.
+  # Others may have added rules without a comment, or with one that the chain has: each gets a key
+  # that no wanted rule has.
   defp known(:tag, rules), do: for(rule <- rules, do: {rule.tag, rule})
 
   defp known(:comment, rules) do
@@ -64,7 +67,8 @@ defmodule Linx.Netfilter.Diff.Rules do
     rules
   end
 
-  # The same rules in the same order, as most chains are found: nothing moves, and no rule need be looked for.
+  # The same rules in the same order, as most chains are found: nothing moves, and no rule need be
+  # looked for.
   defp same_keys?([{key, _} | from], [{key, _} | to]) when key != nil, do: same_keys?(from, to)
   defp same_keys?([], []), do: true
   defp same_keys?(_from, _to), do: false
@@ -92,8 +96,9 @@ defmodule Linx.Netfilter.Diff.Rules do
   defp rebuild(%{family: family, table: table, chain: chain} = place, old, new),
     do: Enum.map(old, &delete(place, &1)) ++ create(family, table, chain, new)
 
-  # A wanted rule either stays (an old rule in the right order has its key) or is made anew before the next rule that stays as it is.
-  # The kernel gives a replaced rule a new handle, so behind a new rule a changed one cannot be replaced: nothing could name it.
+  # A wanted rule either stays (an old rule in the right order has its key) or is made anew before
+  # the next rule that stays as it is. The kernel gives a replaced rule a new handle, so behind a
+  # new rule a changed one cannot be replaced: nothing could name it.
   defp keyed(place, old_rules, new) do
     old = Map.new(old_rules)
     index = old_rules |> Enum.with_index() |> Map.new(fn {{key, _rule}, i} -> {key, i} end)

@@ -25,8 +25,8 @@ defmodule Linx.Netfilter.Elements.Intervals do
   end
 
   @doc """
-  What to delete and to add so that `keys` are not in the set. Keys that nothing covers are `{:missing, key}`, or with
-  `ignore` passed over.
+  What to delete and to add so that `keys` are not in the set. Keys that nothing covers are
+  `{:missing, key}`, or with `ignore` passed over.
   """
   @spec difference(Set.t(), [term()], [term()], boolean()) ::
           {:ok, [term()], [term()]} | :refused | {:missing, term()}

@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.Encoder.Anonymous do
   @moduledoc false
-  # The sets and maps that a rule brings with it: `:__anon_set` expressions become sets of the batch and lookups of their ids.
+  # The sets and maps that a rule brings with it: `:__anon_set` expressions become sets of the
+  # batch and lookups of their ids.
 
   alias Linx.Netfilter.Encoder.{Elements, Sets}
   alias Linx.Netfilter.{Datum, Element, Expr, Set, Table}

@@ -1,9 +1,11 @@
 defmodule Linx.Netfilter.Encoder.Bound do
   @moduledoc false
-  # The chains that a rule brings with it: `jump { ... }`. The kernel names such a chain, binds it to the rule that jumps to it, and takes
-  # no more rules for it then: the chain comes first, its rules after it, the rule that owns it last.
+  # The chains that a rule brings with it: `jump { ... }`. The kernel names such a chain, binds it
+  # to the rule that jumps to it, and takes no more rules for it then: the chain comes first, its
+  # rules after it, the rule that owns it last.
   #
-  # Source: NFT_CHAIN_BINDING, NFTA_CHAIN_ID in linux/netfilter/nf_tables.h; nf_tables_newrule, "nft_chain_is_bound".
+  # Source: NFT_CHAIN_BINDING, NFTA_CHAIN_ID in linux/netfilter/nf_tables.h; nf_tables_newrule,
+  # "nft_chain_is_bound".
 
   import Linx.Netfilter.Wire
   import Linx.Netfilter.Encoder.Message

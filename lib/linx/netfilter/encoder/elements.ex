@@ -1,9 +1,11 @@
 defmodule Linx.Netfilter.Encoder.Elements do
   @moduledoc false
-  # The elements of sets and maps as bytes: one NFTA_LIST_ELEM nest each, gathered into lists that fit one message.
+  # The elements of sets and maps as bytes: one NFTA_LIST_ELEM nest each, gathered into lists that
+  # fit one message.
   #
-  # Plain sets send the key. A set of intervals is a tree of points: the start of each interval, and behind its last value a point flagged
-  # INTERVAL_END; an interval up to the type's maximum has no end point. With a concatenation each element has both ends (KEY, KEY_END).
+  # Plain sets send the key. A set of intervals is a tree of points: the start of each interval,
+  # and behind its last value a point flagged INTERVAL_END; an interval up to the type's maximum
+  # has no end point. With a concatenation each element has both ends (KEY, KEY_END).
 
   import Linx.Netfilter.Wire
   alias Linx.Netfilter.{Datum, Element, Set, Userdata, Verdict}
@@ -13,13 +15,15 @@ defmodule Linx.Netfilter.Encoder.Elements do
 
   require Attr
 
-  # NFTA_SET_ELEM_LIST_ELEMENTS holds 65 531 bytes; the names and header need room in some kernels' dumps too.
+  # NFTA_SET_ELEM_LIST_ELEMENTS holds 65 531 bytes; the names and header need room in some
+  # kernels' dumps too.
   @room 60_000
 
   @type declaration :: Set.t() | Linx.Netfilter.Map.t()
 
   @doc """
-  The elements' bytes in lists of at most #{@room} bytes. `:initial` marks a set that was empty before.
+  The elements' bytes in lists of at most #{@room} bytes. `:initial` marks a set that was empty
+  before.
 
   Raises ArgumentError for elements that overlap or have no form on the wire.
   """
@@ -76,7 +80,7 @@ defmodule Linx.Netfilter.Encoder.Elements do
     )
   end
 
-  # -- plain sets of plain keys: the hot path --------------------------------------------------------------------------
+  # -- plain sets of plain keys: the hot path ----------------------------------------------------
 
   defp plain?(%Set{flags: flags} = set, elements) do
     :interval not in flags and Datum.size(set.key_type) > 0 and
@@ -100,7 +104,8 @@ defmodule Linx.Netfilter.Encoder.Elements do
       else: plain(elements, each, each, {type, head, size}, <<>>)
   end
 
-  # Appending to one binary is the fastest that the VM does: each element is written in its place, once.
+  # Appending to one binary is the fastest that the VM does: each element is written in its place,
+  # once.
   defp addresses([{a, b, c, d} | rest], left, each, head, done)
        when left > 0 and a in 0..255 and b in 0..255 and c in 0..255 and d in 0..255 do
     addresses(rest, left - 1, each, head, <<done::binary, head::binary-12, a, b, c, d>>)
@@ -135,7 +140,7 @@ defmodule Linx.Netfilter.Encoder.Elements do
   defp plain([], _left, _each, _how, done), do: [done]
   defp plain(rest, 0, each, how, done), do: [done | plain(rest, each, each, how, <<>>)]
 
-  # -- everything else -------------------------------------------------------------------------------------------------
+  # -- everything else ---------------------------------------------------------------------------
 
   defp each(%{key_type: {:concat, _}} = set, elements, _opts) do
     interval? = :interval in set.flags

@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.Encoder.Expressions do
   @moduledoc false
-  # Expressions to bytes, generated from Wire.Expressions. Raises ArgumentError for data that has no form on the wire.
+  # Expressions to bytes, generated from Wire.Expressions. Raises ArgumentError for data that has
+  # no form on the wire.
 
   import Linx.Netfilter.Wire
   alias Linx.Netfilter.{Expr, Verdict, Wire}
@@ -64,14 +65,16 @@ defmodule Linx.Netfilter.Encoder.Expressions do
         "a rule with an anonymous set needs Encoder.to_batch/2 or from_patch/1"
       )
 
-  # `reset tcp option` has no register, and the kernel takes no place then (nft_exthdr_tcp_strip_init), though it dumps one.
+  # `reset tcp option` has no register, and the kernel takes no place then
+  # (nft_exthdr_tcp_strip_init), though it dumps one.
   def expr(%Expr{name: :exthdr, data: %{op: _, type: _} = data})
       when not is_map_key(data, :dreg) and not is_map_key(data, :sreg),
       do: named("exthdr", data(:exthdr, Map.take(data, [:op, :type])))
 
   def expr(%Expr{name: :synproxy, data: %{} = data}), do: named("synproxy", synproxy(data))
 
-  # The kernel sets NF_NAT_RANGE_PROTO_SPECIFIED itself for nat and redir. masq without it ignores the ports (nft_masq_eval).
+  # The kernel sets NF_NAT_RANGE_PROTO_SPECIFIED itself for nat and redir. masq without it ignores
+  # the ports (nft_masq_eval).
   def expr(%Expr{name: name, data: %{} = data}) when name in [:nat, :masq, :redir],
     do: named(Atom.to_string(name), data(name, proto_flag(data)))
 

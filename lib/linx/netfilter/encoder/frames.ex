@@ -1,15 +1,17 @@
 defmodule Linx.Netfilter.Encoder.Frames do
   @moduledoc false
-  # The messages of a batch, written one behind the other, and where in the ruleset each comes from.
+  # The messages of a batch, written one behind the other, and where in the ruleset each comes
+  # from.
   #
-  # Ten thousand rules in one binary that grows leave nothing for the collector to copy, which as a list of messages costs more than
-  # to write them. Sequence numbers are 0: a batch is numbered when it is sent.
+  # Ten thousand rules in one binary that grows leave nothing for the collector to copy, which as
+  # a list of messages costs more than to write them. Sequence numbers are 0: a batch is numbered
+  # when it is sent.
 
   alias Linx.Netlink.Message
 
-  # `places` has the first message of each run, the last run first: `{position, at, index}`, counted from 1. With an index the
-  # messages of the run are the rules from that one on, each one message.
-  # `tail` has messages that were written apart, `{bytes, count}`, the last first.
+  # `places` has the first message of each run, the last run first: `{position, at, index}`,
+  # counted from 1. With an index the messages of the run are the rules from that one on, each one
+  # message. `tail` has messages that were written apart, `{bytes, count}`, the last first.
   defstruct bytes: <<>>, count: 0, places: [], tail: []
 
   @type place :: {pos_integer(), keyword(), non_neg_integer() | nil}
@@ -43,8 +45,8 @@ defmodule Linx.Netfilter.Encoder.Frames do
     do: %{frames | bytes: bytes, count: count + more}
 
   @doc """
-  With messages that were written apart, behind all others: elements of a large set, of which one binary that grows would be twice as large.
-  Nothing else can be added after them.
+  With messages that were written apart, behind all others: elements of a large set, of which one
+  binary that grows would be twice as large. Nothing else can be added after them.
   """
   @spec part(t(), binary(), non_neg_integer(), keyword()) :: t()
   def part(frames, _bytes, 0, _at), do: frames

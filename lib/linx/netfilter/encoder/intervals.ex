@@ -1,7 +1,8 @@
 defmodule Linx.Netfilter.Encoder.Intervals do
   @moduledoc false
-  # The points of a set of IPv4 intervals that are in order and do not meet, as sets of blocklists are: each is written behind the ones
-  # before it, and nothing is built for an element. Linx.Netfilter.Encoder.Elements writes all other sets.
+  # The points of a set of IPv4 intervals that are in order and do not meet, as sets of blocklists
+  # are: each is written behind the ones before it, and nothing is built for an element.
+  # Linx.Netfilter.Encoder.Elements writes all other sets.
 
   import Linx.Netfilter.Wire
 
@@ -43,7 +44,8 @@ defmodule Linx.Netfilter.Encoder.Intervals do
     end
   end
 
-  # `before` is the last address of the interval before, `gap` the number of addresses between intervals that are not merged.
+  # `before` is the last address of the interval before, `gap` the number of addresses between
+  # intervals that are not merged.
   defp written([], _before, _gap, done, chunks), do: Enum.reverse([done | chunks])
 
   defp written(elements, before, gap, done, chunks) when byte_size(done) > @last_start,

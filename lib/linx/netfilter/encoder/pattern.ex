@@ -1,13 +1,15 @@
 defmodule Linx.Netfilter.Encoder.Pattern do
   @moduledoc false
-  # The expressions of many rules as bytes. Thousands of rules are the same expressions around other values, so what was expanded and
-  # written for the first is kept, as pieces with blanks between them:
+  # The expressions of many rules as bytes. Thousands of rules are the same expressions around
+  # other values, so what was expanded and written for the first is kept, as pieces with blanks
+  # between them:
   #
   #   [<<meta nfproto, cmp ip, payload 12, cmp ...>>, 0, <<payload 2, cmp ...>>, 1, <<accept>>]
   #
-  # A template is found by walking a tree along the rule's expressions. In the place of a comparison stands its form, in that of a
-  # counter, log, jump or named object that it is one: what they hold fills the blanks. A protocol that is compared with does not, as
-  # the guards depend on it, and an ICMP type is part of the form.
+  # A template is found by walking a tree along the rule's expressions. In the place of a
+  # comparison stands its form, in that of a counter, log, jump or named object that it is one:
+  # what they hold fills the blanks. A protocol that is compared with does not, as the guards
+  # depend on it, and an ICMP type is part of the form.
 
   alias Linx.Netfilter.Encoder.Expressions
   alias Linx.Netfilter.{Expr, Guard, Table, Verdict}
@@ -21,8 +23,8 @@ defmodule Linx.Netfilter.Encoder.Pattern do
   def new, do: {0, %{}}
 
   @doc """
-  The body of NFTA_RULE_EXPRESSIONS, guards included: its size, and what `fill/3` writes it from. `:own` for a rule with sets or
-  chains of its own, whose ids are new in each.
+  The body of NFTA_RULE_EXPRESSIONS, guards included: its size, and what `fill/3` writes it from.
+  `:own` for a rule with sets or chains of its own, whose ids are new in each.
 
   Raises ArgumentError for data that has no form on the wire.
   """
@@ -78,7 +80,7 @@ defmodule Linx.Netfilter.Encoder.Pattern do
   defp own?(%Expr{name: :immediate, data: %Verdict{target: rules}}), do: is_list(rules)
   defp own?(_expr), do: false
 
-  # -- the tree --------------------------------------------------------------------------------------------------------
+  # -- the tree ----------------------------------------------------------------------------------
 
   defp walk([], _before, node, blanks) do
     case node do
@@ -120,7 +122,8 @@ defmodule Linx.Netfilter.Encoder.Pattern do
     end
   end
 
-  # The step on the path for an expression with a placeholder. The ICMP type in a value decides on guards, so it is part of the step.
+  # The step on the path for an expression with a placeholder. The ICMP type in a value decides on
+  # guards, so it is part of the step.
   defp form(%Expr{name: :cmp, data: %{op: :eq, sreg: sreg, data: value}}, before) do
     form = {:eq, Bitwise.bsl(sreg, 16) + byte_size(value)}
     if typed?(before), do: {form, Guard.icmp_type(value)}, else: form
@@ -157,9 +160,10 @@ defmodule Linx.Netfilter.Encoder.Pattern do
 
   defp blank(_expr, _before), do: nil
 
-  # -- templates -------------------------------------------------------------------------------------------------------
+  # -- templates ---------------------------------------------------------------------------------
 
-  # The size of the pieces that are bytes, and all in order. Blanks are gathered from the last to the first, and numbered so.
+  # The size of the pieces that are bytes, and all in order. Blanks are gathered from the last to
+  # the first, and numbered so.
   defp template(exprs, blanks, family) do
     {exprs, _state} = Enum.map_reduce(exprs, {nil, blanks - 1}, &mark/2)
 
@@ -179,7 +183,8 @@ defmodule Linx.Netfilter.Encoder.Pattern do
   defp filled([_bytes | rest], blanks), do: filled(rest, blanks)
   defp filled([], _blanks), do: 0
 
-  # `expand` joins neighbouring comparisons: the numbers of their blanks go along as parts of the value.
+  # `expand` joins neighbouring comparisons: the numbers of their blanks go along as parts of the
+  # value.
   defp mark(expr, {before, number}) do
     case {blank(expr, before), expr} do
       {nil, _} ->

@@ -1,10 +1,11 @@
 defmodule Linx.Netfilter.Encoder.Place do
   @moduledoc false
-  # Where in a ruleset a message comes from, for the errors of values that have no form on the wire.
+  # Where in a ruleset a message comes from, for the errors of values that have no form on the
+  # wire.
 
   @doc """
-  What `fun` gives. A value that the validators let pass and that has no form on the wire is thrown as
-  `{:unencodable, at, text}`.
+  What `fun` gives. A value that the validators let pass and that has no form on the wire is
+  thrown as `{:unencodable, at, text}`.
   """
   @spec at(keyword(), (-> result)) :: result when result: var
   def at(at, fun) do

@@ -36,7 +36,8 @@ defmodule Linx.Netfilter.Encoder.Rule do
   @doc """
   One rule. Options: `:replace`, `:position`.
 
-  A rule's own sets and chains come before it in the batch; the rule names them by id, since the kernel makes their names.
+  A rule's own sets and chains come before it in the batch; the rule names them by id, since the
+  kernel makes their names.
   """
   @spec one(Rule.t(), chain(), keyword(), keyword(), state(), Frames.t()) ::
           {Frames.t(), state()}
@@ -49,7 +50,7 @@ defmodule Linx.Netfilter.Encoder.Rule do
     end
   end
 
-  # -- many ------------------------------------------------------------------------------------------------------------
+  # -- many --------------------------------------------------------------------------------------
 
   # A run of rules without anything of their own, a rule with, and again.
   defp from([], _index, _chain, _head, _at, state, frames), do: {frames, state}
@@ -79,7 +80,7 @@ defmodule Linx.Netfilter.Encoder.Rule do
 
   defp written([], index, _chain, _head, _at, memory, bytes), do: {[], index, bytes, memory}
 
-  # -- one -------------------------------------------------------------------------------------------------------------
+  # -- one ---------------------------------------------------------------------------------------
 
   # The rule behind `bytes`, or `:own`. Each byte is written once.
   defp plain(rule, {family, _, _}, {flags, head}, at, index, memory, bytes) do
@@ -139,7 +140,8 @@ defmodule Linx.Netfilter.Encoder.Rule do
     end
   end
 
-  # What comes before the expressions, the same for all of a chain: nlmsghdr's flags, and the bytes.
+  # What comes before the expressions, the same for all of a chain: nlmsghdr's flags, and the
+  # bytes.
   defp head({family, table_name, chain}, opts) do
     {flags, place} = place(opts)
 

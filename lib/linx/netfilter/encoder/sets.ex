@@ -80,14 +80,16 @@ defmodule Linx.Netfilter.Encoder.Sets do
 
   defp fields(_set), do: nil
 
-  # A set that nothing can be added to has the size of what is in it; the kernel chooses a better structure for it.
+  # A set that nothing can be added to has the size of what is in it; the kernel chooses a better
+  # structure for it.
   defp constant_size(%{elements: [_ | _] = elements} = set) do
     if :constant in set.flags and :anonymous not in set.flags, do: Elements.count(set, elements)
   end
 
   defp constant_size(_set), do: nil
 
-  # nft reads the byte order of keys and values here, and what a concatenation was declared by (13 is its EXPR_CONCAT).
+  # nft reads the byte order of keys and values here, and what a concatenation was declared by (13
+  # is its EXPR_CONCAT).
   @typeof_concat <<0, 4, 13::native-32, 1, 0>>
 
   defp set_userdata(set) do

@@ -1,11 +1,13 @@
 defmodule Linx.Netfilter.Expr.CtState do
   @moduledoc false
-  # Conntrack's states are a bit mask in the host's byte order, and are also written in network order:
+  # Conntrack's states are a bit mask in the host's byte order, and are also written in network
+  # order:
   #
   #   [Expr.ct(:state), Expr.bitwise(<<6::big-32>>, <<0::big-32>>), Expr.cmp(:neq, <<0::big-32>>)]
   #
-  # On a little-endian host those are bits 25 and 26, which no state has (NF_CT_STATE_BIT, include/uapi/linux/netfilter/
-  # nf_conntrack_common.h: bits 0 to 6). The rule would match nothing, so it is taken for what it says.
+  # On a little-endian host those are bits 25 and 26, which no state has (NF_CT_STATE_BIT,
+  # include/uapi/linux/netfilter/ nf_conntrack_common.h: bits 0 to 6). The rule would match
+  # nothing, so it is taken for what it says.
 
   alias Linx.Netfilter.Expr
 

@@ -22,7 +22,8 @@ defmodule Linx.Netfilter.Expr.Literal do
     end
   end
 
-  # In their one form, as a named set has them; what does not fit is reported when the rule is encoded.
+  # In their one form, as a named set has them; what does not fit is reported when the rule is
+  # encoded.
   defp elements(values, key_type, nil) do
     case Set.new("literal", key_type: key_type, flags: [:anonymous], elements: values) do
       {:ok, set} -> set.elements

@@ -47,8 +47,9 @@ defmodule Linx.Netfilter.Expr.Nat do
   defp port!(port) when is_integer(port) and port in 0..65535, do: <<port::16>>
   defp port!(port), do: raise(ArgumentError, "not a port: #{inspect(port)}")
 
-  # A four-byte string is taken as text first only when it parses: "::1" has three bytes, and no IPv4 text is shorter
-  # than seven, so four raw bytes that happen to read "::ab" are the one clash; raw bytes win.
+  # A four-byte string is taken as text first only when it parses: "::1" has three bytes, and no
+  # IPv4 text is shorter than seven, so four raw bytes that happen to read "::ab" are the one
+  # clash; raw bytes win.
   defp address(<<_::32>> = bytes), do: {:ip, bytes}
   defp address(<<_::128>> = text), do: sixteen(text)
   defp address({a, b, c, d}), do: {:ip, bytes!([a, b, c, d], 8)}

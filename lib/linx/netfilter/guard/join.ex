@@ -1,18 +1,20 @@
 defmodule Linx.Netfilter.Guard.Join do
   @moduledoc false
-  # Neighbouring fields compared as one: nft turns [load 2 at 0, == a] and [load 2 at 2, == b] into [load 4 at 0, == ab], wherever
-  # in the rule the two stand.
+  # Neighbouring fields compared as one: nft turns [load 2 at 0, == a] and [load 2 at 2, == b]
+  # into [load 4 at 0, == ab], wherever in the rule the two stand.
 
   alias Linx.Netfilter.{Expr, Field}
   alias Linx.Netfilter.Guard.Layers
 
-  # The kernel compares up to four bytes of a network or transport header without a call. Loads are joined beyond that where
-  # the call is there already: for link-layer fields, and for one that is longer by itself.
+  # The kernel compares up to four bytes of a network or transport header without a call. Loads
+  # are joined beyond that where the call is there already: for link-layer fields, and for one
+  # that is longer by itself.
   @fast 4
   @register 16
 
   @doc false
-  # The segments with those joined that can be. `:named` joins what has a field's name, or is a guard; `:all` also raw loads.
+  # The segments with those joined that can be. `:named` joins what has a field's name, or is a
+  # guard; `:all` also raw loads.
   @spec join([[Expr.t()]], :named | :all) :: [[Expr.t()]]
   def join(segments, which) do
     indexed = Enum.with_index(segments)
@@ -43,7 +45,8 @@ defmodule Linx.Netfilter.Guard.Join do
     {tunnel, rank(data.base), data.offset}
   end
 
-  # The payload load in an expression, and the tunnel whose packet it reads: {nil, load} for the packet itself.
+  # The payload load in an expression, and the tunnel whose packet it reads: {nil, load} for the
+  # packet itself.
   defp bare(%Expr{name: :payload, data: data}), do: {nil, data}
 
   defp bare(%Expr{name: :inner, data: %{type: tunnel, expr: %Expr{name: :payload, data: data}}}),

@@ -1,16 +1,19 @@
 defmodule Linx.Netfilter.Guard.Layers do
   @moduledoc false
-  # What a rule knows of the packet at one point: the protocol of each layer, from the table's family and the tests so far.
+  # What a rule knows of the packet at one point: the protocol of each layer, from the table's
+  # family and the tests so far.
   #
-  # A layer is nil (nothing known), :inet or :netdev (any link layer), :unknown (tested, but no protocol that has fields),
-  # {:one_of, protocols} after a test against a set, or a protocol. `tags` counts the VLAN headers seen.
+  # A layer is nil (nothing known), :inet or :netdev (any link layer), :unknown (tested, but no
+  # protocol that has fields), {:one_of, protocols} after a test against a set, or a protocol.
+  # `tags` counts the VLAN headers seen.
 
   alias Linx.Netfilter.{Expr, Field, Protocol, Typeof}
   alias Linx.Netfilter.Guard.Tunnel
 
-  # `icmp` holds the ICMP types tested for, in the order of the test, [] where none was; some fields exist in some types only. It
-  # is :set after a look-up in a set whose elements are not known, which a fold of a dump meets (`dump?`).
-  # `inner` has the layers of the packet inside a tunnel, by tunnel.
+  # `icmp` holds the ICMP types tested for, in the order of the test, [] where none was; some
+  # fields exist in some types only. It is :set after a look-up in a set whose elements are not
+  # known, which a fold of a dump meets (`dump?`). `inner` has the layers of the packet inside a
+  # tunnel, by tunnel.
   defstruct family: nil,
             link: nil,
             network: nil,
@@ -37,7 +40,8 @@ defmodule Linx.Netfilter.Guard.Layers do
   def new(family), do: %__MODULE__{family: family}
 
   @doc false
-  # What is known of the packet inside a tunnel. Nothing at first: it may be Ethernet, or in plain GRE a network packet at once.
+  # What is known of the packet inside a tunnel. Nothing at first: it may be Ethernet, or in plain
+  # GRE a network packet at once.
   @spec inner(t(), atom()) :: t()
   def inner(%__MODULE__{inner: inner, dump?: dump?}, tunnel) do
     case inner do
@@ -53,7 +57,8 @@ defmodule Linx.Netfilter.Guard.Layers do
     do: %{layers | inner: Map.put(layers.inner, tunnel, inside)}
 
   @doc false
-  # The guard segments before a field of `protocol`, and the layers after them; or {:error, {there, wanted}}.
+  # The guard segments before a field of `protocol`, and the layers after them; or {:error,
+  # {there, wanted}}.
   @spec require(t(), atom(), atom()) :: {:ok, [[Expr.t()]], t()} | {:error, {term(), atom()}}
   def require(layers, protocol, base)
 
@@ -62,7 +67,8 @@ defmodule Linx.Netfilter.Guard.Layers do
   def require(layers, protocol, base) when base in [:ipv6, :ipv4],
     do: exthdr(layers, if(base == :ipv6, do: :ip6, else: :ip), protocol)
 
-  # nft reads TCP options, SCTP and DCCP chunks through instructions that test the transport themselves.
+  # nft reads TCP options, SCTP and DCCP chunks through instructions that test the transport
+  # themselves.
   def require(layers, _protocol, :tcpopt), do: transport_option(layers, :tcp)
   def require(layers, _protocol, :sctp), do: transport_option(layers, :sctp)
   def require(layers, _protocol, :dccp), do: transport_option(layers, :dccp)
@@ -73,8 +79,9 @@ defmodule Linx.Netfilter.Guard.Layers do
   def require(layers, _protocol, _base), do: {:ok, [], layers}
 
   @doc false
-  # The guard segments before a field that contradicts what the rule has tested before, and the layers after them: the test of the
-  # field's protocol all the same, so that the rule matches nothing.
+  # The guard segments before a field that contradicts what the rule has tested before, and the
+  # layers after them: the test of the field's protocol all the same, so that the rule matches
+  # nothing.
   @spec contradict(t(), atom(), atom()) :: {[[Expr.t()]], t()}
   def contradict(layers, protocol, :network),
     do: {[meta_protocol(protocol)], %{layers | network: protocol, transport: nil, icmp: []}}
@@ -95,13 +102,15 @@ defmodule Linx.Netfilter.Guard.Layers do
   def contradict(layers, _protocol, base) when base in [:ipv6, :ipv4],
     do: contradict(layers, if(base == :ipv6, do: :ip6, else: :ip), :network)
 
-  # The kernel looks for options and chunks in a packet of their transport alone; a tag is tested for by its own Ethernet type.
+  # The kernel looks for options and chunks in a packet of their transport alone; a tag is tested
+  # for by its own Ethernet type.
   def contradict(layers, :vlan, :link), do: {[ether_type(:vlan)], layers}
   def contradict(layers, _protocol, _base), do: {[], layers}
 
   @doc false
-  # The guard segments before a field that exists in some ICMP types only, and the layers after them; or {:error, type}, the type
-  # that the rule has tested for instead. Of several types tested for, one has to fit: `:any` of them, or as in nft the `:last`.
+  # The guard segments before a field that exists in some ICMP types only, and the layers after
+  # them; or {:error, type}, the type that the rule has tested for instead. Of several types
+  # tested for, one has to fit: `:any` of them, or as in nft the `:last`.
   @spec require_type(t(), Field.t(), :any | :last) :: {:ok, [[Expr.t()]], t()} | {:error, byte()}
   def require_type(layers, %Field{types: nil}, _which), do: {:ok, [], layers}
   def require_type(%{icmp: :set} = layers, _field, _which), do: {:ok, [], layers}
@@ -146,7 +155,8 @@ defmodule Linx.Netfilter.Guard.Layers do
   defp link(%{link: :ether, network: nil} = layers, :vlan),
     do: {:ok, [ether_type(:vlan)], %{layers | link: :vlan, tags: 1}}
 
-  # In ip, ip6 and arp tables the network layer is known from the start, a tag below it all the same possible.
+  # In ip, ip6 and arp tables the network layer is known from the start, a tag below it all the
+  # same possible.
   defp link(%{link: :ether, family: family} = layers, :vlan) when family in [:ip, :ip6, :arp],
     do: {:ok, [ether_type(:vlan)], %{layers | link: :vlan, tags: 1}}
 
@@ -206,7 +216,8 @@ defmodule Linx.Netfilter.Guard.Layers do
   defp transport(%{transport: nil, network: there}, protocol), do: {:error, {there, protocol}}
   defp transport(%{transport: there}, protocol), do: {:error, {there, protocol}}
 
-  # For ICMP a bridge table asks for the Ethernet type, where for addresses it would ask for meta protocol.
+  # For ICMP a bridge table asks for the Ethernet type, where for addresses it would ask for meta
+  # protocol.
   defp special(%{link: :ether}, network), do: {:ok, ether_type(network)}
   defp special(layers, network), do: below(layers, network)
 
@@ -246,10 +257,11 @@ defmodule Linx.Netfilter.Guard.Layers do
 
   defp ether_number(protocol), do: Expr.cmp(:eq, <<Protocol.number(protocol, :ether)::16>>)
 
-  # -- what a segment says ---------------------------------------------------------------------------------------------
+  # -- what a segment says -----------------------------------------------------------------------
 
   @doc false
-  # The layers after a segment. Only equality says something: with one value, or with a set of them.
+  # The layers after a segment. Only equality says something: with one value, or with a set of
+  # them.
   @spec observe(t(), [Expr.t()]) :: t()
   def observe(layers, [%Expr{name: name} = load, %Expr{name: :cmp, data: %{op: :eq, data: value}}])
       when is_binary(value) and name != :inner do
@@ -289,8 +301,8 @@ defmodule Linx.Netfilter.Guard.Layers do
   def observe(layers, _segment), do: layers
 
   @doc false
-  # The part of a comparison's value that decides which implicit dependencies follow: all of it (`:whole`), its ICMP type
-  # (`:icmp`), or none.
+  # The part of a comparison's value that decides which implicit dependencies follow: all of it
+  # (`:whole`), its ICMP type (`:icmp`), or none.
   @spec telling(Expr.t()) :: :whole | :icmp | nil
   def telling(%Expr{name: :meta, data: %{key: key}}),
     do: if(key in [:l4proto, :nfproto, :protocol, :iiftype], do: :whole)
@@ -392,7 +404,7 @@ defmodule Linx.Netfilter.Guard.Layers do
   defp number({:number, n}), do: n
   defp number(bytes), do: :binary.decode_unsigned(bytes)
 
-  # -- names -----------------------------------------------------------------------------------------------------------
+  # -- names -------------------------------------------------------------------------------------
 
   @doc false
   # The segment with `field:` on each load whose protocol is known and whose bits are a field's.
@@ -491,7 +503,8 @@ defmodule Linx.Netfilter.Guard.Layers do
            do: fitting(protocol, at, width, icmp)
   end
 
-  # A field that exists in some ICMP types is named where the rule has tested for one of them: its name would bring the test along.
+  # A field that exists in some ICMP types is named where the rule has tested for one of them: its
+  # name would bring the test along.
   defp fitting(protocol, offset, length, icmp),
     do: protocol |> Field.all_at(offset, length) |> Enum.find(&fits?(&1, icmp))
 

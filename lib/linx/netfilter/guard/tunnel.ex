@@ -1,8 +1,10 @@
 defmodule Linx.Netfilter.Guard.Tunnel do
   @moduledoc false
-  # Loads inside a tunnel: the kernel's `inner` expression around the load, with what it has to know of the tunnel's header.
+  # Loads inside a tunnel: the kernel's `inner` expression around the load, with what it has to
+  # know of the tunnel's header.
   #
-  # Source: nft's descriptions of VXLAN, GENEVE, GRE and GRETAP; enum nft_inner_type, enum nft_inner_flags.
+  # Source: nft's descriptions of VXLAN, GENEVE, GRE and GRETAP; enum nft_inner_type, enum
+  # nft_inner_flags.
 
   alias Linx.Netfilter.{Expr, Protocol}
 

@@ -2,10 +2,11 @@ defmodule Linx.Netfilter.Log.Event do
   @moduledoc """
   A packet that a rule logged, as `Linx.Netfilter.Log` reports it.
 
-  Fields that the kernel did not send are nil. `:hook` is the hook's number, `:hw_protocol` the ethertype, `:timestamp` `{seconds, microseconds}` since
-  1970, interfaces are indexes, `:hwaddr` the sender's link-layer address, `:payload` the packet from its network header on (nil unless
-  the listener asked for it). `:uid` and `:gid` come only with packets of local sockets, `:seq` and `:seq_global` only where the
-  listener asked for them.
+  Fields that the kernel did not send are nil. `:hook` is the hook's number, `:hw_protocol` the
+  ethertype, `:timestamp` `{seconds, microseconds}` since 1970, interfaces are indexes, `:hwaddr`
+  the sender's link-layer address, `:payload` the packet from its network header on (nil unless
+  the listener asked for it). `:uid` and `:gid` come only with packets of local sockets, `:seq`
+  and `:seq_global` only where the listener asked for them.
 
   Source: include/uapi/linux/netfilter/nfnetlink_log.h, `enum nfulnl_attr_type`.
   """

@@ -1,8 +1,9 @@
 defmodule Linx.Netfilter.Protocol.Extensions do
   @moduledoc false
-  # The rows of IPv6 extension headers, IP and TCP options and SCTP chunks, which the kernel's exthdr expression finds:
-  # `base` is its operation, `header` the number looked for. Their first word is the one that is written, the others are read
-  # too. The fields are as in Protocol.Headers.
+  # The rows of IPv6 extension headers, IP and TCP options and SCTP chunks, which the kernel's
+  # exthdr expression finds: `base` is its operation, `header` the number looked for. Their first
+  # word is the one that is written, the others are read too. The fields are as in
+  # Protocol.Headers.
 
   @routing [
     {"nexthdr", 0, 8, :inet_proto},
@@ -28,7 +29,8 @@ defmodule Linx.Netfilter.Protocol.Extensions do
     {"initial-tsn", 128, 32, :integer}
   ]
 
-  # The headers that all begin alike (43, 5) have a row for each form; the first is the one that `exists` asks for.
+  # The headers that all begin alike (43, 5) have a row for each form; the first is the one that
+  # `exists` asks for.
   @ipv6 [
     %{name: :hbh, header: 0, id: 1, fields: @hop_options},
     %{name: :rt, header: 43, id: 2, fields: @routing},

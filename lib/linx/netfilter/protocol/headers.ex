@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.Protocol.Headers do
   @moduledoc false
-  # The rows of the payload protocols. A field is {text, offset in bits, length in bits, datatype}, and where they apply:
+  # The rows of the payload protocols. A field is {text, offset in bits, length in bits,
+  # datatype}, and where they apply:
   #
   #   types:   the ICMP types in which the field exists; without it, it exists in all
   #   pseudo:  the field is in the pseudo header of the transport's checksum
@@ -41,8 +42,9 @@ defmodule Linx.Netfilter.Protocol.Headers do
         {"type", 96, 16, :ether_type}
       ]
     },
-    # The tag follows the two addresses and the tag protocol identifier, which takes the place of the Ethernet type: bit 112
-    # of the frame. The second Ethernet type is that of the outer of two tags (IEEE 802.1ad).
+    # The tag follows the two addresses and the tag protocol identifier, which takes the place of
+    # the Ethernet type: bit 112 of the frame. The second Ethernet type is that of the outer of
+    # two tags (IEEE 802.1ad).
     %{
       name: :vlan,
       base: :link,
@@ -204,7 +206,8 @@ defmodule Linx.Netfilter.Protocol.Headers do
       timeouts: @udp_timeouts,
       fields: @ports ++ [{"length", 32, 16, :integer}, {"checksum", 48, 16, :integer}]
     },
-    # The header is always covered, whatever part of the payload is (RFC 3828); nft mends nothing here.
+    # The header is always covered, whatever part of the payload is (RFC 3828); nft mends nothing
+    # here.
     %{
       name: :udplite,
       base: :transport,

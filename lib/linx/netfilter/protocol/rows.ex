@@ -1,7 +1,8 @@
 defmodule Linx.Netfilter.Protocol.Rows do
   @moduledoc false
-  # The rows of `Linx.Netfilter.Protocol`, with all keys of the structs. `Linx.Netfilter.Field` and `Linx.Netfilter.Protocol` both
-  # index them when they are compiled, and make structs of them: this module names neither.
+  # The rows of `Linx.Netfilter.Protocol`, with all keys of the structs. `Linx.Netfilter.Field`
+  # and `Linx.Netfilter.Protocol` both index them when they are compiled, and make structs of
+  # them: this module names neither.
 
   alias Linx.Netfilter.Protocol.{Extensions, Headers}
 

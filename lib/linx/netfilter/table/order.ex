@@ -1,9 +1,11 @@
 defmodule Linx.Netfilter.Table.Order do
   @moduledoc false
-  # The order of a table's chains, sets, maps, objects and flowtables. The fields that hold them are maps by name; `table.order` holds
-  # how many names a field has and the names, the last first, so that an append neither copies nor counts them. A field of few names that stand in the order of the terms has no entry: two
-  # tables that hold the same things in the same order are then equal, also when their maps were written by hand. With more
-  # names a look at all of them costs too much at each append.
+  # The order of a table's chains, sets, maps, objects and flowtables. The fields that hold them
+  # are maps by name; `table.order` holds how many names a field has and the names, the last
+  # first, so that an append neither copies nor counts them. A field of few names that stand in
+  # the order of the terms has no entry: two tables that hold the same things in the same order
+  # are then equal, also when their maps were written by hand. With more names a look at all of
+  # them costs too much at each append.
 
   alias Linx.Netfilter.Table
 
@@ -69,8 +71,9 @@ defmodule Linx.Netfilter.Table.Order do
   def open(%Table{} = table), do: %{table | order: nil}
 
   @doc """
-  The table in the order of `things`, the last first: `{field, name}`, where a map may be said to be of `:sets`, since
-  the kernel has one list of both. A thing that the table does not hold is left out.
+  The table in the order of `things`, the last first: `{field, name}`, where a map may be said to
+  be of `:sets`, since the kernel has one list of both. A thing that the table does not hold is
+  left out.
   """
   @spec put(Table.t(), [{Table.field(), Table.key()}]) :: Table.t()
   def put(%Table{} = table, things) do

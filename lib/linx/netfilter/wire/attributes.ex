@@ -1,7 +1,8 @@
 defmodule Linx.Netfilter.Wire.Attributes do
   @moduledoc false
-  # Attribute numbers of include/uapi/linux/netfilter/nf_tables.h and nfnetlink_log.h. The kernel's enums count from 1 after
-  # UNSPEC, so a set's attributes are listed in the kernel's order and numbered by their place; `_` is a number that is not ours.
+  # Attribute numbers of include/uapi/linux/netfilter/nf_tables.h and nfnetlink_log.h. The
+  # kernel's enums count from 1 after UNSPEC, so a set's attributes are listed in the kernel's
+  # order and numbered by their place; `_` is a number that is not ours.
 
   @nfta [
     list: ~w(elem)a,

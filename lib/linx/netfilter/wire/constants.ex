@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.Wire.Constants do
   @moduledoc false
-  # The enums and flag bits of nf_tables.h, netfilter.h, nf_nat.h, nf_log.h and nfnetlink_log.h, in the kernel's order.
+  # The enums and flag bits of nf_tables.h, netfilter.h, nf_nat.h, nf_log.h and nfnetlink_log.h,
+  # in the kernel's order.
 
   @messages ~w(newtable gettable deltable newchain getchain delchain newrule getrule delrule newset getset delset newsetelem
                getsetelem delsetelem newgen getgen trace newobj getobj delobj getobj_reset newflowtable getflowtable delflowtable

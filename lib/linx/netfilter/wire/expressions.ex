@@ -1,15 +1,18 @@
 defmodule Linx.Netfilter.Wire.Expressions do
   @moduledoc false
-  # How the data of each expression kind lies on the wire: attribute, key of `data`, type. The encoder and the decoder are
-  # generated from this table; docs/netfilter/DESIGN.md shows its keys to readers.
+  # How the data of each expression kind lies on the wire: attribute, key of `data`, type. The
+  # encoder and the decoder are generated from this table; docs/netfilter/DESIGN.md shows its keys
+  # to readers.
   #
-  # Types: :u8 .. :u64 (network order), :reg (a register's number), :text (NUL-terminated), :bytes, {:enum, kind} and {:enum8, kind}
-  # (`Wire.Constants`), {:flags, kind} and {:flags16, kind}, :data (NFTA_DATA_VALUE), :verdict_or_data, :family (NFPROTO), :unit (seconds), :expr, :exprs,
-  # :shift_or_data.
+  # Types: :u8 .. :u64 (network order), :reg (a register's number), :text (NUL-terminated),
+  # :bytes, {:enum, kind} and {:enum8, kind} (`Wire.Constants`), {:flags, kind} and {:flags16,
+  # kind}, :data (NFTA_DATA_VALUE), :verdict_or_data, :family (NFPROTO), :unit (seconds), :expr,
+  # :exprs, :shift_or_data.
 
   alias Linx.Netfilter.Wire.Attributes
 
-  # {name in Linx, name in the kernel, attribute set, [{attribute, type}] or [{attribute, key, type}], defaults that the decoder drops}
+  # {name in Linx, name in the kernel, attribute set, [{attribute, type}] or [{attribute, key,
+  # type}], defaults that the decoder drops}
   @kinds [
     {:immediate, "immediate", :immediate, [dreg: :reg, data: :verdict_or_data], %{}},
     {:payload, "payload", :payload,

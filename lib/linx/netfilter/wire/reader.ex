@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.Wire.Reader do
   @moduledoc false
-  # Attributes of received messages. Total: a broken tail ends the list, an attribute of unexpected length is absent.
+  # Attributes of received messages. Total: a broken tail ends the list, an attribute of
+  # unexpected length is absent.
 
   alias Linx.Netfilter.Wire
   alias Linx.Netlink.Attr

@@ -1,7 +1,8 @@
 defmodule Linx.Netfilter.Wire.Timeouts do
   @moduledoc false
-  # The states of a conntrack timeout policy (nfnetlink_cttimeout.h), in the kernel's order, with nft's defaults in seconds. nft sends
-  # every state, so that a policy means the same whatever the namespace's sysctls say; a default is not listed.
+  # The states of a conntrack timeout policy (nfnetlink_cttimeout.h), in the kernel's order, with
+  # nft's defaults in seconds. nft sends every state, so that a policy means the same whatever the
+  # namespace's sysctls say; a default is not listed.
 
   alias Linx.Netfilter.Protocol
 

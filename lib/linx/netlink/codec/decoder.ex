@@ -115,7 +115,7 @@ defmodule Linx.Netlink.Codec.Decoder do
   defp escape({:named, kind}), do: {:named, Macro.escape(kind)}
   defp escape(type), do: type
 
-  # -- what the code calls ---------------------------------------------------------------------------------------------
+  # -- what the code calls -----------------------------------------------------------------------
 
   @spec fill(binary(), non_neg_integer()) :: binary()
   def fill(body, size) when byte_size(body) >= size, do: body

@@ -1,7 +1,8 @@
 defmodule Linx.Netlink.Codec.Encoder do
   @moduledoc false
-  # The code of a codec's encode/1. Every field has its own few instructions: the value is checked where it stands and
-  # written with its header as one small binary, from the last attribute to the first, and the list is joined once.
+  # The code of a codec's encode/1. Every field has its own few instructions: the value is checked
+  # where it stands and written with its header as one small binary, from the last attribute to
+  # the first, and the list is joined once.
 
   import Linx.Netlink.Codec.Scalar, only: [is_scalar: 1]
 
@@ -192,7 +193,7 @@ defmodule Linx.Netlink.Codec.Encoder do
     end
   end
 
-  # -- what the code calls ---------------------------------------------------------------------------------------------
+  # -- what the code calls -----------------------------------------------------------------------
 
   @spec given!(term(), atom()) :: :ok
   def given!(nil, name), do: raise(ArgumentError, "no #{inspect(name)} is given")

@@ -1,7 +1,7 @@
 defmodule Linx.Netlink.Codec.Scalar do
   @moduledoc false
-  # The number types of a codec: how many bits they have, which numbers fit, and how they stand in a binary.
-  # A header may also have bytes of a fixed length, `{:binary, length}`.
+  # The number types of a codec: how many bits they have, which numbers fit, and how they stand in
+  # a binary. A header may also have bytes of a fixed length, `{:binary, length}`.
 
   # {bits, least, greatest, modifiers}
   @types %{

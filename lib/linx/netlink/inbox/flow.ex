@@ -1,21 +1,26 @@
 defmodule Linx.Netlink.Inbox.Flow do
   @moduledoc false
-  # How much a listener reads for its owner, whose messages have no acknowledgement. Of the owner's mailbox only the length
-  # is looked at, which costs the same for any mailbox.
+  # How much a listener reads for its owner, whose messages have no acknowledgement. Of the
+  # owner's mailbox only the length is looked at, which costs the same for any mailbox.
   #
-  #   * Unread are at most the last `length` messages that were sent, and their cost is known. Up to a window of it the
-  #     listener reads on; beyond, it looks again soon, and the kernel drops what does not fit its buffer.
-  #   * A mailbox that stays long may be long for reasons of its own: an owner that picks the events out of others. When its
-  #     length has not changed for a while a few events are sent as a trial. If they are gone soon, and nothing else is, then
-  #     all are read as they come, and the length counts as that of the others. For few others that is believed until
-  #     the mailbox is shorter; for many it is tried again after some windows, because they may be taken out and events left
-  #     in their place. After a trial that failed the next waits twice as long, without a limit.
+  #   * Unread are at most the last `length` messages that were sent, and their cost is known. Up
+  #     to a window of it the listener reads on; beyond, it looks again soon, and the kernel drops
+  #     what does not fit its buffer.
+  #   * A mailbox that stays long may be long for reasons of its own: an owner that picks the
+  #     events out of others. When its length has not changed for a while a few events are sent as
+  #     a trial. If they are gone soon, and nothing else is, then all are read as they come, and
+  #     the length counts as that of the others. For few others that is believed until the mailbox
+  #     is shorter; for many it is tried again after some windows, because they may be taken out
+  #     and events left in their place. After a trial that failed the next waits twice as long,
+  #     without a limit.
   #
-  # An owner on another node is taken to read: the distribution's own limit slows the listener down.
+  # An owner on another node is taken to read: the distribution's own limit slows the listener
+  # down.
 
   alias Linx.Mailbox
 
-  # Bytes on the owner's heap, estimated: a struct and its binaries are a few times what they were in the message.
+  # Bytes on the owner's heap, estimated: a struct and its binaries are a few times what they were
+  # in the message.
   @window 8 * 1024 * 1024
   @bucket div(@window, 64)
   @buckets 66
@@ -27,8 +32,8 @@ defmodule Linx.Netlink.Inbox.Flow do
   @few 16
   @trial 4
 
-  # Milliseconds: between looks, before the first trial, for its events to be read beside that, and at least for a length
-  # to be steady.
+  # Milliseconds: between looks, before the first trial, for its events to be read beside that,
+  # and at least for a length to be steady.
   @min_delay 2
   @max_delay 100
   @pause 200
@@ -119,7 +124,7 @@ defmodule Linx.Netlink.Inbox.Flow do
   defp unread([], _length), do: 0
   defp unread([{events, cost} | older], length), do: cost + unread(older, length - events)
 
-  # -- a long mailbox ----------------------------------------------------------------------------------------------------
+  # -- a long mailbox ----------------------------------------------------------------------------
 
   defp long(%{stage: {:blocked, length, since}} = flow, length, now)
        when now - since >= flow.pause,

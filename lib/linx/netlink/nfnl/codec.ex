@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Nfnl.Codec do
   @moduledoc """
-  What all of nfnetlink has in common: the nfgenmsg header, subsystems in message types, the batch envelope.
+  What all of nfnetlink has in common: the nfgenmsg header, subsystems in message types, the batch
+  envelope.
 
       struct nfgenmsg {          0        1        2                4
         __u8   nfgen_family;     +--------+--------+--------+-------+
@@ -8,10 +9,12 @@ defmodule Linx.Netlink.Nfnl.Codec do
         __be16 res_id;           +--------+--------+--------+-------+
       };
 
-  A message type is `(subsystem << 8) | operation`. The resource id is in network byte order, unlike the rest of netlink: it is the subsystem in a batch's
-  envelope and the group in NFLOG messages.
+  A message type is `(subsystem << 8) | operation`. The resource id is in network byte order,
+  unlike the rest of netlink: it is the subsystem in a batch's envelope and the group in NFLOG
+  messages.
 
-  Nothing here knows what a subsystem's messages carry. Source: include/uapi/linux/netfilter/nfnetlink.h.
+  Nothing here knows what a subsystem's messages carry. Source:
+  include/uapi/linux/netfilter/nfnetlink.h.
   """
 
   alias Linx.Netlink.{Message, Request, Socket}
@@ -63,8 +66,9 @@ defmodule Linx.Netlink.Nfnl.Codec do
   @doc """
   The message that opens a batch for a subsystem.
 
-  With `genid: n` the kernel refuses the batch with ERESTART unless the ruleset's generation is still `n`.
-  Raises `ArgumentError` for an unknown subsystem, another option, and a generation that is no 32-bit number.
+  With `genid: n` the kernel refuses the batch with ERESTART unless the ruleset's generation is
+  still `n`. Raises `ArgumentError` for an unknown subsystem, another option, and a generation
+  that is no 32-bit number.
   """
   @spec batch_begin(:nftables | :ctnetlink | :queue | :ulog | 0..255, keyword()) :: Message.t()
   def batch_begin(subsys, opts \\ []) do
@@ -84,7 +88,8 @@ defmodule Linx.Netlink.Nfnl.Codec do
     do: %Message{type: @batch_end, payload: Batch.encode(%Batch{subsystem: subsys(subsys)})}
 
   @doc """
-  Asks for the generation of the namespace's nf_tables ruleset, which counts its commits, and for who made the last one.
+  Asks for the generation of the namespace's nf_tables ruleset, which counts its commits, and for
+  who made the last one.
 
   An error is a `Linx.Netlink.Error`: `:eperm` without CAP_NET_ADMIN over the namespace.
   """

@@ -6,33 +6,38 @@ defmodule Linx.Netlink.Rtnl.Address do
       :ok = Address.add(socket, "eth0", "2001:db8::10", 64)
       {:ok, addresses} = Address.list(socket, "eth0")
 
-  An address and its prefix length are two arguments, or one: text with a `/`, or a `Linx.IP.Subnet`. Options come after
-  either. A tuple of the `*_many` verbs and a change of `Linx.Netlink.Rtnl.batch/2` are written alike.
+  An address and its prefix length are two arguments, or one: text with a `/`, or a
+  `Linx.IP.Subnet`. Options come after either. A tuple of the `*_many` verbs and a change of
+  `Linx.Netlink.Rtnl.batch/2` are written alike.
 
       :ok = Address.add(socket, "eth0", "192.0.2.10/24")
       :ok = Address.add(socket, "eth0", ~IP"192.0.2.11/24", label: "eth0:1")
 
-  Text without a length where it is the only argument is `{:error, {:invalid_subnet, text}}`: no length is guessed.
+  Text without a length where it is the only argument is `{:error, {:invalid_subnet, text}}`: no
+  length is guessed.
 
-  The family follows from the address. A new IPv6 address is first checked for duplicates on the link, and until that
-  is over (a second or so) nothing can be sent from it; `flags: [:nodad]` leaves the check out.
+  The family follows from the address. A new IPv6 address is first checked for duplicates on the
+  link, and until that is over (a second or so) nothing can be sent from it; `flags: [:nodad]`
+  leaves the check out.
 
   ## Fields
 
-  `family` (2 or 10), `prefixlen`, `scope` (0 global, 253 link, 254 host), `index` of the link, `address`, `local`,
-  `flags` (the low eight bits of `IFA_F_*`; all 32 in `flags_ext`). On IPv4 `local` is the interface's own address, and
-  `address` is the same, or the far end of a point-to-point link. On IPv6 `local` is there for point-to-point only.
-  Beyond those: `label`, `broadcast`, `lifetime` as `{preferred, valid}` in seconds or `:forever`, `priority`, `proto`, and
-  `extra` for what a newer kernel adds.
+  `family` (2 or 10), `prefixlen`, `scope` (0 global, 253 link, 254 host), `index` of the link,
+  `address`, `local`, `flags` (the low eight bits of `IFA_F_*`; all 32 in `flags_ext`). On IPv4
+  `local` is the interface's own address, and `address` is the same, or the far end of a
+  point-to-point link. On IPv6 `local` is there for point-to-point only. Beyond those: `label`,
+  `broadcast`, `lifetime` as `{preferred, valid}` in seconds or `:forever`, `priority`, `proto`,
+  and `extra` for what a newer kernel adds.
 
   Source: rtnetlink(7), include/uapi/linux/if_addr.h, `struct ifaddrmsg`.
 
   ## Errors
 
-  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm` without CAP_NET_ADMIN over
-  the namespace, `:enodev` for a link that is not there, `:eexist` for an address that is, `:eaddrnotavail`
-  for the deletion of one that is not. What could not be put into a request (a text that is no address, an unknown option) is refused
-  before anything is sent.
+  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm`
+  without CAP_NET_ADMIN over the namespace, `:enodev` for a link that is not there, `:eexist` for
+  an address that is, `:eaddrnotavail` for the deletion of one that is not. What could not be put
+  into a request (a text that is no address, an unknown option) is refused before anything is
+  sent.
   """
 
   use Linx.Netlink.Codec
@@ -70,8 +75,9 @@ defmodule Linx.Netlink.Rtnl.Address do
   @type subnet :: binary() | Subnet.t()
 
   @typedoc """
-  Options of `add/5` and `replace/5`: `:peer` (the far end's address), `:label`, `:broadcast`, `:scope` (a number),
-  `:valid` and `:preferred` (seconds or `:forever`; preferred as long as valid unless given), `:flags` (`:nodad`, `:noprefixroute`, `:home`, `:mngtmpaddr`,
+  Options of `add/5` and `replace/5`: `:peer` (the far end's address), `:label`, `:broadcast`,
+  `:scope` (a number), `:valid` and `:preferred` (seconds or `:forever`; preferred as long as
+  valid unless given), `:flags` (`:nodad`, `:noprefixroute`, `:home`, `:mngtmpaddr`,
   `:optimistic`, `:autojoin`), `:priority` (the metric of the prefix route), `:proto`.
   """
   @type opts :: keyword()
@@ -89,8 +95,8 @@ defmodule Linx.Netlink.Rtnl.Address do
   def list(socket), do: list(socket, [])
 
   @doc """
-  The addresses of one link (by name, alternative name or index), or those that a filter keeps: `:link` and `:family`
-  (`:inet`, `:inet6`). The kernel does the filtering.
+  The addresses of one link (by name, alternative name or index), or those that a filter keeps:
+  `:link` and `:family` (`:inet`, `:inet6`). The kernel does the filtering.
   """
   @spec list(Socket.t(), Link.ref() | keyword()) :: {:ok, [t()]} | {:error, Error.t() | term()}
   def list(socket, filter) when is_list(filter) do
@@ -116,7 +122,8 @@ defmodule Linx.Netlink.Rtnl.Address do
   defp filter(_socket, [other | _], _request), do: {:error, {:bad_option, other}}
 
   @doc """
-  Gives a link an address as `list/2` gives it, for instance in another namespace with its `index` there.
+  Gives a link an address as `list/2` gives it, for instance in another namespace with its `index`
+  there.
   """
   @spec add(Socket.t(), t()) :: :ok | {:error, term()}
   def add(socket, %__MODULE__{} = address), do: Call.change(socket, change(:add, address))
@@ -124,10 +131,11 @@ defmodule Linx.Netlink.Rtnl.Address do
   @doc """
   Gives a link an address, text or a `Linx.IP`. One that it has already is `errno: :eexist`.
 
-  The scope is global unless `:scope` says otherwise, and that of the host for an address of 127.0.0.0/8.
+  The scope is global unless `:scope` says otherwise, and that of the host for an address of
+  127.0.0.0/8.
 
-  Text that is no address is `{:error, {:invalid_ip, text}}`, as is 0.0.0.0, which no link can have; a prefix that the family has not
-  `{:error, {:invalid_prefix, prefix}}`.
+  Text that is no address is `{:error, {:invalid_ip, text}}`, as is 0.0.0.0, which no link can
+  have; a prefix that the family has not `{:error, {:invalid_prefix, prefix}}`.
   """
   @spec add(Socket.t(), Link.ref(), binary() | IP.t(), non_neg_integer(), opts()) ::
           :ok | {:error, term()}
@@ -136,7 +144,8 @@ defmodule Linx.Netlink.Rtnl.Address do
     do: run(socket, :add, [link_name, ip, prefix, opts])
 
   @doc """
-  As `add/5`, of an address with its prefix length. Text that is none is `{:error, {:invalid_subnet, text}}`.
+  As `add/5`, of an address with its prefix length. Text that is none is
+  `{:error, {:invalid_subnet, text}}`.
   """
   @spec add(Socket.t(), Link.ref(), subnet()) :: :ok | {:error, term()}
   def add(socket, link, subnet), do: add(socket, link, subnet, [])
@@ -144,9 +153,10 @@ defmodule Linx.Netlink.Rtnl.Address do
   @doc """
   Gives a link an address, or changes the lifetimes and metric of one that it has.
 
-  Both are set to what the options say, and without options to forever and none. On IPv4 the flags of an address that is
-  there stay as they are. On IPv6 the prefix length does: the kernel knows the address by link and address alone, and a
-  `replace/5` with another length is `:ok` and changes nothing of it. `delete/5` and `add/5` change either.
+  Both are set to what the options say, and without options to forever and none. On IPv4 the flags
+  of an address that is there stay as they are. On IPv6 the prefix length does: the kernel knows
+  the address by link and address alone, and a `replace/5` with another length is `:ok` and
+  changes nothing of it. `delete/5` and `add/5` change either.
   """
   @spec replace(Socket.t(), Link.ref(), binary() | IP.t(), non_neg_integer(), opts()) ::
           :ok | {:error, term()}
@@ -163,10 +173,11 @@ defmodule Linx.Netlink.Rtnl.Address do
   @doc """
   Gives a link an address unless it has it as asked for. Arguments as `add/5`.
 
-  An address that is there as something else is `errno: :eexist`, with the fields that differ in `at`: another prefix
-  length, peer, or any option that is given; a lifetime that ends where none was asked for; a duplicate on the link
-  (IFA_F_DADFAILED). Of the options `:nodad` and `:optimistic` are not compared, and a lifetime that is asked for is the
-  longest that may be left.
+  An address that is there as something else is `errno: :eexist`, with the fields that differ in
+  `at`: another prefix length, peer, or any option that is given; a lifetime that ends where none
+  was asked for; a duplicate on the link (IFA_F_DADFAILED). Of the options `:nodad` and
+  `:optimistic` are not compared, and a lifetime that is asked for is the longest that may be
+  left.
   """
   @spec ensure(Socket.t(), Link.ref(), binary() | IP.t(), non_neg_integer(), opts()) ::
           :ok | {:error, term()}
@@ -219,11 +230,12 @@ defmodule Linx.Netlink.Rtnl.Address do
   @doc """
   Takes an address from a link. One that it has not is `errno: :eaddrnotavail`.
 
-  `peer:` is part of an IPv4 address's identity: one that was added with it is deleted with it. A `label:` is compared by
-  the kernel where it is given.
+  `peer:` is part of an IPv4 address's identity: one that was added with it is deleted with it. A
+  `label:` is compared by the kernel where it is given.
 
-  **A primary IPv4 address takes its secondaries along**, the other addresses of its subnet on the link, whoever made
-  them, unless `net.ipv4.conf.*.promote_secondaries` is 1. Routes whose source address it was go too.
+  **A primary IPv4 address takes its secondaries along**, the other addresses of its subnet on the
+  link, whoever made them, unless `net.ipv4.conf.*.promote_secondaries` is 1. Routes whose source
+  address it was go too.
 
   Source: ip-sysctl.rst, "promote_secondaries".
   """
@@ -247,16 +259,16 @@ defmodule Linx.Netlink.Rtnl.Address do
     do: Call.change(socket, change(:delete, address))
 
   @doc """
-  Adds many: `{link, ip, prefix}` or `{link, subnet}`, either with `opts` behind it, or a struct each. See
-  `Linx.Netlink.Rtnl.batch/2`.
+  Adds many: `{link, ip, prefix}` or `{link, subnet}`, either with `opts` behind it, or a struct
+  each. See `Linx.Netlink.Rtnl.batch/2`.
   """
   @spec add_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
   def add_many(socket, addresses), do: Verb.many(socket, __MODULE__, :add, addresses)
 
   @doc """
-  Deletes many: `{link, ip, prefix}` or `{link, subnet}`, either with the options of `delete/5` behind it, or a struct each.
-  See `Linx.Netlink.Rtnl.batch/2`.
+  Deletes many: `{link, ip, prefix}` or `{link, subnet}`, either with the options of `delete/5`
+  behind it, or a struct each. See `Linx.Netlink.Rtnl.batch/2`.
   """
   @spec delete_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
@@ -324,8 +336,8 @@ defmodule Linx.Netlink.Rtnl.Address do
   defp options(:delete, opts, address), do: Options.identity(opts, address)
   defp options(_verb, opts, address), do: Options.set(opts, address)
 
-  # The deletion of an address that is a struct already, or its making elsewhere. The kernel compares a label where it is
-  # given, and IFA_ADDRESS with the prefix length.
+  # The deletion of an address that is a struct already, or its making elsewhere. The kernel
+  # compares a label where it is given, and IFA_ADDRESS with the prefix length.
   @doc false
   @spec change(:add | :replace | :delete, t()) :: Call.op()
   def change(:delete, address) do
@@ -376,7 +388,8 @@ defmodule Linx.Netlink.Rtnl.Address do
   defp assignable(%IP{bytes: <<0::32>>} = ip), do: {:error, {:invalid_ip, ip}}
   defp assignable(%IP{}), do: :ok
 
-  # As ip-address(8) chooses it: a global address of 127.0.0.0/8 would be a candidate for a source address.
+  # As ip-address(8) chooses it: a global address of 127.0.0.0/8 would be a candidate for a source
+  # address.
   defp scope(%IP{bytes: <<127, _::24>>}), do: @host
   defp scope(%IP{}), do: 0
 

@@ -2,9 +2,10 @@ defmodule Linx.Netlink.Rtnl.Batch do
   @moduledoc false
   # Many changes, in as few sends as the receive buffer has room for all errors of.
   #
-  # All are encoded before the first is sent, so that what raises does so with nothing done. Only the bytes are kept: ten
-  # thousand routes as values are 5 MB, which the collector would copy several times over. So an op is made from its item
-  # when it is encoded, and once more if it failed.
+  # All are encoded before the first is sent, so that what raises does so with nothing done. Only
+  # the bytes are kept: ten thousand routes as values are 5 MB, which the collector would copy
+  # several times over. So an op is made from its item when it is encoded, and once more if it
+  # failed.
 
   import Bitwise
   import Linx.Netlink.Constants
@@ -16,7 +17,8 @@ defmodule Linx.Netlink.Rtnl.Batch do
   @bytes 256
 
   @doc """
-  Carries out the op of each item. One result each, in order: the kernel does one by one, and goes on after one that fails.
+  Carries out the op of each item. One result each, in order: the kernel does one by one, and goes
+  on after one that fails.
 
   An error of the socket itself ends the batch; what was sent before it may have been done.
   """
@@ -39,7 +41,7 @@ defmodule Linx.Netlink.Rtnl.Batch do
     end)
   end
 
-  # -- before the first send -----------------------------------------------------------------------------------------------
+  # -- before the first send ---------------------------------------------------------------------
 
   defp portions(_socket, [], _op, 0, _size), do: []
 
@@ -66,8 +68,8 @@ defmodule Linx.Netlink.Rtnl.Batch do
     end
   end
 
-  # Errors come back without being asked for, so the last acknowledgement stands for all. The last item's message asks for
-  # it, unless that item made none.
+  # Errors come back without being asked for, so the last acknowledgement stands for all. The last
+  # item's message asks for it, unless that item made none.
   defp acknowledged(<<>>, 0), do: <<>>
 
   defp acknowledged(bytes, last) do
@@ -83,7 +85,7 @@ defmodule Linx.Netlink.Rtnl.Batch do
     end
   end
 
-  # -- sending -------------------------------------------------------------------------------------------------------------
+  # -- sending -----------------------------------------------------------------------------------
 
   defp exchange([], _socket, _op), do: {:ok, []}
 

@@ -2,9 +2,10 @@ defmodule Linx.Netlink.Rtnl.Call do
   @moduledoc false
   # rtnetlink requests as the verbs make them: a codec's struct in, structs out.
   #
-  # A verb that changes something is an `op`, which is a value; it is carried out alone (`change/2`) or with others
-  # (Linx.Netlink.Rtnl.Batch). Modules with such verbs have `__op__(verb, args, index)`, where `index` turns an interface
-  # name into `{:ok, index}`, and `__names__(verb, args)`, the names it will ask for.
+  # A verb that changes something is an `op`, which is a value; it is carried out alone
+  # (`change/2`) or with others (Linx.Netlink.Rtnl.Batch). Modules with such verbs have
+  # `__op__(verb, args, index)`, where `index` turns an interface name into `{:ok, index}`, and
+  # `__names__(verb, args)`, the names it will ask for.
 
   import Bitwise
   import Linx.Netlink.Constants
@@ -74,7 +75,8 @@ defmodule Linx.Netlink.Rtnl.Call do
   defp explained(error, message, body, explain),
     do: error |> place(message, body) |> explain.() |> permission()
 
-  # The one EPERM of rtnetlink without text of its own: netlink_net_capable() before any handler runs.
+  # The one EPERM of rtnetlink without text of its own: netlink_net_capable() before any handler
+  # runs.
   defp permission(%Error{errno: :eperm, message: nil, stage: nil} = error),
     do: %{error | message: "needs CAP_NET_ADMIN over the network namespace"}
 

@@ -1,7 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Constants do
   @moduledoc false
-  # The RTM_* message types and RTNLGRP_* multicast groups of linux/rtnetlink.h at 6.18, as macros:
-  # `rtm_newlink()` is 16, also in a pattern or a guard.
+  # The RTM_* message types and RTNLGRP_* multicast groups of linux/rtnetlink.h at 6.18, as
+  # macros: `rtm_newlink()` is 16, also in a pattern or a guard.
 
   # The kernel numbers the four verbs of an object in a row: NEW, DEL, GET, SET. A verb that it
   # does not define has no macro here either.

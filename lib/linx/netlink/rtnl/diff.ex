@@ -7,13 +7,14 @@ defmodule Linx.Netlink.Rtnl.Diff do
       iex> Diff.routes([route], [], :static) == [{:create, route}]
       true
 
-  An operation is `{:create, desired}`, `{:update, desired}` (it is there, with another value where values may differ) or
-  `{:delete, observed}`.
+  An operation is `{:create, desired}`, `{:update, desired}` (it is there, with another value
+  where values may differ) or `{:delete, observed}`.
 
   ## Whose it is
 
-  Only what is ours may be deleted. Routes carry a mark for that, the protocol: `routes/3` looks at observed routes of one
-  protocol and at no others. The other functions take the keys that an earlier pass has installed, and delete nothing else.
+  Only what is ours may be deleted. Routes carry a mark for that, the protocol: `routes/3` looks
+  at observed routes of one protocol and at no others. The other functions take the keys that an
+  earlier pass has installed, and delete nothing else.
 
   ## What makes two of them the same
 
@@ -25,22 +26,23 @@ defmodule Linx.Netlink.Rtnl.Diff do
   | rule | priority, family, every selector and the action | |
   | link | `name` | |
 
-  In a route's key a destination of length 0 is `:default`, host bits are off, and a metric that is absent is the one that
-  the kernel takes for it: 0 on IPv4, 1024 on IPv6. Both sides are brought to the form that the kernel gives a route before
-  they are compared: one hop of a multipath is a gateway, a nexthop object is its id, the order of hops means nothing.
+  In a route's key a destination of length 0 is `:default`, host bits are off, and a metric that
+  is absent is the one that the kernel takes for it: 0 on IPv4, 1024 on IPv6. Both sides are
+  brought to the form that the kernel gives a route before they are compared: one hop of a
+  multipath is a gateway, a nexthop object is its id, the order of hops means nothing.
 
-  In a rule's key a neutral value counts as absent: a prefix of no bits, a mark of 0 without a mask, a TOS of 0. A rule
-  without a priority gets one from the kernel and so is another rule when it is read back: give rules that are to be
-  compared a priority.
+  In a rule's key a neutral value counts as absent: a prefix of no bits, a mark of 0 without a
+  mask, a TOS of 0. A rule without a priority gets one from the kernel and so is another rule when
+  it is read back: give rules that are to be compared a priority.
 
-  A neighbour whose `state` is neither permanent nor absent is one that the kernel has learned and will forget, so it is
-  no desired permanent one.
+  A neighbour whose `state` is neither permanent nor absent is one that the kernel has learned and
+  will forget, so it is no desired permanent one.
 
-  Desired and observed must speak of links in the same way, by index; `Linx.Netlink.Rtnl.Reconcile` turns names into
-  indices first.
+  Desired and observed must speak of links in the same way, by index;
+  `Linx.Netlink.Rtnl.Reconcile` turns names into indices first.
 
-  Source: the identity that the kernel itself gives: ip-address(8), ip-route(8), ip-rule(8); RTM_NEWADDR and RTM_NEWROUTE
-  in rtnetlink(7).
+  Source: the identity that the kernel itself gives: ip-address(8), ip-route(8), ip-rule(8);
+  RTM_NEWADDR and RTM_NEWROUTE in rtnetlink(7).
   """
 
   alias Linx.Netlink.Rtnl.Reconcile.Canonical
@@ -51,8 +53,8 @@ defmodule Linx.Netlink.Rtnl.Diff do
   @scope_universe 0
 
   @doc """
-  Routes. `protocol` says which observed routes are ours, as a number or a name that `Route` knows; an unknown name raises
-  `ArgumentError`.
+  Routes. `protocol` says which observed routes are ours, as a number or a name that `Route`
+  knows; an unknown name raises `ArgumentError`.
   """
   @spec routes([Route.t()], [Route.t()], 0..255 | atom()) :: [op()]
   def routes(desired, observed, protocol) do
@@ -65,7 +67,8 @@ defmodule Linx.Netlink.Rtnl.Diff do
     end
   end
 
-  # Several observed routes may have one key: when one of them is as desired, the others are deleted.
+  # Several observed routes may have one key: when one of them is as desired, the others are
+  # deleted.
   defp route_ops(desired, observed) do
     seen = Enum.group_by(observed, &route_key/1)
     wanted = desired |> Enum.reverse() |> Map.new(&{route_key(&1), &1})
@@ -98,8 +101,8 @@ defmodule Linx.Netlink.Rtnl.Diff do
     do: Canonical.same_route?(Canonical.route(want), Canonical.set_of(want), seen)
 
   @doc """
-  Addresses. Observed ones of a scope other than global are taken for the kernel's own (IPv6 link-local) and passed over,
-  unless they are desired.
+  Addresses. Observed ones of a scope other than global are taken for the kernel's own (IPv6
+  link-local) and passed over, unless they are desired.
   """
   @spec addresses([struct()], [struct()], MapSet.t()) :: [op()]
   def addresses(desired, observed, owned_keys) do
@@ -174,9 +177,10 @@ defmodule Linx.Netlink.Rtnl.Diff do
   @doc """
   The difference where all that was observed is ours: what is not desired is deleted.
 
-  `key` says what an item is, `value` what of it may be updated; without it nothing is. Creations and updates come in the
-  order of `desired`, then deletions in the order of `observed`. Of several observed items with one key, those with
-  another value than the desired one are deleted when one has it.
+  `key` says what an item is, `value` what of it may be updated; without it nothing is. Creations
+  and updates come in the order of `desired`, then deletions in the order of `observed`. Of
+  several observed items with one key, those with another value than the desired one are deleted
+  when one has it.
   """
   @spec two_way([struct()], [struct()], (struct() -> term()), (struct() -> term())) :: [op()]
   def two_way(desired, observed, key, value \\ &no_value/1) do
@@ -198,7 +202,8 @@ defmodule Linx.Netlink.Rtnl.Diff do
   end
 
   @doc """
-  The difference where what was observed may be anybody's: only items whose key is in `owned_keys` are deleted.
+  The difference where what was observed may be anybody's: only items whose key is in `owned_keys`
+  are deleted.
   """
   @spec three_way(
           [struct()],
@@ -217,8 +222,8 @@ defmodule Linx.Netlink.Rtnl.Diff do
       for {key, item} <- observed, deletable?.(key), do: {:delete, item}
   end
 
-  # A key is worked out once: there are thousands, and some are computed. For the same reason maps are made from lists,
-  # which leaves nothing behind for the collector.
+  # A key is worked out once: there are thousands, and some are computed. For the same reason maps
+  # are made from lists, which leaves nothing behind for the collector.
   defp keyed(items, key), do: for(item <- items, do: {key.(item), item})
 
   # The value wanted for each key. Of several desired items with one key the first counts.

@@ -14,8 +14,8 @@ defmodule Linx.Netlink.Rtnl.Fields do
   def only(opts, _names), do: {:error, {:bad_option, opts}}
 
   @doc """
-  The struct with the field of the option's name and value, or `:error` where the codec has no such field or cannot hold the
-  value.
+  The struct with the field of the option's name and value, or `:error` where the codec has no
+  such field or cannot hold the value.
   """
   @spec put(struct(), atom(), term()) :: {:ok, struct()} | :error
   def put(%module{} = struct, key, value) do

@@ -1,7 +1,8 @@
 defmodule Linx.Netlink.Rtnl.HardwareAddress do
   @moduledoc false
-  # A link-layer address for the codec: a Linx.MAC where it has six bytes, otherwise the bytes. Tunnels have the four or
-  # sixteen of an IP address here, InfiniBand twenty, and many links none.
+  # A link-layer address for the codec: a Linx.MAC where it has six bytes, otherwise the bytes.
+  # Tunnels have the four or sixteen of an IP address here, InfiniBand twenty, and many links
+  # none.
 
   alias Linx.MAC
 

@@ -1,7 +1,8 @@
 defmodule Linx.Netlink.Rtnl.Lifetime do
   @moduledoc false
-  # IFA_CACHEINFO: how long an address is preferred and valid, in seconds, as `{preferred, valid}`. The two time stamps
-  # after them say when it was made and changed, and are 0 in a request.
+  # IFA_CACHEINFO: how long an address is preferred and valid, in seconds, as
+  # `{preferred, valid}`. The two time stamps after them say when it was made and changed, and are
+  # 0 in a request.
 
   @forever 0xFFFFFFFF
 

@@ -7,35 +7,39 @@ defmodule Linx.Netlink.Rtnl.Link do
       :ok = Link.move_to_netns(socket, "eth0", container_pid)
       :ok = Link.set_up(socket, "ct0")
 
-  Verbs name a link by its name, by an alternative name, or by its index. The kernel is asked for that one link, so a
-  lookup costs the same among ten links and ten thousand.
+  Verbs name a link by its name, by an alternative name, or by its index. The kernel is asked for
+  that one link, so a lookup costs the same among ten links and ten thousand.
 
   ## Making links
 
-  Each documented kind has a constructor, `create_veth/3` and its like. `create/4` makes a link of any kind that the
-  kernel has, with options; what it does not know as an option of links in general belongs to the kind:
+  Each documented kind has a constructor, `create_veth/3` and its like. `create/4` makes a link of
+  any kind that the kernel has, with options; what it does not know as an option of links in
+  general belongs to the kind:
 
       :ok = Link.create(socket, "vx42", :vxlan, id: 42, remote: "192.0.2.9", port: 4789, mtu: 1450, up: true)
       :ok = Link.create(socket, "blue", :vrf, table: 100)
 
   ## Fields
 
-  `index`, `name`, `type` (`ARPHRD_*`, 1 for Ethernet), `flags` (`IFF_*`), `mtu`, `address` (a `Linx.MAC`, or bytes where the
-  hardware address is no MAC), `link` (the index of the parent or of the far end; where `link_netnsid`
-  is set it is an index in that namespace, and another link's here), `master` (of the bridge, bond or VRF it belongs to) and
-  `linkinfo` (kind and what belongs to the kind: `Linx.Netlink.Rtnl.LinkInfo`). Beyond those: `broadcast`, `qdisc`,
-  `txqlen`, `operstate` (RFC 2863, 6 is up), `alias`, `group`, `carrier`, `link_netnsid`, `altnames`, and `min_mtu` and
-  `max_mtu`, between which an MTU may be set (a `max_mtu` of 0 is no limit). Attributes that
-  a newer kernel sends, or that are not as expected, are in `extra` as `{type, bytes}`.
+  `index`, `name`, `type` (`ARPHRD_*`, 1 for Ethernet), `flags` (`IFF_*`), `mtu`, `address` (a
+  `Linx.MAC`, or bytes where the hardware address is no MAC), `link` (the index of the parent or
+  of the far end; where `link_netnsid` is set it is an index in that namespace, and another link's
+  here), `master` (of the bridge, bond or VRF it belongs to) and `linkinfo` (kind and what belongs
+  to the kind: `Linx.Netlink.Rtnl.LinkInfo`). Beyond those: `broadcast`, `qdisc`, `txqlen`,
+  `operstate` (RFC 2863, 6 is up), `alias`, `group`, `carrier`, `link_netnsid`, `altnames`, and
+  `min_mtu` and `max_mtu`, between which an MTU may be set (a `max_mtu` of 0 is no limit).
+  Attributes that a newer kernel sends, or that are not as expected, are in `extra` as
+  `{type, bytes}`.
 
   Source: rtnetlink(7), include/uapi/linux/if_link.h, `struct ifinfomsg`.
 
   ## Errors
 
-  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm` without CAP_NET_ADMIN over
-  the namespace, `:enodev` for a link that is not there, `:eexist` for a name that is taken, `:eopnotsupp`
-  for a kind that the kernel does not have. An argument that could not be put into a request (a text that is no address, an
-  unknown option) is refused before anything is sent.
+  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm`
+  without CAP_NET_ADMIN over the namespace, `:enodev` for a link that is not there, `:eexist` for
+  a name that is taken, `:eopnotsupp` for a kind that the kernel does not have. An argument that
+  could not be put into a request (a text that is no address, an unknown option) is refused before
+  anything is sent.
   """
 
   use Linx.Netlink.Codec
@@ -81,7 +85,8 @@ defmodule Linx.Netlink.Rtnl.Link do
     attr(29, :ext_mask, :u32)
     attr(53, :altname, :string)
 
-    # Statistics, per-family configuration and offload limits: most of a link's bytes, and known not to be wanted.
+    # Statistics, per-family configuration and offload limits: most of a link's bytes, and known
+    # not to be wanted.
     rest(:extra, skip: [7..9, 11..12, 14..15, 17, 21..26, 30..32, 34..36, 38..49, 54..69])
   end
 
@@ -91,7 +96,7 @@ defmodule Linx.Netlink.Rtnl.Link do
   @iff_up 1
   @skip_stats 8
 
-  # -- reading ---------------------------------------------------------------------------------------------------------
+  # -- reading -----------------------------------------------------------------------------------
 
   @doc """
   Every link of the namespace, or those that a filter keeps.
@@ -142,31 +147,36 @@ defmodule Linx.Netlink.Rtnl.Link do
   end
 
   @doc """
-  Whether the link is administratively up (IFF_UP). Whether it can carry packets is another matter: `operstate`.
+  Whether the link is administratively up (IFF_UP). Whether it can carry packets is another
+  matter: `operstate`.
   """
   @spec up?(t()) :: boolean()
   def up?(%__MODULE__{flags: flags}), do: (flags &&& @iff_up) != 0
 
-  # -- making and removing -----------------------------------------------------------------------------------------------
+  # -- making and removing -----------------------------------------------------------------------
 
   @doc """
   Makes a link of `kind`, with options.
 
-  For any link: `:link` (the parent, by name or index; refused for a kind that has none), `:master`, `:mtu`, `:address`, `:txqlen`, `:group`, `:alias`,
-  `:index`, `:netns` (where `move_to_netns/4` could move it), `:up`, and the switches of `set/3`. All others are fields of
-  the kind's module (`Linx.Netlink.Rtnl.LinkInfo` lists them); a kind without one has no options of its own.
+  For any link: `:link` (the parent, by name or index; refused for a kind that has none),
+  `:master`, `:mtu`, `:address`, `:txqlen`, `:group`, `:alias`, `:index`, `:netns` (where
+  `move_to_netns/4` could move it), `:up`, and the switches of `set/3`. All others are fields of
+  the kind's module (`Linx.Netlink.Rtnl.LinkInfo` lists them); a kind without one has no options
+  of its own.
 
-  A kind that the kernel has not is `errno: :eopnotsupp`, and so is an option that its links of the kind do not have, as
-  for `set/3`: such a link is deleted again. An option that is off (0 or `false`) is as none.
-  `Linx.Netlink.Rtnl.batch/2` cannot look, and there the kernel passes over the option.
+  A kind that the kernel has not is `errno: :eopnotsupp`, and so is an option that its links of
+  the kind do not have, as for `set/3`: such a link is deleted again. An option that is off (0 or
+  `false`) is as none. `Linx.Netlink.Rtnl.batch/2` cannot look, and there the kernel passes over
+  the option.
 
-  With `:netns` the link is made in that namespace, with its name there, while `:link` and the far end of a veth pair are
-  of the socket's: no transient name, and nothing to rename.
+  With `:netns` the link is made in that namespace, with its name there, while `:link` and the far
+  end of a veth pair are of the socket's: no transient name, and nothing to rename.
 
       :ok = Link.create(socket, "eth0", :veth, peer: "ct0", netns: session, up: true)
 
-  The kernel takes no alias for a link that it makes: it is set in a request of its own, and refused beside `:netns` and
-  in `Linx.Netlink.Rtnl.batch/2`. There `:netns` is a pid or `{:pid, pid}`.
+  The kernel takes no alias for a link that it makes: it is set in a request of its own, and
+  refused beside `:netns` and in `Linx.Netlink.Rtnl.batch/2`. There `:netns` is a pid or
+  `{:pid, pid}`.
   """
   @spec create(Socket.t(), binary(), atom() | binary(), keyword()) :: :ok | {:error, term()}
   def create(socket, name, kind, opts \\ []) do
@@ -177,8 +187,9 @@ defmodule Linx.Netlink.Rtnl.Link do
   @doc """
   Makes a link unless it is there as asked for. Arguments as `create/4`, without `:netns`.
 
-  One that is there as something else is `errno: :eexist`, with the fields that differ in `at`: the kind, or any option
-  that is given. An option that is not given is not compared. A veth pair's far end in another namespace cannot be compared, and differs.
+  One that is there as something else is `errno: :eexist`, with the fields that differ in `at`:
+  the kind, or any option that is given. An option that is not given is not compared. A veth
+  pair's far end in another namespace cannot be compared, and differs.
   """
   @spec ensure(Socket.t(), binary(), atom() | binary(), keyword()) :: :ok | {:error, term()}
   def ensure(socket, name, kind, opts \\ []) do
@@ -189,7 +200,8 @@ defmodule Linx.Netlink.Rtnl.Link do
   end
 
   @doc """
-  A macvlan `name` on `parent`, in mode `:bridge` or `:private` (also `:vepa`, `:passthru`, `:source`).
+  A macvlan `name` on `parent`, in mode `:bridge` or `:private` (also `:vepa`, `:passthru`,
+  `:source`).
   """
   @spec create_macvlan(Socket.t(), binary(), ref(), atom()) :: :ok | {:error, term()}
   def create_macvlan(socket, name, parent, mode \\ :bridge),
@@ -233,36 +245,40 @@ defmodule Linx.Netlink.Rtnl.Link do
   def create_dummy(socket, name), do: create(socket, name, :dummy)
 
   @doc """
-  Removes a link. One end of a veth pair takes the other with it. Hardware cannot be removed (`errno: :eopnotsupp`).
+  Removes a link. One end of a veth pair takes the other with it. Hardware cannot be removed
+  (`errno: :eopnotsupp`).
 
-  The kernel waits for every user of the link to let go, about 20 ms; for many links see `delete_many/2`.
+  The kernel waits for every user of the link to let go, about 20 ms; for many links see
+  `delete_many/2`.
   """
   @spec delete(Socket.t(), ref()) :: :ok | {:error, term()}
   def delete(socket, ref), do: Call.change(socket, __op__(:delete, [ref], nil))
 
   @doc """
-  Removes many links with one wait: they are put into a group that nobody uses, and the group is removed. For 500 veth
-  pairs that is 0.2 s instead of 10.
+  Removes many links with one wait: they are put into a group that nobody uses, and the group is
+  removed. For 500 veth pairs that is 0.2 s instead of 10.
 
-  One result for each, in order. If some of them cannot be removed this way, each is removed by itself and in its own
-  group again when that fails. A caller that dies half-way leaves the links in the new group.
+  One result for each, in order. If some of them cannot be removed this way, each is removed by
+  itself and in its own group again when that fails. A caller that dies half-way leaves the links
+  in the new group.
   """
   @spec delete_many(Socket.t(), [ref()]) :: {:ok, [:ok | {:error, term()}]} | {:error, term()}
   def delete_many(socket, refs), do: Group.delete(socket, refs)
 
-  # -- changing ----------------------------------------------------------------------------------------------------------
+  # -- changing ----------------------------------------------------------------------------------
 
   @doc """
-  Changes several things of a link in one request: `:up` (boolean), `:mtu`, `:address`, `:master` (name, index, or `nil`
-  for none), `:group`, `:txqlen`, `:alias` (of up to 255 bytes, "" for none), the switches `:arp`, `:promisc`,
-  `:multicast` and `:allmulticast` (booleans), and the options of its kind, as for `create/4`:
+  Changes several things of a link in one request: `:up` (boolean), `:mtu`, `:address`, `:master`
+  (name, index, or `nil` for none), `:group`, `:txqlen`, `:alias` (of up to 255 bytes, "" for
+  none), the switches `:arp`, `:promisc`, `:multicast` and `:allmulticast` (booleans), and the
+  options of its kind, as for `create/4`:
 
       :ok = Link.set(socket, "br0", vlan_filtering: 1, up: true)
 
-  The kind is looked up for those. An option that the kind does not have, or that cannot change, is
-  `{:error, {:bad_option, {kind, option}}}` (`{:bad_option, option}` where no kind has it); one that this kernel does not
-  have, where links of the kind show that, or that its driver cannot change, is `errno: :eopnotsupp`. Nothing is changed
-  then.
+  The kind is looked up for those. An option that the kind does not have, or that cannot change,
+  is `{:error, {:bad_option, {kind, option}}}` (`{:bad_option, option}` where no kind has it); one
+  that this kernel does not have, where links of the kind show that, or that its driver cannot
+  change, is `errno: :eopnotsupp`. Nothing is changed then.
   """
   @spec set(Socket.t(), ref(), keyword()) :: :ok | {:error, term()}
   def set(socket, ref, opts) do
@@ -309,12 +325,13 @@ defmodule Linx.Netlink.Rtnl.Link do
   end
 
   @doc """
-  Moves a link into another network namespace: a pid's, `{:path, file}`, or that of a `Linx.Process` session.
+  Moves a link into another network namespace: a pid's, `{:path, file}`, or that of a
+  `Linx.Process` session.
 
-  It is down there and has lost its addresses. It keeps its name, or with `name:` has another one there, which takes no
-  second request and works also where its own name is taken. A name that is taken there is `errno: :eexist`, and the link
-  stays; should it be taken in the very moment of the move, the link is there under its old name. Some links cannot move
-  (`errno: :einval`).
+  It is down there and has lost its addresses. It keeps its name, or with `name:` has another one
+  there, which takes no second request and works also where its own name is taken. A name that is
+  taken there is `errno: :eexist`, and the link stays; should it be taken in the very moment of
+  the move, the link is there under its old name. Some links cannot move (`errno: :einval`).
 
       :ok = Link.move_to_netns(socket, "eth9", session, name: "eth0")
   """
@@ -348,7 +365,7 @@ defmodule Linx.Netlink.Rtnl.Link do
   defp named(socket, verb, args),
     do: Index.named(socket, __names__(verb, args), &Change.op(verb, args, &1))
 
-  # -- the verbs as values ---------------------------------------------------------------------------------------------
+  # -- the verbs as values -----------------------------------------------------------------------
 
   @doc false
   defdelegate __names__(verb, args), to: Change, as: :names

@@ -17,8 +17,8 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
   | `"bareudp"` | `Bareudp` | `port:`, `ethertype:`, `srcport_min:`, `multiproto:` |
   | `"tun"` | `Tun` | not made by netlink |
 
-  Kinds without a module (`"dummy"`, `"ifb"`, `"wireguard"`) have no options here; what the kernel says of them stays in
-  `info_data` as bytes, and `nil` is not sent.
+  Kinds without a module (`"dummy"`, `"ifb"`, `"wireguard"`) have no options here; what the kernel
+  says of them stays in `info_data` as bytes, and `nil` is not sent.
 
   Source: `include/uapi/linux/if_link.h`, `IFLA_INFO_*`.
   """
@@ -80,8 +80,8 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
   end
 
   @doc false
-  # The options of a kind onto a link that is there, and reads as `info`. The kernel passes over an attribute
-  # that it does not know, so an option that the link does not have is refused here.
+  # The options of a kind onto a link that is there, and reads as `info`. The kernel passes over
+  # an attribute that it does not know, so an option that the link does not have is refused here.
   @spec change(t() | nil, keyword()) :: {:ok, t()} | {:error, term()}
   def change(%__MODULE__{kind: kind, info_data: current}, opts) when is_binary(kind) do
     with {:ok, data} <- data(kind, opts), :ok <- changeable(kind, data, current, opts) do
@@ -95,8 +95,8 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
   def change(_info, [option | _]), do: {:error, {:bad_option, option}}
 
   @doc false
-  # The fields of the kind that are set in `wanted` and differ in a link that reads as `seen`. The far end of a veth
-  # pair is not sent back.
+  # The fields of the kind that are set in `wanted` and differ in a link that reads as `seen`. The
+  # far end of a veth pair is not sent back.
   @spec differing(t(), t()) :: [atom()]
   def differing(%{info_data: %module{} = wanted}, %{info_data: seen}) do
     # As the kernel would send it back.
@@ -161,8 +161,9 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
     do: Error.from_errno(95, "this kernel's links of the kind have no #{key}")
 
   @doc false
-  # An option that is set in `wanted` and that a link which reads as `seen` does not have; by default one that some
-  # kernels do not have. A link without an option is as one with the option off.
+  # An option that is set in `wanted` and that a link which reads as `seen` does not have; by
+  # default one that some kernels do not have. A link without an option is as one with the option
+  # off.
   @spec lacking(t(), t() | nil) :: atom() | nil
   def lacking(wanted, seen \\ nil)
   def lacking(%{info_data: nil}, _seen), do: nil
@@ -195,7 +196,8 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
     end)
   end
 
-  # A module may have its own reading of an option; otherwise the option is a field and its value what the field holds.
+  # A module may have its own reading of an option; otherwise the option is a field and its value
+  # what the field holds.
   defp option(module, {key, value}, data) do
     Code.ensure_loaded!(module)
 

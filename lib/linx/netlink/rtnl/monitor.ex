@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Monitor do
   @moduledoc """
-  A process that listens to rtnetlink's multicast and tells an owner of every change: `ip monitor`.
+  A process that listens to rtnetlink's multicast and tells an owner of every change:
+  `ip monitor`.
 
       {:ok, monitor} = Linx.Netlink.Rtnl.Monitor.subscribe()
 
@@ -11,14 +12,16 @@ defmodule Linx.Netlink.Rtnl.Monitor do
 
       :ok = Linx.Netlink.Rtnl.Monitor.unsubscribe(monitor)
 
-  **An event says "look now"**, not what is so. The kernel drops events when the receive buffer is full, and the objects
-  go on changing while an event waits in a mailbox. When some were dropped the owner gets `{:linx_rtnl, :resync_needed}`
-  where they would have stood; reading everything again is then the only way to know. Whoever always reads again, on
-  either message, is always right: `Linx.Netlink.Rtnl.Reconcile` does so.
+  **An event says "look now"**, not what is so. The kernel drops events when the receive buffer is
+  full, and the objects go on changing while an event waits in a mailbox. When some were dropped
+  the owner gets `{:linx_rtnl, :resync_needed}` where they would have stood; reading everything
+  again is then the only way to know. Whoever always reads again, on either message, is always
+  right: `Linx.Netlink.Rtnl.Reconcile` does so.
 
-  The monitor reads what is there in one go, so a burst costs one wake-up, and no faster than its owner: beyond about 8 MiB
-  of events that the owner has not read, the kernel drops those that its buffer does not hold. It ends when its owner does,
-  and it is linked to the process that started it.
+  The monitor reads what is there in one go, so a burst costs one wake-up, and no faster than its
+  owner: beyond about 8 MiB of events that the owner has not read, the kernel drops those that its
+  buffer does not hold. It ends when its owner does, and it is linked to the process that started
+  it.
 
   Source: rtnetlink(7), include/uapi/linux/rtnetlink.h, `RTNLGRP_*`.
   """
@@ -59,8 +62,9 @@ defmodule Linx.Netlink.Rtnl.Monitor do
     rtm_delnexthop() => :del_nexthop
   }
 
-  # Messages of other families under the same types tell of other things: AF_BRIDGE (7) of ports and forwarding entries,
-  # AF_INET6 (10) of a link's IPv6 configuration, RTNL_FAMILY_IPMR and IP6MR (128, 129) of multicast routing.
+  # Messages of other families under the same types tell of other things: AF_BRIDGE (7) of ports
+  # and forwarding entries, AF_INET6 (10) of a link's IPv6 configuration, RTNL_FAMILY_IPMR and
+  # IP6MR (128, 129) of multicast routing.
   @others %{
     new_link: %{7 => :new_bridge_port, 10 => :new_link_inet6},
     del_link: %{7 => :del_bridge_port, 10 => :del_link_inet6},
@@ -73,8 +77,9 @@ defmodule Linx.Netlink.Rtnl.Monitor do
   }
 
   @typedoc """
-  `:owner` is who is told, `:netns` the namespace (see `Linx.Netlink.Socket`), `:groups` a list of RTNLGRP_* numbers, and
-  `:rcvbuf` the receive buffer in bytes, where an unread event takes about 400.
+  `:owner` is who is told, `:netns` the namespace (see `Linx.Netlink.Socket`), `:groups` a list of
+  RTNLGRP_* numbers, and `:rcvbuf` the receive buffer in bytes, where an unread event takes about
+  400.
   """
   @type opt ::
           {:owner, pid()}
@@ -85,9 +90,9 @@ defmodule Linx.Netlink.Rtnl.Monitor do
   @doc """
   Starts a monitor linked to the caller. `:owner` is required; see `t:opt/0` for the rest.
 
-  By default it listens to links, neighbours, and IPv4 and IPv6 addresses, routes and rules, in the VM's own namespace,
-  with a buffer of 4 MiB (as far as net.core.rmem_max lets it, for one without privilege). Nexthop
-  objects have group 32 (RTNLGRP_NEXTHOP).
+  By default it listens to links, neighbours, and IPv4 and IPv6 addresses, routes and rules, in
+  the VM's own namespace, with a buffer of 4 MiB (as far as net.core.rmem_max lets it, for one
+  without privilege). Nexthop objects have group 32 (RTNLGRP_NEXTHOP).
 
   A bad option raises `ArgumentError`. A socket that cannot be opened is `{:error, reason}`, as in
   `Linx.Netlink.Socket.open/2`.

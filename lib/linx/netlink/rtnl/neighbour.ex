@@ -5,22 +5,24 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
       :ok = Neighbour.add(socket, "eth0", "192.0.2.1", "02:00:5e:10:00:01")
       {:ok, neighbours} = Neighbour.list(socket, "eth0")
 
-  An entry that is added is permanent unless it is asked for otherwise: the kernel neither checks nor forgets it.
+  An entry that is added is permanent unless it is asked for otherwise: the kernel neither checks
+  nor forgets it.
 
   ## Fields
 
-  `family`, `ifindex`, `dst` (a `Linx.IP`), `lladdr` (a `Linx.MAC`, or bytes where it is none), `state` (`NUD_*`: 1
-  incomplete, 2 reachable, 4 stale, 8 delay, 16 probe, 32 failed, 64 no arp, 128 permanent), `flags` (NTF_*), `type`
-  (RTN_*). Beyond those `protocol`, `master`, `vlan`, and `extra` for what a newer kernel adds.
+  `family`, `ifindex`, `dst` (a `Linx.IP`), `lladdr` (a `Linx.MAC`, or bytes where it is none),
+  `state` (`NUD_*`: 1 incomplete, 2 reachable, 4 stale, 8 delay, 16 probe, 32 failed, 64 no arp,
+  128 permanent), `flags` (NTF_*), `type` (RTN_*). Beyond those `protocol`, `master`, `vlan`, and
+  `extra` for what a newer kernel adds.
 
   Source: rtnetlink(7), include/uapi/linux/neighbour.h, `struct ndmsg`.
 
   ## Errors
 
-  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm` without CAP_NET_ADMIN over
-  the namespace, `:enodev` for a link that is not there, `:eexist` for an entry that is, `:enoent` for the
-  deletion of one that is not. What could not be put into a request (a text that is no address, an unknown option) is refused
-  before anything is sent.
+  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm`
+  without CAP_NET_ADMIN over the namespace, `:enodev` for a link that is not there, `:eexist` for
+  an entry that is, `:enoent` for the deletion of one that is not. What could not be put into a
+  request (a text that is no address, an unknown option) is refused before anything is sent.
   """
 
   use Linx.Netlink.Codec
@@ -69,8 +71,9 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
   def list(socket), do: list(socket, [])
 
   @doc """
-  The neighbours on one link (by name, alternative name or index), or those that a filter keeps: `:link`, `:family`, and
-  `proxy: true` for the addresses that are answered for. The kernel does the filtering.
+  The neighbours on one link (by name, alternative name or index), or those that a filter keeps:
+  `:link`, `:family`, and `proxy: true` for the addresses that are answered for. The kernel does
+  the filtering.
   """
   @spec list(Socket.t(), Link.ref() | keyword()) :: {:ok, [t()]} | {:error, Error.t() | term()}
   def list(socket, filter) when is_list(filter) do
@@ -103,17 +106,19 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
   defp filter(_socket, [other | _], _request), do: {:error, {:bad_option, other}}
 
   @doc """
-  Adds an entry, permanent unless `:state` says otherwise. An entry for that address, learned or added, is
-  `errno: :eexist`; `replace/5` overwrites it.
+  Adds an entry, permanent unless `:state` says otherwise. An entry for that address, learned or
+  added, is `errno: :eexist`; `replace/5` overwrites it.
 
-    * `:state` - `:permanent`, `:noarp`, `:reachable`, `:stale`, `:delay`, `:probe`, `:incomplete`, `:failed`, `:none`;
-    * `:flags` - of `:router`, `:use` (look it up now), `:extern_learn` (by another program: never forgotten),
-      `:managed` (looked up again and again, and never forgotten);
+    * `:state` - `:permanent`, `:noarp`, `:reachable`, `:stale`, `:delay`, `:probe`,
+      `:incomplete`, `:failed`, `:none`;
+    * `:flags` - of `:router`, `:use` (look it up now), `:extern_learn` (by another program: never
+      forgotten), `:managed` (looked up again and again, and never forgotten);
     * `:protocol` - who made it, as in `Linx.Netlink.Rtnl.Route`;
-    * `proxy: true` - the kernel answers for the address on the link. The MAC is `nil` then, and there is no state.
+    * `proxy: true` - the kernel answers for the address on the link. The MAC is `nil` then, and
+      there is no state.
 
-  The MAC may be `nil` where the kernel is to find it out: with `flags: [:use]` or `[:managed]`, or in the states
-  `:incomplete`, `:failed` and `:none`.
+  The MAC may be `nil` where the kernel is to find it out: with `flags: [:use]` or `[:managed]`,
+  or in the states `:incomplete`, `:failed` and `:none`.
   """
   @spec add(Socket.t(), Link.ref(), binary() | IP.t(), binary() | MAC.t() | nil, opts()) ::
           :ok | {:error, term()}
@@ -135,7 +140,8 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
     do: run(socket, :replace, [link_name, ip, mac, opts])
 
   @doc """
-  Removes an entry. One that is not there is `errno: :enoent`. `proxy: true` removes an address that is answered for.
+  Removes an entry. One that is not there is `errno: :enoent`. `proxy: true` removes an address
+  that is answered for.
   """
   @spec delete(Socket.t(), Link.ref(), binary() | IP.t(), keyword()) :: :ok | {:error, term()}
   def delete(socket, link_name, ip, opts \\ []),
@@ -148,14 +154,16 @@ defmodule Linx.Netlink.Rtnl.Neighbour do
   def delete(socket, %__MODULE__{} = neighbour), do: run(socket, :delete, [neighbour])
 
   @doc """
-  Adds many: `{link, ip, mac}`, `{link, ip, mac, opts}` or a struct each. See `Linx.Netlink.Rtnl.batch/2`.
+  Adds many: `{link, ip, mac}`, `{link, ip, mac, opts}` or a struct each. See
+  `Linx.Netlink.Rtnl.batch/2`.
   """
   @spec add_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
   def add_many(socket, neighbours), do: Verb.many(socket, __MODULE__, :add, neighbours)
 
   @doc """
-  Removes many: `{link, ip}`, `{link, ip, opts}` or a struct each. See `Linx.Netlink.Rtnl.batch/2`.
+  Removes many: `{link, ip}`, `{link, ip, opts}` or a struct each. See
+  `Linx.Netlink.Rtnl.batch/2`.
   """
   @spec delete_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}

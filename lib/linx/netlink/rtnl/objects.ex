@@ -1,8 +1,8 @@
 defmodule Linx.Netlink.Rtnl.Objects do
   @moduledoc false
-  # The structs of the tuples that the native walk gives. `codec native: n` of each module makes the
-  # struct; the message type decides which module. native/linx_wire/src/netlink/rtnl.rs has the
-  # tables of the walk, and a table there has a clause here.
+  # The structs of the tuples that the native walk gives. `codec native: n` of each module makes
+  # the struct; the message type decides which module. native/linx_wire/src/netlink/rtnl.rs has
+  # the tables of the walk, and a table there has a clause here.
 
   import Linx.Netlink.Rtnl.Constants
 

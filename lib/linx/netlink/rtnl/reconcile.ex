@@ -1,7 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Reconcile do
   @moduledoc """
-  One pass that makes a namespace's addresses, routes, policy rules and links as desired: read, compare, change what
-  differs.
+  One pass that makes a namespace's addresses, routes, policy rules and links as desired: read,
+  compare, change what differs.
 
       desired = %{
         addresses: [{"eth0", "192.0.2.10", 24}, {"eth0", "2001:db8::10", 64, flags: [:nodad]}],
@@ -13,65 +13,75 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
       {:ok, again} = Linx.Netlink.Rtnl.Reconcile.reconcile(socket, desired, report.last_applied)
       [] = again.applied
 
-  No process, no state: when to run it is the caller's business, and `Linx.Reconcile` is a ready-made loop.
+  No process, no state: when to run it is the caller's business, and `Linx.Reconcile` is a
+  ready-made loop.
 
   Links are named, since indices change, and the names are looked up at each pass.
 
   ## What is compared
 
-  Every option that an entry sets is compared with the kernel, and a difference is repaired, whoever made it. An option
-  that is not set is not compared: a route that had `:metrics` in the last desired state and has none in this one keeps
-  them. Two things need no option: an address without lifetimes is one that stays, and a route without `:type` is a
-  unicast route.
+  Every option that an entry sets is compared with the kernel, and a difference is repaired,
+  whoever made it. An option that is not set is not compared: a route that had `:metrics` in the
+  last desired state and has none in this one keeps them. Two things need no option: an address
+  without lifetimes is one that stays, and a route without `:type` is a unicast route.
 
-  A route without `:oif` is on the link where its gateway is found now, and follows the gateway to another link.
+  A route without `:oif` is on the link where its gateway is found now, and follows the gateway to
+  another link.
 
-  An option without effect is refused with `{:error, {:normalize, _}}`: `:pref` and `:expires` of an IPv4 route, `:scope`
-  and `:tos` of an IPv6 route, `:scope`, `:label` and `:broadcast` of an IPv6 address, the flags of IPv6 (`:nodad`,
-  `:optimistic`, `:home`, `:mngtmpaddr`) of an IPv4 address. Host bits of a destination are masked.
+  An option without effect is refused with `{:error, {:normalize, _}}`: `:pref` and `:expires` of
+  an IPv4 route, `:scope` and `:tos` of an IPv6 route, `:scope`, `:label` and `:broadcast` of an
+  IPv6 address, the flags of IPv6 (`:nodad`, `:optimistic`, `:home`, `:mngtmpaddr`) of an IPv4
+  address. Host bits of a destination are masked.
 
-  Lifetimes (`:valid` and `:preferred` of an address, `:expires` of a route) run down. They are as desired while what is
-  left is what should be left; `last_applied` remembers since when. Without it they are set anew if more than 5 seconds
-  are gone.
+  Lifetimes (`:valid` and `:preferred` of an address, `:expires` of a route) run down. They are as
+  desired while what is left is what should be left; `last_applied` remembers since when. Without
+  it they are set anew if more than 5 seconds are gone.
 
   ## What is ours
 
-  Routes and rules that this makes carry a protocol number, by default `default_protocol/0`, and only those that carry it
-  are changed or deleted. A route of someone else's to the same place with the same metric makes ours fail with `:eexist`; it
-  is not touched. A metric of its own is the way out, for instance beside a default route from a router advertisement,
-  which has 1024. (It follows that two reconcilers of one namespace need two protocols.)
+  Routes and rules that this makes carry a protocol number, by default `default_protocol/0`, and
+  only those that carry it are changed or deleted. A route of someone else's to the same place
+  with the same metric makes ours fail with `:eexist`; it is not touched. A metric of its own is
+  the way out, for instance beside a default route from a router advertisement, which has 1024.
+  (It follows that two reconcilers of one namespace need two protocols.)
 
   IPv6 puts the gateways of one key (table, destination, prefix length, metric) into a group and
-  lists that under the protocol of its first hop. A group that others have joined is changed hop by
-  hop, and their hops stay. A hop of our protocol behind another's first one shows nowhere, so it is
-  looked for under these keys only: those of the desired routes, and those that `last_applied`
-  remembers, which are the ones that earlier passes desired. Under any other key, a hop that some
-  program has added with our protocol number stays, and the pass converges. A pass without
-  `last_applied` looks for it in every group.
+  lists that under the protocol of its first hop. A group that others have joined is changed hop
+  by hop, and their hops stay. A hop of our protocol behind another's first one shows nowhere, so
+  it is looked for under these keys only: those of the desired routes, and those that
+  `last_applied` remembers, which are the ones that earlier passes desired. Under any other key, a
+  hop that some program has added with our protocol number stays, and the pass converges. A pass
+  without `last_applied` looks for it in every group.
 
-  Addresses carry the same number as their mark (`IFA_PROTO`). An address is ours if it carries the mark, or if it carries
-  none and an earlier pass made it, which `last_applied` remembers. One that was there already is used if it is as
-  desired, and never changed or deleted; if it is not as desired, its entry fails with `:eexist`.
+  Addresses carry the same number as their mark (`IFA_PROTO`). An address is ours if it carries
+  the mark, or if it carries none and an earlier pass made it, which `last_applied` remembers. One
+  that was there already is used if it is as desired, and never changed or deleted; if it is not
+  as desired, its entry fails with `:eexist`.
 
-  A link is ours if `last_applied` names it with its kind. Options are set on any link that an entry names, but no other
-  link is deleted or made anew: where that would be needed, for another `:link` (the parent) or another `:id` of a VLAN,
-  the entry fails with `:eexist`. The far end of a veth pair that is ours gets the name that `:peer` says; one in another
-  namespace is not compared.
+  A link is ours if `last_applied` names it with its kind. Options are set on any link that an
+  entry names, but no other link is deleted or made anew: where that would be needed, for another
+  `:link` (the parent) or another `:id` of a VLAN, the entry fails with `:eexist`. The far end of
+  a veth pair that is ours gets the name that `:peer` says; one in another namespace is not
+  compared.
 
-  When a primary IPv4 address is deleted, the kernel deletes the secondaries of its subnet, and with the last address of
-  a link the routes by that link. They are put back, ours and others'; what cannot be put back is in the report's `lost`.
+  When a primary IPv4 address is deleted, the kernel deletes the secondaries of its subnet, and
+  with the last address of a link the routes by that link. They are put back, ours and others';
+  what cannot be put back is in the report's `lost`.
 
   ## Order and failures
 
-  Links, each behind its parent and its master, then their ports; new and changed addresses, routes, rules; then deletions of rules, routes, addresses and links: a gateway is
-  reachable before a route needs it. A deletion of what is already gone counts as done.
-  Behind the deletion of links all is compared once more: what an entry wants on such a link fails as on one that is not
-  there.
+  Links, each behind its parent and its master, then their ports; new and changed addresses,
+  routes, rules; then deletions of rules, routes, addresses and links: a gateway is reachable
+  before a route needs it. A deletion of what is already gone counts as done. Behind the deletion
+  of links all is compared once more: what an entry wants on such a link fails as on one that is
+  not there.
 
-    * `on_error: :halt` (the default): the first operation that fails ends the pass, and the report tells which were left.
-      What is known to fail comes last. A link that is not there is `{:error, {:normalize, _}}`, and nothing is done.
-    * `on_error: :continue`: all operations are tried, and those that failed again as long as another one succeeds. An entry
-      on a link that is not there is a failed one, `{{:create, entry}, {:no_link, name}}`. Loops use this.
+    * `on_error: :halt` (the default): the first operation that fails ends the pass, and the
+      report tells which were left. What is known to fail comes last. A link that is not there is
+      `{:error, {:normalize, _}}`, and nothing is done.
+    * `on_error: :continue`: all operations are tried, and those that failed again as long as
+      another one succeeds. An entry on a link that is not there is a failed one,
+      `{{:create, entry}, {:no_link, name}}`. Loops use this.
 
   In both cases the next pass starts from what is then there.
 
@@ -84,8 +94,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
   | deprecated address, without a desired `:preferred` of 0 | repaired |
   | route or hop on a link that is down or without a carrier | pending, until the link is up |
 
-  Source: rtnetlink(7), ip-route(8), ip-address(8), ip-rule(8); `enum rtm_protocol` in linux/rtnetlink.h; ip-sysctl,
-  "promote_secondaries".
+  Source: rtnetlink(7), ip-route(8), ip-address(8), ip-rule(8); `enum rtm_protocol` in
+  linux/rtnetlink.h; ip-sysctl, "promote_secondaries".
   """
 
   alias Linx.Netlink.{Heap, Socket}
@@ -94,13 +104,14 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
 
   @default_protocol 76
 
-  # A pass makes 550 words of an address or a route, and keeps 100. With room for most of them at the start it is collected
-  # once instead of forty times; room for all takes longer to come by than that once.
+  # A pass makes 550 words of an address or a route, and keeps 100. With room for most of them at
+  # the start it is collected once instead of forty times; room for all takes longer to come by
+  # than that once.
   @words 400
 
   @typedoc """
-  `{interface, ip, prefixlen}` or `{interface, subnet}`, also with options at the end: those of `Linx.Netlink.Rtnl.Address`,
-  without `:proto`.
+  `{interface, ip, prefixlen}` or `{interface, subnet}`, also with options at the end: those of
+  `Linx.Netlink.Rtnl.Address`, without `:proto`.
   """
   @type address_spec ::
           {String.t(), binary() | Linx.IP.t(), non_neg_integer()}
@@ -109,9 +120,9 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
           | {String.t(), binary() | Linx.IP.Subnet.t(), keyword()}
 
   @typedoc """
-  `{destination, prefixlen, gateway}`, `{subnet, gateway}` or `{:default, gateway}`, each also with options at the end:
-  those of `Linx.Netlink.Rtnl.Route`, without `:protocol`. A default route without a gateway names its family in that
-  place: `{:default, :inet, oif: "tun0"}`.
+  `{destination, prefixlen, gateway}`, `{subnet, gateway}` or `{:default, gateway}`, each also
+  with options at the end: those of `Linx.Netlink.Rtnl.Route`, without `:protocol`. A default
+  route without a gateway names its family in that place: `{:default, :inet, oif: "tun0"}`.
   """
   @type route_spec ::
           {binary() | Linx.IP.t(), non_neg_integer(), binary() | Linx.IP.t() | nil}
@@ -125,8 +136,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
   @type rule_spec :: keyword()
 
   @typedoc """
-  `{name, kind}` or `{name, kind, options}`: those of `Linx.Netlink.Rtnl.Link.create/4`, without `:netns` and `:index`, and
-  `:ports`, a list of links that are put under this one.
+  `{name, kind}` or `{name, kind, options}`: those of `Linx.Netlink.Rtnl.Link.create/4`, without
+  `:netns` and `:index`, and `:ports`, a list of links that are put under this one.
   """
   @type link_spec ::
           {String.t(), atom() | String.t()} | {String.t(), atom() | String.t(), keyword()}
@@ -151,13 +162,15 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
   @doc """
   Makes one pass in the socket's namespace.
 
-  `{:ok, report}` also when an operation failed: the report says which. `{:error, {:normalize, reason}}` means that the
-  desired state makes no sense (no such interface, no address, unlike families, the same thing twice, an option without
-  effect) and nothing was done; `{:error, error}` that the kernel could not be read.
+  `{:ok, report}` also when an operation failed: the report says which.
+  `{:error, {:normalize, reason}}` means that the desired state makes no sense (no such interface,
+  no address, unlike families, the same thing twice, an option without effect) and nothing was
+  done; `{:error, error}` that the kernel could not be read.
 
   Options:
 
-    * `:protocol` - the mark of what is ours, 1..255 or a name that `Linx.Netlink.Rtnl.Route` knows;
+    * `:protocol` - the mark of what is ours, 1..255 or a name that `Linx.Netlink.Rtnl.Route`
+      knows;
     * `:on_error` - `:halt` (the default) or `:continue`, see "Order and failures".
   """
   @spec reconcile(Socket.t(), desired(), last_applied(), keyword()) ::

@@ -6,8 +6,9 @@ defmodule Linx.Netlink.Rtnl.Route do
       :ok = Route.add(socket, "198.51.100.0", 24, "192.0.2.254", table: 100, protocol: :static, metric: 50)
       {:ok, route} = Route.get(socket, "198.51.100.7")
 
-  A destination and its prefix length are two arguments, or one: text with a `/`, or a `Linx.IP.Subnet`. Gateway and options
-  come after either. A tuple of the `*_many` verbs and a change of `Linx.Netlink.Rtnl.batch/2` are written alike.
+  A destination and its prefix length are two arguments, or one: text with a `/`, or a
+  `Linx.IP.Subnet`. Gateway and options come after either. A tuple of the `*_many` verbs and a
+  change of `Linx.Netlink.Rtnl.batch/2` are written alike.
 
       :ok = Route.add(socket, "198.51.100.0/24", "192.0.2.254")
       :ok = Route.add(socket, ~IP"10.0.0.0/8", nil, type: :blackhole)
@@ -16,42 +17,46 @@ defmodule Linx.Netlink.Rtnl.Route do
 
   The family follows from destination and gateway, which must be of the same.
 
-  `add/5` insists that the route is new (`errno: :eexist`); `replace/5` makes it or, if there is one to the same
-  destination with the same table, metric and TOS, changes that one, which is the way to give a route another gateway
-  without a moment in which there is none.
+  `add/5` insists that the route is new (`errno: :eexist`); `replace/5` makes it or, if there is
+  one to the same destination with the same table, metric and TOS, changes that one, which is the
+  way to give a route another gateway without a moment in which there is none.
 
   ## Options
 
     * `:table` - 1..2^32-1; the main table, 254, unless given.
-    * `:protocol` - the program that made the route: 0..255 or a name of `RTPROT_*`, such as `:boot`
-      (the default), `:static` or `:bgp`. The kernel only keeps it; reconcilers know their own routes
-      by it.
+    * `:protocol` - the program that made the route: 0..255 or a name of `RTPROT_*`, such as
+      `:boot` (the default), `:static` or `:bgp`. The kernel only keeps it; reconcilers know their
+      own routes by it.
     * `:metric` - smaller is preferred. IPv4 takes none as 0, IPv6 none and 0 as 1024.
 
   And beyond those:
 
-    * `:oif` - the link to send on, by name or index. With it the gateway may be `nil`: the destination is on the link.
-    * `:type` - `:unicast` (the default), `:local`, `:broadcast`, `:anycast`, `:multicast`, `:blackhole`, `:unreachable`,
-      `:prohibit`, `:throw`; for the last four the gateway is `nil`.
+    * `:oif` - the link to send on, by name or index. With it the gateway may be `nil`: the
+      destination is on the link.
+    * `:type` - `:unicast` (the default), `:local`, `:broadcast`, `:anycast`, `:multicast`,
+      `:blackhole`, `:unreachable`, `:prohibit`, `:throw`; for the last four the gateway is `nil`.
     * `:scope` - `:universe`, `:site`, `:link`, `:host`; what fits, unless given.
     * `:prefsrc` - the source address for what is sent this way.
     * `:metrics` - a keyword of `Linx.Netlink.Rtnl.Route.Metrics`, such as `[mtu: 1400]`.
-    * `:multipath` - several next hops, instead of a gateway: a list of keywords with `:gateway` or `:via`, `:oif`,
-      `:weight` (1..256) and `onlink: true`.
+    * `:multipath` - several next hops, instead of a gateway: a list of keywords with `:gateway`
+      or `:via`, `:oif`, `:weight` (1..256) and `onlink: true`.
     * `:via` - a gateway of the other family, instead of a gateway.
     * `:onlink` - `true`: take it that the gateway is on the link, whatever its address.
-    * `:tos`, `:nh_id` (a nexthop object's id), `:expires` (IPv6, seconds), `:pref` (IPv6: `:low`, `:medium`, `:high`).
+    * `:tos`, `:nh_id` (a nexthop object's id), `:expires` (IPv6, seconds), `:pref` (IPv6: `:low`,
+      `:medium`, `:high`).
 
-  An option that is unknown or makes no sense is `{:error, {:bad_option, option}}`, text that is no address
-  `{:error, {:invalid_ip, text}}`, families that differ `{:error, {:unlike_families, destination, gateway}}`.
+  An option that is unknown or makes no sense is `{:error, {:bad_option, option}}`, text that is
+  no address `{:error, {:invalid_ip, text}}`, families that differ
+  `{:error, {:unlike_families, destination, gateway}}`.
 
   ## Fields
 
-  Those of `struct rtmsg`, then `dst`, `gateway`, `prefsrc` as `Linx.IP`, `oif`, `priority` (the metric), `metrics`,
-  `multipath` (`Linx.Netlink.Rtnl.Route.Nexthop`), and others by their RTA_* names. A default route has no `dst` and a
-  `dst_len` of 0. The header's `table` has eight bits, so `table_ext` holds the whole number; `target_table/1` gives
-  whichever counts. `expires` is the time left in seconds of a route that ends by itself, such as one from a router
-  advertisement; `encap` is as the kernel sent it, and what a newer kernel adds is in `extra`.
+  Those of `struct rtmsg`, then `dst`, `gateway`, `prefsrc` as `Linx.IP`, `oif`, `priority` (the
+  metric), `metrics`, `multipath` (`Linx.Netlink.Rtnl.Route.Nexthop`), and others by their RTA_*
+  names. A default route has no `dst` and a `dst_len` of 0. The header's `table` has eight bits,
+  so `table_ext` holds the whole number; `target_table/1` gives whichever counts. `expires` is the
+  time left in seconds of a route that ends by itself, such as one from a router advertisement;
+  `encap` is as the kernel sent it, and what a newer kernel adds is in `extra`.
 
   Source: ip-route(8), rtnetlink(7), include/uapi/linux/rtnetlink.h.
   """
@@ -114,13 +119,14 @@ defmodule Linx.Netlink.Rtnl.Route do
   @typedoc "A gateway, or for a route by a device alone `nil` or its family."
   @type default_gateway :: binary() | IP.t() | IP.family() | nil
 
-  # -- reading ---------------------------------------------------------------------------------------------------------
+  # -- reading -----------------------------------------------------------------------------------
 
   @doc """
-  Every route of the namespace in every table, or those that a filter keeps: `:family`, `:table`, `:protocol`, `:type`,
-  `:oif` (name or index).
+  Every route of the namespace in every table, or those that a filter keeps: `:family`, `:table`,
+  `:protocol`, `:type`, `:oif` (name or index).
 
-  The kernel does the filtering, so the ten routes of one table cost nothing among a hundred thousand.
+  The kernel does the filtering, so the ten routes of one table cost nothing among a hundred
+  thousand.
   """
   @spec list(Socket.t(), keyword()) :: {:ok, [t()]} | {:error, Error.t() | term()}
   def list(socket, filter \\ []) do
@@ -153,9 +159,10 @@ defmodule Linx.Netlink.Rtnl.Route do
   @doc """
   The route that the kernel would take to `destination`: `ip route get`.
 
-  What comes back is the lookup's result with the destination as its `dst`; `fib_match: true` gives the entry of the
-  table that was found instead. Further: `:from`, `:oif`, `:iif` (name or index), `:mark`. No route is `errno: :enetunreach`
-  (or what the entry says: `:ehostunreach`, `:eacces`, `:einval` for a blackhole).
+  What comes back is the lookup's result with the destination as its `dst`; `fib_match: true`
+  gives the entry of the table that was found instead. Further: `:from`, `:oif`, `:iif` (name or
+  index), `:mark`. No route is `errno: :enetunreach` (or what the entry says: `:ehostunreach`,
+  `:eacces`, `:einval` for a blackhole).
   """
   @spec get(Socket.t(), binary() | IP.t(), keyword()) ::
           {:ok, t()} | {:error, Error.t() | term()}
@@ -172,14 +179,16 @@ defmodule Linx.Netlink.Rtnl.Route do
   def target_table(%__MODULE__{table_ext: nil, table: table}), do: table
   def target_table(%__MODULE__{table_ext: table}), do: table
 
-  # -- changing --------------------------------------------------------------------------------------------------------
+  # -- changing ----------------------------------------------------------------------------------
 
   @doc """
-  Adds a route to `destination/prefix` by `gateway`. One that is there already is `errno: :eexist`; a gateway that no
-  link reaches is `errno: :enetunreach` (IPv6: `:ehostunreach`).
+  Adds a route to `destination/prefix` by `gateway`. One that is there already is
+  `errno: :eexist`; a gateway that no link reaches is `errno: :enetunreach` (IPv6:
+  `:ehostunreach`).
 
-  An IPv6 route whose `:multipath` has hops without a gateway takes a request for each hop, since the kernel accepts none
-  in a group: see `append/5`. It is no single change then, and not for `Linx.Netlink.Rtnl.batch/2`.
+  An IPv6 route whose `:multipath` has hops without a gateway takes a request for each hop, since
+  the kernel accepts none in a group: see `append/5`. It is no single change then, and not for
+  `Linx.Netlink.Rtnl.batch/2`.
   """
   @spec add(Socket.t(), destination(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
           :ok | {:error, term()}
@@ -188,7 +197,8 @@ defmodule Linx.Netlink.Rtnl.Route do
     do: run(socket, :add, [destination, prefix, gateway, opts])
 
   @doc """
-  As `add/5`, to a destination with its prefix length. Text that is none is `{:error, {:invalid_subnet, text}}`.
+  As `add/5`, to a destination with its prefix length. Text that is none is
+  `{:error, {:invalid_subnet, text}}`.
   """
   @spec add(Socket.t(), subnet(), binary() | IP.t() | nil) :: :ok | {:error, term()}
   def add(socket, subnet, gateway), do: add(socket, subnet, gateway, [])
@@ -202,8 +212,8 @@ defmodule Linx.Netlink.Rtnl.Route do
   @doc """
   Adds the default route of the gateway's family.
 
-  By a device alone the gateway is `nil` for the family that the options name (IPv4 if none does), or `:inet` or
-  `:inet6`:
+  By a device alone the gateway is `nil` for the family that the options name (IPv4 if none does),
+  or `:inet` or `:inet6`:
 
       :ok = Route.add_default(socket, nil, oif: "tun0")
       :ok = Route.add_default(socket, :inet6, oif: "tun0")
@@ -212,7 +222,8 @@ defmodule Linx.Netlink.Rtnl.Route do
   def add_default(socket, gateway, opts \\ []), do: run(socket, :add_default, [gateway, opts])
 
   @doc """
-  Adds a route, or changes the one to the same destination with the same table, metric and TOS. Arguments as `add/5`.
+  Adds a route, or changes the one to the same destination with the same table, metric and TOS.
+  Arguments as `add/5`.
   """
   @spec replace(Socket.t(), destination(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
           :ok | {:error, term()}
@@ -227,10 +238,12 @@ defmodule Linx.Netlink.Rtnl.Route do
   def replace(socket, subnet, gateway), do: replace(socket, subnet, gateway, [])
 
   @doc """
-  Adds a route beside those to the same destination with the same table, metric and TOS. Arguments as `add/5`.
+  Adds a route beside those to the same destination with the same table, metric and TOS. Arguments
+  as `add/5`.
 
-  On IPv4 it comes behind them, and counts when they are gone. On IPv6 a hop by a gateway joins the group that the others
-  form; one by a device alone stays a route of its own behind them. The very same hop again is `errno: :eexist`.
+  On IPv4 it comes behind them, and counts when they are gone. On IPv6 a hop by a gateway joins
+  the group that the others form; one by a device alone stays a route of its own behind them. The
+  very same hop again is `errno: :eexist`.
 
   Source: ip-route(8), "append".
   """
@@ -249,12 +262,12 @@ defmodule Linx.Netlink.Rtnl.Route do
   @doc """
   Deletes a route. One that is not there is `errno: :esrch`.
 
-  What is not given is not compared, the protocol too, except that the table is the main one and the TOS 0. The first that
-  fits goes; on IPv6 without a gateway its whole group of hops.
+  What is not given is not compared, the protocol too, except that the table is the main one and
+  the TOS 0. The first that fits goes; on IPv6 without a gateway its whole group of hops.
 
-  The kernel takes some values for "not given": on IPv4 `metric: 0`, on both `protocol: 0`, `scope: :nowhere`, and on
-  IPv6 the type, scope, preferred source and metrics whatever they are. `delete/2` takes a route as listed, and that one
-  only.
+  The kernel takes some values for "not given": on IPv4 `metric: 0`, on both `protocol: 0`,
+  `scope: :nowhere`, and on IPv6 the type, scope, preferred source and metrics whatever they are.
+  `delete/2` takes a route as listed, and that one only.
   """
   @spec delete(Socket.t(), destination(), non_neg_integer(), binary() | IP.t() | nil, opts()) ::
           :ok | {:error, term()}
@@ -271,8 +284,8 @@ defmodule Linx.Netlink.Rtnl.Route do
   @doc """
   Deletes a route as `list/2` gives it, of whatever type and with whatever hops.
 
-  Of two IPv4 routes that differ in nothing but a preferred source, realm or encapsulation that one of them has, the kernel
-  cannot be asked for the one without: it takes the first.
+  Of two IPv4 routes that differ in nothing but a preferred source, realm or encapsulation that
+  one of them has, the kernel cannot be asked for the one without: it takes the first.
   """
   @spec delete(Socket.t(), t()) :: :ok | {:error, term()}
   def delete(socket, %__MODULE__{} = route), do: run(socket, :delete, [route])
@@ -285,8 +298,9 @@ defmodule Linx.Netlink.Rtnl.Route do
     do: run(socket, :delete_default, [gateway, opts])
 
   @doc """
-  Adds many routes with one send: `{destination, prefix, gateway}` or `{subnet, gateway}`, either with `opts` behind it, or a
-  struct each. One result each, in order; not a transaction. See `Linx.Netlink.Rtnl.batch/2`.
+  Adds many routes with one send: `{destination, prefix, gateway}` or `{subnet, gateway}`, either
+  with `opts` behind it, or a struct each. One result each, in order; not a transaction. See
+  `Linx.Netlink.Rtnl.batch/2`.
   """
   @spec add_many(Socket.t(), [tuple() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
@@ -317,7 +331,8 @@ defmodule Linx.Netlink.Rtnl.Route do
   end
 
   @doc """
-  The route as a value, as `add/5` would send it: what `Linx.Netlink.Rtnl.Diff` compares. Links are by index here.
+  The route as a value, as `add/5` would send it: what `Linx.Netlink.Rtnl.Diff` compares. Links
+  are by index here.
   """
   @spec new(binary() | IP.t() | nil, non_neg_integer(), binary() | IP.t() | nil, opts()) ::
           {:ok, t()} | {:error, term()}
@@ -341,7 +356,7 @@ defmodule Linx.Netlink.Rtnl.Route do
   defp index(index) when is_integer(index) and index > 0, do: {:ok, index}
   defp index(name), do: {:error, {:invalid_name, name}}
 
-  # -- the verbs as values ---------------------------------------------------------------------------------------------
+  # -- the verbs as values -----------------------------------------------------------------------
 
   @doc false
   defdelegate __names__(verb, args), to: Change, as: :names

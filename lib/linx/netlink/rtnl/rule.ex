@@ -6,37 +6,39 @@ defmodule Linx.Netlink.Rtnl.Rule do
       :ok = Rule.add(socket, fwmark: 1, table: 100, priority: 200)
       {:ok, rules} = Rule.list(socket)
 
-  Rules are asked in order of `priority`, smallest first, until a table has a route. Without a priority the kernel puts
-  a new rule before the last one added that way. IPv4 and IPv6 have lists of their own; the family follows from `:from`
-  and `:to`, and is IPv4 where neither says.
+  Rules are asked in order of `priority`, smallest first, until a table has a route. Without a
+  priority the kernel puts a new rule before the last one added that way. IPv4 and IPv6 have lists
+  of their own; the family follows from `:from` and `:to`, and is IPv4 where neither says.
 
   ## Selectors
 
     * `:from`, `:to` - a subnet, as text, `Linx.IP.Subnet` or a single address;
     * `:fwmark`, with `:fwmask` - the firewall's mark;
     * `:iif`, `:oif` - the interface's name it came in by, or that its socket is bound to;
-    * `:dscp` (0..63, Linux 6.12), `:tos` (its older form, with the two low bits), `:ipproto` (a number), `:sport` and
-      `:dport` (a number or a range), `:uid` (a number or a range);
+    * `:dscp` (0..63, Linux 6.12), `:tos` (its older form, with the two low bits), `:ipproto` (a
+      number), `:sport` and `:dport` (a number or a range), `:uid` (a number or a range);
     * `:family` - `:inet` or `:inet6`, `:invert` - the packets that do not match.
 
-  What happens to those that match: `:table` (1..2^32-1), which is required unless `:action` is given: `:blackhole`,
-  `:unreachable`, `:prohibit`, `:nop`, or `{:goto, priority}`. Further: `:priority`, `:protocol` (whose rule it is, as in
-  `Linx.Netlink.Rtnl.Route`), `:l3mdev`; `:suppress_prefixlength` and `:suppress_ifgroup`, which pass over a route whose
-  prefix is that short or whose link is in that group.
+  What happens to those that match: `:table` (1..2^32-1), which is required unless `:action` is
+  given: `:blackhole`, `:unreachable`, `:prohibit`, `:nop`, or `{:goto, priority}`. Further:
+  `:priority`, `:protocol` (whose rule it is, as in `Linx.Netlink.Rtnl.Route`), `:l3mdev`;
+  `:suppress_prefixlength` and `:suppress_ifgroup`, which pass over a route whose prefix is that
+  short or whose link is in that group.
 
   ## Fields
 
-  Those of `struct fib_rule_hdr` and the attributes by the same names as above; `src` and `dst` are `Linx.IP`, their
-  lengths `src_len` and `dst_len`. The header's `table` has eight bits, so `table_ext` holds the whole number;
-  `target_table/1` gives whichever counts.
+  Those of `struct fib_rule_hdr` and the attributes by the same names as above; `src` and `dst`
+  are `Linx.IP`, their lengths `src_len` and `dst_len`. The header's `table` has eight bits, so
+  `table_ext` holds the whole number; `target_table/1` gives whichever counts.
 
   Source: ip-rule(8), include/uapi/linux/fib_rules.h.
 
   ## Errors
 
-  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm` without CAP_NET_ADMIN over
-  the namespace, `:eexist` for a rule that is there, `:enoent` for the deletion of one that is not. What could not be put into a request (a text that is no address, an unknown option) is refused
-  before anything is sent.
+  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm`
+  without CAP_NET_ADMIN over the namespace, `:eexist` for a rule that is there, `:enoent` for the
+  deletion of one that is not. What could not be put into a request (a text that is no address, an
+  unknown option) is refused before anything is sent.
   """
 
   use Linx.Netlink.Codec
@@ -91,8 +93,9 @@ defmodule Linx.Netlink.Rtnl.Rule do
   @eopnotsupp 95
 
   @doc """
-  Every rule of the namespace, IPv4 and IPv6, each in the order in which they are asked. `family: :inet` or `:inet6`
-  lists one. The kernel has rules of the same sort for multicast routing; those are not listed.
+  Every rule of the namespace, IPv4 and IPv6, each in the order in which they are asked.
+  `family: :inet` or `:inet6` lists one. The kernel has rules of the same sort for multicast
+  routing; those are not listed.
   """
   @spec list(Socket.t(), keyword()) :: {:ok, [t()]} | {:error, Error.t() | term()}
   def list(socket, filter \\ [])
@@ -111,8 +114,9 @@ defmodule Linx.Netlink.Rtnl.Rule do
   @doc """
   Adds a rule; see "Selectors". The same rule again is `errno: :eexist`.
 
-  Without `:table` and `:action` it is `{:error, {:missing, :table}}`; `:from` and `:to` of different families are
-  `{:error, {:unlike_families, from, to}}`; an option that is unknown or makes no sense is `{:error, {:bad_option, _}}`.
+  Without `:table` and `:action` it is `{:error, {:missing, :table}}`; `:from` and `:to` of
+  different families are `{:error, {:unlike_families, from, to}}`; an option that is unknown or
+  makes no sense is `{:error, {:bad_option, _}}`.
 
   A rule as `list/2` gives it is taken too, for instance for another namespace.
   """
@@ -120,14 +124,15 @@ defmodule Linx.Netlink.Rtnl.Rule do
   def add(socket, rule), do: Call.change(socket, __op__(:add, [rule], nil))
 
   @doc """
-  Deletes the first rule that has all that the options say, in the order of `list/2`. One that is not there is
-  `errno: :enoent`.
+  Deletes the first rule that has all that the options say, in the order of `list/2`. One that is
+  not there is `errno: :enoent`.
 
-  Any selector or action alone will do. Options that every rule has, such as `from: "0.0.0.0/0"` or `:family` alone, and
-  no options at all are `{:error, {:missing, :selector}}`. A `:fwmark` without `:fwmask` is one with all bits of the mask.
+  Any selector or action alone will do. Options that every rule has, such as `from: "0.0.0.0/0"`
+  or `:family` alone, and no options at all are `{:error, {:missing, :selector}}`. A `:fwmark`
+  without `:fwmask` is one with all bits of the mask.
 
-  What the kernel does not compare (`:invert`, the target of a goto, a mark or TOS of 0) is looked for in the list. A
-  batch cannot look: there these are not compared.
+  What the kernel does not compare (`:invert`, the target of a goto, a mark or TOS of 0) is looked
+  for in the list. A batch cannot look: there these are not compared.
   """
   @spec delete(Socket.t(), keyword()) :: :ok | {:error, term()}
   def delete(socket, %__MODULE__{} = rule) do
@@ -167,7 +172,8 @@ defmodule Linx.Netlink.Rtnl.Rule do
   @doc """
   Deletes many, each a list of options or a rule as listed. See `Linx.Netlink.Rtnl.batch/2`.
 
-  One that the kernel cannot be asked for directly (see `delete/2`) is looked for, and all are deleted one by one then.
+  One that the kernel cannot be asked for directly (see `delete/2`) is looked for, and all are
+  deleted one by one then.
   """
   @spec delete_many(Socket.t(), [keyword() | t()]) ::
           {:ok, [:ok | {:error, term()}]} | {:error, Error.t()}
@@ -188,7 +194,8 @@ defmodule Linx.Netlink.Rtnl.Rule do
     end
   end
 
-  # The list is read once, and each deletion taken off it: only rules of one priority can be taken for each other.
+  # The list is read once, and each deletion taken off it: only rules of one priority can be taken
+  # for each other.
   defp delete_structs(socket, rules) do
     with {:ok, listed} <- list(socket) do
       places = Enum.group_by(listed, &{&1.family, &1.priority})
@@ -229,7 +236,8 @@ defmodule Linx.Netlink.Rtnl.Rule do
 
   @doc false
   def __op__(verb, [%__MODULE__{} = rule], _index) when verb in [:add, :delete] do
-    # The other flags say how a rule is doing; FIB_RULE_PERMANENT among them would make one that cannot be deleted.
+    # The other flags say how a rule is doing; FIB_RULE_PERMANENT among them would make one that
+    # cannot be deleted.
     op(verb, %{rule | flags: rule.flags &&& @invert, extra: Match.extra(rule)})
   end
 

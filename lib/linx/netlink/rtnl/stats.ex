@@ -5,16 +5,17 @@ defmodule Linx.Netlink.Rtnl.Stats do
       {:ok, stats} = Linx.Netlink.Rtnl.Stats.get(socket, "eth0")
       stats.link.rx_bytes
 
-  `link` is a `Linx.Netlink.Rtnl.Stats.Link64`, the one class of statistics that is asked for. Reading needs no
-  privilege.
+  `link` is a `Linx.Netlink.Rtnl.Stats.Link64`, the one class of statistics that is asked for.
+  Reading needs no privilege.
 
   Source: include/uapi/linux/if_link.h, `struct if_stats_msg`, RTM_GETSTATS.
 
   ## Errors
 
-  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm` without CAP_NET_ADMIN over
-  the namespace, `:enodev` for a link that is not there. What could not be put into a request (a text that is no address, an unknown option) is refused
-  before anything is sent.
+  What the kernel refuses is `{:error, %Linx.Netlink.Error{}}`. Match on its `errno`: `:eperm`
+  without CAP_NET_ADMIN over the namespace, `:enodev` for a link that is not there. What could not
+  be put into a request (a text that is no address, an unknown option) is refused before anything
+  is sent.
   """
 
   use Linx.Netlink.Codec

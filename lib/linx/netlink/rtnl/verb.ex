@@ -1,7 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Verb do
   @moduledoc false
-  # The verbs of a module by its `__names__/2` and `__op__/3` (Linx.Netlink.Rtnl.Call): one, one of
-  # many items, or different ones in a batch.
+  # The verbs of a module by its `__names__/2` and `__op__/3` (Linx.Netlink.Rtnl.Call): one, one
+  # of many items, or different ones in a batch.
 
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Batch, Call}

@@ -1,7 +1,8 @@
 defmodule Linx.NFT.Compiler.AddressText do
   @moduledoc false
-  # IPv4 addresses, prefixes and ranges of a list that is text, in one pass over the binary: between two elements nothing is built.
-  # Linx.NFT.Compiler.ElementText reads the elements of any other form.
+  # IPv4 addresses, prefixes and ranges of a list that is text, in one pass over the binary:
+  # between two elements nothing is built. Linx.NFT.Compiler.ElementText reads the elements of any
+  # other form.
 
   alias Linx.Netfilter.Datum
 
@@ -11,10 +12,12 @@ defmodule Linx.NFT.Compiler.AddressText do
   defguardp digit?(c) when c in ?0..?9
 
   @doc """
-  At most `count` elements from the front of `text` on top of `acc`: `{rest, count, last, acc, spans?}`.
+  At most `count` elements from the front of `text` on top of `acc`:
+  `{rest, count, last, acc, spans?}`.
 
-  The rest is empty, or begins with an element that is not read here, unless the count is 0. `last` is the first address of the last
-  element, `:unordered` when one was not above the one before; `spans?` tells of a prefix or range among them.
+  The rest is empty, or begins with an element that is not read here, unless the count is 0.
+  `last` is the first address of the last element, `:unordered` when one was not above the one
+  before; `spans?` tells of a prefix or range among them.
   """
   @spec take(binary(), non_neg_integer() | :infinity, order(), [term()], boolean()) ::
           {binary(), non_neg_integer() | :infinity, order(), [term()], boolean()}
@@ -43,7 +46,8 @@ defmodule Linx.NFT.Compiler.AddressText do
   defp stop(text, at, left, last, acc, spans?),
     do: {binary_part(text, at, byte_size(text) - at), left, last, acc, spans?}
 
-  # `at` is where the element begins, `value` the octets before, `more` the number of those behind, `first` the first address of a range.
+  # `at` is where the element begins, `value` the octets before, `more` the number of those
+  # behind, `first` the first address of a range.
   defp octet(<<?0, c, _::binary>>, text, _n, at, left, last, acc, spans?, _v, _more, _first)
        when digit?(c),
        do: stop(text, at, left, last, acc, spans?)

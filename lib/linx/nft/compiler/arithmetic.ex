@@ -14,7 +14,8 @@ defmodule Linx.NFT.Compiler.Arithmetic do
     combine(op, term, right, scope, meta)
   end
 
-  # Two loads are combined where a statement takes the result (Linux 6.13); a comparison has a constant on the right.
+  # Two loads are combined where a statement takes the result (Linux 6.13); a comparison has a
+  # constant on the right.
   defp combine(op, term, right, %Scope{expect: %Term{} = like} = scope, meta)
        when op in [:amp, :pipe, :caret] and elem(right, 0) != :list do
     if Operand.load?(right, scope) do
@@ -50,7 +51,8 @@ defmodule Linx.NFT.Compiler.Arithmetic do
 
   defp byte?(_op, _term, _right), do: false
 
-  # A statement computes in the width of what it sets: a narrower field becomes a number of the host's order first.
+  # A statement computes in the width of what it sets: a narrower field becomes a number of the
+  # host's order first.
   defp widened(%Term{kind: kind} = term, %Term{kind: :const} = like)
        when kind in [:load, :part, :order, :bits] do
     if is_integer(like.len) and term.len < like.len and like.order == :host and number?(term) and
@@ -82,7 +84,8 @@ defmodule Linx.NFT.Compiler.Arithmetic do
     if op in [:lshift, :rshift] and operand.data >= max(term.len, 32),
       do: Fault.fail(meta, "shifted too far")
 
-    # What comes out of arithmetic is of the same type still. Shifted, a field of a header is a number.
+    # What comes out of arithmetic is of the same type still. Shifted, a field of a header is a
+    # number.
     type =
       if op in [:lshift, :rshift] and (term.order == :big or term.kind == :order),
         do: :integer,

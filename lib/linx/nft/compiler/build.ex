@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Compiler.Build do
   @moduledoc false
-  # The plan of a text to the ruleset: all sets first, since rules look at what they hold, then the chains.
+  # The plan of a text to the ruleset: all sets first, since rules look at what they hold, then
+  # the chains.
 
   alias Linx.Netfilter.{Expr, Rule, Ruleset, Table, Verdict}
   alias Linx.Netfilter.Table.Order
@@ -58,7 +59,8 @@ defmodule Linx.NFT.Compiler.Build do
     end)
   end
 
-  # The names of the sets that the rules fill, the last first. Most rules fill none, and nothing is built for them.
+  # The names of the sets that the rules fill, the last first. Most rules fill none, and nothing
+  # is built for them.
   defp filled([%Rule{expressions: exprs} | rules], names), do: filled(rules, filled(exprs, names))
 
   defp filled([%Expr{name: :dynset, data: %{set: name}} | rest], names),

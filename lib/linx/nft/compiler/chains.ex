@@ -13,8 +13,8 @@ defmodule Linx.NFT.Compiler.Chains do
            &{Atom.to_string(&1), &1}
          )
 
-  # Source: nft(8), "CHAINS", the tables of priority names; the hooks of dstnat and srcnat as nft 1.1 takes and lists them (older ones have
-  # prerouting and postrouting alone).
+  # Source: nft(8), "CHAINS", the tables of priority names; the hooks of dstnat and srcnat as nft
+  # 1.1 takes and lists them (older ones have prerouting and postrouting alone).
   @priorities %{
     "raw" => -300,
     "mangle" => -150,
@@ -177,7 +177,7 @@ defmodule Linx.NFT.Compiler.Chains do
     priority
   end
 
-  # -- rules -----------------------------------------------------------------------------------------------------------
+  # -- rules -------------------------------------------------------------------------------------
 
   @doc false
   def rule({:rule, statements, opts, meta}, chain, scope) do

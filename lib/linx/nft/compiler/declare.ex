@@ -21,7 +21,8 @@ defmodule Linx.NFT.Compiler.Declare do
   alias Linx.NFT.{ParseError, Statement}
 
   @doc false
-  # The types and options of a set, for rules that are compiled against it: %{key:, data:, interval?:, data_interval?:}.
+  # The types and options of a set, for rules that are compiled against it: %{key:, data:,
+  # interval?:, data_interval?:}.
   def signature(kind, opts, meta, scope) do
     {key, data} = types(opts, meta, scope)
     map? = kind in [:map, :vmap]
@@ -203,7 +204,8 @@ defmodule Linx.NFT.Compiler.Declare do
     {kind, if(final?, do: %{value | elements: list}, else: value)}
   end
 
-  # Lists of elements, the last first; a deletion removes its elements from the lists before it, in whichever form each is written.
+  # Lists of elements, the last first; a deletion removes its elements from the lists before it,
+  # in whichever form each is written.
   defp collect(%Elements{list: list}, lists, _key, _data), do: [list | lists]
 
   defp collect({verb, nodes, scope, meta}, lists, key, data) do

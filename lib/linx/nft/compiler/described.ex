@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Compiler.Described do
   @moduledoc false
-  # What a script has described so far, by name: what a command refers to must be there, what it creates must not.
+  # What a script has described so far, by name: what a command refers to must be there, what it
+  # creates must not.
 
   alias Linx.NFT.Compiler.{Fault, Interpolated, Scope, Value}
   alias Linx.NFT.ParseError

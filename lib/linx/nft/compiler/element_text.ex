@@ -1,11 +1,12 @@
 defmodule Linx.NFT.Compiler.ElementText do
   @moduledoc false
-  # The elements of a list that is still text (Linx.NFT.Tokenizer.ElementList), in one pass over the binary: addresses, prefixes, ranges,
-  # ports and numbers, concatenations of these, and their values in maps. An element of any other form is cut out and given to the
-  # tokenizer, the parser and Compiler.Elements, so that the value is the same whichever way it takes.
+  # The elements of a list that is still text (Linx.NFT.Tokenizer.ElementList), in one pass over
+  # the binary: addresses, prefixes, ranges, ports and numbers, concatenations of these, and their
+  # values in maps. An element of any other form is cut out and given to the tokenizer, the parser
+  # and Compiler.Elements, so that the value is the same whichever way it takes.
   #
-  # What is wrong is thrown as {:syntax, meta, message} without its place: whoever compiles text reads it again, token by token, for the
-  # error.
+  # What is wrong is thrown as {:syntax, meta, message} without its place: whoever compiles text
+  # reads it again, token by token, for the error.
 
   alias Linx.Netfilter.Verdict
   alias Linx.NFT.Compiler.{AddressText, Elements, Fault, MapTerm, Scope, Term}
@@ -79,7 +80,7 @@ defmodule Linx.NFT.Compiler.ElementText do
   @spec failed() :: no_return()
   defp failed, do: Fault.fail(@nowhere, "not a list of elements")
 
-  # -- the list --------------------------------------------------------------------------------------------------------
+  # -- the list ----------------------------------------------------------------------------------
 
   defp many(rest, 0, last, acc, state), do: {Enum.reverse(acc), rest, %{state | last: last}}
   # A comma may end the list.
@@ -206,7 +207,7 @@ defmodule Linx.NFT.Compiler.ElementText do
   defp spaces(<<c, rest::binary>>) when c in [?\s, ?\t], do: spaces(rest)
   defp spaces(text), do: text
 
-  # -- forms -----------------------------------------------------------------------------------------------------------
+  # -- forms -------------------------------------------------------------------------------------
 
   # What is read here: :ipv4, :ipv6, {:number, last} or a list of them; nil for all else.
   defp forms(%Term{kind: :concat, data: parts}) do
@@ -234,7 +235,8 @@ defmodule Linx.NFT.Compiler.ElementText do
   defp data_form(%Term{} = term), do: forms(term) || :none
   defp data_form(_other), do: :none
 
-  # {value, what it sorts by, whether it is many values or a prefix of one (:whole), rest}, or :error
+  # {value, what it sorts by, whether it is many values or a prefix of one (:whole), rest}, or
+  # :error
   defp value(:ipv4, text), do: ipv4(text)
   defp value(:ipv6, text), do: ipv6(text)
   defp value({:number, last}, text), do: number(text, last)
@@ -265,7 +267,7 @@ defmodule Linx.NFT.Compiler.ElementText do
 
   defp concat(:error, _forms, _values, _orders, _any?), do: :error
 
-  # -- IPv4 ------------------------------------------------------------------------------------------------------------
+  # -- IPv4 --------------------------------------------------------------------------------------
 
   defp ipv4(text) do
     case address4(text) do
@@ -279,7 +281,8 @@ defmodule Linx.NFT.Compiler.ElementText do
   defp point(value, order, rest),
     do: if(ends?(rest), do: {value, order, false, rest}, else: :error)
 
-  # A prefix of all bits is one value. It asks for `flags interval` as any other does, save in a concatenation.
+  # A prefix of all bits is one value. It asks for `flags interval` as any other does, save in a
+  # concatenation.
   defp whole(address, rest),
     do: if(ends?(rest), do: {address, address, :whole, rest}, else: :error)
 
@@ -356,7 +359,7 @@ defmodule Linx.NFT.Compiler.ElementText do
   defp ends?(<<c, _::binary>>), do: c in [?\s, ?\t, ?\r, ?\n, ?,, ?#]
   defp ends?(""), do: true
 
-  # -- IPv6 ------------------------------------------------------------------------------------------------------------
+  # -- IPv6 --------------------------------------------------------------------------------------
 
   defp ipv6(text) do
     case address6(text) do
@@ -457,7 +460,7 @@ defmodule Linx.NFT.Compiler.ElementText do
   defp group(_text, _n, 0), do: :error
   defp group(rest, n, _digits), do: {n, rest}
 
-  # -- numbers and verdicts --------------------------------------------------------------------------------------------
+  # -- numbers and verdicts ----------------------------------------------------------------------
 
   defp number(text, most) do
     case digits(text, most) do

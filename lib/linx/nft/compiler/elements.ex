@@ -6,8 +6,8 @@ defmodule Linx.NFT.Compiler.Elements do
   alias Linx.NFT.Compiler.{ElementText, Fault, Interpolated, Scope, Term, Value}
   alias Linx.NFT.Statement
 
-  # Of a list that was text, `normal?` says that its keys have their one form, `final?` that its values have, `distinct?` that no element
-  # is there twice.
+  # Of a list that was text, `normal?` says that its keys have their one form, `final?` that its
+  # values have, `distinct?` that no element is there twice.
   defstruct list: [],
             interval?: false,
             data_interval?: false,
@@ -16,7 +16,8 @@ defmodule Linx.NFT.Compiler.Elements do
             distinct?: false
 
   @doc false
-  # Elements of a set with keys like `key`, and in a map values like `data` (:verdict, {:object, kind}, or a term).
+  # Elements of a set with keys like `key`, and in a map values like `data` (:verdict, {:object,
+  # kind}, or a term).
   @spec elements([tuple()] | tuple(), Term.t(), Term.t() | atom() | tuple() | nil, Scope.t()) ::
           %__MODULE__{}
   def elements({:element_text, text, _meta}, key, data, scope),
@@ -167,9 +168,10 @@ defmodule Linx.NFT.Compiler.Elements do
     end
   end
 
-  # -- one form --------------------------------------------------------------------------------------------------------
+  # -- one form ----------------------------------------------------------------------------------
 
-  # The element's key or value as the value types write it. A field of part of the bytes is compared where it stands.
+  # The element's key or value as the value types write it. A field of part of the bytes is
+  # compared where it stands.
   defp datum(%Term{kind: :wildcard}, _like), do: :catch_all
 
   defp datum(%Term{kind: :concat, data: parts}, %Term{data: likes}),
@@ -216,8 +218,9 @@ defmodule Linx.NFT.Compiler.Elements do
   defp scalar(:ether_addr, n), do: <<n::48>>
   defp scalar(_type, n), do: n
 
-  # One value of the network's order that is written as a prefix or a range asks for intervals, as in nft. In a concatenation, and
-  # of numbers of the host's order, intervals are looked up in another form: there the elements themselves must have one.
+  # One value of the network's order that is written as a prefix or a range asks for intervals, as
+  # in nft. In a concatenation, and of numbers of the host's order, intervals are looked up in
+  # another form: there the elements themselves must have one.
   defp interval?(%Term{span?: true}), do: true
   defp interval?(term), do: spans?(term)
 
@@ -229,13 +232,15 @@ defmodule Linx.NFT.Compiler.Elements do
 
   defp spans?(_term), do: false
 
-  # -- intervals -------------------------------------------------------------------------------------------------------
+  # -- intervals ---------------------------------------------------------------------------------
 
   @doc false
-  # Overlapping and adjacent intervals of one set as one, in order: what nft does for anonymous sets and auto-merge.
+  # Overlapping and adjacent intervals of one set as one, in order: what nft does for anonymous
+  # sets and auto-merge.
   #
-  # `step` is the distance of neighbours: more than 1 where a field of part of the bytes stands shifted in them. Names that begin
-  # alike ("eth1*", "eth2*") stay apart: a range of names has no text.
+  # `step` is the distance of neighbours: more than 1 where a field of part of the bytes stands
+  # shifted in them. Names that begin alike ("eth1*", "eth2*") stay apart: a range of names has no
+  # text.
   @spec merge([term()], term(), pos_integer()) :: [term()]
   def merge(elements, type, step \\ 1) do
     {plain, other} = Enum.split_with(elements, &plain?/1)

@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Compiler.Fault do
   @moduledoc false
-  # How the compiler stops: a throw with the node's position, turned into a ParseError where file and source are known.
+  # How the compiler stops: a throw with the node's position, turned into a ParseError where file
+  # and source are known.
 
   @doc false
   @spec fail(map() | tuple(), String.t()) :: no_return()

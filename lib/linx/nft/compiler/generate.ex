@@ -1,20 +1,21 @@
 defmodule Linx.NFT.Compiler.Generate do
   @moduledoc false
-  # Typed terms to the kernel's expressions. Registers are counted in words of four bytes, 0 to 15, as nft does: a value takes
-  # four words, the parts of a concatenation just what they need.
+  # Typed terms to the kernel's expressions. Registers are counted in words of four bytes, 0 to
+  # 15, as nft does: a value takes four words, the parts of a concatenation just what they need.
 
   alias Linx.Netfilter.Expr
   alias Linx.NFT.Compiler.Term
 
   @doc false
-  # The number that the kernel gives a register: 1 to 4 where 16 bytes begin, else one of the words.
+  # The number that the kernel gives a register: 1 to 4 where 16 bytes begin, else one of the
+  # words.
   @spec register(0..15) :: pos_integer()
   def register(word) when rem(word, 4) == 0, do: 1 + div(word, 4)
   def register(word), do: 8 + word
 
   @doc false
-  # The expressions that leave the term in the register. `shifted?: false` leaves a field of part of the bytes where it stands:
-  # what it is compared with has been moved there.
+  # The expressions that leave the term in the register. `shifted?: false` leaves a field of part
+  # of the bytes where it stands: what it is compared with has been moved there.
   @spec load(Term.t(), 0..15, boolean()) :: [Expr.t()]
   def load(term, word, shifted? \\ true)
 
@@ -54,7 +55,8 @@ defmodule Linx.NFT.Compiler.Generate do
     load(key, source) ++ [Expr.new(:hash, hash)]
   end
 
-  # The kernel shifts numbers of the host's order: a field that lies in two bytes is turned before it is moved down.
+  # The kernel shifts numbers of the host's order: a field that lies in two bytes is turned before
+  # it is moved down.
   def load(
         %Term{kind: :order, order: :host, data: %Term{kind: :part, data: {_, _, count}} = part},
         word,
@@ -107,12 +109,13 @@ defmodule Linx.NFT.Compiler.Generate do
   defp key_bits(%Term{kind: :concat, len: len}), do: len
   defp key_bits(%Term{len: len}), do: 8 * div(len + 7, 8)
 
-  # The elements of an anonymous map stand where the field does; those of a named one are the field's value.
+  # The elements of an anonymous map stand where the field does; those of a named one are the
+  # field's value.
   @doc false
   def transferred?(%Expr{name: :__anon_set}, %Term{kind: :part}), do: true
   def transferred?(_lookup, _key), do: false
 
-  # -- bitwise ---------------------------------------------------------------------------------------------------------
+  # -- bitwise -----------------------------------------------------------------------------------
 
   # and, or, xor in a row are one mask and one xor; a shift is an expression of its own.
   defp bits(%Term{kind: :bits, data: {op, _, _}} = term, word) when op in [:amp, :pipe, :caret] do
@@ -128,7 +131,8 @@ defmodule Linx.NFT.Compiler.Generate do
     do: load(inner, word) ++ [shift(register(word), op, n, div(len + 7, 8))]
 
   @doc false
-  # `{term, mask, xor}` of operations with constants that are one mask and one xor; nil with a shift among them.
+  # `{term, mask, xor}` of operations with constants that are one mask and one xor; nil with a
+  # shift among them.
   @spec masked(Term.t()) :: {Term.t(), non_neg_integer(), non_neg_integer()} | nil
   def masked(%Term{kind: :bits, data: {op, _, _}} = term) when op in [:amp, :pipe, :caret],
     do: collect(term)

@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Compiler.Host do
   @moduledoc false
-  # Names that only the host's own files know: users and groups, and the names iproute2 gives to realms, marks and device groups. A file
-  # that is not there has no names.
+  # Names that only the host's own files know: users and groups, and the names iproute2 gives to
+  # realms, marks and device groups. A file that is not there has no names.
 
   @doc false
   @spec value(atom(), String.t()) :: {:ok, non_neg_integer()} | :error

@@ -1,7 +1,8 @@
 defmodule Linx.NFT.Compiler.Include do
   @moduledoc false
-  # include "path": the items of another file in its place. A pattern stands for the files that it matches, in the order of their
-  # names, and for none if there are none; a file that includes itself is refused.
+  # include "path": the items of another file in its place. A pattern stands for the files that it
+  # matches, in the order of their names, and for none if there are none; a file that includes
+  # itself is refused.
 
   alias Linx.NFT.Compiler.Fault
   alias Linx.NFT.{ParseError, Parser, Tokenizer}
@@ -10,8 +11,8 @@ defmodule Linx.NFT.Compiler.Include do
   @depth 16
 
   @doc false
-  # `block` is what the file stands in: nil at the top, else as `Linx.NFT.Parser.parse_inside/3` has it. `run` is called with what the file
-  # holds and the plan.
+  # `block` is what the file stands in: nil at the top, else as `Linx.NFT.Parser.parse_inside/3`
+  # has it. `run` is called with what the file holds and the plan.
   def include(path, meta, block, plan, run) do
     run = fn items, {plan, nil} -> {run.(items, plan), nil} end
     {plan, nil} = include_with(path, meta, block, plan, nil, run)
@@ -91,8 +92,8 @@ defmodule Linx.NFT.Compiler.Include do
   defp parsed(tokens, block, opts), do: Parser.parse_inside(tokens, block, opts)
 
   @doc false
-  # The tree with the file of each node in its place, for what is compiled after the include has ended: `Linx.NFT.Parser.error/3` names that
-  # file.
+  # The tree with the file of each node in its place, for what is compiled after the include has
+  # ended: `Linx.NFT.Parser.error/3` names that file.
   def marked(tree, nil), do: tree
   def marked(%{line: _, column: _} = meta, origin), do: Map.put_new(meta, :origin, origin)
   def marked([head | tail], origin), do: [marked(head, origin) | marked(tail, origin)]

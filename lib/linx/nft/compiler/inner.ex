@@ -1,8 +1,10 @@
 defmodule Linx.NFT.Compiler.Inner do
   @moduledoc false
-  # Matches in the packet that a tunnel carries: `vxlan tcp dport 80`, and in the tunnel's own header: `vxlan vni 10`.
+  # Matches in the packet that a tunnel carries: `vxlan tcp dport 80`, and in the tunnel's own
+  # header: `vxlan vni 10`.
   #
-  # The rule's knowledge of the inner packet is kept apart from that of the packet itself, one for each tunnel (Guard.Layers).
+  # The rule's knowledge of the inner packet is kept apart from that of the packet itself, one for
+  # each tunnel (Guard.Layers).
 
   alias Linx.Netfilter.Expr
   alias Linx.Netfilter.Guard.{Layers, Tunnel}

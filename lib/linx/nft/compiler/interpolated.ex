@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Compiler.Interpolated do
   @moduledoc false
-  # Elixir values where a sigil has #{...}: turned into the node that the same value has as text, or an ArgumentError that names
-  # what was expected and what came.
+  # Elixir values where a sigil has #{...}: turned into the node that the same value has as text,
+  # or an ArgumentError that names what was expected and what came.
 
   alias Linx.NFT.Compiler.{Term, Value}
 

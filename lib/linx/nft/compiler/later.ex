@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Compiler.Later do
   @moduledoc false
-  # Elements that are still text, in the place of a set's elements: what Linx.NFT.Stream gives piece by piece.
+  # Elements that are still text, in the place of a set's elements: what Linx.NFT.Stream gives
+  # piece by piece.
 
   alias Linx.Netfilter.{Element, Set}
   alias Linx.NFT.Compiler.{Fault, Scope, Term}

@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Compiler.Load do
   @moduledoc false
-  # Loads from the packet and its context: a node of the tree to a typed term. The scope collects the implicit dependencies of
-  # header fields, in the order of evaluation.
+  # Loads from the packet and its context: a node of the tree to a typed term. The scope collects
+  # the implicit dependencies of header fields, in the order of evaluation.
 
   alias Linx.Netfilter.Field
   alias Linx.Netfilter.Guard.Layers
@@ -133,7 +133,8 @@ defmodule Linx.NFT.Compiler.Load do
   end
 
   @doc false
-  # The bare ct addresses have no type that a set could have: their protocol shows only in the rule.
+  # The bare ct addresses have no type that a set could have: their protocol shows only in the
+  # rule.
   def named_address!(%Term{data: {:ct, %{key: key}}, meta: meta}) when key in [:src, :dst],
     do: Fault.fail(meta, "write ip saddr or ip6 saddr (daddr) after the direction here")
 
@@ -178,7 +179,7 @@ defmodule Linx.NFT.Compiler.Load do
     if whole?, do: term, else: %{term | kind: :part, data: {data, mask, count}, shift: shift}
   end
 
-  # -- guards ----------------------------------------------------------------------------------------------------------
+  # -- guards ------------------------------------------------------------------------------------
 
   @doc false
   # The scope with the guards before a field of this protocol. A type asks nothing of the packet.
@@ -215,7 +216,7 @@ defmodule Linx.NFT.Compiler.Load do
     end
   end
 
-  # -- conntrack -------------------------------------------------------------------------------------------------------
+  # -- conntrack ---------------------------------------------------------------------------------
 
   defp ct_type(key, scope, meta) when key in [:src, :dst] do
     case scope.layers.network do

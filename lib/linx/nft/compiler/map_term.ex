@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Compiler.MapTerm do
   @moduledoc false
-  # `key map { ... }` and `key map @m`: a load through a set. What the values are comes from the place where they are used.
+  # `key map { ... }` and `key map @m`: a load through a set. What the values are comes from the
+  # place where they are used.
 
   alias Linx.Netfilter.{Datum, Expr}
   alias Linx.NFT.Compiler.{Elements, Fault, Interpolated, Load, Scope, Term, Typeof}
@@ -51,8 +52,8 @@ defmodule Linx.NFT.Compiler.MapTerm do
   defp value_type(_declared, expected), do: %Term{type: expected}
 
   @doc false
-  # What a set or map in braces is as an expression, and whether it holds intervals: the flag goes without saying where an
-  # element is one.
+  # What a set or map in braces is as an expression, and whether it holds intervals: the flag goes
+  # without saying where an element is one.
   def literal(key, nodes, data, meta, scope) do
     found = Elements.elements(nodes, key, data, scope)
     if found.list == [], do: empty(nodes, meta, scope)
@@ -132,7 +133,8 @@ defmodule Linx.NFT.Compiler.MapTerm do
     end
   end
 
-  # Of a set without a record nothing else tells the order that the numbers in a concatenation have.
+  # Of a set without a record nothing else tells the order that the numbers in a concatenation
+  # have.
   defp parts_ordered(%Term{kind: :concat} = key, interval?), do: ordered(key, interval?)
   defp parts_ordered(key, _interval?), do: key
 

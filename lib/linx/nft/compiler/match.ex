@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Compiler.Match do
   @moduledoc false
-  # Comparisons. One statement becomes one or two segments: the load with its operations, and what decides.
+  # Comparisons. One statement becomes one or two segments: the load with its operations, and what
+  # decides.
   #
   # A segment wrapped in {:fixed, _} is none that nft would join with a neighbouring field.
 
@@ -17,7 +18,8 @@ defmodule Linx.NFT.Compiler.Match do
     {compare(term, op, rhs, meta, scope), scope}
   end
 
-  # A security mark is a number of the kernel's own, which only copies from one place to another mean something.
+  # A security mark is a number of the kernel's own, which only copies from one place to another
+  # mean something.
   defp comparable!(%Term{data: {name, %{key: :secmark}}}, meta) when name in [:meta, :ct],
     do: Fault.fail(meta, "a secmark is set or copied, nft compares it with nothing")
 
@@ -54,7 +56,7 @@ defmodule Linx.NFT.Compiler.Match do
 
   defp presence(term, _rhs), do: term
 
-  # -- sets ------------------------------------------------------------------------------------------------------------
+  # -- sets --------------------------------------------------------------------------------------
 
   defp compare(term, op, {:set_ref, name, _}, meta, scope) do
     equality!(op, meta)
@@ -148,11 +150,13 @@ defmodule Linx.NFT.Compiler.Match do
     decide(term, op, value, meta)
   end
 
-  # In a set flags are a value. Of the states of a connection only one is there at a time, so that nft leaves them flags.
+  # In a set flags are a value. Of the states of a connection only one is there at a time, so that
+  # nft leaves them flags.
   defp singled(:implicit, type) when type != :ct_state, do: :eq
   defp singled(op, _type), do: op
 
-  # A set of one element is that element; a comment or a timeout would have nothing to stand at. Concatenations stay sets.
+  # A set of one element is that element; a comment or a timeout would have nothing to stand at.
+  # Concatenations stay sets.
   defp alone(%Term{kind: :concat}, _nodes, _scope), do: nil
 
   defp alone(_term, [node], scope) do
@@ -184,7 +188,7 @@ defmodule Linx.NFT.Compiler.Match do
     bytes
   end
 
-  # -- one value -------------------------------------------------------------------------------------------------------
+  # -- one value ---------------------------------------------------------------------------------
 
   defp decide(term, op, %Term{kind: :range, data: {low, high}}, meta) do
     equality!(op, meta)
@@ -261,7 +265,8 @@ defmodule Linx.NFT.Compiler.Match do
       else: [{:fixed, segment}]
   end
 
-  # On a byte boundary only the bytes that count are compared, and of the packet only they are loaded.
+  # On a byte boundary only the bytes that count are compared, and of the packet only they are
+  # loaded.
   defp prefix(%Term{kind: :load, data: {name, data}} = term, op, n, bits, len)
        when rem(bits, 8) == 0 and bits > 0 do
     bytes = binary_part(Term.number(n, div(len, 8), term.order), 0, div(bits, 8))

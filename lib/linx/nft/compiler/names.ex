@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Compiler.Names do
   @moduledoc false
-  # The names that a text uses and does not declare, for `names: :declared`: chains that are jumped to, sets and maps, objects, flowtables.
+  # The names that a text uses and does not declare, for `names: :declared`: chains that are
+  # jumped to, sets and maps, objects, flowtables.
 
   alias Linx.NFT.Compiler.{Fault, Include, RuleList, Scope, Value}
   alias Linx.NFT.ParseError

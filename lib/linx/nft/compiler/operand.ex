@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Compiler.Operand do
   @moduledoc false
-  # The value of a statement: a constant of the type that is wanted, or something loaded that fits it.
+  # The value of a statement: a constant of the type that is wanted, or something loaded that fits
+  # it.
 
   alias Linx.Netfilter.Datatype
   alias Linx.NFT.Compiler.{Fault, Load, Scope, Term, Value}
@@ -62,8 +63,9 @@ defmodule Linx.NFT.Compiler.Operand do
     end
   end
 
-  # As in nft: a number fits whatever is set, though a field of a header only what has its size. What has a type of its own fits that
-  # type alone, and marks, which are what the user makes of them (nft 1.1).
+  # As in nft: a number fits whatever is set, though a field of a header only what has its size.
+  # What has a type of its own fits that type alone, and marks, which are what the user makes of
+  # them (nft 1.1).
   defp fit(%Term{kind: :map} = term, _like, _node), do: term
 
   defp fit(%Term{} = term, %Term{} = like, node) do

@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Compiler.Reason do
   @moduledoc false
-  # Messages for the reasons with which the value structs (`Linx.Netfilter.Chain.new/2`, `Set.new/2`, ...) refuse their input.
+  # Messages for the reasons with which the value structs (`Linx.Netfilter.Chain.new/2`,
+  # `Set.new/2`, ...) refuse their input.
 
   alias Linx.NFT.Parser.Tokens
 

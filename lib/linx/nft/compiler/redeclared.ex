@@ -1,20 +1,24 @@
 defmodule Linx.NFT.Compiler.Redeclared do
   @moduledoc false
-  # Chains, sets, maps, objects and flowtables that a text declares a second time, and options that one block gives twice. The
-  # result is what the kernel has after both messages; what the kernel would refuse is refused with both places.
+  # Chains, sets, maps, objects and flowtables that a text declares a second time, and options
+  # that one block gives twice. The result is what the kernel has after both messages; what the
+  # kernel would refuse is refused with both places.
   #
-  # Source: net/netfilter/nf_tables_api.c: nf_tables_newchain, nf_tables_newset, nf_tables_newobj, nf_tables_newflowtable.
+  # Source: net/netfilter/nf_tables_api.c: nf_tables_newchain, nf_tables_newset, nf_tables_newobj,
+  # nf_tables_newflowtable.
 
   alias Linx.NFT.Compiler.{Chains, Declare, Fault, Flowtable, Include}
   alias Linx.NFT.Object
 
   @typep declaration :: %{opts: keyword(), meta: map(), scope: map()}
 
-  # Options that may stand in a block several times. `type` and `typeof` exclude each other too: Declare checks them.
+  # Options that may stand in a block several times. `type` and `typeof` exclude each other too:
+  # Declare checks them.
   @repeatable [:stmt, :flags, :flag, :type, :typeof]
 
   @doc false
-  # Refuses an option that stands twice in the block at `meta`. An option without a value (`auto-merge`) may.
+  # Refuses an option that stands twice in the block at `meta`. An option without a value
+  # (`auto-merge`) may.
   @spec once!([tuple()], map()) :: :ok
   def once!([], _meta), do: :ok
 
@@ -48,7 +52,7 @@ defmodule Linx.NFT.Compiler.Redeclared do
   defp option_word(key) when key in [:packets, :bytes], do: "number of #{key}"
   defp option_word(key), do: key |> Atom.to_string() |> String.replace("_", "-")
 
-  # -- chains ----------------------------------------------------------------------------------------------------------
+  # -- chains ------------------------------------------------------------------------------------
 
   @chain_options [
     type: "type",
@@ -61,8 +65,8 @@ defmodule Linx.NFT.Compiler.Redeclared do
   ]
 
   @doc false
-  # The second declaration may add rules and give a base chain its policy. Its hook must be the first one's: of two hooks
-  # one would go unfiltered.
+  # The second declaration may add rules and give a base chain its policy. Its hook must be the
+  # first one's: of two hooks one would go unfiltered.
   @spec chain(String.t(), map(), declaration()) :: map()
   def chain(name, first, second) do
     case {base?(first.opts), base?(second.opts)} do
@@ -100,7 +104,7 @@ defmodule Linx.NFT.Compiler.Redeclared do
   defp chain_options(chain),
     do: compiled(chain, fn -> Chains.options(chain.opts, chain.meta, chain.scope) end)
 
-  # -- sets and maps ---------------------------------------------------------------------------------------------------
+  # -- sets and maps -----------------------------------------------------------------------------
 
   @set_fields [
     key_type: "type",
@@ -114,7 +118,8 @@ defmodule Linx.NFT.Compiler.Redeclared do
   ]
 
   @doc false
-  # The second declaration adds elements to the first and must be the same but for them and for the comment.
+  # The second declaration adds elements to the first and must be the same but for them and for
+  # the comment.
   @spec set(String.t(), map(), map()) :: :ok
   def set(name, first, second) do
     first_place = %{meta: first.signature.meta, scope: first.scope}
@@ -131,7 +136,7 @@ defmodule Linx.NFT.Compiler.Redeclared do
     ])
   end
 
-  # -- objects ---------------------------------------------------------------------------------------------------------
+  # -- objects -----------------------------------------------------------------------------------
 
   # The kernel accepts a second declaration of a kind without an update and ignores it.
   @doc false
@@ -147,10 +152,11 @@ defmodule Linx.NFT.Compiler.Redeclared do
     end
   end
 
-  # -- flowtables ------------------------------------------------------------------------------------------------------
+  # -- flowtables --------------------------------------------------------------------------------
 
   @doc false
-  # The second declaration adds devices and says whether packets are counted. Hook, priority and offload stay as they are.
+  # The second declaration adds devices and says whether packets are counted. Hook, priority and
+  # offload stay as they are.
   @spec flowtable(String.t(), declaration(), declaration()) :: declaration()
   def flowtable(name, first, second) do
     there = compiled(first, fn -> flowtable_value(name, first) end)
@@ -173,7 +179,7 @@ defmodule Linx.NFT.Compiler.Redeclared do
 
   defp offload(flags), do: if(:hw_offload in flags, do: ["offload"], else: [])
 
-  # -- both ------------------------------------------------------------------------------------------------------------
+  # -- both --------------------------------------------------------------------------------------
 
   # A fault of a declaration in an included file names that file.
   defp compiled(declaration, fun), do: Include.at(declaration.scope.origin, fun)

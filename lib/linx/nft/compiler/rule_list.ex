@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Compiler.RuleList do
   @moduledoc false
-  # The rules of a chain as the commands of a script leave them: those that came to stand in front, and those that were added, the
-  # last first.
+  # The rules of a chain as the commands of a script leave them: those that came to stand in
+  # front, and those that were added, the last first.
 
   alias Linx.NFT.Compiler.Fault
 

@@ -2,12 +2,15 @@ defmodule Linx.NFT.Compiler.RuleText do
   @moduledoc false
   # The rules of a token `:rule_text`, line by line, without tokens or a tree for most of them.
   #
-  # A line's shape is its text with the kinds of its literals in their places (Linx.NFT.Tokenizer.RuleText). The first two lines of a shape
-  # are read as every rule is; the second leaves a template (Linx.NFT.Compiler.Template) and says which literals are its open values.
-  # Each later line is that template with its own values in it, written straight from the literals. The other literals of a line are
-  # closed: they select the template among those of the shape.
+  # A line's shape is its text with the kinds of its literals in their places
+  # (Linx.NFT.Tokenizer.RuleText). The first two lines of a shape are read as every rule is; the
+  # second leaves a template (Linx.NFT.Compiler.Template) and says which literals are its open
+  # values. Each later line is that template with its own values in it, written straight from the
+  # literals. The other literals of a line are closed: they select the template among those of the
+  # shape.
   #
-  # A template that does not give the rule that it was made of is not used. A value that does not fit sends its line to the tokenizer.
+  # A template that does not give the rule that it was made of is not used. A value that does not
+  # fit sends its line to the tokenizer.
 
   alias Linx.Netfilter.{Expr, Rule}
   alias Linx.NFT.Compiler.{Chains, Fault, Scope, Template, Term}
@@ -23,8 +26,8 @@ defmodule Linx.NFT.Compiler.RuleText do
   @start %{line: 1, column: 1}
 
   @doc """
-  The rules of `text` in the chain `name`, and the memo with the templates of its lines. Throws `{:syntax, meta, message}` for a line
-  that is no rule; the place is that of the text.
+  The rules of `text` in the chain `name`, and the memo with the templates of its lines. Throws
+  `{:syntax, meta, message}` for a line that is no rule; the place is that of the text.
   """
   @spec rules(binary(), map(), String.t(), Scope.t(), Template.t()) :: {[Rule.t()], Template.t()}
   def rules(text, meta, name, scope, memo),
@@ -98,7 +101,7 @@ defmodule Linx.NFT.Compiler.RuleText do
 
   defp split([], [], closed, open), do: {closed, open}
 
-  # -- by the tokenizer ------------------------------------------------------------------------------------------------
+  # -- by the tokenizer --------------------------------------------------------------------------
 
   defp read(line, {name, scope, _meta} = context, memo),
     do: line |> node(context) |> Template.rule(name, scope, memo)
@@ -123,7 +126,7 @@ defmodule Linx.NFT.Compiler.RuleText do
   @spec no_rule(map()) :: no_return()
   defp no_rule(meta), do: Fault.fail(meta, "expected lines with one rule each")
 
-  # -- templates -------------------------------------------------------------------------------------------------------
+  # -- templates ---------------------------------------------------------------------------------
 
   defp learn(shape, values, line, {name, scope, _meta} = context, memo) do
     tokens = tokens(line, context)
@@ -167,7 +170,8 @@ defmodule Linx.NFT.Compiler.RuleText do
     end
   end
 
-  # `{column, words}` of each literal in order, with the tokens before it, the last first; nil unless the tokenizer has the same literals.
+  # `{column, words}` of each literal in order, with the tokens before it, the last first; nil
+  # unless the tokenizer has the same literals.
   defp places(tokens, line, shape, values) do
     kinds = Enum.reject(shape, &is_binary/1)
     literals = kinds |> Enum.zip_with(values, &literal/2) |> Enum.reverse()
@@ -201,8 +205,8 @@ defmodule Linx.NFT.Compiler.RuleText do
     "#{a}.#{b}.#{c}.#{d}"
   end
 
-  # The flag of each literal in order: `:open` for the value of an open statement, `:comment` for the rule's comment. The words before a
-  # literal say whether it is one.
+  # The flag of each literal in order: `:open` for the value of an open statement, `:comment` for
+  # the rule's comment. The words before a literal say whether it is one.
   defp flags([{column, words} | places], open, opts, flags) do
     case {open, words, opts} do
       {[{:match, _, _, value, _} | rest], _, _} ->
@@ -225,7 +229,7 @@ defmodule Linx.NFT.Compiler.RuleText do
   defp flags([], [], _opts, flags), do: Enum.reverse(flags)
   defp flags([], _open, _opts, _flags), do: nil
 
-  # -- values ----------------------------------------------------------------------------------------------------------
+  # -- values ------------------------------------------------------------------------------------
 
   # How the literals become what the expressions hold, in their order.
   defp setters({forms, _pieces}, statements, shape, flags) do

@@ -1,7 +1,8 @@
 defmodule Linx.NFT.Compiler.Script do
   @moduledoc false
-  # The items and commands of a text in their order, to a plan: what each table holds, with nothing compiled yet. Rules and elements
-  # keep the variables that were in reach where they stand.
+  # The items and commands of a text in their order, to a plan: what each table holds, with
+  # nothing compiled yet. Rules and elements keep the variables that were in reach where they
+  # stand.
 
   import Linx.NFT.Compiler.Described
 
@@ -16,8 +17,10 @@ defmodule Linx.NFT.Compiler.Script do
     Value
   }
 
-  # `outer` has the variables of the block around, and their weights: what an `undefine` uncovers. A chain has its rules in two lists, each with the latest first: `inserted` before the first rule, `rules` after it. The elements of a set
-  # have the latest first too. `weights` counts what the variables hold, the variables in them followed.
+  # `outer` has the variables of the block around, and their weights: what an `undefine` uncovers.
+  # A chain has its rules in two lists, each with the latest first: `inserted` before the first
+  # rule, `rules` after it. The elements of a set have the latest first too. `weights` counts what
+  # the variables hold, the variables in them followed.
   defstruct tables: %{},
             order: [],
             variables: %{},
@@ -25,7 +28,8 @@ defmodule Linx.NFT.Compiler.Script do
             outer: {%{}, %{}},
             file: "nofile",
             including: [],
-            # From how many bytes on the lists of included files stay text, as Linx.NFT.Tokenizer has it.
+            # From how many bytes on the lists of included files stay text, as Linx.NFT.Tokenizer
+            # has it.
             element_text: nil,
             # Whether the elements of long lists are left as text in their sets.
             lazy?: false,
@@ -84,14 +88,16 @@ defmodule Linx.NFT.Compiler.Script do
     end
   end
 
-  # Variables defined in the braces of a table or chain end with them. A set, object or flowtable has no scope of its own.
+  # Variables defined in the braces of a table or chain end with them. A set, object or flowtable
+  # has no scope of its own.
   defp block(plan, fun) do
     %{variables: variables, weights: weights, outer: outer} = plan
     plan = fun.(%{plan | outer: {variables, weights}})
     %{plan | variables: variables, weights: weights, outer: outer}
   end
 
-  # Sixty variables, each of them the one before twice, are a line of text each and more than fits any memory.
+  # Sixty variables, each of them the one before twice, are a line of text each and more than fits
+  # any memory.
   @heaviest 4_000_000
 
   # A value may use the variables before it, the one that it redefines among them.
@@ -143,7 +149,7 @@ defmodule Linx.NFT.Compiler.Script do
 
   defp substitute(other, _variables), do: other
 
-  # -- tables ----------------------------------------------------------------------------------------------------------
+  # -- tables ------------------------------------------------------------------------------------
 
   defp table(family, name, items, meta, plan) do
     family = family(family, meta)
@@ -155,7 +161,8 @@ defmodule Linx.NFT.Compiler.Script do
     |> block(fn plan -> Enum.reduce(items, plan, &in_table(&1, key, &2)) end)
   end
 
-  # Each block is a NEWTABLE with its own flags: the last one decides whether the table is dormant.
+  # Each block is a NEWTABLE with its own flags: the last one decides whether the table is
+  # dormant.
   defp awake(%{tables: tables} = plan, key) when is_map_key(tables, key),
     do: update(plan, key, &%{&1 | flags: &1.flags -- [:dormant]})
 
@@ -325,8 +332,8 @@ defmodule Linx.NFT.Compiler.Script do
     end)
   end
 
-  # The order of a table has a name where it was declared first, the last first. One that was deleted and declared again stands twice: the
-  # last place counts.
+  # The order of a table has a name where it was declared first, the last first. One that was
+  # deleted and declared again stands twice: the last place counts.
   defp declared(table, field, name, value) do
     there = Map.fetch!(table, field)
 
@@ -351,7 +358,7 @@ defmodule Linx.NFT.Compiler.Script do
   defp update_in_table(plan, key, field, name, fun),
     do: update(plan, key, fn table -> Map.update!(table, field, &Map.update!(&1, name, fun)) end)
 
-  # -- commands --------------------------------------------------------------------------------------------------------
+  # -- commands ----------------------------------------------------------------------------------
 
   defp command(verb, {:table, family, name, items, meta}, _meta, plan) do
     key = {family(family, meta), name(name, "table", plan)}
@@ -402,7 +409,8 @@ defmodule Linx.NFT.Compiler.Script do
     %{plan | tables: Map.drop(plan.tables, gone), order: kept}
   end
 
-  # A table that the text does not describe may be there in the kernel: deleting it first is how scripts begin.
+  # A table that the text does not describe may be there in the kernel: deleting it first is how
+  # scripts begin.
   defp command(verb, {:table, family, name, meta}, _meta, plan) do
     key = {family, name(name, "table", plan)}
 

@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Compiler.Statement do
   @moduledoc false
-  # One statement of a rule to its segments: what the kernel runs for it, with the guards before it.
+  # One statement of a rule to its segments: what the kernel runs for it, with the guards before
+  # it.
 
   alias Linx.Netfilter.Guard.Layers
   alias Linx.NFT.Compiler.{Fault, Generate, Load, MapTerm, Match, Scope, Term}

@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Compiler.Symbol do
   @moduledoc false
-  # Words and strings as values of a datatype: symbols of the tables, names of the host, times and dates.
+  # Words and strings as values of a datatype: symbols of the tables, names of the host, times and
+  # dates.
 
   alias Linx.Netfilter.Datatype
   alias Linx.NFT.Compiler.{Host, Term}
@@ -53,7 +54,8 @@ defmodule Linx.NFT.Compiler.Symbol do
     end
   end
 
-  # "YYYY-MM-DD[ HH:MM[:SS]]" in UTC, as nanoseconds since 1970. The rule has no time zone: neither has this.
+  # "YYYY-MM-DD[ HH:MM[:SS]]" in UTC, as nanoseconds since 1970. The rule has no time zone:
+  # neither has this.
   defp date(text) do
     {day, time} =
       case String.split(text, [" ", "T"], parts: 2) do
@@ -69,8 +71,8 @@ defmodule Linx.NFT.Compiler.Symbol do
     end
   end
 
-  # "HH:MM[:SS]" in UTC, as seconds of the day. Like strptime(3), one digit is enough and second 60 exists: "23:59:60" is the end
-  # of the day.
+  # "HH:MM[:SS]" in UTC, as seconds of the day. Like strptime(3), one digit is enough and second
+  # 60 exists: "23:59:60" is the end of the day.
   defp hour(text) do
     with [_, hour, minute | rest] <- Regex.run(~r/\A(\d\d?):(\d\d?)(?::(\d\d?))?\z/, text),
          [hour, minute, second] <- Enum.map([hour, minute | seconds(rest)], &String.to_integer/1),

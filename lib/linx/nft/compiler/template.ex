@@ -1,11 +1,13 @@
 defmodule Linx.NFT.Compiler.Template do
   @moduledoc false
-  # Rules that differ in their values alone: the first two of a shape are compiled, the others are the second with other values in it.
+  # Rules that differ in their values alone: the first two of a shape are compiled, the others are
+  # the second with other values in it.
   #
-  # A value is left open where nothing but the bytes of one comparison depends on it: the field is whole bytes, no flags, and no test
-  # of a protocol (Linx.Netfilter.Guard.telling/1), so that guards, joins and names are the same for every value. All else of a rule is
-  # part of its shape. A template that does not give the very rule that it was made of is not used, and what does not fit, a mistake
-  # above all, is compiled as ever.
+  # A value is left open where nothing but the bytes of one comparison depends on it: the field is
+  # whole bytes, no flags, and no test of a protocol (Linx.Netfilter.Guard.telling/1), so that
+  # guards, joins and names are the same for every value. All else of a rule is part of its shape.
+  # A template that does not give the very rule that it was made of is not used, and what does not
+  # fit, a mistake above all, is compiled as ever.
 
   alias Linx.Netfilter.{Datatype, Expr, Field, Guard, Protocol, Rule}
   alias Linx.NFT.Compiler.{Chains, Load, Match, Scope, Statement, Value}
@@ -102,7 +104,7 @@ defmodule Linx.NFT.Compiler.Template do
 
   defp put(memo, shape, entry), do: %{memo | rules: Map.put(memo.rules, shape, entry)}
 
-  # -- shapes ----------------------------------------------------------------------------------------------------------
+  # -- shapes ------------------------------------------------------------------------------------
 
   # {shape, statements with a value left open}, or nil.
   defp shape(statements), do: shape(statements, [], [])
@@ -184,11 +186,12 @@ defmodule Linx.NFT.Compiler.Template do
 
   defp stripped(_other), do: throw(:varied)
 
-  # -- templates -------------------------------------------------------------------------------------------------------
+  # -- templates ---------------------------------------------------------------------------------
 
   @doc """
-  `{forms, pieces}` of the rule that the node gives: how each open value becomes what its expression holds, and the expressions, those with
-  an open value in a tuple with their data. `:none` for a rule that is no template.
+  `{forms, pieces}` of the rule that the node gives: how each open value becomes what its
+  expression holds, and the expressions, those with an open value in a tuple with their data.
+  `:none` for a rule that is no template.
   """
   @spec template(tuple(), [tuple()], Rule.t(), String.t(), Scope.t()) :: {list(), list()} | :none
   def template({:rule, statements, opts, _meta}, open, rule, chain, scope) do
@@ -242,8 +245,8 @@ defmodule Linx.NFT.Compiler.Template do
     end
   end
 
-  # The expressions, those with an open value in a tuple with their data. Each has to be there once and in its place, behind its load:
-  # what was joined or turned is no template.
+  # The expressions, those with an open value in a tuple with their data. Each has to be there
+  # once and in its place, behind its load: what was joined or turned is no template.
   defp pieces([], _before, count, count), do: []
   defp pieces([], _before, _at, _count), do: :none
 
@@ -261,7 +264,7 @@ defmodule Linx.NFT.Compiler.Template do
   defp then_(:none, _piece), do: :none
   defp then_(pieces, piece), do: [piece | pieces]
 
-  # -- rules -----------------------------------------------------------------------------------------------------------
+  # -- rules -------------------------------------------------------------------------------------
 
   # The rule with the values of these statements, or nil where they do not fit.
   defp filled(forms, pieces, open, opts, chain, scope) do

@@ -2,11 +2,13 @@ defmodule Linx.NFT.Compiler.Term do
   @moduledoc false
   # Typed expressions, between the tree and the kernel's expressions.
   #
-  # `kind` is :load (a kernel expression that fills a register), :const, :bits (bitwise operations on another term), :concat, :map, :range,
-  # :prefix, :wildcard. `type` is nft's datatype, `len` its bits, `order` the byte order in the register. A load of part of some bytes
-  # has `shift`, the bits to its right, and the whole bytes in the load. `span?` marks a constant that is written as a prefix or range
-  # of one value: in a set it asks for intervals. `source` is the expression that `typeof` records. `existence?` marks a load that has a
-  # flag `:present`, by which it loads existence alone. `generated?` marks a number that has the order of its use.
+  # `kind` is :load (a kernel expression that fills a register), :const, :bits (bitwise operations
+  # on another term), :concat, :map, :range, :prefix, :wildcard. `type` is nft's datatype, `len`
+  # its bits, `order` the byte order in the register. A load of part of some bytes has `shift`,
+  # the bits to its right, and the whole bytes in the load. `span?` marks a constant that is
+  # written as a prefix or range of one value: in a set it asks for intervals. `source` is the
+  # expression that `typeof` records. `existence?` marks a load that has a flag `:present`, by
+  # which it loads existence alone. `generated?` marks a number that has the order of its use.
 
   alias Linx.Netfilter.Expr
 
@@ -26,7 +28,8 @@ defmodule Linx.NFT.Compiler.Term do
   @type t :: %__MODULE__{}
 
   @doc false
-  # The term of a kernel expression that is loaded whole: its name and its data without a register, its type.
+  # The term of a kernel expression that is loaded whole: its name and its data without a
+  # register, its type.
   @spec load({atom(), map()}, {atom(), non_neg_integer(), :host | :big | nil}, map()) :: t()
   def load(data, {type, len, order}, meta) do
     %__MODULE__{

@@ -1,7 +1,8 @@
 defmodule Linx.NFT.Compiler.Typeof do
   @moduledoc false
-  # nft's record of the expression that a set was made for (`typeof ip saddr`, or the left side of `ip saddr { ... }`). The set's
-  # userdata holds it, so that a listing can name the expression and knows the sizes of numbers.
+  # nft's record of the expression that a set was made for (`typeof ip saddr`, or the left side of
+  # `ip saddr { ... }`). The set's userdata holds it, so that a listing can name the expression
+  # and knows the sizes of numbers.
 
   alias Linx.Netfilter.{Expr, Typeof}
   alias Linx.NFT.Compiler.{MapTerm, Term}
@@ -28,9 +29,10 @@ defmodule Linx.NFT.Compiler.Typeof do
   end
 
   @doc false
-  # nft keeps the left side of `ip saddr { ... }` as it is, but of the key of a map or vmap in braces the type alone, unless it is a
-  # concatenation; and nothing of what an operation has made of a field, as intervals do in the parts of a set. That the values
-  # of a vmap are verdicts it writes always: nft 1.0 asks for both halves of a map's record, and has no size for the numbers
+  # nft keeps the left side of `ip saddr { ... }` as it is, but of the key of a map or vmap in
+  # braces the type alone, unless it is a concatenation; and nothing of what an operation has made
+  # of a field, as intervals do in the parts of a set. That the values of a vmap are verdicts it
+  # writes always: nft 1.0 asks for both halves of a map's record, and has no size for the numbers
   # in a key without.
   @spec anonymous(Term.t(), Term.t() | term(), boolean()) ::
           %{optional(:key | :data) => binary()} | nil
@@ -74,8 +76,8 @@ defmodule Linx.NFT.Compiler.Typeof do
   defp encoded(_none), do: nil
 
   # nft numbers fib and xfrm differently from version 1.1.6 on: the number of one names the other,
-  # and nft aborts on `ipsec in reqid` that it reads as a fib. The record of an anonymous set gives
-  # the types of its elements alone, so one of an expression with the same type stands in.
+  # and nft aborts on `ipsec in reqid` that it reads as a fib. The record of an anonymous set
+  # gives the types of its elements alone, so one of an expression with the same type stands in.
   defp stand_in(%Expr{name: :xfrm, data: %{key: key}}), do: xfrm(key)
   defp stand_in(%Expr{name: :fib, data: %{result: :oif}}), do: Expr.meta(:iif)
   defp stand_in(%Expr{name: :fib, data: %{result: :oifname}}), do: Expr.meta(:iifname)

@@ -21,7 +21,8 @@ defmodule Linx.NFT.Compiler.Value do
   def constant({:integer, n, meta}, like, _scope), do: number(n, like, meta)
   def constant({:address, kind, raw, meta}, like, _scope), do: address(kind, raw, like, meta)
 
-  # Two hexadecimal numbers around a colon are a string to nft's scanner: a handle, or an hour such as 18:00.
+  # Two hexadecimal numbers around a colon are a string to nft's scanner: a handle, or an hour
+  # such as 18:00.
   def constant({:classid, raw, meta}, %Term{type: type} = like, _scope)
       when type in [:classid, :hour, :ifname, :string],
       do: text(raw, like, meta)
@@ -116,7 +117,8 @@ defmodule Linx.NFT.Compiler.Value do
   end
 
   @doc false
-  # The index behind the name of an interface is found when the ruleset is pushed: only == and != and an element of a set wait for it.
+  # The index behind the name of an interface is found when the ruleset is pushed: only == and !=
+  # and an element of a set wait for it.
   def indexed!(%Term{data: {:iface, name}, meta: meta}),
     do: Fault.fail(meta, "the index of #{name} is not known here: compare with ==, != or a set")
 
@@ -158,7 +160,8 @@ defmodule Linx.NFT.Compiler.Value do
   end
 
   @doc false
-  # As `number_of/2` for an option called `what`, which is 0 to `most`; nil for one that is not given. `meta` is the statement's place.
+  # As `number_of/2` for an option called `what`, which is 0 to `most`; nil for one that is not
+  # given. `meta` is the statement's place.
   def number_within(nil, _most, _what, _meta, _scope), do: nil
 
   def number_within(node, most, what, meta, scope) do
@@ -184,7 +187,8 @@ defmodule Linx.NFT.Compiler.Value do
   def text_of({:integer, n, _}, _scope), do: Integer.to_string(n)
 
   @doc false
-  # The text of a comment, nil for none; one that came by a variable or an interpolation is checked here, a literal one by the parser.
+  # The text of a comment, nil for none; one that came by a variable or an interpolation is
+  # checked here, a literal one by the parser.
   def comment_of(nil, _scope), do: nil
   def comment_of(text, _scope) when is_binary(text), do: text
 
@@ -194,7 +198,7 @@ defmodule Linx.NFT.Compiler.Value do
     if fault, do: Fault.fail(node, fault), else: text
   end
 
-  # -- numbers ---------------------------------------------------------------------------------------------------------
+  # -- numbers -----------------------------------------------------------------------------------
 
   defp number(n, %Term{type: :ifname} = like, meta), do: text(Integer.to_string(n), like, meta)
   defp number(n, %Term{type: :string} = like, meta), do: text(Integer.to_string(n), like, meta)
@@ -229,7 +233,7 @@ defmodule Linx.NFT.Compiler.Value do
     %Term{kind: :const, type: like.type, len: len, order: like.order, data: n, meta: meta}
   end
 
-  # -- addresses -------------------------------------------------------------------------------------------------------
+  # -- addresses ---------------------------------------------------------------------------------
 
   defp address(:ipv4, raw, %Term{type: :ipv4_addr} = like, meta),
     do: const(ip(raw, like, meta), like, meta)
@@ -246,7 +250,8 @@ defmodule Linx.NFT.Compiler.Value do
     prefix(const(ip(base, like, meta), like, meta), String.to_integer(bits), like, meta)
   end
 
-  # An IPv6 address of hex digits and colons alone may be meant as a MAC or handle; nothing else takes an address.
+  # An IPv6 address of hex digits and colons alone may be meant as a MAC or handle; nothing else
+  # takes an address.
   defp address(_kind, raw, like, meta), do: mismatch(raw, like, meta)
 
   defp ip(raw, like, meta) do
@@ -294,7 +299,7 @@ defmodule Linx.NFT.Compiler.Value do
     n |> Bitwise.bsr(low) |> Bitwise.bsl(low)
   end
 
-  # -- text ------------------------------------------------------------------------------------------------------------
+  # -- text --------------------------------------------------------------------------------------
 
   defp text(text, %Term{type: :ifname} = like, meta), do: ifname(text, like, meta)
 
@@ -352,7 +357,8 @@ defmodule Linx.NFT.Compiler.Value do
     end
   end
 
-  # The path's inode is this machine's and this boot's: nothing that a text, let alone a compiled module, should hold unseen.
+  # The path's inode is this machine's and this boot's: nothing that a text, let alone a compiled
+  # module, should hold unseen.
   @spec unknown(String.t(), Term.t(), map()) :: no_return()
   defp unknown(text, %Term{type: :cgroupsv2}, meta),
     do:
@@ -369,7 +375,7 @@ defmodule Linx.NFT.Compiler.Value do
   @spec mismatch(String.t(), Term.t(), map()) :: no_return()
   defp mismatch(raw, like, meta), do: Fault.fail(meta, "#{raw} is not #{describe(like)}")
 
-  # -- arithmetic of constants -----------------------------------------------------------------------------------------
+  # -- arithmetic of constants -------------------------------------------------------------------
 
   defp combine(op, %Term{data: a, kind: :const}, %Term{data: b, kind: :const}, like, meta)
        when is_integer(a) and is_integer(b) do

@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Expr.Hash do
   @moduledoc false
-  # `jhash ip saddr mod 2 seed 1`, `symhash mod 2`: hashes of what is loaded, and of the flow alike
-  # in both directions.
+  # `jhash ip saddr mod 2 seed 1`, `symhash mod 2`: hashes of what is loaded, and of the flow
+  # alike in both directions.
   #
   #     {:jhash, key, modulus, seed | nil, offset, meta}
   #     {:symhash, modulus, offset, meta}

@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Expr.Xfrm do
   @moduledoc false
-  # `ipsec in reqid`, `ipsec out spnum 1 ip saddr`: the IPsec state that a packet came or goes with.
+  # `ipsec in reqid`, `ipsec out spnum 1 ip saddr`: the IPsec state that a packet came or goes
+  # with.
   #
   #     {:xfrm, key, :in | :out, spnum, meta}
   #

@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Formatter.Context do
   @moduledoc false
-  # Where a rule stands (its family, its table's sets and chains) and what reading it has brought so far.
+  # Where a rule stands (its family, its table's sets and chains) and what reading it has brought
+  # so far.
 
   alias Linx.Netfilter.{Field, Protocol, Rule, Table}
   alias Linx.NFT.Formatter.{Registers, Term}

@@ -8,9 +8,9 @@ defmodule Linx.NFT.Formatter.Element do
   alias Linx.NFT.Statement.Verdict, as: Verdicts
 
   @doc """
-  The text of each element. `data_type` is nil for a set; `term` the expression that is looked up and `data`
-  the one that the map's values were declared by, for what a type alone does not say (the byte order of plain
-  integers, the shift of a field).
+  The text of each element. `data_type` is nil for a set; `term` the expression that is looked up
+  and `data` the one that the map's values were declared by, for what a type alone does not say
+  (the byte order of plain integers, the shift of a field).
   """
   @spec texts([term()], term(), term(), Term.t() | nil, Term.t() | nil) :: [String.t()]
   def texts(elements, key_type, data_type, term \\ nil, data \\ nil) do
@@ -131,7 +131,8 @@ defmodule Linx.NFT.Formatter.Element do
   defp value(number, type, term, form) when is_integer(number),
     do: number(form, type, Bitwise.bsr(number, term.shift), 0)
 
-  # `Linx.Netfilter.Set` reads an asterisk at the end of an element's name as a pattern, escaped once or not.
+  # `Linx.Netfilter.Set` reads an asterisk at the end of an element's name as a pattern, escaped
+  # once or not.
   defp interface(name) do
     if String.ends_with?(name, "*"),
       do: Text.unwritable("the element #{inspect(name)} ends in an asterisk (byte 0x2A)"),

@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Formatter.Load do
   @moduledoc false
-  # Expressions that put something into a register, as terms: the words that load it, its datatype and
-  # its byte order.
+  # Expressions that put something into a register, as terms: the words that load it, its datatype
+  # and its byte order.
 
   alias Linx.Netfilter.{Expr, Field, Protocol}
   alias Linx.NFT.Formatter.{Context, Term}
@@ -58,8 +58,8 @@ defmodule Linx.NFT.Formatter.Load do
 
   defp payload(_), do: :error
 
-  # A field that is no whole bytes has to be cut out by a bitwise expression: until then the term is
-  # the bytes around it.
+  # A field that is no whole bytes has to be cut out by a bitwise expression: until then the term
+  # is the bytes around it.
   defp field_term(field, data) do
     len = data[:len] || elem(Field.bytes(field), 1)
     whole = %Term{text: words(field), type: field.type, size: len, source: data}
@@ -184,8 +184,9 @@ defmodule Linx.NFT.Formatter.Load do
 
   ## The rest
 
-  # `vxlan tcp dport`; `vxlan vni` is the tunnel's own header and names it already. What is known of the packet itself says nothing of the
-  # one inside, nor the other way round: the source says which it is.
+  # `vxlan tcp dport`; `vxlan vni` is the tunnel's own header and names it already. What is known
+  # of the packet itself says nothing of the one inside, nor the other way round: the source says
+  # which it is.
   defp inside(%Term{text: text} = term, tunnel) do
     text = IO.iodata_to_binary(text)
 

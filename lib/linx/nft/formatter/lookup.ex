@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Formatter.Lookup do
   @moduledoc false
-  # Sets, maps and verdict maps in rules: named ones, those of the rule itself, and those that a rule
-  # fills (dynset).
+  # Sets, maps and verdict maps in rules: named ones, those of the rule itself, and those that a
+  # rule fills (dynset).
 
   alias Linx.Netfilter.Expr
   alias Linx.NFT.Object
@@ -64,7 +64,8 @@ defmodule Linx.NFT.Formatter.Lookup do
     |> Element.braces()
   end
 
-  # { 80 } reads as the plain match 80, in nft too. Written twice one element is a set of one, as the kernel has it.
+  # { 80 } reads as the plain match 80, in nft too. Written twice one element is a set of one, as
+  # the kernel has it.
   defp twice(["*"], _data), do: ["*"]
 
   defp twice([text], %{key_type: type} = data)

@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Formatter.Match do
   @moduledoc false
-  # Bit operations and comparisons, turned back into what their author wrote: fields that are no whole
-  # bytes, prefixes, flag lists, ranges.
+  # Bit operations and comparisons, turned back into what their author wrote: fields that are no
+  # whole bytes, prefixes, flag lists, ranges.
 
   import Bitwise
 

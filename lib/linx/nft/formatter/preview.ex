@@ -1,7 +1,8 @@
 defmodule Linx.NFT.Formatter.Preview do
   @moduledoc false
-  # The beginning of a value's nft text, for `inspect/2`: as many lines as the limit says, made from as much of the value as they can
-  # show, so that a set of a million elements costs no more than one of fifty.
+  # The beginning of a value's nft text, for `inspect/2`: as many lines as the limit says, made
+  # from as much of the value as they can show, so that a set of a million elements costs no more
+  # than one of fifty.
 
   alias Linx.Netfilter.{Chain, Expr, Rule, Ruleset, Set, Table}
   alias Linx.Netfilter.Map, as: NMap
@@ -72,7 +73,7 @@ defmodule Linx.NFT.Formatter.Preview do
 
   defp piece(text, _limit), do: text |> IO.iodata_to_binary() |> String.replace(~r/\s*\n\s*/, " ")
 
-  # -- what there is of a value ----------------------------------------------------------------------------------------
+  # -- what there is of a value ------------------------------------------------------------------
 
   defp cut(value, :infinity), do: value
 

@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Formatter.Rule do
   @moduledoc false
-  # Reads a rule's expressions in the order in which the kernel runs them, keeps what each register
-  # holds, and writes a match or statement whenever an expression consumes registers.
+  # Reads a rule's expressions in the order in which the kernel runs them, keeps what each
+  # register holds, and writes a match or statement whenever an expression consumes registers.
 
   alias Linx.Netfilter.{Expr, Field, Protocol}
   alias Linx.NFT.Statement
@@ -171,7 +171,8 @@ defmodule Linx.NFT.Formatter.Rule do
     end
   end
 
-  # Two bytes where all transports have their ports, as long as the rule does not speak of another one.
+  # Two bytes where all transports have their ports, as long as the rule does not speak of another
+  # one.
   defp port(
          %Term{source: %{base: :transport, offset: offset, len: 2} = source, pending: nil} = term,
          context
@@ -268,7 +269,8 @@ defmodule Linx.NFT.Formatter.Rule do
     Enum.intersperse(texts, " . ")
   end
 
-  # A prefix of whole bytes is compared without a mask: the field is read, or looked at, only that far.
+  # A prefix of whole bytes is compared without a mask: the field is read, or looked at, only that
+  # far.
   defp short(%Term{source: %{field: name, len: len}, pending: nil} = term, op, data)
        when is_binary(data) do
     with {:ok, field} <- Field.fetch(name),

@@ -9,9 +9,11 @@ defmodule Linx.NFT.Formatter.Source do
   alias Linx.NFT.Formatter.Source.{Printer, Scanner, Tree}
 
   @doc """
-  Lays out `text`; `:error` where quotes or braces do not pair, or a comment stands inside an element.
+  Lays out `text`; `:error` where quotes or braces do not pair, or a comment stands inside an
+  element.
 
-  Options: `:interpolation?` (default false), `:strings` as `Linx.NFT.Tokenizer` has it, `:line_length` (default 98).
+  Options: `:interpolation?` (default false), `:strings` as `Linx.NFT.Tokenizer` has it,
+  `:line_length` (default 98).
   """
   @spec format(String.t(), keyword()) :: {:ok, String.t()} | :error
   def format(text, opts \\ []) do

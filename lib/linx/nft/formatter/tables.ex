@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Formatter.Tables do
   @moduledoc false
-  # Tables with their objects, flowtables, chains, sets and maps, each of these in the table's own order.
+  # Tables with their objects, flowtables, chains, sets and maps, each of these in the table's own
+  # order.
 
   alias Linx.Netfilter.{Chain, Flowtable, Rule, Table}
   alias Linx.NFT.Formatter.{Context, Layout, Sets, Text}
@@ -166,8 +167,8 @@ defmodule Linx.NFT.Formatter.Tables do
     end
   end
 
-  # Half a rule would match more than the whole: what cannot be written is a comment altogether, with
-  # what is known of it.
+  # Half a rule would match more than the whole: what cannot be written is a comment altogether,
+  # with what is known of it.
   defp unsupported(rule, context, name) do
     known =
       for expr <- rule.expressions,

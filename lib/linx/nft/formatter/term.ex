@@ -2,10 +2,11 @@ defmodule Linx.NFT.Formatter.Term do
   @moduledoc false
   # What a register holds while a rule is read back, as the text that would load it.
   #
-  # `type` and `order` say how constants that meet it are to be read; `shift` how far their bits stand
-  # above the bottom (a field that is no whole bytes, masked but not shifted down). `mask` is the
-  # field's place in the loaded bytes until a bitwise expression has cut it out. `pending` is a
-  # bitwise expression that waits for its use: a comparison may turn it into a prefix or a flag test.
+  # `type` and `order` say how constants that meet it are to be read; `shift` how far their bits
+  # stand above the bottom (a field that is no whole bytes, masked but not shifted down). `mask`
+  # is the field's place in the loaded bytes until a bitwise expression has cut it out. `pending`
+  # is a bitwise expression that waits for its use: a comparison may turn it into a prefix or a
+  # flag test.
 
   alias Linx.NFT.Keys
 
@@ -26,9 +27,10 @@ defmodule Linx.NFT.Formatter.Term do
   ]
 
   @typedoc """
-  `binds` is the weakest operator in `text`, for parentheses; `source` the data of the load itself;
-  `value` the bytes of a constant, whose text depends on who takes it; `parts` the terms of a concatenation;
-  `existence` the text before `exists` and `missing` where it is another than `text`.
+  `binds` is the weakest operator in `text`, for parentheses; `source` the data of the load
+  itself; `value` the bytes of a constant, whose text depends on who takes it; `parts` the terms
+  of a concatenation; `existence` the text before `exists` and `missing` where it is another than
+  `text`.
   """
   @type t :: %__MODULE__{
           text: iodata() | nil,

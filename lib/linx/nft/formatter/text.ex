@@ -1,13 +1,15 @@
 defmodule Linx.NFT.Formatter.Text do
   @moduledoc false
-  # Strings and names of a ruleset as text that nft(8) and `Linx.NFT.parse/1` read alike. What has no such text is thrown as
-  # {:unwritable, path, fault}: `at/2` says where it stands, `Linx.NFT.Formatter.format/1` raises it. A throw, since what has not the
-  # documented shape is rescued on the way.
+  # Strings and names of a ruleset as text that nft(8) and `Linx.NFT.parse/1` read alike. What has
+  # no such text is thrown as {:unwritable, path, fault}: `at/2` says where it stands,
+  # `Linx.NFT.Formatter.format/1` raises it. A throw, since what has not the documented shape is
+  # rescued on the way.
 
   alias Linx.NFT.Expr.Kinds
 
-  # Words that nft's scanner does not give as a name, in the union of nft 1.0.6 and 1.1.7: tried as the name of a table, chain, set, map, object
-  # and flowtable, and where each is used. Those that begin a load expression are in Linx.NFT.Expr.Kinds.
+  # Words that nft's scanner does not give as a name, in the union of nft 1.0.6 and 1.1.7: tried
+  # as the name of a table, chain, set, map, object and flowtable, and where each is used. Those
+  # that begin a load expression are in Linx.NFT.Expr.Kinds.
   @reserved MapSet.new(~w(
     accept add ah all and arp auto-merge bridge bytes cgroup chain comment comp constant
     continue counter cpu create ct day dccp define delete describe destroy device devices dnat
@@ -109,7 +111,8 @@ defmodule Linx.NFT.Formatter.Text do
       else: unwritable("#{inspect(text)} is no word")
   end
 
-  # IFNAMSIZ is 16 with the NUL; nft counts the asterisk of a pattern, and the backslash before one of a name, as well.
+  # IFNAMSIZ is 16 with the NUL; nft counts the asterisk of a pattern, and the backslash before
+  # one of a name, as well.
   @max_interface 15
 
   @doc "An interface's name in quotes; `wildcard?` for the beginning of names."

@@ -37,7 +37,8 @@ defmodule Linx.NFT.Formatter.Typeof do
 
   defp terms(_set, _which), do: nil
 
-  # A field that is no whole bytes stands for itself here: nothing cuts it out of what surrounds it.
+  # A field that is no whole bytes stands for itself here: nothing cuts it out of what surrounds
+  # it.
   defp whole(%Term{mask: {_bits, _shift, whole}}), do: whole
   defp whole(term), do: term
 end

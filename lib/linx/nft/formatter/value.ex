@@ -1,8 +1,9 @@
 defmodule Linx.NFT.Formatter.Value do
   @moduledoc false
-  # Constants as nft writes them: register bytes or plain numbers in, the text of their datatype out.
-  # Names come from `Linx.Netfilter.Datatype`; where nft would look one up in a file of the host
-  # (services, groups, realms, most protocols) the number is written, which reads the same anywhere.
+  # Constants as nft writes them: register bytes or plain numbers in, the text of their datatype
+  # out. Names come from `Linx.Netfilter.Datatype`; where nft would look one up in a file of the
+  # host (services, groups, realms, most protocols) the number is written, which reads the same
+  # anywhere.
 
   alias Linx.Netfilter.{Datatype, Protocol}
   alias Linx.NFT.Formatter.{Term, Text}

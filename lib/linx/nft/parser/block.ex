@@ -104,7 +104,7 @@ defmodule Linx.NFT.Parser.Block do
 
   defp definition_value(tokens), do: Expression.value(tokens)
 
-  # -- flowtables and objects ------------------------------------------------------------------------------------------
+  # -- flowtables and objects --------------------------------------------------------------------
 
   @doc false
   def flowtable([{:lbrace, _} | rest]), do: flowtable_body(rest, [])

@@ -1,7 +1,8 @@
 defmodule Linx.NFT.Parser.Command do
   @moduledoc false
-  # The commands of a script that describe a ruleset: add, create, insert, and the deletes and flushes that take from what the
-  # same text described. Each becomes {:command, verb, object, meta}.
+  # The commands of a script that describe a ruleset: add, create, insert, and the deletes and
+  # flushes that take from what the same text described. Each becomes {:command, verb, object,
+  # meta}.
 
   import Linx.NFT.Parser.Tokens
 

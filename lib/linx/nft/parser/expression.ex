@@ -2,8 +2,9 @@ defmodule Linx.NFT.Parser.Expression do
   @moduledoc false
   # Expressions: what stands left and right of a match, in sets, and as the values of statements.
   #
-  # The right-hand side is another language than the left: `ip` and `tcp` are constants there, not headers. `:value` is the
-  # side of constants, `:load` that of packet data, where a word that begins no expression is a constant too.
+  # The right-hand side is another language than the left: `ip` and `tcp` are constants there, not
+  # headers. `:value` is the side of constants, `:load` that of packet data, where a word that
+  # begins no expression is a constant too.
 
   import Linx.NFT.Parser.Tokens
 
@@ -48,7 +49,8 @@ defmodule Linx.NFT.Parser.Expression do
   def map_target(tokens), do: unexpected(tokens, "a map: { key : value, ... } or @name")
 
   @doc false
-  # The value of a statement (`meta mark set ...`): anything that can be loaded, a constant, a range or prefix.
+  # The value of a statement (`meta mark set ...`): anything that can be loaded, a constant, a
+  # range or prefix.
   def operand(tokens) do
     {expr, rest} = concat_multi(tokens, :load)
     mapped(expr, rest)
@@ -99,7 +101,7 @@ defmodule Linx.NFT.Parser.Expression do
 
   def set_ref(tokens), do: unexpected(tokens, "@ and the name of a set")
 
-  # -- operators -------------------------------------------------------------------------------------------------------
+  # -- operators ---------------------------------------------------------------------------------
 
   # a . b . c
   defp concat(tokens, side), do: concat_of(tokens, &binary(&1, @levels, side))
@@ -141,7 +143,8 @@ defmodule Linx.NFT.Parser.Expression do
       {base, [{:slash, _}, {kind, _, _} = bits | rest]} when kind in [:elixir_expr, :variable] ->
         {{:prefix, base, bits, meta}, rest}
 
-      # {0,16} of an interpolated IPv6 address reads as a prefix too; a word after "/" belongs to the caller.
+      # {0,16} of an interpolated IPv6 address reads as a prefix too; a word after "/" belongs to
+      # the caller.
       plain ->
         plain
     end
@@ -209,7 +212,7 @@ defmodule Linx.NFT.Parser.Expression do
 
   defp primary(tokens, _side), do: unexpected(tokens, "a value")
 
-  # -- sets ------------------------------------------------------------------------------------------------------------
+  # -- sets --------------------------------------------------------------------------------------
 
   @doc false
   # { element, element : data, ... }; a comma may end it.

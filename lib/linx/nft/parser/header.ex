@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Parser.Header do
   @moduledoc false
-  # Fields of packet headers, of IPv6 extension headers, and of the options of IP, TCP, SCTP and DCCP.
+  # Fields of packet headers, of IPv6 extension headers, and of the options of IP, TCP, SCTP and
+  # DCCP.
 
   import Linx.NFT.Parser.Tokens
 

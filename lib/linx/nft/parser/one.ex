@@ -1,7 +1,8 @@
 defmodule Linx.NFT.Parser.One do
   @moduledoc false
-  # A text that holds one rule. The rule stands in a chain of a table that are not in the text: their tokens are put around the text's, and
-  # whatever the text may close or open, the tree must be that chain with that one rule.
+  # A text that holds one rule. The rule stands in a chain of a table that are not in the text:
+  # their tokens are put around the text's, and whatever the text may close or open, the tree must
+  # be that chain with that one rule.
 
   alias Linx.NFT.{ParseError, Parser}
 

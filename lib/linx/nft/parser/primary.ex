@@ -31,7 +31,8 @@ defmodule Linx.NFT.Parser.Primary do
   def load([{:identifier, "meta", meta} | rest]), do: meta_key(rest, meta)
   def load([{:identifier, "ct", meta} | rest]), do: ct(rest, meta)
 
-  # In a tunnel's packet: "vxlan tcp dport", or its own header: "vxlan vni". GRE's own header is one of the packet.
+  # In a tunnel's packet: "vxlan tcp dport", or its own header: "vxlan vni". GRE's own header is
+  # one of the packet.
   def load([{:identifier, tunnel, meta}, {:identifier, inner, _} | _] = tokens)
       when tunnel in @tunnels do
     cond do
@@ -48,7 +49,8 @@ defmodule Linx.NFT.Parser.Primary do
   defp word(tokens),
     do: Kinds.parse(tokens) || Header.load(tokens) || plain(tokens)
 
-  # "ip saddr" where "ip" stands for itself is a constant only if no field follows; a keyword alone is one too.
+  # "ip saddr" where "ip" stands for itself is a constant only if no field follows; a keyword
+  # alone is one too.
   defp plain([{:identifier, word, meta} | rest]) when word in @meta_short,
     do: {{:meta, Map.fetch!(@meta_keys, word), meta}, rest}
 

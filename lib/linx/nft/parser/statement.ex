@@ -1,6 +1,7 @@
 defmodule Linx.NFT.Parser.Statement do
   @moduledoc false
-  # The statements of a rule, one after the other up to the end of the line: matches, verdicts, actions.
+  # The statements of a rule, one after the other up to the end of the line: matches, verdicts,
+  # actions.
 
   import Linx.NFT.Parser.Tokens
 
@@ -10,8 +11,8 @@ defmodule Linx.NFT.Parser.Statement do
   @comparisons %{"eq" => :eq, "ne" => :neq, "lt" => :lt, "gt" => :gt, "le" => :lte, "ge" => :gte}
 
   @doc false
-  # {:rule, statements, options, meta}, up to but without its separator. `others` are words that may stand in a rule's place: a misspelt
-  # one may be meant.
+  # {:rule, statements, options, meta}, up to but without its separator. `others` are words that
+  # may stand in a rule's place: a misspelt one may be meant.
   def rule(tokens, others \\ []) do
     meta = meta(tokens)
     {statements, opts, rest} = statements(tokens, [])

@@ -1,7 +1,8 @@
 defmodule Linx.NFT.Parser.Tokens do
   @moduledoc false
-  # Taking tokens off the front of the list, and what is said when the wrong one is there. A mismatch throws
-  # {:syntax, meta, message}: Linx.NFT.Parser.parse/2 knows the file and turns it into the exception.
+  # Taking tokens off the front of the list, and what is said when the wrong one is there. A
+  # mismatch throws {:syntax, meta, message}: Linx.NFT.Parser.parse/2 knows the file and turns it
+  # into the exception.
 
   alias Linx.Netfilter.Protocol
   alias Linx.NFT.ParseError
@@ -167,7 +168,8 @@ defmodule Linx.NFT.Parser.Tokens do
   def comment(tokens), do: string(tokens, "a comment")
 
   @doc false
-  # What is wrong with a comment's text, nil for nothing. nft's limit is 128 bytes: the userdata of an entity has 256 in all.
+  # What is wrong with a comment's text, nil for nothing. nft's limit is 128 bytes: the userdata
+  # of an entity has 256 in all.
   @spec comment_fault(binary()) :: String.t() | nil
   def comment_fault(text) do
     cond do

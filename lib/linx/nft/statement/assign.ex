@@ -166,8 +166,8 @@ defmodule Linx.NFT.Statement.Assign do
     end
   end
 
-  # {mask, xor} of a value of the form (field & mask) ^ xor: a constant, or bits of the field itself
-  # set, cleared or flipped.
+  # {mask, xor} of a value of the form (field & mask) ^ xor: a constant, or bits of the field
+  # itself set, cleared or flipped.
   defp bits(%Term{kind: :const, data: n}, _target) when is_integer(n), do: {0, n}
 
   defp bits(%Term{kind: :bits} = term, target) do

@@ -1,16 +1,19 @@
 defmodule Linx.NFT.Tokenizer.ElementList do
   @moduledoc false
-  # The text between the braces of a long list of elements, as one token. A token and a node for each address of a blocklist cost
-  # more than all the rest of it; Linx.NFT.Compiler.ElementText makes values of the text in one pass.
+  # The text between the braces of a long list of elements, as one token. A token and a node for
+  # each address of a blocklist cost more than all the rest of it; Linx.NFT.Compiler.ElementText
+  # makes values of the text in one pass.
   #
-  # A list that is cut out has no braces, variables, interpolations, block comments or `;` in it, and no escapes in its strings.
-  # In what is left a `}` outside of strings and comments ends the list.
+  # A list that is cut out has no braces, variables, interpolations, block comments or `;` in it,
+  # and no escapes in its strings. In what is left a `}` outside of strings and comments ends the
+  # list.
 
   @stops ["}", "{", "\"", "#", "$", "/*", "\\", ";"]
 
   @doc """
-  The text up to the closing brace, and the rest behind that brace; `text` begins behind the opening one. `:error` for a list of
-  fewer than `min_bytes` bytes or one that has to be cut into tokens.
+  The text up to the closing brace, and the rest behind that brace; `text` begins behind the
+  opening one. `:error` for a list of fewer than `min_bytes` bytes or one that has to be cut into
+  tokens.
   """
   @spec cut(binary(), non_neg_integer()) :: {binary(), binary()} | :error
   def cut(text, min_bytes) do

@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Tokenizer.Literal do
   @moduledoc false
-  # The tokens of more than one character: words, numbers, addresses, strings, comments, interpolations. Each takes the
-  # text from its first character on and gives the rest back.
+  # The tokens of more than one character: words, numbers, addresses, strings, comments,
+  # interpolations. Each takes the text from its first character on and gives the rest back.
 
   @doc false
   # A token that begins with a letter, a digit or an underscore: {token, width, rest}.
@@ -24,7 +24,8 @@ defmodule Linx.NFT.Tokenizer.Literal do
     end
   end
 
-  # An address has to end where the word does: "fe80" and "accept" are words, "10.0.0.1:80" an address and a port.
+  # An address has to end where the word does: "fe80" and "accept" are words, "10.0.0.1:80" an
+  # address and a port.
   defp address_like(text) do
     size = hex_run(text, 0)
 
@@ -102,13 +103,15 @@ defmodule Linx.NFT.Tokenizer.Literal do
     {{kind, run, meta}, size, binary_part(text, size, byte_size(text) - size)}
   end
 
-  # A number, or a word. What begins with a digit has no "-", "." or "/" in it, so that "22-25" and "400/minute" are three tokens.
+  # A number, or a word. What begins with a digit has no "-", "." or "/" in it, so that "22-25"
+  # and "400/minute" are three tokens.
   defp plain(<<c, _::binary>> = text, meta) when c in ?0..?9 do
     size = alnum_run(text, 0)
     run = binary_part(text, 0, size)
     rest = binary_part(text, size, byte_size(text) - size)
 
-    # No value has more than 512 bits. What is longer is a word that fits nowhere, and is not made a number at all.
+    # No value has more than 512 bits. What is longer is a word that fits nowhere, and is not made
+    # a number at all.
     case if(size <= 514, do: number(run), else: :error) do
       {:ok, n} -> {{:integer, n, meta}, size, rest}
       :error -> {{:identifier, run, meta}, size, rest}
@@ -213,8 +216,9 @@ defmodule Linx.NFT.Tokenizer.Literal do
   end
 
   @doc false
-  # The rest of a string after its opening quote: {:ok, value, raw, rest}, {:error, :unterminated}, or {:error, {reason, before}} with
-  # the text between the quote and the fault. `form` is :escapes, :sigil (escapes, and an interpolation is refused) or :nft (no escapes).
+  # The rest of a string after its opening quote: {:ok, value, raw, rest}, {:error,
+  # :unterminated}, or {:error, {reason, before}} with the text between the quote and the fault.
+  # `form` is :escapes, :sigil (escapes, and an interpolation is refused) or :nft (no escapes).
   @spec string(String.t(), :escapes | :sigil | :nft) ::
           {:ok, binary(), binary(), binary()}
           | {:error, :unterminated | {:nul | :interpolation, binary()}}
@@ -288,8 +292,8 @@ defmodule Linx.NFT.Tokenizer.Literal do
   defp block_comment(<<>>, _whole, _n, _depth), do: :error
 
   @doc false
-  # The Elixir source after "\#{" up to its own "}": {source, rest} or :error. Braces in strings, charlists, character
-  # literals and comments do not count.
+  # The Elixir source after "\#{" up to its own "}": {source, rest} or :error. Braces in strings,
+  # charlists, character literals and comments do not count.
   def elixir(text), do: elixir(text, text, 0, [])
 
   defp elixir(<<?}, rest::binary>>, whole, n, []), do: {binary_part(whole, 0, n), rest}

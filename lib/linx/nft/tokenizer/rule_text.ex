@@ -1,18 +1,20 @@
 defmodule Linx.NFT.Tokenizer.RuleText do
   @moduledoc false
-  # Lines of a chain that stay text: a run of whole lines with one rule each becomes one token, and Linx.NFT.Compiler.RuleText compiles it
-  # line by line. `cut/2` finds such a run, `next/1` takes its first line apart.
+  # Lines of a chain that stay text: a run of whole lines with one rule each becomes one token,
+  # and Linx.NFT.Compiler.RuleText compiles it line by line. `cut/2` finds such a run, `next/1`
+  # takes its first line apart.
   #
-  # A run has no backslash, block comment or option of the chain in it, braces only in pairs on one line, and a `;` only at the end of a
-  # line. The compiler checks the rest: a line that is no rule makes the whole text be read token by token.
+  # A run has no backslash, block comment or option of the chain in it, braces only in pairs on
+  # one line, and a `;` only at the end of a line. The compiler checks the rest: a line that is no
+  # rule makes the whole text be read token by token.
 
   alias Linx.NFT.Tokenizer.Literal
 
-  # -- runs ------------------------------------------------------------------------------------------------------------
+  # -- runs --------------------------------------------------------------------------------------
 
   @doc """
-  The lines at the start of `text`, from `min_bytes` bytes on, and the rest behind them; `:error` when there are fewer. `text` begins
-  with a line.
+  The lines at the start of `text`, from `min_bytes` bytes on, and the rest behind them; `:error`
+  when there are fewer. `text` begins with a line.
   """
   @spec cut(binary(), non_neg_integer()) :: {binary(), binary()} | :error
   def cut(text, min_bytes) do
@@ -29,7 +31,8 @@ defmodule Linx.NFT.Tokenizer.RuleText do
     end
   end
 
-  # `first` is at the first character of a line, `n` the bytes before it. The words begin an option of the chain or a definition.
+  # `first` is at the first character of a line, `n` the bytes before it. The words begin an
+  # option of the chain or a definition.
   defp first(<<c, rest::binary>>, n) when c in [?\s, ?\t, ?\r], do: blank(rest, n, n + 1)
   defp first(rest, n), do: word(rest, n, n)
 
@@ -66,11 +69,11 @@ defmodule Linx.NFT.Tokenizer.RuleText do
   defp braces(<<_, rest::binary>>, last, n), do: braces(rest, last, n + 1)
   defp braces(<<>>, last, _n), do: last
 
-  # -- lines -----------------------------------------------------------------------------------------------------------
+  # -- lines -------------------------------------------------------------------------------------
 
   @typedoc """
-  The kind of a literal between spaces: a number, an IPv4 address, an IPv4 prefix by its length, a string in quotes, or another kind of the
-  tokenizer.
+  The kind of a literal between spaces: a number, an IPv4 address, an IPv4 prefix by its length, a
+  string in quotes, or another kind of the tokenizer.
   """
   @type kind :: :integer | :ipv4 | 0..32 | :string | :ipv6 | :mac | {:cidr_v6, binary()}
 
@@ -80,8 +83,9 @@ defmodule Linx.NFT.Tokenizer.RuleText do
   @doc """
   The first line of a run and the rest behind it.
 
-  `{shape, values, size, rest}` is a line of `size` bytes whose literals stand apart: `shape` is its text with the kinds of the literals in
-  their places, `values` the literals, both with the last first. `{:other, line, rest}` is a line for the tokenizer.
+  `{shape, values, size, rest}` is a line of `size` bytes whose literals stand apart: `shape` is
+  its text with the kinds of the literals in their places, `values` the literals, both with the
+  last first. `{:other, line, rest}` is a line for the tokenizer.
   """
   @spec next(binary()) ::
           {[kind() | binary()], [value()], pos_integer(), binary()}
@@ -175,7 +179,7 @@ defmodule Linx.NFT.Tokenizer.RuleText do
     {shape, values, n, rest}
   end
 
-  # -- literals --------------------------------------------------------------------------------------------------------
+  # -- literals ----------------------------------------------------------------------------------
 
   # More digits than a small number has.
   @max_digits 17
@@ -275,7 +279,7 @@ defmodule Linx.NFT.Tokenizer.RuleText do
 
   defp string(_rest, text, n, _at, _from, _shape, _values), do: other(text, n)
 
-  # -- small -----------------------------------------------------------------------------------------------------------
+  # -- small -------------------------------------------------------------------------------------
 
   defp part(text, from, to), do: binary_part(text, from, to - from)
 

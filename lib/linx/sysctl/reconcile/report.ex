@@ -5,10 +5,11 @@ defmodule Linx.Sysctl.Reconcile.Report do
     * `:converged?` - whether nothing is left to do: no op failed.
     * `:applied` - the ops that were carried out, in order.
     * `:failed` - `{op, error}` for those that were not.
-    * `:pending` - ops that were not tried. Always `[]` here, where no key depends on another; the reports of all
-      subsystems have the same fields.
+    * `:pending` - ops that were not tried. Always `[]` here, where no key depends on another; the
+      reports of all subsystems have the same fields.
     * `:last_applied` - to give to the next pass.
-    * `:contested` - in the reports of a loop (`Linx.Reconcile`), the ops that something undoes again and again.
+    * `:contested` - in the reports of a loop (`Linx.Reconcile`), the ops that something undoes
+      again and again.
 
   `inspect/1` counts:
 

@@ -2,8 +2,9 @@ defmodule Linx.Sysctl.Reconcile.Source do
   @moduledoc """
   Sysctls for the loop of `Linx.Reconcile`.
 
-  The scope is the `:in` of `Linx.Sysctl`: `:self`, `{:pid, n}`, `{:path, path}` or a session. The options are those of
-  `Linx.Sysctl.Reconcile.reconcile/3`. The kernel gives no notice of a changed sysctl, so the loop goes by its timer.
+  The scope is the `:in` of `Linx.Sysctl`: `:self`, `{:pid, n}`, `{:path, path}` or a session. The
+  options are those of `Linx.Sysctl.Reconcile.reconcile/3`. The kernel gives no notice of a
+  changed sysctl, so the loop goes by its timer.
 
       {Linx.Reconcile,
        source: Linx.Sysctl.Reconcile.Source,

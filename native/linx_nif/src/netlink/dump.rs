@@ -1,8 +1,9 @@
 //! The data messages of an answer, as bytes until they are wanted as terms.
 //!
-//! A hundred thousand routes as terms in one call would have the caller's heap grown, and all of it copied, several times
-//! over. So a long answer stays here, with the number of its messages, by which the caller makes room once; then it is
-//! taken in portions that an ordinary scheduler has time for.
+//! A hundred thousand routes as terms in one call would have the caller's heap grown, and all of it
+//! copied, several times over. So a long answer stays here, with the number of its messages, by
+//! which the caller makes room once; then it is taken in portions that an ordinary scheduler has
+//! time for.
 
 use std::sync::Mutex;
 
@@ -13,7 +14,8 @@ use rustler::{Env, Resource, Term};
 use super::lock;
 use super::terms::{self, Form};
 
-/// What becomes terms at once, and the size of a portion: at most 500 routes, a tenth of a millisecond.
+/// What becomes terms at once, and the size of a portion: at most 500 routes, a tenth of a
+/// millisecond.
 pub const PORTION: usize = 32 * 1024;
 
 // Types up to this are netlink's own: NLMSG_NOOP, _ERROR, _DONE and _OVERRUN.
@@ -51,7 +53,8 @@ impl Dump {
         }
     }
 
-    /// The last `padding` bytes belong to no message, and the next datagram's first message stands where one may.
+    /// The last `padding` bytes belong to no message, and the next datagram's first message stands
+    /// where one may.
     pub fn end_datagram(&mut self, padding: usize) {
         let end = self.bytes.len() - padding;
         self.bytes.truncate(end);
@@ -87,7 +90,8 @@ impl Dump {
     }
 }
 
-/// Above this its memory goes back to the kernel page by page, which takes a millisecond for some ten megabytes.
+/// Above this its memory goes back to the kernel page by page, which takes a millisecond for some
+/// ten megabytes.
 const LARGE: usize = 1 << 20;
 
 /// A dump whose messages are taken in portions.

@@ -20,11 +20,12 @@ const NLMSG_DONE: u16 = 3;
 const NLMSG_OVERRUN: u16 = 4;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 
-/// The kernel fills at most 32 KiB of a datagram with a dump; a single link with many virtual functions can be longer.
+/// The kernel fills at most 32 KiB of a datagram with a dump; a single link with many virtual
+/// functions can be longer.
 const BUFFER: usize = 64 * 1024;
 
-/// A full datagram of a dump. With room for it before the datagram that ends an answer, most answers are read without growing
-/// into what malloc(3) maps and unmaps for each (128 KiB).
+/// A full datagram of a dump. With room for it before the datagram that ends an answer, most
+/// answers are read without growing into what malloc(3) maps and unmaps for each (128 KiB).
 const FIRST: usize = 32 * 1024;
 const _: () = assert!(BUFFER + FIRST < 128 * 1024);
 
@@ -35,7 +36,8 @@ const SLICE: Duration = Duration::from_millis(100);
 /// The kernel works for at least a tenth of a millisecond on as many bytes.
 const LONG: usize = 128 * 1024;
 
-/// A burst of large events is read in several calls: this much is copied in well under a millisecond.
+/// A burst of large events is read in several calls: this much is copied in well under a
+/// millisecond.
 const DRAIN: usize = 256 * 1024;
 
 /// What the requests on one socket share.
@@ -82,7 +84,8 @@ impl Request {
 pub struct Answer {
     pub data: Data,
     pub errors: Vec<Failure>,
-    /// NLM_F_DUMP_INTR: the objects changed while they were listed, and some may be missing or twice there.
+    /// NLM_F_DUMP_INTR: the objects changed while they were listed, and some may be missing or
+    /// twice there.
     pub interrupted: bool,
 }
 
@@ -206,8 +209,8 @@ impl Exchange {
         loop {
             let start = answer.data.bytes.len();
             let datagram = match socket.receive(&mut answer.data.bytes, most) {
-                // Something was dropped. What is queued still counts, so read on; a final answer that is missing is
-                // then known to be lost.
+                // Something was dropped. What is queued still counts, so read on; a final answer
+                // that is missing is then known to be lost.
                 Err(fault) if fault.errno == ENOBUFS => {
                     progress.lost = true;
                     continue;
@@ -236,7 +239,8 @@ impl Exchange {
             }
             silent = None;
             answer.read(start, &mut progress)?;
-            // Several requests share one final answer, and a lost error of an earlier one would read as success.
+            // Several requests share one final answer, and a lost error of an earlier one would
+            // read as success.
             if progress.done && open.is_some() {
                 return match progress.lost && wanted.seqs.0 != wanted.seqs.1 {
                     true => Err(Stage::Recv.fault(ENOBUFS)),

@@ -1,4 +1,5 @@
-//! Whose turn it is on a socket. Processes queue in order of arrival, and one that dies gives up its place.
+//! Whose turn it is on a socket. Processes queue in order of arrival, and one that dies gives up
+//! its place.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -19,7 +20,8 @@ struct Turn {
     ticket: u64,
 }
 
-/// The message that it is a process's turn. It is sent when this is dropped, on a thread of our own.
+/// The message that it is a process's turn. It is sent when this is dropped, on a thread of our
+/// own.
 struct Call(LocalPid, u64);
 
 impl Drop for Call {
@@ -30,7 +32,8 @@ impl Drop for Call {
     }
 }
 
-/// The ticket of a call that takes a turn which is free, and gives it back before it returns. Nobody need be watched.
+/// The ticket of a call that takes a turn which is free, and gives it back before it returns.
+/// Nobody need be watched.
 pub const PASSING: u64 = 0;
 
 #[derive(Default)]
@@ -76,8 +79,9 @@ impl Gate {
         free
     }
 
-    /// Gives the turn back. A ticket that no longer holds it (its process died meanwhile) changes nothing. `called` is
-    /// whether `env` is that of a NIF's caller; it belongs to no process on a thread of our own.
+    /// Gives the turn back. A ticket that no longer holds it (its process died meanwhile) changes
+    /// nothing. `called` is whether `env` is that of a NIF's caller; it belongs to no process on a
+    /// thread of our own.
     pub fn leave<R: Resource>(
         &mut self,
         env: Env<'_>,
@@ -111,8 +115,8 @@ impl Gate {
             return;
         };
         let sent = env.send(&pid, (atoms::linx_netlink_turn(), ticket));
-        // The VM sends nothing for a NIF whose caller was killed meanwhile (enif_send). Otherwise the receiver has died, and
-        // is found by its monitor.
+        // The VM sends nothing for a NIF whose caller was killed meanwhile (enif_send). Otherwise
+        // the receiver has died, and is found by its monitor.
         if called && sent.is_err() {
             release_quick(Call(pid, ticket));
         }

@@ -1,7 +1,8 @@
 //! Messages and answers as terms.
 //!
-//! Objects go up as flat tuples in the order of their schema, and Elixir makes structs of them: measured at a third of
-//! what building maps here costs, and with 40 % less memory, since structs that Elixir makes share their keys.
+//! Objects go up as flat tuples in the order of their schema, and Elixir makes structs of them:
+//! measured at a third of what building maps here costs, and with 40 % less memory, since structs
+//! that Elixir makes share their keys.
 
 use linx_sys::Fault;
 use linx_wire::netlink::schema::{Found, MAX_HEADER, MAX_SLOTS, Value};
@@ -26,7 +27,8 @@ mod atoms {
 pub enum Form {
     /// `{type, flags, seq, payload}`.
     Raw,
-    /// `{type, header, attribute, ..., rest}` by rtnetlink's schemas; `{type}` for a type that has none.
+    /// `{type, header, attribute, ..., rest}` by rtnetlink's schemas; `{type}` for a type that has
+    /// none.
     Rtnl,
 }
 
@@ -109,8 +111,9 @@ impl Encoder for Failure {
     }
 }
 
-/// The messages that a call asks to have sent, `[{type, flags, payload}]`, numbered from `first`: their bytes and the
-/// last number. Errors come back without being asked for, so the last one's acknowledgement stands for all.
+/// The messages that a call asks to have sent, `[{type, flags, payload}]`, numbered from `first`:
+/// their bytes and the last number. Errors come back without being asked for, so the last one's
+/// acknowledgement stands for all.
 pub fn frames(
     List(requests): &List<(u16, u16, Binary<'_>)>,
     first: u32,
@@ -131,7 +134,8 @@ pub fn frames(
     Ok((bytes, seq))
 }
 
-/// The messages in `parts` as requests with the sequence numbers `seqs`, of which there are as many as messages.
+/// The messages in `parts` as requests with the sequence numbers `seqs`, of which there are as many
+/// as messages.
 pub fn numbered(List(parts): &List<Binary<'_>>, seqs: (u32, u32)) -> NifResult<Vec<u8>> {
     let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
     for part in parts {

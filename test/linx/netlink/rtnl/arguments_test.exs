@@ -1,7 +1,8 @@
 defmodule Linx.Netlink.Rtnl.ArgumentsTest do
   use ExUnit.Case, async: true
 
-  # A closed socket answers everything that reaches it with EBADF: what is refused otherwise never got there.
+  # A closed socket answers everything that reaches it with EBADF: what is refused otherwise never
+  # got there.
 
   alias Linx.Netlink.{Error, Rtnl, Socket}
   alias Linx.Netlink.Rtnl.{Address, Link, Neighbour, Route, Rule}

@@ -5,8 +5,8 @@ defmodule Linx.Netlink.Rtnl.BareudpTest do
   alias Linx.Netlink.Rtnl.LinkInfo
   alias Linx.Netlink.Rtnl.LinkInfo.Bareudp
 
-  # IFLA_INFO_DATA in the request of iproute2 6.1.0 on a little-endian machine, as strace(1) shows it:
-  # ip link add bu0 type bareudp dstport 6635 ethertype 0x8847 srcportmin 49152 multiproto
+  # IFLA_INFO_DATA in the request of iproute2 6.1.0 on a little-endian machine, as strace(1) shows
+  # it: ip link add bu0 type bareudp dstport 6635 ethertype 0x8847 srcportmin 49152 multiproto
   @captured Base.decode16!(
               "20000200" <>
                 "0600010019eb0000" <> "0600020088470000" <> "0600030000c00000" <> "04000400",

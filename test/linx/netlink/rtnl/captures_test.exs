@@ -9,7 +9,8 @@ defmodule Linx.Netlink.Rtnl.CapturesTest do
   alias Linx.Netlink.Message
   alias Linx.Netlink.Rtnl.{Address, Link, LinkInfo, Neighbour, Objects, Route, Rule, Stats}
 
-  # Bytes of a 6.18 kernel, with the commands that made the objects: test/fixtures/netlink/capture.exs.
+  # Bytes of a 6.18 kernel, with the commands that made the objects:
+  # test/fixtures/netlink/capture.exs.
   @captures "test/fixtures/netlink/captures.txt"
   @external_resource @captures
 
@@ -166,7 +167,8 @@ defmodule Linx.Netlink.Rtnl.CapturesTest do
     :rand.seed(:exsss, {7, 8, 9})
     messages = List.to_tuple(@messages)
 
-    # A module's atoms come with its code, which is loaded on first use, and the library's with its first call.
+    # A module's atoms come with its code, which is loaded on first use, and the library's with
+    # its first call.
     {:malformed, []} = Native.netlink_decode(<<0::128>>, :rtnl)
     {:ok, modules} = :application.get_key(:linx, :modules)
     :ok = Code.ensure_all_loaded(modules)

@@ -1,5 +1,6 @@
 defmodule Linx.Netlink.Rtnl.CidrTest do
-  # An address or destination with its prefix length as one argument: the same request as with two.
+  # An address or destination with its prefix length as one argument: the same request as with
+  # two.
   use ExUnit.Case, async: true
 
   import Linx.IP, only: [sigil_IP: 2]

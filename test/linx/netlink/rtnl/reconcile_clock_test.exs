@@ -5,8 +5,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.ClockTest do
 
   @id {:route, :any}
 
-  # A pass sets a lifetime at some time between its start and its end, and a later one reads it at some time behind its
-  # own start.
+  # A pass sets a lifetime at some time between its start and its end, and a later one reads it at
+  # some time behind its own start.
   defp same?(rest, set_by, started) do
     Clock.same?([600], [rest], %{@id => Clock.set([600], set_by)}, @id, started)
   end

@@ -1,4 +1,5 @@
-//! The floor: prebuilt bytes out, replies only counted. What it costs is the kernel's own work and the system calls.
+//! The floor: prebuilt bytes out, replies only counted. What it costs is the kernel's own work and
+//! the system calls.
 //!
 //!     floor dump-routes CASE | dump-links CASE | add CASE IFINDEX COUNT | batch CASE IFINDEX COUNT
 //!     floor clock PID     microseconds of CPU of another process, ended threads included, for each line of the input

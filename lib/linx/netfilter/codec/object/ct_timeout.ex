@@ -1,7 +1,7 @@
 defmodule Linx.Netfilter.Codec.Object.CtTimeout do
   @moduledoc false
-  # The data of a conntrack timeout policy: `enum nft_ct_timeout_timeout_attributes`. The states of
-  # the policy are those of the protocol.
+  # The data of a conntrack timeout policy: `enum nft_ct_timeout_timeout_attributes`. The states
+  # of the policy are those of the protocol.
 
   import Linx.Netfilter.Wire
 

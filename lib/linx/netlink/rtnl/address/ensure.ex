@@ -13,8 +13,8 @@ defmodule Linx.Netlink.Rtnl.Address.Ensure do
   @beginning 0x06
 
   @doc """
-  `:there`, `:absent`, or the fields in which the address on the link is another than `wanted`. `observed` are the
-  addresses of the link.
+  `:there`, `:absent`, or the fields in which the address on the link is another than `wanted`.
+  `observed` are the addresses of the link.
   """
   @spec compare(Address.t(), [Address.t()]) :: :there | :absent | {:differs, [atom()]}
   def compare(wanted, observed) do

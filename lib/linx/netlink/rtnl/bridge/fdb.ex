@@ -16,8 +16,8 @@ defmodule Linx.Netlink.Rtnl.Bridge.Fdb do
     * `:master`, `:self` - whose table, see above; both may be `true`;
     * `:state` - `:permanent` (the default, also called local: the address is the bridge's own),
       `:static` (behind the port, and does not age) or `:dynamic` (ages);
-    * `:vlan` - 1..4094, for a bridge that filters VLANs. Without it an entry of a bridge's table goes
-      to every VLAN of the port as well, and is listed once for each;
+    * `:vlan` - 1..4094, for a bridge that filters VLANs. Without it an entry of a bridge's table
+      goes to every VLAN of the port as well, and is listed once for each;
     * `:sticky` - the address does not move to another port; `:extern_learn` - a program learned
       it, and the kernel does not let it age; `:router`, `:use` (refresh it);
     * `:activity_notify` - `true` or `:inactive`: tell of the entry's activity; `:norefresh` - a

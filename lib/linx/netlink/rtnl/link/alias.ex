@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Link.Alias do
   @moduledoc false
-  # IFLA_IFALIAS: of up to 255 bytes, and no NUL after them, which the kernel would count. One NUL alone clears it.
+  # IFLA_IFALIAS: of up to 255 bytes, and no NUL after them, which the kernel would count. One NUL
+  # alone clears it.
 
   @spec encode(String.t()) :: binary()
   def encode(""), do: <<0>>

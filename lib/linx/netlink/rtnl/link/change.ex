@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Link.Change do
   @moduledoc false
-  # The verbs of Linx.Netlink.Rtnl.Link that change something, as values: see Linx.Netlink.Rtnl.Call.
+  # The verbs of Linx.Netlink.Rtnl.Link that change something, as values: see
+  # Linx.Netlink.Rtnl.Call.
 
   import Linx.Netlink.Rtnl.Constants
 
@@ -110,8 +111,8 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
   defp set(ref, %{link: nil} = request, [], _index),
     do: Call.op(rtm_setlink(), 0, request, Call.no_such("interface", ref))
 
-  # RTM_SETLINK passes over a kind's options; RTM_NEWLINK without NLM_F_CREATE changes them. It passes over a link's
-  # parent, which only a kind can change.
+  # RTM_SETLINK passes over a kind's options; RTM_NEWLINK without NLM_F_CREATE changes them. It
+  # passes over a link's parent, which only a kind can change.
   defp set(ref, request, own, index) do
     {request, own} = parent(request, own)
 
@@ -127,8 +128,8 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
     end
   end
 
-  # Kinds whose drivers do not read IFLA_LINK: the kernel would pass over it. A tunnel has its link among its own
-  # attributes (IFLA_GRE_LINK and the like).
+  # Kinds whose drivers do not read IFLA_LINK: the kernel would pass over it. A tunnel has its
+  # link among its own attributes (IFLA_GRE_LINK and the like).
   @parentless ~w(amt bareudp bond bridge dummy erspan geneve gre gretap gtp ifb ip6erspan ip6gre ip6gretap ip6tnl ipip
                  netkit nlmon sit team tun vcan veth vrf vti vti6 vxcan wireguard xfrm)
 

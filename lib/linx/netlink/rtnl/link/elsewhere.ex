@@ -1,7 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Link.Elsewhere do
   @moduledoc false
-  # Requests that put a link into another network namespace, which they name by a pid or by a descriptor that is open
-  # until the kernel has answered.
+  # Requests that put a link into another network namespace, which they name by a pid or by a
+  # descriptor that is open until the kernel has answered.
 
   import Linx.Netlink.Constants
   import Linx.Netlink.Rtnl.Constants
@@ -42,8 +42,8 @@ defmodule Linx.Netlink.Rtnl.Link.Elsewhere do
     with {:ok, index} <- Index.of(socket, ref), do: {:ok, %Link{index: index, name: name}}
   end
 
-  # Asked there beforehand. The kernel moves first, by the old name where that is free there, and then renames: one that
-  # cannot be renamed would be left there, down and without its addresses.
+  # Asked there beforehand. The kernel moves first, by the old name where that is free there, and
+  # then renames: one that cannot be renamed would be left there, down and without its addresses.
   defp free(_netns, nil), do: :ok
 
   defp free(netns, name) do
@@ -71,10 +71,12 @@ defmodule Linx.Netlink.Rtnl.Link.Elsewhere do
   defp no_process(pid), do: {:error, Error.from_errno(@esrch, Refusal.no_process(:esrch, pid))}
 
   @doc """
-  Carries out the op of a creation, in the namespace that the caller asked for or with `nil` as the op has it.
+  Carries out the op of a creation, in the namespace that the caller asked for or with `nil` as
+  the op has it.
 
-  The kernel takes no alias for a link that it makes, so it is set in a second request. It passes over an option of the
-  kind that it does not know: where that may be, the link is read, and deleted if it lacks one.
+  The kernel takes no alias for a link that it makes, so it is set in a second request. It passes
+  over an option of the kind that it does not know: where that may be, the link is read, and
+  deleted if it lacks one.
   """
   @spec create(Socket.t(), Call.op(), netns() | nil) :: :ok | {:error, term()}
   def create(socket, {:ok, {type, flags, %{alias: none} = link, explain}}, netns)

@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Link.Group do
   @moduledoc false
-  # Links are removed by group: the kernel then waits once for all their users, as against 20 ms for each.
+  # Links are removed by group: the kernel then waits once for all their users, as against 20 ms
+  # for each.
 
   import Linx.Netlink.Rtnl.Constants
 
@@ -45,7 +46,8 @@ defmodule Linx.Netlink.Rtnl.Link.Group do
     end
   end
 
-  # It was there a moment ago, and went with one before it: the other end of a veth pair, a macvlan with its parent.
+  # It was there a moment ago, and went with one before it: the other end of a veth pair, a
+  # macvlan with its parent.
   defp gone({:error, %Error{errno: :enodev}}), do: :ok
   defp gone(result), do: result
 

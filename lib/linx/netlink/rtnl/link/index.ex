@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Link.Index do
   @moduledoc false
-  # The numbers that the kernel knows links by: if_nametoindex(3), but in the namespace of a socket and for many at once.
+  # The numbers that the kernel knows links by: if_nametoindex(3), but in the namespace of a
+  # socket and for many at once.
 
   import Linx.Netlink.Rtnl.Constants
 
@@ -17,7 +18,8 @@ defmodule Linx.Netlink.Rtnl.Link.Index do
   """
   @type index :: (wanted() -> {:ok, pos_integer() | struct() | :any} | {:error, term()})
 
-  # IFLA_EXT_MASK with RTEXT_FILTER_SKIP_STATS, linux/if_link.h and linux/rtnetlink.h: a kilobyte less in each answer.
+  # IFLA_EXT_MASK with RTEXT_FILTER_SKIP_STATS, linux/if_link.h and linux/rtnetlink.h: a kilobyte
+  # less in each answer.
   @skip_stats 8
 
   # A number is taken at its word: the verb that uses it will hear from the kernel.
@@ -66,7 +68,8 @@ defmodule Linx.Netlink.Rtnl.Link.Index do
   defp found({_codec, ref}, error, what), do: found(ref, error, what)
   defp found(ref, {:error, error}, what), do: {:error, Call.no_such(what, ref).(error)}
 
-  # A change that names links by the way. All else in it is checked before the kernel is asked for them.
+  # A change that names links by the way. All else in it is checked before the kernel is asked for
+  # them.
   @spec named(Socket.t(), [wanted()], (index() -> Call.op()), String.t()) :: Call.op()
   def named(socket, refs, build, what \\ "interface") do
     if Enum.all?(refs, &is_integer/1) do

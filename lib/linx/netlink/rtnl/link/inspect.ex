@@ -1,6 +1,7 @@
 defimpl Inspect, for: Linx.Netlink.Rtnl.Link do
-  # Fields that not every link has are shown where they are set: `#Linx.Netlink.Rtnl.Link<"eth0" (2) UP MTU=1500 kind=veth
-  # operstate=up carrier=yes master=7 mac=02:00:5e:10:00:01>`.
+  # Fields that not every link has are shown where they are set:
+  # `#Linx.Netlink.Rtnl.Link<"eth0" (2) UP MTU=1500 kind=veth operstate=up carrier=yes master=7
+  # mac=02:00:5e:10:00:01>`.
 
   alias Linx.MAC
   alias Linx.Netlink.Rtnl.Link

@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Link.Options do
   @moduledoc false
-  # What a caller says of a link, onto the struct: which one it is, its name, kind and options. Values only.
+  # What a caller says of a link, onto the struct: which one it is, its name, kind and options.
+  # Values only.
 
   import Bitwise
 
@@ -20,7 +21,8 @@ defmodule Linx.Netlink.Rtnl.Link.Options do
   @general [:link, :master, :mtu, :address, :txqlen, :group, :index, :alias, :netns, :up] ++
              Map.keys(@switches)
 
-  # `{:ok, link, own}` with the options that are not for links in general. `index` turns a link's name into `{:ok, index}`.
+  # `{:ok, link, own}` with the options that are not for links in general. `index` turns a link's
+  # name into `{:ok, index}`.
   @spec set(term(), struct(), (term() -> {:ok, pos_integer()} | {:error, term()})) ::
           {:ok, struct(), keyword()} | {:error, term()}
   def set(opts, link, index) when is_list(opts) do
@@ -125,7 +127,8 @@ defmodule Linx.Netlink.Rtnl.Link.Options do
 
   def kind(kind), do: {:error, {:invalid_kind, kind}}
 
-  # A request that names a link. The kernel finds it by either sort of name in IFLA_IFNAME, which holds 15 bytes.
+  # A request that names a link. The kernel finds it by either sort of name in IFLA_IFNAME, which
+  # holds 15 bytes.
   @spec identify(term()) :: {:ok, struct()} | {:error, term()}
   def identify(index) when is_integer(index) and index in 1..0x7FFFFFFF,
     do: {:ok, %Link{index: index}}

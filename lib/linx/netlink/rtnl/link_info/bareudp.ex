@@ -2,8 +2,9 @@ defmodule Linx.Netlink.Rtnl.LinkInfo.Bareudp do
   @moduledoc """
   A bareudp tunnel: packets of one protocol in UDP, without a header between (RFC 7510 for MPLS).
 
-  `port` is the UDP destination port and `ethertype` the protocol inside, both needed to make one. `srcport_min` is the
-  least source port. `multiproto` carries MPLS multicast beside unicast, and IPv6 beside IPv4.
+  `port` is the UDP destination port and `ethertype` the protocol inside, both needed to make one.
+  `srcport_min` is the least source port. `multiproto` carries MPLS multicast beside unicast, and
+  IPv6 beside IPv4.
 
       :ok = Link.create(socket, "bu0", :bareudp, port: 6635, ethertype: 0x8847)
 

@@ -1,11 +1,13 @@
 defmodule Linx.Netlink.Rtnl.LinkInfo.Bond do
   @moduledoc """
-  The configuration of a bond. `mode` is the kernel's number: 0 balance-rr, 1 active-backup, 2 balance-xor, 3 broadcast,
-  4 802.3ad, 5 balance-tlb, 6 balance-alb; as an option it may be a name: `:balance_rr`, `:active_backup`, `:balance_xor`,
-  `:broadcast`, `:"802.3ad"`, `:balance_tlb`, `:balance_alb`. `arp_ip_target` and `ns_ip6_target` are lists of addresses,
+  The configuration of a bond. `mode` is the kernel's number: 0 balance-rr, 1 active-backup, 2
+  balance-xor, 3 broadcast, 4 802.3ad, 5 balance-tlb, 6 balance-alb; as an option it may be a
+  name: `:balance_rr`, `:active_backup`, `:balance_xor`, `:broadcast`, `:"802.3ad"`,
+  `:balance_tlb`, `:balance_alb`. `arp_ip_target` and `ns_ip6_target` are lists of addresses,
   `active_slave` and `primary` indices of links. Times are in milliseconds.
 
-  Source: `include/uapi/linux/if_link.h` at 7.2, `IFLA_BOND_*`; Documentation/networking/bonding.rst.
+  Source: `include/uapi/linux/if_link.h` at 7.2, `IFLA_BOND_*`;
+  Documentation/networking/bonding.rst.
   """
 
   use Linx.Netlink.Codec
@@ -100,7 +102,8 @@ defmodule Linx.Netlink.Rtnl.LinkInfo.Bond do
     :lacp_strict
   ]
 
-  # Whether a bond that reads as `data` has an option: the kernel passes over those that it does not know.
+  # Whether a bond that reads as `data` has an option: the kernel passes over those that it does
+  # not know.
   @doc false
   def __has__(key, data), do: key not in @newer or Map.fetch!(data, key) != nil
 end

@@ -1,9 +1,10 @@
 defmodule Linx.Netlink.Rtnl.LinkInfo.Bridge do
   @moduledoc """
-  The configuration of a bridge. Times are in hundredths of a second, as the kernel has them. `boolopts` holds what the
-  kernel knows of switches that share an attribute (`mask`) and which of them are on (`value`); as options they have their
-  own names, with `true` or `false`: `:no_linklocal_learn`, `:mcast_vlan_snooping`, `:mst_enabled`,
-  `:mdb_offload_fail_notification`, `:fdb_local_vlan_0`. `fdb_flush: true` forgets every address that was learned.
+  The configuration of a bridge. Times are in hundredths of a second, as the kernel has them.
+  `boolopts` holds what the kernel knows of switches that share an attribute (`mask`) and which of
+  them are on (`value`); as options they have their own names, with `true` or `false`:
+  `:no_linklocal_learn`, `:mcast_vlan_snooping`, `:mst_enabled`, `:mdb_offload_fail_notification`,
+  `:fdb_local_vlan_0`. `fdb_flush: true` forgets every address that was learned.
 
   Source: ip-link(8), `include/uapi/linux/if_link.h` at 7.2, `IFLA_BR_*`.
   """
@@ -93,7 +94,8 @@ defmodule Linx.Netlink.Rtnl.LinkInfo.Bridge do
 
   def __option__(_key, _value, _data), do: :field
 
-  # Whether a bridge that reads as `data` has an option: the kernel passes over those that it does not know.
+  # Whether a bridge that reads as `data` has an option: the kernel passes over those that it does
+  # not know.
   @doc false
   def __has__(key, data) when key in @switches,
     do: data.boolopts != nil and key in data.boolopts.mask

@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.LinkInfo.Ipvlan do
   @moduledoc """
-  The mode of an ipvlan, as the kernel's number: 0 L2, 1 L3, 2 L3S. Sixteen bits wide, where macvlan's has 32.
+  The mode of an ipvlan, as the kernel's number: 0 L2, 1 L3, 2 L3S. Sixteen bits wide, where
+  macvlan's has 32.
 
   Source: `include/uapi/linux/if_link.h`, `IFLA_IPVLAN_*`.
   """

@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.LinkInfo.Macvlan do
   @moduledoc """
-  The mode of a macvlan or macvtap, as the kernel's number: 1 private, 2 vepa, 4 bridge, 8 passthru, 16 source.
+  The mode of a macvlan or macvtap, as the kernel's number: 1 private, 2 vepa, 4 bridge, 8
+  passthru, 16 source.
 
   Source: `include/uapi/linux/if_link.h`, `IFLA_MACVLAN_*`.
   """

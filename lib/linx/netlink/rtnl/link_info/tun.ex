@@ -1,7 +1,7 @@
 defmodule Linx.Netlink.Rtnl.LinkInfo.Tun do
   @moduledoc """
-  What the kernel says of a tun or tap link: `type` 1 is tun, 2 tap; `owner` and `group` are ids, absent when anyone may
-  attach. Such links are made through /dev/net/tun, not by netlink.
+  What the kernel says of a tun or tap link: `type` 1 is tun, 2 tap; `owner` and `group` are ids,
+  absent when anyone may attach. Such links are made through /dev/net/tun, not by netlink.
 
   Source: `include/uapi/linux/if_link.h`, `IFLA_TUN_*`.
   """

@@ -1,8 +1,10 @@
 defmodule Linx.Netlink.Rtnl.LinkInfo.Veth do
   @moduledoc """
-  What belongs to a veth pair when it is made: the far end, which on the wire is a whole link message.
+  What belongs to a veth pair when it is made: the far end, which on the wire is a whole link
+  message.
 
-  The kernel does not send it back; which link is the far end says `link` of the `Linx.Netlink.Rtnl.Link`.
+  The kernel does not send it back; which link is the far end says `link` of the
+  `Linx.Netlink.Rtnl.Link`.
 
   Source: include/uapi/linux/veth.h, `VETH_INFO_PEER`.
   """

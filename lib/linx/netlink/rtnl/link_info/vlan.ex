@@ -1,10 +1,12 @@
 defmodule Linx.Netlink.Rtnl.LinkInfo.Vlan do
   @moduledoc """
-  The tag of a VLAN (`id`) and its protocol: 0x8100 for 802.1Q, which is the default, 0x88A8 for 802.1ad.
+  The tag of a VLAN (`id`) and its protocol: 0x8100 for 802.1Q, which is the default, 0x88A8 for
+  802.1ad.
 
-  `flags` has the switches that are on as `value`; as options they have their own names, with `true` or `false`:
-  `:reorder_hdr`, `:gvrp`, `:mvrp`, `:loose_binding`, `:bridge_binding`. `egress_qos` maps a packet's priority to the tag's,
-  `ingress_qos` the tag's to the packet's: `%{3 => 5}`.
+  `flags` has the switches that are on as `value`; as options they have their own names, with
+  `true` or `false`: `:reorder_hdr`, `:gvrp`, `:mvrp`, `:loose_binding`, `:bridge_binding`.
+  `egress_qos` maps a packet's priority to the tag's, `ingress_qos` the tag's to the packet's:
+  `%{3 => 5}`.
 
   Source: ip-link(8), `include/uapi/linux/if_link.h` at 7.2, `IFLA_VLAN_*`.
   """

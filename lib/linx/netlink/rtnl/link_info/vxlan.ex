@@ -2,13 +2,14 @@ defmodule Linx.Netlink.Rtnl.LinkInfo.Vxlan do
   @moduledoc """
   The configuration of a VXLAN.
 
-  `group` and `local` are IPv4 addresses, `group6` and `local6` IPv6; as options `:group` (or `:remote`) and `:local`
-  take either family. `port` is the UDP port, `link` the index of the link that carries the packets. The switches
-  (`learning`, `proxy`, `rsc`, `l2miss`, `l3miss`, `udp_csum`, `collect_metadata`) are 0 or 1; as options booleans do,
-  and `:external` is `collect_metadata`.
+  `group` and `local` are IPv4 addresses, `group6` and `local6` IPv6; as options `:group` (or
+  `:remote`) and `:local` take either family. `port` is the UDP port, `link` the index of the link
+  that carries the packets. The switches (`learning`, `proxy`, `rsc`, `l2miss`, `l3miss`,
+  `udp_csum`, `collect_metadata`) are 0 or 1; as options booleans do, and `:external` is
+  `collect_metadata`.
 
-  `port_range` is a range of source ports, `label` an IPv6 flow label, `df` 0, 1 (set) or 2 (inherited). `gbp`, `gpe`,
-  `remcsum_nopartial` and `ttl_inherit` may be `true`.
+  `port_range` is a range of source ports, `label` an IPv6 flow label, `df` 0, 1 (set) or 2
+  (inherited). `gbp`, `gpe`, `remcsum_nopartial` and `ttl_inherit` may be `true`.
 
   Source: ip-link(8), `include/uapi/linux/if_link.h` at 7.2, `IFLA_VXLAN_*`.
   """
@@ -76,7 +77,8 @@ defmodule Linx.Netlink.Rtnl.LinkInfo.Vxlan do
 
   @newer [:df, :localbypass, :label_policy, :mc_route]
 
-  # Whether a VXLAN that reads as `data` has an option: the kernel passes over those that it does not know.
+  # Whether a VXLAN that reads as `data` has an option: the kernel passes over those that it does
+  # not know.
   @doc false
   def __has__(key, data), do: key not in @newer or Map.fetch!(data, key) != nil
 

@@ -2,11 +2,12 @@ defmodule Linx.Netlink.Rtnl.Monitor.Event do
   @moduledoc """
   Something that rtnetlink told of.
 
-  `op` says what happened, `resource` holds the object as a read would give it: a `Linx.Netlink.Rtnl.Link`, `Address`,
-  `Route`, `Neighbour`, `Rule` or `Nexthop`. A message type that the monitor does not read is `{:unknown, type}` without a resource.
+  `op` says what happened, `resource` holds the object as a read would give it: a
+  `Linx.Netlink.Rtnl.Link`, `Address`, `Route`, `Neighbour`, `Rule` or `Nexthop`. A message type
+  that the monitor does not read is `{:unknown, type}` without a resource.
 
-  The kernel uses the same message types for things of other families, and each has an op of its own. The resource is the
-  struct of the message type, with the `family` that made the difference:
+  The kernel uses the same message types for things of other families, and each has an op of its
+  own. The resource is the struct of the message type, with the `family` that made the difference:
 
   | op | resource | family | tells of |
   |---|---|---|---|
@@ -16,8 +17,8 @@ defmodule Linx.Netlink.Rtnl.Monitor.Event do
   | `:new_mroute`, `:del_mroute` | `Route` | 128, 129 | an entry of the multicast cache (groups 6 and 10) |
   | `:new_mrule`, `:del_mrule` | `Rule` | 128, 129 | a rule of multicast routing |
 
-  By the time an event is read the object may have changed again, and events can be lost. Look at the kernel before
-  acting on one.
+  By the time an event is read the object may have changed again, and events can be lost. Look at
+  the kernel before acting on one.
   """
 
   @type op ::

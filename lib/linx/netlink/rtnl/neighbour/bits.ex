@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Neighbour.Bits do
   @moduledoc false
-  # NUD_*, NTF_* and NTF_EXT_* of linux/neighbour.h at 7.2, which neighbours and FDB entries share.
+  # NUD_*, NTF_* and NTF_EXT_* of linux/neighbour.h at 7.2, which neighbours and FDB entries
+  # share.
 
   use Linx.Netlink.Codec
 

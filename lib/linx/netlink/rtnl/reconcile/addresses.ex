@@ -2,8 +2,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
   @moduledoc false
   # The steps that make addresses as desired.
   #
-  # An address is ours if it carries our mark (IFA_PROTO), or if it carries none and an earlier pass made it: a change by
-  # ip(8) takes the mark off.
+  # An address is ours if it carries our mark (IFA_PROTO), or if it carries none and an earlier
+  # pass made it: a change by ip(8) takes the mark off.
 
   import Bitwise
   import Linx.Netlink.Rtnl.Constants
@@ -109,7 +109,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
   @mngtmpaddr 0x100
   @autojoin 0x400
 
-  # The error with which the kernel would refuse the address once the old one is gone: the old one stays then.
+  # The error with which the kernel would refuse the address once the old one is gone: the old one
+  # stays then.
   defp refusal(%{item: %{family: @inet6} = item}, _seen, _observed, _ctx) do
     if (Canonical.flags(item) &&& @mngtmpaddr) != 0 and item.prefixlen != 64,
       do: Error.from_errno(@einval, "temporary addresses need a prefix length of 64")
@@ -151,7 +152,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
     }
   end
 
-  # The kernel has no words for the refusal of an IPv6 address on a link that is too small for IPv6.
+  # The kernel has no words for the refusal of an IPv6 address on a link that is too small for
+  # IPv6.
   defp add(item, observed) do
     with {:ok, {type, flags, message, explain}} <- Address.change(:add, item) do
       small? = item.family == @inet6 and small?(item.index, observed.links)
@@ -251,8 +253,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
   @accept_dad 27
 
   @doc """
-  Waits until the given new addresses are out of the check for duplicates, where their links do no check. Where they do, it
-  takes a second, and nobody waits.
+  Waits until the given new addresses are out of the check for duplicates, where their links do no
+  check. Where they do, it takes a second, and nobody waits.
   """
   @spec settle(Socket.t(), [Address.t()]) :: :ok
   def settle(socket, addresses) do

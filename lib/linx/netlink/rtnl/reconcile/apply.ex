@@ -1,7 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Reconcile.Apply do
   @moduledoc false
-  # Carries out steps. With `:halt` the first failure ends it, and what is left is pending. With `:continue` all steps are
-  # tried, and those that failed again as long as another one succeeds.
+  # Carries out steps. With `:halt` the first failure ends it, and what is left is pending. With
+  # `:continue` all steps are tried, and those that failed again as long as another one succeeds.
 
   alias Linx.Netlink.Rtnl.Diff
   alias Linx.Netlink.Rtnl.Reconcile.Step

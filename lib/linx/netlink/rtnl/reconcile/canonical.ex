@@ -1,11 +1,13 @@
 defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   @moduledoc false
-  # The kernel's form of routes, addresses and rules, and the comparison of a desired object with an observed one.
+  # The kernel's form of routes, addresses and rules, and the comparison of a desired object with
+  # an observed one.
   #
-  # The kernel stores some values in another form than they were sent: one hop of a multipath as a gateway, a nexthop
-  # object with the gateway of that object, an IPv6 blackhole on lo, host bits off, a metric of 0 as 1024 (IPv6). Every
-  # such form is known here and nowhere else. A desired object is compared in the options that it sets; an option that
-  # is unset has whatever value the kernel gave it.
+  # The kernel stores some values in another form than they were sent: one hop of a multipath as a
+  # gateway, a nexthop object with the gateway of that object, an IPv6 blackhole on lo, host bits
+  # off, a metric of 0 as 1024 (IPv6). Every such form is known here and nowhere else. A desired
+  # object is compared in the options that it sets; an option that is unset has whatever value the
+  # kernel gave it.
 
   import Bitwise
 
@@ -20,7 +22,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   # RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT, RTN_THROW: the types without a next hop.
   @rejects 6..9
 
-  # RTNH_F_ONLINK: the one flag of a hop that a request sets. Dead, linkdown, offload and trap are the kernel's.
+  # RTNH_F_ONLINK: the one flag of a hop that a request sets. Dead, linkdown, offload and trap are
+  # the kernel's.
   @onlink 4
 
   # IP6_RT_PRIO_USER
@@ -29,11 +32,11 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   # The metrics that ip_metrics_convert() cuts down to what fits.
   @metric_limits %{mtu: 65_520, advmss: 65_495, hoplimit: 255}
 
-  # -- routes ------------------------------------------------------------------------------------------------------------
+  # -- routes ------------------------------------------------------------------------------------
 
   @doc """
-  A desired route in the kernel's form: host bits off, a gateway in `via` of the route's own family as `gateway`, one
-  hop as a plain gateway.
+  A desired route in the kernel's form: host bits off, a gateway in `via` of the route's own
+  family as `gateway`, one hop as a plain gateway.
   """
   @spec route(Route.t()) :: Route.t()
   def route(%Route{} = route), do: route |> masked() |> own_via() |> single_hop()
@@ -83,7 +86,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   defp family(%IP{family: :inet6}), do: @inet6
 
   @doc """
-  The next hops of a route: `:none` for a type without any, `{:object, id}` for a nexthop object, else a list of hops.
+  The next hops of a route: `:none` for a type without any, `{:object, id}` for a nexthop object,
+  else a list of hops.
   """
   @spec hops(Route.t()) :: :none | {:object, pos_integer()} | [Nexthop.t()]
   def hops(%{type: type}) when type in @rejects, do: :none
@@ -106,7 +110,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   end
 
   @doc """
-  The compared options of a desired route, in the kernel's form, from its options as they were written.
+  The compared options of a desired route, in the kernel's form, from its options as they were
+  written.
   """
   @spec set(keyword()) :: keyword()
   def set([]), do: []
@@ -120,7 +125,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   end
 
   @doc """
-  The compared options of a desired route that is only a struct: those of its fields that hold a value.
+  The compared options of a desired route that is only a struct: those of its fields that hold a
+  value.
   """
   @spec set_of(Route.t()) :: keyword()
   def set_of(%Route{} = route) do
@@ -146,8 +152,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   defp metric(metric), do: metric
 
   @doc """
-  Whether an observed route has the type, the next hops and the set options of a desired one in the kernel's form.
-  Lifetimes (`:expires`) are compared elsewhere.
+  Whether an observed route has the type, the next hops and the set options of a desired one in
+  the kernel's form. Lifetimes (`:expires`) are compared elsewhere.
   """
   @spec same_route?(Route.t(), keyword(), Route.t()) :: boolean()
   def same_route?(want, set, seen) do
@@ -195,8 +201,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   defp match_hops?(wanted, seen), do: wanted == seen
 
   @doc """
-  The wanted hops that are not among the observed, and the observed ones that no wanted hop is. The order of hops means
-  nothing.
+  The wanted hops that are not among the observed, and the observed ones that no wanted hop is.
+  The order of hops means nothing.
   """
   @spec unmatched([Nexthop.t()], [Nexthop.t()]) :: {[Nexthop.t()], [Nexthop.t()]}
   def unmatched(wanted, seen) do
@@ -267,7 +273,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   end
 
   @doc """
-  What makes a route that route: `{table, family, dst, dst_len, metric}`, and the TOS where an IPv4 route has one.
+  What makes a route that route: `{table, family, dst, dst_len, metric}`, and the TOS where an
+  IPv4 route has one.
   """
   @spec route_key(Route.t()) :: term()
   def route_key(%{family: family} = route) do
@@ -291,7 +298,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   defp route_metric(_family, nil), do: 0
   defp route_metric(_family, metric), do: metric
 
-  # -- addresses ---------------------------------------------------------------------------------------------------------
+  # -- addresses ---------------------------------------------------------------------------------
 
   @doc "The interface's own address, which IPv6 has in `address` unless there is a peer."
   @spec own(Address.t()) :: IP.t() | nil
@@ -303,8 +310,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   defp peer(%{address: address}), do: address
 
   @doc """
-  What makes an address that address to the kernel: on IPv6 the link and the address alone, on IPv4 also the prefix
-  length and the subnet of the peer.
+  What makes an address that address to the kernel: on IPv6 the link and the address alone, on
+  IPv4 also the prefix length and the subnet of the peer.
   """
   @spec address_id(Address.t()) :: term()
   def address_id(%{family: @inet6} = address), do: {address.index, @inet6, own(address)}
@@ -319,8 +326,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   @spec address_net(Address.t()) :: IP.t()
   def address_net(address), do: masked(%{dst: address.address, dst_len: address.prefixlen}).dst
 
-  # IFA_F_*: NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN. IFA_F_OPTIMISTIC ends with the check that it
-  # is for.
+  # IFA_F_*: NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN. IFA_F_OPTIMISTIC ends
+  # with the check that it is for.
   @kept_flags 0x02 ||| 0x10 ||| 0x100 ||| 0x200 ||| 0x400
 
   @doc "The flags of an address, all 32 bits."
@@ -333,8 +340,9 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   def kept_flags(address), do: flags(address) &&& @kept_flags
 
   @doc """
-  How an observed address differs from a desired one, its lifetimes apart: `:same`, `:values` (a replacement changes
-  them) or `:identity` (it has to be made anew). `set` are the options that the desired one sets.
+  How an observed address differs from a desired one, its lifetimes apart: `:same`, `:values` (a
+  replacement changes them) or `:identity` (it has to be made anew). `set` are the options that
+  the desired one sets.
   """
   @spec compare_address(Address.t(), [atom()], Address.t()) :: :same | :values | :identity
   def compare_address(%{family: @inet6} = want, set, seen) do
@@ -362,7 +370,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   defp address_option(:broadcast, %{broadcast: %IP{bytes: <<0::32>>}}), do: nil
   defp address_option(key, address), do: Map.fetch!(address, key)
 
-  # IFA_F_SECONDARY, DADFAILED, DEPRECATED, TENTATIVE, PERMANENT and STABLE_PRIVACY are the kernel's.
+  # IFA_F_SECONDARY, DADFAILED, DEPRECATED, TENTATIVE, PERMANENT and STABLE_PRIVACY are the
+  # kernel's.
   @asked_flags @kept_flags ||| 0x04
 
   @doc "An observed address as a request that makes it again, with the lifetimes that it had left."
@@ -372,15 +381,15 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
     %{address | flags: flags &&& 0xFF, flags_ext: flags, extra: []}
   end
 
-  # -- rules -------------------------------------------------------------------------------------------------------------
+  # -- rules -------------------------------------------------------------------------------------
 
   # FIB_RULE_INVERT
   @invert 2
   @all 0xFFFFFFFF
 
   @doc """
-  Every selector and the action of a rule, with neutral values as `nil`: a prefix of no bits, a mark of 0 under no mask,
-  a TOS of 0. The protocol is not in it.
+  Every selector and the action of a rule, with neutral values as `nil`: a prefix of no bits, a
+  mark of 0 under no mask, a TOS of 0. The protocol is not in it.
   """
   @spec rule_key(Rule.t()) :: term()
   def rule_key(rule) do

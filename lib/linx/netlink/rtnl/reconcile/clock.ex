@@ -2,11 +2,12 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Clock do
   @moduledoc false
   # Lifetimes that run down: `expires:` of IPv6 routes, `valid:` and `preferred:` of addresses.
   #
-  # The kernel tells how much is left, the desired state how much there is at the start. A pass remembers when each
-  # lifetime was set, and the next one compares what should be left with what is. Neither the moment of the setting nor
-  # that of the reading is known exactly: both lie between the start of the pass and now, which on a busy machine is
-  # seconds. Without memory a lifetime counts as just set if no more than @fresh seconds of it are gone, and is set
-  # anew otherwise.
+  # The kernel tells how much is left, the desired state how much there is at the start. A pass
+  # remembers when each lifetime was set, and the next one compares what should be left with what
+  # is. Neither the moment of the setting nor that of the reading is known exactly: both lie
+  # between the start of the pass and now, which on a busy machine is seconds. Without memory a
+  # lifetime counts as just set if no more than @fresh seconds of it are gone, and is set anew
+  # otherwise.
 
   @slack 2
   @fresh 5
@@ -24,8 +25,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Clock do
   def now, do: System.monotonic_time(:second)
 
   @doc """
-  Whether the observed rests are those of the desired spans, which were set when `memory` says. The rests were read
-  after `started`.
+  Whether the observed rests are those of the desired spans, which were set when `memory` says.
+  The rests were read after `started`.
   """
   @spec same?([span()], [span()], memory(), term(), integer()) :: boolean()
   def same?(spans, rests, memory, id, started) do

@@ -1,7 +1,8 @@
 defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
   @moduledoc false
-  # The desired state as entries: each as it was written, with its object in the kernel's form, the key that it has in
-  # the kernel, and the options that are compared. Options without an effect in the entry's family are refused here.
+  # The desired state as entries: each as it was written, with its object in the kernel's form,
+  # the key that it has in the kernel, and the options that are compared. Options without an
+  # effect in the entry's family are refused here.
 
   import Bitwise
 
@@ -12,8 +13,9 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
   defmodule Entry do
     @moduledoc false
 
-    # `item` is the object in the kernel's form, `key` what makes it that object, `set` the compared options, `spans`
-    # its lifetimes, `absent` the name of a link that is not there, `opts` those of a link.
+    # `item` is the object in the kernel's form, `key` what makes it that object, `set` the
+    # compared options, `spans` its lifetimes, `absent` the name of a link that is not there,
+    # `opts` those of a link.
     @enforce_keys [:kind, :spec, :item, :key]
     defstruct [:kind, :spec, :item, :key, :absent, :spans, set: [], opts: []]
 
@@ -109,8 +111,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
   defp route_names(args), do: Route.__names__(:add, args)
 
   @doc """
-  The entries. `index` turns a name into an index; a name in `absent` is that of a link that is not there, and what names
-  it is checked all the same.
+  The entries. `index` turns a name into an index; a name in `absent` is that of a link that is
+  not there, and what names it is checked all the same.
   """
   @spec entries(specs(), Index.index(), MapSet.t(), 1..255) ::
           {:ok, entries()} | {:error, {:normalize, term()}}
@@ -166,7 +168,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
       else: again(entries, keys, Map.put(before, key, true))
   end
 
-  # -- links -------------------------------------------------------------------------------------------------------------
+  # -- links -------------------------------------------------------------------------------------
 
   defp link({name, kind} = spec), do: link(spec, name, kind, [])
   defp link({name, kind, opts} = spec), do: link(spec, name, kind, opts)
@@ -212,7 +214,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
       for {:master, master} <- opts, do: {name, master}
   end
 
-  # A link with one of these is in another namespace, or has an index that cannot be given to it later.
+  # A link with one of these is in another namespace, or has an index that cannot be given to it
+  # later.
   @unfit [:netns, :index]
 
   defp ports(opts) do
@@ -240,7 +243,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
       else: {:error, {:bad_option, {:ports, ports}}}
   end
 
-  # -- addresses ---------------------------------------------------------------------------------------------------------
+  # -- addresses ---------------------------------------------------------------------------------
 
   @forever [:forever, :forever]
   @inet6_only [:nodad, :optimistic, :home, :mngtmpaddr]
@@ -302,7 +305,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
   defp absent(_name, absent) when absent == %MapSet{}, do: nil
   defp absent(name, absent), do: if(MapSet.member?(absent, name), do: name)
 
-  # -- routes ------------------------------------------------------------------------------------------------------------
+  # -- routes ------------------------------------------------------------------------------------
 
   @rejects 6..9
 
@@ -356,7 +359,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
 
   defp route_option?(_option, _item), do: true
 
-  # -- rules -------------------------------------------------------------------------------------------------------------
+  # -- rules -------------------------------------------------------------------------------------
 
   # A rule without a priority is of any.
   defp rule_key(%{priority: nil} = rule), do: put_elem(Canonical.rule_key(rule), 0, nil)

@@ -278,8 +278,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Groups do
   end
 
   @doc """
-  Routes in the order of their deletion: nexthop objects first, since a deletion that names a gateway
-  takes one of the same protocol, whatever its gateway.
+  Routes in the order of their deletion: nexthop objects first, since a deletion that names a
+  gateway takes one of the same protocol, whatever its gateway.
   """
   @spec in_order([Route.t()]) :: [Route.t()]
   def in_order(routes) when routes == [] or tl(routes) == [], do: routes

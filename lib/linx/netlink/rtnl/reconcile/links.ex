@@ -1,7 +1,8 @@
 defmodule Linx.Netlink.Rtnl.Reconcile.Links do
   @moduledoc false
-  # The steps that make links as desired. A link is ours if `last_applied` names it with its kind; no other is deleted or
-  # made anew. The options that an entry sets are set on a link that was there already, too.
+  # The steps that make links as desired. A link is ours if `last_applied` names it with its kind;
+  # no other is deleted or made anew. The options that an entry sets are set on a link that was
+  # there already, too.
 
   import Bitwise
   import Linx.Netlink.Rtnl.Constants
@@ -19,15 +20,15 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
   # Options of a kind that the kernel takes and forgets in a change.
   @fixed %{"vlan" => [:id, :protocol], "vxlan" => [:id]}
 
-  # Refusals of a change that a new link does not meet: of a kind that takes no changes, and of a bond that is up or has
-  # ports, whose mode is fixed (bond_opt_check_deps).
+  # Refusals of a change that a new link does not meet: of a kind that takes no changes, and of a
+  # bond that is up or has ports, whose mode is fixed (bond_opt_check_deps).
   @unchangeable [:eopnotsupp, :ebusy, :enotempty]
 
   @type owned :: MapSet.t({String.t(), String.t()})
 
   @doc """
-  The links that entries name, by name: themselves, their masters, parents, far ends and ports, and those that are
-  ours.
+  The links that entries name, by name: themselves, their masters, parents, far ends and ports,
+  and those that are ours.
   """
   @spec read(Socket.t(), [Desired.Entry.t()], owned()) :: {:ok, map()} | {:error, term()}
   def read(socket, entries, owned) do
@@ -41,8 +42,9 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
   end
 
   @doc """
-  Creations and updates, and those that cannot be. An entry comes behind those that make its parent and its master, and
-  ports are placed when all links are there; otherwise the order is that of the entries.
+  Creations and updates, and those that cannot be. An entry comes behind those that make its
+  parent and its master, and ports are placed when all links are there; otherwise the order is
+  that of the entries.
   """
   @spec changes([Desired.Entry.t()], map(), owned()) :: {[Step.t()], [Step.t()]}
   def changes(entries, links, owned) do
@@ -201,7 +203,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
     end
   end
 
-  # The far end of a veth pair gets the name that the entry says, unless it is in another namespace.
+  # The far end of a veth pair gets the name that the entry says, unless it is in another
+  # namespace.
   defp far_end(
          %{item: %{linkinfo: %{kind: "veth"}}} = entry,
          %{link: far, link_netnsid: nil},
@@ -257,7 +260,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
   defp set(entry, seen, general),
     do: %Step{op: {:update, entry.item}, run: &Link.set(&1, seen.index, general)}
 
-  # The kind's options in a request of their own: of a link that is there the kernel takes all or none of them.
+  # The kind's options in a request of their own: of a link that is there the kernel takes all or
+  # none of them.
   defp configure(entry, seen, general, ours?) do
     request = %Link{index: seen.index, linkinfo: entry.item.linkinfo}
 

@@ -1,9 +1,11 @@
 defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
   @moduledoc false
-  # The kernel's state as a pass compares it: addresses by identity, routes and rules by key, links by name and index.
+  # The kernel's state as a pass compares it: addresses by identity, routes and rules by key,
+  # links by name and index.
   #
-  # IPv4 routes are read by protocol, which is whose they are. An IPv6 group is listed under the protocol of its first hop,
-  # so all IPv6 routes are read where a hop of ours may be in a group that begins with another's.
+  # IPv4 routes are read by protocol, which is whose they are. An IPv6 group is listed under the
+  # protocol of its first hop, so all IPv6 routes are read where a hop of ours may be in a group
+  # that begins with another's.
 
   import Linx.Netlink.Constants
   import Linx.Netlink.Rtnl.Constants
@@ -39,8 +41,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
         }
 
   @doc """
-  Reads what the entries are compared with. `remembered` are the IPv6 keys whose groups may hold hops of ours, or `nil`
-  if that is not known.
+  Reads what the entries are compared with. `remembered` are the IPv6 keys whose groups may hold
+  hops of ours, or `nil` if that is not known.
   """
   @spec read(Socket.t(), map(), 1..255, MapSet.t() | nil, map()) :: {:ok, t()} | {:error, term()}
   def read(socket, entries, protocol, remembered, links) do
@@ -65,7 +67,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
     end
   end
 
-  # -- routes ------------------------------------------------------------------------------------------------------------
+  # -- routes ------------------------------------------------------------------------------------
 
   defp routes(socket, _entries, protocol, nil) do
     with {:ok, inet} <- Route.list(socket, family: :inet, protocol: protocol),
@@ -112,7 +114,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
       else: Enum.group_by(routes, &Canonical.route_key/1)
   end
 
-  # The time left of IPv6 routes that expire. Lists leave RTA_CACHEINFO out, which nothing else needs.
+  # The time left of IPv6 routes that expire. Lists leave RTA_CACHEINFO out, which nothing else
+  # needs.
   defp rests(socket, entries) do
     if Enum.any?(entries, & &1.spans) do
       request = Route.encode(%Route{family: @inet6})
@@ -149,17 +152,17 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
   @spec rest_of(t(), Route.t()) :: non_neg_integer() | :forever
   def rest_of(observed, route), do: Map.get(observed.rests, id(route), :forever)
 
-  # -- rules -------------------------------------------------------------------------------------------------------------
+  # -- rules -------------------------------------------------------------------------------------
 
   defp rules(socket, protocol) do
     with {:ok, rules} <- Rule.list(socket),
          do: {:ok, Enum.filter(rules, &(&1.protocol == protocol))}
   end
 
-  # -- the link that a gateway is on ---------------------------------------------------------------------------------------
+  # -- the link that a gateway is on -------------------------------------------------------------
 
-  # Where the kernel would find each gateway that a route names without a link: first in the route's own table, then by the
-  # rules. A gateway that is not on a link itself is left out.
+  # Where the kernel would find each gateway that a route names without a link: first in the
+  # route's own table, then by the rules. A gateway that is not on a link itself is left out.
   defp follow(socket, entries) do
     asked = entries |> Enum.reduce(%{}, &asked/2) |> Map.values()
 
@@ -220,8 +223,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
   end
 
   @doc """
-  Whether a gateway may be found by a route: it leads to a link. IPv4 passes over routes of a wider scope; IPv6 has no
-  scopes.
+  Whether a gateway may be found by a route: it leads to a link. IPv4 passes over routes of a
+  wider scope; IPv6 has no scopes.
   """
   @spec direct?(Route.t()) :: boolean()
   def direct?(%{type: 1, oif: oif, gateway: nil, via: nil, multipath: nil, nh_id: nil} = route)
@@ -265,7 +268,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
     end
   end
 
-  # -- links -------------------------------------------------------------------------------------------------------------
+  # -- links -------------------------------------------------------------------------------------
 
   @doc """
   The links of that name or index, by it. Those that are not there are left out.

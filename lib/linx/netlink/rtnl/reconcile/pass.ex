@@ -2,9 +2,9 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
   @moduledoc false
   # One pass: read, compare, change, and read again what the changes may have taken along.
   #
-  # Order of a round: addresses, routes and rules are made and changed, then rules, routes and addresses deleted. So a
-  # gateway is reachable before a route needs it, and no state between is worse than the one before. Links come before all
-  # others and go after them.
+  # Order of a round: addresses, routes and rules are made and changed, then rules, routes and
+  # addresses deleted. So a gateway is reachable before a route needs it, and no state between is
+  # worse than the one before. Links come before all others and go after them.
 
   alias Linx.Netlink.Error
   alias Linx.Netlink.Rtnl.{Address, Call, Link, Route, Rule}
@@ -13,8 +13,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
   alias Linx.Netlink.Rtnl.Reconcile.{Report, Restore, Routes, RouteState, Rules, Step}
   alias Linx.Netlink.Socket
 
-  # A round follows as long as the one before changed what may take other things along. Each mends what the last one
-  # broke, so more than these mean that somebody else is at work.
+  # A round follows as long as the one before changed what may take other things along. Each mends
+  # what the last one broke, so more than these mean that somebody else is at work.
   @rounds 6
   @link_rounds 3
 
@@ -31,8 +31,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
          do: turn(run, Apply.new(options.on_error), known, entries, owned, :first)
   end
 
-  # A deleted link takes along what is on it, and an entry that names it names a link that is not there: behind the
-  # deletion of links all is compared once more.
+  # A deleted link takes along what is on it, and an entry that names it names a link that is not
+  # there: behind the deletion of links all is compared once more.
   defp turn(run, state, known, entries, owned, turn) do
     %{socket: socket, specs: specs, last_applied: last_applied, options: options} = run
 
@@ -85,9 +85,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
     }
   end
 
-  # -- the desired state -------------------------------------------------------------------------------------------------
+  # -- the desired state -------------------------------------------------------------------------
 
-  # A link that is not there, nor to be made, makes no sense of the desired state where one failure ends the pass.
+  # A link that is not there, nor to be made, makes no sense of the desired state where one
+  # failure ends the pass.
   defp entries(specs, known, options) do
     made =
       MapSet.new(for spec <- specs.links, is_tuple(spec), tuple_size(spec) > 1, do: elem(spec, 0))
@@ -137,7 +138,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
          do: {:error, Call.no_such("interface", ref).(Error.from_errno(@enodev))}
   end
 
-  # -- links -------------------------------------------------------------------------------------------------------------
+  # -- links -------------------------------------------------------------------------------------
 
   defp make_links(_socket, state, [], known, _links, _owned, _specs),
     do: {:ok, %{apply: state, impossible: []}, known}
@@ -149,7 +150,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
          do: {:ok, %{apply: state, impossible: impossible}, known}
   end
 
-  # A link changes others: the MTU of a bridge follows that of a new port. So links are read again after a change.
+  # A link changes others: the MTU of a bridge follows that of a new port. So links are read again
+  # after a change.
   defp link_rounds(socket, state, entries, links, owned, left) do
     {steps, impossible} = Links.changes(entries, links, owned)
     start = if Apply.halted?(state), do: state, else: %{state | failed: []}
@@ -175,7 +177,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
     {:ok, %{state | pending: Enum.reverse(left, state.pending)}, impossible}
   end
 
-  # -- rounds ------------------------------------------------------------------------------------------------------------
+  # -- rounds ------------------------------------------------------------------------------------
 
   defp rounds(pass, state, left) do
     # Operations on links that failed are not tried again here.
@@ -205,7 +207,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
     end
   end
 
-  # The next round, the second turn and the next pass compare the lifetimes that this round has set from now on.
+  # The next round, the second turn and the next pass compare the lifetimes that this round has
+  # set from now on.
   defp set_clocks(%{entries: entries, ctx: ctx} = pass, done) do
     made = MapSet.new(for {verb, object} <- done, verb != :delete, do: clock_id(object))
 
@@ -235,8 +238,9 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
   defp observe(%{ctx: ctx} = pass),
     do: Observed.read(pass.socket, pass.entries, ctx.protocol, ctx.remembered, pass.links)
 
-  # Whether other objects may have changed with it: addresses take routes along, a deletion of a rule takes the first that
-  # fits, as does that of a route, which may be another one with the same key. A gateway moves with the route to its link.
+  # Whether other objects may have changed with it: addresses take routes along, a deletion of a
+  # rule takes the first that fits, as does that of a route, which may be another one with the
+  # same key. A gateway moves with the route to its link.
   defp disturbing?({verb, %Route{} = route}, observed) do
     (verb == :update and crowded?(route, observed)) or
       (observed.follow != %{} and Observed.direct?(route))
@@ -322,7 +326,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
         do: Canonical.address_id(address)
   end
 
-  # -- the report --------------------------------------------------------------------------------------------------------
+  # -- the report --------------------------------------------------------------------------------
 
   defp report(pass, state, {observed, done}, links) do
     {failed, pending} = unfinished(pass, state, observed, done)

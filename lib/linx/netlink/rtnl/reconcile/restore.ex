@@ -2,9 +2,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Restore do
   @moduledoc false
   # Puts back the addresses and routes that the kernel removes along with an address.
   #
-  # With a primary IPv4 address go the secondaries of its subnet (unless promote_secondaries is set), with the last one of a
-  # link all IPv4 routes by that link, and with any address the routes that have it as their source; an IPv6 route loses that
-  # source. Addresses and other programs' routes are made again as they were. Routes of ours are compared again afterwards.
+  # With a primary IPv4 address go the secondaries of its subnet (unless promote_secondaries is
+  # set), with the last one of a link all IPv4 routes by that link, and with any address the
+  # routes that have it as their source; an IPv6 route loses that source. Addresses and other
+  # programs' routes are made again as they were. Routes of ours are compared again afterwards.
 
   alias Linx.Netlink.Rtnl.{Address, Call, Diff, Route}
   alias Linx.Netlink.Rtnl.Reconcile.{Addresses, Canonical, Step}
@@ -62,8 +63,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Restore do
   end
 
   @doc """
-  Puts back what has gone: the operations that were carried out, and what could not be put back. Addresses in `meant` were
-  to go, and so were routes of `protocol` that are compared again.
+  Puts back what has gone: the operations that were carried out, and what could not be put back.
+  Addresses in `meant` were to go, and so were routes of `protocol` that are compared again.
   """
   @spec put_back(Socket.t(), t() | nil, MapSet.t(), 1..255) ::
           {:ok, [Diff.op()], [Address.t() | Route.t()]} | {:error, term()}
@@ -122,7 +123,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Restore do
   # What IPv6 tells routes of one key apart by: not the source.
   defp way(route), do: {Canonical.route_key(route), route.protocol, Canonical.hops(route)}
 
-  # In the order in which they were listed, and again as long as one of them makes another possible.
+  # In the order in which they were listed, and again as long as one of them makes another
+  # possible.
   defp again(_socket, [], _firsts, made), do: {Enum.reverse(made), []}
 
   defp again(socket, gone, firsts, made) do

@@ -64,8 +64,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.RouteState do
   end
 
   @doc """
-  The desired routes that are there and of no use: a next hop is on a link that is down or without a
-  carrier. `done` are the keys of routes that the pass has made, for which the links are asked.
+  The desired routes that are there and of no use: a next hop is on a link that is down or without
+  a carrier. `done` are the keys of routes that the pass has made, for which the links are asked.
   """
   @spec unusable([Desired.Entry.t()], Observed.t(), MapSet.t()) :: [Route.t()]
   def unusable(entries, observed, done) do

@@ -1,7 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Reconcile.Rules do
   @moduledoc false
-  # The steps that make policy rules as desired. A rule has no value beside its identity: it is made or deleted. Rules with
-  # our protocol are ours.
+  # The steps that make policy rules as desired. A rule has no value beside its identity: it is
+  # made or deleted. Rules with our protocol are ours.
 
   import Linx.Netlink.Rtnl.Constants
 
@@ -34,11 +34,12 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Rules do
     {changes, for(rule <- rest, not MapSet.member?(replaced, rule), do: delete(rule))}
   end
 
-  # The kernel refuses a rule if it has one of ours that differs in nothing that it compares. What the new rule leaves
-  # out of these, it does not compare (fib4_rule_compare).
+  # The kernel refuses a rule if it has one of ours that differs in nothing that it compares. What
+  # the new rule leaves out of these, it does not compare (fib4_rule_compare).
   @open [:src, :dst, :tos, :dscp]
 
-  # The rules that are there (0), and those that the pass makes by their number, under what is compared with each new one.
+  # The rules that are there (0), and those that the pass makes by their number, under what is
+  # compared with each new one.
   defp alike(numbered, seen) do
     made =
       for {%{item: %{priority: priority} = item}, n} <- numbered, priority != nil, do: {n, item}
@@ -75,7 +76,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Rules do
     |> Canonical.kernel_rule_key()
   end
 
-  # A rule without a priority is any of that sort, whatever priority the kernel gave it; those with one choose first.
+  # A rule without a priority is any of that sort, whatever priority the kernel gave it; those
+  # with one choose first.
   defp match(entries, seen) do
     {given, any} = Enum.split_with(entries, & &1.item.priority)
     {missing, rest} = match(given, seen, &Canonical.rule_key/1)
@@ -100,9 +102,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Rules do
 
   defp change(rule, [], []), do: Step.request({:create, rule}, new(rule))
 
-  # Those that would be taken for the new rule go first; those that are desired come back behind it, and where it cannot be
-  # made, so do the others. The kernel says what is wrong with the new rule itself before it looks for others
-  # (fib_nl2rule), so an impossible one is refused while all are there.
+  # Those that would be taken for the new rule go first; those that are desired come back behind
+  # it, and where it cannot be made, so do the others. The kernel says what is wrong with the new
+  # rule itself before it looks for others (fib_nl2rule), so an impossible one is refused while
+  # all are there.
   defp change(rule, old, kept) do
     %Step{
       op: {if(old == [], do: :create, else: :update), rule},

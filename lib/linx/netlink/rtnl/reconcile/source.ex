@@ -7,11 +7,12 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Source do
        scope: {:pid, container_pid},
        desired: %{addresses: [{"eth0", "192.0.2.10", 24}], routes: [{:default, "192.0.2.1"}]}}
 
-  The scope is a network namespace, as `Linx.Netlink.Socket.open/2` takes it. Each pass opens a socket there and closes it.
-  The hints come from a `Linx.Netlink.Rtnl.Monitor` that listens to links, addresses, routes and rules.
+  The scope is a network namespace, as `Linx.Netlink.Socket.open/2` takes it. Each pass opens a
+  socket there and closes it. The hints come from a `Linx.Netlink.Rtnl.Monitor` that listens to
+  links, addresses, routes and rules.
 
-  Passes go on after a failure (`on_error: :continue`), unless `:reconcile_opts` say otherwise: an entry that cannot be
-  made does not keep the others from being made.
+  Passes go on after a failure (`on_error: :continue`), unless `:reconcile_opts` say otherwise: an
+  entry that cannot be made does not keep the others from being made.
   """
 
   @behaviour Linx.Reconcile.Source
@@ -48,7 +49,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Source do
   def subscribe(scope, owner), do: Monitor.subscribe(owner, netns: scope, groups: @groups)
 
   @doc """
-  What a pass would look at: `%{addresses: addresses, routes: routes}`, the routes being those of the protocol.
+  What a pass would look at: `%{addresses: addresses, routes: routes}`, the routes being those of
+  the protocol.
   """
   @impl true
   def observe(scope, opts), do: within(scope, &Reconcile.observe(&1, opts))

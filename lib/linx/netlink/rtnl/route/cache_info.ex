@@ -1,7 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Route.CacheInfo do
   @moduledoc false
-  # RTA_CACHEINFO, `struct rta_cacheinfo`: the kernel sends in it the time that a route has left, which it takes in
-  # RTA_EXPIRES. Every IPv6 route has it, most with 0 for a route that stays.
+  # RTA_CACHEINFO, `struct rta_cacheinfo`: the kernel sends in it the time that a route has left,
+  # which it takes in RTA_EXPIRES. Every IPv6 route has it, most with 0 for a route that stays.
 
   # USER_HZ
   @ticks 100

@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Route.Change do
   @moduledoc false
-  # The verbs of Linx.Netlink.Rtnl.Route that change something, as values: see Linx.Netlink.Rtnl.Call.
+  # The verbs of Linx.Netlink.Rtnl.Route that change something, as values: see
+  # Linx.Netlink.Rtnl.Call.
 
   import Bitwise
   import Linx.Netlink.Rtnl.Constants
@@ -90,18 +91,20 @@ defmodule Linx.Netlink.Rtnl.Route.Change do
   defp destination(%{dst_len: 0}), do: "default"
   defp destination(%{dst: dst, dst_len: length}), do: "#{dst}/#{length}"
 
-  # -- routes as listed ----------------------------------------------------------------------------------------------------
+  # -- routes as listed --------------------------------------------------------------------------
 
   @deleted [:family, :dst_len, :src_len, :tos, :table, :protocol, :scope, :type, :dst, :src] ++
              [:oif, :priority, :table_ext, :via, :flow]
 
   @doc """
-  An observed route as the request that deletes that one: without the fields that the kernel added and would not take
-  back, and with each that it compares.
+  An observed route as the request that deletes that one: without the fields that the kernel added
+  and would not take back, and with each that it compares.
 
-    * A nexthop object's gateway, device and hops are left out: the kernel refuses them beside its id.
+    * A nexthop object's gateway, device and hops are left out: the kernel refuses them beside its
+      id.
     * IPv4 compares the preferred source, and each metric that is given, 0 being none of it.
-    * IPv6 compares a gateway of `::` with a hop that has none. Without any it would take the whole group of hops.
+    * IPv6 compares a gateway of `::` with a hop that has none. Without any it would take the
+      whole group of hops.
   """
   @spec bare(Route.t()) :: Route.t()
   def bare(%{nh_id: id} = route) when id != nil do
@@ -137,7 +140,8 @@ defmodule Linx.Netlink.Rtnl.Route.Change do
   defp hop(%{gateway: nil, via: nil} = hop, @inet6), do: %{hop | flags: 0, gateway: @any.inet6}
   defp hop(hop, _family), do: %{hop | flags: 0}
 
-  # A listed IPv6 group has the protocol of its first hop, and each of its hops has one of its own.
+  # A listed IPv6 group has the protocol of its first hop, and each of its hops has one of its
+  # own.
   defp listed(%{family: @inet6, multipath: [_ | _], nh_id: nil} = route),
     do: %{bare(route) | protocol: 0}
 
@@ -157,10 +161,10 @@ defmodule Linx.Netlink.Rtnl.Route.Change do
     %{route | flags: route.flags &&& @onlink, multipath: hops}
   end
 
-  # -- building ------------------------------------------------------------------------------------------------------------
+  # -- building ----------------------------------------------------------------------------------
 
-  # The family of a default route and its gateway. In the gateway's place stands an address, `:inet` or `:inet6`, or `nil`
-  # for the family that the options name.
+  # The family of a default route and its gateway. In the gateway's place stands an address,
+  # `:inet` or `:inet6`, or `nil` for the family that the options name.
   defp default(family, _opts) when is_map_key(@families, family), do: {:ok, family, nil}
   defp default(nil, opts), do: {:ok, family(opts), nil}
 
@@ -222,7 +226,8 @@ defmodule Linx.Netlink.Rtnl.Route.Change do
       table: @main,
       protocol: @boot,
       type: @unicast,
-      # The scope unless an option says otherwise, set here since each later change copies the struct.
+      # The scope unless an option says otherwise, set here since each later change copies the
+      # struct.
       scope: if(gateway == nil and dst.family == :inet, do: @link, else: 0)
     }
   end

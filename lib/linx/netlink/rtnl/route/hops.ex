@@ -1,8 +1,8 @@
 defmodule Linx.Netlink.Rtnl.Route.Hops do
   @moduledoc false
-  # IPv6 routes by several devices without gateways. The kernel takes none of them in one request ("Device only routes
-  # can not be added for IPv6 using the multipath API"): each hop is a request, the first as the verb says and the others
-  # appended to it.
+  # IPv6 routes by several devices without gateways. The kernel takes none of them in one request
+  # ("Device only routes can not be added for IPv6 using the multipath API"): each hop is a
+  # request, the first as the verb says and the others appended to it.
 
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Call, Route}

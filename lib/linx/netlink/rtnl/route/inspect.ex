@@ -1,6 +1,6 @@
 defimpl Inspect, for: Linx.Netlink.Rtnl.Route do
-  # Destination and way, and of the rest what is set and not the rule: `#Linx.Netlink.Rtnl.Route<203.0.113.128/25
-  # type=blackhole metric=9 table=77>`.
+  # Destination and way, and of the rest what is set and not the rule:
+  # `#Linx.Netlink.Rtnl.Route<203.0.113.128/25 type=blackhole metric=9 table=77>`.
 
   alias Linx.Netlink.Rtnl.Route
   alias Linx.Netlink.Rtnl.Route.Options

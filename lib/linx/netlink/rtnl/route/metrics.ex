@@ -2,9 +2,10 @@ defmodule Linx.Netlink.Rtnl.Route.Metrics do
   @moduledoc """
   A route's metrics: what TCP and IP take from the route instead of finding out (`RTA_METRICS`).
 
-  Numbers are the kernel's: `mtu` and `advmss` in bytes, `cwnd`, `initcwnd` and `initrwnd` in segments, `rtt`, `rttvar`
-  and `rto_min` in milliseconds (with `rtt` and `rttvar` scaled by 8 and 4), `hoplimit` in hops. `lock` has a bit for each
-  metric that path MTU discovery and the like must not change; `cc_algo` is the congestion control by name.
+  Numbers are the kernel's: `mtu` and `advmss` in bytes, `cwnd`, `initcwnd` and `initrwnd` in
+  segments, `rtt`, `rttvar` and `rto_min` in milliseconds (with `rtt` and `rttvar` scaled by 8 and
+  4), `hoplimit` in hops. `lock` has a bit for each metric that path MTU discovery and the like
+  must not change; `cc_algo` is the congestion control by name.
 
   Source: ip-route(8), include/uapi/linux/rtnetlink.h, `RTAX_*`.
   """

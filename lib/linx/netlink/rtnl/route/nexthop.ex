@@ -1,7 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Route.Nexthop do
   @moduledoc """
-  One of several next hops of a route: `gateway` or `via` (a gateway of the other family), `oif` (a link's index),
-  `weight` (1..256) and `flags` (`RTNH_F_*`).
+  One of several next hops of a route: `gateway` or `via` (a gateway of the other family), `oif`
+  (a link's index), `weight` (1..256) and `flags` (`RTNH_F_*`).
 
   Source: ip-route(8), include/uapi/linux/rtnetlink.h, `struct rtnexthop`.
   """

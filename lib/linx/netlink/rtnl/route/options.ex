@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Route.Options do
   @moduledoc false
-  # A route's options onto the struct. Values only: `index` turns a link's name into `{:ok, index}`.
+  # A route's options onto the struct. Values only: `index` turns a link's name into
+  # `{:ok, index}`.
 
   import Bitwise
 
@@ -60,7 +61,8 @@ defmodule Linx.Netlink.Rtnl.Route.Options do
   def type_name(type),
     do: Enum.find_value(@types, type, fn {name, n} -> if n == type, do: name end)
 
-  # As ip-route(8) chooses it: IPv6 has no scopes, and an IPv4 destination without a gateway is on the link.
+  # As ip-route(8) chooses it: IPv6 has no scopes, and an IPv4 destination without a gateway is on
+  # the link.
   @spec scope(Route.t()) :: 0..255
   def scope(%Route{family: 10}), do: 0
   def scope(%Route{type: 2}), do: @scopes.host

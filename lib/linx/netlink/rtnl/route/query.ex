@@ -14,7 +14,7 @@ defmodule Linx.Netlink.Rtnl.Route.Query do
   @lookup_table 0x1000
   @fib_match 0x2000
 
-  # -- a dump ----------------------------------------------------------------------------------------------------------
+  # -- a dump ------------------------------------------------------------------------------------
 
   @spec filter(Socket.t(), keyword()) :: {:ok, Route.t()} | {:error, term()}
   def filter(socket, filter), do: filtered(socket, filter, %Route{})
@@ -54,7 +54,7 @@ defmodule Linx.Netlink.Rtnl.Route.Query do
          Enum.any?(route.multipath || [], &(&1.oif == request.oif)))
   end
 
-  # -- a lookup --------------------------------------------------------------------------------------------------------
+  # -- a lookup ----------------------------------------------------------------------------------
 
   @spec lookup(Socket.t(), IP.t(), keyword()) :: {:ok, Route.t()} | {:error, term()}
   def lookup(socket, ip, opts) do

@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Route.Via do
   @moduledoc false
-  # RTA_VIA: a gateway of another family than the route's, as `struct rtvia`: the family in 16 bits, then the address.
+  # RTA_VIA: a gateway of another family than the route's, as `struct rtvia`: the family in 16
+  # bits, then the address.
 
   alias Linx.IP
 

@@ -1,6 +1,6 @@
 defimpl Inspect, for: Linx.Netlink.Rtnl.Rule do
-  # The selectors that are set, and what becomes of a packet: `#Linx.Netlink.Rtnl.Rule<priority=200 from=10.0.0.0/24
-  # action=prohibit>`.
+  # The selectors that are set, and what becomes of a packet:
+  # `#Linx.Netlink.Rtnl.Rule<priority=200 from=10.0.0.0/24 action=prohibit>`.
 
   import Bitwise
 

@@ -1,8 +1,9 @@
 defmodule Linx.Netlink.Rtnl.Rule.Match do
   @moduledoc false
-  # The rule that the kernel would delete for a request, worked out on a list of rules: rule_find() in
-  # net/core/fib_rules.c. It takes the first one that has each field which the request sets, and knows no request for "not
-  # set": neither a length of 0 nor a mark of 0 is compared, nor the flags, nor where a goto leads.
+  # The rule that the kernel would delete for a request, worked out on a list of rules:
+  # rule_find() in net/core/fib_rules.c. It takes the first one that has each field which the
+  # request sets, and knows no request for "not set": neither a length of 0 nor a mark of 0 is
+  # compared, nor the flags, nor where a goto leads.
 
   import Bitwise
 
@@ -12,7 +13,8 @@ defmodule Linx.Netlink.Rtnl.Rule.Match do
   @invert 2
   @goto 2
   @all_ones 0xFFFFFFFF
-  # Attributes without a field that only repeat the default: padding, and the masks of ports and of a DSCP.
+  # Attributes without a field that only repeat the default: padding, and the masks of ports and
+  # of a DSCP.
   @repeated [{28, <<0xFFFF::16>>}, {29, <<0xFFFF::16>>}, {30, <<0x3F>>}]
   @padding 18
 
@@ -20,7 +22,8 @@ defmodule Linx.Netlink.Rtnl.Rule.Match do
               [:suppress_prefixlength, :l3mdev, :uid, :ipproto, :protocol, :sport, :dport] ++
               [:src, :dst, :tos, :dscp, :priority]
 
-  # The selectors and the action of a rule in the form that the kernel gives them: `nil` for each that it has not.
+  # The selectors and the action of a rule in the form that the kernel gives them: `nil` for each
+  # that it has not.
   defp form(rule) do
     mark = set(rule.fwmark)
 
@@ -111,8 +114,9 @@ defmodule Linx.Netlink.Rtnl.Rule.Match do
   defp keys({key, _}), do: [key]
 
   @doc """
-  Whether the kernel, asked to delete `rule`, would: `{:ok, rest}` with the rules that are left. Otherwise the rule is
-  not there (ENOENT), or another one comes first that has all that this one has (EBUSY).
+  Whether the kernel, asked to delete `rule`, would: `{:ok, rest}` with the rules that are left.
+  Otherwise the rule is not there (ENOENT), or another one comes first that has all that this one
+  has (EBUSY).
   """
   @spec take([Rule.t()], Rule.t()) :: {:ok, [Rule.t()]} | {:error, Error.t()}
   def take(rules, rule) do

@@ -2,8 +2,8 @@ defmodule Linx.Netlink.Rtnl.Stats.Link64 do
   @moduledoc """
   The counters of one link, 64 bits each, since the link was made (`struct rtnl_link_stats64`).
 
-  The struct grows at its end: `rx_otherhost_dropped` came with Linux 5.19, and a counter that the kernel does not send
-  is `nil`. Counters that a newer kernel adds are passed over.
+  The struct grows at its end: `rx_otherhost_dropped` came with Linux 5.19, and a counter that the
+  kernel does not send is `nil`. Counters that a newer kernel adds are passed over.
 
   Source: include/uapi/linux/if_link.h.
   """

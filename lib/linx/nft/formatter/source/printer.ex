@@ -68,8 +68,8 @@ defmodule Linx.NFT.Formatter.Source.Printer do
 
   ## One statement
 
-  # Declarations (`elements = { ... }`, `define`) break a list that does not fit; a rule stays on one line
-  # unless its author began a list on a new one.
+  # Declarations (`elements = { ... }`, `define`) break a list that does not fit; a rule stays on
+  # one line unless its author began a list on a new one.
   defp line(parts, comment, depth, width) do
     parts = if list?(parts), do: Enum.map(parts, &by_width/1), else: parts
     flat? = not Enum.any?(parts, &opened?/1) and fits?(parts, depth, width)

@@ -25,8 +25,8 @@ defmodule Linx.NFT.Formatter.Source.Scanner do
   @type reason :: {:unterminated, :string | :comment | :interpolation}
 
   @doc """
-  Scans `text`. `interpolation?` says whether `\#{` opens an Elixir expression (a sigil body) or is a
-  comment as in a file; `strings` is `:nft` where a string has no escapes.
+  Scans `text`. `interpolation?` says whether `\#{` opens an Elixir expression (a sigil body) or
+  is a comment as in a file; `strings` is `:nft` where a string has no escapes.
   """
   @spec scan(String.t(), boolean(), :escapes | :nft) :: {:ok, [token()]} | {:error, reason()}
   def scan(text, interpolation?, strings \\ :escapes)

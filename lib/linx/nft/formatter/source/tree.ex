@@ -53,7 +53,8 @@ defmodule Linx.NFT.Formatter.Source.Tree do
     end
   end
 
-  # `chain c` and its brace may stand on two lines; nft refuses that, so the line ends the statement.
+  # `chain c` and its brace may stand on two lines; nft refuses that, so the line ends the
+  # statement.
   defp items([{:newline, _, _} | _] = rest, context, parts, acc),
     do: items(rest, context, [], finish(parts, nil, acc))
 
@@ -91,7 +92,8 @@ defmodule Linx.NFT.Formatter.Source.Tree do
   defp braces(rest, context, parts) do
     case opens(context, parts) do
       nil ->
-        # A line end straight behind the brace is the author's wish to have the list on lines of its own.
+        # A line end straight behind the brace is the author's wish to have the list on lines of
+        # its own.
         broken? = match?([{:newline, _, _} | _], rest)
 
         with {:ok, entries, rest} <- entries(rest, [], []),

@@ -3,8 +3,9 @@ defmodule Mix.Tasks.Compile.LinxNative.Archive do
   # The archives that the Hex package carries: for each target the NIF library and the agent, made
   # by bin/precompile.
   #
-  # An archive is taken only if its SHA-256 is that of the list beside this file. An archive that does not match is an error and never a reason to build from
-  # source: whoever damaged it must be noticed.
+  # An archive is taken only if its SHA-256 is that of the list beside this file. An archive that
+  # does not match is an error and never a reason to build from source: whoever damaged it must be
+  # noticed.
 
   # The package's folder for them, outside of priv, so that a release carries the built parts
   # alone.

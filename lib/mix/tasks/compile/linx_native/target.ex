@@ -38,8 +38,8 @@ defmodule Mix.Tasks.Compile.LinxNative.Target do
   @doc """
   The target that the environment names, or the host, whose VM is the executable `vm`.
 
-  A host that is not known here has no archive. Its triple is `"unknown"`, and cargo builds for its
-  own host.
+  A host that is not known here has no archive. Its triple is `"unknown"`, and cargo builds for
+  its own host.
   """
   @spec current(Path.t()) :: {:ok, t()} | {:error, String.t()}
   def current(vm \\ "/proc/self/exe") do
