@@ -79,12 +79,13 @@ defmodule Linx.Test.Terminal do
   @doc "Waits until the screen shows `what`; what came before it, which is then forgotten with it."
   @spec expect(String.t() | Regex.t(), timeout()) :: String.t()
   def expect(what, patience \\ @patience),
-    do: look(what, System.monotonic_time(:millisecond) + patience)
+    do: look(what, 0, System.monotonic_time(:millisecond) + patience)
 
-  defp look(what, deadline) do
+  # `from`: bytes before it have been searched, which megabytes of output are once each.
+  defp look(what, from, deadline) do
     seen = Process.get(__MODULE__)
 
-    case find(seen, what) do
+    case find(seen, from, what) do
       {at, length} ->
         Process.put(
           __MODULE__,
@@ -97,7 +98,7 @@ defmodule Linx.Test.Terminal do
         receive do
           {:linx_process, :pty_out, bytes} ->
             Process.put(__MODULE__, seen <> bytes)
-            look(what, deadline)
+            look(what, searched(seen, what), deadline)
 
           {:linx_process, event, detail} when event in [:exited, :signaled] ->
             flunk(
@@ -110,15 +111,18 @@ defmodule Linx.Test.Terminal do
     end
   end
 
-  defp find(seen, %Regex{} = what) do
+  defp searched(_seen, %Regex{}), do: 0
+  defp searched(seen, what), do: max(byte_size(seen) - byte_size(what) + 1, 0)
+
+  defp find(seen, 0, %Regex{} = what) do
     case Regex.run(what, seen, return: :index) do
       [found | _] -> found
       nil -> nil
     end
   end
 
-  defp find(seen, what) do
-    case :binary.match(seen, what) do
+  defp find(seen, from, what) do
+    case :binary.match(seen, what, scope: {from, byte_size(seen) - from}) do
       :nomatch -> nil
       found -> found
     end
