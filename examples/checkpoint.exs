@@ -87,11 +87,12 @@ older = %{
 {:ok, filter} =
   Seccomp.allow_list(
     older[Seccomp.arch()] ++
-      ~w(accept accept4 bind brk chdir clone close dup dup3 exit exit_group faccessat fcntl fstat futex getcwd getegid
-         geteuid getgid getpeername getpid getrandom getsockname gettid getuid ioctl kill listen lseek mmap mprotect
-         mremap munmap newfstatat openat ppoll prctl prlimit64 pselect6 read readlinkat recvfrom rseq rt_sigaction
-         rt_sigprocmask rt_sigreturn sendfile sendto set_robust_list set_tid_address setitimer setsid setsockopt
-         shutdown socket umask uname wait4 write writev)a,
+      ~w(accept accept4 bind brk chdir clone close dup dup3 exit exit_group faccessat fcntl fstat
+         futex getcwd getegid geteuid getgid getpeername getpid getrandom getsockname gettid
+         getuid ioctl kill listen lseek mmap mprotect mremap munmap newfstatat openat ppoll prctl
+         prlimit64 pselect6 read readlinkat recvfrom rseq rt_sigaction rt_sigprocmask rt_sigreturn
+         sendfile sendto set_robust_list set_tid_address setitimer setsid setsockopt shutdown
+         socket umask uname wait4 write writev)a,
     default: :kill_process
   )
 

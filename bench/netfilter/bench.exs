@@ -199,7 +199,8 @@ for n <- [10_000, 100_000] do
 
   File.write!(
     "#{dir}/set.nft",
-    "add table inet st\ndelete table inet st\ntable inet st {\n set s { type ipv4_addr; elements = { #{text} } }\n}\n"
+    "add table inet st\ndelete table inet st\ntable inet st {\n set s { type ipv4_addr; " <>
+      "elements = { #{text} } }\n}\n"
   )
 
   :ok = Netfilter.push(sock, ruleset)

@@ -99,7 +99,8 @@ defmodule Drift do
     late = Enum.count(sorted, &(&1 > 200))
 
     IO.puts(
-      "| #{what} | #{length(sorted)} | #{at.(0.01)} | #{at.(0.5)} | #{at.(0.99)} | #{at.(1.0)} | #{late} |"
+      "| #{what} | #{length(sorted)} | #{at.(0.01)} | #{at.(0.5)} | #{at.(0.99)} | " <>
+        "#{at.(1.0)} | #{late} |"
     )
   end
 end
@@ -115,7 +116,8 @@ desired = %{
 }
 
 IO.puts(
-  "| milliseconds from the event to the repair | drifts | least | median | p99 | most | over 200 |"
+  "| milliseconds from the event to the repair | drifts | least | median | p99 | most | " <>
+    "over 200 |"
 )
 
 IO.puts("|---|---|---|---|---|---|---|")

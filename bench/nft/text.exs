@@ -59,7 +59,8 @@ defmodule TextBench do
       Enum.map(1..n, fn i ->
         case rem(i, 4) do
           0 ->
-            "    ip saddr 10.#{rem(i, 250)}.0.0/16 tcp dport #{rem(i, 60_000) + 1} counter accept\n"
+            "    ip saddr 10.#{rem(i, 250)}.0.0/16 tcp dport #{rem(i, 60_000) + 1} counter " <>
+              "accept\n"
 
           1 ->
             "    tcp dport #{rem(i, 60_000) + 1} ct state new,established accept\n"
@@ -128,7 +129,8 @@ path = Path.join(System.tmp_dir!(), "linx-text-bench-#{System.pid()}.nft")
 IO.puts("kernel #{String.trim(kernel)}, #{rounds} rounds, the median\n")
 
 IO.puts(
-  "| text to kernel | contender | CPU ms | x nft | wall ms | x nft | memory MB |\n|---|---|---|---|---|---|---|"
+  "| text to kernel | contender | CPU ms | x nft | wall ms | x nft | memory MB " <>
+    "|\n|---|---|---|---|---|---|---|"
 )
 
 # The first of everything loads its modules.
@@ -177,7 +179,8 @@ for job <- [:rules, :intervals, :concatenations],
 
   for {label, [cpu, wall, memory]} <- medians do
     IO.puts(
-      "| #{job} #{n} | #{label} | #{div(cpu, 1000)} | #{Float.round(cpu / best_cpu, 2)} | #{div(wall, 1000)} | #{Float.round(wall / best_wall, 2)} | #{div(memory, 1_000_000)} |"
+      "| #{job} #{n} | #{label} | #{div(cpu, 1000)} | #{Float.round(cpu / best_cpu, 2)} | " <>
+        "#{div(wall, 1000)} | #{Float.round(wall / best_wall, 2)} | #{div(memory, 1_000_000)} |"
     )
   end
 
@@ -190,7 +193,8 @@ for job <- [:rules, :intervals, :concatenations],
       end)
 
     IO.puts(
-      "| #{job} #{n} | pull | #{div(cpu, 1000)} | | #{div(wall, 1000)} | | #{div(memory, 1_000_000)} |"
+      "| #{job} #{n} | pull | #{div(cpu, 1000)} | | #{div(wall, 1000)} | | " <>
+        "#{div(memory, 1_000_000)} |"
     )
   end
 end

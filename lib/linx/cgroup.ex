@@ -43,7 +43,10 @@ defmodule Linx.Cgroup do
   @typedoc "The absolute path of a cgroup's directory."
   @type cgroup() :: String.t()
 
-  @typedoc "Bytes a second (`:rbps`, `:wbps`) and operations a second (`:riops`, `:wiops`), each a number or `:max`."
+  @typedoc """
+  Bytes a second (`:rbps`, `:wbps`) and operations a second (`:riops`, `:wiops`), each a number or
+  `:max`.
+  """
   @type io_limit() :: {:rbps | :wbps | :riops | :wiops, pos_integer() | :max}
 
   # A week.

@@ -83,7 +83,9 @@ defmodule Linx.Mount do
   alias Linx.Mount.{Attributes, Entry, Error, Flags, Idmap, Mountinfo, Native, Request}
   alias Linx.{Errno, KernelFile, Procfs, Target}
 
-  @typedoc "Whose mount table: that of a process, of a session's workload, or a file in mountinfo's format."
+  @typedoc """
+  Whose mount table: that of a process, of a session's workload, or a file in mountinfo's format.
+  """
   @type list_target() :: {:pid, pos_integer()} | {:path, Path.t()}
 
   @typedoc "Whose mount namespace; see the module's text."

@@ -626,7 +626,8 @@ defmodule Linx.Process do
 
   defp check_timeout!(name, time) do
     raise ArgumentError,
-          "#{name} is milliseconds, 0 to 4294967295, or :infinity, not #{inspect(time, limit: 20)}"
+          "#{name} is milliseconds, 0 to 4294967295, or :infinity, not " <>
+            "#{inspect(time, limit: 20)}"
   end
 
   @doc """

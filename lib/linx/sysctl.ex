@@ -70,7 +70,9 @@ defmodule Linx.Sysctl do
   @typedoc "Options of every verb: `:in`."
   @type opts() :: [{:in, in_target()}]
 
-  @typedoc "A value to write: a number, a text of one line, or numbers for a knob that takes several."
+  @typedoc """
+  A value to write: a number, a text of one line, or numbers for a knob that takes several.
+  """
   @type value() :: integer() | binary() | [integer()]
 
   @typedoc "What a verb gives when it did not succeed."

@@ -30,10 +30,14 @@ defmodule Linx.User do
   alias Linx.{KernelFile, Procfs}
   alias Linx.User.{Error, Subordinate}
 
-  @typedoc "`{inside, outside, length}`: `length` ids from `inside` on stand for those from `outside` on."
+  @typedoc """
+  `{inside, outside, length}`: `length` ids from `inside` on stand for those from `outside` on.
+  """
   @type mapping() :: {non_neg_integer(), non_neg_integer(), pos_integer()}
 
-  @typedoc "The process whose namespace is meant: a pid as the VM sees it, or a session of `Linx.Process`."
+  @typedoc """
+  The process whose namespace is meant: a pid as the VM sees it, or a session of `Linx.Process`.
+  """
   @type pid_target() :: pos_integer() | Linx.Process.t()
 
   # UID_GID_MAP_MAX_EXTENTS of linux/user_namespace.h.

@@ -300,7 +300,8 @@ defmodule Linx.Integration.NetnsNamesTest do
     assert answers.works == {:ok, []}
   end
 
-  test "what others left in the directory: an interrupted creation is deleted, another file stays" do
+  test "what others left in the directory: an interrupted creation is deleted, another file " <>
+         "stays" do
     answers =
       Vm.eval(
         @private,

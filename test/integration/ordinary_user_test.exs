@@ -54,7 +54,9 @@ defmodule Linx.Integration.OrdinaryUserTest do
   end
 
   @tag :newuidmap
-  test "subordinate ids: the user's by newuidmap, root's own, and their absence", %{tmp_dir: dir} do
+  test "subordinate ids: the user's by newuidmap, root's own, and their " <>
+         "absence",
+       %{tmp_dir: dir} do
     file = Path.join(dir, "subids")
     File.write!(file, "root:500000:1000\n1000:600000:1000\nother:1:1\n1000:700000:10\n")
 

@@ -13,7 +13,8 @@ defmodule Linx.PrecompiledTest do
   @list "lib/mix/tasks/compile/linx_native/checksums.txt"
 
   # All that the VM's own start scripts and these tests call.
-  @tools ~w(mix elixir erl sh env uname dirname basename readlink realpath sed cat expr tr grep rm mkdir ls)
+  @tools ~w(mix elixir erl sh env uname dirname basename readlink realpath sed cat expr tr grep rm
+            mkdir ls)
   @unset ~w(MIX_BUILD_PATH MIX_BUILD_ROOT MIX_TARGET MIX_EXS CC CARGO CARGO_BUILD_TARGET RUSTFLAGS
     TARGET_ARCH TARGET_OS TARGET_ABI TARGET_CPU LINX_BUILD)
 

@@ -41,7 +41,9 @@ defmodule Linx.Integration.PropagationTest do
     end
   end
 
-  test "a new mount namespace is private, unless propagation: says otherwise", %{tmp_dir: folder} do
+  test "a new mount namespace is private, unless propagation: says " <>
+         "otherwise",
+       %{tmp_dir: folder} do
     code =
       quote do
         crossing = unquote(crossing())

@@ -103,7 +103,9 @@ defmodule Linx.Integration.SeccompTest do
       assert Probe.run(probe, ["n:520"], [filter]) == {[], {:signaled, @sigsys}}
     end
 
-    test "through int 0x80 are killed, and without a filter the kernel's answer", %{probe: probe} do
+    test "through int 0x80 are killed, and without a filter the kernel's " <>
+           "answer",
+         %{probe: probe} do
       # i386's getpid is 20; that number is writev on x86_64.
       {unfiltered, ended} = Probe.run(probe, ["i:20"], [])
 

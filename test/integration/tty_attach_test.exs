@@ -32,7 +32,8 @@ defmodule Linx.Integration.TtyAttachTest do
     describe "#{mode}:" do
       @mode mode
 
-      test "the workload has the terminal's size, its keys and its signals; iex works on after it" do
+      test "the workload has the terminal's size, its keys and its signals; iex works on " <>
+             "after it" do
         t = iex(rows: 33, cols: 101)
         before = {settings(t), run(t, @state)}
         spawned(t)
@@ -45,7 +46,8 @@ defmodule Linx.Integration.TtyAttachTest do
         # ctrl-c, ctrl-z and ctrl-d are the workload's.
         type(
           t,
-          "sh -c 'trap \"echo caug\"\"ht; exit\" INT; echo rea\"\"dy; while :; do sleep .1; done'\r"
+          "sh -c 'trap \"echo caug\"\"ht; exit\" INT; echo rea\"\"dy; while :; do sleep .1; " <>
+            "done'\r"
         )
 
         expect("ready\r\n")
@@ -153,7 +155,11 @@ defmodule Linx.Integration.TtyAttachTest do
         spawned(t, ~s(["/bin/sh", "-c", "exit 3"]))
         assert run(t, "Linx.Process.wait(s)") == "{:ok, {:exited, 3}}"
 
-        assert run(t, "{:linx_process, :exited, 3} in elem(Process.info(self(), :messages), 1)") ==
+        assert run(
+                 t,
+                 "{:linx_process, :exited, 3} in elem(Process.info(self(), " <>
+                   ":messages), 1)"
+               ) ==
                  "true"
 
         spawned(t)
@@ -197,7 +203,8 @@ defmodule Linx.Integration.TtyAttachTest do
 
         type(
           t,
-          "spawn(fn -> :file.read_file(\"#{fifo}\", [:raw]); Process.exit(Process.whereis(Linx.Tty.Guard), :kill) end); " <>
+          "spawn(fn -> :file.read_file(\"#{fifo}\", [:raw]); " <>
+            "Process.exit(Process.whereis(Linx.Tty.Guard), :kill) end); " <>
             "r = Linx.Tty.attach(#{inspect(@mode)}, s)\r"
         )
 
@@ -221,7 +228,8 @@ defmodule Linx.Integration.TtyAttachTest do
           before = settings(t)
 
           body =
-            "{:ok, s} = Linx.Process.spawn(argv: [\"/bin/sh\"], stdio: :pty, env: [\"PS1=sh\" <> \"-> \"]); " <>
+            "{:ok, s} = Linx.Process.spawn(argv: [\"/bin/sh\"], stdio: :pty, env: " <>
+              "[\"PS1=sh\" <> \"-> \"]); " <>
               "Linx.Process.proceed(s); Linx.Tty.attach(#{inspect(@mode)}, s)"
 
           kill = "spawn(fn -> :file.read_file(\"#{fifo}\", [:raw]); Process.exit(pid, :kill) end)"
@@ -432,9 +440,12 @@ defmodule Linx.Integration.TtyAttachTest do
 
     type(
       t,
-      "{pid, m} = spawn_monitor(fn -> {:ok, s} = Linx.Process.spawn(argv: [\"/bin/sh\", \"-c\", " <>
-        "\"echo go > '#{fifo}'; exec yes\"], stdio: :pty, auto_proceed: true); Linx.Tty.attach(:controlling, s) end); " <>
-        "spawn(fn -> :file.read_file(\"#{fifo}.kill\", [:raw]); Process.exit(pid, :kill) end); " <>
+      "{pid, m} = spawn_monitor(fn -> {:ok, s} = Linx.Process.spawn(argv: [\"/bin/sh\", " <>
+        "\"-c\", " <>
+        "\"echo go > '#{fifo}'; exec yes\"], stdio: :pty, auto_proceed: true); " <>
+        "Linx.Tty.attach(:controlling, s) end); " <>
+        "spawn(fn -> :file.read_file(\"#{fifo}.kill\", [:raw]); Process.exit(pid, :kill) " <>
+        "end); " <>
         "receive(do: ({:DOWN, ^m, _, _, reason} -> reason))\r"
     )
 

@@ -38,7 +38,8 @@ defmodule Linx.Integration.TtyPushTest do
   end
 
   @tag :userns
-  test "that inherits the person's terminal it is refused, unless it has the host's CAP_SYS_ADMIN" do
+  test "that inherits the person's terminal it is refused, unless it has the host's " <>
+         "CAP_SYS_ADMIN" do
     t = iex()
     spawned(t, "namespaces: [:user]")
     type(t, "Linx.Process.proceed(s); r = Linx.Process.wait(s)\r")

@@ -120,7 +120,8 @@ defmodule Linx.Integration.TtySshTest do
 
     run(
       t,
-      "{:ok, s} = Linx.Process.spawn(argv: [\"#{System.find_executable("busybox")}\", \"vi\", \"f\"], " <>
+      "{:ok, s} = Linx.Process.spawn(argv: [\"#{System.find_executable("busybox")}\", " <>
+        "\"vi\", \"f\"], " <>
         "stdio: :pty, cwd: \"#{dir}\", env: [\"TERM=xterm\"])"
     )
 
@@ -221,7 +222,8 @@ defmodule Linx.Integration.TtySshTest do
       t = login(port)
 
       body =
-        "{:ok, s} = Linx.Process.spawn(argv: [\"/bin/sh\"], stdio: :pty, env: [\"PS1=sh\" <> \"-> \"]); " <>
+        "{:ok, s} = Linx.Process.spawn(argv: [\"/bin/sh\"], stdio: :pty, env: [\"PS1=sh\" " <>
+          "<> \"-> \"]); " <>
           "Linx.Process.proceed(s); Linx.Tty.attach(:group_leader, s)"
 
       kill = "spawn(fn -> :file.read_file(\"#{fifo}\", [:raw]); Process.exit(pid, :kill) end)"
@@ -230,7 +232,8 @@ defmodule Linx.Integration.TtySshTest do
         :another ->
           type(
             t,
-            "{pid, m} = spawn_monitor(fn -> #{body} end); #{kill}; receive(do: ({:DOWN, ^m, _, _, _} -> :gone))\r"
+            "{pid, m} = spawn_monitor(fn -> #{body} end); #{kill}; receive(do: ({:DOWN, ^m, " <>
+              "_, _, _} -> :gone))\r"
           )
 
         :evaluator ->
@@ -258,8 +261,10 @@ defmodule Linx.Integration.TtySshTest do
     for _ <- 1..500 do
       type(
         t,
-        "{pid, m} = spawn_monitor(fn -> {:ok, s} = Linx.Process.spawn(argv: [\"/bin/sh\"], stdio: :pty, " <>
-          "env: [\"PS1=sh\" <> \"-> \"]); Linx.Process.proceed(s); Linx.Tty.attach(:group_leader, s) end); " <>
+        "{pid, m} = spawn_monitor(fn -> {:ok, s} = Linx.Process.spawn(argv: [\"/bin/sh\"], " <>
+          "stdio: :pty, " <>
+          "env: [\"PS1=sh\" <> \"-> \"]); Linx.Process.proceed(s); " <>
+          "Linx.Tty.attach(:group_leader, s) end); " <>
           "spawn(fn -> :file.read_file(\"#{fifo}\", [:raw]); Process.exit(pid, :kill) end); " <>
           "receive(do: ({:DOWN, ^m, _, _, _} -> :gone))\r"
       )
@@ -290,7 +295,8 @@ defmodule Linx.Integration.TtySshTest do
 
     type(
       t,
-      "s = Process.whereis(#{inspect(name)}); Linx.Process.set_owner(s, self()); r = Linx.Tty.attach(:group_leader, s)\r"
+      "s = Process.whereis(#{inspect(name)}); Linx.Process.set_owner(s, self()); r = " <>
+        "Linx.Tty.attach(:group_leader, s)\r"
     )
 
     poll(fn -> Process.whereis(Linx.Tty.Guard) != nil end)

@@ -53,7 +53,11 @@ defmodule Linx.Integration.TtyTest do
     t = iex(rows: 31, cols: 97)
     before = settings(t)
 
-    assert run(t, "{:ok, fd, saved} = Linx.Tty.open_controlling_raw(); Linx.Tty.window_size(fd)") =~
+    assert run(
+             t,
+             "{:ok, fd, saved} = Linx.Tty.open_controlling_raw(); " <>
+               "Linx.Tty.window_size(fd)"
+           ) =~
              "{:ok, %Linx.Tty.WindowSize<97x31>}"
 
     assert settings(t) != before
@@ -73,7 +77,11 @@ defmodule Linx.Integration.TtyTest do
              "port = Port.open({:spawn, ~c\"cat\"}, []); File.exists?(\"/proc/self/fd/\#{fd}\")"
            ) =~ "true"
 
-    assert run(t, "Linx.Tty.restore_and_close(fd, saved); File.exists?(\"/proc/self/fd/\#{fd}\")") =~
+    assert run(
+             t,
+             "Linx.Tty.restore_and_close(fd, saved); " <>
+               "File.exists?(\"/proc/self/fd/\#{fd}\")"
+           ) =~
              "true"
   end
 end

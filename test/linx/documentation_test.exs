@@ -160,7 +160,8 @@ defmodule Linx.DocumentationTest do
     test "every subsystem has its overview, examples and references" do
       missing =
         for name <-
-              ~w(process tty cgroup mount user capabilities seccomp sysctl netlink netns netfilter reconcile),
+              ~w(process tty cgroup mount user capabilities seccomp sysctl netlink netns netfilter
+                 reconcile),
             page <- ~w(overview examples references),
             file = "docs/#{name}/#{page}.md",
             not File.exists?(file),

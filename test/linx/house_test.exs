@@ -173,7 +173,8 @@ defmodule Linx.HouseTest do
         {most_long, most_begun} = @open[place]
 
         IO.puts(
-          "style: #{place} is not held yet: #{long} lines too long, #{begun} comments that begin badly"
+          "style: #{place} is not held yet: #{long} lines too long, #{begun} comments that " <>
+            "begin badly"
         )
 
         assert long <= most_long, "#{place}: #{long} lines are too long, #{most_long} were"

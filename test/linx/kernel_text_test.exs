@@ -57,7 +57,8 @@ defmodule Linx.KernelTextTest do
 
   test "files of a cgroup" do
     pressure =
-      "some avg10=0.22 avg60=0.17 avg300=1.11 total=58761459\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n"
+      "some avg10=0.22 avg60=0.17 avg300=1.11 total=58761459\nfull avg10=0.00 avg60=0.00 " <>
+        "avg300=0.00 total=7\n"
 
     for text <- mutations(pressure) do
       assert Pressure.parse(text) == nil or is_struct(Pressure.parse(text), Pressure)

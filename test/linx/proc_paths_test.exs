@@ -13,8 +13,8 @@ defmodule Linx.ProcPathsTest do
   # through its directory.
   @listed ["c_src_replacement/src/kill.rs"]
 
-  @file_calls ~w(read read! write write! stream! open open! read_link read_link! read_link_all read_file write_file
-    read_file_info list_dir ls ls! stat stat! lstat exists? dir? regular?)a
+  @file_calls ~w(read read! write write! stream! open open! read_link read_link! read_link_all
+    read_file write_file read_file_info list_dir ls ls! stat stat! lstat exists? dir? regular?)a
 
   defp sources(patterns), do: Enum.flat_map(patterns, &Path.wildcard/1)
 

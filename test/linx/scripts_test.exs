@@ -13,7 +13,9 @@ defmodule Linx.ScriptsTest do
 
   # With nothing on PATH but what the usage takes, a script that begins its work fails at once.
   @tag :tmp_dir
-  test "each prints the comment at its head for -h and --help, and does nothing", %{tmp_dir: path} do
+  test "each prints the comment at its head for -h and --help, and does " <>
+         "nothing",
+       %{tmp_dir: path} do
     for tool <- ~w(bash sed dirname cat),
         do: File.ln_s!(System.find_executable(tool), Path.join(path, tool))
 

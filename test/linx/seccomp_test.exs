@@ -184,7 +184,8 @@ defmodule Linx.SeccompTest do
       end
     end
 
-    test "of several rules for a call the first that holds decides, then the one without conditions" do
+    test "of several rules for a call the first that holds decides, then the one without " <>
+           "conditions" do
       rules = [
         {:trap, :socket, [{0, :eq, 1}, {1, :eq, 2}]},
         {{:errno, :eperm}, :socket, [{0, :eq, 1}]},

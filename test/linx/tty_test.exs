@@ -130,7 +130,8 @@ defmodule Linx.TtyTest do
     pass(test)
   end
 
-  test "a session of another process: its output is shown, and its owner has it back at the end" do
+  test "a session of another process: its output is shown, and its owner has it back at the " <>
+         "end" do
     owner = owner()
 
     session =
@@ -404,7 +405,8 @@ defmodule Linx.TtyTest do
     end
   end
 
-  test "the signal handler tells its process of a resize and of a continuation, and of nothing else" do
+  test "the signal handler tells its process of a resize and of a continuation, and of " <>
+         "nothing else" do
     {:ok, pid} = SigwinchHandler.init(self())
     assert {:ok, ^pid} = SigwinchHandler.handle_event(:sigwinch, pid)
     assert_received {:linx_tty, :sigwinch}

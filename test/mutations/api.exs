@@ -37,9 +37,11 @@
       "An owner that works through other messages does not pass for one that reads output.",
     file: "lib/linx/process/credit.ex",
     replace:
-      "  defp slow(%{stage: {:settling, _other}} = credit, _length, now), do: pause(failed(credit), now)",
+      "  defp slow(%{stage: {:settling, _other}} = credit, _length, now), do: " <>
+        "pause(failed(credit), now)",
     with:
-      "  defp slow(%{stage: {:settling, _other}} = credit, length, _now), do: full(credit) |> then(fn {:grant, n, c} -> {:grant, n, %{c | stage: {:granted, length}}} end)",
+      "  defp slow(%{stage: {:settling, _other}} = credit, length, _now), do: full(credit) " <>
+        "|> then(fn {:grant, n, c} -> {:grant, n, %{c | stage: {:granted, length}}} end)",
     run: ["mix", "test", "test/integration/process/credit_test.exs"]
   },
   %{
@@ -47,7 +49,8 @@
     promise: "An owner that reads its output gets it, however long its mailbox.",
     file: "lib/linx/process/credit.ex",
     replace:
-      "  defp slow(%{stage: {:pausing, _due}} = credit, length, _now), do: experiment(credit, length)",
+      "  defp slow(%{stage: {:pausing, _due}} = credit, length, _now), do: " <>
+        "experiment(credit, length)",
     with:
       "  defp slow(%{stage: {:pausing, _due}} = credit, _length, now), do: pause(credit, now)",
     run: ["mix", "test", "test/integration/process/credit_test.exs"]

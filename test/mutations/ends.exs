@@ -77,7 +77,8 @@ ends = ["mix", "test", "test/integration/process/ends_test.exs"]
     file: session,
     replace: "Recipient::Group => kill::signal_group(self.workload(), pid, signal)",
     with:
-      "Recipient::Group => {\n                let _ = pid;\n                kill::signal(self.workload(), signal)\n            }",
+      "Recipient::Group => {\n                let _ = pid;\n                " <>
+        "kill::signal(self.workload(), signal)\n            }",
     run: ends
   },
   %{

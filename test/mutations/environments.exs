@@ -40,7 +40,8 @@ only = fn name -> test ++ ["--only", "test:test " <> name] end
     file: "native/linx_sys/src/pin.rs",
     replace: "        let directory = pidfd::directory(self.pidfd(), stage);",
     with:
-      "        let directory = rustix::fs::open(format!(\"/proc/{}\", self.pid), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).map_err(stage.errno());",
+      "        let directory = rustix::fs::open(format!(\"/proc/{}\", self.pid), " <>
+        "OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).map_err(stage.errno());",
     run: only.("in a pid namespace with an outer /proc sessions work")
   },
   %{
@@ -57,7 +58,8 @@ only = fn name -> test ++ ["--only", "test:test " <> name] end
     file: "c_src_replacement/src/descriptors.rs",
     replace: "Ok(peer.pid.as_raw_nonzero().get() == vm && peer.uid == geteuid())",
     with:
-      "if vm == 1 {\n        return Err(Errno::PERM);\n    }\n    Ok(peer.pid.as_raw_nonzero().get() == vm && peer.uid == geteuid())",
+      "if vm == 1 {\n        return Err(Errno::PERM);\n    }\n    " <>
+        "Ok(peer.pid.as_raw_nonzero().get() == vm && peer.uid == geteuid())",
     run: only.("as process 1 of a pid namespace with its own /proc sessions work")
   },
   %{
@@ -76,7 +78,8 @@ only = fn name -> test ++ ["--only", "test:test " <> name] end
     with: "Err(Errno::PERM) if cgroup.is_none()",
     run:
       only.(
-        "behind a container engine's default seccomp profile and capabilities Docker's: sessions work, namespaces are refused by name, and the doctor tells the cause"
+        "behind a container engine's default seccomp profile and capabilities Docker's: " <>
+          "sessions work, namespaces are refused by name, and the doctor tells the cause"
       )
   },
   %{

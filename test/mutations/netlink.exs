@@ -74,7 +74,8 @@ long = ["mix", "test", "test/integration/netlink/long_link_test.exs"]
     file: "lib/linx/netlink/inbox/flow.ex",
     replace: "    {:read, @max_datagrams, %__MODULE__{others: length, pause: pause}}",
     with:
-      "    {:wait, @max_delay, %__MODULE__{stage: {:settling, length, 0}, buckets: [{0, 2 * @window}], pause: pause}}",
+      "    {:wait, @max_delay, %__MODULE__{stage: {:settling, length, 0}, buckets: [{0, 2 * " <>
+        "@window}], pause: pause}}",
     run: ["mix", "test", "test/linx/netlink/flow_test.exs"]
   },
   %{

@@ -93,7 +93,8 @@ agent = ["cargo", "test", "-p", "linx_process", "--lib", "descriptors"]
     replace: ".or(options.join);",
     with:
       ".or(options.join.map(|join| match join {\n" <>
-        "        Join::Process { pid, .. } => Join::Process { pid, mask: libc::CLONE_NEWUTS as u32 },\n" <>
+        "        Join::Process { pid, .. } => Join::Process { pid, mask: libc::CLONE_NEWUTS " <>
+        "as u32 },\n" <>
         "        other => other,\n    }));",
     run: schedule
   },

@@ -14,11 +14,13 @@ like = ["mix", "test", "test/integration/process/like_test.exs"]
   %{
     name: "pin-by-getpid-number",
     promise:
-      "A file below /proc is found by the number that fdinfo shows for the pidfd, not by the one given.",
+      "A file below /proc is found by the number that fdinfo shows for the pidfd, not by " <>
+        "the one given.",
     file: pin,
     replace: "        let directory = pidfd::directory(self.pidfd(), stage);",
     with:
-      "        let directory = rustix::fs::open(format!(\"/proc/{}\", self.pid), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).map_err(stage.errno());",
+      "        let directory = rustix::fs::open(format!(\"/proc/{}\", self.pid), " <>
+        "OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).map_err(stage.errno());",
     run: numbers
   },
   %{
@@ -75,7 +77,8 @@ like = ["mix", "test", "test/integration/process/like_test.exs"]
     file: image,
     replace: "    fcntl_add_seals(&image, seals).map_err(Stage::Create.errno())?;\n",
     with:
-      "    let _ = (seals, fcntl_add_seals::<&OwnedFd>);\n    fchmod(&image, Mode::RWXU).map_err(Stage::Create.errno())?;\n",
+      "    let _ = (seals, fcntl_add_seals::<&OwnedFd>);\n    fchmod(&image, " <>
+        "Mode::RWXU).map_err(Stage::Create.errno())?;\n",
     run: images
   },
   %{
@@ -121,7 +124,8 @@ like = ["mix", "test", "test/integration/process/like_test.exs"]
   %{
     name: "entered-unchecked",
     promise:
-      "The workload of enter/2 runs only once the process that was joined is known to be the session's.",
+      "The workload of enter/2 runs only once the process that was joined is known to be " <>
+        "the session's.",
     file: "lib/linx/process/session.ex",
     replace: "    if Native.pid_alive(target),",
     with: "    if Native.pid_alive(target) or true,",

@@ -126,7 +126,8 @@ identity = ["mix", "test", "test/integration/process/identity_test.exs"]
     file: "c_src_replacement/src/capability.rs",
     replace: "            Some(sets) => sets,\n            None => current()",
     with:
-      "            Some(_) => current().map_err(Stage::CapSetThread.errno())?,\n            None => current()",
+      "            Some(_) => current().map_err(Stage::CapSetThread.errno())?,\n            " <>
+        "None => current()",
     run: identity
   },
   %{
@@ -237,7 +238,8 @@ identity = ["mix", "test", "test/integration/process/identity_test.exs"]
   %{
     name: "pin-of-another-life",
     promise:
-      "A pin is the process that the agent's descriptor shows, not whoever got the number after it.",
+      "A pin is the process that the agent's descriptor shows, not whoever got the number " <>
+        "after it.",
     file: "lib/linx/process/session.ex",
     replace: "if Native.pid_identity(pin) == identity, do: state,",
     with: "if Native.pid_identity(pin) != 0, do: state,",

@@ -105,9 +105,11 @@ laws = [
     promise: "Addresses that go with a primary are put back in the same pass.",
     file: "lib/linx/netlink/rtnl/reconcile/pass.ex",
     replace:
-      "    deleted = if Apply.halted?(state), do: [], else: Restore.deleted(steps, observed.by_id)",
+      "    deleted = if Apply.halted?(state), do: [], else: Restore.deleted(steps, " <>
+        "observed.by_id)",
     with:
-      "    deleted = if Apply.halted?(state), do: [], else: Enum.take(steps, 0 * map_size(observed.by_id))",
+      "    deleted = if Apply.halted?(state), do: [], else: Enum.take(steps, 0 * " <>
+        "map_size(observed.by_id))",
     run: laws
   },
   %{

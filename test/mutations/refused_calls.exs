@@ -54,7 +54,8 @@ run = ["mix", "test", "test/integration/process/refused_test.exs"]
     promise: "An agent whose VM takes nothing ends all and itself.",
     file: "c_src_replacement/src/session.rs",
     replace:
-      "            if self.writer.is_closed() {\n                return self.end_unreported();\n            }\n            let ready",
+      "            if self.writer.is_closed() {\n                return " <>
+        "self.end_unreported();\n            }\n            let ready",
     with: "            let ready",
     run: run
   },
@@ -89,7 +90,8 @@ run = ["mix", "test", "test/integration/process/refused_test.exs"]
     file: "c_src_replacement/src/poll.rs",
     replace: "        Err(Errno::NOSYS | Errno::PERM) => other_poll(fds, limit),",
     with:
-      "        Err(Errno::NOSYS | Errno::PERM) => {\n            let _ = other_poll(&mut [], limit);\n            Ok(0)\n        }",
+      "        Err(Errno::NOSYS | Errno::PERM) => {\n            let _ = other_poll(&mut " <>
+        "[], limit);\n            Ok(0)\n        }",
     run: run
   },
   %{
@@ -103,7 +105,8 @@ run = ["mix", "test", "test/integration/process/refused_test.exs"]
   %{
     name: "memfd-create",
     promise:
-      "A refused memfd_create(2) is no session in namespaces of others from a file that they can write to.",
+      "A refused memfd_create(2) is no session in namespaces of others from a file that " <>
+        "they can write to.",
     file: "c_src_replacement/src/image.rs",
     replace: "        return Err(Stage::Image.fault(errno));",
     with: "        let _ = errno;",

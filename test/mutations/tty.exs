@@ -82,7 +82,8 @@
       "test",
       "test/integration/tty_node_test.exs",
       "--only",
-      "test:test --remsh: the other node dies amid an attach, and the person's terminal is put back"
+      "test:test --remsh: the other node dies amid an attach, and the person's terminal is " <>
+        "put back"
     ]
   },
   %{
@@ -91,7 +92,10 @@
     file: "lib/linx/tty/guard.ex",
     replace: "_ -> {:reply, :ok, Map.put(claims, key, {holder, Process.monitor(holder)})}",
     with:
-      "_ -> {:reply, :ok, tap(Map.put(claims, key, {holder, Process.monitor(holder)}), fn _ -> with {_, leader} <- Process.info(holder, :group_leader) do send(leader, {:io_request, self(), make_ref(), :getopts}); receive(do: ({:io_reply, _, _} -> :ok), after: (1_000 -> :ok)) end end)}",
+      "_ -> {:reply, :ok, tap(Map.put(claims, key, {holder, Process.monitor(holder)}), fn _ " <>
+        "-> with {_, leader} <- Process.info(holder, :group_leader) do send(leader, " <>
+        "{:io_request, self(), make_ref(), :getopts}); receive(do: ({:io_reply, _, _} -> " <>
+        ":ok), after: (1_000 -> :ok)) end end)}",
     run: [
       "mix",
       "test",

@@ -70,7 +70,8 @@ defmodule Soak.Processes do
   defp half_dead_pty(tag, _places) do
     script =
       Enum.random([
-        "exec </dev/null >/dev/null 2>&1; sleep 0.05; exec </dev/tty >/dev/tty; echo back; sleep 1",
+        "exec </dev/null >/dev/null 2>&1; sleep 0.05; exec </dev/tty >/dev/tty; echo back; " <>
+          "sleep 1",
         "setsid sleep 5 & echo left; exit 3",
         "trap '' HUP; stty raw -echo; cat"
       ])

@@ -7,7 +7,8 @@ defmodule Linx.Test.Distribution do
   def arguments(port) do
     # The VM looks for the module before elixir's own -pa counts.
     erl =
-      "-pa #{Application.app_dir(:linx, "ebin")} -start_epmd false -epmd_module #{inspect(__MODULE__) |> then(&"Elixir.#{&1}")} " <>
+      "-pa #{Application.app_dir(:linx, "ebin")} -start_epmd false -epmd_module " <>
+        "#{inspect(__MODULE__) |> then(&"Elixir.#{&1}")} " <>
         "-kernel inet_dist_use_interface {127,0,0,1}"
 
     ["--name", "linx-#{port}@127.0.0.1", "--cookie", "linx-test", "--erl", erl]

@@ -11,10 +11,14 @@ defmodule Linx.Test.Engine do
 
   # Docker's list in its documentation, "Runtime privilege and Linux capabilities";
   # containers.conf(5).
-  @podman ~w(chown dac_override fowner fsetid kill net_bind_service setfcap setgid setpcap setuid sys_chroot)
+  @podman ~w(chown dac_override fowner fsetid kill net_bind_service setfcap setgid setpcap setuid
+             sys_chroot)
   @docker @podman ++ ~w(mknod net_raw audit_write)
 
-  @doc "Builds the filter's program and writes the profile of each engine into a folder, which it returns."
+  @doc """
+  Builds the filter's program and writes the profile of each engine into a folder, which it
+  returns.
+  """
   @spec build!() :: Path.t()
   def build! do
     folder = Scratch.path("engine")
@@ -44,7 +48,10 @@ defmodule Linx.Test.Engine do
   defp line(number, "socket", _engine), do: "#{number} socket 22\n"
   defp line(number, errno, _engine), do: "#{number} refuse #{errno}\n"
 
-  @doc "The command that starts a VM as `engine` starts a container's process, with what `build!/0` made in `folder`."
+  @doc """
+  The command that starts a VM as `engine` starts a container's process, with what `build!/0` made
+  in `folder`.
+  """
   @spec command(Path.t(), :docker | :podman) :: [String.t()]
   def command(folder, engine) do
     capabilities = if engine == :docker, do: @docker, else: @podman

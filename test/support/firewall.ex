@@ -15,7 +15,10 @@ defmodule Linx.Test.Firewall do
     %{pid: pid, sock: sock}
   end
 
-  @doc "A ruleset of one table `inet fw` with the input chain and `rules`, a list of `{expressions, tag}`."
+  @doc """
+  A ruleset of one table `inet fw` with the input chain and `rules`, a list of
+  `{expressions, tag}`.
+  """
   @spec ruleset([{[term()], term()}]) :: Ruleset.t()
   def ruleset(rules) do
     base =
@@ -59,7 +62,10 @@ defmodule Linx.Test.Firewall do
     end
   end
 
-  @doc "`nft -j list ruleset` without handles and versions, sorted where the kernel's order says nothing."
+  @doc """
+  `nft -j list ruleset` without handles and versions, sorted where the kernel's order says
+  nothing.
+  """
   @spec json(pos_integer(), String.t()) :: [term()]
   def json(pid, nft \\ "nft") do
     # nft warns on its error stream.

@@ -7,16 +7,23 @@ defmodule Linx.Test.Foreign do
   alias Linx.Netlink.{Nfnl, Rtnl, Socket}
   alias Linx.Process, as: Session
 
-  @doc "The command that starts a VM in a pid namespace of its own which sees the /proc of its parent's."
+  @doc """
+  The command that starts a VM in a pid namespace of its own which sees the /proc of its parent's.
+  """
   def outer_proc, do: ["unshare", "--pid", "--fork", "--kill-child"]
 
-  @doc "The command that starts a VM with a tmpfs in the place of /proc, in which `script` is run first."
+  @doc """
+  The command that starts a VM with a tmpfs in the place of /proc, in which `script` is run first.
+  """
   def no_proc(script \\ ":") do
     script = "mount -t tmpfs none /proc; #{script}; exec \"$@\""
     ["unshare", "--mount", "--uts", "--propagation", "private", "sh", "-ec", script, "sh"]
   end
 
-  @doc "A parked session whose workload has `number` in the VM's pid namespace, where ns_last_pid says what comes next."
+  @doc """
+  A parked session whose workload has `number` in the VM's pid namespace, where ns_last_pid says
+  what comes next.
+  """
   def parked_at!(number, opts, attempts \\ 300)
   def parked_at!(number, _opts, 0), do: raise("no session got the number #{number}")
 
@@ -35,7 +42,10 @@ defmodule Linx.Test.Foreign do
     end
   end
 
-  @doc "The names of the verbs of `verbs/2`, each with what it gave; what raised gives `{:raised, text}`."
+  @doc """
+  The names of the verbs of `verbs/2`, each with what it gave; what raised gives
+  `{:raised, text}`.
+  """
   def answers(verbs) do
     for {name, verb} <- verbs do
       {name,
@@ -102,7 +112,10 @@ defmodule Linx.Test.Foreign do
     end
   end
 
-  @doc "A process of the machine's in fresh namespaces of `flags` (unshare(1)), which ends with the caller: its pid."
+  @doc """
+  A process of the machine's in fresh namespaces of `flags` (unshare(1)), which ends with the
+  caller: its pid.
+  """
   def stranger!(flags) do
     port =
       Port.open({:spawn_executable, System.find_executable("unshare")}, [
@@ -120,7 +133,9 @@ defmodule Linx.Test.Foreign do
     pid
   end
 
-  @doc "What `verbs/2` would have changed in the namespaces of process `pid`, looked at from outside."
+  @doc """
+  What `verbs/2` would have changed in the namespaces of process `pid`, looked at from outside.
+  """
   def traces(pid) do
     enter = fn command ->
       {output, 0} =

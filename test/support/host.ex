@@ -42,7 +42,10 @@ defmodule Linx.Test.Host do
     for tag <- @probes, reason = probe(tag), do: {tag, reason}
   end
 
-  @doc "A line for each tag of `required`, as LINX_REQUIRE has them, that `exclusions/0` named or that no probe has."
+  @doc """
+  A line for each tag of `required`, as LINX_REQUIRE has them, that `exclusions/0` named or that
+  no probe has.
+  """
   @spec missing(String.t(), keyword(String.t())) :: [String.t()]
   def missing(required, excluded) do
     for word <- String.split(required, ",", trim: true),
@@ -103,7 +106,8 @@ defmodule Linx.Test.Host do
   defp probe(:nftables) do
     unless_ok(
       ["unshare", "--net", "nft", "add", "table", "inet", "probe"],
-      "nft cannot add an inet table in a fresh network namespace; install nftables, load nf_tables"
+      "nft cannot add an inet table in a fresh network namespace; install nftables, load " <>
+        "nf_tables"
     )
   end
 
@@ -141,7 +145,8 @@ defmodule Linx.Test.Host do
         "nft",
         "table bridge t { chain c { meta ibrname x; }; }"
       ],
-      "no meta of the bridge family; load nft_meta_bridge (LINX_KERNEL=stable bin/test-kernel runs these)"
+      "no meta of the bridge family; load nft_meta_bridge (LINX_KERNEL=stable " <>
+        "bin/test-kernel runs these)"
     )
   end
 
@@ -193,7 +198,8 @@ defmodule Linx.Test.Host do
       nil
     else
       _ ->
-        "no cgroup v2 hierarchy at /sys/fs/cgroup with cpu, memory and pids (bin/test-kernel runs these)"
+        "no cgroup v2 hierarchy at /sys/fs/cgroup with cpu, memory and pids " <>
+          "(bin/test-kernel runs these)"
     end
   end
 
@@ -307,7 +313,10 @@ defmodule Linx.Test.Host do
     Enum.find_value(mounts, &(&1.fstype == "cgroup2" && &1.mount_point))
   end
 
-  @doc "The numbers of kernel threads that a session could have too: low ones are the VM's own in a PID namespace."
+  @doc """
+  The numbers of kernel threads that a session could have too: low ones are the VM's own in a PID
+  namespace.
+  """
   @spec kernel_threads() :: [pos_integer()]
   def kernel_threads do
     for name <- File.ls!("/proc"),

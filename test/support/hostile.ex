@@ -19,8 +19,9 @@ defmodule Linx.Test.Hostile do
   @frame <<131, 104, 3, 119, 6, "status", 119, 6, "exited", 97, 42, 0>>
 
   # docs.docker.com names them as granted by default.
-  @docker ~w(cap_chown cap_dac_override cap_fsetid cap_fowner cap_mknod cap_net_raw cap_setgid cap_setuid cap_setfcap
-             cap_setpcap cap_net_bind_service cap_sys_chroot cap_kill cap_audit_write)a
+  @docker ~w(cap_chown cap_dac_override cap_fsetid cap_fowner cap_mknod cap_net_raw cap_setgid
+             cap_setuid cap_setfcap cap_setpcap cap_net_bind_service cap_sys_chroot cap_kill
+             cap_audit_write)a
 
   @type result() :: {role :: atom(), attack :: String.t(), result :: String.t()}
 
@@ -83,7 +84,10 @@ defmodule Linx.Test.Hostile do
     end)
   end
 
-  @doc "A process of the host's that entered without any of the protections: what every attack is there to get."
+  @doc """
+  A process of the host's that entered without any of the protections: what every attack is there
+  to get.
+  """
   def control(opts) do
     in_container(opts, fn container ->
       {:ok, pid} = P.host_pid(container.session)

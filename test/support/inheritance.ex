@@ -19,7 +19,10 @@ defmodule Linx.Test.Inheritance do
     end)
   end
 
-  @doc "For `setup_all`: a test that is the first to build the program would have to do it within its own time."
+  @doc """
+  For `setup_all`: a test that is the first to build the program would have to do it within its
+  own time.
+  """
   @spec prepare(map()) :: :ok
   def prepare(_context) do
     _ = path()
@@ -46,7 +49,10 @@ defmodule Linx.Test.Inheritance do
     triple
   end
 
-  @doc "The printed lines, as a map of each key to its values in order, and `status` as a map of its own."
+  @doc """
+  The printed lines, as a map of each key to its values in order, and `status` as a map of its
+  own.
+  """
   @spec parse(binary()) :: map()
   def parse(text) do
     lines =

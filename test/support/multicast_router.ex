@@ -10,7 +10,9 @@ defmodule Linx.Test.MulticastRouter do
   @mrt_add_mfc 204
   @viff_use_ifindex 8
 
-  @doc "Starts one on a link in the namespace of a file, for a source and a group of four bytes each."
+  @doc """
+  Starts one on a link in the namespace of a file, for a source and a group of four bytes each.
+  """
   def start(path, index, source, group) do
     {:ok, socket} = :socket.open(2, :raw, @ipproto_igmp, %{netns: String.to_charlist(path)})
     :ok = set(socket, @mrt_init, <<1::native-32>>)

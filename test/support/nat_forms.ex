@@ -162,7 +162,8 @@ defmodule Linx.Test.NatForms do
       "ip saddr . tcp dport map { 192.0.2.0/24 . 80-89 : 198.51.100.1 . 81 }",
       "ip saddr . tcp dport map { 192.0.2.1 . 80 : 198.51.100.1-198.51.100.9 . 8000-8009 }",
       "ip saddr . tcp dport map @p4",
-      "meta l4proto . th dport map { tcp . 80 : 198.51.100.1 . 81, udp . 53 : 198.51.100.2 . 53 }",
+      "meta l4proto . th dport map { tcp . 80 : 198.51.100.1 . 81, udp . 53 : 198.51.100.2 " <>
+        ". 53 }",
       "meta l4proto . th dport map { tcp . 80 : 198.51.100.1 . 8000-8009 }",
       "meta l4proto . th dport map { tcp . 80-89 : 198.51.100.1-198.51.100.9 . 8000-8009 }",
       "meta l4proto . th dport map @q4",
@@ -181,7 +182,8 @@ defmodule Linx.Test.NatForms do
       "tcp dport map { 80 : 2001:db8:1::1 . 81 }",
       "ip6 saddr . udp dport map { 2001:db8::1 . 53 : 2001:db8:1::1 . 5353 }",
       "ip6 saddr . tcp dport map @p6",
-      "meta l4proto . th dport map { tcp . 80 : 2001:db8:1::1 . 81, udp . 53 : 2001:db8:1::2 . 53 }",
+      "meta l4proto . th dport map { tcp . 80 : 2001:db8:1::1 . 81, udp . 53 : " <>
+        "2001:db8:1::2 . 53 }",
       "meta l4proto . th dport map @q6",
       "ip6 nexthdr . th dport map { tcp . 80 : 2001:db8:1::1 . 81 }",
       "th dport . ip6 nexthdr map { 53 . udp : 2001:db8:1::1 . 5353 }",

@@ -9,7 +9,9 @@ defmodule Linx.Test.NewerIproute2 do
   # The first release whose `ip address` takes and shows `proto`.
   @min_version [6, 4]
 
-  @doc "The path of one of its programs (`ip`, `tc`, `bridge`, `ss`), or the reason why there is none."
+  @doc """
+  The path of one of its programs (`ip`, `tc`, `bridge`, `ss`), or the reason why there is none.
+  """
   @spec find(String.t()) :: {:ok, String.t()} | {:error, String.t()}
   def find(program) do
     unpacked =

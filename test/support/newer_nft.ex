@@ -20,7 +20,8 @@ defmodule Linx.Test.NewerNft do
     case Unpacked.first(paths, "--version", ~r/v(\d+(?:\.\d+)+)/, @min_version) do
       nil ->
         {:error,
-         "no nft of #{Enum.join(@min_version, ".")} or newer; run bin/setup --with-nft, or set LINX_NFT"}
+         "no nft of #{Enum.join(@min_version, ".")} or newer; run bin/setup --with-nft, or " <>
+           "set LINX_NFT"}
 
       path ->
         {:ok, path}

@@ -13,7 +13,9 @@ defmodule Linx.Test.NftStrings do
   def places, do: @places
   def loadable, do: @places -- [:helper_type, :context, :object_reference]
 
-  @doc "A string of up to 20 bytes: words, bytes that mean something to nft or to Linx, any bytes."
+  @doc """
+  A string of up to 20 bytes: words, bytes that mean something to nft or to Linx, any bytes.
+  """
   @spec random() :: binary()
   def random do
     parts = for _ <- 1..:rand.uniform(5), do: part(:rand.uniform(9))
@@ -122,7 +124,9 @@ defmodule Linx.Test.NftStrings do
     |> Ruleset.add_rule!(table, "c_rules", exprs, opts)
   end
 
-  @doc "What format/1 makes of it: {:written, text} that parses back to the same value, or :refused."
+  @doc """
+  What format/1 makes of it: {:written, text} that parses back to the same value, or :refused.
+  """
   @spec outcome(Ruleset.t()) :: {:written, String.t()} | :refused
   def outcome(ruleset) do
     text = NFT.format(ruleset)

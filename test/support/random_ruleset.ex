@@ -116,7 +116,8 @@ defmodule Linx.Test.RandomRuleset do
       "#{text} != { #{key.(3, false)}, #{key.(4, true)} } log prefix \"r#{i}\"",
       "meta mark set #{text} map { #{key.(1, false)} : 0x1, #{key.(2, false)} : 0x2 }",
       "counter name #{text} map { #{key.(1, false)} : \"n1\", #{key.(2, false)} : \"n2\" }",
-      "meter m#{i} size 128 { #{text} timeout #{100 + :rand.uniform(900)}ms limit rate #{i}/second }",
+      "meter m#{i} size 128 { #{text} timeout #{100 + :rand.uniform(900)}ms limit rate " <>
+        "#{i}/second }",
       "tcp dport #{i} limit rate #{i}/minute counter drop comment \"rule #{i}\""
     ])
   end

@@ -76,7 +76,9 @@ defmodule Linx.Test.Terminal do
     value
   end
 
-  @doc "Waits until the screen shows `what`; what came before it, which is then forgotten with it."
+  @doc """
+  Waits until the screen shows `what`; what came before it, which is then forgotten with it.
+  """
   @spec expect(String.t() | Regex.t(), timeout()) :: String.t()
   def expect(what, patience \\ @patience),
     do: look(what, 0, System.monotonic_time(:millisecond) + patience)
@@ -128,7 +130,9 @@ defmodule Linx.Test.Terminal do
     end
   end
 
-  @doc "Presses keys until it is seen: for what a shell may miss while it is between two commands."
+  @doc """
+  Presses keys until it is seen: for what a shell may miss while it is between two commands.
+  """
   @spec until((-> term()), String.t(), non_neg_integer()) :: String.t()
   def until(press, what, tries \\ 100) do
     press.()

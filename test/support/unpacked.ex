@@ -10,7 +10,10 @@ defmodule Linx.Test.Unpacked do
     Path.join([cache, "linx", relative])
   end
 
-  @doc "The first of the paths (nil for none) whose output with `flag` holds, by `pattern`, `min` or a later version."
+  @doc """
+  The first of the paths (nil for none) whose output with `flag` holds, by `pattern`, `min` or a
+  later version.
+  """
   @spec first([Path.t() | nil], String.t(), Regex.t(), [non_neg_integer()]) :: Path.t() | nil
   def first(paths, flag, pattern, min),
     do: Enum.find(paths, &(&1 != nil and File.regular?(&1) and version(&1, flag, pattern) >= min))

@@ -40,7 +40,10 @@ defmodule Linx.Test.Vm do
       ["-e", "Linx.Test.Vm.main(#{inspect(folder)})"]
   end
 
-  @doc "The command that gives a VM a cgroup2 hierarchy of its own at /mnt, where no other process sees it."
+  @doc """
+  The command that gives a VM a cgroup2 hierarchy of its own at /mnt, where no other process sees
+  it.
+  """
   @spec cgroup2() :: [String.t()]
   def cgroup2 do
     script = "mount -t cgroup2 none /mnt && exec \"$@\""

@@ -16,7 +16,9 @@ defmodule Linx.Test.Workload do
     end
   end
 
-  @doc "Lets the workload run, and gives all that it wrote to its standard output and how it ended."
+  @doc """
+  Lets the workload run, and gives all that it wrote to its standard output and how it ended.
+  """
   @spec run(pid()) :: {binary(), term()}
   def run(session) do
     :ok = Session.proceed(session)

@@ -77,7 +77,9 @@ defmodule Linx.Capabilities.Constants do
     for {name, bit} <- @table, (mask >>> bit &&& 1) == 1, into: MapSet.new(), do: name
   end
 
-  @doc "The mask of capabilities, or the first that is none; of what is no enumerable, that itself."
+  @doc """
+  The mask of capabilities, or the first that is none; of what is no enumerable, that itself.
+  """
   @spec to_mask(Enumerable.t()) :: {:ok, non_neg_integer()} | {:error, {:bad_capability, term()}}
   def to_mask(caps) do
     if Terms.enumerable?(caps) do

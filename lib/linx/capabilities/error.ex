@@ -48,6 +48,7 @@ defmodule Linx.Capabilities.Error do
 
   @impl true
   def message(%__MODULE__{} = error) do
-    "capabilities #{error.operation} failed on #{error.path}: #{Errno.text(error.errno, error.code)}"
+    "capabilities #{error.operation} failed on #{error.path}: " <>
+      "#{Errno.text(error.errno, error.code)}"
   end
 end

@@ -51,11 +51,13 @@ defmodule Linx.Cgroup.Error do
 
   @impl true
   def message(%__MODULE__{errno: :not_cgroup2} = error) do
-    "cgroup #{error.operation} failed on #{error.path}: not on a cgroup2 file system (not_cgroup2)"
+    "cgroup #{error.operation} failed on #{error.path}: not on a cgroup2 file system " <>
+      "(not_cgroup2)"
   end
 
   def message(%__MODULE__{} = error) do
-    "cgroup #{error.operation} failed on #{error.path}: #{Errno.text(error.errno, error.code)}#{hint(error)}"
+    "cgroup #{error.operation} failed on #{error.path}: " <>
+      "#{Errno.text(error.errno, error.code)}#{hint(error)}"
   end
 
   # A controller's files are `<controller>.<name>`; they are there when the parent enables it.
@@ -69,7 +71,8 @@ defmodule Linx.Cgroup.Error do
   end
 
   defp hint(%{errno: :eacces, operation: :add_process}) do
-    ": needs write permission on this cgroup.procs and on that of the common ancestor with the process's cgroup"
+    ": needs write permission on this cgroup.procs and on that of the common ancestor with " <>
+      "the process's cgroup"
   end
 
   defp hint(%{errno: :ebusy, operation: :add_process}),

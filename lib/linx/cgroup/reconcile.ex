@@ -57,10 +57,15 @@ defmodule Linx.Cgroup.Reconcile do
   """
   @type ownership :: %{applied: value(), original: binary() | nil}
 
-  @typedoc "A write of a desired value, a write of the original one, or the end of an ownership, which writes nothing."
+  @typedoc """
+  A write of a desired value, a write of the original one, or the end of an ownership, which
+  writes nothing.
+  """
   @type op :: {:set, file(), value()} | {:revert, file(), binary()} | {:release, file()}
 
-  @typedoc "`:revert_on_release`: whether a released file gets its original back. Default `false`."
+  @typedoc """
+  `:revert_on_release`: whether a released file gets its original back. Default `false`.
+  """
   @type opts :: [revert_on_release: boolean()]
 
   @doc """

@@ -19,16 +19,21 @@ defmodule Linx.Doctor.KernelConfig do
     {"seccomp", ~w(SECCOMP SECCOMP_FILTER), []},
     {"sysctl", ~w(SYSCTL PROC_SYSCTL), []},
     {"netlink", ~w(NET INET),
-     ~w(IPV6 IP_ADVANCED_ROUTER IP_MULTIPLE_TABLES IPV6_MULTIPLE_TABLES
-       IP_ROUTE_MULTIPATH VETH BRIDGE BRIDGE_VLAN_FILTERING VLAN_8021Q DUMMY MACVLAN IPVLAN VXLAN BONDING IFB)},
+     ~w(IPV6 IP_ADVANCED_ROUTER IP_MULTIPLE_TABLES IPV6_MULTIPLE_TABLES IP_ROUTE_MULTIPATH VETH
+       BRIDGE BRIDGE_VLAN_FILTERING VLAN_8021Q DUMMY MACVLAN IPVLAN VXLAN BONDING IFB)},
     {"netfilter", ~w(NETFILTER NETFILTER_NETLINK NF_TABLES),
-     ~w(NF_TABLES_INET NF_TABLES_IPV4 NF_TABLES_IPV6 NF_TABLES_ARP NF_TABLES_BRIDGE NF_TABLES_NETDEV NF_CONNTRACK NFT_CT
-       NFT_CONNLIMIT NFT_LIMIT NFT_QUOTA NFT_LOG NETFILTER_NETLINK_LOG NFT_NAT NFT_MASQ NFT_REDIR NFT_REJECT
-       NFT_REJECT_INET NFT_FIB_INET NFT_HASH NFT_NUMGEN NFT_SOCKET NFT_TPROXY NFT_OSF NFT_SYNPROXY NFT_TUNNEL NFT_XFRM
-       NFT_DUP_IPV4 NFT_DUP_IPV6 NFT_DUP_NETDEV NFT_FWD_NETDEV NFT_BRIDGE_META NFT_QUEUE NF_FLOW_TABLE NFT_FLOW_OFFLOAD)}
+     ~w(NF_TABLES_INET NF_TABLES_IPV4 NF_TABLES_IPV6 NF_TABLES_ARP NF_TABLES_BRIDGE
+       NF_TABLES_NETDEV NF_CONNTRACK NFT_CT NFT_CONNLIMIT NFT_LIMIT NFT_QUOTA NFT_LOG
+       NETFILTER_NETLINK_LOG NFT_NAT NFT_MASQ NFT_REDIR NFT_REJECT NFT_REJECT_INET NFT_FIB_INET
+       NFT_HASH NFT_NUMGEN NFT_SOCKET NFT_TPROXY NFT_OSF NFT_SYNPROXY NFT_TUNNEL NFT_XFRM
+       NFT_DUP_IPV4 NFT_DUP_IPV6 NFT_DUP_NETDEV NFT_FWD_NETDEV NFT_BRIDGE_META NFT_QUEUE
+       NF_FLOW_TABLE NFT_FLOW_OFFLOAD)}
   ]
 
-  @doc "The table: each subsystem, what all of it needs, and what single features need. Names are without `CONFIG_`."
+  @doc """
+  The table: each subsystem, what all of it needs, and what single features need. Names are
+  without `CONFIG_`.
+  """
   @spec subsystems() :: [{String.t(), [String.t()], [String.t()]}]
   def subsystems, do: @subsystems
 
@@ -43,7 +48,8 @@ defmodule Linx.Doctor.KernelConfig do
 
       :error ->
         advice =
-          "modprobe configs, or build the kernel with CONFIG_IKCONFIG_PROC; the other findings were tried."
+          "modprobe configs, or build the kernel with CONFIG_IKCONFIG_PROC; the other " <>
+            "findings were tried."
 
         [
           new(
@@ -55,7 +61,9 @@ defmodule Linx.Doctor.KernelConfig do
     end
   end
 
-  @doc "The options among `names` that a configuration in the form of .config does not set to y or m."
+  @doc """
+  The options among `names` that a configuration in the form of .config does not set to y or m.
+  """
   @spec lacking(String.t(), [String.t()]) :: [String.t()]
   def lacking(config, names) do
     set = parse(config)

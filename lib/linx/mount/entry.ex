@@ -66,7 +66,8 @@ defmodule Linx.Mount.Entry do
 
   defimpl Inspect do
     def inspect(entry, _opts) do
-      "#Linx.Mount.Entry<#{entry.fstype} on #{printable(entry.mount_point)} (#{entry.mount_options})>"
+      "#Linx.Mount.Entry<#{entry.fstype} on #{printable(entry.mount_point)} " <>
+        "(#{entry.mount_options})>"
     end
 
     # A mount point may hold any byte but NUL, and a line end in it would forge a line of ours.

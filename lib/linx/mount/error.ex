@@ -101,7 +101,8 @@ defmodule Linx.Mount.Error do
 
   @impl true
   def message(%__MODULE__{} = error) do
-    "#{operation(error.operation)} failed on #{error.path}: #{Errno.text(error.errno, error.code)}#{hint(error)}"
+    "#{operation(error.operation)} failed on #{error.path}: " <>
+      "#{Errno.text(error.errno, error.code)}#{hint(error)}"
   end
 
   defp operation(:mount), do: "mount"
@@ -112,12 +113,14 @@ defmodule Linx.Mount.Error do
   defp hint(%{errno: :eperm, operation: operation})
        when operation in [:mount, :umount, :pivot_root],
        do:
-         ": needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace, and no locked mount or flag"
+         ": needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace, and no " <>
+           "locked mount or flag"
 
   defp hint(%{errno: :eperm, operation: operation})
        when operation in [:open_tree, :mount_setattr, :move_mount],
        do:
-         ": needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace (for a mapping of ids, the file system), " <>
+         ": needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace (for a " <>
+           "mapping of ids, the file system), " <>
            "no locked mount or attribute, and no seccomp filter that refuses #{operation}(2)"
 
   defp hint(%{errno: :enosys, operation: operation})

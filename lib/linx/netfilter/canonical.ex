@@ -205,7 +205,10 @@ defmodule Linx.Netfilter.Canonical do
     end
   end
 
-  @doc "Canonical elements of the kernel with the timeouts of the wanted ones where the kernel would keep them as these."
+  @doc """
+  Canonical elements of the kernel with the timeouts of the wanted ones where the kernel would
+  keep them as these.
+  """
   @spec settled([term()], [term()]) :: [term()]
   def settled(there, wanted) do
     timed = for %Element{timeout: timeout} = e when timeout != nil <- wanted, do: {e.key, timeout}

@@ -121,7 +121,9 @@ defmodule Linx.Netfilter.Datatype do
   @spec by_id(non_neg_integer()) :: {:ok, t()} | :error
   def by_id(id), do: Map.fetch(@by_id, id)
 
-  @doc "The type that nft's text names: `\"ipv4_addr\"`, with `\"bool\"`-like aliases left out as nft does."
+  @doc """
+  The type that nft's text names: `"ipv4_addr"`, with `"bool"`-like aliases left out as nft does.
+  """
   @spec by_text(String.t()) :: {:ok, name()} | :error
   def by_text(text), do: Map.fetch(@by_text, text)
 

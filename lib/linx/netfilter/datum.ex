@@ -61,7 +61,10 @@ defmodule Linx.Netfilter.Datum do
     end
   end
 
-  @doc "Bits of a value. A field of part of a byte is compared where it stands: its values take the whole byte."
+  @doc """
+  Bits of a value. A field of part of a byte is compared where it stands: its values take the
+  whole byte.
+  """
   @spec bits(type()) :: non_neg_integer()
   def bits({_name, bits}), do: 8 * div(bits + 7, 8)
   def bits({_name, bits, :host}), do: 8 * div(bits + 7, 8)
@@ -273,7 +276,10 @@ defmodule Linx.Netfilter.Datum do
 
   def between(type, first, last), do: {:range, from_bytes(type, first), from_bytes(type, last)}
 
-  @doc "The range `first..last`. One of addresses that is a prefix is kept as one, so that equal sets are equal values."
+  @doc """
+  The range `first..last`. One of addresses that is a prefix is kept as one, so that equal sets
+  are equal values.
+  """
   @spec folded(type(), term(), term()) :: term()
   def folded(type, first, last) when type in [:ipv4_addr, :ipv6_addr] do
     low = sortable(type, first)

@@ -60,7 +60,9 @@ defmodule Linx.Netfilter.Decoder do
   defp family(body, n),
     do: if(byte_size(body) < 4, do: :unknown, else: Wire.family_atom(n))
 
-  @doc "The family and chain in a NEWCHAIN payload; the chain's rules come in messages of their own."
+  @doc """
+  The family and chain in a NEWCHAIN payload; the chain's rules come in messages of their own.
+  """
   @spec chain(binary()) :: {Table.family(), Chain.t()}
   def chain(body) do
     read = Codec.Chain.decode(body)

@@ -31,12 +31,17 @@ defmodule Linx.Netfilter.Encoder do
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netlink.{Attr, Message}
 
-  @typedoc "What push answers for a value without a form on the wire: the kind, where it is, and why."
+  @typedoc """
+  What push answers for a value without a form on the wire: the kind, where it is, and why.
+  """
   @type unencodable :: {atom(), {keyword(), String.t()}}
 
   # -- tables ------------------------------------------------------------------------------------
 
-  @doc "NEWTABLE: makes the table, or updates its flags. Option `excl: true` refuses one that exists (`:eexist`). Raises `ArgumentError` for an unknown flag."
+  @doc """
+  NEWTABLE: makes the table, or updates its flags. Option `excl: true` refuses one that exists
+  (`:eexist`). Raises `ArgumentError` for an unknown flag.
+  """
   @spec table(Table.t(), keyword()) :: Message.t()
   def table(%Table{} = table, opts \\ []) do
     message(nft_msg_newtable(), create(opts), %Codec.Table{
@@ -211,7 +216,9 @@ defmodule Linx.Netfilter.Encoder do
 
   # -- objects and flowtables --------------------------------------------------------------------
 
-  @doc "NEWOBJ. `object.table` must be set. Raises `ArgumentError` for data that the kind does not have."
+  @doc """
+  NEWOBJ. `object.table` must be set. Raises `ArgumentError` for data that the kind does not have.
+  """
   @spec object(Object.t(), Table.family(), keyword()) :: Message.t()
   def object(%Object{} = object, family, opts \\ []) do
     message(nft_msg_newobj(), create(opts), %{

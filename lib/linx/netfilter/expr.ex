@@ -26,7 +26,8 @@ defmodule Linx.Netfilter.Expr do
   alias Linx.Netfilter.Expr.{Literal, Nat}
   alias Linx.Netfilter.{Field, Protocol, Verdict}
 
-  @object_kinds ~w(counter quota limit connlimit ct_helper ct_timeout ct_expectation secmark synproxy tunnel)a
+  @object_kinds ~w(counter quota limit connlimit ct_helper ct_timeout ct_expectation secmark
+                   synproxy tunnel)a
 
   @enforce_keys [:name]
   defstruct [:name, :data]
@@ -42,10 +43,15 @@ defmodule Linx.Netfilter.Expr do
           | String.t()
           | Linx.IP.t()
 
-  @typedoc "Number of an `enum nft_registers` register: 1..4 (16 bytes each) or 8..23 (4 bytes each)."
+  @typedoc """
+  Number of an `enum nft_registers` register: 1..4 (16 bytes each) or 8..23 (4 bytes each).
+  """
   @type register :: 1..4 | 8..23
 
-  @doc "An expression named `name` with `data` as it is: the door to kinds that have no constructor here."
+  @doc """
+  An expression named `name` with `data` as it is: the door to kinds that have no constructor
+  here.
+  """
   @spec new(atom() | String.t(), term()) :: t()
   def new(name, data \\ nil) when is_atom(name) or is_binary(name),
     do: %__MODULE__{name: name, data: data}
@@ -123,7 +129,8 @@ defmodule Linx.Netfilter.Expr do
   defp whole_words!(%{csum_type: :inet} = keys, %Field{offset: offset, length: length} = field) do
     if rem(offset, 16) != 0 or rem(length, 16) != 0 do
       raise ArgumentError,
-            "#{inspect(field.name)} is not made of 16-bit words, so its checksum cannot be mended: " <>
+            "#{inspect(field.name)} is not made of 16-bit words, so its checksum cannot be " <>
+              "mended: " <>
               "write the words around it with payload/4, or give csum_type: :none"
     end
 
@@ -167,7 +174,10 @@ defmodule Linx.Netfilter.Expr do
     keyed(:cmp, %{op: op, data: value, sreg: 1}, opts, [:sreg])
   end
 
-  @doc "Whether register `:sreg` (default 1) lies in `from..to` (`op` `:eq`) or outside (`:neq`), as `memcmp` compares."
+  @doc """
+  Whether register `:sreg` (default 1) lies in `from..to` (`op` `:eq`) or outside (`:neq`), as
+  `memcmp` compares.
+  """
   @spec range(:eq | :neq, binary(), binary(), keyword()) :: t()
   def range(op, from, to, opts \\ [])
       when op in [:eq, :neq] and byte_size(from) == byte_size(to) do
@@ -186,7 +196,10 @@ defmodule Linx.Netfilter.Expr do
     keyed(:bitwise, data, opts, [:len, :sreg, :dreg])
   end
 
-  @doc "Shifts `:len` bytes (default 4) of a register left or right by `bits`, as 32-bit words in host order."
+  @doc """
+  Shifts `:len` bytes (default 4) of a register left or right by `bits`, as 32-bit words in host
+  order.
+  """
   @spec shift(:lshift | :rshift, 0..31, keyword()) :: t()
   def shift(op, bits, opts \\ []) when op in [:lshift, :rshift] and bits in 0..31 do
     keyed(:bitwise, %{op: op, data: bits, len: 4, sreg: 1, dreg: 1}, opts, [:len, :sreg, :dreg])
@@ -203,14 +216,20 @@ defmodule Linx.Netfilter.Expr do
     keyed(:bitwise, data, opts, [:len, :sreg, :dreg, :sreg2, :data])
   end
 
-  @doc "Converts words of `:size` bytes (2, 4 or 8) in `:len` bytes between host and network order (`:ntoh`, `:hton`)."
+  @doc """
+  Converts words of `:size` bytes (2, 4 or 8) in `:len` bytes between host and network order
+  (`:ntoh`, `:hton`).
+  """
   @spec byteorder(:ntoh | :hton, keyword()) :: t()
   def byteorder(op, opts \\ []) when op in [:ntoh, :hton] do
     data = %{op: op, len: 4, size: 4, sreg: 1, dreg: 1}
     keyed(:byteorder, data, opts, [:len, :size, :sreg, :dreg])
   end
 
-  @doc "Loads packet metadata `key` (`:iifname`, `:mark`, `:l4proto`, ...) into `:dreg` (default 1), or sets it from `:sreg`."
+  @doc """
+  Loads packet metadata `key` (`:iifname`, `:mark`, `:l4proto`, ...) into `:dreg` (default 1), or
+  sets it from `:sreg`.
+  """
   @spec meta(atom(), keyword()) :: t()
   def meta(key, opts \\ []) when is_atom(key),
     do: keyed(:meta, direction(%{key: key}, opts), opts, [:dreg, :sreg])
@@ -294,16 +313,22 @@ defmodule Linx.Netfilter.Expr do
     keyed(:limit, data, opts, [:unit, :burst, :type, :flags], type: :packets)
   end
 
-  @doc "Matches until `bytes` have passed; `:consumed` gives the start, `flags: [:inv]` matches after."
+  @doc """
+  Matches until `bytes` have passed; `:consumed` gives the start, `flags: [:inv]` matches after.
+  """
   @spec quota(non_neg_integer(), keyword()) :: t()
   def quota(bytes, opts \\ []) when is_integer(bytes) and bytes >= 0,
     do: keyed(:quota, %{bytes: bytes}, opts, [:consumed, :flags], consumed: 0)
 
-  @doc "Matches while at most `count` connections are there (`flags: [:inv]`: above): nft's `ct count`."
+  @doc """
+  Matches while at most `count` connections are there (`flags: [:inv]`: above): nft's `ct count`.
+  """
   @spec connlimit(non_neg_integer(), keyword()) :: t()
   def connlimit(count, opts \\ []), do: keyed(:connlimit, %{count: count}, opts, [:flags])
 
-  @doc "Remembers when the rule last matched; a pulled rule has `set: true` and `:msecs` since then."
+  @doc """
+  Remembers when the rule last matched; a pulled rule has `set: true` and `:msecs` since then.
+  """
   @spec last() :: t()
   def last, do: new(:last, %{})
 
@@ -380,7 +405,10 @@ defmodule Linx.Netfilter.Expr do
   @spec dnat_to(addr_input(), pos_integer() | nil, keyword()) :: [t()]
   def dnat_to(addr, port \\ nil, opts \\ []), do: Nat.to(:dnat, addr, port, opts)
 
-  @doc "Rewrites the source to `addr` and `port`, as `dnat_to/3` does the destination. For postrouting and input chains."
+  @doc """
+  Rewrites the source to `addr` and `port`, as `dnat_to/3` does the destination. For postrouting
+  and input chains.
+  """
   @spec snat_to(addr_input(), pos_integer() | nil, keyword()) :: [t()]
   def snat_to(addr, port \\ nil, opts \\ []), do: Nat.to(:snat, addr, port, opts)
 
@@ -409,11 +437,17 @@ defmodule Linx.Netfilter.Expr do
     Nat.ports(:redir, ports[:port], ports[:port_max], opts)
   end
 
-  @doc "Hands the packet to a local transparent socket; address and port come from registers (`:reg_addr`, `:reg_port`)."
+  @doc """
+  Hands the packet to a local transparent socket; address and port come from registers
+  (`:reg_addr`, `:reg_port`).
+  """
   @spec tproxy(keyword()) :: t()
   def tproxy(opts), do: keyed(:tproxy, %{}, opts, [:family, :reg_addr, :reg_port])
 
-  @doc "Answers TCP handshakes in the server's stead. Options `:mss`, `:wscale`, `:flags` (`:timestamp`, `:sack_perm`)."
+  @doc """
+  Answers TCP handshakes in the server's stead. Options `:mss`, `:wscale`, `:flags` (`:timestamp`,
+  `:sack_perm`).
+  """
   @spec synproxy(keyword()) :: t()
   def synproxy(opts \\ []), do: keyed(:synproxy, %{}, opts, [:mss, :wscale, :flags])
 
@@ -421,7 +455,10 @@ defmodule Linx.Netfilter.Expr do
   @spec dup(keyword()) :: t()
   def dup(opts), do: keyed(:dup, %{}, opts, [:sreg_addr, :sreg_dev])
 
-  @doc "Forwards the packet out of the interface index in `:sreg_dev`; `:sreg_addr` and `:nfproto` (`:ip`, `:ip6`) name a neighbour."
+  @doc """
+  Forwards the packet out of the interface index in `:sreg_dev`; `:sreg_addr` and `:nfproto`
+  (`:ip`, `:ip6`) name a neighbour.
+  """
   @spec fwd(keyword()) :: t()
   def fwd(opts), do: keyed(:fwd, %{}, opts, [:sreg_dev, :sreg_addr, :nfproto])
 
@@ -451,7 +488,10 @@ defmodule Linx.Netfilter.Expr do
   def fib(result, flags, opts \\ []),
     do: keyed(:fib, %{result: result, flags: flags, dreg: 1}, opts, [:dreg])
 
-  @doc "Loads a number below `modulus`, counted up (`:incremental`, `:inc`) or `:random`, plus `:offset`."
+  @doc """
+  Loads a number below `modulus`, counted up (`:incremental`, `:inc`) or `:random`, plus
+  `:offset`.
+  """
   @spec numgen(:incremental | :random, pos_integer(), keyword()) :: t()
   def numgen(type, modulus, opts \\ []) when type in [:incremental, :random],
     do:
@@ -468,7 +508,9 @@ defmodule Linx.Netfilter.Expr do
     keyed(:hash, data, opts, [:sreg, :dreg, :len, :seed, :offset], offset: 0)
   end
 
-  @doc "Loads a datum of the packet's route: `:classid`, `:nexthop4`, `:nexthop6`, `:tcpmss` or `:xfrm`."
+  @doc """
+  Loads a datum of the packet's route: `:classid`, `:nexthop4`, `:nexthop6`, `:tcpmss` or `:xfrm`.
+  """
   @spec rt(atom(), keyword()) :: t()
   def rt(key, opts \\ []), do: keyed(:rt, %{key: key, dreg: 1}, opts, [:dreg])
 
@@ -485,11 +527,17 @@ defmodule Linx.Netfilter.Expr do
     keyed(:exthdr, data, opts, [:offset, :len, :flags, :dreg, :sreg])
   end
 
-  @doc "Loads a datum of the socket the packet belongs to: `:transparent`, `:mark`, `:wildcard` or `:cgroupv2` (with `:level`)."
+  @doc """
+  Loads a datum of the socket the packet belongs to: `:transparent`, `:mark`, `:wildcard` or
+  `:cgroupv2` (with `:level`).
+  """
   @spec socket(atom(), keyword()) :: t()
   def socket(key, opts \\ []), do: keyed(:socket, %{key: key, dreg: 1}, opts, [:dreg, :level])
 
-  @doc "Loads the operating system that the SYN looks like. `:ttl` is `:loose`, `:skip` or `:strict`; `flags: [:version]`."
+  @doc """
+  Loads the operating system that the SYN looks like. `:ttl` is `:loose`, `:skip` or `:strict`;
+  `flags: [:version]`.
+  """
   @spec osf(keyword()) :: t()
   def osf(opts \\ []), do: keyed(:osf, %{dreg: 1, ttl: :strict}, opts, [:dreg, :ttl, :flags])
 
@@ -527,12 +575,18 @@ defmodule Linx.Netfilter.Expr do
   defp article("object"), do: "an object"
   defp article(what), do: "a " <> what
 
-  @doc "Loads from a packet inside a tunnel: `expr` is a payload or meta expression for the inner headers."
+  @doc """
+  Loads from a packet inside a tunnel: `expr` is a payload or meta expression for the inner
+  headers.
+  """
   @spec inner(t(), keyword()) :: t()
   def inner(%__MODULE__{} = expr, opts),
     do: keyed(:inner, %{num: 0, expr: expr}, opts, [:num, :type, :flags, :hdrsize])
 
-  @doc "Loads a datum of the IPsec state: `:daddr_ip4`, `:daddr_ip6`, `:saddr_ip4`, `:saddr_ip6`, `:reqid` or `:spi`."
+  @doc """
+  Loads a datum of the IPsec state: `:daddr_ip4`, `:daddr_ip6`, `:saddr_ip4`, `:saddr_ip6`,
+  `:reqid` or `:spi`.
+  """
   @spec xfrm(atom(), keyword()) :: t()
   def xfrm(key, opts \\ []) do
     data = %{key: key, dir: :in, dreg: 1}

@@ -44,7 +44,9 @@ defmodule Linx.Netfilter.Field do
     aliases: []
   ]
 
-  @typedoc "The header that a payload offset counts from, or the operation of an `exthdr` expression."
+  @typedoc """
+  The header that a payload offset counts from, or the operation of an `exthdr` expression.
+  """
   @type base ::
           :link
           | :network
@@ -57,7 +59,10 @@ defmodule Linx.Netfilter.Field do
           | :sctp
           | :dccp
 
-  @typedoc "A row of the table; bits that nft has no name for (raw payload, raw options) lack `name`, `protocol` and `field`."
+  @typedoc """
+  A row of the table; bits that nft has no name for (raw payload, raw options) lack `name`,
+  `protocol` and `field`.
+  """
   @type t :: %__MODULE__{
           name: atom() | nil,
           protocol: atom() | nil,
@@ -134,7 +139,9 @@ defmodule Linx.Netfilter.Field do
   @spec fields(atom()) :: [String.t()]
   def fields(protocol), do: Map.get(@fields, protocol, [])
 
-  @doc "The base that the fields of a payload protocol count from, or `nil` for an extension header."
+  @doc """
+  The base that the fields of a payload protocol count from, or `nil` for an extension header.
+  """
   @spec base(atom()) :: base() | nil
   def base(protocol), do: Map.get(@bases, protocol)
 

@@ -113,7 +113,10 @@ defmodule Linx.Netfilter.Keys do
 
   @tables Map.merge(@other, %{meta: @meta, ct: @ct})
 
-  @doc "`{word, datatype, bits, order}` of a key of `meta`, `ct`, `rt`, `socket`, `xfrm`, `fib` or `tunnel`."
+  @doc """
+  `{word, datatype, bits, order}` of a key of `meta`, `ct`, `rt`, `socket`, `xfrm`, `fib` or
+  `tunnel`.
+  """
   @spec fetch(atom(), atom()) :: {:ok, key()} | :error
   def fetch(kind, key), do: @tables |> Map.fetch!(kind) |> Map.fetch(key)
 

@@ -91,7 +91,10 @@ defmodule Linx.Netfilter.Map do
     end
   end
 
-  @doc "The map with more `{key, value}` elements; one that does not fit is `{:bad_map_element, {element, reason}}`."
+  @doc """
+  The map with more `{key, value}` elements; one that does not fit is
+  `{:bad_map_element, {element, reason}}`.
+  """
   @spec add_elements(t(), [{term(), term()} | Element.t()]) ::
           {:ok, t()} | {:error, {:bad_map_element, term()}}
   def add_elements(%__MODULE__{} = map, new_elements) when is_list(new_elements) do
@@ -103,7 +106,9 @@ defmodule Linx.Netfilter.Map do
 
   def add_elements(%__MODULE__{}, other), do: {:error, {:bad_map_element, other}}
 
-  @doc "The map without the given elements: keys, or `{key, value}` pairs of which only the key counts."
+  @doc """
+  The map without the given elements: keys, or `{key, value}` pairs of which only the key counts.
+  """
   @spec delete_elements(t(), [term()]) :: {:ok, t()}
   def delete_elements(%__MODULE__{} = map, to_remove) do
     gone = to_remove |> Enum.flat_map(&keys(map.key_type, &1)) |> MapSet.new()

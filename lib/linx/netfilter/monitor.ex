@@ -61,7 +61,9 @@ defmodule Linx.Netfilter.Monitor do
   @spec start_link([opt()]) :: GenServer.on_start()
   def start_link(opts), do: GenServer.start_link(__MODULE__, checked(opts))
 
-  @doc "Keeps events of generations up to `gen` back from now on; those of earlier calls stay kept back."
+  @doc """
+  Keeps events of generations up to `gen` back from now on; those of earlier calls stay kept back.
+  """
   @spec set_min_gen(pid(), non_neg_integer()) :: :ok
   def set_min_gen(monitor, gen) when is_integer(gen) and gen >= 0,
     do: GenServer.call(monitor, {:set_min_gen, gen})

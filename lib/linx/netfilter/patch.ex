@@ -19,7 +19,9 @@ defmodule Linx.Netfilter.Patch do
 
   defstruct ops: [], sets: %{}
 
-  @typedoc "Where a new rule goes. Handles are the kernel's; an index counts the chain's rules from 0."
+  @typedoc """
+  Where a new rule goes. Handles are the kernel's; an index counts the chain's rules from 0.
+  """
   @type position ::
           :append
           | {:after, pos_integer()}

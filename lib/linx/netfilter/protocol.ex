@@ -152,7 +152,10 @@ defmodule Linx.Netfilter.Protocol do
     |> Enum.map(& &1.name)
   end
 
-  @doc "The words of a space and the protocols they name: `:payload`, `:ipv6`, `:ipv4`, `:tcpopt` or `:sctp`."
+  @doc """
+  The words of a space and the protocols they name: `:payload`, `:ipv6`, `:ipv4`, `:tcpopt` or
+  `:sctp`.
+  """
   @spec words(:payload | :ipv6 | :ipv4 | :tcpopt | :sctp) :: %{String.t() => atom()}
   def words(space), do: Map.fetch!(@by_word, space)
 

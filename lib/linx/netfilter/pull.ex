@@ -86,7 +86,10 @@ defmodule Linx.Netfilter.Pull do
     end
   end
 
-  @doc "The elements of one set or map that is declared so; with `reset?` their counters and quotas start anew."
+  @doc """
+  The elements of one set or map that is declared so; with `reset?` their counters and quotas
+  start anew.
+  """
   @spec of_set(Socket.t(), atom(), struct(), boolean()) ::
           {:ok, [term()]} | {:error, Error.t() | term()}
   def of_set(sock, family, set, reset?) do
@@ -99,7 +102,10 @@ defmodule Linx.Netfilter.Pull do
          do: {:ok, Elements.values(set, raw)}
   end
 
-  @doc "GETOBJ_RESET of one object, or of those of a kind in a table: they begin anew, the answer is what they were."
+  @doc """
+  GETOBJ_RESET of one object, or of those of a kind in a table: they begin anew, the answer is
+  what they were.
+  """
   @spec reset(Socket.t(), atom(), tuple()) :: {:ok, term()} | {:error, Error.t() | term()}
   def reset(sock, kind, {family, table, name}) do
     number = Constants.int!(:object, kind)

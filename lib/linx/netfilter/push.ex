@@ -141,7 +141,10 @@ defmodule Linx.Netfilter.Push do
     end
   end
 
-  @doc "Sends what differs from the tables as they are. Option `by:` as for `Linx.Netfilter.Diff.diff/3`."
+  @doc """
+  Sends what differs from the tables as they are. Option `by:` as for
+  `Linx.Netfilter.Diff.diff/3`.
+  """
   @spec reconcile(Socket.t(), Ruleset.t(), keyword()) ::
           {:ok, Ruleset.t()} | {:error, Error.t() | term()}
   def reconcile(sock, ruleset, opts) do

@@ -142,7 +142,10 @@ defmodule Linx.Netfilter.References do
 
   # -- of values ---------------------------------------------------------------------------------
 
-  @doc "What a rule, or one expression, names in its table: `{:chain | :set | :object | :flowtable, name}`."
+  @doc """
+  What a rule, or one expression, names in its table:
+  `{:chain | :set | :object | :flowtable, name}`.
+  """
   @spec of(Rule.t() | Expr.t()) :: [t()]
   def of(%Rule{expressions: exprs}), do: Enum.flat_map(exprs, &of/1)
 

@@ -39,7 +39,10 @@ defmodule Linx.Netfilter.Ruleset do
     for {{family, name}, table} <- Enum.sort_by(tables, &elem(&1, 0)), do: {family, name, table}
   end
 
-  @doc "Adds an empty table; options as for `Linx.Netfilter.Table.new/3`. A second one of that family and name is `{:bad_table, {:duplicate_table, {family, name}}}`."
+  @doc """
+  Adds an empty table; options as for `Linx.Netfilter.Table.new/3`. A second one of that family
+  and name is `{:bad_table, {:duplicate_table, {family, name}}}`.
+  """
   @spec add_table(t(), Table.family(), String.t(), keyword()) ::
           {:ok, t()} | {:error, {:bad_table, term()}}
   def add_table(%__MODULE__{} = rs, family, name, opts \\ []) do

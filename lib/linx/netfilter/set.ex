@@ -119,7 +119,10 @@ defmodule Linx.Netfilter.Set do
     end
   end
 
-  @doc "The set with more elements at its end; one that does not fit is `{:bad_set_element, {element, reason}}`."
+  @doc """
+  The set with more elements at its end; one that does not fit is
+  `{:bad_set_element, {element, reason}}`.
+  """
   @spec add_elements(t(), [term()]) :: {:ok, t()} | {:error, {:bad_set_element, term()}}
   def add_elements(%__MODULE__{} = set, new_elements) do
     with {:ok, added} <- elements(set, new_elements),
@@ -131,7 +134,9 @@ defmodule Linx.Netfilter.Set do
     end
   end
 
-  @doc "The set without the elements that equal one of `to_remove`, in whatever form that is written."
+  @doc """
+  The set without the elements that equal one of `to_remove`, in whatever form that is written.
+  """
   @spec delete_elements(t(), [term()]) :: {:ok, t()}
   def delete_elements(%__MODULE__{} = set, to_remove) do
     gone = MapSet.new(to_remove, &key(set.key_type, &1))

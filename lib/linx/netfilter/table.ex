@@ -91,7 +91,10 @@ defmodule Linx.Netfilter.Table do
     end
   end
 
-  @doc "The table with `chain`, checked against the family. A second chain of that name is `{:bad_table, {:duplicate_chain, name}}`."
+  @doc """
+  The table with `chain`, checked against the family. A second chain of that name is
+  `{:bad_table, {:duplicate_chain, name}}`.
+  """
   @spec add_chain(t(), Chain.t()) :: {:ok, t()} | {:error, {:bad_table | :bad_chain, term()}}
   def add_chain(%__MODULE__{} = table, %Chain{name: name} = chain) do
     with :ok <- free(table.chains, name, {:duplicate_chain, name}),
@@ -100,7 +103,10 @@ defmodule Linx.Netfilter.Table do
     end
   end
 
-  @doc "Puts a changed chain in the place of the one with its name; `{:bad_table, {:no_such_chain, name}}` when there is none."
+  @doc """
+  Puts a changed chain in the place of the one with its name;
+  `{:bad_table, {:no_such_chain, name}}` when there is none.
+  """
   @spec put_chain(t(), Chain.t()) :: {:ok, t()} | {:error, {:bad_table | :bad_chain, term()}}
   def put_chain(%__MODULE__{chains: chains} = table, %Chain{name: name} = chain)
       when is_map_key(chains, name) do
@@ -117,7 +123,10 @@ defmodule Linx.Netfilter.Table do
     with :error <- Map.fetch(chains, name), do: {:error, :no_such_chain}
   end
 
-  @doc "The table with `set`. Sets and maps share their names: a second one is `{:bad_table, {:duplicate_set, name}}`."
+  @doc """
+  The table with `set`. Sets and maps share their names: a second one is
+  `{:bad_table, {:duplicate_set, name}}`.
+  """
   @spec add_set(t(), Set.t()) :: {:ok, t()} | {:error, {:bad_table, term()}}
   def add_set(%__MODULE__{} = table, %Set{name: name} = set) do
     with :ok <- free(table.sets, name, {:duplicate_set, name}),
@@ -125,7 +134,10 @@ defmodule Linx.Netfilter.Table do
          do: {:ok, Order.append(table, :sets, name, placed(set, table))}
   end
 
-  @doc "The table with `map`, a verdict map too. Names are shared with sets: a second one is `{:bad_table, {:duplicate_set, name}}`."
+  @doc """
+  The table with `map`, a verdict map too. Names are shared with sets: a second one is
+  `{:bad_table, {:duplicate_set, name}}`.
+  """
   @spec add_map(t(), NMap.t()) :: {:ok, t()} | {:error, {:bad_table, term()}}
   def add_map(%__MODULE__{} = table, %NMap{name: name} = map) do
     with :ok <- free(table.maps, name, {:duplicate_set, name}),
@@ -133,14 +145,20 @@ defmodule Linx.Netfilter.Table do
          do: {:ok, Order.append(table, :maps, name, placed(map, table))}
   end
 
-  @doc "The table with `object`; a second one of that kind and name is `{:bad_table, {:duplicate_object, {kind, name}}}`."
+  @doc """
+  The table with `object`; a second one of that kind and name is
+  `{:bad_table, {:duplicate_object, {kind, name}}}`.
+  """
   @spec add_object(t(), Object.t()) :: {:ok, t()} | {:error, {:bad_table, term()}}
   def add_object(%__MODULE__{} = table, %Object{kind: kind, name: name} = object) do
     with :ok <- free(table.objects, {kind, name}, {:duplicate_object, {kind, name}}),
          do: {:ok, Order.append(table, :objects, {kind, name}, placed(object, table))}
   end
 
-  @doc "The table with `flowtable`; a second one of that name is `{:bad_table, {:duplicate_flowtable, name}}`."
+  @doc """
+  The table with `flowtable`; a second one of that name is
+  `{:bad_table, {:duplicate_flowtable, name}}`.
+  """
   @spec add_flowtable(t(), Flowtable.t()) :: {:ok, t()} | {:error, {:bad_table, term()}}
   def add_flowtable(%__MODULE__{} = table, %Flowtable{name: name} = ft) do
     with :ok <- free(table.flowtables, name, {:duplicate_flowtable, name}),

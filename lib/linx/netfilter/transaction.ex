@@ -11,7 +11,9 @@ defmodule Linx.Netfilter.Transaction do
   alias Linx.Netfilter.Wire.Constants
   alias Linx.Netlink.{Nfnl, Socket}
 
-  @doc "Commits the messages. Option `:genid`: only if nobody has committed since that generation."
+  @doc """
+  Commits the messages. Option `:genid`: only if nobody has committed since that generation.
+  """
   @spec commit(Socket.t(), Frames.t(), keyword()) :: :ok | {:error, Error.t() | term()}
   def commit(_sock, %Frames{count: 0}, _opts), do: :ok
 

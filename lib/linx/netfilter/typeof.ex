@@ -128,7 +128,9 @@ defmodule Linx.Netfilter.Typeof do
   defp value({:flags, kind}, number), do: Constants.names(kind, number)
   defp value(_type, number), do: number
 
-  @doc "Bits and byte order of what an expression of nft's records loads, nil for another expression."
+  @doc """
+  Bits and byte order of what an expression of nft's records loads, nil for another expression.
+  """
   @spec load(Expr.t()) :: {pos_integer(), :host | :big | nil} | nil
   def load(%Expr{name: name, data: data}) do
     case fields(name) do

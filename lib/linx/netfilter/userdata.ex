@@ -91,7 +91,10 @@ defmodule Linx.Netfilter.Userdata do
   @key_widths 76
   @data_widths 77
 
-  @doc "The types of a set's entries that fields of its struct stand for; 5, which nft writes and never reads, is kept."
+  @doc """
+  The types of a set's entries that fields of its struct stand for; 5, which nft writes and never
+  reads, is kept.
+  """
   @spec set_types() :: [0..255]
   def set_types, do: [0, 1, 2, 3, 4, 6, 7, @key_widths, @data_widths]
 

@@ -46,19 +46,29 @@ defmodule Linx.Netfilter.Verdict do
   @spec continue() :: t()
   def continue, do: %__MODULE__{kind: :continue}
 
-  @doc "Go back to the rule after the `jump` that led here; in a base chain, apply the chain's policy."
+  @doc """
+  Go back to the rule after the `jump` that led here; in a base chain, apply the chain's policy.
+  """
   @spec return() :: t()
   def return, do: %__MODULE__{kind: :return}
 
-  @doc "Evaluate `chain`, then come back. Raises `ArgumentError` for a name that no chain can have."
+  @doc """
+  Evaluate `chain`, then come back. Raises `ArgumentError` for a name that no chain can have.
+  """
   @spec jump(String.t()) :: t()
   def jump(chain), do: new!({:jump, chain})
 
-  @doc "Evaluate `chain` instead of the rest of this one. Raises `ArgumentError` for a name that no chain can have."
+  @doc """
+  Evaluate `chain` instead of the rest of this one. Raises `ArgumentError` for a name that no
+  chain can have.
+  """
   @spec goto(String.t()) :: t()
   def goto(chain), do: new!({:goto, chain})
 
-  @doc "Hand the packet to the userspace queue `num` (0..65535). The kernel holds it as a `queue` expression."
+  @doc """
+  Hand the packet to the userspace queue `num` (0..65535). The kernel holds it as a `queue`
+  expression.
+  """
   @spec queue(non_neg_integer()) :: t()
   def queue(num), do: new!({:queue, num})
 

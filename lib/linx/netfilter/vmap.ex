@@ -15,7 +15,9 @@ defmodule Linx.Netfilter.Vmap do
 
   alias Linx.Netfilter.Map, as: NMap
 
-  @doc "Builds a verdict map. Options and errors as for `Linx.Netfilter.Map.new/2`, `:data_type` aside."
+  @doc """
+  Builds a verdict map. Options and errors as for `Linx.Netfilter.Map.new/2`, `:data_type` aside.
+  """
   @spec new(String.t(), keyword()) :: {:ok, NMap.t()} | {:error, {:bad_map, term()}}
   def new(name, opts), do: NMap.new(name, Keyword.put(opts, :data_type, :verdict))
 

@@ -30,7 +30,10 @@ defmodule Linx.Netfilter.Wire do
 
   # -- integers ----------------------------------------------------------------------------------
 
-  @doc "An unsigned 32-bit integer in network byte order. Raises `ArgumentError` for a number that does not fit."
+  @doc """
+  An unsigned 32-bit integer in network byte order. Raises `ArgumentError` for a number that does
+  not fit.
+  """
   @spec u32_be(non_neg_integer()) :: binary()
   def u32_be(v) when v in 0..0xFFFFFFFF, do: <<v::32>>
   def u32_be(v), do: raise(ArgumentError, "#{inspect(v)} is no unsigned number of 32 bits")
@@ -48,7 +51,10 @@ defmodule Linx.Netfilter.Wire do
   @spec u64_be!(binary()) :: non_neg_integer()
   def u64_be!(<<v::64>>), do: v
 
-  @doc "A signed 32-bit integer in network byte order: priorities and verdict codes. Raises as `u32_be/1`."
+  @doc """
+  A signed 32-bit integer in network byte order: priorities and verdict codes. Raises as
+  `u32_be/1`.
+  """
   @spec s32_be(integer()) :: binary()
   def s32_be(v) when v in -0x80000000..0x7FFFFFFF, do: <<v::signed-32>>
   def s32_be(v), do: raise(ArgumentError, "#{inspect(v)} is no signed number of 32 bits")
@@ -80,7 +86,10 @@ defmodule Linx.Netfilter.Wire do
   @arp_hooks [input: 0, output: 1, forward: 2]
   @netdev_hooks [ingress: 0, egress: 1]
 
-  @doc "The hook's number, which depends on the family. Raises `ArgumentError` for a hook that the family lacks."
+  @doc """
+  The hook's number, which depends on the family. Raises `ArgumentError` for a hook that the
+  family lacks.
+  """
   @spec hook_num(atom(), atom()) :: 0..255
   def hook_num(family, hook) do
     case Keyword.fetch(hooks(family), hook) do
@@ -105,7 +114,10 @@ defmodule Linx.Netfilter.Wire do
   @priorities %{raw: -300, mangle: -150, dstnat: -100, filter: 0, security: 50, srcnat: 100}
   @bridge_priorities %{dstnat: -300, filter: -200, out: 100, srcnat: 300}
 
-  @doc "A chain's priority as the kernel's number; names mean something else in the bridge family. Raises `ArgumentError` for an unknown name."
+  @doc """
+  A chain's priority as the kernel's number; names mean something else in the bridge family.
+  Raises `ArgumentError` for an unknown name.
+  """
   @spec priority_int(atom(), integer() | atom() | {atom(), integer()}) :: integer()
   def priority_int(_family, n) when is_integer(n), do: n
   def priority_int(family, {name, offset}), do: priority_int(family, name) + offset
@@ -145,7 +157,10 @@ defmodule Linx.Netfilter.Wire do
   @spec verdict_code(atom()) :: integer()
   def verdict_code(kind)
 
-  @doc "The verdict kind of a code; the upper half of a queue verdict is its number. Other codes are `:unknown`."
+  @doc """
+  The verdict kind of a code; the upper half of a queue verdict is its number. Other codes are
+  `:unknown`.
+  """
   @spec verdict_atom(integer()) :: atom()
   def verdict_atom(code)
 
@@ -224,7 +239,10 @@ defmodule Linx.Netfilter.Wire do
 
   # -- flags -------------------------------------------------------------------------------------
 
-  @doc "Table flags (`:dormant`, `:owner`, `:persist`) as bits. As all flag functions, raises `ArgumentError` for an unknown one."
+  @doc """
+  Table flags (`:dormant`, `:owner`, `:persist`) as bits. As all flag functions, raises
+  `ArgumentError` for an unknown one.
+  """
   @spec table_flags_int([atom()]) :: non_neg_integer()
   def table_flags_int(flags), do: Constants.bits!(:table, flags)
 
@@ -240,7 +258,9 @@ defmodule Linx.Netfilter.Wire do
   @spec chain_flags_atoms(non_neg_integer()) :: [atom()]
   def chain_flags_atoms(flags), do: Constants.names(:chain, flags)
 
-  @doc "Set flags as bits. `:auto_merge` has none: it is nft's own and travels in the set's userdata."
+  @doc """
+  Set flags as bits. `:auto_merge` has none: it is nft's own and travels in the set's userdata.
+  """
   @spec set_flags_int([atom()]) :: non_neg_integer()
   def set_flags_int(flags), do: Constants.bits!(:set, flags -- [:auto_merge])
 

@@ -127,7 +127,9 @@ defmodule Linx.Netlink.Attr do
     end
   end
 
-  @doc "A string with the NUL that the kernel wants. Raises `ArgumentError` for what is no binary."
+  @doc """
+  A string with the NUL that the kernel wants. Raises `ArgumentError` for what is no binary.
+  """
   @spec text(0..65535, String.t()) :: binary()
   def text(type, text) when is_binary(text), do: bytes(type, <<text::binary, 0>>)
 
@@ -148,7 +150,8 @@ defmodule Linx.Netlink.Attr do
 
       :error ->
         raise ArgumentError,
-              "netlink attribute #{type} of length #{length} in #{byte_size(rest) + @header} bytes"
+              "netlink attribute #{type} of length #{length} in " <>
+                "#{byte_size(rest) + @header} bytes"
     end
   end
 

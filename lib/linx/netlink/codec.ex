@@ -463,7 +463,8 @@ defmodule Linx.Netlink.Codec do
   defp check_type!({:{}, _, [:dispatch, field, _table]}, name, declared, caller) do
     unless field in declared do
       raise ArgumentError,
-            "#{inspect(caller.module)}: #{inspect(name)} depends on #{inspect(field)}, which nothing before it declares"
+            "#{inspect(caller.module)}: #{inspect(name)} depends on #{inspect(field)}, " <>
+              "which nothing before it declares"
     end
   end
 

@@ -46,7 +46,10 @@ defmodule Linx.Netlink.Constants do
   ]
 
   for {name, value, meaning} <- @constants do
-    @doc "`#{name |> Atom.to_string() |> String.upcase()}` (0x#{Integer.to_string(value, 16)}): #{meaning}."
+    @doc """
+    `#{name |> Atom.to_string() |> String.upcase()}` (0x#{Integer.to_string(value, 16)}):
+    #{meaning}.
+    """
     defmacro unquote(name)(), do: unquote(value)
   end
 end

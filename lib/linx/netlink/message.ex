@@ -48,7 +48,8 @@ defmodule Linx.Netlink.Message do
 
   def encode(%__MODULE__{type: type, flags: flags, seq: seq, pid: pid}) do
     raise ArgumentError,
-          "not a netlink header: type #{inspect(type)}, flags #{inspect(flags)}, seq #{inspect(seq)}, pid #{inspect(pid)}"
+          "not a netlink header: type #{inspect(type)}, flags #{inspect(flags)}, seq " <>
+            "#{inspect(seq)}, pid #{inspect(pid)}"
   end
 
   # Behind the messages that are in `bytes` already, which grow in place as long as nothing else

@@ -41,7 +41,10 @@ defmodule Linx.Netlink.Rtnl do
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Address, Bridge, Link, Neighbour, Nexthop, Route, Rule, Verb}
 
-  @typedoc "A verb that changes something, without its socket: `{Route, :add, [\"10.0.0.0\", 8, \"192.0.2.1\"]}`."
+  @typedoc """
+  A verb that changes something, without its socket:
+  `{Route, :add, ["10.0.0.0", 8, "192.0.2.1"]}`.
+  """
   @type change :: {module(), atom(), [term()]}
 
   @doc """

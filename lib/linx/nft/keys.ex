@@ -12,7 +12,10 @@ defmodule Linx.NFT.Keys do
   @needs_direction [:src, :dst, :src_ip, :dst_ip, :src_ip6, :dst_ip6, :proto_src, :proto_dst]
   @may_have_direction [:pkts, :bytes, :avgpkt, :zone, :l3proto, :protocol]
 
-  @doc "`{word, datatype, bits, order}` of a key of `meta`, `ct`, `rt`, `socket`, `xfrm`, `fib` or `tunnel`."
+  @doc """
+  `{word, datatype, bits, order}` of a key of `meta`, `ct`, `rt`, `socket`, `xfrm`, `fib` or
+  `tunnel`.
+  """
   @spec fetch(atom(), atom()) :: {:ok, Keys.key()} | :error
   defdelegate fetch(kind, key), to: Keys
 

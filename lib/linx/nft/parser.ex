@@ -87,7 +87,9 @@ defmodule Linx.NFT.Parser do
     {:syntax, meta, message} -> {:error, error(meta, message, opts)}
   end
 
-  @typedoc "A kind of block: a table, a chain, a set or map, a flowtable, or a named object of a kind."
+  @typedoc """
+  A kind of block: a table, a chain, a set or map, a flowtable, or a named object of a kind.
+  """
   @type block :: :table | :chain | :set | :flowtable | {:object, atom()}
 
   @doc false

@@ -15,7 +15,10 @@ defmodule Linx.NFT.Reading do
   # Words of heap that a byte of text takes as tokens, tree and values.
   @words 6
 
-  @doc "The ruleset that the text describes; `tokens` are options of the tokenizer, `context` those of parser and compiler."
+  @doc """
+  The ruleset that the text describes; `tokens` are options of the tokenizer, `context` those of
+  parser and compiler.
+  """
   @spec compile(String.t(), keyword(), keyword()) :: {:ok, Ruleset.t()} | {:error, ParseError.t()}
   def compile(source, tokens, context) do
     Room.hold(byte_size(source) * @words, fn ->
@@ -48,7 +51,10 @@ defmodule Linx.NFT.Reading do
   defp text?(tokens), do: Enum.any?(tokens, &(elem(&1, 0) in [:element_text, :rule_text]))
   defp min_bytes, do: {:element_text, @min_bytes}
 
-  @doc "The same with long lists as text; its errors have no place. Context `lazy: true` leaves these lists in the sets."
+  @doc """
+  The same with long lists as text; its errors have no place. Context `lazy: true` leaves these
+  lists in the sets.
+  """
   @spec fast(String.t(), keyword(), keyword()) :: {:ok, Ruleset.t()} | {:error, ParseError.t()}
   def fast(source, options, context),
     do: read(source, [min_bytes() | options], [min_bytes() | context])

@@ -39,7 +39,10 @@ defmodule Linx.NFT.Runtime do
   def encode!(value, :ifname), do: encode_ifname!(value)
   def encode!(_value, kind), do: raise(ArgumentError, "unknown kind #{inspect(kind)}")
 
-  @doc "A non-negative integer as `width` bytes, big endian; raises `ArgumentError` when it does not fit."
+  @doc """
+  A non-negative integer as `width` bytes, big endian; raises `ArgumentError` when it does not
+  fit.
+  """
   @spec encode_int!(integer(), 1 | 2 | 4 | 8) :: binary()
   def encode_int!(n, width) when is_integer(n) and n >= 0 do
     if Bitwise.bsr(n, 8 * width) == 0,
@@ -49,7 +52,9 @@ defmodule Linx.NFT.Runtime do
 
   def encode_int!(value, width), do: mismatch("a non-negative integer of #{width} bytes", value)
 
-  @doc "An IPv4 address, in any of its forms, as 4 bytes; raises `ArgumentError` for anything else."
+  @doc """
+  An IPv4 address, in any of its forms, as 4 bytes; raises `ArgumentError` for anything else.
+  """
   @spec encode_ipv4!(term()) :: <<_::32>>
   def encode_ipv4!({a, b, c, d}) when a in 0..255 and b in 0..255 and c in 0..255 and d in 0..255,
     do: <<a, b, c, d>>
@@ -58,7 +63,9 @@ defmodule Linx.NFT.Runtime do
   def encode_ipv4!(<<_::32>> = bytes), do: bytes
   def encode_ipv4!(value), do: parsed(value, 4, "an IPv4 address")
 
-  @doc "An IPv6 address, in any of its forms, as 16 bytes; raises `ArgumentError` for anything else."
+  @doc """
+  An IPv6 address, in any of its forms, as 16 bytes; raises `ArgumentError` for anything else.
+  """
   @spec encode_ipv6!(term()) :: <<_::128>>
   def encode_ipv6!(%IP{bytes: <<_::128>> = bytes}), do: bytes
 

@@ -9,7 +9,9 @@ defmodule Linx.NFT.Statement do
   alias Linx.Netfilter.Expr
   alias Linx.NFT.{Compiler, Formatter}
 
-  @typedoc "The kernel expressions of a statement; `:fixed` ones are never joined with those of a neighbour."
+  @typedoc """
+  The kernel expressions of a statement; `:fixed` ones are never joined with those of a neighbour.
+  """
   @type segment :: [Expr.t()] | {:fixed, [Expr.t()]}
 
   @doc """

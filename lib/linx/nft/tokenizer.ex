@@ -265,7 +265,8 @@ defmodule Linx.NFT.Tokenizer do
   defp string_error(:nul), do: "a string cannot hold a NUL byte"
 
   defp string_error(:interpolation) do
-    "an interpolation stands for a whole string: write \#{\"...\"} without the quotes around it, " <>
+    "an interpolation stands for a whole string: write \#{\"...\"} without the quotes " <>
+      "around it, " <>
       "or \\\#{ for the two characters"
   end
 

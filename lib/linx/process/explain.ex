@@ -34,7 +34,8 @@ defmodule Linx.Process.Explain do
     do: no_file(subject, String.contains?(subject.path, "/"))
 
   defp detail(:execve, :eacces, %{path: path}) do
-    "#{path}: it, or the interpreter that it names, is no file that may be executed, a directory on the way may " <>
+    "#{path}: it, or the interpreter that it names, is no file that may be executed, a " <>
+      "directory on the way may " <>
       "not be searched, or the mount is noexec"
   end
 
@@ -44,7 +45,8 @@ defmodule Linx.Process.Explain do
 
   defp detail(:execve, :e2big, %{path: path}),
     do:
-      "#{path}: the kernel takes less of argv and environment (execve(2), limits on size of arguments)"
+      "#{path}: the kernel takes less of argv and environment (execve(2), limits on size of " <>
+        "arguments)"
 
   defp detail(:execve, :eperm, %{path: path}),
     do: "#{path}: a filter of the workload or a security module refuses it"
@@ -57,7 +59,8 @@ defmodule Linx.Process.Explain do
   end
 
   defp detail(:clone, :eperm, %{namespaces: namespaces}) when namespaces != 0 do
-    "namespaces #{names(namespaces)} need CAP_SYS_ADMIN in the user namespace of the VM, or :user beside them"
+    "namespaces #{names(namespaces)} need CAP_SYS_ADMIN in the user namespace of the VM, or " <>
+      ":user beside them"
   end
 
   defp detail(:clone, :enospc, _subject),
@@ -67,7 +70,8 @@ defmodule Linx.Process.Explain do
     do: "a limit on processes is reached: RLIMIT_NPROC, pids.max of a cgroup, kernel.pid_max"
 
   defp detail(:clone, :eacces, %{cgroup: cgroup}) when cgroup != nil do
-    "#{cgroup}: needs write permission on its cgroup.procs and on that of the common ancestor with the VM's cgroup"
+    "#{cgroup}: needs write permission on its cgroup.procs and on that of the common " <>
+      "ancestor with the VM's cgroup"
   end
 
   defp detail(:clone, :ebusy, %{cgroup: cgroup}) when cgroup != nil,
@@ -88,7 +92,8 @@ defmodule Linx.Process.Explain do
   defp detail(:chdir, _errno, subject), do: subject.cwd
 
   defp detail(:setgroups, :eperm, _subject) do
-    "needs CAP_SETGID in the workload's user namespace, whose gid_map is written and whose setgroups is allow"
+    "needs CAP_SETGID in the workload's user namespace, whose gid_map is written and whose " <>
+      "setgroups is allow"
   end
 
   defp detail(:setgid, :eperm, %{gid: gid}) when gid != nil,
@@ -108,7 +113,8 @@ defmodule Linx.Process.Explain do
 
   defp detail(:rlimit, :eperm, subject) do
     if(subject.rlimits == [], do: "", else: limits(subject) <> ": ") <>
-      "a hard limit above the VM's needs CAP_SYS_RESOURCE in the initial user namespace; nofile goes to fs.nr_open at most"
+      "a hard limit above the VM's needs CAP_SYS_RESOURCE in the initial user namespace; " <>
+      "nofile goes to fs.nr_open at most"
   end
 
   defp detail(:rlimit, _errno, %{rlimits: [_ | _]} = subject), do: limits(subject)
@@ -128,7 +134,8 @@ defmodule Linx.Process.Explain do
   defp detail(stage, errno, _subject)
        when stage in [:nice, :scheduler, :io_priority] and errno in [:eperm, :eacces],
        do:
-         "needs CAP_SYS_NICE in the initial user namespace, or the limit that allows it (nice, rtprio)"
+         "needs CAP_SYS_NICE in the initial user namespace, or the limit that allows it " <>
+           "(nice, rtprio)"
 
   defp detail(:scheduler, :ebusy, _subject),
     do: "the deadline tasks of these CPUs would need more time than there is"
@@ -152,7 +159,8 @@ defmodule Linx.Process.Explain do
   defp detail(stage, errno, subject), do: namespace(Atom.to_string(stage), errno, subject)
 
   defp namespace("open_ns_" <> kind, :eperm, subject) do
-    "the #{kind} namespace of process #{subject.target}: needs CAP_SYS_PTRACE in its user namespace, or its uid"
+    "the #{kind} namespace of process #{subject.target}: needs CAP_SYS_PTRACE in its user " <>
+      "namespace, or its uid"
   end
 
   defp namespace("open_ns_" <> _kind, _errno, subject), do: "process #{subject.target}"
@@ -162,7 +170,8 @@ defmodule Linx.Process.Explain do
   end
 
   defp namespace("setns_" <> kind, :eperm, subject) do
-    "needs CAP_SYS_ADMIN in the user namespace that owns the #{kind} namespace of process #{subject.target}, " <>
+    "needs CAP_SYS_ADMIN in the user namespace that owns the #{kind} namespace of process " <>
+      "#{subject.target}, " <>
       "and in the VM's own"
   end
 
@@ -221,7 +230,8 @@ defmodule Linx.Process.Explain do
         "#{path}: not there in the workload's root, or its interpreter is not"
 
       Path.type(path) != :absolute ->
-        "#{path}: not there, seen from the workload's working directory, or its interpreter is not"
+        "#{path}: not there, seen from the workload's working directory, or its interpreter " <>
+          "is not"
 
       File.regular?(path) ->
         "#{path} is there; the interpreter that its first line or its ELF header names is not"

@@ -3,14 +3,14 @@ defmodule Linx.Process.Protocol do
   # The messages of the port: terms in the external term format. Only existing atoms are accepted
   # from the agent, so every name that it sends is listed here.
 
-  @stages ~w(posix_openpt ptsetup pts_open ptsname sigprocmask signalfd pipe2 clone dumpable signals descriptors subreaper umask poll wait signal kill
-    fork init cgroup
-    open_ns_user open_ns_mnt open_ns_uts open_ns_ipc open_ns_cgroup open_ns_net open_ns_time open_ns_pid
-    compare_ns image
-    setns_user setns_mnt setns_uts setns_ipc setns_cgroup setns_net setns_time setns_pid
-    propagation stdio rlimit nice cpus oom_score_adj scheduler io_priority time_offsets hostname fds chdir cap_drop_bounding cap_set_thread cap_set_ambient setgroups setgid setuid keyring
-    seccomp_no_new_privs seccomp_install execve malformed_request request_too_big command_too_big
-    ready_frame malformed_ready exec_outcome agent_died)a
+  @stages ~w(posix_openpt ptsetup pts_open ptsname sigprocmask signalfd pipe2 clone dumpable
+    signals descriptors subreaper umask poll wait signal kill fork init cgroup open_ns_user
+    open_ns_mnt open_ns_uts open_ns_ipc open_ns_cgroup open_ns_net open_ns_time open_ns_pid
+    compare_ns image setns_user setns_mnt setns_uts setns_ipc setns_cgroup setns_net setns_time
+    setns_pid propagation stdio rlimit nice cpus oom_score_adj scheduler io_priority time_offsets
+    hostname fds chdir cap_drop_bounding cap_set_thread cap_set_ambient setgroups setgid setuid
+    keyring seccomp_no_new_privs seccomp_install execve malformed_request request_too_big
+    command_too_big ready_frame malformed_ready exec_outcome agent_died)a
 
   @type outcome() ::
           {:exited, non_neg_integer()}

@@ -3,8 +3,8 @@ defmodule Linx.Process.Signals do
   # Signals by name: asm-generic/signal.h, which every architecture but mips, alpha, sparc and
   # parisc has.
 
-  @names ~w(hup int quit ill trap abrt bus fpe kill usr1 segv usr2 pipe alrm term stkflt chld cont stop tstp ttin ttou
-            urg xcpu xfsz vtalrm prof winch io pwr sys)a
+  @names ~w(hup int quit ill trap abrt bus fpe kill usr1 segv usr2 pipe alrm term stkflt chld cont
+            stop tstp ttin ttou urg xcpu xfsz vtalrm prof winch io pwr sys)a
          |> Enum.with_index(1)
          |> Map.new()
 

@@ -49,7 +49,9 @@ defmodule Linx.Reconcile.Contest do
   def ops(%__MODULE__{applied: applied}),
     do: Enum.sort(for {op, {count, _at}} <- applied, count >= @repetitions, do: op)
 
-  @doc "The report with its contested operations: a struct has a field for them, or leaves them out."
+  @doc """
+  The report with its contested operations: a struct has a field for them, or leaves them out.
+  """
   @spec tell(map(), [term()]) :: map()
   def tell(%{contested: _} = report, ops), do: %{report | contested: ops}
   def tell(%_{} = report, _ops), do: report

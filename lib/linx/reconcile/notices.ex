@@ -11,7 +11,10 @@ defmodule Linx.Reconcile.Notices do
     spawn_link(fn -> idle(loop, Process.monitor(loop)) end)
   end
 
-  @doc "The loop has taken the notice, whose message is `{Linx.Reconcile.Notices, pid}`: the next one is told again."
+  @doc """
+  The loop has taken the notice, whose message is `{Linx.Reconcile.Notices, pid}`: the next one is
+  told again.
+  """
   @spec taken(pid()) :: :ok
   def taken(pid) do
     send(pid, {__MODULE__, :taken})

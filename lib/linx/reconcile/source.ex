@@ -44,13 +44,18 @@ defmodule Linx.Reconcile.Source do
   @typedoc "What is, in the subsystem's own shape."
   @type observed :: term()
 
-  @typedoc "What the reconciler has installed so far, carried from pass to pass by its caller. `%{}` is nothing yet."
+  @typedoc """
+  What the reconciler has installed so far, carried from pass to pass by its caller. `%{}` is
+  nothing yet.
+  """
   @type last_applied :: term()
 
   @typedoc "The subsystem's options for a pass, from the loop's `:reconcile_opts`."
   @type opts :: keyword()
 
-  @typedoc "What a pass did. Only these two fields matter to the loop; a subsystem's own report has more."
+  @typedoc """
+  What a pass did. Only these two fields matter to the loop; a subsystem's own report has more.
+  """
   @type report :: %{
           :converged? => boolean(),
           :last_applied => last_applied(),

@@ -72,7 +72,8 @@ defmodule Linx.Seccomp.Filter do
     @insn_size 8
 
     def inspect(%{arch: arch, bpf: bpf, rules: rules}, _opts) do
-      "#Linx.Seccomp.Filter<#{arch} #{syscalls(rules)}#{div(byte_size(bpf), @insn_size)} BPF insns>"
+      "#Linx.Seccomp.Filter<#{arch} #{syscalls(rules)}#{div(byte_size(bpf), @insn_size)} " <>
+        "BPF insns>"
     end
 
     defp syscalls(nil), do: ""

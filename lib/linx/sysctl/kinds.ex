@@ -10,7 +10,10 @@ defmodule Linx.Sysctl.Kinds do
   @pid 0x20000000
   @net 0x40000000
 
-  @doc "The kind that the knob at `path` belongs to; nil for one of the whole machine, and for a directory of several."
+  @doc """
+  The kind that the knob at `path` belongs to; nil for one of the whole machine, and for a
+  directory of several.
+  """
   @spec of(String.t()) :: pos_integer() | nil
   def of("net"), do: @net
   def of("net/" <> _), do: @net

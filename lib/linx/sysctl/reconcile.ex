@@ -51,7 +51,10 @@ defmodule Linx.Sysctl.Reconcile do
   """
   @type ownership :: %{applied: Sysctl.value(), original: Sysctl.value() | nil}
 
-  @typedoc "A write of a desired value, a write of the original one, or the end of an ownership, which writes nothing."
+  @typedoc """
+  A write of a desired value, a write of the original one, or the end of an ownership, which
+  writes nothing.
+  """
   @type op ::
           {:set, Sysctl.key(), Sysctl.value()}
           | {:revert, Sysctl.key(), Sysctl.value()}

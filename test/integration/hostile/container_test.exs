@@ -82,7 +82,9 @@ defmodule Linx.Integration.Hostile.ContainerTest do
   # The attack's own target is out of the reaper's reach anyway: EPERM is the filter's word, and
   # ENOENT would be the call's.
   if :erlang.system_info(:system_architecture) |> to_string() =~ "x86_64" do
-    test "all capabilities: the reaper makes no system call for its tracer", %{attacker: attacker} do
+    test "all capabilities: the reaper makes no system call for its " <>
+           "tracer",
+         %{attacker: attacker} do
       results = Hostile.run(:all, :spawned, init: true, attacker: attacker)
       assert [result] = for({:reaper, "inject", result} <- results, do: result)
       assert result == "refused 1"

@@ -20,7 +20,9 @@ defmodule Linx.Netfilter.KernelMonitorTest do
   end
 
   describe "the monitor" do
-    test "delivers each commit in order, stamped, after its generation", %{sock: sock, pid: pid} do
+    test "delivers each commit in order, stamped, after its " <>
+           "generation",
+         %{sock: sock, pid: pid} do
       {:ok, monitor} = Netfilter.subscribe(self(), netns: {:pid, pid})
       Firewall.run!(pid, ["nft", "add", "table", "inet", "x"])
 

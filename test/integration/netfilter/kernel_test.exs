@@ -76,7 +76,8 @@ defmodule Linx.Netfilter.KernelTest do
       end)
     end
 
-    test "a table stays while the process lives that made it, though it refers to its socket no more",
+    test "a table stays while the process lives that made it, though it refers to its " <>
+           "socket no more",
          %{pid: pid} do
       makers = [
         fn -> {:ok, _} = pid |> opened() |> Netfilter.create_table("owned") end,
@@ -248,7 +249,8 @@ defmodule Linx.Netfilter.KernelTest do
       assert {:ok, %{id: ^gen}} = Nfnl.Codec.get_gen(sock)
     end
 
-    test "moved, new and deleted rules end in the wanted order, and those that stay keep their handles",
+    test "moved, new and deleted rules end in the wanted order, and those that stay keep " <>
+           "their handles",
          %{sock: sock} do
       names = [:t1, :t2, :t3, :t4, :t5, :t6, :t7, :t8]
       rule = fn tag -> {port(:erlang.phash2(tag, 60_000) + 1), tag} end
@@ -317,7 +319,9 @@ defmodule Linx.Netfilter.KernelTest do
       assert Netfilter.diff(now, ruleset([{[:accept], :z}])).ops == []
     end
 
-    test "untagged rules in a chain of several are refused before anything is read", %{sock: sock} do
+    test "untagged rules in a chain of several are refused before anything is " <>
+           "read",
+         %{sock: sock} do
       rs = ruleset([{[:accept], nil}, {[:drop], nil}])
 
       assert {:error, {:tag_required, {:inet, "fw", "input"}}} =

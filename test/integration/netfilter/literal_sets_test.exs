@@ -58,14 +58,16 @@ defmodule Linx.Netfilter.LiteralSetsTest do
     lines = Enum.map(rules, &"  #{&1}\n")
 
     text =
-      "table inet t {\n counter web { }\n chain c { type filter hook input priority 0;\n#{lines} }\n}\n"
+      "table inet t {\n counter web { }\n chain c { type filter hook input priority " <>
+        "0;\n#{lines} }\n}\n"
 
     NftDifferential.same!(context, text, nft)
   end
 
   test("the distribution's nft", context, do: same!(context, @sets, "nft"))
 
-  test "an object map over a field in two bytes has the field's bytes, which nft's own never match",
+  test "an object map over a field in two bytes has the field's bytes, which nft's own " <>
+         "never match",
        %{
          sock: sock
        } do

@@ -140,7 +140,8 @@ defmodule Linx.Netfilter.ModulesTest do
             {"forward", "ct state established accept"}
           ] do
         text =
-          "table bridge t {\n chain c {\n type filter hook #{hook} priority filter;\n #{rule}\n }\n}\n"
+          "table bridge t {\n chain c {\n type filter hook #{hook} priority filter;\n " <>
+            "#{rule}\n }\n}\n"
 
         NftDifferential.same!(context, text)
       end

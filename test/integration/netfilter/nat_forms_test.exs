@@ -124,7 +124,8 @@ defmodule Linx.Netfilter.NatFormsTest do
     ]
 
     text =
-      "table ip t {\n set s { typeof meta hour; flags interval; elements = { 06:00-07:00, 9:30 }; }\n" <>
+      "table ip t {\n set s { typeof meta hour; flags interval; elements = { 06:00-07:00, " <>
+        "9:30 }; }\n" <>
         " chain c {\n#{Enum.map(lines, &"  #{&1}\n")}  meta hour @s\n }\n}\n"
 
     NftDifferential.same!(context, text, "nft")

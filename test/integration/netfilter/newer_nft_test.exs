@@ -173,7 +173,12 @@ defmodule Linx.Netfilter.NewerNftTest do
   end
 
   test "tunnel objects that say too little, or both families" do
-    for body <- ["ip daddr 192.0.2.2", "id 5", "id 5\nip saddr 192.0.2.1\nip6 daddr 2001:db8::1"] do
+    for body <- [
+          "ip daddr 192.0.2.2",
+          "id 5",
+          "id 5\nip saddr 192.0.2.1\nip6 daddr " <>
+            "2001:db8::1"
+        ] do
       assert {:error, %NFT.ParseError{}} = NFT.parse("table ip t { tunnel x {\n#{body}\n}\n}")
     end
 

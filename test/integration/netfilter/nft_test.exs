@@ -325,19 +325,22 @@ defmodule Linx.Netfilter.NftTest do
     concat = {:concat, [:ipv4_addr, :inet_service]}
 
     sets = [
-      {"set x { type ipv4_addr; comment \"hi\"; elements = { 10.0.0.1, 10.0.0.2 comment \"el\" } }",
+      {"set x { type ipv4_addr; comment \"hi\"; elements = { 10.0.0.1, 10.0.0.2 comment " <>
+         "\"el\" } }",
        Set.new!("x",
          key_type: :ipv4_addr,
          comment: "hi",
          elements: ["10.0.0.1", %Element{key: "10.0.0.2", comment: "el"}]
        )},
-      {"set x { type ipv6_addr; flags interval; elements = { fe80::/10, 2001:db8::1-2001:db8::9 } }",
+      {"set x { type ipv6_addr; flags interval; elements = { fe80::/10, " <>
+         "2001:db8::1-2001:db8::9 } }",
        Set.new!("x",
          key_type: :ipv6_addr,
          flags: [:interval],
          elements: ["fe80::/10", {:range, "2001:db8::1", "2001:db8::9"}]
        )},
-      {"set x { type ipv4_addr; flags interval; auto-merge; elements = { 10.0.0.0/8, 10.1.0.0/16, 255.255.0.0/16, 1.1.1.1 } }",
+      {"set x { type ipv4_addr; flags interval; auto-merge; elements = { 10.0.0.0/8, " <>
+         "10.1.0.0/16, 255.255.0.0/16, 1.1.1.1 } }",
        Set.new!("x",
          key_type: :ipv4_addr,
          flags: [:interval, :auto_merge],
@@ -359,7 +362,8 @@ defmodule Linx.Netfilter.NftTest do
        Set.new!("x", key_type: :inet_proto, elements: [:tcp, 17])},
       {"set x { type ct_state; elements = { new, established } }",
        Set.new!("x", key_type: :ct_state, elements: [:new, :established])},
-      {"set x { type ipv4_addr . inet_service; flags interval; elements = { 10.0.0.1 . 80, 10.0.0.0/8 . 1-1024 } }",
+      {"set x { type ipv4_addr . inet_service; flags interval; elements = { 10.0.0.1 . 80, " <>
+         "10.0.0.0/8 . 1-1024 } }",
        Set.new!("x",
          key_type: concat,
          flags: [:interval],
@@ -382,7 +386,8 @@ defmodule Linx.Netfilter.NftTest do
          flags: [:interval],
          elements: ["10.0.0.0/8", :catch_all]
        )},
-      {"set x { type ipv4_addr; flags dynamic,timeout; timeout 1m; gc-interval 10s; size 65535; counter; elements = { 1.2.3.4 counter packets 3 bytes 4 timeout 30s } }",
+      {"set x { type ipv4_addr; flags dynamic,timeout; timeout 1m; gc-interval 10s; size " <>
+         "65535; counter; elements = { 1.2.3.4 counter packets 3 bytes 4 timeout 30s } }",
        Set.new!("x",
          key_type: :ipv4_addr,
          flags: [:dynamic, :timeout],
@@ -400,31 +405,36 @@ defmodule Linx.Netfilter.NftTest do
          flags: [:constant],
          elements: ["1.2.3.4"]
        )},
-      {"map x { type inet_service : verdict; elements = { 22 : jump other, 80 : accept, 90 : goto other } }",
+      {"map x { type inet_service : verdict; elements = { 22 : jump other, 80 : accept, 90 " <>
+         ": goto other } }",
        Vmap.new!("x",
          key_type: :inet_service,
          elements: [{22, {:jump, "other"}}, {80, :accept}, {90, {:goto, "other"}}]
        )},
-      {"map x { type inet_service : verdict; flags interval; elements = { 22-25 : drop, * : accept } }",
+      {"map x { type inet_service : verdict; flags interval; elements = { 22-25 : drop, * : " <>
+         "accept } }",
        Vmap.new!("x",
          key_type: :inet_service,
          flags: [:interval],
          elements: [{22..25, :drop}, {:catch_all, :accept}]
        )},
-      {"map x { type ipv4_addr : mark; flags interval; elements = { 10.0.0.0/8 : 1, 11.0.0.0/8 : 2 } }",
+      {"map x { type ipv4_addr : mark; flags interval; elements = { 10.0.0.0/8 : 1, " <>
+         "11.0.0.0/8 : 2 } }",
        NMap.new!("x",
          key_type: :ipv4_addr,
          data_type: :mark,
          flags: [:interval],
          elements: [{"10.0.0.0/8", 1}, {"11.0.0.0/8", 2}]
        )},
-      {"map x { type ipv4_addr . inet_service : ipv4_addr . inet_service; elements = { 1.1.1.1 . 80 : 2.2.2.2 . 8080 } }",
+      {"map x { type ipv4_addr . inet_service : ipv4_addr . inet_service; elements = { " <>
+         "1.1.1.1 . 80 : 2.2.2.2 . 8080 } }",
        NMap.new!("x",
          key_type: concat,
          data_type: concat,
          elements: [{{"1.1.1.1", 80}, {"2.2.2.2", 8080}}]
        )},
-      {"map x { type ipv4_addr : interval ipv4_addr . inet_service; flags interval; elements = { 10.0.0.0/8 : 1.1.1.1-1.1.1.9 . 80-90 } }",
+      {"map x { type ipv4_addr : interval ipv4_addr . inet_service; flags interval; " <>
+         "elements = { 10.0.0.0/8 : 1.1.1.1-1.1.1.9 . 80-90 } }",
        NMap.new!("x",
          key_type: :ipv4_addr,
          data_type: {:interval, concat},

@@ -418,7 +418,8 @@ defmodule Linx.Netfilter.PacketsTest do
     after
       100 ->
         last =
-          "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 10))"
+          "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', " <>
+            "('192.0.2.1', 10))"
 
         Firewall.run!(there, ["python3", "-c", last])
         collect(there, seqs, told?)

@@ -160,7 +160,9 @@ defmodule Linx.Netfilter.RewrittenPacketsTest do
     end
   end
 
-  test "an ICMPv6 address is found in messages that have one there", %{sock: sock, there: there} do
+  test "an ICMPv6 address is found in messages that have one " <>
+         "there",
+       %{sock: sock, there: there} do
     typed = fn name ->
       [Expr.payload(name), Expr.cmp(:eq, <<0x20010DB8::32, 0::64, 1::32>>), Expr.counter()]
     end

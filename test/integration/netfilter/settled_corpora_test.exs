@@ -58,7 +58,8 @@ defmodule Linx.Netfilter.SettledCorporaTest do
         ids = Enum.map_join(refused, ", ", fn {id, error} -> "#{id} (#{error})" end)
 
         IO.puts(
-          "#{Path.basename(path)}: this kernel refuses #{length(refused)} of #{length(cases)} cases: #{ids}"
+          "#{Path.basename(path)}: this kernel refuses #{length(refused)} of " <>
+            "#{length(cases)} cases: #{ids}"
         )
       end
 
@@ -109,7 +110,8 @@ defmodule Linx.Netfilter.SettledCorporaTest do
     :ok = Netfilter.push(sock, empty)
   end
 
-  test "random rulesets are pulled as they were pushed and settle; one more element changes no other",
+  test "random rulesets are pulled as they were pushed and settle; one more element changes " <>
+         "no other",
        %{sock: sock} do
     seed = :erlang.unique_integer([:positive])
     :rand.seed(:exsss, seed)

@@ -315,7 +315,8 @@ defmodule Linx.Netfilter.SettledTest do
         ),
         mine.("chain c { accept; drop; }; set s { type ipv4_addr; elements = { 192.0.2.1 }; }"),
         mine.(
-          "chain c { accept; }; set s { type ipv4_addr; elements = { 192.0.2.1 }; }; counter k { }"
+          "chain c { accept; }; set s { type ipv4_addr; elements = { 192.0.2.1 }; }; " <>
+            "counter k { }"
         ),
         mine.("chain c { accept; }"),
         mine.("chain c { counter; accept; }; chain d { jump c; }"),
@@ -543,7 +544,8 @@ defmodule Linx.Netfilter.SettledTest do
 
     test "are refused by name before anything is sent, in every mode", %{sock: sock} do
       table = fn rule ->
-        "table inet t { set blocked { type ipv4_addr; }; counter web { }; chain input_wan { }; " <>
+        "table inet t { set blocked { type ipv4_addr; }; counter web { }; chain input_wan { " <>
+          "}; " <>
           "map v { type ipv4_addr : verdict; }; chain c { #{rule}; }; }"
       end
 

@@ -61,7 +61,14 @@ defmodule Linx.Netfilter.StatementFormsTest do
         form <- forms,
         do: "#{word} #{form}"
       ) ++
-        for before <- ["", "tcp dport 80 ", "udp dport 80 ", "meta l4proto sctp ", "icmp type 8 "],
+        for before <- [
+              "",
+              "tcp dport 80 ",
+              "udp dport 80 ",
+              "meta l4proto " <>
+                "sctp ",
+              "icmp type 8 "
+            ],
             form <- @synproxy,
             do: "#{before}synproxy #{form}"
 

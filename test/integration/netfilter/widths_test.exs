@@ -108,7 +108,8 @@ defmodule Linx.Netfilter.WidthsTest do
     # One more element by a reconcile: it alone is new.
     more =
       Settled.parse!(
-        "table bridge t {\n#{String.replace(IO.iodata_to_binary(body), "0 . 192.0.2.2 }", "0 . 192.0.2.2, 1 . 192.0.2.3 }")}}"
+        "table bridge t " <>
+          "{\n#{String.replace(IO.iodata_to_binary(body), "0 . 192.0.2.2 }", "0 . 192.0.2.2, 1 . 192.0.2.3 }")}}"
       )
 
     assert {:ok, patch} = Netfilter.dry_run(sock, more)
@@ -241,12 +242,14 @@ defmodule Linx.Netfilter.WidthsTest do
   test "of a set that is made again is written by its new declaration", %{sock: sock} = ctx do
     one =
       Settled.parse!(
-        "table bridge t { map s { typeof vlan id . ip saddr : verdict; elements = { 5 . 192.0.2.1 : jump c }; }; chain c { }; }"
+        "table bridge t { map s { typeof vlan id . ip saddr : verdict; elements = { 5 . " <>
+          "192.0.2.1 : jump c }; }; chain c { }; }"
       )
 
     other =
       Settled.parse!(
-        "table bridge t { map s { typeof udp length . ip saddr : verdict; flags interval; elements = { 5 . 192.0.2.1 : jump c }; }; chain c { }; }"
+        "table bridge t { map s { typeof udp length . ip saddr : verdict; flags interval; " <>
+          "elements = { 5 . 192.0.2.1 : jump c }; }; chain c { }; }"
       )
 
     :ok = Netfilter.push(sock, one)

@@ -212,14 +212,16 @@ defmodule Linx.Netlink.ReconcileGroupsTest do
         for gateway <- ours(bench) do
           ips!(
             bench.ns,
-            "route del #{@v6} proto 76 via #{gateway}\nroute append #{@v6} proto 76 via #{gateway}"
+            "route del #{@v6} proto 76 via #{gateway}\nroute append #{@v6} proto 76 via " <>
+              "#{gateway}"
           )
         end
 
         for gateway <- behind do
           ips!(
             bench.ns,
-            "route del #{@v6} proto static via #{gateway}\nroute append #{@v6} proto static via #{gateway}"
+            "route del #{@v6} proto static via #{gateway}\nroute append #{@v6} proto static " <>
+              "via #{gateway}"
           )
         end
       end

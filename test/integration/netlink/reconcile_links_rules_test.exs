@@ -129,7 +129,8 @@ defmodule Linx.Netlink.ReconcileLinksRulesTest do
       assert report.last_applied.links == MapSet.new([{"c0", "bridge"}])
     end
 
-    test "what is on a link of the same desired state is no mistake where one failure ends a pass",
+    test "what is on a link of the same desired state is no mistake where one failure ends " <>
+           "a pass",
          bench do
       desired = %{
         links: [{"c0", :veth, peer: "c1", up: true}],
@@ -372,7 +373,8 @@ defmodule Linx.Netlink.ReconcileLinksRulesTest do
     test "are made, put back and deleted, and others' stay", bench do
       ips!(
         bench.ns,
-        "rule add from 10.0.0.0/8 table 100 pref 200\nrule add from 1.2.3.4 table 9 pref 99 proto static"
+        "rule add from 10.0.0.0/8 table 100 pref 200\nrule add from 1.2.3.4 table 9 pref 99 " <>
+          "proto static"
       )
 
       foreign = rules(bench)
@@ -386,7 +388,8 @@ defmodule Linx.Netlink.ReconcileLinksRulesTest do
 
       ips!(
         bench.ns,
-        "rule del pref 202\nrule del pref 206\nrule add from 10.3.0.0/16 table 7 pref 300 proto 76"
+        "rule del pref 202\nrule del pref 206\nrule add from 10.3.0.0/16 table 7 pref 300 " <>
+          "proto 76"
       )
 
       report = converge(bench, %{rules: @rules}, report.last_applied)

@@ -178,7 +178,8 @@ defmodule Linx.Netlink.RouterTest do
   defp transfer(client, server, a) do
     program =
       "import socket,sys\n" <>
-        "s=socket.create_server((sys.argv[1],8000),family=socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET)\n" <>
+        "s=socket.create_server((sys.argv[1],8000),family=socket.AF_INET6 if ':' in " <>
+        "sys.argv[1] else socket.AF_INET)\n" <>
         "print('listening',flush=True)\nc,_=s.accept()\nn=0\n" <>
         "while True:\n d=c.recv(65536)\n if not d: break\n n+=len(d)\nprint(n,flush=True)"
 

@@ -184,7 +184,9 @@ defmodule Linx.NFT.FieldDifferentialTest do
     end
   end
 
-  test "the protocols of conntrack objects are those that nft reads", %{theirs: theirs, nft: nft} do
+  test "the protocols of conntrack objects are those that nft " <>
+         "reads",
+       %{theirs: theirs, nft: nft} do
     texts =
       for word <- ["tcp", "udp" | Enum.map(Protocol.over(:inet), &Protocol.text/1)],
           body <- [

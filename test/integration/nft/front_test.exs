@@ -157,7 +157,12 @@ defmodule Linx.Integration.NFT.FrontTest do
       assert {:ok, _} = same(text, context)
     end
 
-    for text <- ["table inet t\n{ chain c { }; }\n", "table inet t accept\n", "table inet\n{ }"] do
+    for text <- [
+          "table inet t\n{ chain c { }; " <>
+            "}\n",
+          "table inet t accept\n",
+          "table inet\n{ }"
+        ] do
       assert same(text, context) == :refused
     end
   end
@@ -229,15 +234,20 @@ defmodule Linx.Integration.NFT.FrontTest do
 
   @scopes [
     # Loaded.
-    "table inet t { chain a { define p = 22; tcp dport $p; }; chain b { define p = 23; tcp dport $p; }; }",
-    "define p = 22\ntable inet t { chain a { redefine p = 23; tcp dport $p; }; chain b { tcp dport $p; }; }",
+    "table inet t { chain a { define p = 22; tcp dport $p; }; chain b { define p = 23; tcp " <>
+      "dport $p; }; }",
+    "define p = 22\ntable inet t { chain a { redefine p = 23; tcp dport $p; }; chain b { " <>
+      "tcp dport $p; }; }",
     "define p = 22\ntable inet t { chain a { undefine p; tcp dport $p; }; }",
     "define p = 22\ntable inet t { chain a { redefine p = 23; undefine p; tcp dport $p; }; }",
     "table inet t { chain a { undefine p; accept; }; }",
     "undefine p\ntable inet t { chain a { accept; }; }",
-    "define p = 22\ntable inet t { redefine p = 23; chain b { tcp dport $p; }; }\ntable inet u { chain b { tcp dport $p; }; }",
-    "table inet t { define p = 22; chain a { redefine p = 23; tcp dport $p; }; chain b { tcp dport $p; }; }",
-    "table inet t { set s { define x = 5; type inet_service; elements = { $x }; }; chain c { tcp dport $x; }; }",
+    "define p = 22\ntable inet t { redefine p = 23; chain b { tcp dport $p; }; }\ntable " <>
+      "inet u { chain b { tcp dport $p; }; }",
+    "table inet t { define p = 22; chain a { redefine p = 23; tcp dport $p; }; chain b { " <>
+      "tcp dport $p; }; }",
+    "table inet t { set s { define x = 5; type inet_service; elements = { $x }; }; chain c " <>
+      "{ tcp dport $x; }; }",
     "table inet t { counter n { define x = 5; packets 1 bytes 1; }; chain c { tcp dport $x; }; }",
     "table inet t { chain c { define p = 5; type filter hook input priority $p; undefine p; }; }",
     "table inet t { chain c { define p = 5; jump { tcp dport $p; }; }; }",
@@ -247,9 +257,11 @@ defmodule Linx.Integration.NFT.FrontTest do
     "define p = 22\ntable inet t { chain a { define p = 23; tcp dport $p; }; }",
     "define p = 22\ntable inet t { chain a { undefine p; define p = 24; tcp dport $p; }; }",
     "table inet t { chain a { redefine p = 22; tcp dport $p; }; chain b { tcp dport $p; }; }",
-    "table inet t { define p = 22; chain a { tcp dport $p; }; }\ntable inet t { chain b { tcp dport $p; }; }",
+    "table inet t { define p = 22; chain a { tcp dport $p; }; }\ntable inet t { chain b { " <>
+      "tcp dport $p; }; }",
     "table inet t { set s { define x = 5; type mark; }; set r { define x = 5; type mark; }; }",
-    "add table inet t\nadd chain inet t c { define x = 5; tcp dport $x; }\nadd rule inet t c tcp dport $x",
+    "add table inet t\nadd chain inet t c { define x = 5; tcp dport $x; }\nadd rule inet t " <>
+      "c tcp dport $x",
     "table inet t { chain a { redefine a = 2; undefine a; tcp dport $a; }; }",
     "table inet t { set s { elements = { $x }; define x = 5; type inet_service; }; }"
   ]
@@ -387,7 +399,8 @@ defmodule Linx.Integration.NFT.FrontTest do
 
     script =
       Enum.map_join(chains, fn {family, head} ->
-        "echo 'table #{family} t { chain c { #{head}; }; }' | #{nft} -c -f - >/dev/null 2>&1; echo $?\n"
+        "echo 'table #{family} t { chain c { #{head}; }; }' | #{nft} -c -f - >/dev/null " <>
+          "2>&1; echo $?\n"
       end)
 
     codes =

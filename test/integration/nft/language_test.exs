@@ -141,7 +141,8 @@ defmodule Linx.NFT.LanguageTest do
     compare("table inet t {\n#{sets}}\n", context)
   end
 
-  test "a raw payload in a concatenation is listed by an nft that knows numbers only by their record",
+  test "a raw payload in a concatenation is listed by an nft that knows numbers only by " <>
+         "their record",
        context do
     compare(
       """
@@ -237,7 +238,8 @@ defmodule Linx.NFT.LanguageTest do
 
   test "the statements of a set are those of its elements, said or not", context do
     for body <- [
-          "set s { type ipv4_addr; counter; elements = { 192.0.2.1, 192.0.2.2 counter packets 5 bytes 6 }; }",
+          "set s { type ipv4_addr; counter; elements = { 192.0.2.1, 192.0.2.2 counter " <>
+            "packets 5 bytes 6 }; }",
           "set s { type ipv4_addr; counter; flags interval; elements = { 192.0.2.0/24 }; }",
           "map s { type ipv4_addr : verdict; counter; elements = { 192.0.2.1 : drop }; }"
         ],

@@ -91,7 +91,8 @@ defmodule Linx.NFT.KernelOrderTest do
     assert names(pulled) == names(ruleset)
 
     more =
-      "chain 2nd { accept; }\nchain 1st { accept; }\nset 2ndset { type mark; }\nset 1stset { type mark; }"
+      "chain 2nd { accept; }\nchain 1st { accept; }\nset 2ndset { type mark; }\nset 1stset " <>
+        "{ type mark; }"
 
     {:ok, grown} = NFT.parse(Enum.join([open, more] ++ lines ++ [close], "\n"))
     grown = tagged(grown)

@@ -94,7 +94,8 @@ defmodule Linx.Integration.NFT.ProjectTest do
     assert source =~ "tcp dport \#{port} accept\n"
 
     assert nft ==
-             "# kept\ndefine web = 80\n\ntable ip x {\n  chain c {\n    tcp dport $web accept\n  }\n}\n"
+             "# kept\ndefine web = 80\n\ntable ip x {\n  chain c {\n    tcp dport $web " <>
+               "accept\n  }\n}\n"
 
     assert {_, 0} = mix(dir, ["format", "--force"])
     assert files(dir) == once

@@ -109,7 +109,8 @@ defmodule Linx.NFT.StreamTest do
     for {line, flags} <- [{"10.0.0.0/8", ""}, {"10.0.0.1 timeout 1h", "flags interval;"}] do
       File.write!(
         path,
-        "table inet fw {\nset s { type ipv4_addr; #{flags} elements = {\n#{list},\n#{line} } }\n}\n"
+        "table inet fw {\nset s { type ipv4_addr; #{flags} elements = {\n#{list},\n#{line} " <>
+          "} }\n}\n"
       )
 
       assert {:error, %ParseError{}} = Netfilter.push(sock, NFT.stream(path))
@@ -144,8 +145,8 @@ defmodule Linx.NFT.StreamTest do
     for {declaration, told} <- [
           {"map m { type ipv4_addr : verdict; elements = { #{pairs}, #{ip(2_501)} : jump d } }",
            ~s(no chain "d")},
-          {"map m { type ipv4_addr : counter; elements = { #{counters}, #{ip(2_501)} : \"kk\" } }",
-           ~s(no counter "kk")},
+          {"map m { type ipv4_addr : counter; elements = { #{counters}, #{ip(2_501)} : " <>
+             "\"kk\" } }", ~s(no counter "kk")},
           {"set s { type ipv4_addr; flags interval; elements = { #{nets}, #{far} } }",
            "elements overlap: 0.0.1.0/24 and #{far}"}
         ] do

@@ -12,7 +12,8 @@ defmodule Linx.Process.DeathTest do
   defp mark, do: "LINX_TEST_MARK=#{System.pid()}-#{System.unique_integer([:positive])}"
 
   # A tree whose leaves have left by every way there is.
-  @tree "sleep 300 & setsid sleep 300 & (setsid sh -c 'sleep 300 & sleep 300' &) ; echo up; exec sleep 300"
+  @tree "sleep 300 & setsid sleep 300 & (setsid sh -c 'sleep 300 & sleep 300' &) ; echo up; " <>
+          "exec sleep 300"
 
   defp tree(mark, opts \\ []) do
     argv = ["/bin/sh", "-c", @tree]
@@ -59,7 +60,8 @@ defmodule Linx.Process.DeathTest do
     end
   end
 
-  test "a workload that forks as fast as it can, and leaves its session each time, dies all the same" do
+  test "a workload that forks as fast as it can, and leaves its session each time, dies all " <>
+         "the same" do
     mark = mark()
     churn = "while :; do setsid sh -c 'setsid true & sleep 0.01' & wait $!; done"
 

@@ -3,7 +3,8 @@ defmodule Linx.Integration.Process.DescriptorsTest do
 
   # A VM that has 300 files open, as a shell hands them down to it.
 
-  test "of a VM with 300 open descriptors the workload gets 0 to 2, and no signal blocked or ignored" do
+  test "of a VM with 300 open descriptors the workload gets 0 to 2, and no signal blocked " <>
+         "or ignored" do
     code = ~S"""
     300 = "/proc/self/fd" |> File.ls!() |> Enum.count(&(String.to_integer(&1) in 100..399))
 

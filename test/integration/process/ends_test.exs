@@ -125,7 +125,8 @@ defmodule Linx.Process.EndsTest do
     end
   end
 
-  test "a set-user-ID workload dies with its agent, though the kernel cleared its parent-death signal" do
+  test "a set-user-ID workload dies with its agent, though the kernel cleared its " <>
+         "parent-death signal" do
     program = setuid_program()
     stdio = [stdin: :devnull, stdout: :pipe, stderr: :devnull]
 
@@ -311,7 +312,8 @@ defmodule Linx.Process.EndsTest do
   end
 
   describe "stop" do
-    @slow_child "(trap 'sleep 0.3; echo child was asked; exit' TERM HUP; echo ready; while :; do sleep 0.05; done) & wait"
+    @slow_child "(trap 'sleep 0.3; echo child was asked; exit' TERM HUP; echo ready; while " <>
+                  ":; do sleep 0.05; done) & wait"
 
     for init <- [false, true], signal <- [:term, :hup] do
       test "gives the grace to all of the tree (#{signal}, init: #{init})" do
@@ -339,12 +341,14 @@ defmodule Linx.Process.EndsTest do
   end
 
   describe "orphan_policy" do
-    test "{:kill, grace}: the agent asks the tree to end when the VM is gone, and ends as it does" do
+    test "{:kill, grace}: the agent asks the tree to end when the VM is gone, and ends as " <>
+           "it does" do
       file = Scratch.path("asked")
       on_exit(fn -> File.rm(file) end)
 
       script =
-        "trap 'echo asked > #{file}; exit' TERM; trap '' HUP; echo $$ > #{file}.pid; while :; do sleep 0.05; done"
+        "trap 'echo asked > #{file}; exit' TERM; trap '' HUP; echo $$ > #{file}.pid; while " <>
+          ":; do sleep 0.05; done"
 
       on_exit(fn -> File.rm(file <> ".pid") end)
       vm(["/bin/sh", "-c", script], {:kill, 20_000}, fn -> up(file <> ".pid") end)

@@ -122,7 +122,8 @@ defmodule Linx.Integration.Process.EnvironmentsTest do
     end
 
     # Seen failing with a clone3 that has no fall-back: stage clone, ENOSYS.
-    test "Docker's: sessions work, namespaces are refused by name, and the doctor tells the cause",
+    test "Docker's: sessions work, namespaces are refused by name, and the doctor tells the " <>
+           "cause",
          %{folder: folder} do
       code =
         quote do

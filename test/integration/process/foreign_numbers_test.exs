@@ -142,7 +142,8 @@ defmodule Linx.Integration.Process.ForeignNumbersTest do
     end
   end
 
-  test "a /proc of another pid namespace, in which the VM is not, is an error and nobody's else" do
+  test "a /proc of another pid namespace, in which the VM is not, is an error and nobody's " <>
+         "else" do
     # The VM sees the /proc of a namespace below: none of its processes is in there.
     wrapper = [
       "unshare",

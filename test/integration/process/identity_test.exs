@@ -48,7 +48,8 @@ defmodule Linx.Process.IdentityTest do
     for {ids, i} <- Enum.with_index([[], [uid: 7], [gid: 7], [uid: 7, gid: 7], [uid: 0, gid: 0]]),
         init <- [false, true],
         maps <- [[], [setgroups: :skip]] do
-      test "do not enter a user namespace (#{inspect(ids)}, init: #{init}, #{inspect(maps)}, #{i})",
+      test "do not enter a user namespace (#{inspect(ids)}, init: #{init}, " <>
+             "#{inspect(maps)}, #{i})",
            %{secret: file} do
         opts = [init: unquote(init)] ++ unquote(ids)
         {outcome, output} = in_namespace(file, opts, unquote(maps))

@@ -212,7 +212,8 @@ defmodule Linx.Integration.Process.ImageTest do
     done = "{:ok, {:exited, 0}}"
 
     assert output ==
-             "agent image,memfd_create\n{{:error, {:create, 1}}, #{done}, {:image, :eperm}, {:image, :eperm}, #{done}}\n"
+             "agent image,memfd_create\n{{:error, {:create, 1}}, #{done}, {:image, :eperm}, " <>
+               "{:image, :eperm}, #{done}}\n"
   end
 
   test "without a /proc the agent seals itself" do

@@ -191,7 +191,8 @@ defmodule Linx.Process.InheritTest do
     """
 
     elixir =
-      "exec elixir -pa '#{Application.app_dir(:linx, "ebin")}' -e '#{String.replace(script, "'", "'\\''")}'"
+      "exec elixir -pa '#{Application.app_dir(:linx, "ebin")}' -e " <>
+        "'#{String.replace(script, "'", "'\\''")}'"
 
     assert {_, 42} = System.cmd("sh", ["-c", elixir <> " <&- >&- 2>&-"])
   end

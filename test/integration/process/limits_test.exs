@@ -11,7 +11,8 @@ defmodule Linx.Process.LimitsTest do
 
   @moduletag :root
 
-  @limits ~w(cpu fsize data stack core rss nproc nofile memlock as locks sigpending msgqueue nice rtprio rttime)a
+  @limits ~w(cpu fsize data stack core rss nproc nofile memlock as locks sigpending msgqueue nice
+             rtprio rttime)a
   @values [0, 1, 1000]
 
   # SIGKILL and SIGSEGV are execve(2)'s past its point of no return; SIGXCPU is RLIMIT_CPU's.
@@ -91,7 +92,8 @@ defmodule Linx.Process.LimitsTest do
 
   # Killed by the filter, or refused its end by it.
   for init <- [false, true], default <- [:kill_process, {:errno, :eperm}] do
-    test "nor does the end of a child whose filter allows none (init: #{init}, #{inspect(default)})" do
+    test "nor does the end of a child whose filter allows none (init: #{init}, " <>
+           "#{inspect(default)})" do
       target = target()
       opts = [argv: ["/nonexistent"], stdio: :devnull, init: unquote(init)]
       {:ok, session} = P.enter(target, opts)

@@ -230,7 +230,8 @@ defmodule Linx.Process.ReaperTest do
 
     for namespaces <- [[], [:pid]] do
       # Seen failing (signal 9) with a kill that ends the reaper beside the workload.
-      test "ends in its grace while its reaper is traced has its own status (#{inspect(namespaces)})" do
+      test "ends in its grace while its reaper is traced has its own status " <>
+             "(#{inspect(namespaces)})" do
         script = tracing("signal.sigwait([signal.SIGTERM])")
         {session, _pid} = running(python(script, namespaces: unquote(namespaces)))
         output_until(:stdout, "up")

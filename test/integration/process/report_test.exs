@@ -146,7 +146,8 @@ defmodule Linx.Process.ReportTest do
       end
 
       assert text.(:clone, 1, %{namespaces: 0x40020000}) ==
-               "clone: eperm (1): namespaces :mount, :net need CAP_SYS_ADMIN in the user namespace of the VM, " <>
+               "clone: eperm (1): namespaces :mount, :net need CAP_SYS_ADMIN in the user " <>
+                 "namespace of the VM, " <>
                  "or :user beside them"
 
       assert text.(:clone, 1, %{namespaces: 0x10000000}) =~ "user namespace is not permitted"

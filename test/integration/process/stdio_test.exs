@@ -366,7 +366,9 @@ defmodule Linx.Process.StdioTest do
       assert {:error, %{stage: :stdio, errno: :enoent}} = P.wait(session, 60_000)
     end
 
-    test "a fifo keeps the workload waiting for its other end, and nobody else", %{tmp_dir: dir} do
+    test "a fifo keeps the workload waiting for its other end, and nobody " <>
+           "else",
+         %{tmp_dir: dir} do
       fifo = Path.join(dir, "fifo")
       {_, 0} = System.cmd("mkfifo", [fifo])
 

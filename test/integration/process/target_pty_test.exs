@@ -55,7 +55,8 @@ defmodule Linx.Process.TargetPtyTest do
   end
 
   # Seen failing with the VM's own devpts: tty(1) says "not a tty".
-  @script "tty; stty size; stty -a | grep -o '.echo '; stat -c '%u %F' $(tty); echo by name > $(tty)"
+  @script "tty; stty size; stty -a | grep -o '.echo '; stat -c '%u %F' $(tty); echo by name " <>
+            "> $(tty)"
   @lines "/dev/pts/0\r\n7 70\r\n-echo \r\n"
 
   for init <- [false, true] do

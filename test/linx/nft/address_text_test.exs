@@ -16,12 +16,14 @@ defmodule Linx.NFT.AddressTextTest do
 
   defp set(elements),
     do:
-      "table ip t {\n set s {\n type ipv4_addr\n flags interval\n elements = { #{elements} }\n }\n}\n"
+      "table ip t {\n set s {\n type ipv4_addr\n flags interval\n elements = { #{elements} " <>
+        "}\n }\n}\n"
 
   # More bytes than a list needs to stay text.
   @filler Enum.map_join(1..60, ", ", &"1.0.#{&1}.1")
 
-  @good ~w(10.0.0.1 0.0.0.0 10.0.0.0/8 11.0.0.7/24 12.0.0.0-12.0.0.255 12.0.1.0-12.0.1.9 14.0.0.1/32 200.0.0.0/31 100.1.2.3-101.2.3.4 255.255.255.255 199.9.9.9)
+  @good ~w(10.0.0.1 0.0.0.0 10.0.0.0/8 11.0.0.7/24 12.0.0.0-12.0.0.255 12.0.1.0-12.0.1.9
+           14.0.0.1/32 200.0.0.0/31 100.1.2.3-101.2.3.4 255.255.255.255 199.9.9.9)
   @odd [
     "13.0.0.1-13.0.0.1",
     "0.0.0.0/0",

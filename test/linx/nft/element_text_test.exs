@@ -93,12 +93,18 @@ defmodule Linx.NFT.ElementTextTest do
             "80 : 10.0.0.1-10.0.0.9, 81 : 10.1.0.0/24"
           ),
           map("type ipv4_addr : counter", "10.0.0.1 : \"c\", 10.0.0.2 : c"),
-          "add table inet t; add set inet t s { type ipv4_addr; }; add element inet t s { 10.0.0.1, 10.0.0.2 }",
-          "add table ip t; add set t s { type ipv4_addr; }; add element t s { 10.0.0.1, 10.0.0.2 }",
-          "define l = { 10.0.0.1, 10.0.0.2 }\ntable inet t { set s { type ipv4_addr; elements = $l; }; }",
-          "define l = { 10.0.0.1, 10.0.0.2 }\ntable inet t { set s { type ipv4_addr; elements = { $l, 10.0.0.3 }; }; chain c { ip saddr $l drop; }; }",
-          "define l = { 80, 443 }\ntable inet t { chain c { tcp dport $l drop; udp dport $l accept; }; }",
-          "define d = { lo, eth0 }\ntable netdev t { chain c { type filter hook ingress devices = $d priority 0; }; }"
+          "add table inet t; add set inet t s { type ipv4_addr; }; add element inet t s { " <>
+            "10.0.0.1, 10.0.0.2 }",
+          "add table ip t; add set t s { type ipv4_addr; }; add element t s { 10.0.0.1, " <>
+            "10.0.0.2 }",
+          "define l = { 10.0.0.1, 10.0.0.2 }\ntable inet t { set s { type ipv4_addr; " <>
+            "elements = $l; }; }",
+          "define l = { 10.0.0.1, 10.0.0.2 }\ntable inet t { set s { type ipv4_addr; " <>
+            "elements = { $l, 10.0.0.3 }; }; chain c { ip saddr $l drop; }; }",
+          "define l = { 80, 443 }\ntable inet t { chain c { tcp dport $l drop; udp dport $l " <>
+            "accept; }; }",
+          "define d = { lo, eth0 }\ntable netdev t { chain c { type filter hook ingress " <>
+            "devices = $d priority 0; }; }"
         ] do
       assert {source, same(source), texts?(source)} == {source, :ok, true}
     end
@@ -126,8 +132,10 @@ defmodule Linx.NFT.ElementTextTest do
           set("typeof vlan id", "4096"),
           map("type inet_service : ipv4_addr", "80 : 10.0.0.1, 81"),
           map("type inet_service : verdict", "80 : acept"),
-          "table inet t { set s { type ipv4_addr; elements = { 10.0.0.1, 10.0.0.2 } }\n chain c { bogus }\n }",
-          "table inet t { set s { type ipv4_addr; elements = { 10.0.0.1,\n\n 10.0.0.2 } }; }\ntable inet u { chain c { jmp x; }; }"
+          "table inet t { set s { type ipv4_addr; elements = { 10.0.0.1, 10.0.0.2 } }\n " <>
+            "chain c { bogus }\n }",
+          "table inet t { set s { type ipv4_addr; elements = { 10.0.0.1,\n\n 10.0.0.2 } }; " <>
+            "}\ntable inet u { chain c { jmp x; }; }"
         ] do
       assert {:error, _} = slow(source)
       same(source)
@@ -160,8 +168,10 @@ defmodule Linx.NFT.ElementTextTest do
     {:map, "type ipv4_addr . inet_service : ipv4_addr; flags interval"},
     {:map, "type ipv4_addr : verdict; flags interval"}
   ]
-  @addresses ~w(10.0.0.1 10.0.0.2 10.0.0.0/24 10.0.1.0-10.0.1.9 010.0.0.1 10.0.0 256.1.1.1 0.0.0.0 255.255.255.255)
-  @six ~w(::1 2001:db8::/32 fe80::1-fe80::9 1:2:3:4:5:6:7:8 1::8 ::ffff:10.0.0.1 2001:db8:::1 12345::1 02:00:00:00:00:01)
+  @addresses ~w(10.0.0.1 10.0.0.2 10.0.0.0/24 10.0.1.0-10.0.1.9 010.0.0.1 10.0.0 256.1.1.1 0.0.0.0
+                255.255.255.255)
+  @six ~w(::1 2001:db8::/32 fe80::1-fe80::9 1:2:3:4:5:6:7:8 1::8 ::ffff:10.0.0.1 2001:db8:::1
+          12345::1 02:00:00:00:00:01)
   @ports ~w(22 80-90 ssh 0x16 022 65535 65536 9-1 1-1 nope)
   @names ~w(eth0 "wg0" eth* lo)
   @options ["timeout 1h", "comment \"x, y\"", "counter", "expires 3s", ""]

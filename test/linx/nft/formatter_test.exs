@@ -242,8 +242,10 @@ defmodule Linx.NFT.FormatterTest do
     ]
 
     names =
-      ~w(payload cmp meta ct immediate lookup bitwise byteorder range nat masq redir reject log counter limit quota connlimit dynset objref
-               fib numgen hash rt exthdr socket osf tproxy synproxy dup fwd queue notrack last inner xfrm tunnel flow_offload __anon_set)a
+      ~w(payload cmp meta ct immediate lookup bitwise byteorder range nat masq redir reject log
+               counter limit quota connlimit dynset objref fib numgen hash rt exthdr socket osf
+               tproxy synproxy dup fwd queue notrack last inner xfrm tunnel flow_offload
+               __anon_set)a
 
     for name <- names, data <- junk do
       assert is_binary(
@@ -321,7 +323,8 @@ defmodule Linx.NFT.FormatterTest do
     Map.update!(ruleset, :tables, &Map.new(&1, table))
   end
 
-  test "what is formatted parses back to the same value, formats to the same text, and is laid out already" do
+  test "what is formatted parses back to the same value, formats to the same text, and is " <>
+         "laid out already" do
     for seed <- 1..150 do
       :rand.seed(:exsss, {seed, 5, 9})
 

@@ -110,7 +110,8 @@ defmodule Linx.NFT.HostileTest do
       for n <- 1..200 do
         w = "#{prefix}#{n}"
 
-        "table ip #{w} { set #{w} { type ipv4_addr; }\n chain #{w} { jump #{w}a\n ip saddr @#{w} iifname \"#{n}#{prefix}\" counter comment \"#{w}\"\n }\n counter #{w} { }\n }\n"
+        "table ip #{w} { set #{w} { type ipv4_addr; }\n chain #{w} { jump #{w}a\n ip saddr " <>
+          "@#{w} iifname \"#{n}#{prefix}\" counter comment \"#{w}\"\n }\n counter #{w} { }\n }\n"
       end
       |> IO.iodata_to_binary()
     end

@@ -181,7 +181,8 @@ defmodule Linx.NFT.MessagesTest do
     for text <- [
           "table ip t { chain c { type filter hook ingress device lo priority 0; }; }",
           "table netdev t { chain c { type filter hook ingress priority 0; }; }",
-          "table netdev t { chain c { type filter hook ingress device \"0123456789abcdef\" priority 0; }; }",
+          "table netdev t { chain c { type filter hook ingress device \"0123456789abcdef\" " <>
+            "priority 0; }; }",
           "table arp t { chain c { type nat hook input priority 0; }; }",
           "table ip t { chain c { policy drop; }; }",
           "table ip t { flowtable f { hook ingress priority 0; devices = { \"a b\" }; }; }",
@@ -437,7 +438,8 @@ defmodule Linx.NFT.MessagesTest do
     end
 
     # As the kernel has it: what a second NEWOBJ or NEWTABLE of one batch changes.
-    test "objects stay as they are, but for quotas and synproxies; the last block says whether the table is dormant" do
+    test "objects stay as they are, but for quotas and synproxies; the last block says " <>
+           "whether the table is dormant" do
       objects = fn n, helper ->
         "counter k { packets #{n} bytes #{n}; }; limit l { rate #{n}/second; }; " <>
           "quota q { #{n} bytes used #{n} bytes; comment \"#{n}\"; }; " <>
@@ -447,7 +449,8 @@ defmodule Linx.NFT.MessagesTest do
 
       {:ok, ruleset} =
         NFT.parse(
-          "table ip t { #{objects.(1, "ftp")} #{objects.(2, "irc")}; comment \"one\"; }\ntable ip t { comment \"two\"; }"
+          "table ip t { #{objects.(1, "ftp")} #{objects.(2, "irc")}; comment \"one\"; " <>
+            "}\ntable ip t { comment \"two\"; }"
         )
 
       table = ruleset.tables[{:ip, "t"}]

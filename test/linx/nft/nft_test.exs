@@ -224,7 +224,8 @@ defmodule Linx.NFTTest do
     test "take back what they described" do
       {:ok, rs} =
         NFT.parse(
-          "table ip t { chain c { accept; }; chain d { }; }\nflush chain ip t c\ndelete chain ip t d\n"
+          "table ip t { chain c { accept; }; chain d { }; }\nflush chain ip t c\ndelete " <>
+            "chain ip t d\n"
         )
 
       {:ok, table} = Ruleset.fetch_table(rs, "t")
@@ -306,7 +307,9 @@ defmodule Linx.NFTTest do
   describe "includes" do
     @describetag :tmp_dir
 
-    test "are found beside the file, by pattern too, in the order of their names", %{tmp_dir: dir} do
+    test "are found beside the file, by pattern too, in the order of their " <>
+           "names",
+         %{tmp_dir: dir} do
       File.mkdir_p!(Path.join(dir, "rules.d"))
       File.write!(Path.join(dir, "vars.nft"), "define ssh = 22\n")
       File.write!(Path.join(dir, "rules.d/20.nft"), "add rule ip t c drop\n")
@@ -496,7 +499,8 @@ defmodule Linx.NFTTest do
       for n <- 1..200,
           do:
             NFT.parse(
-              "table ip t#{n} { chain c#{n} { tcp x#{n} y#{n}; jump z#{n} }; set s#{n} { type q#{n}; }; }"
+              "table ip t#{n} { chain c#{n} { tcp x#{n} y#{n}; jump z#{n} }; set s#{n} { " <>
+                "type q#{n}; }; }"
             )
 
       assert :erlang.system_info(:atom_count) - before < 50

@@ -22,7 +22,8 @@ defmodule Linx.NFT.PreviewTest do
     test "of a ruleset is its text" do
       rs =
         parse!(
-          "table inet fw { chain in { type filter hook input priority 0; tcp dport 22 accept; }; }"
+          "table inet fw { chain in { type filter hook input priority 0; tcp dport 22 " <>
+            "accept; }; }"
         )
 
       assert inspect(rs) == """
@@ -63,7 +64,8 @@ defmodule Linx.NFT.PreviewTest do
 
       rs =
         parse!(
-          "table ip t { set s { type mark; elements = { #{elements} }; }; chain c { #{rules} }; chain d { }; }"
+          "table ip t { set s { type mark; elements = { #{elements} }; }; chain c { " <>
+            "#{rules} }; chain d { }; }"
         )
 
       {_, before} = Process.info(self(), :reductions)

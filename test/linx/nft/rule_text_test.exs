@@ -85,9 +85,10 @@ defmodule Linx.NFT.RuleTextTest do
   @letters %{
     "p" => ~w(22 0 65535 0x8100 ssh 8 2054 65536 0x0800 022 00 12345678901234567890 1: 2:3),
     "a" =>
-      ~w(10.0.0.1 192.168.7.255 0.0.0.0 10.0.0.0/8 1.2.3.4/32 010.0.0.1 1.2.3.256 1.2.3 1.2.3.4.5 9.9.9.9/0 1.2.3.4/),
-    "c" =>
-      ~w(10.0.0.0/8 10.1.0.0/16 10.128.0.0/9 11.128.0.0/9 1.2.3.4/32 1.2.3.4/33 9.8.7.6/08 9.8.7.6/24),
+      ~w(10.0.0.1 192.168.7.255 0.0.0.0 10.0.0.0/8 1.2.3.4/32 010.0.0.1 1.2.3.256 1.2.3 1.2.3.4.5
+         9.9.9.9/0 1.2.3.4/),
+    "c" => ~w(10.0.0.0/8 10.1.0.0/16 10.128.0.0/9 11.128.0.0/9 1.2.3.4/32 1.2.3.4/33 9.8.7.6/08
+         9.8.7.6/24),
     "b" => ~w(6 17 1 58 0 255 132 256 "no" 0x1f),
     "m" => ~w(1 0xffffffff 77 4294967296 0),
     "i" => ~w(eth0 wan a-very-long-name lo w* eth0.5),
@@ -266,7 +267,8 @@ defmodule Linx.NFT.RuleTextTest do
     lines = Enum.map_join(1..40, line)
 
     source =
-      "table inet t {\n  chain c {\n    define p = 1\n#{lines}    redefine p = 2\n#{lines}  }\n}\n"
+      "table inet t {\n  chain c {\n    define p = 1\n#{lines}    redefine p = 2\n#{lines}  " <>
+        "}\n}\n"
 
     assert length(runs(source)) == 2
     assert fast(source) == slow(source)

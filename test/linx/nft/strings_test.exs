@@ -84,9 +84,11 @@ defmodule Linx.NFT.StringsTest do
     test "keeps the strings of a file, and a table without a block" do
       for {text, laid_out} <- [
             {~S(table ip t{chain c{accept comment "a\";drop comment "b"}}),
-             "table ip t {\n  chain c {\n    accept comment \"a\\\"\n    drop comment \"b\"\n  }\n}\n"},
+             "table ip t {\n  chain c {\n    accept comment \"a\\\"\n    drop comment " <>
+               "\"b\"\n  }\n}\n"},
             {"table inet t\ndelete  table inet t;table inet t{chain c{accept}}",
-             "table inet t\ndelete table inet t\n\ntable inet t {\n  chain c {\n    accept\n  }\n}\n"},
+             "table inet t\ndelete table inet t\n\ntable inet t {\n  chain c {\n    " <>
+               "accept\n  }\n}\n"},
             {"table  t", "table t\n"},
             {"table ip t{set s{type mark;include \"x.nft\"}}",
              "table ip t {\n  set s {\n    type mark\n    include \"x.nft\"\n  }\n}\n"},

@@ -38,7 +38,8 @@ defmodule Linx.Process.ExplainTest do
     end
   end
 
-  test "every stage of the table in Linx.Process's documentation is one, and every stage is in it" do
+  test "every stage of the table in Linx.Process's documentation is one, and every stage is " <>
+         "in it" do
     {:docs_v1, _, _, _, %{"en" => doc}, _, _} = Code.fetch_docs(Linx.Process)
     [_, table] = String.split(doc, "## Stages of `:error`")
     [table, _] = String.split(table, "## What a workload inherits")

@@ -32,7 +32,10 @@ defmodule Linx.Netfilter.Datum.Form do
     {:bad_value, _part} -> {:error, {:bad_value, value}}
   end
 
-  @doc "Whether a value in its one form, or a part of it, is a range or prefix: those need a set of intervals."
+  @doc """
+  Whether a value in its one form, or a part of it, is a range or prefix: those need a set of
+  intervals.
+  """
   @spec spans?(term()) :: boolean()
   def spans?({kind, _, _}) when kind in [:range, :prefix], do: true
   def spans?(value) when is_tuple(value), do: spans_in?(value, tuple_size(value))

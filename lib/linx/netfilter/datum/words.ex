@@ -5,7 +5,10 @@ defmodule Linx.Netfilter.Datum.Words do
 
   alias Linx.Netfilter.Element
 
-  @doc "The key of an element, or of a pair of a map, as it is read aloud: `10.0.0.0/8`, `80-90`, `192.0.2.1 . 80`."
+  @doc """
+  The key of an element, or of a pair of a map, as it is read aloud: `10.0.0.0/8`, `80-90`,
+  `192.0.2.1 . 80`.
+  """
   @spec text(term()) :: String.t()
   def text(%Element{key: key}), do: text(key)
   def text(:catch_all), do: "*"

@@ -68,7 +68,10 @@ defmodule Linx.Netfilter.Decoder.Pattern do
     end
   end
 
-  @doc "The template for this family and these contents; of the other blanks only the sizes are looked at."
+  @doc """
+  The template for this family and these contents; of the other blanks only the sizes are looked
+  at.
+  """
   @spec fold(t(), tuple(), Table.family()) :: template()
   def fold(%__MODULE__{} = pattern, blanks, family) do
     pattern.fields

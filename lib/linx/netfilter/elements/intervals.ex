@@ -14,7 +14,10 @@ defmodule Linx.Netfilter.Elements.Intervals do
 
   def merges?(_map, _elements), do: false
 
-  @doc "What to delete and to add so that `elements` are in the set too; `:refused` where one carries more than its key."
+  @doc """
+  What to delete and to add so that `elements` are in the set too; `:refused` where one carries
+  more than its key.
+  """
   @spec union(Set.t(), [term()], [term()]) :: {:ok, [term()], [term()]} | :refused
   def union(set, there, elements) do
     there = intervals(there)

@@ -51,7 +51,10 @@ defmodule Linx.Netfilter.Elements.Values do
   defp bad_element(%Set{}), do: :bad_set_element
   defp bad_element(%NMap{}), do: :bad_map_element
 
-  @doc "The keys of elements in their one form. A pair is the element of a map, unless it is a key of two parts."
+  @doc """
+  The keys of elements in their one form. A pair is the element of a map, unless it is a key of
+  two parts.
+  """
   @spec keys(declared(), [term()]) :: {:ok, [term()]} | {:error, term()}
   def keys(set, elements) do
     elements
@@ -87,7 +90,9 @@ defmodule Linx.Netfilter.Elements.Values do
 
   defp single(_set, error), do: error
 
-  @doc "The elements with the indices of the interfaces that they name, in the namespace of the socket."
+  @doc """
+  The elements with the indices of the interfaces that they name, in the namespace of the socket.
+  """
   @spec resolved(Socket.t(), {atom(), String.t(), String.t()}, declared(), [term()]) ::
           {:ok, [term()]} | {:error, Error.t() | term()}
   def resolved(sock, {family, table, _}, set, elements) do

@@ -13,7 +13,10 @@ defmodule Linx.Netfilter.Encoder.Bound do
   alias Linx.Netfilter.Encoder.{Frames, Place, Rule}
   alias Linx.Netfilter.{Codec, Expr, Verdict, Wire}
 
-  @doc "The expressions with verdicts to the chains' ids, the state after them, and the frames with the chains' messages, all at `at`."
+  @doc """
+  The expressions with verdicts to the chains' ids, the state after them, and the frames with the
+  chains' messages, all at `at`.
+  """
   @spec chains([Expr.t()], Rule.chain(), keyword(), Rule.state(), Frames.t()) ::
           {[Expr.t()], Rule.state(), Frames.t()}
   def chains(exprs, {family, table_name, _}, at, state, frames) do

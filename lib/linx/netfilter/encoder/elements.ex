@@ -52,7 +52,9 @@ defmodule Linx.Netfilter.Encoder.Elements do
       else: set |> each(elements, initial: true) |> length()
   end
 
-  @doc "One merged, sorted list of the spans of an interval set: `{first, last, element}` as numbers."
+  @doc """
+  One merged, sorted list of the spans of an interval set: `{first, last, element}` as numbers.
+  """
   @spec spans(declaration(), [term()]) :: [{non_neg_integer(), non_neg_integer(), term()}]
   def spans(set, elements) do
     spans =

@@ -25,7 +25,10 @@ defmodule Linx.Netfilter.Encoder.Intervals do
            <<nft_set_elem_interval_end()::32>> <>
            Attr.head(0x8000 + nfta_set_elem_key(), 8) <> Attr.head(nfta_data_value(), 4)
 
-  @doc "The elements' bytes in lists of at most #{@room} bytes; nil for elements that are not written here. `:initial` marks a set that was empty before."
+  @doc """
+  The elements' bytes in lists of at most #{@room} bytes; nil for elements that are not written
+  here. `:initial` marks a set that was empty before.
+  """
   @spec chunks(Set.t() | Linx.Netfilter.Map.t(), [term()], keyword()) :: [binary()] | nil
   def chunks(%Set{key_type: :ipv4_addr, flags: flags}, elements, opts) do
     if :interval in flags do

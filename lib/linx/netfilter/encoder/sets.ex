@@ -157,7 +157,9 @@ defmodule Linx.Netfilter.Encoder.Sets do
   defp exprs(body, exprs),
     do: %{body | exprs: IO.iodata_to_binary(Expressions.list(exprs))}
 
-  @doc "NEWSETELEM, as many as it takes. Options: `:id`, and `:initial` for a set that was empty before."
+  @doc """
+  NEWSETELEM, as many as it takes. Options: `:id`, and `:initial` for a set that was empty before.
+  """
   @spec elements(Set.t() | NMap.t(), Table.family(), [term()], keyword()) :: [Message.t()]
   def elements(set, family, elements, opts) do
     id = if opts[:id], do: Attr.u32_be(nfta_set_elem_list_set_id(), opts[:id]), else: []

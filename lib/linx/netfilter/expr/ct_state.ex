@@ -11,7 +11,9 @@ defmodule Linx.Netfilter.Expr.CtState do
 
   alias Linx.Netfilter.Expr
 
-  @doc "The expressions with the masks and values that states are compared with in the host's order."
+  @doc """
+  The expressions with the masks and values that states are compared with in the host's order.
+  """
   @spec host_order([Expr.t()]) :: [Expr.t()]
   def host_order([%Expr{name: :ct, data: %{key: :state, dreg: register}} = load | rest]),
     do: [load | compared(rest, register)]

@@ -25,7 +25,10 @@ defmodule Linx.Netfilter.Guard.Tunnel do
     end)
   end
 
-  @doc "The tunnel whose packet a segment reads, with its loads laid bare; nil for one that reads the packet itself."
+  @doc """
+  The tunnel whose packet a segment reads, with its loads laid bare; nil for one that reads the
+  packet itself.
+  """
   @spec unwrap([Expr.t()]) :: {atom(), [Expr.t()]} | nil
   def unwrap([%Expr{name: :inner, data: %{type: tunnel, expr: %Expr{name: name}}} | _] = segment)
       when name != :inner do
@@ -42,7 +45,10 @@ defmodule Linx.Netfilter.Guard.Tunnel do
 
   def unwrap(_segment), do: nil
 
-  @doc "Whether the rule must have found the tunnel's own protocol before: GRE is one, the others are UDP at some port."
+  @doc """
+  Whether the rule must have found the tunnel's own protocol before: GRE is one, the others are
+  UDP at some port.
+  """
   @spec protocol(atom()) :: atom() | nil
   def protocol(tunnel) when tunnel in [:gre, :gretap], do: :gre
   def protocol(_tunnel), do: nil

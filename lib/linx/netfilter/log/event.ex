@@ -53,7 +53,10 @@ defmodule Linx.Netfilter.Log.Event do
           uid: non_neg_integer() | nil
         }
 
-  @doc "The event in an NFULNL_MSG_PACKET payload, which begins with the nfgenmsg header. Total: what is not understood stays nil."
+  @doc """
+  The event in an NFULNL_MSG_PACKET payload, which begins with the nfgenmsg header. Total: what is
+  not understood stays nil.
+  """
   @spec decode(binary()) :: t()
   def decode(<<_family, _version, _group::16, attrs::binary>>),
     do: attrs |> Attr.scan() |> Enum.reduce(%__MODULE__{}, &field/2)

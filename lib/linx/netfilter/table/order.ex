@@ -13,7 +13,9 @@ defmodule Linx.Netfilter.Table.Order do
 
   @fields [:chains, :sets, :maps, :objects, :flowtables]
 
-  @doc "The names of `field` in order. A name that was put into the map past this module comes last."
+  @doc """
+  The names of `field` in order. A name that was put into the map past this module comes last.
+  """
   @spec names(Table.t(), Table.field()) :: [Table.key()]
   def names(%Table{order: order} = table, field) when field in @fields do
     map = Map.fetch!(table, field)

@@ -14,7 +14,8 @@ defmodule Linx.Netfilter.Wire.Attributes do
       ~w(table chain handle expressions compat position userdata pad id position_id chain_id)a,
     rule_compat: ~w(proto flags)a,
     set:
-      ~w(table name flags key_type key_len data_type data_len policy desc id timeout gc_interval userdata pad obj_type handle expr expressions)a,
+      ~w(table name flags key_type key_len data_type data_len policy desc id timeout gc_interval
+         userdata pad obj_type handle expr expressions)a,
     set_desc: ~w(size concat)a,
     set_field: ~w(len)a,
     set_elem: ~w(key data flags timeout expiration userdata expr pad objref key_end expressions)a,
@@ -75,8 +76,9 @@ defmodule Linx.Netfilter.Wire.Attributes do
     tunnel_key_ip6: ~w(src dst flowlabel)a
   ]
 
-  @nfula ~w(packet_hdr mark timestamp ifindex_indev ifindex_outdev ifindex_physindev ifindex_physoutdev hwaddr payload prefix uid
-            seq seq_global gid hwtype hwheader hwlen ct ct_info vlan l2hdr)a
+  @nfula ~w(packet_hdr mark timestamp ifindex_indev ifindex_outdev ifindex_physindev
+            ifindex_physoutdev hwaddr payload prefix uid seq seq_global gid hwtype hwheader hwlen
+            ct ct_info vlan l2hdr)a
   @nfula_cfg ~w(cmd mode nlbufsiz timeout qthresh flags)a
 
   numbered = fn names -> names |> Enum.with_index(1) |> Enum.reject(fn {n, _} -> n == :_ end) end

@@ -3,10 +3,11 @@ defmodule Linx.Netfilter.Wire.Constants do
   # The enums and flag bits of nf_tables.h, netfilter.h, nf_nat.h, nf_log.h and nfnetlink_log.h,
   # in the kernel's order.
 
-  @messages ~w(newtable gettable deltable newchain getchain delchain newrule getrule delrule newset getset delset newsetelem
-               getsetelem delsetelem newgen getgen trace newobj getobj delobj getobj_reset newflowtable getflowtable delflowtable
-               getrule_reset destroytable destroychain destroyrule destroyset destroysetelem destroyobj destroyflowtable
-               getsetelem_reset)a
+  @messages ~w(newtable gettable deltable newchain getchain delchain newrule getrule delrule
+               newset getset delset newsetelem getsetelem delsetelem newgen getgen trace newobj
+               getobj delobj getobj_reset newflowtable getflowtable delflowtable getrule_reset
+               destroytable destroychain destroyrule destroyset destroysetelem destroyobj
+               destroyflowtable getsetelem_reset)a
 
   @enums %{
     message: @messages,
@@ -234,7 +235,9 @@ defmodule Linx.Netfilter.Wire.Constants do
     end)
   end
 
-  @doc "Bits as flags in the kernel's order; bits without a name are kept as one number at the end."
+  @doc """
+  Bits as flags in the kernel's order; bits without a name are kept as one number at the end.
+  """
   @spec names(atom(), non_neg_integer()) :: [atom() | pos_integer()]
   def names(_kind, 0), do: []
 

@@ -184,7 +184,9 @@ defmodule Linx.Netfilter.Wire.Expressions do
     xfrm: {[27, 28], [:key, {:spnum, 0}, :dir], :key}
   ]
 
-  @doc "`{name, nft's numbers, [{key, type, number of an absent one or nil}], load}` of every record."
+  @doc """
+  `{name, nft's numbers, [{key, type, number of an absent one or nil}], load}` of every record.
+  """
   @spec records() :: [
           {atom(), [pos_integer()], [{atom(), term(), non_neg_integer() | nil}],
            atom() | {pos_integer(), atom()}}

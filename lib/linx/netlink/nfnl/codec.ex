@@ -26,11 +26,17 @@ defmodule Linx.Netlink.Nfnl.Codec do
   @getgen 0x0A10
   @newgen 0x0A0F
 
-  @doc "The four bytes of a header. Raises `ArgumentError` for an unknown family and for a resource id that is no 16-bit number."
+  @doc """
+  The four bytes of a header. Raises `ArgumentError` for an unknown family and for a resource id
+  that is no 16-bit number.
+  """
   @spec encode_nfgenmsg(atom() | 0..255, 0..65535) :: <<_::32>>
   defdelegate encode_nfgenmsg(family \\ :unspec, res_id \\ 0), to: Header, as: :encode
 
-  @doc "`{family, version, res_id, rest}` of a message body. Raises `ArgumentError` for fewer than four bytes."
+  @doc """
+  `{family, version, res_id, rest}` of a message body. Raises `ArgumentError` for fewer than four
+  bytes.
+  """
   @spec decode_nfgenmsg(binary()) :: {0..255, 0..255, 0..65535, binary()}
   defdelegate decode_nfgenmsg(body), to: Header, as: :decode
 
@@ -82,7 +88,10 @@ defmodule Linx.Netlink.Nfnl.Codec do
   defp genid(genid: id) when id in 0..0xFFFFFFFF, do: id
   defp genid(opts), do: raise(ArgumentError, "not the options of a batch: #{inspect(opts)}")
 
-  @doc "The message that closes a batch; the kernel carries it out when it has read this one. Raises `ArgumentError` for an unknown subsystem."
+  @doc """
+  The message that closes a batch; the kernel carries it out when it has read this one. Raises
+  `ArgumentError` for an unknown subsystem.
+  """
   @spec batch_end(:nftables | :ctnetlink | :queue | :ulog | 0..255) :: Message.t()
   def batch_end(subsys),
     do: %Message{type: @batch_end, payload: Batch.encode(%Batch{subsystem: subsys(subsys)})}

@@ -4,7 +4,10 @@ defmodule Linx.Netlink.Nfnl.Header do
 
   @families %{unspec: 0, inet: 1, ipv4: 2, ip: 2, arp: 3, netdev: 5, bridge: 7, ipv6: 10, ip6: 10}
 
-  @doc "The four bytes of a header. Raises `ArgumentError` for an unknown family and for a resource id that is no 16-bit number."
+  @doc """
+  The four bytes of a header. Raises `ArgumentError` for an unknown family and for a resource id
+  that is no 16-bit number.
+  """
   @spec encode(atom() | 0..255, 0..65535) :: <<_::32>>
   def encode(family \\ :unspec, res_id \\ 0)
 
@@ -17,7 +20,10 @@ defmodule Linx.Netlink.Nfnl.Header do
   def encode(family, res_id),
     do: raise(ArgumentError, "not a header: family #{inspect(family)}, res_id #{inspect(res_id)}")
 
-  @doc "`{family, version, res_id, rest}` of a message body. Raises `ArgumentError` for fewer than four bytes."
+  @doc """
+  `{family, version, res_id, rest}` of a message body. Raises `ArgumentError` for fewer than four
+  bytes.
+  """
   @spec decode(binary()) :: {0..255, 0..255, 0..65535, binary()}
   def decode(<<family, version, res_id::16, rest::binary>>),
     do: {family, version, res_id, rest}

@@ -37,7 +37,9 @@ defmodule Linx.Netlink.Rtnl.Call do
 
   def change(_socket, {:error, reason}), do: {:error, reason}
 
-  @doc "The struct that answers a GET of one object. An answer of more than 32 KiB comes as a dump does."
+  @doc """
+  The struct that answers a GET of one object. An answer of more than 32 KiB comes as a dump does.
+  """
   @spec get(Socket.t(), 0..65535, struct(), (Error.t() -> Error.t())) ::
           {:ok, struct()} | {:error, Error.t()}
   def get(socket, type, message, explain \\ &Function.identity/1) do
@@ -82,7 +84,9 @@ defmodule Linx.Netlink.Rtnl.Call do
 
   defp permission(error), do: error
 
-  @doc "The socket, if it is one of rtnetlink. Anything else raises `ArgumentError` with what was given."
+  @doc """
+  The socket, if it is one of rtnetlink. Anything else raises `ArgumentError` with what was given.
+  """
   @spec checked!(term()) :: Socket.t()
   def checked!(socket), do: Socket.check!(socket, netlink_route(), "Linx.Netlink.Rtnl.open/1")
 

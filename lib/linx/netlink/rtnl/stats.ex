@@ -64,7 +64,8 @@ defmodule Linx.Netlink.Rtnl.Stats do
       do: "#Linx.Netlink.Rtnl.Stats<ifindex=#{stats.ifindex}>"
 
     def inspect(%{link: link} = stats, _opts) do
-      "#Linx.Netlink.Rtnl.Stats<ifindex=#{stats.ifindex} rx=#{link.rx_packets}p/#{link.rx_bytes}B " <>
+      "#Linx.Netlink.Rtnl.Stats<ifindex=#{stats.ifindex} " <>
+        "rx=#{link.rx_packets}p/#{link.rx_bytes}B " <>
         "tx=#{link.tx_packets}p/#{link.tx_bytes}B>"
     end
   end

@@ -67,7 +67,8 @@ defmodule Linx.NFT.Compiler.Described do
 
       Fault.fail(
         meta,
-        "no such table in this text: #{elem(key, 0)} #{elem(key, 1)}#{ParseError.suggestion(elem(key, 1), names)}"
+        "no such table in this text: #{elem(key, 0)} " <>
+          "#{elem(key, 1)}#{ParseError.suggestion(elem(key, 1), names)}"
       )
     end
   end

@@ -14,7 +14,10 @@ defmodule Linx.NFT.Compiler.ElementText do
 
   @nowhere %{line: 1, column: 1}
 
-  @doc "All elements of the text. `distinct?` says that none is there twice, `final?` that values of a map are normalised as keys are."
+  @doc """
+  All elements of the text. `distinct?` says that none is there twice, `final?` that values of a
+  map are normalised as keys are.
+  """
   @spec elements(binary(), Term.t(), term(), Scope.t()) :: Elements.t()
   def elements(text, key, data, scope) do
     {list, rest, state} = take(text, :infinity, state(key, data, scope))
@@ -51,7 +54,10 @@ defmodule Linx.NFT.Compiler.ElementText do
     }
   end
 
-  @doc "At most `count` elements from the front of the text: `{elements, rest, state}`. The rest is empty when there are no more."
+  @doc """
+  At most `count` elements from the front of the text: `{elements, rest, state}`. The rest is
+  empty when there are no more.
+  """
   @spec take(binary(), pos_integer() | :infinity, map()) :: {[term()], binary(), map()}
   def take(text, count, state), do: text |> blank() |> many(count, state.last, [], state)
 

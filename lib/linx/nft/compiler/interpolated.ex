@@ -227,7 +227,8 @@ defmodule Linx.NFT.Compiler.Interpolated do
   @spec no_elements!(term()) :: no_return()
   def no_elements!(value) do
     raise ArgumentError,
-          "expected at least one element in ~NFT, got: #{inspect(value)}; a set without elements is a set of the table"
+          "expected at least one element in ~NFT, got: #{inspect(value)}; a set without " <>
+            "elements is a set of the table"
   end
 
   @spec mismatch(term(), Term.t()) :: no_return()

@@ -11,7 +11,10 @@ defmodule Linx.NFT.Compiler.Later do
 
   @type t :: %__MODULE__{text: binary(), key: Term.t(), data: term(), scope: Scope.t()}
 
-  @doc "The elements of a declaration as one of these, if they are one text whose set may be filled piece by piece; else nil."
+  @doc """
+  The elements of a declaration as one of these, if they are one text whose set may be filled
+  piece by piece; else nil.
+  """
   @spec new([term()], Term.t(), term(), [atom()]) :: t() | nil
   def new([{node, %Scope{lazy?: true} = scope}], key, data, flags) do
     with false <- :constant in flags or :auto_merge in flags or indexed?(key) or indexed?(data),
@@ -33,7 +36,10 @@ defmodule Linx.NFT.Compiler.Later do
   defp text({:variable, _, _} = node, scope), do: Scope.value(scope, node)
   defp text(_node, _scope), do: nil
 
-  @doc "Throws unless the set's flags allow these elements, as they are checked for a set that is a value."
+  @doc """
+  Throws unless the set's flags allow these elements, as they are checked for a set that is a
+  value.
+  """
   @spec check!(Set.t() | Linx.Netfilter.Map.t(), [term()], map()) :: :ok
   def check!(set, elements, state) do
     if state.interval? and :interval not in set.flags, do: fault("ranges")

@@ -164,7 +164,8 @@ defmodule Linx.NFT.Compiler.MapTerm do
       else:
         Fault.fail(
           meta,
-          "@#{name} holds #{Linx.NFT.Compiler.Value.describe(declared)}, not #{Linx.NFT.Compiler.Value.describe(key)}"
+          "@#{name} holds #{Linx.NFT.Compiler.Value.describe(declared)}, not " <>
+            "#{Linx.NFT.Compiler.Value.describe(key)}"
         )
   end
 

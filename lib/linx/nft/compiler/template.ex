@@ -120,7 +120,9 @@ defmodule Linx.NFT.Compiler.Template do
     :varied -> nil
   end
 
-  @doc "The rule's statements whose values are left open, in order; nil for a rule without a shape."
+  @doc """
+  The rule's statements whose values are left open, in order; nil for a rule without a shape.
+  """
   @spec open(tuple()) :: [tuple()] | nil
   def open({:rule, statements, _opts, _meta}) do
     case shape(statements) do
@@ -303,7 +305,10 @@ defmodule Linx.NFT.Compiler.Template do
 
   defp put_values([], [], [], _scope), do: []
 
-  @doc "What the expression of a form holds for the value of this statement; throws `:varied` where the value has another form."
+  @doc """
+  What the expression of a form holds for the value of this statement; throws `:varied` where the
+  value has another form.
+  """
   @spec value(term(), tuple(), Scope.t()) :: binary() | tuple()
   def value(:log, {:log, [prefix: text], meta}, scope), do: Log.prefix(text, meta, scope)
 

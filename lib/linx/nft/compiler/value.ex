@@ -364,7 +364,8 @@ defmodule Linx.NFT.Compiler.Value do
     do:
       Fault.fail(
         meta,
-        "a cgroup is a number here, the inode of its directory: \#{File.stat!(#{inspect("/sys/fs/cgroup/" <> text)}).inode}"
+        "a cgroup is a number here, the inode of its directory: " <>
+          "\#{File.stat!(#{inspect("/sys/fs/cgroup/" <> text)}).inode}"
       )
 
   defp unknown(text, like, meta) do

@@ -103,7 +103,8 @@ defmodule Linx.NFT.Formatter.Element do
     do:
       raise(
         ArgumentError,
-        "an element of #{byte_size(bytes)} bytes has no text: its set does not say what its parts are"
+        "an element of #{byte_size(bytes)} bytes has no text: its set does not say what its " <>
+          "parts are"
       )
 
   # Bytes of a type of open size: a number in the order of what is looked up.

@@ -9,7 +9,9 @@ defmodule Linx.NFT.Formatter.Load do
 
   @bases %{link: "ll", network: "nh", transport: "th", inner: "ih"}
 
-  @doc "The term that a loading expression puts into its `dreg`, or `:error` for one that is not known."
+  @doc """
+  The term that a loading expression puts into its `dreg`, or `:error` for one that is not known.
+  """
   @spec term(Expr.t(), Context.t() | nil) :: {:ok, Term.t()} | :error
   def term(%Expr{name: :payload, data: data}, _context), do: payload(data)
   def term(%Expr{name: :exthdr, data: data}, _context), do: exthdr(data)
@@ -100,7 +102,9 @@ defmodule Linx.NFT.Formatter.Load do
   @spec base?(atom()) :: boolean()
   def base?(base), do: is_map_key(@bases, base)
 
-  @doc "The words for a header field: `tcp dport`, `tcp option maxseg size`, `ip option ra value`."
+  @doc """
+  The words for a header field: `tcp dport`, `tcp option maxseg size`, `ip option ra value`.
+  """
   @spec words(Field.t()) :: iodata()
   def words(%{protocol: protocol, field: field}),
     do: [Protocol.text(protocol), " ", field]

@@ -111,7 +111,10 @@ defmodule Linx.NFT.Formatter.Lookup do
   defp simple(type) when is_atom(type) and type != nil, do: type
   defp simple(_), do: :integer
 
-  @doc "The term in the register that a lookup reads: one, or the concatenation of as many as the key's type has parts."
+  @doc """
+  The term in the register that a lookup reads: one, or the concatenation of as many as the key's
+  type has parts.
+  """
   @spec key(Context.t(), non_neg_integer(), term()) :: {:ok, Term.t()} | :error
   def key(context, register, {:concat, types} = type) do
     with {:ok, terms} <- Registers.run(context.registers, register, length(types)) do

@@ -39,7 +39,9 @@ defmodule Linx.NFT.Formatter.Match do
 
   defp widened(term, _bytes), do: term
 
-  @doc "`term` moved by `bits`. Shifting a masked field down to the bottom leaves the field itself."
+  @doc """
+  `term` moved by `bits`. Shifting a masked field down to the bottom leaves the field itself.
+  """
   @spec shift(Term.t(), :lshift | :rshift, non_neg_integer()) :: Term.t()
   def shift(%Term{} = term, op, bits) do
     term = flush(term)
@@ -167,7 +169,10 @@ defmodule Linx.NFT.Formatter.Match do
     ]
   end
 
-  @doc "A load that stops short of the field's end and meets a constant of that length: a prefix of whole bytes."
+  @doc """
+  A load that stops short of the field's end and meets a constant of that length: a prefix of
+  whole bytes.
+  """
   @spec short(Term.t(), atom(), binary(), pos_integer()) :: iodata() | nil
   def short(%Term{type: type, text: text}, op, bytes, size)
       when type in [:ipv4_addr, :ipv6_addr] and op in [:eq, :neq] do

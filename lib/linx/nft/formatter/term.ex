@@ -47,7 +47,9 @@ defmodule Linx.NFT.Formatter.Term do
           existence: iodata() | nil
         }
 
-  @typedoc "The bytes of a constant, or what stands for them until a push: an interface by its name."
+  @typedoc """
+  The bytes of a constant, or what stands for them until a push: an interface by its name.
+  """
   @type value :: binary() | {atom(), String.t()}
 
   @doc """

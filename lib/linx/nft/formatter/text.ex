@@ -25,7 +25,10 @@ defmodule Linx.NFT.Formatter.Text do
     update vlan vmap vni vxlan xor xt
   ))
 
-  @doc "Runs `fun`; what it cannot write stands at `place`, which is made for that alone where it is a function."
+  @doc """
+  Runs `fun`; what it cannot write stands at `place`, which is made for that alone where it is a
+  function.
+  """
   @spec at(String.t() | (-> String.t()), (-> result)) :: result when result: var
   def at(place, fun) do
     fun.()
@@ -101,7 +104,9 @@ defmodule Linx.NFT.Formatter.Text do
 
   defp no_word, do: "which no name of nft has there"
 
-  @doc "A word from a value, such as a protocol: letters, digits, and dashes and underscores inside."
+  @doc """
+  A word from a value, such as a protocol: letters, digits, and dashes and underscores inside.
+  """
   @spec word(term()) :: binary()
   def word(value) do
     text = to_string(value)
@@ -139,7 +144,10 @@ defmodule Linx.NFT.Formatter.Text do
     end)
   end
 
-  @doc "An interface that a push looks up: one that is there, by a name that is no number and no pattern."
+  @doc """
+  An interface that a push looks up: one that is there, by a name that is no number and no
+  pattern.
+  """
   @spec index(binary()) :: iodata()
   def index(text) do
     at(fn -> "the interface name #{inspect(text)}" end, fn ->

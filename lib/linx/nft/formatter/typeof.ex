@@ -5,7 +5,9 @@ defmodule Linx.NFT.Formatter.Typeof do
   alias Linx.Netfilter.Typeof
   alias Linx.NFT.Formatter.{Load, Lookup, Match, Term}
 
-  @doc "The expression that a set's key or data was declared by, nil when it was declared by type."
+  @doc """
+  The expression that a set's key or data was declared by, nil when it was declared by type.
+  """
   @spec text(struct(), :key | :data) :: iodata() | nil
   def text(set, which) do
     case terms(set, which) do

@@ -8,8 +8,8 @@ defmodule Linx.NFT.Formatter.Value do
   alias Linx.Netfilter.{Datatype, Protocol}
   alias Linx.NFT.Formatter.{Term, Text}
 
-  @named ~w(nf_proto ether_type arp_op icmp_type icmp_code icmpv6_type icmpv6_code icmpx_code igmp_type dccp_pkttype
-            mh_type ct_dir pkt_type dscp ecn fib_addrtype boolean)a
+  @named ~w(nf_proto ether_type arp_op icmp_type icmp_code icmpv6_type icmpv6_code icmpx_code
+            igmp_type dccp_pkttype mh_type ct_dir pkt_type dscp ecn fib_addrtype boolean)a
 
   @doc "A constant as it stands in a register, for a comparison with `term`."
   @spec constant(Term.t(), Term.value()) :: iodata()
@@ -91,7 +91,9 @@ defmodule Linx.NFT.Formatter.Value do
         byte_size(bytes) * 8
       )
 
-  @doc "A mask for `&`: names joined by `|` for flags, an address for addresses, else hexadecimal."
+  @doc """
+  A mask for `&`: names joined by `|` for flags, an address for addresses, else hexadecimal.
+  """
   @spec mask(atom(), non_neg_integer(), non_neg_integer()) :: iodata()
   def mask(type, n, bits) when type in [:ipv4_addr, :ipv6_addr, :ether_addr, :ll_addr],
     do: number(type, n, bits)
@@ -135,7 +137,10 @@ defmodule Linx.NFT.Formatter.Value do
   defp bits(n, at) when Bitwise.band(n, 1) == 1, do: [at | bits(Bitwise.bsr(n, 1), at + 1)]
   defp bits(n, at), do: bits(Bitwise.bsr(n, 1), at + 1)
 
-  @doc "A string from a register: a terminator ends a whole name, anything shorter than the register is the beginning of names."
+  @doc """
+  A string from a register: a terminator ends a whole name, anything shorter than the register is
+  the beginning of names.
+  """
   @spec string(atom() | tuple(), binary(), non_neg_integer()) :: iodata()
   def string(type, bytes, size) do
     case :binary.split(bytes, <<0>>) do

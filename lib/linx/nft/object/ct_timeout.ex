@@ -13,8 +13,8 @@ defmodule Linx.NFT.Object.CtTimeout do
 
   # enum ctattr_timeout_tcp and ctattr_timeout_udp of nfnetlink_cttimeout.h
   @states %{
-    tcp:
-      ~w(syn_sent syn_recv established fin_wait close_wait last_ack time_wait close syn_sent2 retrans unack),
+    tcp: ~w(syn_sent syn_recv established fin_wait close_wait last_ack time_wait close syn_sent2
+         retrans unack),
     udp: ~w(unreplied replied)
   }
   @state_atoms Map.new(List.flatten(Map.values(@states)), &{&1, String.to_atom(&1)})

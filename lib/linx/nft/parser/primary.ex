@@ -15,8 +15,9 @@ defmodule Linx.NFT.Parser.Primary do
   @inner Map.keys(Protocol.words(:payload)) -- @tunnels
 
   # Without "meta" in front only those that nft's grammar has always taken so.
-  @meta_short ~w(mark iif iifname iiftype iifgroup oif oifname oiftype oifgroup skuid skgid nftrace rtclassid ibriport ibrname
-                 obriport obrname pkttype cpu cgroup ipsec time day hour)
+  @meta_short ~w(mark iif iifname iiftype iifgroup oif oifname oiftype oifgroup skuid skgid
+                 nftrace rtclassid ibriport ibrname obriport obrname pkttype cpu cgroup ipsec time
+                 day hour)
   @meta_keys Keys.words(:meta)
   @ct_keys Keys.words(:ct)
 

@@ -7,7 +7,8 @@ defmodule Linx.NFT.Parser.Set do
   alias Linx.NFT.{Object, Statement}
   alias Linx.NFT.Parser.{Block, Expression}
 
-  @set_words ~w(type typeof flags timeout gc-interval elements size policy auto-merge comment counter)
+  @set_words ~w(type typeof flags timeout gc-interval elements size policy auto-merge comment
+                counter)
 
   @doc false
   def body([{:lbrace, _} | rest]), do: set_body(rest, [])

@@ -38,9 +38,9 @@ defmodule Linx.NFT.Parser.Tokens do
     stmt_sep: "end of statement"
   }
 
-  @known ~w(ip ip6 inet arp bridge netdev accept drop continue return jump goto add create insert update delete destroy flush
-            map vmap redefine define packets bytes saddr daddr mark iif oif icmpx
-            set chain flowtable performance memory index handle position)a
+  @known ~w(ip ip6 inet arp bridge netdev accept drop continue return jump goto add create insert
+            update delete destroy flush map vmap redefine define packets bytes saddr daddr mark
+            iif oif icmpx set chain flowtable performance memory index handle position)a
   @protocols for row <- Protocol.all(), row.header == nil, do: row.name
   @known_words Map.new(@known ++ @protocols, &{Atom.to_string(&1), &1})
 

@@ -8,7 +8,8 @@ defmodule Linx.Process.Explain.Stages do
 
   @texts %{
     posix_openpt:
-      "no terminal can be opened at the /dev/ptmx of the VM, or at the /dev/pts/ptmx of the target",
+      "no terminal can be opened at the /dev/ptmx of the VM, or at the /dev/pts/ptmx of the " <>
+        "target",
     ptsetup: "the terminal's modes, its size, or unlockpt(3)",
     pts_open: "the workload's end of the terminal (TIOCGPTPEER, ioctl_tty(2))",
     pipe2: "pipes and sockets of the session",
@@ -17,14 +18,18 @@ defmodule Linx.Process.Explain.Stages do
     dumpable: "PR_SET_DUMPABLE(2const) of the child, without which others may trace it",
     descriptors: "closing what the child does not get: close_range(2), and close(2) of each",
     signals:
-      "dispositions and mask of the child: rt_sigaction(2), rt_sigprocmask(2); signalfd(2) of the agent",
+      "dispositions and mask of the child: rt_sigaction(2), rt_sigprocmask(2); signalfd(2) " <>
+        "of the agent",
     propagation: "the propagation of the new mount namespace's mounts: mount(2) of /",
     init:
-      "the reaper of init: true: its start, or what it gives up (ids, capabilities, directory, filter)",
+      "the reaper of init: true: its start, or what it gives up (ids, capabilities, " <>
+        "directory, filter)",
     fork: "the clone in the namespaces that were joined",
     image:
-      "the agent runs from a plain file, which a workload could write to: the machine allows neither memory that may be " <>
-        "executed (vm.memfd_noexec, a filter) nor a mount of the VM's own; Linx.Doctor.print/0 says more",
+      "the agent runs from a plain file, which a workload could write to: the machine " <>
+        "allows neither memory that may be " <>
+        "executed (vm.memfd_noexec, a filter) nor a mount of the VM's own; " <>
+        "Linx.Doctor.print/0 says more",
     stdio: "the workload's descriptors 0 to 2: a socket, a file, the controlling terminal",
     rlimit: "setrlimit(2)",
     nice: "setpriority(2)",
@@ -46,7 +51,8 @@ defmodule Linx.Process.Explain.Stages do
     keyring: "an empty session keyring: keyctl(2), KEYCTL_JOIN_SESSION_KEYRING(2const)",
     seccomp_no_new_privs: "PR_SET_NO_NEW_PRIVS(2const)",
     seccomp_install:
-      "seccomp(2): filters of the workload that are malformed, or longer together than the kernel takes",
+      "seccomp(2): filters of the workload that are malformed, or longer together than the " <>
+        "kernel takes",
     execve: "execve(2)",
     malformed_request: "the agent does not understand the VM: two versions of Linx",
     request_too_big: "argv and environment are above 8 MiB",
@@ -83,7 +89,8 @@ defmodule Linx.Process.Explain.Stages do
 
   def text(:fds, :emfile, _subject),
     do:
-      "a number of :fds is not below the limit on descriptors of the agent (RLIMIT_NOFILE of the VM)"
+      "a number of :fds is not below the limit on descriptors of the agent (RLIMIT_NOFILE " <>
+        "of the VM)"
 
   def text(:fds, :ebadf, _subject), do: "a source of :fds or :listen_fds was closed meanwhile"
 
@@ -98,7 +105,8 @@ defmodule Linx.Process.Explain.Stages do
 
   def text(:hostname, :eperm, _subject),
     do:
-      "a filter of the VM's refuses sethostname(2), or CAP_SYS_ADMIN in the user namespace of the new uts namespace lacks"
+      "a filter of the VM's refuses sethostname(2), or CAP_SYS_ADMIN in the user namespace " <>
+        "of the new uts namespace lacks"
 
   def text(:fork, :eagain, _subject),
     do: "a limit on processes is reached: RLIMIT_NPROC, pids.max of a cgroup, kernel.pid_max"
@@ -107,7 +115,8 @@ defmodule Linx.Process.Explain.Stages do
     do: "the pid namespace that was joined has ended, or there is no memory"
 
   def text(:compare_ns, _errno, subject) do
-    "whether the namespaces of process #{subject.target} are the VM's own cannot be found out: the kernel is older than " <>
+    "whether the namespaces of process #{subject.target} are the VM's own cannot be found " <>
+      "out: the kernel is older than " <>
       "6.11 and /proc is not that of the VM's pid namespace"
   end
 

@@ -102,7 +102,8 @@ defmodule Linx.Netlink.Rtnl.InspectTest do
     }
 
     assert inspect(rule) ==
-             "#Linx.Netlink.Rtnl.Rule<priority=7 not to=2001:db8::/32 fwmark=0x1 fwmask=0xff iif=lo " <>
+             "#Linx.Netlink.Rtnl.Rule<priority=7 not to=2001:db8::/32 fwmark=0x1 " <>
+               "fwmask=0xff iif=lo " <>
                "tos=16 ipproto=6 sport=1 dport=80-90 uid=0-999 action=prohibit>"
 
     assert inspect(%Rule{action: 2, goto: 100, priority: 1}) =~ "<priority=1 goto=100>"

@@ -160,7 +160,8 @@ defmodule Linx.Netlink.Rtnl.ValuesTest do
       changes ++ deletions
     end
 
-    test "of any two lists, with any key any number of times, it is what the documentation says" do
+    test "of any two lists, with any key any number of times, it is what the documentation " <>
+           "says" do
       :rand.seed(:exsss, {2, 2, 2})
       {key, value} = {&elem(&1, 0), &elem(&1, 1)}
 

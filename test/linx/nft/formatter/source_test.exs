@@ -101,9 +101,11 @@ defmodule Linx.NFT.Formatter.SourceTest do
 
   test "operators, lists, braces and parentheses are spaced alike" do
     assert format!(
-             "table ip x { chain c { tcp flags&(syn|ack)==syn ct state { established ,related} ct state new,untracked meta mark set meta mark<<2 } }"
+             "table ip x { chain c { tcp flags&(syn|ack)==syn ct state { established " <>
+               ",related} ct state new,untracked meta mark set meta mark<<2 } }"
            ) =~
-             "tcp flags & (syn | ack) == syn ct state { established, related } ct state new,untracked meta mark set meta mark << 2\n"
+             "tcp flags & (syn | ack) == syn ct state { established, related } ct state " <>
+               "new,untracked meta mark set meta mark << 2\n"
   end
 
   test "addresses, ranges, prefixes and names keep their characters" do
@@ -117,7 +119,8 @@ defmodule Linx.NFT.Formatter.SourceTest do
     addresses = Enum.map_join(1..20, ",", &"192.168.100.#{&1}")
 
     text =
-      "table ip x { set s { type ipv4_addr; elements = { #{addresses} } }\nmap m { type inet_service : verdict; elements = { " <>
+      "table ip x { set s { type ipv4_addr; elements = { #{addresses} } }\nmap m { type " <>
+        "inet_service : verdict; elements = { " <>
         Enum.map_join(1..8, ",", &"#{&1}: jump service_number_#{&1}") <> "} } }"
 
     formatted = format!(text)
@@ -134,7 +137,8 @@ defmodule Linx.NFT.Formatter.SourceTest do
 
   test "comments inside a list keep their element" do
     text =
-      "table ip x { set s { type ipv4_addr; elements = { 10.0.0.1, # one\n10.0.0.2 # two\n, # three\n 10.0.0.3 } } }"
+      "table ip x { set s { type ipv4_addr; elements = { 10.0.0.1, # one\n10.0.0.2 # two\n, " <>
+        "# three\n 10.0.0.3 } } }"
 
     assert format!(text) =~ """
                elements = {
@@ -151,7 +155,10 @@ defmodule Linx.NFT.Formatter.SourceTest do
   end
 
   test "a chain of a rule's own is a block inside the rule" do
-    assert format!("table ip x { chain c { tcp dport 22 jump {ip saddr 10.0.0.1 accept;drop} } }") =~
+    assert format!(
+             "table ip x { chain c { tcp dport 22 jump {ip saddr 10.0.0.1 " <>
+               "accept;drop} } }"
+           ) =~
              """
                  tcp dport 22 jump {
                    ip saddr 10.0.0.1 accept
@@ -165,7 +172,8 @@ defmodule Linx.NFT.Formatter.SourceTest do
              "    tcp dport 22 accept\n"
 
     long =
-      "ip saddr 192.168.100.100 ip daddr 192.168.100.101 tcp sport 1024-65535 \\\n tcp dport 22 counter accept comment \"long\""
+      "ip saddr 192.168.100.100 ip daddr 192.168.100.101 tcp sport 1024-65535 \\\n tcp " <>
+        "dport 22 counter accept comment \"long\""
 
     assert format!("table ip x { chain c { #{long}\n } }") =~
              "1024-65535 \\\n        tcp dport 22"

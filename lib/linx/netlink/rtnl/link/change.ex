@@ -130,8 +130,9 @@ defmodule Linx.Netlink.Rtnl.Link.Change do
 
   # Kinds whose drivers do not read IFLA_LINK: the kernel would pass over it. A tunnel has its
   # link among its own attributes (IFLA_GRE_LINK and the like).
-  @parentless ~w(amt bareudp bond bridge dummy erspan geneve gre gretap gtp ifb ip6erspan ip6gre ip6gretap ip6tnl ipip
-                 netkit nlmon sit team tun vcan veth vrf vti vti6 vxcan wireguard xfrm)
+  @parentless ~w(amt bareudp bond bridge dummy erspan geneve gre gretap gtp ifb ip6erspan ip6gre
+                 ip6gretap ip6tnl ipip netkit nlmon sit team tun vcan veth vrf vti vti6 vxcan
+                 wireguard xfrm)
 
   defp parented(kind, %{link: index}, opts) when index != nil and kind in @parentless,
     do: {:error, {:bad_option, {:link, opts[:link]}}}

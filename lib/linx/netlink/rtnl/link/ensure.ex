@@ -10,7 +10,10 @@ defmodule Linx.Netlink.Rtnl.Link.Ensure do
 
   @eexist 17
 
-  @doc "Carries out the creation unless its link is there. `again?` tells the first try from the one after EEXIST."
+  @doc """
+  Carries out the creation unless its link is there. `again?` tells the first try from the one
+  after EEXIST.
+  """
   @spec run(Socket.t(), Call.op(), boolean()) :: :ok | {:error, term()}
   def run(socket, op, again? \\ true)
 

@@ -94,7 +94,10 @@ defmodule Linx.Netlink.Rtnl.Link.Options do
   @spec own?(term()) :: boolean()
   def own?(key), do: is_atom(key) and key not in @general
 
-  @doc "The namespace that options ask for, if it is one that a request names by descriptor, and the other options."
+  @doc """
+  The namespace that options ask for, if it is one that a request names by descriptor, and the
+  other options.
+  """
   @spec elsewhere(term()) :: {term(), term()}
   def elsewhere(opts) do
     case netns(opts) do

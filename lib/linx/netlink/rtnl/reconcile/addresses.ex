@@ -82,7 +82,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
 
   defp not_ours(seen) do
     text =
-      "#{Canonical.own(seen)}/#{seen.prefixlen} is there, with other values, and was not made here"
+      "#{Canonical.own(seen)}/#{seen.prefixlen} is there, with other values, and was not " <>
+        "made here"
 
     Error.from_errno(@eexist, text)
   end
@@ -170,7 +171,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
 
   defp small?(index, links), do: match?(%{^index => %{mtu: mtu}} when mtu < 1280, links)
 
-  @doc "Deletions of addresses of ours that no entry names: secondaries first, which would go with their primary."
+  @doc """
+  Deletions of addresses of ours that no entry names: secondaries first, which would go with their
+  primary.
+  """
   @spec deletions([Desired.Entry.t()], Observed.t(), ctx()) :: [Step.t()]
   def deletions(entries, observed, ctx) do
     wanted = MapSet.new(for %{absent: nil} = entry <- entries, do: entry.key)
@@ -203,7 +207,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
         do: Diff.address_key(address)
   end
 
-  @doc "The desired addresses that are there and of no use: those that failed the check for duplicates, and those in it."
+  @doc """
+  The desired addresses that are there and of no use: those that failed the check for duplicates,
+  and those in it.
+  """
   @spec unusable([Desired.Entry.t()], Observed.t()) :: %{
           failed: [Address.t()],
           checked: [Address.t()]

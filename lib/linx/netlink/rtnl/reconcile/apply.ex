@@ -49,7 +49,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Apply do
     end
   end
 
-  @doc "Tries what failed again, until a round makes no progress. `since` is the state before the last steps."
+  @doc """
+  Tries what failed again, until a round makes no progress. `since` is the state before the last
+  steps.
+  """
   @spec retry(t(), Socket.t(), t()) :: t()
   def retry(%{on_error: :halt} = state, _socket, _since), do: state
   def retry(%{failed: []} = state, _socket, _since), do: state

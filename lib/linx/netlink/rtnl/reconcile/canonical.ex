@@ -235,7 +235,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   @spec with_hops(Route.t(), [Nexthop.t()]) :: Route.t()
   def with_hops(route, hops), do: %{route | gateway: nil, via: nil, oif: nil, multipath: hops}
 
-  @doc "A deletion of one hop of an IPv6 group: its protocol and gateway are named, so that no other hop goes with it."
+  @doc """
+  A deletion of one hop of an IPv6 group: its protocol and gateway are named, so that no other hop
+  goes with it.
+  """
   @spec hop_deletion(Route.t(), Nexthop.t(), 0..255) :: Route.t()
   def hop_deletion(route, hop, protocol) do
     oif = if hop.oif == 0, do: nil, else: hop.oif
@@ -374,7 +377,9 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   # kernel's.
   @asked_flags @kept_flags ||| 0x04
 
-  @doc "An observed address as a request that makes it again, with the lifetimes that it had left."
+  @doc """
+  An observed address as a request that makes it again, with the lifetimes that it had left.
+  """
   @spec again_address(Address.t()) :: Address.t()
   def again_address(%Address{} = address) do
     flags = flags(address) &&& @asked_flags
@@ -423,7 +428,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   defp none(0), do: nil
   defp none(value), do: value
 
-  @doc "What the kernel itself takes for one rule: it does not compare inversion, nor where a goto leads."
+  @doc """
+  What the kernel itself takes for one rule: it does not compare inversion, nor where a goto
+  leads.
+  """
   @spec kernel_rule_key(Rule.t()) :: term()
   def kernel_rule_key(rule) do
     key = rule_key(%{rule | flags: 0})

@@ -57,7 +57,9 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Clock do
   @spec set([span()], integer()) :: {[span()], moment()}
   def set(spans, started), do: {spans, {started, now()}}
 
-  @doc "What to remember of a lifetime that is as desired: when it was set, if that is not known yet."
+  @doc """
+  What to remember of a lifetime that is as desired: when it was set, if that is not known yet.
+  """
   @spec remember(memory(), term(), [span()], [span()], integer()) :: {[span()], moment()}
   def remember(memory, id, spans, rests, started) do
     case memory do

@@ -10,7 +10,10 @@ defmodule Linx.Netlink.Rtnl.Route.Hops do
 
   @inet6 10
 
-  @doc "Carries out the op of an add or append, in as many requests as it takes. A failed one takes back those before it."
+  @doc """
+  Carries out the op of an add or append, in as many requests as it takes. A failed one takes back
+  those before it.
+  """
   @spec change(Socket.t(), :add | :append, Call.op()) :: :ok | {:error, term()}
   def change(socket, verb, {:ok, {_type, _flags, %Route{family: @inet6} = route, _}} = op) do
     case route.multipath do

@@ -91,7 +91,9 @@ defmodule Linx.Netlink.Rtnl.Rule.Match do
   defp uncompared?({:family, _}, _form), do: false
   defp uncompared?({key, _}, form), do: form[key] == nil
 
-  @doc "The first of `rules` that has all that the options say, `pattern` being the rule they make."
+  @doc """
+  The first of `rules` that has all that the options say, `pattern` being the rule they make.
+  """
   @spec find([Rule.t()], [{atom(), term()}], Rule.t()) :: {:ok, Rule.t()} | :error
   def find(rules, opts, pattern) do
     wanted = form(pattern)
