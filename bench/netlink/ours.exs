@@ -33,15 +33,15 @@ defmodule Ours do
     undo.(input.())
   end
 
-  # What a process has had for a while is on its old heap, where collections that find enough
-  # elsewhere leave it alone.
+  # Moves `input` to the old heap, as data that a process has had for a while: minor collections
+  # do not touch it there.
   defp settled(input) do
     :erlang.garbage_collect()
     :erlang.garbage_collect(self(), type: :minor)
     input
   end
 
-  # What is short is done several times and divided.
+  # Repeats a short operation `times` times and divides the time.
   def repeated(case, who, times, fun) do
     clocked(case, who, times, fn -> Enum.reduce(1..times, 0, fn _, _ -> apart(fun) end) end)
   end

@@ -184,7 +184,7 @@ for job <- [:rules, :intervals, :concatenations],
     )
   end
 
-  # Of the same text, pulled: the ratio of two sizes tells whether it is linear.
+  # The pull of the same text: the ratio of two sizes shows whether it is linear.
   if job == :rules do
     {cpu, wall, memory} =
       TextBench.ours(fn ->

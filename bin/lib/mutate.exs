@@ -225,8 +225,10 @@ defmodule Mutate do
     """
     # Mutations
 
-    Each row is a promise that `bin/mutate` breaks, the source that it breaks, the tests that claim the promise and what
-    they did: #{caught(results)} of #{length(results)} caught. `bin/mutate --output FILE` writes this
+    Each row is a promise that `bin/mutate` breaks, the source that it breaks, the tests that \
+    claim the promise and what
+    they did: #{caught(results)} of #{length(results)} caught. \
+    `bin/mutate --output FILE` writes this
     page; the mutations are in `test/mutations/`.
 
     | Mutation | Promise | Source | Tests | Outcome |

@@ -10,7 +10,11 @@ defmodule Linx.Capabilities do
 
       {:ok, session} = Linx.Process.spawn(argv: ["/usr/sbin/nginx"])
       keep = MapSet.new([:cap_net_bind_service, :cap_setuid, :cap_setgid])
-      :ok = Linx.Capabilities.drop_bounding(session, MapSet.difference(Linx.Capabilities.Constants.all(), keep))
+      :ok =
+        Linx.Capabilities.drop_bounding(
+          session,
+          MapSet.difference(Linx.Capabilities.Constants.all(), keep)
+        )
       :ok = Linx.Process.proceed(session)
 
   A set is a `MapSet` of `:cap_*` atoms, the kernel's names in lower case; the verbs take any
@@ -120,7 +124,12 @@ defmodule Linx.Capabilities do
   is new among the inheritable is in the bounding set and, without CAP_SETPCAP, was permitted.
 
       keep = [:cap_net_bind_service]
-      :ok = Linx.Capabilities.set_thread_sets(session, effective: keep, permitted: keep, inheritable: [])
+      :ok =
+        Linx.Capabilities.set_thread_sets(session,
+          effective: keep,
+          permitted: keep,
+          inheritable: []
+        )
 
   Errors: `{:bad_thread_sets, {:missing, key}}` and `{:bad_capability, term}` before anything is
   sent; `:not_ready`, `:running`, `:no_process`; later, as an event, `:cap_set_thread` with EPERM
@@ -147,7 +156,12 @@ defmodule Linx.Capabilities do
   Each has to be permitted and inheritable by then, so `set_thread_sets/2` comes first.
 
       keep = [:cap_net_bind_service]
-      :ok = Linx.Capabilities.set_thread_sets(session, effective: keep, permitted: keep, inheritable: keep)
+      :ok =
+        Linx.Capabilities.set_thread_sets(session,
+          effective: keep,
+          permitted: keep,
+          inheritable: keep
+        )
       :ok = Linx.Capabilities.set_ambient(session, keep)
 
   Errors: `{:bad_capability, term}` before anything is sent; `:not_ready`, `:running`,

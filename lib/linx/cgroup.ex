@@ -474,7 +474,7 @@ defmodule Linx.Cgroup do
     end
   end
 
-  # What cannot be read has nothing to tell.
+  # A file that cannot be read counts as empty: the controller is not enabled.
   defp content(cg, file) do
     case KernelFile.read(path(cg, file)) do
       {:ok, content} -> content
@@ -504,8 +504,8 @@ defmodule Linx.Cgroup do
       else: Path.join(whole(cg), file)
   end
 
-  # What crosses to the kernel ends at its first NUL, and a relative path would make or remove a
-  # directory wherever the VM happens to stand.
+  # The path, if it is absolute and without a NUL: the kernel ends a path at its first NUL, and a
+  # relative one would depend on the VM's working directory.
   defp whole(path) do
     cond do
       String.contains?(path, "\0") -> raise ArgumentError, "a NUL in #{inspect(path)}"

@@ -123,7 +123,11 @@ defmodule Linx.Mount do
   an `mqueue` from its IPC and a `cgroup2` from its cgroup namespace. With `{:path, p}` it is from
   the VM's.
 
-      :ok = Linx.Mount.mount("tmpfs", "/mnt/scratch", "tmpfs", flags: [:nosuid, :nodev], data: "size=16M")
+      :ok =
+        Linx.Mount.mount("tmpfs", "/mnt/scratch", "tmpfs",
+          flags: [:nosuid, :nodev],
+          data: "size=16M"
+        )
       :ok = Linx.Mount.mount("proc", "/proc", "proc", in: session)
 
   Errors worth matching: `:eperm` (no CAP_SYS_ADMIN over that namespace), `:enoent` and `:enotdir`
@@ -229,7 +233,10 @@ defmodule Linx.Mount do
       :ok = Linx.Mount.bind("/srv/data", "/mnt/data")
       :ok = Linx.Mount.bind("/srv/data", "/mnt/data", flags: [:ro, :nosuid, :rec])
       :ok = Linx.Mount.bind("/dev/null", "/dev/null", root: rootfs, create: true, in: session)
-      :ok = Linx.Mount.bind(rootfs, "/mnt/root", idmap: [uid: [{0, 100_000, 65_536}], gid: [{0, 100_000, 65_536}]])
+      :ok =
+        Linx.Mount.bind(rootfs, "/mnt/root",
+          idmap: [uid: [{0, 100_000, 65_536}], gid: [{0, 100_000, 65_536}]]
+        )
 
   `source` is a path in the namespace that `:in` names. One that starts with the directory that
   `:root` names is meant inside it: then no symlink leads it out.
@@ -430,7 +437,7 @@ defmodule Linx.Mount do
   defp check({key, value}),
     do: raise(ArgumentError, "bad value for #{inspect(key)}: #{inspect(value)}")
 
-  # What crosses to the kernel ends at its first NUL.
+  # The text without a NUL: the kernel ends a string at its first NUL.
   defp path(text) when is_binary(text) do
     if String.contains?(text, "\0"),
       do: raise(ArgumentError, "a NUL in #{inspect(text)}"),

@@ -208,7 +208,8 @@ defmodule Linx.Netfilter do
   compares rules: counters, guards spelled out and names of interfaces are no difference. A
   `:comment` or `:tag` counts where `rule` has one.
 
-      {:ok, rule} = Linx.Netfilter.Rule.build([Expr.payload(:tcp_dport), Expr.cmp(:eq, <<22::16>>), :accept])
+      {:ok, rule} =
+        Linx.Netfilter.Rule.build([Expr.payload(:tcp_dport), Expr.cmp(:eq, <<22::16>>), :accept])
       :ok = Linx.Netfilter.delete_rule(nfnl, {:inet, "fw", "input"}, rule)
 
   `{:error, %Linx.Netfilter.Error{errno: :enoent}}` when no rule of the chain is this one (or
@@ -344,7 +345,8 @@ defmodule Linx.Netfilter do
   `Linx.Netfilter.Element` for one that carries more); the kernel's declaration of the set gives
   their types. An element that is there already stays as it is.
 
-      :ok = Linx.Netfilter.add_elements(nfnl, {:inet, "fw", "guests"}, ["192.0.2.7"], timeout: 60_000)
+      :ok =
+        Linx.Netfilter.add_elements(nfnl, {:inet, "fw", "guests"}, ["192.0.2.7"], timeout: 60_000)
 
   Options:
 
@@ -411,7 +413,8 @@ defmodule Linx.Netfilter do
   Option `reset: true` sets the counters and quotas of these elements to zero (Linux 6.5); the
   answer has them as they were.
 
-      {:ok, [%Linx.Netfilter.Element{expires: left}]} = Linx.Netfilter.get_elements(nfnl, {:inet, "fw", "guests"}, ["192.0.2.7"])
+      {:ok, [%Linx.Netfilter.Element{expires: left}]} =
+        Linx.Netfilter.get_elements(nfnl, {:inet, "fw", "guests"}, ["192.0.2.7"])
 
   A key that no element holds is `errno: :enoent` with the key in `:at`. Errors else as of
   `add_elements/4`. Source: nft(8), "ELEMENTS".

@@ -33,7 +33,8 @@ defmodule Linx.NFT do
       iex> import Linx.NFT
       iex> ports = [22, 8080..8090]
       iex> rs = ~NFT"table inet t { chain c { tcp dport \#{ports} accept } }"
-      iex> {:ok, same} = Linx.NFT.parse("table inet t { chain c { tcp dport { 22, 8080-8090 } accept; }; }")
+      iex> {:ok, same} =
+      ...>   Linx.NFT.parse("table inet t { chain c { tcp dport { 22, 8080-8090 } accept; }; }")
       iex> rs == same
       true
 
@@ -246,7 +247,7 @@ defmodule Linx.NFT do
   defp interpolated(source, options, context) do
     with {:ok, tokens} <- Tokenizer.tokenize(source, options),
          {:ok, items} <- Parser.parse(tokens, context) do
-      # What looks like one may stand in a string.
+      # Only the tokens show an interpolation: its characters may also be part of a string.
       if Enum.any?(tokens, &match?({:elixir_expr, _, _}, &1)),
         do: items |> RuntimeCompiler.emit(context) |> quoted!(),
         else: items |> Compiler.compile(context) |> escaped()

@@ -429,11 +429,13 @@ defmodule Linx.Process do
   `:max_output` (`:emsgsize`), whose `:output` is the map with what was read; or `:no_process`
   when somebody ended the session itself.
 
-      iex> {:ok, run} = Linx.Process.run(argv: ["/bin/sh", "-c", "tr a-z A-Z; exit 3"], input: "quiet")
+      iex> {:ok, run} =
+      ...>   Linx.Process.run(argv: ["/bin/sh", "-c", "tr a-z A-Z; exit 3"], input: "quiet")
       iex> {run.outcome, run.stdout, run.stderr}
       {{:exited, 3}, "QUIET", ""}
 
-      iex> {:error, error} = Linx.Process.run(argv: ["/bin/sh", "-c", "echo so far; sleep 60"], timeout: 500)
+      iex> {:error, error} =
+      ...>   Linx.Process.run(argv: ["/bin/sh", "-c", "echo so far; sleep 60"], timeout: 500)
       iex> {error.stage, error.output.stdout}
       {:timeout, "so far\n"}
 

@@ -95,7 +95,8 @@ defmodule Linx.Seccomp do
   `:default` is `:kill_process` if not given. Errors are those of `from_rules/1`;
   `{:bad_rule, term}` also for `syscalls` that are no enumerable.
 
-      iex> {:ok, filter} = Linx.Seccomp.allow_list([:read, :write, :exit_group], default: {:errno, :enosys})
+      iex> {:ok, filter} =
+      ...>   Linx.Seccomp.allow_list([:read, :write, :exit_group], default: {:errno, :enosys})
       iex> Linx.Seccomp.to_rules(filter)
       {:ok, {[{:allow, :read}, {:allow, :write}, {:allow, :exit_group}], {:errno, :enosys}}}
   """
@@ -121,7 +122,7 @@ defmodule Linx.Seccomp do
   def deny_list(syscalls, opts \\ []) do
     opts = Keyword.validate!(opts, default: :allow, deny_action: {:errno, :eperm})
 
-    # Of an empty list no rule would tell that it is none.
+    # The action is checked first, as an empty list has no rule that would be refused for it.
     with {:ok, _} <- Compiler.action(opts[:deny_action]),
          do: listed(opts[:deny_action], syscalls, opts[:default])
   end

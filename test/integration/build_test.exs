@@ -1,7 +1,7 @@
 defmodule Linx.BuildTest do
   use ExUnit.Case, async: true
 
-  # What the Hex package holds, as the dependency of a program of its own
+  # The content of the Hex package, as the dependency of a program of its own
   # (test/fixtures/consumer).
 
   alias Linx.Test.Package
@@ -71,13 +71,13 @@ defmodule Linx.BuildTest do
       assert status == 1
       assert output =~ "no cargo on PATH"
       assert output =~ "install Rust"
-      # What it would have taken without one.
+      # The archive that it would have taken without the variable.
       assert output =~ "precompiled/linx-#{Mix.Project.config()[:version]}-nif-2.17-"
       assert output =~ "package from Hex"
     end
   end
 
-  # What Nerves sets for a board.
+  # The variables that Nerves sets for a board.
   describe "for a target" do
     defp target(arch, abi, env \\ []),
       do: [{"TARGET_ARCH", arch}, {"TARGET_OS", "linux"}, {"TARGET_ABI", abi}] ++ env

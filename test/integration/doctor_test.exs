@@ -174,7 +174,7 @@ defmodule Linx.DoctorTest do
 
   @tag :root
   test "it leaves no link, table, process, descriptor or message behind" do
-    # What is loaded and kept once.
+    # The first report loads modules, which stay.
     Doctor.report()
     before = traces()
     for _ <- 1..3, do: Doctor.report()

@@ -1,7 +1,7 @@
 defmodule Linx.ForeignLibraryTest do
   use ExUnit.Case, async: true
 
-  # What a build machine of another CPU sees: the library is there and cannot be loaded.
+  # The view of a build machine with another CPU: the library is there and cannot be loaded.
 
   @aarch64 183
 

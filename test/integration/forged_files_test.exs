@@ -15,7 +15,8 @@ defmodule Linx.Integration.ForgedFilesTest do
   defp forged do
     script = """
     mkdir -p "$FORGED"; mount -t tmpfs none "$FORGED"
-    mkdir -p "$FORGED"/proc/sys/kernel "$FORGED"/proc/sys/net/ipv4 "$FORGED"/proc/self "$FORGED"/cgroup/x
+    mkdir -p "$FORGED"/proc/sys/kernel "$FORGED"/proc/sys/net/ipv4 "$FORGED"/proc/self \
+    "$FORGED"/cgroup/x
     for file in sys/kernel/hostname sys/kernel/ostype sys/net/ipv4/ip_forward; do
       echo forged >"$FORGED/proc/$file"
     done

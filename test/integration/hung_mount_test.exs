@@ -145,7 +145,7 @@ defmodule Linx.Integration.HungMountTest do
     eventually(fn -> waiting() == 128 end)
     others = hang_at_once(session, mute, 201..400)
 
-    # What hangs there takes no room of others.
+    # Jobs that hang in one target take no place of those in others.
     {:ok, other} = P.spawn(argv: ["/"], namespaces: [:mount])
     assert :ok = Mount.mount("tmpfs", "/mnt", "tmpfs", in: other)
     {:ok, _} = P.stop(other, 0)

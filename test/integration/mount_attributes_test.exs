@@ -418,7 +418,7 @@ defmodule Linx.Integration.MountAttributesTest do
       assert File.read!(inside(context.pid, rootfs <> "/in/key")) == "guest"
       :ok = Mount.umount("/in", root: rootfs, in: session)
 
-      # What is named outside is meant outside.
+      # A source named outside the session is resolved outside it.
       :ok = Mount.bind(folder <> "/secret", "/in", [root: rootfs, flags: flags] ++ into)
       assert File.read!(inside(context.pid, rootfs <> "/in/key")) == "host"
       :ok = Mount.umount("/in", root: rootfs, in: session)

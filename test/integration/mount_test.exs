@@ -349,7 +349,7 @@ defmodule Linx.Integration.MountTest do
     test "does not lead a bind's source through a magic link to the host", context do
       %{session: session, pid: pid, folder: folder, rootfs: rootfs} = planted(context)
       target = Path.join(rootfs, "within")
-      # What the child has mounted over the folder is not seen through the VM's root.
+      # A mount that the child made over the folder is not seen through the VM's root.
       :ok = Mount.mount("tmpfs", Path.join(folder, "outside"), "tmpfs", in: session)
       File.ln_s!("/proc/#{System.pid()}/root/etc", Path.join(rootfs, "by-pid"))
 

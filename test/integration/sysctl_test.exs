@@ -146,7 +146,7 @@ defmodule Linx.Integration.SysctlTest do
         {:ok, entries} = Sysctl.list(at)
         assert length(entries) > 500
 
-        # What changes by itself may differ, but it is there.
+        # The value of an entry that changes by itself may differ, but the entry is there.
         for %Entry{key: key} = entry <- entries do
           assert {key, {:ok, value}} = {key, Sysctl.read(key, at)}
           assert value == entry.value or not is_list(key)

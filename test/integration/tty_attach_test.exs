@@ -19,7 +19,7 @@ defmodule Linx.Integration.TtyAttachTest do
   defp attach(t, mode, opts \\ "[]"),
     do: type(t, "r = Linx.Tty.attach(#{inspect(mode)}, s, #{opts})\r")
 
-  # What attach changes besides the terminal's settings.
+  # The state that attach changes beside the terminal's settings.
   @state """
   {:io.getopts()[:echo], Process.whereis(Linx.Tty.Guard), Process.flag(:trap_exit, false), \
   :sys.get_state(:user_drv) |> elem(1) |> elem(1) |> elem(4), \
@@ -176,14 +176,16 @@ defmodule Linx.Integration.TtyAttachTest do
         run(t, """
         me = self(); {:ok, other} = Linx.Process.spawn(argv: ["/bin/cat"], stdio: :pty); \
         Linx.Process.proceed(other); \
-        second = fn -> send(me, {:second, for(m <- [:controlling, :group_leader], do: Linx.Tty.attach(m, other))}) end\
+        second = fn -> send(me, {:second, for(m <- [:controlling, :group_leader], do: \
+        Linx.Tty.attach(m, other))}) end\
         """)
 
         # The second attach is made when the guard has the first one.
         run(t, """
         go = spawn(fn -> File.read!("/proc/self/stat"); receive(do: (:go -> second.())) end); \
         spawn(fn -> r = Process.monitor(go); \
-        Stream.repeatedly(fn -> (g = Process.whereis(Linx.Tty.Guard)) && :sys.get_state(g) != %{} end) |> Enum.find(& &1); send(go, :go); \
+        Stream.repeatedly(fn -> (g = Process.whereis(Linx.Tty.Guard)) && :sys.get_state(g) != \
+        %{} end) |> Enum.find(& &1); send(go, :go); \
         receive(do: ({:DOWN, ^r, _, _, _} -> :ok)) end)\
         """)
 
@@ -279,15 +281,19 @@ defmodule Linx.Integration.TtyAttachTest do
       attaches = fn count ->
         """
         for _ <- 1..#{count} do \
-        {:ok, s} = Linx.Process.spawn(argv: ["/bin/true"], stdio: :pty, linger: false); Process.unlink(s); m = Process.monitor(s); \
+        {:ok, s} = Linx.Process.spawn(argv: ["/bin/true"], stdio: :pty, linger: false); \
+        Process.unlink(s); m = Process.monitor(s); \
         Linx.Process.proceed(s); \
-        r = Linx.Tty.attach(#{inspect(@mode)}, s); receive(do: ({:DOWN, ^m, _, _, _} -> :ok)); r end |> Enum.reject(&(&1 in [{:ok, {:exited, 0}}, {:error, :no_process}]))\
+        r = Linx.Tty.attach(#{inspect(@mode)}, s); receive(do: ({:DOWN, ^m, _, _, _} -> :ok)); r \
+        end |> Enum.reject(&(&1 in [{:ok, {:exited, 0}}, {:error, :no_process}]))\
         """
       end
 
       count = """
-      (:erlang.garbage_collect(); {length(File.ls!("/proc/self/fd")), length(File.ls!("/proc/self/task")), \
-      length(Process.list()), :erlang.system_info(:atom_count), length(elem(Process.info(self(), :messages), 1))})\
+      (:erlang.garbage_collect(); {length(File.ls!("/proc/self/fd")), \
+      length(File.ls!("/proc/self/task")), \
+      length(Process.list()), :erlang.system_info(:atom_count), length(elem(Process.info(self(), \
+      :messages), 1))})\
       """
 
       # Ended before it was attached to, or while: both are right.
@@ -394,7 +400,8 @@ defmodule Linx.Integration.TtyAttachTest do
     :ok = :os.set_signal(:sigcont, :default)
     signals = fn -> for s <- [:sigwinch, :sigcont], do: Linx.Native.tty_signal_disposition(s) end
     before = signals.()
-    {:ok, s} = Linx.Process.spawn(argv: ["/bin/sh", "-c", "echo up; read go"], stdio: :pty, auto_proceed: true)
+    {:ok, s} = Linx.Process.spawn(argv: ["/bin/sh", "-c", "echo up; read go"], stdio: :pty, \
+    auto_proceed: true)
     r = Linx.Tty.attach(:controlling, s)
     IO.inspect({:left, r, before == signals.(), before})
     """
@@ -422,7 +429,7 @@ defmodule Linx.Integration.TtyAttachTest do
     raw = settings(t)
     {:ok, pid} = Linx.Process.host_pid(t)
     {_, 0} = System.cmd("kill", ["-STOP", "#{pid}"])
-    # What a shell does before it continues a job.
+    # A shell does this before it continues a job.
     {_, 0} = System.cmd("stty", ["-F", "/proc/#{pid}/fd/0", "sane"])
     {_, 0} = System.cmd("kill", ["-CONT", "#{pid}"])
     poll(fn -> settings(t) == raw end)
@@ -525,7 +532,8 @@ defmodule Linx.Integration.TtyAttachTest do
         env = ~S|["PS1=sh" <> "-> ", "PATH=/usr/bin:/bin"]|
 
         code = """
-        {:ok, s} = Linx.Process.spawn(argv: ["/bin/sh"], stdio: :pty, env: #{env}, auto_proceed: true)
+        {:ok, s} = Linx.Process.spawn(argv: ["/bin/sh"], stdio: :pty, env: #{env}, auto_proceed: \
+        true)
         IO.puts("up")
         for _ <- 1..3, do: IO.inspect({:left, Linx.Tty.attach(#{inspect(@mode)}, s)})
         """

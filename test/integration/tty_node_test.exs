@@ -53,7 +53,8 @@ defmodule Linx.Integration.TtyNodeTest do
 
     assert run(t, """
            me = self(); Node.spawn(:"b@127.0.0.2", fn -> \
-           {:ok, s} = Linx.Process.spawn(argv: ["/bin/sh"], stdio: :pty, owner: me, env: ["PS1=sh" <> "-> ", "PATH=/bin:/usr/bin"]); \
+           {:ok, s} = Linx.Process.spawn(argv: ["/bin/sh"], stdio: :pty, owner: me, env: \
+           ["PS1=sh" <> "-> ", "PATH=/bin:/usr/bin"]); \
            send(me, {:session, s}); Process.sleep(:infinity) end); \
            s = receive(do: ({:session, s} -> s)); {node(s), Linx.Process.proceed(s)}\
            """) == "{:\"b@127.0.0.2\", :ok}"
@@ -94,7 +95,8 @@ defmodule Linx.Integration.TtyNodeTest do
              "{:\"b@127.0.0.2\", :\"a@127.0.0.1\"}"
 
     assert run(t, """
-           {:ok, s} = Linx.Process.spawn(argv: ["/bin/sh"], stdio: :pty, env: ["PS1=sh" <> "-> ", "PATH=/bin:/usr/bin"]); \
+           {:ok, s} = Linx.Process.spawn(argv: ["/bin/sh"], stdio: :pty, env: ["PS1=sh" <> "-> \
+           ", "PATH=/bin:/usr/bin"]); \
            Linx.Process.proceed(s); Linx.Tty.attach(:controlling, s)\
            """) == "{:error, :no_local_tty}"
 
@@ -128,8 +130,10 @@ defmodule Linx.Integration.TtyNodeTest do
 
     for _ <- 1..10 do
       type(t, """
-      {pid, m} = spawn_monitor(fn -> {:ok, s} = Linx.Process.spawn(argv: ["/bin/sh", "-c", "echo u''p; read go"], \
-      stdio: :pty, auto_proceed: true); Linx.Tty.attach(:group_leader, s) end); receive(do: ({:DOWN, ^m, _, _, _} -> :gone))\r\
+      {pid, m} = spawn_monitor(fn -> {:ok, s} = Linx.Process.spawn(argv: ["/bin/sh", "-c", "echo \
+      u''p; read go"], \
+      stdio: :pty, auto_proceed: true); Linx.Tty.attach(:group_leader, s) end); receive(do: \
+      ({:DOWN, ^m, _, _, _} -> :gone))\r\
       """)
 
       expect("up\r\n")

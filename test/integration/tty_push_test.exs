@@ -14,7 +14,7 @@ defmodule Linx.Integration.TtyPushTest do
 
   defp typed, do: ~S|"Process.put(:typed, :by_the_workload)\n"|
 
-  # What begins when a line is typed, so that an attach finds it alive.
+  # A workload that begins when a line is typed, so that it is alive at the attach.
   @told ~S|"/bin/sh", "-c", "read go; exec \"$0\" \"$@\"", |
 
   defp spawned(t, options, told \\ "") do

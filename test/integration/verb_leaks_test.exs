@@ -139,7 +139,7 @@ defmodule Linx.Integration.VerbLeaksTest do
         for {answer, call} <- calls, do: assert({name, answer} == {name, kind(call.())})
       end
 
-      # What is loaded and kept once.
+      # The first calls load modules, which stay.
       for _ <- 1..10, do: once.()
       before = held()
       pages = resident()

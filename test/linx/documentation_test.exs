@@ -26,7 +26,7 @@ defmodule Linx.DocumentationTest do
   defp text(%{"en" => text}), do: text
   defp text(_), do: ""
 
-  # What a behaviour or a struct brings is documented where it is defined.
+  # Callbacks and functions of a struct are documented where they are defined.
   defp callback?(module, name, arity) do
     behaviours = for {:behaviour, list} <- module.module_info(:attributes), b <- list, do: b
 

@@ -7,7 +7,7 @@ defmodule Linx.SeccompTest do
 
   import Bitwise
 
-  # What a program answers: {:ret, k}. seccomp_data as a map of its words.
+  # The answer of a program, {:ret, k}, with seccomp_data as a map of its words.
   defp verdict(bpf, audit, number, args \\ []) do
     words =
       for {arg, index} <- Enum.with_index(args), {half, shift} <- [{0, 0}, {4, 32}], into: %{} do

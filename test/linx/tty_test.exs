@@ -142,7 +142,8 @@ defmodule Linx.TtyTest do
 
     assert result == {:ok, :detached}
     assert :sys.get_state(session).owner == owner
-    # What came after the detach key is the owner's, and with what came before it is all.
+    # The output after the detach key goes to the owner, and together with the output before it is
+    # complete.
     {again, rest} = at_keyboard("\n", fn -> Tty.attach(:group_leader, session) end)
     assert again == {:ok, {:exited, 6}}
     assert_receive {:owner, {:linx_process, :exited, 6}}

@@ -33,7 +33,7 @@ defmodule Soak do
       attempt(scenario, tag, places)
     end
 
-    # What outlives a killed agent ends by itself after some seconds.
+    # Processes that outlive a killed agent end by themselves after some seconds.
     Account.quiet(tag, 100)
     # Counting makes atoms of its own the first time.
     Account.take(tag, places)

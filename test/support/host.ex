@@ -1,7 +1,7 @@
 defmodule Linx.Test.Host do
   @moduledoc false
-  # What this host can run. A probe answers nil when it can, or the reason with what to do about
-  # it.
+  # The abilities of this host. A probe answers nil when the ability is there, or the reason with
+  # a remedy.
 
   @probes [
     :root,

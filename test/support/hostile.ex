@@ -15,7 +15,7 @@ defmodule Linx.Test.Hostile do
   @token "plum-and-lemon-of-the-vm"
   @secret "linx-secret of a file outside"
 
-  # What attack.c sends of a frame, which has to arrive as it is.
+  # The frame that attack.c sends, which has to arrive unchanged.
   @frame <<131, 104, 3, 119, 6, "status", 119, 6, "exited", 97, 42, 0>>
 
   # docs.docker.com names them as granted by default.

@@ -7,13 +7,20 @@ defmodule Linx.Test.NatForms do
   map ports { type inet_service : inet_service; elements = { 80 : 8080, 443 : 8443 } }
   map addr4 { type ipv4_addr : ipv4_addr; elements = { 192.0.2.1 : 198.51.100.1 } }
   map addr6 { type ipv6_addr : ipv6_addr; elements = { 2001:db8::1 : 2001:db8:1::1 } }
-  map i4 { type ipv4_addr : interval ipv4_addr; flags interval; elements = { 192.0.2.0/24 : 198.51.100.0/24 } }
-  map i6 { type ipv6_addr : interval ipv6_addr; flags interval; elements = { 2001:db8::/64 : 2001:db8:1::/64 } }
-  map p4 { type ipv4_addr . inet_service : ipv4_addr . inet_service; elements = { 192.0.2.1 . 80 : 198.51.100.1 . 81 } }
-  map p6 { type ipv6_addr . inet_service : ipv6_addr . inet_service; elements = { 2001:db8::1 . 80 : 2001:db8::2 . 81 } }
-  map q4 { type inet_proto . inet_service : ipv4_addr . inet_service; elements = { tcp . 80 : 198.51.100.1 . 81, udp . 53 : 198.51.100.2 . 5353 } }
-  map q6 { type inet_proto . inet_service : ipv6_addr . inet_service; elements = { tcp . 80 : 2001:db8::2 . 81 } }
-  map r4 { type inet_proto . inet_service : interval ipv4_addr . inet_service; flags interval; elements = { tcp . 80-89 : 198.51.100.1-198.51.100.9 . 8000-8010 } }
+  map i4 { type ipv4_addr : interval ipv4_addr; flags interval; elements = { 192.0.2.0/24 : \
+  198.51.100.0/24 } }
+  map i6 { type ipv6_addr : interval ipv6_addr; flags interval; elements = { 2001:db8::/64 : \
+  2001:db8:1::/64 } }
+  map p4 { type ipv4_addr . inet_service : ipv4_addr . inet_service; elements = { 192.0.2.1 . 80 \
+  : 198.51.100.1 . 81 } }
+  map p6 { type ipv6_addr . inet_service : ipv6_addr . inet_service; elements = { 2001:db8::1 . \
+  80 : 2001:db8::2 . 81 } }
+  map q4 { type inet_proto . inet_service : ipv4_addr . inet_service; elements = { tcp . 80 : \
+  198.51.100.1 . 81, udp . 53 : 198.51.100.2 . 5353 } }
+  map q6 { type inet_proto . inet_service : ipv6_addr . inet_service; elements = { tcp . 80 : \
+  2001:db8::2 . 81 } }
+  map r4 { type inet_proto . inet_service : interval ipv4_addr . inet_service; flags interval; \
+  elements = { tcp . 80-89 : 198.51.100.1-198.51.100.9 . 8000-8010 } }
   """
 
   @doc "The maps that the rules of a table name."

@@ -1,7 +1,6 @@
 defmodule Linx.Test.Package do
   @moduledoc false
-  # What the Hex package would hold, laid out in a folder: the files that package/0 in mix.exs
-  # lists, and no other.
+  # The Hex package laid out in a folder: the files that package/0 in mix.exs lists, and no other.
 
   @doc "Unpacks the package into `folder`, which must not exist yet."
   @spec unpack!(Path.t()) :: :ok

@@ -83,7 +83,7 @@ defmodule Linx.Test.Settled do
     text |> JSON.decode!() |> Map.fetch!("nftables") |> Enum.map(&still/1)
   end
 
-  # What is left of a life runs down by itself.
+  # The remaining lifetime decreases by itself.
   defp still(%{} = map),
     do: map |> Map.delete("expires") |> Map.new(fn {k, v} -> {k, still(v)} end)
 

@@ -62,7 +62,7 @@ defmodule Linx.Test.Vm do
     home = System.user_home!()
     needed = [to_string(:code.root_dir()), System.find_executable("elixir"), File.cwd!()]
 
-    # What of the home they lie in.
+    # The needed paths inside the home directory.
     closed =
       for(
         path <- needed,

@@ -2,7 +2,11 @@ defmodule Linx.Cgroup.Reconcile do
   @moduledoc """
   Makes the limits of one cgroup what you say, in one pass, and says what it did.
 
-      desired = %{"memory.max" => 256 * 1024 * 1024, "pids.max" => 100, "cpu.max" => {50_000, 100_000}}
+      desired = %{
+        "memory.max" => 256 * 1024 * 1024,
+        "pids.max" => 100,
+        "cpu.max" => {50_000, 100_000}
+      }
 
       {:ok, report} = Linx.Cgroup.Reconcile.reconcile("/sys/fs/cgroup/myorg/web-42", desired)
       {:ok, report} = Linx.Cgroup.Reconcile.reconcile(cg, desired, report.last_applied)

@@ -109,7 +109,8 @@ defmodule Linx.Netfilter.Canonical do
     [expr] |> Encode.list() |> IO.iodata_to_binary() |> Decode.list() |> Enum.map(&stateless/1)
   end
 
-  # What a rule makes of its set. That a map of objects looks up objects goes without saying.
+  # The way in which a rule uses its set, without `via: :objref` for a map of objects, which
+  # implies it.
   defp lookup_of(data) do
     data =
       case data do
@@ -396,7 +397,7 @@ defmodule Linx.Netfilter.Canonical do
   @spec element(Set.t() | NMap.t()) :: (term() -> term())
   def element(%{exprs: declared, timeout: default}) do
     declared = Enum.map(declared, &stateless/1)
-    # What the kernel leaves out: the life that all elements have without being told.
+    # The kernel does not send a timeout that equals the set's default.
     usual = [default || 0, nil]
 
     fn

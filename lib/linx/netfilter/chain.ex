@@ -6,7 +6,13 @@ defmodule Linx.Netfilter.Chain do
   has none of the three and is only reached by `jump` and `goto`. `new/2` checks the chain in
   itself, `validate_for_family/2` against the family of the table that takes it.
 
-      iex> {:ok, chain} = Linx.Netfilter.Chain.new("input", type: :filter, hook: :input, priority: :filter, policy: :drop)
+      iex> {:ok, chain} =
+      ...>   Linx.Netfilter.Chain.new("input",
+      ...>     type: :filter,
+      ...>     hook: :input,
+      ...>     priority: :filter,
+      ...>     policy: :drop
+      ...>   )
       iex> Linx.Netfilter.Chain.base?(chain)
       true
 

@@ -29,7 +29,8 @@ defmodule Linx.Netfilter.Diff do
       traffic.
 
       iex> alias Linx.Netfilter.{Diff, Ruleset}
-      iex> Diff.diff(Ruleset.new(), Ruleset.add_table!(Ruleset.new(), :inet, "t")).ops |> Enum.map(&elem(&1, 0))
+      iex> Diff.diff(Ruleset.new(), Ruleset.add_table!(Ruleset.new(), :inet, "t")).ops
+      ...> |> Enum.map(&elem(&1, 0))
       [:create_table]
 
   Nothing is sent here; `Linx.Netfilter.push/3` does that.

@@ -38,7 +38,7 @@ defmodule Linx.Netfilter.Element do
         }
 
   @doc false
-  # What it carries beside key and data.
+  # Checks the fields of an element other than its key and data.
   @spec check(t()) :: :ok | {:error, term()}
   def check(%__MODULE__{} = element) do
     with :ok <- milliseconds(:timeout, element.timeout),

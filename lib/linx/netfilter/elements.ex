@@ -258,8 +258,8 @@ defmodule Linx.Netfilter.Elements do
 
   # -- queries -----------------------------------------------------------------------------------
 
-  # What to ask for a key: its element, and in a set of intervals the point that ends the
-  # interval.
+  # The keys that a request for one key sends: that of its element, and in a set of intervals also
+  # the point that ends the interval.
   defp queries(_set, :catch_all),
     do: [{:start, Attr.u32_be(nfta_set_elem_flags(), Wire.nft_set_elem_catchall())}]
 

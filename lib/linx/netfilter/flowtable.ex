@@ -6,7 +6,8 @@ defmodule Linx.Netfilter.Flowtable do
   `:flags` may hold `:hw_offload` (the NIC forwards) and `:counter`. The kernel wants
   `nf_flow_table`; without it a push answers `:eopnotsupp`.
 
-      iex> {:ok, ft} = Linx.Netfilter.Flowtable.new("fast", hook: :ingress, priority: 0, devices: ["eth0"])
+      iex> {:ok, ft} =
+      ...>   Linx.Netfilter.Flowtable.new("fast", hook: :ingress, priority: 0, devices: ["eth0"])
       iex> ft.devices
       ["eth0"]
 

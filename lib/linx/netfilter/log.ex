@@ -2,7 +2,8 @@ defmodule Linx.Netfilter.Log do
   @moduledoc """
   A process that receives the packets rules log to an NFLOG group, and reports them to its owner.
 
-      {:ok, listener} = Linx.Netfilter.log_listen(self(), group: 5000, copy_mode: {:packet, 256}, flags: [:seq])
+      {:ok, listener} =
+        Linx.Netfilter.log_listen(self(), group: 5000, copy_mode: {:packet, 256}, flags: [:seq])
       # {:linx_netfilter, :log, %Linx.Netfilter.Log.Event{}}   for each packet
       # {:linx_netfilter, :resync_needed}                      some were lost
       :ok = Linx.Netfilter.unlog_listen(listener)

@@ -177,8 +177,8 @@ defmodule Linx.Netfilter.Monitor do
     end
   end
 
-  # What was held of an open commit is incomplete, and so is what comes up to the next closing
-  # message.
+  # Drops the held messages of an open commit: they are incomplete, and so are those up to the
+  # next closing message.
   defp overrun(state),
     do: news(%{state | held: [], held_cost: 0, lost?: true}, :resync_needed, 0)
 

@@ -14,8 +14,8 @@ defmodule Linx.Netfilter.Pull do
 
   @retries 10
 
-  # What a rule takes while it is decoded: one of six expressions takes 110, half of them for
-  # good.
+  # Heap words that one rule takes while it is decoded: a rule of six expressions takes 110, and
+  # keeps half of them.
   @words 250
 
   @doc "The namespace's ruleset, and the generation that it is of."

@@ -15,7 +15,10 @@ defmodule Linx.Netfilter.Rule do
   its expressions:
 
       iex> alias Linx.Netfilter.{Expr, Rule}
-      iex> Rule.build!([Expr.payload(:tcp_dport), Expr.cmp(:eq, <<22::16>>), Expr.counter(), :accept], tag: :ssh)
+      iex> Rule.build!(
+      ...>   [Expr.payload(:tcp_dport), Expr.cmp(:eq, <<22::16>>), Expr.counter(), :accept],
+      ...>   tag: :ssh
+      ...> )
       #Linx.Netfilter.Rule<:ssh [tcp dport 22 counter accept]>
 
   Expressions are not checked against the kernel here; `Linx.Netfilter.push/3` reports what it

@@ -24,7 +24,12 @@ defmodule Linx.Netfilter.Set do
   is a prefix is kept as one. What carries a timeout, a comment or expressions is a
   `Linx.Netfilter.Element`.
 
-      iex> {:ok, set} = Linx.Netfilter.Set.new("lan", key_type: :ipv4_addr, flags: [:interval], elements: ["10.0.0.0/8"])
+      iex> {:ok, set} =
+      ...>   Linx.Netfilter.Set.new("lan",
+      ...>     key_type: :ipv4_addr,
+      ...>     flags: [:interval],
+      ...>     elements: ["10.0.0.0/8"]
+      ...>   )
       iex> set.elements
       [{:prefix, {10, 0, 0, 0}, 8}]
 

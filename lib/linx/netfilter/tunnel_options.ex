@@ -1,7 +1,7 @@
 defmodule Linx.Netfilter.TunnelOptions do
   @moduledoc false
-  # What a tunnel object says beside addresses and ports: NFTA_TUNNEL_KEY_OPTS, which Object keeps
-  # as bytes, and what it means.
+  # The options of a tunnel object beside addresses and ports (NFTA_TUNNEL_KEY_OPTS), which Object
+  # keeps as bytes, and their meaning.
   #
   #     {:vxlan, [gbp: n]}
   #     {:erspan, [version: 1, index: n]} or {:erspan, [version: 2, direction: :ingress | :egress, id: n]}

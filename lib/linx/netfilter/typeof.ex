@@ -62,7 +62,7 @@ defmodule Linx.Netfilter.Typeof do
       else: :error
   end
 
-  # What lies in a tunnel says which.
+  # The record of a header inside a tunnel has the tunnel's id.
   defp expression({:payload, pairs}) do
     tunnel = Protocol.by_id(find_u32(pairs, 5) || 0)
 

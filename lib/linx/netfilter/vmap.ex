@@ -5,7 +5,10 @@ defmodule Linx.Netfilter.Vmap do
   This is `Linx.Netfilter.Map` with `data_type: :verdict`; values are whatever
   `Linx.Netfilter.Verdict.new/1` takes.
 
-      iex> Linx.Netfilter.Vmap.new!("ports", key_type: :inet_service, elements: [{22, {:jump, "ssh"}}, {80, :accept}]).data_type
+      iex> Linx.Netfilter.Vmap.new!("ports",
+      ...>   key_type: :inet_service,
+      ...>   elements: [{22, {:jump, "ssh"}}, {80, :accept}]
+      ...> ).data_type
       :verdict
 
   A rule uses it with `Linx.Netfilter.Expr.lookup("ports", dreg: 0)`.

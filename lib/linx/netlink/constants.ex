@@ -7,7 +7,8 @@ defmodule Linx.Netlink.Constants do
 
       import Linx.Netlink.Constants
 
-      def last?(%Linx.Netlink.Message{type: type}) when type in [nlmsg_done(), nlmsg_error()], do: true
+      def last?(%Linx.Netlink.Message{type: type}) when type in [nlmsg_done(), nlmsg_error()],
+        do: true
 
   Some flags share a bit: what `NLM_F_ROOT` is in a GET is `NLM_F_REPLACE` in a NEW. The message
   type decides.

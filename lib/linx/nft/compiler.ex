@@ -11,10 +11,13 @@ defmodule Linx.NFT.Compiler do
   What is not accepted: deleting or placing rules by handle (nothing has one yet), and everything
   that lists, monitors or renames. Each says so at its place.
 
-      iex> {:ok, tokens} = Linx.NFT.Tokenizer.tokenize("table ip t { chain c { tcp dport 22 accept; }; }")
+      iex> {:ok, tokens} =
+      ...>   Linx.NFT.Tokenizer.tokenize("table ip t { chain c { tcp dport 22 accept; }; }")
       iex> {:ok, items} = Linx.NFT.Parser.parse(tokens)
       iex> {:ok, ruleset} = Linx.NFT.Compiler.compile(items)
-      iex> Enum.map(Linx.Netfilter.Ruleset.tables(ruleset), fn {family, name, _} -> {family, name} end)
+      iex> Enum.map(Linx.Netfilter.Ruleset.tables(ruleset), fn {family, name, _} ->
+      ...>   {family, name}
+      ...> end)
       [{:ip, "t"}]
 
   Source: nft(8).

@@ -6,7 +6,13 @@ defmodule Linx.NFT.ParseError do
   one clause. Its text is built like a diagnostic of the Elixir compiler: position, message, the
   line, and a caret under the column.
 
-      iex> e = %Linx.NFT.ParseError{file: "fw.nft", line: 3, column: 7, snippet: "  tcp dprt 22", message: "unknown field"}
+      iex> e = %Linx.NFT.ParseError{
+      ...>   file: "fw.nft",
+      ...>   line: 3,
+      ...>   column: 7,
+      ...>   snippet: "  tcp dprt 22",
+      ...>   message: "unknown field"
+      ...> }
       iex> Exception.message(e)
       "fw.nft:3:7: unknown field\\n|\\n|   tcp dprt 22\\n|       ^\\n"
 

@@ -179,7 +179,7 @@ defmodule Linx.NFT.Parser do
   end
 
   @doc false
-  # What a table holds: its block, or nothing where it has none.
+  # The content of a table: its block, or nothing where it has none.
   def contents([{:lbrace, _} | _] = tokens, meta) do
     {items, opts, rest} = Block.table(tokens)
     {with_options(items, opts, meta), rest}

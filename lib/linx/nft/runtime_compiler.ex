@@ -35,7 +35,7 @@ defmodule Linx.NFT.RuntimeCompiler do
   end
 
   @doc false
-  # What the emitted code calls.
+  # The function that the emitted code calls.
   @spec __build__([tuple()], [term()], keyword()) :: Ruleset.t()
   def __build__(items, values, opts) do
     case items |> fill(List.to_tuple(values)) |> Compiler.compile(opts) do
@@ -68,7 +68,7 @@ defmodule Linx.NFT.RuntimeCompiler do
 
   defp slots(other, acc), do: {other, acc}
 
-  # What is wrong with its value is an ArgumentError.
+  # Marks an interpolation: a fault of its value is raised as ArgumentError.
   defp interpolated(meta), do: Map.put(meta, :interpolated, true)
 
   defp quoted({source, meta}, opts) do

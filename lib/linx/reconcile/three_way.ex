@@ -1,8 +1,8 @@
 defmodule Linx.Reconcile.ThreeWay do
   @moduledoc false
-  # What the reconcilers of independent knobs share: a map of what should be, one of what is, and
-  # one of what was installed. The third tells a knob that we set and that is wanted no longer
-  # from one that somebody else set.
+  # The comparison that the reconcilers of independent knobs share: a map of desired values, one
+  # of observed values, and one of installed values. The third distinguishes a knob that this
+  # reconciler set and that is no longer desired from one that somebody else set.
 
   @type key :: String.t()
   @type value :: term()

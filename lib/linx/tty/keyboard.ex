@@ -13,9 +13,9 @@ defmodule Linx.Tty.Keyboard do
   # ctrl-c ends it, ctrl-c between two requests comes to this process, and at the end no request
   # is left behind.
   #
-  # Of a group leader that is not OTP's, or of an OTP that we do not know, characters are asked
-  # for one by one. The I/O protocol cannot take a request back: the one that waits at the end
-  # gets the next character that is typed there.
+  # A group leader that is not OTP's, or of an unknown OTP release, is asked for characters one by
+  # one. The I/O protocol cannot take a request back: the one that waits at the end gets the next
+  # character that is typed there.
 
   alias Linx.Tty.Group
 

@@ -112,8 +112,8 @@ impl SocketResource {
     }
 }
 
-// What a panic left behind is whole: every change under these locks is one assignment or one queue
-// operation.
+// State behind a poisoned lock is whole: every change under these locks is one assignment or one
+// queue operation.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -27,7 +27,7 @@ use crate::fault::{Fault, Stage};
 use crate::job;
 use crate::ns::{self, Kind, Target};
 
-// What the answers of a request are told apart by.
+// The errnos by which callers distinguish the answers of a request.
 pub use libc::{EBADF, EBADMSG, EMSGSIZE, ENOBUFS, ETIMEDOUT};
 
 /// Enough for about 2 500 unread acknowledgements: each is charged 832 bytes and the kernel doubles

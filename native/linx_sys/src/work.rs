@@ -231,7 +231,8 @@ impl Pool {
         })
     }
 
-    /// What starts the thread of a job; where the kernel refuses one, that is the job's answer.
+    /// The closure that starts the thread of a job; where the kernel refuses a thread, its errno is
+    /// the job's answer.
     fn starter<T: Send + 'static>(
         &'static self,
         ticket: Ticket,

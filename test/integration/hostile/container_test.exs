@@ -1,7 +1,7 @@
 defmodule Linx.Integration.Hostile.ContainerTest do
-  # What a workload gets out of the processes of ours that stand beside it: the reaper of
-  # `init: true`, a visitor of `enter/2` at its checkpoint, and that visitor's reaper. The attacks
-  # are in test/support/attack.c.
+  # Attacks of a workload on the project's processes beside it: the reaper of `init: true`, a
+  # visitor of `enter/2` at its checkpoint, and that visitor's reaper. The attacks are in
+  # test/support/attack.c.
   use ExUnit.Case, async: true
 
   alias Linx.Test.Hostile

@@ -30,8 +30,10 @@ defmodule Linx.Netfilter.ElementsTest do
         set device_pairs { typeof iif . ip saddr; }
         set ports { type inet_service; flags interval; elements = { 80-90 } }
         set names { type ifname; elements = { "eth0" } }
-        set pairs { type ipv4_addr . inet_service; flags interval; elements = { 10.0.0.0/8 . 80-90 } }
-        set counted { type ipv4_addr; counter; elements = { 192.0.2.9 counter packets 3 bytes 300 } }
+        set pairs { type ipv4_addr . inet_service; flags interval; elements = { 10.0.0.0/8 . \
+      80-90 } }
+        set counted { type ipv4_addr; counter; elements = { 192.0.2.9 counter packets 3 bytes \
+      300 } }
         map pool { type inet_service : ipv4_addr; elements = { 80 : 10.0.0.5 } }
         map names2 { type ipv4_addr . inet_service : ipv4_addr; }
         map verdicts { type ipv4_addr : verdict; }

@@ -192,7 +192,8 @@ defmodule Linx.Netfilter.KernelTest do
       # is refused by the kernel.
       code = """
       {:ok, s} = Linx.Netlink.Nfnl.open()
-      IO.inspect({elem(Linx.Netfilter.pull(s), 1).errno, elem(Linx.Netfilter.create_table(s, "t"), 1).errno})
+      IO.inspect({elem(Linx.Netfilter.pull(s), 1).errno, elem(Linx.Netfilter.create_table(s, \
+      "t"), 1).errno})
       {:ok, rs} = Linx.NFT.parse("table ip t { }")
       for mode <- [:replace, :reconcile] do
         {:error, error} = Linx.Netfilter.push(s, rs, mode: mode)

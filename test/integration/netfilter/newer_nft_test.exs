@@ -1,6 +1,6 @@
 defmodule Linx.Netfilter.NewerNftTest do
-  # What this kernel loads and an nft older than 1.1 cannot say: the text loaded by a newer nft in
-  # one namespace, parsed and pushed by Linx in another, listed by that nft.
+  # Rules that this kernel loads and an nft older than 1.1 cannot write: the text loaded by a
+  # newer nft in one namespace, parsed and pushed by Linx in another, listed by that nft.
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}
@@ -74,7 +74,8 @@ defmodule Linx.Netfilter.NewerNftTest do
   test "sets that say what they were made for are listed so", context do
     text = """
     table ip t {
-      map cooked { typeof ip saddr . @ih,32,32 : verdict; elements = { 192.0.2.1 . 0x14 : accept } }
+      map cooked { typeof ip saddr . @ih,32,32 : verdict; elements = { 192.0.2.1 . 0x14 : accept \
+    } }
       map plain { typeof ip saddr : verdict; elements = { 192.0.2.1 : accept } }
       set carried { typeof vxlan ip saddr . vxlan ip daddr; elements = { 192.0.2.1 . 192.0.2.2 } }
       set header { typeof vxlan vni; elements = { 3 } }
@@ -92,7 +93,8 @@ defmodule Linx.Netfilter.NewerNftTest do
     text = """
     table ip t {
       set pairs { type ipv4_addr . inet_service; elements = { 192.0.2.1 . 22 }; }
-      set spans { type ipv4_addr . inet_service; flags interval; elements = { 192.0.2.0/24 . 22 }; }
+      set spans { type ipv4_addr . inet_service; flags interval; elements = { 192.0.2.0/24 . 22 \
+    }; }
       set ports { type ipv4_addr . ifname; }
       set marks { type ipv4_addr . inet_service . mark; }
       chain c {

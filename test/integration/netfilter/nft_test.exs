@@ -237,7 +237,8 @@ defmodule Linx.Netfilter.NftTest do
       map m { type ipv4_addr : inet_service; flags dynamic; size 100; }
       map om { type inet_service : counter; elements = { 22 : "cnt" } }
       chain other { }
-      chain c { type #{chain[:type]} hook #{chain[:hook]} priority #{priority(chain[:priority])}; policy accept;
+      chain c { type #{chain[:type]} hook #{chain[:hook]} priority \
+    #{priority(chain[:priority])}; policy accept;
         #{rule}
       }
     }
@@ -303,7 +304,7 @@ defmodule Linx.Netfilter.NftTest do
       assert :ok == Netfilter.push(sock, ruleset), rule
       assert {rule, Firewall.json(ours)} == {rule, Firewall.json(theirs)}
 
-      # What we pull of it is what we pushed, and what we pull of nft's is the same.
+      # The pulled ruleset equals the pushed one, and so does the one pulled from nft's namespace.
       {:ok, back} = Netfilter.pull(sock)
       assert Netfilter.diff(back, ruleset).ops == [], rule
       {:ok, other} = Linx.Netlink.Nfnl.open({:pid, theirs})

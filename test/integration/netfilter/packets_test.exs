@@ -59,7 +59,8 @@ defmodule Linx.Netfilter.PacketsTest do
   ports = [int(p) for p in sys.argv[1:]]
   fds = []
   for p in ports:
-      t = socket.socket(); t.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); t.bind(("0.0.0.0", p)); t.listen(50); fds.append(t)
+      t = socket.socket(); t.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); \
+  t.bind(("0.0.0.0", p)); t.listen(50); fds.append(t)
       u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("0.0.0.0", p)); fds.append(u)
   print("ready", flush=True)
   while True:
@@ -93,7 +94,7 @@ defmodule Linx.Netfilter.PacketsTest do
 
   @peer "192.0.2.1"
 
-  # What comes, however long that takes.
+  # The answer, waited for up to a minute.
   defp try_to(pid, kind, port), do: client(pid, kind, port, "60")
 
   # That nothing comes, which takes a second to say.

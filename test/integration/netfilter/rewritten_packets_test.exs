@@ -41,7 +41,8 @@ defmodule Linx.Netfilter.RewrittenPacketsTest do
   import ctypes, os, socket, struct, sys, time
   def enter(pid):
       fd = os.open("/proc/%s/ns/net" % pid, os.O_RDONLY)
-      if ctypes.CDLL(None, use_errno=True).setns(fd, 0x40000000): raise OSError(ctypes.get_errno())
+      if ctypes.CDLL(None, use_errno=True).setns(fd, 0x40000000): raise \
+  OSError(ctypes.get_errno())
   def table():
       for n in range(256):
           for _ in range(8): n = n >> 1 ^ 0x82F63B78 * (n & 1)
@@ -64,11 +65,13 @@ defmodule Linx.Netfilter.RewrittenPacketsTest do
   if kind == "sctp":
       listener = socket.socket(socket.AF_INET, socket.SOCK_RAW, raw)
   else:
-      listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); listener.bind(("0.0.0.0", 9001))
+      listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); listener.bind(("0.0.0.0", \
+  9001))
   listener.settimeout(20)
   enter(there)
   if kind == "sctp":
-      socket.socket(socket.AF_INET, socket.SOCK_RAW, raw).sendto(sctp(1000, 9000), ("192.0.2.1", 0))
+      socket.socket(socket.AF_INET, socket.SOCK_RAW, raw).sendto(sctp(1000, 9000), ("192.0.2.1", \
+  0))
       print(whole(listener.recv(2000)))
   else:
       s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -63,7 +63,7 @@ defmodule Linx.Netfilter.SettledCorporaTest do
         )
       end
 
-      # What a kernel has no module for is a small part.
+      # Cases whose module the kernel lacks are a small part.
       assert 10 * length(refused) < length(cases), path
     end
   end
@@ -85,7 +85,7 @@ defmodule Linx.Netfilter.SettledCorporaTest do
         clear(sock, together)
         []
 
-      # What this kernel has no module for is one case, not a hundred.
+      # A case whose module this kernel lacks is counted alone, not with its batch.
       {:error, _} when length(cases) > 1 ->
         {a, b} = Enum.split(cases, div(length(cases), 2))
         batch(sock, a) ++ batch(sock, b)

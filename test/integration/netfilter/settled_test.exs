@@ -80,7 +80,8 @@ defmodule Linx.Netfilter.SettledTest do
           table #{family} t {
             ct timeout a { protocol tcp; policy = { established: 1h3s, close: 7 } }
             ct timeout b { protocol udp; policy = { unreplied: 3, replied: 11 } }
-            ct expectation e { protocol tcp; dport 9876; timeout 1234ms; size 3; #{if family == "inet", do: "l3proto ip;"} }
+            ct expectation e { protocol tcp; dport 9876; timeout 1234ms; size 3; \
+          #{if family == "inet", do: "l3proto ip;"} }
             chain c { ct timeout set "a"; ct expectation set "e"; counter }
           }
           """)
@@ -185,9 +186,12 @@ defmodule Linx.Netfilter.SettledTest do
           """
           set s#{ms} { type ipv4_addr; flags dynamic,timeout; timeout #{ms}ms; }
           map m#{ms} { type ipv4_addr : mark; flags timeout; timeout #{ms}ms; }
-          set e#{ms} { type ipv4_addr . inet_service; flags timeout; elements = { 192.0.2.1 . 80 timeout 1h#{ms}ms, 192.0.2.2 . 81 timeout 1d#{ms}ms }; }
-          set i#{ms} { type ipv4_addr; flags interval,timeout; elements = { 192.0.2.0/25 timeout 1h#{ms}ms }; }
-          map f#{ms} { type ipv4_addr : verdict; flags timeout; elements = { 192.0.2.1 timeout 1h#{ms}ms : drop }; }
+          set e#{ms} { type ipv4_addr . inet_service; flags timeout; elements = { 192.0.2.1 . 80 \
+          timeout 1h#{ms}ms, 192.0.2.2 . 81 timeout 1d#{ms}ms }; }
+          set i#{ms} { type ipv4_addr; flags interval,timeout; elements = { 192.0.2.0/25 timeout \
+          1h#{ms}ms }; }
+          map f#{ms} { type ipv4_addr : verdict; flags timeout; elements = { 192.0.2.1 timeout \
+          1h#{ms}ms : drop }; }
           chain c#{ms} {
             add @s#{ms} { ip saddr timeout #{ms}ms }
             update @s#{ms} { ip saddr timeout 1h#{ms}ms limit rate 1/second } drop
@@ -346,7 +350,8 @@ defmodule Linx.Netfilter.SettledTest do
         table inet t {
           set s { typeof iif . ip saddr; elements = { "eth0" . 192.0.2.1 }; }
           map m { type iface_index : verdict; elements = { "eth1" : accept }; }
-          chain c { iif "eth0" accept; iif { "eth0", "eth1" } drop; iif . ip length { "eth1" . 400 }; }
+          chain c { iif "eth0" accept; iif { "eth0", "eth1" } drop; iif . ip length { "eth1" . \
+        400 }; }
         }
         """)
 
@@ -418,7 +423,7 @@ defmodule Linx.Netfilter.SettledTest do
       Firewall.run!(pid, ~w(nft add rule inet t c accept))
       Firewall.run!(pid, ~w(nft insert rule inet t c accept comment a))
       :ok = Netfilter.push(sock, rs, mode: :reconcile, tag: :comment)
-      # Of two rules with the comment the first is taken for it, and then replaced.
+      # The first of two rules with the comment is matched with it, and then replaced.
       assert [{"a", _}, {"b", b}] = by_comment(sock)
       assert {"b", b} in before
     end
@@ -518,7 +523,7 @@ defmodule Linx.Netfilter.SettledTest do
       assert {:error, %{errno: :eperm} = error} = Netfilter.push(sock, rs)
       assert Exception.message(error) =~ "another socket"
 
-      # What the text says of it counts.
+      # The properties in the text take effect.
       {:ok, said} = NFT.parse("table inet own { comment \"new\"; chain c { accept; }; }")
       :ok = Netfilter.push(mine, said)
       {:ok, %{tables: tables}} = Netfilter.pull(mine)
@@ -681,8 +686,8 @@ defmodule Linx.Netfilter.SettledTest do
       assert again.tables[{:ip, "t"}].sets["s"].elements ==
                pulled.tables[{:ip, "t"}].sets["s"].elements
 
-      # What is wanted in other widths is compared by its bytes: the one that is there stays, and
-      # one is added.
+      # Elements wanted in other widths are compared by their bytes: the one that is there stays,
+      # and one is added.
       wanted = put_in(rs.tables[{:ip, "t"}].sets["s"], %{set | elements: [{5, 1}, {7, 3}]})
       :ok = Netfilter.push(sock, wanted, mode: :reconcile)
       assert raw(sock) == [<<0, 5, 0, 0, 1::64>>, <<0, 7, 0, 0, 3::64>>]

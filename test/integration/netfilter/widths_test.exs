@@ -66,22 +66,30 @@ defmodule Linx.Netfilter.WidthsTest do
   defp keys(i, text, n, {other, m}) do
     """
     set first#{i} { typeof #{text} . ip saddr; elements = { #{n} . 192.0.2.1, 0 . 192.0.2.2 }; }
-    set middle#{i} { typeof ip saddr . #{text} . tcp dport; elements = { 192.0.2.1 . #{n} . 80 }; }
+    set middle#{i} { typeof ip saddr . #{text} . tcp dport; elements = { 192.0.2.1 . #{n} . 80 \
+    }; }
     set last#{i} { typeof ip saddr . #{text}; elements = { 192.0.2.1 . #{n} comment "c" }; }
     set two#{i} { typeof #{text} . #{other}; elements = { #{n} . #{m} }; }
-    set apart#{i} { typeof #{text} . ip saddr . #{other}; elements = { #{n} . 192.0.2.1 . #{m} }; }
-    set timed#{i} { typeof #{text} . ip saddr; flags timeout; timeout 1h; elements = { #{n} . 192.0.2.1 timeout 2h }; }
-    set spans#{i} { typeof #{text} . ip saddr; flags interval; elements = { #{n} . 192.0.2.0/25 }; }
-    set filled#{i} { typeof #{text} . ip saddr; size 64; flags dynamic,timeout; elements = { #{n} . 192.0.2.1 timeout 2h }; }
+    set apart#{i} { typeof #{text} . ip saddr . #{other}; elements = { #{n} . 192.0.2.1 . #{m} \
+    }; }
+    set timed#{i} { typeof #{text} . ip saddr; flags timeout; timeout 1h; elements = { #{n} . \
+    192.0.2.1 timeout 2h }; }
+    set spans#{i} { typeof #{text} . ip saddr; flags interval; elements = { #{n} . 192.0.2.0/25 \
+    }; }
+    set filled#{i} { typeof #{text} . ip saddr; size 64; flags dynamic,timeout; elements = { \
+    #{n} . 192.0.2.1 timeout 2h }; }
     map key#{i} { typeof #{text} . ip saddr : meta mark; elements = { #{n} . 192.0.2.1 : 0x7 }; }
-    map verdict#{i} { typeof ip saddr . #{text} : verdict; elements = { 192.0.2.1 . #{n} : accept }; }
+    map verdict#{i} { typeof ip saddr . #{text} : verdict; elements = { 192.0.2.1 . #{n} : \
+    accept }; }
     """
   end
 
   defp data(i, text, n, {other, m}) do
     """
-    map data#{i} { typeof ip saddr : #{text} . ip daddr; elements = { 192.0.2.1 : #{n} . 192.0.2.2 }; }
-    map both#{i} { typeof #{text} . ip saddr : #{other} . #{text}; elements = { #{n} . 192.0.2.1 : #{m} . #{n} }; }
+    map data#{i} { typeof ip saddr : #{text} . ip daddr; elements = { 192.0.2.1 : #{n} . \
+    192.0.2.2 }; }
+    map both#{i} { typeof #{text} . ip saddr : #{other} . #{text}; elements = { #{n} . 192.0.2.1 \
+    : #{m} . #{n} }; }
     """
   end
 
@@ -148,7 +156,7 @@ defmodule Linx.Netfilter.WidthsTest do
         """
       end
 
-    # What belongs to another family or contradicts its neighbours is no case.
+    # Rules of another family, or with a contradiction, are no cases.
     {rules, _} =
       rules
       |> Enum.flat_map(&String.split(&1, "\n", trim: true))
@@ -211,7 +219,7 @@ defmodule Linx.Netfilter.WidthsTest do
     {:ok, pulled} = Netfilter.pull(sock, {:bridge, "t"})
     assert_same(pulled, rs)
     Settled.settled!(ctx, rs)
-    # What was pulled is as good as what was written.
+    # The pulled ruleset can be pushed like the written one.
     :ok = Netfilter.push(sock, pulled)
     Settled.settled!(ctx, rs)
   end

@@ -1,8 +1,8 @@
 defmodule Linx.Netlink.ChurnTest do
   use ExUnit.Case, async: false
 
-  # What happens to reads while the objects change, to a socket that many share, and to the VM
-  # after many requests.
+  # Reads while the objects change, a socket that many processes share, and the VM after many
+  # requests.
 
   @moduletag :root
   @moduletag :netns
@@ -230,8 +230,7 @@ defmodule Linx.Netlink.ChurnTest do
     assert Enum.any?(1..20, fn _ -> held(socket, lo) == [] end)
   end
 
-  # What the VM says of calls of ours that held a scheduler while routes are added, read and
-  # deleted.
+  # The VM's reports of NIF calls that held a scheduler while routes are added, read and deleted.
   defp held(socket, lo) do
     collector = spawn_link(fn -> collect([]) end)
     :erlang.system_monitor(collector, [{:long_schedule, 5}])

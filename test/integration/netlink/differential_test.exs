@@ -1,7 +1,7 @@
 defmodule Linx.Netlink.DifferentialTest do
   use ExUnit.Case, async: true
 
-  # What our reads say against what ip(8) says of the same objects.
+  # Reads of Linx compared with those of ip(8) for the same objects.
 
   @moduletag :root
   @moduletag :netns
@@ -60,7 +60,7 @@ defmodule Linx.Netlink.DifferentialTest do
   setup do
     ns = Netns.start()
 
-    # What a kernel has not it refuses, and then there is nothing to compare.
+    # A kernel refuses the kinds that it lacks, and those are not compared.
     made =
       for command <- String.split(@setup, "\n", trim: true),
           {_, 0} <- [Netns.run(ns, command)],
@@ -72,8 +72,8 @@ defmodule Linx.Netlink.DifferentialTest do
     %{ns: ns, socket: socket, names: Map.new(links, &{&1.index, &1.name})}
   end
 
-  # What ip shows, and what we read of it while it stays the same: the kernel makes addresses, and
-  # so routes, of its own.
+  # The output of ip and the read of Linx while both stay the same: the kernel makes addresses,
+  # and so routes, by itself.
   defp both(ns, what, read) do
     {shown, {:ok, ours}} = Netns.steady(fn -> Netns.ip!(ns, what) end, read)
     {shown, ours}

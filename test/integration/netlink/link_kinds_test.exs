@@ -18,7 +18,7 @@ defmodule Linx.Integration.LinkKindsTest do
     %{ns: ns, socket: socket}
   end
 
-  # What ip says of one link, and that it says what we do.
+  # The output of ip for one link, after the comparison with Linx's read.
   defp seen(ns, socket, name) do
     [shown] = Netns.ip!(ns, "link show dev #{name}")
     {:ok, link} = Link.get(socket, name)

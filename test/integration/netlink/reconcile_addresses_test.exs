@@ -145,7 +145,8 @@ defmodule Linx.Netlink.ReconcileAddressesTest do
        bench do
     foreign = """
     addr add 203.0.113.77/24 dev b0 label b0:x
-    addr add 203.0.113.78/24 dev b0 valid_lft 1000 preferred_lft 500 metric 9 broadcast 203.0.113.255
+    addr add 203.0.113.78/24 dev b0 valid_lft 1000 preferred_lft 500 metric 9 broadcast \
+    203.0.113.255
     """
 
     for promote <- [0, 1] do

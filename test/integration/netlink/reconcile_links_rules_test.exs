@@ -291,7 +291,7 @@ defmodule Linx.Netlink.ReconcileLinksRulesTest do
       assert link(bench, "c3")["link"] == "c0"
       converge(bench, %{}, report.last_applied, on_error: :halt)
 
-      # Of two that need each other none can be made, and the pass ends.
+      # Two links that need each other cannot be made, and the pass ends.
       circle = %{links: [{"c0", :macvlan, link: "c1"}, {"c1", :macvlan, link: "c0"}]}
       assert %{converged?: false, applied: [], failed: [_, _]} = pass(bench, circle)
     end

@@ -39,7 +39,7 @@ defmodule Linx.Netlink.RtnlTest do
       assert :ok = Link.create_veth(socket, "v0", "v1")
       assert {:error, %Error{errno: :eexist}} = Link.create_veth(socket, "v0", "v2")
       assert {:ok, %Link{index: index, name: "v0"} = link} = Link.get(socket, "v0")
-      # What the kernel makes of a new link's carrier it says a moment later.
+      # The kernel reports the carrier of a new link a moment later.
       {:ok, again} = Link.get(socket, index)
       assert %{again | operstate: link.operstate} == link
       refute Link.up?(link)
@@ -395,7 +395,7 @@ defmodule Linx.Netlink.RtnlTest do
       assert "onlink" in shown["203.0.118.0/24"]["flags"]
       assert {:ok, [_]} = Route.list(socket, type: :prohibit)
 
-      # What was read deletes what was read.
+      # A route that was read can be deleted with the struct that was read.
       {:ok, routes} = Route.list(socket, protocol: :boot)
 
       for route <- routes,

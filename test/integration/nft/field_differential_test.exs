@@ -64,7 +64,7 @@ defmodule Linx.NFT.FieldDifferentialTest do
   defp value(_type), do: "1"
 
   test "every header field is the same code as nft's", context do
-    # What nft refuses has a test of its own: nft names ten such lines a run.
+    # Rules that nft refuses have a test of their own: nft names ten such lines a run.
     rules = Enum.reject(rules(), fn {_family, rule} -> listed?(rule, :nft_refuses) end)
     different = context |> compared(rules) |> Enum.reject(&explained?/1)
     assert different == []
@@ -262,7 +262,7 @@ defmodule Linx.NFT.FieldDifferentialTest do
     typed ++ options ++ headers ++ protocols ++ keys()
   end
 
-  # Of the keys those that a rule of any hook may read.
+  # The keys that a rule of any hook may read.
   defp keys do
     for {word, key} <- Keys.words(:meta),
         {type, _bits, _order} = Keys.type(:meta, key),
@@ -299,8 +299,8 @@ defmodule Linx.NFT.FieldDifferentialTest do
     numbered = rules |> Enum.with_index() |> Enum.map(fn {rule, n} -> {"t#{n}", rule} end)
     {parsed, refused} = Enum.split_with(numbered, &match?({:ok, _}, NFT.parse(text(&1))))
 
-    # Of what Linx refuses nft should load nothing. Checked first: nft reads every table that is
-    # there before each check.
+    # Rules that Linx refuses are loaded with `nft -c` first, and none should load: nft reads
+    # every table of the namespace before each check.
     taken = loaded(theirs, nft, refused, ["-c"])
     loaded = loaded(theirs, nft, parsed, [])
     pushed = pushed(sock, parsed)

@@ -74,7 +74,7 @@ defmodule Linx.Integration.NFT.FrontTest do
       assert Netfilter.push(context.sock, all) == :ok
       Firewall.load!(context.theirs, Enum.map_join(written, &elem(&1, 1)))
       {ours, theirs} = {Firewall.json(context.ours), Firewall.json(context.theirs)}
-      # Of thousands of objects only those that differ are of interest.
+      # A failure shows only the objects that differ, of thousands.
       if ours != theirs, do: assert({ours -- theirs, theirs -- ours} == {[], []})
       assert ours == theirs
 
@@ -211,7 +211,7 @@ defmodule Linx.Integration.NFT.FrontTest do
       assert error.snippet == "  frobnicate 7"
     end
 
-    # What is found only when the whole is put together names the included file as well.
+    # An error that is found only when the whole is compiled names the included file as well.
     put.("late.nft", "\n  elements = { 300.1.1.1 }\n")
     main = Path.join(dir, "main.nft")
     File.write!(main, "table ip t { set s { type ipv4_addr; include \"late.nft\"; }; }\n")
@@ -411,7 +411,7 @@ defmodule Linx.Integration.NFT.FrontTest do
       assert match?({:ok, _}, answer) == (code == "0"), "#{family}: #{head}"
     end
 
-    # What is listed for a number is read back as that number.
+    # The name that is listed for a number is read back as that number.
     numbers =
       for n <- [-300, -200, -150, -100, 0, 50, 100, 300], offset <- [0, 5, -5], do: n + offset
 

@@ -19,7 +19,7 @@ defmodule Linx.NFT.LanguageTest do
     assert records(pulled) == records(loaded), text
   end
 
-  # What nft wrote down for itself about each set, those of rules among them.
+  # nft's typeof records of each set, anonymous sets included.
   defp records(ruleset) do
     for {_family, _name, table} <- Ruleset.tables(ruleset) do
       named = for {name, set} <- Map.merge(table.sets, table.maps), do: {name, set.typeof}

@@ -20,7 +20,7 @@ defmodule Linx.NFT.StreamTest do
   defp ip(n),
     do: Enum.map_join([n |> div(16_777_216), div(n, 65_536), div(n, 256), n], ".", &rem(&1, 256))
 
-  # Of three forms, some next to each other, not in their order.
+  # Intervals in three forms, some adjacent, in random order.
   defp intervals(count) do
     Enum.map_join(Enum.shuffle(1..count), ",\n", fn i ->
       first = 0x0A000000 + i * 256
@@ -41,13 +41,16 @@ defmodule Linx.NFT.StreamTest do
       set joined { type ipv4_addr; flags interval; auto-merge; elements = { #{intervals(600)} } }
       set fixed { type inet_service; flags constant; elements = $ports }
       set named { type inet_service; elements = $ports }
-      set six { type ipv6_addr; elements = { #{Enum.map_join(1..2_500, ",", &"2001:db8::#{&1}")} } }
+      set six { type ipv6_addr; elements = { #{Enum.map_join(1..2_500, ",", &"2001:db8::#{&1}")} \
+    } }
       set guests { type ipv4_addr; flags timeout
-        elements = { #{Enum.map_join(1..1_100, ", ", &"#{ip(0xC0000200 + &1)} timeout 1h comment \"g\"")} } }
+        elements = { \
+    #{Enum.map_join(1..1_100, ", ", &"#{ip(0xC0000200 + &1)} timeout 1h comment \"g\"")} } }
       map pool { type ipv4_addr . inet_service : ipv4_addr
         elements = { #{Enum.map_join(1..1_500, ", ", &"#{ip(&1)} . #{&1} : 192.0.2.1")} } }
       map ways { type ipv4_addr : verdict
-        elements = { #{Enum.map_join(1..1_500, ", ", &"#{ip(&1)} : #{Enum.at(["accept", "jump c"], rem(&1, 2))}")} } }
+        elements = { \
+    #{Enum.map_join(1..1_500, ", ", &"#{ip(&1)} : #{Enum.at(["accept", "jump c"], rem(&1, 2))}")} } }
       chain c { accept; }
       chain input { type filter hook input priority 0
         ip saddr @nets tcp dport @fixed drop; }

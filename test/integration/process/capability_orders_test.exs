@@ -67,7 +67,7 @@ defmodule Linx.Process.CapabilityOrdersTest do
     [_, permitted, inheritable] = sets || [0, held.permitted, 0]
 
     cond do
-      # What was new among the inheritable is not in the bounding set that a later order left.
+      # A new inheritable capability is not in the bounding set that a later order left.
       not within?(inheritable, bounding) -> :cap_set_thread
       ambient && not within?(ambient, permitted &&& inheritable) -> :cap_set_ambient
       true -> executed(inheritable, ambient || 0, bounding, uid)

@@ -1,5 +1,5 @@
 defmodule Linx.Process.DeathTest do
-  # Who dies with whom. Processes are found by an entry in their environment.
+  # Processes that end with another process, found by an entry in their environment.
   use ExUnit.Case, async: true
 
   import Linx.Test.Session

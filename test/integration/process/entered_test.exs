@@ -1,7 +1,8 @@
 defmodule Linx.Integration.Process.EnteredTest do
   use ExUnit.Case, async: true
 
-  # Who was entered is known before the workload runs, and a visitor takes nobody with it.
+  # The target of a visitor is checked before the workload runs, and the end of a visitor ends no
+  # other process.
   #
   # Broken by hand: check_target/2 that proceeds whatever the pin says; Started with the cgroup of
   # a visitor. Each test failed.

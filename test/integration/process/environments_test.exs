@@ -9,7 +9,7 @@ defmodule Linx.Integration.Process.EnvironmentsTest do
   @moduletag :root
   @moduletag timeout: 300_000
 
-  # What a user does first, and each answer with its event.
+  # The first steps of a user, and each answer with its event.
   defp core(namespaces \\ [:uts], init? \\ true) do
     quote do
       import Linx.Test.Session

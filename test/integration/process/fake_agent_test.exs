@@ -195,7 +195,8 @@ defmodule Linx.Process.FakeAgentTest do
 
   test "an end without a report is agent_died", %{tmp_dir: dir} do
     program = Path.join(dir, "quits")
-    # What is sent must not meet a closed pipe: then OTP says that, and not the status.
+    # The program reads until the end, as a write to a closed pipe would make OTP report that in
+    # place of the exit status.
     File.write!(program, "#!/bin/sh\ncat <&3 >/dev/null 4>&- &\nsleep 0.1\nexit 5\n")
     File.chmod!(program, 0o755)
     {:ok, options} = Options.parse(:spawn, argv: ["/bin/true"])

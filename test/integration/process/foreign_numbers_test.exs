@@ -155,7 +155,8 @@ defmodule Linx.Integration.Process.ForeignNumbersTest do
       """
       mkdir -p /tmp/linx-below; mount -t tmpfs none /tmp/linx-below; mkdir /tmp/linx-below/proc
       unshare --pid --fork sh -ec 'mount -t proc proc /tmp/linx-below/proc'
-      mount --move /tmp/linx-below/proc /proc 2>/dev/null || mount --bind /tmp/linx-below/proc /proc
+      mount --move /tmp/linx-below/proc /proc 2>/dev/null || mount --bind /tmp/linx-below/proc \
+      /proc
       exec "$@"
       """,
       "sh"

@@ -1,5 +1,5 @@
 defmodule Linx.Process.HostileTest do
-  # What nobody would do on purpose.
+  # Hostile uses of a session.
   use ExUnit.Case, async: true
 
   import Linx.Test.Session

@@ -24,7 +24,7 @@ defmodule Linx.Process.IdentityTest do
       %{secret: file}
     end
 
-    # What a workload in a user namespace sees of its groups, and whether it reads the file.
+    # The groups that a workload in a user namespace sees, and whether it can read the file.
     defp in_namespace(file, opts, maps) do
       code =
         quote do

@@ -50,7 +50,8 @@ defmodule Linx.Integration.Process.ImageTest do
       while read n; do
         exec 3</proc/$n/exe && echo held
         read go
-        if (printf overwritten >/proc/self/fd/3) 2>/dev/null; then echo wrote; else echo refused; fi
+        if (printf overwritten >/proc/self/fd/3) 2>/dev/null; then echo wrote; else echo \
+      refused; fi
         exec 3<&-
       done
       """
@@ -80,7 +81,7 @@ defmodule Linx.Integration.Process.ImageTest do
       "ready\n" = answer.()
       pod_pid = child_of.(outer)
 
-      # What `visit` starts in there has a number of its own there.
+      # The process that `visit` starts has another number inside the namespace.
       attack = fn visit ->
         {number, leave} = visit.()
         true = Port.command(pod, "#{number}\n")

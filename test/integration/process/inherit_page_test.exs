@@ -140,7 +140,7 @@ defmodule Linx.Process.InheritPageTest do
        else: "another"
   end
 
-  # What the machine's own programs have here is the machine's affair; a workload has none.
+  # The capabilities of the machine's own programs depend on the machine; a workload has none.
   defp mask(%{"launcher" => "linx"} = probe, _, key),
     do: if(probe["status"][key] =~ ~r/^0+$/, do: "none", else: probe["status"][key])
 

@@ -1,6 +1,6 @@
 defmodule Linx.Process.InheritTest do
-  # What a workload inherits, seen by a program of our own, from a parent that is dirty on
-  # purpose.
+  # The state that a workload inherits, reported by the probe program, from a parent whose state
+  # is not the default.
   use ExUnit.Case, async: true
 
   alias Linx.Test.{Inheritance, Session}

@@ -337,8 +337,8 @@ defmodule Linx.Process.ReaperTest do
     end
   end
 
-  # Who traces a parked child has its socket. A VM without privileges cannot hide it before the
-  # maps are written.
+  # A tracer of a parked child has its socket. A VM without privileges cannot hide the child
+  # before the maps are written.
   describe "messages on the socket of a parked child, from somebody else" do
     # Takes the child's only socket, and sends each message, with a descriptor of the sender where
     # it says so.

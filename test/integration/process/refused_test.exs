@@ -98,7 +98,7 @@ defmodule Linx.Process.RefusedTest do
   test "an agent that reports before its request reads on until the VM hangs up", context do
     Process.flag(:trap_exit, true)
 
-    # What says that no poll is there could end at once.
+    # An agent without poll could end at once.
     numbers = for call <- [:poll, :ppoll], do: Syscalls.to_number(call, :x86_64)
     deaf = Enum.map_join(numbers, " ", &"#{context.program} #{&1} 38")
     calls = [:fcntl, :signalfd4, :rt_sigprocmask, :prctl, :umask, :close]

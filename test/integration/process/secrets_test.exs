@@ -1,7 +1,6 @@
 defmodule Linx.Process.SecretsTest do
-  # What the agent, the parked child and an init know and could let out: the VM's environment is
-  # in the memory of all three until the workload's exec, and the agent's descriptors speak to the
-  # VM.
+  # Secrets that the agent, the parked child and an init could leak: the VM's environment is in
+  # the memory of all three until the workload's exec, and the agent's descriptors lead to the VM.
   use ExUnit.Case, async: true
 
   alias Linx.Test.Vm

@@ -93,7 +93,7 @@ defmodule Linx.Process.StdioTest do
     )
   end
 
-  # What `dd if=/dev/zero bs=65536 count=n` writes.
+  # The hash of the output of `dd if=/dev/zero bs=65536 count=n`.
   defp zeros(blocks) do
     block = :binary.copy(<<0>>, 65_536)
 

@@ -48,7 +48,7 @@ defmodule Linx.Process.TargetPtyTest do
     run_in(session)
   end
 
-  # Of its devpts.
+  # The terminals of the session's own devpts.
   defp terminals(box) do
     {:ok, pid} = P.host_pid(box)
     File.ls!("/proc/#{pid}/root/dev/pts") -- ["ptmx"]

@@ -8,8 +8,10 @@ defmodule Linx.Mount.MountinfoTest do
   @capture """
   22 27 0:20 / /proc rw,nosuid,nodev,noexec,relatime shared:5 - proc proc rw
   27 1 253:1 / / rw,relatime shared:1 - ext4 /dev/mapper/root rw,errors=remount-ro
-  401 27 0:55 / /mnt/sp\\040ace\\011tab\\012line\\043hash rw,relatime - tmpfs back\\134slash rw,size=1024k
-  402 27 0:56 /sub /var/lib/x ro,nosuid master:12 propagate_from:2 - overlay overlay rw,lowerdir=/a:/b,upperdir=/c
+  401 27 0:55 / /mnt/sp\\040ace\\011tab\\012line\\043hash rw,relatime - tmpfs back\\134slash \
+  rw,size=1024k
+  402 27 0:56 /sub /var/lib/x ro,nosuid master:12 propagate_from:2 - overlay overlay \
+  rw,lowerdir=/a:/b,upperdir=/c
   403 27 0:57 / /u rw unbindable - tmpfs none rw
   404 -1 0:58 net:[4026531840] /run/netns/blue rw shared:3 master:1 - nsfs nsfs rw
   """

@@ -1,5 +1,5 @@
 defmodule Linx.Netfilter.CapturesTest do
-  # What nft 1.1.7 sends for rules that a kernel may lack the parts for
+  # Captured messages of nft 1.1.7 for rules that a kernel may lack the parts for
   # (test/fixtures/netfilter/capture.exs): the same text through Linx gives the same messages, and
   # the bytes read back give the same text.
   use ExUnit.Case, async: true

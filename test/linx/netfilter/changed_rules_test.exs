@@ -1,5 +1,5 @@
 defmodule Linx.Netfilter.ChangedRulesTest do
-  # What a diff makes of a chain whose rules keep their order, and of one whose do not.
+  # The diff of a chain whose rules keep their order, and of one whose rules do not.
   use ExUnit.Case, async: true
 
   alias Linx.Netfilter.{Chain, Diff, Expr, Rule, Ruleset}

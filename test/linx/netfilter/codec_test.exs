@@ -25,7 +25,7 @@ defmodule Linx.Netfilter.CodecTest do
 
   doctest Linx.Netlink.Nfnl.Codec
 
-  # One of each kind, with every key.
+  # An expression of each kind, with every key.
   defp exprs do
     [
       Expr.payload(:transport, 2, 2),

@@ -1,5 +1,5 @@
 defmodule Linx.Netfilter.DumpTest do
-  # What a dump of set elements can say that is not so.
+  # Inconsistent dumps of set elements.
   use ExUnit.Case, async: true
 
   alias Linx.Netfilter.Decoder.Elements

@@ -25,8 +25,8 @@ defmodule Linx.NFT.ElementTextTest do
   defp set(head, elements), do: "table inet t { set s { #{head}; elements = { #{elements} }; }; }"
   defp map(head, elements), do: "table inet t { map s { #{head}; elements = { #{elements} }; }; }"
 
-  # What is read as text is right; what is refused is refused for its own reason, which only the
-  # tokens know.
+  # Elements read as text are right; refused ones get the message of the parser, for only the
+  # tokens give the reason.
   defp same(source) do
     slow = slow(source)
 

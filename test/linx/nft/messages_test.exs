@@ -1,6 +1,6 @@
 defmodule Linx.NFT.MessagesTest do
-  # What is said about a text that is wrong: in words, at the place, with the nearest word; and
-  # what of an interpolation is the caller's.
+  # Error messages for a wrong text: in words, at the place, with the nearest word; and the faults
+  # of an interpolation that are the caller's.
   use ExUnit.Case, async: true
 
   import Linx.NFT, only: [sigil_NFT: 2]

@@ -5,7 +5,7 @@ defmodule Linx.NFT.StatementTest do
   alias Linx.NFT.Formatter.Source
   alias Linx.NFT.{Object, Statement}
 
-  # Of the statements that begin with `ct`, an element can hold `ct count` alone.
+  # An element can hold `ct count` alone of the statements that begin with `ct`.
   test "a ct statement that an element or a set cannot hold is refused where it stands" do
     for {text, column, message} <- [
           {"table ip t { set s { type mark; elements = { 1 ct mark 2 }; }; }", 48,

@@ -310,7 +310,7 @@ defmodule Linx.NFT.TemplatePropertyTest do
     table.chains["c"].rules
   end
 
-  # What rules of a template have in common is the same term.
+  # The common part of the rules of a template is the same term.
   defp shared?(rules) do
     case Enum.drop(rules, 2) do
       [%Rule{expressions: [a | _]}, %Rule{expressions: [b | _]} | _] -> :erts_debug.same(a, b)

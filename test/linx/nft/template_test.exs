@@ -140,7 +140,7 @@ defmodule Linx.NFT.TemplateTest do
         good != []
       end
 
-    # Of a few shapes hardly any values go together.
+    # Some templates have hardly any values that may stand together.
     assert Enum.count(filled, & &1) > 40
   end
 
@@ -194,7 +194,8 @@ defmodule Linx.NFT.TemplateTest do
     {:ok, [_first, _second | rules]} =
       :inet |> text(texts) |> NFT.parse(names: :declared) |> rules()
 
-    # What a rule has in common with the others of its shape is the same term, not an equal one.
+    # The part that a rule has in common with the others of its shape is the same term, not an
+    # equal one.
     [shared | _] = for %Rule{expressions: [load | _]} <- rules, do: load
 
     for %Rule{expressions: [load | _]} <- rules,

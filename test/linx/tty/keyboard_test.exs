@@ -4,8 +4,7 @@ defmodule Linx.Tty.KeyboardTest do
 
   alias Linx.Tty.Keyboard
 
-  # What user_drv and ssh_cli do for a group leader, as far as a shell that reads lines asks for
-  # it.
+  # The part of user_drv and ssh_cli that a shell which reads lines asks a group leader for.
   defp driver(group) do
     receive do
       {:type, text} ->
@@ -104,8 +103,8 @@ defmodule Linx.Tty.KeyboardTest do
     assert line(driver, ref) == "1 + 41\n"
   end
 
-  # What has been typed and not read stays in the group leader's mailbox, or with it, until there
-  # is a reader.
+  # The state of the group leader: input that is typed and not read stays in its mailbox, or with
+  # it, until there is a reader.
   defp state(group) do
     {name, state} = :sys.get_state(group)
     {name, elem(state, 3), elem(state, 6), elem(state, 12), elem(state, 14)}

@@ -47,7 +47,7 @@ defmodule Linx.Test.Reconcile.Alone do
       second = reconcile(socket, c.second, first.last_applied, c.mode)
       last = reconcile(socket, [], second.last_applied, :continue)
 
-      # What an entry of the reconciler's has made possible is not there without it.
+      # Objects that an entry of the reconciler made possible are not there without it.
       done = for {command, 0, _} <- tried1 ++ tried2, do: command
       again = Lab.try_each(alone, done)
       possible? = Enum.all?(again, &match?({_, 0, _}, &1))

@@ -357,7 +357,7 @@ defmodule Linx.Test.Reconcile.Laws do
   defp attempt({:link, name, _, opts} = entry, state) do
     links = state.view.links
 
-    # Of a link that is there already, its master or a port may be what is impossible.
+    # The master or a port of an existing link may be the impossible part.
     case Enum.find(opts[:ports] || [], &(links[&1] == nil)) do
       nil ->
         if opts[:master] && links[name],
@@ -401,7 +401,7 @@ defmodule Linx.Test.Reconcile.Laws do
         )
   end
 
-  # What was ours in either view is not foreign in the other.
+  # Objects of the reconciler in either view are not foreign in the other.
   defp foreign(state, before, later, entries) do
     Register.foreign(
       %{state | links: MapSet.union(before.links, later.links)},

@@ -14,7 +14,7 @@ defmodule Linx.Test.Reconcile.LinkEntries do
   # Ends of the lab's pairs that no address is on.
   @ports ["b1", "c1"]
 
-  # What carries addresses and gateways of its own subnet.
+  # The kinds that carry addresses and gateways of their own subnet.
   @carrying [:macvlan, :vxlan, :dummy, :vlan, :ipvlan]
 
   @net4 "203.0.117."

@@ -1,4 +1,4 @@
-//! What the two programs share: the clocks, and how a result is printed for the table.
+//! The clocks of the two programs, and the form in which a result is printed for the table.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
 defmodule Linx.Netfilter.Datum.Form do
   @moduledoc false
-  # What a caller may write for a value of a datatype, and the one form that Linx keeps.
+  # The forms that a caller may write for a value of a datatype, and the one form that Linx keeps.
   #
   #   type                  kept as                     also taken
   #   :ipv4_addr            {10, 0, 0, 1}               <<10, 0, 0, 1>>, "10.0.0.1", %Linx.IP{}
@@ -17,7 +17,7 @@ defmodule Linx.Netfilter.Datum.Form do
   # of four letters. The six bytes of :ether_addr are its one form, so they are a value whatever
   # they spell.
   #
-  # Of every type also {:prefix, value, bits} ("10.0.0.0/8", %Linx.IP.Subnet{}, "eth*") and
+  # Every type also has {:prefix, value, bits} ("10.0.0.0/8", %Linx.IP.Subnet{}, "eth*") and
   # {:range, first, last} (1..9).
 
   alias Linx.Netfilter.{Datatype, Datum}

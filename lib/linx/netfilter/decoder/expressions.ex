@@ -69,7 +69,7 @@ defmodule Linx.Netfilter.Decoder.Expressions do
         case value(unquote(Macro.escape(type)), bytes) do
           nil -> unquote(:"fields_#{name}")(rest, acc)
           unquote(default) -> unquote(:"fields_#{name}")(rest, acc)
-          # Of two alike the last counts, as in the kernel.
+          # The last of two equal attributes counts, as in the kernel.
           value -> unquote(:"fields_#{name}")(rest, Map.put(acc, unquote(key), value))
         end
       end
@@ -85,7 +85,7 @@ defmodule Linx.Netfilter.Decoder.Expressions do
       do: unquote(:"fields_#{name}")(rest, acc)
   end
 
-  # What the kernel adds of its own accord.
+  # Removes the attributes that the kernel adds when it dumps an expression.
   defp tidy(%{reg_addr_min: same, reg_addr_max: same} = data, :nat),
     do: tidy(Map.delete(data, :reg_addr_max), :nat)
 

@@ -43,7 +43,7 @@ defmodule Linx.Netfilter.Decoder.Set do
   defp family(body, n),
     do: if(byte_size(body) < 4, do: :unknown, else: Wire.family_atom(n))
 
-  # Of these numbers the kernel sends 0 for none.
+  # The kernel sends 0 for a number that is not set.
   defp positive(0), do: nil
   defp positive(n), do: n
 

@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.Elements.Values do
   @moduledoc false
-  # What a caller writes for elements and keys, as the kernel's declaration of the set has it.
+  # Elements and keys as a caller writes them, converted to the types that the kernel's
+  # declaration of the set has.
 
   alias Linx.Netfilter.{Datum, Element, Error, Interfaces, Ruleset, Set, Table}
   alias Linx.Netfilter.Map, as: NMap
@@ -20,7 +21,7 @@ defmodule Linx.Netfilter.Elements.Values do
   defp add_to(%Set{} = set, elements), do: Set.add_elements(set, elements)
   defp add_to(%NMap{} = map, elements), do: NMap.add_elements(map, elements)
 
-  # What an element says itself counts over what is said for all.
+  # An option of the element itself takes precedence over one given for all elements.
   defp carrying(_set, element, []), do: element
 
   defp carrying(_set, %Element{} = element, extras) do

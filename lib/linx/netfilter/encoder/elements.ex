@@ -242,7 +242,8 @@ defmodule Linx.Netfilter.Encoder.Elements do
   defp catch_all(set, element),
     do: elem(set, element, Attr.u32_be(nfta_set_elem_flags(), nft_set_elem_catchall()), false)
 
-  # What carries nothing of its own may be merged; maps never are.
+  # Intervals may be merged where they have no timeout, comment or statement of their own; those
+  # of a map never are.
   defp merge?(%Set{flags: flags}), do: :auto_merge in flags or :anonymous in flags
   defp merge?(_map), do: false
 

@@ -1,6 +1,7 @@
 defmodule Linx.Netfilter.Encoder.Message do
   @moduledoc false
-  # What the messages of all entities share: the nfgenmsg header, the flags of a creating request.
+  # The parts that the messages of all entities share: the nfgenmsg header and the flags of a
+  # creating request.
 
   import Linx.Netlink.Constants
 

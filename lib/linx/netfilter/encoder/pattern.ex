@@ -114,7 +114,7 @@ defmodule Linx.Netfilter.Encoder.Pattern do
 
   defp outline([], _before, path, blanks), do: {Enum.reverse(path), blanks}
 
-  # What an expression is on the path, and the blanks with its own.
+  # The path of a rule, and the values of its placeholders in their order.
   defp outline([expr | rest], before, path, blanks) do
     case blank(expr, before) do
       nil -> outline(rest, expr, [expr | path], blanks)
@@ -142,7 +142,7 @@ defmodule Linx.Netfilter.Encoder.Pattern do
   defp typed?(%Expr{name: :inner} = load), do: Guard.telling(load) == :icmp
   defp typed?(_load), do: false
 
-  # What fills the blank, or nil for an expression that has none.
+  # The value of the expression's placeholder, or nil for an expression without one.
   defp blank(%Expr{name: :cmp, data: %{op: op, sreg: sreg, data: value} = data}, before)
        when map_size(data) == 3 and is_integer(sreg) and is_binary(value) do
     if op != :eq or before == nil or Guard.telling(before) != :whole, do: value

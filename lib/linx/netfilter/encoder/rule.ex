@@ -140,8 +140,8 @@ defmodule Linx.Netfilter.Encoder.Rule do
     end
   end
 
-  # What comes before the expressions, the same for all of a chain: nlmsghdr's flags, and the
-  # bytes.
+  # The flags of nlmsghdr and the bytes before the expressions, which are the same for all rules
+  # of a chain.
   defp head({family, table_name, chain}, opts) do
     {flags, place} = place(opts)
 

@@ -1,6 +1,6 @@
 defmodule Linx.Netfilter.Expr.Literal do
   @moduledoc false
-  # What an anonymous set or map in a rule carries.
+  # The data of an anonymous set or map in a rule.
 
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netfilter.Set

@@ -1,6 +1,6 @@
 defmodule Linx.Netfilter.Guard.Layers do
   @moduledoc false
-  # What a rule knows of the packet at one point: the protocol of each layer, from the table's
+  # The protocol context at one point of a rule: the protocol of each layer, from the table's
   # family and the tests so far.
   #
   # A layer is nil (nothing known), :inet or :netdev (any link layer), :unknown (tested, but no
@@ -40,8 +40,8 @@ defmodule Linx.Netfilter.Guard.Layers do
   def new(family), do: %__MODULE__{family: family}
 
   @doc false
-  # What is known of the packet inside a tunnel. Nothing at first: it may be Ethernet, or in plain
-  # GRE a network packet at once.
+  # The context of the packet inside a tunnel. Its link layer is unknown at first: the packet may
+  # be an Ethernet frame, or with plain GRE a network packet at once.
   @spec inner(t(), atom()) :: t()
   def inner(%__MODULE__{inner: inner, dump?: dump?}, tunnel) do
     case inner do

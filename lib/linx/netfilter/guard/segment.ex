@@ -18,7 +18,7 @@ defmodule Linx.Netfilter.Guard.Segment do
       else: split(rest, [], [Enum.reverse([expr | open]) | done])
   end
 
-  # What only fills a register. A verdict goes to register 0.
+  # A load: an expression that only writes a register. A verdict goes to register 0.
   defp load?(%Expr{data: %{sreg: _, dreg: 0}}), do: false
   defp load?(%Expr{name: :__anon_set, data: %{data_type: _, dreg: dreg}}), do: dreg != 0
   defp load?(%Expr{name: :__anon_set}), do: false

@@ -6,7 +6,7 @@ defmodule Linx.Netfilter.Wire.Timeouts do
 
   alias Linx.Netfilter.Protocol
 
-  # Of a protocol without states of its own the kernel counts one.
+  # A protocol without states of its own has one timeout in the kernel.
   @generic [timeout: 600]
 
   @spec encode(atom(), %{optional(atom()) => non_neg_integer()}) :: [

@@ -13,7 +13,8 @@ defmodule Linx.Netlink.Rtnl.Batch do
   alias Linx.Netlink.{Error, Heap, Message, Request, Socket}
   alias Linx.Netlink.Rtnl.Call
 
-  # What a message takes while a send grows: it is up to twice as large as what is in it.
+  # Bytes reserved for a message while a send grows: the buffer is up to twice as large as its
+  # content.
   @bytes 256
 
   @doc """

@@ -239,7 +239,7 @@ defmodule Linx.Netlink.Rtnl.Diff do
       else: Enum.group_by(observed, &elem(&1, 0), fn {_key, item} -> value.(item) end)
   end
 
-  # What to create and update.
+  # The entries to create and to update.
   defp changes(desired, wanted, seen, value) do
     firsts =
       if map_size(wanted) == length(desired),

@@ -16,7 +16,14 @@ defmodule Linx.Netlink.Rtnl.Link do
   any kind that the kernel has, with options; what it does not know as an option of links in
   general belongs to the kind:
 
-      :ok = Link.create(socket, "vx42", :vxlan, id: 42, remote: "192.0.2.9", port: 4789, mtu: 1450, up: true)
+      :ok =
+        Link.create(socket, "vx42", :vxlan,
+          id: 42,
+          remote: "192.0.2.9",
+          port: 4789,
+          mtu: 1450,
+          up: true
+        )
       :ok = Link.create(socket, "blue", :vrf, table: 100)
 
   ## Fields

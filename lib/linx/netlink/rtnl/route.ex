@@ -3,7 +3,12 @@ defmodule Linx.Netlink.Rtnl.Route do
   Routes.
 
       :ok = Route.add_default(socket, "192.0.2.1")
-      :ok = Route.add(socket, "198.51.100.0", 24, "192.0.2.254", table: 100, protocol: :static, metric: 50)
+      :ok =
+        Route.add(socket, "198.51.100.0", 24, "192.0.2.254",
+          table: 100,
+          protocol: :static,
+          metric: 50
+        )
       {:ok, route} = Route.get(socket, "198.51.100.7")
 
   A destination and its prefix length are two arguments, or one: text with a `/`, or a

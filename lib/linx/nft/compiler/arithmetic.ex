@@ -1,6 +1,6 @@
 defmodule Linx.NFT.Compiler.Arithmetic do
   @moduledoc false
-  # What is loaded, combined with a constant or with another load: & | ^ << >>.
+  # A load combined with a constant or with another load: & | ^ << >>.
 
   alias Linx.NFT.Compiler.{Fault, Load, Operand, Scope, Term, Value}
 
@@ -84,8 +84,8 @@ defmodule Linx.NFT.Compiler.Arithmetic do
     if op in [:lshift, :rshift] and operand.data >= max(term.len, 32),
       do: Fault.fail(meta, "shifted too far")
 
-    # What comes out of arithmetic is of the same type still. Shifted, a field of a header is a
-    # number.
+    # The result of arithmetic has the type of its operand, except that a shifted header field is
+    # a number.
     type =
       if op in [:lshift, :rshift] and (term.order == :big or term.kind == :order),
         do: :integer,

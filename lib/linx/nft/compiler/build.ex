@@ -43,7 +43,7 @@ defmodule Linx.NFT.Compiler.Build do
     |> filled_by_rules()
   end
 
-  # What nft assumes of a set that a rule fills.
+  # The size that nft assumes for a set that rules fill.
   @dynamic_size 65_535
 
   defp filled_by_rules(table) do

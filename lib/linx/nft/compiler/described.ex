@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Compiler.Described do
   @moduledoc false
-  # What a script has described so far, by name: what a command refers to must be there, what it
-  # creates must not.
+  # The symbols that a script has declared so far, by name: a command refers to one that is there,
+  # and creates one that is not.
 
   alias Linx.NFT.Compiler.{Fault, Interpolated, Scope, Value}
   alias Linx.NFT.ParseError

@@ -5,8 +5,8 @@ defmodule Linx.NFT.Compiler.ElementText do
   # values in maps. An element of any other form is cut out and given to the tokenizer, the parser
   # and Compiler.Elements, so that the value is the same whichever way it takes.
   #
-  # What is wrong is thrown as {:syntax, meta, message} without its place: whoever compiles text
-  # reads it again, token by token, for the error.
+  # A fault is thrown as {:syntax, meta, message} without its place: the caller reads the text
+  # again, token by token, for the error.
 
   alias Linx.Netfilter.Verdict
   alias Linx.NFT.Compiler.{AddressText, Elements, Fault, MapTerm, Scope, Term}
@@ -192,7 +192,7 @@ defmodule Linx.NFT.Compiler.ElementText do
     end
   end
 
-  # What follows an element: a comma, or the end of the list.
+  # The separator behind an element: a comma, or the end of the list.
   defp comma(<<c, rest::binary>>) when c in [?\s, ?\t, ?\r, ?\n], do: comma(rest)
   defp comma(<<?,, rest::binary>>), do: blank(rest)
   defp comma(<<?#, _::binary>> = text), do: text |> blank() |> comma()
@@ -215,7 +215,8 @@ defmodule Linx.NFT.Compiler.ElementText do
 
   # -- forms -------------------------------------------------------------------------------------
 
-  # What is read here: :ipv4, :ipv6, {:number, last} or a list of them; nil for all else.
+  # The form of the keys that this module reads (:ipv4, :ipv6, {:number, last} or a list of them),
+  # or nil for any other type.
   defp forms(%Term{kind: :concat, data: parts}) do
     forms = Enum.map(parts, &form/1)
     if Enum.all?(forms), do: forms

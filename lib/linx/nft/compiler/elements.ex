@@ -6,8 +6,8 @@ defmodule Linx.NFT.Compiler.Elements do
   alias Linx.NFT.Compiler.{ElementText, Fault, Interpolated, Scope, Term, Value}
   alias Linx.NFT.Statement
 
-  # Of a list that was text, `normal?` says that its keys have their one form, `final?` that its
-  # values have, `distinct?` that no element is there twice.
+  # Properties of a list that was read as text: `normal?` says that its keys are normalised,
+  # `final?` that its values are, `distinct?` that no element occurs twice.
   defstruct list: [],
             interval?: false,
             data_interval?: false,

@@ -40,7 +40,7 @@ defmodule Linx.NFT.Compiler.Include do
   end
 
   @doc false
-  # What is wrong in an included file is wrong in that file, at its line.
+  # Reports an error of an included file with that file's name and line.
   def at(nil, fun), do: fun.()
 
   def at({file, source}, fun) do

@@ -151,7 +151,8 @@ defmodule Linx.NFT.Compiler.Load do
 
   defp keyed(data, type, meta), do: %{Term.load(data, type, meta) | max: max(data)}
 
-  # Of a raw payload that is no whole bytes they are all that says where it is.
+  # A raw payload that is not whole bytes keeps its offset and length in bits, which nothing else
+  # records.
   defp bits({name, data}, %Field{offset: offset, length: length}),
     do: Term.source({name, Map.put(data, :bits, {offset, length})}, nil)
 

@@ -52,8 +52,8 @@ defmodule Linx.NFT.Compiler.MapTerm do
   defp value_type(_declared, expected), do: %Term{type: expected}
 
   @doc false
-  # What a set or map in braces is as an expression, and whether it holds intervals: the flag goes
-  # without saying where an element is one.
+  # The expression of a set or map in braces, and whether it holds intervals: an element that is
+  # an interval implies the flag.
   def literal(key, nodes, data, meta, scope) do
     found = Elements.elements(nodes, key, data, scope)
     if found.list == [], do: empty(nodes, meta, scope)
@@ -133,8 +133,8 @@ defmodule Linx.NFT.Compiler.MapTerm do
     end
   end
 
-  # Of a set without a record nothing else tells the order that the numbers in a concatenation
-  # have.
+  # Orders the numbers of a concatenation: a set without a typeof record does not give their byte
+  # order.
   defp parts_ordered(%Term{kind: :concat} = key, interval?), do: ordered(key, interval?)
   defp parts_ordered(key, _interval?), do: key
 

@@ -320,7 +320,7 @@ defmodule Linx.NFT.Compiler.Match do
     do: Term.number(Bitwise.bsl(n, shift), count, :big)
 
   @doc false
-  # What a constant beside the term is like.
+  # The type of a constant that is compared with the term.
   def plain(%Term{kind: :concat} = term), do: term
   def plain(%Term{} = term), do: %{term | kind: :const, shift: 0}
 

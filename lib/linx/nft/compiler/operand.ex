@@ -63,9 +63,9 @@ defmodule Linx.NFT.Compiler.Operand do
     end
   end
 
-  # As in nft: a number fits whatever is set, though a field of a header only what has its size.
-  # What has a type of its own fits that type alone, and marks, which are what the user makes of
-  # them (nft 1.1).
+  # As in nft: a number fits any target, except that a header field fits only a target of its
+  # size. A value with a type of its own fits that type alone, and marks, whose meaning is the
+  # user's (nft 1.1).
   defp fit(%Term{kind: :map} = term, _like, _node), do: term
 
   defp fit(%Term{} = term, %Term{} = like, node) do
@@ -94,7 +94,7 @@ defmodule Linx.NFT.Compiler.Operand do
   defp field?(%Term{kind: :load, data: {:payload, _}}), do: true
   defp field?(_term), do: false
 
-  # What nft derives from its integers; flags and text it does not.
+  # The types that nft derives from its integers, which exclude flags and text.
   defp number?(type) when type in [:ifname, :string, :verdict, nil], do: false
   defp number?(type), do: match?({:ok, _}, Datatype.fetch(type)) and not Datatype.bitmask?(type)
 

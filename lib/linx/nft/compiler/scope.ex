@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Compiler.Scope do
   @moduledoc false
-  # What is in reach of a statement: the table and its family, the sets declared so far, the
-  # variables, and what the rule has said about the packet's protocols.
+  # The scope of a statement: the table and its family, the sets declared so far, the variables,
+  # and the rule's protocol context.
 
   alias Linx.Netfilter.Guard.Layers
 

@@ -27,7 +27,8 @@ defmodule Linx.NFT.Compiler.Template do
   @addresses [:ipv4, :ipv6, :mac]
   @prefixes [:cidr_v4, :cidr_v6]
 
-  # What may stand in a shape: nodes without rules, sets, variables or interpolations in them.
+  # The nodes that a template may contain: those without rules, sets, variables or interpolations
+  # in them.
   @nodes [
     :address,
     :binop,

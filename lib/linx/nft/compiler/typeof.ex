@@ -99,7 +99,8 @@ defmodule Linx.NFT.Compiler.Typeof do
   defp sources(%Term{source: nil}), do: nil
   defp sources(%Term{source: source}), do: [source]
 
-  # Of a part that an operation changes nft records what it is made of: the width stays.
+  # nft records the operand of an arithmetic operation in a concatenation, as the width is the
+  # same.
   defp part(%Term{kind: :bits, data: {_operation, %Term{} = inner, _operand}}), do: part(inner)
   defp part(term), do: sources(term)
 end

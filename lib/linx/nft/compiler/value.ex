@@ -396,7 +396,7 @@ defmodule Linx.NFT.Compiler.Value do
   defp combine(_op, _a, _b, _like, meta), do: Fault.fail(meta, "only numbers can be combined")
 
   @doc false
-  # What a type is called in a message.
+  # The name of a type in an error message.
   def describe(%Term{kind: :concat, data: parts}), do: Enum.map_join(parts, " . ", &describe/1)
   def describe(%Term{type: :integer, len: len}), do: "a number of #{len} bits"
   def describe(%Term{type: :ipv4_addr}), do: "an IPv4 address"

@@ -36,7 +36,7 @@ defmodule Linx.NFT.Formatter.Context do
 
   def learn(context, %Term{type: type} = term, :eq, data)
       when is_binary(data) and type in [:nf_proto, :ether_type, :inet_proto] do
-    # What conntrack says of a connection says nothing of the packet.
+    # A test of a conntrack key says nothing about the packet's own protocol.
     if String.starts_with?(IO.iodata_to_binary(term.text), "ct "),
       do: context,
       else: learned(context, type, data)

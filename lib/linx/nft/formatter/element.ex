@@ -111,7 +111,7 @@ defmodule Linx.NFT.Formatter.Element do
   defp value(bytes, type, term, form) when is_binary(bytes),
     do: sized(bytes, type, term || %Term{text: nil, type: :integer, size: byte_size(bytes)}, form)
 
-  # Of a type with an order of its own the number is the value.
+  # A number is the value itself where the type has a byte order.
   defp value(number, {type, bits, :host}, term, form) when is_integer(number),
     do: number(form, if(term, do: named(type, term.type), else: type), number, bits)
 

@@ -1,7 +1,7 @@
 defmodule Linx.NFT.Formatter.Layout do
   @moduledoc false
-  # What the two formatters (values to text, text to text) agree on: the indent, the width, and
-  # how a list of elements is broken over lines.
+  # The layout that the two formatters (values to text, text to text) share: the indent, the
+  # width, and how a list of elements is broken over lines.
 
   @width 98
 

@@ -141,7 +141,8 @@ defmodule Linx.NFT.Formatter.Match do
     bits = term.size * 8
     length = bits - trailing_zeros(mask, bits)
 
-    # One of whole bytes is compared without a mask: whoever wrote this mask wrote no prefix.
+    # A prefix of whole bytes compiles to a comparison without a mask, so a mask of whole bytes
+    # was written as a mask.
     if (rem(length, 8) != 0 or length == 0) and length < bits and
          mask == bsl(Term.ones(length), bits - length) and
          (number &&& mask) == number,

@@ -1,8 +1,8 @@
 defmodule Linx.NFT.Formatter.Plugin do
   @moduledoc false
-  # What `mix format` calls for the body of a sigil or a whole file. Only text that the parser
-  # takes is laid out: of anything else nobody knows what its lines mean. The grammar is enough
-  # for that; included files and names are not looked up.
+  # The plugin of `mix format` for the body of a sigil or a whole file. Text that does not parse
+  # is returned unchanged, as the meaning of its lines is unknown. Only the grammar is checked:
+  # included files and names are not looked up.
 
   alias Linx.NFT.{Formatter.Source, Parser, Tokenizer}
 

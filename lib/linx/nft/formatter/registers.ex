@@ -1,8 +1,8 @@
 defmodule Linx.NFT.Formatter.Registers do
   @moduledoc false
-  # What a rule has loaded so far. Registers 1..4 are 16 bytes wide and lie over the words 8..23
-  # of 4 bytes (NFT_REG32_00 on), so everything is kept by word: a concatenation is a run of
-  # words.
+  # The registers that a rule has loaded so far. Registers 1..4 are 16 bytes wide and overlap the
+  # words 8..23 of 4 bytes (NFT_REG32_00 on), so the content is kept by word: a concatenation is a
+  # run of words.
 
   alias Linx.NFT.Formatter.Term
 

@@ -1,6 +1,6 @@
 defmodule Linx.NFT.Formatter.Term do
   @moduledoc false
-  # What a register holds while a rule is read back, as the text that would load it.
+  # The content of a register while a rule is formatted, with the text that would load it.
   #
   # `type` and `order` say how constants that meet it are to be read; `shift` how far their bits
   # stand above the bottom (a field that is no whole bytes, masked but not shifted down). `mask`

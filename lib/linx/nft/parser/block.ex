@@ -1,6 +1,6 @@
 defmodule Linx.NFT.Parser.Block do
   @moduledoc false
-  # What stands in the braces of a table: chains, sets, maps, objects, flowtables.
+  # The block of a table: chains, sets, maps, objects, flowtables.
 
   import Linx.NFT.Parser.Tokens
 

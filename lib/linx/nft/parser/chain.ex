@@ -6,7 +6,7 @@ defmodule Linx.NFT.Parser.Chain do
 
   alias Linx.NFT.Parser.{Block, Statement}
 
-  # What a chain says of itself, and what stands in every block.
+  # The first words of a chain's own declarations, and of those that every block may contain.
   @words ~w(type policy flags devices comment include define redefine undefine)
   @definitions [:include, :define, :redefine, :undefine]
 

@@ -203,7 +203,8 @@ defmodule Linx.NFT.Parser.Command do
 
   defp optional_family(tokens), do: {:ip, tokens}
 
-  # What delete and flush name: {:table, family, name, meta}, {kind, family, table, name, meta}
+  # The object of delete and flush: {:table, family, name, meta}, {kind, family, table, name,
+  # meta}
   defp named([{:identifier, "table", meta} | rest]) do
     {family, rest} = optional_family(rest)
     {name, rest} = name(rest, "table")

@@ -25,7 +25,7 @@ defmodule Linx.NFT.Parser.Expression do
   @levels [[:pipe], [:caret], [:amp], [:lshift, :rshift]]
 
   @doc false
-  # What can be loaded: a concatenation, with "map" after it a map lookup.
+  # A load: a concatenation, with "map" after it a map lookup.
   def load(tokens) do
     {expr, rest} = concat(tokens, :load)
     mapped(expr, rest)

@@ -10,7 +10,7 @@ defmodule Linx.NFT.Parser.Primary do
   alias Linx.NFT.Keys
   alias Linx.NFT.Parser.Header
 
-  # What is matched in the packet that a tunnel carries.
+  # The protocols that may be matched inside a tunnel.
   @tunnels for row <- Protocol.all(), row.tunnel, do: row.text
   @inner Map.keys(Protocol.words(:payload)) -- @tunnels
 

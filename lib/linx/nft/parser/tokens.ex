@@ -168,8 +168,8 @@ defmodule Linx.NFT.Parser.Tokens do
   def comment(tokens), do: string(tokens, "a comment")
 
   @doc false
-  # What is wrong with a comment's text, nil for nothing. nft's limit is 128 bytes: the userdata
-  # of an entity has 256 in all.
+  # The fault of a comment's text, or nil. nft's limit is 128 bytes: the userdata of an entity has
+  # 256 in all.
   @spec comment_fault(binary()) :: String.t() | nil
   def comment_fault(text) do
     cond do
@@ -265,7 +265,7 @@ defmodule Linx.NFT.Parser.Tokens do
               )
 
   @doc false
-  # One of the flags that may stand here.
+  # A flag, out of those that are allowed here.
   def flag([{:identifier, word, _} | rest] = tokens, allowed) do
     if word in allowed,
       do: {Map.fetch!(@flag_atoms, word), rest},

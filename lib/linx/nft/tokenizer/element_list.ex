@@ -21,7 +21,7 @@ defmodule Linx.NFT.Tokenizer.ElementList do
       at when is_integer(at) and at >= min_bytes ->
         list = binary_part(text, 0, at)
 
-        # What else a string or comment may hold depends on whose text it is.
+        # The other limits of a string or comment depend on the set that it belongs to.
         if String.valid?(list),
           do: {list, binary_part(text, at + 1, byte_size(text) - at - 1)},
           else: :error

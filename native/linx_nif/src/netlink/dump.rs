@@ -14,7 +14,7 @@ use rustler::{Env, Resource, Term};
 use super::lock;
 use super::terms::{self, Form};
 
-/// What becomes terms at once, and the size of a portion: at most 500 routes, a tenth of a
+/// Bytes that become terms at once, and the size of a portion: at most 500 routes, a tenth of a
 /// millisecond.
 pub const PORTION: usize = 32 * 1024;
 

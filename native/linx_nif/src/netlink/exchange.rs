@@ -40,7 +40,7 @@ const LONG: usize = 128 * 1024;
 /// millisecond.
 const DRAIN: usize = 256 * 1024;
 
-/// What the requests on one socket share.
+/// The state that the requests on one socket share.
 pub struct Exchange {
     buffer: AtomicUsize,
     running: Mutex<()>,
@@ -80,7 +80,7 @@ impl Request {
     }
 }
 
-/// What came back.
+/// The answer to a request.
 pub struct Answer {
     pub data: Data,
     pub errors: Vec<Failure>,
@@ -152,7 +152,7 @@ struct Progress {
     lost: bool,
 }
 
-/// What a listening socket had to say.
+/// The messages that a listening socket received.
 pub struct Events<'a> {
     pub messages: Vec<Term<'a>>,
     pub state: State,

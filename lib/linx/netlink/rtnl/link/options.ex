@@ -1,6 +1,6 @@
 defmodule Linx.Netlink.Rtnl.Link.Options do
   @moduledoc false
-  # What a caller says of a link, onto the struct: which one it is, its name, kind and options.
+  # A caller's options of a link, put into the struct: index or name, kind and the kind's options.
   # Values only.
 
   import Bitwise
@@ -146,7 +146,7 @@ defmodule Linx.Netlink.Rtnl.Link.Options do
 
   def identify(name), do: {:error, {:invalid_name, name}}
 
-  # What dev_valid_name() takes.
+  # The names that the kernel's dev_valid_name() accepts.
   @spec new_name(term()) :: {:ok, String.t()} | {:error, term()}
   def new_name(name)
       when is_binary(name) and byte_size(name) in 1..15 and name not in [".", ".."] do

@@ -1,6 +1,7 @@
 defmodule Linx.Netlink.Rtnl.Link.Refusal do
   @moduledoc false
-  # What an errno says where the kernel says no more: text for Linx.Netlink.Rtnl.Call.words/1.
+  # Texts for an errno that the kernel sends without a message of its own, for
+  # Linx.Netlink.Rtnl.Call.words/1.
 
   alias Linx.Netlink.Rtnl.{Link, LinkInfo}
 

@@ -67,7 +67,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
     Enum.reverse(ordered)
   end
 
-  # Of entries that need each other the first one comes first.
+  # Entries that need each other keep their order.
   defp place(entry, {ordered, seen}, makers) do
     if MapSet.member?(seen, entry.key) do
       {ordered, seen}

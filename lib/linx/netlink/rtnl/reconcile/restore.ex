@@ -120,7 +120,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Restore do
 
   defp value(route), do: Canonical.again(route)
 
-  # What IPv6 tells routes of one key apart by: not the source.
+  # The fields by which IPv6 distinguishes routes of one key: protocol and hops, not the source.
   defp way(route), do: {Canonical.route_key(route), route.protocol, Canonical.hops(route)}
 
   # In the order in which they were listed, and again as long as one of them makes another

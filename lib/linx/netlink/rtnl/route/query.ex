@@ -1,6 +1,6 @@
 defmodule Linx.Netlink.Rtnl.Route.Query do
   @moduledoc false
-  # What the kernel is asked about routes: those that a filter keeps, or the one to a destination.
+  # The two requests about routes: a dump with a filter, and the route to one destination.
 
   import Bitwise
 
