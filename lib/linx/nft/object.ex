@@ -10,7 +10,7 @@ defmodule Linx.NFT.Object do
   import Linx.NFT.Parser.Tokens
 
   alias Linx.Netfilter.Object
-  alias Linx.NFT.Compiler.{Fault, Reason, Scope, Value}
+  alias Linx.NFT.Compiler.{Fault, Scope}
   alias Linx.NFT.Formatter.Text
   alias Linx.NFT.Object.Kinds
   alias Linx.NFT.Parser.Block
@@ -93,17 +93,9 @@ defmodule Linx.NFT.Object do
 
   # -- compiler ----------------------------------------------------------------------------------
 
-  @doc "The object of a declaration."
-  @spec value(atom(), String.t(), [option()], map(), Scope.t()) :: Object.t()
-  def value(kind, name, opts, meta, scope) do
-    comment = Value.comment_of(opts[:comment], scope)
-    comment = if comment, do: [comment: comment], else: []
-
-    case Object.new(kind, name, module(kind).data(opts, meta, scope), comment) do
-      {:ok, object} -> object
-      {:error, reason} -> Fault.fail(meta, Reason.text(reason))
-    end
-  end
+  @doc "The data of an object that is declared with these options."
+  @spec data(atom(), [option()], map(), Scope.t()) :: map()
+  def data(kind, opts, meta, scope), do: module(kind).data(opts, meta, scope)
 
   @doc "The options that a second declaration leaves as they are; nil where it changes none."
   @spec kept(atom()) :: [atom()] | nil

@@ -3,9 +3,9 @@ defmodule Linx.NFT.Compiler.Build do
   # The plan of a text to the ruleset: all sets first, since rules look at what they hold, then
   # the chains.
 
-  alias Linx.Netfilter.{Expr, Rule, Ruleset, Table, Verdict}
+  alias Linx.Netfilter.{Expr, Object, Rule, Ruleset, Table, Verdict}
   alias Linx.Netfilter.Table.Order
-  alias Linx.NFT.Object
+  alias Linx.NFT
 
   alias Linx.NFT.Compiler.{
     Chains,
@@ -16,7 +16,8 @@ defmodule Linx.NFT.Compiler.Build do
     Reason,
     RuleList,
     RuleText,
-    Template
+    Template,
+    Value
   }
 
   @doc false
@@ -103,9 +104,15 @@ defmodule Linx.NFT.Compiler.Build do
       %{opts: opts, meta: meta, scope: scope} = object
 
       Include.at(scope.origin, fn ->
-        checked(Table.add_object(table, Object.value(kind, name, opts, meta, scope)), meta)
+        checked(Table.add_object(table, object(kind, name, opts, meta, scope)), meta)
       end)
     end)
+  end
+
+  defp object(kind, name, opts, meta, scope) do
+    comment = Value.comment_of(opts[:comment], scope)
+    comment = if comment, do: [comment: comment], else: []
+    checked(Object.new(kind, name, NFT.Object.data(kind, opts, meta, scope), comment), meta)
   end
 
   defp add_flowtables(table, plan) do

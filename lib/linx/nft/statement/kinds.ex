@@ -3,9 +3,9 @@ defmodule Linx.NFT.Statement.Kinds do
   # The list of statements (Linx.NFT.Statement), and the dispatch from the parser, the compiler
   # and the formatter to their modules.
   #
-  # The functions are generated from the list: a dispatch is one clause, chosen by words or an
-  # atom. The modules' names are put together from atoms because an alias in a module's body is a
-  # dependency at compile time, and the kinds depend on the parser and the compiler.
+  # A kind calls the parser, the compiler and the formatter, and they call this module. So that
+  # the calls make no cycle, the list has the modules as atoms, put together from their last
+  # names, and the callbacks are called at run time.
 
   alias Linx.Netfilter.Expr
   alias Linx.NFT.{Compiler, Formatter, Object, Statement}
@@ -45,6 +45,15 @@ defmodule Linx.NFT.Statement.Kinds do
   @rows for {name, words, nodes, exprs} <- @kinds,
             do: {Module.concat(Linx.NFT.Statement, name), words, nodes, exprs}
 
+  @by_node for {module, _, nodes, _} <- @rows, node <- nodes, into: %{}, do: {node, module}
+  # Kinds that share an expression are tried in their order in the list.
+  @by_expr Enum.group_by(
+             for({module, _, _, exprs} <- @rows, name <- exprs, do: {name, module}),
+             &elem(&1, 0),
+             &elem(&1, 1)
+           )
+  @stateful_modules Enum.map(@stateful, &Module.concat(Statement, &1))
+
   # `set add` and `map add` are older forms of `add @`, which are not suggested.
   @words (@rows |> Enum.flat_map(&elem(&1, 1)) |> Enum.map(&hd(String.split(&1))) |> Enum.uniq()) --
            ["set", "map"]
@@ -64,47 +73,49 @@ defmodule Linx.NFT.Statement.Kinds do
 
   @doc "Parses a statement: `{node, rest}`, or nil where the tokens begin none of these."
   @spec parse([tuple(), ...]) :: {tuple(), [tuple()]} | nil
-  for {module, words, _, _} <- @rows, phrase <- words do
-    def parse([unquote_splicing(tokens.(phrase)) | _] = tokens), do: unquote(module).parse(tokens)
+  def parse(tokens) do
+    module = begun(tokens)
+    module && module.parse(tokens)
   end
 
-  def parse(_tokens), do: nil
+  for {module, words, _, _} <- @rows, phrase <- words do
+    defp begun([unquote_splicing(tokens.(phrase)) | _]), do: unquote(module)
+  end
 
-  # A reference to an object is parsed in an element as well, so that the compiler can refuse it
-  # by name.
-  @elements for {module, words, _, _} <- @rows,
-                name = String.to_atom(List.last(Module.split(module))),
-                name in [:Objref | @stateful],
-                phrase <- words,
-                hd(String.split(phrase)) in ~w(counter quota limit last ct),
-                do: {module, phrase}
+  defp begun(_tokens), do: nil
 
   @doc "Parses a statement of an element or a set: `{node, rest}`, or nil where none begins."
   @spec stateful([tuple()]) :: {tuple(), [tuple()]} | nil
-  for {module, phrase} <- @elements do
-    def stateful([unquote_splicing(tokens.(phrase)) | _] = tokens),
-      do: unquote(module).parse(tokens)
+  def stateful(tokens) do
+    module = held(tokens)
+    module && module.parse(tokens)
   end
-
-  def stateful(_tokens), do: nil
 
   @doc "Whether a statement of an element or a set begins."
   @spec stateful?([tuple()]) :: boolean()
-  for {_module, phrase} <- @elements do
-    def stateful?([unquote_splicing(tokens.(phrase)) | _]), do: true
+  def stateful?(tokens), do: held(tokens) != nil
+
+  # A reference to an object is parsed in an element as well, so that the compiler can refuse it
+  # by name.
+  for {module, words, _, _} <- @rows,
+      module in [Module.concat(Statement, :Objref) | @stateful_modules],
+      phrase <- words,
+      hd(String.split(phrase)) in ~w(counter quota limit last ct) do
+    defp held([unquote_splicing(tokens.(phrase)) | _]), do: unquote(module)
   end
 
-  def stateful?(_tokens), do: false
+  defp held(_tokens), do: nil
 
   @doc "The segments of a node and the scope after it; nil for a node of another kind."
   @spec compile(tuple(), Compiler.Scope.t()) :: {[Statement.segment()], Compiler.Scope.t()} | nil
-  def compile(node, scope), do: compile(elem(node, 0), node, scope)
+  def compile(node, scope) do
+    kind = elem(node, 0)
 
-  for {module, _, nodes, _} <- @rows, kind <- nodes do
-    defp compile(unquote(kind), node, scope), do: unquote(module).compile(node, scope)
+    case @by_node do
+      %{^kind => module} -> module.compile(node, scope)
+      %{} -> nil
+    end
   end
-
-  defp compile(_kind, _node, _scope), do: nil
 
   @doc "The kernel expressions of a statement of an element or a set."
   @spec exprs(tuple(), Compiler.Scope.t()) :: [Expr.t()]
@@ -116,42 +127,24 @@ defmodule Linx.NFT.Statement.Kinds do
     exprs
   end
 
-  @doc "The text of a statement of an element or a set; `:error` for any other expression."
-  @spec stateful_text(Expr.t()) :: {:ok, iodata()} | :error
-  def stateful_text(%Expr{name: name} = expr), do: stateful_text(name, expr)
-
   @doc """
   The text of a statement's kernel expression; `:error` for an expression that is none or has no
   text.
   """
   @spec text(Expr.t(), Formatter.Context.t()) :: {:ok, Formatter.Context.piece()} | :error
-  def text(%Expr{name: name} = expr, context), do: text(name, expr, context)
+  def text(%Expr{name: name} = expr, context), do: text(modules(name), expr, context)
 
-  # Kinds that share an expression are tried in their order in the list.
-  texts = fn modules, expr, context ->
-    [last | before] =
-      for module <- Enum.reverse(modules),
-          do: quote(do: unquote(module).text(unquote(expr), unquote(context)))
-
-    Enum.reduce(before, last, &quote(do: with(:error <- unquote(&1), do: unquote(&2))))
+  @doc "The text of a statement of an element or a set; `:error` for any other expression."
+  @spec stateful_text(Expr.t()) :: {:ok, iodata()} | :error
+  def stateful_text(%Expr{name: name} = expr) do
+    modules = for module <- modules(name), module in @stateful_modules, do: module
+    text(modules, expr, %Formatter.Context{})
   end
 
-  for name <- @rows |> Enum.flat_map(&elem(&1, 3)) |> Enum.uniq() do
-    [expr, context] = Macro.generate_arguments(2, __MODULE__)
-    modules = for {module, _, _, exprs} <- @rows, name in exprs, do: module
+  defp modules(name), do: Map.get(@by_expr, name, [])
 
-    defp text(unquote(name), unquote(expr), unquote(context)),
-      do: unquote(texts.(modules, expr, context))
-  end
+  defp text([], _expr, _context), do: :error
 
-  defp text(_name, _expr, _context), do: :error
-
-  for {module, _, _, exprs} <- @rows,
-      String.to_atom(List.last(Module.split(module))) in @stateful,
-      name <- exprs do
-    defp stateful_text(unquote(name), expr),
-      do: unquote(module).text(expr, %Formatter.Context{})
-  end
-
-  defp stateful_text(_name, _expr), do: :error
+  defp text([module | modules], expr, context),
+    do: with(:error <- module.text(expr, context), do: text(modules, expr, context))
 end
