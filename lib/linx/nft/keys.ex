@@ -8,10 +8,6 @@ defmodule Linx.NFT.Keys do
   # Older words that nft still takes.
   @meta_aliases %{"secpath" => :secpath, "ibriport" => :bri_iifname, "obriport" => :bri_oifname}
 
-  # Which side of the connection: required, allowed, or neither.
-  @needs_direction [:src, :dst, :src_ip, :dst_ip, :src_ip6, :dst_ip6, :proto_src, :proto_dst]
-  @may_have_direction [:pkts, :bytes, :avgpkt, :zone, :l3proto, :protocol]
-
   @doc """
   `{word, datatype, bits, order}` of a key of `meta`, `ct`, `rt`, `socket`, `xfrm`, `fib` or
   `tunnel`.
@@ -34,12 +30,4 @@ defmodule Linx.NFT.Keys do
     do: by_word(Map.reject(Keys.all(:ct), fn {_key, {word, _, _, _}} -> word =~ " " end))
 
   defp by_word(table), do: Map.new(table, fn {key, {word, _, _, _}} -> {word, key} end)
-
-  @doc "Whether a ct key is one of a direction only."
-  @spec needs_direction?(atom()) :: boolean()
-  def needs_direction?(key), do: key in @needs_direction
-
-  @doc "Whether a ct key may have a direction."
-  @spec takes_direction?(atom()) :: boolean()
-  def takes_direction?(key), do: key in @needs_direction or key in @may_have_direction
 end

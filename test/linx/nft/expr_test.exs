@@ -26,7 +26,9 @@ defmodule Linx.NFT.ExprTest do
     Expr.Hash => ["jhash ip saddr mod 3", "symhash mod 3"],
     Expr.Xfrm => ["ipsec in reqid"],
     Expr.Tunnel => ["tunnel id"],
-    Expr.Rt => ["rt classid"]
+    Expr.Rt => ["rt classid"],
+    Expr.Meta => ["meta mark", "meta cpu"],
+    Expr.Ct => ["ct mark", "ct original packets"]
   }
 
   test "the dispatch reaches all three callbacks of every kind" do
@@ -34,7 +36,7 @@ defmodule Linx.NFT.ExprTest do
 
     for {kind, texts} <- @texts, text <- texts do
       assert {_node, [{:eof, _}]} = parsed_by(kind, text)
-      {:ok, ruleset} = Linx.NFT.parse("table ip t { chain c { meta mark set #{text} map @m } }")
+      {:ok, ruleset} = Linx.NFT.parse("table inet t { chain c { meta mark set #{text} map @m } }")
       assert ruleset |> Linx.NFT.format() |> IO.iodata_to_binary() =~ " #{text} map @m\n"
     end
   end

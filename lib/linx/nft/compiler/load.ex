@@ -17,8 +17,7 @@ defmodule Linx.NFT.Compiler.Load do
     Value
   }
 
-  alias Linx.NFT.Expr.Kinds
-  alias Linx.NFT.Keys
+  alias Linx.NFT.Expr.{Ct, Kinds}
 
   @doc false
   # {term, scope}; the scope's `pending` has the guards.
@@ -68,34 +67,10 @@ defmodule Linx.NFT.Compiler.Load do
     {%Term{kind: :load, type: :boolean, len: 8, order: :host, data: data, meta: meta}, scope}
   end
 
-  def load({:meta, :nfproto, meta}, %Scope{family: family, typeof?: false})
-      when family in [:ip, :ip6, :arp, :bridge, :netdev],
-      do: Fault.fail(meta, "meta nfproto has a use in inet tables only, this one is #{family}")
-
-  def load({:meta, key, meta}, scope) do
-    {keyed({:meta, %{key: key}}, Keys.type(:meta, key), meta), scope}
-  end
-
-  def load({:ct, {key, direction}, meta}, scope) do
-    unless Keys.takes_direction?(key), do: Fault.fail(meta, "this ct key has no direction")
-    # Both directions have one protocol, and the kernel keeps none for it.
-    data =
-      if key in [:l3proto, :protocol], do: %{key: key}, else: %{key: key, direction: direction}
-
-    {keyed({:ct, data}, ct_type(key, scope, meta), meta), scope}
-  end
-
-  def load({:ct, key, meta}, scope) do
-    if Keys.needs_direction?(key) and not scope.typeof?,
-      do: Fault.fail(meta, "this ct key needs a direction: ct original or ct reply")
-
-    {keyed({:ct, %{key: key}}, ct_type(key, scope, meta), meta), scope}
-  end
-
   def load({:concat, nodes, meta}, scope) do
     {parts, scope} = Enum.map_reduce(nodes, scope, &load/2)
 
-    for part <- parts, do: named_address!(part)
+    for part <- parts, do: Ct.named_address!(part)
 
     for part <- parts,
         part.type == nil or part.len == 0,
@@ -132,14 +107,6 @@ defmodule Linx.NFT.Compiler.Load do
       Fault.fail(node, "a constant stands where something must be loaded")
   end
 
-  @doc false
-  # The bare ct addresses have no type that a set could have: their protocol shows only in the
-  # rule.
-  def named_address!(%Term{data: {:ct, %{key: key}}, meta: meta}) when key in [:src, :dst],
-    do: Fault.fail(meta, "write ip saddr or ip6 saddr (daddr) after the direction here")
-
-  def named_address!(term), do: term
-
   # Where every transport has its ports, they are ports.
   defp raw_field(:transport, offset, 16) when offset in [0, 16] do
     {:ok, field} = Field.fetch(:th, if(offset == 0, do: "sport", else: "dport"))
@@ -149,17 +116,10 @@ defmodule Linx.NFT.Compiler.Load do
   defp raw_field(base, offset, len),
     do: %Field{base: base, offset: offset, length: len, type: :integer}
 
-  defp keyed(data, type, meta), do: %{Term.load(data, type, meta) | max: max(data)}
-
   # A raw payload that is not whole bytes keeps its offset and length in bits, which nothing else
   # records.
   defp bits({name, data}, %Field{offset: offset, length: length}),
     do: Term.source({name, Map.put(data, :bits, {offset, length})}, nil)
-
-  # The highest value that there can be, where the type has room for more.
-  defp max({:meta, %{key: :nftrace}}), do: 1
-  defp max({:meta, %{key: :time_day}}), do: 6
-  defp max(_data), do: nil
 
   defp field_term(%Field{length: length, type: type} = field, data, meta) do
     {mask, shift} = Field.mask(field)
@@ -216,16 +176,4 @@ defmodule Linx.NFT.Compiler.Load do
         )
     end
   end
-
-  # -- conntrack ---------------------------------------------------------------------------------
-
-  defp ct_type(key, scope, meta) when key in [:src, :dst] do
-    case scope.layers.network do
-      :ip -> {:ipv4_addr, 32, :big}
-      :ip6 -> {:ipv6_addr, 128, :big}
-      _ -> Fault.fail(meta, "which protocol? write ip saddr or ip6 saddr after the direction")
-    end
-  end
-
-  defp ct_type(key, _scope, _meta), do: Keys.type(:ct, key)
 end

@@ -11,7 +11,7 @@ defmodule Linx.NFT.Compiler.MapTerm do
   def load(key, map, meta, scope) do
     expect = scope.expect || Fault.fail(meta, "a map cannot stand here")
     {key_term, scope} = Load.load(key, %{scope | expect: nil})
-    Load.named_address!(key_term)
+    Linx.NFT.Expr.Ct.named_address!(key_term)
     {key_term, lookup, data} = lookup(key_term, Scope.resolve(scope, map), expect, meta, scope)
 
     {%Term{

@@ -70,7 +70,7 @@ defmodule Linx.NFT.Compiler.Match do
 
   defp compare(term, op, {:set_inline, nodes, node_meta}, meta, scope) do
     equality!(op, meta)
-    Linx.NFT.Compiler.Load.named_address!(term)
+    Linx.NFT.Expr.Ct.named_address!(term)
 
     case alone(term, nodes, scope) do
       nil ->

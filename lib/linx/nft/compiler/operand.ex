@@ -13,8 +13,6 @@ defmodule Linx.NFT.Compiler.Operand do
     :exthdr,
     :raw_option,
     :option_exists,
-    :meta,
-    :ct,
     :inner,
     :map
   ]

@@ -10,6 +10,10 @@ defmodule Linx.NFT.Expr.Kinds do
   alias Linx.Netfilter.Expr
   alias Linx.NFT.{Compiler, Formatter}
 
+  # The keys of `meta` that nft's grammar has always taken without it.
+  @meta ~w(mark iif iifname iiftype iifgroup oif oifname oiftype oifgroup skuid skgid nftrace
+           rtclassid ibriport ibrname obriport obrname pkttype cpu cgroup ipsec time day hour)
+
   # {module, words that begin it, nodes of the parser's tree, kernel expressions}. Kinds that share
   # a word are tried in this order.
   @kinds [
@@ -20,7 +24,9 @@ defmodule Linx.NFT.Expr.Kinds do
     {:Hash, ~w(jhash symhash), [:jhash, :symhash], [:hash]},
     {:Xfrm, ~w(ipsec), [:xfrm], [:xfrm]},
     {:Tunnel, ~w(tunnel), [:tunnel], [:tunnel]},
-    {:Rt, ~w(rt), [:rt], [:rt]}
+    {:Rt, ~w(rt), [:rt], [:rt]},
+    {:Meta, ["meta" | @meta], [:meta], [:meta]},
+    {:Ct, ~w(ct), [:ct], [:ct]}
   ]
 
   @rows for {name, words, nodes, exprs} <- @kinds,

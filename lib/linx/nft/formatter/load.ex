@@ -15,14 +15,6 @@ defmodule Linx.NFT.Formatter.Load do
   @spec term(Expr.t(), Context.t() | nil) :: {:ok, Term.t()} | :error
   def term(%Expr{name: :payload, data: data}, _context), do: payload(data)
   def term(%Expr{name: :exthdr, data: data}, _context), do: exthdr(data)
-  def term(%Expr{name: :meta, data: %{key: key}}, _context), do: Term.keyed(:meta, key, "meta ")
-
-  def term(%Expr{name: :ct, data: %{key: key} = data}, _context) do
-    words =
-      if direction = data[:direction], do: ["ct ", Atom.to_string(direction), " "], else: "ct "
-
-    Term.keyed(:ct, key, words)
-  end
 
   def term(%Expr{name: :inner, data: %{expr: %Expr{} = expr, type: tunnel}}, context)
       when is_atom(tunnel) do
@@ -30,11 +22,6 @@ defmodule Linx.NFT.Formatter.Load do
   end
 
   def term(expr, context), do: Kinds.term(expr, context)
-
-  @doc "Datatype, size and byte order of a key that is written: `meta mark set`, `ct zone set`."
-  @spec written(:meta | :ct, atom()) :: {:ok, Term.t()} | :error
-  def written(:meta, key), do: Term.keyed(:meta, key, "meta ")
-  def written(:ct, key), do: Term.keyed(:ct, key, "ct ")
 
   ## Packet headers
 

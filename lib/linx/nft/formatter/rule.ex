@@ -69,13 +69,6 @@ defmodule Linx.NFT.Formatter.Rule do
     load(context, register, %Term{text: nil, type: :iface_index, size: 4, value: value})
   end
 
-  # `ct original saddr` has the family of the rule.
-  defp step(%Expr{name: :ct, data: %{dreg: register, key: key}} = expr, context)
-       when key in [:src, :dst] do
-    with {:ok, term} <- Load.term(expr, context),
-         do: load(context, register, address(term, Context.protocol(context, :network)))
-  end
-
   defp step(%Expr{name: name, data: %{dreg: register}} = expr, context)
        when name not in @operations do
     with {:ok, term} <- Load.term(expr, context), do: load(context, register, term)
@@ -104,10 +97,6 @@ defmodule Linx.NFT.Formatter.Rule do
 
   defp step(%Expr{} = expr, context), do: plain(expr, context)
   defp step(_other, _context), do: {:error, "malformed"}
-
-  defp address(term, :ip), do: %{term | type: :ipv4_addr, size: 4, order: :big}
-  defp address(term, :ip6), do: %{term | type: :ipv6_addr, size: 16, order: :big}
-  defp address(term, _network), do: term
 
   defp plain(expr, context) do
     with {:ok, text} <- Statement.Kinds.text(expr, context), do: Context.emit(context, text)

@@ -212,7 +212,7 @@ defmodule Linx.NFT.Statement.Assign do
   @impl true
   def text(%Expr{name: name, data: %{key: key, sreg: register} = data}, context)
       when name in [:meta, :ct] do
-    with {:ok, target} <- Written.written(name, key),
+    with {:ok, target} <- Text.keyed(name, key, [Atom.to_string(name), " "]),
          {:ok, term} <- Registers.fetch(context.registers, register) do
       direction =
         if name == :ct and data[:direction], do: [Atom.to_string(data.direction), " "], else: ""
