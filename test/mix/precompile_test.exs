@@ -1,0 +1,108 @@
+defmodule Mix.Tasks.Compile.LinxNative.PrecompileTest do
+  use ExUnit.Case, async: true
+
+  # The checks that bin/precompile makes of what it has built, with this machine's own build.
+
+  @moduletag :tmp_dir
+
+  setup do
+    priv = Application.app_dir(:linx, "priv")
+    %{nif: Path.join(priv, "linx_nif.so"), agent: Path.join(priv, "linx_process")}
+  end
+
+  # `commands` after the functions of bin/lib/precompile.sh.
+  defp bash(commands, args) do
+    script =
+      "set -euo pipefail; . bin/lib/debian.sh; . bin/lib/precompile.sh; work=${1%/*}\n" <>
+        commands
+
+    System.cmd("bash", ["-c", script, "precompile" | args], stderr_to_stdout: true)
+  end
+
+  defp there?(program), do: System.find_executable(program) != nil
+
+  test "a library that needs a newer glibc than the floor is refused", %{nif: nif} do
+    if there?("readelf") do
+      {floor, 0} = bash(~S(floor_of "$1"), [nif])
+
+      # musl's libraries have no symbol versions.
+      if floor != "-\n" do
+        assert {message, 1} = bash(~S(glibc_floor=2.0; check_nif "$1"), [nif])
+        assert message =~ "needs glibc #{String.trim(floor)}, and the floor is 2.0"
+        # 2.4 is older than 2.31, whichever of them a sort by text puts first.
+        assert {"", 0} =
+                 bash(~s(floor_of\(\) { echo 2.4; }; glibc_floor=2.31\n) <> lenient(), [nif])
+
+        assert {_, 1} = bash(~s(floor_of\(\) { echo 2.100; }; check_nif "$1"), [nif])
+      end
+    end
+  end
+
+  # A native build may need libgcc_s, which an archive's may not: of that the next test is.
+  defp lenient, do: ~S[readelf() { command readelf "$@" | grep -v libgcc_s; }; check_nif "$1"]
+
+  test "a library that needs more than the C library is refused", %{nif: nif} do
+    if there?("readelf") do
+      {needed, 0} = System.cmd("readelf", ["--wide", "--dynamic", nif])
+      answer = bash(~S(glibc_floor=999; check_nif "$1"), [nif])
+
+      if needed =~ "libgcc_s" do
+        assert {message, 1} = answer
+        assert message =~ "needs libgcc_s.so.1, which not every system has"
+      else
+        assert answer == {"", 0}
+      end
+    end
+  end
+
+  test "a library without nif_init is refused", %{agent: agent} do
+    if there?("readelf") do
+      assert {message, 1} = bash(~S(glibc_floor=999; check_nif "$1"), [agent])
+      assert message =~ "no nif_init"
+    end
+  end
+
+  test "an agent that is not static is refused", %{nif: nif, agent: agent} do
+    if there?("readelf") do
+      assert {message, 1} = bash(~S(check_agent "$1"), [nif])
+      assert message =~ "is not static"
+      assert {"", 0} = bash(~S(check_agent "$1"), [agent])
+    end
+  end
+
+  test "a file for another machine is refused", %{agent: agent} do
+    <<_::binary-18, machine::little-16, _::binary>> = File.read!(agent)
+    assert {"", 0} = bash(~S(check_machine "$1" "$2"), [agent, "#{machine}"])
+    assert {message, 1} = bash(~S(check_machine "$1" "$2"), [agent, "#{machine + 1}"])
+    assert message =~ "is for another machine"
+  end
+
+  test "two archives of the same files are the same bytes", context do
+    %{tmp_dir: dir, nif: nif, agent: agent} = context
+
+    archives =
+      for {name, mask, time} <- [{"a", "022", 1_000_000_000}, {"b", "077", 1_600_000_000}] do
+        parts =
+          for part <- [nif, agent] do
+            copy = Path.join(dir, name <> Path.basename(part))
+            File.cp!(part, copy)
+            File.touch!(copy, time)
+            copy
+          end
+
+        archive = Path.join(dir, name)
+        commands = ~s(umask #{mask}; epoch=1700000000; archive "$1" "$2" "$3")
+        assert {"", 0} = bash(commands, [archive | parts])
+        File.read!(archive)
+      end
+
+    assert [same, same] = archives
+    sum = Mix.Tasks.Compile.LinxNative.Archive.sha256(same)
+
+    assert {:ok, %{nif: library, agent: program}} =
+             Mix.Tasks.Compile.LinxNative.Archive.read(Path.join(dir, "a"), sum)
+
+    assert library == File.read!(nif)
+    assert program == File.read!(agent)
+  end
+end
