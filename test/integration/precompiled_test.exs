@@ -12,6 +12,10 @@ defmodule Linx.PrecompiledTest do
 
   @list "lib/mix/tasks/compile/linx_native/checksums.txt"
 
+  # EI_CLASS and e_machine of elf(5).
+  @armv7 {1, 40}
+  @riscv64 {2, 243}
+
   # All that the VM's own start scripts and these tests call.
   @tools ~w(mix elixir erl sh env uname dirname basename readlink realpath sed cat expr tr grep rm
             mkdir ls)
@@ -78,6 +82,12 @@ defmodule Linx.PrecompiledTest do
     File.read!(path)
   end
 
+  # The parts with the ELF header of another processor.
+  defp forge(parts, {class, machine}) do
+    for {name, <<magic::binary-4, _class, ident::binary-13, _machine::16, rest::binary>>} <- parts,
+        do: {name, <<magic::binary, class, ident::binary, machine::little-16, rest::binary>>}
+  end
+
   defp ship(context, archive, opts \\ []) do
     name = opts[:name] || context.name
     File.write!(Path.join([context.linx, "precompiled", name]), archive)
@@ -140,6 +150,29 @@ defmodule Linx.PrecompiledTest do
       assert {"held\n", 0} = mix(context, ["run", "--no-start", "-e", program])
     end
 
+    test "is unpacked by one of two that compile at once", context do
+      ship(context, context.archive)
+      compiles = for _ <- 1..2, do: Task.async(fn -> compile(context) end)
+      answers = Task.await_many(compiles, :infinity)
+      assert Enum.map(answers, &elem(&1, 1)) == [0, 0], inspect(answers)
+      assert Enum.sort(File.ls!(context.priv)) == ["linx_nif.so", "linx_process"]
+
+      for {"priv/" <> part, content} <- context.parts,
+          do: assert(File.read!(Path.join(context.priv, part)) == content)
+    end
+
+    test "whose place cannot be written leaves nothing behind, and says which", context do
+      ship(context, context.archive)
+      agent = Path.join(context.priv, "linx_process")
+      File.mkdir_p!(Path.join(agent, "in-the-way"))
+      before = File.ls!(Path.join(context.build, "lib/linx/.mix"))
+      assert {output, 1} = compile(context)
+      assert output =~ "cannot write" and output =~ "priv/linx_process: "
+      assert File.ls!(Path.join(context.build, "lib/linx/.mix")) -- before == []
+      File.rm_rf!(agent)
+      assert {_, 0} = compile(context)
+    end
+
     test "that is replaced by a damaged one is noticed", context do
       ship(context, context.archive)
       assert {_, 0} = compile(context)
@@ -184,6 +217,20 @@ defmodule Linx.PrecompiledTest do
       refute File.exists?(Path.join(context.linx, "linx_process"))
     end
 
+    test "that is for another processor", context do
+      [nif, agent] = context.parts
+
+      for {parts, named} <- [
+            {forge([nif, agent], @riscv64), "nif, agent"},
+            {[nif | forge([agent], @armv7)], "agent"}
+          ] do
+        ship(context, archive(context.dir, parts))
+        output = refused(context)
+        assert output =~ "not for #{context.triple}'s processor: #{named}\n"
+        refute output =~ "(cargo,"
+      end
+    end
+
     test "with a cargo on PATH too", context do
       cargo = Path.join(context.dir, "cargo")
       File.write!(cargo, "#!/bin/sh\necho cargo was called; exit 1\n")
@@ -223,7 +270,7 @@ defmodule Linx.PrecompiledTest do
   describe "for a board" do
     test "its archive is taken by what Nerves sets", context do
       name = Archive.name("armv7-unknown-linux-gnueabihf")
-      ship(context, context.archive, name: name)
+      ship(context, archive(context.dir, forge(context.parts, @armv7)), name: name)
 
       board = [
         {"TARGET_ARCH", "arm"},

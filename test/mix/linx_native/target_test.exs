@@ -42,13 +42,14 @@ defmodule Mix.Tasks.Compile.LinxNative.TargetTest do
   defp put(front, path),
     do: front <> :binary.copy(<<0>>, @far - byte_size(front)) <> path <> <<0>>
 
-  defp host(binary, machine \\ "") do
+  defp host(binary, machine \\ "", name \\ "beam.smp") do
     Target.host(
       fn
         at, _length when at >= byte_size(binary) -> ""
         at, length -> binary_part(binary, at, min(length, byte_size(binary) - at))
       end,
-      machine
+      machine,
+      name
     )
   end
 
@@ -67,6 +68,56 @@ defmodule Mix.Tasks.Compile.LinxNative.TargetTest do
 
       assert host(elf64(machine, nil)) == {:ok, "#{processor}-unknown-linux-musl"}
     end
+  end
+
+  # ld.so(8): `ld-linux-x86-64.so.2 --library-path ... beam.smp`, as a release of bin/setup's Elixir
+  # starts. A dynamic linker has no interpreter.
+  test "a VM that its dynamic linker was told to start has the linker's C library" do
+    for {name, libc} <- [
+          {"ld-linux-x86-64.so.2", "gnu"},
+          {"ld-musl-x86_64.so.1", "musl"},
+          {"libc.so", "musl"},
+          {"beam.smp", "musl"}
+        ] do
+      assert host(elf64(62, nil), "", name) == {:ok, "x86_64-unknown-linux-#{libc}"}
+    end
+
+    # One that names its interpreter may be called anything.
+    assert {:ok, "x86_64-unknown-linux-gnu"} =
+             host(elf64(62, "/lib64/ld-linux-x86-64.so.2"), "", "ld-musl-x86_64.so.1")
+  end
+
+  @tag :tmp_dir
+  test "the name is that of what a link leads to", %{tmp_dir: folder} do
+    if Enum.all?(~w(CARGO_BUILD_TARGET TARGET_ARCH TARGET_OS), &(Target.present(&1) == nil)) do
+      linker = Path.join(folder, "ld-linux-aarch64.so.1")
+      link = Path.join(folder, "exe")
+      File.write!(linker, elf64(183, nil))
+      File.ln_s!(linker, link)
+      assert {:ok, %Target{triple: "aarch64-unknown-linux-gnu"}} = Target.current(link)
+      assert {:ok, %Target{triple: "aarch64-unknown-linux-gnu"}} = Target.current(linker)
+    end
+  end
+
+  test "a library is for the processor that its ELF header names" do
+    aarch64 = elf64(183, nil)
+    armv7 = elf32(40, 0x05000400, "x")
+
+    assert Target.runs?(aarch64, "aarch64-unknown-linux-gnu")
+    assert Target.runs?(aarch64, "aarch64-unknown-linux-musl")
+    assert Target.runs?(armv7, "armv7-unknown-linux-gnueabihf")
+    assert Target.runs?(elf64(243, nil), "riscv64gc-unknown-linux-gnu")
+
+    for triple <- ~w(x86_64-unknown-linux-gnu armv7-unknown-linux-gnueabihf),
+        do: refute(Target.runs?(aarch64, triple))
+
+    refute Target.runs?(elf32(183, 0, "x"), "aarch64-unknown-linux-gnu")
+
+    for bytes <- ["", "library", binary_part(aarch64, 0, 19), "#!/bin/sh\n" <> aarch64],
+        do: refute(Target.runs?(bytes, "aarch64-unknown-linux-gnu"))
+
+    # No archive of the package is for it.
+    assert Target.runs?(aarch64, "loongarch64-unknown-linux-gnu")
   end
 
   test "of arm the float ABI is the executable's, the level the machine's" do

@@ -10,9 +10,9 @@ defmodule Mix.Tasks.Compile.LinxNative do
 
   The Hex package carries both for common targets, in `precompiled/`, as archives whose SHA-256
   sums are listed in `lib/`. An archive for the target is unpacked, and needs neither Rust nor a C
-  compiler. One whose sum differs from the list is refused, and compiling fails. Without an
-  archive, as in a checkout, cargo builds both parts from source. Nothing is done when no source,
-  setting or artefact has changed since the last time.
+  compiler. One whose sum differs from the list, or that is for another processor, is refused, and
+  compiling fails. Without an archive, as in a checkout, cargo builds both parts from source.
+  Nothing is done when no source, setting or artefact has changed since the last time.
 
   | Variable | Meaning |
   |---|---|
@@ -123,18 +123,22 @@ defmodule Mix.Tasks.Compile.LinxNative do
     end
   end
 
-  # Beside its place and then moved there: a loaded library must not be overwritten, since the VM
-  # that has it mapped would run the new bytes, and a part that is there is whole.
+  # Elsewhere and then moved to its place: a loaded library must not be overwritten, since the VM
+  # that has it mapped would run the new bytes, and a part that is there is whole. Not in priv,
+  # which a release copies as it is, and by a name of this VM's own: another may do the same.
   defp install(destination, write) do
-    new = destination <> ".new"
+    new = Path.join(Mix.Project.manifest_path(), "#{Path.basename(destination)}.#{System.pid()}")
 
     with :ok <- File.mkdir_p(Path.dirname(destination)),
+         :ok <- File.mkdir_p(Path.dirname(new)),
          :ok <- write.(new),
          :ok <- File.chmod(new, 0o755),
          :ok <- File.rename(new, destination) do
       :ok
     else
-      {:error, reason} -> {:error, "cannot write #{destination}: #{:file.format_error(reason)}"}
+      {:error, reason} ->
+        _ = File.rm(new)
+        {:error, "cannot write #{destination}: #{:file.format_error(reason)}"}
     end
   end
 

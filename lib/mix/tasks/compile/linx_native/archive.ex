@@ -3,9 +3,11 @@ defmodule Mix.Tasks.Compile.LinxNative.Archive do
   # The archives that the Hex package carries: for each target the NIF library and the agent, made
   # by bin/precompile.
   #
-  # An archive is taken only if its SHA-256 is that of the list beside this file. An archive that
-  # does not match is an error and never a reason to build from source: whoever damaged it must be
-  # noticed.
+  # An archive is taken only if its SHA-256 is that of the list beside this file, and its two
+  # files are for the target's processor. Any other archive is an error and never a reason to
+  # build from source: whoever damaged it must be noticed.
+
+  alias Mix.Tasks.Compile.LinxNative.Target
 
   # The package's folder for them, outside of priv, so that a release carries the built parts
   # alone.
@@ -62,7 +64,7 @@ defmodule Mix.Tasks.Compile.LinxNative.Archive do
       case {File.lstat(path), list} do
         {{:error, :enoent}, _list} -> :none
         {{:error, reason}, _list} -> refused(path, to_string(:file.format_error(reason)))
-        {{:ok, stat}, %{^name => sum}} -> checked(path, stat, sum)
+        {{:ok, stat}, %{^name => sum}} -> made_for(triple, path, checked(path, stat, sum))
         {{:ok, _stat}, _list} -> refused(path, "it is not in #{@list}")
       end
     end
@@ -76,6 +78,15 @@ defmodule Mix.Tasks.Compile.LinxNative.Archive do
       {:error, reason} -> refused(path, to_string(:file.format_error(reason)))
     end
   end
+
+  defp made_for(triple, path, {:ok, contents}) do
+    case for part <- [:nif, :agent], not Target.runs?(contents[part], triple), do: part do
+      [] -> {:ok, contents}
+      parts -> refused(path, "not for #{triple}'s processor: #{Enum.join(parts, ", ")}")
+    end
+  end
+
+  defp made_for(_triple, _path, refusal), do: refusal
 
   defp checked(path, %File.Stat{type: :regular, size: size}, sum) when size <= @max_archive do
     with {:ok, archive} <- File.read(path),

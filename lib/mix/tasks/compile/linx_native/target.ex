@@ -5,7 +5,8 @@ defmodule Mix.Tasks.Compile.LinxNative.Target do
   # The host is what the running VM's own executable says: its ELF header names processor and
   # float ABI, its program interpreter names the C library. The VM's configured triple says
   # neither for certain: a 32-bit VM runs on a 64-bit kernel, and distributions relocate the VM to
-  # another C library.
+  # another C library. A VM that was started by way of its dynamic linker, as ld.so(8) tells, has
+  # that for its executable.
 
   @enforce_keys [:triple, :cross?]
   defstruct [:triple, :cross?]
@@ -20,6 +21,14 @@ defmodule Mix.Tasks.Compile.LinxNative.Target do
   @em_aarch64 183
   @em_riscv 243
   @float_hard 0x400
+
+  # EI_CLASS and e_machine of the targets of the package's archives, by the triple's first part.
+  @processors %{
+    "x86_64" => {@class64, @em_x86_64},
+    "aarch64" => {@class64, @em_aarch64},
+    "armv7" => {@class32, @em_arm},
+    "riscv64gc" => {@class64, @em_riscv}
+  }
 
   # The sizes of Elf64_Ehdr and Elf32_Ehdr, and of the entries of the program header table.
   @ehdr %{@class64 => 64, @class32 => 52}
@@ -68,6 +77,20 @@ defmodule Mix.Tasks.Compile.LinxNative.Target do
     end
   end
 
+  @doc "Whether the ELF header of a library or program names the processor of the triple."
+  @spec runs?(binary(), String.t()) :: boolean()
+  def runs?(elf, triple) do
+    [processor | _] = String.split(triple, "-")
+
+    case {elf, @processors} do
+      {<<0x7F, "ELF", class, _::binary-13, em::little-16, _::binary>>, %{^processor => wanted}} ->
+        {class, em} == wanted
+
+      {_no_elf, processors} ->
+        not is_map_key(processors, processor)
+    end
+  end
+
   defp nerves(arch, os, abi) do
     case rust_arch(arch, System.get_env("TARGET_CPU", "")) do
       nil ->
@@ -100,7 +123,7 @@ defmodule Mix.Tasks.Compile.LinxNative.Target do
         end
 
         try do
-          case host(read, machine()) do
+          case host(read, machine(), name(path)) do
             {:ok, triple} -> triple
             :error -> @unknown
           end
@@ -113,18 +136,27 @@ defmodule Mix.Tasks.Compile.LinxNative.Target do
     end
   end
 
+  # procfs answers with the path of what was started.
+  defp name(path) do
+    case File.read_link(path) do
+      {:ok, target} -> Path.basename(target)
+      {:error, _no_link} -> Path.basename(path)
+    end
+  end
+
   @doc """
   The triple of a VM whose executable is read by `read`, on a machine that uname(1) calls
   `machine`; `:error` for a processor or C library that is not known here.
 
-  `machine` tells ARMv6 from ARMv7, which the executable does not.
+  `machine` tells ARMv6 from ARMv7, which the executable does not. `name` is the executable's,
+  which counts where it names no interpreter: a dynamic linker is of its C library.
   """
-  @spec host(read(), String.t()) :: {:ok, String.t()} | :error
-  def host(read, machine) do
+  @spec host(read(), String.t(), String.t()) :: {:ok, String.t()} | :error
+  def host(read, machine, name) do
     head = read.(0, @ehdr[@class64])
 
     with {:ok, processor, float} <- processor(head, machine),
-         {:ok, libc} <- libc(interpreter(head, read)) do
+         {:ok, libc} <- libc(interpreter(head, read) || linker(name)) do
       {:ok, "#{processor}-unknown-linux-#{libc}#{float}"}
     end
   end
@@ -150,6 +182,9 @@ defmodule Mix.Tasks.Compile.LinxNative.Target do
   end
 
   defp processor(_head, _machine), do: :error
+
+  defp linker("ld-" <> _ = name), do: name
+  defp linker(_program), do: nil
 
   # A VM without an interpreter is linked statically, which only musl does in one piece.
   defp libc(nil), do: {:ok, "musl"}
