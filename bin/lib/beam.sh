@@ -16,3 +16,60 @@ unpack_beam() {
   rm -rf "$prefix"
   mv "$new" "$prefix"
 }
+
+# portable_erts PREFIX: makes the Erlang that was unpacked into PREFIX one whose releases run for another user and on
+# another machine. A program names its dynamic linker by an absolute path, and `mix release` copies erts-*/bin: that
+# folder gets a script for each program, which starts it on the libc in the folder `libc` beside it. VMs on this machine
+# take the programs as they were unpacked, from erts-*/here. Every file is replaced by rename(2), since a VM may be
+# starting meanwhile.
+portable_erts() (
+  prefix=$1
+  exec 9>"$prefix.lock"
+  flock 9
+  if erts_is_portable "$prefix"; then exit; fi
+  own_libc "$prefix"
+  erts=$(find "$prefix/usr/lib/erlang" -maxdepth 1 -name 'erts-*' | head -n 1)
+  scripts=("$prefix/usr/lib/erlang/bin/erl" "$erts/bin/erl")
+  bindir="BINDIR=\"\$ROOTDIR/$(basename "$erts")/bin\""
+  grep -qxF "$bindir" "${scripts[@]}" || grep -qxF "${bindir%bin\"}here\"" "${scripts[@]}" ||
+    die "${scripts[0]} does not say ${bindir#BINDIR=}"
+
+  if ! [ -d "$erts/here" ]; then
+    rm -rf "$erts/here.new"
+    cp -al "$erts/bin" "$erts/here.new"
+    rm -rf "$erts/here.new/libc"
+    mv "$erts/here.new" "$erts/here"
+  fi
+  scripts+=("$erts/here/erl")
+
+  rm -rf "$erts/libc.new" "$erts/bin/libc"
+  mkdir "$erts/libc.new"
+  find "$prefix/usr/lib/$triplet" -maxdepth 1 -name '*.so*' -exec cp -al -t "$erts/libc.new" {} +
+  for program in "$erts"/here/*; do
+    [ "$(od -An -tx1 -N4 "$program" | tr -d ' ')" = 7f454c46 ] || continue
+    name=$(basename "$program")
+    # An RPATH counts before --library-path, and what it names may be there, of another version.
+    cp "$program" "$erts/libc.new/$name"
+    "${patchelf[@]}" --remove-rpath "$erts/libc.new/$name"
+    programs+=("$name")
+  done
+  mv "$erts/libc.new" "$erts/bin/libc"
+
+  sed -i "s|^${bindir%bin\"}bin\"\$|${bindir%bin\"}here\"|" "${scripts[@]}"
+  for name in "${programs[@]}"; do
+    cat >"$erts/bin/$name.new" <<END
+#!/bin/sh
+# The program of this name on the libc beside it.
+libc=\${0%/*}/libc
+exec "\$libc/$loader" --library-path "\$libc" --argv0 "\$0" "\$libc/$name" "\$@"
+END
+    chmod 755 "$erts/bin/$name.new"
+    mv "$erts/bin/$name.new" "$erts/bin/$name"
+  done
+  # As a release starts it.
+  BINDIR=$erts/bin ROOTDIR=$prefix/usr/lib/erlang EMU=beam PROGNAME=erl "$erts/bin/erlexec" -noshell -eval 'halt().' ||
+    die "the VM does not start on the libc beside it"
+  touch "$prefix/portable"
+)
+
+erts_is_portable() { [ -e "$1/portable" ]; }

@@ -111,15 +111,22 @@ unpack_from_testing() {
 # One on PATH may have been unpacked for another libc than the machine's.
 patchelf_runs() { patchelf --version >/dev/null 2>&1; }
 
+# own_libc PREFIX: sets triplet and loader, the folder and the dynamic linker of the libc under PREFIX, and patchelf, the
+# command: one that was unpacked with the rest runs on the libc it came with.
+own_libc() {
+  local prefix=$1
+  triplet=$(basename "$(dirname "$(find "$prefix/usr/lib" -maxdepth 2 -name 'libc.so.6' | head -n 1)")")
+  loader=$(basename "$(find "$prefix/usr/lib/$triplet" -maxdepth 1 -name 'ld-linux*' | head -n 1)")
+  patchelf=(patchelf)
+  patchelf_runs ||
+    patchelf=("$prefix/usr/lib/$triplet/$loader" --library-path "$prefix/usr/lib/$triplet" "$prefix/usr/bin/patchelf")
+  "${patchelf[@]}" --version >/dev/null || die "patchelf does not run, so nothing can be made to run on its own libc"
+}
+
 # An RPATH, not a RUNPATH: libraries that a NIF loads must be found through it as well.
 relocate() {
-  local prefix=$1 subfolder=$2 triplet loader file patchelf=(patchelf)
-  triplet=$(basename "$(dirname "$(find "$prefix.new/usr/lib" -maxdepth 2 -name 'libc.so.6' | head -n 1)")")
-  loader=$(basename "$(find "$prefix.new/usr/lib/$triplet" -maxdepth 1 -name 'ld-linux*' | head -n 1)")
-  # One that was unpacked with the rest runs on the libc it came with.
-  patchelf_runs ||
-    patchelf=("$prefix.new/usr/lib/$triplet/$loader" --library-path "$prefix.new/usr/lib/$triplet" "$prefix.new/usr/bin/patchelf")
-  "${patchelf[@]}" --version >/dev/null || die "patchelf does not run, so nothing can be made to run on its own libc"
+  local prefix=$1 subfolder=$2 triplet loader file patchelf
+  own_libc "$prefix.new"
   # Not the program that does it, which would be changed while it runs.
   find "$prefix.new/$subfolder" -type f -perm -u+x ! -name patchelf | while read -r file; do
     if "${patchelf[@]}" --print-interpreter "$file" >/dev/null 2>&1; then

@@ -177,6 +177,39 @@ defmodule Linx.BuildTest do
       refute output =~ "FAIL"
     end
 
+    # As on another machine: nothing of the Erlang that it was made with is there. The programs of
+    # bin/setup's name their own libc by an absolute path, in the home of whoever ran it.
+    @tag :root
+    @tag :portable_erlang
+    test "runs for another user, without the Erlang that it was made with", context do
+      erlang = to_string(:code.root_dir())
+      hidden = Enum.filter([erlang, Linx.Test.Unpacked.path("toolchain")], &File.dir?/1)
+      File.chmod!(context.dir, 0o755)
+      {_, 0} = System.cmd("chown", ["-R", "65534:65534", context.release])
+
+      script = ~S"""
+      set -e
+      while [ "$1" != -- ]; do mount -t tmpfs tmpfs "$1"; shift; done
+      shift
+      exec setpriv --reuid=65534 --regid=65534 --clear-groups -- "$@"
+      """
+
+      command =
+        ~w(unshare --mount --propagation private -- sh -c) ++
+          [script, "sh"] ++ hidden ++ ["--", context.program, "start"]
+
+      env = [
+        {"CONSUMER_RUN", "smoke"},
+        {"RELEASE_DISTRIBUTION", "none"},
+        {"HOME", "/"}
+      ]
+
+      [program | args] = command
+      {output, status} = System.cmd(program, args, env: env, cd: "/", stderr_to_stdout: true)
+      assert status == 0, output
+      assert output =~ "link lo\nstatus 7\n"
+    end
+
     defp start(context, what), do: release(context, ["start"], [{"CONSUMER_RUN", what}])
 
     # With the privilege there is, in a network of its own. RELEASE_TMP, since a release may lie

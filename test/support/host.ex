@@ -33,6 +33,8 @@ defmodule Linx.Test.Host do
     :strace,
     :shared_spec,
     :conformance,
+    :package,
+    :portable_erlang,
     :slow
   ]
 
@@ -251,6 +253,22 @@ defmodule Linx.Test.Host do
     if corpus() == [],
       do: "no corpus of nft's own cases; set LINX_CONFORMANCE to its folder",
       else: nil
+  end
+
+  defp probe(:package) do
+    if System.get_env("LINX_PACKAGE_TREE") in [nil, ""],
+      do: "no Debian to install the package in (bin/test-package runs these)",
+      else: nil
+  end
+
+  # bin/setup's Erlang alone; a distribution's runs wherever the distribution does.
+  defp probe(:portable_erlang) do
+    toolchain = Linx.Test.Unpacked.path("toolchain")
+
+    if String.starts_with?(to_string(:code.root_dir()), toolchain <> "/") and
+         not File.exists?(Path.join(toolchain, "portable")),
+       do: "the Erlang of an older bin/setup, whose releases run here alone; run bin/setup",
+       else: nil
   end
 
   defp probe(:slow) do
