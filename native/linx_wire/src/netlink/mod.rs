@@ -23,8 +23,10 @@ pub use verdict::Verdict;
 /// The alignment of messages and attributes (`NLMSG_ALIGNTO`, `NLA_ALIGNTO`).
 const ALIGN: usize = 4;
 
+/// The multiple of `ALIGN` from `length` on, or the last one: a message's length field has as many
+/// bits as an address of a 32-bit processor.
 fn align(length: usize) -> usize {
-    length.next_multiple_of(ALIGN)
+    length.saturating_add(ALIGN - 1) & !(ALIGN - 1)
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
@@ -35,4 +37,18 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     let field = bytes.get(at..)?.first_chunk()?;
     Some(u32::from_ne_bytes(*field))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_aligned_up_to_the_last_address() {
+        for (length, aligned) in [(0, 0), (1, 4), (4, 4), (usize::MAX - 3, usize::MAX - 3)] {
+            assert_eq!(align(length), aligned);
+        }
+        assert_eq!(align(usize::MAX - 2), usize::MAX - 3);
+        assert_eq!(align(usize::MAX), usize::MAX - 3);
+    }
 }
