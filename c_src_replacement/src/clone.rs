@@ -26,6 +26,8 @@ struct CloneArgs {
     cgroup: u64,
 }
 
+const _: () = assert!(size_of::<CloneArgs>() == 88 && align_of::<CloneArgs>() <= 8);
+
 /// The process that the call returns in.
 #[derive(Debug)]
 pub enum Side {

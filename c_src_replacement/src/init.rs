@@ -249,14 +249,15 @@ fn reap(page: &Page, workload: i32, is_first: bool) -> ! {
     }
 }
 
-const NOW: libc::timespec = libc::timespec {
-    tv_sec: 0,
-    tv_nsec: 0,
-};
+/// `struct timespec` of rt_sigtimedwait(2): two longs of the kernel. The C library's struct has
+/// wider members where its time_t has 64 bits on a 32-bit processor.
+type Timespec = [libc::c_long; 2];
+
+const NOW: Timespec = [0, 0];
 
 /// Waits for a blocked signal; EAGAIN after `limit`.
 #[expect(unsafe_code, reason = "rt_sigtimedwait(2)")]
-fn next_signal(limit: Option<&libc::timespec>) -> Result<i32, Errno> {
+fn next_signal(limit: Option<&Timespec>) -> Result<i32, Errno> {
     let limit = limit.map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: the kernel reads eight bytes and, where `limit` is not null, a timespec; it is asked
     // for no siginfo.

@@ -18,6 +18,10 @@ pub fn poll(fds: &mut [PollFd<'_>], limit: Option<&Timespec>) -> Result<usize, E
     }
 }
 
+// ppoll(2) reads `struct __kernel_timespec` (linux/time_types.h) and `struct pollfd`.
+const _: () = assert!(size_of::<Timespec>() == 16);
+const _: () = assert!(size_of::<PollFd<'static>>() == 8);
+
 pub fn timespec(time: Duration) -> Timespec {
     Timespec {
         tv_sec: time.as_secs() as i64,

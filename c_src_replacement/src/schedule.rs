@@ -29,6 +29,8 @@ struct SchedAttr {
     period: u64,
 }
 
+const _: () = assert!(size_of::<SchedAttr>() == 48);
+
 const SCHED_DEADLINE: u32 = 6;
 const IOPRIO_WHO_PROCESS: i32 = 1;
 

@@ -109,6 +109,10 @@ pub fn allow_list(numbers: &[u32], target: u32, refusal: u32) -> Vec<Insn> {
     program
 }
 
+// `struct sock_fprog` and `struct sock_filter` (linux/filter.h).
+const _: () = assert!(size_of::<libc::sock_fprog>() == 2 * size_of::<usize>());
+const _: () = assert!(size_of::<Insn>() == 8 && align_of::<Insn>() == 4);
+
 #[expect(
     unsafe_code,
     reason = "no crate wraps seccomp(2) with further arguments"

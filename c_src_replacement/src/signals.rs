@@ -35,13 +35,18 @@ pub fn block_all() -> Result<(), Errno> {
     set_mask(libc::SIG_SETMASK, ALL)
 }
 
+/// A length that no architecture's `struct sigaction` exceeds: a handler, flags and a restorer,
+/// each an address wide, and a mask.
+const SIGACTION_MAX: usize = 64;
+const _: () = assert!(3 * size_of::<usize>() + size_of::<u64>() <= SIGACTION_MAX);
+
 #[expect(
     unsafe_code,
     reason = "the C library refuses to touch its own two signals"
 )]
 fn set_default(signal: i32) -> Result<(), Errno> {
     // The kernel's `struct sigaction` with SIG_DFL is zeros on every architecture.
-    let zeros = [0u64; 8];
+    let zeros = [0u64; SIGACTION_MAX / 8];
     // SAFETY: the kernel reads a struct no longer than `zeros`; a default handler runs no code of
     // ours.
     let result = unsafe {

@@ -45,6 +45,28 @@ impl Usage {
     }
 }
 
+/// `struct rusage` (linux/resource.h): every member is a long of the kernel. The C library's struct
+/// has wider times where its time_t has 64 bits on a 32-bit processor.
+#[repr(C)]
+struct Rusage {
+    user_time: [libc::c_long; 2],
+    system_time: [libc::c_long; 2],
+    max_rss: libc::c_long,
+    _memory_integrals: [libc::c_long; 3],
+    minor_faults: libc::c_long,
+    major_faults: libc::c_long,
+    _swaps: libc::c_long,
+    blocks_in: libc::c_long,
+    blocks_out: libc::c_long,
+    _messages_and_signals: [libc::c_long; 3],
+    voluntary_switches: libc::c_long,
+    involuntary_switches: libc::c_long,
+}
+
+const _: () = assert!(size_of::<Rusage>() == 18 * size_of::<usize>());
+/// SI_MAX_SIZE (asm-generic/siginfo.h).
+const _: () = assert!(size_of::<libc::siginfo_t>() == 128);
+
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {
     pub pid: i32,
@@ -122,7 +144,7 @@ pub fn reap_pid(pid: i32) -> Result<(), Errno> {
 #[expect(unsafe_code, reason = "wait4(2) with its rusage")]
 fn wait4(pid: i32, flags: i32) -> Result<Option<Ended>, Errno> {
     let mut status = 0;
-    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    let mut usage = MaybeUninit::<Rusage>::zeroed();
     let found = loop {
         // SAFETY: the kernel writes one int and one rusage, and both outlive the call.
         let found = unsafe {
@@ -166,7 +188,7 @@ const fn kind_of_children(flags: i32) -> i32 {
 #[expect(unsafe_code, reason = "waitid(2) with its fifth argument")]
 fn waitid(kind: libc::idtype_t, id: u32, flags: i32) -> Result<Option<Ended>, Errno> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    let mut usage = MaybeUninit::<Rusage>::zeroed();
     // SAFETY: the kernel writes one siginfo and one rusage, and both outlive the call.
     let result = unsafe {
         libc::syscall(
@@ -203,18 +225,18 @@ fn waitid(kind: libc::idtype_t, id: u32, flags: i32) -> Result<Option<Ended>, Er
     }))
 }
 
-fn convert(usage: &libc::rusage) -> Usage {
-    let microseconds = |time: libc::timeval| wide(time.tv_sec) * 1_000_000 + wide(time.tv_usec);
+fn convert(usage: &Rusage) -> Usage {
+    let microseconds = |time: [libc::c_long; 2]| wide(time[0]) * 1_000_000 + wide(time[1]);
     Usage {
-        user_us: microseconds(usage.ru_utime),
-        system_us: microseconds(usage.ru_stime),
-        max_rss_kb: wide(usage.ru_maxrss),
-        minor_faults: wide(usage.ru_minflt),
-        major_faults: wide(usage.ru_majflt),
-        blocks_in: wide(usage.ru_inblock),
-        blocks_out: wide(usage.ru_oublock),
-        voluntary_switches: wide(usage.ru_nvcsw),
-        involuntary_switches: wide(usage.ru_nivcsw),
+        user_us: microseconds(usage.user_time),
+        system_us: microseconds(usage.system_time),
+        max_rss_kb: wide(usage.max_rss),
+        minor_faults: wide(usage.minor_faults),
+        major_faults: wide(usage.major_faults),
+        blocks_in: wide(usage.blocks_in),
+        blocks_out: wide(usage.blocks_out),
+        voluntary_switches: wide(usage.voluntary_switches),
+        involuntary_switches: wide(usage.involuntary_switches),
     }
 }
 
@@ -262,7 +284,58 @@ pub fn executed(stat: &[u8]) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
+
+    #[test]
+    #[expect(
+        unsafe_code,
+        reason = "wait4(2) into a buffer that is longer than its struct"
+    )]
+    fn wait4_writes_one_rusage_and_no_more() {
+        const UNWRITTEN: u8 = 0xaa;
+        let child = Command::new("/bin/true").spawn().unwrap();
+        let mut status = -1;
+        let mut buffer = [UNWRITTEN; 512];
+        // SAFETY: the kernel writes one int and one rusage, which is shorter than the buffer.
+        let found = unsafe {
+            libc::syscall(
+                libc::SYS_wait4,
+                child.id(),
+                &raw mut status,
+                0,
+                buffer.as_mut_ptr(),
+            )
+        };
+        assert_eq!((found, status), (libc::c_long::from(child.id() as i32), 0));
+        let (usage, rest) = buffer.split_at(size_of::<Rusage>());
+        assert_eq!(usage[usage.len() - size_of::<libc::c_long>()..][3], 0);
+        assert!(rest.iter().all(|&byte| byte == UNWRITTEN));
+    }
+
+    #[test]
+    fn both_calls_read_the_same_child_alike() {
+        for by_pidfd in [true, false] {
+            let child = Command::new("/bin/sh")
+                .args(["-c", "exit 7"])
+                .spawn()
+                .unwrap();
+            let pid = child.id() as i32;
+            let ended = if by_pidfd {
+                waitid(libc::P_PID, child.id(), 0)
+            } else {
+                wait4(pid, 0)
+            };
+            let ended = ended.unwrap().unwrap();
+            assert_eq!((ended.pid, ended.outcome), (pid, Outcome::Exited(7)));
+            let usage = ended.usage;
+            assert!((100..1_000_000).contains(&usage.max_rss_kb), "{usage:?}");
+            assert!((1..1_000_000).contains(&usage.minor_faults), "{usage:?}");
+            assert!((0..60_000_000).contains(&usage.user_us), "{usage:?}");
+            assert!((0..60_000_000).contains(&usage.system_us), "{usage:?}");
+        }
+    }
 
     #[test]
     fn the_name_of_a_process_does_not_move_the_field_behind_it() {

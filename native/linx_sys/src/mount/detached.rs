@@ -159,6 +159,9 @@ struct MountAttr {
     user_namespace: u64,
 }
 
+/// MOUNT_ATTR_SIZE_VER0 (linux/mount.h).
+const _: () = assert!(size_of::<MountAttr>() == 32);
+
 /// mount_setattr(2). An empty path means the descriptor's own mount.
 #[expect(unsafe_code, reason = "no wrapper for mount_setattr(2)")]
 fn set_attributes(
