@@ -116,6 +116,7 @@ defmodule Linx.NetnsTest do
     end
   end
 
+  @tag :nsfs
   test "the VM's own namespace can be held, and holds the VM" do
     {:ok, own} = Netns.open(:host)
     assert Netns.inode(own) == Netns.inode(:self)
@@ -134,6 +135,7 @@ defmodule Linx.NetnsTest do
              Linx.Sysctl.read("net.core.somaxconn", in: own)
   end
 
+  @tag :nsfs
   test "an owner that has ended holds nothing" do
     owner = spawn(fn -> :ok end)
     ref = Process.monitor(owner)

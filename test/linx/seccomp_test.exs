@@ -274,7 +274,10 @@ defmodule Linx.SeccompTest do
   end
 
   test "a filter beyond the kernel's limit is refused" do
-    for count <- [1500, 5000] do
+    # A comparison reads both halves of an argument, and only one where arguments have 32 bits.
+    smallest = if :erlang.system_info(:wordsize) == 8, do: 1500, else: 2500
+
+    for count <- [smallest, 5000] do
       rules = for n <- 1..count, do: {:trap, :read, [{0, :eq, n <<< 20}]}
 
       assert {:error, %Error{operation: :build, errno: :e2big, code: 7} = error} =

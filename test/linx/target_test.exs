@@ -15,6 +15,7 @@ defmodule Linx.TargetTest do
     assert Target.resolve({:path, "/run/netns/blue"}) == {:ok, "/run/netns/blue"}
   end
 
+  @tag :nsfs
   test "a held network namespace is its descriptor, with a number for errors" do
     {:ok, netns} = Linx.Netns.open(:host)
     assert {:ok, {handle, number} = target} = Target.resolve(netns)

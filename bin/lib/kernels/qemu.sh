@@ -8,7 +8,7 @@
 # dies (the first write to cpu.max does that).
 
 qemu_tags=(flowtable nft_queue nft_bridge psi "${uml_tags[@]}")
-qemu_required=(root userns netns nftables cgroup2 tty "${qemu_tags[@]}")
+qemu_required=(root clone3 userns netns nfnetlink nsfs nftables cgroup2 tty "${qemu_tags[@]}")
 stable_tags=("${qemu_tags[@]}") stable_required=("${qemu_required[@]}")
 testing_tags=("${qemu_tags[@]}") testing_required=("${qemu_required[@]}")
 
@@ -25,7 +25,7 @@ testing_boot() { qemu_boot testing "$@"; }
 # qemu_prepare SUITE: leaves vmlinuz, modules/ and initrd in the cache.
 qemu_prepare() {
   local suite=$1 home=$cache/kernel-$1
-  [ "$(uname -m)" = x86_64 ] || die "these kernels are amd64's; bin/test-arm64 boots arm64's"
+  [ "$(uname -m)" = x86_64 ] || die "these kernels are amd64's; bin/test-machine boots other processors'"
   command -v qemu-system-x86_64 >/dev/null || apt_install qemu-system-x86
   command -v busybox >/dev/null || apt_install busybox-static
   [ -e "$home/initrd" ] && return

@@ -3,7 +3,7 @@
 
 # The machine's own kernel lacks these, or lacks them in cgroup v2.
 uml_tags=(cgroup_controllers dummy vlan ipvlan bridge_vlan bond)
-uml_required=(root userns netns cgroup2 tty "${uml_tags[@]}")
+uml_required=(root clone3 userns netns nsfs cgroup2 tty "${uml_tags[@]}")
 
 uml=$cache/user-mode-linux
 

@@ -11,9 +11,9 @@ defmodule Linx.NFT.HostileTest do
   defp rule(text), do: "table ip t {\n chain c {\n#{text}\n }\n}\n"
   defp many(text, n \\ @size), do: String.duplicate(text, n)
 
-  # In a process whose heap may hold some hundred times the text, no more.
+  # In a process whose heap may hold some hundred times the text, no more: 128 MB.
   defp parse(text) do
-    words = 16_000_000
+    words = div(128_000_000, :erlang.system_info(:wordsize))
 
     task =
       Task.async(fn ->

@@ -125,6 +125,7 @@ defmodule Linx.Process.OptionsTest do
     end
   end
 
+  @tag :nsfs
   test "a network namespace that is held is joined with [:net] alone" do
     {:ok, netns} = Linx.Netns.open(:host)
     assert request(join: {netns, [:net]}).join == {netns, 0x40000000}
