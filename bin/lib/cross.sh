@@ -1,6 +1,19 @@
 # shellcheck shell=bash
-# Source this after debian.sh and beam.sh: how bin/cross and bin/test-arm64 build for another processor. What lies on this
+# Source this after debian.sh and beam.sh: how bin/cross and bin/test-machine build for another processor. What lies on this
 # machine stays as it is: the build is in _build/TARGET, as the test environment's.
+
+# available COMMAND...: what it cannot have, by `die` or because a command fails, is missing here: status 69.
+available() {
+  local status
+  set +e
+  (set -e; "$@")
+  status=$?
+  set -e
+  if [ "$status" != 0 ]; then
+    say "nothing runs for $target here" >&2
+    exit "$unavailable"
+  fi
+}
 
 step() { printf '\n== %s\n' "$*"; }
 
@@ -38,15 +51,23 @@ prepare_target() {
 # for_target COMMAND...: as a Nerves build sets it, but for the names of the variables.
 for_target() { MIX_ENV=test MIX_BUILD_PATH=$build CARGO_BUILD_TARGET=$triple CC=$cc "$@"; }
 
+# With LINX_ARCHIVES, a folder that bin/precompile filled, its archive for the target takes the place of a build.
 build_for_target() {
+  local part archive
   MIX_ENV=test mix compile
   # Elixir's part is the same for every processor.
   rm -rf "$build/lib"
   mkdir -p "$build"
   cp -a _build/test/lib "$build/"
   rm -rf "$build/lib/linx/priv"
-  for_target mix compile
-  local part
+  if [ -n "${LINX_ARCHIVES-}" ]; then
+    archive=$(find "$LINX_ARCHIVES" -name "linx-*-$triple.tar.gz" | sort | tail -n 1)
+    [ -n "$archive" ] || die "no archive for $triple is in $LINX_ARCHIVES"
+    say "taking $archive"
+    tar --extract --gzip --directory "$build/lib/linx" --no-same-owner --file "$archive" priv/linx_nif.so priv/linx_process
+  else
+    for_target mix compile
+  fi
   for part in linx_nif.so linx_process; do
     [ "$(od -An -tu2 -j18 -N2 "$build/lib/linx/priv/$part" | tr -d ' ')" = "$machine" ] ||
       die "$part is not for $target"

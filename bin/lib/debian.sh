@@ -96,7 +96,7 @@ fetch_from_testing() {
 unpack_from_testing() {
   local prefix=$1 subfolder=$2
   shift 2
-  if ! patchelf_runs; then
+  if ! find_patchelf "$cache/toolchain"; then
     if [ "${architecture:-$(dpkg --print-architecture)}" = "$(dpkg --print-architecture)" ]; then
       set -- "$@" patchelf libstdc++6 libgcc-s1
     else
@@ -108,8 +108,20 @@ unpack_from_testing() {
   relocate "$prefix" "$subfolder"
 }
 
-# One on PATH may have been unpacked for another libc than the machine's.
-patchelf_runs() { patchelf --version >/dev/null 2>&1; }
+# find_patchelf PREFIX: sets the array `patchelf` to one that runs on this machine. The one on PATH may have been unpacked for
+# another libc; the one in PREFIX runs on the loader and the libc that were unpacked with it.
+find_patchelf() {
+  local loader program
+  for program in patchelf /usr/bin/patchelf; do
+    patchelf=("$program")
+    if "${patchelf[@]}" --version >/dev/null 2>&1; then return; fi
+  done
+  for loader in "$1"/usr/lib/*/ld-linux*; do
+    patchelf=("$loader" --library-path "$(dirname "$loader")" "$1/usr/bin/patchelf")
+    if "${patchelf[@]}" --version >/dev/null 2>&1; then return; fi
+  done
+  return 1
+}
 
 # own_libc PREFIX: sets triplet and loader, the folder and the dynamic linker of the libc under PREFIX, and patchelf, the
 # command: one that was unpacked with the rest runs on the libc it came with.
@@ -117,10 +129,8 @@ own_libc() {
   local prefix=$1
   triplet=$(basename "$(dirname "$(find "$prefix/usr/lib" -maxdepth 2 -name 'libc.so.6' | head -n 1)")")
   loader=$(basename "$(find "$prefix/usr/lib/$triplet" -maxdepth 1 -name 'ld-linux*' | head -n 1)")
-  patchelf=(patchelf)
-  patchelf_runs ||
-    patchelf=("$prefix/usr/lib/$triplet/$loader" --library-path "$prefix/usr/lib/$triplet" "$prefix/usr/bin/patchelf")
-  "${patchelf[@]}" --version >/dev/null || die "patchelf does not run, so nothing can be made to run on its own libc"
+  find_patchelf "$prefix" || find_patchelf "$cache/toolchain" ||
+    die "patchelf does not run, so nothing can be made to run on its own libc"
 }
 
 # An RPATH, not a RUNPATH: libraries that a NIF loads must be found through it as well.
