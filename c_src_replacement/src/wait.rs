@@ -293,6 +293,7 @@ mod tests {
         unsafe_code,
         reason = "wait4(2) into a buffer that is longer than its struct"
     )]
+    #[expect(clippy::zombie_processes, reason = "the call reaps it")]
     fn wait4_writes_one_rusage_and_no_more() {
         const UNWRITTEN: u8 = 0xaa;
         let child = Command::new("/bin/true").spawn().unwrap();
@@ -315,6 +316,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "the calls reap it")]
     fn both_calls_read_the_same_child_alike() {
         for by_pidfd in [true, false] {
             let child = Command::new("/bin/sh")

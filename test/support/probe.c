@@ -54,6 +54,49 @@ static word call(word n, word *a) {
 static word call_i386(word n, word *a) { return (void)n, (void)a, -38; }
 static word call_x32(word n, word *a) { return (void)n, (void)a, -38; }
 __asm__(".globl _start\n_start:\n mov x29,#0\n mov x0,sp\n mov x1,x5\n bl start\n");
+#elif defined(__riscv) && __riscv_xlen == 64
+#define WRITE 64
+#define EXECVE 221
+#define EXIT 93
+#define EXIT_GROUP 94
+#define EXEMPT(n) 0
+static word call(word n, word *a) {
+  register word a7 __asm__("a7") = n;
+  register word a0 __asm__("a0") = a[0];
+  register word a1 __asm__("a1") = a[1];
+  register word a2 __asm__("a2") = a[2];
+  register word a3 __asm__("a3") = a[3];
+  register word a4 __asm__("a4") = a[4];
+  register word a5 __asm__("a5") = a[5];
+  __asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a5) : "memory");
+  return a0;
+}
+static word call_i386(word n, word *a) { return (void)n, (void)a, -38; }
+static word call_x32(word n, word *a) { return (void)n, (void)a, -38; }
+__asm__(".globl _start\n_start:\n .option push\n .option norelax\n la gp,__global_pointer$\n .option pop\n"
+        " mv a0,sp\n mv a1,a5\n andi sp,sp,-16\n call start\n");
+#elif defined(__ARM_EABI__)
+#define WRITE 4
+#define EXECVE 11
+#define EXIT 1
+#define EXIT_GROUP 248
+#define EXEMPT(n) 0
+/* r7 may be Thumb's frame pointer, which no variable can be. */
+static word call(word n, word *a) {
+  register word r0 __asm__("r0") = a[0];
+  register word r1 __asm__("r1") = a[1];
+  register word r2 __asm__("r2") = a[2];
+  register word r3 __asm__("r3") = a[3];
+  register word r4 __asm__("r4") = a[4];
+  register word r5 __asm__("r5") = a[5];
+  __asm__ volatile("push {r7}\n mov r7,%1\n svc #0\n pop {r7}"
+                   : "+r"(r0) : "r"(n), "r"(r1), "r"(r2), "r"(r3), "r"(r4), "r"(r5) : "memory");
+  return r0;
+}
+static word call_i386(word n, word *a) { return (void)n, (void)a, -38; }
+static word call_x32(word n, word *a) { return (void)n, (void)a, -38; }
+__asm__(".syntax unified\n.arm\n.globl _start\n.type _start,%function\n_start:\n mov r0,sp\n mov r1,r5\n"
+        " bic r2,r0,#7\n mov sp,r2\n blx start\n");
 #endif
 
 #define ENODATA 61
