@@ -43,8 +43,7 @@ defmodule Linx.Doctor.KernelConfig do
   def findings do
     case read() do
       {:ok, source, config} ->
-        for {name, needed, features} <- @subsystems,
-            do: new(:config, name, result(source, config, needed, features))
+        findings(source, config)
 
       :error ->
         advice =
@@ -59,6 +58,13 @@ defmodule Linx.Doctor.KernelConfig do
           )
         ]
     end
+  end
+
+  @doc "A finding for each subsystem, of the configuration `config` that `source` holds."
+  @spec findings(Path.t(), String.t()) :: [Linx.Doctor.Finding.t()]
+  def findings(source, config) do
+    for {name, needed, features} <- @subsystems,
+        do: new(:config, name, result(source, config, needed, features))
   end
 
   @doc """
