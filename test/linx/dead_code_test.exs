@@ -9,6 +9,7 @@ defmodule Linx.DeadCodeTest do
   # system call.
   @for_tests [
     "Linx.Capabilities.parse/2",
+    "Linx.Doctor.KernelConfig.findings/2",
     "Linx.Doctor.KernelConfig.lacking/2",
     "Linx.Doctor.KernelConfig.subsystems/0",
     "Linx.Errno.all/0",
