@@ -28,7 +28,10 @@ defmodule Linx.NFT.ExprTest do
     Expr.Tunnel => ["tunnel id"],
     Expr.Rt => ["rt classid"],
     Expr.Meta => ["meta mark", "meta cpu"],
-    Expr.Ct => ["ct mark", "ct original packets"]
+    Expr.Ct => ["ct mark", "ct original packets"],
+    Expr.Exthdr => ["tcp option maxseg size", "frag id", "ip option ra value"],
+    Expr.Inner => ["gre ip saddr"],
+    Expr.Payload => ["tcp dport", "ip saddr", "@nh,8,16"]
   }
 
   test "the dispatch reaches all three callbacks of every kind" do
@@ -52,6 +55,24 @@ defmodule Linx.NFT.ExprTest do
     for word <- Kinds.words() do
       ruleset = Ruleset.add_table!(Ruleset.new(), :inet, word)
       assert_raise ArgumentError, ~r/word of nft's grammar/, fn -> Linx.NFT.format(ruleset) end
+    end
+  end
+
+  test "the words of a header without a field are refused where a tunnel stands before them" do
+    for {words, message} <- [
+          {"vxlan tcp", "unexpected '}', expected a field of tcp"},
+          {"vxlan icmp 5", "unexpected 5, expected a field of icmp"},
+          {"gre ip", "unexpected '}', expected a field of ip"},
+          {"geneve foo 1", "unexpected foo, expected a field of geneve"},
+          {"gre foo 1", "unexpected foo, expected a field of gre"},
+          {"vxlan tcp option 5 6", nil}
+        ] do
+      text = "table ip t { chain c { udp dport 4789 #{words} } }"
+
+      case Linx.NFT.parse(text) do
+        {:error, error} -> assert {words, error.message} == {words, message}
+        {:ok, _ruleset} -> assert {words, nil} == {words, message}
+      end
     end
   end
 

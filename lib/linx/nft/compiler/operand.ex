@@ -7,16 +7,6 @@ defmodule Linx.NFT.Compiler.Operand do
   alias Linx.NFT.Compiler.{Fault, Load, Scope, Term, Value}
   alias Linx.NFT.Expr.Kinds
 
-  @loads [
-    :payload,
-    :raw_payload,
-    :exthdr,
-    :raw_option,
-    :option_exists,
-    :inner,
-    :map
-  ]
-
   @doc false
   # {term, scope}; the term's bytes are in the order of `like`.
   def operand(node, like, scope) do
@@ -57,7 +47,7 @@ defmodule Linx.NFT.Compiler.Operand do
       # A word that names a key of its own is a constant where a constant is wanted.
       {:binop, _, left, right, _} -> load?(left, scope) or load?(right, scope)
       {:concat, nodes, _} -> Enum.any?(nodes, &load?(&1, scope))
-      node -> elem(node, 0) in @loads or Kinds.node?(node)
+      node -> elem(node, 0) == :map or Kinds.node?(node)
     end
   end
 

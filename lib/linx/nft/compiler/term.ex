@@ -10,7 +10,7 @@ defmodule Linx.NFT.Compiler.Term do
   # expression that `typeof` records. `existence?` marks a load that has a flag `:present`, by
   # which it loads existence alone. `generated?` marks a number that has the order of its use.
 
-  alias Linx.Netfilter.Expr
+  alias Linx.Netfilter.{Expr, Field}
 
   defstruct kind: nil,
             type: nil,
@@ -38,17 +38,34 @@ defmodule Linx.NFT.Compiler.Term do
       len: len,
       order: order,
       data: data,
-      source: source(data, nil),
+      source: source(data),
       meta: meta
     }
   end
 
+  # The expression that `typeof` records has a register.
+  defp source({name, data}), do: Expr.new(name, Map.put(data, :dreg, 1))
+
   @doc false
-  # The expression that `typeof` records: with a register, and the name of the header field.
-  @spec source({atom(), map()}, atom()) :: Expr.t()
-  def source({name, data}, field) do
-    data = Map.put(data, :dreg, 1)
-    Expr.new(name, if(field, do: Map.put(data, :field, field), else: data))
+  # The term of a header field, which may be part of the bytes that `data` loads.
+  @spec field(Field.t(), {atom(), map()}, map()) :: t()
+  def field(%Field{length: length} = field, {kernel, keys} = data, meta) do
+    {_offset, count} = Field.bytes(field)
+    whole? = length == 8 * count
+
+    # A raw payload that is not whole bytes keeps its offset and length in bits, which nothing else
+    # records.
+    recorded =
+      cond do
+        field.name -> Map.put(keys, :field, field.name)
+        whole? -> keys
+        true -> Map.put(keys, :bits, {field.offset, length})
+      end
+
+    term = load(data, {field.type, length, :big}, meta)
+    term = %{term | source: source({kernel, recorded})}
+    {mask, shift} = Field.mask(field)
+    if whole?, do: term, else: %{term | kind: :part, data: {data, mask, count}, shift: shift}
   end
 
   @doc false

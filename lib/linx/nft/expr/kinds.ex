@@ -7,15 +7,15 @@ defmodule Linx.NFT.Expr.Kinds do
   # the calls make no cycle, the list has the modules as atoms, put together from their last
   # names, and the callbacks are called at run time.
 
-  alias Linx.Netfilter.Expr
+  alias Linx.Netfilter.{Expr, Protocol}
   alias Linx.NFT.{Compiler, Formatter}
 
   # The keys of `meta` that nft's grammar has always taken without it.
   @meta ~w(mark iif iifname iiftype iifgroup oif oifname oiftype oifgroup skuid skgid nftrace
            rtclassid ibriport ibrname obriport obrname pkttype cpu cgroup ipsec time day hour)
 
-  # {module, words that begin it, nodes of the parser's tree, kernel expressions}. Kinds that share
-  # a word are tried in this order.
+  # {module, words that begin it, or another token, nodes of the parser's tree, kernel
+  # expressions}. Kinds that share a word are tried in this order.
   @kinds [
     {:Fib, ~w(fib), [:fib], [:fib]},
     {:Osf, ~w(osf), [:osf], [:osf]},
@@ -26,7 +26,11 @@ defmodule Linx.NFT.Expr.Kinds do
     {:Tunnel, ~w(tunnel), [:tunnel], [:tunnel]},
     {:Rt, ~w(rt), [:rt], [:rt]},
     {:Meta, ["meta" | @meta], [:meta], [:meta]},
-    {:Ct, ~w(ct), [:ct], [:ct]}
+    {:Ct, ~w(ct), [:ct], [:ct]},
+    {:Exthdr, ~w(exthdr tcp ip sctp dccp) ++ Map.keys(Protocol.words(:ipv6)),
+     [:exthdr, :raw_option, :option_exists], [:exthdr]},
+    {:Inner, for(row <- Protocol.all(), row.tunnel, do: row.text), [:inner], [:inner]},
+    {:Payload, [:at | Map.keys(Protocol.words(:payload))], [:payload, :raw_payload], [:payload]}
   ]
 
   @rows for {name, words, nodes, exprs} <- @kinds,
@@ -42,7 +46,7 @@ defmodule Linx.NFT.Expr.Kinds do
 
   @doc "The words that begin a load expression."
   @spec words() :: [String.t(), ...]
-  def words, do: Map.keys(@by_word)
+  def words, do: for({word, _modules} when is_binary(word) <- @by_word, do: word)
 
   @doc "Whether a word begins a load expression."
   @spec word?(String.t()) :: boolean()
@@ -50,16 +54,13 @@ defmodule Linx.NFT.Expr.Kinds do
 
   @doc "Parses a load expression: `{node, rest}`, or nil where the first token begins none."
   @spec parse([tuple(), ...]) :: {tuple(), [tuple()]} | nil
-  def parse([{:identifier, word, _} | _] = tokens) do
-    case @by_word do
-      %{^word => modules} -> parse(modules, tokens)
-      %{} -> nil
-    end
-  end
-
+  def parse([{:identifier, word, _} | _] = tokens), do: parse(modules(word), tokens)
+  def parse([{:at, _} | _] = tokens), do: parse(modules(:at), tokens)
   def parse(_tokens), do: nil
 
-  defp parse([module], tokens), do: module.parse(tokens)
+  defp modules(word), do: Map.get(@by_word, word, [])
+
+  defp parse([], _tokens), do: nil
   defp parse([module | modules], tokens), do: module.parse(tokens) || parse(modules, tokens)
 
   @doc "Whether a node of the tree is a load expression."

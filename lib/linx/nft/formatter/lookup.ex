@@ -4,13 +4,13 @@ defmodule Linx.NFT.Formatter.Lookup do
   # rule fills (dynset).
 
   alias Linx.Netfilter.Expr
+  alias Linx.NFT.Expr.Payload
   alias Linx.NFT.Object
   alias Linx.NFT.Statement.Dynset
 
   alias Linx.NFT.Formatter.{
     Context,
     Element,
-    Load,
     Match,
     Registers,
     Term,
@@ -129,23 +129,12 @@ defmodule Linx.NFT.Formatter.Lookup do
   end
 
   # Ports of whatever transport it is: the set's type tells them from other two bytes.
-  defp typed(
-         %Term{source: %{base: :transport, offset: offset, len: 2} = source} = term,
-         :inet_service
-       )
-       when not is_map_key(source, :field) and offset in [0, 2],
-       do: %{term | text: if(offset == 0, do: "th sport", else: "th dport"), type: :inet_service}
+  defp typed(term, :inet_service), do: term |> Payload.port() |> plain(:inet_service)
 
   # Raw bytes that are also a field of a known header: a set of integers was made for the bytes.
-  defp typed(
-         %Term{source: %{base: base, offset: offset, len: len} = source, type: type} = term,
-         {:integer, bits} = wanted
-       )
-       when not is_map_key(source, :field) and len * 8 == bits and type != :integer do
-    if Load.base?(base),
-      do: %{term | text: Load.bits(base, offset * 8, bits), type: :integer, order: :big},
-      else: plain(term, wanted)
-  end
+  defp typed(%Term{source: %{len: len} = source, type: type} = term, {:integer, bits} = wanted)
+       when not is_map_key(source, :field) and len * 8 == bits and type != :integer,
+       do: Payload.bytes(term) || plain(term, wanted)
 
   defp typed(term, type), do: plain(term, type)
 

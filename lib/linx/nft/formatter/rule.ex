@@ -4,11 +4,11 @@ defmodule Linx.NFT.Formatter.Rule do
   # register holds, and writes a match or statement whenever an expression consumes registers.
 
   alias Linx.Netfilter.{Expr, Field, Protocol}
+  alias Linx.NFT.Expr.{Kinds, Payload}
   alias Linx.NFT.Statement
 
   alias Linx.NFT.Formatter.{
     Context,
-    Load,
     Lookup,
     Match,
     Registers,
@@ -71,12 +71,12 @@ defmodule Linx.NFT.Formatter.Rule do
 
   defp step(%Expr{name: name, data: %{dreg: register}} = expr, context)
        when name not in @operations do
-    with {:ok, term} <- Load.term(expr, context), do: load(context, register, term)
+    with {:ok, term} <- Kinds.term(expr, context), do: load(context, register, term)
   end
 
   # The inner expression has the register.
   defp step(%Expr{name: :inner, data: %{expr: %Expr{data: %{dreg: register}}}} = expr, context) do
-    with {:ok, term} <- Load.term(expr, context), do: load(context, register, term)
+    with {:ok, term} <- Kinds.term(expr, context), do: load(context, register, term)
   end
 
   defp step(%Expr{name: :bitwise, data: data}, context), do: bitwise(data, context)
@@ -152,7 +152,7 @@ defmodule Linx.NFT.Formatter.Rule do
       context = Context.learn(context, term, op, data)
 
       cond do
-        wide?(term) and op == :eq -> fields(context, term, data)
+        fields = op == :eq && Payload.fields(term, data) -> {:ok, fields(context, fields)}
         joined?(term, data) -> concatenation(context, register, op, data)
         short = short(term, op, data) -> Context.emit(context, short)
         true -> Context.emit(context, Match.relation(term, op, data))
@@ -162,14 +162,10 @@ defmodule Linx.NFT.Formatter.Rule do
 
   # Two bytes where all transports have their ports, as long as the rule does not speak of another
   # one.
-  defp port(
-         %Term{source: %{base: :transport, offset: offset, len: 2} = source, pending: nil} = term,
-         context
-       )
-       when not is_map_key(source, :field) and not is_map_key(source, :inside) and
-              offset in [0, 2] do
+  defp port(%Term{source: source, pending: nil} = term, context)
+       when not is_map_key(source, :inside) do
     if context.transport == nil or Protocol.ports?(context.transport),
-      do: %{term | text: if(offset == 0, do: "th sport", else: "th dport"), type: :inet_service},
+      do: Payload.port(term),
       else: term
   end
 
@@ -182,54 +178,9 @@ defmodule Linx.NFT.Formatter.Rule do
 
   defp check(term, _data), do: term
 
-  # nft reads neighbouring fields with one load and compares them at once.
-  defp wide?(%Term{source: %{field: name, len: len}, pending: nil}) when is_atom(name) do
-    match?({:ok, _}, Field.fetch(name)) and len > elem(Field.bytes(elem(Field.fetch(name), 1)), 1)
-  end
-
-  defp wide?(_term), do: false
-
-  defp fields(context, %Term{source: %{field: name, offset: offset, len: len}} = term, data) do
-    {:ok, %{protocol: protocol}} = Field.fetch(name)
-
-    case split(protocol, offset * 8, data, []) do
-      {:ok, matches} ->
-        {:ok, %{context | out: matches ++ context.out}}
-
-      :error ->
-        Context.emit(
-          context,
-          Match.relation(%{term | text: raw(term.source), type: :integer, size: len}, :eq, data)
-        )
-    end
-  end
-
-  defp raw(%{base: base, offset: offset, len: len}) do
-    word = %{link: "ll", network: "nh", transport: "th", inner: "ih"}[base]
-    ["@", word, ",", Integer.to_string(offset * 8), ",", Integer.to_string(len * 8)]
-  end
-
-  defp split(_protocol, _at, "", acc), do: {:ok, acc}
-
-  defp split(protocol, at, data, acc) do
-    fields =
-      for f <- Field.all(),
-          f.protocol == protocol,
-          f.offset == at,
-          rem(f.length, 8) == 0,
-          f.length <= bit_size(data),
-          do: f
-
-    case Enum.max_by(fields, & &1.length, fn -> nil end) do
-      nil ->
-        :error
-
-      field ->
-        size = div(field.length, 8)
-        <<part::binary-size(^size), rest::binary>> = data
-        term = %Term{text: Load.words(field), type: field.type, size: size}
-        split(protocol, at + field.length, rest, [Match.relation(term, :eq, part) | acc])
-    end
+  defp fields(context, fields) do
+    matches = for {term, bytes} <- fields, do: Match.relation(term, :eq, bytes)
+    %{context | out: Enum.reverse(matches, context.out)}
   end
 
   defp joined?(%Term{size: size, pending: nil, type: type}, data)

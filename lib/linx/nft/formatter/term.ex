@@ -8,6 +8,7 @@ defmodule Linx.NFT.Formatter.Term do
   # is a bitwise expression that waits for its use: a comparison may turn it into a prefix or a
   # flag test.
 
+  alias Linx.Netfilter.{Field, Protocol}
   alias Linx.NFT.Keys
 
   @enforce_keys [:text, :type, :size]
@@ -63,6 +64,15 @@ defmodule Linx.NFT.Formatter.Term do
       {:ok, %__MODULE__{text: [words, word], type: type, size: size, order: order || :host}}
     end
   end
+
+  @doc "The words for a header field: `tcp dport`, `tcp option maxseg size`, `ip option ra value`."
+  @spec words(Field.t()) :: iodata()
+  def words(%Field{protocol: protocol, field: field}), do: [Protocol.text(protocol), " ", field]
+
+  @doc "Whether a header field is whole bytes."
+  @spec whole?(Field.t()) :: boolean()
+  def whole?(%Field{offset: offset, length: length}),
+    do: rem(length, 8) == 0 and rem(offset, 8) == 0
 
   @doc "The bytes of a register as a number, in the order that the term has."
   @spec number(t(), binary()) :: non_neg_integer()

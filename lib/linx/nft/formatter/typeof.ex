@@ -3,7 +3,8 @@ defmodule Linx.NFT.Formatter.Typeof do
   # Sets declared by an expression instead of a type name.
 
   alias Linx.Netfilter.Typeof
-  alias Linx.NFT.Formatter.{Load, Lookup, Match, Term}
+  alias Linx.NFT.Expr.Kinds
+  alias Linx.NFT.Formatter.{Lookup, Match, Term}
 
   @doc """
   The expression that a set's key or data was declared by, nil when it was declared by type.
@@ -29,7 +30,7 @@ defmodule Linx.NFT.Formatter.Typeof do
   defp terms(%{typeof: %{} = typeof}, which) do
     with bytes when is_binary(bytes) <- typeof[which],
          {:ok, exprs} <- Typeof.decode(bytes),
-         terms = for(expr <- exprs, do: Load.term(expr, nil)),
+         terms = for(expr <- exprs, do: Kinds.term(expr, nil)),
          true <- Enum.all?(terms, &match?({:ok, _}, &1)) do
       for {:ok, term} <- terms, do: whole(term)
     else

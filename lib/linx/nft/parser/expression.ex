@@ -8,8 +8,8 @@ defmodule Linx.NFT.Parser.Expression do
 
   import Linx.NFT.Parser.Tokens
 
-  alias Linx.NFT.Parser.Primary
-  alias Linx.NFT.Statement
+  alias Linx.NFT.{Expr, Statement}
+  alias Linx.NFT.Parser.Verdict
   alias Linx.NFT.Tokenizer.Literal
 
   @type side :: :load | :value
@@ -203,8 +203,12 @@ defmodule Linx.NFT.Parser.Expression do
   defp primary([{kind, _, _} = token | rest], _side) when kind in [:elixir_expr, :variable],
     do: {token, rest}
 
-  defp primary([{:at, _} | _] = tokens, :load), do: Primary.raw_payload(tokens)
-  defp primary([{:identifier, _, _} | _] = tokens, :load), do: Primary.load(tokens)
+  defp primary([{:at, _} | _] = tokens, :load), do: Expr.Kinds.parse(tokens)
+
+  # A word that begins no load expression is a constant, also `ip` without a field.
+  defp primary([{:identifier, _, _} = word | rest] = tokens, :load),
+    do: Expr.Kinds.parse(tokens) || {word, rest}
+
   defp primary([{:identifier, word, meta} | rest], :value), do: {{:identifier, word, meta}, rest}
   # [2001:db8::1], as nat targets write it.
   defp primary([{:lbracket, _}, {:ipv6, raw, meta} | rest], _side),
@@ -269,7 +273,7 @@ defmodule Linx.NFT.Parser.Expression do
   @verdicts ~w(accept drop continue return jump goto queue)
 
   defp element_data([{:identifier, word, _} | _] = tokens) when word in @verdicts,
-    do: Primary.verdict(tokens)
+    do: Verdict.parse(tokens)
 
   defp element_data([{:lbrace, meta} | _]),
     do: fail(meta, "a set cannot be the value of an element")

@@ -5,7 +5,8 @@ defmodule Linx.NFT.Parser.Statement do
 
   import Linx.NFT.Parser.Tokens
 
-  alias Linx.NFT.Parser.{Expression, Primary}
+  alias Linx.NFT.Expr
+  alias Linx.NFT.Parser.Expression
   alias Linx.NFT.Statement.{Assign, Kinds, Log}
 
   @comparisons %{"eq" => :eq, "ne" => :neq, "lt" => :lt, "gt" => :gt, "le" => :lte, "ge" => :gte}
@@ -108,5 +109,5 @@ defmodule Linx.NFT.Parser.Statement do
     end
   end
 
-  defp words, do: Primary.words() ++ Kinds.words()
+  defp words, do: Expr.Kinds.words() ++ Kinds.words()
 end

@@ -14,8 +14,8 @@ defmodule Linx.NFT.Statement.Assign do
   alias Linx.Netfilter.{Expr, Field, Protocol}
   alias Linx.NFT.Compiler.{Fault, Generate, Load, Operand, Term}
   alias Linx.NFT.Formatter.{Context, Registers, Rule, Value}
-  alias Linx.NFT.Formatter.Load, as: Written
   alias Linx.NFT.Formatter.Term, as: Text
+  alias Linx.NFT.Expr.Kinds
   alias Linx.NFT.Keys
   alias Linx.NFT.Parser.Expression
 
@@ -224,7 +224,7 @@ defmodule Linx.NFT.Statement.Assign do
 
   def text(%Expr{name: :exthdr, data: %{sreg: register} = data}, context) do
     with {:ok, target} <-
-           Written.term(%Expr{name: :exthdr, data: Map.delete(data, :sreg)}, context),
+           Kinds.term(%Expr{name: :exthdr, data: Map.delete(data, :sreg)}, context),
          {:ok, term} <- Registers.fetch(context.registers, register),
          do: {:ok, [target.text, " set ", Rule.operand(term, target)]}
   end
@@ -263,7 +263,7 @@ defmodule Linx.NFT.Statement.Assign do
     case partial(data, context, &(&1 == written)) do
       {field, shift} when (xor &&& mask) == 0 ->
         value = Value.number(field.type, bsr(xor, shift), field.length)
-        {:ok, [Written.words(field), " set ", value]}
+        {:ok, [Text.words(field), " set ", value]}
 
       _ ->
         changed(data, term, mask, xor, context)
@@ -274,7 +274,7 @@ defmodule Linx.NFT.Statement.Assign do
 
   defp whole(data, term, context) do
     with {:ok, target} <-
-           Written.term(%Expr{name: :payload, data: Map.delete(data, :sreg)}, context),
+           Kinds.term(%Expr{name: :payload, data: Map.delete(data, :sreg)}, context),
          do: {:ok, [target.text, " set ", Rule.operand(term, target)]}
   end
 
@@ -285,7 +285,7 @@ defmodule Linx.NFT.Statement.Assign do
     case partial(data, context, &((changed &&& bnot(&1)) == 0)) do
       {field, shift} ->
         ones = Text.ones(field.length)
-        words = Written.words(field)
+        words = Text.words(field)
         now = combined(field, bsr(mask, shift) &&& ones, bsr(xor, shift) &&& ones)
         {:ok, [words, " set ", words, now]}
 

@@ -6,13 +6,13 @@ defmodule Linx.NFT.Statement.Fwd do
 
   @behaviour Linx.NFT.Statement
 
-  import Linx.NFT.Parser.Tokens, only: [word: 2]
+  import Linx.NFT.Parser.Tokens, only: [known: 1, word: 2]
 
   alias Linx.Netfilter.Expr
   alias Linx.NFT.Compiler
   alias Linx.NFT.Compiler.{Fault, Generate, Operand}
   alias Linx.NFT.Formatter.Term
-  alias Linx.NFT.Parser.{Expression, Primary}
+  alias Linx.NFT.Parser.Expression
   alias Linx.NFT.Statement.{Dup, Target}
 
   @iface %Compiler.Term{kind: :const, type: :iface_index, len: 32, order: :host}
@@ -23,7 +23,7 @@ defmodule Linx.NFT.Statement.Fwd do
       when family in ["ip", "ip6"] do
     {to, rest} = rest |> word("to") |> Expression.operand()
     {device, rest} = Dup.device(rest)
-    {{:fwd, [family: Primary.family(family), to: to, device: device], meta}, rest}
+    {{:fwd, [family: known(family), to: to, device: device], meta}, rest}
   end
 
   def parse([{:identifier, "fwd", meta} | rest]) do

@@ -6,12 +6,11 @@ defmodule Linx.NFT.Statement.Reset do
 
   @behaviour Linx.NFT.Statement
 
-  import Linx.NFT.Parser.Tokens, only: [unexpected: 2, unexpected: 3]
+  import Linx.NFT.Parser.Tokens, only: [unexpected: 2]
 
   alias Linx.Netfilter.Expr
   alias Linx.NFT.Compiler.Value
-  alias Linx.NFT.Formatter.Load
-  alias Linx.NFT.Parser.Header
+  alias Linx.NFT.Expr.Exthdr
 
   @impl true
   def parse([
@@ -19,19 +18,8 @@ defmodule Linx.NFT.Statement.Reset do
         {:identifier, "tcp", _},
         {:identifier, "option", _} | rest
       ]) do
-    case rest do
-      [{:integer, n, _} | rest] ->
-        {{:reset, n, meta}, rest}
-
-      [{:identifier, name, _} | more] ->
-        case Header.tcp_option(name) do
-          {:ok, n} -> {{:reset, n, meta}, more}
-          :error -> unexpected(rest, "a TCP option", Header.tcp_options())
-        end
-
-      rest ->
-        unexpected(rest, "a TCP option")
-    end
+    {option, rest} = Exthdr.tcp_option(rest)
+    {{:reset, option, meta}, rest}
   end
 
   def parse([{:identifier, "reset", _} | rest]), do: unexpected(rest, "tcp option NAME")
@@ -45,7 +33,7 @@ defmodule Linx.NFT.Statement.Reset do
   @impl true
   def text(%Expr{data: %{op: :tcpopt, type: type} = data}, _context)
       when not is_map_key(data, :dreg) and not is_map_key(data, :sreg) do
-    with {:ok, words} <- Load.presence(:tcpopt, type), do: {:ok, ["reset ", words]}
+    with {:ok, words} <- Exthdr.presence(:tcpopt, type), do: {:ok, ["reset ", words]}
   end
 
   def text(_expr, _context), do: :error

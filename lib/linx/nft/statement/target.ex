@@ -3,10 +3,12 @@ defmodule Linx.NFT.Statement.Target do
   # The address and port that NAT, tproxy, dup and fwd send a packet to: parsed, loaded into
   # registers, and written.
 
+  import Linx.NFT.Parser.Tokens, only: [known: 1]
+
   alias Linx.NFT.Compiler.{Fault, Generate, Load, Operand, Scope, Term, Value}
   alias Linx.NFT.Formatter.{Registers, Rule}
   alias Linx.NFT.Formatter.Term, as: Text
-  alias Linx.NFT.Parser.{Expression, Primary}
+  alias Linx.NFT.Parser.Expression
 
   @port %Term{kind: :const, type: :inet_service, len: 16, order: :big}
   @written_port %Text{text: nil, type: :inet_service, size: 2}
@@ -18,12 +20,12 @@ defmodule Linx.NFT.Statement.Target do
   def family([{:identifier, family, _}, {:identifier, next, _} | _] = tokens)
       when family in ["ip", "ip6"] do
     if next in ~w(to addr prefix interval),
-      do: {Primary.family(family), tl(tokens)},
+      do: {known(family), tl(tokens)},
       else: {nil, tokens}
   end
 
   def family([{:identifier, family, _} | rest]) when family in ["ip", "ip6"],
-    do: {Primary.family(family), rest}
+    do: {known(family), rest}
 
   def family(rest), do: {nil, rest}
 

@@ -12,7 +12,8 @@ defmodule Linx.NFT.Statement.Verdict do
   alias Linx.Netfilter.{Expr, Verdict}
   alias Linx.NFT.Compiler.{Chains, Fault, Value}
   alias Linx.NFT.Formatter.Text
-  alias Linx.NFT.Parser.{Primary, Statement}
+  alias Linx.NFT.Parser
+  alias Linx.NFT.Parser.Statement
 
   # -- parser ------------------------------------------------------------------------------------
 
@@ -22,7 +23,7 @@ defmodule Linx.NFT.Statement.Verdict do
     {{:verdict, {known(word), {:block, rules}}, meta}, rest}
   end
 
-  def parse(tokens), do: Primary.verdict(tokens)
+  def parse(tokens), do: Parser.Verdict.parse(tokens)
 
   defp inner_chain([{:rbrace, _} | rest], acc), do: {Enum.reverse(acc), rest}
 
