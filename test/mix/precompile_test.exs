@@ -70,6 +70,14 @@ defmodule Mix.Tasks.Compile.LinxNative.PrecompileTest do
     end
   end
 
+  # readelf's output may be longer than a pipe, and what is looked for stand in its first line.
+  test "what readelf says is read to its end", %{agent: agent} do
+    long = &~s(readelf\(\) { echo "#{&1}"; seq 300000; }; glibc_floor=999\n)
+    assert {"", 0} = bash(long.("1 nif_init") <> ~S(check_nif "$1"), [agent])
+    assert {message, 1} = bash(long.("INTERP") <> ~S(check_agent "$1"), [agent])
+    assert message =~ "is not static"
+  end
+
   test "a file for another machine is refused", %{agent: agent} do
     <<_::binary-18, machine::little-16, _::binary>> = File.read!(agent)
     assert {"", 0} = bash(~S(check_machine "$1" "$2"), [agent, "#{machine}"])
