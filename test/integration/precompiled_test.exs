@@ -161,6 +161,19 @@ defmodule Linx.PrecompiledTest do
           do: assert(File.read!(Path.join(context.priv, part)) == content)
     end
 
+    test "is unpacked anew with --force, whatever became of it", context do
+      ship(context, context.archive)
+      assert {_, 0} = compile(context)
+      agent = Path.join(context.priv, "linx_process")
+      File.write!(agent, "damaged")
+      assert {"", 0} = compile(context)
+      # The argument that `mix compile --force` gives each compiler, without the others.
+      program = ~S|{:ok, []} = Mix.Tasks.Compile.LinxNative.run(["--force"])|
+      assert {output, 0} = mix(context, ["run", "--no-start", "-e", program])
+      assert output =~ "Unpacked linx_nif and linx_process"
+      assert {"priv/linx_process", File.read!(agent)} in context.parts
+    end
+
     test "whose place cannot be written leaves nothing behind, and says which", context do
       ship(context, context.archive)
       agent = Path.join(context.priv, "linx_process")
@@ -169,6 +182,7 @@ defmodule Linx.PrecompiledTest do
       assert {output, 1} = compile(context)
       assert output =~ "cannot write" and output =~ "priv/linx_process: "
       assert File.ls!(Path.join(context.build, "lib/linx/.mix")) -- before == []
+      assert Enum.sort(File.ls!(context.priv)) == ["linx_nif.so", "linx_process"]
       File.rm_rf!(agent)
       assert {_, 0} = compile(context)
     end

@@ -12,7 +12,8 @@ defmodule Mix.Tasks.Compile.LinxNative do
   sums are listed in `lib/`. An archive for the target is unpacked, and needs neither Rust nor a C
   compiler. One whose sum differs from the list, or that is for another processor, is refused, and
   compiling fails. Without an archive, as in a checkout, cargo builds both parts from source.
-  Nothing is done when no source, setting or artefact has changed since the last time.
+  Nothing is done when no source, setting or artefact has changed since the last time, unless
+  `mix compile --force` asks for it.
 
   | Variable | Meaning |
   |---|---|
@@ -52,11 +53,12 @@ defmodule Mix.Tasks.Compile.LinxNative do
                   CC LINX_BUILD)
 
   @impl true
-  def run(_args) do
+  def run(args) do
     target = Target.current()
     stamp = stamp(target)
 
-    if File.read(manifest()) == {:ok, stamp} and Enum.all?(artefacts(), &File.exists?/1) do
+    if "--force" not in args and File.read(manifest()) == {:ok, stamp} and
+         Enum.all?(artefacts(), &File.exists?/1) do
       {:noop, []}
     else
       with {:ok, target} <- target, :ok <- provide(target) do
