@@ -30,6 +30,7 @@ defmodule Linx.Test.Host do
     :ipvlan,
     :bridge_vlan,
     :bond,
+    :ifb,
     :x86_64,
     :strace,
     :shared_spec,
@@ -247,6 +248,7 @@ defmodule Linx.Test.Host do
   defp probe(:dummy), do: link_kind("dummy")
   defp probe(:vlan), do: link_kind("vlan", ["link", "lo", "id", "5"])
   defp probe(:bond), do: link_kind("bond")
+  defp probe(:ifb), do: link_kind("ifb")
   defp probe(:ipvlan), do: link_kind("ipvlan", ["link", "lo"])
 
   # A kernel without CONFIG_BRIDGE_VLAN_FILTERING has bridges and refuses this one.

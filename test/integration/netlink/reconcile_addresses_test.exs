@@ -58,14 +58,50 @@ defmodule Linx.Netlink.ReconcileAddressesTest do
       for {key, value} <- shown, do: assert(info[key] == value, inspect({key, b, info}))
 
       if b[:valid] do
-        assert info["valid_life_time"] in (b[:valid] - 3)..b[:valid]
-        assert info["preferred_life_time"] in max(b[:preferred] - 3, 0)..b[:preferred]
+        assert info["valid_life_time"] in (b[:valid] - 60)..b[:valid]
+        assert info["preferred_life_time"] in max(b[:preferred] - 60, 0)..b[:preferred]
       end
 
       assert length(addresses(bench, "a0", if(ip =~ ":", do: 6, else: 4))) == 2
       converge(bench, %{}, report.last_applied)
       assert info(bench, "a0", ip) == nil
     end
+  end
+
+  test "an IPv4 address that stays for ever is preferred or is not", bench do
+    desired = &%{addresses: [{"a0", "203.0.113.5", 24, &1}]}
+    deprecated = fn -> info(bench, "a0", "203.0.113.5")["deprecated"] end
+
+    report = converge(bench, desired.(preferred: 0))
+    assert deprecated.()
+    # Without memory.
+    converge(bench, desired.(valid: :forever, preferred: 0))
+    report = converge(bench, desired.(valid: :forever), report.last_applied)
+    refute deprecated.()
+
+    for options <- [[], [preferred: :forever]] do
+      ips!(bench.ns, "addr change 203.0.113.5/24 dev a0 preferred_lft 0")
+      assert deprecated.()
+      converge(bench, desired.(options), report.last_applied)
+      refute deprecated.()
+    end
+
+    # The kernel never comes to its end.
+    for options <- [[preferred: 500], [valid: :forever, preferred: 500]] do
+      assert {:error, {:normalize, {_, {:bad_option, {:preferred, 500}}}}} =
+               Reconcile.reconcile(bench.socket, desired.(options))
+    end
+
+    converge(bench, %{addresses: [{"a0", "2001:db8:7::1", 64, preferred: 500}]})
+  end
+
+  test "another's address that is not preferred is put back as it was", bench do
+    report =
+      converge(bench, %{addresses: [{"a0", "203.0.113.1", 24}, {"a0", "203.0.113.2", 24}]})
+
+    ips!(bench.ns, "addr add 203.0.113.77/24 dev a0 preferred_lft 0")
+    converge(bench, %{addresses: [{"a0", "203.0.113.2", 24}]}, report.last_applied)
+    assert info(bench, "a0", "203.0.113.77")["deprecated"]
   end
 
   test "a change by ip(8) is seen and repaired, with and without a mark", bench do

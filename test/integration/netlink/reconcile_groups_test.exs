@@ -121,6 +121,47 @@ defmodule Linx.Netlink.ReconcileGroupsTest do
     end
   end
 
+  test "a weight that the kernel does not list is no difference", bench do
+    for hops <- [
+          [[oif: "a0", weight: 9], [oif: "b0"]],
+          [[gateway: "2001:db8:1::2", weight: 9], [oif: "b0", weight: 3]],
+          [[gateway: "2001:db8:1::2", weight: 9], [gateway: "2001:db8:1::3"], [oif: "b0"]]
+        ] do
+      desired = %{routes: [{"2001:db8:9::", 48, nil, multipath: hops}]}
+      report = converge(bench, desired)
+      assert pass(bench, desired).applied == []
+      converge(bench, %{}, report.last_applied)
+    end
+  end
+
+  test "a device between gateways, which no list shows, is found", bench do
+    gateways = for n <- 2..4, do: [gateway: "2001:db8:1::#{n}"]
+    hops = [hd(gateways), [oif: "b0"] | tl(gateways)]
+    desired = &%{routes: [{"2001:db8:9::", 48, nil, multipath: &1}]}
+
+    # In whatever order they are written or come.
+    report = converge(bench, desired.(hops))
+    report = converge(bench, desired.(hops ++ [[gateway: "2001:db8:1::5"]]), report.last_applied)
+    converge(bench, %{}, report.last_applied)
+
+    # Another program adds one behind ours.
+    report = converge(bench, desired.([hd(gateways), [oif: "b0"]]))
+    ips!(bench.ns, "route append 2001:db8:9::/48 via 2001:db8:1::5 proto 76")
+    report = converge(bench, desired.([hd(gateways), [oif: "b0"]]), report.last_applied)
+    ips!(bench.ns, "route append 2001:db8:9::/48 via 2001:db8:1::5 proto 76")
+
+    report =
+      converge(bench, %{routes: [{"2001:db8:9::", 48, "2001:db8:1::2"}]}, report.last_applied)
+
+    assert ["2001:db8:1::2"] =
+             for(route <- routes(bench, "2001:db8:9::/48"), do: route["gateway"])
+
+    report = converge(bench, desired.(hops), report.last_applied)
+    ips!(bench.ns, "route append 2001:db8:9::/48 via 2001:db8:1::5 proto 76")
+    converge(bench, %{}, report.last_applied)
+    assert routes(bench, "2001:db8:9::/48") == []
+  end
+
   test "there is no moment without a route while a group changes", bench do
     {:ok, monitor} =
       Monitor.subscribe(self(), netns: Netns.target(bench.ns), groups: [7, 11])

@@ -212,6 +212,54 @@ defmodule Linx.Netlink.ReconcileLinksRulesTest do
       assert mode.() == "balance-rr"
     end
 
+    test "a macvlan of ours that is to be alone on its parent, or was, is made anew", bench do
+      desired = &%{links: [{"c0", :macvlan, link: "a1", mode: &1, up: true}]}
+
+      report =
+        for mode <- [:bridge, :passthru, :source, :private], reduce: %{last_applied: %{}} do
+          report ->
+            report = converge(bench, desired.(mode), report.last_applied)
+            assert link(bench, "c0")["linkinfo"]["info_data"]["mode"] == "#{mode}"
+            report
+        end
+
+      converge(bench, %{}, report.last_applied)
+
+      # Another's stays.
+      ips!(bench.ns, "link add c0 link a1 type macvlan mode bridge")
+      index = link(bench, "c0")["ifindex"]
+      report = pass(bench, %{links: [{"c0", :macvlan, link: "a1", mode: :passthru}]})
+      assert [{{:update, %Link{name: "c0"}}, %Error{errno: :eexist}}] = report.failed
+      assert link(bench, "c0")["ifindex"] == index
+    end
+
+    @tag :ifb
+    test "a MAC that only a new link takes", bench do
+      desired = &%{links: [{"c0", :ifb, [{:up, true} | &1]}]}
+      report = converge(bench, desired.([]))
+      report = converge(bench, desired.(address: "02:00:00:00:00:01"), report.last_applied)
+      assert link(bench, "c0")["address"] == "02:00:00:00:00:01"
+
+      # What a new link would not take either leaves the old one.
+      index = link(bench, "c0")["ifindex"]
+      desired = desired.(address: "02:00:00:00:00:02", master: "lo")
+      report = pass(bench, desired, report.last_applied)
+      assert [{{:update, %Link{name: "c0"}}, %Error{}}] = report.failed
+      assert link(bench, "c0")["ifindex"] == index
+    end
+
+    @tag :bridge_vlan
+    test "a bridge that refuses a change while it is in use stays", bench do
+      ips!(bench.ns, "link add c0 type veth peer name c1")
+      desired = &{"br7", :bridge, [vlan_filtering: 1, ports: ["c1"]] ++ &1}
+      report = converge(bench, %{links: [desired.([])]})
+      index = link(bench, "br7")["ifindex"]
+      report = pass(bench, %{links: [desired.(mst_enabled: true)]}, report.last_applied)
+      assert [{{:update, %Link{name: "br7"}}, %Error{errno: :ebusy}}] = report.failed
+      assert link(bench, "br7")["ifindex"] == index
+      assert link(bench, "c1")["master"] == "br7"
+    end
+
     test "a parent that differs is repaired where the link is ours", bench do
       parent = fn name ->
         case link(bench, name) do
@@ -320,6 +368,13 @@ defmodule Linx.Netlink.ReconcileLinksRulesTest do
       end
 
       assert link(bench, "br7") == nil
+    end
+
+    test "an option that is off and that the kernel does not list is no difference", bench do
+      for options <- [[vnifilter: false], [mc_route: false, localbypass: false]] do
+        report = converge(bench, %{links: [{"c0", :vxlan, [id: 5, port: 4789] ++ options}]})
+        converge(bench, %{}, report.last_applied)
+      end
     end
 
     test "an option that differs after every round is pending", bench do

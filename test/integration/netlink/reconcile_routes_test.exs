@@ -197,7 +197,15 @@ defmodule Linx.Netlink.ReconcileRoutesTest do
           {v6("2001:db8:1::2", scope: :host), {:scope, :host}},
           {v6("2001:db8:1::2", tos: 16), {:tos, 16}},
           {v6("2001:db8:1::2", expires: 0), {:expires, 0}},
-          {v6(type: :blackhole, oif: "a0"), {:oif, "a0"}}
+          {v6(type: :blackhole, oif: "a0"), {:oif, "a0"}},
+          {v6(type: :blackhole, pref: :high), {:pref, :high}},
+          {v6(type: :throw, expires: 300), {:expires, 300}},
+          {v6(oif: "lo", pref: :high), {:pref, :high}},
+          {v6(oif: "lo", expires: 300), {:expires, 300}},
+          {v4(multipath: [[gateway: "192.0.2.2"]], onlink: true), {:onlink, true}},
+          {v4(nh_id: 10, onlink: true), {:onlink, true}},
+          {v6(nh_id: 20, onlink: true), {:onlink, true}},
+          {v4(type: :blackhole, onlink: true), {:onlink, true}}
         ],
         on_error <- [:halt, :continue] do
       assert {:error, {:normalize, {_, {:bad_option, ^option}}}} =
@@ -223,19 +231,49 @@ defmodule Linx.Netlink.ReconcileRoutesTest do
   test "a lifetime runs down without being a difference, and another one is set", bench do
     first = converge(bench, v6("2001:db8:1::2", expires: 300))
     assert [%{"expires" => left}] = routes(bench, @v6)
-    assert left in 290..300
+    assert left in 240..300
 
     second = converge(bench, v6("2001:db8:1::2", expires: 600), first.last_applied)
     assert [%{"expires" => left}] = routes(bench, @v6)
-    assert left in 590..600
+    assert left in 540..600
 
     ips!(bench.ns, "route change #{@v6} via 2001:db8:1::2 expires 20 proto 76")
     converge(bench, v6("2001:db8:1::2", expires: 600), second.last_applied)
     assert [%{"expires" => left}] = routes(bench, @v6)
-    assert left in 590..600
+    assert left in 540..600
     # Without memory.
     assert pass(bench, v6("2001:db8:1::2", expires: 600)).applied == []
     assert [{:update, _}] = pass(bench, v6("2001:db8:1::2", expires: 100)).applied
+  end
+
+  test "a lifetime of more than the kernel lists is as desired", bench do
+    for expires <- [30_000_000, 0x7FFFFFFF] do
+      report = converge(bench, v6("2001:db8:1::2", expires: expires))
+      # Without memory.
+      assert pass(bench, v6("2001:db8:1::2", expires: expires)).applied == []
+      converge(bench, v6("2001:db8:1::2", expires: 600), report.last_applied)
+    end
+  end
+
+  test "a preference of a route to the host itself has an effect", bench do
+    converge(bench, v6(type: :local, oif: "lo", pref: :high))
+    assert [%{"pref" => "high"}] = routes(bench, @v6)
+  end
+
+  test "a flag of all hops is one of each", bench do
+    far = [[gateway: "2001:db8:ff::8", oif: "a0"], [gateway: "2001:db8:ff::9", oif: "a0"]]
+
+    for hops <- [far, Enum.take(far, 1)] do
+      report = converge(bench, v6(multipath: hops, onlink: true))
+      assert [route] = routes(bench, @v6)
+
+      for hop <- Map.get(route, "nexthops", [route]), do: assert("onlink" in hop["flags"])
+      converge(bench, %{}, report.last_applied)
+    end
+
+    # Of a single hop.
+    converge(bench, v6(multipath: [hd(far) ++ [onlink: true]], onlink: false))
+    converge(bench, v4(multipath: [[gateway: "192.0.2.2"]], onlink: false))
   end
 
   test "a route follows its gateway to another link", bench do

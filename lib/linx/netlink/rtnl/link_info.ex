@@ -115,7 +115,11 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
 
   # Switches that share an attribute: those of the mask are compared.
   defp same?(_field, %{value: on, mask: mask}, %{value: seen, mask: known}),
-    do: Enum.all?(mask, &(&1 in known and &1 in on == &1 in seen))
+    do: Enum.all?(mask, &(&1 in on == (&1 in seen and &1 in known)))
+
+  # A link that does not list an option is as one with the option off.
+  defp same?(_field, %{value: on}, nil), do: on == []
+  defp same?(_field, 0, nil), do: true
 
   # The priorities of a VLAN: the kernel lists none that is mapped to 0.
   defp same?(_field, map, seen) when is_map(map) and not is_struct(map),

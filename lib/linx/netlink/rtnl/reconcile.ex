@@ -29,9 +29,11 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
   another link.
 
   An option without effect is refused with `{:error, {:normalize, _}}`: `:pref` and `:expires` of
-  an IPv4 route, `:scope` and `:tos` of an IPv6 route, `:scope`, `:label` and `:broadcast` of an
-  IPv6 address, the flags of IPv6 (`:nodad`, `:optimistic`, `:home`, `:mngtmpaddr`) of an IPv4
-  address. Host bits of a destination are masked.
+  an IPv4 route and of an IPv6 route that goes nowhere (a blackhole and the like, or one by the
+  loopback link), `:scope` and `:tos` of an IPv6 route, `:onlink` beside `:nh_id` and of an IPv4
+  route with `:multipath` (each hop has its own), `:scope`, `:label` and `:broadcast` of an IPv6
+  address, the flags of IPv6 (`:nodad`, `:optimistic`, `:home`, `:mngtmpaddr`) and a `:preferred`
+  of some seconds without `:valid` of an IPv4 address. Host bits of a destination are masked.
 
   Lifetimes (`:valid` and `:preferred` of an address, `:expires` of a route) run down. They are as
   desired while what is left is what should be left; `last_applied` remembers since when. Without
@@ -60,7 +62,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
 
   A link is ours if `last_applied` names it with its kind. Options are set on any link that an
   entry names, but no other link is deleted or made anew: where that would be needed, for another
-  `:link` (the parent) or another `:id` of a VLAN, the entry fails with `:eexist`. The far end of
+  `:link` (the parent), another `:id` of a VLAN or the mode `:passthru` of a macvlan, the entry
+  fails with `:eexist`. The far end of
   a veth pair that is ours gets the name that `:peer` says; one in another namespace is not
   compared.
 

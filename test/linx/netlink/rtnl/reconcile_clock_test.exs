@@ -36,4 +36,21 @@ defmodule Linx.Netlink.Rtnl.Reconcile.ClockTest do
     refute Clock.same?([600], [440], memory, @id, now)
     refute Clock.same?([300], [300], memory, @id, now)
   end
+
+  test "what is left of a route is listed as at most INT_MAX hundredths" do
+    now = Clock.now()
+    most = div(0x7FFFFFFF, 100)
+    memory = %{@id => Clock.set([30_000_000], now - 1000)}
+    assert Clock.same?([30_000_000], [most], memory, @id, now)
+    refute Clock.same?([30_000_000], [most - 10], memory, @id, now)
+    refute Clock.same?([most - 1000], [most], %{}, @id, now)
+    assert Clock.same?([30_000_000], [most], %{}, @id, now)
+    assert {_, {_, latest}} = Clock.remember(%{}, @id, [30_000_000], [most], now)
+    assert latest >= now
+
+    # An address has no such bound.
+    id = {:address, :any}
+    refute Clock.same?([30_000_000], [most], %{}, id, now)
+    assert Clock.same?([30_000_000], [30_000_000], %{id => Clock.set([30_000_000], now)}, id, now)
+  end
 end

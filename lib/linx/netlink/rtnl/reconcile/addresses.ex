@@ -77,8 +77,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
   defp lifetimes?(entry, seen, ctx),
     do: Clock.same?(entry.spans, rests(seen), ctx.clocks, {:address, entry.key}, ctx.started)
 
-  defp rests(%{lifetime: nil}), do: [:forever, :forever]
-  defp rests(%{lifetime: {preferred, valid}}), do: [preferred, valid]
+  defp rests(seen), do: seen |> Canonical.lifetime() |> Tuple.to_list()
 
   defp not_ours(seen) do
     text =
@@ -145,10 +144,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
       op: {:update, item},
       run: fn socket ->
         with :ok <- Step.delete(socket, Address.change(:delete, seen)),
-             {:error, error} <- Call.change(socket, add(item, observed)) do
-          _ = put_back(socket, seen)
-          {:error, error}
-        end
+             {:error, _} = error <- Call.change(socket, add(item, observed)),
+             do: Step.undone(error, [{{:create, seen}, fn -> put_back(socket, seen) end}])
       end
     }
   end

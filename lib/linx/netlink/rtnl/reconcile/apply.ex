@@ -43,10 +43,24 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Apply do
 
   defp carry_out(state, socket, step) do
     case step.run.(socket) do
-      :ok -> %{state | applied: [step.op | state.applied]}
-      :nothing -> state
-      {:error, error} -> %{state | failed: [{step, error} | state.failed]}
+      :ok ->
+        %{state | applied: [step.op | state.applied]}
+
+      :nothing ->
+        state
+
+      {:error, error} ->
+        %{state | failed: [{step, error} | state.failed]}
+
+      {:error, error, refused} ->
+        refused(%{state | failed: [{step, error} | state.failed]}, refused)
     end
+  end
+
+  # What could not be put back is compared in the next round, and not tried again before.
+  defp refused(state, refused) do
+    steps = for {op, error} <- refused, do: {Step.impossible(op, error), error}
+    %{state | failed: Enum.reverse(steps, state.failed)}
   end
 
   @doc """

@@ -12,7 +12,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   import Bitwise
 
   alias Linx.IP
-  alias Linx.Netlink.Rtnl.{Address, Route, Rule}
+  alias Linx.Netlink.Rtnl.{Address, Lifetime, Route, Rule}
   alias Linx.Netlink.Rtnl.Route.{Metrics, Nexthop}
   alias Linx.Netlink.Rtnl.Rule.Match
 
@@ -36,10 +36,18 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
 
   @doc """
   A desired route in the kernel's form: host bits off, a gateway in `via` of the route's own
-  family as `gateway`, one hop as a plain gateway.
+  family as `gateway`, a flag of all hops of an IPv6 route as one of each, one hop as a plain
+  gateway.
   """
   @spec route(Route.t()) :: Route.t()
-  def route(%Route{} = route), do: route |> masked() |> own_via() |> single_hop()
+  def route(%Route{} = route),
+    do: route |> masked() |> own_via() |> flagged_hops() |> single_hop()
+
+  defp flagged_hops(%{family: @inet6, multipath: [_ | _] = hops, flags: flags} = route)
+       when (flags &&& @onlink) != 0,
+       do: %{route | multipath: Enum.map(hops, &%{&1 | flags: &1.flags ||| @onlink})}
+
+  defp flagged_hops(route), do: route
 
   defp masked(%{dst: %IP{bytes: bytes} = ip, dst_len: length} = route)
        when is_integer(length) and length < bit_size(bytes) do
@@ -117,7 +125,11 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   def set([]), do: []
 
   def set(opts) do
+    hops? = Keyword.has_key?(opts, :multipath)
+
     Enum.flat_map(opts, fn
+      # Compared in each hop.
+      {:onlink, _} when hops? -> []
       {:metrics, metrics} -> [metrics: Enum.map(metrics, &metric/1)]
       {key, value} when key in [:prefsrc, :pref, :scope, :onlink, :expires] -> [{key, value}]
       _compared_always -> []
@@ -338,6 +350,23 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   def flags(%{flags_ext: nil, flags: flags}), do: flags
   def flags(%{flags_ext: flags}), do: flags
 
+  # IFA_F_DEPRECATED
+  @deprecated_flag 0x20
+
+  @doc """
+  The lifetime of an address. Of an IPv4 address that stays for ever the kernel lists a preferred
+  lifetime of for ever, and a flag where it is over (inet_fill_ifaddr).
+  """
+  @spec lifetime(Address.t()) :: {Lifetime.seconds(), Lifetime.seconds()}
+  def lifetime(%{family: @inet, lifetime: forever} = address)
+      when forever in [nil, {:forever, :forever}] do
+    if (flags(address) &&& @deprecated_flag) != 0,
+      do: {0, :forever},
+      else: {:forever, :forever}
+  end
+
+  def lifetime(%{lifetime: lifetime}), do: lifetime || {:forever, :forever}
+
   @doc "Those flags of an address that a request sets and the kernel keeps."
   @spec kept_flags(Address.t()) :: non_neg_integer()
   def kept_flags(address), do: flags(address) &&& @kept_flags
@@ -383,7 +412,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   @spec again_address(Address.t()) :: Address.t()
   def again_address(%Address{} = address) do
     flags = flags(address) &&& @asked_flags
-    %{address | flags: flags &&& 0xFF, flags_ext: flags, extra: []}
+    lifetime = lifetime(address)
+    %{address | flags: flags &&& 0xFF, flags_ext: flags, lifetime: lifetime, extra: []}
   end
 
   # -- rules -------------------------------------------------------------------------------------

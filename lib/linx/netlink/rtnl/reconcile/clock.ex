@@ -12,6 +12,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Clock do
   @slack 2
   @fresh 5
 
+  # What is left of a route is listed as at most so many seconds (INT_MAX in hundredths,
+  # rtnl_put_cacheinfo).
+  @most_of_route div(0x7FFFFFFF, 100)
+
   @type span :: non_neg_integer() | :forever
 
   @typedoc "The earliest and the latest second in which something happened."
@@ -33,15 +37,18 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Clock do
     case memory do
       %{^id => {^spans, {earliest, latest}}} ->
         {least, most} = {started - latest - @slack, now() - earliest + @slack}
-        together?(spans, rests, &(&2 in max(&1 - most, 0)..max(&1 - least, 0)))
+        together?(spans, rests, &(&2 in listed(&1 - most, id)..listed(&1 - least, id)))
 
       %{^id => _other_spans} ->
         together?(spans, rests, fn _span, _rest -> false end)
 
       %{} ->
-        together?(spans, rests, &(&2 in max(&1 - @fresh, 0)..(&1 + 1)))
+        together?(spans, rests, &(&2 in listed(&1 - @fresh, id)..listed(&1 + 1, id)))
     end
   end
+
+  defp listed(left, {:route, _key}), do: left |> max(0) |> min(@most_of_route)
+  defp listed(left, _id), do: max(left, 0)
 
   defp together?(spans, rests, same?) do
     Enum.zip_with(spans, rests, fn
@@ -67,7 +74,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Clock do
         known
 
       %{} ->
-        gone = gone(spans, rests)
+        gone = gone(Enum.map(spans, &(is_integer(&1) && listed(&1, id))), rests)
         {spans, {started - gone, now() - gone}}
     end
   end

@@ -268,7 +268,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
   defp address(spec, name, args, opts, index, absent, protocol) do
     with {:ok, {_type, _flags, item, _explain}} <-
            Address.__op__(:add, [name | args] ++ [opts], index),
-         :ok <- effective(opts, &address_option?(&1, item.family)) do
+         :ok <- effective(opts, &address_option?(&1, item)) do
       item = %{item | proto: protocol}
       key = Canonical.address_id(item)
 
@@ -290,10 +290,18 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
   defp spans({preferred, valid}), do: [preferred, valid]
 
   # The mark is the option :protocol of the pass.
-  defp address_option?({:proto, _}, _family), do: false
-  defp address_option?({key, _}, 10), do: key not in [:scope, :label, :broadcast]
-  defp address_option?({:flags, flags}, 2), do: not Enum.any?(flags, &(&1 in @inet6_only))
-  defp address_option?(_option, _family), do: true
+  defp address_option?({:proto, _}, _item), do: false
+  defp address_option?({key, _}, %{family: 10}), do: key not in [:scope, :label, :broadcast]
+
+  defp address_option?({:flags, flags}, %{family: 2}),
+    do: not Enum.any?(flags, &(&1 in @inet6_only))
+
+  # IPv4 looks at the lifetimes of an address that stays for ever only when it is made
+  # (check_lifetime): it is preferred or is not.
+  defp address_option?({:preferred, n}, %{family: 2, lifetime: {_, :forever}}),
+    do: n in [0, :forever]
+
+  defp address_option?(_option, _item), do: true
 
   defp effective(opts, effective?) do
     case Enum.find(opts, &(not effective?.(&1))) do
@@ -315,7 +323,9 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
     opts = List.last(args)
 
     with {:ok, {_type, _flags, item, _explain}} <- Route.__op__(:add, args, index),
-         :ok <- effective(opts, &route_option?(&1, item)) do
+         absent = absent_of(args, absent),
+         :ok <- effective(opts, &route_option?(&1, item)),
+         :ok <- effective(opts, &(absent != nil or lifelike?(&1, item))) do
       item = %{Canonical.route(item) | protocol: protocol}
 
       entry = %Entry{
@@ -323,7 +333,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
         spec: spec,
         item: item,
         key: Canonical.route_key(item),
-        absent: absent_of(args, absent),
+        absent: absent,
         spans: item.expires && [item.expires],
         set: Canonical.set(opts)
       }
@@ -352,12 +362,30 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
   defp route_option?({key, _}, %{family: 10}) when key in [:scope, :tos], do: false
   defp route_option?({:expires, 0}, _item), do: false
 
+  # IPv4 takes the flags of each hop, and a nexthop object has its own.
+  defp route_option?({:onlink, true}, %{family: 2, multipath: [_ | _]}), do: false
+  defp route_option?({:onlink, true}, %{nh_id: id}) when id != nil, do: false
+  defp route_option?({:onlink, true}, %{type: type}) when type in @rejects, do: false
+
   # IPv6 takes a link or hops of a route that goes nowhere, and forgets them.
   defp route_option?({key, _}, %{family: 10, type: type})
        when type in @rejects and key in [:oif, :via, :multipath, :nh_id, :onlink],
        do: false
 
   defp route_option?(_option, _item), do: true
+
+  # IPv6 takes a preference and a lifetime of a route that goes nowhere, and forgets them. A route
+  # by the loopback link is one of these (fib6_is_reject), unless it leads to the host itself.
+  @loopback_index 1
+  @loopback_ip <<1::128>>
+
+  defp lifelike?({key, _}, %{family: 10} = item) when key in [:pref, :expires] do
+    item.type not in @rejects and
+      not (item.oif == @loopback_index and item.type in [1, 5] and
+             not match?(%{bytes: @loopback_ip}, item.dst))
+  end
+
+  defp lifelike?(_option, _item), do: true
 
   # -- rules -------------------------------------------------------------------------------------
 

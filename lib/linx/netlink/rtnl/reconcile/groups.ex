@@ -71,17 +71,40 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Groups do
       end)
 
     others = Enum.reject(mine, &is_list(Canonical.hops(&1)))
-    {missing, surplus} = Canonical.unmatched(want.multipath, seen)
+    {missing, surplus} = Canonical.unmatched(weighed(want.multipath), seen)
 
     if missing != [] or surplus != [] or others != [] do
+      {gateways, devices} = Enum.split_with(missing, & &1.gateway)
+      # A gateway behind a device hides it.
+      hidden = if gateways == [], do: [], else: Enum.filter(want.multipath, &(&1.gateway == nil))
+
       Step.sequence({:update, entry.item}, fn socket ->
         [
-          fn -> append_hops(socket, want, missing) end,
+          fn -> append_hops(socket, want, gateways) end,
+          fn -> place(socket, want, Enum.uniq(hidden ++ devices), ctx) end,
           fn -> remove_each(socket, others, ctx) end,
           fn -> remove_hops(socket, hd(mine), surplus, ctx) end
         ]
       end)
     end
+  end
+
+  # Devices behind all hops of the key. A device of ours between the hops of a group is there
+  # already, though no list shows it.
+  defp place(socket, want, devices, ctx) do
+    devices
+    |> Enum.flat_map(
+      &[fn -> remove_hops(socket, want, [&1], ctx) end, appended(socket, want, &1)]
+    )
+    |> Step.all()
+  end
+
+  defp appended(socket, want, device), do: fn -> append_hops(socket, want, [device]) end
+
+  # The kernel lists the weights of a group, which one gateway and links are not.
+  defp weighed(hops) do
+    single? = Enum.count(hops, & &1.gateway) < 2
+    Enum.map(hops, &if(single? or &1.gateway == nil, do: %{&1 | weight: 1}, else: &1))
   end
 
   # A deletion by gateway would take the object's route, so the one hop that is surely ours goes
@@ -126,11 +149,12 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Groups do
 
   defp append_for(socket, route, [old | _]) do
     with :ok <- Step.delete_route(socket, old),
-         {:error, error} <- Call.change(socket, Route.change(:append, route)) do
-      _ = Call.change(socket, Route.change(:append, Canonical.again(old)))
-      {:error, error}
-    end
+         {:error, _} = error <- Call.change(socket, Route.change(:append, route)),
+         do: Step.undone(error, [{{:create, old}, fn -> back(socket, old) end}])
   end
+
+  defp back(socket, old),
+    do: Call.change(socket, Route.change(:append, Canonical.again(old)))
 
   defp remove_all(want, routes, ctx) do
     Step.sequence({:update, want}, fn socket ->

@@ -20,9 +20,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
   # Options of a kind that the kernel takes and forgets in a change.
   @fixed %{"vlan" => [:id, :protocol], "vxlan" => [:id]}
 
-  # Refusals of a change that a new link does not meet: of a kind that takes no changes, and of a
-  # bond that is up or has ports, whose mode is fixed (bond_opt_check_deps).
-  @unchangeable [:eopnotsupp, :ebusy, :enotempty]
+  # MACVLAN_MODE_PASSTHRU, a mode that a macvlan keeps or never has (macvlan_changelink).
+  @passthru 8
 
   @type owned :: MapSet.t({String.t(), String.t()})
 
@@ -143,7 +142,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
     own = LinkInfo.differing(entry.item.linkinfo, seen.linkinfo)
 
     fixed =
-      Enum.filter(own, &(&1 in Map.get(@fixed, seen.linkinfo.kind, []))) ++
+      Enum.filter(own, &fixed?(&1, entry.item.linkinfo, seen.linkinfo)) ++
         elsewhere(entry, seen, links)
 
     parent = entry.opts[:link]
@@ -162,12 +161,17 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
         [configure(entry, seen, general, ours?)]
 
       general != [] ->
-        [set(entry, seen, general)]
+        [set(entry, seen, general, ours?)]
 
       true ->
         []
     end ++ far_end(entry, seen, links, ours?)
   end
+
+  defp fixed?(:mode, %{info_data: %LinkInfo.Macvlan{mode: a}}, %{info_data: %{mode: b}}),
+    do: @passthru in [a, b]
+
+  defp fixed?(option, _wanted, seen), do: option in Map.get(@fixed, seen.kind, [])
 
   # `[:link]` of a link that is on another parent than its entry says, which no request changes.
   defp elsewhere(%{item: %{linkinfo: %{info_data: %LinkInfo.Vxlan{}}}}, _seen, _links), do: []
@@ -257,8 +261,25 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
     end
   end
 
-  defp set(entry, seen, general),
-    do: %Step{op: {:update, entry.item}, run: &Link.set(&1, seen.index, general)}
+  defp set(entry, seen, general, ours?),
+    do: %Step{op: {:update, entry.item}, run: &set(&1, entry, seen, general, ours?)}
+
+  defp set(_socket, _entry, _seen, [], _ours?), do: :ok
+
+  # A MAC that the driver takes from a new link only (ifb): whatever else is refused stays so in a
+  # new link, and the old one stays.
+  defp set(socket, entry, seen, general, ours?) do
+    {mac, others} = Keyword.split(general, [:address])
+
+    case Link.set(socket, seen.index, general) do
+      {:error, %Error{errno: :eopnotsupp}} when ours? and mac != [] ->
+        with :ok <- set(socket, entry, seen, others, false),
+             do: anew(entry, seen).run.(socket)
+
+      result ->
+        result
+    end
+  end
 
   # The kind's options in a request of their own: of a link that is there the kernel takes all or
   # none of them.
@@ -270,10 +291,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
       run: fn socket ->
         case Call.change(socket, Call.op(rtm_newlink(), 0, request)) do
           :ok ->
-            if general == [], do: :ok, else: Link.set(socket, seen.index, general)
+            set(socket, entry, seen, general, ours?)
 
-          {:error, %Error{errno: errno}} when ours? and errno in @unchangeable ->
-            anew(entry, seen).run.(socket)
+          {:error, %Error{errno: errno}} = error ->
+            if ours? and anew?(errno, kind(seen)), do: anew(entry, seen).run.(socket), else: error
 
           error ->
             error
@@ -281,6 +302,12 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
       end
     }
   end
+
+  # Refusals of a change that a new link does not meet: of a kind that takes no changes, and of a
+  # bond that is up or has ports, whose mode is fixed (bond_opt_check_deps).
+  defp anew?(:eopnotsupp, _kind), do: true
+  defp anew?(errno, "bond"), do: errno in [:ebusy, :enotempty]
+  defp anew?(_errno, _kind), do: false
 
   # Ports are links of their own: each is put under the bridge that names it.
   defp ports(entry, index, links) do

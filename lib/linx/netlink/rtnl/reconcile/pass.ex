@@ -240,9 +240,11 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
 
   # Whether other objects may have changed with it: addresses take routes along, a deletion of a
   # rule takes the first that fits, as does that of a route, which may be another one with the
-  # same key. A gateway moves with the route to its link.
+  # same key. A route between the hops of an IPv6 group is listed when they have gone. A gateway
+  # moves with the route to its link.
   defp disturbing?({verb, %Route{} = route}, observed) do
     (verb == :update and crowded?(route, observed)) or
+      (verb != :create and group?(route, observed)) or
       (observed.follow != %{} and Observed.direct?(route))
   end
 
@@ -251,6 +253,12 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
 
   defp crowded?(route, observed),
     do: match?([_, _ | _], Map.get(observed.routes, Canonical.route_key(route)))
+
+  defp group?(route, observed) do
+    observed.routes
+    |> Map.get(Canonical.route_key(route), [])
+    |> Enum.any?(&match?(%{family: 10, nh_id: nil, multipath: [_ | _]}, &1))
+  end
 
   defp keys(ops),
     do:

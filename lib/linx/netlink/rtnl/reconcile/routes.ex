@@ -117,9 +117,11 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
       :ok ->
         Step.all(Enum.map(old, &fn -> Step.delete_route(socket, &1) end))
 
-      {:error, error} ->
-        _ = Step.all(Enum.map(others, &fn -> apart(socket, &1, first) end))
-        {:error, error}
+      {:error, _} = error ->
+        Step.undone(
+          error,
+          for(route <- others, do: {{:delete, route}, fn -> apart(socket, route, first) end})
+        )
     end
   end
 

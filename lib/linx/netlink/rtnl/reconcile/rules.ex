@@ -131,8 +131,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Rules do
         all(kept, &again(socket, &1))
 
       error ->
-        _ = all(old ++ kept, &again(socket, &1))
-        error
+        Step.undone(
+          error,
+          for(rule <- old ++ kept, do: {{:create, rule}, fn -> again(socket, rule) end})
+        )
     end
   end
 

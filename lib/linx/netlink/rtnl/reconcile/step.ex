@@ -5,13 +5,15 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Step do
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Call, Diff, Route}
 
-  # `run` answers `:nothing` where there turned out to be nothing to do. A step is `hopeless?`
-  # where what was read tells that the kernel refuses it.
+  # `run` answers `:nothing` where there turned out to be nothing to do. An error may come with
+  # further ones: operations that put back what the step took away, and were refused too. A step
+  # is `hopeless?` where what was read tells that the kernel refuses it.
   @enforce_keys [:op, :run]
   defstruct [:op, :run, hopeless?: false]
 
   @type result :: :ok | :nothing | {:error, term()}
-  @type t :: %__MODULE__{op: Diff.op(), run: (Socket.t() -> result()), hopeless?: boolean()}
+  @type outcome :: result() | {:error, term(), [{Diff.op(), term()}]}
+  @type t :: %__MODULE__{op: Diff.op(), run: (Socket.t() -> outcome()), hopeless?: boolean()}
 
   @doc "A step that sends one request."
   @spec request(Diff.op(), Call.op()) :: t()
@@ -24,6 +26,18 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Step do
   @doc "A step that cannot be carried out, for the reason given."
   @spec impossible(Diff.op() | {:create, term()}, term()) :: t()
   def impossible(op, reason), do: %__MODULE__{op: op, run: fn _socket -> {:error, reason} end}
+
+  @doc """
+  The outcome of a step that has failed and puts back what it took away: each operation of `back`
+  is carried out, and those that fail are named too.
+  """
+  @spec undone({:error, term()}, [{Diff.op(), (-> result())}]) :: outcome()
+  def undone({:error, error}, back) do
+    case for({op, run} <- back, {:error, reason} <- [run.()], do: {op, reason}) do
+      [] -> {:error, error}
+      refused -> {:error, error, refused}
+    end
+  end
 
   @doc "Carries out a deletion."
   @spec delete(Socket.t(), Call.op()) :: :ok | {:error, term()}
@@ -56,18 +70,18 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Step do
   A step of several operations, which `runs` gives for the socket: those behind a failed one are
   left.
   """
-  @spec sequence(Diff.op(), (Socket.t() -> [(-> result())])) :: t()
+  @spec sequence(Diff.op(), (Socket.t() -> [(-> outcome())])) :: t()
   def sequence(op, runs),
     do: %__MODULE__{op: op, run: fn socket -> all(runs.(socket)) end}
 
   @doc "Runs functions until one fails; `:ok` if one of them did something."
-  @spec all([(-> result())]) :: result()
+  @spec all([(-> outcome())]) :: outcome()
   def all(runs) do
     Enum.reduce_while(runs, :nothing, fn run, result ->
       case run.() do
-        {:error, _} = error -> {:halt, error}
         :nothing -> {:cont, result}
         :ok -> {:cont, :ok}
+        error -> {:halt, error}
       end
     end)
   end

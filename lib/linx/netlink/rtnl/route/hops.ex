@@ -2,7 +2,8 @@ defmodule Linx.Netlink.Rtnl.Route.Hops do
   @moduledoc false
   # IPv6 routes by several devices without gateways. The kernel takes none of them in one request
   # ("Device only routes can not be added for IPv6 using the multipath API"): each hop is a
-  # request, the first as the verb says and the others appended to it.
+  # request, the first as the verb says and the others appended to it. Gateways come first: a list
+  # leaves out a route that stands between the hops of a group (fib6_dump_node).
 
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Call, Route}
@@ -19,7 +20,7 @@ defmodule Linx.Netlink.Rtnl.Route.Hops do
     case route.multipath do
       [_ | _] = hops ->
         if Enum.any?(hops, &(&1.gateway == nil)),
-          do: each(socket, verb, Enum.map(hops, &alone(&1, route)), []),
+          do: each(socket, verb, hops |> in_order() |> Enum.map(&alone(&1, route)), []),
           else: Call.change(socket, op)
 
       nil ->
@@ -28,6 +29,12 @@ defmodule Linx.Netlink.Rtnl.Route.Hops do
   end
 
   def change(socket, _verb, op), do: Call.change(socket, op)
+
+  defp in_order(hops), do: Enum.sort_by(hops, &(&1.gateway == nil))
+
+  # Only a list of hops has weights.
+  defp alone(%{gateway: %{}, weight: weight} = hop, route) when weight != 1,
+    do: %{route | multipath: [hop], gateway: nil, oif: nil}
 
   defp alone(hop, route) do
     %{route | multipath: nil, gateway: hop.gateway, oif: index(hop.oif), flags: hop.flags}
