@@ -9,7 +9,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Report do
     * `failed` - `[{operation, error}]`: with `on_error: :halt` the one that ended the pass, if
       one did, with `on_error: :continue` all. An entry on a link that is not there is
       `{{:create, entry}, {:no_link, name}}`, as it was written. An address that failed the check
-      for duplicates is `{{:update, address}, :dadfailed}`;
+      for duplicates is `{{:update, address}, :dadfailed}`. What an operation took away and could
+      not put back when it failed comes behind it;
     * `pending` - operations that were not tried, and desired objects that are there and wait for
       something else: an IPv6 address until the check for duplicates is over, a route whose link
       is down or without a carrier;
