@@ -240,7 +240,7 @@ defmodule Linx.Netlink.ReconcileLinksRulesTest do
       report = converge(bench, desired.(address: "02:00:00:00:00:01"), report.last_applied)
       assert link(bench, "c0")["address"] == "02:00:00:00:00:01"
 
-      # What a new link would not take either leaves the old one.
+      # The old one stays where a new link would take the options no better.
       index = link(bench, "c0")["ifindex"]
       desired = desired.(address: "02:00:00:00:00:02", master: "lo")
       report = pass(bench, desired, report.last_applied)

@@ -57,7 +57,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Apply do
     end
   end
 
-  # What could not be put back is compared in the next round, and not tried again before.
+  # The next round compares what could not be put back; nothing is tried again before.
   defp refused(state, refused) do
     steps = for {op, error} <- refused, do: {Step.impossible(op, error), error}
     %{state | failed: Enum.reverse(steps, state.failed)}

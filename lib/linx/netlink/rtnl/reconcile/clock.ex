@@ -12,7 +12,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Clock do
   @slack 2
   @fresh 5
 
-  # What is left of a route is listed as at most so many seconds (INT_MAX in hundredths,
+  # The kernel lists at most so many seconds of a route (INT_MAX in hundredths,
   # rtnl_put_cacheinfo).
   @most_of_route div(0x7FFFFFFF, 100)
 
