@@ -271,7 +271,7 @@ defmodule Linx.Netlink.ReconcileRoutesTest do
       converge(bench, %{}, report.last_applied)
     end
 
-    # Of a single hop.
+    # A single hop has its own flag.
     converge(bench, v6(multipath: [hd(far) ++ [onlink: true]], onlink: false))
     converge(bench, v4(multipath: [[gateway: "192.0.2.2"]], onlink: false))
   end
