@@ -190,6 +190,42 @@ defmodule Linx.Netfilter.Typeof do
     end
   end
 
+  @doc """
+  An expression whose record every nft reads, in place of one whose record some do not.
+
+  nft numbers fib and xfrm differently from version 1.1.6 on: the number of one names the other,
+  and nft aborts on the record of an `ipsec in reqid` that it reads as a fib. What stands in has
+  the same type and size, so that elements are listed as what they are.
+  """
+  @spec stand_in(Expr.t()) :: Expr.t()
+  def stand_in(%Expr{name: :xfrm, data: %{key: key}}), do: xfrm(key)
+  def stand_in(%Expr{name: :fib, data: %{result: :oif}}), do: Expr.meta(:iif)
+  def stand_in(%Expr{name: :fib, data: %{result: :oifname}}), do: Expr.meta(:iifname)
+  def stand_in(expr), do: expr
+
+  defp xfrm(:reqid), do: Expr.meta(:len)
+  defp xfrm(:spi), do: field(:esp_spi)
+  defp xfrm(key) when key in [:saddr_ip4, :daddr_ip4], do: field(:ip_saddr)
+  defp xfrm(key) when key in [:saddr_ip6, :daddr_ip6], do: field(:ip6_saddr)
+
+  defp field(name), do: %Expr{name: :payload, data: %{field: name}}
+
+  @numbered_twice for {kind, numbers, _, _} <- @records,
+                      kind in [:fib, :xfrm],
+                      number <- numbers,
+                      uniq: true,
+                      do: <<0, 4, number::native-32>>
+
+  @doc "The record that stands in for nft's own, nil where every nft reads that."
+  @spec portable(binary()) :: binary() | nil
+  def portable(bytes) do
+    with true <- :binary.match(bytes, @numbered_twice) != :nomatch,
+         {:ok, exprs} <- decode(bytes),
+         {:ok, other} when other != bytes <- exprs |> Enum.map(&stand_in/1) |> encode(),
+         do: other,
+         else: (_ -> nil)
+  end
+
   defp record(%Expr{name: :payload, data: %{field: name}}) do
     with {:ok, field} <- Field.fetch(name),
          {:payload, desc, type} <- Protocol.record(field) do

@@ -9,7 +9,8 @@ defmodule Linx.Netfilter.Userdata do
   #   rule: 0 comment, 1 ebtables policy, and ours: 76 tag
   #   set: 0 key byte order, 1 data byte order, 2 merge elements, 3 key typeof, 4 data typeof, 5
   #   expr, 6 data interval, 7 comment, and
-  #     ours: 76 widths of the key's parts, 77 of the data's
+  #     ours: 76 widths of the key's parts, 77 of the data's, 78 and 79 the records of key and data
+  #     where 3 and 4 hold what stands in for them
   #   element: 0 comment, 1 flags (1: open interval)
 
   import Bitwise
@@ -90,13 +91,15 @@ defmodule Linx.Netfilter.Userdata do
 
   @key_widths 76
   @data_widths 77
+  @key_record 78
+  @data_record 79
 
   @doc """
   The types of a set's entries that fields of its struct stand for; 5, which nft writes and never
   reads, is kept.
   """
   @spec set_types() :: [0..255]
-  def set_types, do: [0, 1, 2, 3, 4, 6, 7, @key_widths, @data_widths]
+  def set_types, do: [0, 1, 2, 3, 4, 6, 7, @key_widths, @data_widths, @key_record, @data_record]
 
   @doc """
   Linx's own record of the parts of a key or of data: `{bits, order}` each, for a set without one
@@ -131,6 +134,10 @@ defmodule Linx.Netfilter.Userdata do
 
   defp widths_type(:key), do: @key_widths
   defp widths_type(:data), do: @data_widths
+
+  @doc "The types of the entries that hold nft's record of the key and of the data, Linx's own first."
+  @spec record_types() :: [{:key | :data, [0..255, ...]}]
+  def record_types, do: [key: [@key_record, 3], data: [@data_record, 4]]
 
   # -- elements ----------------------------------------------------------------------------------
 

@@ -45,6 +45,9 @@ defmodule Linx.Integration.NFT.FrontTest do
     answer
   end
 
+  # A batch of LINX_SLOW takes seconds of both programs, and on a loaded machine a minute.
+  if Linx.Test.Host.slow?(), do: @tag(timeout: :timer.hours(3))
+
   test "random strings: nft loads of the text what a push loads of the value", context do
     slow? = Linx.Test.Host.slow?()
     {batches, size} = if slow?, do: {100, 1_000}, else: {2, 200}

@@ -90,12 +90,16 @@ defmodule Linx.Netfilter.Decoder.Set do
   # A bare EXPR_CONCAT says no more than the type does.
   defp typeof(userdata) do
     found =
-      for {type, key} <- [{3, :key}, {4, :data}],
-          {^type, bytes} <- userdata,
+      for {key, types} <- Userdata.record_types(),
+          bytes = Enum.find_value(types, &record(userdata, &1)),
           bytes != <<0, 4, 13::native-32, 1, 0>>,
           into: %{},
           do: {key, bytes}
 
     if found == %{}, do: nil, else: found
+  end
+
+  defp record(userdata, type) do
+    with {_type, bytes} <- List.keyfind(userdata, type, 0), do: bytes
   end
 end

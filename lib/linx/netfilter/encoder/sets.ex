@@ -6,7 +6,7 @@ defmodule Linx.Netfilter.Encoder.Sets do
   import Linx.Netfilter.Encoder.Message
 
   alias Linx.Netfilter.Encoder.{Elements, Expressions}
-  alias Linx.Netfilter.{Codec, Datum, Element, Set, Table, Userdata, Wire}
+  alias Linx.Netfilter.{Codec, Datum, Element, Set, Table, Typeof, Userdata, Wire}
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netlink.{Attr, Message}
 
@@ -93,7 +93,7 @@ defmodule Linx.Netfilter.Encoder.Sets do
   @typeof_concat <<0, 4, 13::native-32, 1, 0>>
 
   defp set_userdata(set) do
-    typeof = set.typeof || %{}
+    {typeof, records} = records(set.typeof || %{})
 
     data =
       case set do
@@ -117,16 +117,38 @@ defmodule Linx.Netfilter.Encoder.Sets do
       own_widths(typeof, :key, set.key_type) ++
         own_widths(typeof, :data, Map.get(set, :data_type))
 
-    ([
-       {0, Userdata.u32(Datum.byteorder(set.key_type))},
-       {2, if(merges?(set), do: Userdata.u32(1))},
-       {7, Userdata.text(set.comment)},
-       {3, Map.get(typeof, :key, typeof_default(set.key_type))}
-     ] ++ data)
-    |> Enum.sort_by(&Map.fetch!(order, elem(&1, 0)))
-    |> Kernel.++(own)
-    |> Kernel.++(set.userdata)
-    |> Userdata.bytes()
+    standard =
+      [
+        {0, Userdata.u32(Datum.byteorder(set.key_type))},
+        {2, if(merges?(set), do: Userdata.u32(1))},
+        {7, Userdata.text(set.comment)},
+        {3, Map.get(typeof, :key, typeof_default(set.key_type))}
+      ] ++ data
+
+    bytes =
+      standard
+      |> Enum.sort_by(&Map.fetch!(order, elem(&1, 0)))
+      |> Kernel.++(own)
+      |> Kernel.++(set.userdata)
+      |> Userdata.bytes()
+
+    with_records(bytes, Userdata.bytes(records))
+  end
+
+  # NFT_USERDATA_MAXLEN. What nft reads goes before what Linx alone does.
+  defp with_records(bytes, records) when byte_size(bytes) + byte_size(records) <= 256,
+    do: bytes <> records
+
+  defp with_records(bytes, _records), do: bytes
+
+  # The records that every nft reads, and beside them those that they stand in for.
+  defp records(typeof) do
+    for {which, [own, _nfts]} <- Userdata.record_types(),
+        bytes = typeof[which],
+        other = Typeof.portable(bytes),
+        reduce: {typeof, []} do
+      {typeof, records} -> {Map.put(typeof, which, other), [{own, bytes} | records]}
+    end
   end
 
   # nft merges no intervals of concatenations, and since 1.1 records no wish to.

@@ -61,7 +61,7 @@ defmodule Linx.NFT.Compiler.Typeof do
 
   defp stand_in_bytes(%Term{} = term) do
     case sources(term) do
-      [_ | _] = exprs -> exprs |> Enum.map(&stand_in/1) |> encoded()
+      [_ | _] = exprs -> exprs |> Enum.map(&Typeof.stand_in/1) |> encoded()
       nil -> nil
     end
   end
@@ -74,21 +74,6 @@ defmodule Linx.NFT.Compiler.Typeof do
   end
 
   defp encoded(_none), do: nil
-
-  # nft numbers fib and xfrm differently from version 1.1.6 on: the number of one names the other,
-  # and nft aborts on `ipsec in reqid` that it reads as a fib. The record of an anonymous set
-  # gives the types of its elements alone, so one of an expression with the same type stands in.
-  defp stand_in(%Expr{name: :xfrm, data: %{key: key}}), do: xfrm(key)
-  defp stand_in(%Expr{name: :fib, data: %{result: :oif}}), do: Expr.meta(:iif)
-  defp stand_in(%Expr{name: :fib, data: %{result: :oifname}}), do: Expr.meta(:iifname)
-  defp stand_in(expr), do: expr
-
-  defp xfrm(:reqid), do: Expr.meta(:len)
-  defp xfrm(:spi), do: field(:esp_spi)
-  defp xfrm(key) when key in [:saddr_ip4, :daddr_ip4], do: field(:ip_saddr)
-  defp xfrm(key) when key in [:saddr_ip6, :daddr_ip6], do: field(:ip6_saddr)
-
-  defp field(name), do: Expr.new(:payload, %{field: name})
 
   defp sources(%Term{kind: :concat, data: parts}) do
     sources = Enum.flat_map(parts, &List.wrap(part(&1)))
