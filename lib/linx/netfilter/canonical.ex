@@ -34,6 +34,39 @@ defmodule Linx.Netfilter.Canonical do
          alike?(exprs(a.expressions, family), exprs(b.expressions, family)))
   end
 
+  @doc """
+  The rule as the kernel gives it back where sets carry statements: those of a `dynset` that are
+  the set's own are no part of it. `carried` has the statements of such sets by name.
+  """
+  @spec carried(Rule.t(), %{String.t() => [Expr.t()]}) :: Rule.t()
+  def carried(rule, carried) when carried == %{}, do: rule
+
+  def carried(%Rule{expressions: exprs} = rule, carried),
+    do: %{rule | expressions: Enum.map(exprs, &own_statements(&1, carried))}
+
+  defp own_statements(
+         %Expr{name: :dynset, data: %{set: name, exprs: exprs} = data} = expr,
+         carried
+       )
+       when is_list(exprs) do
+    if is_map_key(carried, name) and names(exprs) == names(carried[name]),
+      do: %{expr | data: Map.delete(data, :exprs)},
+      else: expr
+  end
+
+  defp own_statements(expr, _carried), do: expr
+
+  defp names(exprs), do: for(expr <- exprs, do: Map.get(expr, :name))
+
+  @doc "The statements of the sets and maps of a table that carry some."
+  @spec carriers(Linx.Netfilter.Table.t()) :: %{String.t() => [Expr.t()]}
+  def carriers(table) do
+    for sets <- [table.sets, table.maps],
+        {name, %{exprs: [_ | _] = exprs}} <- sets,
+        into: %{},
+        do: {name, exprs}
+  end
+
   defp alike?(same, same), do: true
   defp alike?([a | as], [b | bs]), do: alike?(a, b) and alike?(as, bs)
 
@@ -62,23 +95,75 @@ defmodule Linx.Netfilter.Canonical do
 
   @spec exprs([Expr.t()], atom()) :: [term()]
   defp exprs(exprs, family),
-    do: exprs |> Guard.expand(family) |> presence() |> Enum.map(&expr(&1, family))
+    do: exprs |> Guard.expand(family) |> one_form() |> Enum.map(&expr(&1, family))
 
-  # nft 1.0 compares the four bytes of an index with what a fib lookup of existence gives, nft 1.1
-  # the one byte that it is.
-  defp presence([
+  # The forms in which the versions of nft load the same. nft 1.0 compares the four bytes of an
+  # index with what a fib lookup of existence gives, nft 1.1 the one byte that it is.
+  defp one_form([
          %Expr{name: :fib, data: %{flags: flags, dreg: register}} = fib,
          %Expr{name: :cmp, data: %{data: <<present::native-32>>, sreg: register} = data} = cmp
          | rest
        ])
        when is_list(flags) and present in [0, 1] do
     if :present in flags,
-      do: [fib, %{cmp | data: %{data | data: <<present>>}} | presence(rest)],
-      else: [fib, cmp | presence(rest)]
+      do: [fib, %{cmp | data: %{data | data: <<present>>}} | one_form(rest)],
+      else: [fib, cmp | one_form(rest)]
   end
 
-  defp presence([expr | rest]), do: [expr | presence(rest)]
-  defp presence([]), do: []
+  # nft 1.0 compares a range twice.
+  defp one_form([
+         %Expr{name: :range, data: %{op: :eq, from_data: from, to_data: to} = data} | rest
+       ])
+       when is_binary(from) and is_binary(to) do
+    register = Map.get(data, :sreg, 1)
+    [bound(:gte, register, from), bound(:lte, register, to) | one_form(rest)]
+  end
+
+  # nft 1.0 swaps the words of two bytes in a protocol of one, where a set of intervals looks it
+  # up.
+  defp one_form([%Expr{name: :byteorder, data: %{len: len, size: size, sreg: r, dreg: r}} | rest])
+       when is_integer(len) and is_integer(size) and len < size,
+       do: one_form(rest)
+
+  # nft 1.1 writes two bytes of a VLAN tag where nft 1.0 writes the one that changes.
+  defp one_form([
+         %Expr{name: :payload, data: %{base: :link, dreg: r, offset: offset, len: len}} = load,
+         %Expr{name: :bitwise, data: %{sreg: r, dreg: r, len: len, mask: mask, xor: xor}} = bits,
+         %Expr{name: :payload, data: %{base: :link, sreg: r, offset: offset, len: len}} = write
+         | rest
+       ])
+       when is_binary(mask) and byte_size(mask) == len and byte_size(xor) == len do
+    {offset, mask, xor} = changed(offset, mask, xor)
+    place = %{offset: offset, len: byte_size(mask)}
+
+    [
+      %{load | data: Map.merge(load.data, place)},
+      %{bits | data: %{bits.data | len: byte_size(mask), mask: mask, xor: xor}},
+      %{write | data: Map.merge(write.data, place)} | one_form(rest)
+    ]
+  end
+
+  defp one_form([expr | rest]), do: [expr | one_form(rest)]
+  defp one_form([]), do: []
+
+  # Without the bytes at either end that stay as they are.
+  defp changed(offset, <<255, mask, masks::binary>>, <<0, xors::binary>>),
+    do: changed(offset + 1, <<mask, masks::binary>>, xors)
+
+  defp changed(offset, mask, xor) do
+    size = byte_size(mask) - 1
+
+    case {mask, xor} do
+      {<<mask::binary-size(^size), 255>>, <<xor::binary-size(^size), 0>>} when size > 0 ->
+        changed(offset, mask, xor)
+
+      _ ->
+        {offset, mask, xor}
+    end
+  end
+
+  defp bound(op, register, bytes),
+    do: %Expr{name: :cmp, data: %{op: op, sreg: register, data: bytes}}
 
   defp expr(%Expr{name: :__anon_set, data: data}, _family) do
     base = %{

@@ -175,6 +175,14 @@ defmodule Linx.Netfilter.Diff do
           Enum.map(set_changes.delete, &{:set, &1})
       )
 
+    place = %{
+      family: family,
+      table: name,
+      lost: lost,
+      by: by,
+      carried: Canonical.carriers(to)
+    }
+
     [
       for(chain <- chains.delete, do: {:delete_chain, family, name, chain}),
       for(
@@ -200,7 +208,7 @@ defmodule Linx.Netfilter.Diff do
       for(chain <- chains.create, do: Rules.create(family, name, chain.name, chain.rules)),
       for(
         {a, b} <- chains.kept,
-        do: Rules.changes(%{family: family, table: name, lost: lost, by: by}, a, b)
+        do: Rules.changes(place, a, b)
       ),
       # Rules of a chain that goes may hold other things that go.
       for(

@@ -183,7 +183,8 @@ defmodule Linx.Netfilter.Push do
   defp delete_rule(sock, {family, table, name} = place, rule, tries) do
     with {:ok, gen, %Ruleset{tables: tables}} <- Pull.table(sock, {family, table}, []),
          {:ok, there} <- rules(tables[{family, table}], place),
-         {:ok, handle} <- only(for(r <- there, alike?(r, rule, family), do: r.handle), place),
+         wanted = Canonical.carried(rule, Canonical.carriers(tables[{family, table}])),
+         {:ok, handle} <- only(for(r <- there, alike?(r, wanted, family), do: r.handle), place),
          {:ok, frames} <-
            Patches.frames(Patch.new([{:delete_rule, family, table, name, handle}])) do
       case commit(sock, frames, gen) do

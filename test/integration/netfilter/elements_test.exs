@@ -4,7 +4,7 @@ defmodule Linx.Netfilter.ElementsTest do
 
   alias Linx.{IP, Netfilter, NFT}
   alias Linx.Netfilter.{Element, Error, Object}
-  alias Linx.Test.Firewall
+  alias Linx.Test.{Firewall, Poll}
 
   @moduletag :root
   @moduletag :netns
@@ -223,7 +223,7 @@ defmodule Linx.Netfilter.ElementsTest do
         end)
       end
 
-    Task.await_many(writers)
+    Task.await_many(writers, Poll.patience())
     assert {:ok, [{:range, 0, 202}]} = Netfilter.get_elements(sock, ref("joined"), :all)
   end
 
@@ -268,7 +268,7 @@ defmodule Linx.Netfilter.ElementsTest do
     end
 
     send(writer.pid, :enough)
-    assert :ok = Task.await(writer)
+    assert :ok = Task.await(writer, Poll.patience())
   end
 
   test "a set that is made anew while it is read is read again", %{sock: sock, pid: pid} do

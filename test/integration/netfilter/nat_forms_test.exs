@@ -49,6 +49,38 @@ defmodule Linx.Netfilter.NatFormsTest do
     NftDifferential.same!(context, text, NewerNft.path!())
   end
 
+  # nft 1.0 looks a port up by a port only behind a match of the protocol, which the look-up itself
+  # implies: what is written names it, for every statement that takes a port.
+  test "a port that is looked up by a port names its protocol", context do
+    text = """
+    table inet t {
+      map ports { type inet_service : inet_service; }
+      chain pre { type nat hook prerouting priority dstnat; policy accept;
+        meta l4proto tcp redirect to :tcp dport map { 8022 : 22, 8023 : 23 }
+        iifname "lo" meta l4proto udp redirect to :udp dport map @ports random
+        meta l4proto tcp counter redirect to :tcp dport map @ports
+        tcp dport 1-9 redirect to :tcp dport map { 1 : 2 }
+        tcp flags syn redirect to :tcp dport map { 1 : 2 }
+        meta l4proto sctp dnat ip to 198.51.100.1:sctp dport map { 1 : 2 }
+        meta l4proto tcp dnat ip to ip saddr map { 192.0.2.1 : 198.51.100.1 }:tcp dport map @ports
+        meta l4proto { tcp, udp } redirect to :th dport map { 1 : 2 }
+      }
+      chain post { type nat hook postrouting priority srcnat; policy accept;
+        meta l4proto udp masquerade to :udp sport map { 1 : 2 }
+        oifname "lo" meta l4proto tcp snat ip to 198.51.100.1:tcp sport map @ports persistent
+      }
+      chain proxy { type filter hook prerouting priority mangle; policy accept;
+        meta l4proto tcp tproxy ip to :tcp dport map { 80 : 8080 }
+        meta l4proto udp meta mark 5 tproxy to :udp dport map @ports accept
+      }
+    }
+    """
+
+    %{parsed: parsed} = NftDifferential.same!(context, text)
+    assert NFT.format(parsed) =~ "\n    meta l4proto tcp redirect to :tcp dport map {"
+    assert NFT.format(parsed) =~ "\n    tcp dport 1-9 redirect to :tcp dport map {"
+  end
+
   test "what the distribution's nft loads too", context do
     rules = [
       {:ip, "pre", "ip protocol tcp th dport 8080 dnat ip addr . port to 198.51.100.1 . 10081"},

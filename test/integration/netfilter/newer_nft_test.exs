@@ -4,7 +4,7 @@ defmodule Linx.Netfilter.NewerNftTest do
   use ExUnit.Case, async: true
 
   alias Linx.{Netfilter, NFT}
-  alias Linx.Test.{NewerNft, NftDifferential}
+  alias Linx.Test.{Firewall, NewerNft, NftDifferential}
 
   @moduletag :root
   @moduletag :netns
@@ -68,6 +68,90 @@ defmodule Linx.Netfilter.NewerNftTest do
       """
 
       NftDifferential.same!(context, text, context.nft)
+    end
+  end
+
+  test "what the versions of nft load of one text settles against Linx's", context do
+    text = """
+    table inet t {
+      set pairs { type inet_proto . inet_service; flags interval; elements = { tcp . 8000-8080 }; }
+      set owned { type ipv4_addr . inet_proto; flags interval; elements = { 10.0.0.0/8 . udp }; }
+      chain c {
+        type filter hook prerouting priority 0; policy accept;
+        udp dport 5000-5010 accept
+        udp dport != 5000-5010 accept
+        ip saddr 192.0.2.1-192.0.2.9 ip daddr != 192.0.2.1-192.0.2.9 drop
+        ip6 saddr 2001:db8::1-2001:db8::9 drop
+        meta mark 1-5 meta skuid 1000-1999
+        meta hour 08:00-17:00 meta day 1-5
+        ct bytes 1-1000 ct mark & 0xff 1-5
+        vlan id 1-9 tcp option maxseg size 1-536
+        ip dscp 1-5 counter
+        frag frag-off 1-9
+        @th,16,16 1-100 tcp dport { 1-1023 }
+        esp spi 256-512 ether saddr 02:00:00:00:00:01-02:00:00:00:00:09
+        meta l4proto . th dport @pairs accept
+        ip saddr . meta l4proto @owned accept
+        meta l4proto . th dport vmap { tcp . 22-23 : accept, udp . 53 : drop }
+        fib saddr . iif oif missing drop
+        fib daddr oif exists accept
+      }
+      chain n {
+        type nat hook prerouting priority dstnat; policy accept;
+        tcp dport 8000-8010 redirect to :9000-9010
+        meta nfproto ipv4 udp dport 7000-7009 dnat ip to 192.0.2.1-192.0.2.9:7000-7009
+      }
+    }
+    """
+
+    text =
+      text <>
+        """
+        table bridge t {
+          chain c {
+            vlan pcp set 5
+            vlan dei set 1
+            vlan id set 5
+          }
+        }
+        """
+
+    {:ok, parsed} = NFT.parse(text)
+
+    for nft <- ["nft", context.nft] do
+      Firewall.load!(context.theirs, text, nft)
+      {:ok, loaded} = Netfilter.pull(context.other)
+      assert {nft, Netfilter.diff(loaded, parsed).ops} == {nft, []}
+      {:ok, again} = loaded |> NFT.format() |> NFT.parse()
+      assert {nft, Netfilter.diff(loaded, again).ops} == {nft, []}
+      Firewall.run!(context.theirs, [nft, "flush", "ruleset"])
+    end
+
+    # Another range is another rule.
+    {:ok, other} = text |> String.replace("5000-5010 accept", "5000-5011 accept") |> NFT.parse()
+    Firewall.load!(context.theirs, text, context.nft)
+    {:ok, loaded} = Netfilter.pull(context.other)
+    assert Netfilter.diff(loaded, other).ops != []
+  end
+
+  # nft 1.0 compares four bytes and lists the one byte of nft 1.1 as `exists/8`; nft 1.1 lists the
+  # four bytes in JSON as a concatenation of one part. What the kernel writes is one byte, so that
+  # is what Linx compares, and both forms settle.
+  test "existence of a route is compared as nft 1.1 compares it", context do
+    for address <- ["saddr", "daddr"],
+        more <- ["", " . mark", " . iif", " . mark . iif"],
+        word <- ["exists", "missing"] do
+      text =
+        "table inet t { chain c { type filter hook prerouting priority 0; " <>
+          "fib #{address}#{more} oif #{word}; }; }"
+
+      NftDifferential.same!(context, text, context.nft)
+      {:ok, parsed} = NFT.parse(text)
+
+      Firewall.load!(context.theirs, text)
+      {:ok, loaded} = Netfilter.pull(context.other)
+      assert Netfilter.diff(loaded, parsed).ops == [], text
+      Firewall.run!(context.theirs, ["nft", "flush", "ruleset"])
     end
   end
 

@@ -155,6 +155,49 @@ defmodule Linx.Netfilter.SettledTest do
     end
   end
 
+  test "rules that add to a set with what the set itself counts settle", %{sock: sock} = ctx do
+    rs =
+      parse!("""
+      table inet t {
+        set counted { type ipv4_addr . inet_service; flags dynamic; counter; size 64; }
+        set limited { type ipv4_addr; flags dynamic,timeout; limit rate 5/second; timeout 1m; }
+        set both { type ipv4_addr; flags dynamic; counter quota over 10 mbytes; size 64; }
+        map answered { type ipv4_addr : mark; flags dynamic; counter; size 64; }
+        set bare { type ipv4_addr; flags dynamic; size 64; }
+        chain c {
+          update @counted { ip saddr . tcp dport counter } comment "1"
+          add @limited { ip saddr limit rate 5/second } drop comment "2"
+          update @both { ip saddr counter quota over 10 mbytes } comment "3"
+          update @answered { ip saddr counter : 0x1 } comment "4"
+          update @bare { ip saddr counter } comment "5"
+          update @counted { ip saddr . tcp dport } comment "6"
+        }
+      }
+      """)
+
+    assert Netfilter.push(sock, rs) == :ok
+    settled!(ctx, rs, tag: :comment)
+
+    # What the rule alone counts is part of it.
+    [rule] =
+      for rule <- rs.tables[{:inet, "t"}].chains["c"].rules, rule.comment == "5", do: rule
+
+    bare = %{rule | expressions: Enum.map(rule.expressions, &without_statements/1)}
+    assert {:error, %{errno: :enoent}} = Netfilter.delete_rule(sock, {:inet, "t", "c"}, bare)
+
+    for rule <- rs.tables[{:inet, "t"}].chains["c"].rules,
+        do:
+          assert(
+            {rule.comment, Netfilter.delete_rule(sock, {:inet, "t", "c"}, rule)} ==
+              {rule.comment, :ok}
+          )
+  end
+
+  defp without_statements(%{name: :dynset} = expr),
+    do: %{expr | data: Map.delete(expr.data, :exprs)}
+
+  defp without_statements(expr), do: expr
+
   test "a limit without a burst is the one that the kernel makes of it", %{sock: sock} = ctx do
     alias Linx.Netfilter.Expr
 

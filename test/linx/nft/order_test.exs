@@ -220,10 +220,18 @@ defmodule Linx.NFT.OrderTest do
   defp linear(work) do
     [few, many] =
       for count <- [1_000, 10_000] do
-        {_, before} = Process.info(self(), :reductions)
-        work.(count)
-        {_, reductions} = Process.info(self(), :reductions)
-        reductions - before
+        # Collecting garbage counts as well, and how often depends on the heap: this one is large
+        # enough for none.
+        measured = fn ->
+          {_, before} = Process.info(self(), :reductions)
+          work.(count)
+          {_, reductions} = Process.info(self(), :reductions)
+          exit({:reductions, reductions - before})
+        end
+
+        {pid, monitor} = :erlang.spawn_opt(measured, [:monitor, min_heap_size: 8_000_000])
+        assert_receive {:DOWN, ^monitor, :process, ^pid, {:reductions, reductions}}
+        reductions
       end
 
     assert many < 20 * few

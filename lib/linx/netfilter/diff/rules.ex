@@ -6,14 +6,15 @@ defmodule Linx.Netfilter.Diff.Rules do
   alias Linx.Netfilter.{Canonical, Chain, Patch, References, Rule, Table}
 
   @typedoc """
-  Where the chain is, the names of its table that are deleted or made again (`lost`), and the
-  field that is the rules' key.
+  Where the chain is, the names of its table that are deleted or made again (`lost`), the field
+  that is the rules' key, and the statements that sets of the table carry.
   """
   @type place :: %{
           family: Table.family(),
           table: String.t(),
           lost: MapSet.t(),
-          by: :tag | :comment
+          by: :tag | :comment,
+          carried: %{String.t() => [Linx.Netfilter.Expr.t()]}
         }
 
   @doc "The operations that turn the rules of `from` into those of `to`."
@@ -91,7 +92,13 @@ defmodule Linx.Netfilter.Diff.Rules do
       end)
   end
 
-  defp same?(place, a, b), do: Canonical.same_rule?(a, b, place.family)
+  defp same?(%{carried: carried, family: family}, a, b) do
+    Canonical.same_rule?(
+      Canonical.carried(a, carried),
+      Canonical.carried(b, carried),
+      family
+    )
+  end
 
   defp rebuild(%{family: family, table: table, chain: chain} = place, old, new),
     do: Enum.map(old, &delete(place, &1)) ++ create(family, table, chain, new)

@@ -6,7 +6,14 @@ defmodule Linx.NFT.Formatter.Context do
   alias Linx.Netfilter.{Field, Protocol, Rule, Table}
   alias Linx.NFT.Formatter.{Registers, Term}
 
-  defstruct family: nil, table: nil, registers: %{}, out: [], network: nil, transport: nil
+  # `told` is the transport that the text written so far tells of.
+  defstruct family: nil,
+            table: nil,
+            registers: %{},
+            out: [],
+            network: nil,
+            transport: nil,
+            told: nil
 
   @type piece :: iodata() | {:block, String.t(), [Rule.t()]}
   @type t :: %__MODULE__{
@@ -15,7 +22,8 @@ defmodule Linx.NFT.Formatter.Context do
           registers: Registers.t(),
           out: [piece()],
           network: :ip | :ip6 | nil,
-          transport: atom()
+          transport: atom(),
+          told: atom()
         }
 
   @spec new(Table.t()) :: t()
@@ -23,7 +31,22 @@ defmodule Linx.NFT.Formatter.Context do
 
   @doc "Adds a piece of text to the rule."
   @spec emit(t(), piece()) :: {:ok, t()}
-  def emit(%__MODULE__{} = context, piece), do: {:ok, %{context | out: [piece | context.out]}}
+  def emit(%__MODULE__{} = context, piece),
+    do: {:ok, %{context | out: [piece | context.out], told: context.transport}}
+
+  @doc """
+  The match of the transport, with a space behind it, where a statement that looks a port up is
+  the first text that tells of it: nft 1.0 looks no port up by one of a protocol that nothing has
+  named.
+  """
+  @spec transport(t(), iodata()) :: iodata()
+  def transport(%__MODULE__{told: nil, transport: transport}, port) when transport != nil do
+    if String.contains?(IO.iodata_to_binary(port), " map "),
+      do: ["meta l4proto ", Atom.to_string(transport), " "],
+      else: ""
+  end
+
+  def transport(_context, _port), do: ""
 
   @doc "The set or map of that name in the rule's table."
   @spec set(t(), String.t()) :: struct() | nil

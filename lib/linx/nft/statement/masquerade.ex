@@ -9,6 +9,7 @@ defmodule Linx.NFT.Statement.Masquerade do
 
   alias Linx.Netfilter.Expr
   alias Linx.NFT.Compiler.Fault
+  alias Linx.NFT.Formatter.Context
   alias Linx.NFT.Parser.Expression
   alias Linx.NFT.Statement.{Nat, Target}
 
@@ -42,7 +43,7 @@ defmodule Linx.NFT.Statement.Masquerade do
 
     with {:ok, port} <- Target.written_port(data, context) do
       target = if port == "", do: "", else: [" to ", port]
-      {:ok, [word, target, Nat.written_flags(data)]}
+      {:ok, [Context.transport(context, port), word, target, Nat.written_flags(data)]}
     end
   end
 end

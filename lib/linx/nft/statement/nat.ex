@@ -12,7 +12,7 @@ defmodule Linx.NFT.Statement.Nat do
 
   alias Linx.Netfilter.Expr
   alias Linx.NFT.Compiler.Fault
-  alias Linx.NFT.Formatter.{Registers, Rule, Term, Value}
+  alias Linx.NFT.Formatter.{Context, Registers, Rule, Term, Value}
   alias Linx.NFT.Parser.Expression
   alias Linx.NFT.Statement.{Masquerade, Target}
 
@@ -159,7 +159,8 @@ defmodule Linx.NFT.Statement.Nat do
       target =
         if address == "" and port == "", do: "", else: [" ", family, prefix, "to ", address, port]
 
-      {:ok, [Atom.to_string(type), target, written_flags(data)]}
+      transport = Context.transport(context, port)
+      {:ok, [transport, Atom.to_string(type), target, written_flags(data)]}
     end
   end
 

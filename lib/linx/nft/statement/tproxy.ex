@@ -10,7 +10,7 @@ defmodule Linx.NFT.Statement.Tproxy do
 
   alias Linx.Netfilter.Expr
   alias Linx.NFT.Compiler.Fault
-  alias Linx.NFT.Formatter.Term
+  alias Linx.NFT.Formatter.{Context, Term}
   alias Linx.NFT.Statement.Target
 
   @port %Term{text: nil, type: :inet_service, size: 2}
@@ -77,7 +77,8 @@ defmodule Linx.NFT.Statement.Tproxy do
           else: ""
 
       port = if port == "", do: "", else: [":", port]
-      {:ok, ["tproxy ", family, "to ", Target.bracketed(address, port), port]}
+      transport = Context.transport(context, port)
+      {:ok, [transport, "tproxy ", family, "to ", Target.bracketed(address, port), port]}
     end
   end
 end
