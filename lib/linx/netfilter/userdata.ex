@@ -9,8 +9,8 @@ defmodule Linx.Netfilter.Userdata do
   #   rule: 0 comment, 1 ebtables policy, and ours: 76 tag
   #   set: 0 key byte order, 1 data byte order, 2 merge elements, 3 key typeof, 4 data typeof, 5
   #   expr, 6 data interval, 7 comment, and
-  #     ours: 76 widths of the key's parts, 77 of the data's, 78 and 79 the records of key and data
-  #     where 3 and 4 hold what stands in for them
+  #     ours: 76 widths of the key's parts, 77 of the data's, 78 and 79 the records of key and
+  #     data where 3 and 4 hold what stands in for them
   #   element: 0 comment, 1 flags (1: open interval)
 
   import Bitwise
@@ -135,7 +135,7 @@ defmodule Linx.Netfilter.Userdata do
   defp widths_type(:key), do: @key_widths
   defp widths_type(:data), do: @data_widths
 
-  @doc "The types of the entries that hold nft's record of the key and of the data, Linx's own first."
+  @doc "The types of the entries with nft's record of the key and of the data, Linx's own first."
   @spec record_types() :: [{:key | :data, [0..255, ...]}]
   def record_types, do: [key: [@key_record, 3], data: [@data_record, 4]]
 
