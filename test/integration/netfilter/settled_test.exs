@@ -178,7 +178,7 @@ defmodule Linx.Netfilter.SettledTest do
     assert Netfilter.push(sock, rs) == :ok
     settled!(ctx, rs, tag: :comment)
 
-    # What the rule alone counts is part of it.
+    # Statements of the rule alone are part of it.
     [rule] =
       for rule <- rs.tables[{:inet, "t"}].chains["c"].rules, rule.comment == "5", do: rule
 

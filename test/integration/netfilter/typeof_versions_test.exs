@@ -86,7 +86,7 @@ defmodule Linx.Netfilter.TypeofVersionsTest do
       for nft <- ["nft", NewerNft.path!()] do
         listed = Firewall.run!(ctx.ours, [nft, "list", "ruleset"])
         assert {nft, elements(listed, "elements =")} == {nft, Enum.sort(unquote(elements))}
-        # And what is listed is no text that this nft refuses.
+        # Its listing is text that this nft takes.
         Firewall.run!(ctx.ours, [nft, "flush", "ruleset"])
         Firewall.load!(ctx.ours, listed, nft)
         Firewall.run!(ctx.ours, [nft, "flush", "ruleset"])
