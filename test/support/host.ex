@@ -16,6 +16,7 @@ defmodule Linx.Test.Host do
     :flowtable,
     :nft_queue,
     :nft_bridge,
+    :nft_byte_ranges,
     :newer_nft,
     :newer_iproute2,
     :cgroup2,
@@ -166,6 +167,19 @@ defmodule Linx.Test.Host do
       ],
       "no meta of the bridge family; load nft_meta_bridge (LINX_KERNEL=stable " <>
         "bin/test-kernel runs these)"
+    )
+  end
+
+  # Linux 6.12 has no set of ranges for a field of one byte before others.
+  defp probe(:nft_byte_ranges) do
+    unless_ok(
+      [
+        "unshare",
+        "--net",
+        "nft",
+        "table ip t { chain c { meta l4proto . meta mark { tcp . 1-5 } accept; }; }"
+      ],
+      "no ranges in elements that begin with a field of one byte; a newer kernel than 6.12 has them"
     )
   end
 

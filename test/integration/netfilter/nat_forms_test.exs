@@ -151,7 +151,6 @@ defmodule Linx.Netfilter.NatFormsTest do
       "hour 07:30-08:30",
       "meta hour \"18:00:30\"-\"23:59:30\"",
       "meta hour vmap { 18:00-19:00 : accept, 20:00 : drop }",
-      "meta day . meta hour { \"Monday\" . 08:00-12:00, \"Friday\" . 13:00-14:30 } accept",
       "meta mark set meta hour map { 08:00-12:00 : 1, 12:01-13:00 : 2 }"
     ]
 
@@ -159,6 +158,15 @@ defmodule Linx.Netfilter.NatFormsTest do
       "table ip t {\n set s { typeof meta hour; flags interval; elements = { 06:00-07:00, " <>
         "9:30 }; }\n" <>
         " chain c {\n#{Enum.map(lines, &"  #{&1}\n")}  meta hour @s\n }\n}\n"
+
+    NftDifferential.same!(context, text, "nft")
+  end
+
+  @tag :nft_byte_ranges
+  test "days and hours without quotes in one element", context do
+    text =
+      "table ip t {\n chain c {\n  meta day . meta hour " <>
+        "{ \"Monday\" . 08:00-12:00, \"Friday\" . 13:00-14:30 } accept\n }\n}\n"
 
     NftDifferential.same!(context, text, "nft")
   end
