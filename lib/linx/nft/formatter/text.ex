@@ -11,18 +11,14 @@ defmodule Linx.NFT.Formatter.Text do
   # as the name of a table, chain, set, map, object and flowtable, and where each is used. Those
   # that begin a load expression are in Linx.NFT.Expr.Kinds.
   @reserved MapSet.new(~w(
-    accept add ah all and arp auto-merge bridge bytes cgroup chain comment comp constant
-    continue counter cpu create ct day dccp define delete describe destroy device devices dnat
-    drop dst dup dynamic ecn element elements eq esp ether exists expires export exthdr
-    flags flow flowtable flush frag fwd gc-interval ge geneve get goto gre gretap gt handle hbh
-    hook hour ibriport ibrname icmp icmpv6 igmp iif iifgroup iifname iiftype import include
-    index inet insert interval ip ip6 ipsec jump last le limit list ll log lshift lt map mark
-    masquerade meta meter mh missing monitor name ne netdev nftrace nh not notrack obriport
-    obrname offload oif oifgroup oifname oiftype or packets pkttype policy position priority
-    queue quota random redefine redirect reject rename replace reset return rshift rt rt0 rt2
-    rtclassid rule ruleset sctp secmark set size skgid skuid snat srh synproxy
-    table tcp th time timeout tproxy tunnel type typeof udp udplite undefine unexpected unicast
-    update vlan vmap vni vxlan xor xt
+    accept add all and auto-merge bridge bytes chain comment constant continue counter create
+    define delete describe destroy device devices dnat drop dup dynamic ecn element elements
+    eq exists expires export flags flow flowtable flush fwd gc-interval ge get goto gt handle
+    hook import include index inet insert interval jump last le limit list ll log lshift lt
+    map masquerade meter missing monitor name ne netdev nh not notrack offload or packets
+    policy position priority queue quota random redefine redirect reject rename replace reset
+    return rshift rule ruleset secmark set size snat synproxy table timeout tproxy type typeof
+    undefine unexpected unicast update vmap vni xor xt
   ))
 
   @doc """
