@@ -1,8 +1,8 @@
 defmodule Linx.Netfilter.Keys do
   @moduledoc false
   # The keys of the kernel's load expressions: nft's word, datatype, bits and byte order of each.
-  # One table for the decoder of sets (widths of parts) and, in Linx.NFT, the parser (words to
-  # keys), the compiler (types of keys) and the formatter (keys to words).
+  # One table for the decoder of sets (widths of parts) and for the load expressions of Linx.NFT:
+  # words to keys, types of keys, keys to words.
   #
   # Source: nft(8), "META EXPRESSIONS" and those after it; enum nft_meta_keys and its like in
   # linux/netfilter/nf_tables.h.
@@ -113,6 +113,13 @@ defmodule Linx.Netfilter.Keys do
 
   @tables Map.merge(@other, %{meta: @meta, ct: @ct})
 
+  # Older words that nft still takes.
+  @meta_aliases %{"secpath" => :secpath, "ibriport" => :bri_iifname, "obriport" => :bri_oifname}
+
+  by_word = &Map.new(&1, fn {key, {word, _, _, _}} -> {word, key} end)
+  @meta_words Map.merge(by_word.(@meta), @meta_aliases)
+  @ct_words by_word.(Map.reject(@ct, fn {_key, {word, _, _, _}} -> word =~ " " end))
+
   @doc """
   `{word, datatype, bits, order}` of a key of `meta`, `ct`, `rt`, `socket`, `xfrm`, `fib` or
   `tunnel`.
@@ -120,7 +127,15 @@ defmodule Linx.Netfilter.Keys do
   @spec fetch(atom(), atom()) :: {:ok, key()} | :error
   def fetch(kind, key), do: @tables |> Map.fetch!(kind) |> Map.fetch(key)
 
-  @doc "The keys of `meta` or `ct` and what they give."
-  @spec all(:meta | :ct) :: %{atom() => key()}
-  def all(kind), do: Map.fetch!(@tables, kind)
+  @doc "`{datatype, bits, order}` of a key that is known to exist."
+  @spec type(atom(), atom()) :: {atom(), pos_integer(), :host | :big | nil}
+  def type(kind, key) do
+    {:ok, {_word, type, bits, order}} = fetch(kind, key)
+    {type, bits, order}
+  end
+
+  @doc "The words of `meta` or `ct` and the keys they stand for."
+  @spec words(:meta | :ct) :: %{String.t() => atom()}
+  def words(:meta), do: @meta_words
+  def words(:ct), do: @ct_words
 end

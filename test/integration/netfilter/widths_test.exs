@@ -5,7 +5,7 @@ defmodule Linx.Netfilter.WidthsTest do
 
   alias Linx.{Netfilter, NFT}
   alias Linx.Netfilter.{Field, Patch}
-  alias Linx.NFT.Keys
+  alias Linx.Netfilter.Keys
   alias Linx.Test.{Firewall, NewerNft, Settled}
 
   @moduletag :root

@@ -7,7 +7,7 @@ defmodule Linx.NFT.FieldDifferentialTest do
 
   alias Linx.{Netfilter, NFT}
   alias Linx.Netfilter.{Datatype, Field, Protocol, Ruleset}
-  alias Linx.NFT.Keys
+  alias Linx.Netfilter.Keys
   alias Linx.Test.{Firewall, NewerNft, NftDifferential, Scratch}
 
   @moduletag :root

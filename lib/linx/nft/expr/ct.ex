@@ -12,9 +12,10 @@ defmodule Linx.NFT.Expr.Ct do
 
   import Linx.NFT.Parser.Tokens, only: [unexpected: 3]
 
+  alias Linx.Netfilter.Keys
   alias Linx.NFT.Compiler.Fault
   alias Linx.NFT.Formatter.Context
-  alias Linx.NFT.{Compiler, Formatter, Keys}
+  alias Linx.NFT.{Compiler, Formatter}
 
   @keys Keys.words(:ct)
   @directions %{"original" => :original, "reply" => :reply}

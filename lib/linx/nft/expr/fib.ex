@@ -10,8 +10,9 @@ defmodule Linx.NFT.Expr.Fib do
 
   import Linx.NFT.Parser.Tokens, only: [unexpected: 3]
 
+  alias Linx.Netfilter.Keys
   alias Linx.NFT.Compiler.Fault
-  alias Linx.NFT.{Compiler, Formatter, Keys}
+  alias Linx.NFT.{Compiler, Formatter}
 
   @selectors [:saddr, :daddr, :mark, :iif, :oif]
   @selector_words Map.new(@selectors, &{Atom.to_string(&1), &1})

@@ -54,14 +54,19 @@ defmodule Linx.NFT.Expr.Kinds do
 
   @doc "Parses a load expression: `{node, rest}`, or nil where the first token begins none."
   @spec parse([tuple(), ...]) :: {tuple(), [tuple()]} | nil
-  def parse([{:identifier, word, _} | _] = tokens), do: parse(modules(word), tokens)
-  def parse([{:at, _} | _] = tokens), do: parse(modules(:at), tokens)
+  def parse([{:identifier, word, _} | _] = tokens), do: parse(word, tokens)
+  def parse([{:at, _} | _] = tokens), do: parse(:at, tokens)
   def parse(_tokens), do: nil
 
-  defp modules(word), do: Map.get(@by_word, word, [])
+  defp parse(word, tokens) do
+    case @by_word do
+      %{^word => modules} -> first(modules, tokens)
+      %{} -> nil
+    end
+  end
 
-  defp parse([], _tokens), do: nil
-  defp parse([module | modules], tokens), do: module.parse(tokens) || parse(modules, tokens)
+  defp first([module], tokens), do: module.parse(tokens)
+  defp first([module | modules], tokens), do: module.parse(tokens) || first(modules, tokens)
 
   @doc "Whether a node of the tree is a load expression."
   @spec node?(tuple()) :: boolean()

@@ -11,8 +11,9 @@ defmodule Linx.NFT.Expr.Meta do
 
   import Linx.NFT.Parser.Tokens, only: [unexpected: 3]
 
+  alias Linx.Netfilter.Keys
   alias Linx.NFT.Compiler.Fault
-  alias Linx.NFT.{Compiler, Formatter, Keys}
+  alias Linx.NFT.{Compiler, Formatter}
 
   @keys Keys.words(:meta)
 

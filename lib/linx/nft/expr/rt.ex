@@ -9,8 +9,9 @@ defmodule Linx.NFT.Expr.Rt do
 
   @behaviour Linx.NFT.Expr
 
+  alias Linx.Netfilter.Keys
   alias Linx.NFT.Compiler.Fault
-  alias Linx.NFT.{Compiler, Formatter, Keys}
+  alias Linx.NFT.{Compiler, Formatter}
 
   @keys %{"classid" => :classid, "nexthop" => :nexthop, "mtu" => :tcpmss, "ipsec" => :xfrm}
   @families %{"ip" => :ip, "ip6" => :ip6}

@@ -11,8 +11,9 @@ defmodule Linx.NFT.Expr.Socket do
 
   import Linx.NFT.Parser.Tokens, only: [integer: 1, unexpected: 3]
 
+  alias Linx.Netfilter.Keys
   alias Linx.NFT.Compiler.Value
-  alias Linx.NFT.{Compiler, Formatter, Keys}
+  alias Linx.NFT.{Compiler, Formatter}
 
   @keys %{"transparent" => :transparent, "mark" => :mark, "wildcard" => :wildcard}
 

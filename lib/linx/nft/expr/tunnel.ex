@@ -10,7 +10,8 @@ defmodule Linx.NFT.Expr.Tunnel do
 
   import Linx.NFT.Parser.Tokens, only: [unexpected: 3]
 
-  alias Linx.NFT.{Compiler, Formatter, Keys}
+  alias Linx.Netfilter.Keys
+  alias Linx.NFT.{Compiler, Formatter}
 
   @keys %{"id" => :id, "path" => :path}
 

@@ -11,8 +11,9 @@ defmodule Linx.NFT.Expr.Xfrm do
 
   import Linx.NFT.Parser.Tokens, only: [integer: 1, unexpected: 3]
 
+  alias Linx.Netfilter.Keys
   alias Linx.NFT.Compiler.{Fault, Value}
-  alias Linx.NFT.{Compiler, Formatter, Keys}
+  alias Linx.NFT.{Compiler, Formatter}
 
   @directions %{"in" => :in, "out" => :out}
   @keys %{"reqid" => :reqid, "spi" => :spi}

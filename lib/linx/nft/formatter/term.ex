@@ -8,8 +8,7 @@ defmodule Linx.NFT.Formatter.Term do
   # is a bitwise expression that waits for its use: a comparison may turn it into a prefix or a
   # flag test.
 
-  alias Linx.Netfilter.{Field, Protocol}
-  alias Linx.NFT.Keys
+  alias Linx.Netfilter.{Field, Keys, Protocol}
 
   @enforce_keys [:text, :type, :size]
   defstruct [
@@ -54,7 +53,7 @@ defmodule Linx.NFT.Formatter.Term do
   @type value :: binary() | {atom(), String.t()}
 
   @doc """
-  The term of an expression that loads a datum by its key (`Linx.NFT.Keys`): `words` and the word
+  The term of an expression that loads a datum by its key (`Linx.Netfilter.Keys`): `words` and the word
   of the key.
   """
   @spec keyed(atom(), atom(), iodata()) :: {:ok, t()} | :error

@@ -11,12 +11,11 @@ defmodule Linx.NFT.Statement.Assign do
   import Bitwise, only: [bnot: 1, bsl: 2, bsr: 2, &&&: 2, |||: 2]
   import Linx.NFT.Parser.Tokens, only: [commas: 2, meta: 1]
 
-  alias Linx.Netfilter.{Expr, Field, Protocol}
+  alias Linx.Netfilter.{Expr, Field, Keys, Protocol}
   alias Linx.NFT.Compiler.{Fault, Generate, Load, Operand, Term}
   alias Linx.NFT.Formatter.{Context, Registers, Rule, Value}
   alias Linx.NFT.Formatter.Term, as: Text
   alias Linx.NFT.Expr.Kinds
-  alias Linx.NFT.Keys
   alias Linx.NFT.Parser.Expression
 
   # -- parser ------------------------------------------------------------------------------------
