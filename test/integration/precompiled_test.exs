@@ -17,8 +17,8 @@ defmodule Linx.PrecompiledTest do
   @riscv64 {2, 243}
 
   # All that the VM's own start scripts and these tests call.
-  @tools ~w(mix elixir erl sh env uname dirname basename readlink realpath sed cat expr tr grep rm
-            mkdir ls)
+  @tools ~w(mix elixir erl sh bash cp env uname dirname basename readlink realpath sed cat expr
+            tr grep rm mkdir ls)
   @unset ~w(MIX_BUILD_PATH MIX_BUILD_ROOT MIX_TARGET MIX_EXS CC CARGO CARGO_BUILD_TARGET RUSTFLAGS
     TARGET_ARCH TARGET_OS TARGET_ABI TARGET_CPU LINX_BUILD)
 
@@ -84,8 +84,10 @@ defmodule Linx.PrecompiledTest do
 
   # The parts with the ELF header of another processor.
   defp forge(parts, {class, machine}) do
-    for {name, <<magic::binary-4, _class, ident::binary-13, _machine::16, rest::binary>>} <- parts,
-        do: {name, <<magic::binary, class, ident::binary, machine::little-16, rest::binary>>}
+    for {name, elf} <- parts do
+      <<magic::binary-4, _class, ident::binary-13, _machine::16, rest::binary>> = elf
+      {name, <<magic::binary, class, ident::binary, machine::little-16, rest::binary>>}
+    end
   end
 
   defp ship(context, archive, opts \\ []) do
@@ -332,6 +334,26 @@ defmodule Linx.PrecompiledTest do
       assert output =~ "#{context.name}  nif  same"
       assert output =~ "#{context.name}  agent  differs"
       assert output =~ "1 of 2 files differ"
+    end
+
+    # Building takes minutes and Rust. Here a script in the place of bin/precompile says what it
+    # was asked, and gives what was built before.
+    test "builds by bin/precompile, without being told of a folder", context do
+      script = Path.join(context.linx, "bin/precompile")
+      kept = File.read!(script)
+      File.write!(Path.join(context.rebuilt, context.name), context.archive)
+
+      try do
+        File.write!(script, ~s(mkdir -p "$1" && cp #{context.rebuilt}/*.gz "$1" && echo "for $2"))
+        assert {output, 0} = mix(context, ["linx.verify", context.triple])
+        assert output =~ "for #{context.triple}\n"
+        assert output =~ "All files are the same."
+        File.write!(script, "exit 3")
+        assert {output, 1} = mix(context, ["linx.verify", context.triple])
+        assert output =~ "bin/precompile ended with 3"
+      after
+        File.write!(script, kept)
+      end
     end
 
     test "has an error for an archive that was not made again", context do

@@ -71,7 +71,8 @@ defmodule Mix.Tasks.Linx.Verify do
     folder = Path.join(Mix.Project.build_path(), "verify")
     File.rm_rf!(folder)
 
-    case System.cmd("bin/precompile", [folder | triples], into: IO.stream()) do
+    # By bash: the name is no path to System.cmd/3, and a package may have lost the file's mode.
+    case System.cmd("bash", ["bin/precompile", folder | triples], into: IO.stream()) do
       {_output, 0} -> folder
       {_output, status} -> Mix.raise("bin/precompile ended with #{status}")
     end
