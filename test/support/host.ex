@@ -33,6 +33,7 @@ defmodule Linx.Test.Host do
     :bond,
     :ifb,
     :x86_64,
+    :long_arguments,
     :strace,
     :shared_spec,
     :conformance,
@@ -275,6 +276,12 @@ defmodule Linx.Test.Host do
 
   defp probe(:x86_64) do
     if Linx.Seccomp.arch() == :x86_64, do: nil, else: "another architecture"
+  end
+
+  defp probe(:long_arguments) do
+    if :erlang.system_info(:wordsize) == 8,
+      do: nil,
+      else: "arguments of system calls have 32 bits here"
   end
 
   defp probe(:shared_spec) do
