@@ -357,10 +357,11 @@ defmodule Linx.Test.Reconcile.Laws do
   defp attempt({:link, name, _, opts} = entry, state) do
     links = state.view.links
 
-    # The master or a port of an existing link may be the impossible part.
+    # The master or a port of an existing link may be the impossible part; otherwise its kind, its
+    # parent or its far end is.
     case Enum.find(opts[:ports] || [], &(links[&1] == nil)) do
       nil ->
-        if opts[:master] && links[name],
+        if opts[:master] && links[name] && not match?(%{kind: "bridge"}, links[opts[:master]]),
           do: "link set #{name} master #{opts[:master]}",
           else: Command.link(entry)
 
