@@ -134,6 +134,65 @@ defmodule Linx.Netfilter.NewerNftTest do
     assert Netfilter.diff(loaded, other).ops != []
   end
 
+  # Addresses from numbers that are counted, drawn or hashed have the network's byte order; nft 1.0
+  # leaves it to chance in NAT.
+  test "numbers that become addresses are turned as nft 1.1 turns them", context do
+    text = """
+    table ip t {
+      chain pre { type nat hook prerouting priority dstnat; policy accept;
+        dnat to numgen inc mod 255 offset 167772161
+        tcp dport 80 dnat to numgen random mod 4 offset 167772161:8080
+        dnat to symhash mod 4 offset 5
+        dnat to jhash ip saddr mod 4 offset 167772161
+        dnat to numgen inc mod 2 map { 0 : 192.0.2.1, 1 : 192.0.2.2 }
+      }
+      chain post { type nat hook postrouting priority srcnat; policy accept;
+        snat to numgen random mod 16 offset 3221225985
+      }
+      chain c { type filter hook prerouting priority mangle; policy accept;
+        ip daddr set numgen inc mod 10 offset 167772161
+        ip saddr set numgen random mod 10 offset 1
+        ip daddr set jhash ip saddr mod 10 offset 167772161
+        ip daddr set symhash mod 10 offset 5
+        ip id set numgen inc mod 10
+        tcp sequence set numgen inc mod 5
+        tcp ackseq set jhash ip saddr mod 5
+        @nh,128,32 set numgen inc mod 2
+        meta mark set numgen inc mod 10 offset 5
+        ct mark set jhash ip saddr mod 10
+      }
+    }
+    """
+
+    %{parsed: parsed, loaded: loaded} = NftDifferential.same!(context, text, context.nft)
+    assert Netfilter.diff(loaded, parsed).ops == []
+  end
+
+  # nft lists a raw write under the name of the field, which loads as one that mends the checksum.
+  test "a raw write of a field's bytes stays one that mends no checksum", context do
+    text = """
+    table ip t {
+      chain c { type filter hook prerouting priority mangle; policy accept;
+        @nh,128,32 set 0xc0000201
+        @nh,64,8 set 3
+        @nh,96,32 set numgen inc mod 2
+        tcp dport 80 @th,16,16 set 0x1f90
+        udp dport 53 @th,16,16 set 0x14e9
+        ip daddr set 192.0.2.1
+        ip ttl set 3
+        tcp dport set 8080
+      }
+    }
+    """
+
+    %{parsed: parsed, loaded: loaded} = NftDifferential.same!(context, text, context.nft)
+    assert Netfilter.diff(loaded, parsed).ops == []
+    {:ok, again} = loaded |> NFT.format() |> NFT.parse()
+    assert Netfilter.diff(loaded, again).ops == []
+    assert NFT.format(parsed) =~ "@nh,64,8 set 3\n"
+    assert NFT.format(parsed) =~ "    ip ttl set 3\n"
+  end
+
   # nft 1.0 compares four bytes and lists the one byte of nft 1.1 as `exists/8`; nft 1.1 lists the
   # four bytes in JSON as a concatenation of one part. What the kernel writes is one byte, so that
   # is what Linx compares, and both forms settle.

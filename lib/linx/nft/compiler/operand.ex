@@ -58,9 +58,10 @@ defmodule Linx.NFT.Compiler.Operand do
 
   defp fit(%Term{} = term, %Term{} = like, node) do
     cond do
-      # A generated number has whatever order it is used in.
+      # A generated number fits whatever is as wide. nft turns one that counts or is drawn into an
+      # address, and a hash where it is written to a header alone.
       term.generated? and like.len == 32 and like.type != :ifname ->
-        term
+        if match?({:numgen, _}, term.data), do: order(term, like), else: term
 
       term.type == like.type ->
         order(term, like)

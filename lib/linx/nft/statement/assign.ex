@@ -115,6 +115,7 @@ defmodule Linx.NFT.Statement.Assign do
   defp payload(%Term{kind: :load, data: {:payload, data}} = target, lhs, value, meta, scope) do
     {term, scope} = Operand.operand(value, const(target), scope)
     single!(term, meta)
+    term = if term.generated?, do: Operand.order(term, const(target)), else: term
     write(target, data, 0, lhs, term, meta, scope)
   end
 
@@ -272,10 +273,22 @@ defmodule Linx.NFT.Statement.Assign do
   defp payload_text(data, term, context), do: whole(data, term, context)
 
   defp whole(data, term, context) do
-    with {:ok, target} <-
-           Kinds.term(%Expr{name: :payload, data: Map.delete(data, :sreg)}, context),
+    place = Map.delete(data, :sreg)
+    # The name of a field would mend the checksum, which this write leaves alone.
+    place = if bare?(data), do: Map.delete(place, :field), else: place
+
+    with {:ok, target} <- Kinds.term(%Expr{name: :payload, data: place}, context),
          do: {:ok, [target.text, " set ", Rule.operand(term, target)]}
   end
+
+  defp bare?(%{field: name} = data) when not is_map_key(data, :csum_type) do
+    case Field.fetch(name) do
+      {:ok, field} -> not is_map_key(data, :csum_flags) and Protocol.mends(field) != %{}
+      _unknown -> false
+    end
+  end
+
+  defp bare?(_data), do: false
 
   # A field that is set to itself, with bits of it set, cleared or flipped.
   defp changed(%{len: len} = data, term, mask, xor, context) do
