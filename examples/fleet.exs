@@ -1,7 +1,8 @@
 # A fleet: three nodes of Erlang's distribution, each in a network namespace of its own, all on
 # one bridge, all kept in their desired state by loops that one controller starts and feeds.
 #
-#     sudo unshare --net elixir --erl "-start_epmd false -erl_epmd_port 4370" -S mix run --no-start examples/fleet.exs
+#     sudo unshare --net elixir --erl "-start_epmd false -erl_epmd_port 4370" \
+#       -S mix run --no-start examples/fleet.exs
 #
 # Here the nodes are workloads of the controller, so that one machine will do. On real machines
 # the first half is done by whoever boots them, and the second half is the same.

@@ -1,7 +1,7 @@
 # Ours, and JSON.decode! for what ip(8) printed.
 #
-#     ours.exs dump-routes CASE N | dump-links CASE N | add CASE IFINDEX COUNT | batch CASE IFINDEX COUNT | json CASE FILE |
-#              reconcile CASE IFINDEX COUNT
+#     ours.exs dump-routes CASE N | dump-links CASE N | json CASE FILE |
+#              add CASE IFINDEX COUNT | batch CASE IFINDEX COUNT | reconcile CASE IFINDEX COUNT
 
 Code.require_file("../long_schedule.exs", __DIR__)
 Code.require_file("../cpu.exs", __DIR__)

@@ -2,9 +2,11 @@
 //! same result.
 //!
 //!     floor posix_spawn COUNT        posix_spawn(3) of /bin/true, and its end
-//!     floor clone3 COUNT NAMESPACES  clone3 with CLONE_NEW* bits, parked on a pipe, let go, exec of /bin/true, its end
+//!     floor clone3 COUNT NAMESPACES  clone3 with CLONE_NEW* bits, parked on a pipe, let go,
+//!                                    exec of /bin/true, its end
 //!     floor pty MEGABYTES            a plain loop that reads what dd writes to a terminal
-//!     floor relay MEGABYTES          the same loop in a process that hands on what it reads, and one that reads that
+//!     floor relay MEGABYTES          the same loop in a process that hands on what it reads,
+//!                                    and one that reads that
 //!
 //! Prints microseconds, one line a start, or megabytes a second.
 

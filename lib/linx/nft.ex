@@ -198,7 +198,8 @@ defmodule Linx.NFT do
       ...> |> Ruleset.add_chain!("t", "c")
       ...> |> Ruleset.add_rule!("t", "c", [:accept], comment: ~S(a "b"))
       ...> |> Linx.NFT.format()
-      ** (ArgumentError) table inet t, chain c, rule 0: the comment holds a quote (byte 0x22 at offset 2), which a string of nft cannot hold
+      ** (ArgumentError) table inet t, chain c, rule 0: the comment holds a quote \
+  (byte 0x22 at offset 2), which a string of nft cannot hold
   """
   @spec format(Ruleset.t() | Rule.t() | Chain.t() | Set.t() | NMap.t(), keyword()) :: String.t()
   def format(value, opts \\ [])

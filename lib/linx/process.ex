@@ -183,9 +183,10 @@ defmodule Linx.Process do
     * `:io_priority`: `:idle`, `{:best_effort, 0..7}` or `{:realtime, 0..7}`, 0 the highest;
       `:realtime` needs CAP_SYS_NICE or CAP_SYS_ADMIN.
 
-      These five are set on the parked workload by the agent, with the VM's privileges and before any change of ids. What is
-      not given is the VM's own: its nice value, CPUs, scheduling policy, I/O priority and `oom_score_adj` are inherited.
-      The reaper of `init: true` keeps the VM's.
+      The agent sets these five on the parked workload, with the VM's privileges and before any
+      change of ids. An option that is not given keeps the VM's value: nice value, CPUs,
+      scheduling policy, I/O priority and `oom_score_adj` are inherited. The reaper of
+      `init: true` keeps the VM's.
     * `:init`: true puts a small reaper between the session and the workload. In a pid namespace
       it is pid 1, forwards signals and reaps, so that SIGTERM ends a workload that has no handler
       for it. Before the workload executes the reaper gives up its descriptors, directory, ids and

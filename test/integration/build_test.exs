@@ -114,8 +114,9 @@ defmodule Linx.BuildTest do
              "arm-unknown-linux-gnueabihf"},
             {target("arm", "gnueabi", [{"TARGET_CPU", "arm926ej_s"}]),
              "armv5te-unknown-linux-gnueabi"},
-            {target("arm", "gnueabihf", [{"CARGO_BUILD_TARGET", "loongarch64-unknown-linux-gnu"}]),
-             "loongarch64-unknown-linux-gnu"}
+            {target("arm", "gnueabihf", [
+               {"CARGO_BUILD_TARGET", "loongarch64-unknown-linux-gnu"}
+             ]), "loongarch64-unknown-linux-gnu"}
           ] do
         output = asked.(env)
         assert output =~ "build --quiet --locked --target #{triple} "

@@ -21,7 +21,9 @@ defmodule Linx.Integration.ForgedFilesTest do
       echo forged >"$FORGED/proc/$file"
     done
     echo '1 0 0:1 / /forged rw - tmpfs none rw' >"$FORGED"/proc/self/mountinfo
-    printf 'Seccomp:\\t2\\nCapInh:\\t0\\nCapPrm:\\t0\\nCapEff:\\t0\\nCapBnd:\\t0\\nCapAmb:\\t0\\n' >"$FORGED"/proc/self/status
+    printf 'Seccomp:\\t2\\nCapInh:\\t0\\nCapPrm:\\t0\\n\
+    CapEff:\\t0\\nCapBnd:\\t0\\nCapAmb:\\t0\\n' \
+    >"$FORGED"/proc/self/status
     cp "$FORGED"/proc/self/status "$FORGED"/proc/self/uid_map
     echo 7 >"$FORGED"/cgroup/x/memory.max
     echo populated 1 >"$FORGED"/cgroup/x/cgroup.events

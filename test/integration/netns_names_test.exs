@@ -126,7 +126,10 @@ defmodule Linx.Integration.NetnsNamesTest do
 
     assert answers.none == {:ok, []}
     # The directory, shared, and the name on it.
-    assert [{_, _, "/run/netns", _, "shared:n"}, {_, "net:[n]", "/run/netns/blue", _, "shared:n"}] =
+    assert [
+             {_, _, "/run/netns", _, "shared:n"},
+             {_, "net:[n]", "/run/netns/blue", _, "shared:n"}
+           ] =
              answers.ours
 
     assert answers.theirs == answers.ours

@@ -63,7 +63,8 @@ defmodule Linx.Integration.OrdinaryUserTest do
     # Bound over the machine's in a mount namespace of the test's.
     bound = fn file ->
       script =
-        ~s(for f in subuid subgid; do [ -e /etc/$f ] || exit 1; mount --bind "#{file}" /etc/$f || exit 1; done; exec "$@")
+        "for f in subuid subgid; do [ -e /etc/$f ] || exit 1; " <>
+          ~s(mount --bind "#{file}" /etc/$f || exit 1; done; exec "$@")
 
       ["unshare", "--mount", "sh", "-c", script, "sh"]
     end

@@ -103,7 +103,8 @@ defmodule Soak.Account do
       mark = if ok?, do: "", else: "   LEFT OVER"
 
       IO.puts(
-        "  #{String.pad_trailing(to_string(key), 14)}#{String.pad_trailing(inspect(value), 12)}#{inspect(left[key])}#{mark}"
+        "  #{String.pad_trailing(to_string(key), 14)}" <>
+          "#{String.pad_trailing(inspect(value), 12)}#{inspect(left[key])}#{mark}"
       )
 
       ok?

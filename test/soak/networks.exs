@@ -29,8 +29,8 @@ defmodule Soak.Networks do
       Rtnl.Address.add(socket, "a0", "10.9.0.1", 24)
       Rtnl.Route.add_default(socket, "10.9.0.2")
 
-      for verb <- [&Rtnl.Link.list/1, &Rtnl.Address.list/1, &Rtnl.Route.list/1, &Rtnl.Rule.list/1],
-          do: verb.(socket)
+      for resource <- [Rtnl.Link, Rtnl.Address, Rtnl.Route, Rtnl.Rule],
+          do: resource.list(socket)
 
       Rtnl.Link.delete(socket, "a0")
       join(saboteur)
@@ -71,7 +71,7 @@ defmodule Soak.Networks do
          {:ok, monitor} <- Rtnl.Monitor.subscribe(self(), netns: {:pid, pid}, rcvbuf: 4096) do
       for n <- 1..50, do: Rtnl.Address.add(socket, "lo", "10.8.0.#{n}", 32)
 
-      Enum.random([fn -> Rtnl.Monitor.unsubscribe(monitor) end, fn -> stop_rudely(monitor) end]).()
+      Enum.random([&Rtnl.Monitor.unsubscribe/1, &stop_rudely/1]).(monitor)
 
       Socket.close(socket)
     end
@@ -123,13 +123,15 @@ defmodule Soak.Networks do
     in_network(tag, fn pid, session ->
       {:ok, socket} = Nfnl.open({:pid, pid})
 
-      case Netfilter.subscribe(self(), netns: {:pid, pid}, rcvbuf: Enum.random([4096, 1_000_000])) do
+      rcvbuf = Enum.random([4096, 1_000_000])
+
+      case Netfilter.subscribe(self(), netns: {:pid, pid}, rcvbuf: rcvbuf) do
         {:ok, monitor} ->
           saboteur = sabotage(session)
           {:ok, ruleset} = NFT.parse(@ruleset)
           for _ <- 1..10, do: Netfilter.push(socket, ruleset)
 
-          Enum.random([fn -> Netfilter.unsubscribe(monitor) end, fn -> stop_rudely(monitor) end]).()
+          Enum.random([&Netfilter.unsubscribe/1, &stop_rudely/1]).(monitor)
 
           join(saboteur)
 

@@ -7,7 +7,8 @@ defmodule Linx.Test.DocExamples do
   #     1 + 1
   #     # => 2                      a pattern, where it parses as one
   #     Linx.Tty.window_size(fd)
-  #     # => {:ok, %Linx.Tty.WindowSize<...>}      else the text of inspect/1, `...` standing for anything
+  #     # => {:ok, %Linx.Tty.WindowSize<...>}
+  #                               else the text of inspect/1, `...` standing for anything
   #     raise "no"
   #     # ** (RuntimeError) no      an exception, and what its message begins with
   #

@@ -35,7 +35,8 @@ defmodule Linx.Test.Ran do
         _ran -> ""
       end
 
-    "#{state(state)}\t#{inspect(module)}\t#{name}\t#{Path.relative_to_cwd(tags.file)}\t#{reason}\n"
+    file = Path.relative_to_cwd(tags.file)
+    "#{state(state)}\t#{inspect(module)}\t#{name}\t#{file}\t#{reason}\n"
   end
 
   defp state(nil), do: "passed"

@@ -22,13 +22,6 @@ defmodule Linx.Test.Style do
     end
   end
 
-  @doc "The number of lines that are too long and of comments that begin badly."
-  @spec count([String.t()]) :: {non_neg_integer(), non_neg_integer()}
-  def count(lines) do
-    {long, begun} = Enum.split_with(lines, &String.starts_with?(&1, "long "))
-    {length(long), length(begun)}
-  end
-
   defp files(root) do
     for pattern <- @places,
         path <- Path.wildcard(Path.join(root, pattern)),

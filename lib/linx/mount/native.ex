@@ -91,8 +91,11 @@ defmodule Linx.Mount.Native do
     do: named(Native.mount_pivot_root(agent(places), places, new_root, put_old))
 
   @doc false
-  @spec bind_at(Native.places(), tuple(), Native.attributes(), Native.target(), Native.lookup()) ::
-          :ok | error()
+  @spec bind_at(places, tuple(), attributes, target, lookup) :: :ok | error()
+        when places: Native.places(),
+             attributes: Native.attributes(),
+             target: Native.target(),
+             lookup: Native.lookup()
   def bind_at(places, what, attributes, idmap, lookup),
     do: named(Native.mount_bind(agent(places), places, what, attributes, idmap, lookup))
 

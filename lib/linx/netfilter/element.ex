@@ -8,8 +8,14 @@ defmodule Linx.Netfilter.Element do
 
       iex> alias Linx.Netfilter.{Element, Set}
       iex> {:ok, set} =
-      ...>   Set.new("banned", key_type: :ipv4_addr, flags: [:timeout],
-      ...>     elements: [{192, 0, 2, 1}, %Element{key: {192, 0, 2, 2}, timeout: 60_000, comment: "scanner"}])
+      ...>   Set.new("banned",
+      ...>     key_type: :ipv4_addr,
+      ...>     flags: [:timeout],
+      ...>     elements: [
+      ...>       {192, 0, 2, 1},
+      ...>       %Element{key: {192, 0, 2, 2}, timeout: 60_000, comment: "scanner"}
+      ...>     ]
+      ...>   )
       iex> length(set.elements)
       2
 

@@ -363,7 +363,9 @@ defmodule Linx.Netfilter.Elements do
   defp whole(place, set, start, ending, tries) do
     [element] = Decoder.Elements.values(set, [start | ending])
 
-    if :interval not in set.flags or match?({:concat, _}, set.key_type) or raw_key(start) == nil do
+    single? = :interval not in set.flags or match?({:concat, _}, set.key_type)
+
+    if single? or raw_key(start) == nil do
       {:ok, element}
     else
       {_first, last, bits} = span(set, Element.key_of(set, element))

@@ -102,7 +102,15 @@ defmodule Linx.Netfilter.Expr do
   read, changed and written with `payload/4`.
 
       iex> Linx.Netfilter.Expr.payload(:sctp_dport, sreg: 1).data
-      %{base: :transport, offset: 2, len: 2, sreg: 1, field: :sctp_dport, csum_type: :sctp, csum_offset: 8}
+      %{
+        base: :transport,
+        offset: 2,
+        len: 2,
+        sreg: 1,
+        field: :sctp_dport,
+        csum_type: :sctp,
+        csum_offset: 8
+      }
   """
   @spec payload(atom(), keyword()) :: t()
   def payload(field, opts \\ []) when is_atom(field) do

@@ -8,7 +8,11 @@ defmodule Linx.Netfilter.Map do
   `{:interval, type}` for values that are ranges (NAT pools).
 
       iex> {:ok, map} =
-      ...>   Linx.Netfilter.Map.new("pool", key_type: :inet_service, data_type: :ipv4_addr, elements: [{80, "10.0.0.5"}])
+      ...>   Linx.Netfilter.Map.new("pool",
+      ...>     key_type: :inet_service,
+      ...>     data_type: :ipv4_addr,
+      ...>     elements: [{80, "10.0.0.5"}]
+      ...>   )
       iex> map.elements
       [{80, {10, 0, 0, 5}}]
 

@@ -19,7 +19,9 @@ defmodule Linx.Netfilter.References do
   """
   @spec check(Ruleset.t()) :: :ok | {:error, Error.t()}
   def check(%Ruleset{} = ruleset) do
-    case Enum.flat_map(Ruleset.tables(ruleset), fn {_family, _name, table} -> missing(table) end) do
+    missing = for {_family, _name, table} <- Ruleset.tables(ruleset), do: missing(table)
+
+    case Enum.concat(missing) do
       [] -> :ok
       [first | others] -> {:error, %{first | others: others}}
     end

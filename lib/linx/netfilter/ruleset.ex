@@ -10,8 +10,17 @@ defmodule Linx.Netfilter.Ruleset do
       iex> rs =
       ...>   Ruleset.new()
       ...>   |> Ruleset.add_table!(:inet, "fw")
-      ...>   |> Ruleset.add_chain!("fw", "input", type: :filter, hook: :input, priority: 0, policy: :drop)
-      ...>   |> Ruleset.add_rule!("fw", "input", [Expr.payload(:tcp_dport), Expr.cmp(:eq, <<22::16>>), :accept])
+      ...>   |> Ruleset.add_chain!("fw", "input",
+      ...>     type: :filter,
+      ...>     hook: :input,
+      ...>     priority: 0,
+      ...>     policy: :drop
+      ...>   )
+      ...>   |> Ruleset.add_rule!("fw", "input", [
+      ...>     Expr.payload(:tcp_dport),
+      ...>     Expr.cmp(:eq, <<22::16>>),
+      ...>     :accept
+      ...>   ])
       iex> [{:inet, "fw", table}] = Ruleset.tables(rs)
       iex> length(table.chains["input"].rules)
       1
@@ -139,8 +148,8 @@ defmodule Linx.Netfilter.Ruleset do
     do: {:error, {:bad_rule, {:not_a_rule, other}}}
 
   @doc "As `add_rule/5`; raises."
-  @spec add_rule!(t(), table_ref(), String.t(), Rule.t() | [Rule.expression_input()], keyword()) ::
-          t()
+  @spec add_rule!(t(), table_ref(), String.t(), rule, keyword()) :: t()
+        when rule: Rule.t() | [Rule.expression_input()]
   def add_rule!(rs, table_ref, chain_name, rule_or_exprs, opts \\ []),
     do: bang(add_rule(rs, table_ref, chain_name, rule_or_exprs, opts))
 

@@ -4,7 +4,8 @@ defmodule Linx.Netfilter.TunnelOptions do
   # keeps as bytes, and their meaning.
   #
   #     {:vxlan, [gbp: n]}
-  #     {:erspan, [version: 1, index: n]} or {:erspan, [version: 2, direction: :ingress | :egress, id: n]}
+  #     {:erspan, [version: 1, index: n]}
+  #     {:erspan, [version: 2, direction: :ingress | :egress, id: n]}
   #     {:geneve, [{class, type, data}]}
   #
   # Source: enum nft_tunnel_opts_attributes and those after it in linux/netfilter/nf_tables.h.

@@ -3,7 +3,8 @@ defmodule Linx.Netlink.Inbox do
   # A netlink socket that listens on behalf of an owner, for a process that waits for other
   # messages too.
   #
-  #     {:ok, inbox} = Inbox.open(protocol, netns, groups, rcvbuf, owner)    # in the process that will wait
+  #     # in the process that will wait
+  #     {:ok, inbox} = Inbox.open(protocol, netns, groups, rcvbuf, owner)
   #     {:ok, messages, lost?, inbox} = Inbox.read(inbox, :raw | :rtnl)
   #
   # After a read the process is sent one `{:linx_netlink_readable, _}` when it is to read again:

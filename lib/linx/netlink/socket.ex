@@ -31,7 +31,8 @@ defmodule Linx.Netlink.Socket do
   #
   #     seq = Socket.next_seqs(socket, n)            # n consecutive numbers, first one returned
   #     bytes = for ... Message.append(bytes, type, flags, seq + i, payload)
-  #     {:ok, messages, failures, interrupted?} = Socket.exchange(socket, bytes, {seq, seq + n - 1})
+  #     {:ok, messages, failures, interrupted?} =
+  #       Socket.exchange(socket, bytes, {seq, seq + n - 1})
   #
   # The bytes go out in one send(2), for which the send buffer grows as needed (SO_SNDBUFFORCE).
   # The kernel does all the work and queues all answers before that call returns. Answers are

@@ -47,7 +47,11 @@ defmodule Linx.NFT.Formatter do
       iex> Ruleset.new()
       ...> |> Ruleset.add_table!(:inet, "fw")
       ...> |> Ruleset.add_chain!("fw", "in")
-      ...> |> Ruleset.add_rule!("fw", "in", [Expr.payload(:tcp_dport), Expr.cmp(:eq, <<22::16>>), :accept])
+      ...> |> Ruleset.add_rule!("fw", "in", [
+      ...>   Expr.payload(:tcp_dport),
+      ...>   Expr.cmp(:eq, <<22::16>>),
+      ...>   :accept
+      ...> ])
       ...> |> Linx.NFT.Formatter.format()
       "table inet fw {\\n  chain in {\\n    tcp dport 22 accept\\n  }\\n}\\n"
   """

@@ -27,7 +27,8 @@ defmodule Linx.NFT.Parser do
       {:match, lhs, op, rhs, meta}               {:vmap, key, map, meta}
       {:verdict, kind, meta}                     {:meta_set | :ct_set, key, value, meta}
       {:counter | :quota | :last | :connlimit, opts, meta}
-      {:limit, {n, unit, type}, opts, meta}      {:log | :reject | :queue | :dup | :fwd | :synproxy, opts, meta}
+      {:limit, {n, unit, type}, opts, meta}
+      {:log | :reject | :queue | :dup | :fwd | :synproxy, opts, meta}
       {:nat, kind, target, opts, meta}           {:tproxy, target, opts, meta}
       {:assign, lhs, value, meta}                {:objref, kind, value, meta}
       {:dynset, op, set, key, data, opts, meta}  {:meter, name, size, key, opts, meta}
@@ -42,11 +43,13 @@ defmodule Linx.NFT.Parser do
       {:socket, key, level, meta}                {:osf, what, ttl, meta}
       {:numgen, type, modulus, offset, meta}     {:jhash, key, modulus, seed, offset, meta}
       {:xfrm, key, direction, spnum, meta}       {:inner, tunnel, expr, meta}
-      {:concat, [expr], meta}                    {:binop, op, a, b, meta}        {:map, key, map, meta}
+      {:concat, [expr], meta}                    {:binop, op, a, b, meta}
+      {:map, key, map, meta}
 
   Values, on the right:
 
-      {:integer, n, meta}     {:string, s, meta}     {:identifier, name, meta}   {:address, kind, raw, meta}
+      {:integer, n, meta}     {:string, s, meta}     {:identifier, name, meta}
+      {:address, kind, raw, meta}
       {:range, lo, hi, meta}  {:prefix, v, bits, meta}  {:list, values, meta}    {:wildcard, meta}
       {:set_inline, elements, meta}   {:set_ref, name, meta}   {:classid, raw, meta}
       {:variable, name, meta}         {:elixir_expr, source, meta}

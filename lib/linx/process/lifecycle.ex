@@ -5,7 +5,7 @@ defmodule Linx.Process.Lifecycle do
   #
   #   {:owner, message}   tell the owner
   #   {:agent, command}   tell the agent
-  #   :ended              the terminal event has been recorded: answer who waits, release the agent
+  #   :ended              the end is recorded: answer waiting callers, release the agent
 
   alias Linx.Process.{Error, Explain, Info, Protocol, Subject}
 

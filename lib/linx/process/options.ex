@@ -54,7 +54,7 @@ defmodule Linx.Process.Options do
 
   # Every option, for the hint at a misspelt one, which is about as near as a word with two
   # letters swapped.
-  @keys [:argv, :namespaces, :propagation, :env, :cwd, :arg0, :stdio, :pty, :uid, :gid, :groups] ++
+  @keys ~w(argv namespaces propagation env cwd arg0 stdio pty uid gid groups)a ++
           [
             :no_new_privs,
             :rlimits,

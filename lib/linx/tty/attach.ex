@@ -6,10 +6,10 @@ defmodule Linx.Tty.Attach do
   # Events                                      Effects, in order
   #   {:input, bytes}     typed                   {:workload, bytes}    to the workload's terminal
   #   {:output, bytes}    the workload wrote      {:terminal, bytes}    to the user's terminal
-  #   {:size, size}       the user's terminal is  {:resize, size}       the workload's terminal becomes
+  #   {:size, size}       the user's terminal is  {:resize, size}       of the workload's terminal
   #   :held_too_long      the timer of :hold      {:hold, milliseconds} start a timer
   #                                               :release              stop it
-  #                                               :want                 ready for the next {:input, _}
+  #                                               :want                 the next {:input, _}
   #   {:ended, outcome}   the session's end       {:stop, result, typed_ahead}
   #   {:closed, reason}   the terminal is gone
   #
@@ -171,7 +171,9 @@ defmodule Linx.Tty.Attach do
   defp scan("", given), do: {IO.iodata_to_binary(given), ""}
 
   defp scan(<<_, rest::binary>> = bytes, given) do
-    if byte_size(bytes) < 4 and match?({:incomplete, "", _}, :unicode.characters_to_binary(bytes)),
+    incomplete? = match?({:incomplete, "", _}, :unicode.characters_to_binary(bytes))
+
+    if byte_size(bytes) < 4 and incomplete?,
       do: {IO.iodata_to_binary(given), bytes},
       else: scan(rest, [given, "\uFFFD"])
   end

@@ -23,10 +23,12 @@ defmodule Linx.Tty.Group do
   # A group leader of another shape is left alone (`:none`).
   #
   # The record, with indexes from 1:
-  #   1 state  2 read_type  3 driver  4 echo  5 log  6 dumb  7 shell  8 terminal_mode  9 line_history  10 save_history
+  #   1 state  2 read_type  3 driver  4 echo  5 log  6 dumb  7 shell  8 terminal_mode
+  #   9 line_history  10 save_history
   #   11 expand_fun  12 expand_below  13 input_queue  14 buf  15 input
   # An input; the queue holds {state_name, input}:
-  #   1 input_state  2 from  3 reply_as  4 prompt_bytes  5 encoding  6 collect  7 cont  8 lines  9 save_history
+  #   1 input_state  2 from  3 reply_as  4 prompt_bytes  5 encoding  6 collect  7 cont  8 lines
+  #   9 save_history
   #   10 get_fun  11 io_lib_state
 
   alias Linx.Tty.Program
@@ -104,7 +106,8 @@ defmodule Linx.Tty.Group do
                      false -> {done, unicode:characters_to_list(Typed), []}
                    end
               end,
-       Arm = fun(I) when is_tuple(I), tuple_size(I) =:= 11, element(2, I) =:= K, element(3, I) =:= Ref ->
+       Arm = fun(I) when is_tuple(I), tuple_size(I) =:= 11,
+                         element(2, I) =:= K, element(3, I) =:= Ref ->
                    Me ! {Done, ok},
                    case element(11, I) of
                      {list, [_ | _] = Chars, _} -> K ! {keys, Ref, lists:reverse(Chars)};
@@ -112,7 +115,8 @@ defmodule Linx.Tty.Group do
                        K ! {keys, Ref, iolist_to_binary(lists:reverse(Parts))};
                      _ -> ok
                    end,
-                   setelement(11, setelement(6, setelement(10, I, Keys), {collect_chars, 0}), start);
+                   setelement(11, setelement(6, setelement(10, I, Keys), {collect_chars, 0}),
+                              start);
                 (I) -> I
              end,
        sys:replace_state(G, fun
@@ -176,7 +180,10 @@ defmodule Linx.Tty.Group do
                                       andalso (Line =:= undefined orelse is_list(Line)),
                               case Plain of
                                 true ->
-                                  Part = case Line of undefined -> []; _ -> lists:reverse(Line) end,
+                                  Part = case Line of
+                                           undefined -> [];
+                                           _ -> lists:reverse(Line)
+                                         end,
                                   Again([Typed, Part]),
                                   {xterm, setelement(15, T, setelement(7, I, undefined))};
                                 false ->

@@ -5,7 +5,7 @@ defmodule Linx.Tty.Keyboard do
   #
   # To `owner`, each with `id`:
   #   {:linx_tty, id, {:data, bytes}}   one for each `want/1`
-  #   {:linx_tty, id, :interrupt}       ctrl-c, where the driver makes it a signal (ssh_cli, user_drv)
+  #   {:linx_tty, id, :interrupt}       ctrl-c, where ssh_cli or user_drv makes it a signal
   #   {:linx_tty, id, {:size, size}}    at first, and when it has changed
   #   {:linx_tty, id, :eof}             the group leader is gone, or has no more input
   #

@@ -4,12 +4,15 @@ defmodule Linx.Tty.Otp do
   # knows their shapes (kernel and ssh of OTP 28 and 29) and checks them before each change: an
   # unknown shape is left alone, and the attach works without it.
   #
-  #   user_drv     the driver of the VM's own terminal, a gen_statem: {:server, data}, or {:switch_loop, _} in the ^G menu.
-  #                data is a record whose first field is prim_tty's state
-  #   ssh_cli      the driver of an ssh session's shell, in a ssh_client_channel: {:state, cm, :ssh_cli, data, ...}.
-  #                data is a record whose last field is prim_tty's state: {:state, cm, channel, pty, encoding,
-  #                deduced_encoding, group, ...}
-  #   prim_tty     {:state, tty, reader, writer, options, ...} with options %{input: _, output: :cooked | :raw}
+  #   user_drv     the driver of the VM's own terminal, a gen_statem: {:server, data}, or
+  #                {:switch_loop, _} in the ^G menu. data is a record whose first field is
+  #                prim_tty's state
+  #   ssh_cli      the driver of an ssh session's shell, in a ssh_client_channel:
+  #                {:state, cm, :ssh_cli, data, ...}. data is a record whose last field is
+  #                prim_tty's state: {:state, cm, channel, pty, encoding, deduced_encoding, group,
+  #                ...}
+  #   prim_tty     {:state, tty, reader, writer, options, ...} with options
+  #                %{input: _, output: :cooked | :raw}
   #   group        a group leader with one of these as its driver
   #
   # Without it: :controlling shares the terminal's input with iex, and :group_leader's output

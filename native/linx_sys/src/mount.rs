@@ -496,7 +496,8 @@ fn name_of(file: BorrowedFd<'_>) -> CString {
 
 #[expect(
     unsafe_code,
-    reason = "rustix takes no NULL for source, type and data, and an empty source is not the same to the kernel"
+    reason = "rustix takes no NULL for source, type and data, \
+              and an empty source is not the same to the kernel"
 )]
 fn call_mount(source: &CStr, target: &CStr, request: &Mount) -> Result<(), Fault> {
     // The kernel copies one page of data and silently truncates the rest (copy_mount_options).

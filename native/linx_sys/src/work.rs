@@ -10,7 +10,7 @@
 //! | [`MAX_WAITING`] | callers' threads that wait for an answer at the same time |
 //! | [`PATIENCE`] | the time that each of them waits, [`BRIEF`] while a job is late |
 //! | [`Room`] | jobs in the same place whose owners live; further ones queue in order of arrival |
-//! | [`MAX_THREADS`] | threads, those included whose owners have died; at that bound a new job is EAGAIN |
+//! | [`MAX_THREADS`] | threads, also those whose owners have died; a further job is EAGAIN |
 //! | [`MAX_QUEUED`] | jobs in the queue; a further one is EAGAIN |
 //!
 //! A job whose owner dies leaves the queue, or gives up its place in favour of the next job.

@@ -168,7 +168,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn every_number_gets_what_the_policy_says(policy in arb_policy(0..400), args in prop::array::uniform6(arb_value())) {
+    fn every_number_gets_what_the_policy_says(
+        policy in arb_policy(0..400),
+        args in prop::array::uniform6(arb_value()),
+    ) {
         let program = compile(&policy).expect("short enough");
         let args = narrowed(policy.arch, args);
         for number in all_numbers() {
@@ -182,7 +185,13 @@ proptest! {
     // Arguments taken from the conditions' own values, so that equality is met and missed by one
     // bit.
     #[test]
-    fn arguments_beside_the_compared_value(arch in arb_arch(), rule in arb_rule(), condition in arb_condition(), flip in 0u32..64, off in -1i64..2) {
+    fn arguments_beside_the_compared_value(
+        arch in arb_arch(),
+        rule in arb_rule(),
+        condition in arb_condition(),
+        flip in 0u32..64,
+        off in -1i64..2,
+    ) {
         let rule = Rule { conditions: vec![condition], ..rule };
         let policy = policy(arch, TRAP, vec![rule.clone()]);
         let program = compile(&policy).expect("short enough");
@@ -195,15 +204,20 @@ proptest! {
             let mut args = [0; 6];
             args[usize::from(condition.arg)] = value;
             let args = narrowed(arch, args);
-            assert_agrees(&policy, &program, Call { number: rule.number, arch: policy.arch.audit(), args });
+            let call = Call { number: rule.number, arch: policy.arch.audit(), args };
+            assert_agrees(&policy, &program, call);
         }
     }
 
     #[test]
     fn behind_the_prefix_only_calls_with_the_cookie_are_let_through(
-        policy in arb_policy(0..100), cookie: u64, other: u64, args in prop::array::uniform6(arb_value())
+        policy in arb_policy(0..100),
+        cookie: u64,
+        other: u64,
+        args in prop::array::uniform6(arb_value()),
     ) {
-        let last = |last| narrowed(policy.arch, [args[0], args[1], args[2], args[3], args[4], last]);
+        let [a, b, c, d, e, _] = args;
+        let last = |last| narrowed(policy.arch, [a, b, c, d, e, last]);
         let call = |number, arch, cookie| Call { number, arch, args: last(cookie) };
         let cookie = narrowed(policy.arch, [cookie; 6])[0];
         let mut program = exec_prefix(policy.arch, cookie).to_vec();
@@ -213,7 +227,8 @@ proptest! {
 
         for number in starters {
             prop_assert_eq!(run(&program, &call(number, arch, cookie)).0, ALLOW);
-            for wrong in [other, cookie ^ 1, cookie ^ (1 << 32), cookie ^ (1 << 63), u64::from(cookie as u32), 0] {
+            let low = u64::from(cookie as u32);
+            for wrong in [other, cookie ^ 1, cookie ^ (1 << 32), cookie ^ (1 << 63), low, 0] {
                 if narrowed(policy.arch, [wrong; 6])[0] != cookie {
                     assert_agrees(&policy, &program, call(number, arch, wrong));
                 }

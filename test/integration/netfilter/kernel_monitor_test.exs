@@ -159,7 +159,8 @@ defmodule Linx.Netfilter.KernelMonitorTest do
       assert_receive {:linx_netfilter, :resync_needed}
 
       Workload.eventually(fn ->
-        Firewall.run!(pid, ["nft", "add", "table", "ip", "t#{System.unique_integer([:positive])}"])
+        name = "t#{System.unique_integer([:positive])}"
+        Firewall.run!(pid, ["nft", "add", "table", "ip", name])
 
         receive do
           {:linx_netfilter, :event, %{op: :new_table, entity: %{family: :ip}, gen_id: gen}}

@@ -166,7 +166,9 @@ defmodule Linx.Netfilter.KernelTest do
     test "of values come before anything is sent", %{sock: sock} do
       bad = ruleset([{[Expr.new(:cmp, %{op: :nope, sreg: 1, data: <<1>>})], :a}])
 
-      assert {:error, {:bad_rule, {[family: :inet, table: "fw", chain: "input", rule: 0], text}}} =
+      at = [family: :inet, table: "fw", chain: "input", rule: 0]
+
+      assert {:error, {:bad_rule, {^at, text}}} =
                Netfilter.push(sock, bad)
 
       assert text =~ "nope"

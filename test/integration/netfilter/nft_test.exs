@@ -33,7 +33,12 @@ defmodule Linx.Netfilter.NftTest do
       {:inet, @input, "ip saddr 10.0.0.1 drop",
        [Expr.payload(:ip_saddr), Expr.cmp(:eq, <<10, 0, 0, 1>>), :drop]},
       {:inet, @input, "tcp dport 22-25 accept",
-       [Expr.payload(:tcp_dport), Expr.cmp(:gte, <<22::16>>), Expr.cmp(:lte, <<25::16>>), :accept]},
+       [
+         Expr.payload(:tcp_dport),
+         Expr.cmp(:gte, <<22::16>>),
+         Expr.cmp(:lte, <<25::16>>),
+         :accept
+       ]},
       {:inet, @input, "tcp dport != 22-25 accept",
        [Expr.payload(:tcp_dport), Expr.range(:neq, <<22::16>>, <<25::16>>), :accept]},
       {:inet, @input, "ip saddr 10.1.0.0/17 accept",

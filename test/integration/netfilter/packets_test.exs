@@ -323,8 +323,10 @@ defmodule Linx.Netfilter.PacketsTest do
     assert is_integer(index)
     assert byte_size(event.hwaddr) == 6
     # 20 bytes of IPv4, 8 of UDP, five of text.
-    assert <<4::4, 5::4, _::binary-11, 192, 0, 2, 2, 192, 0, 2, 1, _::16, 80::16, _::32, "hello">> =
+    assert <<4::4, 5::4, _::binary-11, 192, 0, 2, 2, 192, 0, 2, 1, datagram::binary>> =
              event.payload
+
+    assert <<_::16, 80::16, _::32, "hello">> = datagram
 
     assert {:error, %Netfilter.Error{errno: :eperm, operation: :log_listen}} =
              Netfilter.log_listen(self(), group: 5000, netns: {:pid, here})

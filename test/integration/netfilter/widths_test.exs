@@ -117,7 +117,12 @@ defmodule Linx.Netfilter.WidthsTest do
     more =
       Settled.parse!(
         "table bridge t " <>
-          "{\n#{String.replace(IO.iodata_to_binary(body), "0 . 192.0.2.2 }", "0 . 192.0.2.2, 1 . 192.0.2.3 }")}}"
+          "{\n" <>
+          String.replace(
+            IO.iodata_to_binary(body),
+            "0 . 192.0.2.2 }",
+            "0 . 192.0.2.2, 1 . 192.0.2.3 }"
+          ) <> "}"
       )
 
     assert {:ok, patch} = Netfilter.dry_run(sock, more)

@@ -66,7 +66,9 @@ defmodule Linx.Netlink.AddressTest do
     end
 
     test "what is not of an identity is refused in a deletion", %{socket: s} do
-      for option <- [scope: 254, valid: 5, proto: 76, flags: [:nodad], broadcast: "203.0.113.3"] do
+      options = [scope: 254, valid: 5, proto: 76, flags: [:nodad], broadcast: "203.0.113.3"]
+
+      for option <- options do
         assert {:error, {:bad_option, ^option}} =
                  Address.delete(s, "a0", "203.0.113.1", 32, [option])
       end

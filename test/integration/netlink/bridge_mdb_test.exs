@@ -206,7 +206,13 @@ defmodule Linx.Netlink.BridgeMdbTest do
     assert [near, far] = ns |> same!(socket, names) |> Enum.sort_by(&(&1.source != nil))
     assert %Mdb{dst: ~IP"192.0.2.9", src_vni: 5, source: nil, vni: nil} = near
 
-    assert %Mdb{dst: ~IP"192.0.2.10", dst_port: 5000, vni: 7, src_vni: 5, source: ~IP"192.0.2.1"} =
+    assert %Mdb{
+             dst: ~IP"192.0.2.10",
+             dst_port: 5000,
+             vni: 7,
+             src_vni: 5,
+             source: ~IP"192.0.2.1"
+           } =
              far
 
     assert far.via == index["v0"]

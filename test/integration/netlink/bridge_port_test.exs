@@ -206,7 +206,7 @@ defmodule Linx.Netlink.BridgePortTest do
 
     for _ <- 1..30 do
       opts =
-        for(key <- Enum.take_random(usable, :rand.uniform(6)), do: {key, :rand.uniform(2) == 1}) ++
+        Enum.map(Enum.take_random(usable, :rand.uniform(6)), &{&1, :rand.uniform(2) == 1}) ++
           [cost: :rand.uniform(0xFFFF), priority: :rand.uniform(64) - 1]
 
       assert Port.set(socket, "v0", opts) == :ok, inspect({seed, opts})

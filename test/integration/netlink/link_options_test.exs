@@ -360,7 +360,9 @@ defmodule Linx.Netlink.LinkOptionsTest do
     same = [id: 5, link: "v0", loose_binding: true, egress_qos: %{3 => 5, 4 => 0}]
     assert Link.ensure(socket, "v0.5", :vlan, same) == :ok
 
-    for {option, field} <- [gvrp: true, egress_qos: %{3 => 6}] |> Enum.zip([:flags, :egress_qos]) do
+    options = Enum.zip([gvrp: true, egress_qos: %{3 => 6}], [:flags, :egress_qos])
+
+    for {option, field} <- options do
       assert {:error, %Error{errno: :eexist, at: [^field]}} =
                Link.ensure(socket, "v0.5", :vlan, [option, id: 5, link: "v0"])
     end

@@ -268,7 +268,9 @@ defmodule Linx.Netlink.ReconcileLinksRulesTest do
         end
       end
 
-      for {kind, opts} <- [{:macvlan, [mode: :private]}, {:vxlan, [id: 5, remote: "192.0.2.9"]}] do
+      kinds = [{:macvlan, [mode: :private]}, {:vxlan, [id: 5, remote: "192.0.2.9"]}]
+
+      for {kind, opts} <- kinds do
         desired = &%{links: [{"c0", kind, [link: &1] ++ opts}]}
         report = converge(bench, desired.("a0"))
         assert parent.("c0") == "a0"

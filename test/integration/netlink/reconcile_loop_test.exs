@@ -138,7 +138,11 @@ defmodule Linx.Netlink.ReconcileLoopTest do
       %{
         addresses:
           [{"lo", self4(n), 32}, {"lo", self6(n), 128}] ++
-            for(m <- others, a <- [{link(m), wire4(n, m), 24}, {link(m), wire6(n, m), 64}], do: a),
+            for(
+              m <- others,
+              a <- [{link(m), wire4(n, m), 24}, {link(m), wire6(n, m), 64}],
+              do: a
+            ),
         routes:
           for m <- others,
               [third] = others -- [m],

@@ -14,7 +14,7 @@ defmodule Linx.Netlink.RouterTest do
   # lan: client, router and both servers' uplinks.
   #
   #   client (10.1.0.2) ---- br0 on router (10.1.0.1) ---- wan1 (10.2.1.2) \
-  #                                                   ---- wan2 (10.2.2.2)  - server, 10.9.9.9 on both ways
+  #                                                   ---- wan2 (10.2.2.2)  - server (10.9.9.9)
   @families [
     inet: %{
       client: "10.1.0.2",
@@ -193,7 +193,8 @@ defmodule Linx.Netlink.RouterTest do
     assert_receive {^port, {:data, {:eol, "listening"}}}
 
     send_program =
-      "import socket,sys;s=socket.create_connection((sys.argv[1],8000),60);s.sendall(b'x'*200000);s.close()"
+      "import socket,sys;s=socket.create_connection((sys.argv[1],8000),60);" <>
+        "s.sendall(b'x'*200000);s.close()"
 
     {output, 0} =
       System.cmd(

@@ -27,7 +27,8 @@ defmodule Linx.Integration.NFT.ProjectTest do
 
     def static do
       ~NFT"""
-      table inet shop{chain in{type filter hook input priority 0;policy drop;tcp dport{22,443} accept}}
+      table inet shop{chain in{type filter hook input priority 0;policy drop;
+      tcp dport{22,443} accept}}
       """
     end
 
@@ -80,7 +81,8 @@ defmodule Linx.Integration.NFT.ProjectTest do
              mix(dir, [
                "run",
                "-e",
-               ~S|IO.puts(Linx.NFT.format(Shop.Firewall.static()) <> Linx.NFT.format(Shop.Firewall.on(8080)))|
+               "alias Linx.NFT; alias Shop.Firewall; " <>
+                 "IO.puts(NFT.format(Firewall.static()) <> NFT.format(Firewall.on(8080)))"
              ])
 
     assert output =~ "tcp dport { 22, 443 } accept"

@@ -34,6 +34,8 @@ defmodule Linx.NFT.StreamTest do
   end
 
   defp text do
+    verdict = &Enum.at(["accept", "jump c"], rem(&1, 2))
+
     """
     define ports = { #{Enum.join(1..400, ", ")} }
     table inet fw {
@@ -50,7 +52,7 @@ defmodule Linx.NFT.StreamTest do
         elements = { #{Enum.map_join(1..1_500, ", ", &"#{ip(&1)} . #{&1} : 192.0.2.1")} } }
       map ways { type ipv4_addr : verdict
         elements = { \
-    #{Enum.map_join(1..1_500, ", ", &"#{ip(&1)} : #{Enum.at(["accept", "jump c"], rem(&1, 2))}")} } }
+    #{Enum.map_join(1..1_500, ", ", &"#{ip(&1)} : #{verdict.(&1)}")} } }
       chain c { accept; }
       chain input { type filter hook input priority 0
         ip saddr @nets tcp dport @fixed drop; }

@@ -107,13 +107,23 @@ defmodule Linx.Process.DeathTest do
   tree = "setsid sleep 300 & (setsid sleep 300 &) ; exec sleep 300"
   flood = "setsid sleep 300 & while :; do echo 0123456789; done"
   case stage do
-    "starting" -> spawn(fn -> for _ <- 1..500, do: shell.(tree, stdio: :devnull, auto_proceed: true) end)
+    "starting" ->
+      spawn(fn -> for _ <- 1..500, do: shell.(tree, stdio: :devnull, auto_proceed: true) end)
     "parked" -> for _ <- 1..3, do: {:ok, _} = shell.(tree, stdio: :devnull)
     "running" -> for _ <- 1..3, do: {:ok, _} = shell.(tree, stdio: :devnull, auto_proceed: true)
-    "alone" -> for init <- [false, true], do: {:ok, _} = P.spawn(argv: ["/bin/sleep", "300"], env: env, stdio: :devnull, auto_proceed: true, init: init)
-    "flooding" -> for stdio <- [:pty, :pipe, :pty], do: {:ok, _} = shell.(flood, stdio: stdio, auto_proceed: true)
-    "ending" -> for _ <- 1..3, do: {:ok, _} = shell.("setsid sleep 300 & sleep 0.05", stdio: :devnull, auto_proceed: true)
-    "namespaces" -> for _ <- 1..3, do: {:ok, _} = shell.(tree, stdio: :devnull, auto_proceed: true, namespaces: [:user, :pid, :mount], init: true)
+    "alone" ->
+      alone = [argv: ["/bin/sleep", "300"], env: env, stdio: :devnull, auto_proceed: true]
+      for init <- [false, true], do: {:ok, _} = P.spawn([init: init] ++ alone)
+    "flooding" ->
+      for stdio <- [:pty, :pipe, :pty],
+          do: {:ok, _} = shell.(flood, stdio: stdio, auto_proceed: true)
+    "ending" ->
+      code = "setsid sleep 300 & sleep 0.05"
+      for _ <- 1..3, do: {:ok, _} = shell.(code, stdio: :devnull, auto_proceed: true)
+    "namespaces" ->
+      options = [namespaces: [:user, :pid, :mount], init: true]
+      options = [stdio: :devnull, auto_proceed: true] ++ options
+      for _ <- 1..3, do: {:ok, _} = shell.(tree, options)
   end
   Process.sleep(50)
   IO.puts("there")

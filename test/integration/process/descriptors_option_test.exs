@@ -176,7 +176,9 @@ defmodule Linx.Process.DescriptorsOptionTest do
       :gen_udp.close(closed)
       port = Port.open({:spawn, "cat"}, [])
 
-      for bad <- [[{2, udp}], [{3, closed}], [{3, port}], [{3, 3}], [{3, udp}, {3, udp}], [], udp] do
+      lists = [[{2, udp}], [{3, closed}], [{3, port}], [{3, 3}], [{3, udp}, {3, udp}], []]
+
+      for bad <- lists ++ [udp] do
         assert P.spawn(argv: ["/bin/true"], fds: bad) == {:error, {:bad_fds, bad}}
       end
 

@@ -9,7 +9,8 @@ defmodule Linx.Integration.Process.DescriptorsTest do
     300 = "/proc/self/fd" |> File.ls!() |> Enum.count(&(String.to_integer(&1) in 100..399))
 
     run = fn argv ->
-      {:ok, session} = Linx.Process.spawn(argv: argv, stdio: [stdin: :devnull, stdout: :pipe, stderr: :pipe])
+      stdio = [stdin: :devnull, stdout: :pipe, stderr: :pipe]
+      {:ok, session} = Linx.Process.spawn(argv: argv, stdio: stdio)
       :ok = Linx.Process.proceed(session)
       {:ok, {:exited, 0}} = Linx.Process.wait(session, 60_000)
       receive do {:linx_process, :stdout, text} -> IO.write(text) end

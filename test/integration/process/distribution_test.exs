@@ -16,8 +16,14 @@ defmodule Linx.Process.DistributionTest do
 
   for {stdio, n} <- [{[stdout: :pipe], 1}, {:pty, 2}] do
     owner = Node.spawn(other, Linx.Test.Distribution, :own, [self()])
-    {:ok, session} = Linx.Process.spawn(argv: argv, stdio: stdio, owner: owner, auto_proceed: true)
-    {output, 6, ^other} = receive do {:owned, output, code, node} -> {output, code, node} after 60_000 -> :late end
+    options = [argv: argv, stdio: stdio, owner: owner, auto_proceed: true]
+    {:ok, session} = Linx.Process.spawn(options)
+    {output, 6, ^other} =
+      receive do
+        {:owned, output, code, node} -> {output, code, node}
+      after
+        60_000 -> :late
+      end
     true = output == :binary.copy(<<0>>, 4_000_000)
     {:ok, {:exited, 6}} = Linx.Process.wait(session)
     # The verbs work from there too.

@@ -162,7 +162,8 @@ defmodule Linx.Integration.Process.ImageTest do
     {:ok, filter} = Linx.Seccomp.deny_list(refused)
 
     paths =
-      for path <- [Application.app_dir(:linx, "ebin"), Path.join(:code.lib_dir(:ex_unit), "ebin")],
+      for folder <- [Application.app_dir(:linx), :code.lib_dir(:ex_unit)],
+          path = Path.join(folder, "ebin"),
           argument <- ["-pa", to_string(path)],
           do: argument
 

@@ -14,14 +14,17 @@ defmodule Linx.Process.InheritPageTest do
   # and 900 on /etc, umask 077, RELEASE_COOKIE set.
   @script ~S"""
   [probe, out] = System.argv()
-  write = fn name, text -> File.write!(Path.join(out, name), String.replace(text, "\r\n", "\n")) end
+  write = fn name, text ->
+    File.write!(Path.join(out, name), String.replace(text, "\r\n", "\n"))
+  end
 
   linx = fn name, opts ->
     {:ok, session} = Linx.Process.spawn([argv: [probe], stdio: :pipe, auto_proceed: true] ++ opts)
     {:ok, {:exited, 0}} = Linx.Process.wait(session, 60_000)
     drain = fn drain, text ->
       receive do
-        {:linx_process, stream, bytes} when stream in [:stdout, :pty_out] -> drain.(drain, text <> bytes)
+        {:linx_process, stream, bytes} when stream in [:stdout, :pty_out] ->
+          drain.(drain, text <> bytes)
       after
         0 -> text
       end
@@ -123,7 +126,9 @@ defmodule Linx.Process.InheritPageTest do
   defp signals(hex, _) do
     {mask, ""} = Integer.parse(hex, 16)
 
-    case for n <- 1..64, Bitwise.band(Bitwise.bsr(mask, n - 1), 1) == 1, do: @names[n] || "#{n}" do
+    set? = fn n -> Bitwise.band(Bitwise.bsr(mask, n - 1), 1) == 1 end
+
+    case for n <- 1..64, set?.(n), do: @names[n] || "#{n}" do
       [] -> "none"
       names -> Enum.join(names, ", ")
     end

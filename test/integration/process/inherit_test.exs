@@ -11,11 +11,13 @@ defmodule Linx.Process.InheritTest do
   [probe, out] = System.argv()
   for _ <- 1..300, do: File.open!("/etc/passwd", [:raw])
   run = fn name, opts ->
-    {:ok, session} = Linx.Process.spawn(opts ++ [argv: [probe, "a b", ""], stdio: :pipe, auto_proceed: true])
+    probe = [argv: [probe, "a b", ""], stdio: :pipe, auto_proceed: true]
+    {:ok, session} = Linx.Process.spawn(opts ++ probe)
     {:ok, {:exited, 0}} = Linx.Process.wait(session, 60_000)
     drain = fn drain, parts ->
       receive do
-        {:linx_process, stream, bytes} when stream in [:stdout, :pty_out] -> drain.(drain, [bytes | parts])
+        {:linx_process, stream, bytes} when stream in [:stdout, :pty_out] ->
+          drain.(drain, [bytes | parts])
       after
         0 -> parts |> Enum.reverse() |> IO.iodata_to_binary() |> String.replace("\r\n", "\n")
       end
@@ -185,7 +187,8 @@ defmodule Linx.Process.InheritTest do
     script = ~S"""
     {:ok, session} = Linx.Process.spawn(argv: ["/bin/true"], auto_proceed: true)
     {:ok, {:exited, 0}} = Linx.Process.wait(session, 60_000)
-    {:ok, session} = Linx.Process.spawn(argv: ["/bin/echo", "hi"], stdio: :pipe, auto_proceed: true)
+    options = [argv: ["/bin/echo", "hi"], stdio: :pipe, auto_proceed: true]
+    {:ok, session} = Linx.Process.spawn(options)
     {:ok, {:exited, 0}} = Linx.Process.wait(session, 60_000)
     receive do {:linx_process, :stdout, "hi\n"} -> System.halt(42) after 0 -> System.halt(43) end
     """

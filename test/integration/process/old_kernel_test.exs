@@ -36,14 +36,16 @@ defmodule Linx.Integration.Process.OldKernelTest do
   stdio = [stdin: :devnull, stdout: :pipe, stderr: :devnull]
   {:ok, visitor} = P.enter(target, argv: ["/bin/hostname"], stdio: stdio, auto_proceed: true)
   outcome = P.wait(visitor, 60_000)
-  IO.inspect({match?(:ok, write), elem(outcome, 0), with({:error, e} <- outcome, do: {e.stage, e.errno})})
+  cause = with({:error, e} <- outcome, do: {e.stage, e.errno})
+  IO.inspect({match?(:ok, write), elem(outcome, 0), cause})
   IO.inspect(Linx.Test.Session.output(:stdout))
   P.stop(target, 0)
   """
 
   defp under(before, filter, code \\ @code) do
     paths =
-      for path <- [Application.app_dir(:linx, "ebin"), Path.join(:code.lib_dir(:ex_unit), "ebin")],
+      for folder <- [Application.app_dir(:linx), :code.lib_dir(:ex_unit)],
+          path = Path.join(folder, "ebin"),
           argument <- ["-pa", to_string(path)],
           do: argument
 
@@ -80,7 +82,9 @@ defmodule Linx.Integration.Process.OldKernelTest do
   opts = [argv: argv, stdio: stdio, cgroup: cgroup, auto_proceed: true]
 
   seen =
-    for more <- [[], [init: true], [namespaces: [:cgroup]], [namespaces: [:cgroup], init: true]] do
+    for init <- [[], [init: true]], namespaces <- [[], [namespaces: [:cgroup]]] do
+      more = namespaces ++ init
+
       lines =
         for _ <- 1..20 do
           {:ok, session} = P.spawn(opts ++ more)

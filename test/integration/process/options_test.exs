@@ -52,8 +52,8 @@ defmodule Linx.Process.OptionsIntegrationTest do
       :ok = P.command(session, {:drop_bounding, @net_bind})
 
       until(fn ->
-        File.read!("/proc/#{pid}/status") |> status() |> mask("CapBnd") |> Bitwise.band(@net_bind) ==
-          0
+        status = File.read!("/proc/#{pid}/status") |> status()
+        Bitwise.band(mask(status, "CapBnd"), @net_bind) == 0
       end)
 
       P.abort(session)
@@ -430,7 +430,8 @@ defmodule Linx.Process.OptionsIntegrationTest do
 
     code = ~S"""
     dir = "/mnt/linx-process-test"
-    {:ok, session} = Linx.Process.spawn(argv: ["/bin/sh", "-c", "cat /proc/self/cgroup; setsid sleep 300 & exit 0"],
+    script = "cat /proc/self/cgroup; setsid sleep 300 & exit 0"
+    {:ok, session} = Linx.Process.spawn(argv: ["/bin/sh", "-c", script],
       cgroup: dir, stdio: [stdout: :pipe], auto_proceed: true)
     {:ok, {:exited, 0}} = Linx.Process.wait(session, 60_000)
     out = receive do {:linx_process, :stdout, out} -> out after 0 -> "" end

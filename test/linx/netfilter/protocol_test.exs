@@ -200,7 +200,10 @@ defmodule Linx.Netfilter.ProtocolTest do
     exprs
     |> Enum.chunk_every(2, 1, :discard)
     |> Enum.find_value(fn
-      [%Expr{data: %{base: :transport, offset: 0, len: 1}}, %Expr{name: :__anon_set, data: set}] ->
+      [
+        %Expr{data: %{base: :transport, offset: 0, len: 1}},
+        %Expr{name: :__anon_set, data: set}
+      ] ->
         Enum.sort(set.elements)
 
       [

@@ -67,8 +67,8 @@ defmodule Linx.Netfilter.ValuesTest do
       chain = Chain.new!("c", type: :route, hook: :output, priority: 0)
       assert Chain.validate_for_family(chain, :ip6) == :ok
 
-      assert {:error, {:bad_chain, {:type_not_valid_for_family, %{type: :route, family: :inet}}}} =
-               Chain.validate_for_family(chain, :inet)
+      refused = {:type_not_valid_for_family, %{type: :route, family: :inet}}
+      assert Chain.validate_for_family(chain, :inet) == {:error, {:bad_chain, refused}}
 
       assert {:ok, _} = Table.add_chain(Table.new!(:inet, "t"), chain)
       assert {:error, {:bad_chain, _}} = Table.add_chain(Table.new!(:arp, "t"), chain)

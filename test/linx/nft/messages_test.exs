@@ -251,7 +251,9 @@ defmodule Linx.NFT.MessagesTest do
               ~NFT"table ip t { chain c { type filter hook input priority 0; policy #{:no}; }; }"
             end,
             fn ->
-              ~NFT"table netdev t { chain c { type filter hook ingress device #{name} priority 0; }; }"
+              ~NFT"""
+              table netdev t { chain c { type filter hook ingress device #{name} priority 0; }; }
+              """
             end,
             fn -> ~NFT"table ip t { chain c { tcp dport #{70_000}; }; }" end,
             fn -> ~NFT"table ip t { chain c { ip saddr #{name}; }; }" end,

@@ -365,7 +365,8 @@ defmodule Linx.NFTTest do
         chain #{"in" <> "put"} {
           type filter hook input priority #{-10}; policy drop;
           tcp dport #{80..90} ip saddr #{lan} iifname #{"eth*"} meta mark set #{7} accept
-          tcp dport #{[22, 443]} ct state #{[:established, :related]} log prefix #{"a: "} jump #{:other}
+          tcp dport #{[22, 443]} ct state #{[:established, :related]} \
+            log prefix #{"a: "} jump #{:other}
           ip daddr #{ip} limit rate #{5}/second accept comment #{"why"}
         }
         chain other { }

@@ -294,7 +294,8 @@ defmodule Linx.NFT.RuleTextTest do
     :rand.seed(:exsss, {1, 2, 3})
 
     words =
-      ~w[tcp dport accept 22 0 007 10.0.0.1 10.0.0.0/8 ::1 fe80::/64 "a" "b c" "" { } ( ) , ; : . / - != 1-2 0x1f #x aa:bb:cc:dd:ee:ff a:b 1: @s $v é "é" * eth* \t]
+      ~w[tcp dport accept 22 0 007 10.0.0.1 10.0.0.0/8 ::1 fe80::/64 "a" "b c" "" { } ( ) , ; :
+         . / - != 1-2 0x1f #x aa:bb:cc:dd:ee:ff a:b 1: @s $v é "é" * eth* \t]
 
     for _ <- 1..1500 do
       line =

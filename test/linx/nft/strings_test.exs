@@ -188,7 +188,9 @@ defmodule Linx.NFT.StringsTest do
     end
 
     test "writes what both read alike" do
-      for comment <- ["", "plain", ~S(C:\dir \x), "é – 漢", "#not a comment; {}", "$x \#{y}", "'"] do
+      texts = ["", "plain", ~S(C:\dir \x), "é – 漢", "#not a comment; {}", "$x \#{y}", "'"]
+
+      for comment <- texts do
         ruleset = rules([{[:accept], comment: comment}])
         text = NFT.format(ruleset)
         assert NFT.parse(text) == {:ok, ruleset}
@@ -270,7 +272,8 @@ defmodule Linx.NFT.StringsTest do
     end
 
     test "counts the asterisk of an interface pattern as nft does" do
-      for {stem, ok?} <- [{String.duplicate("e", 14), true}, {String.duplicate("e", 15), false}] do
+      for {length, ok?} <- [{14, true}, {15, false}] do
+        stem = String.duplicate("e", length)
         ruleset = rules([[Expr.meta(:iifname), Expr.cmp(:eq, stem), :accept]])
         if ok?, do: assert(NFT.format(ruleset) =~ stem <> "*"), else: refused(ruleset)
       end

@@ -144,7 +144,8 @@ defmodule Mix.Tasks.Compile.LinxNative.TargetTest do
 
   # Linx builds from source there, for the host that cargo itself names.
   @tag :tmp_dir
-  test "a VM of such a processor, or none in view, is no reason not to build", %{tmp_dir: folder} do
+  test "a VM of such a processor, or none in view, is no reason not to build", context do
+    folder = context.tmp_dir
     vm = Path.join(folder, "beam.smp")
     File.write!(vm, elf64(22, "/lib/ld64.so.1"))
     unknown = {:ok, %Target{triple: "unknown", cross?: false}}

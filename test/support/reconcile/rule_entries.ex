@@ -22,7 +22,11 @@ defmodule Linx.Test.Reconcile.RuleEntries do
     keys = Options.of(:rule) -- (@together ++ @elsewhere)
 
     (selector() ++
-       for(key <- some(keys, pick([0, 0, 1, 2])), {:ok, value} <- [option(key)], do: {key, value}) ++
+       for(
+         key <- some(keys, pick([0, 0, 1, 2])),
+         {:ok, value} <- [option(key)],
+         do: {key, value}
+       ) ++
        target())
     |> once()
   end

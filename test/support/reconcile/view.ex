@@ -26,7 +26,12 @@ defmodule Linx.Test.Reconcile.View do
       rules:
         Enum.map(decode(rules4), &rule(:inet, &1)) ++ Enum.map(decode(rules6), &rule(:inet6, &1)),
       addresses:
-        for(link <- links, a <- link["addr_info"] || [], a != %{}, do: address(link["ifname"], a)),
+        for(
+          link <- links,
+          a <- link["addr_info"] || [],
+          a != %{},
+          do: address(link["ifname"], a)
+        ),
       routes: Enum.map(decode(v4), &route(:inet, &1)) ++ Enum.map(decode(v6), &route(:inet6, &1)),
       nexthops: MapSet.new(decode(nexthops), & &1["id"]),
       locks: text4 <> text6

@@ -5,12 +5,14 @@ defmodule Linx.Netfilter.Datum.Form do
   #   type                  kept as                     also taken
   #   :ipv4_addr            {10, 0, 0, 1}               <<10, 0, 0, 1>>, "10.0.0.1", %Linx.IP{}
   #   :ipv6_addr            {0xfe80, ..., 1}            16 bytes, "fe80::1", %Linx.IP{}
-  #   :ether_addr           <<2, 0, 0, 0, 0, 1>>        "02:00:00:00:00:01", {2, 0, 0, 0, 0, 1}, %Linx.MAC{}
+  #   :ether_addr           <<2, 0, 0, 0, 0, 1>>        "02:00:00:00:00:01", %Linx.MAC{},
+  #                                                     {2, 0, 0, 0, 0, 1}
   #   :ifname, :string      "eth0"
   #   :iface_index          2, {:iface, "eth0"}         "eth0", the bytes
   #   numbers               22                          "ssh", :ssh, the bytes
   #   {type, bits}          a number of that width
-  #   {:concat, types}      a tuple of the above        a list, the bytes (kept where the padding is not 0)
+  #   {:concat, types}      a tuple of the above        a list, the bytes (kept where the
+  #                                                     padding is not 0)
   #   sizes that are open   bytes
   #
   # Bytes that are all printable ASCII are text, never a value's bytes: "1::2" is no IPv4 address

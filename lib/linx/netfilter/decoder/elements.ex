@@ -3,7 +3,8 @@ defmodule Linx.Netfilter.Decoder.Elements do
   # The elements of a GETSETELEM dump. They come in two steps, since a message does not say what
   # its set is:
   #
-  #   raw/1       bytes to `key`, `{key, data}`, or `{:raw, map}` for what carries more; keys and values are bytes
+  #   raw/1       bytes to `key`, `{key, data}`, or `{:raw, map}` for one that carries more;
+  #               keys and values are bytes
   #   values/2    these to the elements of a declared set or map
 
   import Linx.Netfilter.Wire

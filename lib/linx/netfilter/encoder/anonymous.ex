@@ -66,7 +66,9 @@ defmodule Linx.Netfilter.Encoder.Anonymous do
   end
 
   defp interval(flags, set, elements) do
-    if :interval not in flags and Enum.any?(elements, &Datum.Form.spans?(Element.key_of(set, &1))),
+    spans? = fn element -> Datum.Form.spans?(Element.key_of(set, element)) end
+
+    if :interval not in flags and Enum.any?(elements, spans?),
       do: [:interval | flags],
       else: flags
   end

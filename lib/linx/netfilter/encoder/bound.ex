@@ -33,7 +33,9 @@ defmodule Linx.Netfilter.Encoder.Bound do
     {exprs, state, frames}
   end
 
-  defp chain(%Expr{data: %{target: rules}} = expr, family, table_name, at, {id, memory}, frames) do
+  defp chain(%Expr{} = expr, family, table_name, at, {id, memory}, frames) do
+    rules = expr.data.target
+
     new =
       Place.at(at, fn ->
         message(nft_msg_newchain(), create([]), %Codec.Chain{

@@ -263,8 +263,10 @@ defmodule Linx.Netfilter.Guard.Layers do
   # The layers after a segment. Only equality says something: with one value, or with a set of
   # them.
   @spec observe(t(), [Expr.t()]) :: t()
-  def observe(layers, [%Expr{name: name} = load, %Expr{name: :cmp, data: %{op: :eq, data: value}}])
-      when is_binary(value) and name != :inner do
+  def observe(layers, [%Expr{name: name} = load, %Expr{name: :cmp, data: %{op: :eq} = data}])
+      when is_binary(data.data) and name != :inner do
+    value = data.data
+
     case Linx.Netfilter.Guard.Join.parts([load, Expr.cmp(:eq, value)], layers) do
       nil ->
         tested(layers, load, [value])

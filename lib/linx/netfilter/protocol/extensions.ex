@@ -46,7 +46,11 @@ defmodule Linx.Netfilter.Protocol.Extensions do
       header: 43,
       id: 5,
       fields:
-        [{"last-entry", 32, 8, :integer}, {"flags", 40, 8, :integer}, {"tag", 48, 16, :integer}] ++
+        [
+          {"last-entry", 32, 8, :integer},
+          {"flags", 40, 8, :integer},
+          {"tag", 48, 16, :integer}
+        ] ++
           for(n <- 0..15, do: {"sid[#{n + 1}]", 64 + 128 * n, 128, :ipv6_addr})
     },
     %{

@@ -6,8 +6,11 @@ defmodule Linx.Netlink.Rtnl.Monitor do
       {:ok, monitor} = Linx.Netlink.Rtnl.Monitor.subscribe()
 
       receive do
-        {:linx_rtnl, :event, %Linx.Netlink.Rtnl.Monitor.Event{op: :new_addr, resource: address}} -> address
-        {:linx_rtnl, :resync_needed} -> :look_again
+        {:linx_rtnl, :event, %Linx.Netlink.Rtnl.Monitor.Event{op: :new_addr} = event} ->
+          event.resource
+
+        {:linx_rtnl, :resync_needed} ->
+          :look_again
       end
 
       :ok = Linx.Netlink.Rtnl.Monitor.unsubscribe(monitor)

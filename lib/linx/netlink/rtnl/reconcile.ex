@@ -5,7 +5,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
 
       desired = %{
         addresses: [{"eth0", "192.0.2.10", 24}, {"eth0", "2001:db8::10", 64, flags: [:nodad]}],
-        routes: [{:default, "192.0.2.1"}, {"10.1.0.0", 16, "192.0.2.254", table: 100, metric: 50}],
+        routes: [
+          {:default, "192.0.2.1"},
+          {"10.1.0.0", 16, "192.0.2.254", table: 100, metric: 50}
+        ],
         rules: [[from: "192.0.2.0/24", table: 100, priority: 200]]
       }
 

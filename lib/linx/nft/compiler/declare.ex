@@ -122,7 +122,9 @@ defmodule Linx.NFT.Compiler.Declare do
   @doc false
   # The struct, with the elements of its declaration and of later commands: [{nodes, scope}].
   def build(name, signature, elements, scope) do
-    case Later.new(elements, clean(signature.key), clean(signature.data), flags(signature.opts)) do
+    {key, data} = {clean(signature.key), clean(signature.data)}
+
+    case Later.new(elements, key, data, flags(signature.opts)) do
       nil ->
         build_now(name, signature, elements, scope)
 

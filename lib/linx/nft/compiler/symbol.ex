@@ -97,7 +97,9 @@ defmodule Linx.NFT.Compiler.Symbol do
         {:ok, n}
 
       _ ->
-        case Enum.find_index(@days, &(String.length(word) >= 3 and String.starts_with?(&1, word))) do
+        long? = String.length(word) >= 3
+
+        case Enum.find_index(@days, &(long? and String.starts_with?(&1, word))) do
           nil -> :error
           n -> {:ok, n}
         end

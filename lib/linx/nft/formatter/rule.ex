@@ -60,7 +60,8 @@ defmodule Linx.NFT.Formatter.Rule do
 
   defp step(%Expr{name: :immediate, data: %{dreg: register, data: bytes}}, context)
        when is_binary(bytes) do
-    load(context, register, %Term{text: nil, type: :integer, size: byte_size(bytes), value: bytes})
+    term = %Term{text: nil, type: :integer, size: byte_size(bytes), value: bytes}
+    load(context, register, term)
   end
 
   # An interface by name, until its index is known.

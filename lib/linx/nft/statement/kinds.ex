@@ -55,8 +55,11 @@ defmodule Linx.NFT.Statement.Kinds do
   @stateful_modules Enum.map(@stateful, &Module.concat(Statement, &1))
 
   # `set add` and `map add` are older forms of `add @`, which are not suggested.
-  @words (@rows |> Enum.flat_map(&elem(&1, 1)) |> Enum.map(&hd(String.split(&1))) |> Enum.uniq()) --
-           ["set", "map"]
+  @words @rows
+         |> Enum.flat_map(&elem(&1, 1))
+         |> Enum.map(&hd(String.split(&1)))
+         |> Enum.uniq()
+         |> Kernel.--(["set", "map"])
 
   @doc "The words that begin a statement."
   @spec words() :: [String.t(), ...]

@@ -153,7 +153,10 @@ mod tests {
         let agent = folder.join("mute");
         // Another process writes the file: a child of another test would inherit the descriptor for
         // a moment, and a file that is open for writing cannot be executed.
-        let write = r##"printf '#!/bin/sh\necho $$ >"%s"\nexec sleep 1000\n' "$0/pid" >"$0/mute"; chmod +x "$0/mute""##;
+        let write = concat!(
+            r##"printf '#!/bin/sh\necho $$ >"%s"\nexec sleep 1000\n' "$0/pid" >"$0/mute"; "##,
+            r#"chmod +x "$0/mute""#
+        );
         let written = Command::new("sh")
             .arg("-c")
             .arg(write)

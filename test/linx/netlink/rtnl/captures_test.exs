@@ -192,7 +192,9 @@ defmodule Linx.Netlink.Rtnl.CapturesTest do
   # One to three bytes changed; cut; an attribute's length changed; noise at the end; all noise.
   defp mutation(body, 1),
     do:
-      Enum.reduce(1..:rand.uniform(3), body, fn _, bytes -> put(bytes, :rand.uniform(256) - 1) end)
+      Enum.reduce(1..:rand.uniform(3), body, fn _, bytes ->
+        put(bytes, :rand.uniform(256) - 1)
+      end)
 
   defp mutation(body, 2), do: binary_part(body, 0, :rand.uniform(byte_size(body) + 1) - 1)
 

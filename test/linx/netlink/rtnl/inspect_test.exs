@@ -38,8 +38,8 @@ defmodule Linx.Netlink.Rtnl.InspectTest do
     }
 
     assert inspect(link) ==
-             ~s|#Linx.Netlink.Rtnl.Link<"eth0" (2) UP MTU=1500 kind=veth operstate=up carrier=yes | <>
-               "master=7 link=5 link_netnsid=0 mac=02:00:5e:10:00:01>"
+             ~s|#Linx.Netlink.Rtnl.Link<"eth0" (2) UP MTU=1500 kind=veth operstate=up | <>
+               "carrier=yes master=7 link=5 link_netnsid=0 mac=02:00:5e:10:00:01>"
 
     for {name, n} <-
           Enum.with_index(~w(unknown notpresent down lowerlayerdown testing dormant up)),

@@ -110,7 +110,8 @@ defmodule Linx.NFT.Formatter.SourceTest do
 
   test "addresses, ranges, prefixes and names keep their characters" do
     rule =
-      ~s|ip6 saddr fe80::1-fe80::9 ip daddr 10.0.0.0/8 iifname "eth*" dnat ip to 10.0.0.1:80-90 comment "a; b { c"|
+      ~s|ip6 saddr fe80::1-fe80::9 ip daddr 10.0.0.0/8 iifname "eth*" | <>
+        ~s|dnat ip to 10.0.0.1:80-90 comment "a; b { c"|
 
     assert format!("table inet x { chain c { #{rule} } }") =~ "    #{rule}\n"
   end
@@ -180,17 +181,15 @@ defmodule Linx.NFT.Formatter.SourceTest do
   end
 
   test "interpolations stay, whatever their code holds" do
-    text = ~S"""
-    table inet #{name} { chain c { ip saddr #{addr}/#{bits} tcp dport { #{f(%{a: "}"}, '}', ?})},22 } log prefix "x #{y <> "}"}" accept } }
-    """
+    text =
+      ~S|table inet #{name} { chain c { ip saddr #{addr}/#{bits} | <>
+        ~S|tcp dport { #{f(%{a: "}"}, '}', ?})},22 } log prefix "x #{y <> "}"}" accept } }| <>
+        "\n"
 
-    assert format!(text, interpolation?: true) == ~S"""
-           table inet #{name} {
-             chain c {
-               ip saddr #{addr}/#{bits} tcp dport { #{f(%{a: "}"}, '}', ?})}, 22 } log prefix "x #{y <> "}"}" accept
-             }
-           }
-           """
+    assert format!(text, interpolation?: true) ==
+             "table inet \#{name} {\n  chain c {\n" <>
+               ~S|    ip saddr #{addr}/#{bits} tcp dport { #{f(%{a: "}"}, '}', ?})}, 22 } | <>
+               ~S|log prefix "x #{y <> "}"}" accept| <> "\n  }\n}\n"
   end
 
   test "without interpolation #{"#"}{ is a comment" do

@@ -2,7 +2,8 @@
 //! the system calls.
 //!
 //!     floor dump-routes CASE | dump-links CASE | add CASE IFINDEX COUNT | batch CASE IFINDEX COUNT
-//!     floor clock PID     microseconds of CPU of another process, ended threads included, for each line of the input
+//!     floor clock PID     microseconds of CPU of another process, ended threads included, for
+//!                         each line of the input
 
 use netlink_peers::Clock;
 
@@ -145,7 +146,10 @@ fn chunks(kind: u16, flags: u16, ifindex: u32, count: u32) -> Vec<(Vec<u8>, u32)
             let last = *seqs.last().unwrap();
             let bytes = seqs
                 .iter()
-                .flat_map(|seq| route(kind, flags | if *seq == last { 4 } else { 0 }, *seq, ifindex))
+                .flat_map(|seq| {
+                    let ack = if *seq == last { 4 } else { 0 };
+                    route(kind, flags | ack, *seq, ifindex)
+                })
                 .collect();
             (bytes, last)
         })

@@ -21,7 +21,8 @@ async fn main() {
             for _ in 0..number(3) {
                 let clock = Clock::start();
                 let routes = RouteMessageBuilder::<Ipv4Addr>::new().build();
-                let found: Vec<_> = handle.route().get(routes).execute().try_collect().await.unwrap();
+                let dump = handle.route().get(routes).execute();
+                let found: Vec<_> = dump.try_collect().await.unwrap();
                 clock.report(case, "rtnetlink (Rust)", found.len());
             }
         }

@@ -78,7 +78,10 @@ defmodule Linx.Netlink.Rtnl.Address.Options do
     if Lifetime.seconds?(seconds),
       do:
         {:ok,
-         %{address | lifetime: put_elem(address.lifetime || {:forever, :forever}, place, seconds)}},
+         %{
+           address
+           | lifetime: put_elem(address.lifetime || {:forever, :forever}, place, seconds)
+         }},
       else: :error
   end
 

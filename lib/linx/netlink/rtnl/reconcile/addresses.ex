@@ -134,7 +134,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
   # Another program's address of the same subnet, where the kernel takes one scope only.
   defp stays?(other, item, seen, ctx) do
     other.index == item.index and other.family == item.family and other != seen and
-      other.prefixlen == item.prefixlen and other.scope != item.scope and not ours?(other, ctx) and
+      other.prefixlen == item.prefixlen and other.scope != item.scope and
+      not ours?(other, ctx) and
       Canonical.address_net(other) == Canonical.address_net(item)
   end
 
@@ -249,7 +250,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
         do: {id, Clock.remember(ctx.clocks, id, spans, rests(seen), ctx.started)}
   end
 
-  # A check that is off still ends in a work queue of the kernel's: within a millisecond, or when a
+  # A check that is off still ends in a work queue of the kernel: within a millisecond, or when a
   # machine with more work than processors comes to it.
   @checked_within 2_000
   @longest_pause 50
