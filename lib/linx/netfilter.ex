@@ -205,7 +205,7 @@ defmodule Linx.Netfilter do
 
   @doc """
   Deletes the one rule of chain `{family, table, chain}` that says what `rule` says, as a diff
-  compares rules: counters, guards spelled out and names of interfaces are no difference. A
+  compares rules: counters, dependencies spelled out and names of interfaces are no difference. A
   `:comment` or `:tag` counts where `rule` has one.
 
       {:ok, rule} =

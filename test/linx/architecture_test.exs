@@ -150,7 +150,7 @@ defmodule Linx.ArchitectureTest do
       calls = [
         {"Linx.NFT.Parser.Chain", "Linx.NFT.Compiler.Chains"},
         {"Linx.Netfilter.Decoder.Rule", "Linx.Netfilter.Encoder.Rule"},
-        {"Linx.Netfilter.Guard.Join", "Linx.Netfilter.Encoder"}
+        {"Linx.Netfilter.Dependencies.Join", "Linx.Netfilter.Encoder"}
       ]
 
       assert Architecture.forbidden(calls, context.parts) == calls

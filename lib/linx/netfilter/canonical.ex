@@ -4,7 +4,7 @@ defmodule Linx.Netfilter.Canonical do
   # comparisons. State that traffic changes (counters, used quota, what is left of a timeout) is
   # no part of it.
 
-  alias Linx.Netfilter.{Chain, Datum, Element, Encoder, Expr, Guard, Object, Rule, Set}
+  alias Linx.Netfilter.{Chain, Datum, Dependencies, Element, Encoder, Expr, Object, Rule, Set}
   alias Linx.Netfilter.{TunnelOptions, Verdict, Wire}
   alias Linx.Netfilter.Decoder.Expressions, as: Decode
   alias Linx.Netfilter.Encoder.Elements
@@ -95,7 +95,7 @@ defmodule Linx.Netfilter.Canonical do
 
   @spec exprs([Expr.t()], atom()) :: [term()]
   defp exprs(exprs, family),
-    do: exprs |> Guard.expand(family) |> one_form() |> Enum.map(&expr(&1, family))
+    do: exprs |> Dependencies.expand(family) |> one_form() |> Enum.map(&expr(&1, family))
 
   # The forms in which the versions of nft load the same. nft 1.0 compares the four bytes of an
   # index with what a fib lookup of existence gives, nft 1.1 the one byte that it is.

@@ -4,7 +4,7 @@ defmodule Linx.Netfilter.Decoder do
 
   There is a function per entity, which takes a message's payload (the nfgenmsg header and the
   attributes), and `from_msgs/5`, which puts the pieces of a ruleset together. What
-  `Linx.Netfilter.Encoder` adds is folded away again: implied guards, interval end points,
+  `Linx.Netfilter.Encoder` adds is folded away again: implicit dependencies, interval end points,
   anonymous sets.
 
   Every function is total: an attribute that is missing, short or unknown leaves its field nil, an
@@ -94,7 +94,9 @@ defmodule Linx.Netfilter.Decoder do
     }
   end
 
-  @doc "Family, table, chain and the rule in a NEWRULE payload, with the implied guards folded."
+  @doc """
+  Family, table, chain and the rule in a NEWRULE payload, with the implicit dependencies folded.
+  """
   @spec rule(binary()) :: {Table.family(), String.t(), String.t(), Rule.t()}
   def rule(body), do: Decoder.Rule.rule(body)
 

@@ -4,7 +4,7 @@ defmodule Linx.Netfilter.Diff do
 
   Tables, chains, sets, maps, objects and flowtables are the same when they have the same name, a
   rule when it has the same `:tag`, an element when it has the same value. What the two sides say
-  in different words (an address as text, a guard spelled out, a priority by name) is no
+  in different words (an address as text, a dependency spelled out, a priority by name) is no
   difference, nor is what traffic changes: counters, used quotas, the rest of a timeout. Nor is
   what the kernel rounds or chooses itself:
 

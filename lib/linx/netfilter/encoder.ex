@@ -6,7 +6,7 @@ defmodule Linx.Netfilter.Encoder do
   is the sender's business). `to_batch/2` lays a whole ruleset out for a replacing push,
   `from_patch/1` a patch; both leave out the envelope that `Linx.Netlink.Nfnl.batch/4` adds.
 
-  Everything that nft(8) adds without being told is added here: the guards that named header
+  Everything that nft(8) adds without being told is added here: the dependencies that named header
   fields imply, the end points of intervals, the padding of concatenations, the userdata in which
   nft keeps byte orders, comments and merging.
 

@@ -10,7 +10,7 @@ defmodule Linx.Netfilter.Expr do
   `docs/netfilter/DESIGN.md`.
 
   The constructors here say nothing about the packet's protocol unless you name a header field:
-  `payload(:tcp_dport)` matches TCP alone, since the encoder adds the guard that nft(8) adds,
+  `payload(:tcp_dport)` matches TCP alone, since the encoder adds the dependency that nft(8) adds,
   while `payload(:transport, 2, 2)` reads these bytes of whatever follows the network header.
 
       iex> Linx.Netfilter.Expr.payload(:tcp_dport).data
@@ -92,8 +92,8 @@ defmodule Linx.Netfilter.Expr do
   Loads a named header field, such as `:tcp_dport` or `:ip_saddr`, into `:dreg` (default 1), or
   writes it from `:sreg`.
 
-  The field brings the guard for its protocol with it. Raises `ArgumentError` for a name that is
-  not in the table.
+  The field brings the dependency for its protocol with it. Raises `ArgumentError` for a name that
+  is not in the table.
 
   Option `:sreg` turns it into nft's `tcp dport set ...`. The checksums that cover the field are
   mended after the write, unless checksum keys are given (`:csum_type`, `:csum_offset`,

@@ -6,7 +6,7 @@ defmodule Linx.Netfilter.References do
 
   import Linx.Netfilter.Wire
 
-  alias Linx.Netfilter.{Element, Error, Expr, Guard, Name, Rule, Ruleset, Set, Verdict}
+  alias Linx.Netfilter.{Dependencies, Element, Error, Expr, Name, Rule, Ruleset, Set, Verdict}
   alias Linx.Netfilter.Map, as: NMap
 
   @type t :: {:chain | :set | :object | :flowtable, term()}
@@ -76,9 +76,10 @@ defmodule Linx.Netfilter.References do
   defp whole?([_other | rest], table), do: whole?(rest, table)
   defp whole?([], _table), do: true
 
-  # The kernel counts the expressions with the guards that the fields of a rule imply.
+  # The kernel counts the expressions with the dependencies that the fields of a rule imply.
   defp in_rule(expressions, at, table) do
-    for {%Expr{} = expr, index} <- expressions |> Guard.expand(table.family) |> Enum.with_index(),
+    for {%Expr{} = expr, index} <-
+          expressions |> Dependencies.expand(table.family) |> Enum.with_index(),
         reference <- Enum.uniq(of(expr)),
         not there?(table, reference) do
       if expr.name == :__anon_set and not match?({:set, _}, reference),

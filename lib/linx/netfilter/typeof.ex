@@ -9,7 +9,7 @@ defmodule Linx.Netfilter.Typeof do
   # parts, each under its index.
 
   alias Linx.Netfilter.{Expr, Field, Keys, Protocol}
-  alias Linx.Netfilter.Guard.Tunnel
+  alias Linx.Netfilter.Dependencies.Tunnel
   alias Linx.Netfilter.Wire.{Constants, Expressions}
 
   # nft's enum expr_types for the kinds whose record has a form of its own; the records of the

@@ -4,7 +4,7 @@ defmodule Linx.NFT.Compiler do
 
   Every value is checked against the type of what it is compared with or assigned to, and written
   in the byte order that the kernel compares in; every match becomes the expressions that nft(8)
-  would send for the same text, the implied protocol tests left to `Linx.Netfilter.Guard`.
+  would send for the same text, the implied protocol tests left to `Linx.Netfilter.Dependencies`.
   Commands of a script are carried out in order on the ruleset that the text describes so far,
   variables are replaced where they stand, included files are read.
 

@@ -7,7 +7,7 @@ defmodule Linx.Netfilter.ProtocolTest do
     Datum,
     Expr,
     Field,
-    Guard,
+    Dependencies,
     Protocol,
     Rule,
     Ruleset,
@@ -18,7 +18,7 @@ defmodule Linx.Netfilter.ProtocolTest do
 
   doctest Protocol
 
-  defp exprs(rule, family), do: rule |> parse!(family) |> Guard.expand(atom(family))
+  defp exprs(rule, family), do: rule |> parse!(family) |> Dependencies.expand(atom(family))
 
   defp parse!(rule, family) do
     {:ok, ruleset} = NFT.parse("table #{family} t { chain c { #{rule}; }; }")
@@ -163,18 +163,18 @@ defmodule Linx.Netfilter.ProtocolTest do
       for field <- typed(), family <- [:ip, :ip6, :inet, :bridge, :netdev] do
         {_offset, len} = Field.bytes(field)
         load = Expr.payload(field.name)
-        exprs = Guard.expand([load, Expr.cmp(:eq, <<5::size(8 * len)>>)], family)
+        exprs = Dependencies.expand([load, Expr.cmp(:eq, <<5::size(8 * len)>>)], family)
         assert tested(exprs) == Enum.sort(field.types), "#{family} #{field.name}"
 
         write = [Expr.load(<<5::size(8 * len)>>), Expr.payload(field.name, sreg: 1)]
-        assert tested(Guard.expand(write, family)) == Enum.sort(field.types)
+        assert tested(Dependencies.expand(write, family)) == Enum.sort(field.types)
       end
     end
 
     test "matches nothing after another type, where the rule was built by hand" do
       type = [Expr.payload(:icmpv6_type), Expr.cmp(:eq, <<128>>)]
       rule = type ++ [Expr.payload(:icmpv6_taddr), Expr.cmp(:eq, <<1::128>>)]
-      exprs = Guard.expand(rule, :ip6)
+      exprs = Dependencies.expand(rule, :ip6)
       assert [%Expr{data: %{elements: [130 | _]}}] = for(%{name: :__anon_set} = e <- exprs, do: e)
       assert Enum.any?(exprs, &match?(%Expr{name: :cmp, data: %{data: <<128>>}}, &1))
     end
@@ -183,13 +183,16 @@ defmodule Linx.Netfilter.ProtocolTest do
       load = [Expr.payload(:transport, 8, 16), Expr.cmp(:eq, <<1::128>>)]
       l4 = [Expr.meta(:l4proto), Expr.cmp(:eq, <<58>>)]
       type = Expr.payload(:transport, 0, 1)
-      [_type, lookup | named] = Guard.fold(l4 ++ [type, Expr.lookup("__set0")] ++ load, :ip6)
+
+      [_type, lookup | named] =
+        Dependencies.fold(l4 ++ [type, Expr.lookup("__set0")] ++ load, :ip6)
+
       assert lookup.name == :lookup
       assert [%Expr{data: %{field: :icmpv6_taddr}}, _cmp] = named
 
       for {types, known?} <- [{[135, 136], true}, {[1, 2], false}] do
         rule = [Expr.payload(:icmpv6_type), Expr.set_literal(types, :icmpv6_type) | named]
-        [_, _, load, _] = Guard.unname(rule, :ip6)
+        [_, _, load, _] = Dependencies.unname(rule, :ip6)
         assert is_map_key(load.data, :field) == known?
       end
     end
@@ -233,7 +236,7 @@ defmodule Linx.Netfilter.ProtocolTest do
           else: Expr.payload(field)
 
       load = %{load | data: Map.put(load.data, :field, field)}
-      exprs = Guard.expand(before ++ [load, Expr.cmp(:eq, <<0::size(8 * len)>>)], :ip)
+      exprs = Dependencies.expand(before ++ [load, Expr.cmp(:eq, <<0::size(8 * len)>>)], :ip)
       pairs = Enum.chunk_every(exprs, 2, 1, :discard)
 
       assert Enum.any?(
@@ -306,11 +309,11 @@ defmodule Linx.Netfilter.ProtocolTest do
           {"ip6", "ip6 hoplimit 1 ip6 saddr ::1", [{7, 1}, {8, 16}]}
         ] do
       exprs = parse!(rule, family)
-      full = Guard.expand(exprs, String.to_existing_atom(family))
+      full = Dependencies.expand(exprs, String.to_existing_atom(family))
       found = for %Expr{name: :payload, data: data} <- full, do: {data.offset, data.len}
       assert found == loads, rule
       bare = Enum.map(full, &%{&1 | data: Map.delete(&1.data, :field)})
-      assert Guard.fold(bare, String.to_existing_atom(family)) == exprs
+      assert Dependencies.fold(bare, String.to_existing_atom(family)) == exprs
     end
   end
 

@@ -3,7 +3,7 @@ defmodule Linx.Netfilter.RulesTest do
 
   # Dumps and pushes of rules go by patterns (Decoder.Rules, Encoder.Pattern), single ones do not:
   # two ways to one result.
-  alias Linx.Netfilter.{Decoder, Encoder, Expr, Field, Guard, Rule}
+  alias Linx.Netfilter.{Decoder, Dependencies, Encoder, Expr, Field, Rule}
   alias Linx.Netfilter.Decoder.Rules
   alias Linx.Netfilter.Encoder.{Expressions, Pattern}
 
@@ -81,7 +81,10 @@ defmodule Linx.Netfilter.RulesTest do
   defp rule do
     family = Enum.random(@families)
     exprs = Rule.build!(parts()).expressions
-    own? = exprs |> Guard.expand(family) |> Enum.any?(&match?(%Expr{name: :__anon_set}, &1))
+
+    own? =
+      exprs |> Dependencies.expand(family) |> Enum.any?(&match?(%Expr{name: :__anon_set}, &1))
+
     if own?, do: rule(), else: {exprs, family}
   end
 
@@ -105,7 +108,7 @@ defmodule Linx.Netfilter.RulesTest do
     Enum.reduce(rules ++ rules, Pattern.new(), fn {exprs, family}, memory ->
       {size, pieces, blanks, memory} = Pattern.find(exprs, family, memory)
       bytes = Pattern.fill(pieces, blanks, "before")
-      alone = exprs |> Guard.expand(family) |> Expressions.list() |> IO.iodata_to_binary()
+      alone = exprs |> Dependencies.expand(family) |> Expressions.list() |> IO.iodata_to_binary()
       assert {exprs, bytes} == {exprs, "before" <> alone}
       assert size == byte_size(alone)
       memory

@@ -4,7 +4,7 @@ defmodule Linx.Netfilter.Decoder.Assembly do
   # rules that use them.
 
   alias Linx.Netfilter.Decoder.Elements
-  alias Linx.Netfilter.{Element, Expr, Guard, Object, Ruleset, Set, Verdict}
+  alias Linx.Netfilter.{Dependencies, Element, Expr, Object, Ruleset, Set, Verdict}
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.Netfilter.Table.Order
 
@@ -132,8 +132,8 @@ defmodule Linx.Netfilter.Decoder.Assembly do
 
   # A field that exists in some ICMP types only was named after any look-up of the type.
   defp named(rule, family) do
-    if Guard.sets?(rule.expressions),
-      do: %{rule | expressions: Guard.unname(rule.expressions, family)},
+    if Dependencies.sets?(rule.expressions),
+      do: %{rule | expressions: Dependencies.unname(rule.expressions, family)},
       else: rule
   end
 

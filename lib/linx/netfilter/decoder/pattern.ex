@@ -5,17 +5,17 @@ defmodule Linx.Netfilter.Decoder.Pattern do
   # taken out of a rule are its blanks, a tuple.
   #
   #   new/2    the bytes, decoded, with zeros in the blanks
-  #   fold/3   the implied guards folded: a template
+  #   fold/3   the implicit dependencies folded: a template
   #   fill/2   a rule's expressions
   #
-  # Guards are implied by what a rule tests before: a blank that such a test fills is telling.
-  # Templates are good for all rules whose contents/2 of the telling blanks are the same.
-  # Protocols are in place in them already.
+  # A dependency is implied by an earlier test of the rule: a blank that such a test fills is
+  # significant. Templates are good for all rules whose contents/2 of the significant blanks are
+  # the same. Protocols are in place in them already.
 
   alias Linx.Netfilter.Decoder.Expressions
-  alias Linx.Netfilter.{Expr, Guard, Table, Verdict}
+  alias Linx.Netfilter.{Dependencies, Expr, Table, Verdict}
 
-  defstruct expressions: {}, fields: [], telling: []
+  defstruct expressions: {}, fields: [], significant: []
 
   @typep place :: {expression :: non_neg_integer(), attribute :: pos_integer()}
   @typep blank :: binary() | non_neg_integer()
@@ -24,7 +24,7 @@ defmodule Linx.Netfilter.Decoder.Pattern do
   @type t :: %__MODULE__{
           expressions: tuple(),
           fields: [{non_neg_integer(), atom()} | nil],
-          telling: [{non_neg_integer(), :whole | :icmp}]
+          significant: [{non_neg_integer(), :whole | :icmp}]
         }
 
   @type template :: [Expr.t() | tuple()]
@@ -34,12 +34,12 @@ defmodule Linx.Netfilter.Decoder.Pattern do
     expressions = bytes |> Expressions.list() |> List.to_tuple()
     fields = Enum.map(places, &field(expressions, &1))
 
-    telling =
+    significant =
       for {{index, :data}, number} <- Enum.with_index(fields),
-          how = telling(expressions, index),
+          how = significant(expressions, index),
           do: {number, how}
 
-    %__MODULE__{expressions: expressions, fields: fields, telling: telling}
+    %__MODULE__{expressions: expressions, fields: fields, significant: significant}
   end
 
   defp field(expressions, {index, attribute}) do
@@ -50,20 +50,20 @@ defmodule Linx.Netfilter.Decoder.Pattern do
     if is_map_key(data, key) and :erlang.map_get(key, data) != nil, do: {index, key}
   end
 
-  defp telling(_expressions, 0), do: nil
+  defp significant(_expressions, 0), do: nil
 
-  defp telling(expressions, index) do
+  defp significant(expressions, index) do
     if match?(%Expr{name: :cmp, data: %{op: :eq}}, elem(expressions, index)),
-      do: Guard.telling(elem(expressions, index - 1))
+      do: Dependencies.significant(elem(expressions, index - 1))
   end
 
-  @doc "What the telling blanks say."
+  @doc "What the significant blanks say."
   @spec contents(t(), tuple()) :: [blank() | nil]
-  def contents(%__MODULE__{telling: telling}, blanks) do
-    for {number, how} <- telling do
+  def contents(%__MODULE__{significant: significant}, blanks) do
+    for {number, how} <- significant do
       case how do
         :whole -> elem(blanks, number)
-        :icmp -> blanks |> elem(number) |> Guard.icmp_type()
+        :icmp -> blanks |> elem(number) |> Dependencies.icmp_type()
       end
     end
   end
@@ -77,22 +77,25 @@ defmodule Linx.Netfilter.Decoder.Pattern do
     pattern.fields
     |> Enum.with_index()
     |> Enum.reduce(pattern.expressions, fn
-      {nil, _number}, expressions -> expressions
-      {field, number}, expressions -> mark(expressions, field, number, pattern.telling, blanks)
+      {nil, _number}, expressions ->
+        expressions
+
+      {field, number}, expressions ->
+        mark(expressions, field, number, pattern.significant, blanks)
     end)
     |> Tuple.to_list()
-    |> Guard.fold(family)
+    |> Dependencies.fold(family)
     |> Enum.map_reduce(%{}, &item(&1, blanks, &2))
     |> elem(0)
   end
 
   # The fold moves expressions and cuts joined comparisons in two: the mark goes with what a blank
-  # fills. A guard has none, or it would not be known for one.
-  defp mark(expressions, {index, key}, number, telling, blanks) do
+  # fills. A dependency has none, or it would not be known for one.
+  defp mark(expressions, {index, key}, number, significant, blanks) do
     %Expr{data: data} = expr = elem(expressions, index)
 
     data =
-      case List.keyfind(telling, number, 0) do
+      case List.keyfind(significant, number, 0) do
         {_number, :whole} -> Map.put(data, key, elem(blanks, number))
         {_number, :icmp} -> typed(Map.put(data, key, elem(blanks, number)), key, number)
         nil -> marked(data, key, number)
@@ -102,9 +105,9 @@ defmodule Linx.Netfilter.Decoder.Pattern do
   end
 
   # The type itself is the same in all rules of the template, if a field depends on it: it may be
-  # a guard.
+  # a dependency.
   defp typed(%{data: <<_type>> = value} = data, key, number),
-    do: if(Guard.icmp_type(value), do: data, else: marked(data, key, number))
+    do: if(Dependencies.icmp_type(value), do: data, else: marked(data, key, number))
 
   defp typed(data, key, number), do: marked(data, key, number)
 

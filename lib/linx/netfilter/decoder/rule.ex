@@ -5,7 +5,7 @@ defmodule Linx.Netfilter.Decoder.Rule do
   import Linx.Netfilter.Wire
 
   alias Linx.Netfilter.Decoder.Expressions
-  alias Linx.Netfilter.{Guard, Rule, Table, Userdata}
+  alias Linx.Netfilter.{Dependencies, Rule, Table, Userdata}
   alias Linx.Netfilter.Wire.Reader
 
   @spec rule(binary()) :: {Table.family(), String.t(), String.t(), Rule.t()}
@@ -16,7 +16,7 @@ defmodule Linx.Netfilter.Decoder.Rule do
     expressions = Expressions.list(attrs[nfta_rule_expressions()] || <<>>)
 
     rule = %Rule{
-      expressions: Guard.fold(expressions, family),
+      expressions: Dependencies.fold(expressions, family),
       chain: chain,
       handle: Reader.uint(attrs[nfta_rule_handle()]),
       tag: tag,

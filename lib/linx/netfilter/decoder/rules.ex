@@ -7,7 +7,7 @@ defmodule Linx.Netfilter.Decoder.Rules do
   alias Linx.Netfilter.Decoder.Pattern
   alias Linx.Netfilter.{Rule, Table, Userdata, Wire}
 
-  # A pattern is folded once for each content of its telling blanks: as often as there are
+  # A pattern is folded once for each content of its significant blanks: as often as there are
   # protocols.
   @max_folded 256
 

@@ -8,11 +8,11 @@ defmodule Linx.Netfilter.Encoder.Pattern do
   #
   # A template is found by walking a tree along the rule's expressions. In the place of a
   # comparison stands its form, in that of a counter, log, jump or named object that it is one:
-  # what they hold fills the blanks. A protocol that is compared with does not, as the guards
-  # depend on it, and an ICMP type is part of the form.
+  # what they hold fills the blanks. A protocol that is compared with does not, as the
+  # dependencies depend on it, and an ICMP type is part of the form.
 
   alias Linx.Netfilter.Encoder.Expressions
-  alias Linx.Netfilter.{Expr, Guard, Table, Verdict}
+  alias Linx.Netfilter.{Dependencies, Expr, Table, Verdict}
 
   # More than a ruleset has; one of unlike rules must not fill memory.
   @most 1024
@@ -23,8 +23,8 @@ defmodule Linx.Netfilter.Encoder.Pattern do
   def new, do: {0, %{}}
 
   @doc """
-  The body of NFTA_RULE_EXPRESSIONS, guards included: its size, and what `fill/3` writes it from.
-  `:own` for a rule with sets or chains of its own, whose ids are new in each.
+  The body of NFTA_RULE_EXPRESSIONS, dependencies included: its size, and what `fill/3` writes it
+  from. `:own` for a rule with sets or chains of its own, whose ids are new in each.
 
   Raises ArgumentError for data that has no form on the wire.
   """
@@ -73,7 +73,7 @@ defmodule Linx.Netfilter.Encoder.Pattern do
   # Some fields bring a set of ICMP types along.
   defp own?(exprs, family) do
     Enum.any?(exprs, &own?/1) or
-      (Guard.sets?(exprs) and exprs |> Guard.expand(family) |> Enum.any?(&own?/1))
+      (Dependencies.sets?(exprs) and exprs |> Dependencies.expand(family) |> Enum.any?(&own?/1))
   end
 
   defp own?(%Expr{name: :__anon_set}), do: true
@@ -123,10 +123,10 @@ defmodule Linx.Netfilter.Encoder.Pattern do
   end
 
   # The step on the path for an expression with a placeholder. The ICMP type in a value decides on
-  # guards, so it is part of the step.
+  # dependencies, so it is part of the step.
   defp form(%Expr{name: :cmp, data: %{op: :eq, sreg: sreg, data: value}}, before) do
     form = {:eq, Bitwise.bsl(sreg, 16) + byte_size(value)}
-    if typed?(before), do: {form, Guard.icmp_type(value)}, else: form
+    if typed?(before), do: {form, Dependencies.icmp_type(value)}, else: form
   end
 
   defp form(%Expr{name: :cmp, data: %{op: op, sreg: sreg, data: value}}, _before),
@@ -137,15 +137,15 @@ defmodule Linx.Netfilter.Encoder.Pattern do
 
   # Most loads are told apart by their shape.
   defp typed?(%Expr{name: :payload, data: %{base: :transport, offset: 0}} = load),
-    do: Guard.telling(load) == :icmp
+    do: Dependencies.significant(load) == :icmp
 
-  defp typed?(%Expr{name: :inner} = load), do: Guard.telling(load) == :icmp
+  defp typed?(%Expr{name: :inner} = load), do: Dependencies.significant(load) == :icmp
   defp typed?(_load), do: false
 
   # The value of the expression's placeholder, or nil for an expression without one.
   defp blank(%Expr{name: :cmp, data: %{op: op, sreg: sreg, data: value} = data}, before)
        when map_size(data) == 3 and is_integer(sreg) and is_binary(value) do
-    if op != :eq or before == nil or Guard.telling(before) != :whole, do: value
+    if op != :eq or before == nil or Dependencies.significant(before) != :whole, do: value
   end
 
   # Nothing before or behind them depends on these.
@@ -169,7 +169,7 @@ defmodule Linx.Netfilter.Encoder.Pattern do
 
     pieces =
       exprs
-      |> Guard.expand(family)
+      |> Dependencies.expand(family)
       |> Enum.flat_map(&pieces/1)
       |> joined()
 

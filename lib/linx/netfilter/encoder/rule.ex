@@ -6,7 +6,7 @@ defmodule Linx.Netfilter.Encoder.Rule do
   import Linx.Netlink.Constants
 
   alias Linx.Netfilter.Encoder.{Anonymous, Bound, Expressions, Frames, Pattern, Place}
-  alias Linx.Netfilter.{Guard, Rule, Table, Userdata}
+  alias Linx.Netfilter.{Dependencies, Rule, Table, Userdata}
   alias Linx.Netlink.{Attr, Message}
   alias Linx.Netlink.Nfnl.Header
 
@@ -24,7 +24,7 @@ defmodule Linx.Netfilter.Encoder.Rule do
   @doc "A rule without sets of its own."
   @spec bare(Rule.t(), Table.family(), String.t(), String.t(), keyword()) :: Message.t()
   def bare(rule, family, table_name, chain_name, opts) do
-    exprs = rule.expressions |> Guard.expand(family) |> Expressions.list()
+    exprs = rule.expressions |> Dependencies.expand(family) |> Expressions.list()
     message(exprs, rule, head({family, table_name, chain_name}, opts))
   end
 
@@ -108,7 +108,7 @@ defmodule Linx.Netfilter.Encoder.Rule do
     {exprs, sets, id} =
       Place.at(at, fn ->
         rule.expressions
-        |> Guard.expand(family)
+        |> Dependencies.expand(family)
         |> Anonymous.sets(family, table_name, id)
       end)
 

@@ -2,8 +2,8 @@ defmodule Linx.NFT.Compiler.Chains do
   @moduledoc false
   # Chains and their rules to value structs.
 
-  alias Linx.Netfilter.{Chain, Guard, Name, Rule}
-  alias Linx.Netfilter.Guard.Join
+  alias Linx.Netfilter.{Chain, Dependencies, Name, Rule}
+  alias Linx.Netfilter.Dependencies.Join
   alias Linx.NFT.Compiler.{Fault, Interpolated, Reason, Redeclared, Scope, Statement, Value}
   alias Linx.NFT.ParseError
 
@@ -207,7 +207,7 @@ defmodule Linx.NFT.Compiler.Chains do
       {:fixed, segment} -> segment
       segment -> segment
     end)
-    |> Guard.fold(scope.family)
+    |> Dependencies.fold(scope.family)
   end
 
   # Nothing can come after a verdict that ends the rule.

@@ -96,7 +96,7 @@ defmodule Linx.NFT.Compiler.Declare do
     %Term{kind: :concat, type: :concat, len: len, data: parts}
   end
 
-  # Only the type of the expression counts: no rule is there to guard.
+  # Only the type of the expression counts: there is no rule that depends on it.
   defp typeof(node, scope) do
     {term, _} = Load.load(node, %{Scope.rule(scope) | typeof?: true})
 

@@ -1,14 +1,14 @@
 defmodule Linx.NFT.Compiler.Load do
   @moduledoc false
   # Loads: a node of the tree to a typed term. Concatenations and variables are compiled here, the
-  # load expressions by Linx.NFT.Expr.Kinds. The scope collects the implicit dependencies of header
-  # fields, in the order of evaluation.
+  # load expressions by Linx.NFT.Expr.Kinds. The scope collects the implicit dependencies of
+  # header fields, in the order of evaluation.
 
   alias Linx.NFT.Compiler.{Arithmetic, Fault, Interpolated, MapTerm, Scope, Term}
   alias Linx.NFT.Expr.{Ct, Kinds}
 
   @doc false
-  # {term, scope}; the scope's `pending` has the guards.
+  # {term, scope}; the scope's `pending` has the dependencies.
   @spec load(tuple(), Scope.t()) :: {Term.t(), Scope.t()}
   def load({:concat, nodes, meta}, scope) do
     {parts, scope} = Enum.map_reduce(nodes, scope, &load/2)

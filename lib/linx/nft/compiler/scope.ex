@@ -3,7 +3,7 @@ defmodule Linx.NFT.Compiler.Scope do
   # The scope of a statement: the table and its family, the sets declared so far, the variables,
   # and the rule's protocol context.
 
-  alias Linx.Netfilter.Guard.Layers
+  alias Linx.Netfilter.Dependencies.ProtocolContext
 
   defstruct family: nil,
             table: nil,
@@ -24,7 +24,7 @@ defmodule Linx.NFT.Compiler.Scope do
   @doc false
   # A rule begins: nothing is known but the family.
   def rule(%__MODULE__{} = scope),
-    do: %{scope | layers: Layers.new(scope.family), pending: [], head: []}
+    do: %{scope | layers: ProtocolContext.new(scope.family), pending: [], head: []}
 
   @doc false
   # The value of a variable, and of the variables in it: a node of the tree.

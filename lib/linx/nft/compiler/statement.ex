@@ -1,9 +1,9 @@
 defmodule Linx.NFT.Compiler.Statement do
   @moduledoc false
-  # One statement of a rule to its segments: what the kernel runs for it, with the guards before
-  # it.
+  # One statement of a rule to its segments: what the kernel runs for it, with the dependencies
+  # before it.
 
-  alias Linx.Netfilter.Guard.Layers
+  alias Linx.Netfilter.Dependencies.ProtocolContext
   alias Linx.NFT.Compiler.{Fault, Generate, Load, MapTerm, Match, Scope, Term}
   alias Linx.NFT.Statement.Kinds
 
@@ -11,7 +11,7 @@ defmodule Linx.NFT.Compiler.Statement do
   # {segments, scope}. A segment in {:fixed, _} is never joined with another.
   def statement(node, scope) do
     {segments, scope} = compile(node, %{scope | pending: []})
-    layers = Enum.reduce(segments, scope.layers, &Layers.observe(&2, plain(&1)))
+    layers = Enum.reduce(segments, scope.layers, &ProtocolContext.observe(&2, plain(&1)))
     {scope.pending ++ segments, %{scope | pending: [], layers: layers}}
   end
 

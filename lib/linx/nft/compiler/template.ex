@@ -4,12 +4,12 @@ defmodule Linx.NFT.Compiler.Template do
   # the second with other values in it.
   #
   # A value is left open where nothing but the bytes of one comparison depends on it: the field is
-  # whole bytes, no flags, and no test of a protocol (Linx.Netfilter.Guard.telling/1), so that
-  # guards, joins and names are the same for every value. All else of a rule is part of its shape.
-  # A template that does not give the very rule that it was made of is not used, and what does not
-  # fit, a mistake above all, is compiled as ever.
+  # whole bytes, no flags, and no test of a protocol (Linx.Netfilter.Dependencies.significant/1),
+  # so that dependencies, joins and names are the same for every value. All else of a rule is part
+  # of its shape. A template that does not give the very rule that it was made of is not used, and
+  # what does not fit, a mistake above all, is compiled as ever.
 
-  alias Linx.Netfilter.{Datatype, Expr, Field, Guard, Protocol, Rule}
+  alias Linx.Netfilter.{Datatype, Dependencies, Expr, Field, Protocol, Rule}
   alias Linx.NFT.Compiler.{Chains, Load, Match, Scope, Statement, Value}
   alias Linx.NFT.Statement.Log
 
@@ -161,7 +161,7 @@ defmodule Linx.NFT.Compiler.Template do
                    not Datatype.bitmask?(field.type),
                    # A field at the first bytes of another transport may be the type of ICMP.
                    field.base != :transport or field.protocol in @transports,
-                   Guard.telling(%Expr{
+                   Dependencies.significant(%Expr{
                      name: :payload,
                      data: %{
                        base: field.base,

@@ -53,8 +53,8 @@ defmodule Linx.NFT.Compiler.Term do
     {_offset, count} = Field.bytes(field)
     whole? = length == 8 * count
 
-    # A raw payload that is not whole bytes keeps its offset and length in bits, which nothing else
-    # records.
+    # A raw payload that is not whole bytes keeps its offset and length in bits, which nothing
+    # else records.
     recorded =
       cond do
         field.name -> Map.put(keys, :field, field.name)

@@ -6,7 +6,7 @@ defmodule Linx.NFT.Expr.Inner do
   #     {:inner, tunnel, node of the field, meta}
   #
   # The rule's knowledge of the inner packet is kept apart from that of the packet itself, one for
-  # each tunnel (Guard.Layers).
+  # each tunnel (Dependencies.ProtocolContext).
   #
   # Source: nft(8), "PAYLOAD EXPRESSIONS"; nft_inner.c.
 
@@ -15,7 +15,7 @@ defmodule Linx.NFT.Expr.Inner do
   import Linx.NFT.Parser.Tokens, only: [unexpected: 2]
 
   alias Linx.Netfilter.{Expr, Protocol}
-  alias Linx.Netfilter.Guard.{Layers, Tunnel}
+  alias Linx.Netfilter.Dependencies.{ProtocolContext, Tunnel}
   alias Linx.NFT.Compiler.{Dependencies, Fault, Scope, Term}
   alias Linx.NFT.Expr.{Exthdr, Kinds, Payload}
 
@@ -50,11 +50,18 @@ defmodule Linx.NFT.Expr.Inner do
   @impl true
   def compile({:inner, tunnel, node, meta}, scope) do
     scope = carried(scope, tunnel, Tunnel.protocol(tunnel), meta)
-    inside = %{scope | layers: Layers.inner(scope.layers, tunnel), pending: [], expect: nil}
+
+    inside = %{
+      scope
+      | layers: ProtocolContext.inner(scope.layers, tunnel),
+        pending: [],
+        expect: nil
+    }
+
     {term, inside} = Kinds.compile(node, inside)
-    guards = Enum.map(inside.pending, &Tunnel.wrap(&1, tunnel))
-    layers = Layers.put_inner(scope.layers, tunnel, inside.layers)
-    {wrapped(term, tunnel), %{scope | layers: layers, pending: scope.pending ++ guards}}
+    dependencies = Enum.map(inside.pending, &Tunnel.wrap(&1, tunnel))
+    layers = ProtocolContext.put_inner(scope.layers, tunnel, inside.layers)
+    {wrapped(term, tunnel), %{scope | layers: layers, pending: scope.pending ++ dependencies}}
   end
 
   # GRE is a protocol of its own; VXLAN and GENEVE are UDP at a port that the rule has to name.

@@ -64,7 +64,9 @@ defmodule Linx.NFT.Formatter.Term do
     end
   end
 
-  @doc "The words for a header field: `tcp dport`, `tcp option maxseg size`, `ip option ra value`."
+  @doc """
+  The words for a header field: `tcp dport`, `tcp option maxseg size`, `ip option ra value`.
+  """
   @spec words(Field.t()) :: iodata()
   def words(%Field{protocol: protocol, field: field}), do: [Protocol.text(protocol), " ", field]
 

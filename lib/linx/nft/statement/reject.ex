@@ -9,7 +9,7 @@ defmodule Linx.NFT.Statement.Reject do
   import Linx.NFT.Parser.Tokens, only: [known: 1, optional: 2, unexpected: 3, word: 2]
 
   alias Linx.Netfilter.{Datatype, Expr}
-  alias Linx.Netfilter.Guard.Layers
+  alias Linx.Netfilter.Dependencies.ProtocolContext
   alias Linx.NFT.Compiler.{Fault, Term, Value}
   alias Linx.NFT.Parser.Expression
 
@@ -52,7 +52,7 @@ defmodule Linx.NFT.Statement.Reject do
     transport(scope.layers.transport, [nil, :tcp], "a TCP reset answers TCP only", meta)
 
     scope =
-      if scope.layers.transport == nil, do: guard(scope, :tcp, :transport, meta), else: scope
+      if scope.layers.transport == nil, do: depend(scope, :tcp, :transport, meta), else: scope
 
     one(Expr.reject(:tcp_reset), scope)
   end
@@ -70,8 +70,8 @@ defmodule Linx.NFT.Statement.Reject do
     if scope.layers.network not in [nil, network],
       do: Fault.fail(meta, "#{type} does not answer #{inspect(scope.layers.network)}")
 
-    # The guard is nft's special one, by Ethernet type in a bridge.
-    scope = guard(scope, network, if(network == :ip, do: :ipv4, else: :ipv6), meta)
+    # The dependency is nft's special one, by Ethernet type in a bridge.
+    scope = depend(scope, network, if(network == :ip, do: :ipv4, else: :ipv6), meta)
     one(Expr.reject(:icmp_unreach, icmp_code: code(code, datatype, scope)), scope)
   end
 
@@ -81,12 +81,12 @@ defmodule Linx.NFT.Statement.Reject do
   defp network(%{layers: %{network: network}}) when network in [:ip, :ip6, nil], do: network
   defp network(_scope), do: :other
 
-  defp guard(scope, protocol, base, meta) do
-    case Layers.require(scope.layers, protocol, base) do
+  defp depend(scope, protocol, base, meta) do
+    case ProtocolContext.require(scope.layers, protocol, base) do
       # nft puts it before the whole rule: what is not refused is not to be logged or counted
       # either.
-      {:ok, guards, layers} ->
-        %{scope | layers: layers, head: scope.head ++ Enum.map(guards, &{:fixed, &1})}
+      {:ok, dependencies, layers} ->
+        %{scope | layers: layers, head: scope.head ++ Enum.map(dependencies, &{:fixed, &1})}
 
       {:error, _} ->
         Fault.fail(meta, "the rule has tested for another protocol before")

@@ -1,4 +1,4 @@
-defmodule Linx.Netfilter.Guard.Tunnel do
+defmodule Linx.Netfilter.Dependencies.Tunnel do
   @moduledoc false
   # Loads inside a tunnel: the kernel's `inner` expression around the load, with what it has to
   # know of the tunnel's header.
@@ -16,7 +16,7 @@ defmodule Linx.Netfilter.Guard.Tunnel do
   @spec inner(Expr.t(), atom()) :: Expr.t()
   def inner(%Expr{} = expr, tunnel), do: %Expr{name: :inner, data: data(tunnel, expr)}
 
-  @doc "A guard of the inner packet: its load wrapped, what decides as it is."
+  @doc "A dependency of the inner packet: its load wrapped, what decides as it is."
   @spec wrap([Expr.t()], atom()) :: [Expr.t()]
   def wrap(segment, tunnel) do
     Enum.map(segment, fn

@@ -1,4 +1,4 @@
-defmodule Linx.Netfilter.Guard.Layers do
+defmodule Linx.Netfilter.Dependencies.ProtocolContext do
   @moduledoc false
   # The protocol context at one point of a rule: the protocol of each layer, from the table's
   # family and the tests so far.
@@ -8,7 +8,7 @@ defmodule Linx.Netfilter.Guard.Layers do
   # `tags` counts the VLAN headers seen.
 
   alias Linx.Netfilter.{Expr, Field, Protocol, Typeof}
-  alias Linx.Netfilter.Guard.Tunnel
+  alias Linx.Netfilter.Dependencies.Tunnel
 
   # `icmp` holds the ICMP types tested for, in the order of the test, [] where none was; some
   # fields exist in some types only. It is :set after a look-up in a set whose elements are not
@@ -57,7 +57,7 @@ defmodule Linx.Netfilter.Guard.Layers do
     do: %{layers | inner: Map.put(layers.inner, tunnel, inside)}
 
   @doc false
-  # The guard segments before a field of `protocol`, and the layers after them; or {:error,
+  # The dependency segments before a field of `protocol`, and the layers after them; or {:error,
   # {there, wanted}}.
   @spec require(t(), atom(), atom()) :: {:ok, [[Expr.t()]], t()} | {:error, {term(), atom()}}
   def require(layers, protocol, base)
@@ -79,8 +79,8 @@ defmodule Linx.Netfilter.Guard.Layers do
   def require(layers, _protocol, _base), do: {:ok, [], layers}
 
   @doc false
-  # The guard segments before a field that contradicts what the rule has tested before, and the
-  # layers after them: the test of the field's protocol all the same, so that the rule matches
+  # The dependency segments before a field that contradicts what the rule has tested before, and
+  # the layers after them: the test of the field's protocol all the same, so that the rule matches
   # nothing.
   @spec contradict(t(), atom(), atom()) :: {[[Expr.t()]], t()}
   def contradict(layers, protocol, :network),
@@ -91,7 +91,7 @@ defmodule Linx.Netfilter.Guard.Layers do
 
     {below, layers} =
       case network && network(layers, network) do
-        {:ok, guards, layers} -> {guards, layers}
+        {:ok, dependencies, layers} -> {dependencies, layers}
         {:error, _} -> contradict(layers, network, :network)
         nil -> {[], layers}
       end
@@ -108,16 +108,16 @@ defmodule Linx.Netfilter.Guard.Layers do
   def contradict(layers, _protocol, _base), do: {[], layers}
 
   @doc false
-  # The guard segments before a field that exists in some ICMP types only, and the layers after
-  # them; or {:error, type}, the type that the rule has tested for instead. Of several types
+  # The dependency segments before a field that exists in some ICMP types only, and the layers
+  # after them; or {:error, type}, the type that the rule has tested for instead. Of several types
   # tested for, one has to fit: `:any` of them, or as in nft the `:last`.
   @spec require_type(t(), Field.t(), :any | :last) :: {:ok, [[Expr.t()]], t()} | {:error, byte()}
   def require_type(layers, %Field{types: nil}, _which), do: {:ok, [], layers}
   def require_type(%{icmp: :set} = layers, _field, _which), do: {:ok, [], layers}
 
   def require_type(%{icmp: []} = layers, field, _which) do
-    {guard, layers} = type_guard(layers, field)
-    {:ok, [guard], layers}
+    {dependency, layers} = type_dependency(layers, field)
+    {:ok, [dependency], layers}
   end
 
   def require_type(%{icmp: tested} = layers, %Field{types: types}, which) do
@@ -129,8 +129,8 @@ defmodule Linx.Netfilter.Guard.Layers do
 
   @doc false
   # The test of a field's ICMP types, whatever the rule has tested before.
-  @spec type_guard(t(), Field.t()) :: {[Expr.t()], t()}
-  def type_guard(layers, %Field{protocol: protocol, types: types}) do
+  @spec type_dependency(t(), Field.t()) :: {[Expr.t()], t()}
+  def type_dependency(layers, %Field{protocol: protocol, types: types}) do
     {:ok, field} = Field.fetch(protocol, "type")
     {[Expr.payload(:transport, 0, 1), type_test(field, types)], %{layers | icmp: types}}
   end
@@ -163,10 +163,10 @@ defmodule Linx.Netfilter.Guard.Layers do
   defp link(%{link: there}, protocol), do: {:error, {there, protocol}}
 
   defp ethernet(layers, protocol) do
-    guard = [Expr.meta(:iiftype), Expr.cmp(:eq, <<@ethernet::native-16>>)]
+    dependency = [Expr.meta(:iiftype), Expr.cmp(:eq, <<@ethernet::native-16>>)]
 
     case link(%{layers | link: :ether}, protocol) do
-      {:ok, more, layers} -> {:ok, [guard | more], layers}
+      {:ok, more, layers} -> {:ok, [dependency | more], layers}
       error -> error
     end
   end
@@ -175,7 +175,7 @@ defmodule Linx.Netfilter.Guard.Layers do
 
   defp network(%{network: nil} = layers, protocol) do
     case below(layers, protocol) do
-      {:ok, guard} -> {:ok, [guard], %{layers | network: protocol}}
+      {:ok, dependency} -> {:ok, [dependency], %{layers | network: protocol}}
       error -> error
     end
   end
@@ -202,8 +202,9 @@ defmodule Linx.Netfilter.Guard.Layers do
         {:ok, [l4_proto(protocol)], %{layers | transport: protocol}}
 
       network ->
-        with {:ok, guard} <- special(layers, network) do
-          {:ok, [guard, l4_proto(protocol)], %{layers | network: network, transport: protocol}}
+        with {:ok, dependency} <- special(layers, network) do
+          {:ok, [dependency, l4_proto(protocol)],
+           %{layers | network: network, transport: protocol}}
         end
     end
   end
@@ -225,7 +226,7 @@ defmodule Linx.Netfilter.Guard.Layers do
 
   defp exthdr(%{network: nil} = layers, network, _protocol) do
     case special(layers, network) do
-      {:ok, guard} -> {:ok, [guard], %{layers | network: network}}
+      {:ok, dependency} -> {:ok, [dependency], %{layers | network: network}}
       error -> error
     end
   end
@@ -267,7 +268,7 @@ defmodule Linx.Netfilter.Guard.Layers do
       when is_binary(data.data) and name != :inner do
     value = data.data
 
-    case Linx.Netfilter.Guard.Join.parts([load, Expr.cmp(:eq, value)], layers) do
+    case Linx.Netfilter.Dependencies.Join.parts([load, Expr.cmp(:eq, value)], layers) do
       nil ->
         tested(layers, load, [value])
 
@@ -305,11 +306,11 @@ defmodule Linx.Netfilter.Guard.Layers do
   @doc false
   # The part of a comparison's value that decides which implicit dependencies follow: all of it
   # (`:whole`), its ICMP type (`:icmp`), or none.
-  @spec telling(Expr.t()) :: :whole | :icmp | nil
-  def telling(%Expr{name: :meta, data: %{key: key}}),
+  @spec significant(Expr.t()) :: :whole | :icmp | nil
+  def significant(%Expr{name: :meta, data: %{key: key}}),
     do: if(key in [:l4proto, :nfproto, :protocol, :iiftype], do: :whole)
 
-  def telling(%Expr{name: :payload, data: %{base: base, offset: offset, len: len} = data}) do
+  def significant(%Expr{name: :payload, data: %{base: base, offset: offset, len: len} = data}) do
     case base do
       :link when offset + len > 12 -> :whole
       :network when offset <= 9 and offset + len > 6 -> :whole
@@ -318,10 +319,11 @@ defmodule Linx.Netfilter.Guard.Layers do
     end
   end
 
-  def telling(%Expr{name: :inner, data: %{expr: %Expr{name: name} = load}}) when name != :inner,
-    do: telling(load)
+  def significant(%Expr{name: :inner, data: %{expr: %Expr{name: name} = load}})
+      when name != :inner,
+      do: significant(load)
 
-  def telling(_load), do: nil
+  def significant(_load), do: nil
 
   # A load without a name may be of an ICMP type, or of one and the fields behind it.
   defp type?(%{field: name}), do: name in [:icmp_type, :icmpv6_type]

@@ -1,10 +1,10 @@
-defmodule Linx.Netfilter.Guard.Join do
+defmodule Linx.Netfilter.Dependencies.Join do
   @moduledoc false
   # Neighbouring fields compared as one: nft turns [load 2 at 0, == a] and [load 2 at 2, == b]
   # into [load 4 at 0, == ab], wherever in the rule the two stand.
 
   alias Linx.Netfilter.{Expr, Field}
-  alias Linx.Netfilter.Guard.Layers
+  alias Linx.Netfilter.Dependencies.ProtocolContext
 
   # The kernel compares up to four bytes of a network or transport header without a call. Loads
   # are joined beyond that where the call is there already: for link-layer fields, and for one
@@ -14,7 +14,7 @@ defmodule Linx.Netfilter.Guard.Join do
 
   @doc false
   # The segments with those joined that can be. `:named` joins what has a field's name, or is a
-  # guard; `:all` also raw loads.
+  # dependency; `:all` also raw loads.
   @spec join([[Expr.t()]], :named | :all) :: [[Expr.t()]]
   def join(segments, which) do
     indexed = Enum.with_index(segments)
@@ -84,7 +84,7 @@ defmodule Linx.Netfilter.Guard.Join do
     case bare(expr) do
       {tunnel, %{dreg: 1} = load} ->
         is_binary(cmp.data) and byte_size(cmp.data) == load.len and
-          (which == :all or whole?(load) or (tunnel == nil and guard?(load)))
+          (which == :all or whole?(load) or (tunnel == nil and dependency?(load)))
 
       _ ->
         false
@@ -103,8 +103,8 @@ defmodule Linx.Netfilter.Guard.Join do
 
   defp whole?(_load), do: false
 
-  defp guard?(%{base: :link, offset: 12, len: 2}), do: true
-  defp guard?(_load), do: false
+  defp dependency?(%{base: :link, offset: 12, len: 2}), do: true
+  defp dependency?(_load), do: false
 
   defp adjacent?([first, %Expr{data: c}], [second, %Expr{data: d}]) do
     {tunnel, a} = bare(first)
@@ -147,7 +147,7 @@ defmodule Linx.Netfilter.Guard.Join do
 
   @doc false
   # The fields of a joined comparison, each a segment, or nil where it is none.
-  @spec parts([Expr.t()], Layers.t()) :: [[Expr.t()]] | nil
+  @spec parts([Expr.t()], ProtocolContext.t()) :: [[Expr.t()]] | nil
   def parts(
         [
           %Expr{name: :payload, data: %{base: base, offset: offset, len: len, dreg: 1} = load} =
@@ -158,14 +158,14 @@ defmodule Linx.Netfilter.Guard.Join do
       )
       when op in [:eq, :neq] and base in [:link, :network, :transport] do
     if is_binary(value) and byte_size(value) == len and
-         Layers.field(layers, :payload, load) == nil do
+         ProtocolContext.field(layers, :payload, load) == nil do
       cut(expr, cmp, offset, value, layers, [])
     end
   end
 
   def parts([%Expr{name: :inner, data: %{type: tunnel, expr: expr} = data} = inner, cmp], layers)
       when is_atom(tunnel) do
-    with [_ | _] = parts <- parts([expr, cmp], Layers.inner(layers, tunnel)) do
+    with [_ | _] = parts <- parts([expr, cmp], ProtocolContext.inner(layers, tunnel)) do
       for [load, cmp] <- parts, do: [%{inner | data: %{data | expr: load}}, cmp]
     end
   end
@@ -184,7 +184,7 @@ defmodule Linx.Netfilter.Guard.Join do
         load = %{expr | data: %{expr.data | offset: offset, len: len}}
         part = [load, %{cmp | data: %{cmp.data | data: head}}]
         # An Ethernet type in the middle opens the header after it.
-        cut(expr, cmp, offset + len, tail, Layers.observe(layers, part), [part | parts])
+        cut(expr, cmp, offset + len, tail, ProtocolContext.observe(layers, part), [part | parts])
     end
   end
 
@@ -196,7 +196,7 @@ defmodule Linx.Netfilter.Guard.Join do
   end
 
   defp whole_field(layers, base, offset, len) do
-    case Layers.field(layers, :payload, %{base: base, offset: offset, len: len}) do
+    case ProtocolContext.field(layers, :payload, %{base: base, offset: offset, len: len}) do
       %Field{length: length, protocol: protocol} = field
       when length == len * 8 and protocol != :th ->
         field

@@ -1,9 +1,9 @@
-defmodule Linx.Netfilter.GuardTest do
+defmodule Linx.Netfilter.DependenciesTest do
   use ExUnit.Case, async: true
 
-  alias Linx.Netfilter.{Expr, Field, Guard}
+  alias Linx.Netfilter.{Dependencies, Expr, Field}
 
-  doctest Guard
+  doctest Dependencies
 
   @families [:ip, :ip6, :inet, :arp, :bridge, :netdev]
 
@@ -37,7 +37,8 @@ defmodule Linx.Netfilter.GuardTest do
           {:inet, :ether_saddr, [:iiftype]}
         ] do
       found =
-        for %Expr{name: :meta, data: %{key: key}} <- Guard.expand(test_of(name), family), do: key
+        for %Expr{name: :meta, data: %{key: key}} <- Dependencies.expand(test_of(name), family),
+            do: key
 
       assert found == keys, "#{family} #{name}"
     end
@@ -45,29 +46,29 @@ defmodule Linx.Netfilter.GuardTest do
 
   test "a test that the rule has is not added again" do
     protocol = [load(:ip_protocol), Expr.cmp(:eq, <<6>>)]
-    full = Guard.expand(protocol ++ test_of(:tcp_dport), :ip)
+    full = Dependencies.expand(protocol ++ test_of(:tcp_dport), :ip)
     assert bare(full) == bare(protocol ++ test_of(:tcp_dport))
   end
 
   test "a test that stands elsewhere in the rule stays" do
     rule = [Expr.meta(:l4proto), Expr.cmp(:eq, <<6>>), Expr.counter()] ++ test_of(:tcp_dport)
-    assert Guard.fold(bare(rule), :ip) == rule
+    assert Dependencies.fold(bare(rule), :ip) == rule
   end
 
   test "a raw load implies nothing" do
     raw = [Expr.payload(:transport, 100, 2), Expr.cmp(:eq, <<22::16>>)]
-    assert Guard.expand(raw, :inet) == raw
-    assert Guard.fold(raw, :inet) == raw
+    assert Dependencies.expand(raw, :inet) == raw
+    assert Dependencies.fold(raw, :inet) == raw
   end
 
   test "neighbouring fields are one comparison, and two again" do
     rule = test_of(:tcp_sport, 1) ++ test_of(:tcp_dport, 2)
-    full = Guard.expand(rule, :ip)
+    full = Dependencies.expand(rule, :ip)
 
     assert [_, _, %Expr{data: %{offset: 0, len: 4}}, %Expr{data: %{data: <<1::16, 2::16>>}}] =
              full
 
-    assert Guard.fold(full, :ip) == rule
+    assert Dependencies.fold(full, :ip) == rule
   end
 
   # Rules that nft could send: in every family, of the fields of one protocol a layer.
@@ -91,10 +92,13 @@ defmodule Linx.Netfilter.GuardTest do
             if(:rand.uniform(3) == 1, do: [Expr.counter()], else: [])
         end)
 
-      full = bare(Guard.expand(rule, family))
-      folded = Guard.fold(full, family)
-      assert bare(Guard.expand(folded, family)) == full, inspect({family, rule}, structs: false)
-      assert Guard.fold(bare(Guard.expand(folded, family)), family) == folded
+      full = bare(Dependencies.expand(rule, family))
+      folded = Dependencies.fold(full, family)
+
+      assert bare(Dependencies.expand(folded, family)) == full,
+             inspect({family, rule}, structs: false)
+
+      assert Dependencies.fold(bare(Dependencies.expand(folded, family)), family) == folded
     end
   end
 

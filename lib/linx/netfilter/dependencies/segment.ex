@@ -1,7 +1,7 @@
-defmodule Linx.Netfilter.Guard.Segment do
+defmodule Linx.Netfilter.Dependencies.Segment do
   @moduledoc false
   # A rule cut where nft's statements end: some loads, then the one expression that uses them. A
-  # guard stands before the loads of its statement, not between them.
+  # dependency stands before the loads of its statement, not between them.
 
   alias Linx.Netfilter.Expr
 

@@ -1,4 +1,4 @@
-defmodule Linx.Netfilter.Guard do
+defmodule Linx.Netfilter.Dependencies do
   @moduledoc """
   The tests that a header field implies, and their place in a rule.
 
@@ -17,12 +17,12 @@ defmodule Linx.Netfilter.Guard do
   nft also loads neighbouring fields with one instruction (`tcp sport 1 tcp dport 2` compares four
   bytes). `expand/2` joins them in the same way, `fold/2` takes them apart.
 
-      iex> alias Linx.Netfilter.{Expr, Guard}
+      iex> alias Linx.Netfilter.{Dependencies, Expr}
       iex> rule = [Expr.payload(:tcp_dport), Expr.cmp(:eq, <<22::16>>)]
-      iex> full = Guard.expand(rule, :inet)
+      iex> full = Dependencies.expand(rule, :inet)
       iex> length(full)
       4
-      iex> Guard.fold(full, :inet) == rule
+      iex> Dependencies.fold(full, :inet) == rule
       true
 
   Source: nft(8), "PAYLOAD EXPRESSIONS" (implicit dependencies), checked against
@@ -30,12 +30,12 @@ defmodule Linx.Netfilter.Guard do
   """
 
   alias Linx.Netfilter.{Expr, Field, Protocol}
-  alias Linx.Netfilter.Guard.{Join, Layers, Segment, Tunnel}
+  alias Linx.Netfilter.Dependencies.{Join, ProtocolContext, Segment, Tunnel}
 
   @type family :: Linx.Netfilter.Table.family()
 
   # GRE, and in it the Ethernet type, the transport, and the ICMP type.
-  @max_guards 4
+  @max_dependencies 4
 
   @doc """
   The rule with the tests that its named fields imply, and neighbouring fields joined: what the
@@ -50,9 +50,9 @@ defmodule Linx.Netfilter.Guard do
     {segments, _layers} =
       exprs
       |> Segment.split()
-      |> Enum.flat_map_reduce(Layers.new(family), fn segment, layers ->
-        {guards, layers} = required(segment, layers)
-        {guards ++ [segment], Layers.observe(layers, segment)}
+      |> Enum.flat_map_reduce(ProtocolContext.new(family), fn segment, layers ->
+        {dependencies, layers} = required(segment, layers)
+        {dependencies ++ [segment], ProtocolContext.observe(layers, segment)}
       end)
 
     segments |> Join.join(:named) |> Enum.concat()
@@ -69,7 +69,7 @@ defmodule Linx.Netfilter.Guard do
     {done, _layers} =
       exprs
       |> Segment.split()
-      |> Enum.reduce({[], %{Layers.new(family) | dump?: true}}, &fold_segment/2)
+      |> Enum.reduce({[], %{ProtocolContext.new(family) | dump?: true}}, &fold_segment/2)
 
     done |> Enum.reverse() |> Enum.flat_map(& &1.named)
   end
@@ -77,17 +77,17 @@ defmodule Linx.Netfilter.Guard do
   @doc false
   # The part of a comparison's value that decides which implicit dependencies follow: all of it
   # (`:whole`), its ICMP type (`:icmp`), or none.
-  @spec telling(Expr.t()) :: :whole | :icmp | nil
-  defdelegate telling(load), to: Layers
+  @spec significant(Expr.t()) :: :whole | :icmp | nil
+  defdelegate significant(load), to: ProtocolContext
 
   @doc false
   @spec icmp_type(binary()) :: byte() | nil
-  defdelegate icmp_type(value), to: Layers
+  defdelegate icmp_type(value), to: ProtocolContext
 
   # An entry keeps what the kernel has (raw) beside what is shown, and the layers as they were
   # before it.
   defp fold_segment(segment, {done, layers}) do
-    after_all = Layers.observe(layers, segment)
+    after_all = ProtocolContext.observe(layers, segment)
 
     entries =
       case Join.parts(segment, layers) do
@@ -97,16 +97,17 @@ defmodule Linx.Netfilter.Guard do
 
     {done, _} =
       Enum.reduce(entries, {done, layers}, fn part, {done, layers} ->
-        named = Layers.name(layers, part)
-        {fold_guards(named, part, done, layers), Layers.observe(layers, part)}
+        named = ProtocolContext.name(layers, part)
+        {fold_dependencies(named, part, done, layers), ProtocolContext.observe(layers, part)}
       end)
 
     {done, after_all}
   end
 
-  defp fold_guards(named, raw, done, layers) do
+  defp fold_dependencies(named, raw, done, layers) do
     if Enum.any?(named, &field?/1),
-      do: drop_implied(named, raw, done, layers, done |> Enum.take(@max_guards) |> length()),
+      do:
+        drop_implied(named, raw, done, layers, done |> Enum.take(@max_dependencies) |> length()),
       else: [%{named: named, raw: [raw], before: layers} | done]
   end
 
@@ -118,10 +119,10 @@ defmodule Linx.Netfilter.Guard do
     {run, rest} = Enum.split(done, count)
     start = List.last(run).before
     before = run |> Enum.reverse() |> Enum.flat_map(& &1.raw)
-    {guards, _} = required(named, start)
+    {dependencies, _} = required(named, start)
 
     # A set stays: of a dump's the elements are not known here.
-    if guards != [] and guards == before and not Enum.any?(guards, &set?/1),
+    if dependencies != [] and dependencies == before and not Enum.any?(dependencies, &set?/1),
       do: [%{named: named, raw: before ++ [raw], before: start} | rest],
       else: drop_implied(named, raw, done, layers, count - 1)
   end
@@ -150,10 +151,10 @@ defmodule Linx.Netfilter.Guard do
     {segments, _layers} =
       exprs
       |> Segment.split()
-      |> Enum.map_reduce(Layers.new(family), fn segment, layers ->
+      |> Enum.map_reduce(ProtocolContext.new(family), fn segment, layers ->
         segment = Enum.map(segment, &fitting(&1, layers))
-        {_guards, layers} = required(segment, layers)
-        {segment, Layers.observe(layers, segment)}
+        {_dependencies, layers} = required(segment, layers)
+        {segment, ProtocolContext.observe(layers, segment)}
       end)
 
     Enum.concat(segments)
@@ -164,7 +165,7 @@ defmodule Linx.Netfilter.Guard do
          layers
        )
        when is_atom(tunnel),
-       do: %{inner | data: %{data | expr: fitting(expr, Layers.inner(layers, tunnel))}}
+       do: %{inner | data: %{data | expr: fitting(expr, ProtocolContext.inner(layers, tunnel))}}
 
   defp fitting(%Expr{data: %{field: name} = data} = expr, %{icmp: icmp})
        when is_map_key(@several_types, name) do
@@ -177,11 +178,11 @@ defmodule Linx.Netfilter.Guard do
 
   defp fitting(expr, _layers), do: expr
 
-  # The guard segments that the fields of a segment need, and the layers after them.
+  # The dependency segments that the fields of a segment need, and the layers after them.
   defp required(segment, layers) do
-    Enum.reduce(segment, {[], layers}, fn expr, {guards, layers} ->
+    Enum.reduce(segment, {[], layers}, fn expr, {dependencies, layers} ->
       {more, layers} = asked(expr, layers)
-      {guards ++ more, layers}
+      {dependencies ++ more, layers}
     end)
   end
 
@@ -193,10 +194,10 @@ defmodule Linx.Netfilter.Guard do
     {outer, layers} = carrier(layers, Tunnel.protocol(tunnel))
 
     with {:ok, field} <- Field.fetch(name) do
-      {inner, inside} = layers |> Layers.inner(tunnel) |> ask(field)
+      {inner, inside} = layers |> ProtocolContext.inner(tunnel) |> ask(field)
 
       {outer ++ Enum.map(inner, &Tunnel.wrap(&1, tunnel)),
-       Layers.put_inner(layers, tunnel, inside)}
+       ProtocolContext.put_inner(layers, tunnel, inside)}
     else
       :error -> {outer, layers}
     end
@@ -215,22 +216,22 @@ defmodule Linx.Netfilter.Guard do
   defp carrier(layers, protocol), do: header(layers, protocol, :transport)
 
   defp ask(layers, field) do
-    {guards, layers} = header(layers, field.protocol, field.base)
+    {dependencies, layers} = header(layers, field.protocol, field.base)
 
-    case Layers.require_type(layers, field, :any) do
+    case ProtocolContext.require_type(layers, field, :any) do
       {:ok, more, layers} ->
-        {guards ++ more, layers}
+        {dependencies ++ more, layers}
 
       {:error, _type} ->
-        {guard, layers} = Layers.type_guard(layers, field)
-        {guards ++ [guard], layers}
+        {dependency, layers} = ProtocolContext.type_dependency(layers, field)
+        {dependencies ++ [dependency], layers}
     end
   end
 
   defp header(layers, protocol, base) do
-    case Layers.require(layers, protocol, base) do
-      {:ok, guards, layers} -> {guards, layers}
-      {:error, _conflict} -> Layers.contradict(layers, protocol, base)
+    case ProtocolContext.require(layers, protocol, base) do
+      {:ok, dependencies, layers} -> {dependencies, layers}
+      {:error, _conflict} -> ProtocolContext.contradict(layers, protocol, base)
     end
   end
 
