@@ -130,7 +130,7 @@ defmodule Linx.Integration.NFT.ProjectTest do
 
     assert {output, status} = mix(dir, ["compile"])
     assert status != 0
-    assert output =~ "lib/firewall.ex:13:"
+    assert output =~ "lib/firewall.ex:14:"
 
     File.write!(
       Path.join(dir, "x.nft"),

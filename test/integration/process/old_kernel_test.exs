@@ -82,7 +82,7 @@ defmodule Linx.Integration.Process.OldKernelTest do
   opts = [argv: argv, stdio: stdio, cgroup: cgroup, auto_proceed: true]
 
   seen =
-    for init <- [[], [init: true]], namespaces <- [[], [namespaces: [:cgroup]]] do
+    for namespaces <- [[], [namespaces: [:cgroup]]], init <- [[], [init: true]] do
       more = namespaces ++ init
 
       lines =
