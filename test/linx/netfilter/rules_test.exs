@@ -1,11 +1,11 @@
 defmodule Linx.Netfilter.RulesTest do
   use ExUnit.Case, async: true
 
-  # Dumps and pushes of rules go by patterns (Decoder.Rules, Encoder.Pattern), single ones do not:
-  # two ways to one result.
+  # Dumps and pushes of rules go by templates (Decoder.Rules, Encoder.TemplateCache), single ones
+  # do not: two ways to one result.
   alias Linx.Netfilter.{Decoder, Dependencies, Encoder, Expr, Field, Rule}
   alias Linx.Netfilter.Decoder.Rules
-  alias Linx.Netfilter.Encoder.{Expressions, Pattern}
+  alias Linx.Netfilter.Encoder.{Expressions, TemplateCache}
 
   @families [:ip, :ip6, :inet, :arp, :bridge, :netdev]
 
@@ -77,7 +77,7 @@ defmodule Linx.Netfilter.RulesTest do
   end
 
   # A field that exists in several ICMP types brings a set of them along; a rule with sets of its
-  # own is none of a pattern.
+  # own has no template.
   defp rule do
     family = Enum.random(@families)
     exprs = Rule.build!(parts()).expressions
@@ -105,17 +105,35 @@ defmodule Linx.Netfilter.RulesTest do
     :rand.seed(:exsss, {2, 4, 6})
     rules = for _ <- 1..2_000, do: rule()
 
-    Enum.reduce(rules ++ rules, Pattern.new(), fn {exprs, family}, memory ->
-      {size, pieces, blanks, memory} = Pattern.find(exprs, family, memory)
-      bytes = Pattern.fill(pieces, blanks, "before")
+    Enum.reduce(rules ++ rules, TemplateCache.new(), fn {exprs, family}, cache ->
+      {size, pieces, values, cache} = TemplateCache.find(exprs, family, cache)
+      bytes = TemplateCache.fill(pieces, values, "before")
       alone = exprs |> Dependencies.expand(family) |> Expressions.list() |> IO.iodata_to_binary()
       assert {exprs, bytes} == {exprs, "before" <> alone}
       assert size == byte_size(alone)
-      memory
+      cache
     end)
   end
 
-  test "rules that differ in their values are one pattern, neighbouring fields joined" do
+  test "the template of a rule is the one that the module shows" do
+    rule = fn port -> [Expr.payload(:tcp_dport), Expr.cmp(:eq, <<port::16>>), :drop] end
+    drop = fn port -> Rule.build!(rule.(port)).expressions end
+
+    {_, [head, 0, tail], {<<0, 22>>}, cache} =
+      TemplateCache.find(drop.(22), :ip, TemplateCache.new())
+
+    shown =
+      <<8, 0, 1, 0, 0, 0, 0, 1, 8, 0, 2, 0, 0, 0, 0, 0, 12, 0, 3, 128, 6, 0, 1, 0>>
+
+    assert binary_part(head, byte_size(head), -byte_size(shown)) == shown
+    assert <<0, 0, 48, 0, 1, 128, _::binary>> = tail
+    assert {_, [^head, 0, ^tail], {<<0, 80>>}, ^cache} = TemplateCache.find(drop.(80), :ip, cache)
+
+    assert [%Expr{name: :meta}, %Expr{name: :cmp, data: %{data: <<6>>}} | _] =
+             [head, <<0, 22>>, tail] |> IO.iodata_to_binary() |> Decoder.Expressions.list()
+  end
+
+  test "rules that differ in their values share a template, neighbouring fields joined" do
     rule = fn n ->
       [
         Expr.payload(:tcp_sport),
@@ -125,14 +143,14 @@ defmodule Linx.Netfilter.RulesTest do
       ]
     end
 
-    Enum.reduce(1..50, Pattern.new(), fn n, memory ->
-      {_size, pieces, blanks, memory} = Pattern.find(rule.(n), :ip, memory)
+    Enum.reduce(1..50, TemplateCache.new(), fn n, cache ->
+      {_size, pieces, values, cache} = TemplateCache.find(rule.(n), :ip, cache)
 
       assert [_, _, %Expr{data: %{len: 4}}, %Expr{data: %{data: <<^n::16, _::16>>}}] =
-               pieces |> Pattern.fill(blanks, <<>>) |> Decoder.Expressions.list()
+               pieces |> TemplateCache.fill(values, <<>>) |> Decoder.Expressions.list()
 
-      assert elem(memory, 0) == 1
-      memory
+      assert elem(cache, 0) == 1
+      cache
     end)
   end
 
@@ -160,8 +178,8 @@ defmodule Linx.Netfilter.RulesTest do
     assert %Expr{data: %{field: :tcp_dport}} = Enum.at(expressions, 4)
   end
 
-  test "more patterns, and more protocols of one, than are remembered" do
-    # Names of other lengths make other patterns.
+  test "more templates, and more protocols of one, than are remembered" do
+    # Names of other lengths make other templates.
     unlike = for a <- 1..30, b <- 1..40, do: [Expr.lookup(pad(a)), Expr.log(prefix: pad(b))]
     assert_alike(Enum.map(unlike ++ unlike, &payload(&1, :inet)))
 

@@ -1,14 +1,15 @@
 defmodule Linx.Netfilter.Decoder.Rules do
   @moduledoc false
-  # The rules of a dump. Thousands of them are the same expressions around other values, counts
-  # and names: the native side takes these out, and what is left, the pattern, is understood once.
+  # The rules of a dump. Thousands of them have the same expressions with other values, counts and
+  # names: the native side replaces these by placeholders, and the rest, a template, is decoded
+  # once.
 
   alias Linx.Native
-  alias Linx.Netfilter.Decoder.Pattern
+  alias Linx.Netfilter.Decoder.Template
   alias Linx.Netfilter.{Rule, Table, Userdata, Wire}
 
-  # A pattern is folded once for each content of its significant blanks: as often as there are
-  # protocols.
+  # Foldings of one template, one for each content of its significant placeholders, such as a
+  # protocol.
   @max_folded 256
 
   @doc "What `Linx.Netfilter.Decoder.rule/1` makes of each payload, in their order."
@@ -16,12 +17,12 @@ defmodule Linx.Netfilter.Decoder.Rules do
   def decode([]), do: []
   def decode(bodies), do: bodies |> Native.netfilter_rules() |> decode(%{})
 
-  # Threads what is known of the patterns: number => {pattern, %{contents => folded}}.
+  # The template cache of the dump, `known`: number => {template, %{contents => folded}}.
   defp decode([], _known), do: []
 
-  defp decode([{number, table, chain, handle, userdata, pattern, blanks} | rest], known) do
+  defp decode([{number, table, chain, handle, userdata, template, values} | rest], known) do
     family = if number, do: Wire.family_atom(number), else: :unknown
-    {expressions, known} = expressions(pattern, blanks, family, known)
+    {expressions, known} = expressions(template, values, family, known)
     {comment, tag, userdata} = Userdata.parse_rule(userdata)
 
     rule = %Rule{
@@ -36,35 +37,37 @@ defmodule Linx.Netfilter.Decoder.Rules do
     [{family, table, chain, rule} | decode(rest, known)]
   end
 
-  defp expressions({nil, bytes, places}, blanks, family, known) do
-    pattern = Pattern.new(bytes, places)
-    {pattern |> Pattern.fold(blanks, family) |> Pattern.fill(blanks), known}
+  defp expressions({nil, bytes, places}, values, family, known) do
+    template = Template.new(bytes, places)
+    {template |> Template.fold(values, family) |> Template.fill(values), known}
   end
 
-  defp expressions({number, bytes, places}, blanks, family, known),
+  defp expressions({number, bytes, places}, values, family, known),
     do:
       expressions(
         number,
-        blanks,
+        values,
         family,
-        Map.put(known, number, {Pattern.new(bytes, places), %{}})
+        Map.put(known, number, {Template.new(bytes, places), %{}})
       )
 
-  defp expressions(number, blanks, family, known) do
-    %{^number => {pattern, folded}} = known
-    contents = [family | Pattern.contents(pattern, blanks)]
+  defp expressions(number, values, family, known) do
+    %{^number => {template, foldings}} = known
+    contents = [family | Template.contents(template, values)]
 
-    case folded do
-      %{^contents => template} ->
-        {Pattern.fill(template, blanks), known}
+    case foldings do
+      %{^contents => folded} ->
+        {Template.fill(folded, values), known}
 
       _ ->
-        template = Pattern.fold(pattern, blanks, family)
+        folded = Template.fold(template, values, family)
 
-        folded =
-          if map_size(folded) < @max_folded, do: Map.put(folded, contents, template), else: folded
+        foldings =
+          if map_size(foldings) < @max_folded,
+            do: Map.put(foldings, contents, folded),
+            else: foldings
 
-        {Pattern.fill(template, blanks), %{known | number => {pattern, folded}}}
+        {Template.fill(folded, values), %{known | number => {template, foldings}}}
     end
   end
 end

@@ -124,7 +124,7 @@ defmodule Linx.Netfilter.Dependencies.Join do
     [load, %{cmp | data: parts_of_both(%{c | data: c.data <> d.data}, c, d)}]
   end
 
-  # Encoder.Pattern has the places of values in the stead of some: they stay in their order.
+  # Encoder.TemplateCache puts numbers of placeholders in place of some: they stay in their order.
   defp parts_of_both(data, c, d) when is_map_key(c, :parts) or is_map_key(d, :parts),
     do: Map.put(data, :parts, Map.get(c, :parts, [c.data]) ++ Map.get(d, :parts, [d.data]))
 

@@ -3,14 +3,14 @@ defmodule Linx.Netfilter.Encoder.Batch do
   # A whole ruleset as the messages of a replacing push.
 
   alias Linx.Netfilter.{Encoder, Ruleset, Table}
-  alias Linx.Netfilter.Encoder.{Frames, Pattern, Place, Rule, Sets}
+  alias Linx.Netfilter.Encoder.{Frames, Place, Rule, Sets, TemplateCache}
 
   @doc "Option `destroy: :destroy | :delete | :none`: what is done about tables that are there."
   @spec frames(Ruleset.t(), keyword()) :: {:ok, Frames.t()} | {:error, Encoder.unencodable()}
   def frames(ruleset, opts) do
     {frames, _state} =
       for {_family, _name, table} <- Ruleset.tables(ruleset),
-          reduce: {Frames.new(), {1, Pattern.new()}} do
+          reduce: {Frames.new(), {1, TemplateCache.new()}} do
         {frames, state} -> table(table, opts, state, frames)
       end
 
@@ -19,7 +19,7 @@ defmodule Linx.Netfilter.Encoder.Batch do
     {:unencodable, at, text} -> {:error, Place.unencodable(at, text)}
   end
 
-  defp table(%Table{family: family, name: name} = table, opts, {id, memory}, frames) do
+  defp table(%Table{family: family, name: name} = table, opts, {id, cache}, frames) do
     at = [family: family, table: name]
 
     sets =
@@ -70,7 +70,7 @@ defmodule Linx.Netfilter.Encoder.Batch do
           |> add_each(at, frames)
       end
 
-    for c <- Table.in_order(table, :chains), reduce: {frames, {id + length(sets), memory}} do
+    for c <- Table.in_order(table, :chains), reduce: {frames, {id + length(sets), cache}} do
       {frames, state} ->
         Rule.all(c.rules, {family, name, c.name}, at ++ [chain: c.name], state, frames)
     end

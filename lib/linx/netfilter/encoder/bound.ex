@@ -33,7 +33,7 @@ defmodule Linx.Netfilter.Encoder.Bound do
     {exprs, state, frames}
   end
 
-  defp chain(%Expr{} = expr, family, table_name, at, {id, memory}, frames) do
+  defp chain(%Expr{} = expr, family, table_name, at, {id, cache}, frames) do
     rules = expr.data.target
 
     new =
@@ -47,8 +47,8 @@ defmodule Linx.Netfilter.Encoder.Bound do
       end)
 
     {state, frames} =
-      Enum.reduce(rules, {{id + 1, memory}, Frames.add(frames, new, at)}, fn rule,
-                                                                             {state, frames} ->
+      Enum.reduce(rules, {{id + 1, cache}, Frames.add(frames, new, at)}, fn rule,
+                                                                            {state, frames} ->
         {frames, state} = Rule.one(rule, {family, table_name, {:id, id}}, [], at, state, frames)
         {state, frames}
       end)

@@ -3,12 +3,12 @@ defmodule Linx.Netfilter.Encoder.Patches do
   # A patch as messages in its order.
 
   alias Linx.Netfilter.{Encoder, Patch}
-  alias Linx.Netfilter.Encoder.{Frames, Pattern, Place, Rule, Sets}
+  alias Linx.Netfilter.Encoder.{Frames, Place, Rule, Sets, TemplateCache}
 
   @spec frames(Patch.t()) :: {:ok, Frames.t()} | {:error, Encoder.unencodable()}
   def frames(%Patch{ops: ops, sets: sets}) do
     {frames, _state} =
-      Enum.reduce(ops, {Frames.new(), {{1, Pattern.new()}, sets, MapSet.new()}}, &op/2)
+      Enum.reduce(ops, {Frames.new(), {{1, TemplateCache.new()}, sets, MapSet.new()}}, &op/2)
 
     {:ok, frames}
   catch
@@ -34,9 +34,9 @@ defmodule Linx.Netfilter.Encoder.Patches do
     {frames, {state, sets, fresh}}
   end
 
-  defp after_op({:create_set, family, set}, {id, memory}, sets, fresh) do
+  defp after_op({:create_set, family, set}, {id, cache}, sets, fresh) do
     key = {family, set.table, set.name}
-    {{id + 1, memory}, Map.put(sets, key, %{set | elements: []}), MapSet.put(fresh, key)}
+    {{id + 1, cache}, Map.put(sets, key, %{set | elements: []}), MapSet.put(fresh, key)}
   end
 
   defp after_op(_op, state, sets, fresh), do: {state, sets, fresh}

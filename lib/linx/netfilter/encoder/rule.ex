@@ -5,7 +5,7 @@ defmodule Linx.Netfilter.Encoder.Rule do
   import Linx.Netfilter.Wire
   import Linx.Netlink.Constants
 
-  alias Linx.Netfilter.Encoder.{Anonymous, Bound, Expressions, Frames, Pattern, Place}
+  alias Linx.Netfilter.Encoder.{Anonymous, Bound, Expressions, Frames, Place, TemplateCache}
   alias Linx.Netfilter.{Dependencies, Rule, Table, Userdata}
   alias Linx.Netlink.{Attr, Message}
   alias Linx.Netlink.Nfnl.Header
@@ -16,7 +16,7 @@ defmodule Linx.Netfilter.Encoder.Rule do
   @room 0xFFFB
 
   @typedoc "The next set's id in the batch, and what was written before."
-  @type state :: {pos_integer(), Pattern.memory()}
+  @type state :: {pos_integer(), TemplateCache.cache()}
 
   @typedoc "Family, table, and the chain's name, or its id in the batch."
   @type chain :: {Table.family(), String.t(), String.t() | {:id, pos_integer()}}
@@ -41,12 +41,12 @@ defmodule Linx.Netfilter.Encoder.Rule do
   """
   @spec one(Rule.t(), chain(), keyword(), keyword(), state(), Frames.t()) ::
           {Frames.t(), state()}
-  def one(rule, chain, opts, at, {id, memory} = state, frames) do
+  def one(rule, chain, opts, at, {id, cache} = state, frames) do
     head = Place.at(at, fn -> head(chain, opts) end)
 
-    case plain(rule, chain, head, at, nil, memory, frames.bytes) do
+    case plain(rule, chain, head, at, nil, cache, frames.bytes) do
       :own -> with_own(rule, chain, head, at, state, frames)
-      {bytes, memory} -> {frames |> Frames.run(at, nil) |> Frames.grown(bytes, 1), {id, memory}}
+      {bytes, cache} -> {frames |> Frames.run(at, nil) |> Frames.grown(bytes, 1), {id, cache}}
     end
   end
 
@@ -55,37 +55,37 @@ defmodule Linx.Netfilter.Encoder.Rule do
   # A run of rules without anything of their own, a rule with, and again.
   defp from([], _index, _chain, _head, _at, state, frames), do: {frames, state}
 
-  defp from(rules, index, chain, head, at, {id, memory}, frames) do
+  defp from(rules, index, chain, head, at, {id, cache}, frames) do
     frames = Frames.run(frames, at, index)
-    {rest, next, bytes, memory} = written(rules, index, chain, head, at, memory, frames.bytes)
+    {rest, next, bytes, cache} = written(rules, index, chain, head, at, cache, frames.bytes)
     frames = Frames.grown(frames, bytes, next - index)
 
     case rest do
       [] ->
-        {frames, {id, memory}}
+        {frames, {id, cache}}
 
       [rule | rest] ->
         place = at ++ [rule: next]
-        {frames, state} = with_own(rule, chain, head, place, {id, memory}, frames)
+        {frames, state} = with_own(rule, chain, head, place, {id, cache}, frames)
         from(rest, next + 1, chain, head, at, state, frames)
     end
   end
 
-  defp written([rule | rest] = rules, index, chain, head, at, memory, bytes) do
-    case plain(rule, chain, head, at, index, memory, bytes) do
-      :own -> {rules, index, bytes, memory}
-      {bytes, memory} -> written(rest, index + 1, chain, head, at, memory, bytes)
+  defp written([rule | rest] = rules, index, chain, head, at, cache, bytes) do
+    case plain(rule, chain, head, at, index, cache, bytes) do
+      :own -> {rules, index, bytes, cache}
+      {bytes, cache} -> written(rest, index + 1, chain, head, at, cache, bytes)
     end
   end
 
-  defp written([], index, _chain, _head, _at, memory, bytes), do: {[], index, bytes, memory}
+  defp written([], index, _chain, _head, _at, cache, bytes), do: {[], index, bytes, cache}
 
   # -- one ---------------------------------------------------------------------------------------
 
   # The rule behind `bytes`, or `:own`. Each byte is written once.
-  defp plain(rule, {family, _, _}, {flags, head}, at, index, memory, bytes) do
-    case Pattern.find(rule.expressions, family, memory) do
-      {size, pieces, blanks, memory} ->
+  defp plain(rule, {family, _, _}, {flags, head}, at, index, cache, bytes) do
+    case TemplateCache.find(rule.expressions, family, cache) do
+      {size, pieces, values, cache} ->
         userdata = userdata(rule)
 
         bytes =
@@ -93,8 +93,8 @@ defmodule Linx.Netfilter.Encoder.Rule do
             0x0A00 + nft_msg_newrule()::native-16, flags::native-16, 0::64, head::binary,
             nest(size)::binary>>
 
-        bytes = Pattern.fill(pieces, blanks, bytes)
-        {if(userdata == <<>>, do: bytes, else: <<bytes::binary, userdata::binary>>), memory}
+        bytes = TemplateCache.fill(pieces, values, bytes)
+        {if(userdata == <<>>, do: bytes, else: <<bytes::binary, userdata::binary>>), cache}
 
       :own ->
         :own
@@ -104,7 +104,7 @@ defmodule Linx.Netfilter.Encoder.Rule do
       Place.unencodable!(if(index, do: at ++ [rule: index], else: at), error)
   end
 
-  defp with_own(rule, {family, table_name, _} = chain, head, at, {id, memory}, frames) do
+  defp with_own(rule, {family, table_name, _} = chain, head, at, {id, cache}, frames) do
     {exprs, sets, id} =
       Place.at(at, fn ->
         rule.expressions
@@ -113,7 +113,7 @@ defmodule Linx.Netfilter.Encoder.Rule do
       end)
 
     frames = Enum.reduce(sets, frames, &Frames.add(&2, &1, at))
-    {exprs, state, frames} = Bound.chains(exprs, chain, at, {id, memory}, frames)
+    {exprs, state, frames} = Bound.chains(exprs, chain, at, {id, cache}, frames)
     message = Place.at(at, fn -> exprs |> Expressions.list() |> message(rule, head) end)
     {Frames.add(frames, message, at), state}
   end
