@@ -180,7 +180,8 @@ defmodule Linx.Test.Host do
         "nft",
         "table ip t { chain c { meta l4proto . meta mark { tcp . 1-5 } accept; }; }"
       ],
-      "no ranges in elements that begin with a field of one byte; a newer kernel than 6.12 has them"
+      "no ranges in elements that begin with a field of one byte; " <>
+        "a newer kernel than 6.12 has them"
     )
   end
 

@@ -49,8 +49,8 @@ defmodule Linx.Netfilter.NatFormsTest do
     NftDifferential.same!(context, text, NewerNft.path!())
   end
 
-  # nft 1.0 looks a port up by a port only behind a match of the protocol, which the look-up itself
-  # implies: what is written names it, for every statement that takes a port.
+  # nft 1.0 looks a port up by a port only behind a match of the protocol, which the look-up
+  # itself implies: what is written names it, for every statement that takes a port.
   test "a port that is looked up by a port names its protocol", context do
     text = """
     table inet t {

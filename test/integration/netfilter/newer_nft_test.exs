@@ -74,7 +74,8 @@ defmodule Linx.Netfilter.NewerNftTest do
   test "what the versions of nft load of one text settles against Linx's", context do
     text = """
     table inet t {
-      set pairs { type inet_proto . inet_service; flags interval; elements = { tcp . 8000-8080 }; }
+      set pairs { type inet_proto . inet_service; flags interval; \
+    elements = { tcp . 8000-8080 }; }
       set owned { type ipv4_addr . inet_proto; flags interval; elements = { 10.0.0.0/8 . udp }; }
       chain c {
         type filter hook prerouting priority 0; policy accept;

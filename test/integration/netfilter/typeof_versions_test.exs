@@ -101,7 +101,8 @@ defmodule Linx.Netfilter.TypeofVersionsTest do
         # nft writes no elements of an ipsec's number in the data of a map.
         kind == "set" do
       text =
-        "table ip t {\n#{kind} s {\ntypeof #{typeof}\nelements = { #{Enum.join(elements, ", ")} }\n}\n}\n"
+        "table ip t {\n#{kind} s {\ntypeof #{typeof}\n" <>
+          "elements = { #{Enum.join(elements, ", ")} }\n}\n}\n"
 
       Firewall.load!(ctx.ours, text, nft)
       {:ok, pulled} = Netfilter.pull(ctx.sock)

@@ -70,8 +70,8 @@ defmodule Mix.Tasks.Compile.LinxNative.TargetTest do
     end
   end
 
-  # ld.so(8): `ld-linux-x86-64.so.2 --library-path ... beam.smp`, as a release of bin/setup's Elixir
-  # starts. A dynamic linker has no interpreter.
+  # ld.so(8): `ld-linux-x86-64.so.2 --library-path ... beam.smp`, as a release of bin/setup's
+  # Elixir starts. A dynamic linker has no interpreter.
   test "a VM that its dynamic linker was told to start has the linker's C library" do
     for {name, libc} <- [
           {"ld-linux-x86-64.so.2", "gnu"},
