@@ -53,8 +53,8 @@ defmodule Linx.NFT.Formatter.Term do
   @type value :: binary() | {atom(), String.t()}
 
   @doc """
-  The term of an expression that loads a datum by its key (`Linx.Netfilter.Keys`): `words` and the word
-  of the key.
+  The term of an expression that loads a datum by its key (`Linx.Netfilter.Keys`): `words` and the
+  word of the key.
   """
   @spec keyed(atom(), atom(), iodata()) :: {:ok, t()} | :error
   def keyed(kind, key, words) do
