@@ -135,8 +135,8 @@ defmodule Linx.Netfilter.NewerNftTest do
     assert Netfilter.diff(loaded, other).ops != []
   end
 
-  # Addresses from numbers that are counted, drawn or hashed have the network's byte order; nft 1.0
-  # leaves it to chance in NAT.
+  # Addresses from numbers that are counted, drawn or hashed have the network's byte order; nft
+  # 1.0 leaves it to chance in NAT.
   test "numbers that become addresses are turned as nft 1.1 turns them", context do
     text = """
     table ip t {
