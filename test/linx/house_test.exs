@@ -71,6 +71,67 @@ defmodule Linx.HouseTest do
     end
   end
 
+  describe "the map and the pages of the folders" do
+    @map ["docs/development/architecture.md", "CONTRIBUTING.md"]
+
+    test "name files and modules that are there" do
+      pages =
+        for folder <- ~w(native/linx_wire native/linx_sys native/linx_nif c_src_replacement fuzz),
+            there?(folder),
+            do: "#{folder}/README.md"
+
+      texts = Map.new(@map ++ pages, &{&1, read(&1)})
+      assert length(texts |> Map.values() |> Enum.flat_map(&named_files/1)) >= 60
+      assert length(texts |> Map.values() |> Enum.flat_map(&named_modules/1)) >= 60
+
+      files = files()
+      modules = modules()
+
+      assert for({page, text} <- texts, name <- absent(text, files, modules), do: {page, name}) ==
+               []
+    end
+
+    test "a name of nothing is found" do
+      text = "`session/ending.rs`, `session/beginning.rs`; Linx.Process, Linx.Progress.*"
+
+      assert absent(text, files(), modules()) == ["session/beginning.rs", "Linx.Progress"]
+    end
+
+    defp absent(text, files, modules) do
+      for(name <- named_files(text), not String.contains?(files, "/#{name}\n"), do: name) ++
+        for name <- named_modules(text), not String.contains?(modules, ".#{name}."), do: name
+    end
+
+    # A name in capitals stands for the one that a change gives.
+    defp named_files(text) do
+      for [name] <- Regex.scan(~r/[\w-]+(?:\/[\w.-]+)*\.(?:rs|exs?|c|md)\b(?!\/)/, text),
+          not (name =~ ~r/[A-Z]{4}/),
+          uniq: true,
+          do: name
+    end
+
+    defp named_modules(text) do
+      for [name] <- Regex.scan(~r/\b[A-Z]\w*[a-z]\w*(?:\.[A-Z]\w*)+|\bNFT(?:\.[A-Z]\w*)+/, text),
+          uniq: true,
+          do: name
+    end
+
+    # The names of a page may leave out the folders or the modules above, and `src`.
+    defp files do
+      folders = "{lib,native,c_src_replacement,fuzz,test,docs,bench,examples,bin}"
+
+      for path <- Path.wildcard(Path.join(@root, folders <> "/**/*.{rs,ex,exs,c,md}")),
+          not (path =~ ~r/\/(target|_build|deps)\//),
+          into: Enum.map_join(Path.wildcard(Path.join(@root, "*.{md,exs}")), &"#{&1}\n"),
+          do: path <> "\n" <> String.replace(path, "/src/", "/") <> "\n"
+    end
+
+    defp modules do
+      {:ok, modules} = :application.get_key(:linx, :modules)
+      Enum.map_join(modules, ".\n", &".#{inspect(&1)}") <> "."
+    end
+  end
+
   test "every crate is a line of dependencies.md, with what it does for us" do
     page = read("docs/development/dependencies.md")
 
