@@ -97,7 +97,7 @@ defmodule Linx.Reconcile do
 
   # As many notices as are dropped at once, so that a source that floods does not keep the loop
   # from its calls.
-  @most_dropped 10_000
+  @max_dropped 10_000
 
   # Within what erlang:start_timer/3 takes: 34 years.
   @longest Integer.pow(2, 40)
@@ -298,7 +298,7 @@ defmodule Linx.Reconcile do
   def handle_info(_message, %{monitor: nil} = state), do: {:noreply, state}
 
   def handle_info(hint, state) do
-    drop_hints(@most_dropped)
+    drop_hints(@max_dropped)
     with {Notices, notices} <- hint, do: Notices.taken(notices)
     {:noreply, pass_soon(state)}
   end

@@ -144,7 +144,7 @@ defmodule Linx.Netlink.Request do
     %{Error.from_errno(4, text) | partial: messages}
   end
 
-  # 1 ms, 2, 4, ... up to 100: the change that tore it is usually one of a few.
+  # 1 ms, 2, 4, ... up to 100: the change that interrupted it is usually one of a few.
   defp pause(tries), do: Process.sleep(min(1 <<< tries, 100))
 
   # Only what reads may be repeated. In rtnetlink the last two bits of the type say what is done,

@@ -24,7 +24,7 @@ defmodule Linx.NFT.Compiler do
   """
 
   alias Linx.Netfilter.Ruleset
-  alias Linx.NFT.Compiler.{Build, Names, Script}
+  alias Linx.NFT.Compiler.{Assemble, Collect, Names}
   alias Linx.NFT.{ParseError, Parser}
 
   @doc """
@@ -39,9 +39,9 @@ defmodule Linx.NFT.Compiler do
   """
   @spec compile([tuple()], keyword()) :: {:ok, Ruleset.t()} | {:error, ParseError.t()}
   def compile(ast_items, opts \\ []) when is_list(ast_items) do
-    plan = Script.run(ast_items, opts)
+    plan = Collect.run(ast_items, opts)
     if opts[:names] == :declared, do: Names.check(plan)
-    {:ok, Build.ruleset(plan)}
+    {:ok, Assemble.ruleset(plan)}
   catch
     # The value of an interpolation is the caller's, not the text's.
     {:syntax, %{interpolated: true} = meta, message} ->

@@ -4,7 +4,7 @@ defmodule Linx.NFT.Compiler.Symbol do
   # dates.
 
   alias Linx.Netfilter.Datatype
-  alias Linx.NFT.Compiler.{Host, Term}
+  alias Linx.NFT.Compiler.{HostNames, Term}
   alias Linx.NFT.Parser.Tokens
 
   @doc false
@@ -23,7 +23,7 @@ defmodule Linx.NFT.Compiler.Symbol do
 
   def parse(type, text, _like) do
     with :error <- Datatype.value(type, text),
-         :error <- Host.value(type, text),
+         :error <- HostNames.value(type, text),
          :error <- numeric(type, text) do
       :error
     end

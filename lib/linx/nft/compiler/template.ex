@@ -18,8 +18,8 @@ defmodule Linx.NFT.Compiler.Template do
 
   @type t :: %__MODULE__{}
 
-  # A text in which no two rules are alike fills no memory.
-  @most 256
+  # Shapes that are kept: a bound for a text in which no two rules are alike.
+  @max_shapes 256
 
   @equal [:implicit, :eq, :neq]
   @transports [:tcp, :udp, :udplite, :sctp, :dccp]
@@ -95,7 +95,7 @@ defmodule Linx.NFT.Compiler.Template do
       %{^shape => :none} ->
         {Chains.rule(node, chain, scope), memo}
 
-      rules when map_size(rules) < @most ->
+      rules when map_size(rules) < @max_shapes ->
         {Chains.rule(node, chain, scope), put(memo, shape, :once)}
 
       _full ->

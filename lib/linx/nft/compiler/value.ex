@@ -3,7 +3,7 @@ defmodule Linx.NFT.Compiler.Value do
   # Constants: a node of the tree and the type that is expected of it, to a typed term.
 
   alias Linx.Netfilter.Datatype
-  alias Linx.NFT.Compiler.{Fault, Host, Interpolated, Scope, Symbol, Term}
+  alias Linx.NFT.Compiler.{Fault, HostNames, Interpolated, Scope, Symbol, Term}
   alias Linx.NFT.ParseError
   alias Linx.NFT.Parser.Tokens
 
@@ -369,7 +369,9 @@ defmodule Linx.NFT.Compiler.Value do
       )
 
   defp unknown(text, like, meta) do
-    hint = ParseError.suggestion(text, Datatype.symbols(like.type) ++ Host.symbols(like.type))
+    hint =
+      ParseError.suggestion(text, Datatype.symbols(like.type) ++ HostNames.symbols(like.type))
+
     Fault.fail(meta, "#{inspect(text)} is not #{describe(like)}#{hint}")
   end
 

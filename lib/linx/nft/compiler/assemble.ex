@@ -1,4 +1,4 @@
-defmodule Linx.NFT.Compiler.Build do
+defmodule Linx.NFT.Compiler.Assemble do
   @moduledoc false
   # The plan of a text to the ruleset: all sets first, since rules look at what they hold, then
   # the chains.

@@ -1,4 +1,4 @@
-defmodule Linx.NFT.Compiler.Described do
+defmodule Linx.NFT.Compiler.Symbols do
   @moduledoc false
   # The symbols that a script has declared so far, by name: a command refers to one that is there,
   # and creates one that is not.

@@ -1,10 +1,10 @@
-defmodule Linx.NFT.Compiler.Script do
+defmodule Linx.NFT.Compiler.Collect do
   @moduledoc false
   # The items and commands of a text in their order, to a plan: what each table holds, with
   # nothing compiled yet. Rules and elements keep the variables that were in reach where they
   # stand.
 
-  import Linx.NFT.Compiler.Described
+  import Linx.NFT.Compiler.Symbols
 
   alias Linx.NFT.Compiler.{
     Declare,

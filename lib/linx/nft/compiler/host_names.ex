@@ -1,4 +1,4 @@
-defmodule Linx.NFT.Compiler.Host do
+defmodule Linx.NFT.Compiler.HostNames do
   @moduledoc false
   # Names that only the host's own files know: users and groups, and the names iproute2 gives to
   # realms, marks and device groups. A file that is not there has no names.
