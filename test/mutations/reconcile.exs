@@ -48,8 +48,8 @@ laws = [
     name: "reconcile-one-hop",
     promise: "A multipath of one hop is compared as the gateway that the kernel stores.",
     file: canonical,
-    replace: "  def route(%Route{} = route), do: route |> masked() |> own_via() |> single_hop()",
-    with: "  def route(%Route{} = route), do: route |> masked() |> own_via()",
+    replace: "    do: route |> masked() |> own_via() |> flagged_hops() |> single_hop()",
+    with: "    do: route |> masked() |> own_via() |> flagged_hops()",
     run: laws
   },
   %{
