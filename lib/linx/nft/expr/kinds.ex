@@ -41,8 +41,6 @@ defmodule Linx.NFT.Expr.Kinds do
              &elem(&1, 0),
              &elem(&1, 1)
            )
-  @by_node for {module, _, nodes, _} <- @rows, node <- nodes, into: %{}, do: {node, module}
-  @by_expr for {module, _, _, exprs} <- @rows, name <- exprs, into: %{}, do: {name, module}
 
   @doc "The words that begin a load expression."
   @spec words() :: [String.t(), ...]
@@ -70,25 +68,31 @@ defmodule Linx.NFT.Expr.Kinds do
 
   @doc "Whether a node of the tree is a load expression."
   @spec node?(tuple()) :: boolean()
-  def node?(node), do: is_map_key(@by_node, elem(node, 0))
+  def node?(node), do: by_node(elem(node, 0)) != nil
 
   @doc "The term of a node and the scope after it; nil for a node that is no load expression."
   @spec compile(tuple(), Compiler.Scope.t()) :: {Compiler.Term.t(), Compiler.Scope.t()} | nil
   def compile(node, scope) do
-    kind = elem(node, 0)
-
-    case @by_node do
-      %{^kind => module} -> module.compile(node, scope)
-      %{} -> nil
-    end
+    module = by_node(elem(node, 0))
+    module && module.compile(node, scope)
   end
+
+  for {module, _, nodes, _} <- @rows, node <- nodes do
+    defp by_node(unquote(node)), do: unquote(module)
+  end
+
+  defp by_node(_node), do: nil
 
   @doc "The text of a load, `:error` for an expression that is none or has no text."
   @spec term(Expr.t(), Formatter.Context.t() | nil) :: {:ok, Formatter.Term.t()} | :error
   def term(%Expr{name: name} = expr, context) do
-    case @by_expr do
-      %{^name => module} -> module.term(expr, context)
-      %{} -> :error
-    end
+    module = by_expr(name)
+    if module, do: module.term(expr, context), else: :error
   end
+
+  for {module, _, _, exprs} <- @rows, name <- exprs do
+    defp by_expr(unquote(name)), do: unquote(module)
+  end
+
+  defp by_expr(_name), do: nil
 end

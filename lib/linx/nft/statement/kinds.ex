@@ -45,7 +45,6 @@ defmodule Linx.NFT.Statement.Kinds do
   @rows for {name, words, nodes, exprs} <- @kinds,
             do: {Module.concat(Linx.NFT.Statement, name), words, nodes, exprs}
 
-  @by_node for {module, _, nodes, _} <- @rows, node <- nodes, into: %{}, do: {node, module}
   # Kinds that share an expression are tried in their order in the list.
   @by_expr Enum.group_by(
              for({module, _, _, exprs} <- @rows, name <- exprs, do: {name, module}),
@@ -112,13 +111,15 @@ defmodule Linx.NFT.Statement.Kinds do
   @doc "The segments of a node and the scope after it; nil for a node of another kind."
   @spec compile(tuple(), Compiler.Scope.t()) :: {[Statement.segment()], Compiler.Scope.t()} | nil
   def compile(node, scope) do
-    kind = elem(node, 0)
-
-    case @by_node do
-      %{^kind => module} -> module.compile(node, scope)
-      %{} -> nil
-    end
+    module = by_node(elem(node, 0))
+    module && module.compile(node, scope)
   end
+
+  for {module, _, nodes, _} <- @rows, node <- nodes do
+    defp by_node(unquote(node)), do: unquote(module)
+  end
+
+  defp by_node(_node), do: nil
 
   @doc "The kernel expressions of a statement of an element or a set."
   @spec exprs(tuple(), Compiler.Scope.t()) :: [Expr.t()]
@@ -144,7 +145,11 @@ defmodule Linx.NFT.Statement.Kinds do
     text(modules, expr, %Formatter.Context{})
   end
 
-  defp modules(name), do: Map.get(@by_expr, name, [])
+  for {name, modules} <- @by_expr do
+    defp modules(unquote(name)), do: unquote(modules)
+  end
+
+  defp modules(_name), do: []
 
   defp text([], _expr, _context), do: :error
 
