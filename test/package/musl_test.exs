@@ -26,7 +26,7 @@ defmodule Linx.Package.MuslTest do
     %{machine: machine, processor: processor, nif: Machine.srv(machine, "linx_nif.so")}
   end
 
-  # What the library wants of a VM, by its own symbol table.
+  # The symbols that the library imports from a VM, by its own symbol table.
   defp wanted(library) do
     {symbols, 0} = System.cmd("readelf", ["--wide", "--dyn-syms", library])
     for [_, name] <- Regex.scan(~r/ UND (enif_\w+)/, symbols), do: name
@@ -55,7 +55,7 @@ defmodule Linx.Package.MuslTest do
     assert String.to_integer(functions) > 50
   end
 
-  # What the test above would not tell from a library that asks for nothing.
+  # A check of the test above: it would also pass for a library that imports nothing.
   test "and by none that lacks one of the functions", context do
     [missing | names] = wanted(context.nif)
     program = build(context, "lesser-vm", names)

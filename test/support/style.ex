@@ -7,7 +7,7 @@ defmodule Linx.Test.Style do
 
   @places ["lib/linx.ex", "lib/linx/*", "lib/mix", "native/*", "c_src_replacement", "fuzz"] ++
             ["test/linx", "test/integration", "test/support", "test/soak", "test/fixtures"] ++
-            ["test/mutations", "bench", "examples", "bin"]
+            ["test/mutations", "test/mix", "test/package", "bench", "examples", "bin"]
 
   @doc "The offences of each place: a folder, with the module of its name."
   @spec offences(Path.t()) :: %{String.t() => [String.t()]}
