@@ -43,7 +43,10 @@ defmodule Linx.Integration.SeccompTest do
     test "starts the workload, and kills it when it wants to exec itself", %{probe: probe} do
       filter = allow!(nginx(), :kill_process)
 
-      assert {["n:-1=-38" | _], {:exited, 0}} = Probe.run(probe, ["n:-1", "e:"], [])
+      # arm answers SIGILL to a number beyond those of its own calls.
+      free = if Seccomp.arch() == :arm, do: 999, else: -1
+      line = "n:#{free}=#{@enosys}"
+      assert {[^line | _], {:exited, 0}} = Probe.run(probe, ["n:#{free}", "e:"], [])
       assert Probe.run(probe, ["e:"], [filter]) == {[], {:signaled, @sigsys}}
 
       assert {[line], {:signaled, @sigsys}} =
