@@ -15,6 +15,9 @@ defmodule Linx.NFT.Reading do
   # Words of heap that a byte of text takes as tokens, tree and values.
   @words 6
 
+  # The same of lines with one rule each, which are no tokens and no tree.
+  @line_words 2
+
   @doc """
   The ruleset that the text describes; `tokens` are options of the tokenizer, `context` those of
   parser and compiler.
@@ -56,8 +59,12 @@ defmodule Linx.NFT.Reading do
   lists in the sets.
   """
   @spec fast(String.t(), keyword(), keyword()) :: {:ok, Ruleset.t()} | {:error, ParseError.t()}
-  def fast(source, options, context),
-    do: read(source, [min_bytes() | options], [min_bytes() | context])
+  def fast(source, options, context) do
+    with {:ok, tokens} <- Tokenizer.tokenize(source, [min_bytes() | options]) do
+      lines = for {:rule_text, text, _meta} <- tokens, reduce: 0, do: (n -> n + byte_size(text))
+      Room.hold(lines * @line_words, fn -> compiled(tokens, [min_bytes() | context]) end)
+    end
+  end
 
   # The same, token by token.
   defp read(source, options, context) do
