@@ -39,6 +39,8 @@ defmodule Linx.Netlink.ReconcileAddressesTest do
     {"2001:db8:7::1", 64, [], [valid: 100, preferred: 50], []},
     {"2001:db8:7::1", 64, [valid: 100], [valid: 1000, preferred: 0], %{"deprecated" => true}},
     {"2001:db8:7::1", 64, [priority: 5], [priority: 7], %{"metric" => 7}},
+    {"2001:db8:7::1", 64, [priority: 5], [priority: 0], %{"metric" => nil}},
+    {"203.0.113.5", 24, [priority: 5], [priority: 0], %{"metric" => nil}},
     {"2001:db8:7::1", 64, [], [flags: [:nodad]], %{"nodad" => true}},
     {"2001:db8:7::1", 64, [flags: [:nodad]], [flags: [:home, :noprefixroute]],
      %{"home" => true, "noprefixroute" => true, "nodad" => nil}},

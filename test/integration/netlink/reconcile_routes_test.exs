@@ -201,6 +201,7 @@ defmodule Linx.Netlink.ReconcileRoutesTest do
           {v6(type: :blackhole, pref: :high), {:pref, :high}},
           {v6(type: :throw, expires: 300), {:expires, 300}},
           {v6(oif: "lo", pref: :high), {:pref, :high}},
+          {v6(type: :anycast, oif: "lo", pref: :high), {:pref, :high}},
           {v6(oif: "lo", expires: 300), {:expires, 300}},
           {v4(multipath: [[gateway: "192.0.2.2"]], onlink: true), {:onlink, true}},
           {v4(nh_id: 10, onlink: true), {:onlink, true}},

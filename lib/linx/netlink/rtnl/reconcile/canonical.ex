@@ -380,6 +380,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   def compare_address(%{family: @inet6} = want, set, seen) do
     cond do
       want.prefixlen != seen.prefixlen or peer(want) != peer(seen) -> :identity
+      :priority in set and metric_off?(want, seen) -> :identity
       not address_options?([:flags, :priority], want, set, seen) -> :values
       true -> :same
     end
@@ -392,6 +393,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
       true -> :same
     end
   end
+
+  # No change of an IPv6 address takes a metric off (inet6_addr_modify).
+  defp metric_off?(want, seen),
+    do: address_option(:priority, want) == 0 and address_option(:priority, seen) != 0
 
   defp address_options?(keys, want, set, seen),
     do: Enum.all?(keys, &(&1 not in set or address_option(&1, want) == address_option(&1, seen)))

@@ -377,11 +377,12 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
   # IPv6 takes a preference and a lifetime of a route that goes nowhere, and forgets them. A route
   # by the loopback link is one of these (fib6_is_reject), unless it leads to the host itself.
   @loopback_index 1
+  @local 2
   @loopback_ip <<1::128>>
 
   defp lifelike?({key, _}, %{family: 10} = item) when key in [:pref, :expires] do
     item.type not in @rejects and
-      not (item.oif == @loopback_index and item.type in [1, 5] and
+      not (item.oif == @loopback_index and item.type != @local and
              not match?(%{bytes: @loopback_ip}, item.dst))
   end
 
