@@ -132,6 +132,12 @@ defmodule Linx.Netlink.ReconcileGroupsTest do
       assert pass(bench, desired).applied == []
       converge(bench, %{}, report.last_applied)
     end
+
+    # The gateway that stays of two keeps its weight.
+    desired = &%{routes: [{"2001:db8:9::", 48, nil, multipath: &1}]}
+    hops = [[gateway: "2001:db8:1::2", weight: 9], [oif: "b0"]]
+    report = converge(bench, desired.(hops ++ [[gateway: "2001:db8:1::3"]]))
+    converge(bench, desired.(hops), report.last_applied)
   end
 
   test "a device between gateways, which no list shows, is found", bench do

@@ -71,7 +71,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Groups do
       end)
 
     others = Enum.reject(mine, &is_list(Canonical.hops(&1)))
-    {missing, surplus} = Canonical.unmatched(weighed(want.multipath), seen)
+    single? = Enum.count(want.multipath, & &1.gateway) < 2
+
+    {missing, surplus} =
+      Canonical.unmatched(weighed(want.multipath, single?), weighed(seen, single?))
 
     if missing != [] or surplus != [] or others != [] do
       {gateways, devices} = Enum.split_with(missing, & &1.gateway)
@@ -102,10 +105,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Groups do
   defp appended(socket, want, device), do: fn -> append_hops(socket, want, [device]) end
 
   # The kernel lists the weights of a group, which one gateway and links are not.
-  defp weighed(hops) do
-    single? = Enum.count(hops, & &1.gateway) < 2
-    Enum.map(hops, &if(single? or &1.gateway == nil, do: %{&1 | weight: 1}, else: &1))
-  end
+  defp weighed(hops, single?),
+    do: Enum.map(hops, &if(single? or &1.gateway == nil, do: %{&1 | weight: 1}, else: &1))
 
   # A deletion by gateway would take the object's route, so the one hop that is surely ours goes
   # last, by a deletion that finds it before the object's route, and the others before there is
