@@ -1,9 +1,9 @@
 defmodule Linx.Test.Reconcile.Pairs do
   @moduledoc false
   # Two desired states of one object, drawn over values that the generator of the property test
-  # leaves out: the ends of each range, options that have no effect together, forms that the kernel
-  # stores otherwise. The second state converges behind the first one if it converges alone, and
-  # does nothing then; nothing is left of either.
+  # leaves out: the ends of each range, options that have no effect together, forms that the
+  # kernel stores otherwise. The second state converges behind the first one if it converges
+  # alone, and does nothing then; nothing is left of either.
 
   import Linx.Test.Reconcile.Chance
 
