@@ -100,21 +100,44 @@ defmodule Linx.Test.Reconcile.LinkEntries do
   defp option(:mtu, fixed), do: if(fixed[:link], do: [], else: [mtu: pick([1400, 1300])])
   defp option(:down, _), do: []
 
-  @doc "The entries without what contradicts another one: a port of a bridge that is not desired."
+  @doc """
+  The entries without what contradicts another one: a port of a bridge that is not desired or that
+  an earlier bridge has, and a MAC that another link asks for (macvlans of one parent differ).
+  """
   def agreeing(entries) do
     links = for {:link, name, _, _} <- entries, do: name
-
-    Enum.map(entries, fn
-      {:link, name, kind, opts} ->
-        opts = if "g0" in links or chance(5), do: opts, else: Keyword.delete(opts, :master)
-        ports = for port <- opts[:ports] || [], port in links or port not in pool(), do: port
-        opts = if opts[:ports], do: Keyword.put(opts, :ports, ports), else: opts
-        {:link, name, kind, opts}
-
-      entry ->
-        entry
-    end)
+    {entries, _taken} = Enum.map_reduce(entries, [], &agree(&1, &2, links))
+    entries
   end
+
+  defp agree({:link, name, kind, opts}, taken, links) do
+    opts = if "g0" in links or chance(5), do: opts, else: Keyword.delete(opts, :master)
+
+    ports =
+      for port <- (opts[:ports] || []) -- [name], port in links or port not in pool(), do: port
+
+    ports = ports -- taken
+    opts = if opts[:ports], do: Keyword.put(opts, :ports, ports), else: opts
+    {{:link, name, kind, own_mac(opts, name)}, ports ++ taken}
+  end
+
+  defp agree(entry, taken, _links), do: {entry, taken}
+
+  defp own_mac(opts, name) do
+    case opts[:address] do
+      nil -> opts
+      mac -> Keyword.put(opts, :address, "02:00:00:00:#{byte(name)}:#{String.slice(mac, -2, 2)}")
+    end
+  end
+
+  # Of the name alone, so that a link keeps its MAC in every pass.
+  defp byte(name),
+    do:
+      name
+      |> :binary.first()
+      |> Kernel.+(:binary.last(name))
+      |> Integer.to_string(16)
+      |> String.downcase()
 
   @doc "Addresses and routes on the links of the entries."
   def users(entries) do

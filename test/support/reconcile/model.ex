@@ -24,6 +24,7 @@ defmodule Linx.Test.Reconcile.Model do
 
     Enum.all?([opts[:link], opts[:master] | ports], &(&1 == nil or there?(&1, done, world))) and
       (opts[:master] == nil or bridge?(opts[:master], done, world)) and
+      not Enum.any?(ports, &bridge?(&1, done, world)) and
       (kind != :vlan or opts[:up] != true or link(opts[:link], done, world).up) and
       if there do
         there.kind == "#{kind}" and
