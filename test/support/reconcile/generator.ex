@@ -73,7 +73,11 @@ defmodule Linx.Test.Reconcile.Generator do
   end
 
   defp distinct(entries),
-    do: entries |> Enum.reject(&no_gateways?/1) |> Enum.uniq_by(&View.key_of/1)
+    do: entries |> Enum.reject(&no_gateways?/1) |> Enum.uniq_by(&kernel_key/1)
+
+  # The kernel takes a rule and its inversion for one.
+  defp kernel_key({:rule, opts}), do: View.key_of({:rule, Keyword.delete(opts, :invert)})
+  defp kernel_key(entry), do: View.key_of(entry)
 
   # With it no gateway is a unicast address of another host, and no route by a gateway is
   # possible.
