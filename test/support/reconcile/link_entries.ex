@@ -130,7 +130,7 @@ defmodule Linx.Test.Reconcile.LinkEntries do
     end
   end
 
-  # Of the name alone, so that a link keeps its MAC in every pass.
+  # The name alone decides it, so that a link keeps its MAC in every pass.
   defp byte(name),
     do:
       name
