@@ -7,7 +7,7 @@ defmodule Linx.Netlink.ReconcileRoutesTest do
   import Linx.Test.ReconcileBench
 
   alias Linx.Netlink.Error
-  alias Linx.Netlink.Rtnl.Reconcile
+  alias Linx.Netlink.Rtnl.{Nexthop, Reconcile}
   alias Linx.Netlink.Rtnl.Route.Metrics
   alias Linx.Test.Netns
 
@@ -173,6 +173,31 @@ defmodule Linx.Netlink.ReconcileRoutesTest do
       report = converge(bench, desired)
       assert routes(bench, dst) != []
       converge(bench, %{}, report.last_applied)
+      assert routes(bench, dst) == []
+    end
+  end
+
+  test "a route by a blackhole object is as desired, and listed as a blackhole", bench do
+    :ok = Nexthop.add(bench.socket, 13, blackhole: true)
+    :ok = Nexthop.add(bench.socket, 23, blackhole: true, family: :inet6)
+
+    for {object, others, dst} <- [
+          {v4(nh_id: 13), [v4(nh_id: 10), v4("192.0.2.2", []), v4(type: :blackhole)], @v4},
+          {v6(nh_id: 23), [v6(nh_id: 20), v6("2001:db8:1::2", []), v6(type: :blackhole)], @v6}
+        ] do
+      last =
+        for other <- others, reduce: %{} do
+          last ->
+            report = converge(bench, object, last)
+            assert [%{"type" => "blackhole", "nhid" => id}] = routes(bench, dst)
+            assert id in [13, 23]
+            report = converge(bench, other, report.last_applied)
+            assert [route] = routes(bench, dst)
+            refute route["nhid"] == id
+            report.last_applied
+        end
+
+      converge(bench, %{}, converge(bench, object, last).last_applied)
       assert routes(bench, dst) == []
     end
   end

@@ -21,6 +21,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
 
   # RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT, RTN_THROW: the types without a next hop.
   @rejects 6..9
+  @blackhole 6
 
   # RTNH_F_ONLINK: the one flag of a hop that a request sets. Dead, linkdown, offload and trap are
   # the kernel's.
@@ -98,8 +99,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
   else a list of hops.
   """
   @spec hops(Route.t()) :: :none | {:object, pos_integer()} | [Nexthop.t()]
-  def hops(%{type: type}) when type in @rejects, do: :none
   def hops(%{nh_id: id}) when id != nil, do: {:object, id}
+  def hops(%{type: type}) when type in @rejects, do: :none
   def hops(%{multipath: [_ | _] = hops}), do: hops
 
   def hops(%{gateway: gateway, via: via, oif: oif, flags: flags}),
@@ -172,6 +173,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
     type(want) == type(seen) and same_hops?(want, seen) and same_options?(want, set, seen)
   end
 
+  # A route by a blackhole object is listed as of that type and kept as unicast.
+  defp type(%{type: @blackhole, nh_id: id}) when id != nil, do: 1
   defp type(%{type: type}) when type in [nil, 0], do: 1
   defp type(%{type: type}), do: type
 
