@@ -202,6 +202,19 @@ defmodule Linx.Netlink.ReconcileRoutesTest do
     end
   end
 
+  test "another's route by a blackhole object is put back as the unicast route it was", bench do
+    :ok = Nexthop.add(bench.socket, 13, blackhole: true)
+    source = &%{addresses: [{"a0", "192.0.2.9", 24, label: &1}]}
+    report = converge(bench, source.("a0:x"))
+    ips!(bench.ns, "route add #{@v4} nhid 13 src 192.0.2.9 proto static")
+    before = routes(bench, @v4)
+    converge(bench, source.("a0:y"), report.last_applied)
+    assert routes(bench, @v4) == before
+    # A deletion finds it by its type.
+    ips!(bench.ns, "route del unicast #{@v4} nhid 13")
+    assert routes(bench, @v4) == []
+  end
+
   test "the order of hops means nothing", bench do
     for {gateways, build} <- [
           {["192.0.2.2", "192.0.2.3", "198.51.100.2"], &v4/1},

@@ -286,7 +286,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Canonical do
         route
 
       _none_or_object ->
-        %{route | gateway: nil, via: nil, oif: nil, multipath: nil}
+        %{route | type: type(route), gateway: nil, via: nil, oif: nil, multipath: nil}
     end
   end
 
