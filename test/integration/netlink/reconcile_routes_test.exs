@@ -241,6 +241,8 @@ defmodule Linx.Netlink.ReconcileRoutesTest do
           {v6(oif: "lo", pref: :high), {:pref, :high}},
           {v6(type: :anycast, oif: "lo", pref: :high), {:pref, :high}},
           {v6(oif: "lo", expires: 300), {:expires, 300}},
+          {v6(multipath: [[oif: "lo"]], pref: :high), {:pref, :high}},
+          {v6(multipath: [[oif: "lo"]], expires: 300), {:expires, 300}},
           {v4(multipath: [[gateway: "192.0.2.2"]], onlink: true), {:onlink, true}},
           {v4(nh_id: 10, onlink: true), {:onlink, true}},
           {v6(nh_id: 20, onlink: true), {:onlink, true}},

@@ -325,9 +325,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
     with {:ok, {_type, _flags, item, _explain}} <- Route.__op__(:add, args, index),
          absent = absent_of(args, absent),
          :ok <- effective(opts, &route_option?(&1, item)),
+         item = %{Canonical.route(item) | protocol: protocol},
          :ok <- effective(opts, &(absent != nil or lifelike?(&1, item))) do
-      item = %{Canonical.route(item) | protocol: protocol}
-
       entry = %Entry{
         kind: :route,
         spec: spec,
