@@ -153,12 +153,16 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Restore do
   defp make(socket, route, _firsts),
     do: Call.change(socket, Route.change(:append, Canonical.again(route)))
 
-  # The source that the kernel does not take (yet) is left out, as the kernel has left it.
+  # The source that the kernel does not take (yet) is left out, as the kernel has left it. The
+  # route counts as lost whether it is there without its source or not at all, and is tried again
+  # as long as other routes come back.
   defp anew(socket, route, new) do
+    bare = %{new | prefsrc: nil}
+
     with :ok <- Step.delete_route(socket, route),
-         {:error, _} = error <- Call.change(socket, Route.change(:append, new)) do
-      _ = Call.change(socket, Route.change(:append, %{new | prefsrc: nil}))
-      error
-    end
+         {:error, _} = error <- Call.change(socket, Route.change(:append, new)),
+         do: Step.undone(error, [{{:create, bare}, fn -> append(socket, bare) end}])
   end
+
+  defp append(socket, route), do: Call.change(socket, Route.change(:append, route))
 end
