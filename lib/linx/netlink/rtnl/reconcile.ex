@@ -31,12 +31,24 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
   A route without `:oif` is on the link where its gateway is found now, and follows the gateway to
   another link.
 
-  An option without effect is refused with `{:error, {:normalize, _}}`: `:pref` and `:expires` of
-  an IPv4 route and of an IPv6 route that goes nowhere (a blackhole and the like, or one by the
-  loopback link), `:scope` and `:tos` of an IPv6 route, `:onlink` beside `:nh_id` and of an IPv4
-  route with `:multipath` (each hop has its own), `:scope`, `:label` and `:broadcast` of an IPv6
-  address, the flags of IPv6 (`:nodad`, `:optimistic`, `:home`, `:mngtmpaddr`) and a `:preferred`
-  of some seconds without `:valid` of an IPv4 address. Host bits of a destination are masked.
+  An option without effect is refused with
+  `{:error, {:normalize, {entry, {:bad_option, {key, value}}}}}`, whatever `:on_error` says, and
+  nothing is done:
+
+    * of an IPv4 route `:pref` and `:expires`, of an IPv6 route `:scope`, `:tos` and a `:via` of
+      IPv4, of both `expires: 0`;
+    * of a route that goes nowhere (a blackhole and the like) `onlink: true`; of such an IPv6
+      route also `:oif`, `:via`, `:multipath` and `:nh_id`, and, as of one by the loopback link,
+      `:pref` and `:expires`;
+    * `onlink: true` beside `:nh_id`, and of an IPv4 route with `:multipath` (each hop has its
+      own);
+    * of an IPv6 address `:scope`, `:label` and `:broadcast`, of an IPv4 address the flags of IPv6
+      (`:nodad`, `:optimistic`, `:home`, `:mngtmpaddr`) and a `:preferred` of some seconds without
+      `:valid`;
+    * `:proto` of an address, which is the mark.
+
+  Host bits of a destination are masked, and the pass's `:protocol` stands in the place of one of
+  a route or rule.
 
   Lifetimes (`:valid` and `:preferred` of an address, `:expires` of a route) run down. They are as
   desired while what is left is what should be left; `last_applied` remembers since when. Without
