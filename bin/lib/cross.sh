@@ -5,10 +5,7 @@
 # available COMMAND...: what it cannot have, by `die` or because a command fails, is missing here: status 69.
 available() {
   local status
-  set +e
-  (set -e; "$@")
-  status=$?
-  set -e
+  attempted "$@"
   if [ "$status" != 0 ]; then
     say "nothing runs for $target here" >&2
     exit "$unavailable"

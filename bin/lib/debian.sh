@@ -7,6 +7,15 @@ program=$(basename "$0")
 say() { printf '%s: %s\n' "$program" "$*"; }
 die() { printf '%s: %s\n' "$program" "$*" >&2; exit 1; }
 
+# attempted COMMAND...: sets `status` to the command's, in a subshell that ends with the first command that fails. As a
+# condition or before `||`, bash passes that one over, and half an unpacked folder would take its place.
+attempted() {
+  set +e
+  (set -e; "$@")
+  status=$?
+  set -e
+}
+
 # Installing takes root. Unpacking into the cache takes apt's and dpkg's programs alone.
 can_apt() { command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; }
 can_unpack() { command -v apt-get >/dev/null && command -v dpkg >/dev/null && [ -n "$(debian_mirror)" ]; }

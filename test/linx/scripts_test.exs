@@ -31,4 +31,50 @@ defmodule Linx.ScriptsTest do
       refute text =~ "command not found"
     end
   end
+
+  # The functions of `files`, then `commands`, whose first argument is `folder`. Those of a script
+  # that begins work when it is sourced are given by their names.
+  defp bash(files, commands, folder) do
+    functions =
+      for file <- files do
+        case file do
+          {script, name} -> function(script, name)
+          file -> ". bin/lib/#{file}"
+        end
+      end
+
+    script = Enum.join(["set -euo pipefail" | functions] ++ [commands], "\n")
+    System.cmd("bash", ["-c", script, "test", folder], cd: @root, stderr_to_stdout: true)
+  end
+
+  defp function(script, name) do
+    [_, rest] = @root |> Path.join(script) |> File.read!() |> String.split("\n#{name}() {\n")
+    [body | _] = String.split(rest, "\n}\n")
+    "#{name}() {\n#{body}\n}"
+  end
+
+  # In the place of apt and dpkg: a package that cannot be unpacked, as on a full disk.
+  @unpack """
+  open_testing() { apt_state=$cache/apt; apt_options=(); }
+  apt-get() { touch a.deb; }
+  dpkg() { mkdir -p "$3/usr/lib/erlang" "$3/usr/sbin"; return 1; }
+  find_patchelf() { patchelf=(false); }
+  """
+
+  @tag :tmp_dir
+  test "a package that cannot be unpacked leaves no folder in its place", %{tmp_dir: folder} do
+    for {file, command, prefix} <- [
+          {"beam.sh", ~S(attempted unpack_beam "$cache/beam"; echo "status $status"), "beam"},
+          {{"bin/setup", "unpack_nft"},
+           "nft_packages=(nftables); can_unpack() { true; }\n" <>
+             function("bin/setup", "setup_nft") <> "\nsetup_nft", "nft"},
+          {{"bin/test-package", "prepare_beam"},
+           ~s(. bin/lib/beam.sh; cannot\(\) { echo "cannot $*"; }; prepare_beam),
+           "toolchain-package"}
+        ] do
+      {output, 0} = bash(["debian.sh", file], "cache=$1\n#{@unpack}#{command}", folder)
+      assert output =~ ~r/status 1|no newer nft could be unpacked|cannot Elixir/
+      refute File.exists?(Path.join(folder, prefix)), output
+    end
+  end
 end
