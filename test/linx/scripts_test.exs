@@ -77,4 +77,27 @@ defmodule Linx.ScriptsTest do
       refute File.exists?(Path.join(folder, prefix)), output
     end
   end
+
+  @tag :tmp_dir
+  test "bin/setup finds a package's archive by uname(1)'s processor", %{tmp_dir: folder} do
+    File.mkdir!(Path.join(folder, "precompiled"))
+
+    there? = fn machine ->
+      commands = "root=$1; uname() { echo #{machine}; }; archive_is_there && echo there"
+      match?({"there\n", 0}, bash([{"bin/setup", "archive_is_there"}], commands, folder))
+    end
+
+    for {machine, triple} <- [
+          {"x86_64", "x86_64-unknown-linux-gnu"},
+          {"aarch64", "aarch64-unknown-linux-musl"},
+          {"armv7l", "armv7-unknown-linux-gnueabihf"},
+          {"riscv64", "riscv64gc-unknown-linux-gnu"}
+        ] do
+      refute there?.(machine)
+      File.touch!(Path.join(folder, "precompiled/linx-0.1.0-nif-2.17-#{triple}.tar.gz"))
+      assert there?.(machine), machine
+    end
+
+    refute there?.("armv6l")
+  end
 end
