@@ -100,4 +100,20 @@ defmodule Linx.ScriptsTest do
 
     refute there?.("armv6l")
   end
+
+  @tag :tmp_dir
+  test "bin/test-machine unpacks a kernel that more follows in its file", %{tmp_dir: folder} do
+    kernel = :crypto.strong_rand_bytes(300_000)
+    packed = :zlib.gzip(kernel)
+
+    head =
+      <<"MZ", 0::16, "zimg", 64::little-32, byte_size(packed)::little-32, 0::64, "gzip", 0::32>>
+
+    rest = :binary.copy("sections", 200_000)
+    image = [head, :binary.copy(<<0>>, 64 - byte_size(head)), packed, rest]
+    File.write!(Path.join(folder, "vmlinuz"), image)
+    commands = ~S(take_kernel "$1" "$1/kernel")
+    assert {"", 0} = bash(["debian.sh", {"bin/test-machine", "take_kernel"}], commands, folder)
+    assert File.read!(Path.join(folder, "kernel")) == kernel
+  end
 end
