@@ -34,47 +34,36 @@ static word call_i386(word n, word *a) {
 }
 static word call_x32(word n, word *a) { return call(n | 0x40000000, a); }
 __asm__(".globl _start\n_start:\n xor %ebp,%ebp\n mov %rsp,%rdi\n mov %r9,%rsi\n and $-16,%rsp\n call start\n");
-#elif defined(__aarch64__)
+#elif defined(__aarch64__) || (defined(__riscv) && __riscv_xlen == 64)
+/* Both have the numbers of asm-generic/unistd.h. */
 #define WRITE 64
 #define EXECVE 221
 #define EXIT 93
 #define EXIT_GROUP 94
 #define EXEMPT(n) 0
-static word call(word n, word *a) {
-  register word x8 __asm__("x8") = n;
-  register word x0 __asm__("x0") = a[0];
-  register word x1 __asm__("x1") = a[1];
-  register word x2 __asm__("x2") = a[2];
-  register word x3 __asm__("x3") = a[3];
-  register word x4 __asm__("x4") = a[4];
-  register word x5 __asm__("x5") = a[5];
-  __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
-  return x0;
-}
-static word call_i386(word n, word *a) { return (void)n, (void)a, -38; }
-static word call_x32(word n, word *a) { return (void)n, (void)a, -38; }
-__asm__(".globl _start\n_start:\n mov x29,#0\n mov x0,sp\n mov x1,x5\n bl start\n");
-#elif defined(__riscv) && __riscv_xlen == 64
-#define WRITE 64
-#define EXECVE 221
-#define EXIT 93
-#define EXIT_GROUP 94
-#define EXEMPT(n) 0
-static word call(word n, word *a) {
-  register word a7 __asm__("a7") = n;
-  register word a0 __asm__("a0") = a[0];
-  register word a1 __asm__("a1") = a[1];
-  register word a2 __asm__("a2") = a[2];
-  register word a3 __asm__("a3") = a[3];
-  register word a4 __asm__("a4") = a[4];
-  register word a5 __asm__("a5") = a[5];
-  __asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a5) : "memory");
-  return a0;
-}
-static word call_i386(word n, word *a) { return (void)n, (void)a, -38; }
-static word call_x32(word n, word *a) { return (void)n, (void)a, -38; }
+#ifdef __riscv
+#define TRAP "ecall"
+#define NUMBER "a7"
+#define ARGUMENT(n) "a" #n
 __asm__(".globl _start\n_start:\n .option push\n .option norelax\n la gp,__global_pointer$\n .option pop\n"
         " mv a0,sp\n mv a1,a5\n andi sp,sp,-16\n call start\n");
+#else
+#define TRAP "svc #0"
+#define NUMBER "x8"
+#define ARGUMENT(n) "x" #n
+__asm__(".globl _start\n_start:\n mov x29,#0\n mov x0,sp\n mov x1,x5\n bl start\n");
+#endif
+static word call(word n, word *a) {
+  register word number __asm__(NUMBER) = n;
+  register word r0 __asm__(ARGUMENT(0)) = a[0];
+  register word r1 __asm__(ARGUMENT(1)) = a[1];
+  register word r2 __asm__(ARGUMENT(2)) = a[2];
+  register word r3 __asm__(ARGUMENT(3)) = a[3];
+  register word r4 __asm__(ARGUMENT(4)) = a[4];
+  register word r5 __asm__(ARGUMENT(5)) = a[5];
+  __asm__ volatile(TRAP : "+r"(r0) : "r"(number), "r"(r1), "r"(r2), "r"(r3), "r"(r4), "r"(r5) : "memory");
+  return r0;
+}
 #elif defined(__ARM_EABI__)
 #define WRITE 4
 #define EXECVE 11
@@ -93,10 +82,13 @@ static word call(word n, word *a) {
                    : "+r"(r0) : "r"(n), "r"(r1), "r"(r2), "r"(r3), "r"(r4), "r"(r5) : "memory");
   return r0;
 }
-static word call_i386(word n, word *a) { return (void)n, (void)a, -38; }
-static word call_x32(word n, word *a) { return (void)n, (void)a, -38; }
 __asm__(".syntax unified\n.arm\n.globl _start\n.type _start,%function\n_start:\n mov r0,sp\n mov r1,r5\n"
         " bic r2,r0,#7\n mov sp,r2\n blx start\n");
+#endif
+
+#ifndef __x86_64__
+static word call_i386(word n, word *a) { return (void)n, (void)a, -38; }
+static word call_x32(word n, word *a) { return (void)n, (void)a, -38; }
 #endif
 
 #define ENODATA 61
