@@ -19,55 +19,49 @@ defmodule Mix.Tasks.Compile.LinxNative.PrecompileTest do
     System.cmd("bash", ["-c", script, "precompile" | args], stderr_to_stdout: true)
   end
 
-  defp there?(program), do: System.find_executable(program) != nil
-
+  @tag :readelf
   test "a library that needs a newer glibc than the floor is refused", %{nif: nif} do
-    if there?("readelf") do
-      {floor, 0} = bash(~S(floor_of "$1"), [nif])
+    {floor, 0} = bash(~S(floor_of "$1"), [nif])
 
-      # musl's libraries have no symbol versions.
-      if floor != "-\n" do
-        assert {message, 1} = bash(~S(glibc_floor=2.0; check_nif "$1"), [nif])
-        assert message =~ "needs glibc #{String.trim(floor)}, and the floor is 2.0"
-        # 2.4 is older than 2.31, whichever of them a sort by text puts first.
-        assert {"", 0} =
-                 bash(~s(floor_of\(\) { echo 2.4; }; glibc_floor=2.31\n) <> lenient(), [nif])
+    # musl's libraries have no symbol versions.
+    if floor != "-\n" do
+      assert {message, 1} = bash(~S(glibc_floor=2.0; check_nif "$1"), [nif])
+      assert message =~ "needs glibc #{String.trim(floor)}, and the floor is 2.0"
+      # 2.4 is older than 2.31, whichever of them a sort by text puts first.
+      assert {"", 0} =
+               bash(~s(floor_of\(\) { echo 2.4; }; glibc_floor=2.31\n) <> lenient(), [nif])
 
-        assert {_, 1} = bash(~s(floor_of\(\) { echo 2.100; }; check_nif "$1"), [nif])
-      end
+      assert {_, 1} = bash(~s(floor_of\(\) { echo 2.100; }; check_nif "$1"), [nif])
     end
   end
 
   # A native build may need libgcc_s, which an archive's may not: of that the next test is.
   defp lenient, do: ~S[readelf() { command readelf "$@" | grep -v libgcc_s; }; check_nif "$1"]
 
+  @tag :readelf
   test "a library that needs more than the C library is refused", %{nif: nif} do
-    if there?("readelf") do
-      {needed, 0} = System.cmd("readelf", ["--wide", "--dynamic", nif])
-      answer = bash(~S(glibc_floor=999; check_nif "$1"), [nif])
+    {needed, 0} = System.cmd("readelf", ["--wide", "--dynamic", nif])
+    answer = bash(~S(glibc_floor=999; check_nif "$1"), [nif])
 
-      if needed =~ "libgcc_s" do
-        assert {message, 1} = answer
-        assert message =~ "needs libgcc_s.so.1, which not every system has"
-      else
-        assert answer == {"", 0}
-      end
+    if needed =~ "libgcc_s" do
+      assert {message, 1} = answer
+      assert message =~ "needs libgcc_s.so.1, which not every system has"
+    else
+      assert answer == {"", 0}
     end
   end
 
+  @tag :readelf
   test "a library without nif_init is refused", %{agent: agent} do
-    if there?("readelf") do
-      assert {message, 1} = bash(~S(glibc_floor=999; check_nif "$1"), [agent])
-      assert message =~ "no nif_init"
-    end
+    assert {message, 1} = bash(~S(glibc_floor=999; check_nif "$1"), [agent])
+    assert message =~ "no nif_init"
   end
 
+  @tag :readelf
   test "an agent that is not static is refused", %{nif: nif, agent: agent} do
-    if there?("readelf") do
-      assert {message, 1} = bash(~S(check_agent "$1"), [nif])
-      assert message =~ "is not static"
-      assert {"", 0} = bash(~S(check_agent "$1"), [agent])
-    end
+    assert {message, 1} = bash(~S(check_agent "$1"), [nif])
+    assert message =~ "is not static"
+    assert {"", 0} = bash(~S(check_agent "$1"), [agent])
   end
 
   # readelf's output may be longer than a pipe, and what is looked for stand in its first line.

@@ -35,6 +35,7 @@ defmodule Linx.Test.Host do
     :x86_64,
     :long_arguments,
     :strace,
+    :readelf,
     :shared_spec,
     :conformance,
     :package,
@@ -245,6 +246,9 @@ defmodule Linx.Test.Host do
       do: probe(:cgroup_controllers),
       else: "no pressure stall information; boot with psi=1"
   end
+
+  defp probe(:readelf),
+    do: unless_ok(["readelf", "--version"], "readelf does not run; apt install binutils")
 
   defp probe(:strace) do
     unless_ok(["strace", "--output=/dev/null", "true"], "strace cannot trace; apt install strace")
