@@ -45,30 +45,34 @@ portable_erts() (
   rm -rf "$erts/libc.new" "$erts/bin/libc"
   mkdir "$erts/libc.new"
   find "$prefix/usr/lib/$triplet" -maxdepth 1 -name '*.so*' -exec cp -al -t "$erts/libc.new" {} +
-  for program in "$erts"/here/*; do
-    [ "$(od -An -tx1 -N4 "$program" | tr -d ' ')" = 7f454c46 ] || continue
-    name=$(basename "$program")
+  for file in "$erts"/here/*; do
+    [ "$(od -An -tx1 -N4 "$file" | tr -d ' ')" = 7f454c46 ] || continue
+    name=$(basename "$file")
     # An RPATH counts before --library-path, and what it names may be there, of another version.
-    cp "$program" "$erts/libc.new/$name"
+    cp "$file" "$erts/libc.new/$name"
     "${patchelf[@]}" --remove-rpath "$erts/libc.new/$name"
     programs+=("$name")
   done
   mv "$erts/libc.new" "$erts/bin/libc"
 
   sed -i "s|^${bindir%bin\"}bin\"\$|${bindir%bin\"}here\"|" "${scripts[@]}"
+  rm -rf "$erts/scripts.new"
+  mkdir "$erts/scripts.new"
+  ln -s ../bin/libc "$erts/scripts.new/libc"
   for name in "${programs[@]}"; do
-    cat >"$erts/bin/$name.new" <<END
+    cat >"$erts/scripts.new/$name" <<END
 #!/bin/sh
 # The program of this name on the libc beside it.
 libc=\${0%/*}/libc
 exec "\$libc/$loader" --library-path "\$libc" --argv0 "\$0" "\$libc/$name" "\$@"
 END
-    chmod 755 "$erts/bin/$name.new"
-    mv "$erts/bin/$name.new" "$erts/bin/$name"
+    chmod 755 "$erts/scripts.new/$name"
   done
-  # As a release starts it.
-  BINDIR=$erts/bin ROOTDIR=$prefix/usr/lib/erlang EMU=beam PROGNAME=erl "$erts/bin/erlexec" -noshell -eval 'halt().' ||
-    die "the VM does not start on the libc beside it"
+  # As a release starts it. If it does not start, the programs stay in bin, and releases run on this machine.
+  BINDIR=$erts/scripts.new ROOTDIR=$prefix/usr/lib/erlang EMU=beam PROGNAME=erl \
+    "$erts/scripts.new/erlexec" -noshell -eval 'halt().' || die "the VM does not start on the libc beside it"
+  for name in "${programs[@]}"; do mv "$erts/scripts.new/$name" "$erts/bin/$name"; done
+  rm -rf "$erts/scripts.new"
   touch "$prefix/portable"
 )
 

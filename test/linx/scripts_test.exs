@@ -116,4 +116,53 @@ defmodule Linx.ScriptsTest do
     assert {"", 0} = bash(["debian.sh", {"bin/test-machine", "take_kernel"}], commands, folder)
     assert File.read!(Path.join(folder, "kernel")) == kernel
   end
+
+  # In the place of Erlang's programs and of a libc: an ELF file, and a linker that ends with
+  # `status`.
+  @tag :tmp_dir
+  test "releases keep the programs as unpacked, if these do not start otherwise", context do
+    folder = context.tmp_dir
+    erlang = Path.join(folder, "usr/lib/erlang")
+    bin = Path.join(erlang, "erts-1/bin")
+    linker = Path.join(folder, "usr/lib/triplet/ld-linux.so")
+    program = "\x7FELF, which nothing executes"
+
+    for path <- [Path.join(erlang, "bin"), bin, Path.dirname(linker)], do: File.mkdir_p!(path)
+    for name <- ~w(erlexec beam.smp), do: File.write!(Path.join(bin, name), program)
+
+    for path <- [Path.join(erlang, "bin/erl"), Path.join(bin, "erl")],
+        do: File.write!(path, ~S(BINDIR="$ROOTDIR/erts-1/bin") <> "\n")
+
+    # Bash writes the linker: a child of another test would inherit the VM's descriptor for a
+    # moment, and a file that is open for writing cannot be executed.
+    run = fn status ->
+      bash(
+        ["debian.sh", "beam.sh"],
+        """
+        own_libc() { triplet=triplet loader=ld-linux.so patchelf=(true); }
+        printf '#!/bin/sh\\nexit #{status}\\n' >"$1/usr/lib/triplet/ld-linux.so"
+        chmod 755 "$1/usr/lib/triplet/ld-linux.so"
+        portable_erts "$1"
+        """,
+        folder
+      )
+    end
+
+    assert {"test: the VM does not start" <> _, 1} = run.(1)
+    for name <- ~w(erlexec beam.smp), do: assert(File.read!(Path.join(bin, name)) == program)
+    refute File.exists?(Path.join(folder, "portable"))
+
+    assert {"", 0} = run.(0)
+
+    for name <- ~w(erlexec beam.smp) do
+      assert "#!/bin/sh\n" <> _ = File.read!(Path.join(bin, name))
+      assert File.read!(Path.join(bin, "libc/#{name}")) == program
+      assert File.read!(Path.join(erlang, "erts-1/here/#{name}")) == program
+    end
+
+    assert File.read!(Path.join(bin, "erl")) == ~S(BINDIR="$ROOTDIR/erts-1/here") <> "\n"
+    assert Enum.sort(File.ls!(Path.dirname(bin))) == ["bin", "here"]
+    # Done once: nothing is started again.
+    assert {"", 0} = run.(1)
+  end
 end
