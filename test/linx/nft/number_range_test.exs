@@ -30,6 +30,40 @@ defmodule Linx.NFT.NumberRangeTest do
         do: range!(&"table ip t { chain c { #{&1}; }; }", words, most)
   end
 
+  @counts [
+    "limit rate N/second",
+    "limit rate over N bytes/second",
+    "limit rate 5 bytes/second burst N bytes",
+    "quota N bytes",
+    "quota 5 bytes used N bytes",
+    "counter packets N bytes 1",
+    "counter packets 1 bytes N",
+    "add @s { ip saddr limit rate N/second }"
+  ]
+
+  test "the counts of statements" do
+    for words <- @counts, do: count!(&"table ip t { chain c { #{&1}; }; }", words)
+
+    for words <- [
+          "limit rate -1 mbytes/second",
+          "limit rate 1/second burst -1 packets",
+          "limit rate 1 mbytes/second burst -1 kbytes",
+          "quota over -1 mbytes"
+        ],
+        do: assert({:error, _} = NFT.parse("table ip t { chain c { #{words}; }; }"), words)
+  end
+
+  test "the counts of objects" do
+    for {kind, words} <- [
+          {"limit", "rate N/second"},
+          {"limit", "rate 5 bytes/second burst N bytes"},
+          {"quota", "N bytes"},
+          {"quota", "5 bytes used N bytes"},
+          {"counter", "packets N bytes 1"}
+        ],
+        do: count!(&"table ip t { #{kind} x { #{&1}; }; }", words)
+  end
+
   test "the size of a set" do
     range!(&"table ip t { set s { type mark; #{&1}; }; }", "size N", 0xFFFFFFFF)
   end
@@ -44,6 +78,14 @@ defmodule Linx.NFT.NumberRangeTest do
     assert {:ok, _} = NFT.parse(given.(most)), words
 
     for n <- [most + 1, 0x1_0000_0000_0000, -1],
+        do: assert({:error, %NFT.ParseError{line: 1}} = NFT.parse(given.(n)), words)
+  end
+
+  defp count!(text, words) do
+    given = fn n -> words |> String.replace("N", Integer.to_string(n)) |> text.() end
+    assert {:ok, _} = NFT.parse(given.(0xFFFFFFFFFFFFFFFF)), words
+
+    for n <- [0x1_0000_0000_0000_0000, -1],
         do: assert({:error, %NFT.ParseError{line: 1}} = NFT.parse(given.(n)), words)
   end
 end

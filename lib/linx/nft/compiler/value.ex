@@ -152,9 +152,11 @@ defmodule Linx.NFT.Compiler.Value do
   # As `number_of/2` for what the kernel counts in 64 bits.
   def count_of(node, meta, scope) do
     n = number_of(node, scope)
+    meta = Fault.meta(node, meta)
+    if n < 0, do: Fault.fail(meta, "a count is 0 or more, not #{n}")
 
     if n > 0xFFFFFFFFFFFFFFFF,
-      do: Fault.fail(Fault.meta(node, meta), "a count has 64 bits, not as many as #{n} needs")
+      do: Fault.fail(meta, "a count has 64 bits, not as many as #{n} needs")
 
     n
   end

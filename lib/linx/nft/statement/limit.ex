@@ -110,7 +110,7 @@ defmodule Linx.NFT.Statement.Limit do
   def burst(nil, :bytes, _scope, _meta), do: 0
 
   def burst({n, :packets}, :packets, scope, meta) do
-    case Value.number_of(n, scope) do
+    case Value.count_of(n, meta, scope) do
       # The kernel takes a burst of no packets for its default.
       0 -> @burst
       burst when burst > 0xFFFFFFFF -> Fault.fail(Fault.meta(n, meta), "a burst has 32 bits")
@@ -118,7 +118,7 @@ defmodule Linx.NFT.Statement.Limit do
     end
   end
 
-  def burst({n, type}, type, scope, _meta), do: Value.number_of(n, scope)
+  def burst({n, type}, type, scope, meta), do: Value.count_of(n, meta, scope)
 
   def burst({_n, type}, rate_type, _scope, meta),
     do: Fault.fail(meta, "the rate counts #{rate_type}, the burst #{type}")
