@@ -76,6 +76,50 @@ defmodule Linx.NFT.ExprTest do
     end
   end
 
+  test "a value of another shape than the place takes is refused, and nothing raised" do
+    several = "one value is needed, not several"
+    number = "a prefix needs a number or an address"
+    pair = "addr . port takes one address and one port"
+
+    for {words, message} <- [
+          {"iif \"eth0\"/3", number},
+          {"iif { \"eth0\"/3 }", number},
+          {"fib saddr . iif oif \"eth0\"/3", number},
+          {"fwd to 1-2", several},
+          {"fwd to 1/2", several},
+          {"fwd ip to 192.0.2.1 device 1-2", several},
+          {"fwd ip6 to 2001:db8::/32 device lo", several},
+          {"udp dport 5 dnat ip addr . port to 192.0.2.1", nil},
+          {"udp dport 5 dnat ip addr . port to 1-2", pair},
+          {"udp dport 5 dnat ip addr . port to 192.0.2.1-192.0.2.9", nil},
+          {"udp dport 5 dnat ip addr . port to ip saddr", nil},
+          {"(foo) 1", "unexpected foo, expected a statement"},
+          {"((ip)) 1", "unexpected ip, expected a statement"},
+          {"(foo . 5) 1", nil},
+          {"tcp flags 1-2 / syn", "flags / mask takes one value on either side"},
+          {"tcp flags syn / *", "flags / mask takes one value on either side"},
+          {"tcp flags * / syn", "flags / mask takes one value on either side"},
+          {"tcp flags syn / 1/2", "flags / mask takes one value on either side"},
+          {"ct status 1/2 / 1", "flags / mask takes one value on either side"},
+          {"ip saddr . tcp dport 192.0.2.1-192.0.2.9 . 5",
+           "a range or a prefix in a concatenation stands in sets only"},
+          {"ip saddr . tcp dport != 192.0.2.0/24 . 5",
+           "a range or a prefix in a concatenation stands in sets only"},
+          {"ip saddr . tcp dport 192.0.2.1 . *",
+           "a range or a prefix in a concatenation stands in sets only"},
+          {"meter m { ip saddr : 1 counter }", "a meter has keys alone, no values"},
+          {"meter m { ip saddr counter : tcp dport }", "a meter has keys alone, no values"}
+        ] do
+      assert {:error, error} = Linx.NFT.parse("table inet t { chain c { #{words} } }"), words
+      if message, do: assert({words, error.message} == {words, message})
+    end
+
+    for words <- ["192.0.2.0/24", "192.0.2.1-192.0.2.9", "192.0.2.1 device 1-2"] do
+      text = "table ip t { chain c { dup to #{words} } }"
+      assert {:error, %{message: ^several}} = Linx.NFT.parse(text), words
+    end
+  end
+
   test "a word that begins no load expression is a constant where one is loaded" do
     {:ok, tokens} = Tokenizer.tokenize("table ip t { chain c { meta mark set nonesuch } }")
     {:ok, [{:table, :ip, "t", [chain], _}]} = Parser.parse(tokens)

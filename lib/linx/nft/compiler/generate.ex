@@ -4,7 +4,7 @@ defmodule Linx.NFT.Compiler.Generate do
   # 15, as nft does: a value takes four words, the parts of a concatenation just what they need.
 
   alias Linx.Netfilter.Expr
-  alias Linx.NFT.Compiler.Term
+  alias Linx.NFT.Compiler.{Fault, Term}
 
   @doc false
   # The number that the kernel gives a register: 1 to 4 where 16 bytes begin, else one of the
@@ -47,6 +47,11 @@ defmodule Linx.NFT.Compiler.Generate do
 
     exprs
   end
+
+  # A register holds one value.
+  def load(%Term{kind: kind, meta: meta}, _word, _shifted?)
+      when kind in [:range, :prefix, :wildcard],
+      do: Fault.fail(meta, "one value is needed, not several")
 
   def load(%Term{kind: :hash, data: {data, key}}, word, _shifted?) do
     source = word + 4

@@ -104,8 +104,8 @@ defmodule Linx.NFT.Compiler.Match do
     unless Datatype.bitmask?(term.type),
       do: Fault.fail(meta, "flags / mask needs a field of flags")
 
-    value = Value.constant(value, plain(term), scope)
-    mask = Value.constant(mask, plain(term), scope)
+    value = flags(value, term, scope)
+    mask = flags(mask, term, scope)
     bits = %{term | kind: :bits, data: {:amp, term, mask.data}}
     [{:fixed, Generate.load(bits, 0) ++ [Expr.cmp(equal(op), Term.bytes(value))]}]
   end
@@ -148,6 +148,11 @@ defmodule Linx.NFT.Compiler.Match do
   defp compare(term, op, rhs, meta, scope) do
     value = Value.constant(rhs, plain(term), scope)
     decide(term, op, value, meta)
+  end
+
+  defp flags(node, term, scope) do
+    with %Term{kind: kind} when kind != :const <- Value.constant(node, plain(term), scope),
+         do: Fault.fail(node, "flags / mask takes one value on either side")
   end
 
   # In a set flags are a value. Of the states of a connection only one is there at a time, so that
@@ -218,6 +223,9 @@ defmodule Linx.NFT.Compiler.Match do
   defp decide(term, op, %Term{kind: :concat, data: parts}, meta) do
     equality!(op, meta)
     Enum.each(parts, &Value.indexed!/1)
+
+    for %Term{kind: kind, meta: part} when kind != :const <- parts,
+        do: Fault.fail(part, "a range or a prefix in a concatenation stands in sets only")
 
     bytes =
       for part <- parts,

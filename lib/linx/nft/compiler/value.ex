@@ -276,7 +276,7 @@ defmodule Linx.NFT.Compiler.Value do
 
   defp prefix(%Term{data: data} = base, bits, like, meta) do
     cond do
-      is_binary(data) ->
+      not is_integer(data) ->
         Fault.fail(meta, "a prefix needs a number or an address")
 
       bits < 0 or bits > like.len ->

@@ -66,7 +66,7 @@ defmodule Linx.NFT.Parser.Statement do
   end
 
   # A constant alone is no statement: the word is misspelt, or its field is.
-  defp after_load({:identifier, word, _}, _rest, [token | _], _meta) when is_binary(word),
+  defp after_load({:identifier, _word, _} = token, _rest, _tokens, _meta),
     do: throw({:no_statement, [token]})
 
   defp after_load(lhs, [{:identifier, "vmap", _} | rest], _tokens, meta) do

@@ -52,8 +52,10 @@ defmodule Linx.NFT.Statement.Dynset do
         rest -> {nil, rest}
       end
 
-    {key, nil, opts, rest} = dynamic_element(rest)
-    {{:meter, name, size, key, opts, meta}, rest}
+    case dynamic_element(rest) do
+      {key, nil, opts, rest} -> {{:meter, name, size, key, opts, meta}, rest}
+      {_key, data, _opts, _rest} -> Fault.fail(data, "a meter has keys alone, no values")
+    end
   end
 
   # { key [timeout T] [statement] [: data] } -> {key, data, options, rest}

@@ -105,8 +105,9 @@ defmodule Linx.NFT.Statement.Target do
   defp pair(node, like, meta, scope) do
     {term, scope} = Operand.operand(node, like, scope)
 
-    unless Enum.all?(term.data, &(&1.kind not in [:range, :prefix, :wildcard])),
-      do: Fault.fail(meta, "addr . port takes one address and one port")
+    unless term.kind == :concat and
+             Enum.all?(term.data, &(&1.kind not in [:range, :prefix, :wildcard])),
+           do: Fault.fail(meta, "addr . port takes one address and one port")
 
     if scope.layers.transport == nil, do: no_transport(meta)
     port = div(like.len, 32) - 1
