@@ -51,6 +51,18 @@ defmodule Linx.NFT.ExprTest do
     Kinds.parse(tokens)
   end
 
+  # nft(8), "META EXPRESSIONS": the unqualified keys, with those of nft's grammar that it leaves
+  # out.
+  @bare ~w(mark iif iifname iiftype iifgroup oif oifname oiftype oifgroup skuid skgid nftrace
+           rtclassid ibriport ibrname obriport obrname pkttype cpu cgroup ipsec time day hour)
+
+  test "a key of meta that nft takes alone is the one behind the word meta" do
+    for word <- @bare do
+      assert {{:meta, key, _}, _rest} = parsed_by(Expr.Meta, word)
+      assert {{:meta, ^key, _}, _rest} = parsed_by(Expr.Meta, "meta #{word}")
+    end
+  end
+
   test "no word that begins a load expression is taken for a name" do
     for word <- Kinds.words() do
       ruleset = Ruleset.add_table!(Ruleset.new(), :inet, word)
