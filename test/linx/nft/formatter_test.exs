@@ -180,6 +180,29 @@ defmodule Linx.NFT.FormatterTest do
     end
   end
 
+  describe "sets that are not declared" do
+    # The expressions do not say of how many registers their keys are.
+    for text <- [
+          "ip saddr . tcp dport @s accept",
+          "ip saddr . tcp dport vmap @v",
+          "meta mark set ip saddr . tcp dport map @m",
+          "add @s { ip saddr . tcp dport }",
+          "update @s { ip6 saddr . th dport . meta mark timeout 5s }",
+          "add @m { ip saddr : ip daddr }",
+          "add @m { ip saddr . tcp dport : ip daddr }",
+          "update @m { ip saddr . meta mark : ip daddr . tcp dport }",
+          "ip saddr & 255.255.255.0 . tcp dport @s drop",
+          "ip saddr . tcp dport @a ip daddr @b tcp dport @c update @s { ip saddr }"
+        ] do
+      test "have all parts of their keys: #{text}" do
+        {:ok, ruleset} = Linx.NFT.parse("table inet t { chain c {\n#{unquote(text)}\n} }")
+        formatted = Linx.NFT.format(ruleset)
+        assert formatted =~ "    #{unquote(text)}\n"
+        assert Linx.NFT.parse(formatted) == {:ok, ruleset}
+      end
+    end
+  end
+
   describe "statements" do
     test "what is set from constants, fields and bit operations" do
       assert rule([Expr.load(<<5::native-32>>), Expr.meta(:mark, sreg: 1)]) ==

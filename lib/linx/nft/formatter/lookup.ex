@@ -113,10 +113,14 @@ defmodule Linx.NFT.Formatter.Lookup do
 
   @doc """
   The term in the register that a lookup reads: one, or the concatenation of as many as the key's
-  type has parts.
+  type has parts. Without a type, as of a set that is not declared, the parts are those that were
+  loaded one after the other, up to the register `stop`.
   """
-  @spec key(Context.t(), non_neg_integer(), term()) :: {:ok, Term.t()} | :error
-  def key(context, register, {:concat, types} = type) do
+  @spec key(Context.t(), non_neg_integer(), term(), non_neg_integer() | nil) ::
+          {:ok, Term.t()} | :error
+  def key(context, register, type, stop \\ nil)
+
+  def key(context, register, {:concat, types} = type, _stop) do
     with {:ok, terms} <- Registers.run(context.registers, register, length(types)) do
       terms = for {term, type} <- Enum.zip(terms, types), do: typed(term, type)
 
@@ -124,7 +128,15 @@ defmodule Linx.NFT.Formatter.Lookup do
     end
   end
 
-  def key(context, register, type) do
+  def key(context, register, nil, stop) do
+    case Registers.loaded(context.registers, register, stop) do
+      {:ok, [term]} -> {:ok, typed(term, nil)}
+      {:ok, terms} -> {:ok, concat(for(term <- terms, do: typed(term, nil)), nil)}
+      :error -> :error
+    end
+  end
+
+  def key(context, register, type, _stop) do
     with {:ok, term} <- Registers.fetch(context.registers, register), do: {:ok, typed(term, type)}
   end
 

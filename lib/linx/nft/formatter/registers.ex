@@ -6,18 +6,34 @@ defmodule Linx.NFT.Formatter.Registers do
 
   alias Linx.NFT.Formatter.Term
 
-  @type t :: %{optional(non_neg_integer()) => Term.t()}
+  # Each term stands beside the number of its load.
+  @type t :: %{
+          optional(non_neg_integer()) => {Term.t(), pos_integer()},
+          optional(:loads) => pos_integer()
+        }
 
   @spec put(t(), non_neg_integer(), Term.t()) :: t()
   def put(registers, register, term) do
     word = word(register)
-    covered = Enum.to_list((word + 1)..(word + words(term) - 1)//1)
-    registers |> Map.drop(covered) |> Map.put(word, term)
+    load = Map.get(registers, :loads, 0) + 1
+
+    registers
+    |> uncovered(word, words(term))
+    |> Map.put(word, {term, load})
+    |> Map.put(:loads, load)
   end
+
+  defp uncovered(registers, _word, 1), do: registers
+
+  defp uncovered(registers, word, words),
+    do: Map.drop(registers, Enum.to_list((word + 1)..(word + words - 1)//1))
 
   @spec fetch(t(), non_neg_integer() | nil) :: {:ok, Term.t()} | :error
   def fetch(_registers, nil), do: :error
-  def fetch(registers, register), do: Map.fetch(registers, word(register))
+
+  def fetch(registers, register) do
+    with {:ok, {term, _load}} <- Map.fetch(registers, word(register)), do: {:ok, term}
+  end
 
   @doc "`count` terms in a row from `register` on."
   @spec run(t(), non_neg_integer(), pos_integer()) :: {:ok, [Term.t()]} | :error
@@ -26,7 +42,7 @@ defmodule Linx.NFT.Formatter.Registers do
   defp run(_registers, _word, 0, acc), do: {:ok, Enum.reverse(acc)}
 
   defp run(registers, word, count, acc) do
-    with {:ok, term} <- Map.fetch(registers, word),
+    with {:ok, {term, _load}} <- Map.fetch(registers, word),
          do: run(registers, word + words(term), count - 1, [term | acc])
   end
 
@@ -38,8 +54,32 @@ defmodule Linx.NFT.Formatter.Registers do
   defp filling(_registers, _word, left, acc) when left <= 0, do: {:ok, Enum.reverse(acc)}
 
   defp filling(registers, word, left, acc) do
-    with {:ok, term} <- Map.fetch(registers, word),
+    with {:ok, {term, _load}} <- Map.fetch(registers, word),
          do: filling(registers, word + words(term), left - words(term), [term | acc])
+  end
+
+  @doc """
+  The terms in a row from `register` on that were loaded one after the other, up to the register
+  `stop`: a key whose parts nothing else counts.
+  """
+  @spec loaded(t(), non_neg_integer(), non_neg_integer() | nil) :: {:ok, [Term.t()]} | :error
+  def loaded(registers, register, stop) do
+    word = word(register)
+
+    with {:ok, {term, load}} <- Map.fetch(registers, word),
+         do: {:ok, [term | behind(registers, word + words(term), load, stop && word(stop))]}
+  end
+
+  defp behind(_registers, stop, _load, stop), do: []
+
+  defp behind(registers, word, load, stop) do
+    case registers do
+      %{^word => {term, later}} when later > load ->
+        [term | behind(registers, word + words(term), later, stop)]
+
+      %{} ->
+        []
+    end
   end
 
   # The number of the 4-byte word where a register starts.

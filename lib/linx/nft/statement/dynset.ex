@@ -211,7 +211,8 @@ defmodule Linx.NFT.Statement.Dynset do
   end
 
   defp element(%{op: op} = data, set, context) do
-    with {:ok, key} <- Lookup.key(context, data[:sreg_key] || 1, set && set.key_type),
+    with {:ok, key} <-
+           Lookup.key(context, data[:sreg_key] || 1, set && set.key_type, data[:sreg_data]),
          {:ok, value} <- value(context, data[:sreg_data], set),
          {:ok, statements} <- statements(data[:exprs] || []) do
       timeout =
