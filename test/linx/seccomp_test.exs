@@ -283,7 +283,7 @@ defmodule Linx.SeccompTest do
       assert {:error, %Error{operation: :build, errno: :e2big, code: 7} = error} =
                Seccomp.from_rules({rules, :allow})
 
-      assert Exception.message(error) == "seccomp build failed: e2big (7)"
+      assert Exception.message(error) == "seccomp build failed: e2big (errno 7)"
     end
 
     rules = for n <- 1..900, do: {:trap, :read, [{0, :eq, n <<< 20}]}

@@ -18,7 +18,9 @@ defmodule Linx.Capabilities.Error do
   instead: `{:linx_process, :error, errno, :cap_drop_bounding}` and its like.
   """
 
-  alias Linx.Errno
+  use Linx.Errno.Exception,
+    subject: "capabilities",
+    fields: [:path, :operation, :errno, :code]
 
   @type operation() :: :read
 
@@ -30,8 +32,6 @@ defmodule Linx.Capabilities.Error do
           code: pos_integer() | nil
         }
 
-  defexception [:path, :operation, :errno, :code]
-
   @doc """
   An error from an errno atom, the path and the operation; `:code` is looked up.
 
@@ -41,14 +41,5 @@ defmodule Linx.Capabilities.Error do
   Errors: none; an atom that is no errno keeps `code: nil`. Source: errno(3).
   """
   @spec from_posix(atom(), Path.t(), operation()) :: t()
-  def from_posix(errno, path, operation) do
-    {errno, code} = Errno.pair(errno)
-    %__MODULE__{path: path, operation: operation, errno: errno, code: code}
-  end
-
-  @impl true
-  def message(%__MODULE__{} = error) do
-    "capabilities #{error.operation} failed on #{error.path}: " <>
-      "#{Errno.text(error.errno, error.code)}"
-  end
+  def from_posix(errno, path, operation), do: new(errno, path: path, operation: operation)
 end

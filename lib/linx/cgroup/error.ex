@@ -21,7 +21,9 @@ defmodule Linx.Cgroup.Error do
   `cgroup.subtree_control`: the file is not there.
   """
 
-  alias Linx.Errno
+  use Linx.Errno.Exception,
+    subject: "cgroup",
+    fields: [:path, :operation, :errno, :code]
 
   @type operation() :: :create | :destroy | :read | :write | :add_process | :stats
 
@@ -33,8 +35,6 @@ defmodule Linx.Cgroup.Error do
           code: pos_integer() | nil
         }
 
-  defexception [:path, :operation, :errno, :code]
-
   @doc """
   An error from an errno atom, the path and the operation; `:code` is looked up.
 
@@ -44,21 +44,9 @@ defmodule Linx.Cgroup.Error do
   Errors: none; an atom that is no errno keeps `code: nil`. Source: errno(3).
   """
   @spec from_posix(atom(), Path.t(), operation()) :: t()
-  def from_posix(errno, path, operation) do
-    {errno, code} = Errno.pair(errno)
-    %__MODULE__{path: path, operation: operation, errno: errno, code: code}
-  end
+  def from_posix(errno, path, operation), do: new(errno, path: path, operation: operation)
 
-  @impl true
-  def message(%__MODULE__{errno: :not_cgroup2} = error) do
-    "cgroup #{error.operation} failed on #{error.path}: not on a cgroup2 file system " <>
-      "(not_cgroup2)"
-  end
-
-  def message(%__MODULE__{} = error) do
-    "cgroup #{error.operation} failed on #{error.path}: " <>
-      "#{Errno.text(error.errno, error.code)}#{hint(error)}"
-  end
+  defp hint(%{errno: :not_cgroup2}), do: ": it is not on a cgroup2 file system"
 
   # A controller's files are `<controller>.<name>`; they are there when the parent enables it.
   defp hint(%{errno: :enoent, operation: operation, path: path})

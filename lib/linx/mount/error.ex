@@ -28,7 +28,10 @@ defmodule Linx.Mount.Error do
       end
   """
 
-  alias Linx.Errno
+  @derive {Inspect, optional: [:detail]}
+  use Linx.Errno.Exception,
+    subject: "mount",
+    fields: [:path, :operation, :errno, :code, :detail]
 
   @typedoc "The step that failed."
   @type operation() ::
@@ -60,9 +63,6 @@ defmodule Linx.Mount.Error do
           detail: String.t() | nil
         }
 
-  @derive {Inspect, optional: [:detail]}
-  defexception [:path, :operation, :errno, :code, :detail]
-
   @doc """
   An error from an errno atom, the path and the step; `:code` is looked up.
 
@@ -72,17 +72,11 @@ defmodule Linx.Mount.Error do
   Errors: none; an atom that is no errno keeps `code: nil`. Source: errno(3).
   """
   @spec from_posix(atom(), Path.t(), operation()) :: t()
-  def from_posix(errno, path, operation) do
-    {errno, code} = Errno.pair(errno)
-    %__MODULE__{path: path, operation: operation, errno: errno, code: code}
-  end
+  def from_posix(errno, path, operation), do: new(errno, path: path, operation: operation)
 
   @doc false
   @spec from_native({operation(), atom() | pos_integer()}, Path.t()) :: t()
-  def from_native({operation, errno}, path) do
-    {errno, code} = Errno.pair(errno)
-    %__MODULE__{path: path, operation: operation, errno: errno, code: code}
-  end
+  def from_native({operation, errno}, path), do: from_posix(errno, path, operation)
 
   @doc false
   # The kernel gives one errno for two paths. `there?` says whether the target is there, nil where
@@ -99,14 +93,8 @@ defmodule Linx.Mount.Error do
 
   def about_source(result, _source, _there?), do: result
 
-  @impl true
-  def message(%__MODULE__{} = error) do
-    "#{operation(error.operation)} failed on #{error.path}: " <>
-      "#{Errno.text(error.errno, error.code)}#{hint(error)}"
-  end
-
-  defp operation(:mount), do: "mount"
-  defp operation(operation), do: "mount #{operation}"
+  defp step(%{operation: :mount}), do: "mount"
+  defp step(%{operation: operation}), do: "mount #{operation}"
 
   defp hint(%{detail: detail}) when detail != nil, do: ": #{detail}"
 

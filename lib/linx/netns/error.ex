@@ -18,7 +18,9 @@ defmodule Linx.Netns.Error do
   Source: errno(3), ip-netns(8).
   """
 
-  alias Linx.Errno
+  use Linx.Errno.Exception,
+    subject: "netns",
+    fields: [:operation, :stage, :path, :errno, :code]
 
   @type t() :: %__MODULE__{
           __exception__: true,
@@ -29,28 +31,17 @@ defmodule Linx.Netns.Error do
           code: pos_integer() | nil
         }
 
-  defexception [:operation, :stage, :path, :errno, :code]
-
   @doc false
   @spec new(atom(), {atom(), atom() | pos_integer()}, String.t() | nil) :: t()
-  def new(operation, {stage, errno}, path) do
-    {errno, code} = Errno.pair(errno)
-    %__MODULE__{operation: operation, stage: stage, path: path, errno: errno, code: code}
-  end
+  def new(operation, {stage, errno}, path),
+    do: new(errno, operation: operation, stage: stage, path: path)
 
-  @impl true
-  def message(%__MODULE__{} = error) do
-    "netns #{error.operation}: #{step(error.stage)} failed#{place(error.path)}: " <>
-      "#{Errno.text(error.errno, error.code)}#{hint(error)}"
-  end
+  defp step(error), do: "netns #{error.operation}: #{stage(error.stage)}"
 
-  defp step(:share), do: "making the directory a shared mount"
-  defp step(:create), do: "making the file"
-  defp step(:lock), do: "flock"
-  defp step(stage), do: to_string(stage)
-
-  defp place(nil), do: ""
-  defp place(path), do: " on #{path}"
+  defp stage(:share), do: "making the directory a shared mount"
+  defp stage(:create), do: "making the file"
+  defp stage(:lock), do: "flock"
+  defp stage(stage), do: to_string(stage)
 
   defp hint(%{errno: :eperm, stage: :unshare}),
     do: ": needs CAP_SYS_ADMIN in the VM's user namespace"

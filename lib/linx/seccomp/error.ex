@@ -14,6 +14,8 @@ defmodule Linx.Seccomp.Error do
   `code` is the errno's number, or `nil` for an atom that is not an errno.
   """
 
+  use Linx.Errno.Exception, subject: "seccomp", fields: [:operation, :errno, :code]
+
   @type operation :: :build | :install | :set_no_new_privs
 
   @type t :: %__MODULE__{
@@ -23,18 +25,7 @@ defmodule Linx.Seccomp.Error do
           code: pos_integer() | nil
         }
 
-  defexception [:operation, :errno, :code]
-
   @doc "The error of an errno atom. `code` is `nil` if there is no such errno."
   @spec from_posix(atom(), operation()) :: t()
-  def from_posix(errno, operation) when is_atom(errno),
-    do: %__MODULE__{
-      operation: operation,
-      errno: Linx.Errno.canonical(errno),
-      code: Linx.Errno.code(errno)
-    }
-
-  @impl true
-  def message(%__MODULE__{operation: operation, errno: errno, code: code}),
-    do: "seccomp #{operation} failed: #{errno}#{if code, do: " (#{code})"}"
+  def from_posix(errno, operation) when is_atom(errno), do: new(errno, operation: operation)
 end

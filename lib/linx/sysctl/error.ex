@@ -26,7 +26,9 @@ defmodule Linx.Sysctl.Error do
   `{:error, {:bad_value, reason}}` instead.
   """
 
-  alias Linx.Errno
+  use Linx.Errno.Exception,
+    subject: "sysctl",
+    fields: [:key, :path, :operation, :errno, :code]
 
   @typedoc "The step that failed."
   @type operation() ::
@@ -54,8 +56,6 @@ defmodule Linx.Sysctl.Error do
           code: pos_integer() | nil
         }
 
-  defexception [:key, :path, :operation, :errno, :code]
-
   @doc """
   An error from an errno atom, the key, its path and the step; `:code` is looked up.
 
@@ -65,26 +65,12 @@ defmodule Linx.Sysctl.Error do
   Errors: none; an atom that is no errno keeps `code: nil`. Source: errno(3).
   """
   @spec from_posix(atom(), Linx.Sysctl.key(), Path.t(), operation()) :: t()
-  def from_posix(errno, key, path, operation) do
-    %__MODULE__{
-      key: key,
-      path: path,
-      operation: operation,
-      errno: Errno.canonical(errno),
-      code: Errno.code(errno)
-    }
-  end
+  def from_posix(errno, key, path, operation),
+    do: new(errno, key: key, path: path, operation: operation)
 
   @doc false
   @spec from_native({operation(), atom() | pos_integer()}, Linx.Sysctl.key(), Path.t()) :: t()
-  def from_native({operation, errno}, key, path) do
-    {errno, code} = Errno.pair(errno)
-    %__MODULE__{key: key, path: path, operation: operation, errno: errno, code: code}
-  end
+  def from_native({operation, errno}, key, path), do: from_posix(errno, key, path, operation)
 
-  @impl true
-  def message(%__MODULE__{} = error) do
-    "sysctl #{error.operation} #{inspect(error.key)} failed on #{error.path}: " <>
-      "#{Errno.text(error.errno, error.code)}"
-  end
+  defp step(error), do: "sysctl #{error.operation} #{inspect(error.key)}"
 end

@@ -10,13 +10,13 @@ defmodule Linx.Tty.Error do
   Match on `:operation` and `:errno`; the text of `Exception.message/1` is for people.
 
       iex> Exception.message(Linx.Tty.Error.from_nif(:open, :enxio))
-      "tty open: enxio (6)"
+      "tty open failed: enxio (errno 6)"
 
   Conditions that are no system call's (`:no_process`, `:no_local_tty`, `:busy`, ...) are plain
   atoms in `{:error, atom}`; `Linx.Tty.format_error/1` explains both.
   """
 
-  alias Linx.Errno
+  use Linx.Errno.Exception, subject: "tty", fields: [:operation, :errno, :code]
 
   @type t :: %__MODULE__{
           __exception__: true,
@@ -24,8 +24,6 @@ defmodule Linx.Tty.Error do
           errno: atom(),
           operation: atom()
         }
-
-  defexception [:operation, :errno, :code]
 
   @doc """
   Builds an error from `{stage, errno}` as `Linx.Tty.Native` gives it: an errno atom, or the raw
@@ -37,15 +35,5 @@ defmodule Linx.Tty.Error do
       %Linx.Tty.Error{operation: :ioctl, errno: :unknown, code: 9999}
   """
   @spec from_nif(atom(), atom() | integer()) :: t()
-  def from_nif(stage, errno) when is_atom(stage) do
-    {errno, code} = Errno.pair(errno)
-    %__MODULE__{operation: stage, errno: errno, code: code}
-  end
-
-  @impl true
-  def message(%__MODULE__{operation: operation, errno: errno, code: nil}),
-    do: "tty #{operation}: #{errno}"
-
-  def message(%__MODULE__{operation: operation, errno: errno, code: code}),
-    do: "tty #{operation}: #{errno} (#{code})"
+  def from_nif(stage, errno) when is_atom(stage), do: new(errno, operation: stage)
 end

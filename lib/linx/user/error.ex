@@ -20,7 +20,9 @@ defmodule Linx.User.Error do
   Input that no kernel is asked about is `{:error, {:bad_map, reason}}` and the like instead.
   """
 
-  alias Linx.Errno
+  use Linx.Errno.Exception,
+    subject: "user",
+    fields: [:path, :operation, :errno, :code]
 
   @type operation() ::
           :set_uid_map | :set_gid_map | :deny_setgroups | :read_uid_map | :read_gid_map
@@ -33,8 +35,6 @@ defmodule Linx.User.Error do
           code: pos_integer() | nil
         }
 
-  defexception [:path, :operation, :errno, :code]
-
   @doc """
   An error from an errno atom, the path and the operation; `:code` is looked up.
 
@@ -44,13 +44,5 @@ defmodule Linx.User.Error do
   Errors: none; an atom that is no errno keeps `code: nil`. Source: errno(3).
   """
   @spec from_posix(atom(), Path.t(), operation()) :: t()
-  def from_posix(errno, path, operation) do
-    {errno, code} = Errno.pair(errno)
-    %__MODULE__{path: path, operation: operation, errno: errno, code: code}
-  end
-
-  @impl true
-  def message(%__MODULE__{} = error) do
-    "user #{error.operation} failed on #{error.path}: #{Errno.text(error.errno, error.code)}"
-  end
+  def from_posix(errno, path, operation), do: new(errno, path: path, operation: operation)
 end
