@@ -23,14 +23,14 @@ defmodule Linx.Netfilter.Log do
   Source: include/uapi/linux/netfilter/nfnetlink_log.h; net/netfilter/nfnetlink_log.c.
   """
 
-  use GenServer
+  use Linx.Netlink.Listener, form: :raw
 
   import Linx.Netfilter.Wire
   import Linx.Netlink.Constants
 
   alias Linx.Netfilter.{Error, Wire}
   alias Linx.Netfilter.Log.Event
-  alias Linx.Netlink.{Attr, Inbox, Request, Socket}
+  alias Linx.Netlink.{Attr, Inbox, Listener, Request, Socket}
   alias Linx.Netlink.Nfnl.Codec
 
   @msg_packet 0x0400
@@ -65,7 +65,7 @@ defmodule Linx.Netfilter.Log do
   listener and without CAP_NET_ADMIN.
   """
   @spec start_link([opt()]) :: GenServer.on_start()
-  def start_link(opts), do: GenServer.start_link(__MODULE__, checked(opts))
+  def start_link(opts), do: opts |> checked() |> listen()
 
   @doc "Unbinds the group and stops the listener."
   @spec stop(pid()) :: :ok
@@ -101,8 +101,9 @@ defmodule Linx.Netfilter.Log do
   defp option?({:rcvbuf, n}), do: n in 1..0x3FFFFFFF
   defp option?(_other), do: false
 
-  @impl true
-  def init(opts) do
+  @impl Listener
+  def open(opts) do
+    # The group is to be unbound also when the process that started this one ends.
     Process.flag(:trap_exit, true)
     owner = Keyword.fetch!(opts, :owner)
     netns = Keyword.get(opts, :netns, :host)
@@ -110,13 +111,10 @@ defmodule Linx.Netfilter.Log do
     with {:ok, inbox} <-
            Inbox.open(netlink_netfilter(), netns, [], Keyword.get(opts, :rcvbuf, @rcvbuf), owner),
          :ok <- bind(inbox, opts) do
-      Process.monitor(owner)
       seq? = :seq in Keyword.get(opts, :flags, [])
-      state = %{inbox: inbox, owner: owner, group: opts[:group], next: if(seq?, do: 0)}
-      {:ok, state, {:continue, :read}}
+      {:ok, inbox, %{owner: owner, group: opts[:group], next: if(seq?, do: 0)}}
     else
       {:error, %Linx.Netlink.Error{} = error} ->
-        # Not {:stop, _}: that would take the caller with it.
         {:error,
          Error.from_posix(error.errno, :log_listen,
            code: error.code,
@@ -186,42 +184,20 @@ defmodule Linx.Netfilter.Log do
   defp timeout(0), do: []
   defp timeout(ms), do: Attr.u32_be(nfula_cfg_timeout(), max(div(ms, 10), 1))
 
-  @impl true
-  def handle_continue(:read, state), do: read(state)
-
-  @impl true
-  def handle_info({:linx_netlink_readable, _reference}, state), do: read(state)
-
-  def handle_info({:DOWN, _ref, :process, owner, _reason}, %{owner: owner} = state),
-    do: {:stop, :normal, state}
-
-  def handle_info({:EXIT, _pid, reason}, state), do: {:stop, reason, state}
-  def handle_info(_other, state), do: {:noreply, state}
-
-  @impl true
-  def terminate(_reason, %{inbox: inbox, group: group}) do
-    _ =
-      Request.talk(inbox.socket, @msg_config, 0, [
-        Codec.encode_nfgenmsg(:unspec, group),
-        command(nfulnl_cfg_cmd_unbind())
-      ])
-
-    Inbox.close(inbox)
+  @impl Listener
+  def close(inbox, state) do
+    Request.talk(inbox.socket, @msg_config, 0, [
+      Codec.encode_nfgenmsg(:unspec, state.group),
+      command(nfulnl_cfg_cmd_unbind())
+    ])
   end
 
-  defp read(state) do
-    case Inbox.read(state.inbox, :raw) do
-      {:ok, messages, lost?, inbox} ->
-        state = Enum.reduce(messages, %{state | inbox: inbox}, &message/2)
-        {:noreply, if(lost?, do: overrun(state), else: state)}
-
-      {:error, reason} ->
-        {:stop, reason, state}
-    end
-  end
+  @impl Listener
+  def handle_messages(messages, state), do: Enum.reduce(messages, state, &message/2)
 
   # The gap in the numbers that follows is the same news.
-  defp overrun(state) do
+  @impl Listener
+  def handle_loss(state) do
     send(state.owner, {:linx_netfilter, :resync_needed})
     %{state | next: state.next && :any}
   end

@@ -29,12 +29,12 @@ defmodule Linx.Netfilter.Monitor do
   net/netfilter/nf_tables_api.c, `nf_tables_commit`.
   """
 
-  use GenServer
+  use Linx.Netlink.Listener, form: :raw
 
   import Linx.Netlink.Constants
 
   alias Linx.Netfilter.{Decoder, Error}
-  alias Linx.Netlink.{Inbox, Message, Socket}
+  alias Linx.Netlink.{Inbox, Listener, Message, Socket}
 
   @nfnlgrp_nftables 7
   @newgen 0x0A0F
@@ -59,7 +59,7 @@ defmodule Linx.Netfilter.Monitor do
   `{:error, reason}`.
   """
   @spec start_link([opt()]) :: GenServer.on_start()
-  def start_link(opts), do: GenServer.start_link(__MODULE__, checked(opts))
+  def start_link(opts), do: opts |> checked() |> listen()
 
   @doc """
   Keeps events of generations up to `gen` back from now on; those of earlier calls stay kept back.
@@ -96,37 +96,28 @@ defmodule Linx.Netfilter.Monitor do
     opts
   end
 
-  @impl true
-  def init(opts) do
+  @impl Listener
+  def open(opts) do
     owner = Keyword.fetch!(opts, :owner)
     netns = Keyword.get(opts, :netns, :host)
+    rcvbuf = Keyword.get(opts, :rcvbuf, @rcvbuf)
 
-    case Inbox.open(
-           netlink_netfilter(),
-           netns,
-           [@nfnlgrp_nftables],
-           Keyword.get(opts, :rcvbuf, @rcvbuf),
-           owner
-         ) do
-      {:ok, inbox} ->
-        Process.monitor(owner)
+    with {:ok, inbox} <-
+           Inbox.open(netlink_netfilter(), netns, [@nfnlgrp_nftables], rcvbuf, owner) do
+      state = %{
+        owner: owner,
+        min_gen: Keyword.get(opts, :since_gen, 0),
+        held: [],
+        held_cost: 0,
+        lost?: false,
+        holds: [],
+        kept: [],
+        kept_cost: 0
+      }
 
-        state = %{
-          inbox: inbox,
-          owner: owner,
-          min_gen: Keyword.get(opts, :since_gen, 0),
-          held: [],
-          held_cost: 0,
-          lost?: false,
-          holds: [],
-          kept: [],
-          kept_cost: 0
-        }
-
-        {:ok, state, {:continue, :read}}
-
+      {:ok, inbox, state}
+    else
       {:error, %Linx.Netlink.Error{} = error} ->
-        # Not {:stop, _}: that would take the caller with it.
         {:error,
          Error.from_posix(error.errno, :subscribe, code: error.code, message: error.message)}
 
@@ -135,10 +126,7 @@ defmodule Linx.Netfilter.Monitor do
     end
   end
 
-  @impl true
-  def handle_continue(:read, state), do: read(state)
-
-  @impl true
+  @impl Listener
   def handle_call({:set_min_gen, gen}, _from, state),
     do: {:reply, :ok, raise_floor(state, gen)}
 
@@ -152,34 +140,17 @@ defmodule Linx.Netfilter.Monitor do
     {:reply, :ok, state |> raise_floor(gen) |> let_go(hold)}
   end
 
-  @impl true
-  def handle_info({:linx_netlink_readable, _reference}, state), do: read(state)
+  # The process that held commits back has ended.
+  @impl Listener
+  def handle_down(hold, state), do: let_go(state, hold)
 
-  def handle_info({:DOWN, _ref, :process, owner, _reason}, %{owner: owner} = state),
-    do: {:stop, :normal, state}
-
-  def handle_info({:DOWN, hold, :process, _puller, _reason}, state),
-    do: {:noreply, let_go(state, hold)}
-
-  def handle_info(_other, state), do: {:noreply, state}
-
-  @impl true
-  def terminate(_reason, state), do: Inbox.close(state.inbox)
-
-  defp read(state) do
-    case Inbox.read(state.inbox, :raw) do
-      {:ok, messages, lost?, inbox} ->
-        state = Enum.reduce(messages, %{state | inbox: inbox}, &message/2)
-        {:noreply, if(lost?, do: overrun(state), else: state)}
-
-      {:error, reason} ->
-        {:stop, reason, state}
-    end
-  end
+  @impl Listener
+  def handle_messages(messages, state), do: Enum.reduce(messages, state, &message/2)
 
   # Drops the held messages of an open commit: they are incomplete, and so are those up to the
   # next closing message.
-  defp overrun(state),
+  @impl Listener
+  def handle_loss(state),
     do: news(%{state | held: [], held_cost: 0, lost?: true}, :resync_needed, 0)
 
   @doc false
@@ -204,7 +175,7 @@ defmodule Linx.Netfilter.Monitor do
 
     # A commit of any size would fill memory: such a one is lost like one that the kernel dropped.
     if cost > @max_held,
-      do: overrun(state),
+      do: handle_loss(state),
       else: %{state | held: [event | state.held], held_cost: cost}
   end
 

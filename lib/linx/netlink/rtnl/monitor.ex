@@ -29,12 +29,12 @@ defmodule Linx.Netlink.Rtnl.Monitor do
   Source: rtnetlink(7), include/uapi/linux/rtnetlink.h, `RTNLGRP_*`.
   """
 
-  use GenServer
+  use Linx.Netlink.Listener, form: :rtnl
 
   import Linx.Netlink.Constants
   import Linx.Netlink.Rtnl.Constants
 
-  alias Linx.Netlink.{Inbox, Socket}
+  alias Linx.Netlink.{Inbox, Listener, Socket}
   alias Linx.Netlink.Rtnl.Monitor.Event
   alias Linx.Netlink.Rtnl.Objects
 
@@ -112,7 +112,7 @@ defmodule Linx.Netlink.Rtnl.Monitor do
     end
 
     :ok = Socket.check_netns!(opts[:netns])
-    GenServer.start_link(__MODULE__, opts)
+    listen(opts)
   end
 
   @doc """
@@ -133,40 +133,25 @@ defmodule Linx.Netlink.Rtnl.Monitor do
   @spec unsubscribe(pid()) :: :ok
   def unsubscribe(monitor), do: stop(monitor)
 
-  @impl GenServer
-  def init(opts) do
-    case Inbox.open(netlink_route(), opts[:netns], opts[:groups], opts[:rcvbuf], opts[:owner]) do
-      {:ok, inbox} ->
-        state = %{owner: opts[:owner], inbox: inbox, ref: Process.monitor(opts[:owner])}
-        {:ok, state, {:continue, :read}}
+  @impl Listener
+  def open(opts) do
+    owner = opts[:owner]
 
-      # Not {:stop, _}: that would take the caller with it.
-      {:error, reason} ->
-        {:error, reason}
-    end
+    with {:ok, inbox} <-
+           Inbox.open(netlink_route(), opts[:netns], opts[:groups], opts[:rcvbuf], owner),
+         do: {:ok, inbox, %{owner: owner}}
   end
 
-  @impl GenServer
-  def handle_continue(:read, state), do: read(state)
+  @impl Listener
+  def handle_messages(messages, state) do
+    Enum.each(messages, &send(state.owner, {:linx_rtnl, :event, event(&1)}))
+    state
+  end
 
-  @impl GenServer
-  def handle_info({:linx_netlink_readable, _}, state), do: read(state)
-  def handle_info({:DOWN, ref, _, _, _}, %{ref: ref} = state), do: {:stop, :normal, state}
-  def handle_info(_other, state), do: {:noreply, state}
-
-  @impl GenServer
-  def terminate(_reason, state), do: Inbox.close(state.inbox)
-
-  defp read(state) do
-    case Inbox.read(state.inbox, :rtnl) do
-      {:ok, messages, lost?, inbox} ->
-        Enum.each(messages, &send(state.owner, {:linx_rtnl, :event, event(&1)}))
-        if lost?, do: send(state.owner, {:linx_rtnl, :resync_needed})
-        {:noreply, %{state | inbox: inbox}}
-
-      {:error, reason} ->
-        {:stop, reason, state}
-    end
+  @impl Listener
+  def handle_loss(state) do
+    send(state.owner, {:linx_rtnl, :resync_needed})
+    state
   end
 
   defp event(message) do
