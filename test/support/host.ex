@@ -31,6 +31,7 @@ defmodule Linx.Test.Host do
     :ipvlan,
     :bridge_vlan,
     :bond,
+    :geneve,
     :ifb,
     :x86_64,
     :long_arguments,
@@ -268,6 +269,7 @@ defmodule Linx.Test.Host do
   defp probe(:dummy), do: link_kind("dummy")
   defp probe(:vlan), do: link_kind("vlan", ["link", "lo", "id", "5"])
   defp probe(:bond), do: link_kind("bond")
+  defp probe(:geneve), do: link_kind("geneve", ~w(id 1 remote 192.0.2.1))
   defp probe(:ifb), do: link_kind("ifb")
   defp probe(:ipvlan), do: link_kind("ipvlan", ["link", "lo"])
 
@@ -342,7 +344,7 @@ defmodule Linx.Test.Host do
   defp link_args(kind, ["link", parent | options]),
     do: ["link", parent, "name", "probe0", "type", kind] ++ options
 
-  defp link_args(kind, []), do: ["probe0", "type", kind]
+  defp link_args(kind, options), do: ["probe0", "type", kind] ++ options
 
   defp unless_ok(command, reason) do
     if match?({_, 0}, run(command)), do: nil, else: reason

@@ -2,7 +2,7 @@
 # User-Mode Linux, an ordinary program from Debian testing. bin/test-kernel sources this.
 
 # The machine's own kernel lacks these, or lacks them in cgroup v2.
-uml_tags=(cgroup_controllers dummy vlan ipvlan bridge_vlan bond)
+uml_tags=(cgroup_controllers dummy vlan ipvlan bridge_vlan bond geneve)
 uml_required=(root clone3 userns netns nsfs cgroup2 tty "${uml_tags[@]}")
 
 uml=$cache/user-mode-linux

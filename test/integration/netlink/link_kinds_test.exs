@@ -164,6 +164,52 @@ defmodule Linx.Integration.LinkKindsTest do
     assert [%{"master" => "br0"}] = Netns.ip!(ns, "link show dev v0")
   end
 
+  @tag :geneve
+  test "a GENEVE tunnel to each family, and one of metadata", %{ns: ns, socket: socket} do
+    options = [id: 5, remote: "192.0.2.9", ttl: 7, tos: 4, udp_csum: false, df: 1]
+
+    :ok =
+      Link.create(socket, "g4", :geneve, [port: 6082, address: "02:00:00:00:00:05"] ++ options)
+
+    assert {shown, %Link{}} = seen(ns, socket, "g4")
+
+    assert %{"id" => 5, "remote" => "192.0.2.9", "ttl" => 7, "port" => 6082, "df" => "set"} =
+             shown
+
+    assert %{"udp_csum" => false} = shown
+
+    :ok = Link.create(socket, "g6", :geneve, id: 0xFFFFFF, remote: "2001:db8::9", label: 0xFFFFF)
+    assert {%{"id" => 0xFFFFFF, "remote6" => "2001:db8::9"}, %Link{}} = seen(ns, socket, "g6")
+
+    Netns.run!(ns, "ip link add gx type geneve external dstport 6083 udp6zerocsumrx")
+    assert {_shown, %Link{linkinfo: %LinkInfo{info_data: data}}} = seen(ns, socket, "gx")
+    assert %LinkInfo.Geneve{collect_metadata: true, port: 6083, udp_zero_csum6_rx: 1} = data
+
+    assert {:error, %Error{errno: :ebusy}} =
+             Link.create(socket, "g7", :geneve, [port: 6082] ++ options)
+  end
+
+  @tag :geneve
+  test "the rtnl reconciler changes a GENEVE tunnel of ours", %{ns: ns, socket: socket} do
+    desired = fn ttl, id ->
+      %{links: [{"g4", :geneve, id: id, remote: "192.0.2.9", ttl: ttl, up: true}]}
+    end
+
+    {:ok, %{converged?: true, last_applied: last}} =
+      Rtnl.Reconcile.reconcile(socket, desired.(7, 5))
+
+    {:ok, %{converged?: true, last_applied: last}} =
+      Rtnl.Reconcile.reconcile(socket, desired.(9, 5), last)
+
+    assert {%{"ttl" => 9, "id" => 5}, _link} = seen(ns, socket, "g4")
+    # The identifier is fixed: the tunnel is made anew.
+    {:ok, %{converged?: true, last_applied: last}} =
+      Rtnl.Reconcile.reconcile(socket, desired.(9, 6), last)
+
+    assert {%{"ttl" => 9, "id" => 6}, _link} = seen(ns, socket, "g4")
+    {:ok, %{applied: []}} = Rtnl.Reconcile.reconcile(socket, desired.(9, 6), last)
+  end
+
   for {kind, tag} <- [dummy: :dummy, vlan: :vlan, ipvlan: :ipvlan] do
     @tag tag
     test "the rtnl reconciler configures a link of kind #{kind}", %{ns: ns, socket: socket} do

@@ -14,6 +14,7 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
   | `"bridge"` | `Bridge` | `stp_state:`, `ageing_time:`, `vlan_filtering:`, ... |
   | `"bond"` | `Bond` | `mode:` a name or a number, `miimon:`, ... |
   | `"vrf"` | `Vrf` | `table:` |
+  | `"geneve"` | `Geneve` | `id:`, `remote:`, `port:`, `ttl:`, `df:`, `external:`, ... |
   | `"bareudp"` | `Bareudp` | `port:`, `ethertype:`, `srcport_min:`, `multiproto:` |
   | `"tun"` | `Tun` | not made by netlink |
 
@@ -32,6 +33,7 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
     Bareudp,
     Bond,
     Bridge,
+    Geneve,
     Ipvlan,
     Macvlan,
     Tun,
@@ -52,6 +54,7 @@ defmodule Linx.Netlink.Rtnl.LinkInfo do
          "bareudp" => Bareudp,
          "bond" => Bond,
          "bridge" => Bridge,
+         "geneve" => Geneve,
          "ipvlan" => Ipvlan,
          "ipvtap" => Ipvlan,
          "macvlan" => Macvlan,
