@@ -33,8 +33,10 @@ defmodule Linx.Netlink.Rtnl.Link do
   of the far end; where `link_netnsid` is set it is an index in that namespace, and another link's
   here), `master` (of the bridge, bond or VRF it belongs to) and `linkinfo` (kind and what belongs
   to the kind: `Linx.Netlink.Rtnl.LinkInfo`). Beyond those: `broadcast`, `qdisc`, `txqlen`,
-  `operstate` (RFC 2863, 6 is up), `alias`, `group`, `carrier`, `link_netnsid`, `altnames`, and
-  `min_mtu` and `max_mtu`, between which an MTU may be set (a `max_mtu` of 0 is no limit).
+  `operstate` (RFC 2863, 6 is up), `alias`, `group`, `carrier`, `link_netnsid`, `altnames`,
+  `min_mtu` and `max_mtu`, between which an MTU may be set (a `max_mtu` of 0 is no limit), and
+  `perm_address`, the hardware address that the device has from its maker, whatever `address` was
+  set to (nil for a link that has none: most virtual ones).
   Attributes that a newer kernel sends, or that are not as expected, are in `extra` as
   `{type, bytes}`.
 
@@ -91,10 +93,11 @@ defmodule Linx.Netlink.Rtnl.Link do
     attr(28, :net_ns_fd, :u32)
     attr(29, :ext_mask, :u32)
     attr(53, :altname, :string)
+    attr(54, :perm_address, HardwareAddress)
 
     # Statistics, per-family configuration and offload limits: most of a link's bytes, and known
     # not to be wanted.
-    rest(:extra, skip: [7..9, 11..12, 14..15, 17, 21..26, 30..32, 34..36, 38..49, 54..69])
+    rest(:extra, skip: [7..9, 11..12, 14..15, 17, 21..26, 30..32, 34..36, 38..49, 55..69])
   end
 
   @typedoc "How a verb names a link: name, alternative name, or index."

@@ -2,8 +2,11 @@ defmodule Linx.Netlink.Rtnl.ValuesTest do
   use ExUnit.Case, async: true
 
   import Linx.IP
+  import Linx.MAC
 
-  alias Linx.Netlink.Rtnl.{Address, Diff, Link, Neighbour, Protocol, Route, Rule, Stats}
+  alias Linx.Native
+  alias Linx.Netlink.Message
+  alias Linx.Netlink.Rtnl.{Address, Diff, Link, Neighbour, Objects, Protocol, Route, Rule, Stats}
 
   doctest Diff
 
@@ -90,6 +93,25 @@ defmodule Linx.Netlink.Rtnl.ValuesTest do
     assert Link.set(nil, "v", colour: 1) == {:error, {:bad_option, {:colour, 1}}}
     assert Address.add(nil, 1, "10.0.0.1", 33) == {:error, {:invalid_prefix, 33}}
     assert Neighbour.add(nil, 1, "10.0.0.1", "02") == {:error, {:invalid_mac, "02"}}
+  end
+
+  test "the address of a card's maker is read, and by both readers" do
+    # RTM_NEWLINK of a virtio card, cut to three attributes: its name, the address that was set,
+    # and IFLA_PERM_ADDRESS.
+    body =
+      <<0, 0, 1::native-16, 2::native-32, 0x1043::native-32, 0::32>> <>
+        Base.decode16!(
+          "0900030065746830000000000a00010002000000000700000a00360002fc000000010000",
+          case: :lower
+        )
+
+    assert %Link{name: "eth0", address: ~MAC"02:00:00:00:00:07"} = link = Link.decode(body)
+    assert link.perm_address == ~MAC"02:fc:00:00:00:01"
+    assert link.extra == []
+
+    bytes = Message.encode(%Message{type: 16, payload: body})
+    assert {:ok, [tuple]} = Native.netlink_decode(bytes, :rtnl)
+    assert Objects.one(tuple) == link
   end
 
   describe "Diff" do
