@@ -29,7 +29,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
   without lifetimes is one that stays, and a route without `:type` is a unicast route.
 
   A route without `:oif` is on the link where its gateway is found now, and follows the gateway to
-  another link.
+  another link. The kernel looks for a gateway in the route's own table first, then by the rules:
+  a default route by a link in a table of its own is where every gateway of that table is found.
 
   An option without effect is refused with
   `{:error, {:normalize, {entry, {:bad_option, {key, value}}}}}`, whatever `:on_error` says, and
@@ -90,9 +91,11 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
 
   Links, each behind its parent and its master, then their ports; new and changed addresses,
   routes, rules; then deletions of rules, routes, addresses and links: a gateway is reachable
-  before a route needs it. A deletion of what is already gone counts as done. Behind the deletion
-  of links all is compared once more: what an entry wants on such a link fails as on one that is
-  not there.
+  before a route needs it. A route by which the kernel refuses a new gateway (a broadcast or
+  multicast route of the table, for instance) goes before that gateway's route comes; others go
+  behind it, so that there is a route at every moment. A deletion of what is already gone counts
+  as done. Behind the deletion of links all is compared once more: what an entry wants on such a
+  link fails as on one that is not there.
 
     * `on_error: :halt` (the default): the first operation that fails ends the pass, and the
       report tells which were left. What is known to fail comes last. A link that is not there is

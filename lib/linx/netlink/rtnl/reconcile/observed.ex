@@ -13,14 +13,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
   alias Linx.Netlink.{Attr, Error, Request, Socket}
   alias Linx.Netlink.Rtnl.{Address, Link, Route, Rule}
   alias Linx.Netlink.Rtnl.Link.Options
-  alias Linx.Netlink.Rtnl.Reconcile.Canonical
-  alias Linx.Netlink.Rtnl.Route.Query
+  alias Linx.Netlink.Rtnl.Reconcile.{Canonical, Gateways}
 
   @skip_stats 8
   @inet6 10
-  @main 254
-  # RT_SCOPE_LINK
-  @link_scope 253
 
   defstruct addresses: [],
             by_id: %{},
@@ -36,7 +32,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
           routes: %{optional(term()) => [Route.t()]},
           rests: %{optional(term()) => non_neg_integer() | :forever},
           rules: [Rule.t()],
-          follow: %{optional(term()) => pos_integer()},
+          follow: Gateways.follow(),
           links: %{optional(pos_integer()) => Link.t()}
         }
 
@@ -52,7 +48,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
          {:ok, routes} <- routes(socket, entries.routes, protocol, remembered),
          {:ok, rests} <- rests(socket, entries.routes),
          {:ok, rules} <- rules(socket, protocol),
-         {:ok, follow} <- follow(socket, entries.routes),
+         {:ok, follow} <- Gateways.follow(socket, entries.routes),
          {:ok, by_index} <- links_of(socket, Map.values(follow), links) do
       {:ok,
        %__MODULE__{
@@ -159,114 +155,9 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Observed do
          do: {:ok, Enum.filter(rules, &(&1.protocol == protocol))}
   end
 
-  # -- the link that a gateway is on -------------------------------------------------------------
-
-  # Where the kernel would find each gateway that a route names without a link: first in the
-  # route's own table, then by the rules. A gateway that is not on a link itself is left out.
-  defp follow(socket, entries) do
-    asked = entries |> Enum.reduce(%{}, &asked/2) |> Map.values()
-
-    with {:ok, tables} <- tables(socket, asked),
-         {:ok, main} <- lookups(socket, asked |> Enum.map(&elem(&1, 1)) |> Enum.uniq()) do
-      found =
-        for {table, gateway} <- asked,
-            routes = Map.get(tables, {table, gateway.family}, []),
-            oif = on_link(routes, gateway) || main[gateway],
-            into: %{},
-            do: {{table, gateway.bytes}, oif}
-
-      {:ok, found}
-    end
-  end
-
-  # The gateways without a link, each once for a table.
-  defp asked(%{absent: nil, item: %{nh_id: nil, multipath: nil} = item}, asked) do
-    if item.oif == nil, do: ask(asked, Route.target_table(item), item), else: asked
-  end
-
-  defp asked(%{absent: nil, item: %{nh_id: nil, multipath: hops} = item}, asked) do
-    table = Route.target_table(item)
-    hops |> Enum.filter(&(&1.oif == 0)) |> Enum.reduce(asked, &ask(&2, table, &1))
-  end
-
-  defp asked(_entry, asked), do: asked
-
-  defp ask(asked, table, %{gateway: %{bytes: bytes} = gateway}),
-    do: Map.put(asked, {table, bytes}, {table, gateway})
-
-  defp ask(asked, table, %{via: %{bytes: bytes} = via}),
-    do: Map.put(asked, {table, bytes}, {table, via})
-
-  defp ask(asked, _table, _none), do: asked
-
   @doc "The link on which a gateway is found, for a route of a table, or `nil`."
   @spec link_of(t(), non_neg_integer(), Route.t() | Route.Nexthop.t()) :: pos_integer() | nil
-  def link_of(%{follow: follow}, table, hop) do
-    case hop.gateway || hop.via do
-      nil -> nil
-      %{bytes: bytes} -> Map.get(follow, {table, bytes})
-    end
-  end
-
-  defp tables(socket, asked) do
-    asked
-    |> Enum.flat_map(fn {table, gateway} ->
-      if table == @main, do: [], else: [{table, gateway.family}]
-    end)
-    |> Enum.uniq()
-    |> Enum.reduce_while({:ok, %{}}, fn {table, family} = key, {:ok, tables} ->
-      case Route.list(socket, table: table, family: family) do
-        {:ok, routes} -> {:cont, {:ok, Map.put(tables, key, Enum.filter(routes, &direct?/1))}}
-        error -> {:halt, error}
-      end
-    end)
-  end
-
-  @doc """
-  Whether a gateway may be found by a route: it leads to a link. IPv4 passes over routes of a
-  wider scope; IPv6 has no scopes.
-  """
-  @spec direct?(Route.t()) :: boolean()
-  def direct?(%{type: 1, oif: oif, gateway: nil, via: nil, multipath: nil, nh_id: nil} = route)
-      when oif != nil,
-      do: route.family == @inet6 or route.scope >= @link_scope
-
-  def direct?(_route), do: false
-
-  defp on_link([], _gateway), do: nil
-
-  defp on_link(routes, gateway) do
-    routes
-    |> Enum.filter(&covers?(&1, gateway))
-    |> Enum.min_by(&{-&1.dst_len, &1.priority || 0}, fn -> %{oif: nil} end)
-    |> Map.fetch!(:oif)
-  end
-
-  defp covers?(%{dst_len: 0}, _gateway), do: true
-
-  defp covers?(%{dst: dst, dst_len: length}, gateway) do
-    <<net::bits-size(^length), _::bits>> = dst.bytes
-    match?(<<^net::bits-size(^length), _::bits>>, gateway.bytes)
-  end
-
-  defp lookups(_socket, []), do: {:ok, %{}}
-
-  defp lookups(socket, gateways) do
-    requests =
-      for gateway <- gateways, {:ok, request} = Query.lookup(socket, gateway, []) do
-        {rtm_getroute(), 0, Route.encode(request)}
-      end
-
-    with {:ok, answers} <- Request.lookup(socket, requests) do
-      found =
-        for {gateway, {:ok, body}} <- Enum.zip(gateways, answers),
-            %{type: 1, gateway: nil, via: nil, oif: oif} when oif != nil <- [Route.decode(body)],
-            into: %{},
-            do: {gateway, oif}
-
-      {:ok, found}
-    end
-  end
+  def link_of(%{follow: follow}, table, hop), do: Gateways.link_of(follow, table, hop)
 
   # -- links -------------------------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
 
   alias Linx.Netlink.Error
   alias Linx.Netlink.Rtnl.{Address, Call, Link, Route, Rule}
-  alias Linx.Netlink.Rtnl.Reconcile.{Addresses, Apply, Canonical, Clock, Desired, Links}
-  alias Linx.Netlink.Rtnl.Reconcile.Observed
+  alias Linx.Netlink.Rtnl.Reconcile.{Addresses, Apply, Canonical, Clock, Desired, Gateways}
+  alias Linx.Netlink.Rtnl.Reconcile.{Links, Observed}
   alias Linx.Netlink.Rtnl.Reconcile.{Report, Restore, Routes, RouteState, Rules, Step}
   alias Linx.Netlink.Socket
 
@@ -245,18 +245,19 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
   defp disturbing?({verb, %Route{} = route}, observed) do
     (verb == :update and crowded?(route, observed)) or
       (verb != :create and group?(route, observed)) or
-      (observed.follow != %{} and Observed.direct?(route))
+      (observed.follow != %{} and Enum.any?([route | keyed(route, observed)], &Gateways.leads?/1))
   end
 
   defp disturbing?({:create, %Rule{}}, _observed), do: false
   defp disturbing?(_op, _observed), do: true
 
-  defp crowded?(route, observed),
-    do: match?([_, _ | _], Map.get(observed.routes, Canonical.route_key(route)))
+  defp keyed(route, observed), do: Map.get(observed.routes, Canonical.route_key(route), [])
+
+  defp crowded?(route, observed), do: match?([_, _ | _], keyed(route, observed))
 
   defp group?(route, observed) do
-    observed.routes
-    |> Map.get(Canonical.route_key(route), [])
+    route
+    |> keyed(observed)
     |> Enum.any?(&match?(%{family: 10, nh_id: nil, multipath: [_ | _]}, &1))
   end
 
@@ -279,12 +280,15 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
     routes = Routes.changes(entries.routes, observed, ctx)
     {hopeless, routes} = Enum.split_with(routes, & &1.hopeless?)
 
+    {firsts, deletions} =
+      entries.wanted |> Routes.deletions(observed, ctx) |> Gateways.in_the_way(routes)
+
     %{
       addresses: addresses,
-      routes: routes,
+      routes: firsts ++ Routes.ordered(routes, observed),
       rules: rules,
       rule_deletions: rule_deletions,
-      route_deletions: Routes.deletions(entries.wanted, observed, ctx),
+      route_deletions: deletions,
       address_deletions: Addresses.deletions(entries.addresses, observed, ctx),
       impossible: pass.impossible ++ impossible ++ hopeless ++ absent_entries(entries)
     }

@@ -13,6 +13,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
     Canonical,
     Clock,
     Desired,
+    Gateways,
     Groups,
     Observed,
     RouteState,
@@ -54,6 +55,30 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
 
   defp plainly?(_entry, _seen, _observed, _ctx), do: false
 
+  @doc """
+  The steps in order: behind those that replace a route by which the kernel refuses gateways come
+  the others, which may need one.
+  """
+  @spec ordered([Step.t()], Observed.t()) :: [Step.t()]
+  def ordered(steps, observed) do
+    refusing =
+      for {key, routes} <- observed.routes,
+          Enum.any?(routes, &Gateways.refuses?/1),
+          into: MapSet.new(),
+          do: key
+
+    if MapSet.size(refusing) == 0 do
+      steps
+    else
+      {firsts, others} =
+        Enum.split_with(steps, fn %{op: {_verb, route}} ->
+          MapSet.member?(refusing, Canonical.route_key(route))
+        end)
+
+      firsts ++ others
+    end
+  end
+
   @doc "Deletions of routes and hops of ours that no entry names."
   @spec deletions(%{optional(term()) => Desired.Entry.t()}, Observed.t(), ctx()) :: [Step.t()]
   def deletions(wanted, observed, ctx) do
@@ -90,7 +115,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
   defp change(%{item: %{family: @inet}} = entry, seen, observed, ctx),
     do: inet(entry, seen, observed, ctx)
 
-  defp change(entry, seen, observed, ctx), do: Groups.change(entry, seen, observed, ctx)
+  defp change(entry, seen, observed, ctx) do
+    with %Step{} = step <- Groups.change(entry, seen, observed, ctx),
+         do: Gateways.freeing(step, entry.item, Enum.filter(seen, &(&1.protocol == ctx.protocol)))
+  end
 
   # -- IPv4 --------------------------------------------------------------------------------------
 
@@ -107,7 +135,11 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Routes do
       {[], old} ->
         route = RouteState.sent(entry, want, old)
 
-        %Step{op: {:update, route}, run: &exchange(&1, route, old)}
+        Gateways.freeing(
+          %Step{op: {:update, route}, run: &exchange(&1, route, old)},
+          route,
+          Enum.filter(old, &(&1.protocol == ctx.protocol))
+        )
     end
   end
 
