@@ -379,13 +379,120 @@ defmodule Linx.Netlink.ReconcileLinksRulesTest do
       end
     end
 
-    test "an option that differs after every round is pending", bench do
+    # Values that the kernel keeps otherwise, and other values of the same options.
+    @normal [
+      {:bridge, [stp_state: 3], [stp_state: 0]},
+      {:bridge, [mcast_stats_enabled: 8], [mcast_stats_enabled: 0]},
+      {:bridge, [mcast_snooping: 255, mcast_querier: 7], [mcast_snooping: 0]},
+      {:bridge, [mcast_query_use_ifaddr: 200], [mcast_query_use_ifaddr: 0]},
+      {:vxlan, [id: 5, port: 4789, learning: 9], [id: 5, port: 4789, learning: 0]},
+      {:vxlan, [id: 5, port: 4789, proxy: 2], [id: 5, port: 4789, l2miss: 3]},
+      {:vxlan, [id: 5, port: 4789, ageing: 0], [id: 5, port: 4789, ageing: 77]}
+    ]
+
+    test "a switch or a default that the kernel writes otherwise is no difference", bench do
+      for {kind, one, other} <- @normal do
+        report = converge(bench, %{links: [{"c0", kind, one}]})
+        report = converge(bench, %{links: [{"c0", kind, other}]}, report.last_applied)
+        report = converge(bench, %{links: [{"c0", kind, one}]}, report.last_applied)
+        converge(bench, %{}, report.last_applied)
+      end
+    end
+
+    # The times of a bridge, in hundredths of a second: an odd one is kept as the one before
+    # where the kernel's clock has 250 ticks a second.
+    @times [:forward_delay, :hello_time, :max_age, :ageing_time, :mcast_last_member_interval] ++
+             [:mcast_membership_interval, :mcast_querier_interval, :mcast_query_interval] ++
+             [:mcast_query_response_interval, :mcast_startup_query_interval]
+
+    test "a time that the kernel keeps in ticks is set once", bench do
+      report =
+        for key <- @times, reduce: pass(bench, %{}) do
+          report ->
+            desired = fn n -> %{links: [{"br7", :bridge, [{key, n}]}]} end
+            report = converge(bench, desired.(777), report.last_applied)
+            ips!(bench.ns, "link set br7 txqueuelen 9")
+            assert converge(bench, desired.(777), report.last_applied).applied == []
+            # Another program's value is another one.
+            :ok = Link.set(bench.socket, "br7", [{key, 780}])
+            report = converge(bench, desired.(777), report.last_applied)
+            assert {:ok, %{linkinfo: %{info_data: data}}} = Link.get(bench.socket, "br7")
+            assert Map.fetch!(data, key) in [776, 777]
+            report
+        end
+
+      converge(bench, %{}, report.last_applied)
+    end
+
+    test "a value that the kernel would keep as another one is refused, with its range", bench do
+      for {kind, option, range} <- [
+            {:bridge, {:mcast_query_interval, 3}, 100..8_640_000},
+            {:bridge, {:mcast_query_interval, 8_640_001}, 100..8_640_000},
+            {:bridge, {:mcast_startup_query_interval, 0}, 100..8_640_000},
+            {:bridge, {:mcast_membership_interval, 0xFFFFFFFFFFFFFFFF}, 0..1_844_674_407_370},
+            {:bridge, {:mcast_hash_elasticity, 8}, 16..16},
+            {:bond, {:updelay, 150}, {:multiple_of, 100}},
+            {:bond, {:peer_notif_delay, 50}, {:multiple_of, 100}}
+          ] do
+        entry = {"c0", kind, if(kind == :bond, do: [miimon: 100], else: []) ++ [option]}
+
+        assert {:error, {:normalize, {^entry, {:out_of_range, ^option, ^range}}}} =
+                 Reconcile.reconcile(bench.socket, %{links: [entry]}, %{}, on_error: :continue)
+      end
+
+      # The ends are kept.
+      for n <- [100, 8_640_000] do
+        entry = {"br7", :bridge, [mcast_query_interval: n, mcast_startup_query_interval: n]}
+        report = converge(bench, %{links: [entry, {"br8", :bridge}]})
+        converge(bench, %{}, report.last_applied)
+      end
+    end
+
+    test "an option that the kernel keeps otherwise is sent once, and pending", bench do
+      # A port of 0 is the one of the module's parameter.
+      desired = %{links: [{"c0", :vxlan, [id: 5, port: 0]}]}
+      report = pass(bench, desired)
+      assert [create: %Link{name: "c0"}] = report.applied
+      assert [update: %Link{name: "c0"}] = report.pending
+      before = link(bench, "c0")
+      report = settled(bench, desired, report)
+      assert [update: %Link{name: "c0"}] = report.pending
+
+      # With another option it is set, and stays what it is.
+      desired = %{links: [{"c0", :vxlan, [id: 5, port: 0, txqlen: 77]}]}
+      report = pass(bench, desired, report.last_applied)
+      assert [update: %Link{}] = report.applied
+      report = settled(bench, desired, report)
+      assert Map.delete(link(bench, "c0"), "txqlen") == Map.delete(before, "txqlen")
+      report = converge(bench, %{links: [{"c0", :vxlan, [id: 5]}]}, report.last_applied)
+      refute is_map_key(report.last_applied, :unkept)
+      converge(bench, %{}, report.last_applied)
+    end
+
+    test "a port that two bridges want, by two of its names, has the first", bench do
       # An alternative name is a name, so this is no contradiction that the entries show.
       ips!(bench.ns, "link property add dev a1 altname a1-other")
       desired = %{links: [{"br7", :bridge, ports: ["a1"]}, {"br8", :bridge, ports: ["a1-other"]}]}
       report = pass(bench, desired)
       refute report.converged?
-      assert [{:update, %Link{}} | _] = report.pending
+      assert [{{:update, %Link{name: "a1"}}, %Error{errno: :ebusy}}] = report.failed
+      assert link(bench, "a1")["master"] == "br7"
+      settled(bench, desired, report)
+
+      # A master of its own entry comes behind the ports of others.
+      desired = %{
+        links: [
+          {"br7", :bridge, ports: ["v8-other"]},
+          {"br8", :bridge},
+          {"v8", :veth, peer: "v9"}
+        ]
+      }
+
+      report = pass(bench, desired, report.last_applied)
+      ips!(bench.ns, "link property add dev v8 altname v8-other")
+      report = converge(bench, desired, report.last_applied)
+      assert link(bench, "v8")["master"] == "br7"
+      converge(bench, %{}, report.last_applied)
     end
 
     test "what is no link is refused", bench do

@@ -28,6 +28,17 @@ defmodule Linx.Netlink.Rtnl.Reconcile do
   last desired state and has none in this one keeps them. Two things need no option: an address
   without lifetimes is one that stays, and a route without `:type` is a unicast route.
 
+  An option of a link's kind that the kernel keeps in another form is compared in that form: a
+  switch as on or off, a time in the ticks of the kernel's clock. A value that the kernel would
+  keep as another one is refused with its range,
+  `{:error, {:normalize, {entry, {:out_of_range, {key, value}, range}}}}`: of a bridge
+  `:mcast_query_interval` and `:mcast_startup_query_interval`
+  of less than a second or more than a day, other intervals beyond 64 bits of nanoseconds, any
+  `:mcast_hash_elasticity` but 16, and delays of a bond that are no multiple of the `:miimon`
+  beside them (the range is `{:multiple_of, miimon}`). Any other option that reads otherwise right
+  after it was set is pending, and is not sent again while it reads so: `last_applied` remembers
+  it.
+
   A route without `:oif` is on the link where its gateway is found now, and follows the gateway to
   another link. The kernel looks for a gateway in the route's own table first, then by the rules:
   a default route by a link in a table of its own is where every gateway of that table is found.

@@ -7,19 +7,21 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Apply do
   alias Linx.Netlink.Rtnl.Reconcile.Step
   alias Linx.Netlink.Socket
 
-  # Lists are in reverse. `failed` holds `{step, error}`.
-  defstruct [:on_error, applied: [], failed: [], pending: [], lost: []]
+  # Lists are in reverse. `failed` holds `{step, error}`, `unkept` the values that the kernel
+  # keeps otherwise than they were sent (`t:Linx.Netlink.Rtnl.Reconcile.LinkState.unkept/0`).
+  defstruct [:on_error, applied: [], failed: [], pending: [], lost: [], unkept: %{}]
 
   @type t :: %__MODULE__{
           on_error: :halt | :continue,
           applied: [Diff.op()],
           failed: [{Step.t(), term()}],
           pending: [Diff.op()],
-          lost: [struct()]
+          lost: [struct()],
+          unkept: map()
         }
 
-  @spec new(:halt | :continue) :: t()
-  def new(on_error), do: %__MODULE__{on_error: on_error}
+  @spec new(:halt | :continue, map()) :: t()
+  def new(on_error, unkept \\ %{}), do: %__MODULE__{on_error: on_error, unkept: unkept}
 
   @doc "Whether a failure has ended the pass."
   @spec halted?(t()) :: boolean()
@@ -45,6 +47,10 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Apply do
     case step.run.(socket) do
       :ok ->
         %{state | applied: [step.op | state.applied]}
+
+      {:ok, unkept} ->
+        unkept = Map.merge(state.unkept, unkept)
+        %{state | applied: [step.op | state.applied], unkept: unkept}
 
       :nothing ->
         state

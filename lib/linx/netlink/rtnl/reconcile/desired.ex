@@ -8,7 +8,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
 
   alias Linx.Netlink.Rtnl.{Address, Link, Route, Rule}
   alias Linx.Netlink.Rtnl.Link.Index
-  alias Linx.Netlink.Rtnl.Reconcile.Canonical
+  alias Linx.Netlink.Rtnl.Reconcile.{Canonical, Kept}
 
   defmodule Entry do
     @moduledoc false
@@ -177,7 +177,8 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Desired do
   defp link(spec, name, kind, opts) do
     with {:ok, opts, ports} <- ports(opts),
          {:ok, {_type, _flags, item, _explain}} <-
-           Link.Change.op(:create, [name, kind, opts], fn _ref -> {:ok, 1} end) do
+           Link.Change.op(:create, [name, kind, opts], fn _ref -> {:ok, 1} end),
+         :ok <- Kept.check(item.linkinfo) do
       item = unplaced(item)
       opts = if ports == [], do: opts, else: opts ++ [ports: ports]
       {:ok, %Entry{kind: :link, spec: spec, item: item, key: name, opts: opts}}

@@ -4,19 +4,14 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
   # no other is deleted or made anew. The options that an entry sets are set on a link that was
   # there already, too.
 
-  import Bitwise
   import Linx.Netlink.Rtnl.Constants
 
   alias Linx.Netlink.{Error, Socket}
-  alias Linx.Netlink.Rtnl.{Call, Link, LinkInfo}
-  alias Linx.Netlink.Rtnl.Reconcile.{Desired, Observed, Step}
+  alias Linx.Netlink.Rtnl.{Call, Diff, Link, LinkInfo}
+  alias Linx.Netlink.Rtnl.Reconcile.{Desired, Kept, LinkState, Observed, Step}
 
-  @iff_up 1
+  @ebusy 16
   @eexist 17
-  @general [:up, :mtu, :address, :txqlen, :group, :alias, :master]
-
-  @switches [:arp, :promisc, :multicast, :allmulticast]
-
   # Options of a kind that the kernel takes and forgets in a change.
   @fixed %{"vlan" => [:id, :protocol], "vxlan" => [:id]}
 
@@ -41,17 +36,46 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
   end
 
   @doc """
-  Creations and updates, and those that cannot be. An entry comes behind those that make its
-  parent and its master, and ports are placed when all links are there; otherwise the order is
-  that of the entries.
+  Creations and updates, those that cannot be, and the links of which an option is not kept as it
+  is desired. An entry comes behind those that make its parent and its master, and ports are
+  placed when all links are there; otherwise the order is that of the entries.
   """
-  @spec changes([Desired.Entry.t()], map(), owned()) :: {[Step.t()], [Step.t()]}
-  def changes(entries, links, owned) do
-    {links_of, ports} =
-      entries |> ordered() |> Enum.map(&change(&1, links, owned)) |> Enum.unzip()
+  @spec changes([Desired.Entry.t()], map(), owned(), LinkState.unkept()) ::
+          {[Step.t()], [Step.t()], [Diff.op()]}
+  def changes(entries, links, owned, unkept) do
+    masters = masters(entries, links)
 
-    Enum.split_with(Enum.concat(links_of) ++ Enum.concat(ports), &is_struct(&1, Step))
-    |> then(fn {steps, others} -> {steps, Enum.map(others, &elem(&1, 1))} end)
+    {links_of, ports} =
+      entries
+      |> ordered()
+      |> Enum.map(&change(&1, %{links: links, owned: owned, unkept: unkept, masters: masters}))
+      |> Enum.unzip()
+
+    {steps, others} =
+      Enum.split_with(Enum.concat(links_of) ++ Enum.concat(ports), &is_struct(&1, Step))
+
+    {steps, for({:impossible, step} <- others, do: step),
+     for(
+       entry <- entries,
+       LinkState.waits?(placed(entry, links), links, unkept),
+       do: {:update, entry.item}
+     )}
+  end
+
+  # The first entry that wants each link under itself or under its master, by the link's index: a
+  # link has more than one name.
+  defp masters(entries, links) do
+    wanted =
+      for(
+        %{key: name} = entry <- entries,
+        port <- Keyword.get(entry.opts, :ports, []),
+        do: {port, name}
+      ) ++ for(%{key: name, opts: opts} <- entries, {:master, ref} <- opts, do: {name, ref})
+
+    for {link, master} <- Enum.reverse(wanted),
+        index = LinkState.index(link, links),
+        into: %{},
+        do: {index, LinkState.index(master, links) || master}
   end
 
   defp ordered(entries) do
@@ -81,21 +105,21 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
   end
 
   # The steps of an entry's link, and those of its ports.
-  defp change(%{key: name} = entry, links, owned) do
+  defp change(%{key: name} = entry, %{links: links, owned: owned} = state) do
     entry = placed(entry, links)
     kind = entry.item.linkinfo.kind
 
     case Map.get(links, name) do
       nil ->
-        {[create(entry, kind)], ports(entry, nil, links)}
+        {[create(entry, kind)], ports(entry, nil, state)}
 
       %{linkinfo: %{kind: ^kind}} = seen ->
-        {values(entry, seen, links, MapSet.member?(owned, {name, kind})),
-         ports(entry, seen.index, links)}
+        ours? = MapSet.member?(owned, {name, kind})
+        {values(entry, seen, state, ours?), ports(entry, seen.index, state)}
 
       seen ->
         if MapSet.member?(owned, {name, kind(seen)}),
-          do: {[anew(entry, seen)], ports(entry, nil, links)},
+          do: {[anew(entry, seen)], ports(entry, nil, state)},
           else: {[impossible({:create, entry.item}, taken(name, kind(seen)))], []}
     end
   end
@@ -107,7 +131,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
          %{item: %{linkinfo: %{info_data: %LinkInfo.Vxlan{} = data} = info} = item} = entry,
          links
        ) do
-    link = if ref = entry.opts[:link], do: index(ref, links)
+    link = if ref = entry.opts[:link], do: LinkState.index(ref, links)
     %{entry | item: %{item | linkinfo: %{info | info_data: %{data | link: link}}}}
   end
 
@@ -122,24 +146,39 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
     do:
       Error.from_errno(@eexist, "interface #{inspect(name)} is a #{kind} that was not made here")
 
-  defp create(entry, kind),
-    do: %Step{op: {:create, entry.item}, run: &Link.create(&1, entry.key, kind, made(entry))}
+  defp create(entry, kind) do
+    LinkState.confirmed(
+      %Step{op: {:create, entry.item}, run: &Link.create(&1, entry.key, kind, made(entry))},
+      entry
+    )
+  end
 
   defp made(entry), do: Keyword.delete(entry.opts, :ports)
 
   defp anew(entry, seen) do
-    %Step{
-      op: {:update, entry.item},
-      run: fn socket ->
-        with :ok <- Step.delete(socket, Link.__op__(:delete, [seen.index], nil)),
-             do: Link.create(socket, entry.key, entry.item.linkinfo.kind, made(entry))
-      end
-    }
+    LinkState.confirmed(
+      %Step{
+        op: {:update, entry.item},
+        run: fn socket ->
+          with :ok <- Step.delete(socket, Link.__op__(:delete, [seen.index], nil)),
+               do: Link.create(socket, entry.key, entry.item.linkinfo.kind, made(entry))
+        end
+      },
+      entry
+    )
   end
 
-  defp values(entry, seen, links, ours?) do
-    general = Enum.filter(entry.opts, &differs?(&1, entry.item, seen, links))
-    own = LinkInfo.differing(entry.item.linkinfo, seen.linkinfo)
+  defp values(entry, seen, %{links: links, unkept: unkept}, ours?) do
+    general =
+      Enum.filter(entry.opts, fn {key, _} = option ->
+        LinkState.differs?(option, entry.item, seen, links) and
+          (key == :master or not LinkState.unkept?(key, entry, seen, unkept))
+      end)
+
+    own =
+      Kept.normal(entry.item.linkinfo)
+      |> LinkInfo.differing(Kept.normal(seen.linkinfo))
+      |> Enum.reject(&LinkState.unkept?(&1, entry, seen, unkept))
 
     fixed =
       Enum.filter(own, &fixed?(&1, entry.item.linkinfo, seen.linkinfo)) ++
@@ -148,7 +187,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
     parent = entry.opts[:link]
 
     cond do
-      parent != nil and index(parent, links) == nil ->
+      parent != nil and LinkState.index(parent, links) == nil ->
         [impossible({:update, entry.item}, {:no_link, parent})]
 
       fixed != [] and ours? ->
@@ -219,7 +258,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
     peer = entry.opts[:peer]
 
     cond do
-      peer == nil or index(peer, links) == far -> []
+      peer == nil or LinkState.index(peer, links) == far -> []
       ours? -> [%Step{op: {:update, entry.item}, run: &Link.set_name(&1, far, peer)}]
       true -> [impossible({:update, entry.item}, another(entry.key, [:peer]))]
     end
@@ -234,35 +273,12 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
     Error.from_errno(@eexist, text)
   end
 
-  defp differs?({:up, up?}, _item, seen, _links), do: (seen.flags &&& @iff_up) != 0 != up?
-  defp differs?({:master, nil}, _item, seen, _links), do: seen.master not in [nil, 0]
-
-  defp differs?({:master, ref}, _item, seen, links),
-    do: seen.master == nil or seen.master != index(ref, links)
-
-  defp differs?({:alias, ""}, _item, seen, _links), do: seen.alias not in [nil, ""]
-
-  defp differs?({key, _value}, item, seen, _links) when key in @general,
-    do: Map.fetch!(item, key) != Map.fetch!(seen, key)
-
-  defp differs?({key, _on?}, item, seen, _links) when key in @switches do
-    {:ok, switch, []} = Link.Options.set([{key, true}], %Link{}, nil)
-    (bxor(item.flags, seen.flags) &&& switch.change) != 0
+  defp set(entry, seen, general, ours?) do
+    LinkState.confirmed(
+      %Step{op: {:update, entry.item}, run: &set(&1, entry, seen, general, ours?)},
+      entry
+    )
   end
-
-  defp differs?(_option, _item, _seen, _links), do: false
-
-  defp index(ref, _links) when is_integer(ref), do: ref
-
-  defp index(ref, links) do
-    case links do
-      %{^ref => link} -> link.index
-      %{} -> nil
-    end
-  end
-
-  defp set(entry, seen, general, ours?),
-    do: %Step{op: {:update, entry.item}, run: &set(&1, entry, seen, general, ours?)}
 
   defp set(_socket, _entry, _seen, [], _ours?), do: :ok
 
@@ -286,21 +302,26 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
   defp configure(entry, seen, general, ours?) do
     request = %Link{index: seen.index, linkinfo: entry.item.linkinfo}
 
-    %Step{
-      op: {:update, entry.item},
-      run: fn socket ->
-        case Call.change(socket, Call.op(rtm_newlink(), 0, request)) do
-          :ok ->
-            set(socket, entry, seen, general, ours?)
+    LinkState.confirmed(
+      %Step{
+        op: {:update, entry.item},
+        run: fn socket ->
+          case Call.change(socket, Call.op(rtm_newlink(), 0, request)) do
+            :ok ->
+              set(socket, entry, seen, general, ours?)
 
-          {:error, %Error{errno: errno}} = error ->
-            if ours? and anew?(errno, kind(seen)), do: anew(entry, seen).run.(socket), else: error
+            {:error, %Error{errno: errno}} = error ->
+              if ours? and anew?(errno, kind(seen)),
+                do: anew(entry, seen).run.(socket),
+                else: error
 
-          error ->
-            error
+            error ->
+              error
+          end
         end
-      end
-    }
+      },
+      entry
+    )
   end
 
   # Refusals of a change that a new link does not meet: of a kind that takes no changes, and of a
@@ -310,12 +331,25 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Links do
   defp anew?(_errno, _kind), do: false
 
   # Ports are links of their own: each is put under the bridge that names it.
-  defp ports(entry, index, links) do
+  defp ports(entry, index, %{links: links, masters: masters}) do
     for port <- Keyword.get(entry.opts, :ports, []),
         seen = links[port] || %Link{name: port},
-        index == nil or seen.master != index,
-        do: %Step{op: {:update, seen}, run: &Link.set_master(&1, port, entry.key)}
+        index == nil or seen.master != index do
+      if Map.get(masters, seen.index, entry.key) in [entry.key, index],
+        do: %Step{op: {:update, seen}, run: &Link.set_master(&1, port, entry.key)},
+        else: impossible({:update, seen}, two_masters(port, seen))
+    end
   end
+
+  defp two_masters(port, seen) do
+    text = "interface #{inspect(port)} is #{inspect(seen.name)}, which has another master"
+    Error.from_errno(@ebusy, text)
+  end
+
+  @doc "Those of the values that are still desired and still read as they did."
+  @spec still_unkept([Desired.Entry.t()], map(), LinkState.unkept()) :: LinkState.unkept()
+  def still_unkept(entries, links, unkept),
+    do: entries |> Enum.map(&placed(&1, links)) |> LinkState.still_unkept(links, unkept)
 
   @doc "Deletions of links of ours that no entry names."
   @spec deletions([Desired.Entry.t()], map(), owned()) :: [Step.t()]

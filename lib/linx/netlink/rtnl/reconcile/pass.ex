@@ -28,8 +28,11 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
 
     with {:ok, known} <- Observed.links_of(socket, Desired.names(specs)),
          {:ok, entries} <- entries(specs, known, options),
-         do: turn(run, Apply.new(options.on_error), known, entries, owned, :first)
+         do: turn(run, new(last_applied, options), known, entries, owned, :first)
   end
+
+  defp new(last_applied, options),
+    do: Apply.new(options.on_error, Map.get(last_applied, :unkept, %{}))
 
   # A deleted link takes along what is on it, and an entry that names it names a link that is not
   # there: behind the deletion of links all is compared once more.
@@ -153,28 +156,32 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
   # A link changes others: the MTU of a bridge follows that of a new port. So links are read again
   # after a change.
   defp link_rounds(socket, state, entries, links, owned, left) do
-    {steps, impossible} = Links.changes(entries, links, owned)
+    {steps, impossible, waiting} = Links.changes(entries, links, owned, state.unkept)
     start = if Apply.halted?(state), do: state, else: %{state | failed: []}
     made = start |> Apply.run(socket, steps) |> Apply.retry(socket, start)
 
     if Apply.halted?(made) or Apply.since(made, state) == [] do
-      {:ok, made, impossible}
+      {:ok, waiting(made, waiting), impossible}
     else
       owned = MapSet.union(owned, made(made.applied, MapSet.new(owned, &elem(&1, 0))))
 
       with {:ok, links} <- Links.read(socket, entries, owned) do
         if left == 0,
-          do: unsettled(made, Links.changes(entries, links, owned)),
+          do: unsettled(made, Links.changes(entries, links, owned, made.unkept)),
           else: link_rounds(socket, made, entries, links, owned, left - 1)
       end
     end
   end
 
-  # An option that the kernel takes and forgets differs after every round.
-  defp unsettled(state, {steps, impossible}) do
+  # An option that somebody else sets too differs after every round.
+  defp unsettled(state, {steps, impossible, waiting}),
+    do: {:ok, waiting(state, Enum.map(steps, & &1.op) ++ waiting), impossible}
+
+  # A failed operation is in the report already.
+  defp waiting(state, ops) do
     named = MapSet.new(state.failed, fn {step, _error} -> step.op end)
-    left = for %{op: op} <- steps, not MapSet.member?(named, op), do: op
-    {:ok, %{state | pending: Enum.reverse(left, state.pending)}, impossible}
+    left = for op <- Enum.uniq(ops), not MapSet.member?(named, op), do: op
+    %{state | pending: Enum.reverse(left, state.pending)}
   end
 
   # -- rounds ------------------------------------------------------------------------------------
@@ -398,6 +405,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
       )
 
     owned = Links.owned(links, MapSet.union(before, made))
+    unkept = Links.still_unkept(entries.links, links, state.unkept)
 
     pass.last_applied
     |> Map.merge(%{
@@ -406,6 +414,7 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Pass do
     })
     |> put(:clocks, clocks, clocks == %{})
     |> put(:links, owned, MapSet.size(owned) == 0)
+    |> put(:unkept, unkept, unkept == %{})
   end
 
   # A deletion that was not carried out is one of the next pass.

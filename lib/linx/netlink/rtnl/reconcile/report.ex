@@ -13,10 +13,12 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Report do
       not put back when it failed comes behind it;
     * `pending` - operations that were not tried, and desired objects that are there and wait for
       something else: an IPv6 address until the check for duplicates is over, a route whose link
-      is down or without a carrier;
+      is down or without a carrier; a link of which the kernel keeps an option otherwise than it
+      was sent;
     * `last_applied` - what is ours now, to be given to the next pass. `addresses` is a `MapSet`
       of `Linx.Netlink.Rtnl.Diff.address_key/1`, `routes` one of the keys of IPv6 routes, `links`
-      one of `{name, kind}`; `clocks` tells when lifetimes were set. Other routes and rules tell
+      one of `{name, kind}`; `clocks` tells when lifetimes were set, `unkept` which options of
+      links the kernel keeps otherwise than they were sent. Other routes and rules tell
       by their protocol whose they are.
     * `contested` - in the reports of a loop (`Linx.Reconcile`), the operations that something
       undoes again and again;

@@ -5,14 +5,15 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Step do
   alias Linx.Netlink.{Error, Socket}
   alias Linx.Netlink.Rtnl.{Call, Diff, Route}
 
-  # `run` answers `:nothing` where there turned out to be nothing to do. An error may come with
+  # `run` answers `:nothing` where there turned out to be nothing to do, `{:ok, unkept}` where the
+  # kernel keeps values otherwise than they were sent. An error may come with
   # further ones: operations that put back what the step took away, and were refused too. A step
   # is `hopeless?` where what was read tells that the kernel refuses it.
   @enforce_keys [:op, :run]
   defstruct [:op, :run, hopeless?: false]
 
   @type result :: :ok | :nothing | {:error, term()}
-  @type outcome :: result() | {:error, term(), [{Diff.op(), term()}]}
+  @type outcome :: result() | {:ok, map()} | {:error, term(), [{Diff.op(), term()}]}
   @type t :: %__MODULE__{op: Diff.op(), run: (Socket.t() -> outcome()), hopeless?: boolean()}
 
   @doc "A step that sends one request."
