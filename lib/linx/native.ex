@@ -85,6 +85,10 @@ defmodule Linx.Native do
   @spec pid_identity(pin()) :: non_neg_integer()
   def pid_identity(_pin), do: not_loaded()
 
+  @doc "Whether the pinned process is in the VM's user namespace."
+  @spec pid_shares_user_namespace(pin()) :: {:ok, boolean()} | fault()
+  def pid_shares_user_namespace(_pin), do: not_loaded()
+
   @spec pid_of(pin()) :: pos_integer()
   def pid_of(_pin), do: not_loaded()
 

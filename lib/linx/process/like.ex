@@ -32,27 +32,49 @@ defmodule Linx.Process.Like do
   @doc """
   `opts` with what they leave open as the process of `pin` has it, and the orders for the
   checkpoint.
+
+  A visitor that does not join the target's user namespace gets the ids that the target has in the
+  VM's, and no capability: the target has none there.
   """
   @spec resolve(Native.pin(), keyword()) ::
           {:ok, keyword(), [order()]} | {:error, Error.t() | :no_process}
   def resolve(pin, opts) do
-    with {:ok, status} <- read(pin, "status"),
-         {:ok, uid_map} <- read(pin, "uid_map"),
-         {:ok, gid_map} <- read(pin, "gid_map"),
+    with {:ok, user} <- user_namespace(pin, opts),
+         {:ok, status} <- read(pin, "status"),
+         {:ok, uid_map} <- id_map(user, pin, "uid_map"),
+         {:ok, gid_map} <- id_map(user, pin, "gid_map"),
          {:ok, setgroups} <- read(pin, "setgroups"),
          {:ok, uid} <- inside(numbers(status, "Uid:", 10), uid_map, :setuid),
          {:ok, gid} <- inside(numbers(status, "Gid:", 10), gid_map, :setgid),
          {:ok, cgroup} <- cgroup(pin, opts) do
       like =
         [uid: uid, gid: gid] ++
-          groups(status, gid_map, setgroups) ++
+          groups(user, status, gid_map, setgroups) ++
           no_new_privs(status) ++ cgroup
 
-      {:ok, Keyword.merge(like, opts), orders(status, Keyword.get(opts, :uid, uid))}
+      {:ok, Keyword.merge(like, opts), orders(user, status, Keyword.get(opts, :uid, uid))}
     end
   end
 
   # -- ids ---------------------------------------------------------------------------------------
+
+  # The visitor's user namespace: the VM's, which is the target's too (`:shared`) or not
+  # (`:outside`), or the target's (`:joined`).
+  defp user_namespace(pin, opts) do
+    case Native.pid_shares_user_namespace(pin) do
+      {:ok, true} -> {:ok, :shared}
+      {:ok, false} -> {:ok, if(joins_user?(opts), do: :joined, else: :outside)}
+      {:error, {_stage, 3}} -> {:error, :no_process}
+      {:error, {_stage, errno}} -> {:error, error(:like, Linx.Errno.name(errno), "ns/user")}
+    end
+  end
+
+  defp joins_user?(opts), do: :user in Keyword.get(opts, :namespaces, [:user])
+
+  # A target's `status` has the ids of the VM's user namespace. Its map, from inside to there, is
+  # that of another user namespace only: for the VM's own it leads to the parent's.
+  defp id_map(:joined, pin, name), do: read(pin, name)
+  defp id_map(_vm, _pin, _name), do: {:ok, :identity}
 
   # The effective id, as the target's own user namespace has it.
   defp inside([_real, effective | _], map, stage) do
@@ -63,8 +85,8 @@ defmodule Linx.Process.Like do
   end
 
   # A namespace that denies setgroups(2) has none that could be taken over.
-  defp groups(status, map, setgroups) do
-    if String.trim(setgroups) == "deny" do
+  defp groups(user, status, map, setgroups) do
+    if user != :outside and String.trim(setgroups) == "deny" do
       []
     else
       ids = status |> numbers("Groups:", 10) |> Enum.map(&translate(&1, map))
@@ -72,8 +94,8 @@ defmodule Linx.Process.Like do
     end
   end
 
-  # A file of the target's shows ids as the reader's user namespace has them; the map gives them
-  # from inside to there.
+  defp translate(id, :identity), do: id
+
   defp translate(id, map) do
     map
     |> String.split("\n", trim: true)
@@ -92,7 +114,10 @@ defmodule Linx.Process.Like do
   # An exec as root raises the permitted set to the bounding set. If the target's bounding set is
   # smaller, the visitor's shrinks to it, so that the visitor never has more capabilities than the
   # target.
-  defp orders(status, uid) do
+  defp orders(:outside, _status, _uid),
+    do: [{:drop_bounding, known()}, {:set_thread_sets, 0, 0, 0}, {:set_ambient, 0}]
+
+  defp orders(_user, status, uid) do
     [inheritable, permitted, effective, bounding, ambient] =
       for label <- ~w(CapInh: CapPrm: CapEff: CapBnd: CapAmb:),
           do: status |> numbers(label, 16) |> hd()

@@ -1,6 +1,7 @@
 //! A process pinned by the VM: the pidfd lives as long as the term.
 
 use linx_sys::Stage;
+use linx_sys::ns::{Kind, Namespace};
 use linx_sys::pin::Pin;
 use rustler::{NifResult, Resource, ResourceArc};
 
@@ -28,6 +29,13 @@ fn pid_alive(pin: ResourceArc<PinResource>) -> bool {
 #[rustler::nif]
 fn pid_identity(pin: ResourceArc<PinResource>) -> u64 {
     linx_sys::pidfd::identity(pin.0.pidfd()).unwrap_or(0)
+}
+
+/// Whether the pinned process is in the VM's user namespace.
+#[rustler::nif]
+fn pid_shares_user_namespace(pin: ResourceArc<PinResource>) -> Reply<Value<bool>> {
+    let other = Namespace::other_of(&pin.0, Kind::User, Stage::OpenNs);
+    Reply(other.map(|other| Value(other.is_none())))
 }
 
 #[rustler::nif]
