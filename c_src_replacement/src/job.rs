@@ -2,16 +2,17 @@
 //! is the socket of the job and of its answer.
 
 use linx_sys::Stage;
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
-use rustix::stdio::stdin;
+use rustix::io::Errno;
 
+use crate::clone::own;
 use crate::signals::close_above;
 
 pub fn run() -> Result<(), Errno> {
     // The process will be visible from inside other namespaces, so it keeps no descriptor of the
     // VM.
     let closed = close_above(3, None).map_err(Stage::Fork.errno());
-    let socket = fcntl_dupfd_cloexec(stdin(), 3)?;
+    // Not duplicated: the limit of descriptors may leave no other number.
+    let socket = own(0);
     let served = match (closed, crate::image::plain()) {
         (Err(fault), _) => linx_sys::job::refuse(socket, fault),
         (Ok(()), Some(errno)) => linx_sys::job::refuse(socket, Stage::Image.fault(errno)),

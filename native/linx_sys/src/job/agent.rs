@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use super::channel::{receive, send_job};
+use super::channel::{Received, receive, send_job};
 use super::request::{Job, Outcome, decode_answer};
 use crate::fault::{Errno, Fault, Stage};
 use crate::ns::{Kind, Namespace, Target};
@@ -108,13 +108,19 @@ fn exchange(
     };
     // The descriptor arrives with the first byte.
     let mut answer = vec![0];
-    let (count, mut files) =
-        receive(socket.as_fd(), &mut answer).map_err(|errno| late(errno.into()))?;
+    let Received {
+        count,
+        mut files,
+        is_cut,
+    } = receive(socket.as_fd(), &mut answer).map_err(|errno| late(errno.into()))?;
     answer.truncate(count);
     socket
         .take(MAX_ANSWER)
         .read_to_end(&mut answer)
         .map_err(late)?;
+    if is_cut {
+        return Err(Stage::Pipe.fault(libc::EMFILE));
+    }
     decode_answer(&answer)
         .unwrap_or(Err(Stage::Fork.fault(libc::EIO)))
         .map(|outcome| (outcome, files.pop()))

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 
 use rustix::io::retry_on_intr;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
@@ -54,12 +54,13 @@ pub(super) fn send_job(
 pub(super) fn receive_job(socket: &OwnedFd) -> Result<(Vec<Namespace>, Job), Fault> {
     let broken = Stage::Pipe.fault(libc::EPROTO);
     let mut head = [0_u8; 4];
-    let (count, files) = receive(socket.as_fd(), &mut head).map_err(Stage::Pipe.errno())?;
-    let namespaces = files
-        .into_iter()
-        .map(Namespace::from_file)
-        .collect::<Result<_, _>>()?;
-    let mut stream = UnixStream::from(socket.try_clone().map_err(Stage::Pipe.errno())?);
+    let Received {
+        count,
+        files,
+        is_cut,
+    } = receive(socket.as_fd(), &mut head).map_err(Stage::Pipe.errno())?;
+    // Read to its end before any error: an answer beside unread bytes is ECONNRESET.
+    let mut stream = Stream(socket.as_fd());
     let rest = head.get_mut(count..).ok_or(broken)?;
     stream.read_exact(rest).map_err(Stage::Pipe.errno())?;
     let length = u32::from_le_bytes(head) as usize;
@@ -69,14 +70,41 @@ pub(super) fn receive_job(socket: &OwnedFd) -> Result<(Vec<Namespace>, Job), Fau
         .read_to_end(&mut payload)
         .map_err(Stage::Pipe.errno())?;
     let job = decode_job(&payload).ok_or(broken)?;
+    // Without one of its namespaces the job would be done in the VM's.
+    if is_cut {
+        return Err(Stage::Pipe.fault(libc::EMFILE));
+    }
+    let namespaces = files
+        .into_iter()
+        .map(Namespace::from_file)
+        .collect::<Result<_, _>>()?;
     Ok((namespaces, job))
+}
+
+/// A borrowed socket: a duplicate could exceed the limit of descriptors.
+struct Stream<'a>(BorrowedFd<'a>);
+
+impl Read for Stream<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        Ok(retry_on_intr(|| rustix::io::read(self.0, &mut *buffer))?)
+    }
+}
+
+/// A part of a message.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub count: usize,
+    pub files: Vec<OwnedFd>,
+    /// The kernel dropped descriptors (MSG_CTRUNC): this process has no number for them
+    /// (RLIMIT_NOFILE), or a security module refused them.
+    pub is_cut: bool,
 }
 
 /// Receives the available bytes and their descriptors.
 pub(super) fn receive(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
-) -> Result<(usize, Vec<OwnedFd>), rustix::io::Errno> {
+) -> Result<Received, rustix::io::Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_NAMESPACES + 1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = retry_on_intr(|| {
@@ -89,7 +117,11 @@ pub(super) fn receive(
             files.extend(rights);
         }
     }
-    Ok((received.bytes, files))
+    Ok(Received {
+        count: received.bytes,
+        files,
+        is_cut: received.flags.contains(ReturnFlags::CTRUNC),
+    })
 }
 
 /// Answers with a descriptor.
@@ -115,4 +147,40 @@ pub(super) fn answer(socket: OwnedFd, outcome: &Result<Outcome, Fault>) -> Resul
     UnixStream::from(socket)
         .write_all(&encode_answer(outcome))
         .map_err(|error| Stage::Pipe.fault(Errno::raw(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+
+    /// More descriptors than the buffer of `receive` holds: the kernel drops the rest.
+    #[test]
+    fn a_job_without_all_of_its_namespaces_is_refused() {
+        const COUNT: usize = 2 * MAX_NAMESPACES;
+        let (ours, theirs) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        let namespace = Namespace::of_any_kind(Path::new("/proc/self/ns/net")).unwrap();
+        let mut message = Writer::default();
+        message.bytes(&encode_job(&Job::SysctlRead(vec![c"kernel/ostype".into()])));
+        let message = message.into_bytes();
+        for (count, expected) in [(1, Ok(1)), (COUNT, Err(Stage::Pipe.fault(libc::EMFILE)))] {
+            let files = vec![namespace.file(); count];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(COUNT))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            assert!(control.push(SendAncillaryMessage::ScmRights(&files)));
+            let parts = [IoSlice::new(&message)];
+            sendmsg(&ours, &parts, &mut control, SendFlags::NOSIGNAL).unwrap();
+            let received = receive_job(&theirs).map(|(namespaces, _)| namespaces.len());
+            assert_eq!(received, expected);
+        }
+    }
 }

@@ -1,0 +1,57 @@
+defmodule Linx.Integration.JobLimitsTest do
+  # An agent that does one job in other namespaces, with few descriptors to spare: the kernel drops
+  # those of the namespaces that it has no number for, and the job must not be done without them.
+  #
+  # Broken by hand: receive_job/1 that does not look at MSG_CTRUNC: a limit of 3 was an error of the
+  # job itself, which had begun.
+  use ExUnit.Case, async: true
+
+  import Linx.Test.Session
+
+  alias Linx.Pool.Native, as: Pool
+  alias Linx.Process, as: P
+  alias Linx.Process.AgentImage
+  alias Linx.Test.Scratch
+
+  @moduletag :root
+
+  @emfile 24
+
+  test "is done in the target's namespaces or not at all" do
+    {target, _pid} = running(argv: ["/bin/sleep", "1000"], namespaces: [:pid], stdio: :devnull)
+    {:ok, place} = Linx.Target.resolve(target)
+    {:ok, places} = Linx.Sysctl.Native.places(place, "kernel/ns_last_pid")
+    folder = Scratch.path("job-limits")
+    File.mkdir_p!(folder)
+    on_exit(fn -> File.rm_rf!(folder) end)
+    limits = [0, 3, 4, 5, 6, 7, 8, 64]
+
+    # All before the first is executed: a file that is open for writing is ETXTBSY.
+    images =
+      for limit <- limits do
+        image = Path.join(folder, "agent-#{limit}")
+        command = "prlimit --nofile=#{limit} #{AgentImage.path()}"
+        File.write!(image, "#!/bin/sh\nexec #{command} \"$@\"\n")
+        File.chmod!(image, 0o755)
+        {limit, image}
+      end
+
+    answers =
+      for {limit, image} <- images, into: %{} do
+        {limit, Pool.await(Linx.Native.sysctl_read(image, places, ["kernel/ns_last_pid"]))}
+      end
+
+    # The one process of the target's namespace, and those of the jobs before.
+    theirs? = fn text -> text |> String.trim() |> String.to_integer() <= length(limits) + 1 end
+
+    for {limit, answer} <- answers do
+      assert match?({:error, {_stage, _errno}}, answer) or theirs?.(elem(answer, 1)),
+             "limit #{limit}: #{inspect(answer)}"
+    end
+
+    assert answers[0] == {:error, {:pipe, @emfile}}
+    assert answers[3] == {:error, {:pipe, @emfile}}
+    assert {:ok, _text} = answers[64]
+    P.stop(target, 0)
+  end
+end
