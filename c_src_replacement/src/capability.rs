@@ -68,14 +68,14 @@ impl Orders {
         match self.sets {
             Some(sets) => set(sets).map_err(stage.errno())?,
             // Inheritable capabilities that the session did not ask for widen the sets of a program
-            // with file capabilities (CVE-2022-24769).
-            None if self.ambient.is_none() => {
+            // with file capabilities (CVE-2022-24769). An ambient one has to be inheritable.
+            None => {
                 let [effective, permitted, inheritable] = current().map_err(stage.errno())?;
-                if inheritable != 0 {
-                    set([effective, permitted, 0]).map_err(stage.errno())?;
+                let asked = inheritable & self.ambient.unwrap_or(0);
+                if asked != inheritable {
+                    set([effective, permitted, asked]).map_err(stage.errno())?;
                 }
             }
-            None => {}
         }
         if let Some(mask) = self.ambient {
             let stage = Stage::CapSetAmbient;

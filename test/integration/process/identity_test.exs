@@ -14,6 +14,28 @@ defmodule Linx.Process.IdentityTest do
 
   @map Macro.escape([{0, 100_000, 65_536}])
 
+  # CVE-2022-24769. Broken by hand: apply/0 that leaves the inheritable set alone where there are
+  # ambient capabilities: cap_chown stayed.
+  test "of the VM's inheritable capabilities only those are left that were made ambient" do
+    code =
+      quote do
+        script = "grep ^CapInh: /proc/self/status"
+        opts = [argv: ["/bin/sh", "-c", script], stdio: [stdin: :devnull, stdout: :pipe]]
+
+        for ambient <- [nil, [], [:cap_kill], [:cap_kill, :cap_chown]] do
+          {:ok, s} = Linx.Process.spawn([uid: 1234] ++ opts)
+          if ambient, do: :ok = Linx.Capabilities.set_ambient(s, ambient)
+          :ok = Linx.Process.proceed(s)
+          {:ok, {:exited, 0}} = Linx.Process.wait(s, 60_000)
+          "CapInh:\t" <> set = Linx.Test.Session.output(:stdout)
+          set |> String.trim() |> String.to_integer(16)
+        end
+      end
+
+    # CAP_CHOWN is bit 0, CAP_KILL bit 5 (linux/capability.h).
+    assert Vm.eval(["setpriv", "--inh-caps=-all,+chown,+kill"], code) == [0, 0, 0x20, 0x21]
+  end
+
   describe "supplementary groups of the VM" do
     setup do
       file = Scratch.path("group-file")
