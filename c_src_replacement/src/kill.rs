@@ -229,12 +229,16 @@ impl Round {
 const MAX_ROUNDS: usize = 8;
 
 fn stop_and_kill(tree: &Tree, except: Option<i32>) -> Round {
+    stop_and_kill_all(tree, &mut Members::default(), except)
+}
+
+/// As [`stop_and_kill`], with the processes that are in `members` already.
+fn stop_and_kill_all(tree: &Tree, members: &mut Members, except: Option<i32>) -> Round {
     let excepted = |member: &Member| except.is_some() && member.pid() == except;
-    let mut members = Members::default();
     let mut is_settled = false;
     for _ in 0..MAX_ROUNDS {
         let before = members.len();
-        tree.extend(&mut members, |member| {
+        tree.extend(members, |member| {
             if !excepted(member) {
                 // SIGKILL below fails in the same way and is counted.
                 let _ = member.signal(libc::SIGSTOP);
@@ -290,16 +294,23 @@ fn kill_children_by_number(errno: Errno) -> Round {
 }
 
 /// Sends `number` once to each process of the tree except `reaper`. The result is the first refusal
-/// if no process accepted the signal.
+/// if no process accepted the signal, and the processes of the tree.
 ///
 /// All processes are found before the first is signalled, because the children of a dead process
 /// are no longer below it. A second search finds the processes that were born meanwhile.
 ///
 /// With `hidepid=` /proc may hide the reaper but show the `workload` and its descendants.
-pub fn signal_tree(number: i32, reaper: Option<i32>, workload: Option<i32>) -> Result<(), Errno> {
+pub fn signal_tree(
+    number: i32,
+    reaper: Option<i32>,
+    workload: Option<i32>,
+) -> (Result<(), Errno>, Members) {
     raise_descriptor_limit();
-    let tree = Tree::open()?;
     let mut members = Members::default();
+    let tree = match Tree::open() {
+        Ok(tree) => tree,
+        Err(errno) => return (Err(errno), members),
+    };
     let mut answer = Err(Errno::SRCH);
     let is_reaper = |member: &Member| reaper.is_some() && member.pid() == reaper;
     // Reads the member's pid while there is a free descriptor for it.
@@ -323,7 +334,44 @@ pub fn signal_tree(number: i32, reaper: Option<i32>, workload: Option<i32>) -> R
             }
         }
     }
-    answer
+    (answer, members)
+}
+
+/// The processes of the session of `leader`, a child that is not reaped.
+pub fn session(leader: i32) -> Members {
+    Tree::open().map_or_else(|_| Members::default(), |tree| tree.session(leader))
+}
+
+/// Adds the agent's descendants to `members` and kills all of them once. Where no procfs shows the
+/// tree, it is killed as far as it becomes the agent's own.
+pub fn kill_into(members: &mut Members) {
+    let _precedence = raise_priority();
+    if let Ok(tree) = Tree::open() {
+        stop_and_kill_all(&tree, members, None);
+    }
+}
+
+/// Kills the processes of `lost` and their descendants, for at most `patience`. They are no
+/// descendants of the agent, so none is reaped.
+pub fn end_lost(lost: &mut Members, patience: Duration) -> Result<(), Left> {
+    if !lost.has_living() {
+        return Ok(());
+    }
+    let deadline = Instant::now() + patience;
+    let tree = match Tree::open() {
+        Ok(tree) => tree,
+        Err(errno) => return Err(Round::unknown(errno).left()),
+    };
+    loop {
+        let round = stop_and_kill_all(&tree, lost, None);
+        if !lost.has_living() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(round.left());
+        }
+        pause(Duration::from_millis(1));
+    }
 }
 
 /// Whether /proc hides `child` and therefore its descendants.

@@ -22,6 +22,7 @@ use crate::seccomp::MAX_FILTER;
 use crate::stage::{Fault, Stage};
 use crate::start::Started;
 use crate::stdio::Plumbing;
+use crate::tree::Members;
 use crate::wait::{self, Dead, Ended, Outcome};
 
 /// The size limit of a command; the largest one carries a filter.
@@ -40,6 +41,12 @@ const HOLD: Timespec = Timespec {
 const RETRY: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 10_000_000,
+};
+
+/// The interval of looking for processes that are no children of the agent, in a grace.
+const LOST: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 50_000_000,
 };
 
 /// The time that a reaper has to end after its workload before its descendants are searched:
@@ -120,8 +127,10 @@ pub struct Session {
     input: InputQueue,
     pty: Option<OwnedFd>,
     cgroup: Option<OwnedFd>,
-    /// The child joined namespaces of another process.
-    is_visitor: bool,
+    /// The child joined another process's pid namespace, whose init gets its orphans.
+    joins_pid_namespace: bool,
+    /// Processes of the session that are, or may become, children of that init.
+    lost: Members,
     /// The child may send a terminal before the checkpoint.
     awaits_pty: bool,
     /// The time until which the workload's descendants may end by themselves.
@@ -175,7 +184,8 @@ impl Session {
             input,
             pty: ours.pty,
             cgroup: started.cgroup,
-            is_visitor: started.is_visitor,
+            joins_pid_namespace: started.joins_pid_namespace,
+            lost: Members::default(),
             awaits_pty: started.awaits_pty,
             grace: None,
             orphan_grace: started.orphan_grace,
@@ -302,6 +312,9 @@ impl Session {
                 || self.workload.has_left_others() && !self.is_in_grace());
         if retries {
             return Some(RETRY);
+        }
+        if self.ended.is_some() && self.is_in_grace() && !self.lost.is_empty() {
+            return Some(LOST);
         }
         let now = Instant::now();
         let until = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(now));
@@ -615,7 +628,7 @@ impl Session {
         self.kill();
     }
 
-    fn signal(&self, signal: i32, to: Recipient) -> Result<(), Errno> {
+    fn signal(&mut self, signal: i32, to: Recipient) -> Result<(), Errno> {
         let pid = self.workload.pid.unwrap_or(self.pid);
         match to {
             // The pid of a reaped child may be another process's.
@@ -642,7 +655,10 @@ impl Session {
         self.recv_child_messages();
         self.ended = Some(match dead {
             Dead::Reaped(ended) => ended,
-            Dead::Zombie(pid) => wait::reap(self.pidfd.as_fd(), pid)?,
+            Dead::Zombie(pid) => {
+                self.find_lost();
+                wait::reap(self.pidfd.as_fd(), pid)?
+            }
         });
         Ok(())
     }

@@ -39,7 +39,7 @@ pub struct Started {
     pub cgroup: Option<OwnedFd>,
     pub devnull: OwnedFd,
     pub init: bool,
-    pub is_visitor: bool,
+    pub joins_pid_namespace: bool,
     /// The child may send a terminal of the target's devpts.
     pub awaits_pty: bool,
     pub orphan_grace: Option<Duration>,
@@ -104,8 +104,12 @@ pub fn start(
             .as_ref()
             .is_some_and(|target| target.joins(Kind::User));
     let is_visitor = passage.target.is_some();
-    let joins_mounts = |target: &Target| target.joins(Kind::Mnt);
-    let vm_devpts = match passage.target.as_ref().is_some_and(joins_mounts) {
+    let joins = |kind: Kind| {
+        let target = passage.target.as_ref();
+        target.is_some_and(|target| target.joins(kind))
+    };
+    let joins_pid_namespace = joins(Kind::Pid);
+    let vm_devpts = match joins(Kind::Mnt) {
         true => plumbing.devpts()?,
         false => None,
     };
@@ -164,7 +168,7 @@ pub fn start(
                 cgroup,
                 devnull,
                 init,
-                is_visitor,
+                joins_pid_namespace,
                 awaits_pty,
                 orphan_grace,
                 auto_proceed,

@@ -60,6 +60,25 @@ impl Members {
         self.list.iter()
     }
 
+    /// Adds the processes of `others`.
+    pub fn merge(&mut self, others: Members) {
+        for member in others.list {
+            if !self.holds(member.number) {
+                self.push(member);
+            }
+        }
+    }
+
+    /// Whether one of them runs.
+    pub fn has_living(&self) -> bool {
+        self.list.iter().any(|member| member.live_pid().is_some())
+    }
+
+    fn push(&mut self, member: Member) {
+        self.place.insert(member.number, self.list.len());
+        self.list.push(member);
+    }
+
     /// Whether the process that has the pid `number` now is a member.
     fn holds(&self, number: u32) -> bool {
         let place = self.place.get(&number);
@@ -143,22 +162,57 @@ impl Tree {
         }
     }
 
+    /// The processes of the session (setsid(2)) of `leader`, a child that is not reaped, so that
+    /// the number is not another session's. Empty for a procfs of another pid namespace.
+    pub fn session(&self, leader: i32) -> Members {
+        let mut members = Members::default();
+        let Some(leader) = u32::try_from(leader).ok().filter(|_| self.depth == 0) else {
+            return members;
+        };
+        let found = self.numbers().into_iter().filter(|&number| {
+            number != leader && session_of(self.root.as_fd(), &number.to_string()) == Some(leader)
+        });
+        for number in found {
+            // The number may be another process's by now.
+            let member = self.member(number);
+            let member = member.filter(|member| member.session() == Some(leader));
+            if let Some(member) = member {
+                members.push(member);
+            }
+        }
+        members
+    }
+
     fn add(&self, members: &mut Members, numbers: Vec<u32>) {
         for number in numbers {
             if members.holds(number) {
                 continue;
             }
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            if let Ok(directory) = openat(&self.root, number.to_string(), flags, Mode::empty()) {
-                members.place.insert(number, members.list.len());
-                members.list.push(Member {
-                    number,
-                    directory,
-                    depth: self.depth,
-                    pid: OnceCell::new(),
-                });
+            if let Some(member) = self.member(number) {
+                members.push(member);
             }
         }
+    }
+
+    fn member(&self, number: u32) -> Option<Member> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(&self.root, number.to_string(), flags, Mode::empty()).ok()?;
+        Some(Member {
+            number,
+            directory,
+            depth: self.depth,
+            pid: OnceCell::new(),
+        })
+    }
+
+    /// Every process.
+    fn numbers(&self) -> Vec<u32> {
+        let Ok(entries) = Dir::read_from(&self.root) else {
+            return Vec::new();
+        };
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str().ok()?.parse().ok())
+            .collect()
     }
 
     /// The children of all threads of a process. A pid that is reused between list and open is
@@ -196,14 +250,9 @@ impl Tree {
 
     /// Every process with its parent.
     fn all_parents(&self) -> Vec<(u32, u32)> {
-        let Ok(entries) = Dir::read_from(&self.root) else {
-            return Vec::new();
-        };
-        entries
-            .filter_map(|entry| {
-                let number = entry.ok()?.file_name().to_str().ok()?.parse().ok()?;
-                Some((number, self.parent_of(number)?))
-            })
+        self.numbers()
+            .into_iter()
+            .filter_map(|number| Some((number, self.parent_of(number)?)))
             .collect()
     }
 }
@@ -243,6 +292,10 @@ impl Member {
         self.pid_in(&status)
     }
 
+    fn session(&self) -> Option<u32> {
+        session_of(self.directory.as_fd(), ".")
+    }
+
     fn exists(&self) -> bool {
         self.signal(0) != Err(Errno::SRCH)
     }
@@ -262,6 +315,14 @@ fn listed_children(process: BorrowedFd<'_>) -> Vec<u32> {
         .filter_map(|name| read(tasks.as_fd(), &format!("{name}/children")).ok())
         .flat_map(|list| numbers(&list))
         .collect()
+}
+
+/// The session of the process whose directory `name` is: field 6 of its `stat`, behind the name
+/// that it chose for itself.
+fn session_of(directory: BorrowedFd<'_>, name: &str) -> Option<u32> {
+    let stat = read(directory, &format!("{name}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(3)?.parse().ok()
 }
 
 fn numbers(list: &str) -> Vec<u32> {

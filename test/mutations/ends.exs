@@ -149,8 +149,8 @@ ends = ["mix", "test", "test/integration/process/ends_test.exs"]
     promise:
       "A signal for the tree reaches more processes than the VM's soft limit of descriptors.",
     file: "c_src_replacement/src/kill.rs",
-    replace: "    raise_descriptor_limit();\n    let tree = Tree::open()?;\n",
-    with: "    let tree = Tree::open()?;\n",
+    replace: "    raise_descriptor_limit();\n    let mut members = Members::default();\n",
+    with: "    let mut members = Members::default();\n",
     run: ["mix", "test", "test/integration/process/ends_test.exs"]
   },
   %{

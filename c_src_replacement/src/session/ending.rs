@@ -40,13 +40,15 @@ impl Session {
         if self.ended.is_some() {
             return;
         }
-        // ESRCH: already dead. EPERM: a process of another user, which the deadline reports.
-        let _ = kill::signal(self.workload(), libc::SIGKILL);
-        if self.init && self.is_visitor {
-            // The reaper's orphans in a pid namespace of others become children of that namespace's
-            // init.
+        // Before their parents: orphans in a pid namespace of others become children of that
+        // namespace's init.
+        if self.has_no_reaper_there() {
+            kill::kill_into(&mut self.lost);
+        } else if self.joins_pid_namespace {
             kill::kill_descendants(Some(self.pid));
         }
+        // ESRCH: already dead. EPERM: a process of another user, which the deadline reports.
+        let _ = kill::signal(self.workload(), libc::SIGKILL);
         if self.awaits_status() {
             return;
         }
@@ -93,9 +95,27 @@ impl Session {
     }
 
     /// Signals the whole tree except the reaper.
-    pub(super) fn signal_tree(&self, signal: i32) -> Result<(), Errno> {
+    pub(super) fn signal_tree(&mut self, signal: i32) -> Result<(), Errno> {
         let reaper = self.init.then_some(self.pid);
-        kill::signal_tree(signal, reaper, self.workload.pid)
+        let (answer, members) = kill::signal_tree(signal, reaper, self.workload.pid);
+        if self.has_no_reaper_there() && self.grace.is_some() {
+            self.lost.merge(members);
+        }
+        answer
+    }
+
+    /// Whether orphans of the workload become children of the init of another process's pid
+    /// namespace.
+    fn has_no_reaper_there(&self) -> bool {
+        self.joins_pid_namespace && !self.init
+    }
+
+    /// Finds the processes that the workload, which is dead and not reaped, left in its session. A
+    /// process that made a session of its own, and whose parents are dead, is not found.
+    pub(super) fn find_lost(&mut self) {
+        if self.has_no_reaper_there() {
+            self.lost.merge(kill::session(self.pid));
+        }
     }
 
     /// Continues the reaper of an ended workload: a workload with root's rights may have stopped
@@ -141,7 +161,7 @@ impl Session {
     /// Whether the workload's descendants still have time to end by themselves.
     pub(super) fn spares_descendants(&self) -> bool {
         drain_signals(&self.children);
-        self.is_in_grace() && kill::has_children()
+        self.is_in_grace() && (kill::has_children() || self.lost.has_living())
     }
 
     /// Reports the processes that are left of a killed workload, and goes on killing them.
@@ -202,10 +222,11 @@ impl Session {
     }
 
     /// Ends the processes of the session: in the cgroup, behind a dead reaper, and in the tree.
-    fn end_tree(&self) -> Result<(), Left> {
+    fn end_tree(&mut self) -> Result<(), Left> {
         self.kill_cgroup();
         let orphan = self.kill_orphan();
-        kill::sweep(END_TIMEOUT).and(orphan)
+        let lost = kill::end_lost(&mut self.lost, END_TIMEOUT);
+        kill::sweep(END_TIMEOUT).and(orphan).and(lost)
     }
 
     pub(super) fn kill_cgroup(&self) {
@@ -214,25 +235,27 @@ impl Session {
         }
     }
 
-    fn ask_to_end(&self, grace: Duration) {
+    fn ask_to_end(&mut self, grace: Duration) {
         let until = Instant::now() + grace;
+        self.grace = Some(until);
         // A refusal changes nothing: the rest is killed after the grace.
         let _ = self.signal_tree(libc::SIGTERM);
         let _ = self.signal_tree(libc::SIGCONT);
-        while Instant::now() < until && kill::has_children() {
+        while self.spares_descendants() {
             pause(ORPHAN_POLL);
         }
     }
 
     /// Sweeps until no process is left, or until all that are left run as another user.
-    fn keep_killing(&self, left: &Left) {
+    fn keep_killing(&mut self, left: &Left) {
         let mut hopeless = left.hopeless;
         let mut took = Duration::ZERO;
         while !hopeless {
             pause(SWEEP_INTERVAL.max(took * SWEEP_PAUSE_FACTOR));
             let start = Instant::now();
             self.kill_cgroup();
-            match kill::sweep(SWEEP_TIME) {
+            let lost = kill::end_lost(&mut self.lost, SWEEP_TIME);
+            match kill::sweep(SWEEP_TIME).and(lost) {
                 Ok(()) => return,
                 Err(left) => hopeless = left.hopeless,
             }
