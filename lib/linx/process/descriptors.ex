@@ -36,6 +36,8 @@ defmodule Linx.Process.Descriptors do
     end
   end
 
+  # A raw file without :binary gives lists, by a module around the file.
+  def source({:file_descriptor, :raw_file_io_list, file}), do: source(file)
   def source(_other), do: :error
 
   defp open(source), do: if(number(source) == :error, do: :error, else: {:ok, source})

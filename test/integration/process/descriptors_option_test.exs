@@ -170,6 +170,29 @@ defmodule Linx.Process.DescriptorsOptionTest do
       end
     end
 
+    # Broken by hand: source/1 without its clause for files that give lists.
+    @tag :tmp_dir
+    test "a raw file with and without :binary", %{tmp_dir: dir} do
+      path = Path.join(dir, "raw")
+      File.write!(path, "raw")
+
+      for modes <- [[:read, :raw], [:read, :raw, :binary], [:read, :raw, :read_ahead]] do
+        {:ok, file} = :file.open(path, modes)
+        argv = ["/bin/sh", "-c", "cat <&7"]
+
+        {:ok, session} =
+          P.spawn(argv: argv, fds: [{7, file}], stdio: :pipe, auto_proceed: true)
+
+        assert P.wait(session, 60_000) == {:ok, {:exited, 0}}
+        assert output(:stdout) == "raw"
+        :ok = :file.close(file)
+      end
+
+      {:ok, delayed} = :file.open(path, [:write, :raw, :delayed_write])
+      bad = [{7, delayed}]
+      assert P.spawn(argv: ["/bin/true"], fds: bad) == {:error, {:bad_fds, bad}}
+    end
+
     test "refused before anything starts" do
       {:ok, udp} = :gen_udp.open(0)
       {:ok, closed} = :gen_udp.open(0)
