@@ -11,6 +11,11 @@ defmodule Linx.Process.Session do
   # terminate/2 runs inside a supervisor's shutdown time, 5 s by default.
   @reap_timeout 4_000
 
+  # Milliseconds in which the agent ends what it was told to end. It gives up after two seconds
+  # itself; one that has not said so by then is stuck in the kernel, in a file system that does not
+  # answer.
+  @stuck_timeout 20_000
+
   # A port whose pipe is full takes no command; it is asked again.
   @busy_retry 5
 
@@ -48,6 +53,7 @@ defmodule Linx.Process.Session do
     # Sources of the descriptors that the agent will ask for, and the name it listens at.
     :descriptors,
     proceed?: false,
+    stuck_timeout: @stuck_timeout,
     # The records that make a visitor like its target.
     orders: [],
     input: InputWindow.new(),
@@ -85,6 +91,7 @@ defmodule Linx.Process.Session do
           target: options[:target],
           descriptors: options[:descriptors],
           orders: Map.get(options, :orders, []),
+          stuck_timeout: Map.get(options, :stuck_timeout, @stuck_timeout),
           proceed?: options.auto_proceed and not options.request.auto_proceed,
           credit: Credit.new()
         }
@@ -105,7 +112,17 @@ defmodule Linx.Process.Session do
   end
 
   defp start_error(reason) do
-    %Error{stage: :open_port, errno: Linx.Errno.canonical(reason), code: Linx.Errno.code(reason)}
+    %Error{
+      stage: :open_port,
+      errno: Linx.Errno.canonical(reason),
+      code: Linx.Errno.code(reason),
+      detail: if(reason == :enoent, do: lost_directory())
+    }
+  end
+
+  # OTP looks up the path of the VM's working directory for each port.
+  defp lost_directory do
+    if :prim_file.get_cwd() == {:error, :enoent}, do: "the VM's working directory was removed"
   end
 
   # -- calls -------------------------------------------------------------------------------------
@@ -349,6 +366,16 @@ defmodule Linx.Process.Session do
       else: {:noreply, kill(state)}
   end
 
+  # The closed port ends the agent once the kernel lets it go on.
+  def handle_info(:stuck, state) do
+    if Lifecycle.ended?(state.life) do
+      {:noreply, state, :hibernate}
+    else
+      kill_without_agent(state)
+      handle_event(state, {:ended, {:error, Linx.Errno.code(:etimedout), :kill}, nil})
+    end
+  end
+
   # A piece of a long input; `Reader.fed/1` asks for the next.
   def handle_info({:feed, reader, kind, bytes}, state) do
     with :ok <- writable(state, kind),
@@ -535,6 +562,7 @@ defmodule Linx.Process.Session do
   defp effect(state, {:agent, {:signal, signal}}),
     do: to_agent(state, {:signal, 0, signal, :workload})
 
+  defp effect(state, {:agent, :abort}), do: state |> to_agent(:abort) |> expect_end()
   defp effect(state, {:agent, command}), do: to_agent(state, command)
 
   # Closing the port ends the agent, which reads until then, so that no command meets a closed
@@ -588,8 +616,13 @@ defmodule Linx.Process.Session do
 
   # A stopped agent is continued, so that the workload ends.
   defp kill(state) do
-    state = to_agent(state, :kill)
+    state = state |> to_agent(:kill) |> expect_end()
     with {:os_pid, pid} <- Port.info(state.port, :os_pid), do: continue(pid)
+    state
+  end
+
+  defp expect_end(state) do
+    Process.send_after(self(), :stuck, state.stuck_timeout)
     state
   end
 

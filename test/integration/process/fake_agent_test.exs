@@ -15,14 +15,14 @@ defmodule Linx.Process.FakeAgentTest do
   defp count, do: if(Linx.Test.Host.slow?(), do: 10_000, else: 500)
 
   # Replays a file to descriptor 4, then reads 3 until its end.
-  defp session(dir, frames) do
+  defp session(dir, frames, settings \\ %{}) do
     replay = Path.join(dir, "frames-#{System.unique_integer([:positive])}")
     File.write!(replay, for(frame <- frames, do: [<<byte_size(frame)::32>>, frame]))
     program = replay <> ".sh"
     File.write!(program, "#!/bin/sh\ncat '#{replay}' >&4\ncat <&3 >/dev/null\n")
     File.chmod!(program, 0o755)
     {:ok, options} = Options.parse(:spawn, argv: ["/bin/true"])
-    options = Map.put(options, :image, program)
+    options = options |> Map.put(:image, program) |> Map.merge(settings)
     GenServer.start_link(P, {:spawn, {:spawn, options.request}, options})
   end
 
@@ -224,6 +224,25 @@ defmodule Linx.Process.FakeAgentTest do
     assert P.pin(session) == {:error, :not_ready}
     until(fn -> match?({:ok, _}, P.info(session)) end)
     GenServer.stop(session)
+  end
+
+  # Broken by hand: expect_end/1 without its timer: stop/2 did not return.
+  test "a program that does not carry out a stop or an abort is given up", %{tmp_dir: dir} do
+    workload = Port.open({:spawn_executable, System.find_executable("cat")}, [:binary])
+    {:os_pid, pid} = Port.info(workload, :os_pid)
+    started = [frame({:status, :spawned, pid}), frame({:status, :ready, 1})]
+
+    for frames <- [[], started, started ++ [frame({:status, :running})]] do
+      {:ok, session} = session(dir, frames, %{stuck_timeout: 200})
+      stage = Enum.at([:starting, :spawned, :ready, :running], length(frames))
+      until(fn -> match?({:ok, %{stage: ^stage}}, P.info(session)) end)
+      assert {:error, %{stage: :kill, errno: :etimedout}} = P.stop(session, 0)
+      assert_receive {:linx_process, :error, 110, :kill}
+      assert {:ok, %{stage: :errored}} = P.info(session)
+    end
+
+    # What the session knows of the workload ends with it.
+    until(fn -> not alive?(pid) end)
   end
 
   defp term(0), do: Enum.random([0, -1, 1.5, :status, :out, "b", [], nil, 1 <<< 70])

@@ -48,11 +48,15 @@ defmodule Linx.Process.Options.Stdio do
 
   # A listener that is made at the checkpoint is not there yet. A file of another kind never
   # becomes one: better said now than after the whole set-up. File's `:other` is a socket or a
-  # fifo, which the mode tells apart (inode(7)).
+  # fifo, which the mode tells apart (inode(7)). OTP's file server, which all of the VM uses, does
+  # not look at the path: a file system may not answer.
   defp other_file?(path) do
-    case File.stat(path) do
-      {:ok, %{type: type, mode: mode}} -> type != :other or band(mode, 0o170000) == 0o010000
-      {:error, _reason} -> false
+    case :file.read_file_info(path, [:raw, time: :posix]) do
+      {:ok, info} ->
+        elem(info, 2) != :other or band(elem(info, 7), 0o170000) == 0o010000
+
+      {:error, _reason} ->
+        false
     end
   end
 
