@@ -94,6 +94,11 @@ defmodule Linx.Process do
   its descendants those in a pid namespace or a `:cgroup` of the session do too, while a process
   that left by a double fork lives on.
 
+  A workload that joined another process's pid namespace (`enter/2`, `:join`) leaves its orphans to
+  the init of that namespace. Those in the workload's own session (setsid(2)), and those that
+  `stop/3` found below it, end with it. A daemon, which has a session of its own, ends with it
+  under `init: true` only.
+
   Sources: clone(2), setns(2), execveat(2), pidfd_send_signal(2), prctl(2), cgroups(7),
   pid_namespaces(7).
   """
@@ -302,7 +307,9 @@ defmodule Linx.Process do
   `like: :target` gives the process what the target has, as `docker exec` does, each overridden by
   the option of its own: its cgroup (`:cgroup`), effective uid and gid (`:uid`, `:gid`) and groups
   (`:groups`) as its user namespace has them, `:no_new_privs`, and its five capability sets, which
-  the verbs of `Linx.Capabilities` may lower further at the checkpoint. An exec gives root its
+  the verbs of `Linx.Capabilities` may lower further at the checkpoint. Where `:namespaces` leaves
+  the target's user namespace out, the ids are those that the target has in the VM's, and the
+  process has no capability, as the target has none there. An exec gives root its
   whole bounding set, so that of a root target is what the target is permitted. What the kernel
   does not give out stays: the process has none of the target's seccomp filters, limits or
   environment. Errors of its own: `{:bad_like, value}`; `%Linx.Process.Error{stage: :like}` where
@@ -610,7 +617,9 @@ defmodule Linx.Process do
   was told to go and has not executed its workload yet is killed, which is `{:ok, {:signaled, 9}}`
   too. Answers like `wait/1`, once it is over. `{:error, %Linx.Process.Error{stage: :kill}}` says
   that processes were left 2 seconds after SIGKILL; `info/1` names them. Its errno is `:eperm`
-  where they became another user's: then the grace is not waited for.
+  where they became another user's: then the grace is not waited for. The same error, 20 seconds
+  after SIGKILL, is that of an agent that hangs in the kernel: at the path of an option in a file
+  system that does not answer.
   """
   @spec stop(t(), timeout(), signal: pos_integer() | atom()) ::
           {:ok, outcome()}
