@@ -94,10 +94,10 @@ defmodule Linx.Process do
   its descendants those in a pid namespace or a `:cgroup` of the session do too, while a process
   that left by a double fork lives on.
 
-  A workload that joined another process's pid namespace (`enter/2`, `:join`) leaves its orphans to
-  the init of that namespace. Those in the workload's own session (setsid(2)), and those that
-  `stop/3` found below it, end with it. A daemon, which has a session of its own, ends with it
-  under `init: true` only.
+  Orphans of a workload that joined another process's pid namespace (`enter/2`, `:join`) become
+  children of the init of that namespace. Those in the workload's own session (setsid(2)), and
+  those that `stop/3` found below it, end with it. A daemon, which has a session of its own, ends
+  with it under `init: true` only.
 
   Sources: clone(2), setns(2), execveat(2), pidfd_send_signal(2), prctl(2), cgroups(7),
   pid_namespaces(7).

@@ -12,8 +12,8 @@ defmodule Linx.Process.Session do
   @reap_timeout 4_000
 
   # Milliseconds in which the agent ends what it was told to end. It gives up after two seconds
-  # itself; one that has not said so by then is stuck in the kernel, in a file system that does not
-  # answer.
+  # itself. An agent that has reported nothing by then hangs in the kernel, in a file system that
+  # does not answer.
   @stuck_timeout 20_000
 
   # A port whose pipe is full takes no command; it is asked again.

@@ -241,7 +241,7 @@ defmodule Linx.Process.FakeAgentTest do
       assert {:ok, %{stage: :errored}} = P.info(session)
     end
 
-    # What the session knows of the workload ends with it.
+    # The session kills the process that it was told of.
     until(fn -> not alive?(pid) end)
   end
 
