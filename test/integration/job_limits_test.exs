@@ -3,8 +3,8 @@ defmodule Linx.Integration.JobLimitsTest do
   # drops the descriptors of namespaces that have no number there, and the job must not be done
   # without them.
   #
-  # Seen failing with a duplicate of the job's socket: with a limit of 3 the agent ended without an
-  # answer. The Rust test beside `receive_job` holds the check of MSG_CTRUNC.
+  # Seen failing with a duplicate of the job's socket: with a limit of 3 the agent ended without
+  # an answer. The Rust test beside `receive_job` holds the check of MSG_CTRUNC.
   use ExUnit.Case, async: true
 
   import Linx.Test.Session
