@@ -242,6 +242,9 @@ defmodule Linx.Native do
   @spec netlink_rcvbuf(netlink()) :: {:ok, pos_integer()} | fault()
   def netlink_rcvbuf(_socket), do: not_loaded()
 
+  @spec netlink_sysctl(netlink(), path :: binary()) :: late({:ok, binary()} | fault())
+  def netlink_sysctl(_socket, _path), do: not_loaded()
+
   @spec netlink_set_buffer(netlink(), pos_integer()) :: :ok
   def netlink_set_buffer(_socket, _bytes), do: not_loaded()
 

@@ -272,6 +272,12 @@ defmodule Linx.Netlink.Socket do
     end
   end
 
+  # A value below `/proc/sys` as the socket's network namespace has it: `"net/ipv6/..."`.
+  @doc false
+  @spec sysctl(t(), binary()) :: {:ok, binary()} | {:error, Error.t()}
+  def sysctl(%__MODULE__{socket: socket}, path),
+    do: native(Native.netlink_sysctl(socket, path))
+
   # How many messages of one send may fail without their errors overrunning the receive buffer: an
   # error with text is charged less than 2 KiB.
   @doc false

@@ -12,23 +12,25 @@ mod exchange;
 mod gate;
 mod terms;
 
+use std::ffi::CString;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use linx_sys::netlink::{self, Socket, numbered};
-use linx_sys::ns::{Kind, Namespace};
+use linx_sys::ns::{self, Kind, Namespace};
 use linx_sys::release::{release, release_quick};
+use linx_sys::sysctl::Tree;
 use linx_sys::watch::{Watch, Watcher};
 use linx_sys::work::Room;
 use linx_sys::{Fault, Stage};
 use rustler::thread::is_scheduler_thread;
 use rustler::{
-    Binary, Encoder, Env, LocalPid, Monitor, NifResult, OwnedEnv, Reference, Resource, ResourceArc,
-    Term,
+    Binary, Encoder, Env, Error, LocalPid, Monitor, NifResult, OwnedEnv, Reference, Resource,
+    ResourceArc, Term,
 };
 
 use crate::list::List;
-use crate::reply::{Reply, Value};
+use crate::reply::{Bytes, Reply, Value};
 use crate::target::{self, Target};
 use crate::work::{apart, brief, lane, work};
 use dump::DumpResource;
@@ -367,6 +369,21 @@ fn netlink_rcvbuf(resource: ResourceArc<SocketResource>) -> NifResult<Reply<Valu
     Ok(Reply(resource.with(Stage::Sockopt, |socket| {
         socket.receive_buffer().map(|size| Value(size as u64))
     })))
+}
+
+/// A value below `/proc/sys` as the socket's network namespace has it.
+#[rustler::nif(schedule = "DirtyIo")]
+fn netlink_sysctl<'a>(
+    env: Env<'a>,
+    resource: ResourceArc<SocketResource>,
+    path: Binary,
+) -> NifResult<Term<'a>> {
+    let path = CString::new(path.as_slice()).map_err(|_| Error::BadArg)?;
+    Ok(work(env, resource.place(), move || {
+        let namespace = resource.with(Stage::OpenNs, Socket::network)?;
+        let tree = Tree::open()?;
+        ns::run_in(&[namespace], move || tree.read(&[path])).map(|bytes| Value(Bytes(bytes)))
+    }))
 }
 
 /// How much of a datagram is taken before it counts as truncated.

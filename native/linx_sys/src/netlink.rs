@@ -8,7 +8,7 @@ pub mod numbered;
 
 use std::mem::size_of;
 use std::num::NonZeroU32;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -25,7 +25,7 @@ use rustix::net::{
 
 use crate::fault::{Fault, Stage};
 use crate::job;
-use crate::ns::{self, Kind, Target};
+use crate::ns::{self, Kind, Namespace, Target};
 
 // The errnos by which callers distinguish the answers of a request.
 pub use libc::{EBADF, EBADMSG, EMSGSIZE, ENOBUFS, ETIMEDOUT};
@@ -99,6 +99,11 @@ impl Socket {
     /// SO_NETNS_COOKIE of the socket's network namespace; 0 before Linux 5.14.
     pub fn namespace(&self) -> u64 {
         self.namespace
+    }
+
+    /// The socket's network namespace. It takes CAP_NET_ADMIN over the namespace.
+    pub fn network(&self) -> Result<Namespace, Fault> {
+        Namespace::from_file(namespace_file(self.fd())?)
     }
 
     /// The address by which the kernel answers: `nlmsg_pid` of a reply to us.
@@ -241,6 +246,20 @@ fn set_option(fd: BorrowedFd<'_>, option: i32, value: u32) -> Result<(), Fault> 
         0 => Ok(()),
         _ => Err(Stage::Sockopt.errno()(std::io::Error::last_os_error())),
     }
+}
+
+/// linux/sockios.h
+const SIOCGSKNS: libc::Ioctl = 0x894c;
+
+#[expect(unsafe_code, reason = "ioctl(2) is variadic; no wrapper for SIOCGSKNS")]
+fn namespace_file(fd: BorrowedFd<'_>) -> Result<OwnedFd, Fault> {
+    // SAFETY: SIOCGSKNS takes no argument; the kernel touches no memory of ours.
+    let file = unsafe { libc::ioctl(fd.as_raw_fd(), SIOCGSKNS) };
+    if file < 0 {
+        return Err(Stage::OpenNs.errno()(std::io::Error::last_os_error()));
+    }
+    // SAFETY: the descriptor is new (the kernel sets FD_CLOEXEC), and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(file) })
 }
 
 #[expect(unsafe_code, reason = "neither rustix nor nix knows SO_NETNS_COOKIE")]

@@ -375,6 +375,54 @@ defmodule Linx.Netlink.ReconcileAddressesTest do
     assert [_] = routes(bench, "203.0.114.0/24")
   end
 
+  # Whether the function sleeps, in a process of its own.
+  defp sleeps?(fun) do
+    :erlang.trace_pattern({Process, :sleep, 1}, true, [:global])
+    task = Task.async(fn -> receive(do: (:go -> fun.())) end)
+    :erlang.trace(task.pid, true, [:call])
+    send(task.pid, :go)
+    result = Task.await(task, :infinity)
+    ref = :erlang.trace_delivered(task.pid)
+    receive do: ({:trace_delivered, _pid, ^ref} -> :ok)
+
+    slept? =
+      receive do
+        {:trace, _pid, :call, {Process, :sleep, _}} -> true
+      after
+        0 -> false
+      end
+
+    {slept?, result}
+  end
+
+  test "a check that the setting of all links asks for is not waited for", bench do
+    # 30 transmissions are half a minute.
+    for setting <- ["all.accept_dad=1", "a0.dad_transmits=30"],
+        do: Netns.run!(bench.ns, "sysctl -qw net.ipv6.conf.#{setting}")
+
+    desired = %{addresses: [{"a0", "2001:db8:7::1", 64}]}
+    assert {false, report} = sleeps?(fn -> pass(bench, desired) end)
+    assert %{converged?: false, failed: [], pending: [{:update, %Address{}}]} = report
+    settled(bench, desired, report)
+    pass(bench, %{}, report.last_applied)
+
+    # A link without neighbours checks nothing, whatever the settings say.
+    Netns.run!(bench.ns, "ip link set b0 arp off")
+
+    for link <- ["lo", "b0"] do
+      Netns.run!(bench.ns, "sysctl -qw net.ipv6.conf.#{link}.accept_dad=1")
+      source = [oif: "a0", prefsrc: "fd00::7"]
+
+      desired = %{
+        addresses: [{link, "fd00::7", 128}],
+        routes: [{"2001:db8:9::", 48, "2001:db8:1::2", source}]
+      }
+
+      report = converge(bench, desired)
+      converge(bench, %{}, report.last_applied)
+    end
+  end
+
   test "addresses of one subnet change their scope together", bench do
     desired = fn opts ->
       %{addresses: for(n <- 1..3, do: {"b0", "203.0.113.#{n}", 24, opts})}

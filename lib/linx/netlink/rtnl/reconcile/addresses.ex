@@ -261,16 +261,18 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
 
   @doc """
   Waits until the given new addresses are out of the check for duplicates, where their links do no
-  check. Where they do, it takes a second, and nobody waits.
+  check. Where they do, it takes a second, and nobody waits. The kernel checks on a link if the
+  link's `accept_dad` or that of all links says so, unless the link has no neighbours
+  (addrconf_dad_begin).
   """
   @spec settle(Socket.t(), [Address.t()]) :: :ok
   def settle(socket, addresses) do
     fresh = for %{family: @inet6} = address <- addresses, do: address
-    checking = fresh |> Enum.map(& &1.index) |> Enum.uniq() |> Enum.filter(&checking?(socket, &1))
+    unchecked = fresh |> Enum.map(& &1.index) |> Enum.uniq() |> unchecked(socket)
 
     ids =
       for address <- fresh,
-          address.index not in checking,
+          address.index in unchecked,
           into: MapSet.new(),
           do: Canonical.address_id(address)
 
@@ -289,18 +291,43 @@ defmodule Linx.Netlink.Rtnl.Reconcile.Addresses do
     end
   end
 
-  defp checking?(socket, index) do
+  defp unchecked(indices, socket) do
+    checks = Enum.map(indices, &{&1, check(socket, &1)})
+    alone = for {index, :never} <- checks, do: index
+    off = for {index, :off} <- checks, do: index
+    if off != [] and all_off?(socket), do: alone ++ off, else: alone
+  end
+
+  @accept_dad_of_all "net/ipv6/conf/all/accept_dad"
+
+  # Where it cannot be read the link's own setting counts: the wait has an end.
+  defp all_off?(socket) do
+    with {:ok, text} <- Socket.sysctl(socket, @accept_dad_of_all),
+         {accept, _newline} <- Integer.parse(text) do
+      accept < 1
+    else
+      _unreadable -> true
+    end
+  end
+
+  # IFF_LOOPBACK, IFF_NOARP
+  @no_neighbours 0x88
+
+  # `:never` on a link without neighbours, `:on` or `:off` by the link's own setting.
+  defp check(socket, index) do
     request = {rtm_getlink(), 0, Link.encode(%Link{index: index})}
 
-    with {:ok, [{:ok, <<_ifinfomsg::binary-16, attrs::binary>>}]} <-
+    with {:ok, [{:ok, <<_::64, flags::native-32, _::32, attrs::binary>>}]} <-
            Request.lookup(socket, [request]),
+         true <- (flags &&& @no_neighbours) == 0 or :never,
          {_, families} <- List.keyfind(Attr.scan(attrs), @ifla_af_spec, 0),
          {_, inet6} <- List.keyfind(Attr.scan(families), @inet6, 0),
          {_, conf} <- List.keyfind(Attr.scan(inet6), @ifla_inet6_conf, 0),
          <<_::binary-size(4 * @accept_dad), accept::native-signed-32, _::binary>> <- conf do
-      accept > 0
+      if accept > 0, do: :on, else: :off
     else
-      _no_ipv6 -> false
+      :never -> :never
+      _no_ipv6 -> :off
     end
   end
 
