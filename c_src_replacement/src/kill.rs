@@ -342,12 +342,12 @@ pub fn session(leader: i32) -> Members {
     Tree::open().map_or_else(|_| Members::default(), |tree| tree.session(leader))
 }
 
-/// Adds the agent's descendants to `members` and kills all of them once. Where no procfs shows the
-/// tree, it is killed as far as it becomes the agent's own.
-pub fn kill_into(members: &mut Members) {
+/// Adds the agent's descendants to `members` and kills all of them once, except `except`. Where no
+/// procfs shows the tree, it is killed as far as it becomes the agent's own.
+pub fn kill_into(members: &mut Members, except: Option<i32>) {
     let _precedence = raise_priority();
     if let Ok(tree) = Tree::open() {
-        stop_and_kill_all(&tree, members, None);
+        stop_and_kill_all(&tree, members, except);
     }
 }
 

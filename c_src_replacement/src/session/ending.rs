@@ -42,10 +42,9 @@ impl Session {
         }
         // Before their parents: orphans in a pid namespace of others become children of that
         // namespace's init.
-        if self.has_no_reaper_there() {
-            kill::kill_into(&mut self.lost);
-        } else if self.joins_pid_namespace {
-            kill::kill_descendants(Some(self.pid));
+        // `end_tree` waits for them: a reaper that is killed below reaps none.
+        if self.joins_pid_namespace {
+            kill::kill_into(&mut self.lost, self.init.then_some(self.pid));
         }
         // ESRCH: already dead. EPERM: a process of another user, which the deadline reports.
         let _ = kill::signal(self.workload(), libc::SIGKILL);
