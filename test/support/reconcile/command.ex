@@ -120,6 +120,7 @@ defmodule Linx.Test.Reconcile.Command do
   defp selector({:uid, %Range{} = r}, _), do: "uidrange #{r.first}-#{r.last}"
   defp selector({:uid, n}, _), do: "uidrange #{n}-#{n}"
   defp selector({:suppress_prefixlength, n}, _), do: "suppress_prefixlength #{n}"
+  defp selector({:suppress_ifgroup, n}, _), do: "suppress_ifgroup #{n}"
   defp selector({:action, {:goto, n}}, _), do: "goto #{n}"
   defp selector({:action, name}, _), do: "type #{name}"
   defp selector({key, _}, _) when key in [:invert, :family], do: nil

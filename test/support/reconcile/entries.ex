@@ -49,7 +49,24 @@ defmodule Linx.Test.Reconcile.Entries do
   @v4 for(n <- [1, 2, 5], do: "203.0.113.#{n}") ++ ["203.0.112.1"]
   @v6 ["2001:db8:7::1", "2001:db8:7::2", "2001:db8:8::1", "fe80::5"]
 
+  # On lo, and of subnets that are no one's gateway: only hosts, so that no subnet is local.
+  @on_lo [{"127.0.0.9", 32}, {"127.0.0.9", 8}, {"203.0.119.1", 32}, {"fd00::9", 128}]
+  @elsewhere [{"a0", "169.254.3.3", 16}, {"a0", "203.0.120.1", 31}, {"b0", "203.0.120.0", 31}]
+
   def address do
+    cond do
+      chance(6) -> address("lo", pick(@on_lo))
+      chance(6) -> pick(@elsewhere) |> then(fn {link, ip, len} -> address(link, {ip, len}) end)
+      true -> common_address()
+    end
+  end
+
+  defp address(link, {ip, len}) do
+    family = View.family(View.ip(ip))
+    {:address, link, ip, len, address_options(family, link, ip, len)}
+  end
+
+  defp common_address do
     family = pick([:inet, :inet, :inet6])
     link = link(family, 6)
 
@@ -99,14 +116,17 @@ defmodule Linx.Test.Reconcile.Entries do
 
   # The addresses of a subnet have one scope.
   defp address_option(:scope, :inet, _, _, 32), do: {:ok, pick([0, 200, 253])}
-  defp address_option(:valid, _, _, _, _), do: {:ok, pick([2000, 9000, :forever])}
-  defp address_option(:preferred, _, _, _, _), do: {:ok, pick([1000, 2000])}
+
+  defp address_option(:valid, _, _, _, _),
+    do: {:ok, pick([2000, 9000, 100_000_000, :forever])}
+
+  defp address_option(:preferred, _, _, _, _), do: {:ok, pick([0, 1000, 2000])}
   defp address_option(:flags, :inet, _, _, _), do: {:ok, [:noprefixroute]}
 
   defp address_option(:flags, :inet6, _, _, _),
     do: {:ok, pick([[:nodad], [:noprefixroute], [:nodad, :noprefixroute]])}
 
-  defp address_option(:priority, _, _, _, _), do: {:ok, pick([5, 700])}
+  defp address_option(:priority, _, _, _, _), do: {:ok, pick([0, 5, 700, 0xFFFFFFFF])}
   defp address_option(key, _, _, _, _) when key in [:label, :broadcast, :scope], do: :none
   defp address_option(_key, _, _, _, _), do: :unknown
 
@@ -130,23 +150,33 @@ defmodule Linx.Test.Reconcile.Entries do
     opts =
       extra(way, family, addresses, some(Options.of(:route) -- @ways, pick([0, 0, 1, 1, 2, 3])))
 
-    {:route, dst, len, gateway, opts}
+    scoped({:route, dst, len, gateway, opts})
   end
+
+  # No gateway is of a link's scope or narrower.
+  defp scoped({:route, dst, len, gateway, opts}) when gateway != nil,
+    do: {:route, dst, len, gateway, opts -- [scope: :link, scope: :host]}
+
+  defp scoped(route), do: route
 
   # One in ten has host bits, which the reconciler masks.
   def destination(:inet) do
-    if chance(8),
-      do: {"0.0.0.0", 0},
-      else:
-        {String.replace(pick(@d4), ~r/0$/, if(chance(10), do: "7", else: "0")),
-         pick([24, 24, 25])}
+    cond do
+      chance(8) -> {"0.0.0.0", 0}
+      chance(8) -> pick([{"198.18.9.1", 32}, {"224.7.0.0", 16}])
+      true -> {String.replace(pick(@d4), ~r/0$/, host()), pick([24, 24, 25])}
+    end
   end
 
   def destination(:inet6) do
-    if chance(8),
-      do: {"::", 0},
-      else: {pick(@d6) <> if(chance(10), do: "7", else: ""), pick([48, 48, 49])}
+    cond do
+      chance(8) -> {"::", 0}
+      chance(8) -> {"2001:db8:9::5", 128}
+      true -> {pick(@d6) <> String.replace(host(), "0", ""), pick([48, 48, 49])}
+    end
   end
+
+  defp host, do: if(chance(10), do: "7", else: "0")
 
   # Where a route leads: its gateway and the options that go with that.
   def way(family, addresses) do
@@ -166,7 +196,7 @@ defmodule Linx.Test.Reconcile.Entries do
     end
   end
 
-  defp typed(:inet), do: [:local, :multicast, :unicast]
+  defp typed(:inet), do: [:local, :multicast, :broadcast, :anycast, :unicast]
   defp typed(:inet6), do: [:multicast, :anycast, :unicast]
 
   # A link that is down makes a route impossible; so it is rare.
@@ -232,7 +262,10 @@ defmodule Linx.Test.Reconcile.Entries do
 
   def object(family),
     do:
-      if(chance(8), do: 30, else: pick(if(family == :inet, do: [10, 11, 20], else: [12, 13, 21])))
+      if(chance(8),
+        do: 30,
+        else: pick(if(family == :inet, do: [10, 11, 20, 40], else: [12, 13, 21]))
+      )
 
   defp multipath(family), do: family |> hops() |> some(roll(3)) |> Enum.map(&weighed/1)
 
@@ -242,12 +275,14 @@ defmodule Linx.Test.Reconcile.Entries do
       [gateway: "192.0.2.3", oif: "a0"],
       [gateway: "198.51.100.9"],
       [via: "2001:db8:1::2", oif: "a0"],
-      [gateway: "10.9.9.9", oif: "b0", onlink: true]
+      [gateway: "10.9.9.9", oif: "b0", onlink: true],
+      [oif: pick(["a0", "b0"])]
     ]
   end
 
   defp hops(:inet6) do
     [
+      [gateway: "2001:db8:ff::9", oif: "a0", onlink: true],
       [gateway: "2001:db8:1::2"],
       [gateway: "2001:db8:1::3", oif: "a0"],
       [gateway: "2001:db8:1::4"],
@@ -275,13 +310,13 @@ defmodule Linx.Test.Reconcile.Entries do
 
   def fits?(_key, _opts), do: true
 
-  defp route_option(:table, _, _), do: {:ok, pick([100, 254, 5000])}
-  defp route_option(:metric, _, _), do: {:ok, pick([0, 1024, 50])}
+  defp route_option(:table, _, _), do: {:ok, pick([100, 254, 5000, 0xFFFFFFFF])}
+  defp route_option(:metric, _, _), do: {:ok, pick([0, 1, 1024, 50, 0xFFFFFFFF])}
   defp route_option(:tos, :inet, _), do: {:ok, pick([8, 16])}
-  defp route_option(:scope, :inet, _), do: {:ok, pick([:site, :universe])}
+  defp route_option(:scope, :inet, _), do: {:ok, pick([:site, :universe, :link, :host])}
   defp route_option(:prefsrc, family, addresses), do: {:ok, source(family, addresses)}
   defp route_option(:pref, :inet6, _), do: {:ok, pick([:low, :medium, :high])}
-  defp route_option(:expires, :inet6, _), do: {:ok, pick([600, 3000])}
+  defp route_option(:expires, :inet6, _), do: {:ok, pick([600, 3000, 100_000])}
 
   defp route_option(:metrics, _, _),
     do:
@@ -332,6 +367,8 @@ defmodule Linx.Test.Reconcile.Entries do
   def altered({:link, _, _, _} = link, _addresses), do: LinkEntries.altered(link)
   def altered({:rule, _} = rule, _addresses), do: RuleEntries.altered(rule)
 
+  def altered({:address, "lo", ip, len, _opts}, _addresses), do: address("lo", {ip, len})
+
   def altered({:address, link, ip, len, opts}, _addresses) do
     family = View.family(View.ip(ip))
 
@@ -351,7 +388,7 @@ defmodule Linx.Test.Reconcile.Entries do
   def altered({:route, dst, len, gateway, opts} = route, addresses) do
     if opts[:type] in @rejects and chance(50),
       do: {:route, dst, len, gateway, Keyword.put(opts, :type, pick(@rejects -- [opts[:type]]))},
-      else: altered_way(route, addresses)
+      else: scoped(altered_way(route, addresses))
   end
 
   defp altered_way({:route, dst, len, gateway, opts}, addresses) do

@@ -81,7 +81,9 @@ defmodule Linx.Test.Reconcile.Generator do
 
   # With it no gateway is a unicast address of another host, and no route by a gateway is
   # possible.
-  defp no_gateways?({:route, _, 0, _, opts}), do: opts[:type] in [:local, :multicast]
+  defp no_gateways?({:route, _, 0, _, opts}),
+    do: opts[:type] in [:local, :multicast, :broadcast, :anycast]
+
   defp no_gateways?(_entry), do: false
 
   # -- the second desired state ---

@@ -23,6 +23,7 @@ defmodule Linx.Test.Reconcile.Lab do
     nexthop add id 13 via 2001:db8:1::3 dev a0
     nexthop add id 20 group 10/11
     nexthop add id 21 group 12/13
+    nexthop add id 40 group 10/11 type resilient buckets 8
     """,
     "b0" => "addr add 198.51.100.1/24 dev b0\n",
     "c0" => ""
@@ -108,9 +109,16 @@ defmodule Linx.Test.Reconcile.Lab do
 
   def ip(lab, commands) do
     commands
-    |> Enum.chunk_by(&String.starts_with?(&1, "-6 "))
+    |> Enum.chunk_by(&(&1 |> String.split(" ") |> hd() |> sort()))
     |> Enum.map_join(&batch(lab, &1))
   end
+
+  defp sort(word) when word in ["-6", "sysctl"], do: word
+  defp sort(_word), do: "ip"
+
+  # A setting of the namespace, beside commands of ip(8).
+  defp batch(lab, ["sysctl " <> _ | _] = commands),
+    do: script(lab.shell, Enum.map_join(commands, "\n", &(&1 <> " 2>&1")))
 
   defp batch(lab, ["-6 " <> _ | _] = commands),
     do: batch(lab, "-6", Enum.map(commands, &String.replace_prefix(&1, "-6 ", "")))

@@ -70,9 +70,15 @@ defmodule Linx.Test.Reconcile.LinkEntries do
     keys |> some(pick([0, 0, 1, 1, 2])) |> Enum.flat_map(&option(&1, fixed)) |> Enum.uniq()
   end
 
-  defp own(:bridge), do: [:ageing_time, :stp_state, :priority, :ports, :ports, :ports]
-  defp own(:vxlan), do: [:learning]
-  defp own(:veth), do: [:master]
+  @bridge [:forward_delay, :hello_time, :max_age, :mcast_query_interval, :mcast_hash_max] ++
+            [:mcast_snooping, :mcast_querier, :mcast_stats_enabled, :mcast_router] ++
+            [:mcast_igmp_version, :arp, :multicast, :allmulticast]
+
+  defp own(:bridge),
+    do: [:ageing_time, :stp_state, :priority, :ports, :ports, :ports] ++ some(@bridge, 4)
+
+  defp own(:vxlan), do: [:learning, :proxy, :l2miss, :ageing, :ttl]
+  defp own(:veth), do: [:master, :arp, :multicast, :allmulticast]
   defp own(:dummy), do: [:master]
   defp own(:bond), do: [:miimon, :miimon]
   defp own(kind) when kind in [:macvlan, :vlan, :ipvlan], do: []
@@ -87,7 +93,22 @@ defmodule Linx.Test.Reconcile.LinkEntries do
   defp option(:address, _), do: [address: "02:00:00:00:00:0#{pick([1, 2])}"]
   defp option(:promisc, _), do: [promisc: chance(70)]
   defp option(:ageing_time, _), do: [ageing_time: pick([20_000, 25_000])]
-  defp option(:stp_state, _), do: [stp_state: pick([0, 1])]
+  defp option(:stp_state, _), do: [stp_state: pick([0, 1, 3])]
+  defp option(:forward_delay, _), do: [forward_delay: pick([400, 1600])]
+  defp option(:hello_time, _), do: [hello_time: pick([100, 1000])]
+  defp option(:max_age, _), do: [max_age: pick([600, 4000])]
+  defp option(:mcast_query_interval, _), do: [mcast_query_interval: pick([100, 8_640_000])]
+  defp option(:mcast_hash_max, _), do: [mcast_hash_max: pick([64, 512])]
+  defp option(:mcast_router, _), do: [mcast_router: pick([0, 1, 2])]
+  defp option(:mcast_igmp_version, _), do: [mcast_igmp_version: pick([2, 3])]
+  defp option(key, _) when key in [:proxy, :l2miss, :arp], do: [{key, chance(50)}]
+  defp option(key, _) when key in [:multicast, :allmulticast], do: [{key, chance(50)}]
+  defp option(:ageing, _), do: [ageing: pick([77, 300])]
+  defp option(:ttl, _), do: [ttl: pick([9, 64])]
+
+  defp option(key, _) when key in [:mcast_snooping, :mcast_querier, :mcast_stats_enabled],
+    do: [{key, pick([0, 1, 7])}]
+
   defp option(:priority, _), do: [priority: pick([4096, 8192])]
   defp option(:learning, _), do: [learning: chance(50)]
   defp option(:master, _), do: [master: "g0"]

@@ -85,5 +85,10 @@ defmodule Linx.Test.Reconcile.Model do
     do: for(a <- addresses, !a.raw["noprefixroute"], do: {a.link, a.peer || a.ip, a.len})
 
   defp direct(done),
-    do: for({:route, dst, len, nil, [oif: link]} <- done, do: {link, View.ip(dst), len})
+    do:
+      for(
+        {:route, dst, len, nil, [{:oif, link} | scope]} <- done,
+        scope in [[], [scope: :link], [scope: :host]],
+        do: {link, View.ip(dst), len}
+      )
 end

@@ -149,12 +149,19 @@ defmodule Linx.Test.Reconcile.Outside do
     link = pick(Lab.links())
 
     commands =
-      case pick([:bounce, :bounce, :down, :again]) do
+      case pick([:bounce, :bounce, :down, :again, :without_inet6]) do
+        :without_inet6 -> without_inet6("a0")
         :bounce -> ["link set #{link} down" | Lab.raise_link(link) ++ Lab.belongings(link)]
         :down -> ["link set #{link} down"]
         :again -> ["link del #{link}" | Lab.make(link)]
       end
 
     Enum.map(commands, &{:foreign, &1})
+  end
+
+  # IPv6 goes with its addresses and routes, and comes back without them.
+  defp without_inet6(link) do
+    for(n <- [1, 0], do: "sysctl -qw net.ipv6.conf.#{link}.disable_ipv6=#{n}") ++
+      Lab.belongings(link)
   end
 end

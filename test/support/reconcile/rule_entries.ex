@@ -10,7 +10,7 @@ defmodule Linx.Test.Reconcile.RuleEntries do
 
   # Options that `opts/0` makes together, and those that this kernel has no use for here.
   @together [:family, :from, :to, :table, :action, :priority, :protocol]
-  @elsewhere [:dscp, :l3mdev, :suppress_ifgroup]
+  @elsewhere [:dscp, :l3mdev]
 
   @doc "The options of rules that no value is made for."
   def unknown,
@@ -38,6 +38,7 @@ defmodule Linx.Test.Reconcile.RuleEntries do
       [from: pick(["10.0.0.0/8", "10.3.0.0/16"]), to: "198.18.0.0/24"],
       [to: "198.18.0.0/24"],
       [from: "2001:db8:30::/48"],
+      [from: "10.9.9.9/32"],
       [family: :inet6],
       []
     ])
@@ -62,7 +63,10 @@ defmodule Linx.Test.Reconcile.RuleEntries do
   # A rule whose priority the kernel chooses comes before the main table: it has a selector that
   # no look-up of a gateway meets.
   defp once(opts) do
-    opts = if opts[:action] != nil, do: Keyword.drop(opts, [:suppress_prefixlength]), else: opts
+    opts =
+      if opts[:action] != nil,
+        do: Keyword.drop(opts, [:suppress_prefixlength, :suppress_ifgroup]),
+        else: opts
 
     cond do
       opts[:priority] != nil -> opts
@@ -71,9 +75,9 @@ defmodule Linx.Test.Reconcile.RuleEntries do
     end
   end
 
-  defp option(:fwmark), do: {:ok, pick([7, 8])}
+  defp option(:fwmark), do: {:ok, pick([7, 8, 0xFFFFFFFF])}
   defp option(:fwmask), do: {:ok, pick([0xFF, 0x100000])}
-  defp option(:iif), do: {:ok, pick(["a0", "lo"])}
+  defp option(:iif), do: {:ok, pick(["a0", "lo", "nope5"])}
   defp option(:oif), do: {:ok, pick(["a0", "b0"])}
   defp option(:tos), do: {:ok, pick([8, 16])}
   defp option(:ipproto), do: {:ok, pick([6, 17])}
@@ -81,6 +85,7 @@ defmodule Linx.Test.Reconcile.RuleEntries do
   defp option(:dport), do: {:ok, pick([80, 80..90])}
   defp option(:uid), do: {:ok, pick([1000..2000, 7])}
   defp option(:suppress_prefixlength), do: {:ok, pick([0, 8])}
+  defp option(:suppress_ifgroup), do: {:ok, pick([0, 5])}
   defp option(:invert), do: {:ok, true}
   defp option(_key), do: :unknown
 

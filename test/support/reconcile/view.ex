@@ -77,7 +77,7 @@ defmodule Linx.Test.Reconcile.View do
      mark(raw["fwmark"] && hex(raw["fwmark"]), raw["fwmask"] && hex(raw["fwmask"])), raw["iif"],
      raw["oif"], hex(raw["tos"] || raw["dsfield"]) || 0, number(raw["ipproto"]),
      range(raw, "sport"), range(raw, "dport"), range(raw, "uid"), raw["suppress_prefixlen"],
-     Map.has_key?(raw, "not"), rule_target(raw)}
+     number(raw["suppress_ifgroup"]), Map.has_key?(raw, "not"), rule_target(raw)}
   end
 
   defp subnet(none, _, _) when none in [nil, "all"], do: nil
@@ -118,26 +118,26 @@ defmodule Linx.Test.Reconcile.View do
     selectors?({:rule, opts}, seen) and
       case opts[:action] do
         nil ->
-          elem(seen.key, 13) == {:table, "#{opts[:table]}"}
+          elem(seen.key, 14) == {:table, "#{opts[:table]}"}
 
         {:goto, n} ->
-          elem(seen.key, 13) == {:goto, n}
+          elem(seen.key, 14) == {:goto, n}
 
         name ->
-          elem(seen.key, 13) in [{:action, @actions[name]}, {:action, @action_numbers[name]}]
+          elem(seen.key, 14) in [{:action, @actions[name]}, {:action, @action_numbers[name]}]
       end
   end
 
   @doc "Whether an observed rule has the selectors of the desired one."
-  def selectors?({:rule, opts}, seen), do: rule_wanted(opts) == put_elem(seen.key, 13, nil)
+  def selectors?({:rule, opts}, seen), do: rule_wanted(opts) == put_elem(seen.key, 14, nil)
 
   defp rule_wanted(opts) do
     family = rule_family(opts)
 
     {family, written(opts[:from]), written(opts[:to]), mark(opts[:fwmark], opts[:fwmask]),
      opts[:iif], opts[:oif], opts[:tos] || 0, opts[:ipproto], ends(opts[:sport]),
-     ends(opts[:dport]), ends(opts[:uid]), opts[:suppress_prefixlength], opts[:invert] == true,
-     nil}
+     ends(opts[:dport]), ends(opts[:uid]), opts[:suppress_prefixlength], opts[:suppress_ifgroup],
+     opts[:invert] == true, nil}
   end
 
   defp written(nil), do: nil
@@ -330,7 +330,9 @@ defmodule Linx.Test.Reconcile.View do
   @doc "The mode of a link as ip(8) writes it."
   def mode(mode), do: String.replace("#{mode}", "_", "-")
 
-  @switches %{promisc: "PROMISC"}
+  @switches %{promisc: "PROMISC", multicast: "MULTICAST", allmulticast: "ALLMULTI"}
+  @kind_switches [:stp_state, :mcast_snooping, :mcast_querier, :mcast_stats_enabled]
+  @kind_names %{mcast_query_interval: "mcast_query_intvl"}
   @texts %{alias: "ifalias", address: "address", txqlen: "txqlen", mtu: "mtu"}
 
   defp link_option?({:link, parent}, seen, links), do: on?(seen, parent, links)
@@ -343,11 +345,19 @@ defmodule Linx.Test.Reconcile.View do
   defp link_option?({:ports, ports}, seen, links),
     do: Enum.all?(ports, &(links[&1] != nil and links[&1].master == seen.name))
 
+  defp link_option?({:arp, on?}, seen, _), do: "NOARP" in seen.raw["flags"] != on?
+
+  defp link_option?({key, n}, seen, _) when key in @kind_switches,
+    do: n != 0 == (seen.data["#{key}"] != 0)
+
   defp link_option?({key, on?}, seen, _) when is_map_key(@switches, key),
     do: @switches[key] in seen.raw["flags"] == on?
 
   defp link_option?({key, value}, seen, _) when is_map_key(@texts, key),
     do: seen.raw[@texts[key]] == value
+
+  defp link_option?({key, value}, seen, _) when is_map_key(@kind_names, key),
+    do: seen.data[@kind_names[key]] == value
 
   defp link_option?({key, value}, seen, _), do: seen.data["#{key}"] == value
 
