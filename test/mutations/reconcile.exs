@@ -148,7 +148,7 @@ laws = [
     name: "reconcile-far-end",
     promise: "The far end of a veth pair of ours gets the name that is desired.",
     file: links,
-    replace: "      peer == nil or index(peer, links) == far -> []\n",
+    replace: "      peer == nil or LinkState.index(peer, links) == far -> []\n",
     with: "      peer == nil or is_map(links) -> []\n",
     run: links_test
   },
@@ -180,8 +180,8 @@ laws = [
     name: "reconcile-unsettled",
     promise: "What differs after every round is pending.",
     file: "lib/linx/netlink/rtnl/reconcile/pass.ex",
-    replace: "    left = for %{op: op} <- steps, not MapSet.member?(named, op), do: op\n",
-    with: "    left = for %{op: op} <- steps, MapSet.member?(named, op), do: op\n",
+    replace: "    left = for op <- Enum.uniq(ops), not MapSet.member?(named, op), do: op\n",
+    with: "    left = for op <- Enum.uniq(ops), MapSet.member?(named, op), do: op\n",
     run: links_test
   },
   %{
