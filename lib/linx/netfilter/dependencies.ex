@@ -129,19 +129,26 @@ defmodule Linx.Netfilter.Dependencies do
 
   defp set?(segment), do: Enum.any?(segment, &match?(%Expr{name: :__anon_set}, &1))
 
-  @doc false
-  # Whether `expand/2` may put a set before an expression of this rule.
-  @spec sets?([Expr.t()]) :: boolean()
-  def sets?(exprs), do: Enum.any?(exprs, &(several_types?(&1) != nil))
-
   @several_types for field <- Protocol.fields(),
                      match?([_, _ | _], field.types),
                      into: %{},
                      do: {field.name, true}
 
-  defp several_types?(%Expr{name: :inner, data: %{expr: expr}}), do: several_types?(expr)
-  defp several_types?(%Expr{data: %{field: name}}), do: Map.get(@several_types, name)
-  defp several_types?(_expr), do: nil
+  @doc false
+  # Whether `expand/2` may put a set before an expression of this rule.
+  @spec sets?([Expr.t()]) :: boolean()
+  # A field and its comparison are passed over in one step, as rules are of many.
+  def sets?([%Expr{name: :payload, data: %{field: name}}, %Expr{name: :cmp} | rest])
+      when not is_map_key(@several_types, name),
+      do: sets?(rest)
+
+  def sets?([%Expr{name: :inner, data: %{expr: expr}} | rest]), do: sets?([expr]) or sets?(rest)
+
+  def sets?([%Expr{data: %{field: name}} | _rest]) when is_map_key(@several_types, name),
+    do: true
+
+  def sets?([_expr | rest]), do: sets?(rest)
+  def sets?([]), do: false
 
   @doc false
   # A dump's rule once the elements of its sets are at hand: without the names of fields that a

@@ -105,13 +105,13 @@ defmodule Linx.Netfilter.Diff do
   end
 
   defp unknown(%{rules: [_, _ | _] = rules}, {family, table, chain} = place, by) do
-    keys = Enum.map(rules, &Rules.key(by, &1))
-
     cond do
-      nil in keys ->
+      keyless?(rules, by) ->
         {:error, {:tag_required, place}}
 
       by == :comment ->
+        keys = Enum.map(rules, &Rules.key(by, &1))
+
         with [twice | _] <- keys -- Enum.uniq(keys),
              do: {:error, {:duplicate_comment, {family, table, chain, twice}}},
              else: ([] -> nil)
@@ -122,6 +122,10 @@ defmodule Linx.Netfilter.Diff do
   end
 
   defp unknown(_chain, _place, _by), do: nil
+
+  defp keyless?([%{tag: tag} | rules], :tag), do: tag == nil or keyless?(rules, :tag)
+  defp keyless?([%{comment: c} | rules], :comment), do: c == nil or keyless?(rules, :comment)
+  defp keyless?([], _by), do: false
 
   defp bare(table),
     do: %{table | chains: %{}, sets: %{}, maps: %{}, objects: %{}, flowtables: %{}, order: %{}}

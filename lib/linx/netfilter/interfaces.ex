@@ -69,8 +69,22 @@ defmodule Linx.Netfilter.Interfaces do
     end
   end
 
-  defp rules([rule | rest], found), do: rules(rest, find(rule.expressions, found))
+  defp rules([rule | rest], found), do: rules(rest, expressions(rule.expressions, found))
   defp rules([], found), do: found
+
+  # A field and its comparison are passed over in one step, as rules are of many.
+  defp expressions(
+         [%Expr{name: :payload}, %Expr{name: :cmp, data: %{data: value}} | rest],
+         found
+       )
+       when is_binary(value),
+       do: expressions(rest, found)
+
+  defp expressions([%Expr{name: name} | rest], found) when name in [:payload, :meta, :counter],
+    do: expressions(rest, found)
+
+  defp expressions([part | rest], found), do: expressions(rest, find(part, found))
+  defp expressions([], found), do: found
 
   defp iface?(:iface_index), do: true
   defp iface?({:concat, types}), do: :iface_index in types

@@ -63,6 +63,8 @@ defmodule Linx.Netfilter.References do
 
   defp broken([], _table, _index), do: []
 
+  defp whole?([%Expr{name: :payload}, %Expr{name: :cmp} | rest], table), do: whole?(rest, table)
+
   defp whole?([%Expr{name: name} | rest], table)
        when name in [:cmp, :payload, :meta, :counter, :ct, :bitwise, :limit, :log, :range],
        do: whole?(rest, table)

@@ -71,6 +71,14 @@ defmodule Linx.Netfilter.Userdata do
   @spec parse_rule(binary() | nil) :: {String.t() | nil, atom() | nil, [{0..255, binary()}]}
   def parse_rule(nil), do: {nil, nil, []}
 
+  # A tag and nothing else, as rules of a reconciled chain mostly have it.
+  def parse_rule(<<@tag, size, text::binary-size(size)>> = bytes) do
+    case text |> until_nul() |> existing_atom() do
+      nil -> {nil, nil, pairs(bytes)}
+      tag -> {nil, tag, []}
+    end
+  end
+
   def parse_rule(bytes) do
     pairs = pairs(bytes)
     tag = pairs |> find_text(@tag) |> existing_atom()
@@ -149,10 +157,12 @@ defmodule Linx.Netfilter.Userdata do
   @spec find_text([{0..255, binary()}], 0..255) :: String.t() | nil
   def find_text(pairs, type) do
     case List.keyfind(pairs, type, 0) do
-      {_, value} -> value |> :binary.split(<<0>>) |> hd()
+      {_, value} -> until_nul(value)
       nil -> nil
     end
   end
+
+  defp until_nul(bytes), do: bytes |> :binary.split(<<0>>) |> hd()
 
   @spec find_u32([{0..255, binary()}], 0..255) :: non_neg_integer() | nil
   def find_u32(pairs, type) do

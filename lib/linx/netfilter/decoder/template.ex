@@ -153,26 +153,26 @@ defmodule Linx.Netfilter.Decoder.Template do
   @spec fill(folded(), tuple()) :: [Expr.t()]
   def fill([], _values), do: []
   def fill([%Expr{} = expr | rest], values), do: [expr | fill(rest, values)]
-  def fill([item | rest], values), do: [filled(item, values) | fill(rest, values)]
 
-  defp filled({:cmp, data, number}, values),
-    do: %Expr{name: :cmp, data: %{data | data: elem(values, number)}}
+  def fill([{:cmp, data, number} | rest], values),
+    do: [%Expr{name: :cmp, data: %{data | data: elem(values, number)}} | fill(rest, values)]
 
-  defp filled({:counter, data, bytes, packets}, values),
-    do: %Expr{
-      name: :counter,
-      data: %{data | bytes: elem(values, bytes), packets: elem(values, packets)}
-    }
+  def fill([{:counter, data, bytes, packets} | rest], values) do
+    data = %{data | bytes: elem(values, bytes), packets: elem(values, packets)}
+    [%Expr{name: :counter, data: data} | fill(rest, values)]
+  end
 
-  defp filled({:part, data, number, from, size}, values),
-    do: %Expr{name: :cmp, data: %{data | data: values |> elem(number) |> binary_part(from, size)}}
+  def fill([{:part, data, number, from, size} | rest], values) do
+    part = values |> elem(number) |> binary_part(from, size)
+    [%Expr{name: :cmp, data: %{data | data: part}} | fill(rest, values)]
+  end
 
-  defp filled({:fields, name, data, fields}, values) do
+  def fill([{:fields, name, data, fields} | rest], values) do
     data =
       Enum.reduce(fields, data, fn {key, number}, data ->
         %{data | key => elem(values, number)}
       end)
 
-    %Expr{name: name, data: data}
+    [%Expr{name: name, data: data} | fill(rest, values)]
   end
 end

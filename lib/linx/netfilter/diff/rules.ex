@@ -21,21 +21,23 @@ defmodule Linx.Netfilter.Diff.Rules do
   @spec changes(place(), Chain.t(), Chain.t()) :: [Patch.op()]
   def changes(place, from, to) do
     place = Map.put(place, :chain, to.name)
-    old = known(place.by, from.rules)
-    new = for rule <- to.rules, do: {key(place.by, rule), rule}
+
+    lost? = MapSet.size(place.lost) > 0
+
+    if place.by == :tag and not lost? and same_tags?(from.rules, to.rules),
+      do: replaced(place, from.rules, to.rules),
+      else: by_key(place, from.rules, to.rules, lost?)
+  end
+
+  defp by_key(place, from, to, lost?) do
+    old = known(place.by, from)
+    new = for rule <- to, do: {key(place.by, rule), rule}
 
     cond do
-      MapSet.size(place.lost) == 0 and same_keys?(old, new) ->
-        replaced(place, old, new)
-
-      unique?(old) and unique?(new) ->
-        keyed(place, old, new)
-
-      untouched?(place, old, new) ->
-        []
-
-      true ->
-        rebuild(place, from.rules, to.rules)
+      not lost? and same_keys?(old, new) -> replaced(place, from, to)
+      unique?(old) and unique?(new) -> keyed(place, old, new)
+      untouched?(place, from, to) -> []
+      true -> rebuild(place, from, to)
     end
   end
 
@@ -70,15 +72,26 @@ defmodule Linx.Netfilter.Diff.Rules do
 
   # The same rules in the same order, as most chains are found: nothing moves, and no rule need be
   # looked for.
+  defp same_tags?([%{tag: tag} | from], [%{tag: tag} | to]) when tag != nil,
+    do: same_tags?(from, to)
+
+  defp same_tags?([], []), do: true
+  defp same_tags?(_from, _to), do: false
+
   defp same_keys?([{key, _} | from], [{key, _} | to]) when key != nil, do: same_keys?(from, to)
   defp same_keys?([], []), do: true
   defp same_keys?(_from, _to), do: false
 
-  defp replaced(%{family: family, table: table, chain: chain} = place, old, new) do
-    for {{_, current}, {_, rule}} <- Enum.zip(old, new),
-        not same?(place, current, rule),
-        do: {:replace_rule, family, table, chain, current.handle, rule}
+  defp replaced(place, [current | old], [rule | new]) do
+    if same?(place, current, rule) do
+      replaced(place, old, new)
+    else
+      %{family: family, table: table, chain: chain} = place
+      [{:replace_rule, family, table, chain, current.handle, rule} | replaced(place, old, new)]
+    end
   end
+
+  defp replaced(_place, [], []), do: []
 
   defp unique?(rules) do
     keys = for {key, _rule} <- rules, do: key
@@ -87,10 +100,13 @@ defmodule Linx.Netfilter.Diff.Rules do
 
   defp untouched?(place, old, new) do
     length(old) == length(new) and
-      Enum.all?(Enum.zip(old, new), fn {{_, a}, {_, b}} ->
+      Enum.all?(Enum.zip(old, new), fn {a, b} ->
         same?(place, a, b) and not loses?(a, place.lost)
       end)
   end
+
+  defp same?(%{carried: carried, family: family}, a, b) when map_size(carried) == 0,
+    do: Canonical.same_rule?(a, b, family)
 
   defp same?(%{carried: carried, family: family}, a, b) do
     Canonical.same_rule?(

@@ -135,9 +135,24 @@ defmodule Linx.Netfilter.Encoder.TemplateCache do
 
   # The step on the path for an expression with a placeholder. The ICMP type in a value decides on
   # dependencies, so it is part of the step.
-  defp key(%Expr{name: :cmp, data: %{op: :eq, sreg: sreg, data: value}}, before) do
+  defp key(
+         %Expr{name: :cmp, data: %{op: :eq, sreg: sreg, data: value}},
+         %Expr{name: name} = before
+       )
+       when name in [:payload, :inner] do
     key = {:eq, Bitwise.bsl(sreg, 16) + byte_size(value)}
-    if typed?(before), do: {key, Dependencies.icmp_type(value)}, else: key
+
+    # Most loads are told apart by their shape.
+    case before do
+      %Expr{name: :payload, data: %{base: base, offset: offset}}
+      when base != :transport or offset != 0 ->
+        key
+
+      _ ->
+        if Dependencies.significant(before) == :icmp,
+          do: {key, Dependencies.icmp_type(value)},
+          else: key
+    end
   end
 
   defp key(%Expr{name: :cmp, data: %{op: op, sreg: sreg, data: value}}, _before),
@@ -145,13 +160,6 @@ defmodule Linx.Netfilter.Encoder.TemplateCache do
 
   defp key(%Expr{name: :immediate}, _before), do: :jump
   defp key(%Expr{name: name}, _before), do: name
-
-  # Most loads are told apart by their shape.
-  defp typed?(%Expr{name: :payload, data: %{base: :transport, offset: 0}} = load),
-    do: Dependencies.significant(load) == :icmp
-
-  defp typed?(%Expr{name: :inner} = load), do: Dependencies.significant(load) == :icmp
-  defp typed?(_load), do: false
 
   # The value of the expression's placeholder, or nil for an expression without one.
   defp placeholder(%Expr{name: :cmp, data: %{op: op, sreg: sreg, data: value} = data}, before)
@@ -187,6 +195,10 @@ defmodule Linx.Netfilter.Encoder.TemplateCache do
     {for(piece <- pieces, is_binary(piece), reduce: 0, do: (sum -> sum + byte_size(piece))),
      pieces}
   end
+
+  # Bytes and numbers mostly alternate.
+  defp filled([bytes, number | rest], values) when is_binary(bytes) and is_integer(number),
+    do: byte_size(elem(values, number)) + filled(rest, values)
 
   defp filled([number | rest], values) when is_integer(number),
     do: byte_size(elem(values, number)) + filled(rest, values)
