@@ -119,8 +119,8 @@ defmodule Linx.Netfilter.Ruleset do
   A tag that the chain has already is `{:bad_rule, {:duplicate_tag, tag}}`, an unknown chain
   `{:no_such_chain, name}`.
 
-  The rules before it are copied. Thousands of rules become a chain at once with
-  `Linx.Netfilter.Chain.new/2` (`rules:`) and `put_chain/3`.
+  The rules before it are copied, so that a loop takes time that grows with the square of their
+  number: `add_rules/4` appends thousands at once.
   """
   @spec add_rule(t(), table_ref(), String.t(), Rule.t() | [Rule.expression_input()], keyword()) ::
           {:ok, t()} | {:error, term()}
@@ -152,6 +152,59 @@ defmodule Linx.Netfilter.Ruleset do
         when rule: Rule.t() | [Rule.expression_input()]
   def add_rule!(rs, table_ref, chain_name, rule_or_exprs, opts \\ []),
     do: bang(add_rule(rs, table_ref, chain_name, rule_or_exprs, opts))
+
+  @doc """
+  Appends rules to a chain in their order, in time that grows with their number: each a rule, a
+  list for `Linx.Netfilter.Rule.build/2`, or `{list, opts}`. Errors are those of `add_rule/5`, of
+  the first rule that has one; nothing is added then.
+
+      iex> alias Linx.Netfilter.{Expr, Ruleset}
+      iex> port = Expr.payload(:tcp_dport)
+      iex> ports = for n <- 1..3, do: [port, Expr.cmp(:eq, <<n::16>>), :accept]
+      iex> {:ok, rs} =
+      ...>   Ruleset.new()
+      ...>   |> Ruleset.add_table!(:inet, "fw")
+      ...>   |> Ruleset.add_chain!("fw", "in")
+      ...>   |> Ruleset.add_rules("fw", "in", ports)
+      iex> length(rs.tables[{:inet, "fw"}].chains["in"].rules)
+      3
+  """
+  @spec add_rules(t(), table_ref(), String.t(), [rule]) :: {:ok, t()} | {:error, term()}
+        when rule: Rule.t() | [Rule.expression_input()] | {[Rule.expression_input()], keyword()}
+  def add_rules(rs, table_ref, chain_name, rules) when is_list(rules) do
+    update(rs, table_ref, fn table ->
+      with {:ok, chain} <- chain(table, chain_name),
+           {:ok, rules} <- built(rules, tags(chain.rules), chain_name, []),
+           do: {:ok, put_in(table.chains[chain_name].rules, chain.rules ++ rules)}
+    end)
+  end
+
+  @doc "As `add_rules/4`; raises."
+  @spec add_rules!(t(), table_ref(), String.t(), [rule]) :: t()
+        when rule: Rule.t() | [Rule.expression_input()] | {[Rule.expression_input()], keyword()}
+  def add_rules!(rs, table_ref, chain_name, rules),
+    do: bang(add_rules(rs, table_ref, chain_name, rules))
+
+  defp tags(rules), do: for(%Rule{tag: tag} <- rules, tag != nil, into: MapSet.new(), do: tag)
+
+  defp built([], _tags, _chain, done), do: {:ok, Enum.reverse(done)}
+
+  defp built([rule | rest], tags, chain, done) do
+    with {:ok, %Rule{tag: tag} = rule} <- built(rule) do
+      done = [%{rule | chain: chain} | done]
+
+      cond do
+        tag == nil -> built(rest, tags, chain, done)
+        tag in tags -> {:error, {:bad_rule, {:duplicate_tag, tag}}}
+        true -> built(rest, MapSet.put(tags, tag), chain, done)
+      end
+    end
+  end
+
+  defp built(%Rule{} = rule), do: {:ok, rule}
+  defp built({exprs, opts}) when is_list(exprs), do: Rule.build(exprs, opts)
+  defp built(exprs) when is_list(exprs), do: Rule.build(exprs, [])
+  defp built(other), do: {:error, {:bad_rule, {:not_a_rule, other}}}
 
   @doc "Adds a set to a table."
   @spec add_set(t(), table_ref(), Set.t()) :: {:ok, t()} | {:error, term()}
