@@ -1,7 +1,19 @@
 defmodule Linx.NFT.FormatterTest do
   use ExUnit.Case, async: true
 
-  alias Linx.Netfilter.{Chain, Element, Expr, Ruleset, Set, Table, Typeof, Verdict}
+  alias Linx.Netfilter.{
+    Canonical,
+    Chain,
+    Element,
+    Encoder,
+    Expr,
+    Ruleset,
+    Set,
+    Table,
+    Typeof,
+    Verdict
+  }
+
   alias Linx.Netfilter.Map, as: NMap
   alias Linx.NFT.Formatter
   alias Linx.NFT.Formatter.Source
@@ -192,7 +204,14 @@ defmodule Linx.NFT.FormatterTest do
           "add @m { ip saddr . tcp dport : ip daddr }",
           "update @m { ip saddr . meta mark : ip daddr . tcp dport }",
           "ip saddr & 255.255.255.0 . tcp dport @s drop",
-          "ip saddr . tcp dport @a ip daddr @b tcp dport @c update @s { ip saddr }"
+          "ip saddr . tcp dport @a ip daddr @b tcp dport @c update @s { ip saddr }",
+          "numgen inc mod 2 . ip saddr @s",
+          "udp dport 5 dnat ip addr . port to meta iif map @m",
+          "udp dport 5 dnat ip addr . port to meta iif . udp dport map @m",
+          "tcp dport 5 dnat ip6 addr . port to ip6 saddr map @m random",
+          "tcp dport 5 snat ip addr . port to meta oif map @m",
+          "udp dport 5 dnat ip to meta iif map @m",
+          "udp dport 5 dnat ip to meta iif map @m:80"
         ] do
       test "have all parts of their keys: #{text}" do
         {:ok, ruleset} = Linx.NFT.parse("table inet t { chain c {\n#{unquote(text)}\n} }")
@@ -200,6 +219,44 @@ defmodule Linx.NFT.FormatterTest do
         assert formatted =~ "    #{unquote(text)}\n"
         assert Linx.NFT.parse(formatted) == {:ok, ruleset}
       end
+    end
+  end
+
+  describe "a map of objects that is not declared" do
+    for word <-
+          ["counter name", "quota name", "limit name", "synproxy name", "ct helper set"] ++
+            ["ct timeout set", "ct expectation set", "meta secmark set"],
+        key <- ["tcp dport", "ip saddr . tcp dport", "meta mark"] do
+      text = "#{word} #{key} map @m"
+
+      test "has the kind that its statement says: #{text}" do
+        {:ok, ruleset} = Linx.NFT.parse("table inet t { chain c {\n#{unquote(text)}\n} }")
+        formatted = Linx.NFT.format(ruleset)
+        assert formatted =~ "    #{unquote(text)}\n"
+        assert Linx.NFT.parse(formatted) == {:ok, ruleset}
+      end
+    end
+
+    test "is no other rule than the kernel's, which has no kind" do
+      {:ok, rule} = Linx.NFT.parse_rule("counter name tcp dport map @m")
+      kernel = [Expr.payload(:tcp_dport), Expr.objref_map("m")]
+      assert Canonical.same_rule?(%{rule | expressions: kernel}, rule, :inet)
+
+      assert Encoder.rule(rule, :inet, "t", "c") ==
+               Encoder.rule(%{rule | expressions: kernel}, :inet, "t", "c")
+    end
+
+    test "has no text where nothing says its kind, and stands in none" do
+      exprs = [Expr.payload(:tcp_dport), Expr.cmp(:eq, <<22::16>>), Expr.objref_map("m"), :accept]
+
+      assert_raise ArgumentError,
+                   "table inet t, chain c, rule 0: the map m is not declared, so that the " <>
+                     "kind of its objects is not known",
+                   fn -> rule(exprs) end
+
+      {:ok, rule} = Linx.Netfilter.Rule.build(exprs)
+      assert_raise ArgumentError, ~r/the map m is not declared/, fn -> Linx.NFT.format(rule) end
+      assert inspect(rule) =~ "Rule"
     end
   end
 

@@ -25,6 +25,11 @@ defmodule Linx.NFTTest do
     end
   end
 
+  defp rule_of(ruleset) do
+    [%{chains: %{"c" => %{rules: [rule]}}}] = Map.values(ruleset.tables)
+    rule.expressions
+  end
+
   defp cmp(rule), do: for(%Expr{name: :cmp, data: data} <- rule, do: {data.op, data.data})
 
   describe "values" do
@@ -63,6 +68,32 @@ defmodule Linx.NFTTest do
                rule("ip saddr 192.168.0.0/23")
 
       assert cmp(rule("iifname \"eth*\"")) == [eq: "eth"]
+    end
+
+    # nft 1.1 refuses them too; nft 1.0 loads the first bytes of the number, of a small one zeros.
+    test "that are generated are no ports, nor anything else of another width" do
+      for number <- ["numgen inc mod 10", "jhash ip saddr mod 10", "symhash mod 10", "meta cpu"],
+          text <- [
+            "tcp dport 1 redirect to :NUMBER",
+            "tcp dport 1 dnat to 10.0.0.1:NUMBER",
+            "tcp dport 1 snat to 10.0.0.1:NUMBER",
+            "tcp dport 1 masquerade to :NUMBER",
+            "tcp dport 1 tproxy to :NUMBER",
+            "tcp dport set NUMBER",
+            "udp sport set NUMBER",
+            "th dport set NUMBER",
+            "@th,16,16 set NUMBER"
+          ] do
+        assert rule(String.replace(text, "NUMBER", number)) ==
+                 "expected a port, this is a number of 32 bits"
+      end
+
+      assert rule("ether type set numgen inc mod 2") =~ ", this is a number of 32 bits"
+      assert rule("ether saddr set jhash ip saddr mod 2") =~ ", this is a number of 32 bits"
+      assert rule("meta pkttype set numgen inc mod 2") =~ ", this is a number of 32 bits"
+      assert is_list(rule("tcp dport 1 redirect to :numgen inc mod 2 map { 0 : 80, 1 : 81 }"))
+      assert is_list(rule("ip id set numgen inc mod 10"))
+      assert is_list(rule("ct zone set numgen inc mod 10"))
     end
 
     test "that do not fit are refused" do
@@ -386,6 +417,31 @@ defmodule Linx.NFTTest do
                  chain other { }
                }
                """)
+    end
+
+    test "takes flags and their mask" do
+      flags = [:syn]
+      mask = [:syn, :ack]
+      one = :syn
+      wanted = rule("tcp flags syn / syn,ack", :inet)
+      assert rule_of(~NFT"table inet t { chain c { tcp flags #{flags} / #{mask} } }") == wanted
+      assert rule_of(~NFT"table inet t { chain c { tcp flags #{one} / #{mask} } }") == wanted
+      assert rule_of(~NFT"table inet t { chain c { tcp flags #{one} / syn,ack } }") == wanted
+      assert rule_of(~NFT"table inet t { chain c { tcp flags syn / #{mask} } }") == wanted
+
+      assert rule_of(~NFT"table inet t { chain c { tcp flags != #{flags} / #{mask} } }") ==
+               rule("tcp flags != syn / syn,ack", :inet)
+
+      text = "define f = syn\n"
+      {:ok, ruleset} = NFT.parse(text <> "table inet t { chain c { tcp flags $f / $f } }")
+      assert rule_of(ruleset) == rule("tcp flags syn / syn", :inet)
+
+      # Other fields keep their prefixes.
+      bits = 8
+      address = {10, 0, 0, 0}
+
+      assert rule_of(~NFT"table inet t { chain c { ip saddr #{address}/#{bits} } }") ==
+               rule("ip saddr 10.0.0.0/8", :inet)
     end
 
     test "raises for a value of the wrong kind, naming both" do

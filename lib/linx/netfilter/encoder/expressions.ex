@@ -71,6 +71,10 @@ defmodule Linx.Netfilter.Encoder.Expressions do
       when not is_map_key(data, :dreg) and not is_map_key(data, :sreg),
       do: named("exthdr", data(:exthdr, Map.take(data, [:op, :type])))
 
+  # The text of a map that is not declared has the kind of its objects, the kernel's map has it.
+  def expr(%Expr{name: :objref, data: %{set_name: _, kind: _} = data} = expr),
+    do: expr(%{expr | data: Map.delete(data, :kind)})
+
   def expr(%Expr{name: :synproxy, data: %{} = data}), do: named("synproxy", synproxy(data))
 
   # The kernel sets NF_NAT_RANGE_PROTO_SPECIFIED itself for nat and redir. masq without it ignores

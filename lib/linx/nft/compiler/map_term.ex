@@ -4,7 +4,7 @@ defmodule Linx.NFT.Compiler.MapTerm do
   # place where they are used.
 
   alias Linx.Netfilter.{Datum, Expr}
-  alias Linx.NFT.Compiler.{Elements, Fault, Interpolated, Load, Scope, Term, Typeof}
+  alias Linx.NFT.Compiler.{Elements, Fault, Interpolated, Load, Operand, Scope, Term, Typeof}
 
   @doc false
   # `scope.expect` is the term that the value is used as.
@@ -36,7 +36,7 @@ defmodule Linx.NFT.Compiler.MapTerm do
     declared = Map.get(scope.sets, name)
 
     if declared && declared.data == nil, do: Fault.fail(meta, "#{name} is a set, not a map")
-    check_key(key, declared, name, meta)
+    check_key(key, declared, name, meta, :map)
     interval? = declared != nil and declared.interval?
     {ordered(key, interval?), Expr.new(:lookup, %{set: name}), value_type(declared, data)}
   end
@@ -155,11 +155,12 @@ defmodule Linx.NFT.Compiler.MapTerm do
   def big(term), do: term
 
   @doc false
-  # The key must be what the set was declared for.
-  def check_key(_key, nil, _name, _meta), do: :ok
+  # The key must be what the set was declared for. `use` is `:set` for a key that a set is asked
+  # for or that is put into it, and `:map` for one that a map is asked for.
+  def check_key(_key, nil, _name, _meta, _use), do: :ok
 
-  def check_key(key, %{key: declared}, name, meta) do
-    if compatible?(key, declared),
+  def check_key(key, %{key: declared}, name, meta, use) do
+    if compatible?(key, declared, use),
       do: :ok,
       else:
         Fault.fail(
@@ -169,13 +170,24 @@ defmodule Linx.NFT.Compiler.MapTerm do
         )
   end
 
-  defp compatible?(%Term{kind: :concat, data: a}, %Term{kind: :concat, data: b}),
-    do: length(a) == length(b) and Enum.all?(Enum.zip(a, b), fn {x, y} -> compatible?(x, y) end)
+  defp compatible?(%Term{kind: :concat, data: a}, %Term{kind: :concat, data: b}, use) do
+    use = if use == :map, do: :part, else: use
 
-  defp compatible?(%Term{kind: :concat}, _declared), do: false
-  defp compatible?(_key, %Term{kind: :concat}), do: false
-  defp compatible?(%Term{type: type}, %Term{type: type}), do: true
-  defp compatible?(%Term{type: :string}, %Term{type: :ifname}), do: true
-  defp compatible?(%Term{type: :ifname}, %Term{type: :string}), do: true
-  defp compatible?(_key, _declared), do: false
+    length(a) == length(b) and
+      Enum.all?(Enum.zip(a, b), fn {x, y} -> compatible?(x, y, use) end)
+  end
+
+  defp compatible?(%Term{kind: :concat}, _declared, _use), do: false
+  defp compatible?(_key, %Term{kind: :concat}, _use), do: false
+  defp compatible?(%Term{type: type}, %Term{type: type}, _use), do: true
+  defp compatible?(%Term{type: :string}, %Term{type: :ifname}, _use), do: true
+  defp compatible?(%Term{type: :ifname}, %Term{type: :string}, _use), do: true
+
+  # A generated number is looked up among any numbers as wide, and in a map among marks alone, as
+  # in nft 1.1.
+  defp compatible?(%Term{generated?: true}, %Term{len: 32, type: type}, :set),
+    do: Operand.number?(type)
+
+  defp compatible?(%Term{generated?: true}, %Term{type: :mark}, :map), do: true
+  defp compatible?(_key, _declared, _use), do: false
 end

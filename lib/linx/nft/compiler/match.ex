@@ -62,7 +62,7 @@ defmodule Linx.NFT.Compiler.Match do
     equality!(op, meta)
     name = Value.text_of(name, scope)
     declared = Map.get(scope.sets, name)
-    MapTerm.check_key(term, declared, name, meta)
+    MapTerm.check_key(term, declared, name, meta, :set)
     key = MapTerm.ordered(term, declared != nil and declared.interval?)
     lookup = Expr.lookup(name, flags: inverted(op))
     [{:fixed, Generate.load(key, 0) ++ [lookup]}]
@@ -110,6 +110,13 @@ defmodule Linx.NFT.Compiler.Match do
     [{:fixed, Generate.load(bits, 0) ++ [Expr.cmp(equal(op), Term.bytes(value))]}]
   end
 
+  # Behind a value or a definition `/ mask` reads as the length of a prefix, which flags have not.
+  defp compare(term, op, {:prefix, value, mask, at} = prefix, meta, scope) when is_tuple(mask) do
+    if Datatype.bitmask?(term.type),
+      do: compare(term, op, {:flags, value, mask, at}, meta, scope),
+      else: constant(term, op, prefix, meta, scope)
+  end
+
   defp compare(%Term{kind: :concat}, _op, rhs, meta, _scope) when elem(rhs, 0) != :concat,
     do: Fault.fail(meta, "a concatenation is compared with a set, a concatenation or @name")
 
@@ -145,8 +152,10 @@ defmodule Linx.NFT.Compiler.Match do
     end
   end
 
-  defp compare(term, op, rhs, meta, scope) do
-    value = Value.constant(rhs, plain(term), scope)
+  defp compare(term, op, rhs, meta, scope), do: constant(term, op, rhs, meta, scope)
+
+  defp constant(term, op, node, meta, scope) do
+    value = Value.constant(node, plain(term), scope)
     decide(term, op, value, meta)
   end
 

@@ -66,7 +66,8 @@ defmodule Linx.NFT.Compiler.Operand do
       term.type == like.type ->
         order(term, like)
 
-      term.type == :integer and not field?(term) ->
+      # A number of another width would leave the target its first bytes: for a port zeros.
+      term.type == :integer and not field?(term) and fits?(term, like) ->
         order(term, like)
 
       term.type == :integer and number?(like.type) and term.len == like.len ->
@@ -80,12 +81,17 @@ defmodule Linx.NFT.Compiler.Operand do
     end
   end
 
+  # A target whose type is a number's takes any, and one with a type of its own what is as wide.
+  defp fits?(term, like), do: like.type == :integer or term.len == like.len
+
   defp field?(%Term{kind: :load, data: {:payload, _}}), do: true
   defp field?(_term), do: false
 
+  @doc false
   # The types that nft derives from its integers, which exclude flags and text.
-  defp number?(type) when type in [:ifname, :string, :verdict, nil], do: false
-  defp number?(type), do: match?({:ok, _}, Datatype.fetch(type)) and not Datatype.bitmask?(type)
+  @spec number?(Datatype.name() | nil) :: boolean()
+  def number?(type) when type in [:ifname, :string, :verdict, nil], do: false
+  def number?(type), do: match?({:ok, _}, Datatype.fetch(type)) and not Datatype.bitmask?(type)
 
   @doc false
   # The term in the byte order of `like`.

@@ -58,6 +58,15 @@ defmodule Linx.NFT.Formatter.Registers do
          do: filling(registers, word + words(term), left - words(term), [term | acc])
   end
 
+  @doc "Whether a register was loaded later than another."
+  @spec later?(t(), non_neg_integer(), non_neg_integer()) :: boolean()
+  def later?(registers, register, other) do
+    case {Map.fetch(registers, word(register)), Map.fetch(registers, word(other))} do
+      {{:ok, {_term, load}}, {:ok, {_other, before}}} -> load > before
+      _ -> false
+    end
+  end
+
   @doc """
   The terms in a row from `register` on that were loaded one after the other, up to the register
   `stop`: a key whose parts nothing else counts.

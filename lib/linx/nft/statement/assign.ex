@@ -15,7 +15,7 @@ defmodule Linx.NFT.Statement.Assign do
   alias Linx.NFT.Compiler.{Fault, Generate, Load, Operand, Term}
   alias Linx.NFT.Formatter.{Context, Registers, Rule, Value}
   alias Linx.NFT.Formatter.Term, as: Text
-  alias Linx.NFT.Expr.Kinds
+  alias Linx.NFT.Expr.{Kinds, Payload}
   alias Linx.NFT.Parser.Expression
 
   # -- parser ------------------------------------------------------------------------------------
@@ -275,20 +275,37 @@ defmodule Linx.NFT.Statement.Assign do
   defp whole(data, term, context) do
     place = Map.delete(data, :sreg)
     # The name of a field would mend the checksum, which this write leaves alone.
-    place = if bare?(data), do: Map.delete(place, :field), else: place
+    bare? = bare?(data)
+    place = if bare?, do: Map.delete(place, :field), else: place
+    term = if bare? and place?(term, data), do: Payload.bytes(term) || term, else: term
 
     with {:ok, target} <- Kinds.term(%Expr{name: :payload, data: place}, context),
          do: {:ok, [target.text, " set ", Rule.operand(term, target)]}
   end
 
-  defp bare?(%{field: name} = data) when not is_map_key(data, :csum_type) do
+  defp bare?(%{field: name} = data) do
     case Field.fetch(name) do
-      {:ok, field} -> not is_map_key(data, :csum_flags) and Protocol.mends(field) != %{}
+      {:ok, field} -> bare?(data, field)
       _unknown -> false
     end
   end
 
   defp bare?(_data), do: false
+
+  # Whether the write leaves a checksum alone that a write under the field's name mends.
+  defp bare?(data, field),
+    do:
+      not is_map_key(data, :csum_type) and not is_map_key(data, :csum_flags) and
+        Protocol.mends(field) != %{}
+
+  defp place?(%Text{source: %{base: base, offset: offset, len: len}}, %{
+         base: base,
+         offset: offset,
+         len: len
+       }),
+       do: true
+
+  defp place?(_term, _data), do: false
 
   # A field that is set to itself, with bits of it set, cleared or flipped.
   defp changed(%{len: len} = data, term, mask, xor, context) do
@@ -336,7 +353,7 @@ defmodule Linx.NFT.Statement.Assign do
 
     places =
       for field <- Field.all(),
-          field.protocol == protocol and field.base == base,
+          field.protocol == protocol and field.base == base and not bare?(data, field),
           shift = (offset + len) * 8 - field.offset - field.length,
           shift >= 0 and wanted?.(bsl(Text.ones(field.length), shift)),
           do: {field, shift}

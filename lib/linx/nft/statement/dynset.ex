@@ -110,7 +110,8 @@ defmodule Linx.NFT.Statement.Dynset do
     name = Value.text_of(name, scope)
     declared = Map.get(scope.sets, name)
     {key, scope} = key(key, declared, meta, scope)
-    MapTerm.check_key(key, declared, name, meta)
+    MapTerm.check_key(key, declared, name, meta, :set)
+    key = counted(key, declared)
     word = if key.kind == :concat, do: div(key.len, 32), else: 4
     {data, scope} = data(data, declared, name, meta, scope)
 
@@ -149,6 +150,25 @@ defmodule Linx.NFT.Statement.Dynset do
 
     {[{:fixed, Generate.load(key, 0) ++ [Expr.new(:__anon_set, fields)]}], scope}
   end
+
+  # nft turns a number that counts or is drawn into an address where it is the whole key, and not
+  # where it is a part of one.
+  defp counted(%Term{data: {:numgen, _}} = key, %{key: %Term{} = declared}),
+    do: Operand.order(key, declared)
+
+  defp counted(%Term{kind: :concat, data: parts} = key, _declared) do
+    parts =
+      for part <- parts do
+        case part do
+          %Term{kind: :order, data: %Term{generated?: true} = number} -> number
+          part -> part
+        end
+      end
+
+    %{key | data: parts}
+  end
+
+  defp counted(key, _declared), do: key
 
   # A constant key takes its type from the set.
   defp key(node, declared, meta, scope) do

@@ -139,22 +139,31 @@ defmodule Linx.NFT.Statement.Nat do
   # these registers.
   defp pair(%{reg_addr_min: 1, reg_proto_min: 9} = data, context)
        when not is_map_key(data, :reg_addr_max) and not is_map_key(data, :reg_proto_max) do
-    with {:ok, address} <- Registers.fetch(context.registers, 1),
-         {:ok, port} <- Registers.fetch(context.registers, 9),
-         do: {:ok, [Rule.operand(address, Target.address(:ip)), " . ", Rule.operand(port, @port)]}
+    # A port that was loaded before the address is a part of the key that the address comes from.
+    with {:ok, [address, port | _]} <- Registers.loaded(context.registers, 1, nil) do
+      {:ok, [Rule.operand(address, Target.address(:ip)), " . ", Rule.operand(port, @port)]}
+    else
+      _ -> :error
+    end
   end
 
   defp pair(_data, _context), do: :error
 
   defp target_text(%{type: type} = data, context) do
     with {:ok, address, prefix?} <- address(data, context),
-         {:ok, port} <- Target.written_port(data, context) do
+         joined? = joined?(data, context),
+         {:ok, port} <- if(joined?, do: {:ok, ""}, else: Target.written_port(data, context)) do
       family =
-        if context.family in [:ip, :ip6] or address == "",
+        if (context.family in [:ip, :ip6] and not joined?) or address == "",
           do: "",
           else: [Atom.to_string(data[:family] || :ip), " "]
 
-      prefix = if prefix?, do: "prefix ", else: ""
+      prefix =
+        cond do
+          joined? -> "addr . port "
+          prefix? -> "prefix "
+          true -> ""
+        end
 
       target =
         if address == "" and port == "", do: "", else: [" ", family, prefix, "to ", address, port]
@@ -163,6 +172,18 @@ defmodule Linx.NFT.Statement.Nat do
       {:ok, [transport, Atom.to_string(type), target, written_flags(data)]}
     end
   end
+
+  # Whether one load gives the address and its port, of a map whose declaration does not say so:
+  # nothing was loaded behind it.
+  defp joined?(%{reg_addr_min: register, reg_proto_min: port}, context) do
+    match?(
+      {:ok, [%Term{source: {:map, nil}}]},
+      Registers.loaded(context.registers, register, nil)
+    ) and
+      not Registers.later?(context.registers, port, register)
+  end
+
+  defp joined?(_data, _context), do: false
 
   # `{:ok, text, prefix?}`. A map may give both ends, or the port as well.
   defp address(%{reg_addr_min: min} = data, context) do

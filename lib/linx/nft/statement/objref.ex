@@ -45,8 +45,13 @@ defmodule Linx.NFT.Statement.Objref do
 
     expr =
       case lookup do
-        %Expr{name: :lookup, data: %{set: name}} ->
+        # The kind of a map that is declared stands there.
+        %Expr{name: :lookup, data: %{set: name}} when is_map_key(scope.sets, name) ->
           Expr.objref_map(name)
+
+        %Expr{name: :lookup, data: %{set: name}} ->
+          map = Expr.objref_map(name)
+          %{map | data: Map.put(map.data, :kind, kind)}
 
         %Expr{data: data} = anonymous ->
           %{anonymous | data: Map.merge(data, %{sreg: 1, via: :objref})}
@@ -70,15 +75,21 @@ defmodule Linx.NFT.Statement.Objref do
   # -- formatter ---------------------------------------------------------------------------------
 
   @impl true
-  def text(%Expr{data: %{set_name: name} = data}, context) do
+  def text(%Expr{data: %{set_name: name} = data}, context) when is_binary(name) do
     set = Context.set(context, name)
 
     with {:ok, key} <- Lookup.key(context, data[:set_sreg] || 1, set && set.key_type),
-         %{data_type: {:object, kind}} <- set,
+         {:ok, kind} <- kind(set, data),
          {:ok, words} <- Object.reference_words(kind) do
       {:ok, [words, " ", Match.text(key), " map @", Text.name(name)]}
     else
-      _ -> :error
+      :undeclared ->
+        Text.at("the map #{Text.shown(name)}", fn ->
+          Text.unwritable("is not declared, so that the kind of its objects is not known")
+        end)
+
+      _ ->
+        :error
     end
   end
 
@@ -88,4 +99,9 @@ defmodule Linx.NFT.Statement.Objref do
   end
 
   def text(_expr, _context), do: :error
+
+  defp kind(%{data_type: {:object, kind}}, _data), do: {:ok, kind}
+  defp kind(nil, %{kind: kind}), do: {:ok, kind}
+  defp kind(nil, _data), do: :undeclared
+  defp kind(_other, _data), do: :error
 end
