@@ -9,13 +9,14 @@ defmodule Linx.Test.Reconcile.Pairs do
 
   alias Linx.Netlink.{Rtnl, Socket}
   alias Linx.Netlink.Rtnl.{Address, Reconcile, Route, Rule}
+  alias Linx.Netlink.Rtnl.LinkInfo.Bridge
   alias Linx.Netlink.Rtnl.Route.Metrics
   alias Linx.Test.Reconcile.Lab
 
   @ours 76
 
   @doc "The sorts of objects."
-  def sorts, do: [:route4, :route6, :address4, :address6, :rule4, :rule6, :macvlan]
+  def sorts, do: [:route4, :route6, :address4, :address6, :rule4, :rule6, :macvlan, :bridge]
 
   @doc "`:ok`, or what is wrong with the first pair that breaks a law."
   def check(sort, seeds) do
@@ -182,6 +183,29 @@ defmodule Linx.Test.Reconcile.Pairs do
     )
   end
 
+  # Numbers that the kernel keeps, refuses, cuts, or takes for a switch.
+  defp draw(:bridge) do
+    options = Map.keys(Bridge.__struct__()) -- [:__struct__, :boolopts, :fdb_flush, :group_addr]
+
+    value = fn ->
+      pick([0, 1, 2, 3, 8, 99, 100, 101, 999, 1000, 65_535, 8_640_001, 0xFFFFFFFF])
+    end
+
+    twice(
+      fn ->
+        switches = [no_linklocal_learn: chance(50), mcast_vlan_snooping: chance(50)]
+
+        [
+          {"g7", :bridge,
+           [up: chance(50)] ++
+             for(key <- some(options, pick([0, 1, 2, 3])), do: {key, value.()}) ++
+             some(switches, pick([0, 0, 1]))}
+        ]
+      end,
+      :links
+    )
+  end
+
   defp twice(draw, key), do: {%{key => draw.()}, %{key => draw.()}}
 
   defp drawn(options), do: options |> some(pick([0, 1, 1, 2, 3])) |> Enum.concat()
@@ -208,11 +232,10 @@ defmodule Linx.Test.Reconcile.Pairs do
        ]},
       {nil, [nh_id: pick([10, 20])]},
       {nil, [type: pick([:blackhole, :throw])]},
-      {nil, [type: pick([:local, :unicast]), oif: "a0"]}
+      {nil, [type: pick([:local, :unicast, :broadcast, :multicast, :anycast]), oif: "a0"]}
     ])
   end
 
-  # Gateways of several hops have their link: a device beside them may lead to them too.
   defp way6 do
     pick([
       {"2001:db8:1::2", []},
@@ -223,7 +246,7 @@ defmodule Linx.Test.Reconcile.Pairs do
        [
          multipath:
            several([
-             [gateway: "2001:db8:1::2", oif: "a0"],
+             [gateway: "2001:db8:1::2"],
              [oif: "a1"],
              [gateway: "2001:db8:1::4", oif: "a0"],
              [gateway: "fe80::1", oif: "a0"],
