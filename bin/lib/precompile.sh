@@ -84,10 +84,16 @@ build_agent() {
     -p linx_process --profile agent
 }
 
+# elf PART FILE: readelf's answer, whole. A file that it cannot read passes no check.
+elf() {
+  readelf --wide "$1" "$2" || die "readelf $1 cannot read $2"
+}
+
 # The newest symbol version of glibc that a library needs, or "-".
 floor_of() {
-  local floor
-  floor=$(readelf --wide --version-info "$1" | grep -o 'GLIBC_[0-9.]*' | cut -d_ -f2 | sort -V | tail -n 1)
+  local versions floor
+  versions=$(elf --version-info "$1") || return
+  floor=$(grep -o 'GLIBC_[0-9.]*' <<<"$versions" | cut -d_ -f2 | sort -V | tail -n 1) || true
   echo "${floor:--}"
 }
 
@@ -96,25 +102,24 @@ check_machine() {
 }
 
 check_nif() {
-  local library=$1 floor needed
-  floor=$(floor_of "$library")
+  local library=$1 floor dynamic symbols needed
+  floor=$(floor_of "$library") && dynamic=$(elf --dynamic "$library") && symbols=$(elf --dyn-syms "$library") || exit
   if [ "$floor" != - ] && [ "$(printf '%s\n%s\n' "$floor" "$glibc_floor" | sort -V | tail -n 1)" != "$glibc_floor" ]; then
     die "$library needs glibc $floor, and the floor is $glibc_floor"
   fi
-  for needed in $(readelf --wide --dynamic "$library" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'); do
+  for needed in $(sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' <<<"$dynamic"); do
     case $needed in
     libc.so | libc.so.6 | libm.so.6 | libdl.so.2 | libpthread.so.0 | ld-linux*.so.*) ;;
     *) die "$library needs $needed, which not every system has" ;;
     esac
   done
-  readelf --wide --dyn-syms "$library" | grep ' nif_init$' >/dev/null || die "$library has no nif_init"
+  grep -q ' nif_init$' <<<"$symbols" || die "$library has no nif_init"
 }
 
-# grep reads to the end: one that stops at its answer ends readelf by SIGPIPE, and then the pipe has no answer.
 check_agent() {
-  if readelf --wide --program-headers "$1" | grep INTERP >/dev/null || readelf --wide --dynamic "$1" | grep NEEDED >/dev/null; then
-    die "$1 is not static"
-  fi
+  local headers dynamic
+  headers=$(elf --program-headers "$1") && dynamic=$(elf --dynamic "$1") || exit
+  if grep -q INTERP <<<"$headers" || grep -q NEEDED <<<"$dynamic"; then die "$1 is not static"; fi
 }
 
 # archive NAME LIBRARY AGENT: both files under priv/, with nothing of this machine in it.

@@ -72,6 +72,25 @@ defmodule Mix.Tasks.Compile.LinxNative.PrecompileTest do
     assert message =~ "is not static"
   end
 
+  test "a file that readelf cannot read passes no check", %{nif: nif, agent: agent} do
+    for {part, check} <- [
+          {"--version-info", "check_nif"},
+          {"--dynamic", "check_nif"},
+          {"--dyn-syms", "check_nif"},
+          {"--program-headers", "check_agent"},
+          {"--dynamic", "check_agent"}
+        ] do
+      # It fails for one part, and has said all that the checks look for.
+      failing =
+        ~s(readelf\(\) { echo "1 nif_init"; [ "$2" != "#{part}" ]; }; glibc_floor=999\n)
+
+      file = if check == "check_nif", do: nif, else: agent
+      assert {message, 1} = bash(failing <> ~s(#{check} "$1"; echo passed), [file])
+      assert message =~ "readelf #{part} cannot read #{file}"
+      refute message =~ "passed"
+    end
+  end
+
   test "a file for another machine is refused", %{agent: agent} do
     <<_::binary-18, machine::little-16, _::binary>> = File.read!(agent)
     assert {"", 0} = bash(~S(check_machine "$1" "$2"), [agent, "#{machine}"])
