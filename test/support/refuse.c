@@ -27,6 +27,27 @@ static long call(long number, long a, long b, long c, long d, long e) {
   register long x4 __asm__("x4") = e;
   __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
   return x0;
+#elif defined(__riscv)
+  register long a7 __asm__("a7") = number;
+  register long a0 __asm__("a0") = a;
+  register long a1 __asm__("a1") = b;
+  register long a2 __asm__("a2") = c;
+  register long a3 __asm__("a3") = d;
+  register long a4 __asm__("a4") = e;
+  __asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2), "r"(a3), "r"(a4) : "memory");
+  return a0;
+#elif defined(__ARM_EABI__)
+  /* r7 may be Thumb's frame pointer, which no variable can be. */
+  register long r0 __asm__("r0") = a;
+  register long r1 __asm__("r1") = b;
+  register long r2 __asm__("r2") = c;
+  register long r3 __asm__("r3") = d;
+  register long r4 __asm__("r4") = e;
+  __asm__ volatile("push {r7}\n mov r7,%1\n svc #0\n pop {r7}"
+                   : "+r"(r0)
+                   : "r"(number), "r"(r1), "r"(r2), "r"(r3), "r"(r4)
+                   : "memory");
+  return r0;
 #else
 #error "no system calls for this architecture here"
 #endif
@@ -74,4 +95,10 @@ __attribute__((used)) void start(long *stack) {
 __asm__(".globl _start\n_start:\n xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n call start\n");
 #elif defined(__aarch64__)
 __asm__(".globl _start\n_start:\n mov x0, sp\n bl start\n");
+#elif defined(__riscv)
+__asm__(".globl _start\n_start:\n .option push\n .option norelax\n la gp, __global_pointer$\n .option pop\n"
+        " mv a0, sp\n andi sp, sp, -16\n call start\n");
+#elif defined(__ARM_EABI__)
+__asm__(".syntax unified\n.arm\n.globl _start\n.type _start, %function\n_start:\n mov r0, sp\n bic r2, r0, #7\n"
+        " mov sp, r2\n blx start\n");
 #endif
