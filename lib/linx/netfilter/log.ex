@@ -65,7 +65,7 @@ defmodule Linx.Netfilter.Log do
   listener and without CAP_NET_ADMIN.
   """
   @spec start_link([opt()]) :: GenServer.on_start()
-  def start_link(opts), do: opts |> checked() |> listen()
+  def start_link(opts), do: GenServer.start_link(__MODULE__, checked(opts))
 
   @doc "Unbinds the group and stops the listener."
   @spec stop(pid()) :: :ok

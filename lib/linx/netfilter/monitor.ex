@@ -59,7 +59,7 @@ defmodule Linx.Netfilter.Monitor do
   `{:error, reason}`.
   """
   @spec start_link([opt()]) :: GenServer.on_start()
-  def start_link(opts), do: opts |> checked() |> listen()
+  def start_link(opts), do: GenServer.start_link(__MODULE__, checked(opts))
 
   @doc """
   Keeps events of generations up to `gen` back from now on; those of earlier calls stay kept back.
@@ -127,15 +127,15 @@ defmodule Linx.Netfilter.Monitor do
   end
 
   @impl Listener
-  def handle_call({:set_min_gen, gen}, _from, state),
+  def handle_request({:set_min_gen, gen}, _from, state),
     do: {:reply, :ok, raise_floor(state, gen)}
 
-  def handle_call(:hold, {pid, _tag}, state) do
+  def handle_request(:hold, {pid, _tag}, state) do
     hold = Process.monitor(pid)
     {:reply, hold, %{state | holds: [hold | state.holds]}}
   end
 
-  def handle_call({:release, hold, gen}, _from, state) do
+  def handle_request({:release, hold, gen}, _from, state) do
     Process.demonitor(hold, [:flush])
     {:reply, :ok, state |> raise_floor(gen) |> let_go(hold)}
   end

@@ -7,8 +7,6 @@ defmodule Linx.Netlink.Listener do
   # when its owner does. It closes the socket itself where it ends in an orderly way; the native
   # library closes that of a killed one.
 
-  use GenServer
-
   alias Linx.Netlink.Inbox
 
   @typedoc "The callback module's own state; `owner` is the process that it reports to."
@@ -23,7 +21,8 @@ defmodule Linx.Netlink.Listener do
   @doc "The kernel dropped messages at this place."
   @callback handle_loss(state()) :: state()
 
-  @callback handle_call(term(), GenServer.from(), state()) :: {:reply, term(), state()}
+  @doc "A call of the callback module's own functions."
+  @callback handle_request(term(), GenServer.from(), state()) :: {:reply, term(), state()}
 
   @doc "A process that the callback module monitors has ended."
   @callback handle_down(reference(), state()) :: state()
@@ -31,17 +30,32 @@ defmodule Linx.Netlink.Listener do
   @doc "The listener ends; its socket is still open."
   @callback close(Inbox.t(), state()) :: term()
 
-  @optional_callbacks handle_call: 3
-
   defmacro __using__(form: form) do
     quote do
+      use GenServer
+
       @behaviour unquote(__MODULE__)
 
-      @doc false
-      @spec child_spec(keyword()) :: Supervisor.child_spec()
-      def child_spec(opts), do: %{id: __MODULE__, start: {__MODULE__, :start_link, [opts]}}
+      @impl GenServer
+      def init(opts), do: unquote(__MODULE__).init(__MODULE__, unquote(form), opts)
 
-      defp listen(opts), do: unquote(__MODULE__).start_link(__MODULE__, unquote(form), opts)
+      @impl GenServer
+      def handle_continue(:read, listener), do: unquote(__MODULE__).read(listener)
+
+      @impl GenServer
+      def handle_call(request, from, listener) do
+        {:reply, reply, state} = handle_request(request, from, listener.state)
+        {:reply, reply, %{listener | state: state}}
+      end
+
+      @impl GenServer
+      def handle_info(message, listener), do: unquote(__MODULE__).handle_info(message, listener)
+
+      @impl GenServer
+      def terminate(_reason, listener), do: unquote(__MODULE__).terminate(listener)
+
+      @impl unquote(__MODULE__)
+      def handle_request(request, _from, _state), do: exit({:bad_call, request})
 
       @impl unquote(__MODULE__)
       def handle_down(_reference, state), do: state
@@ -49,18 +63,14 @@ defmodule Linx.Netlink.Listener do
       @impl unquote(__MODULE__)
       def close(_inbox, _state), do: :ok
 
-      defoverridable handle_down: 2, close: 2
+      defoverridable handle_request: 3, handle_down: 2, close: 2
     end
   end
 
-  @spec start_link(module(), Linx.Native.netlink_form(), keyword()) :: GenServer.on_start()
-  def start_link(module, form, opts),
-    do: GenServer.start_link(__MODULE__, {module, form, opts})
-
-  @impl GenServer
-  def init({module, form, opts}) do
-    Process.set_label(module)
-
+  @doc "The callback of GenServer, for a callback module and the form in which it reads."
+  @spec init(module(), Linx.Native.netlink_form(), keyword()) ::
+          {:ok, map(), {:continue, :read}} | {:error, term()}
+  def init(module, form, opts) do
     case module.open(opts) do
       {:ok, inbox, state} ->
         listener = %{
@@ -79,16 +89,7 @@ defmodule Linx.Netlink.Listener do
     end
   end
 
-  @impl GenServer
-  def handle_continue(:read, listener), do: read(listener)
-
-  @impl GenServer
-  def handle_call(request, from, listener) do
-    {:reply, reply, state} = listener.module.handle_call(request, from, listener.state)
-    {:reply, reply, %{listener | state: state}}
-  end
-
-  @impl GenServer
+  @spec handle_info(term(), map()) :: {:noreply, map()} | {:stop, term(), map()}
   def handle_info({:linx_netlink_readable, _reference}, listener), do: read(listener)
 
   def handle_info({:DOWN, owner, :process, _pid, _reason}, %{owner: owner} = listener),
@@ -100,13 +101,14 @@ defmodule Linx.Netlink.Listener do
   def handle_info({:EXIT, _pid, reason}, listener), do: {:stop, reason, listener}
   def handle_info(_other, listener), do: {:noreply, listener}
 
-  @impl GenServer
-  def terminate(_reason, %{inbox: inbox} = listener) do
+  @spec terminate(map()) :: :ok
+  def terminate(%{inbox: inbox} = listener) do
     listener.module.close(inbox, listener.state)
     Inbox.close(inbox)
   end
 
-  defp read(%{module: module} = listener) do
+  @spec read(map()) :: {:noreply, map()} | {:stop, term(), map()}
+  def read(%{module: module} = listener) do
     case Inbox.read(listener.inbox, listener.form) do
       {:ok, messages, lost?, inbox} ->
         state = module.handle_messages(messages, listener.state)

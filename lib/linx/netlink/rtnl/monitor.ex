@@ -112,7 +112,7 @@ defmodule Linx.Netlink.Rtnl.Monitor do
     end
 
     :ok = Socket.check_netns!(opts[:netns])
-    listen(opts)
+    GenServer.start_link(__MODULE__, opts)
   end
 
   @doc """
