@@ -27,13 +27,15 @@ defmodule Linx.Integration.JobLimitsTest do
     on_exit(fn -> File.rm_rf!(folder) end)
     limits = [0, 3, 4, 5, 6, 7, 8, 64]
 
-    # All before the first is executed: a file that is open for writing is ETXTBSY.
+    # Another process writes the file: a child of another test would inherit the descriptor for a
+    # moment, and a file that is open for writing is ETXTBSY.
+    write = ~S(printf '#!/bin/sh\nexec %s "$@"\n' "$1" >"$0" && chmod +x "$0")
+
     images =
       for limit <- limits do
         image = Path.join(folder, "agent-#{limit}")
         command = "prlimit --nofile=#{limit} #{AgentImage.path()}"
-        File.write!(image, "#!/bin/sh\nexec #{command} \"$@\"\n")
-        File.chmod!(image, 0o755)
+        {"", 0} = System.cmd("sh", ["-c", write, image, command])
         {limit, image}
       end
 
