@@ -366,7 +366,7 @@ defmodule Linx.TtyTest do
 
     spawn_link(fn ->
       send(task, :go)
-      poll(fn -> Process.whereis(Linx.Tty.Guard) != nil end)
+      poll(fn -> :sys.get_state(session).loan.lent != nil end)
       Session.proceed(session)
     end)
 
