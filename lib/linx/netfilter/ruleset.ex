@@ -130,15 +130,8 @@ defmodule Linx.Netfilter.Ruleset do
     with {:ok, rule} <- Rule.build(exprs, opts), do: add_rule(rs, table_ref, chain_name, rule, [])
   end
 
-  def add_rule(rs, table_ref, chain_name, %Rule{} = rule, []) do
-    update(rs, table_ref, fn table ->
-      with {:ok, chain} <- chain(table, chain_name),
-           :ok <- unique_tag(chain, rule.tag),
-           {:ok, chain} <- Chain.add_rule(chain, rule) do
-        {:ok, %{table | chains: %{table.chains | chain_name => chain}}}
-      end
-    end)
-  end
+  def add_rule(rs, table_ref, chain_name, %Rule{} = rule, []),
+    do: add_rules(rs, table_ref, chain_name, [rule])
 
   # A rule that is built has what it has: a tag given here would be lost.
   def add_rule(_rs, _table_ref, _chain_name, %Rule{}, opts),
@@ -155,8 +148,8 @@ defmodule Linx.Netfilter.Ruleset do
 
   @doc """
   Appends rules to a chain in their order, in time that grows with their number: each a rule, a
-  list for `Linx.Netfilter.Rule.build/2`, or `{list, opts}`. Errors are those of `add_rule/5`, of
-  the first rule that has one; nothing is added then.
+  list for `Linx.Netfilter.Rule.build/2`, or `{list, opts}`. Errors are those of `add_rule/5`, and
+  no rule is added then.
 
       iex> alias Linx.Netfilter.{Expr, Ruleset}
       iex> port = Expr.payload(:tcp_dport)
@@ -174,8 +167,11 @@ defmodule Linx.Netfilter.Ruleset do
   def add_rules(rs, table_ref, chain_name, rules) when is_list(rules) do
     update(rs, table_ref, fn table ->
       with {:ok, chain} <- chain(table, chain_name),
-           {:ok, rules} <- built(rules, tags(chain.rules), chain_name, []),
-           do: {:ok, put_in(table.chains[chain_name].rules, chain.rules ++ rules)}
+           {:ok, rules} <- built(rules, chain_name, []),
+           :ok <- unique_tags(chain.rules, rules) do
+        chain = %{chain | rules: chain.rules ++ rules}
+        {:ok, %{table | chains: %{table.chains | chain_name => chain}}}
+      end
     end)
   end
 
@@ -185,20 +181,10 @@ defmodule Linx.Netfilter.Ruleset do
   def add_rules!(rs, table_ref, chain_name, rules),
     do: bang(add_rules(rs, table_ref, chain_name, rules))
 
-  defp tags(rules), do: for(%Rule{tag: tag} <- rules, tag != nil, into: MapSet.new(), do: tag)
+  defp built([], _chain, done), do: {:ok, Enum.reverse(done)}
 
-  defp built([], _tags, _chain, done), do: {:ok, Enum.reverse(done)}
-
-  defp built([rule | rest], tags, chain, done) do
-    with {:ok, %Rule{tag: tag} = rule} <- built(rule) do
-      done = [%{rule | chain: chain} | done]
-
-      cond do
-        tag == nil -> built(rest, tags, chain, done)
-        tag in tags -> {:error, {:bad_rule, {:duplicate_tag, tag}}}
-        true -> built(rest, MapSet.put(tags, tag), chain, done)
-      end
-    end
+  defp built([rule | rest], chain, done) do
+    with {:ok, rule} <- built(rule), do: built(rest, chain, [%{rule | chain: chain} | done])
   end
 
   defp built(%Rule{} = rule), do: {:ok, rule}
@@ -262,12 +248,22 @@ defmodule Linx.Netfilter.Ruleset do
     with :error <- Map.fetch(table.chains, name), do: {:error, {:no_such_chain, name}}
   end
 
-  defp unique_tag(_chain, nil), do: :ok
+  # The tags of the chain are not looked at for rules without one, which most are.
+  defp unique_tags(rules, new) do
+    case tags(new) do
+      [] -> :ok
+      added -> unique(added, MapSet.new(tags(rules)))
+    end
+  end
 
-  defp unique_tag(chain, tag) do
-    if Enum.any?(chain.rules, &(&1.tag == tag)),
+  defp tags(rules), do: for(%Rule{tag: tag} <- rules, tag != nil, do: tag)
+
+  defp unique([], _seen), do: :ok
+
+  defp unique([tag | rest], seen) do
+    if tag in seen,
       do: {:error, {:bad_rule, {:duplicate_tag, tag}}},
-      else: :ok
+      else: unique(rest, MapSet.put(seen, tag))
   end
 
   defp bang({:ok, rs}), do: rs

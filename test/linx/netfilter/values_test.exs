@@ -535,6 +535,58 @@ defmodule Linx.Netfilter.ValuesTest do
       assert {:error, {:bad_rule, {:bad_options, :late}}} = Rule.build([:accept], :late)
     end
 
+    test "are appended at once as one after the other" do
+      empty =
+        Ruleset.new() |> Ruleset.add_table!(:inet, "t") |> Ruleset.add_chain!("t", "c")
+
+      rules = [
+        [:accept],
+        {[:drop], tag: :one, comment: "c"},
+        Rule.build!([:accept], tag: :two),
+        {[:continue], []}
+      ]
+
+      one_by_one =
+        Enum.reduce(rules, empty, fn
+          {exprs, opts}, rs -> Ruleset.add_rule!(rs, "t", "c", exprs, opts)
+          rule, rs -> Ruleset.add_rule!(rs, "t", "c", rule)
+        end)
+
+      assert Ruleset.add_rules(empty, "t", "c", rules) == {:ok, one_by_one}
+      assert Ruleset.add_rules(one_by_one, "t", "c", []) == {:ok, one_by_one}
+
+      {:ok, twice} = Ruleset.add_rules(one_by_one, "t", "c", [[:drop], [:accept]])
+      rules = twice.tables[{:inet, "t"}].chains["c"].rules
+      assert for(rule <- rules, do: rule.tag) == [nil, :one, :two, nil, nil, nil]
+      assert Enum.all?(rules, &(&1.chain == "c"))
+    end
+
+    test "are refused together, for the chain's tags and their own" do
+      rs =
+        Ruleset.new()
+        |> Ruleset.add_table!(:inet, "t")
+        |> Ruleset.add_chain!("t", "c")
+        |> Ruleset.add_rule!("t", "c", [:accept], tag: :there)
+
+      for {rules, reason} <- [
+            {[[:drop], {[:drop], tag: :there}], {:bad_rule, {:duplicate_tag, :there}}},
+            {[{[:drop], tag: :new}, {[:accept], tag: :new}], {:bad_rule, {:duplicate_tag, :new}}},
+            {[[:drop], :accept], {:bad_rule, {:not_a_rule, :accept}}},
+            {[[:drop], {Rule.build!([:accept]), tag: :late}],
+             {:bad_rule, {:not_a_rule, {Rule.build!([:accept]), tag: :late}}}},
+            {[{[:accept], nope: 1}], {:bad_rule, {:unknown_option, :nope}}}
+          ] do
+        assert Ruleset.add_rules(rs, "t", "c", rules) == {:error, reason}
+        assert_raise ArgumentError, fn -> Ruleset.add_rules!(rs, "t", "c", rules) end
+      end
+
+      assert {:error, {:bad_rule, {:duplicate_tag, :there}}} =
+               Ruleset.add_rule(rs, "t", "c", [:drop], tag: :there)
+
+      assert Ruleset.add_rules(rs, "t", "nope", [[:drop]]) ==
+               Ruleset.add_rule(rs, "t", "nope", [:drop])
+    end
+
     test "say what is wrong" do
       assert {:error, {:bad_rule, {:bad_expression, :nope}}} = Rule.build([:accept, :nope])
       assert {:error, {:bad_rule, {:bad_tag, "text"}}} = Rule.build([:accept], tag: "text")

@@ -237,6 +237,20 @@ defmodule Linx.NFT.OrderTest do
     assert many < 20 * few
   end
 
+  test "ten thousand rules with tags are appended in time that grows with their number" do
+    linear(fn count ->
+      rules = for n <- 1..count, do: {[:accept], tag: :"order_test_#{rem(n, 10_000)}"}
+
+      {:ok, rs} =
+        Ruleset.new()
+        |> Ruleset.add_table!(:inet, "t")
+        |> Ruleset.add_chain!("t", "c")
+        |> Ruleset.add_rules("t", "c", rules)
+
+      assert length(table(rs, "t").chains["c"].rules) == count
+    end)
+  end
+
   test "ten thousand chains are built in time that grows with their number" do
     for pad <- [0, 5] do
       linear(fn count ->
