@@ -169,7 +169,8 @@ fn raw_clone3(args: &CloneArgs) -> libc::c_long {
 
 #[expect(unsafe_code, reason = "a descriptor number becomes owned")]
 pub fn own(fd: RawFd) -> OwnedFd {
-    // SAFETY: the kernel has just made this descriptor for us and nobody else knows its number.
+    // SAFETY: the kernel has just made this descriptor for us, or our parent has left it to us, and
+    // nobody else uses its number.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 

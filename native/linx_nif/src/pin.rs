@@ -31,8 +31,9 @@ fn pid_identity(pin: ResourceArc<PinResource>) -> u64 {
     linx_sys::pidfd::identity(pin.0.pidfd()).unwrap_or(0)
 }
 
-/// Whether the pinned process is in the VM's user namespace.
-#[rustler::nif]
+/// Whether the pinned process is in the VM's user namespace. Without PIDFD_GET_USER_NAMESPACE the
+/// namespace is opened through /proc.
+#[rustler::nif(schedule = "DirtyIo")]
 fn pid_shares_user_namespace(pin: ResourceArc<PinResource>) -> Reply<Value<bool>> {
     let other = Namespace::other_of(&pin.0, Kind::User, Stage::OpenNs);
     Reply(other.map(|other| Value(other.is_none())))

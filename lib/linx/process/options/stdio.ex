@@ -53,7 +53,8 @@ defmodule Linx.Process.Options.Stdio do
   defp other_file?(path) do
     case :file.read_file_info(path, [:raw, time: :posix]) do
       {:ok, info} ->
-        elem(info, 2) != :other or band(elem(info, 7), 0o170000) == 0o010000
+        %File.Stat{type: type, mode: mode} = File.Stat.from_record(info)
+        type != :other or band(mode, 0o170000) == 0o010000
 
       {:error, _reason} ->
         false
