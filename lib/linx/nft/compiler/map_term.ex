@@ -185,9 +185,9 @@ defmodule Linx.NFT.Compiler.MapTerm do
 
   # A generated number is looked up among any numbers as wide, and in a map among marks alone, as
   # in nft 1.1.
-  defp compatible?(%Term{generated?: true}, %Term{len: 32, type: type}, :set),
+  defp compatible?(%Term{generated: kind}, %Term{len: 32, type: type}, :set) when kind != nil,
     do: Operand.number?(type)
 
-  defp compatible?(%Term{generated?: true}, %Term{type: :mark}, :map), do: true
+  defp compatible?(%Term{generated: kind}, %Term{type: :mark}, :map) when kind != nil, do: true
   defp compatible?(_key, _declared, _use), do: false
 end

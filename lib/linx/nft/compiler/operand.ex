@@ -60,8 +60,8 @@ defmodule Linx.NFT.Compiler.Operand do
     cond do
       # A generated number fits whatever is as wide. nft turns one that counts or is drawn into an
       # address, and a hash where it is written to a header alone.
-      term.generated? and like.len == 32 and like.type != :ifname ->
-        if match?({:numgen, _}, term.data), do: order(term, like), else: term
+      term.generated != nil and like.len == 32 and like.type != :ifname ->
+        if term.generated == :counted, do: order(term, like), else: term
 
       term.type == like.type ->
         order(term, like)

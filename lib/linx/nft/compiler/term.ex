@@ -8,7 +8,8 @@ defmodule Linx.NFT.Compiler.Term do
   # the bits to its right, and the whole bytes in the load. `span?` marks a constant that is
   # written as a prefix or range of one value: in a set it asks for intervals. `source` is the
   # expression that `typeof` records. `existence?` marks a load that has a flag `:present`, by
-  # which it loads existence alone. `generated?` marks a number that has the order of its use.
+  # which it loads existence alone. `generated` marks a number that has the order of its use:
+  # :counted (nft makes an address of it wherever it stands alone) or :hashed.
 
   alias Linx.Netfilter.{Expr, Field}
 
@@ -22,7 +23,7 @@ defmodule Linx.NFT.Compiler.Term do
             span?: false,
             source: nil,
             existence?: false,
-            generated?: false,
+            generated: nil,
             meta: nil
 
   @type t :: %__MODULE__{}

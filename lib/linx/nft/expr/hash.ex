@@ -44,12 +44,12 @@ defmodule Linx.NFT.Expr.Hash do
     data = Map.put(Modulus.data(modulus, offset, meta, scope), :type, :jenkins)
     seed = Value.number_within(seed, 0xFFFFFFFF, "the seed", meta, scope)
     data = if seed, do: Map.put(data, :seed, seed), else: data
-    {%{Modulus.load(:hash, data, meta) | kind: :hash, data: {data, key}}, scope}
+    {%{Modulus.load(:hash, data, :hashed, meta) | kind: :hash, data: {data, key}}, scope}
   end
 
   def compile({:symhash, modulus, offset, meta}, scope) do
     data = Map.put(Modulus.data(modulus, offset, meta, scope), :type, :sym)
-    {Modulus.load(:hash, data, meta), scope}
+    {Modulus.load(:hash, data, :hashed, meta), scope}
   end
 
   @impl true

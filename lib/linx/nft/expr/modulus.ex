@@ -1,6 +1,6 @@
 defmodule Linx.NFT.Expr.Modulus do
   @moduledoc false
-  # `mod N offset N`: the part that numgen, jhash and symhash share. They load a number below the
+  # `mod N offset N`: the part that generated numbers share. They load a number below the
   # modulus plus the offset, in the byte order of its use.
 
   import Linx.NFT.Parser.Tokens, only: [integer: 1, word: 2]
@@ -35,11 +35,11 @@ defmodule Linx.NFT.Expr.Modulus do
   end
 
   @doc "The term that loads such a number."
-  @spec load(atom(), map(), map()) :: Compiler.Term.t()
-  def load(name, data, meta) do
+  @spec load(atom(), map(), :counted | :hashed, map()) :: Compiler.Term.t()
+  def load(name, data, generated, meta) do
     max = data.modulus + Map.get(data, :offset, 0) - 1
     term = Compiler.Term.load({name, data}, {:integer, 32, :host}, meta)
-    %{term | max: max, generated?: true}
+    %{term | max: max, generated: generated}
   end
 
   @doc "The text of such a number: `words`, the modulus, `seed` and the offset."

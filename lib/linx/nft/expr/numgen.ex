@@ -31,7 +31,7 @@ defmodule Linx.NFT.Expr.Numgen do
   @impl true
   def compile({:numgen, type, modulus, offset, meta}, scope) do
     data = Map.put(Modulus.data(modulus, offset, meta, scope), :type, type)
-    {Modulus.load(:numgen, data, meta), scope}
+    {Modulus.load(:numgen, data, :counted, meta), scope}
   end
 
   @impl true

@@ -115,7 +115,7 @@ defmodule Linx.NFT.Statement.Assign do
   defp payload(%Term{kind: :load, data: {:payload, data}} = target, lhs, value, meta, scope) do
     {term, scope} = Operand.operand(value, const(target), scope)
     single!(term, meta)
-    term = if term.generated?, do: Operand.order(term, const(target)), else: term
+    term = if term.generated, do: Operand.order(term, const(target)), else: term
     write(target, data, 0, lhs, term, meta, scope)
   end
 

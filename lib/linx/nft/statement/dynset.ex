@@ -153,14 +153,14 @@ defmodule Linx.NFT.Statement.Dynset do
 
   # nft turns a number that counts or is drawn into an address where it is the whole key, and not
   # where it is a part of one.
-  defp counted(%Term{data: {:numgen, _}} = key, %{key: %Term{} = declared}),
+  defp counted(%Term{generated: :counted} = key, %{key: %Term{} = declared}),
     do: Operand.order(key, declared)
 
   defp counted(%Term{kind: :concat, data: parts} = key, _declared) do
     parts =
       for part <- parts do
         case part do
-          %Term{kind: :order, data: %Term{generated?: true} = number} -> number
+          %Term{kind: :order, data: %Term{generated: kind} = number} when kind != nil -> number
           part -> part
         end
       end
