@@ -41,10 +41,9 @@ defmodule Linx.NFT.Parser do
       {:meta, key, meta}                         {:ct, key | {key, direction}, meta}
       {:fib, result, flags, meta}                {:rt, key, family, meta}
       {:socket, key, level, meta}                {:osf, what, ttl, meta}
-      {:numgen, type, modulus, offset, meta}     {:jhash, key, modulus, seed, offset, meta}
-      {:xfrm, key, direction, spnum, meta}       {:inner, tunnel, expr, meta}
-      {:concat, [expr], meta}                    {:binop, op, a, b, meta}
-      {:map, key, map, meta}
+      {:jhash, key, modulus, seed, offset, meta} {:xfrm, key, direction, spnum, meta}
+      {:inner, tunnel, expr, meta}               {:concat, [expr], meta}
+      {:binop, op, a, b, meta}                   {:map, key, map, meta}
 
   Values, on the right:
 
