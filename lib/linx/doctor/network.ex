@@ -32,6 +32,7 @@ defmodule Linx.Doctor.Network do
      "tcp dport 80 synproxy mss 1460 wscale 7"},
     {"osf", "nft_osf", "filter hook input priority 0", ~s(osf name "Linux")},
     {"hash", "nft_hash", "filter hook input priority 0", "meta mark set jhash ip saddr mod 2"},
+    {"numgen", "nft_numgen", "filter hook input priority 0", "meta mark set numgen inc mod 2"},
     {"rt", "nf_tables", "filter hook output priority 0", "rt classid 1"},
     {"notrack", "nft_ct", "filter hook prerouting priority -300", "notrack"}
   ]

@@ -497,6 +497,15 @@ defmodule Linx.Netfilter.Expr do
     do: keyed(:fib, %{result: result, flags: flags, dreg: 1}, opts, [:dreg])
 
   @doc """
+  Loads a number below `modulus`, counted up (`:incremental`, `:inc`) or `:random`, plus
+  `:offset`.
+  """
+  @spec numgen(:incremental | :random, pos_integer(), keyword()) :: t()
+  def numgen(type, modulus, opts \\ []) when type in [:incremental, :random],
+    do:
+      keyed(:numgen, %{type: type, modulus: modulus, dreg: 1}, opts, [:dreg, :offset], offset: 0)
+
+  @doc """
   Hashes below `modulus`: `:jenkins` takes `:len` bytes of `:sreg` (and `:seed`), `:sym` the flow,
   alike both ways. `:offset` is added.
   """

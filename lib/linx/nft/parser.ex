@@ -41,9 +41,10 @@ defmodule Linx.NFT.Parser do
       {:meta, key, meta}                         {:ct, key | {key, direction}, meta}
       {:fib, result, flags, meta}                {:rt, key, family, meta}
       {:socket, key, level, meta}                {:osf, what, ttl, meta}
-      {:jhash, key, modulus, seed, offset, meta} {:xfrm, key, direction, spnum, meta}
-      {:inner, tunnel, expr, meta}               {:concat, [expr], meta}
-      {:binop, op, a, b, meta}                   {:map, key, map, meta}
+      {:numgen, type, modulus, offset, meta}     {:jhash, key, modulus, seed, offset, meta}
+      {:xfrm, key, direction, spnum, meta}       {:inner, tunnel, expr, meta}
+      {:concat, [expr], meta}                    {:binop, op, a, b, meta}
+      {:map, key, map, meta}
 
   Values, on the right:
 

@@ -139,6 +139,10 @@ defmodule Linx.Netfilter.NftTest do
        [Expr.fib(:oif, [:saddr, :iif, :present]), Expr.cmp(:eq, host(0)), :drop]},
       {:inet, @prerouting, "fib daddr type local accept",
        [Expr.fib(:addrtype, [:daddr]), Expr.cmp(:eq, host(2)), :accept]},
+      {:inet, @input, "numgen random mod 10 < 5 accept",
+       [Expr.numgen(:random, 10), Expr.byteorder(:hton), Expr.cmp(:lt, <<5::32>>), :accept]},
+      {:inet, @input, "numgen inc mod 2 offset 100 101 accept",
+       [Expr.numgen(:incremental, 2, offset: 100), Expr.cmp(:eq, host(101)), :accept]},
       {:ip, @input, "jhash ip saddr mod 10 seed 0xdeadbeef 5 accept",
        [
          Expr.payload(:network, 12, 4, dreg: 2),

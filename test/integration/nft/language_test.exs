@@ -129,6 +129,7 @@ defmodule Linx.NFT.LanguageTest do
       "@th,5,3",
       "@nh,4,12 . @th,16,16",
       "symhash mod 4 offset 1",
+      "numgen inc mod 4 offset 1",
       "sctp chunk init flags",
       "frag more-fragments",
       "icmpv6 max-delay"

@@ -81,6 +81,7 @@ defmodule Linx.Netfilter.CodecTest do
       Expr.queue(nil, sreg_qnum: 1),
       Expr.notrack(),
       Expr.fib(:oif, [:saddr, :iif]),
+      Expr.numgen(:random, 10, offset: 5),
       Expr.hash(:jenkins, 10, len: 4, seed: 1, offset: 2),
       Expr.hash(:sym, 2),
       Expr.rt(:tcpmss),

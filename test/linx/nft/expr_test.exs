@@ -22,6 +22,7 @@ defmodule Linx.NFT.ExprTest do
     Expr.Fib => ["fib saddr . iif oif"],
     Expr.Osf => ["osf name"],
     Expr.Socket => ["socket mark"],
+    Expr.Numgen => ["numgen inc mod 3"],
     Expr.Hash => ["jhash ip saddr mod 3", "symhash mod 3"],
     Expr.Xfrm => ["ipsec in reqid"],
     Expr.Tunnel => ["tunnel id"],
@@ -157,6 +158,7 @@ defmodule Linx.NFT.ExprTest do
     "ipsec in spnum 3 reqid" => "00041B0000000112000405000000010403000000020400000000",
     "symhash mod 3 offset 1" =>
       "000418000000011E000401000000010401000000020403000000030400000000040400000000",
+    "numgen inc mod 3 offset 1" => "0004170000000112000400000000010403000000020401000000",
     "ct original ip saddr . ct mark . osf name . rt mtu" =>
       "00040D0000000146001400040C000000010C000413000000010400000000011400040C000000" <>
         "010C0004030000000104FFFFFFFF020800040B0000000100030E0004190000000106000403000000"

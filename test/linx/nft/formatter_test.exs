@@ -205,6 +205,7 @@ defmodule Linx.NFT.FormatterTest do
           "update @m { ip saddr . meta mark : ip daddr . tcp dport }",
           "ip saddr & 255.255.255.0 . tcp dport @s drop",
           "ip saddr . tcp dport @a ip daddr @b tcp dport @c update @s { ip saddr }",
+          "numgen inc mod 2 . ip saddr @s",
           "udp dport 5 dnat ip addr . port to meta iif map @m",
           "udp dport 5 dnat ip addr . port to meta iif . udp dport map @m",
           "tcp dport 5 dnat ip6 addr . port to ip6 saddr map @m random",
@@ -324,7 +325,7 @@ defmodule Linx.NFT.FormatterTest do
 
     names =
       ~w(payload cmp meta ct immediate lookup bitwise byteorder range nat masq redir reject log
-               counter limit quota connlimit dynset objref fib hash rt exthdr socket osf
+               counter limit quota connlimit dynset objref fib numgen hash rt exthdr socket osf
                tproxy synproxy dup fwd queue notrack last inner xfrm tunnel flow_offload
                __anon_set)a
 

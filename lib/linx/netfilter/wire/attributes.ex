@@ -63,6 +63,7 @@ defmodule Linx.Netfilter.Wire.Attributes do
     osf: ~w(dreg ttl flags)a,
     synproxy: ~w(mss wscale flags)a,
     xfrm: ~w(dreg key dir spnum)a,
+    ng: ~w(dreg modulus type offset)a,
     inner: ~w(num type flags hdrsize expr)a,
     tunnel: ~w(key dreg mode)a,
     match: ~w(name rev info)a,

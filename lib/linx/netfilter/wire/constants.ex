@@ -96,6 +96,7 @@ defmodule Linx.Netfilter.Wire.Constants do
     nat: [:snat, :dnat],
     fib: [:_, :oif, :oifname, :addrtype],
     osf_ttl: [:strict, :loose, :skip],
+    ng: [:incremental, :random],
     xfrm_key: [:_, :daddr_ip4, :daddr_ip6, :saddr_ip4, :saddr_ip6, :reqid, :spi],
     xfrm_dir: [:in, :out],
     # enum nft_inner_type, and nft's own numbers after it.

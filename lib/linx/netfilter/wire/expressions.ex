@@ -104,6 +104,8 @@ defmodule Linx.Netfilter.Wire.Expressions do
      [num: :u16, total: :u16, flags: {:flags16, :queue}, sreg_qnum: :reg], %{total: 1}},
     {:notrack, "notrack", nil, [], %{}},
     {:fib, "fib", :fib, [dreg: :reg, result: {:enum, :fib}, flags: {:flags, :fib}], %{}},
+    {:numgen, "numgen", :ng, [dreg: :reg, modulus: :u32, type: {:enum, :ng}, offset: :u32],
+     %{offset: 0}},
     {:hash, "hash", :hash,
      [
        sreg: :reg,
@@ -175,6 +177,7 @@ defmodule Linx.Netfilter.Wire.Expressions do
     socket: {[10], [:key], :key},
     osf: {[11], [], {128, nil}},
     ct: {[12], [:key, {:direction, 0xFFFFFFFF}], :key},
+    numgen: {[23], [:type, :modulus, {:offset, 0}], {32, :host}},
     hash: {[24], [:type, {:offset, 0}, :modulus, {:seed, 0}, {:sreg, 0}], {32, :host}},
     rt: {[25], [:key], :key},
     fib: {[26, 27], [:result, {:flags, 0}], :result},

@@ -20,6 +20,7 @@ defmodule Linx.NFT.Expr.Kinds do
     {:Fib, ~w(fib), [:fib], [:fib]},
     {:Osf, ~w(osf), [:osf], [:osf]},
     {:Socket, ~w(socket), [:socket], [:socket]},
+    {:Numgen, ~w(numgen), [:numgen], [:numgen]},
     {:Hash, ~w(jhash symhash), [:jhash, :symhash], [:hash]},
     {:Xfrm, ~w(ipsec), [:xfrm], [:xfrm]},
     {:Tunnel, ~w(tunnel), [:tunnel], [:tunnel]},
