@@ -80,7 +80,7 @@ defmodule Linx.Test.NatForms do
       "ip daddr map { 192.0.2.0/24 : 198.51.100.1, 192.0.3.1-192.0.3.9 : 198.51.100.2 }",
       "ip saddr map @addr4",
       "meta mark map { 1 : 198.51.100.1, 2 : 198.51.100.2 }",
-      "symhash mod 2 map { 0 : 198.51.100.1, 1 : 198.51.100.2 }",
+      "numgen inc mod 2 map { 0 : 198.51.100.1, 1 : 198.51.100.2 }",
       "jhash ip saddr mod 2 map { 0 : 198.51.100.1, 1 : 198.51.100.2 }",
       "iifname map { \"lo\" : 198.51.100.1 }",
       "ip saddr & 0.0.0.255 | 10.0.0.0"
@@ -97,7 +97,7 @@ defmodule Linx.Test.NatForms do
       "ip6 saddr map { 2001:db8::1 : 2001:db8:1::1, 2001:db8::2 : 2001:db8:1::2 }",
       "ip6 daddr map { 2001:db8::/64 : 2001:db8:1::1 }",
       "ip6 saddr map @addr6",
-      "symhash mod 2 map { 0 : 2001:db8:1::1, 1 : 2001:db8:1::2 }"
+      "numgen random mod 2 map { 0 : 2001:db8:1::1, 1 : 2001:db8:1::2 }"
     ]
   end
 

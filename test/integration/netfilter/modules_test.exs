@@ -117,7 +117,7 @@ defmodule Linx.Netfilter.ModulesTest do
             "queue num 1-4 fanout",
             "queue num 7 bypass",
             "tcp dport 22 queue num 2-5 bypass,fanout",
-            "queue to symhash mod 4",
+            "queue to numgen inc mod 4",
             "queue flags bypass to jhash ip saddr mod 8 offset 2"
           ] do
         text = "table ip t {\n chain c {\n type filter hook input priority 0;\n #{rule}\n }\n}\n"

@@ -141,15 +141,25 @@ defmodule Linx.Netfilter.NewerNftTest do
     text = """
     table ip t {
       chain pre { type nat hook prerouting priority dstnat; policy accept;
+        dnat to numgen inc mod 255 offset 167772161
+        tcp dport 80 dnat to numgen random mod 4 offset 167772161:8080
         dnat to symhash mod 4 offset 5
         dnat to jhash ip saddr mod 4 offset 167772161
+        dnat to numgen inc mod 2 map { 0 : 192.0.2.1, 1 : 192.0.2.2 }
       }
       chain post { type nat hook postrouting priority srcnat; policy accept;
+        snat to numgen random mod 16 offset 3221225985
       }
       chain c { type filter hook prerouting priority mangle; policy accept;
+        ip daddr set numgen inc mod 10 offset 167772161
+        ip saddr set numgen random mod 10 offset 1
         ip daddr set jhash ip saddr mod 10 offset 167772161
         ip daddr set symhash mod 10 offset 5
+        ip id set numgen inc mod 10
+        tcp sequence set numgen inc mod 5
         tcp ackseq set jhash ip saddr mod 5
+        @nh,128,32 set numgen inc mod 2
+        meta mark set numgen inc mod 10 offset 5
         ct mark set jhash ip saddr mod 10
       }
     }
@@ -162,7 +172,7 @@ defmodule Linx.Netfilter.NewerNftTest do
   # nft 1.1 takes them for any number as wide in a set, and for a mark in a map. nft 1.0 refuses
   # both.
   test "generated numbers are keys of sets and maps of other numbers", context do
-    numbers = ["jhash ip saddr mod 5", "symhash mod 5"]
+    numbers = ["numgen inc mod 5", "jhash ip saddr mod 5", "symhash mod 5"]
 
     for type <- ~w(mark iface_index uid gid realm classid ipv4_addr devgroup) do
       rules =
@@ -222,12 +232,12 @@ defmodule Linx.Netfilter.NewerNftTest do
     assert Netfilter.diff(loaded, parsed).ops == []
 
     for {type, rule} <- [
-          {"ipv4_addr : verdict", "symhash mod 5 vmap @s"},
+          {"ipv4_addr : verdict", "numgen inc mod 5 vmap @s"},
           {"uid : verdict", "symhash mod 5 vmap @s"},
-          {"mark . inet_service : verdict", "symhash mod 5 . tcp dport vmap @s"},
-          {"inet_service", "symhash mod 5 @s"},
-          {"ether_addr", "symhash mod 5 @s"},
-          {"ct_state", "symhash mod 5 @s"},
+          {"mark . inet_service : verdict", "numgen inc mod 5 . tcp dport vmap @s"},
+          {"inet_service", "numgen inc mod 5 @s"},
+          {"ether_addr", "numgen inc mod 5 @s"},
+          {"ct_state", "numgen inc mod 5 @s"},
           {"ifname", "symhash mod 5 @s"}
         ] do
       word = if type =~ ":", do: "map", else: "set"
@@ -245,6 +255,7 @@ defmodule Linx.Netfilter.NewerNftTest do
       chain c { type filter hook prerouting priority mangle; policy accept;
         @nh,128,32 set 0xc0000201
         @nh,64,8 set 3
+        @nh,96,32 set numgen inc mod 2
         @nh,0,3 set 5
         @nh,0,4 set 6
         @nh,4,4 set 6

@@ -72,7 +72,7 @@ defmodule Linx.NFTTest do
 
     # nft 1.1 refuses them too; nft 1.0 loads the first bytes of the number, of a small one zeros.
     test "that are generated are no ports, nor anything else of another width" do
-      for number <- ["jhash ip saddr mod 10", "symhash mod 10", "meta cpu"],
+      for number <- ["numgen inc mod 10", "jhash ip saddr mod 10", "symhash mod 10", "meta cpu"],
           text <- [
             "tcp dport 1 redirect to :NUMBER",
             "tcp dport 1 dnat to 10.0.0.1:NUMBER",
@@ -88,12 +88,12 @@ defmodule Linx.NFTTest do
                  "expected a port, this is a number of 32 bits"
       end
 
-      assert rule("ether type set symhash mod 2") =~ ", this is a number of 32 bits"
+      assert rule("ether type set numgen inc mod 2") =~ ", this is a number of 32 bits"
       assert rule("ether saddr set jhash ip saddr mod 2") =~ ", this is a number of 32 bits"
-      assert rule("meta pkttype set symhash mod 2") =~ ", this is a number of 32 bits"
-      assert is_list(rule("tcp dport 1 redirect to :symhash mod 2 map { 0 : 80, 1 : 81 }"))
-      assert is_list(rule("ip id set symhash mod 10"))
-      assert is_list(rule("ct zone set symhash mod 10"))
+      assert rule("meta pkttype set numgen inc mod 2") =~ ", this is a number of 32 bits"
+      assert is_list(rule("tcp dport 1 redirect to :numgen inc mod 2 map { 0 : 80, 1 : 81 }"))
+      assert is_list(rule("ip id set numgen inc mod 10"))
+      assert is_list(rule("ct zone set numgen inc mod 10"))
     end
 
     test "that do not fit are refused" do

@@ -8,6 +8,7 @@ defmodule Linx.NFT.NumberRangeTest do
     {"ct count N", 0xFFFFFFFF},
     {"ct count over N", 0xFFFFFFFF},
     {"meta mark set jhash ip saddr mod 4 seed N", 0xFFFFFFFF},
+    {"meta mark set numgen inc mod 1 offset N", 0xFFFFFFFE},
     {"meta mark set symhash mod 1 offset N", 0xFFFFFFFE},
     {"reset tcp option N", 0xFF},
     {"tcp option N exists", 0xFF},
