@@ -198,9 +198,10 @@ defmodule Linx.Process do
       capabilities, and a filter leaves it the system calls of its loop. `host_pid/1` and every
       verb mean the workload, `Linx.Process.Info` names the reaper too. Default false.
     * `:cgroup`: absolute path of a cgroup v2 directory to start in. When the session ends, every
-      process in it is killed (`cgroup.kill`). In one that was killed before, and where clone3(2)
-      is refused, a process that starts the workload is there first and counts against `pids.max`
-      for a moment.
+      process in it is killed (`cgroup.kill`; a threaded cgroup and Linux before 5.14 refuse it,
+      and the descendants of the workload are killed alone). In one that was killed before, and
+      where clone3(2) is refused, a process that starts the workload is there first and counts
+      against `pids.max` for a moment.
     * `:orphan_policy`: what becomes of the workload and all that it started when the VM dies.
       `:kill` (default) at once, or `{:kill, grace}`: SIGTERM, and SIGKILL for whoever is left
       after `grace` milliseconds.
