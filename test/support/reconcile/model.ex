@@ -18,6 +18,9 @@ defmodule Linx.Test.Reconcile.Model do
   defp possible?({:rule, opts}, _done, _world),
     do: not match?({:goto, n} when n <= 200, opts[:action])
 
+  # The options of kinds that the kernel does not change.
+  @kept [:proxy, :l2miss]
+
   defp possible?({:link, name, kind, opts}, done, world) do
     there = world.links[name]
     ports = opts[:ports] || []
@@ -29,7 +32,8 @@ defmodule Linx.Test.Reconcile.Model do
       if there do
         there.kind == "#{kind}" and
           (opts[:link] == nil or View.on?(there, opts[:link], world.after)) and
-          opts[:peer] in [nil, there.parent] and opts[:id] in [nil, there.data["id"]]
+          opts[:peer] in [nil, there.parent] and opts[:id] in [nil, there.data["id"]] and
+          View.link?({:link, name, kind, Keyword.take(opts, @kept)}, world.links)
       else
         opts[:peer] == nil or world.links[opts[:peer]] == nil
       end

@@ -9,9 +9,14 @@ defmodule Linx.Test.Reconcile.Register do
 
   @ours 76
 
-  @doc "The registers after a step of `owner`, from the view before it to the one in the state."
-  def seen(state, before, owner) do
-    before = MapSet.new(hops6(before), &elem(&1, 0))
+  @doc """
+  The registers after a step of `owner`, from the view before it to the one in the state. A step
+  that replaces a group puts hops of its owner in the place of all.
+  """
+  def seen(state, before, owner, replaces? \\ false) do
+    old = if replaces?, do: untouched(before, state.view), else: before
+    before = MapSet.new(hops6(old), &elem(&1, 0))
+    state = %{state | hops: MapSet.intersection(state.hops, before)}
     now = MapSet.new(hops6(state.view), &elem(&1, 0))
 
     new = if owner in [:foreign], do: MapSet.difference(now, before), else: MapSet.new()
@@ -35,6 +40,12 @@ defmodule Linx.Test.Reconcile.Register do
       end)
 
     %{state | hops: MapSet.union(hops, alone), made: made, links: links}
+  end
+
+  defp untouched(before, view) do
+    term = &{&1.key, &1.proto, &1.hops, &1.nhid, &1.type}
+    there = MapSet.new(view.routes, term)
+    %{before | routes: Enum.filter(before.routes, &(term.(&1) in there))}
   end
 
   # `{hop, {:single, protocol} | :group}` of each hop of each IPv6 route.
