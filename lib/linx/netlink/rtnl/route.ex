@@ -145,21 +145,13 @@ defmodule Linx.Netlink.Rtnl.Route do
   # ENOENT: a table that does not exist has no routes.
   defp dump(socket, request) do
     case Call.dump(socket, rtm_getroute(), request) do
-      {:ok, routes} -> {:ok, routes(routes)}
       {:error, %Error{errno: :enoent, stage: nil}} -> {:ok, []}
-      {:error, error} -> {:error, error}
+      other -> other
     end
   end
 
   defp unreachable(:enetunreach, ip), do: "no route to #{ip}"
   defp unreachable(_errno, _ip), do: nil
-
-  # A dump of all families has the multicast cache (128, 129) and MPLS routes (28) at its end.
-  defp routes(routes),
-    do: if(ip?(routes), do: routes, else: Enum.filter(routes, &(&1.family in [2, 10])))
-
-  defp ip?([%{family: family} | routes]) when family in [2, 10], do: ip?(routes)
-  defp ip?(routes), do: routes == []
 
   @doc """
   The route that the kernel would take to `destination`: `ip route get`.

@@ -8,7 +8,7 @@
 use std::sync::Mutex;
 
 use linx_sys::release::release;
-use linx_wire::netlink::{Frame, Frames};
+use linx_wire::netlink::{Frame, Frames, rtnl};
 use rustler::{Env, Resource, Term};
 
 use super::lock;
@@ -69,6 +69,11 @@ impl Dump {
         self.portion(env, 0, self.bytes.len()).0
     }
 
+    fn is_object(&self, frame: &Frame<'_>) -> bool {
+        !(1..=NLMSG_OVERRUN).contains(&frame.kind)
+            && (self.wanted.form == Form::Raw || rtnl::is_listed(frame.kind, frame.payload))
+    }
+
     /// The messages from `start` on in at most about `most` bytes, and where they end.
     fn portion<'a>(&self, env: Env<'a>, start: usize, most: usize) -> (Vec<Term<'a>>, usize) {
         let mut terms = Vec::with_capacity(self.count.min(1024));
@@ -82,7 +87,7 @@ impl Dump {
                 break;
             };
             taken = total - frames.left();
-            if self.wanted.has(&frame) && !(1..=NLMSG_OVERRUN).contains(&frame.kind) {
+            if self.wanted.has(&frame) && self.is_object(&frame) {
                 terms.push(terms::message(env, &frame, self.wanted.form));
             }
         }

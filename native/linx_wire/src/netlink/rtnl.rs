@@ -20,6 +20,16 @@ pub fn schema(message: u16) -> Option<&'static Schema> {
     })
 }
 
+/// Whether a message of a dump is one of its objects. A dump of the routes of all families ends
+/// with the multicast cache (RTNL_FAMILY_IPMR, RTNL_FAMILY_IP6MR) and MPLS routes (AF_MPLS).
+pub fn is_listed(message: u16, payload: &[u8]) -> bool {
+    message != RTM_NEWROUTE || matches!(payload.first(), Some(&(AF_INET | AF_INET6)))
+}
+
+const RTM_NEWROUTE: u16 = 24;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
 /// `struct ifinfomsg` and IFLA_*.
 pub static LINK: Schema = Schema::new(
     16,
